@@ -1,0 +1,176 @@
+import type { Costs, GroupSpec } from '../core/group.ts';
+import type { LimitStatus } from '../core/limit.ts';
+import type { Disposition, LeaseView, Permit } from '../core/permit.ts';
+import type { Refusal } from '../core/refusal.ts';
+import type { Instant, Micros } from '../core/time.ts';
+import type { Place, WaiterView } from '../core/waiter.ts';
+
+/** One ask, decoded and checked by `frontends/ask.ts`; times in microseconds. */
+export interface AdmissionAsk {
+  readonly group: string;
+  readonly key: string;
+  /** undefined: the group's default. */
+  readonly priority: number | undefined;
+  readonly priorityClass: string | undefined;
+  readonly costs: Costs;
+  /** Patience; undefined: the group's default. 0: now or not at all. Cut to the group's maximum. */
+  readonly wait: Micros | undefined;
+  /** Life of a lease; undefined: the group's default. Cut to the group's maximum. */
+  readonly lease: Micros | undefined;
+  readonly holder: string;
+  /** The same id again from the same `caller` within 10 s re-attaches, or answers the same permit. */
+  readonly requestId: string | undefined;
+  /** The credential's name; '' without auth. Scopes `requestId` and sessions. */
+  readonly caller: string;
+  /** Session that owns the place and the lease; undefined: none. */
+  readonly session: string | undefined;
+  readonly bytes: number;
+}
+
+/** How an ask ended. */
+export type Outcome = { readonly kind: 'admitted'; readonly permit: Permit; readonly id: string } | { readonly kind: 'refused'; readonly refusal: Refusal };
+
+/** A held caller; every front end ends in exactly one of: `delivered` after the permit was written, or `leave`. */
+export interface Held {
+  /** The caller is gone. Waiting: its place is free at once (with a request id: passed over for 10 s, then gone). Admitted but not delivered: given back. After `delivered`: nothing. */
+  leave(): void;
+  /** The outcome was written to the caller. */
+  delivered(): void;
+  /** Where it stands; undefined when no longer waiting. */
+  place(): Place | undefined;
+}
+
+/** Answer of renew: the lease's new end, or why not. */
+export type RenewOutcome = { readonly kind: 'renewed'; readonly permit: PermitView } | { readonly kind: 'refused'; readonly refusal: Refusal };
+
+/** What is known of a live permit. */
+export interface PermitView {
+  readonly id: string;
+  readonly group: string;
+  readonly fence: bigint;
+  readonly fenceFloor: bigint;
+  readonly expiresAt: Instant;
+  readonly duration: Micros;
+}
+
+/** Answer of release: `ended` false when there was nothing to end (a permit without lease or settlement: nothing is remembered of it). */
+export type ReleaseOutcome = { readonly kind: 'released'; readonly ended: boolean } | { readonly kind: 'refused'; readonly refusal: Refusal };
+
+/** Answer of Explain. */
+export interface Explanation {
+  readonly group: string;
+  /** Would be admitted at once. */
+  readonly admitted: boolean;
+  /** The refusal it would meet at the door, if any. */
+  readonly refusal: Refusal | undefined;
+  /** Where it would stand, and when it would go. */
+  readonly place: Place;
+  /** Every limit on the way up, and when it alone would let this ask pass (NEVER: after a release). */
+  readonly limits: readonly LimitView[];
+}
+
+/** One limit as shown to people. */
+export interface LimitView extends LimitStatus {
+  readonly group: string;
+  readonly name: string;
+  readonly unit: string;
+  readonly kind: 'rate' | 'spacing' | 'window' | 'fixed' | 'concurrency';
+  readonly scope: 'group' | 'key';
+  readonly key: string | undefined;
+  /** Window length in microseconds for the RateLimit fields; undefined for concurrency. */
+  readonly per: Micros | undefined;
+  /** Explain only: when this limit alone would let the ask pass. */
+  readonly readyAt: Instant | undefined;
+}
+
+/** A group as shown to people. */
+export interface GroupView {
+  readonly name: string;
+  readonly parent: string | undefined;
+  readonly enforce: boolean;
+  readonly limits: readonly LimitView[];
+  readonly waiting: number;
+  readonly waitingBytes: number;
+  readonly waitingByPriority: readonly { readonly priority: number; readonly waiting: number }[];
+  readonly oldestWaiterSince: Instant | undefined;
+  readonly leases: number;
+  readonly keys: number;
+  readonly pausedUntil: Instant | undefined;
+  readonly pausedKeys: number;
+  readonly overriddenUntil: Instant | undefined;
+  readonly counters: GroupCounters;
+}
+
+/** Since the start of the process. */
+export interface GroupCounters {
+  readonly admitted: number;
+  readonly refused: Readonly<Record<string, number>>;
+  readonly lapsed: number;
+  readonly released: number;
+  readonly shadowHeld: number;
+}
+
+/** Changes of a group for a stated time; names limits as in the file. */
+export interface OverrideWish {
+  readonly limits: ReadonlyMap<string, GroupSpec['limits'][number]['quota']>;
+  readonly enforce: boolean | undefined;
+  /** How long it holds; then the file rules again. 0 ends a running override. */
+  readonly for: Micros;
+}
+
+/** A page of a list. */
+export interface Page<T> {
+  readonly items: readonly T[];
+  /** '' when there is no more. */
+  readonly next: string;
+}
+
+/** The door: what every front end calls. Refusals are values; a throw is a bug or broken I/O. */
+export interface AdmissionService {
+  /**
+   * Asks for a permit. `done` is called exactly once, possibly before this returns; after `leave` it may not be called
+   * at all. No signal object: a callback costs a twentieth of an AbortController.
+   */
+  acquire(ask: AdmissionAsk, done: (outcome: Outcome) => void): Held;
+  renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome>;
+  /** Ends a permit, settles `costs` where given; `retryAfter` with `dropped` pauses by the group's `pushback`. */
+  release(caller: string, permit: string, how: Disposition, costs: Costs | undefined, retryAfter: Micros | undefined): Promise<ReleaseOutcome>;
+  /** Gives up the ask with this request id, waiting or admitted, at once. */
+  releaseRequest(caller: string, group: string, requestId: string): Promise<ReleaseOutcome>;
+  /** A session's transport ended: its places are cancelled and its leases released after `resume` (0: now, at most 30 s) unless the same session comes back. */
+  endSession(caller: string, session: string, resume: Micros): void;
+  /** The session is back (or new): permits it still holds. */
+  resumeSession(caller: string, session: string): readonly PermitView[];
+  explain(ask: AdmissionAsk): Explanation | Refusal;
+  groups(): readonly GroupView[];
+  group(name: string): GroupView | Refusal;
+  /** Limits of a group and its ancestors as this key sees them, for RateLimit fields. */
+  limitsFor(group: string, key: string): readonly LimitView[];
+  waiters(group: string, page: { size: number; token: string }): Page<WaiterView & { readonly id: string }> | Refusal;
+  leases(group: string, page: { size: number; token: string }): Page<LeaseView & { readonly id: string }> | Refusal;
+  /** `for` undefined: until resumed. */
+  pause(group: string, key: string | undefined, pauseFor: Micros | undefined): Promise<Refusal | undefined>;
+  resume(group: string, key: string | undefined): Promise<Refusal | undefined>;
+  override(group: string, wish: OverrideWish): Promise<Refusal | undefined>;
+  evictWaiter(group: string, id: string): Promise<Refusal | undefined>;
+  revokeLease(group: string, permit: string): Promise<Refusal | undefined>;
+  /** New groups from a reloaded file: all or nothing; answers what cannot be done instead of doing half. */
+  reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]>;
+  /** Refuses newcomers; answers when nobody is held any more, or after `grace`, when the rest were refused as `draining`. */
+  drain(grace: Micros): Promise<void>;
+  /** Shard time now, to turn instants into durations. */
+  now(): Instant;
+  /** Milliseconds since 1970 of an instant. */
+  epoch(at: Instant): number;
+}
+
+/** A group with what lies outside the core: patience, lease lives, names of priorities, refusals. */
+export interface GroupSettings {
+  readonly spec: GroupSpec;
+  readonly wait: { readonly default: Micros; readonly max: Micros };
+  readonly lease: { readonly default: Micros; readonly max: Micros };
+  readonly priority: { readonly classes: ReadonlyMap<string, number>; readonly default: number };
+  readonly pushback: { readonly scope: 'key' | 'group'; readonly max: Micros };
+  readonly refusal: { readonly status: number; readonly contentType: string; readonly body: string } | undefined;
+  readonly unreachable: 'closed' | 'share' | 'open';
+}

@@ -1,0 +1,71 @@
+import type { Costs } from './group.ts';
+import type { Instant, Micros } from './time.ts';
+import type { Tag } from './waiter.ts';
+
+/** How a permit ended: worked; nothing was sent; the backend pushed back. */
+export type Disposition = 'used' | 'unused' | 'dropped';
+
+/** Bits of a fence that count within one term: `fence = term << 40 | serial`. */
+export const SERIAL_BITS = 40n;
+
+/** A permit as told to its caller. */
+export interface Permit {
+  readonly group: string;
+  readonly key: string;
+  /** Grows with every permit of the tree within its term; with the term it makes the fence. */
+  readonly serial: number;
+  readonly tag: Tag;
+  readonly costs: Costs;
+  readonly grantedAt: Instant;
+  readonly waited: Micros;
+  /** Present where concurrency is limited: must come back by `expiresAt`. */
+  readonly lease: Lease | undefined;
+  /** Release can still settle its costs. */
+  readonly settleable: boolean;
+  /** A shadow group would have held this caller: by which limit, and how long. */
+  readonly shadow: Shadow | undefined;
+}
+
+/** Permits held until released, renewed or lapsed. */
+export interface Lease {
+  readonly fence: bigint;
+  /** The smallest fence of that group and key still alive at the grant, its own included. */
+  readonly fenceFloor: bigint;
+  readonly expiresAt: Instant;
+  readonly duration: Micros;
+}
+
+/** What a limit that is not enforced would have done. */
+export interface Shadow {
+  readonly limit: string;
+  /** NEVER: only a release would have helped. */
+  readonly readyAt: Instant;
+}
+
+/** A lease as shown to people. */
+export interface LeaseView {
+  readonly group: string;
+  readonly key: string;
+  readonly serial: number;
+  readonly tag: Tag;
+  readonly fence: bigint;
+  readonly costs: Costs;
+  readonly grantedAt: Instant;
+  readonly expiresAt: Instant;
+  readonly holder: string;
+}
+
+/** What the ledger keeps of a live lease; enough to make it again in a new term. */
+export interface LeaseRecord {
+  readonly group: string;
+  readonly key: string;
+  readonly term: bigint;
+  readonly serial: number;
+  readonly tag: Tag;
+  readonly costs: Costs;
+  readonly grantedAt: Instant;
+  /** Recorded as now + 2 x lease, so that most renewals need no write. */
+  readonly expiresAt: Instant;
+  readonly duration: Micros;
+  readonly holder: string;
+}
