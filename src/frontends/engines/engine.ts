@@ -1,0 +1,57 @@
+/**
+ * An HTTP/1.1 listener: parses requests with whole bodies, tells when the caller is gone, writes answers. Two fulfil it
+ * (`node.ts`, `uws.ts`); front ends cannot tell which. Framing it cannot vouch for is refused here (stack.md, Traps),
+ * before any handler runs.
+ */
+export interface Engine {
+  readonly name: 'node' | 'uws';
+  /** Resolves with the address once connections are taken; rejects with what to do when the port is not to be had. */
+  listen(host: string, port: number): Promise<{ readonly host: string; readonly port: number }>;
+  /** Takes no new connections, closes idle ones, tells keep-alive callers to leave; resolves when the last is gone or after `graceMs`. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** What an engine needs to know. */
+export interface EngineOptions {
+  /** A longer body is refused with 413 before the handler runs. */
+  readonly bodyBytesMax: number;
+  /** Longest time for a request's head and body to arrive. */
+  readonly receiveMsMax: number;
+  readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
+  /** Writes the engine's own refusals (400, 408, 411, 413, 431) as bodies, so that they look like all others. */
+  readonly problem: (status: number, detail: string) => { readonly contentType: string; readonly body: string };
+}
+
+/** A request whose body has arrived whole. Valid for as long as its exchange. */
+export interface EngineRequest {
+  /** Upper case, one of the methods the engine lets through (GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS). */
+  readonly method: string;
+  /** As sent, undecoded, without the query. */
+  readonly path: string;
+  /** As sent, without '?'; '' when absent. */
+  readonly query: string;
+  /** Value of a header by lower-case name; repeated ones joined by ', '; undefined when absent. */
+  header(name: string): string | undefined;
+  readonly body: Uint8Array;
+  readonly remoteAddress: string;
+}
+
+/** The answer to one request; each ends in exactly one `send`, or in `stream` and its `end`, or in the caller's leaving. */
+export interface EngineReply {
+  /** Called at most once, when the caller left before the answer was complete. */
+  onGone(gone: () => void): void;
+  /** Writes a whole answer. False: the caller was already gone, nothing was written. Header names in their usual spelling. */
+  send(status: number, headers: readonly (readonly [name: string, value: string])[], body: string | Uint8Array): boolean;
+  /** Begins an answer that is written bit by bit (SSE, Connect streams). */
+  stream(status: number, headers: readonly (readonly [name: string, value: string])[]): EngineStream;
+}
+
+/** A body being written. */
+export interface EngineStream {
+  /** False: the caller is gone, or reads so slowly that more than 1 MiB waits: then the engine has closed it. */
+  write(chunk: string | Uint8Array): boolean;
+  end(): void;
+}
+
+/** Takes one request; called synchronously once its body is there. A throw becomes a 500 of `problem`. */
+export type EngineHandler = (request: EngineRequest, reply: EngineReply) => void;
