@@ -15,6 +15,8 @@ export interface AdmissionAsk {
   readonly costs: Costs;
   /** Patience; undefined: the group's default. 0: now or not at all. Cut to the group's maximum. */
   readonly wait: Micros | undefined;
+  /** Never wait longer than this, whatever `wait` or the group's default say: time to the caller's own deadline less 50 ms. Absent: no deadline. */
+  readonly waitMax?: Micros | undefined;
   /** Life of a lease; undefined: the group's default. Cut to the group's maximum. */
   readonly lease: Micros | undefined;
   readonly holder: string;
