@@ -17,6 +17,7 @@ export interface EngineOptions {
   readonly bodyBytesMax: number;
   /** Longest time for a request's head and body to arrive. */
   readonly receiveMsMax: number;
+  /** Paths of PEM files, read once at `listen`; with `clientCa` callers must show a certificate of it (node:http only). */
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
   /** Writes the engine's own refusals (400, 408, 411, 413, 431) as bodies, so that they look like all others. */
   readonly problem: (status: number, detail: string) => { readonly contentType: string; readonly body: string };

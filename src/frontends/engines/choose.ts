@@ -1,0 +1,47 @@
+import type { Engine, EngineHandler, EngineOptions } from './engine.ts';
+import { nodeEngine } from './node.ts';
+import { uwsEngine } from './uws.ts';
+import { loadUws, UWS_PACKAGE, type UwsModule } from './uws-binding.ts';
+
+/** What the operator wishes: `auto` takes uWebSockets.js where it is installed and runs. */
+export type EngineWish = 'auto' | 'node' | 'uws';
+
+/** Makes a listener that does not listen yet. */
+export type EngineFactory = (options: EngineOptions, handler: EngineHandler) => Engine;
+
+/** Which engine, and a sentence for the log that says why. */
+export interface EngineChoice {
+  readonly name: Engine['name'];
+  readonly why: string;
+  readonly make: EngineFactory;
+}
+
+/**
+ * Chooses the engine of a listener. `clientCa`: callers show certificates, which uWebSockets.js does not hand over.
+ * Rejects only where `uws` is wished by name and cannot be had, saying what to do.
+ */
+export async function chooseEngine(wish: EngineWish, needs: { readonly clientCa: boolean }, load: () => Promise<UwsModule> = loadUws): Promise<EngineChoice> {
+  if (wish === 'node') return node('the configuration names it');
+  if (needs.clientCa) {
+    if (wish === 'uws') throw new Error('engine: uws cannot check client certificates (clientCa); use engine: node.');
+    return node('clientCa is set, and uWebSockets.js does not say who called');
+  }
+  try {
+    const uws = await load();
+    return { name: 'uws', why: wish === 'uws' ? 'the configuration names it' : `${UWS_PACKAGE} is installed and runs here`, make: (options, handler) => uwsEngine(uws, options, handler) };
+  } catch (cause) {
+    const reason = reasonOf(cause);
+    if (wish === 'auto') return node(reason);
+    throw new Error(`engine: uws is not to be had: ${reason}. Install it (npm run uws), or use engine: auto.`, { cause });
+  }
+}
+
+function node(why: string): EngineChoice {
+  return { name: 'node', why, make: nodeEngine };
+}
+
+function reasonOf(cause: unknown): string {
+  if ((cause as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND') return `${UWS_PACKAGE} is not installed`;
+  const lines = String((cause as Error).message ?? cause).split('\n');
+  return `${UWS_PACKAGE} does not run here (${(lines.find((line) => /GLIBC|dlopen|\.so/.test(line)) ?? lines[0] ?? '').trim()})`;
+}

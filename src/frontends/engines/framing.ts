@@ -1,0 +1,101 @@
+/**
+ * What both engines refuse before any handler runs, and how such a refusal looks on the wire. A request whose end is
+ * not beyond doubt is answered and its connection closed (proof.md 4.2; RFC 9112 section 6.3).
+ */
+
+import { STATUS_CODES } from 'node:http';
+
+/** An engine's own refusal. */
+export interface Fault {
+  readonly status: number;
+  /** For people: what is wrong and what to do. */
+  readonly detail: string;
+}
+
+/** Body of an engine's refusal, made by {@link EngineOptions.problem}. */
+export interface FaultBody {
+  readonly contentType: string;
+  readonly body: string;
+}
+
+/** Methods that reach a handler, upper case. */
+export const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+
+/** {@link METHODS} as an Allow field. */
+export const METHODS_ALLOWED = [...METHODS].join(', ');
+
+/** Bytes of an unfinished stream that may wait for a slow reader. */
+export const STREAM_BYTES_MAX = 1 << 20;
+
+/** How long a refused connection is still read from, so that its client sees the answer and not a reset. */
+export const LINGER_MS = 2_000;
+
+/** Time for a request's head to arrive, unless the whole request has less. */
+export const HEAD_MS_MAX = 10_000;
+
+const BAD_METHOD: Fault = { status: 405, detail: `Use one of ${METHODS_ALLOWED}.` };
+const BAD_TARGET: Fault = {
+  status: 400,
+  detail: 'The request target must be a path in visible ASCII (percent-encode the rest), without a fragment, and agree with the Host field.',
+};
+const NO_HOST: Fault = { status: 400, detail: 'HTTP/1.1 needs a Host field.' };
+const TWO_HOSTS: Fault = { status: 400, detail: 'Send exactly one Host field.' };
+const BAD_LENGTH: Fault = { status: 400, detail: 'Send exactly one Content-Length, a decimal number.' };
+
+/** Visible ASCII without '#': everything a request target may hold. */
+const TARGET = /^[!"$-~]*$/;
+/** Nothing that ends or hides a field: controls other than tab. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: that is what is looked for
+const FIELD_BREAKER = /[^\t\x20-\x7e\x80-\xff]/;
+const DIGITS = /^[0-9]{1,15}$/;
+
+/** What is wrong with a method, if anything. */
+export function methodFault(method: string): Fault | undefined {
+  return METHODS.has(method) ? undefined : BAD_METHOD;
+}
+
+/**
+ * The target in origin form ('/path?query', or '*' for OPTIONS), or what is wrong with it. Absolute form is taken as
+ * RFC 9112 3.2.2 wants it, but only where its authority is the Host field's: two answers to "which host" are one too many.
+ */
+export function originForm(target: string, method: string, host: string | undefined): string | Fault {
+  if (!TARGET.test(target)) return BAD_TARGET;
+  if (target.charCodeAt(0) === 0x2f) return target;
+  if (target === '*') return method === 'OPTIONS' ? target : BAD_TARGET;
+  const absolute = /^https?:\/\/([^/?]+)(.*)$/i.exec(target);
+  if (absolute === null || absolute[1]?.toLowerCase() !== host?.toLowerCase()) return BAD_TARGET;
+  const rest = absolute[2] ?? '';
+  return rest.startsWith('/') ? rest : `/${rest}`;
+}
+
+/** What is wrong with the Host field of an HTTP/1.1 request, if anything; repeated ones come joined by a comma. */
+export function hostFault(host: string | undefined): Fault | undefined {
+  if (host === undefined) return NO_HOST;
+  return host.includes(',') ? TWO_HOSTS : undefined;
+}
+
+/** Bytes announced by a Content-Length, or what is wrong with it; repeated ones come joined by a comma. */
+export function lengthOf(value: string): number | Fault {
+  return DIGITS.test(value) ? Number(value) : BAD_LENGTH;
+}
+
+/** 413, saying the bound. */
+export function tooLarge(bodyBytesMax: number): Fault {
+  return { status: 413, detail: `A request body may be at most ${bodyBytesMax} bytes.` };
+}
+
+/** 408, saying the bound. */
+export function tooSlow(receiveMsMax: number): Fault {
+  return { status: 408, detail: `A request must arrive whole within ${receiveMsMax / 1000} seconds.` };
+}
+
+/** Throws where a field of an answer would break out of its line: a bug of whoever made it. */
+export function assertField(name: string, value: string): void {
+  if (FIELD_BREAKER.test(value)) throw new Error(`The value of ${name} holds a control or a character beyond Latin-1.`);
+}
+
+/** A whole refusal as bytes for a socket, closing it. */
+export function rawRefusal(status: number, made: FaultBody): string {
+  const allow = status === 405 ? `Allow: ${METHODS_ALLOWED}\r\n` : '';
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Refused'}\r\n${allow}Content-Type: ${made.contentType}\r\nContent-Length: ${Buffer.byteLength(made.body)}\r\nConnection: close\r\n\r\n${made.body}`;
+}

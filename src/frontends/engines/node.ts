@@ -1,0 +1,243 @@
+import { readFile } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import { performance } from 'node:perf_hooks';
+import type { Engine, EngineHandler, EngineOptions } from './engine.ts';
+import { type Fault, HEAD_MS_MAX, hostFault, LINGER_MS, lengthOf, METHODS_ALLOWED, methodFault, originForm, rawRefusal, tooLarge, tooSlow } from './framing.ts';
+import { NodeExchange, type NodeExchangeOwner } from './node-exchange.ts';
+
+/** Idle keep-alive: longer than the 60 s after which most balancers let go, so that it is they who close. */
+const IDLE_MS_MAX = 65_000;
+/** Requests of one connection that may wait behind a held one. */
+const PIPELINED_MAX = 64;
+
+const BAD_ENCODING: Fault = { status: 400, detail: 'Transfer-Encoding must be exactly `chunked`, on HTTP/1.1, without Content-Length.' };
+const MALFORMED: Fault = { status: 400, detail: 'The request is not well-formed HTTP/1.1.' };
+const HEAD_TOO_LARGE: Fault = { status: 431, detail: 'The request line and fields may be at most 16384 bytes.' };
+const NO_EXPECTATION: Fault = { status: 417, detail: 'The only expectation understood is 100-continue.' };
+
+/** The engine on node:http: the one that is always there, and the only one for forwarding. */
+export function nodeEngine(options: EngineOptions, handler: EngineHandler): Engine {
+  return new NodeEngine(options, handler);
+}
+
+/** A body on its way. */
+interface Receiving {
+  readonly exchange: NodeExchange;
+  readonly by: number;
+}
+
+class NodeEngine implements Engine, NodeExchangeOwner {
+  readonly name = 'node';
+  closing = false;
+  readonly #options: EngineOptions;
+  readonly #handler: EngineHandler;
+  readonly #receiving = new Set<Receiving>();
+  /** Connections with an answer that is not yet read, and when that has lasted too long. */
+  readonly #lingering = new Map<Socket, number>();
+  readonly #pipelined = new WeakMap<Socket, number>();
+  #server: Server | undefined;
+  #sweeper: NodeJS.Timeout | undefined;
+
+  constructor(options: EngineOptions, handler: EngineHandler) {
+    this.#options = options;
+    this.#handler = handler;
+  }
+
+  async listen(host: string, port: number): Promise<{ host: string; port: number }> {
+    const server = await this.#create();
+    server.on('request', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, false));
+    server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, true));
+    server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#refuse(request, response, NO_EXPECTATION));
+    server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.#clientError(error, socket));
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (cause) => reject(new Error(`Cannot listen on ${host}:${port}: ${cause.message}. Choose another address, or stop who has it.`, { cause })));
+      server.listen(port, host, resolve);
+    });
+    server.on('error', () => undefined);
+    this.#server = server;
+    this.#sweeper = setInterval(() => this.#sweep(), Math.min(1_000, Math.ceil(this.#options.receiveMsMax / 4)));
+    this.#sweeper.unref();
+    const address = server.address() as AddressInfo;
+    return { host: address.address, port: address.port };
+  }
+
+  async close(graceMs: number): Promise<void> {
+    const server = this.#server;
+    if (server === undefined) return;
+    this.closing = true;
+    await new Promise<void>((resolve) => {
+      const last = setTimeout(() => server.closeAllConnections(), graceMs);
+      server.close(() => {
+        clearTimeout(last);
+        resolve();
+      });
+      server.closeIdleConnections();
+    });
+    clearInterval(this.#sweeper);
+  }
+
+  unread(socket: Socket): void {
+    this.#lingering.set(socket, performance.now() + this.#options.receiveMsMax);
+  }
+
+  async #create(): Promise<Server> {
+    const bound = Math.min(HEAD_MS_MAX, this.#options.receiveMsMax);
+    const options: ServerOptions & { optimizeEmptyRequests: boolean } = {
+      // A held request is not a slow one: bodies have a bound of their own (`receiveMsMax`).
+      requestTimeout: 0,
+      headersTimeout: bound,
+      connectionsCheckingInterval: Math.min(1_000, Math.ceil(bound / 4)),
+      keepAliveTimeout: IDLE_MS_MAX,
+      // Half-open connections of vanished callers end within minutes.
+      keepAlive: true,
+      keepAliveInitialDelay: 30_000,
+      maxHeaderSize: 16_384,
+      joinDuplicateHeaders: true,
+      requireHostHeader: false,
+      insecureHTTPParser: false,
+      optimizeEmptyRequests: true,
+    };
+    const { tls } = this.#options;
+    if (tls === undefined) return unlimited(createServer(options));
+    const [cert, key] = await Promise.all([readFile(tls.cert), readFile(tls.key)]);
+    const client = tls.clientCa === undefined ? {} : { ca: await readFile(tls.clientCa), requestCert: true, rejectUnauthorized: true };
+    return unlimited(createTlsServer({ ...options, cert, key, ...client, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'], handshakeTimeout: bound }));
+  }
+
+  #take(request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void {
+    // What comes after a refusal on the same connection is only read to let the refusal through.
+    if (request.socket.writableEnded) return;
+    if (response.socket === null && !this.#mayQueue(request.socket, response)) return;
+    const { headers } = request;
+    const target = this.#vouch(request);
+    if (typeof target !== 'string') return this.#refuse(request, response, target);
+    const length = headers['content-length'];
+    const exchange = new NodeExchange(request, response, target, this);
+    if (headers['transfer-encoding'] === undefined && (length === undefined || length === '0')) return this.#run(exchange);
+    if (length !== undefined && Number(length) > this.#options.bodyBytesMax) return this.#refuse(request, response, tooLarge(this.#options.bodyBytesMax));
+    if (awaitsContinue) response.writeContinue();
+    this.#receive(request, response, exchange);
+  }
+
+  /** The target in origin form, once the framing is beyond doubt. */
+  #vouch(request: IncomingMessage): string | Fault {
+    const { headers } = request;
+    const fault = methodFault(request.method ?? '') ?? (request.httpVersion === '1.0' && headers.host === undefined ? undefined : hostFault(headers.host));
+    if (fault !== undefined) return fault;
+    const encoding = headers['transfer-encoding'];
+    if (encoding !== undefined && (encoding.toLowerCase() !== 'chunked' || request.httpVersion !== '1.1' || headers['content-length'] !== undefined)) return BAD_ENCODING;
+    const length = headers['content-length'];
+    if (length !== undefined) {
+      const bytes = lengthOf(length);
+      if (typeof bytes !== 'number') return bytes;
+    }
+    return originForm(request.url ?? '', request.method ?? '', headers.host);
+  }
+
+  #receive(request: IncomingMessage, response: ServerResponse, exchange: NodeExchange): void {
+    const receiving: Receiving = { exchange, by: performance.now() + this.#options.receiveMsMax };
+    this.#receiving.add(receiving);
+    let first: Uint8Array | undefined;
+    let more: Uint8Array[] | undefined;
+    let bytes = 0;
+    request.on('data', (chunk: Uint8Array) => {
+      bytes += chunk.byteLength;
+      if (bytes > this.#options.bodyBytesMax) {
+        if (this.#receiving.delete(receiving)) this.#refuse(request, response, tooLarge(this.#options.bodyBytesMax));
+      } else if (first === undefined) first = chunk;
+      else {
+        more ??= [first];
+        more.push(chunk);
+      }
+    });
+    request.on('end', () => {
+      if (!this.#receiving.delete(receiving) || exchange.lost) return;
+      exchange.body = more === undefined ? (first ?? exchange.body) : Buffer.concat(more);
+      this.#run(exchange);
+    });
+  }
+
+  #run(exchange: NodeExchange): void {
+    try {
+      this.#handler(exchange, exchange);
+    } catch {
+      if (exchange.begun) return exchange.abandon();
+      const made = this.#options.problem(500, 'The server failed at this request; the operator finds the reason in the log.');
+      exchange.send(500, [['Content-Type', made.contentType]], made.body);
+    }
+  }
+
+  #mayQueue(socket: Socket, response: ServerResponse): boolean {
+    const queued = (this.#pipelined.get(socket) ?? 0) + 1;
+    this.#pipelined.set(socket, queued);
+    response.once('finish', () => this.#pipelined.set(socket, (this.#pipelined.get(socket) ?? 1) - 1));
+    if (queued <= PIPELINED_MAX) return true;
+    socket.destroy();
+    return false;
+  }
+
+  #refuse(request: IncomingMessage, response: ServerResponse, fault: Fault): void {
+    request.resume();
+    if (response.socket !== null) return this.#refuseRaw(request.socket, fault);
+    // Its turn comes after the requests before it.
+    const made = this.#options.problem(fault.status, fault.detail);
+    const allow = fault.status === 405 ? ['Allow', METHODS_ALLOWED] : [];
+    response.writeHead(fault.status, [...allow, 'Content-Type', made.contentType, 'Connection', 'close', 'Content-Length', String(Buffer.byteLength(made.body))]);
+    response.end(made.body);
+  }
+
+  #refuseRaw(socket: Socket, fault: Fault): void {
+    socket.end(rawRefusal(fault.status, this.#options.problem(fault.status, fault.detail)));
+    this.#lingering.set(socket, performance.now() + LINGER_MS);
+  }
+
+  #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (socket.destroyed || socket.writableEnded) return;
+    if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
+    // With a request held, a refusal would be taken for its answer.
+    const busy = (socket as Socket & { _httpMessage?: unknown })._httpMessage != null;
+    if (busy && !this.#forget(socket)) return void socket.destroy();
+    this.#refuseRaw(socket, faultOf(error, this.#options.receiveMsMax));
+  }
+
+  /** True: a body was on its way, its request is next to be answered, and has not reached the handler. */
+  #forget(socket: Socket): boolean {
+    for (const receiving of this.#receiving) {
+      if (receiving.exchange.socket === socket) return this.#receiving.delete(receiving) && !receiving.exchange.queued;
+    }
+    return false;
+  }
+
+  #sweep(): void {
+    const now = performance.now();
+    for (const receiving of this.#receiving) {
+      if (receiving.exchange.lost) this.#receiving.delete(receiving);
+      else if (receiving.by <= now) {
+        this.#receiving.delete(receiving);
+        if (receiving.exchange.queued) receiving.exchange.abandon();
+        else this.#refuseRaw(receiving.exchange.socket, tooSlow(this.#options.receiveMsMax));
+      }
+    }
+    for (const [socket, by] of this.#lingering) {
+      if (!socket.writableEnded && socket.writableLength === 0) this.#lingering.delete(socket);
+      else if (socket.destroyed || by <= now) {
+        this.#lingering.delete(socket);
+        socket.destroy();
+      }
+    }
+  }
+}
+
+/** Node drops fields beyond a count without a word, and with them what has to be checked; bytes bound them already. */
+function unlimited(server: Server): Server {
+  server.maxHeadersCount = 0;
+  return server;
+}
+
+function faultOf(error: NodeJS.ErrnoException, receiveMsMax: number): Fault {
+  if (error.code === 'HPE_HEADER_OVERFLOW') return HEAD_TOO_LARGE;
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') return tooSlow(Math.min(HEAD_MS_MAX, receiveMsMax));
+  return MALFORMED;
+}

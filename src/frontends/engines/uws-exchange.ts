@@ -1,0 +1,156 @@
+import { STATUS_CODES } from 'node:http';
+import type { EngineReply, EngineRequest, EngineStream } from './engine.ts';
+import { assertField, STREAM_BYTES_MAX } from './framing.ts';
+import type { UwsResponse } from './uws-binding.ts';
+
+const NO_BYTES = new Uint8Array(0);
+const STATUS_LINES = new Map(Object.entries(STATUS_CODES).map(([code, text]) => [Number(code), `${code} ${text}`]));
+
+/** What an exchange reads of its engine. */
+export interface UwsExchangeOwner {
+  readonly closing: boolean;
+}
+
+/** What was read of a request before its handler ran: `req` of uWebSockets.js dies with it. */
+export interface UwsHead {
+  readonly method: string;
+  readonly path: string;
+  readonly query: string;
+  /** Name, value, name, value. */
+  readonly fields: readonly string[];
+}
+
+/** One request on uWebSockets.js and its answer. `#over` guards every touch of the response. */
+export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
+  readonly method: string;
+  readonly path: string;
+  readonly query: string;
+  body: Uint8Array = NO_BYTES;
+  readonly #fields: readonly string[];
+  readonly #response: UwsResponse;
+  readonly #owner: UwsExchangeOwner;
+  #over = false;
+  #begun = false;
+  #gone: (() => void) | undefined;
+  /** Bytes written since everything was last taken by the socket. */
+  #unread = 0;
+
+  constructor(head: UwsHead, response: UwsResponse, owner: UwsExchangeOwner) {
+    this.method = head.method;
+    this.path = head.path;
+    this.query = head.query;
+    this.#fields = head.fields;
+    this.#response = response;
+    this.#owner = owner;
+  }
+
+  get remoteAddress(): string {
+    return this.#over ? '' : Buffer.from(this.#response.getRemoteAddressAsText()).toString('latin1');
+  }
+
+  /** Answered, or the caller has left. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Part of an answer is already on its way. */
+  get begun(): boolean {
+    return this.#begun;
+  }
+
+  header(name: string): string | undefined {
+    const fields = this.#fields;
+    let value: string | undefined;
+    for (let index = 0; index < fields.length; index += 2) {
+      if (fields[index] === name) value = value === undefined ? fields[index + 1] : `${value}, ${fields[index + 1]}`;
+    }
+    return value;
+  }
+
+  onGone(gone: () => void): void {
+    this.#gone = gone;
+  }
+
+  /** The engine's: the response is dead from here on. */
+  aborted(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#gone?.();
+  }
+
+  send(status: number, headers: readonly (readonly [string, string])[], body: string | Uint8Array): boolean {
+    if (this.#over) return false;
+    this.#check(headers);
+    this.#over = true;
+    this.#response.cork(() => {
+      this.#head(status, headers);
+      if (this.method === 'HEAD' || status === 204 || status === 304) {
+        this.#response.endWithoutBody(status === 204 ? undefined : Buffer.byteLength(body), this.#owner.closing);
+      } else this.#response.end(body, this.#owner.closing);
+    });
+    return true;
+  }
+
+  stream(status: number, headers: readonly (readonly [string, string])[]): EngineStream {
+    if (this.#over) return this;
+    this.#check(headers);
+    this.#begun = true;
+    this.#response.onWritable(() => {
+      this.#unread = 0;
+      return true;
+    });
+    // The head leaves with the first bytes of the body: uWebSockets.js has no flush, and an empty write would end it.
+    this.#response.cork(() => this.#head(status, headers));
+    return this;
+  }
+
+  write(chunk: string | Uint8Array): boolean {
+    if (this.#over) return false;
+    const bytes = Buffer.byteLength(chunk);
+    if (bytes === 0 || this.method === 'HEAD') return true;
+    let taken = true;
+    this.#response.cork(() => {
+      taken = this.#response.write(chunk);
+    });
+    this.#unread = taken ? 0 : this.#unread + bytes;
+    if (this.#unread <= STREAM_BYTES_MAX) return true;
+    this.abandon();
+    return false;
+  }
+
+  end(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#response.cork(() => {
+      this.#response.end(undefined, this.#owner.closing);
+    });
+  }
+
+  /** Ends the connection without a word; the caller counts as gone. */
+  abandon(): void {
+    if (this.#over) return;
+    // `close` calls the abort handler, and that calls `aborted`.
+    this.#response.close();
+  }
+
+  /** Ends the exchange with an answer of the engine's own, and the connection with it. */
+  refuse(status: number, headers: readonly (readonly [string, string])[], body: string): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#response.cork(() => {
+      this.#head(status, headers);
+      this.#response.end(body, true);
+    });
+  }
+
+  #check(headers: readonly (readonly [string, string])[]): void {
+    for (const [name, value] of headers) assertField(name, value);
+  }
+
+  #head(status: number, headers: readonly (readonly [string, string])[]): void {
+    const response = this.#response;
+    response.writeStatus(STATUS_LINES.get(status) ?? `${status} Unnamed`);
+    for (const [name, value] of headers) response.writeHeader(name, value);
+    if (this.#owner.closing) response.writeHeader('Connection', 'close');
+  }
+}
