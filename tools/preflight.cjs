@@ -3,8 +3,8 @@
  * beside built-in ones. Refuses what cannot work and says what to do, instead of a stack trace.
  */
 'use strict';
-var fs = require('fs');
-var path = require('path');
+var fs = require('node:fs');
+var path = require('node:path');
 
 var found = process.versions.node.split('.').map(Number);
 var runsSource = found[0] > 23 || (found[0] === 23 && found[1] >= 6) || (found[0] === 22 && found[1] >= 18);

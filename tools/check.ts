@@ -1,0 +1,108 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+
+/*
+ * `npm run check`: everything that can be said without running the server. Each step runs even when one before it failed,
+ * so that one look shows all there is to do. `npm run check -- lint types` runs the named steps only.
+ */
+
+/** What a step found: nothing, or what is wrong in words. */
+type Finding = string | undefined;
+
+const steps: Readonly<Record<string, () => Finding>> = {
+  lint: () => run('biome', ['ci', '--diagnostic-level=warn', '--error-on-warnings', '--max-diagnostics=50']),
+  types: () => run('tsc', ['-b']),
+  'proto lint': () => run('buf', ['lint']),
+  'proto breaking': breaking,
+  'generated code': fresh,
+  unused: () => run('knip', []),
+};
+
+function run(command: string, args: readonly string[]): Finding {
+  const { status, error } = spawnSync(command, args, { stdio: 'inherit' });
+  if (error !== undefined) return `${command} does not run: ${error.message}`;
+  return status === 0 ? undefined : `${command} ${args.join(' ')} ended with ${status}`;
+}
+
+function git(...args: readonly string[]): string | undefined {
+  const { status, stdout } = spawnSync('git', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  return status === 0 ? stdout.trim() : undefined;
+}
+
+/**
+ * The commit to compare the protocol with: main's last one; on main itself the last one, if the protocol was changed
+ * since, else the one before. undefined: there is no earlier protocol, or no git.
+ */
+function earlier(): string | undefined {
+  const head = git('rev-parse', 'HEAD');
+  const main = git('rev-parse', '--verify', 'origin/main^{commit}') ?? git('rev-parse', '--verify', 'main^{commit}') ?? head;
+  const touched = git('status', '--porcelain', '--', 'proto') !== '';
+  const base = main !== head ? git('merge-base', 'HEAD', main ?? 'HEAD') : undefined;
+  const commit = base !== undefined && base !== head ? base : touched ? head : git('rev-parse', '--verify', 'HEAD^');
+  return commit !== undefined && git('cat-file', '-e', `${commit}:proto/sluice`) !== undefined ? commit : undefined;
+}
+
+function inFolder(use: (folder: string) => Finding): Finding {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-check-'));
+  try {
+    return use(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function breaking(): Finding {
+  const commit = earlier();
+  if (commit === undefined) {
+    say('no earlier protocol to compare with');
+    return undefined;
+  }
+  return inFolder((folder) => {
+    const archive = spawnSync('git', ['archive', '--format=tar', `--output=${join(folder, 'old.tar')}`, commit, 'proto', 'buf.yaml'], { stdio: 'inherit' });
+    return archive.status === 0 ? run('buf', ['breaking', '--against', join(folder, 'old.tar')]) : `git archive ${commit} failed`;
+  });
+}
+
+function files(folder: string): readonly string[] {
+  if (!existsSync(folder)) return [];
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return entries.map((entry) => relative(folder, join(entry.parentPath, entry.name))).sort();
+}
+
+function fresh(): Finding {
+  return inFolder((folder) => {
+    const failed = run('buf', ['generate', '-o', folder]);
+    if (failed !== undefined) return failed;
+    const made = join(folder, 'src/gen');
+    const names = new Set([...files(made), ...files('src/gen')]);
+    const stale = [...names].filter((name) => text(join(made, name)) !== text(join('src/gen', name)));
+    return stale.length === 0 ? undefined : `src/gen is not what proto says; run \`npm run gen\`: ${stale.join(', ')}`;
+  });
+}
+
+function text(file: string): string | undefined {
+  return existsSync(file) ? readFileSync(file, 'utf8') : undefined;
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+const named = process.argv.slice(2);
+const unknown = named.filter((name) => steps[name] === undefined);
+if (unknown.length > 0) {
+  say(`No such step: ${unknown.join(', ')}. There are: ${Object.keys(steps).join(', ')}.`);
+  process.exit(2);
+}
+
+const findings: string[] = [];
+for (const [name, step] of Object.entries(steps)) {
+  if (named.length > 0 && !named.includes(name)) continue;
+  say(`check: ${name}`);
+  const finding = step();
+  if (finding !== undefined) findings.push(`${name}: ${finding}`);
+}
+say(findings.length === 0 ? 'check: all good' : `check: ${findings.length} failed\n${findings.map((line) => `  ${line}`).join('\n')}`);
+process.exitCode = findings.length === 0 ? 0 : 1;
