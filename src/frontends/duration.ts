@@ -1,5 +1,5 @@
 import type { Duration } from '@bufbuild/protobuf/wkt';
-import { DAY, HOUR, type Micros, MILLISECOND, MINUTE, SECOND } from '../core/time.ts';
+import { DAY, HOUR, MILLISECOND, MINUTE, type Micros, SECOND } from '../core/time.ts';
 
 /** Stands for a duration that a caller sent and nobody can read; `ask.ts` refuses it. */
 export const UNREADABLE: Micros = Number.NaN;
