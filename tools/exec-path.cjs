@@ -1,0 +1,3 @@
+'use strict';
+/* Loaded first by the script that tools/uws.ts writes; see capableNode there. */
+if (process.env.SLUICE_NODE) process.execPath = process.env.SLUICE_NODE;
