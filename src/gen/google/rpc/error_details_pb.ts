@@ -39,7 +39,7 @@ export type ErrorInfo = Message<"google.rpc.ErrorInfo"> & {
   domain: string;
 
   /**
-   * Sluice: `limit`, the limit that binds, where one does; `group`, where known.
+   * Sluice: `limit`, the limit that binds, where one does.
    *
    * @generated from field: map<string, string> metadata = 3;
    */
@@ -102,7 +102,7 @@ export const QuotaFailureSchema: GenMessage<QuotaFailure> = /*@__PURE__*/
  */
 export type QuotaFailure_Violation = Message<"google.rpc.QuotaFailure.Violation"> & {
   /**
-   * Sluice: "group:NAME".
+   * Sluice: "limit:NAME", an ancestor's as "limit:GROUP/NAME".
    *
    * @generated from field: string subject = 1;
    */

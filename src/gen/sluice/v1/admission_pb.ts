@@ -141,7 +141,8 @@ export type AcquireResponse = Message<"sluice.v1.AcquireResponse"> & {
   fenceFloor?: bigint | undefined;
 
   /**
-   * The permit must be released or renewed within this time from now; absent: it need not come back.
+   * The permit must be released or renewed within this time from its grant, which is just before this answer (up to 10 s
+   * before it where a `request_id` asked again); absent: it need not come back.
    *
    * @generated from field: google.protobuf.Duration lease = 4;
    */
@@ -452,8 +453,8 @@ export const PlaceSchema: GenMessage<Place> = /*@__PURE__*/
  */
 export type SessionRequest = Message<"sluice.v1.SessionRequest"> & {
   /**
-   * The caller's name for what follows, 1 to 128 bytes, echoed in every answer to it. Of an ask: free again after its refusal,
-   * or its permit's release. `start` needs none.
+   * The caller's name for what follows, 1 to 128 bytes, echoed in every answer to it; `start` needs none. In use until an
+   * ask was admitted or refused, then free again.
    *
    * @generated from field: string id = 1;
    */
@@ -482,7 +483,8 @@ export type SessionRequest = Message<"sluice.v1.SessionRequest"> & {
     case: "acquire";
   } | {
     /**
-     * Gives up the ask with this `id`, or its permit when it crossed this message; answered by a refusal CANCELLED.
+     * Gives up the waiting ask with this `id`: answered by a refusal CANCELLED. By UNKNOWN_REQUEST when it was answered
+     * already: a permit that crossed this message is for the caller to release.
      *
      * @generated from field: sluice.v1.SessionCancel cancel = 4;
      */
@@ -543,7 +545,7 @@ export const SessionStartSchema: GenMessage<SessionStart> = /*@__PURE__*/
   messageDesc(file_sluice_v1_admission, 11);
 
 /**
- * Gives up an ask.
+ * Gives up a waiting ask.
  *
  * @generated from message sluice.v1.SessionCancel
  */

@@ -1,0 +1,60 @@
+import type { DescMessage, DescMethodUnary, MessageShape } from '@bufbuild/protobuf';
+import type { Refusal } from '../core/refusal.ts';
+import type { CallFacts } from './ask.ts';
+
+/** A call that may be held; ends in exactly one of its two ways. */
+export interface Ongoing {
+  /** The caller is gone, or the answer could not be written. */
+  leave(): void;
+  /** The answer was written. */
+  delivered(): void;
+}
+
+/** Takes the answer of a call, once: the message, or why there is none. */
+export type Reply<O> = (message: O | undefined, refusal: Refusal | undefined) => void;
+
+/** One call, decoded message in, message or refusal out, of whatever protocol. `reply` may be called before it returns. */
+export type Unary<I, O> = (facts: CallFacts, request: I, reply: Reply<O>) => Ongoing;
+
+/** A call with its descriptor, the types of its messages forgotten: a codec of `method` is all one needs. */
+export interface UnaryCall {
+  readonly method: DescMethodUnary;
+  readonly call: Unary<unknown, unknown>;
+}
+
+/** Joins a descriptor and the call of its very types. */
+export function unary<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, call: Unary<MessageShape<I>, MessageShape<O>>): UnaryCall {
+  return { method, call: call as Unary<unknown, unknown> };
+}
+
+/** A call that has nothing to give back. */
+export const SETTLED: Ongoing = Object.freeze({ leave() {}, delivered() {} });
+
+/** Writes an answer; false: the caller was gone. Exactly one of the first two is there. */
+export type Write<O> = (message: O | undefined, refusal: Refusal | undefined) => boolean;
+
+/**
+ * Runs one call and tells it whether its answer was written: a permit that did not reach its caller goes back. Answers what to
+ * do when the caller leaves; after the answer that does nothing.
+ */
+export function hold<I, O>(call: Unary<I, O>, facts: CallFacts, request: I, write: Write<O>): () => void {
+  let ongoing: Ongoing | undefined;
+  let written: boolean | undefined;
+  const started = call(facts, request, (message, refusal) => {
+    if (written !== undefined) return;
+    written = write(message, refusal);
+    if (ongoing !== undefined) settle(ongoing, written);
+  });
+  ongoing = started;
+  if (written !== undefined) settle(started, written);
+  return () => {
+    if (written !== undefined) return;
+    written = false;
+    started.leave();
+  };
+}
+
+function settle(ongoing: Ongoing, written: boolean): void {
+  if (written) ongoing.delivered();
+  else ongoing.leave();
+}

@@ -1,0 +1,32 @@
+import { create, toBinary } from '@bufbuild/protobuf';
+import type { Refusal } from '../core/refusal.ts';
+import type { Instant } from '../core/time.ts';
+import { ErrorInfoSchema, QuotaFailureSchema, RetryInfoSchema } from '../gen/google/rpc/error_details_pb.ts';
+import { toProto } from './duration.ts';
+import { describe, retryAfter, STATUSES } from './status.ts';
+
+/** Who names the reasons in ErrorInfo. */
+export const ERROR_DOMAIN = 'sluice.dev';
+
+/** One detail of an error: the name of a message and its bytes. */
+export interface ErrorDetail {
+  readonly type: string;
+  readonly value: Uint8Array;
+}
+
+/** ErrorInfo always, RetryInfo where asking again makes sense, QuotaFailure where a limit said no (google/rpc/error_details.proto). */
+export function errorDetails(refusal: Refusal, now: Instant): readonly ErrorDetail[] {
+  const { limit } = refusal;
+  const metadata: Record<string, string> = limit === undefined ? {} : { limit };
+  const info = create(ErrorInfoSchema, { reason: STATUSES[refusal.reason].reason, domain: ERROR_DOMAIN, metadata });
+  const details: ErrorDetail[] = [{ type: ErrorInfoSchema.typeName, value: toBinary(ErrorInfoSchema, info) }];
+  const wait = retryAfter(refusal, now);
+  if (wait !== undefined) {
+    details.push({ type: RetryInfoSchema.typeName, value: toBinary(RetryInfoSchema, create(RetryInfoSchema, { retryDelay: toProto(wait) })) });
+  }
+  if (limit !== undefined) {
+    const failure = create(QuotaFailureSchema, { violations: [{ subject: `limit:${limit}`, description: describe(refusal), quotaId: limit }] });
+    details.push({ type: QuotaFailureSchema.typeName, value: toBinary(QuotaFailureSchema, failure) });
+  }
+  return details;
+}
