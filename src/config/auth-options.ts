@@ -1,0 +1,96 @@
+import { className, groupName } from './group-options.ts';
+import { oneOf, text } from './leaves.ts';
+import { Fault } from './mistake.ts';
+import { checked, leaf, list, notBuilt, option, optional, required, struct, type ValueOf } from './option.ts';
+import { entryOf, type Raw, showRaw } from './raw.ts';
+
+/** A value that may be kept out of the file: given outright, or read from a file or a variable when the server starts. */
+export type Reference =
+  | { readonly from: 'here'; readonly value: string }
+  | { readonly from: 'file'; readonly file: string }
+  | { readonly from: 'env'; readonly env: string };
+
+const SHA256 = /^[0-9a-fA-F]{64}$/;
+
+const RULE = 'Write the 64 hex digits of `printf %s "$KEY" | sha256sum`, or { file: PATH } or { env: NAME } that hold them.';
+
+/** The hash of an API key. The key itself never stands in a file. */
+const hash = leaf<Reference>({
+  unit: 'SHA-256',
+  bounds: '64 hex digits, { file: PATH } or { env: NAME }',
+  json: {
+    anyOf: [
+      { type: 'string', pattern: SHA256.source },
+      { type: 'object', properties: { file: { type: 'string' } }, required: ['file'], additionalProperties: false },
+      { type: 'object', properties: { env: { type: 'string' } }, required: ['env'], additionalProperties: false },
+    ],
+  },
+  read: readHash,
+});
+
+function readHash(raw: Raw): Reference | Fault {
+  if (raw.kind === 'map' && raw.entries.length === 1) {
+    const file = entryOf(raw, 'file');
+    if (file?.kind === 'scalar' && typeof file.value === 'string' && file.value !== '') return { from: 'file', file: file.value };
+    const env = entryOf(raw, 'env');
+    if (env?.kind === 'scalar' && typeof env.value === 'string' && /^[A-Za-z_]\w*$/.test(env.value)) return { from: 'env', env: env.value };
+  }
+  if (raw.kind === 'scalar' && SHA256.test(raw.text)) return { from: 'here', value: raw.text.toLowerCase() };
+  // Not shown: it may be the key itself, put where its hash belongs.
+  return new Fault(raw.kind === 'scalar' ? 'this is not a SHA-256 hash' : `${showRaw(raw)} is not a SHA-256 hash`, RULE);
+}
+
+/** What a credential lets its holder do. */
+export type Ability = 'acquire' | 'read' | 'manage';
+
+const apiKey = struct({
+  name: required(
+    text({
+      unit: 'name',
+      pattern: /^[A-Za-z0-9][A-Za-z0-9._-]*$/,
+      rule: 'Letters, digits, ".", "_" and "-", a letter or digit first, at most 64.',
+      lengthMax: 64,
+    }),
+    'Who holds it: said in logs, and the scope of request ids.',
+  ),
+  sha256: required(hash, 'SHA-256 of the key, which callers send as `Authorization: Bearer KEY`.'),
+  can: option(
+    list(oneOf<Ability>('acquire', 'read', 'manage'), 8),
+    ['acquire'],
+    'acquire: permits of its groups; read: groups, waiters and leases; manage: pause, override, evict, revoke.',
+  ),
+  groups: optional(list(groupName, 10_000), 'The groups it may name.', 'every group'),
+  key: optional(
+    text({ unit: 'key', pattern: /^[^\p{Cc}]+$/u, rule: '1 to 256 characters, none of them a control character.', lengthMax: 256 }),
+    'The only key it may name; taken when a call names none.',
+    'any key',
+  ),
+  classes: optional(list(className, 1000), 'The priority classes it may name.', 'every class and number'),
+});
+
+/** An API key as read. */
+export type ApiKey = ValueOf<typeof apiKey>;
+
+/** Who may call. */
+export const authOptions = checked(
+  struct({
+    keys: option(list(apiKey, 10_000), [], 'API keys; only hashes are kept.'),
+    jwt: optional(notBuilt('Use auth.keys.'), 'Tokens of an identity provider: not built in this version.'),
+    clientCa: optional(
+      notBuilt('Use auth.keys; listen.*.tls.clientCa demands certificates of callers already.'),
+      'Certificates as credentials: not built in this version.',
+    ),
+  }),
+  (auth, tell) => {
+    for (const part of ['name', 'sha256'] as const) {
+      const seen = new Map<string, number>();
+      for (const [index, key] of (auth.keys ?? []).entries()) {
+        const value = part === 'name' ? key?.name : key?.sha256 === undefined ? undefined : JSON.stringify(key.sha256);
+        if (value === undefined) continue;
+        const first = seen.get(value);
+        if (first !== undefined) tell(['keys', index, part], new Fault(`auth.keys[${first}] has the same ${part}`, 'Give each key its own.'));
+        else seen.set(value, index);
+      }
+    }
+  },
+);

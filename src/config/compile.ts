@@ -1,0 +1,68 @@
+import type { GroupSettings } from '../admission/admission.ts';
+import { type LimitSpec, PRIORITY_MAX, type Quota } from '../core/group.ts';
+import type { GroupOptions } from './group-options.ts';
+import type { Exception } from './limit-leaves.ts';
+import type { LimitOptions } from './limit-options.ts';
+
+/** Groups as admission and the core take them, every default resolved. The options must have been read without a mistake. */
+export function compileGroups(groups: ReadonlyMap<string, GroupOptions>): readonly GroupSettings[] {
+  return [...groups].map(([name, options]) => compileGroup(name, options));
+}
+
+function compileGroup(name: string, options: GroupOptions): GroupSettings {
+  const { ttl, lease, pushback, refusal, unreachable } = options;
+  const { classes, default: named, aging } = options.priority;
+  const least = named === 'least' ? PRIORITY_MAX : undefined;
+  const usual = typeof named === 'number' ? named : (least ?? classes.get(named) ?? PRIORITY_MAX);
+  return {
+    spec: {
+      name,
+      limits: options.limits.map(compileLimit),
+      parent: options.parent && { group: options.parent.group, share: options.parent.share },
+      enforce: options.enforce,
+      backlog: options.backlog,
+      aging,
+      fairness: options.fairness,
+    },
+    wait: ttl,
+    lease,
+    priority: { classes, default: usual },
+    pushback,
+    refusal,
+    unreachable,
+  };
+}
+
+function compileLimit(options: LimitOptions): LimitSpec {
+  const { name, unit, scope } = options;
+  const keys = new Map<string, Quota>();
+  for (const [key, said] of options.keys) keys.set(key, quotaOf(except(options, said)));
+  return { name, unit, scope, quota: quotaOf(options), keys };
+}
+
+/** The limit as it is for one key: what the exception says in place of what the limit says, the rest as it is. */
+function except(options: LimitOptions, said: Exception): LimitOptions {
+  if (said.form === 'max') return { ...options, concurrency: said.max };
+  if (said.form === 'spacing') return { ...options, spacing: said.spacing };
+  const { permits, per } = said;
+  return options.rate === undefined ? { ...options, window: { permits, per } } : { ...options, rate: { permits, per } };
+}
+
+function quotaOf(options: LimitOptions): Quota {
+  const { rate, window, spacing, concurrency } = options;
+  if (rate !== undefined && rate.per !== 'month') return { kind: 'rate', permits: rate.permits, per: rate.per, burst: options.burst ?? 1 };
+  if (spacing !== undefined) return { kind: 'spacing', spacing, slack: options.slack ?? 0 };
+  if (concurrency !== undefined) return { kind: 'concurrency', max: concurrency };
+  if (window === undefined) throw new Error(`limit ${options.name} was compiled with mistakes in it`);
+  if (options.kind !== 'fixed' && window.per !== 'month') return { kind: 'window', permits: window.permits, per: window.per };
+  return {
+    kind: 'fixed',
+    permits: window.permits,
+    per: window.per,
+    align: options.align ?? 'epoch',
+    day: options.day ?? 1,
+    time: options.time ?? 0,
+    timezone: options.timezone ?? 'UTC',
+    spill: options.spill ?? 0,
+  };
+}

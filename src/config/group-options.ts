@@ -1,0 +1,191 @@
+import { PRIORITY_MAX } from '../core/group.ts';
+import { DAY, MILLISECOND } from '../core/time.ts';
+import { decimal, duration, durationOrNone, integer, oneOf, percent, size, text, truth } from './leaves.ts';
+import { limitOptions } from './limit-options.ts';
+import { Fault } from './mistake.ts';
+import { checked, dictionary, leaf, list, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
+import { showDuration } from './quantity.ts';
+import { type Raw, showRaw } from './raw.ts';
+
+const NAME_RULE = 'Letters, digits, ".", "_" and "-", a letter or digit first, at most 128.';
+
+/** What a group may be called. */
+export const GROUP_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+/** The name of a group, where one is named. */
+export const groupName = text({ unit: 'group name', pattern: GROUP_NAME, rule: NAME_RULE, lengthMax: 128 });
+
+/** The name of a priority; a letter first, so that it is never taken for a number. */
+export const className = text({
+  unit: 'class name',
+  pattern: /^[A-Za-z][A-Za-z0-9._-]*$/,
+  rule: 'Letters, digits, ".", "_" and "-", a letter first, at most 64.',
+  lengthMax: 64,
+});
+
+const priorityNumber = integer({ min: 0, max: PRIORITY_MAX });
+
+const classes = dictionary(priorityNumber, {
+  noun: 'class',
+  names: /^(?!least$)[A-Za-z][A-Za-z0-9._-]{0,63}$/,
+  namesMax: 1000,
+  rule: 'Letters, digits, ".", "_" and "-", a letter first, at most 64; "least" is taken.',
+});
+
+const defaultPriority = leaf<number | string>({
+  unit: 'priority',
+  bounds: `least, a class, or 0 to ${PRIORITY_MAX}`,
+  json: { anyOf: [priorityNumber.json, { type: 'string' }] },
+  read: (raw: Raw) => {
+    const value = raw.kind === 'scalar' ? raw.value : undefined;
+    if (typeof value === 'string' && value !== '') return value;
+    const fits = typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= PRIORITY_MAX;
+    return fits ? value : new Fault(`${showRaw(raw)} is not a priority`, `Take least, the name of a class, or 0 (most urgent) to ${PRIORITY_MAX}.`);
+  },
+});
+
+const weights = dictionary(decimal({ min: 0.001, max: 1_000_000 }), {
+  noun: 'key',
+  names: /^[^\p{Cc}]{1,256}$/u,
+  namesMax: 10_000,
+  rule: '1 to 256 characters, none of them a control character.',
+});
+
+/** `default` not above `max`, for patience and for lives of leases (seed LN-25). */
+function checkTimes(times: { readonly default?: number | undefined; readonly max?: number | undefined }, tell: Tell, written: ReadonlySet<string>): void {
+  if (times.default === undefined || times.max === undefined || times.default <= times.max) return;
+  const problem = `the default of ${showDuration(times.default)} is above the maximum of ${showDuration(times.max)}`;
+  tell([written.has('default') ? 'default' : 'max'], new Fault(problem, 'Raise max, or lower default.'));
+}
+
+const priority = checked(
+  struct({
+    classes: option(classes, {}, 'Names of priorities; a lower number is more urgent.'),
+    default: option(defaultPriority, 'least', `Priority of a caller that names none: least (${PRIORITY_MAX}), a class, or a number.`),
+    aging: option(
+      durationOrNone({ min: MILLISECOND, max: 30 * DAY }),
+      'none',
+      'One step of priority is worth this much waiting, so that nobody starves; none: strictly by priority.',
+    ),
+  }),
+  checkPriority,
+);
+
+function checkPriority(options: Unsure<{ classes: ReadonlyMap<string, number>; default: number | string }>, tell: Tell): void {
+  const named = options.default;
+  if (typeof named !== 'string' || named === 'least' || options.classes === undefined || options.classes.has(named)) return;
+  const known = [...options.classes.keys()];
+  tell(
+    ['default'],
+    new Fault(
+      `there is no class ${JSON.stringify(named)}`,
+      known.length === 0 ? 'Name it under priority.classes, or take least or a number.' : `Take least, a number, or one of ${known.slice(0, 10).join(', ')}.`,
+    ),
+  );
+}
+
+const fairness = checked(
+  struct({
+    by: option(oneOf('key', 'none'), 'key', 'Inside one priority: key shares fairly between keys; none is plain first in, first out.'),
+    weights: option(weights, {}, 'A key with weight 4 gets four times the share of a key without (1).'),
+  }),
+  (options, tell) => {
+    if (options.by === 'none' && (options.weights?.size ?? 0) > 0)
+      tell(['weights'], new Fault('weights have no meaning with by: none', 'Remove them, or take by: key.'));
+  },
+);
+
+const backlog = struct({
+  requests: option(integer({ min: 0, max: 10_000_000 }, 'callers'), 10_000, 'Callers that wait at most; more are shed. 0: nobody waits.'),
+  bytes: option(size({ min: 0, max: 2 ** 40 }), '256MiB', 'Bytes held for waiting callers at most.'),
+  perKey: option(integer({ min: 0, max: 10_000_000 }, 'callers'), 1000, 'Callers that wait at most for one key.'),
+  keys: option(integer({ min: 1, max: 10_000_000 }, 'keys'), 100_000, 'Keys with waiters, leases or limits in use at most; idle ones are forgotten.'),
+  wait: option(durationOrNone({ min: 0, max: 30 * DAY }), 'none', 'A caller whose expected wait is longer is shed at once.'),
+});
+
+const refusal = struct({
+  status: option(integer({ min: 400, max: 599 }, 'HTTP status'), 429, 'HTTP status of shed, expired and infeasible.'),
+  contentType: option(
+    text({
+      unit: 'content type',
+      pattern: /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+(; ?[\w.+-]+=[\w.+-]+)*$/,
+      rule: 'A media type: text/plain, application/json.',
+      lengthMax: 128,
+    }),
+    'text/plain',
+    'Content-Type of the body.',
+  ),
+  body: option(
+    text({ unit: 'text', pattern: /^/, rule: 'Text.', lengthMax: 65_536 }),
+    'Too many requests. Please try again later.',
+    'The body, as it is sent.',
+  ),
+});
+
+const group = struct({
+  limits: option(list(limitOptions, 64), [], 'All must agree before a caller goes, and all are charged in one step.'),
+  parent: optional(
+    struct({
+      group: required(groupName, 'The group whose limits must agree too.'),
+      share: optional(percent(), "At most this part of each of the parent's limits.", 'all of it'),
+    }),
+    'A group above this one: a whole tree has one order.',
+  ),
+  enforce: option(truth(), true, 'false: shadow; limits count and report, nobody is held.'),
+  ttl: option(
+    checked(
+      struct({
+        default: option(duration({ min: 0, max: DAY }), '30s', 'How long a caller waits that does not say; 0: now or not at all.'),
+        max: option(duration({ min: 0, max: DAY }), '10m', 'A caller that asks for more waits this long.'),
+      }),
+      checkTimes,
+    ),
+    {},
+    'Patience.',
+  ),
+  backlog: option(backlog, {}, 'Bounds of the queue.'),
+  priority: option(priority, {}, 'Urgency.'),
+  fairness: option(fairness, {}, 'Order inside one priority.'),
+  lease: option(
+    checked(
+      struct({
+        default: option(duration({ min: 100 * MILLISECOND, max: 7 * DAY }), '30s', 'Life of a lease when the caller does not say.'),
+        max: option(duration({ min: 100 * MILLISECOND, max: 7 * DAY }), '10m', 'A caller that asks for more gets this; renewing starts anew.'),
+      }),
+      checkTimes,
+    ),
+    {},
+    'Lives of leases.',
+  ),
+  pushback: option(
+    struct({
+      scope: option(oneOf('key', 'group'), 'key', "Whom a backend's 429 pauses."),
+      max: option(duration({ min: 0, max: DAY }), '60s', 'For how long at most.'),
+    }),
+    {},
+    'What a backend that pushes back may do.',
+  ),
+  refusal: optional(refusal, 'What a refused HTTP caller gets in place of application/problem+json.', 'application/problem+json'),
+  unreachable: option(
+    oneOf('closed', 'share', 'open'),
+    'closed',
+    'When the cluster is lost: hold everybody, let each replica give its share, or let everybody pass; one node never loses it.',
+  ),
+});
+
+/** A group as read. */
+export type GroupOptions = ValueOf<typeof group>;
+
+/** Everything a group may say. */
+export const groupOptions = checked(group, checkLimitNames);
+
+function checkLimitNames(group: Unsure<GroupOptions>, tell: Tell): void {
+  const seen = new Set<string>();
+  for (const [index, limit] of (group.limits ?? []).entries()) {
+    const name = limit?.name;
+    if (name === undefined) continue;
+    if (seen.has(name))
+      tell(['limits', index, 'name'], new Fault(`two limits are called ${name}`, 'Refusals and metrics tell limits apart by name: give each its own.'));
+    seen.add(name);
+  }
+}

@@ -1,0 +1,158 @@
+import { DAY } from '../core/time.ts';
+import { duration, integer, oneOf, text } from './leaves.ts';
+import { concurrencyMax, type Exception, exception, PER, PERMITS, permitsPer, timeOfDay, timezone } from './limit-leaves.ts';
+import { Fault } from './mistake.ts';
+import { checked, dictionary, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
+import { showDuration } from './quantity.ts';
+
+const NAME_RULE = 'Letters, digits, "_" and "-", a letter or digit first, at most 64.';
+
+const FORMS = ['rate', 'window', 'spacing', 'concurrency'] as const;
+
+/** Which of the short forms a limit is written in. */
+export type Form = (typeof FORMS)[number];
+
+/** The keys for which a limit says something of its own. */
+const keys = dictionary(exception(), {
+  noun: 'key',
+  names: /^[^\p{Cc}]{1,256}$/u,
+  namesMax: 10_000,
+  rule: '1 to 256 characters, none of them a control character.',
+});
+
+const limit = struct({
+  name: required(
+    text({ unit: 'limit name', pattern: /^[A-Za-z0-9][A-Za-z0-9_-]*$/, rule: NAME_RULE, lengthMax: 64 }),
+    'Said in refusals, metrics and RateLimit fields; unique in its group.',
+  ),
+  rate: optional(permitsPer(false), 'Evenly spaced (GCRA): in any interval L at most `burst + floor(L x permits/per)`.'),
+  window: optional(permitsPer(true), 'At most this many per window: rolling and exact, or fixed by `kind`.'),
+  spacing: optional(duration(PER), 'At most one per this time, measured from the admission before.'),
+  concurrency: optional(concurrencyMax(), 'At most this many held at once, by leases.'),
+  burst: optional(integer(PERMITS), 'Rate only: how many may pass at once after a rest.', '1'),
+  slack: optional(duration({ min: 0, max: DAY }), 'Spacing only: added to it, for networks that bring two callers closer together.', '0'),
+  kind: optional(
+    oneOf('rolling', 'fixed'),
+    'Window only: rolling holds for every interval; fixed windows lie side by side and may pass twice their number around an edge.',
+    'rolling',
+  ),
+  align: optional(
+    oneOf('epoch', 'first', 'calendar'),
+    'Fixed windows only: multiples of the time since 1970 UTC; opened by the first admission; or days, weeks (7d) and months of `timezone`.',
+    'epoch',
+  ),
+  day: optional(integer({ min: 1, max: 31 }), 'Calendar only: day of the month (the last one where a month is shorter), or of the week (1 is Monday).', '1'),
+  time: optional(timeOfDay(), 'Calendar only: when on that day a window opens.', '"00:00"'),
+  timezone: optional(timezone(), 'Calendar only: whose days they are.', 'UTC'),
+  spill: optional(integer({ min: 0, max: 1e12 }), 'Fixed windows only: unspent permits carried into the next window, at most.', '0'),
+  unit: option(
+    text({
+      unit: 'unit name',
+      pattern: /^(?!constructor$)[a-z][a-z0-9_-]*$/,
+      rule: 'Lower-case letters, digits, "_" and "-", a letter first, at most 64.',
+      lengthMax: 64,
+    }),
+    'requests',
+    'What is counted: the name of a cost.',
+  ),
+  scope: option(oneOf('group', 'key'), 'group', 'key: counted for every key by itself.'),
+  keys: option(keys, {}, 'Scope key only: exceptions for single keys, in the same short form.'),
+});
+
+/** A limit as read. */
+export type LimitOptions = ValueOf<typeof limit>;
+
+/** One limit of a group, in one of five short forms. */
+export const limitOptions = checked(limit, checkLimit);
+
+function checkLimit(limit: Unsure<LimitOptions>, tell: Tell, written: ReadonlySet<string>): void {
+  // By what is written, rightly or wrongly: a bad value is told once, not also as a missing one.
+  const forms = FORMS.filter((form) => written.has(form));
+  if (forms.length === 0)
+    tell(
+      [],
+      new Fault('a limit needs one of rate, window, spacing or concurrency', 'For example rate: 500/60s, window: 200000/60s, spacing: 5s or concurrency: 8.'),
+    );
+  if (forms.length > 1)
+    tell(
+      [forms[1] ?? ''],
+      new Fault(`${forms.join(' and ')} are two limits`, 'Make each a limit of its own, with its own name; a caller passes all of them at once.'),
+    );
+  const form = forms.length === 1 ? forms[0] : undefined;
+  if (form === undefined) return;
+  checkOwners(written, form, tell);
+  if (form === 'window' && written.has('kind') === (limit.kind !== undefined)) checkWindow(limit, tell);
+  if (limit.scope === 'group' && limit.keys !== undefined && limit.keys.size > 0)
+    tell(['keys'], new Fault('exceptions for keys need a limit that counts keys', 'Add scope: key to this limit.'));
+  for (const [key, said] of limit.keys ?? []) checkException(limit, form, key, said as Exception | undefined, tell);
+}
+
+const OWNERS: readonly (readonly [option: string, form: Form])[] = [
+  ['burst', 'rate'],
+  ['slack', 'spacing'],
+  ['kind', 'window'],
+  ['align', 'window'],
+  ['day', 'window'],
+  ['time', 'window'],
+  ['timezone', 'window'],
+  ['spill', 'window'],
+];
+
+function checkOwners(written: ReadonlySet<string>, form: Form, tell: Tell): void {
+  for (const [name, owner] of OWNERS) {
+    if (written.has(name) && owner !== form) tell([name], new Fault(`${name} has no meaning for ${form}`, `Remove it; it belongs to ${owner}.`));
+  }
+}
+
+function checkWindow(limit: Unsure<LimitOptions>, tell: Tell): void {
+  const { window, kind = 'rolling', align } = limit;
+  if (kind === 'rolling') {
+    for (const name of ['align', 'day', 'time', 'timezone', 'spill'] as const) {
+      if (limit[name] !== undefined) tell([name], new Fault(`${name} has no meaning for a rolling window`, 'Add kind: fixed, or remove it.'));
+    }
+    if (window?.per === 'month') tell(['window'], new Fault('a month is no rolling window', 'Add kind: fixed and align: calendar, or write 30d.'));
+    return;
+  }
+  if (align !== 'calendar') {
+    for (const name of ['day', 'time', 'timezone'] as const) {
+      if (limit[name] !== undefined) tell([name], new Fault(`${name} has no meaning without a calendar`, 'Add align: calendar, or remove it.'));
+    }
+    if (window?.per === 'month') tell(['window'], new Fault('a month is a window of the calendar', 'Add align: calendar.'));
+  } else checkCalendar(limit, tell);
+  if (limit.spill !== undefined && window?.permits !== undefined && limit.spill > window.permits) {
+    tell(
+      ['spill'],
+      new Fault(
+        `spill ${limit.spill} is more than the ${window.permits} permits of a window`,
+        'More than one window cannot be left unspent: take at most as many as the window has.',
+      ),
+    );
+  }
+}
+
+function checkCalendar(limit: Unsure<LimitOptions>, tell: Tell): void {
+  const per = limit.window?.per;
+  if (per === undefined) return;
+  if (!isCalendar(per))
+    tell(['window'], new Fault(`a calendar has no windows of ${showDuration(per as number)}`, 'Take 1d (or 24h), 7d or month; or align: epoch.'));
+  if (per === DAY && limit.day !== undefined) tell(['day'], new Fault('day has no meaning for windows of a day', 'Remove it; time says when a day begins.'));
+  if (per === 7 * DAY && limit.day !== undefined && limit.day > 7) tell(['day'], new Fault(`a week has no day ${limit.day}`, 'Take 1 (Monday) to 7 (Sunday).'));
+}
+
+function isCalendar(per: number | 'month'): boolean {
+  return per === 'month' || per === DAY || per === 7 * DAY;
+}
+
+function checkException(limit: Unsure<LimitOptions>, form: Form, key: string, said: Exception | undefined, tell: Tell): void {
+  if (said === undefined) return;
+  const wanted = form === 'concurrency' ? 'max' : form === 'spacing' ? 'spacing' : 'per';
+  const like = { max: 'a number: 32', spacing: 'a duration: 2s', per: 'permits/duration: 1000/60s' }[wanted];
+  const say = (problem: string, remedy: string): void => tell(['keys', key], new Fault(`this exception ${problem}`, remedy));
+  if (said.form !== wanted) return say(`is not in the form of ${form}`, `Write ${like}.`);
+  if (said.form !== 'per') return;
+  const calendar = limit.kind === 'fixed' && limit.align === 'calendar';
+  if (said.per === 'month' ? !calendar : calendar && !isCalendar(said.per))
+    say('has another kind of time than its limit', 'Take windows that the limit itself could have.');
+  if (limit.spill !== undefined && limit.spill > said.permits)
+    say(`has fewer permits than the spill of ${limit.spill}`, 'Lower the spill, or raise the exception.');
+}

@@ -1,0 +1,95 @@
+import { text } from './leaves.ts';
+import { Fault } from './mistake.ts';
+import { checked, type Field, leaf, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
+import { type Raw, showRaw } from './raw.ts';
+
+/** Where a listener takes connections; port 0: any free one. */
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A path of a file, as the process sees it. */
+export const filePath = text({ unit: 'file', pattern: /^[^\0\n]+$/, rule: 'A path; relative ones start at the working directory.', lengthMax: 4096 });
+
+const tls = struct({
+  cert: required(filePath, 'PEM file with the certificate and its chain.'),
+  key: required(filePath, 'PEM file with the private key.'),
+  clientCa: optional(filePath, 'PEM file: callers must show a certificate signed by one of these.', 'no client certificates'),
+});
+
+const address = leaf<Address | 'none'>({
+  unit: 'address',
+  bounds: 'a port, host:port, or none',
+  json: { anyOf: [{ type: 'integer', minimum: 0, maximum: 65_535 }, { type: 'string' }] },
+  read: readAddress,
+});
+
+/** `8080`, `127.0.0.1:9091`, `[::1]:9091`, `none`; a port alone means every IPv4 address. */
+function readAddress(raw: Raw): Address | 'none' | Fault {
+  const fault = new Fault(`${showRaw(raw)} is not an address`, 'Write a port (8080), host:port (127.0.0.1:9091, "[::1]:9091"), or none.');
+  if (raw.kind !== 'scalar' || raw.value === null || typeof raw.value === 'boolean') return fault;
+  const value = String(raw.value);
+  if (value === 'none') return 'none';
+  const [, bracketed, plain, digits] = /^(?:(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]{1,253})):)?(\d{1,5})$/.exec(value) ?? [];
+  const port = Number(digits);
+  if (digits === undefined) return fault;
+  return port <= 65_535 ? { host: bracketed ?? plain ?? '0.0.0.0', port } : new Fault(`port ${digits} is out of bounds`, 'Take 0 (any free port) to 65535.');
+}
+
+const listener = struct(
+  {
+    address: required(address, 'Port, host:port, or none for no such listener; a port alone means every IPv4 address.'),
+    tls: optional(tls, 'Encrypts what this listener takes.', 'no TLS'),
+  },
+  { short: 'address' },
+);
+
+/** A listener as read. */
+export type Listener = ValueOf<typeof listener>;
+
+function at(fallback: number | string, about: string): Field<Listener> {
+  return option(listener, fallback, about);
+}
+
+/** Of a listener that this version does not have: `none` is taken, so that a file for a later one needs no other change. */
+const absent = leaf<'none'>({
+  unit: 'address',
+  bounds: 'none: not built in this version',
+  json: { const: 'none' },
+  read: (raw) =>
+    raw.kind === 'scalar' && raw.value === 'none' ? 'none' : new Fault('this listener is not built in this version', 'Write none, or leave it out.'),
+});
+
+const listen = struct({
+  api: at(8080, 'Connect, gRPC-Web and plain HTTP.'),
+  grpc: at(9090, 'gRPC.'),
+  health: at(9092, '/livez, /readyz and /metrics.'),
+  admin: at('127.0.0.1:9091', 'Calls of operators; where `auth` is missing, the only place that answers them.'),
+  proxy: option(absent, 'none', 'Forwarded requests.'),
+  gatewayQueue: option(absent, 'none', 'Gateway queue clients.'),
+});
+
+type ListenOptions = ValueOf<typeof listen>;
+
+/** Every listener; each speaks one set of protocols. */
+export const listenOptions = checked(listen, checkPorts);
+
+const NAMES = ['api', 'grpc', 'health', 'admin'] as const;
+
+function checkPorts(listen: Unsure<ListenOptions>, tell: Tell): void {
+  const taken = new Map<number, { readonly name: string; readonly host: string }[]>();
+  for (const name of NAMES) {
+    const wanted = listen[name]?.address;
+    if (wanted === undefined || wanted === 'none' || typeof wanted === 'string' || !wanted.port) continue;
+    const host = wanted.host ?? '';
+    const others = taken.get(wanted.port) ?? [];
+    const clash = others.find((other) => other.host === host || isEvery(other.host) || isEvery(host));
+    if (clash !== undefined) tell([name], new Fault(`${name} and ${clash.name} both want port ${wanted.port}`, 'Give each listener a port of its own.'));
+    taken.set(wanted.port, [...others, { name, host }]);
+  }
+}
+
+function isEvery(host: string): boolean {
+  return host === '0.0.0.0' || host === '::';
+}

@@ -1,0 +1,82 @@
+import type { GroupSettings } from '../admission/admission.ts';
+import { compileGroups } from './compile.ts';
+import { type ConfigMistake, collectMistakes, Fault, type Path, type Report } from './mistake.ts';
+import type { Tell, Unsure } from './option.ts';
+import { type Flag, overlayEnvironment, overlayFlags, type Variables } from './overlay.ts';
+import { locate, type Raw } from './raw.ts';
+import { type Options, rootOptions } from './schema.ts';
+import { checkTree } from './tree.ts';
+import { parseYaml } from './yaml.ts';
+
+/** A whole configuration without a mistake in it; times in microseconds, sizes in bytes. */
+export interface Config extends Omit<Options, 'groups'> {
+  readonly groups: readonly GroupSettings[];
+}
+
+/** What a configuration is read from; nothing else is looked at. */
+export interface ConfigSources {
+  /** The file's text; '' is a file that says nothing. */
+  readonly text: string;
+  /** The file's name, for messages. */
+  readonly name: string;
+  /** Every variable of the environment; those that begin with SLUICE_ count. */
+  readonly env: Variables;
+  /** Flags of the form `--path.to.option=value`. */
+  readonly flags: readonly Flag[];
+}
+
+/** A configuration, or everything that is wrong with it. */
+export type Loaded = { readonly kind: 'config'; readonly config: Config } | { readonly kind: 'mistakes'; readonly mistakes: readonly ConfigMistake[] };
+
+/** Reads a configuration: flags before environment before file before defaults. Every mistake is told at once, in the order of the file; never throws. */
+export function loadConfig(sources: ConfigSources): Loaded {
+  const { mistakes, report } = collectMistakes();
+  const file = parseYaml(sources.text, sources.name, report);
+  const nothing: Raw = { kind: 'map', entries: [], where: { source: sources.name, line: 1, column: 1 } };
+  const withEnv = overlayEnvironment(file ?? nothing, sources.env, report);
+  const raw = overlayFlags(withEnv, sources.flags, report);
+  // A file that is no YAML has no groups: what the rest says about them would mislead.
+  const options = file === undefined ? undefined : rootOptions.read(raw, [], report);
+  if (options !== undefined) checkWhole(options, raw, report);
+  if (options === undefined || mistakes.length > 0) return { kind: 'mistakes', mistakes: sorted(mistakes) };
+  const { groups, ...rest } = options;
+  return { kind: 'config', config: { ...rest, groups: compileGroups(groups) } };
+}
+
+function checkWhole(options: Unsure<Options>, raw: Raw, report: Report): void {
+  const tellAt =
+    (above: Path): Tell =>
+    (below, fault) =>
+      report(locate(raw, [...above, ...below]), [...above, ...below], fault);
+  const { groups, bounds } = options;
+  if (groups === undefined) return;
+  checkTree(groups, tellAt(['groups']));
+  if (bounds?.groups !== undefined && groups.size > bounds.groups) {
+    tellAt(['groups'])([], new Fault(`${groups.size} groups are more than bounds.groups allows (${bounds.groups})`, 'Raise bounds.groups, or split the file.'));
+  }
+  checkKeys(options, tellAt(['auth', 'keys']));
+}
+
+/** Groups and classes that a credential names must exist: a slip here would lock somebody out, or let them in later. */
+function checkKeys({ auth, groups }: Unsure<Options>, tell: Tell): void {
+  for (const [index, key] of (auth?.keys ?? []).entries()) {
+    const named = (key?.groups ?? []).filter((name) => name !== undefined);
+    for (const [at, name] of (key?.groups ?? []).entries()) {
+      if (name !== undefined && groups?.has(name) === false)
+        tell([index, 'groups', at], new Fault(`there is no group ${JSON.stringify(name)}`, 'Define it under groups, or take it out of this key.'));
+    }
+    const reachable = key?.groups === undefined ? [...(groups?.keys() ?? [])] : named;
+    for (const [at, name] of (key?.classes ?? []).entries()) {
+      const known = reachable.some((group) => name !== undefined && groups?.get(group)?.priority?.classes?.has(name));
+      if (name !== undefined && !known)
+        tell(
+          [index, 'classes', at],
+          new Fault(`none of its groups has a class ${JSON.stringify(name)}`, 'Name it under priority.classes of a group, or take it out of this key.'),
+        );
+    }
+  }
+}
+
+function sorted(mistakes: readonly ConfigMistake[]): readonly ConfigMistake[] {
+  return [...mistakes].sort((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
+}

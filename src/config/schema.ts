@@ -1,0 +1,81 @@
+import { MILLISECOND, MINUTE } from '../core/time.ts';
+import { authOptions } from './auth-options.ts';
+import { GROUP_NAME, groupOptions } from './group-options.ts';
+import { duration, integer, oneOf, size } from './leaves.ts';
+import { filePath, listenOptions } from './listen-options.ts';
+import { dictionary, notBuilt, option, optional, struct, type ValueOf } from './option.ts';
+
+const storeOptions = struct(
+  {
+    kind: option(oneOf('disk', 'memory'), 'disk', 'memory: nothing survives a restart. `store: memory` says the same.'),
+    path: option(filePath, './data', 'Folder of the embedded store; one server at a time.'),
+    bytes: option(size({ min: 16 * 2 ** 20, max: 2 ** 44 }), '10GiB', 'Disk it may take.'),
+  },
+  { short: 'kind' },
+);
+
+const bounds = struct({
+  groups: option(integer({ min: 1, max: 100_000 }, 'groups'), 10_000, 'Groups in this file.'),
+  body: option(size({ min: 1024, max: 16 * 2 ** 20 }), '64KiB', 'Body or message of a call; longer ones are refused as too_large.'),
+  receive: option(duration({ min: 100 * MILLISECOND, max: 10 * MINUTE }), '10s', 'Time for the whole of a request to arrive.'),
+  sessions: option(integer({ min: 1, max: 1_000_000 }, 'sessions'), 10_000, 'Sessions open at once, and those that may yet resume.'),
+  session: option(integer({ min: 1, max: 1_000_000 }, 'asks'), 10_000, 'Asks and leases of one session at once.'),
+  requestIds: option(integer({ min: 1, max: 10_000_000 }, 'ids'), 100_000, 'Request ids remembered for callers that come back.'),
+  settled: option(
+    integer({ min: 0, max: 10_000_000 }, 'permits'),
+    100_000,
+    'Permits without lease that may still settle their costs, in one tree of groups; the oldest is forgotten.',
+  ),
+});
+
+/** The groups, by name. */
+export const groupsOptions = dictionary(groupOptions, {
+  noun: 'group',
+  names: GROUP_NAME,
+  namesMax: 100_000,
+  rule: 'Letters, digits, ".", "_" and "-", a letter or digit first, at most 128.',
+});
+
+/**
+ * The one source of every option: its type, default, bounds, and sentence. `npm run gen:config` writes
+ * docs/sluice.schema.json and docs/configuration.md from it.
+ */
+export const rootOptions = struct({
+  listen: option(listenOptions, {}, 'Where the server takes connections.'),
+  http: option(
+    struct({
+      engine: option(
+        oneOf('auto', 'node', 'uws'),
+        'auto',
+        'HTTP/1.1 engine of `api`: auto takes uWebSockets.js where it is installed and loads, else node:http.',
+      ),
+    }),
+    {},
+    'The HTTP/1.1 listener.',
+  ),
+  auth: option(authOptions, {}, 'Who may call.'),
+  store: option(storeOptions, {}, 'What survives a restart, and where.'),
+  drain: option(
+    struct({
+      delay: option(duration({ min: 0, max: 10 * MINUTE }), '5s', 'After SIGTERM: not ready but still serving, while balancers learn of it.'),
+      grace: option(duration({ min: 0, max: 60 * MINUTE }), '20s', 'Then those held stay this long to be admitted; the rest are refused.'),
+    }),
+    {},
+    'How the server stops.',
+  ),
+  log: option(
+    struct({ level: option(oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent'), 'info', 'Least weight of what is logged, as JSON lines on stdout.') }),
+    {},
+    'Logging.',
+  ),
+  revision: option(integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), 0, 'Counts up with each change of the file; said at start and at each reload.'),
+  bounds: option(bounds, {}, 'What one server holds at most, beside the bounds of each group.'),
+  groups: option(groupsOptions, {}, 'Named sets of limits, each with one queue.'),
+  cluster: optional(notBuilt('Remove it: this version runs on one node.'), 'Replicas over NATS: not built in this version.'),
+  backends: optional(notBuilt('Remove it: this version gives permits and forwards nothing.'), 'Backends: not built in this version.'),
+  routes: optional(notBuilt('Remove it: this version gives permits and forwards nothing.'), 'Routes: not built in this version.'),
+  deferred: optional(notBuilt('Remove it: this version keeps no requests for later.'), 'Deferred requests: not built in this version.'),
+});
+
+/** Every option as read, before the groups are compiled. */
+export type Options = ValueOf<typeof rootOptions>;

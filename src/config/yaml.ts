@@ -1,0 +1,125 @@
+import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type Scalar } from 'yaml';
+import { Fault, type Path, type Report, type Where } from './mistake.ts';
+import type { Raw, RawEntry } from './raw.ts';
+
+/** A longer file is refused before it is parsed. */
+export const FILE_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Values that aliases may expand to, in all: a file of a few lines can ask for billions. */
+export const ALIASED_VALUES_MAX = 100_000;
+
+/** Levels of nesting. Deeper is refused: no option lies deeper than a dozen. */
+export const NESTING_MAX = 64;
+
+/** Reads YAML 1.2 into located values. Answers undefined when it is no YAML at all; every mistake is reported. An empty text is an empty map. */
+export function parseYaml(text: string, source: string, report: Report): Raw | undefined {
+  const start: Where = { source, line: 1, column: 1 };
+  if (text.length > FILE_BYTES_MAX) {
+    report(
+      start,
+      [],
+      new Fault(`the file has more than ${FILE_BYTES_MAX} characters`, 'Split the groups over several servers, or write shared parts once with an anchor.'),
+    );
+    return undefined;
+  }
+  try {
+    return new Reader(text, source, report).read();
+  } catch (cause) {
+    // The parser recurses: a file of brackets overflows its stack.
+    const deep = cause instanceof RangeError;
+    const problem = deep ? `nested deeper than ${NESTING_MAX} levels` : `not YAML: ${cause instanceof Error ? cause.message : String(cause)}`;
+    report(start, [], new Fault(problem, 'Look for a bracket or an indentation that never ends.'));
+    return undefined;
+  }
+}
+
+class Reader {
+  readonly #text: string;
+  readonly #source: string;
+  readonly #report: Report;
+  readonly #lines = new LineCounter();
+  readonly #anchors = new Map<string, Node>();
+  #aliased = 0;
+  #stopped = false;
+
+  constructor(text: string, source: string, report: Report) {
+    this.#text = text;
+    this.#source = source;
+    this.#report = report;
+  }
+
+  read(): Raw | undefined {
+    const options = { lineCounter: this.#lines, stringKeys: true, prettyErrors: false, logLevel: 'silent', version: '1.2', resolveKnownTags: false } as const;
+    const document = parseDocument(this.#text, options);
+    const errors = [...document.errors, ...document.warnings];
+    for (const error of errors) this.#report(this.#where(error.pos[0]), [], faultOf(error.code, error.message));
+    if (document.errors.length > 0) return undefined;
+    const contents = document.contents;
+    const empty: Raw = { kind: 'map', entries: [], where: this.#where(0) };
+    if (contents === null || (isScalar(contents) && contents.value === null)) return empty;
+    return this.#value(contents, [], false);
+  }
+
+  #where(offset: number): Where {
+    const at = this.#lines.linePos(offset);
+    return { source: this.#source, line: Math.max(1, at.line), column: Math.max(1, at.col) };
+  }
+
+  #value(node: unknown, path: Path, aliased: boolean): Raw {
+    const where = this.#where((node as Node | null)?.range?.[0] ?? 0);
+    const nothing: Raw = { kind: 'scalar', value: null, text: '', where };
+    if (this.#stopped) return nothing;
+    if (path.length > NESTING_MAX) {
+      this.#stop(where, path, new Fault(`nested deeper than ${NESTING_MAX} levels`, 'Look for an alias inside its own anchor, or brackets that never end.'));
+      return nothing;
+    }
+    if (aliased && ++this.#aliased > ALIASED_VALUES_MAX) {
+      this.#stop(where, path, new Fault(`aliases stand for more than ${ALIASED_VALUES_MAX} values`, 'Write the groups out, or use fewer aliases of aliases.'));
+      return nothing;
+    }
+    if (isAlias(node)) return this.#alias(node.source, where, path);
+    if (isScalar(node) || isMap(node) || isSeq(node)) if (node.anchor) this.#anchors.set(node.anchor, node);
+    if (isSeq(node)) return { kind: 'list', items: node.items.map((item, index) => this.#value(item, [...path, index], aliased)), where };
+    if (isMap(node)) return { kind: 'map', entries: node.items.map((pair) => this.#entry(pair, path, aliased)), where };
+    return isScalar(node) ? this.#scalar(node, where) : nothing;
+  }
+
+  #alias(anchor: string, where: Where, path: Path): Raw {
+    const node = this.#anchors.get(anchor);
+    if (node !== undefined) return this.#value(node, path, true);
+    this.#report(where, path, new Fault(`the alias *${anchor} has no anchor before it`, `Write &${anchor} at the value it stands for.`));
+    return { kind: 'scalar', value: null, text: `*${anchor}`, where };
+  }
+
+  #entry(pair: { key: unknown; value: unknown }, path: Path, aliased: boolean): RawEntry {
+    const name = isScalar(pair.key) ? String(pair.key.value) : '';
+    const where = this.#where((pair.key as Node | null)?.range?.[0] ?? 0);
+    const value = this.#value(pair.value, [...path, name], aliased);
+    // An absent value has no place of its own: its name's is the one to look at.
+    return { name, where, value: pair.value === null ? { ...value, where } : value };
+  }
+
+  #scalar(node: Scalar, where: Where): Raw {
+    const value = node.value;
+    const known = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' || value === null;
+    const text = node.source ?? String(value);
+    return { kind: 'scalar', value: known ? value : text, text, where };
+  }
+
+  #stop(where: Where, path: Path, fault: Fault): void {
+    this.#stopped = true;
+    this.#report(where, path.slice(0, 8), fault);
+  }
+}
+
+function faultOf(code: string, message: string): Fault {
+  const remedies: Readonly<Record<string, string>> = {
+    DUPLICATE_KEY: 'Keep one of the two.',
+    MULTIPLE_DOCS: 'Keep one document: remove what follows "---".',
+    TAB_AS_INDENT: 'Indent with spaces.',
+    BAD_INDENT: 'Line it up with its neighbours.',
+    TAG_RESOLVE_FAILED: 'Remove the tag: plain values are all that is needed.',
+  };
+  const problem = code === 'DUPLICATE_KEY' ? 'this name stands twice in one map' : message.replace(/[.:\s]+$/, '');
+  return new Fault(problem, remedies[code] ?? 'Mend the YAML here; values with {, [, #, : or * in them need quotes.');
+}
