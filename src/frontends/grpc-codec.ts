@@ -1,0 +1,64 @@
+import { create, type DescFile, type DescMessage, type DescMethod, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
+import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
+import { Metadata, type MethodDefinition, type StatusObject } from '@grpc/grpc-js';
+import type { Refusal } from '../core/refusal.ts';
+import type { Instant } from '../core/time.ts';
+import { StatusSchema } from '../gen/google/rpc/status_pb.ts';
+import { malformed } from './ask.ts';
+import { errorDetails } from './details.ts';
+import { CODES, describe, retryAfter, STATUSES } from './status.ts';
+
+/** A request as it came: a message, or why its bytes are none. grpc-js would answer INTERNAL where a caller's bytes are at fault. */
+export type Received<T> = { readonly message: T } | { readonly refusal: Refusal };
+
+/** How grpc-js reads and writes one method; made once, so that no call looks anything up. */
+export function methodDefinition(method: DescMethod): MethodDefinition<Received<unknown>, unknown> {
+  const { input, output, methodKind } = method;
+  return {
+    path: `/${method.parent.typeName}/${method.name}`,
+    requestStream: methodKind === 'client_streaming' || methodKind === 'bidi_streaming',
+    responseStream: methodKind === 'server_streaming' || methodKind === 'bidi_streaming',
+    requestDeserialize: (bytes) => receive(input, bytes),
+    requestSerialize: (received) => bytesOf(input, 'message' in received ? received.message : create(input)),
+    responseSerialize: (message) => bytesOf(output, message),
+    responseDeserialize: (bytes) => fromBinary(output, bytes),
+  };
+}
+
+function receive(schema: DescMessage, bytes: Uint8Array): Received<unknown> {
+  try {
+    return { message: fromBinary(schema, bytes) };
+  } catch (error) {
+    return { refusal: malformed(`The bytes are no ${schema.typeName}: ${error instanceof Error ? error.message : 'unreadable'}.`) };
+  }
+}
+
+/** grpc-js copies with Buffer's own method. */
+function bytesOf(schema: DescMessage, message: unknown): Buffer {
+  const bytes = toBinary(schema, message as Message);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** A refusal as gRPC says it: code, sentence, and details in `grpc-status-details-bin`; `retry-after-ms` besides, for clients without google.rpc. */
+export function statusOf(refusal: Refusal, now: Instant): StatusObject {
+  const code = CODES[STATUSES[refusal.reason].code];
+  const message = describe(refusal);
+  const details = errorDetails(refusal, now).map(({ type, value }) => ({ typeUrl: `type.googleapis.com/${type}`, value }));
+  const metadata = new Metadata();
+  metadata.set('grpc-status-details-bin', bytesOf(StatusSchema, create(StatusSchema, { code, message, details })));
+  const wait = retryAfter(refusal, now);
+  if (wait !== undefined) metadata.set('retry-after-ms', String(Math.ceil(wait / 1000)));
+  return { code, details: message, metadata };
+}
+
+/** The descriptors of some files and of all they import, as the reflection service wants them: encoded, each once. */
+export function encodedFiles(files: readonly DescFile[]): readonly Buffer[] {
+  const found = new Map<string, Buffer>();
+  const visit = (file: DescFile): void => {
+    if (found.has(file.name)) return;
+    found.set(file.name, bytesOf(FileDescriptorProtoSchema, file.proto));
+    for (const dependency of file.dependencies) visit(dependency);
+  };
+  for (const file of files) visit(file);
+  return [...found.values()];
+}
