@@ -55,6 +55,8 @@ export interface Limit {
   bound(now: Instant, cost: number, ahead: number): Bound;
   /** `bound` is on disk. */
   cover(bound: Bound): void;
+  /** The bounds on disk that still count, for a snapshot; empty where none are kept. */
+  bounds(now: Instant): readonly Bound[];
   /** Turns recording on for this limit: from now on `covers` means it. */
   recordBounds(): void;
   /** A new term begins at `from`: the worst that the term before can have spent, by its bounds (none: horizon mode, drained; or never used, in chunk mode). */

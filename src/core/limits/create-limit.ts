@@ -1,0 +1,92 @@
+import type { Quota } from '../group.ts';
+import type { Limit } from '../limit.ts';
+import type { Micros } from '../time.ts';
+import { Concurrency } from './concurrency.ts';
+import { FixedWindow } from './fixed-window.ts';
+import { burstOf, Gcra, refillOf } from './gcra.ts';
+import { RollingWindow } from './rolling-window.ts';
+import { periodOf, Spacing } from './spacing.ts';
+import { lengthOf } from './windows.ts';
+
+/** A fresh limit: nothing is spent. Hand in the same quota object for every key: what they share is kept once. */
+export function createLimit(quota: Quota): Limit {
+  switch (quota.kind) {
+    case 'rate':
+      return new Gcra(quota);
+    case 'spacing':
+      return new Spacing(quota);
+    case 'window':
+      return new RollingWindow(quota);
+    case 'fixed':
+      return new FixedWindow(quota);
+    case 'concurrency':
+      return new Concurrency(quota);
+  }
+}
+
+/** The largest cost that can ever pass. */
+export function capacityOf(quota: Quota): number {
+  switch (quota.kind) {
+    case 'rate':
+      return burstOf(quota);
+    case 'spacing':
+      return 1;
+    case 'window':
+      return quota.permits;
+    case 'fixed':
+      return quota.permits + quota.spill;
+    case 'concurrency':
+      return quota.max;
+  }
+}
+
+/**
+ * The part of a parent's quota that a child may use: whole units rounded down, pauses rounded up, so that the child never
+ * has more than its share; but at least one unit. 60 % of 10 is 6 (LN-19).
+ */
+export function scaleQuota(quota: Quota, share: number): Quota {
+  switch (quota.kind) {
+    case 'rate':
+      return { ...quota, permits: part(quota.permits, share, 1), burst: part(quota.burst, share, 1) };
+    case 'spacing':
+      return { ...quota, spacing: stretched(quota.spacing, share), slack: stretched(quota.slack, share) };
+    case 'window':
+      return { ...quota, permits: part(quota.permits, share, 1) };
+    case 'fixed':
+      return { ...quota, permits: part(quota.permits, share, 1), spill: part(quota.spill, share, 0) };
+    case 'concurrency':
+      return { ...quota, max: part(quota.max, share, 1) };
+  }
+}
+
+/** How long an exhausted state needs to be full again; 0 for concurrency, which time does not free. */
+export function recoveryOf(quota: Quota): Micros {
+  switch (quota.kind) {
+    case 'rate':
+      return refillOf(quota);
+    case 'spacing':
+      return periodOf(quota);
+    case 'window':
+      return quota.per;
+    case 'fixed':
+      return lengthOf(quota);
+    case 'concurrency':
+      return 0;
+  }
+}
+
+/** Units to reserve ahead, whole: what half a second demands, at most a tenth of the capacity (coordination.md 2.7). */
+export function lookaheadUnits(demandPerSecond: number, capacity: number): number {
+  return Math.max(1, Math.min(Math.ceil(demandPerSecond / 2), Math.floor(capacity / 10)));
+}
+
+/** 29 % of 100 is 29, though 0.29 * 100 is a little less in doubles. */
+const SLIP = 1e-12;
+
+function part(units: number, share: number, least: number): number {
+  return Math.max(least, Math.floor(units * share * (1 + SLIP)));
+}
+
+function stretched(time: Micros, share: number): Micros {
+  return Math.ceil((time / share) * (1 - SLIP));
+}
