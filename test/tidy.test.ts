@@ -95,6 +95,14 @@ describe('the repository', () => {
     expect(scripted.map(([path]) => path.replace(/^.*node_modules\//, '')).filter((name) => !(name in allowScripts))).toEqual([]);
   });
 
+  test('the lockfile names the binaries of every platform; `npm run lock` adds them', () => {
+    const { packages } = JSON.parse(read('package-lock.json')) as {
+      packages: Record<string, { version?: string; optionalDependencies?: Record<string, string> }>;
+    };
+    const wanted = Object.values(packages).flatMap((entry) => Object.keys(entry.optionalDependencies ?? {}));
+    expect(wanted.filter((name) => packages[`node_modules/${name}`]?.version === undefined)).toEqual([]);
+  });
+
   test('no path of a single machine is committed', () => {
     const texts = tracked.filter((file) => /\.(ts|cjs|js|mjs|json|md|yaml|yml|proto|toml|py|go|rs|sh)$|Dockerfile|\.ci\/run$/.test(file));
     const own = new RegExp(`(?<![\\w.])/(${['home', 'root', 'work', 'Users'].join('|')})/[a-z]`);
