@@ -30,12 +30,15 @@ export function unary<I extends DescMessage, O extends DescMessage>(method: Desc
 /** A call that has nothing to give back. */
 export const SETTLED: Ongoing = Object.freeze({ leave() {}, delivered() {} });
 
+/** What {@link hold} answers when there is nothing left to leave. */
+export const ANSWERED = (): void => {};
+
 /** Writes an answer; false: the caller was gone. Exactly one of the first two is there. */
 export type Write<O> = (message: O | undefined, refusal: Refusal | undefined) => boolean;
 
 /**
  * Runs one call and tells it whether its answer was written: a permit that did not reach its caller goes back. Answers what to
- * do when the caller leaves; after the answer that does nothing.
+ * do when the caller leaves; after the answer that does nothing ({@link ANSWERED} when it was answered at once).
  */
 export function hold<I, O>(call: Unary<I, O>, facts: CallFacts, request: I, write: Write<O>): () => void {
   let ongoing: Ongoing | undefined;
@@ -46,7 +49,10 @@ export function hold<I, O>(call: Unary<I, O>, facts: CallFacts, request: I, writ
     if (ongoing !== undefined) settle(ongoing, written);
   });
   ongoing = started;
-  if (written !== undefined) settle(started, written);
+  if (written !== undefined) {
+    settle(started, written);
+    return ANSWERED;
+  }
   return () => {
     if (written !== undefined) return;
     written = false;

@@ -2,8 +2,9 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import type { Refusal } from '../core/refusal.ts';
 import type { Instant } from '../core/time.ts';
 import { ErrorInfoSchema, QuotaFailureSchema, RetryInfoSchema } from '../gen/google/rpc/error_details_pb.ts';
+import { StatusSchema } from '../gen/google/rpc/status_pb.ts';
 import { toProto } from './duration.ts';
-import { describe, retryAfter, STATUSES } from './status.ts';
+import { CODES, describe, retryAfter, STATUSES } from './status.ts';
 
 /** Who names the reasons in ErrorInfo. */
 export const ERROR_DOMAIN = 'sluice.dev';
@@ -29,4 +30,10 @@ export function errorDetails(refusal: Refusal, now: Instant): readonly ErrorDeta
     details.push({ type: QuotaFailureSchema.typeName, value: toBinary(QuotaFailureSchema, failure) });
   }
   return details;
+}
+
+/** The google.rpc.Status of `grpc-status-details-bin`, encoded. */
+export function statusDetails(refusal: Refusal, now: Instant): Uint8Array {
+  const details = errorDetails(refusal, now).map(({ type, value }) => ({ typeUrl: `type.googleapis.com/${type}`, value }));
+  return toBinary(StatusSchema, create(StatusSchema, { code: CODES[STATUSES[refusal.reason].code], message: describe(refusal), details }));
 }

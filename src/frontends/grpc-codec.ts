@@ -3,9 +3,8 @@ import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
 import { Metadata, type MethodDefinition, type StatusObject } from '@grpc/grpc-js';
 import type { Refusal } from '../core/refusal.ts';
 import type { Instant } from '../core/time.ts';
-import { StatusSchema } from '../gen/google/rpc/status_pb.ts';
 import { malformed } from './ask.ts';
-import { errorDetails } from './details.ts';
+import { statusDetails } from './details.ts';
 import { CODES, describe, retryAfter, STATUSES } from './status.ts';
 
 /** A request as it came: a message, or why its bytes are none. grpc-js would answer INTERNAL where a caller's bytes are at fault. */
@@ -33,22 +32,22 @@ function receive(schema: DescMessage, bytes: Uint8Array): Received<unknown> {
   }
 }
 
-/** grpc-js copies with Buffer's own method. */
 function bytesOf(schema: DescMessage, message: unknown): Buffer {
-  const bytes = toBinary(schema, message as Message);
+  return bufferOf(toBinary(schema, message as Message));
+}
+
+/** grpc-js copies with Buffer's own method. */
+function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** A refusal as gRPC says it: code, sentence, and details in `grpc-status-details-bin`; `retry-after-ms` besides, for clients without google.rpc. */
 export function statusOf(refusal: Refusal, now: Instant): StatusObject {
-  const code = CODES[STATUSES[refusal.reason].code];
-  const message = describe(refusal);
-  const details = errorDetails(refusal, now).map(({ type, value }) => ({ typeUrl: `type.googleapis.com/${type}`, value }));
   const metadata = new Metadata();
-  metadata.set('grpc-status-details-bin', bytesOf(StatusSchema, create(StatusSchema, { code, message, details })));
+  metadata.set('grpc-status-details-bin', bufferOf(statusDetails(refusal, now)));
   const wait = retryAfter(refusal, now);
   if (wait !== undefined) metadata.set('retry-after-ms', String(Math.ceil(wait / 1000)));
-  return { code, details: message, metadata };
+  return { code: CODES[STATUSES[refusal.reason].code], details: describe(refusal), metadata };
 }
 
 /** The descriptors of some files and of all they import, as the reflection service wants them: encoded, each once. */

@@ -6,16 +6,18 @@ import {
   type ServerUnaryCall,
   type ServerWritableStream,
   type ServiceDefinition,
+  type StatusObject,
   type sendUnaryData,
   status,
   type UntypedHandleCall,
 } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
+import type { Refusal } from '../core/refusal.ts';
 import type { Micros, Millis } from '../core/time.ts';
 import { AdmissionService, type SessionRequest, type SessionResponse, type WatchRequest, type WatchResponse } from '../gen/sluice/v1/admission_pb.ts';
-import type { CallFacts } from './ask.ts';
-import { hold, type UnaryCall } from './calls.ts';
+import { type CallFacts, isRefusal } from './ask.ts';
+import { ANSWERED, hold, type UnaryCall } from './calls.ts';
 import { pathOf, SERVICES, UNBUILT, unaryCalls } from './directory.ts';
 import type { Frontend } from './frontend.ts';
 import { encodedFiles, methodDefinition, type Received, statusOf } from './grpc-codec.ts';
@@ -66,10 +68,7 @@ export class Grpc implements Frontend {
     this.#addServices();
     this.#health = new HealthImplementation();
     this.#addHealth();
-    const files = {
-      sluice: { format: 'Protocol Buffer 3 DescriptorProto', type: {}, fileDescriptorProtos: [...encodedFiles(SERVICES.map(({ file }) => file))] },
-    };
-    new ReflectionService(files).addToServer(this.#server);
+    new ReflectionService(reflected()).addToServer(this.#server);
   }
 
   async listen(): Promise<{ readonly address: string }> {
@@ -127,25 +126,25 @@ export class Grpc implements Frontend {
     const { admission } = this.#parts;
     return (stream: ServerUnaryCall<Received<unknown>, unknown>, answer: sendUnaryData<unknown>) => {
       const { request } = stream;
+      const facts = this.#factsOf(stream);
+      if (isRefusal(facts)) return answer(statusOf(facts, admission.now()));
       if ('refusal' in request) return answer(statusOf(request.refusal, admission.now()));
-      const leave = hold(call, facts(stream), request.message, (message, refusal) => {
+      const leave = hold(call, facts, request.message, (message, refusal) => {
         if (stream.cancelled) return false;
         if (refusal === undefined) answer(null, message);
         else answer(statusOf(refusal, admission.now()));
         return true;
       });
-      this.#left.watch(stream, leave);
+      if (leave !== ANSWERED) this.#left.watch(stream, leave);
     };
   }
 
   readonly #watch = (stream: ServerWritableStream<Received<WatchRequest>, WatchResponse>): void => {
-    const { admission } = this.#parts;
     const { request } = stream;
-    if ('refusal' in request) {
-      stream.emit('error', statusOf(request.refusal, admission.now()));
-      return;
-    }
-    const leave = watch({ ...this.#parts, every: everyInterval }, facts(stream), request.message, {
+    const facts = this.#factsOf(stream);
+    if (isRefusal(facts)) return this.#fail(stream, facts);
+    if ('refusal' in request) return this.#fail(stream, request.refusal);
+    const leave = watch({ ...this.#parts, every: everyInterval }, facts, request.message, {
       send: (news) => {
         if (stream.cancelled) return false;
         stream.write(news);
@@ -154,18 +153,19 @@ export class Grpc implements Frontend {
       end: (refusal) => {
         if (stream.cancelled) return;
         if (refusal === undefined) stream.end();
-        else stream.emit('error', statusOf(refusal, admission.now()));
+        else this.#fail(stream, refusal);
       },
     });
     this.#left.watch(stream, leave);
   };
 
   readonly #session = (stream: ServerDuplexStream<Received<SessionRequest>, SessionResponse>): void => {
-    const { admission } = this.#parts;
+    const facts = this.#factsOf(stream);
+    if (isRefusal(facts)) return this.#fail(stream, facts);
     const session = new Session({
       ...this.#parts,
       newId: randomUUID,
-      facts: () => facts(stream),
+      facts: () => ({ ...facts, remaining: remainingOf(stream) }),
       send: (message) => {
         if (stream.cancelled) return false;
         // A caller that asks and does not read is not listened to until it does.
@@ -177,7 +177,7 @@ export class Grpc implements Frontend {
     stream.on('data', (received: Received<SessionRequest>) => {
       if ('message' in received) return session.receive(received.message);
       session.end();
-      stream.emit('error', statusOf(received.refusal, admission.now()));
+      this.#fail(stream, received.refusal);
     });
     stream.on('end', () => {
       session.end();
@@ -185,6 +185,17 @@ export class Grpc implements Frontend {
     });
     this.#left.watch(stream, () => session.end());
   };
+
+  /** Who calls and how long they stay, or why they may not. */
+  #factsOf(stream: Pick<ServerUnaryCall<unknown, unknown>, 'metadata' | 'getDeadline'>): CallFacts | Refusal {
+    const caller = this.#parts.auth.identify(stream.metadata.get('authorization')[0]?.toString());
+    return typeof caller === 'string' ? { caller, remaining: remainingOf(stream) } : caller;
+  }
+
+  /** Ends a stream with a refusal: grpc-js takes the status of an error event. */
+  #fail(stream: { emit(event: 'error', status: StatusObject): boolean }, refusal: Refusal): void {
+    stream.emit('error', statusOf(refusal, this.#parts.admission.now()));
+  }
 
   #addHealth(): void {
     this.#health.addToServer({
@@ -222,11 +233,16 @@ class Leavers {
   }
 }
 
-/** The deadline is grpc-js's: milliseconds of the wall clock, taken from `grpc-timeout` as the call came in. */
-function facts(stream: { getDeadline(): Date | number }): CallFacts {
+/** Time to the caller's own deadline, which is grpc-js's: milliseconds of the wall clock, taken from `grpc-timeout` as the call came in. */
+function remainingOf(stream: { getDeadline(): Date | number }): Micros | undefined {
   const deadline = Number(stream.getDeadline());
-  const remaining: Micros | undefined = Number.isFinite(deadline) ? Math.max(0, Math.round((deadline - Date.now()) * 1000)) : undefined;
-  return { caller: '', remaining };
+  return Number.isFinite(deadline) ? Math.max(0, Math.round((deadline - Date.now()) * 1000)) : undefined;
+}
+
+/** The reflection service takes what proto-loader makes, and of that reads one member only. */
+function reflected(): ConstructorParameters<typeof ReflectionService>[0] {
+  const fileDescriptorProtos = encodedFiles(SERVICES.map(({ file }) => file));
+  return { sluice: { fileDescriptorProtos } } as unknown as ConstructorParameters<typeof ReflectionService>[0];
 }
 
 function unbuilt(_stream: unknown, answer: sendUnaryData<unknown>): void {

@@ -4,6 +4,7 @@ import type { Quota } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import * as pb from '../gen/sluice/v1/group_pb.ts';
 import { checkGroup, checkName, isRefusal } from './ask.ts';
+import type { Ability } from './auth.ts';
 import { type Unary, type UnaryCall, unary } from './calls.ts';
 import { fromProto, UNREADABLE } from './duration.ts';
 import { group, lease, waiter } from './messages.ts';
@@ -12,7 +13,16 @@ import { answer, done, refuse, type ServiceParts } from './service.ts';
 
 /** The calls of sluice.v1.GroupService: for operators only. */
 export function operatorCalls(parts: ServiceParts): readonly UnaryCall[] {
-  return [...looks(parts.admission), ...deeds(parts)];
+  const { auth } = parts;
+  const only = (ability: Ability, calls: readonly UnaryCall[]): readonly UnaryCall[] =>
+    calls.map(({ method, call }) => ({
+      method,
+      call: (facts, request, reply) => {
+        const refusal = auth.mayNot(facts.caller, ability);
+        return refusal === undefined ? call(facts, request, reply) : refuse(reply, refusal);
+      },
+    }));
+  return [...only('read', looks(parts.admission)), ...only('manage', deeds(parts))];
 }
 
 /** Calls that only look. */

@@ -4,6 +4,7 @@ import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import * as pb from '../gen/sluice/v1/admission_pb.ts';
 import { type AskFields, type CallFacts, isRefusal, malformed, toAsk, toRelease, toRenew } from './ask.ts';
+import type { Auth } from './auth.ts';
 import { type Ongoing, type Reply, SETTLED, type UnaryCall, unary } from './calls.ts';
 import { fromProto } from './duration.ts';
 import { acquireResponse, limit, place, refusalMessage, renewResponse } from './messages.ts';
@@ -15,6 +16,7 @@ export type OnFault = (error: unknown) => void;
 /** What the calls are made of. */
 export interface ServiceParts {
   readonly admission: AdmissionService;
+  readonly auth: Pick<Auth, 'identify' | 'mayNot'>;
   readonly onFault: OnFault;
 }
 

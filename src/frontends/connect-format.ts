@@ -1,0 +1,110 @@
+import { type DescMessage, fromBinary, fromJsonString, type Message, toBinary, toJsonString } from '@bufbuild/protobuf';
+import type { Refusal } from '../core/refusal.ts';
+import { MILLISECOND, type Micros, SECOND } from '../core/time.ts';
+import { malformed } from './ask.ts';
+import type { EngineRequest } from './engines/engine.ts';
+
+/** How a call over HTTP/1.1 is written: which of three protocols, and its messages as binary or JSON. */
+export interface Format {
+  /** `unary`: Connect, the message is the body. `stream`: Connect, enveloped. `web`: gRPC-Web, enveloped, trailers last. */
+  readonly protocol: 'unary' | 'stream' | 'web';
+  readonly json: boolean;
+  /** Of request and answer alike. */
+  readonly contentType: string;
+}
+
+const UNARY_PROTO: Format = { protocol: 'unary', json: false, contentType: 'application/proto' };
+const UNARY_JSON: Format = { protocol: 'unary', json: true, contentType: 'application/json' };
+const FORMATS: readonly Format[] = [
+  UNARY_PROTO,
+  UNARY_JSON,
+  { protocol: 'stream', json: false, contentType: 'application/connect+proto' },
+  { protocol: 'stream', json: true, contentType: 'application/connect+json' },
+  { protocol: 'web', json: false, contentType: 'application/grpc-web+proto' },
+  { protocol: 'web', json: true, contentType: 'application/grpc-web+json' },
+  { protocol: 'web', json: false, contentType: 'application/grpc-web' },
+];
+const BY_TYPE = new Map(FORMATS.map((format) => [format.contentType, format]));
+
+/** Where a call's format comes from and what it wants: unary calls have no Connect stream, streams no Connect unary form. */
+export function formatOf(contentType: string, streaming: boolean): Format | undefined {
+  const format = BY_TYPE.get(contentType) ?? BY_TYPE.get(plain(contentType));
+  return format?.protocol === (streaming ? 'unary' : 'stream') ? undefined : format;
+}
+
+/** The format of a GET, from its `encoding`. */
+export function queryFormat(encoding: string | null): Format | undefined {
+  return encoding === 'json' ? UNARY_JSON : encoding === 'proto' ? UNARY_PROTO : undefined;
+}
+
+/** What `Accept-Post` says beside a 415. */
+export function acceptPost(streaming: boolean): string {
+  return FORMATS.filter(({ protocol }) => protocol !== (streaming ? 'unary' : 'stream'))
+    .map(({ contentType }) => contentType)
+    .join(', ');
+}
+
+function plain(contentType: string): string {
+  return contentType.toLowerCase().replace(/\s*;\s*charset="?utf-8"?\s*$/, '');
+}
+
+/** The compression a request names and the server does not have; undefined: none is named. */
+export function foreignEncoding(request: EngineRequest, { protocol }: Format): string | undefined {
+  const name = protocol === 'unary' ? 'content-encoding' : protocol === 'stream' ? 'connect-content-encoding' : 'grpc-encoding';
+  const encoding = request.header(name);
+  return encoding === undefined || encoding === 'identity' || encoding === '' ? undefined : encoding;
+}
+
+const GRPC_UNITS: Readonly<Record<string, Micros>> = { H: 3600 * SECOND, M: 60 * SECOND, S: SECOND, m: MILLISECOND, u: 1, n: 0.001 };
+
+/** Time the caller gives the call; undefined: no end. */
+export function timeoutOf(request: EngineRequest, { protocol }: Format): Micros | undefined | Refusal {
+  if (protocol === 'web') {
+    const text = request.header('grpc-timeout');
+    if (text === undefined) return undefined;
+    const [, count, unit] = /^(\d{1,8})([HMSmun])$/.exec(text) ?? [];
+    if (count === undefined || unit === undefined) return malformed('`Grpc-Timeout` must be up to 8 digits and one of H, M, S, m, u, n.');
+    return Math.floor(Number(count) * (GRPC_UNITS[unit] ?? 0));
+  }
+  const text = request.header('connect-timeout-ms');
+  if (text === undefined) return undefined;
+  return /^\d{1,10}$/.test(text) ? Number(text) * MILLISECOND : malformed('`Connect-Timeout-Ms` must be up to 10 digits.');
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true });
+
+/** A message from its bytes; unknown members of JSON are refused (mostly misspelt ones), unknown fields of the binary form are not. */
+export function decode(schema: DescMessage, bytes: Uint8Array, json: boolean): Message | Refusal {
+  try {
+    return json ? fromJsonString(schema, UTF8.decode(bytes)) : fromBinary(schema, bytes);
+  } catch (error) {
+    return malformed(`The body is no ${schema.typeName} in ${json ? 'JSON' : 'binary form'}: ${error instanceof Error ? error.message : 'unreadable'}.`);
+  }
+}
+
+/** The bytes of a message. */
+export function encode(schema: DescMessage, message: unknown, json: boolean): Uint8Array {
+  return json ? Buffer.from(toJsonString(schema, message as Message)) : toBinary(schema, message as Message);
+}
+
+const ENVELOPE_BYTES = 5;
+const COMPRESSED = 1;
+
+/** The one message of an enveloped body, or what is wrong with its framing. */
+export function unwrap(body: Uint8Array): Uint8Array | Refusal {
+  if (body.length < ENVELOPE_BYTES) return malformed('The body must hold one message behind its envelope of 5 bytes.');
+  const length = Buffer.from(body.buffer, body.byteOffset, body.length).readUInt32BE(1);
+  if (((body[0] ?? 0) & COMPRESSED) !== 0) return malformed('The message is marked as compressed, and no encoding was named.');
+  if (body[0] !== 0) return malformed('The envelope has flags that a request does not have.');
+  if (body.length !== ENVELOPE_BYTES + length) return malformed('The body must hold exactly one message, as long as its envelope says.');
+  return body.subarray(ENVELOPE_BYTES);
+}
+
+/** A part of an enveloped answer: 0 a message, 2 the end of a Connect stream, 0x80 trailers of gRPC-Web. */
+export function envelope(flags: 0 | 2 | 0x80, bytes: Uint8Array): Buffer {
+  const part = Buffer.allocUnsafe(ENVELOPE_BYTES + bytes.length);
+  part[0] = flags;
+  part.writeUInt32BE(bytes.length, 1);
+  part.set(bytes, ENVELOPE_BYTES);
+  return part;
+}

@@ -1,0 +1,146 @@
+import type { DescMethod, DescService } from '@bufbuild/protobuf';
+import { MethodOptions_IdempotencyLevel } from '@bufbuild/protobuf/wkt';
+import type { Refusal } from '../core/refusal.ts';
+import { AdmissionService, type WatchRequest, WatchResponseSchema } from '../gen/sluice/v1/admission_pb.ts';
+import { type CallFacts, isRefusal, malformed } from './ask.ts';
+import { ANSWERED, hold, type UnaryCall } from './calls.ts';
+import { ending, errorOf, headersOf, sendError, sendMessage, unimplemented, type WireError } from './connect-answer.ts';
+import { acceptPost, decode, encode, envelope, type Format, foreignEncoding, formatOf, queryFormat, timeoutOf, unwrap } from './connect-format.ts';
+import { pathOf, SERVICES, UNBUILT, unaryCalls } from './directory.ts';
+import type { EngineReply, EngineRequest, EngineStream } from './engines/engine.ts';
+import type { Routes } from './frontend.ts';
+import type { ServiceParts } from './service.ts';
+import { everyInterval, watch } from './watch.ts';
+
+/** What Connect and gRPC-Web need. */
+export interface ConnectParts extends ServiceParts {
+  /** GroupService answers here. */
+  readonly operators: boolean;
+  /** Calls besides those of sluice.v1; the public conformance suite drives the very code with its own. */
+  readonly more?: readonly UnaryCall[];
+}
+
+/** Longest body taken; as over gRPC. */
+const BODY_BYTES_MAX = 65_536;
+/** Longest query of a GET. */
+const QUERY_BYTES_MAX = 8192;
+
+/** A method with what is done for it: a unary call, the one stream, or a sentence why not. */
+interface Entry {
+  readonly method: DescMethod;
+  readonly streaming: boolean;
+  readonly serve: UnaryCall | 'watch' | WireError;
+}
+
+const NO_SESSION = unimplemented('Session needs a stream in both directions, which HTTP/1.1 has not; use gRPC, or Acquire.');
+const NO_METHOD = unimplemented('No such call; look into proto/sluice/v1 for those there are.');
+
+/** Connect and gRPC-Web over HTTP/1.1: a method's descriptor and its call are all this knows of it. */
+export class Connect implements Routes {
+  readonly #parts: ConnectParts;
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(parts: ConnectParts) {
+    this.#parts = parts;
+    for (const call of [...unaryCalls(parts, parts.operators), ...(parts.more ?? [])]) {
+      this.#entries.set(pathOf(call.method), { method: call.method, streaming: false, serve: call });
+    }
+    for (const method of SERVICES.flatMap((service: DescService) => service.methods)) {
+      if (this.#entries.has(pathOf(method))) continue;
+      const serve = method === AdmissionService.method.watch ? 'watch' : method === AdmissionService.method.session ? NO_SESSION : unimplemented(UNBUILT);
+      this.#entries.set(pathOf(method), { method, streaming: method.methodKind !== 'unary', serve });
+    }
+  }
+
+  takes(path: string): boolean {
+    return path.startsWith('/sluice.v1.') || this.#entries.has(path);
+  }
+
+  handle(request: EngineRequest, reply: EngineReply): void {
+    const entry = this.#entries.get(request.path);
+    if (entry === undefined) return void sendError(reply, undefined, NO_METHOD, 404);
+    if (request.method === 'GET' && entry.method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS) return this.#get(entry, request, reply);
+    if (request.method !== 'POST') {
+      const allow = entry.method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS ? 'GET, POST' : 'POST';
+      return void sendError(reply, undefined, unimplemented(`Use ${allow} for this call.`), 405, [['Allow', allow]]);
+    }
+    const format = formatOf(request.header('content-type') ?? '', entry.streaming);
+    if (format === undefined) {
+      const accepted = acceptPost(entry.streaming);
+      return void sendError(reply, undefined, unimplemented(`Send one of the content types ${accepted}.`), 415, [['Accept-Post', accepted]]);
+    }
+    const encoding = foreignEncoding(request, format);
+    if (encoding !== undefined) {
+      const error = unimplemented('No compression is understood; send the message as it is.');
+      return void sendError(reply, format, error, undefined, [['Accept-Encoding', 'identity']]);
+    }
+    const version = request.header('connect-protocol-version');
+    if (version !== undefined && version !== '1') return this.#refuse(reply, format, malformed('`Connect-Protocol-Version` must be 1.'));
+    if (request.body.length > BODY_BYTES_MAX) {
+      return this.#refuse(reply, format, { reason: 'too_large', detail: `The body may be at most ${BODY_BYTES_MAX} bytes.` });
+    }
+    const bytes = format.protocol === 'unary' ? request.body : unwrap(request.body);
+    if ('reason' in bytes) return this.#refuse(reply, format, bytes);
+    this.#serve(entry, format, bytes, request, reply);
+  }
+
+  /** https://connectrpc.com/docs/protocol#unary-get-request */
+  #get(entry: Entry, request: EngineRequest, reply: EngineReply): void {
+    if (request.query.length > QUERY_BYTES_MAX) return this.#refuse(reply, undefined, { reason: 'too_large', detail: 'The query is too long; use POST.' });
+    const query = new URLSearchParams(request.query);
+    const format = queryFormat(query.get('encoding'));
+    if (format === undefined) return void sendError(reply, undefined, unimplemented('`encoding` must be json or proto.'), 415);
+    const version = query.get('connect');
+    if (version !== null && version !== 'v1') return this.#refuse(reply, format, malformed('`connect` must be v1.'));
+    const compression = query.get('compression');
+    if (compression !== null && compression !== 'identity') return void sendError(reply, format, unimplemented('No compression is understood.'));
+    const message = query.get('message');
+    if (message === null) return this.#refuse(reply, format, malformed('`message` is missing in the query.'));
+    const bytes = Buffer.from(message, query.get('base64') === '1' ? 'base64url' : 'utf8');
+    this.#serve(entry, format, bytes, request, reply);
+  }
+
+  #serve({ method, serve }: Entry, format: Format, bytes: Uint8Array, request: EngineRequest, reply: EngineReply): void {
+    if (serve !== 'watch' && 'code' in serve) return void sendError(reply, format, serve);
+    const facts = this.#factsOf(request, format);
+    if (isRefusal(facts)) return this.#refuse(reply, format, facts);
+    const message = decode(method.input, bytes, format.json);
+    if (isRefusal(message)) return this.#refuse(reply, format, message);
+    const leave = serve === 'watch' ? this.#watch(facts, message as WatchRequest, format, reply) : this.#unary(serve, facts, message, format, reply);
+    if (leave !== ANSWERED) reply.onGone(leave);
+  }
+
+  #unary({ method, call }: UnaryCall, facts: CallFacts, request: unknown, format: Format, reply: EngineReply): () => void {
+    return hold(call, facts, request, (message, refusal) => {
+      if (refusal !== undefined) return sendError(reply, format, errorOf(refusal, this.#parts.admission.now()));
+      return sendMessage(reply, format, encode(method.output, message, format.json));
+    });
+  }
+
+  #watch(facts: CallFacts, request: WatchRequest, format: Format, reply: EngineReply): () => void {
+    let stream: EngineStream | undefined;
+    return watch({ ...this.#parts, every: everyInterval }, facts, request, {
+      send: (news) => {
+        stream ??= reply.stream(200, headersOf(format.contentType));
+        return stream.write(envelope(0, encode(WatchResponseSchema, news, format.json)));
+      },
+      end: (refusal) => {
+        const error = refusal === undefined ? undefined : errorOf(refusal, this.#parts.admission.now());
+        stream ??= reply.stream(200, headersOf(format.contentType));
+        stream.write(ending(format, error));
+        stream.end();
+      },
+    });
+  }
+
+  #factsOf(request: EngineRequest, format: Format): CallFacts | Refusal {
+    const caller = this.#parts.auth.identify(request.header('authorization'));
+    if (typeof caller !== 'string') return caller;
+    const remaining = timeoutOf(request, format);
+    return typeof remaining === 'object' ? remaining : { caller, remaining };
+  }
+
+  #refuse(reply: EngineReply, format: Format | undefined, refusal: Refusal): void {
+    sendError(reply, format, errorOf(refusal, this.#parts.admission.now()));
+  }
+}
