@@ -42,6 +42,11 @@ const imports: readonly Case[] = [
   ['src/config/up.ts', take('../serve.ts'), 'noRestrictedImports'],
   ['src/telemetry/up.ts', take('../frontends/ask.ts'), 'noRestrictedImports'],
   ['src/client/server.ts', take('../core/time.ts'), 'noRestrictedImports'],
+  ['src/disk/up.ts', take('../ledger/ledger.ts'), 'noRestrictedImports'],
+  ['src/ledger/stores/disk.ts', take('../../disk/disk.ts'), undefined],
+  ['src/admission/disk.ts', take('../disk/disk.ts'), 'noRestrictedImports'],
+  ['src/commands/up.ts', take('../main.ts'), 'noRestrictedImports'],
+  ['src/commands/down.ts', take('../serve.ts'), undefined],
   ['src/serve.ts', take('./main.ts'), 'noRestrictedImports'],
 ];
 

@@ -12,7 +12,7 @@ import { join, relative } from 'node:path';
 type Finding = string | undefined;
 
 const steps: Readonly<Record<string, () => Finding>> = {
-  lint: () => run('biome', ['ci', '--diagnostic-level=warn', '--error-on-warnings', '--max-diagnostics=50']),
+  lint: () => run('biome', ['ci', ...(process.stdout.isTTY ? [] : ['--colors=off']), '--diagnostic-level=warn', '--error-on-warnings', '--max-diagnostics=50']),
   types: () => run('tsc', ['-b']),
   'proto lint': () => run('buf', ['lint']),
   'proto breaking': breaking,
