@@ -9,7 +9,13 @@ import type { Instant, Micros } from './time.ts';
  */
 export type GateEvent =
   | { readonly kind: 'queued'; readonly group: string; readonly key: string; readonly priority: number; readonly token: unknown }
-  | { readonly kind: 'admitted'; readonly token: unknown; readonly permit: Permit; readonly priority: number; /** Must be on disk before the caller is told. */ readonly record: LeaseRecord | undefined }
+  | {
+      readonly kind: 'admitted';
+      readonly token: unknown;
+      readonly permit: Permit;
+      readonly priority: number /** Must be on disk before the caller is told. */;
+      readonly record: LeaseRecord | undefined;
+    }
   | {
       readonly kind: 'refused';
       readonly token: unknown;

@@ -1,155 +1,305 @@
+import { admit } from './admit.ts';
+import { auditOf } from './audit.ts';
+import { mistakeInOverride, setPause } from './changes.ts';
+import { Course } from './course.ts';
+import { Decisions } from './decisions.ts';
+import { explain, oversizedBy, refuseAtDoor, refuseNode, refuseSlot } from './door.ts';
 import type { GateEvent, Reservation } from './events.ts';
-import type { Costs, GroupSpec, Quota } from './group.ts';
-import type { LimitStatus } from './limit.ts';
-import type { Disposition, Lease, LeaseRecord, LeaseView } from './permit.ts';
+import type { GateExplanation, GateParts, GateSeal, GroupStatus, NamedLimit, Override, RestoredGate } from './gate-state.ts';
+import type { Costs, GroupSpec } from './group.ts';
+import { Keeper } from './keeper.ts';
+import type { GroupNode } from './node.ts';
+import type { Disposition, Lease, LeaseView, Permit } from './permit.ts';
+import { placeOf } from './place.ts';
 import type { Refusal } from './refusal.ts';
-import type { Instant, Micros } from './time.ts';
-import type { Ask, Place, Tag, WaiterRef, WaiterView } from './waiter.ts';
+import { restore } from './restore.ts';
+import { endGrant, release, renew, undo } from './returns.ts';
+import { NONE } from './slab.ts';
+import { type Instant, LONG_AGO, later, type Micros, NEVER } from './time.ts';
+import { leasesOf, limitsOf, snapshotOf, statusOf, waitersOf } from './views.ts';
+import { type Ask, DECIDED, type Place, type Tag, type WaiterRef, type WaiterView } from './waiter.ts';
 
-/** What a gate starts from. */
-export interface GateParts {
-  readonly term: bigint;
-  /** One tree: a root and all below it, in any order. */
-  readonly groups: readonly GroupSpec[];
-  /** Nothing is decided before; what the term before may have spent counts as spent then. LONG_AGO: a first term, all fresh. */
-  readonly from: Instant;
-  /** Bounds are written ahead (`takeReservations`); false: nothing is kept, memory only. */
-  readonly recording: boolean;
-  /** What the ledger knows of the terms before. */
-  readonly restored: RestoredGate | undefined;
-  /** Permits remembered for settling, per tree; the oldest is forgotten. */
-  readonly settledMax?: number;
-}
-
-/** What a ledger hands to a new term. */
-export interface RestoredGate {
-  readonly reservations: readonly Reservation[];
-  readonly leases: readonly LeaseRecord[];
-  readonly pauses: readonly PauseRecord[];
-  readonly overrides: readonly OverrideRecord[];
-  /** Exact state of a clean stop; replaces bounds and `from`. */
-  readonly seal: GateSeal | undefined;
-}
-
-export interface PauseRecord {
-  readonly group: string;
-  readonly key: string | undefined;
-  readonly until: Instant;
-}
-
-export interface OverrideRecord {
-  readonly group: string;
-  readonly override: Override;
-}
-
-/** A change of a group for a time. */
-export interface Override {
-  readonly limits: ReadonlyMap<string, Quota>;
-  readonly enforce: boolean | undefined;
-  readonly until: Instant;
-}
-
-/** Exact state of a gate that has stopped deciding. */
-export interface GateSeal {
-  readonly at: Instant;
-  readonly limits: readonly { readonly group: string; readonly limit: string; readonly key: string | undefined; readonly state: readonly number[] }[];
-}
-
-/** One limit with its name, for people. */
-export interface NamedLimit extends LimitStatus {
-  readonly group: string;
-  readonly name: string;
-  readonly unit: string;
-  readonly kind: Quota['kind'];
-  readonly scope: 'group' | 'key';
-  readonly key: string | undefined;
-  readonly per: Micros | undefined;
-  readonly readyAt: Instant | undefined;
-}
-
-/** A dry run of an ask. */
-export interface GateExplanation {
-  readonly refusal: Refusal | undefined;
-  readonly admitted: boolean;
-  readonly place: Place;
-  readonly limits: readonly NamedLimit[];
-}
-
-/** A group's numbers, for people and gauges. */
-export interface GroupStatus {
-  readonly waiting: number;
-  readonly waitingBytes: number;
-  readonly waitingByPriority: readonly { readonly priority: number; readonly waiting: number }[];
-  readonly oldestSince: Instant | undefined;
-  readonly leases: number;
-  readonly keys: number;
-  readonly pausedUntil: Instant | undefined;
-  readonly pausedKeys: number;
-  readonly overriddenUntil: Instant | undefined;
-  readonly enforce: boolean;
-}
+/** Permits remembered for settling or for telling that they ended, per tree. */
+const SETTLED_MAX = 100_000;
 
 /**
  * The decision for one tree of groups in one term: queues, limits and leases in one place, single-threaded, told the
  * time, never calling anybody. Every call may produce events and reservations: take them after each call, then arm one
  * timer at `wakeAt`.
+ *
+ * Time may come late: what is due is done in order of time, and a waiter whose patience ended is still admitted for a
+ * slot that opened before. Every call does what is due first, so that no newcomer passes a waiter.
  */
-export declare class Gate {
-  constructor(parts: GateParts);
+export class Gate {
+  readonly #all: Decisions;
+  readonly #course: Course;
+  #draining = false;
+  #sealed = false;
+
+  constructor(parts: GateParts) {
+    const { restored, term, groups } = parts;
+    const from = restored?.seal === undefined ? parts.from : LONG_AGO;
+    const keeper = new Keeper({ recording: parts.recording, from, restored });
+    this.#all = new Decisions({ term, groups, from, keeper, settledMax: parts.settledMax ?? SETTLED_MAX });
+    this.#course = new Course(this.#all);
+    if (restored === undefined) return;
+    restore(this.#all, this.#course, restored, from);
+    this.#all.events = [];
+  }
+
   /** Index of a group by name; undefined: not of this tree. */
-  groupOf(name: string): number | undefined;
+  groupOf(name: string): number | undefined {
+    return this.#all.tree.node(name)?.index;
+  }
+
   /** Admits, queues or refuses; the outcome is an event. Answers the waiter when queued, else DECIDED. */
-  acquire(now: Instant, ask: Ask): WaiterRef;
+  acquire(now: Instant, ask: Ask): WaiterRef {
+    this.#catchUp(now);
+    const all = this.#all;
+    const node = this.#node(ask.group);
+    if (this.#draining || this.#sealed) return this.#refuse(node, ask, { reason: 'draining' });
+    if (node.removed) return this.#refuse(node, ask, { reason: 'unknown_group' });
+    const keyed = node.countsByKey || node.leases;
+    const first = all.keyState(now, node, keyed ? ask.key : '');
+    const oversized = first === undefined ? undefined : oversizedBy(first, ask.costs);
+    if (oversized !== undefined) return this.#refuse(node, ask, { reason: 'oversized', limit: oversized });
+    if (first !== undefined && all.slab.length === 0 && all.readiness.allReady(now, first, ask.costs)) {
+      admit(all, now, first, ask, now);
+      return DECIDED;
+    }
+    const state = keyed ? first : all.keyState(now, node, ask.key);
+    if (state === undefined) return this.#refuse(node, ask, { reason: 'shed', limit: 'backlog.keys' });
+    const slot = all.enqueue(now, ask, state);
+    const ref = all.slab.refOf(slot);
+    all.pump(now);
+    if (all.slab.slotOf(ref) === NONE) return DECIDED;
+    const refusal = refuseAtDoor(all, now, slot, ask);
+    if (refusal === undefined) {
+      all.events.push({ kind: 'queued', group: node.name, key: ask.key, priority: ask.priority, token: ask.token });
+      return ref;
+    }
+    all.remove(slot);
+    all.pump(now);
+    return this.#refuse(node, ask, refusal);
+  }
+
   /** The caller left: no event, no cost. False when already decided. */
-  cancel(now: Instant, ref: WaiterRef): boolean;
+  cancel(now: Instant, ref: WaiterRef): boolean {
+    return this.#waiting(now, ref, (slot) => this.#all.remove(slot));
+  }
+
   /** The caller is away but may return: keeps its place, is passed over. */
-  suspend(now: Instant, ref: WaiterRef): void;
+  suspend(now: Instant, ref: WaiterRef): void {
+    this.#waiting(now, ref, (slot) => this.#all.goAway(slot));
+  }
+
   /** It is back, at its old place. */
-  unsuspend(now: Instant, ref: WaiterRef): void;
+  unsuspend(now: Instant, ref: WaiterRef): void {
+    this.#waiting(now, ref, (slot) => this.#all.comeBack(slot));
+  }
+
   /** Refuses one waiter with the given refusal (an operator's eviction, a drain). */
-  evict(now: Instant, ref: WaiterRef, refusal: Refusal): boolean;
+  evict(now: Instant, ref: WaiterRef, refusal: Refusal): boolean {
+    return this.#waiting(now, ref, (slot) => refuseSlot(this.#all, now, slot, refusal));
+  }
+
   /** Longer life for a lease; a refusal when it lapsed or was never known. */
-  renew(now: Instant, serial: number, tag: Tag, lease: Micros): Lease | Refusal;
-  /** Ends a permit and settles `costs`. False: nothing is remembered of it any more (forgotten = used as charged). */
-  release(now: Instant, serial: number, tag: Tag, how: Disposition, costs: Costs | undefined): boolean | Refusal;
+  renew(now: Instant, serial: number, tag: Tag, lease: Micros): Lease | Refusal {
+    this.#catchUp(now);
+    return renew(this.#all, now, serial, tag, lease);
+  }
+
+  /** Ends a permit and settles `costs` by unit. False: it ended before. Refusals: `fenced`, `unknown_permit`. */
+  release(now: Instant, serial: number, tag: Tag, how: Disposition, costs: Costs | undefined): boolean | Refusal {
+    this.#catchUp(now);
+    const released = release(this.#all, now, serial, tag, how, costs);
+    this.#all.pump(now);
+    return released;
+  }
+
+  /** A permit that never reached its caller: all that still counts goes back. */
+  undo(now: Instant, permit: Permit): void {
+    this.#catchUp(now);
+    undo(this.#all, now, permit);
+    this.#all.pump(now);
+  }
+
   /** Ends a lease without its holder. */
-  revoke(now: Instant, serial: number): boolean;
+  revoke(now: Instant, serial: number): boolean {
+    this.#catchUp(now);
+    const grant = this.#all.grants.bySerial(serial);
+    if (grant === undefined || grant.ended !== undefined) return false;
+    endGrant(this.#all, now, grant, 'revoked');
+    this.#all.pump(now);
+    return true;
+  }
+
   /** Nobody of the group (and below), or of one key of it, is admitted until then; NEVER: until resumed. A pause never shortens a running one. */
-  pause(now: Instant, group: number, until: Instant, key?: string): void;
-  resume(now: Instant, group: number, key?: string): void;
+  pause(now: Instant, group: number, until: Instant, key?: string): void {
+    this.#catchUp(now);
+    const node = this.#node(group);
+    setPause(node, until, key);
+    this.#pauseChanged(now, node, key, until);
+  }
+
+  resume(now: Instant, group: number, key?: string): void {
+    this.#catchUp(now);
+    const node = this.#node(group);
+    if (key === undefined) node.pausedUntil = LONG_AGO;
+    else node.pausedKeys.delete(key);
+    this.#pauseChanged(now, node, key, now);
+  }
+
   /** Changes limits or `enforce` until a stated time; undefined ends a running override. Answers why it cannot be done. */
-  override(now: Instant, group: number, override: Override | undefined): string | undefined;
-  /** New limits for the same tree of names; waiters stay in line. Answers why it cannot be done, changing nothing. */
-  reconfigure(now: Instant, groups: readonly GroupSpec[]): string | undefined;
+  override(now: Instant, group: number, override: Override | undefined): string | undefined {
+    this.#catchUp(now);
+    const node = this.#node(group);
+    const wrong = override === undefined ? undefined : mistakeInOverride(node, override);
+    if (wrong !== undefined) return wrong;
+    this.#course.override(now, node, override);
+    this.#all.pump(now);
+    return undefined;
+  }
+
+  /** New limits for the same tree; waiters stay in line, those of groups that are gone are refused. Answers why it cannot be done, changing nothing. */
+  reconfigure(now: Instant, groups: readonly GroupSpec[]): string | undefined {
+    const wrong = this.#all.tree.mistakeIn(groups);
+    if (wrong !== undefined) return wrong;
+    this.#catchUp(now);
+    const gone = this.#all.tree.rebuild(now, groups);
+    for (const node of gone) refuseNode(this.#all, now, node, { reason: 'unknown_group', detail: 'The group was taken out of the configuration.' });
+    this.#all.reconsider(this.#all.tree.root);
+    this.#all.pump(now);
+    return undefined;
+  }
+
   /** Refuses newcomers with `draining`; those held stay. */
-  drain(): void;
+  drain(): void {
+    this.#draining = true;
+  }
+
   /** Refuses everybody who is still held. */
-  refuseAll(now: Instant, refusal: Refusal): void;
+  refuseAll(now: Instant, refusal: Refusal): void {
+    for (const node of this.#all.tree.nodes) refuseNode(this.#all, now, node, refusal);
+  }
+
   /** Lets time pass: in order of time, a slot open at or before the end of patience is given first, then the rest expire. Extra calls do nothing. */
-  tick(now: Instant): void;
+  tick(now: Instant): void {
+    this.#course.advance(now);
+  }
+
   /** When `tick` is next worth a call; NEVER: not before another call. */
-  wakeAt(now: Instant): Instant;
+  wakeAt(now: Instant): Instant {
+    if (this.#sealed) return NEVER;
+    return later(now, this.#course.nextAt());
+  }
+
   /** Events since the last take, in order. */
-  takeEvents(): readonly GateEvent[];
+  takeEvents(): readonly GateEvent[] {
+    const { events } = this.#all;
+    if (events.length === 0) return NO_EVENTS;
+    this.#all.events = [];
+    return events;
+  }
+
   /** Bounds that must be written; each is asked for once. */
-  takeReservations(): readonly Reservation[];
-  /** These bounds are on disk: whoever waited for them goes. */
-  reserved(now: Instant, reservations: readonly Reservation[]): void;
+  takeReservations(): readonly Reservation[] {
+    const { wanted } = this.#all.keeper;
+    if (wanted.length === 0) return NO_RESERVATIONS;
+    this.#all.keeper.wanted = [];
+    return wanted;
+  }
+
+  /** These bounds are on disk: whoever waited for them goes. `written` false: they could not be written, and are asked for again by whoever needs them. */
+  reserved(now: Instant, reservations: readonly Reservation[], written = true): void {
+    for (const cell of this.#all.keeper.reserved(this.#all.tree, reservations, written)) this.#all.opened(cell);
+    this.#settle(now);
+  }
+
   /** Where a waiter stands; undefined when decided. */
-  place(now: Instant, ref: WaiterRef): Place | undefined;
-  /** Would it pass, when, which limit binds; changes nothing. */
-  explain(now: Instant, ask: Ask): GateExplanation;
+  place(now: Instant, ref: WaiterRef): Place | undefined {
+    const slot = this.#all.slab.slotOf(ref);
+    return slot === NONE ? undefined : placeOf(this.#all, now, slot);
+  }
+
+  /** Would it pass, when, which limit binds; changes nothing that counts. */
+  explain(now: Instant, ask: Ask): GateExplanation {
+    this.#settle(now);
+    return explain(this.#all, now, this.#node(ask.group), ask, this.#draining);
+  }
+
   /** All limits that an ask of this group and key meets, the group's own first, then upwards. */
-  limits(now: Instant, group: number, key: string): readonly NamedLimit[];
-  status(now: Instant, group: number): GroupStatus;
+  limits(now: Instant, group: number, key: string, costs?: Costs): readonly NamedLimit[] {
+    return limitsOf(now, this.#node(group), key, costs);
+  }
+
+  status(now: Instant, group: number): GroupStatus {
+    return statusOf(this.#all, now, this.#node(group));
+  }
+
   /** Waiters of a group in rough order, `from` an index of a page. */
-  waiters(now: Instant, group: number, from: number, count: number): readonly WaiterView[];
-  leases(now: Instant, group: number, from: number, count: number): readonly LeaseView[];
-  /** Live leases, pauses and overrides, for a snapshot. */
-  snapshot(now: Instant): Pick<RestoredGate, 'leases' | 'pauses' | 'overrides'> & { readonly reservations: readonly Reservation[] };
-  /** Stops deciding for good and answers the exact state. */
-  seal(now: Instant): GateSeal;
+  waiters(now: Instant, group: number, from: number, count: number): readonly WaiterView[] {
+    return waitersOf(this.#all, now, this.#node(group), from, count);
+  }
+
+  leases(_now: Instant, group: number, from: number, count: number): readonly LeaseView[] {
+    return leasesOf(this.#all, this.#node(group), from, count);
+  }
+
+  /** Live leases, pauses, overrides and bounds, for a snapshot. */
+  snapshot(now: Instant): Omit<RestoredGate, 'seal'> {
+    return snapshotOf(this.#all, now);
+  }
+
+  /** Stops deciding for good and answers the exact state. Refuse or hand over the waiters before. */
+  seal(now: Instant): GateSeal {
+    this.#sealed = true;
+    return this.#all.keeper.seal(now, this.#all.tree);
+  }
+
   /** Recounts everything from scratch and names what disagrees; for tests and simulation. Empty: sound. */
-  audit(now: Instant): readonly string[];
+  audit(now: Instant): readonly string[] {
+    return auditOf(this.#all, now);
+  }
+
+  #node(index: number): GroupNode {
+    const node = this.#all.tree.nodes[index];
+    if (node === undefined) throw new RangeError(`no group ${index} in this tree`);
+    return node;
+  }
+
+  #pauseChanged(now: Instant, node: GroupNode, key: string | undefined, until: Instant): void {
+    this.#all.events.push({ kind: 'paused', group: node.name, key, until });
+    if (key === undefined) this.#all.touch(node);
+    else this.#all.reconsider(node, key);
+    this.#all.pump(now);
+  }
+
+  #refuse(node: GroupNode, ask: Ask, refusal: Refusal): WaiterRef {
+    const { key, priority, token } = ask;
+    this.#all.events.push({ kind: 'refused', token, group: node.name, key, priority, refusal, waited: 0 });
+    return DECIDED;
+  }
+
+  /** Does something to a waiter that is still there; false: it was decided. */
+  #waiting(now: Instant, ref: WaiterRef, act: (slot: number) => void): boolean {
+    const slot = this.#all.slab.slotOf(ref);
+    if (slot === NONE) return false;
+    act(slot);
+    this.#settle(now);
+    return true;
+  }
+
+  /** Does what is due, if anything is. */
+  #catchUp(now: Instant): void {
+    if (this.#course.nextAt() <= now) this.#course.advance(now);
+  }
+
+  #settle(now: Instant): void {
+    this.#catchUp(now);
+    this.#all.pump(now);
+  }
 }
 
+const NO_EVENTS: readonly GateEvent[] = [];
+const NO_RESERVATIONS: readonly Reservation[] = [];

@@ -1,4 +1,4 @@
-import type { OverrideRecord, PauseRecord, RestoredGate, GateSeal } from '../core/gate.ts';
+import type { GateSeal, OverrideRecord, PauseRecord, RestoredGate } from '../core/gate-state.ts';
 import type { Reservation } from '../core/events.ts';
 import type { LeaseRecord } from '../core/permit.ts';
 

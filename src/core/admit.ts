@@ -1,0 +1,135 @@
+import type { Decisions } from './decisions.ts';
+import type { Grant } from './grants.ts';
+import { type Costs, costOf, ONE_REQUEST, REQUESTS } from './group.ts';
+import type { KeyState } from './key-state.ts';
+import type { Lease, LeaseRecord, Permit, Shadow } from './permit.ts';
+import type { Cell } from './rule.ts';
+import { after, type Instant, type Micros } from './time.ts';
+import type { Tag } from './waiter.ts';
+
+/** Who is admitted. */
+export interface Admitted {
+  /** The key as the caller named it; `state` may be the group's own where keys do not count. */
+  readonly key: string;
+  readonly priority: number;
+  readonly costs: Costs;
+  readonly lease: Micros;
+  readonly holder: string;
+  readonly tag: Tag;
+  readonly token: unknown;
+}
+
+/** Charges all limits and makes the permit; everything has been asked before. The ask arrived at `since`. */
+export function admit(decisions: Decisions, now: Instant, state: KeyState, who: Admitted, since: Instant): void {
+  const { node } = state;
+  const { cells, shadow } = charge(now, state, who.costs);
+  const serial = decisions.grants.nextSerial();
+  node.granted++;
+  let lease: Lease | undefined;
+  let record: LeaseRecord | undefined;
+  let settleable = false;
+  if (node.leases) {
+    const grant = remember(decisions, now, state, who, serial, cells);
+    decisions.grants.addLease(grant);
+    lease = leaseOf(grant);
+    settleable = true;
+    if (decisions.keeper.recording) record = recordOf(grant, now);
+  } else if (namesMore(who.costs)) {
+    decisions.grants.addSettleable(remember(decisions, now, state, who, serial, cells));
+    settleable = true;
+  }
+  const permit: Permit = {
+    group: node.name,
+    key: who.key,
+    serial,
+    tag: who.tag,
+    costs: who.costs,
+    grantedAt: now,
+    waited: now - since,
+    lease,
+    settleable,
+    shadow,
+  };
+  decisions.events.push({ kind: 'admitted', token: who.token, permit, priority: who.priority, record });
+}
+
+/** Charges every cell; what is in shadow and not ready is left out and told. */
+function charge(now: Instant, state: KeyState, costs: Costs): { readonly cells: readonly Cell[]; readonly shadow: Shadow | undefined } {
+  let shadow: Shadow | undefined;
+  let skipped: Set<Cell> | undefined;
+  for (const cell of state.charged) {
+    const cost = costOf(costs, cell.rule.unit);
+    if (!cell.enforced) {
+      const readyAt = cell.limit.readyAt(now, cost);
+      if (readyAt > now) {
+        skipped ??= new Set();
+        skipped.add(cell);
+        if (shadow === undefined || readyAt > shadow.readyAt) shadow = { limit: cell.rule.labelFor(state.node), readyAt };
+        continue;
+      }
+    }
+    if (cost === 0) continue;
+    cell.limit.take(now, cost);
+    cell.spent += cost;
+  }
+  return { cells: skipped === undefined ? state.charged : state.charged.filter((cell) => !skipped.has(cell)), shadow };
+}
+
+/** The lease as told to its holder. */
+export function leaseOf(grant: Grant): Lease {
+  const floor = grant.keyState.fenceHead?.fence ?? grant.fence;
+  return { fence: grant.fence, fenceFloor: floor, expiresAt: grant.expiresAt, duration: grant.duration };
+}
+
+/** The lease as the ledger keeps it: for twice its length, so that most renewals need no write. */
+export function recordOf(grant: Grant, now: Instant): LeaseRecord {
+  grant.recordedUntil = after(now, 2 * grant.duration);
+  return viewOf(grant, grant.recordedUntil);
+}
+
+/** A live lease as a record that ends at `expiresAt`. */
+export function viewOf(grant: Grant, expiresAt: Instant): LeaseRecord {
+  return {
+    group: grant.node.name,
+    key: grant.keyState.key,
+    term: grant.fence >> 40n,
+    serial: grant.serial,
+    tag: grant.tag,
+    costs: grant.costs,
+    grantedAt: grant.at,
+    expiresAt,
+    duration: grant.duration,
+    holder: grant.holder,
+  };
+}
+
+function remember(decisions: Decisions, now: Instant, state: KeyState, who: Admitted, serial: number, cells: readonly Cell[]): Grant {
+  const expiresAt = after(now, who.lease);
+  return {
+    serial,
+    fence: decisions.grants.fenceOf(serial),
+    tag: who.tag,
+    node: state.node,
+    keyState: state,
+    costs: who.costs,
+    at: now,
+    holder: who.holder,
+    cells,
+    leased: state.node.leases,
+    own: true,
+    duration: who.lease,
+    expiresAt,
+    recordedUntil: expiresAt,
+    ended: undefined,
+    slot: -1,
+    nextFence: undefined,
+    previousFence: undefined,
+  };
+}
+
+/** Whether the ask names a unit besides `requests`: then its real cost may be told later. */
+function namesMore(costs: Costs): boolean {
+  if (costs === ONE_REQUEST) return false;
+  for (const unit in costs) if (unit !== REQUESTS) return true;
+  return false;
+}

@@ -1,0 +1,88 @@
+import type { Decisions } from './decisions.ts';
+import { costOf } from './group.ts';
+import type { KeyState } from './key-state.ts';
+import type { Lane } from './lane.ts';
+import type { GroupNode } from './node.ts';
+import { ASIDE, FREE } from './slab.ts';
+import type { Instant } from './time.ts';
+
+/** Counts everything again from scratch and names what disagrees with the counters. Empty: sound. */
+export function auditOf(decisions: Decisions, now: Instant): readonly string[] {
+  const wrong: string[] = [];
+  const expect = (what: string, is: number, counted: number): void => {
+    if (is !== counted) wrong.push(`${what}: ${is}, counted ${counted}`);
+  };
+  let waiting = 0;
+  for (const node of decisions.tree.nodes) {
+    if (!node.removed) waiting += auditNode(decisions, node, expect);
+    else expect(`waiters of removed ${node.name}`, node.waiting, 0);
+  }
+  expect('waiters in the tree', decisions.slab.length, waiting);
+  auditConcurrency(decisions, now, expect);
+  for (const node of decisions.tree.nodes) {
+    if (node.offer >= 0 && decisions.slab.state[node.offer] === FREE) wrong.push(`${node.name} offers a waiter that is gone`);
+    if (node.position >= 0 && node.offer < 0) wrong.push(`${node.name} stands among offers with nobody`);
+  }
+  return wrong;
+}
+
+type Expect = (what: string, is: number, counted: number) => void;
+
+function auditNode(decisions: Decisions, node: GroupNode, expect: Expect): number {
+  const { slab } = decisions;
+  let waiting = 0;
+  let bytes = 0;
+  const byBand = new Map<number, number>();
+  const byKey = new Map<KeyState, number>();
+  for (let slot = 0; slot < slab.used; slot++) {
+    if (slab.state[slot] === FREE || slab.keyState[slot]?.node !== node) continue;
+    waiting++;
+    bytes += slab.bytes[slot] as number;
+    const { priority } = (slab.lane[slot] as Lane).band;
+    byBand.set(priority, (byBand.get(priority) ?? 0) + 1);
+    const state = slab.keyState[slot] as KeyState;
+    byKey.set(state, (byKey.get(state) ?? 0) + 1);
+  }
+  expect(`waiters of ${node.name}`, node.waiting, waiting);
+  expect(`bytes of ${node.name}`, node.waitingBytes, bytes);
+  for (const band of node.bands) expect(`band ${band.priority} of ${node.name}`, band.waiting, byBand.get(band.priority) ?? 0);
+  for (const state of node.keys.values()) {
+    expect(`waiters of key ${state.key} of ${node.name}`, state.waiting, byKey.get(state) ?? 0);
+    expect(`linked waiters of key ${state.key}`, linked(decisions, state), state.waiting);
+    let leases = 0;
+    for (let grant = state.fenceHead; grant !== undefined; grant = grant.nextFence) leases++;
+    expect(`leases of key ${state.key} of ${node.name}`, state.leases, leases);
+    for (const lane of state.lanes)
+      expect(`offer of lane ${state.key}/${lane.band.priority}`, lane.position >= 0 ? 1 : 0, lane.head >= 0 && !state.parked ? 1 : 0);
+  }
+  return waiting;
+}
+
+function linked(decisions: Decisions, state: KeyState): number {
+  let count = 0;
+  for (const lane of state.lanes) {
+    for (const slot of lane.aside) if (decisions.slab.state[slot] === ASIDE) count++;
+    for (let slot = lane.head; slot >= 0; slot = decisions.slab.next[slot] as number) count++;
+  }
+  return count;
+}
+
+/** Units held are the sum over live leases. */
+function auditConcurrency(decisions: Decisions, now: Instant, expect: Expect): void {
+  const held = new Map<unknown, number>();
+  let live = 0;
+  for (const grant of decisions.grants.all()) {
+    live++;
+    for (const cell of grant.cells) if (cell.isConcurrency) held.set(cell, (held.get(cell) ?? 0) + costOf(grant.costs, cell.rule.unit));
+  }
+  expect('live leases', decisions.grants.live, live);
+  for (const node of decisions.tree.nodes) {
+    if (node.removed) continue;
+    const cells = [...node.cells, ...[...node.keys.values()].flatMap((state) => state.cells)];
+    for (const cell of cells) {
+      if (!cell.isConcurrency) continue;
+      const { used, debt } = cell.limit.status(now);
+      expect(`units held of ${node.name}/${cell.rule.name}`, used + debt, held.get(cell) ?? 0);
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import type { Decisions } from './decisions.ts';
+import { expire } from './door.ts';
+import type { Override } from './gate-state.ts';
+import type { GroupNode } from './node.ts';
+import { endGrant } from './returns.ts';
+import { earlier, type Instant, NEVER } from './time.ts';
+
+/**
+ * The course of time in one gate: slots that open, leases that lapse, overrides that end, patience that runs out, in
+ * order of time however late the call comes. What opens at the very moment at which patience ends is given first.
+ *
+ * When a call comes late, limits are asked as of now and charged as of now (never early), so a waiter can be given a
+ * slot that opened a little after the end of its patience, by no more than the lateness of the call.
+ */
+export class Course {
+  readonly #all: Decisions;
+  readonly #overridden = new Set<GroupNode>();
+
+  constructor(all: Decisions) {
+    this.#all = all;
+  }
+
+  /** Does everything that is due by `now`. */
+  advance(now: Instant): void {
+    const all = this.#all;
+    for (;;) {
+      const slotAt = this.#nextSlot();
+      const expiryAt = all.patience.nextAt();
+      if (slotAt > now && expiryAt > now) break;
+      if (slotAt <= expiryAt) this.#open(slotAt, now);
+      else this.#expire(expiryAt, now);
+    }
+    all.grants.forget(now);
+  }
+
+  /** When `advance` next has something to do, or a little before; NEVER: not by time alone. */
+  nextAt(): Instant {
+    return earlier(this.#nextSlot(), this.#all.patience.nextAt());
+  }
+
+  /** Puts an override in force until its end, or the file back in force. */
+  override(now: Instant, node: GroupNode, override: Override | undefined): void {
+    this.#all.tree.override(now, node, override);
+    if (override === undefined) this.#overridden.delete(node);
+    else this.#overridden.add(node);
+    this.#all.events.push({ kind: 'overridden', group: node.name, until: override?.until });
+    this.#all.reconsider(node);
+  }
+
+  #nextSlot(): Instant {
+    let next = earlier(this.#all.nextSlot(), this.#all.grants.nextLapse());
+    if (this.#overridden.size > 0) for (const node of this.#overridden) next = earlier(next, node.override?.until ?? NEVER);
+    return next;
+  }
+
+  #open(at: Instant, now: Instant): void {
+    const all = this.#all;
+    for (const node of this.#overridden) if ((node.override?.until ?? NEVER) <= at) this.override(now, node, undefined);
+    for (let grant = all.grants.popLapsed(at); grant !== undefined; grant = all.grants.popLapsed(at)) endGrant(all, now, grant, 'lapsed');
+    all.open(at, now);
+  }
+
+  #expire(at: Instant, now: Instant): void {
+    const slot = this.#all.patience.pop(at);
+    if (slot < 0) return;
+    expire(this.#all, now, slot);
+    this.#all.pump(now);
+  }
+}

@@ -1,0 +1,298 @@
+import { admit } from './admit.ts';
+import type { GateEvent } from './events.ts';
+import { Grants } from './grants.ts';
+import { type Costs, costOf, type GroupSpec, ONE_REQUEST, REQUESTS } from './group.ts';
+import type { Keeper } from './keeper.ts';
+import type { KeyState } from './key-state.ts';
+import type { Lane } from './lane.ts';
+import type { GroupNode } from './node.ts';
+import { Readiness } from './readiness.ts';
+import type { Cell } from './rule.ts';
+import { NONE, Slab } from './slab.ts';
+import { earlier, type Instant, LONG_AGO, NEVER } from './time.ts';
+import { Tree } from './tree.ts';
+import type { Ask } from './waiter.ts';
+import { Wheel } from './wheel.ts';
+
+/**
+ * Who goes next. Holds the waiters of one tree and moves offers up from the lanes to the root; whatever reaches the
+ * root's offer is admitted at once.
+ *
+ * Nobody is looked at twice for nothing: a key whose own limits are not ready is *parked* (its lanes leave the heaps)
+ * until time or a change of the cell that parked it; a node whose limits are not ready is *blocked*, and holds everyone
+ * behind it. Both cost nothing per waiter.
+ */
+export class Decisions {
+  readonly slab = new Slab();
+  readonly tree: Tree;
+  readonly grants: Grants;
+  readonly keeper: Keeper;
+  readonly patience = new Wheel();
+  readonly #parking = new Wheel();
+  readonly #blocking = new Wheel();
+  readonly #dirty = new Set<GroupNode>();
+  events: GateEvent[] = [];
+  readonly readiness: Readiness;
+  /** No decision before. */
+  readonly from: Instant;
+
+  constructor(parts: { term: bigint; groups: readonly GroupSpec[]; from: Instant; keeper: Keeper; settledMax: number }) {
+    this.keeper = parts.keeper;
+    this.from = parts.from;
+    this.readiness = new Readiness(parts.keeper, parts.from);
+    this.grants = new Grants(parts.term, parts.settledMax);
+    this.tree = new Tree({ slab: this.slab, groups: parts.groups, born: (cell) => this.keeper.born(cell) });
+  }
+
+  /** The key's state; undefined when the group has as many as it may. */
+  keyState(now: Instant, node: GroupNode, key: string): KeyState | undefined {
+    const known = node.keys.get(key);
+    if (known !== undefined) return known;
+    const forget = (state: KeyState): void => this.tree.forgetKey(state);
+    node.sweepKeys(now, 2, forget);
+    const max = node.spec.backlog.keys;
+    if (node.keys.size >= max && node.sweepKeys(now, 64, forget) === 0) return undefined;
+    return this.tree.keyState(node, key);
+  }
+
+  /** Somebody waits that an ask of this key and priority would stand behind. */
+  someoneBefore(state: KeyState, priority: number): boolean {
+    if (this.slab.length === 0) return false;
+    for (const node of state.node.path) if (node.blockedUntil !== LONG_AGO || node.offer !== NONE) return true;
+    return state.parked || state.node.bands.some((band) => band.priority <= priority && band.lanes.size > 0);
+  }
+
+  /** A new waiter at the end of its lane; `pump` decides about it. */
+  enqueue(now: Instant, ask: Ask, state: KeyState): number {
+    const slot = this.slab.add(now, ask, state);
+    const { node } = state;
+    const lane = node.band(ask.priority).laneFor(state);
+    lane.band.push(lane, slot);
+    state.waiting++;
+    this.#count(node, slot, 1);
+    if (ask.waitUntil !== NEVER) this.patience.schedule(slot, ask.waitUntil);
+    if (state.parked && lane.head === slot && mostUrgent(state, lane)) this.unpark(state);
+    else if (lane.head === slot) this.touch(node, slot);
+    return slot;
+  }
+
+  /** Marks a node for another look if `slot` could change what it offers. */
+  touch(node: GroupNode, slot = NONE): void {
+    if (slot !== NONE && node.bestLane()?.head !== slot) return;
+    this.#dirty.add(node);
+  }
+
+  /** A waiter goes without being admitted; the caller of this says why, and pumps. */
+  remove(slot: number): void {
+    const lane = this.slab.lane[slot] as Lane;
+    const state = this.slab.keyState[slot] as KeyState;
+    const wasHead = lane.head === slot;
+    this.#unoffer(state.node, slot);
+    this.#relook(state.node);
+    lane.band.remove(slot);
+    if (wasHead && state.parked) this.unpark(state);
+    this.#forget(slot, state);
+  }
+
+  /** Keeps its place while its caller is away. */
+  goAway(slot: number): void {
+    const state = this.slab.keyState[slot] as KeyState;
+    (this.slab.lane[slot] as Lane).band.goAway(slot);
+    this.#unoffer(state.node, slot);
+    this.#relook(state.node);
+    if (state.parked) this.unpark(state);
+    this.touch(state.node);
+  }
+
+  comeBack(slot: number): void {
+    const lane = this.slab.lane[slot] as Lane;
+    lane.band.comeBack(slot);
+    if (lane.keyState.parked && lane.head === slot) this.unpark(lane.keyState);
+    this.touch(lane.keyState.node);
+  }
+
+  /** A cell has more to give than before: whoever it holds is looked at again. */
+  opened(cell: Cell): void {
+    if (cell.keyState === undefined) {
+      if (cell.rule.node.blockedUntil !== LONG_AGO) this.#dirty.add(cell.rule.node);
+      return;
+    }
+    for (const state of [...cell.keyState.blockees]) this.unpark(state);
+  }
+
+  /** A key's lanes are offered again. */
+  unpark(state: KeyState): void {
+    if (!state.parked) return;
+    state.parked = false;
+    this.#parking.cancel(state.id);
+    state.parkedBy?.keyState?.blockees.delete(state);
+    state.parkedBy = undefined;
+    for (const lane of state.lanes) lane.band.offer(lane);
+    this.#dirty.add(state.node);
+  }
+
+  /** A cell has less to give: what its node offers is asked again. Keys are asked again before they are admitted anyway. */
+  tightened(cell: Cell): void {
+    this.#dirty.add(cell.rule.node);
+  }
+
+  /** Everything of this node and below is looked at again (limits or `enforce` changed); with `key`, that key only (paused, resumed). */
+  reconsider(node: GroupNode, key?: string): void {
+    for (const below of this.tree.below(node)) {
+      const states = key === undefined ? below.keys.values() : [below.keys.get(key)];
+      for (const state of states) if (state !== undefined) this.unpark(state);
+      this.#dirty.add(below);
+    }
+  }
+
+  /** Looks again at what has changed and admits everybody who may go now. */
+  pump(now: Instant): void {
+    const { root } = this.tree;
+    for (;;) {
+      for (const node of this.#dirty) {
+        this.#dirty.delete(node);
+        this.#climb(now, node);
+      }
+      if (root.offer === NONE) return;
+      this.#climb(now, this.#grant(now, root.offer));
+    }
+  }
+
+  /** When time alone next changes something here, patience aside. */
+  nextSlot(): Instant {
+    return earlier(this.#parking.nextAt(), this.#blocking.nextAt());
+  }
+
+  /** Looks again at everything whose time has come by `at`, with the limits as they are at `now`. */
+  open(at: Instant, now: Instant): void {
+    for (let id = this.#parking.pop(at); id >= 0; id = this.#parking.pop(at)) {
+      const state = this.tree.keyStates[id];
+      if (state !== undefined) this.unpark(state);
+    }
+    for (let index = this.#blocking.pop(at); index >= 0; index = this.#blocking.pop(at)) this.#dirty.add(this.tree.nodes[index] as GroupNode);
+    this.pump(now);
+  }
+
+  /** From `node` up to the root: what does each offer now? */
+  #climb(now: Instant, from: GroupNode): void {
+    for (let node: GroupNode | undefined = from; node !== undefined; node = node.parent) {
+      this.#refresh(now, node);
+      const { parent } = node;
+      if (parent === undefined) return;
+      if (node.offer === NONE) {
+        if (node.position >= 0) parent.offers.remove(node);
+      } else if (node.position >= 0) parent.offers.update(node);
+      else parent.offers.push(node);
+    }
+  }
+
+  #refresh(now: Instant, node: GroupNode): void {
+    if (node.blockedUntil !== LONG_AGO) this.#unblock(node);
+    for (;;) {
+      const lane = node.bestLane();
+      const child = node.offers.peek();
+      if (lane === undefined && child === undefined) break;
+      const own = lane !== undefined && (child === undefined || node.prefers(lane.head, child.offer));
+      const slot = own ? lane.head : (child as GroupNode).offer;
+      if (own && !this.readiness.keyReady(now, lane.keyState, this.slab.costs[slot] as Costs)) {
+        this.#park(lane.keyState);
+        continue;
+      }
+      if (!this.readiness.nodeReady(now, node, this.slab.costs[slot] as Costs)) {
+        this.#block(node);
+        break;
+      }
+      node.offer = slot;
+      return;
+    }
+    node.offer = NONE;
+  }
+
+  #park(state: KeyState): void {
+    const { until, because } = this.readiness;
+    state.parked = true;
+    state.parkedBy = because;
+    because?.keyState?.blockees.add(state);
+    if (until !== NEVER) this.#parking.schedule(state.id, until);
+    for (const lane of state.lanes) lane.band.withdraw(lane);
+  }
+
+  #block(node: GroupNode): void {
+    const { until, because } = this.readiness;
+    node.blockedUntil = until;
+    node.blockedBy = because;
+    if (until !== NEVER) this.#blocking.schedule(node.index, until);
+  }
+
+  #unblock(node: GroupNode): void {
+    this.#blocking.cancel(node.index);
+    node.blockedUntil = LONG_AGO;
+    node.blockedBy = undefined;
+  }
+
+  /** Admits a waiter; answers its node. In a deep tree its key is asked again: another child may have spent it. */
+  #grant(now: Instant, slot: number): GroupNode {
+    const state = this.slab.keyState[slot] as KeyState;
+    const lane = this.slab.lane[slot] as Lane;
+    const { node } = state;
+    this.#unoffer(node, slot);
+    if (node.path.length > 1 && !this.readiness.keyReady(now, state, this.slab.costs[slot] as Costs)) {
+      this.#park(state);
+      return node;
+    }
+    const costs = this.slab.costs[slot] as Costs;
+    const unit = node.fairUnit;
+    lane.band.serve(lane, unit === undefined ? 1 : costOf(costs, unit), node.weightOf(state.key));
+    const { slab } = this;
+    const since = slab.arrivalOf(slot);
+    const who = {
+      key: state.key,
+      priority: lane.band.priority,
+      costs,
+      lease: slab.leaseOf(slot),
+      holder: slab.holder[slot] as string,
+      tag: { high: slab.tagHigh[slot] as number, low: slab.tagLow[slot] as number },
+      token: slab.token[slot],
+    };
+    admit(this, now, state, who, since);
+    this.#forget(slot, state);
+    return node;
+  }
+
+  /** Nobody offers this waiter any more. */
+  #unoffer(node: GroupNode, slot: number): void {
+    for (const above of node.path) {
+      if (above.offer !== slot) continue;
+      if (above.position >= 0) above.parent?.offers.remove(above);
+      above.offer = NONE;
+    }
+  }
+
+  /** Whoever blocked or was offered may be gone: these nodes choose again. */
+  #relook(node: GroupNode): void {
+    for (const above of node.path) if (above.offer === NONE) this.#dirty.add(above);
+  }
+
+  #forget(slot: number, state: KeyState): void {
+    this.#count(state.node, slot, -1);
+    state.waiting--;
+    this.patience.cancel(slot);
+    this.slab.free(slot);
+  }
+
+  #count(node: GroupNode, slot: number, sign: 1 | -1): void {
+    node.waiting += sign;
+    node.waitingBytes += sign * (this.slab.bytes[slot] as number);
+    const costs = this.slab.costs[slot] as Costs;
+    if (costs === ONE_REQUEST) return;
+    for (const [unit, cost] of Object.entries(costs)) {
+      const beyond = unit === REQUESTS ? cost - 1 : cost;
+      node.waitingBeyond.set(unit, (node.waitingBeyond.get(unit) ?? 0) + sign * beyond);
+    }
+  }
+}
+
+/** No other lane of this key has anybody as urgent. */
+function mostUrgent(state: KeyState, lane: Lane): boolean {
+  return state.lanes.every((other) => other === lane || other.head === NONE || other.band.priority > lane.band.priority);
+}

@@ -1,0 +1,126 @@
+import type { Decisions } from './decisions.ts';
+import type { GateExplanation } from './gate-state.ts';
+import { type Costs, costOf } from './group.ts';
+import type { KeyState } from './key-state.ts';
+import type { Lane } from './lane.ts';
+import type { GroupNode } from './node.ts';
+import { placeAtEnd, placeOf } from './place.ts';
+import type { Refusal } from './refusal.ts';
+import { after, type Instant, LONG_AGO, later, NEVER } from './time.ts';
+import { limitsOf } from './views.ts';
+import type { Ask } from './waiter.ts';
+
+/** The limit that could never let this cost pass. */
+export function oversizedBy(state: KeyState, costs: Costs): string | undefined {
+  for (const cell of state.charged) {
+    if (cell.enforced && costOf(costs, cell.rule.unit) > cell.limit.capacity) return cell.rule.labelFor(state.node);
+  }
+  return undefined;
+}
+
+/** Why a waiter that was just queued may not stay; undefined: it may. Whether the limits alone could admit it in time comes before the bounds of the backlog. */
+export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, ask: Ask): Refusal | undefined {
+  const { slab } = decisions;
+  const state = slab.keyState[slot] as KeyState;
+  const { node } = state;
+  const impossible = infeasible(decisions, now, state, ask);
+  if (impossible !== undefined) return impossible;
+  if (ask.waitUntil <= now) return withRetry({ reason: 'expired' }, placeOf(decisions, now, slot));
+  const { backlog } = node.spec;
+  const bound = overBacklog(node, state);
+  if (bound !== undefined) return withRetry({ reason: 'shed', limit: bound }, placeOf(decisions, now, slot));
+  if (backlog.wait === undefined) return undefined;
+  const place = placeOf(decisions, now, slot);
+  if (place.expectedAt === NEVER || place.expectedAt <= after(now, backlog.wait)) return undefined;
+  return { reason: 'shed', limit: 'backlog.wait', retryAt: later(now, after(place.expectedAt, -backlog.wait)) };
+}
+
+/** What the asker would meet: the refusal at the door, its place, every limit on the way. Nothing that counts changes. */
+export function explain(decisions: Decisions, now: Instant, node: GroupNode, ask: Ask, draining: boolean): GateExplanation {
+  const limits = limitsOf(now, node, ask.key, ask.costs);
+  const state = decisions.keyState(now, node, ask.key);
+  const nowhere = { place: 0, expectedAt: NEVER, limit: '' };
+  if (draining) return { refusal: { reason: 'draining' }, admitted: false, place: nowhere, limits };
+  if (state === undefined) return { refusal: { reason: 'shed', limit: 'backlog.keys' }, admitted: false, place: nowhere, limits };
+  const oversized = oversizedBy(state, ask.costs);
+  if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized }, admitted: false, place: nowhere, limits };
+  const place = placeAtEnd(decisions, now, state, ask.priority, ask.costs);
+  const pausedUntil = pausedFor(state, now);
+  const ready = decisions.readiness.readyAt(now, state.charged, ask.costs);
+  const admitted = ready <= now && pausedUntil <= now && now >= decisions.from && !decisions.someoneBefore(state, ask.priority);
+  if (admitted) return { refusal: undefined, admitted, place: { place: 1, expectedAt: now, limit: '' }, limits };
+  const refusal =
+    infeasible(decisions, now, state, ask) ??
+    (ask.waitUntil <= now ? withRetry({ reason: 'expired' }, place) : undefined) ??
+    backlogRefusal(node, state, ask, place.expectedAt, now);
+  return { refusal, admitted, place, limits };
+}
+
+/** Only if the limits alone, with everyone ahead gone, or a pause with a known end, cannot admit it by the end of its patience. */
+function infeasible(decisions: Decisions, now: Instant, state: KeyState, ask: Ask): Refusal | undefined {
+  const ready = decisions.readiness.readyAt(now, state.charged, ask.costs);
+  const cell = decisions.readiness.because;
+  const paused = pausedFor(state, now);
+  const at = later(ready === NEVER ? LONG_AGO : ready, paused === NEVER ? LONG_AGO : paused);
+  if (at <= later(now, ask.waitUntil) || at === NEVER) return undefined;
+  const limit = ready >= paused && cell !== undefined ? cell.rule.labelFor(state.node) : 'pause';
+  return { reason: 'infeasible', limit, retryAt: at };
+}
+
+/** Until when this key is paused, here or above; LONG_AGO: it is not. */
+function pausedFor(state: KeyState, now: Instant): Instant {
+  let until: Instant = LONG_AGO;
+  for (const node of state.node.path) until = later(until, later(node.pausedUntil, node.keyPausedUntil(state.key, now)));
+  return until;
+}
+
+/** The bound of the backlog that the waiters now exceed. */
+function overBacklog(node: GroupNode, state: KeyState): string | undefined {
+  const { backlog } = node.spec;
+  if (node.waiting > backlog.requests) return 'backlog.requests';
+  if (state.waiting > backlog.perKey) return 'backlog.perKey';
+  return node.waitingBytes > backlog.bytes ? 'backlog.bytes' : undefined;
+}
+
+function backlogRefusal(node: GroupNode, state: KeyState, ask: Ask, expectedAt: Instant, now: Instant): Refusal | undefined {
+  const { backlog } = node.spec;
+  if (node.waiting + 1 > backlog.requests) return { reason: 'shed', limit: 'backlog.requests' };
+  if (state.waiting + 1 > backlog.perKey) return { reason: 'shed', limit: 'backlog.perKey' };
+  if (node.waitingBytes + ask.bytes > backlog.bytes) return { reason: 'shed', limit: 'backlog.bytes' };
+  if (backlog.wait === undefined || expectedAt === NEVER || expectedAt <= after(now, backlog.wait)) return undefined;
+  return { reason: 'shed', limit: 'backlog.wait', retryAt: after(expectedAt, -backlog.wait) };
+}
+
+function withRetry(refusal: Refusal, place: { readonly expectedAt: Instant; readonly limit: string }): Refusal {
+  const { expectedAt } = place;
+  const limit = refusal.limit ?? (place.limit === '' ? undefined : place.limit);
+  return { ...refusal, ...(limit === undefined ? {} : { limit }), ...(expectedAt === NEVER ? {} : { retryAt: expectedAt }) };
+}
+
+/** Ends a waiter with a refusal. The caller pumps. */
+export function refuseSlot(decisions: Decisions, now: Instant, slot: number, refusal: Refusal): void {
+  const { slab } = decisions;
+  const state = slab.keyState[slot] as KeyState;
+  const { priority } = (slab.lane[slot] as Lane).band;
+  const waited = now - slab.arrivalOf(slot);
+  decisions.events.push({ kind: 'refused', token: slab.token[slot], group: state.node.name, key: state.key, priority, refusal, waited });
+  decisions.remove(slot);
+}
+
+/** Ends every waiter of one group. */
+export function refuseNode(decisions: Decisions, now: Instant, node: GroupNode, refusal: Refusal): void {
+  const { slab } = decisions;
+  for (let slot = 0; slot < slab.used && node.waiting > 0; slot++) if (slab.keyState[slot]?.node === node) refuseSlot(decisions, now, slot, refusal);
+}
+
+/** Ends a waiter whose patience is over; tells when its limits alone would have let it go. */
+export function expire(decisions: Decisions, now: Instant, slot: number): void {
+  const state = decisions.slab.keyState[slot] as KeyState;
+  const ready = decisions.readiness.readyAt(now, state.charged, decisions.slab.costs[slot] as Costs);
+  const cell = decisions.readiness.because;
+  refuseSlot(decisions, now, slot, {
+    reason: 'expired',
+    ...(cell === undefined ? {} : { limit: cell.rule.labelFor(state.node) }),
+    ...(ready === NEVER ? {} : { retryAt: later(now, ready) }),
+  });
+}

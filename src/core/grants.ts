@@ -1,0 +1,181 @@
+import type { Costs } from './group.ts';
+import type { KeyState } from './key-state.ts';
+import type { GroupNode } from './node.ts';
+import type { Disposition } from './permit.ts';
+import type { Refusal } from './refusal.ts';
+import type { Cell } from './rule.ts';
+import { after, type Instant, MINUTE, type Micros, NEVER } from './time.ts';
+import type { Tag } from './waiter.ts';
+import { Wheel } from './wheel.ts';
+
+/** How long a permit can still be settled, or its end is remembered (decision 8). */
+export const SETTLE_FOR: Micros = 10 * MINUTE;
+
+/** Serials within one term: 40 bits; a number that also carries 13 bits of the term stays below 2^53. */
+const SERIALS = 2 ** 40;
+
+/** A permit that is remembered: its lease lives, or its costs can still be settled, or its end is known. */
+export interface Grant {
+  /** Serial with the term's low bits in front: unique over terms. */
+  readonly serial: number;
+  readonly fence: bigint;
+  readonly tag: Tag;
+  readonly node: GroupNode;
+  readonly keyState: KeyState;
+  readonly costs: Costs;
+  readonly at: Instant;
+  readonly holder: string;
+  /** What it was charged to, in this term. */
+  readonly cells: readonly Cell[];
+  readonly leased: boolean;
+  /** Granted in this term: its rates can be given back. */
+  readonly own: boolean;
+  duration: Micros;
+  expiresAt: Instant;
+  /** The end that the ledger knows. */
+  recordedUntil: Instant;
+  ended: Disposition | 'lapsed' | 'revoked' | undefined;
+  /** Slot in the wheel of leases; -1: none. */
+  slot: number;
+  nextFence: Grant | undefined;
+  previousFence: Grant | undefined;
+}
+
+/**
+ * All permits of one tree that are remembered. Leases end by the wheel; ended and settleable ones are forgotten after
+ * ten minutes, or the oldest first when there are too many.
+ */
+export class Grants {
+  readonly #bySerial = new Map<number, Grant>();
+  readonly #leased: (Grant | undefined)[] = [];
+  readonly #freeSlots: number[] = [];
+  readonly #wheel = new Wheel();
+  /** Ended or settle-only grants with the time to forget them; in order, since all wait equally long. */
+  readonly #fading: { grant: Grant; at: Instant }[] = [];
+  #fadingHead = 0;
+  readonly #fadingMax: number;
+  readonly #term: bigint;
+  readonly #serialBase: number;
+  #serials = 0;
+  live = 0;
+
+  constructor(term: bigint, fadingMax: number) {
+    this.#term = term;
+    this.#serialBase = Number(BigInt.asUintN(13, term)) * SERIALS;
+    this.#fadingMax = fadingMax;
+  }
+
+  /** Next serial of this term. */
+  nextSerial(): number {
+    return this.#serialBase + ++this.#serials;
+  }
+
+  /** The fence of a serial of this term. */
+  fenceOf(serial: number): bigint {
+    return (this.#term << 40n) | BigInt(serial - this.#serialBase);
+  }
+
+  /** A live lease joins its key's line of fences. Restored ones come in order of their fences. */
+  addLease(grant: Grant): void {
+    this.#bySerial.set(grant.serial, grant);
+    grant.slot = this.#freeSlots.pop() ?? this.#leased.length;
+    this.#leased[grant.slot] = grant;
+    this.#wheel.schedule(grant.slot, grant.expiresAt);
+    const key = grant.keyState;
+    grant.previousFence = key.fenceTail;
+    if (key.fenceTail === undefined) key.fenceHead = grant;
+    else key.fenceTail.nextFence = grant;
+    key.fenceTail = grant;
+    key.leases++;
+    grant.node.leasesLive++;
+    this.live++;
+  }
+
+  /** A permit without lease whose costs can be settled. */
+  addSettleable(grant: Grant): void {
+    this.#bySerial.set(grant.serial, grant);
+    this.#fade(grant, grant.at);
+  }
+
+  /** The remembered permit of that serial; a refusal when the tag is another's, undefined when nothing is remembered. */
+  find(serial: number, tag: Tag): Grant | Refusal | undefined {
+    const grant = this.#bySerial.get(serial);
+    if (grant === undefined) return undefined;
+    if (grant.tag.high !== tag.high || grant.tag.low !== tag.low) return { reason: 'unknown_permit' };
+    return grant;
+  }
+
+  bySerial(serial: number): Grant | undefined {
+    return this.#bySerial.get(serial);
+  }
+
+  /** Another end for a live lease. */
+  reschedule(grant: Grant, expiresAt: Instant): void {
+    grant.expiresAt = expiresAt;
+    this.#wheel.cancel(grant.slot);
+    this.#wheel.schedule(grant.slot, expiresAt);
+  }
+
+  /** The lease is over, however; it is remembered for a while. */
+  end(grant: Grant, how: Exclude<Grant['ended'], undefined>, now: Instant): void {
+    grant.ended = how;
+    if (!grant.leased) return;
+    this.#wheel.cancel(grant.slot);
+    this.#leased[grant.slot] = undefined;
+    this.#freeSlots.push(grant.slot);
+    grant.slot = -1;
+    const key = grant.keyState;
+    if (grant.previousFence === undefined) key.fenceHead = grant.nextFence;
+    else grant.previousFence.nextFence = grant.nextFence;
+    if (grant.nextFence === undefined) key.fenceTail = grant.previousFence;
+    else grant.nextFence.previousFence = grant.previousFence;
+    grant.nextFence = undefined;
+    grant.previousFence = undefined;
+    key.leases--;
+    grant.node.leasesLive--;
+    this.live--;
+    this.#fade(grant, now);
+  }
+
+  /** When the next lease lapses (or a little before). */
+  nextLapse(): Instant {
+    return this.live === 0 ? NEVER : this.#wheel.nextAt();
+  }
+
+  /** The next lease that lapsed by `now`, still to be ended. */
+  popLapsed(now: Instant): Grant | undefined {
+    const slot = this.#wheel.pop(now);
+    return slot < 0 ? undefined : this.#leased[slot];
+  }
+
+  /** Forgets what is older than ten minutes. */
+  forget(now: Instant): void {
+    for (;;) {
+      const oldest = this.#fading[this.#fadingHead];
+      if (oldest === undefined) return;
+      const count = this.#fading.length - this.#fadingHead;
+      if (oldest.at > now && count <= this.#fadingMax) return;
+      this.#bySerial.delete(oldest.grant.serial);
+      this.#fadingHead++;
+      if (this.#fadingHead > 1024 && this.#fadingHead * 2 > this.#fading.length) {
+        this.#fading.splice(0, this.#fadingHead);
+        this.#fadingHead = 0;
+      }
+    }
+  }
+
+  /** Live leases in no particular order. */
+  *all(): IterableIterator<Grant> {
+    for (const grant of this.#leased) if (grant !== undefined) yield grant;
+  }
+
+  /** Remembered permits, live or fading. */
+  get remembered(): number {
+    return this.#bySerial.size;
+  }
+
+  #fade(grant: Grant, from: Instant): void {
+    this.#fading.push({ grant, at: after(from, SETTLE_FOR) });
+    this.forget(from);
+  }
+}

@@ -1,0 +1,50 @@
+import type { Grant } from './grants.ts';
+import type { Lane } from './lane.ts';
+import type { GroupNode } from './node.ts';
+import type { Cell } from './rule.ts';
+import { type Instant, NEVER } from './time.ts';
+
+/** One key of one group: its lanes, its own limits, its leases. Dropped when nothing of it matters any more. */
+export class KeyState {
+  readonly node: GroupNode;
+  readonly key: string;
+  /** Small number for the timer wheel. */
+  readonly id: number;
+  /** A lane per band this key waits in. */
+  readonly lanes: Lane[] = [];
+  /** Cells of the node's own limits with scope key. */
+  cells: Cell[] = [];
+  /** This key here and at every ancestor that counts by key; what must agree before this key may go. */
+  chain: readonly KeyState[] = [];
+  /** Everything an admission of this key charges: cells of the chain, then the groups' cells up to the root. */
+  charged: readonly Cell[] = [];
+  /** Key states below that refer to this one. */
+  children = 0;
+  waiting = 0;
+  leases = 0;
+  /** Live leases in order of their fence. */
+  fenceHead: Grant | undefined;
+  fenceTail: Grant | undefined;
+  /** Parked: no lane of it is offered until then, or until `parkedBy` changes. */
+  parked = false;
+  parkedBy: Cell | undefined;
+  /** Keys below that are parked because of a cell of this state. */
+  readonly blockees = new Set<KeyState>();
+
+  constructor(node: GroupNode, key: string, id: number) {
+    this.node = node;
+    this.key = key;
+    this.id = id;
+  }
+
+  /** Nothing waits, holds, refers to it, or still counts. */
+  idle(now: Instant): boolean {
+    if (this.waiting > 0 || this.leases > 0 || this.children > 0 || this.blockees.size > 0) return false;
+    for (const lane of this.lanes) if (!lane.forgettable) return false;
+    for (const cell of this.cells) {
+      const at = cell.limit.idleAt(now);
+      if (cell.pending || at === NEVER || at > now) return false;
+    }
+    return true;
+  }
+}

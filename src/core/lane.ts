@@ -1,0 +1,186 @@
+import { PRIORITY_DEFERRED } from './group.ts';
+import { Heap } from './heap.ts';
+import type { KeyState } from './key-state.ts';
+import type { GroupNode } from './node.ts';
+import { ASIDE, AWAY, NONE, type Slab, WAITING } from './slab.ts';
+
+/**
+ * The waiters of one key in one band: a queue threaded through the slab. Fairness between lanes is start-time fair
+ * queueing (Goyal, Vin, Cheng 1996): a lane's start tag is where the service it has had, divided by its weight, ends;
+ * the lane with the smallest goes first.
+ */
+export class Lane {
+  readonly band: Band;
+  readonly keyState: KeyState;
+  head = NONE;
+  tail = NONE;
+  /** Where the next admission of this lane begins in virtual time. */
+  start = 0;
+  /** Where the last one ended. */
+  finish = 0;
+  /** The band's epoch in which `finish` was written. */
+  epoch = 0;
+  /** Place in the band's heap; -1: not offered (empty or parked). */
+  position = -1;
+  /** Heads whose callers are away, oldest first. */
+  readonly aside: number[] = [];
+
+  constructor(band: Band, keyState: KeyState) {
+    this.band = band;
+    this.keyState = keyState;
+  }
+
+  /** Its past no longer influences the future. */
+  get forgettable(): boolean {
+    return this.head === NONE && this.aside.length === 0 && (this.epoch !== this.band.epoch || this.finish <= this.band.virtual);
+  }
+}
+
+/** Waiters of one priority in one group. */
+export class Band {
+  readonly node: GroupNode;
+  readonly priority: number;
+  /** Lanes that may be offered, best first. */
+  readonly lanes: Heap<Lane>;
+  waiting = 0;
+  /** Virtual time: the start tag of the last lane served. */
+  virtual = 0;
+  /** Grows when the band runs empty, which forgives all lanes. */
+  epoch = 0;
+  readonly #slab: Slab;
+
+  constructor(node: GroupNode, priority: number, slab: Slab) {
+    this.node = node;
+    this.priority = priority;
+    this.#slab = slab;
+    const order = slab;
+    this.lanes = new Heap<Lane>((a, b) =>
+      node.fair && a.start !== b.start ? a.start < b.start : (order.order[a.head] as number) < (order.order[b.head] as number),
+    );
+  }
+
+  /** Deferred requests come last and never age. */
+  get deferred(): boolean {
+    return this.priority === PRIORITY_DEFERRED;
+  }
+
+  /** The lane of a key, made when first needed. */
+  laneFor(keyState: KeyState): Lane {
+    for (const lane of keyState.lanes) if (lane.band === this) return lane;
+    const lane = new Lane(this, keyState);
+    keyState.lanes.push(lane);
+    return lane;
+  }
+
+  /** Appends a waiter to its lane. */
+  push(lane: Lane, slot: number): void {
+    const slab = this.#slab;
+    slab.lane[slot] = lane;
+    this.waiting++;
+    this.#link(lane, lane.tail, slot, NONE);
+    if (lane.head === slot) this.offer(lane);
+  }
+
+  /** Offers a lane that has somebody and is not parked. */
+  offer(lane: Lane): void {
+    if (lane.head === NONE || lane.keyState.parked || lane.position >= 0) return;
+    const finish = lane.epoch === this.epoch ? lane.finish : 0;
+    lane.start = Math.max(finish, this.virtual);
+    this.lanes.push(lane);
+  }
+
+  /** Takes a lane out of the offers. */
+  withdraw(lane: Lane): void {
+    if (lane.position >= 0) this.lanes.remove(lane);
+  }
+
+  /** A waiter leaves its lane without service. */
+  remove(slot: number): void {
+    const lane = this.#slab.lane[slot] as Lane;
+    this.waiting--;
+    if (this.#slab.state[slot] === ASIDE) lane.aside.splice(lane.aside.indexOf(slot), 1);
+    else this.#unlink(lane, slot);
+    this.#emptied();
+  }
+
+  /** The lane's head is admitted at this cost. */
+  serve(lane: Lane, cost: number, weight: number): void {
+    const slot = lane.head;
+    this.virtual = Math.max(this.virtual, lane.start);
+    lane.finish = lane.start + (cost > 0 ? cost : 1) / weight;
+    lane.epoch = this.epoch;
+    lane.start = lane.finish;
+    this.waiting--;
+    this.#unlink(lane, slot);
+    this.#emptied();
+  }
+
+  /** First lane whose head is there; heads that are away are set aside on the way. */
+  best(): Lane | undefined {
+    const slab = this.#slab;
+    for (;;) {
+      const lane = this.lanes.peek();
+      if (lane === undefined || slab.state[lane.head] === WAITING) return lane;
+      const slot = lane.head;
+      slab.state[slot] = ASIDE;
+      lane.aside.push(slot);
+      this.#unlink(lane, slot);
+    }
+  }
+
+  /** Its caller is back: the waiter stands where its order puts it. */
+  comeBack(slot: number): void {
+    const slab = this.#slab;
+    const lane = slab.lane[slot] as Lane;
+    if (slab.state[slot] === ASIDE) {
+      lane.aside.splice(lane.aside.indexOf(slot), 1);
+      const order = slab.order[slot] as number;
+      let before = NONE;
+      let after = lane.head;
+      while (after !== NONE && (slab.order[after] as number) < order) {
+        before = after;
+        after = slab.next[after] as number;
+      }
+      this.#link(lane, before, slot, after);
+      if (lane.position >= 0) this.lanes.update(lane);
+      else this.offer(lane);
+    }
+    slab.state[slot] = WAITING;
+  }
+
+  /** Its caller went away but may return. */
+  goAway(slot: number): void {
+    if (this.#slab.state[slot] === WAITING) this.#slab.state[slot] = AWAY;
+  }
+
+  #link(lane: Lane, before: number, slot: number, after: number): void {
+    const { next, previous } = this.#slab;
+    previous[slot] = before;
+    next[slot] = after;
+    if (before === NONE) lane.head = slot;
+    else next[before] = slot;
+    if (after === NONE) lane.tail = slot;
+    else previous[after] = slot;
+  }
+
+  #unlink(lane: Lane, slot: number): void {
+    const { next, previous } = this.#slab;
+    const before = previous[slot] as number;
+    const after = next[slot] as number;
+    if (before === NONE) lane.head = after;
+    else next[before] = after;
+    if (after === NONE) lane.tail = before;
+    else previous[after] = before;
+    next[slot] = NONE;
+    previous[slot] = NONE;
+    if (lane.position < 0 || before !== NONE) return;
+    if (after === NONE) this.lanes.remove(lane);
+    else this.lanes.update(lane);
+  }
+
+  #emptied(): void {
+    if (this.waiting > 0) return;
+    this.virtual = 0;
+    this.epoch++;
+  }
+}

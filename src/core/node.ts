@@ -1,0 +1,163 @@
+import type { Override } from './gate-state.ts';
+import { type GroupSpec, REQUESTS } from './group.ts';
+import { Heap } from './heap.ts';
+import type { KeyState } from './key-state.ts';
+import { Band, type Lane } from './lane.ts';
+import type { Cell, Rule } from './rule.ts';
+import { NONE, type Slab } from './slab.ts';
+import { type Instant, LONG_AGO } from './time.ts';
+
+/**
+ * One group in its tree: its rules, its queue, and what it offers to its parent.
+ *
+ *     root ◀─offer─ child ◀─offer─ band ◀─ lane ◀─ waiters
+ *
+ * A node offers its most urgent waiter once the node's own limits agree; the root's offer is admitted.
+ */
+export class GroupNode {
+  readonly index: number;
+  readonly name: string;
+  spec: GroupSpec;
+  parent: GroupNode | undefined;
+  /** This node, then its ancestors up to the root. */
+  path: readonly GroupNode[] = [];
+  /** All rules, the group's own first, then the shares of its parent. */
+  rules: readonly Rule[] = [];
+  groupRules: readonly Rule[] = [];
+  keyRules: readonly Rule[] = [];
+  /** Cells of this node's group rules. */
+  cells: readonly Cell[] = [];
+  /** Cells of the group rules from here up to the root. */
+  pathCells: readonly Cell[] = [];
+  /** This node or an ancestor counts by key. */
+  countsByKey = false;
+  /** A permit of this group carries a lease. */
+  leases = false;
+  /** No longer in the configuration; refuses everybody. */
+  removed = false;
+
+  override: Override | undefined;
+  pausedUntil: Instant = LONG_AGO;
+  readonly pausedKeys = new Map<string, Instant>();
+
+  readonly keys = new Map<string, KeyState>();
+  /** By priority, most urgent first; empty ones stay until the group is idle. */
+  readonly bands: Band[] = [];
+  waiting = 0;
+  waitingBytes = 0;
+  /** What waits beyond one request each, by unit: for the expected wait. */
+  readonly waitingBeyond = new Map<string, number>();
+  leasesLive = 0;
+  granted = 0;
+
+  /** The waiter this node would let go now, as far as it and all below are concerned; NONE: nobody, or blocked. */
+  offer = NONE;
+  /** Children that offer somebody, most urgent first. */
+  readonly offers: Heap<GroupNode>;
+  /** Place in the parent's `offers`. */
+  position = -1;
+  /** Held by its own limits until then; LONG_AGO: not. */
+  blockedUntil: Instant = LONG_AGO;
+  blockedBy: Cell | undefined;
+  readonly #slab: Slab;
+  #sweep: Iterator<KeyState> | undefined;
+
+  constructor(index: number, spec: GroupSpec, slab: Slab) {
+    this.index = index;
+    this.name = spec.name;
+    this.spec = spec;
+    this.#slab = slab;
+    this.offers = new Heap<GroupNode>((a, b) => this.prefers(a.offer, b.offer));
+  }
+
+  get enforce(): boolean {
+    return this.override?.enforce ?? this.spec.enforce;
+  }
+
+  get fair(): boolean {
+    return this.spec.fairness.by === 'key';
+  }
+
+  weightOf(key: string): number {
+    return this.spec.fairness.weights.get(key) ?? 1;
+  }
+
+  /** What fairness between keys is measured in. */
+  get fairUnit(): string | undefined {
+    return this.spec.limits[0]?.unit;
+  }
+
+  /** Whether waiter `a` goes before waiter `b` here: the more urgent, then the older; with aging by arrival + priority x aging. */
+  prefers(a: number, b: number): boolean {
+    const slab = this.#slab;
+    const bandA = (slab.lane[a] as Lane).band;
+    const bandB = (slab.lane[b] as Lane).band;
+    if (bandA.priority !== bandB.priority) {
+      const aging = this.spec.aging;
+      if (aging === undefined || bandA.deferred !== bandB.deferred) return bandA.priority < bandB.priority;
+      const dueA = (slab.arrival[a] as number) + bandA.priority * aging;
+      const dueB = (slab.arrival[b] as number) + bandB.priority * aging;
+      if (dueA !== dueB) return dueA < dueB;
+      return bandA.priority < bandB.priority;
+    }
+    return (slab.order[a] as number) < (slab.order[b] as number);
+  }
+
+  /** The lane whose head is next among this group's own waiters, by bands and fairness; keys that are parked are not in it. */
+  bestLane(): Lane | undefined {
+    let best: Lane | undefined;
+    for (const band of this.bands) {
+      if (band.waiting === 0) continue;
+      const lane = band.best();
+      if (lane === undefined) continue;
+      if (this.spec.aging === undefined) return lane;
+      if (best === undefined || this.prefers(lane.head, best.head)) best = lane;
+    }
+    return best;
+  }
+
+  /** The band of a priority, made when first needed. */
+  band(priority: number): Band {
+    let at = 0;
+    for (; at < this.bands.length; at++) {
+      const band = this.bands[at] as Band;
+      if (band.priority === priority) return band;
+      if (band.priority > priority) break;
+    }
+    const band = new Band(this, priority, this.#slab);
+    this.bands.splice(at, 0, band);
+    return band;
+  }
+
+  /** Until when this key is paused here; LONG_AGO: it is not. */
+  keyPausedUntil(key: string, now: Instant): Instant {
+    if (this.pausedKeys.size === 0) return LONG_AGO;
+    const until = this.pausedKeys.get(key);
+    if (until === undefined) return LONG_AGO;
+    if (until > now) return until;
+    this.pausedKeys.delete(key);
+    return LONG_AGO;
+  }
+
+  /** Units that wait. */
+  unitsWaiting(unit: string): number {
+    return (unit === REQUESTS ? this.waiting : 0) + (this.waitingBeyond.get(unit) ?? 0);
+  }
+
+  /** Looks at a few keys, oldest first, and forgets those that no longer matter. Answers how many it forgot. */
+  sweepKeys(now: Instant, steps: number, forget: (key: KeyState) => void): number {
+    let forgotten = 0;
+    for (let step = 0; step < steps; step++) {
+      this.#sweep ??= this.keys.values();
+      const { value, done } = this.#sweep.next();
+      if (done === true) {
+        this.#sweep = undefined;
+        continue;
+      }
+      if (!value.idle(now)) continue;
+      forget(value);
+      forgotten++;
+    }
+    return forgotten;
+  }
+}

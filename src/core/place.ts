@@ -1,0 +1,169 @@
+import type { Decisions } from './decisions.ts';
+import type { NamedLimit } from './gate-state.ts';
+import { type Costs, costOf, type Quota } from './group.ts';
+import type { KeyState } from './key-state.ts';
+import type { Band, Lane } from './lane.ts';
+import type { GroupNode } from './node.ts';
+import type { Cell } from './rule.ts';
+import { NONE, type Slab } from './slab.ts';
+import { after, type Instant, LONG_AGO, later, type Micros, NEVER, SECOND } from './time.ts';
+import type { Place } from './waiter.ts';
+
+/** Steps back along a lane before its length is guessed instead of counted. */
+const STEPS_MAX = 1_000;
+/** Lanes looked at when fair shares are added up. */
+const LANES_MAX = 256;
+
+/** Where a waiter stands: exact near the head of its lane, an estimate behind and between keys. */
+export function placeOf(decisions: Decisions, now: Instant, slot: number): Place {
+  const { slab } = decisions;
+  const state = slab.keyState[slot] as KeyState;
+  const lane = slab.lane[slot] as Lane;
+  const ahead = aheadOf(slab, state.node, lane, slot);
+  return { place: ahead + 1, ...expected(decisions, now, state, slab.costs[slot] as Costs, ahead, rank(slab, lane, slot)) };
+}
+
+/** Where an ask would stand that came now. */
+export function placeAtEnd(decisions: Decisions, now: Instant, state: KeyState, priority: number, costs: Costs): Place {
+  const { node } = state;
+  let ahead = 0;
+  for (const band of node.bands) if (band.priority <= priority) ahead += band.waiting;
+  return { place: ahead + 1, ...expected(decisions, now, state, costs, ahead, state.waiting) };
+}
+
+/** A cell as shown to people. */
+export function namedLimit(cell: Cell, now: Instant, key: string, costs: Costs | undefined): NamedLimit {
+  const { rule } = cell;
+  const quota = rule.quotaFor(key);
+  return {
+    ...cell.limit.status(now),
+    group: rule.node.name,
+    name: rule.name,
+    unit: rule.unit,
+    kind: quota.kind,
+    scope: rule.scope,
+    key: cell.keyState?.key,
+    per: perOf(quota),
+    readyAt: costs === undefined ? undefined : cell.limit.readyAt(now, costOf(costs, rule.unit)),
+  };
+}
+
+function perOf(quota: Quota): Micros | undefined {
+  switch (quota.kind) {
+    case 'rate':
+    case 'window':
+      return quota.per;
+    case 'spacing':
+      return quota.spacing + quota.slack;
+    case 'fixed':
+      return quota.per === 'month' ? 30 * 86_400 * SECOND : quota.per;
+    case 'concurrency':
+      return undefined;
+  }
+}
+
+/** Waiters of this group that go before `slot`. */
+function aheadOf(slab: Slab, node: GroupNode, lane: Lane, slot: number): number {
+  let ahead = 0;
+  for (const band of node.bands) {
+    if (band.priority < lane.band.priority) ahead += band.waiting;
+  }
+  return ahead + aheadInBand(slab, node, lane, slot);
+}
+
+function aheadInBand(slab: Slab, node: GroupNode, lane: Lane, slot: number): number {
+  const { band } = lane;
+  const own = rank(slab, lane, slot);
+  if (!node.fair) return own + olderElsewhere(slab, band, lane, slot);
+  const weight = node.weightOf(lane.keyState.key);
+  let others = 0;
+  let seen = 0;
+  for (const other of band.lanes.items()) {
+    if (other === lane) continue;
+    if (++seen > LANES_MAX) break;
+    const turns = Math.ceil(((own + (other.start <= lane.start ? 1 : 0)) * node.weightOf(other.keyState.key)) / weight);
+    others += Math.min(turns, lengthUpTo(slab, other, turns));
+  }
+  const lanes = band.lanes.size - (lane.position >= 0 ? 1 : 0);
+  const scaled = seen > LANES_MAX ? Math.round((others * lanes) / LANES_MAX) : others;
+  return Math.min(own + scaled, band.waiting - 1);
+}
+
+/** First in, first out over several keys: who of the other lanes is older, by the shares of their ranges. */
+function olderElsewhere(slab: Slab, band: Band, lane: Lane, slot: number): number {
+  const order = slab.order[slot] as number;
+  let older = 0;
+  let seen = 0;
+  for (const other of band.lanes.items()) {
+    if (other === lane) continue;
+    if (++seen > LANES_MAX) break;
+    let at = other.head;
+    for (let step = 0; step < STEPS_MAX && at !== NONE && (slab.order[at] as number) < order; step++) {
+      older++;
+      at = slab.next[at] as number;
+    }
+  }
+  return Math.min(older, band.waiting - 1);
+}
+
+function lengthUpTo(slab: Slab, lane: Lane, most: number): number {
+  let length = 0;
+  for (let at = lane.head; at !== NONE && length < Math.min(most, STEPS_MAX); at = slab.next[at] as number) length++;
+  return length;
+}
+
+/** Waiters before `slot` in its lane: counted up to a bound, then guessed from the orders of arrival. */
+function rank(slab: Slab, lane: Lane, slot: number): number {
+  let steps = 0;
+  for (let at = slab.previous[slot] as number; at !== NONE; at = slab.previous[at] as number) {
+    if (++steps < STEPS_MAX) continue;
+    const head = slab.order[lane.head] as number;
+    const tail = slab.order[lane.tail] as number;
+    const share = ((slab.order[slot] as number) - head) / Math.max(1, tail - head);
+    return Math.max(steps, Math.round(share * lane.keyState.waiting));
+  }
+  return steps;
+}
+
+/** When `costs` would go with so many ahead in the group and in its key, and what binds it. */
+function expected(decisions: Decisions, now: Instant, state: KeyState, costs: Costs, ahead: number, aheadOfKey: number): Omit<Place, 'place'> {
+  const { node } = state;
+  let expectedAt = later(now, decisions.from);
+  let limit = '';
+  let worst: Instant = now;
+  for (const cell of state.charged) {
+    if (!cell.enforced) continue;
+    const cost = costOf(costs, cell.rule.unit);
+    const units = aheadUnits(cell, node, ahead, aheadOfKey, cost);
+    expectedAt = later(expectedAt, expectedOf(cell, now, units, cost));
+    const ready = cell.limit.readyAt(now, cost);
+    if (ready > worst) {
+      worst = ready;
+      limit = cell.rule.labelFor(node);
+    }
+  }
+  for (const above of node.path) expectedAt = later(expectedAt, later(above.pausedUntil, above.keyPausedUntil(state.key, now)));
+  if (limit === '' && ahead > 0) limit = bindingOf(node);
+  return { expectedAt, limit };
+}
+
+/** The limit that blocks this group or one above it now. */
+function bindingOf(node: GroupNode): string {
+  for (const above of node.path) if (above.blockedUntil !== LONG_AGO && above.blockedBy !== undefined) return above.blockedBy.rule.labelFor(node);
+  return '';
+}
+
+/** Units that are taken from a cell before this waiter, if all are like the mean of those that wait. */
+function aheadUnits(cell: Cell, node: GroupNode, ahead: number, aheadOfKey: number, cost: number): number {
+  const mean = node.waiting > 0 ? node.unitsWaiting(cell.rule.unit) / node.waiting : cost;
+  return Math.round(mean * (cell.keyState === undefined ? ahead : aheadOfKey));
+}
+
+/** For concurrency by the mean holding time, NEVER while nobody knows one. */
+function expectedOf(cell: Cell, now: Instant, ahead: number, cost: number): Instant {
+  if (!cell.isConcurrency) return cell.limit.readyAfter(now, ahead, cost);
+  const { capacity, used } = cell.limit.status(now);
+  if (used + ahead + cost <= capacity) return now;
+  if (cell.held === 0) return NEVER;
+  return after(now, Math.ceil((cell.held * (used + ahead + cost - capacity)) / Math.max(1, capacity)));
+}

@@ -1,0 +1,104 @@
+import { type Costs, costOf } from './group.ts';
+import type { Keeper } from './keeper.ts';
+import type { KeyState } from './key-state.ts';
+import type { GroupNode } from './node.ts';
+import type { Cell } from './rule.ts';
+import { after, type Instant, LONG_AGO, NEVER } from './time.ts';
+
+/** Bounds are asked for this long before the slot they are for opens, so that it need not wait for the disk. */
+const RESERVE_AHEAD = 20_000;
+
+/**
+ * Whether limits agree now, and if not, until when and because of which: asked many times, so the answer to the last
+ * question stands in `until` and `because` instead of a new object.
+ */
+export class Readiness {
+  /** Of the last question that was answered no: when to ask again; NEVER: when `because` changes. */
+  until: Instant = LONG_AGO;
+  /** The cell that binds; undefined: a pause, or nothing. */
+  because: Cell | undefined;
+  readonly #keeper: Keeper;
+  readonly #from: Instant;
+
+  constructor(keeper: Keeper, from: Instant) {
+    this.#keeper = keeper;
+    this.#from = from;
+  }
+
+  /** When these cells agree that `costs` may go: LONG_AGO if now, else when; `because` tells which binds. Cells in shadow bind nobody. */
+  readyAt(now: Instant, cells: readonly Cell[], costs: Costs): Instant {
+    let at: Instant = LONG_AGO;
+    this.because = undefined;
+    for (const cell of cells) {
+      if (!cell.enforced) continue;
+      const ready = cell.limit.readyAt(now, costOf(costs, cell.rule.unit));
+      if (ready <= now || ready <= at) continue;
+      at = ready;
+      this.because = cell;
+    }
+    return at;
+  }
+
+  /** May this key spend so much now, by its own limits here and above? */
+  keyReady(now: Instant, state: KeyState, costs: Costs): boolean {
+    for (const node of state.node.path) {
+      const paused = node.keyPausedUntil(state.key, now);
+      if (paused !== LONG_AGO) return this.#notBefore(paused, undefined);
+    }
+    for (const link of state.chain) if (!this.#cellsReady(now, link.cells, costs)) return false;
+    return true;
+  }
+
+  /** May this node let so much pass now, by its group limits? */
+  nodeReady(now: Instant, node: GroupNode, costs: Costs): boolean {
+    if (node.pausedUntil > now) return this.#notBefore(node.pausedUntil, undefined);
+    if (node.parent === undefined && this.#from > now) return this.#notBefore(this.#from, undefined);
+    return this.#cellsReady(now, node.cells, costs);
+  }
+
+  /** With nothing paused: may everything that this key would charge be charged now? */
+  allReady(now: Instant, state: KeyState, costs: Costs): boolean {
+    if (now < this.#from) return false;
+    for (const node of state.node.path) if (node.pausedUntil > now || node.pausedKeys.size > 0) return false;
+    if (this.readyAt(now, state.charged, costs) > now) return false;
+    if (!this.#keeper.recording) return true;
+    for (const cell of state.charged) if (!this.#keeper.covered(now, cell, costOf(costs, cell.rule.unit))) return false;
+    return true;
+  }
+
+  #cellsReady(now: Instant, cells: readonly Cell[], costs: Costs): boolean {
+    const at = this.readyAt(now, cells, costs);
+    if (at <= now) {
+      const missing = this.#keeper.recording ? this.#reserve(now, now, cells, costs) : undefined;
+      return missing === undefined || this.#notBefore(NEVER, missing);
+    }
+    this.until = at;
+    if (at !== NEVER && this.#keeper.recording) this.#reserveAhead(now, at, cells, costs);
+    return false;
+  }
+
+  /** The slot opens at `at`: what it needs is written shortly before. */
+  #reserveAhead(now: Instant, at: Instant, cells: readonly Cell[], costs: Costs): void {
+    const early = after(at, -RESERVE_AHEAD);
+    if (early <= now) this.#reserve(now, at, cells, costs);
+    else if (cells.some((cell) => !this.#keeper.covered(at, cell, costOf(costs, cell.rule.unit)))) this.until = early;
+  }
+
+  /** Asks for every bound that is missing for an admission at `at`; answers a cell that must wait for the disk. */
+  #reserve(now: Instant, at: Instant, cells: readonly Cell[], costs: Costs): Cell | undefined {
+    let missing: Cell | undefined;
+    for (const cell of cells) {
+      const cost = costOf(costs, cell.rule.unit);
+      if (this.#keeper.covered(at, cell, cost)) continue;
+      this.#keeper.want(now, at, cell, cost);
+      missing = cell;
+    }
+    return missing;
+  }
+
+  #notBefore(until: Instant, because: Cell | undefined): false {
+    this.until = until;
+    this.because = because;
+    return false;
+  }
+}

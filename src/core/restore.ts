@@ -1,0 +1,58 @@
+import { mistakeInOverride, setPause } from './changes.ts';
+import type { Course } from './course.ts';
+import type { Decisions } from './decisions.ts';
+import type { RestoredGate } from './gate-state.ts';
+import { costOf } from './group.ts';
+import { type LeaseRecord, SERIAL_BITS } from './permit.ts';
+import { type Instant, LONG_AGO, later } from './time.ts';
+
+const SERIAL_MASK = (1n << SERIAL_BITS) - 1n;
+
+/** What earlier terms left besides bounds: leases, pauses, overrides. */
+export function restore(decisions: Decisions, course: Course, restored: RestoredGate, from: Instant): void {
+  restoreLeases(decisions, restored.leases, later(from, restored.seal?.at ?? LONG_AGO));
+  for (const { group, key, until } of restored.pauses) {
+    const node = decisions.tree.node(group);
+    if (node !== undefined) setPause(node, until, key);
+  }
+  for (const { group, override } of restored.overrides) {
+    const node = decisions.tree.node(group);
+    if (node !== undefined && mistakeInOverride(node, override) === undefined) course.override(from, node, override);
+  }
+}
+
+/** Leases of earlier terms live on: they hold their units, keep their fences, and lapse at the end that was recorded. */
+function restoreLeases(decisions: Decisions, records: readonly LeaseRecord[], at: Instant): void {
+  const inOrder = records.map((record) => ({ record, fence: (record.term << SERIAL_BITS) | (BigInt(record.serial) & SERIAL_MASK) }));
+  inOrder.sort((a, b) => (a.fence < b.fence ? -1 : 1));
+  for (const { record, fence } of inOrder) {
+    const node = decisions.tree.node(record.group);
+    if (node === undefined) continue;
+    const keyState = decisions.tree.keyState(node, record.key);
+    const cells = keyState.charged.filter((cell) => cell.isConcurrency);
+    for (const cell of cells) {
+      const cost = costOf(record.costs, cell.rule.unit);
+      if (cost > 0) cell.limit.take(at, cost);
+    }
+    decisions.grants.addLease({
+      serial: record.serial,
+      fence,
+      tag: record.tag,
+      node,
+      keyState,
+      costs: record.costs,
+      at: record.grantedAt,
+      holder: record.holder,
+      cells,
+      leased: true,
+      own: false,
+      duration: record.duration,
+      expiresAt: record.expiresAt,
+      recordedUntil: record.expiresAt,
+      ended: undefined,
+      slot: -1,
+      nextFence: undefined,
+      previousFence: undefined,
+    });
+  }
+}

@@ -1,0 +1,116 @@
+import { leaseOf, recordOf } from './admit.ts';
+import type { Decisions } from './decisions.ts';
+import type { Grant } from './grants.ts';
+import { type Costs, costOf } from './group.ts';
+import type { Disposition, Lease, Permit } from './permit.ts';
+import type { Refusal } from './refusal.ts';
+import type { Cell } from './rule.ts';
+import { after, type Instant, type Micros } from './time.ts';
+import type { Tag } from './waiter.ts';
+
+/** How much of a new holding time the mean takes over. */
+const HELD_WEIGHT = 0.2;
+
+/** A longer life for a lease; `fenced` when it is over, `unknown_permit` when nothing is known of it. */
+export function renew(decisions: Decisions, now: Instant, serial: number, tag: Tag, duration: Micros): Lease | Refusal {
+  const grant = decisions.grants.find(serial, tag);
+  if (grant === undefined) return { reason: 'unknown_permit' };
+  if ('reason' in grant) return grant;
+  if (grant.ended !== undefined) return { reason: grant.ended === 'lapsed' || grant.ended === 'revoked' ? 'fenced' : 'unknown_permit' };
+  if (!grant.leased) return { reason: 'unknown_permit', detail: 'This permit has no lease: its group limits no concurrency, so there is nothing to renew.' };
+  grant.duration = duration;
+  decisions.grants.reschedule(grant, after(now, duration));
+  const record = decisions.keeper.recording && grant.expiresAt > grant.recordedUntil ? recordOf(grant, now) : undefined;
+  decisions.events.push({ kind: 'renewed', group: grant.node.name, record });
+  return leaseOf(grant);
+}
+
+/** Ends a permit and settles its costs. False: it ended before, or nothing is remembered of it: used as charged. */
+export function release(decisions: Decisions, now: Instant, serial: number, tag: Tag, how: Disposition, costs: Costs | undefined): boolean | Refusal {
+  const grant = decisions.grants.find(serial, tag);
+  if (grant === undefined) return { reason: 'unknown_permit' };
+  if ('reason' in grant) return grant;
+  if (grant.ended === 'lapsed' || grant.ended === 'revoked') return { reason: 'fenced' };
+  if (grant.ended !== undefined) return false;
+  endGrant(decisions, now, grant, how);
+  if (!grant.own) return true;
+  if (how === 'unused') giveAllBack(decisions, now, grant.at, grant.cells, grant.costs);
+  else if (costs !== undefined) settle(decisions, now, grant, costs);
+  return true;
+}
+
+/** Ends a lease without its holder: it lapsed, or an operator revoked it. */
+export function endGrant(decisions: Decisions, now: Instant, grant: Grant, how: Disposition | 'lapsed' | 'revoked'): void {
+  const held = now - grant.at;
+  decisions.grants.end(grant, how, now);
+  for (const cell of grant.cells) {
+    if (!cell.isConcurrency) continue;
+    const cost = costOf(grant.costs, cell.rule.unit);
+    if (cost === 0) continue;
+    cell.held = cell.held === 0 ? held : cell.held + HELD_WEIGHT * (held - cell.held);
+    cell.limit.giveBack(now, grant.at, cost);
+    decisions.opened(cell);
+  }
+  decisions.events.push({
+    kind: 'ended',
+    group: grant.node.name,
+    key: grant.keyState.key,
+    serial: grant.serial,
+    term: grant.fence >> 40n,
+    how,
+    recorded: grant.leased && decisions.keeper.recording,
+    held,
+  });
+}
+
+/** A permit that never reached its caller: everything that still counts goes back, its lease ends. */
+export function undo(decisions: Decisions, now: Instant, permit: Permit): void {
+  const grant = decisions.grants.bySerial(permit.serial);
+  if (grant !== undefined) {
+    if (grant.ended === undefined) release(decisions, now, permit.serial, permit.tag, 'unused', undefined);
+    return;
+  }
+  const node = decisions.tree.node(permit.group);
+  if (node === undefined || permit.shadow !== undefined) return;
+  const state = node.keys.get(permit.key);
+  giveAllBack(decisions, now, permit.grantedAt, state?.charged ?? node.pathCells, permit.costs);
+}
+
+function giveAllBack(decisions: Decisions, now: Instant, at: Instant, cells: readonly Cell[], costs: Costs): void {
+  for (const cell of cells) {
+    if (cell.isConcurrency) continue;
+    const cost = costOf(costs, cell.rule.unit);
+    if (cost > 0) refund(decisions, now, at, cell, cost);
+  }
+}
+
+/** The real costs: less is a refund, more is a debit; a unit that is not named stays as charged. */
+function settle(decisions: Decisions, now: Instant, grant: Grant, costs: Costs): void {
+  for (const cell of grant.cells) {
+    if (cell.isConcurrency) continue;
+    const { unit } = cell.rule;
+    const real = costs[unit];
+    if (real === undefined) continue;
+    const charged = costOf(grant.costs, unit);
+    if (real < charged) refund(decisions, now, grant.at, cell, charged - real);
+    else if (real > charged) debit(decisions, now, cell, real - charged);
+  }
+  for (const unit in costs) {
+    const difference = (costs[unit] ?? 0) - costOf(grant.costs, unit);
+    if (difference === 0) continue;
+    decisions.events.push({ kind: 'settled', group: grant.node.name, unit, refunded: Math.max(0, -difference), debited: Math.max(0, difference) });
+  }
+}
+
+function refund(decisions: Decisions, now: Instant, at: Instant, cell: Cell, cost: number): void {
+  cell.limit.giveBack(now, at, cost);
+  decisions.opened(cell);
+}
+
+/** What was offered under this cell is asked again: it may no longer pass. */
+function debit(decisions: Decisions, now: Instant, cell: Cell, cost: number): void {
+  cell.limit.debit(now, cost);
+  cell.spent += cost;
+  decisions.tightened(cell);
+  if (decisions.keeper.recording) decisions.keeper.want(now, now, cell, 0);
+}

@@ -1,0 +1,73 @@
+import type { LimitSpec, Quota } from './group.ts';
+import type { KeyState } from './key-state.ts';
+import type { Limit } from './limit.ts';
+import { createLimit } from './limits/create-limit.ts';
+import type { GroupNode } from './node.ts';
+import { type Instant, LONG_AGO, type Micros } from './time.ts';
+
+/**
+ * A limit of a group as it is now: the file's quota, or an override's. Its state lives in cells: one for the group, or
+ * one for each key.
+ */
+export class Rule {
+  readonly node: GroupNode;
+  readonly name: string;
+  readonly unit: string;
+  readonly scope: 'group' | 'key';
+  /** The parent's rule of which this one is a share; undefined: the group's own. */
+  readonly source: Rule | undefined;
+  /** As the file says; with `override` for a time. */
+  spec: LimitSpec;
+  override: Quota | undefined;
+  /** Scope group only. */
+  cell: Cell | undefined;
+
+  constructor(parts: { node: GroupNode; spec: LimitSpec; source: Rule | undefined }) {
+    this.node = parts.node;
+    this.spec = parts.spec;
+    this.name = parts.spec.name;
+    this.unit = parts.spec.unit;
+    this.scope = parts.spec.scope;
+    this.source = parts.source;
+  }
+
+  /** The quota that counts for `key` now. An override rules over the exceptions of single keys too. */
+  quotaFor(key: string): Quota {
+    return this.override ?? this.spec.keys.get(key) ?? this.spec.quota;
+  }
+
+  /** The rule's name as a waiter of group `from` is told it: an ancestor's with its group in front. */
+  labelFor(from: GroupNode): string {
+    return from === this.node ? this.name : `${this.node.name}/${this.name}`;
+  }
+}
+
+/** The state of one rule, for its group or for one key, with what the gate remembers about it. */
+export class Cell {
+  readonly rule: Rule;
+  /** undefined: the group's. */
+  readonly keyState: KeyState | undefined;
+  limit: Limit;
+  /** A reservation is on its way to the disk. */
+  pending = false;
+  /** Units taken since the last reservation, and when that was: the demand that the next one looks ahead by. */
+  spent = 0;
+  reservedAt: Instant = LONG_AGO;
+  /** How long leases held it lately (mean that forgets), for the expected wait. 0: nobody knows yet. */
+  held: Micros = 0;
+
+  constructor(rule: Rule, keyState: KeyState | undefined, key: string) {
+    this.rule = rule;
+    this.keyState = keyState;
+    this.limit = createLimit(rule.quotaFor(key));
+  }
+
+  /** Whether this limit holds anybody; false in shadow. */
+  get enforced(): boolean {
+    return this.rule.node.enforce;
+  }
+
+  get isConcurrency(): boolean {
+    return this.rule.spec.quota.kind === 'concurrency';
+  }
+}

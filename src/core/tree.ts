@@ -1,0 +1,206 @@
+import type { Override } from './gate-state.ts';
+import type { GroupSpec, LimitSpec } from './group.ts';
+import { KeyState } from './key-state.ts';
+import { scaleQuota } from './limits/create-limit.ts';
+import { GroupNode } from './node.ts';
+import { Cell, Rule } from './rule.ts';
+import type { Slab } from './slab.ts';
+import type { Instant } from './time.ts';
+
+/** Groups above one another at most. */
+export const DEPTH_MAX = 8;
+
+/**
+ * The nodes of one tree and what they count in: rules from the file, shares of a parent's rules, overrides, and a cell
+ * for every group and key that is in use. Knows nothing of who waits.
+ */
+export class Tree {
+  readonly nodes: GroupNode[] = [];
+  root!: GroupNode;
+  readonly #byName = new Map<string, GroupNode>();
+  readonly #slab: Slab;
+  /** Called for every new cell, so that it starts as the terms before left it. */
+  readonly #born: (cell: Cell) => void;
+  readonly #freeKeys: number[] = [];
+  readonly keyStates: (KeyState | undefined)[] = [];
+
+  constructor(parts: { slab: Slab; groups: readonly GroupSpec[]; born: (cell: Cell) => void }) {
+    this.#slab = parts.slab;
+    this.#born = parts.born;
+    const wrong = this.mistakeIn(parts.groups);
+    if (wrong !== undefined) throw new RangeError(wrong);
+    this.#build(parts.groups);
+  }
+
+  node(name: string): GroupNode | undefined {
+    const node = this.#byName.get(name);
+    return node === undefined || node.removed ? undefined : node;
+  }
+
+  /** Why these groups are no tree, or not this one; undefined: they are. */
+  mistakeIn(groups: readonly GroupSpec[]): string | undefined {
+    const names = new Set(groups.map((group) => group.name));
+    if (names.size !== groups.length) return 'a group is named twice';
+    const roots = groups.filter((group) => group.parent === undefined);
+    if (roots.length !== 1) return `a tree has one root, these groups have ${roots.length}`;
+    const above = new Map(groups.map((group) => [group.name, group.parent?.group]));
+    for (const group of groups) {
+      let at = group.parent?.group;
+      for (let depth = 1; at !== undefined; depth++) {
+        if (!names.has(at)) return `group ${group.name}: its parent ${at} is not in this tree`;
+        if (depth >= DEPTH_MAX) return `group ${group.name}: more than ${DEPTH_MAX} groups above one another`;
+        at = above.get(at);
+      }
+    }
+    if (this.root !== undefined && roots[0]?.name !== this.root.name) return `the root changes from ${this.root.name} to ${roots[0]?.name}`;
+    return undefined;
+  }
+
+  /** A node and all below it. */
+  below(node: GroupNode): GroupNode[] {
+    return this.nodes.filter((each) => !each.removed && each.path.includes(node));
+  }
+
+  /** The groups as they are to be from now on; answers the nodes that are gone. State of rules that keep name, kind, unit and scope goes on. */
+  rebuild(now: Instant, groups: readonly GroupSpec[]): readonly GroupNode[] {
+    const kept = new Set(groups.map((group) => group.name));
+    const gone = this.nodes.filter((node) => !node.removed && !kept.has(node.name));
+    for (const node of gone) {
+      node.removed = true;
+      this.#byName.delete(node.name);
+    }
+    this.#build(groups);
+    this.reshape(now);
+    return gone;
+  }
+
+  /** Puts an override in force, or the file back. */
+  override(now: Instant, node: GroupNode, override: Override | undefined): void {
+    node.override = override;
+    this.reshape(now);
+  }
+
+  /** Every cell under the quota its rule has now. */
+  reshape(now: Instant): void {
+    for (const node of this.nodes) {
+      if (node.removed) continue;
+      for (const rule of node.rules) {
+        rule.override = node.override?.limits.get(rule.name) ?? this.#shareOf(rule, node);
+        rule.cell?.limit.reshape(now, rule.quotaFor(''));
+      }
+      for (const key of node.keys.values()) for (const cell of key.cells) cell.limit.reshape(now, cell.rule.quotaFor(key.key));
+    }
+  }
+
+  /** The state of a key, made when it is new together with its ancestors'. */
+  keyState(node: GroupNode, key: string): KeyState {
+    const known = node.keys.get(key);
+    if (known !== undefined) return known;
+    const id = this.#freeKeys.pop() ?? this.keyStates.length;
+    const state = new KeyState(node, key, id);
+    this.keyStates[id] = state;
+    node.keys.set(key, state);
+    state.cells = node.keyRules.map((rule) => this.#cell(rule, state));
+    this.#chain(state);
+    return state;
+  }
+
+  /** Forgets an idle key. */
+  forgetKey(state: KeyState): void {
+    state.node.keys.delete(state.key);
+    this.keyStates[state.id] = undefined;
+    this.#freeKeys.push(state.id);
+    for (const above of state.chain) if (above !== state) above.children--;
+  }
+
+  #build(groups: readonly GroupSpec[]): void {
+    for (const spec of groups) {
+      const known = this.#byName.get(spec.name);
+      if (known !== undefined) {
+        known.spec = spec;
+        continue;
+      }
+      const node = new GroupNode(this.nodes.length, spec, this.#slab);
+      this.nodes.push(node);
+      this.#byName.set(spec.name, node);
+    }
+    for (const node of this.#byName.values()) {
+      node.parent = node.spec.parent === undefined ? undefined : (this.#byName.get(node.spec.parent.group) as GroupNode);
+      if (node.parent === undefined) this.root = node;
+    }
+    const topDown = [...this.#byName.values()].sort((a, b) => depth(a) - depth(b));
+    for (const node of topDown) this.#wire(node);
+    for (const node of topDown) for (const state of node.keys.values()) this.#rewire(state);
+  }
+
+  #wire(node: GroupNode): void {
+    const old = node.rules;
+    const share = node.spec.parent?.share;
+    const own = node.spec.limits.map((spec) => this.#rule(node, old, spec, undefined));
+    const sources = share === undefined ? [] : (node.parent?.rules.filter((rule) => rule.source === undefined) ?? []);
+    const shares = sources.map((source) => this.#rule(node, old, shareSpec(source, share ?? 1), source));
+    node.rules = [...own, ...shares];
+    node.groupRules = node.rules.filter((rule) => rule.scope === 'group');
+    node.keyRules = node.rules.filter((rule) => rule.scope === 'key');
+    for (const rule of node.groupRules) rule.cell ??= this.#cell(rule, undefined);
+    node.cells = node.groupRules.map((rule) => rule.cell as Cell);
+    node.path = [node, ...(node.parent?.path ?? [])];
+    node.pathCells = node.path.flatMap((above) => above.cells);
+    node.countsByKey = node.path.some((above) => above.keyRules.length > 0);
+    node.leases = node.path.some((above) => above.rules.some((rule) => rule.spec.quota.kind === 'concurrency'));
+  }
+
+  #rule(node: GroupNode, old: readonly Rule[], spec: LimitSpec, source: Rule | undefined): Rule {
+    const same = old.find(
+      (rule) =>
+        rule.name === spec.name && rule.unit === spec.unit && rule.scope === spec.scope && rule.spec.quota.kind === spec.quota.kind && rule.source === source,
+    );
+    if (same === undefined) return new Rule({ node, spec, source });
+    same.spec = spec;
+    return same;
+  }
+
+  /** A share follows an override of the parent's limit. */
+  #shareOf(rule: Rule, node: GroupNode): Rule['override'] {
+    const source = rule.source;
+    const override = source?.node.override?.limits.get(source.name);
+    return override === undefined ? undefined : scaleQuota(override, node.spec.parent?.share ?? 1);
+  }
+
+  #cell(rule: Rule, state: KeyState | undefined): Cell {
+    const cell = new Cell(rule, state, state?.key ?? '');
+    this.#born(cell);
+    return cell;
+  }
+
+  #rewire(state: KeyState): void {
+    const old = state.cells;
+    state.cells = state.node.keyRules.map((rule) => old.find((cell) => cell.rule === rule) ?? this.#cell(rule, state));
+    for (const above of state.chain) if (above !== state) above.children--;
+    this.#chain(state);
+  }
+
+  #chain(state: KeyState): void {
+    const chain = [state];
+    for (const node of state.node.path.slice(1)) {
+      if (node.keyRules.length === 0) continue;
+      const above = this.keyState(node, state.key);
+      above.children++;
+      chain.push(above);
+    }
+    state.chain = chain;
+    state.charged = [...chain.flatMap((link) => link.cells), ...state.node.pathCells];
+  }
+}
+
+function depth(node: GroupNode): number {
+  let at = 0;
+  for (let above = node.parent; above !== undefined; above = above.parent) at++;
+  return at;
+}
+
+function shareSpec(source: Rule, share: number): LimitSpec {
+  const { spec } = source;
+  const keys = new Map([...spec.keys].map(([key, quota]) => [key, scaleQuota(quota, share)] as const));
+  return { ...spec, name: `${source.node.name}.${spec.name}`, quota: scaleQuota(spec.quota, share), keys };
+}

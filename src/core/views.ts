@@ -1,0 +1,107 @@
+import { viewOf } from './admit.ts';
+import type { Decisions } from './decisions.ts';
+import type { GroupStatus, NamedLimit, RestoredGate } from './gate-state.ts';
+import type { Costs } from './group.ts';
+import type { KeyState } from './key-state.ts';
+import type { Lane } from './lane.ts';
+import type { GroupNode } from './node.ts';
+import type { LeaseView } from './permit.ts';
+import { namedLimit, placeOf } from './place.ts';
+import { Cell } from './rule.ts';
+import { type Instant, NEVER } from './time.ts';
+import type { WaiterView } from './waiter.ts';
+
+/** Every limit that an ask of this group and key meets, the group's own first, then upwards. A key nobody used is shown fresh, and not remembered. */
+export function limitsOf(now: Instant, node: GroupNode, key: string, costs: Costs | undefined): readonly NamedLimit[] {
+  const limits: NamedLimit[] = [];
+  for (const above of node.path) {
+    const state = above.keys.get(key);
+    for (const rule of above.rules) {
+      const cell = rule.cell ?? state?.cells.find((each) => each.rule === rule) ?? new Cell(rule, undefined, key);
+      limits.push({ ...namedLimit(cell, now, key, costs), key: rule.scope === 'key' ? key : undefined });
+    }
+  }
+  return limits;
+}
+
+/** A group's numbers. */
+export function statusOf(decisions: Decisions, now: Instant, node: GroupNode): GroupStatus {
+  let oldest: Instant | undefined;
+  for (const state of node.keys.values()) {
+    for (const lane of state.lanes) {
+      const heads = [lane.head, ...lane.aside].filter((slot) => slot >= 0);
+      for (const slot of heads) {
+        const since = decisions.slab.arrivalOf(slot);
+        if (oldest === undefined || since < oldest) oldest = since;
+      }
+    }
+  }
+  for (const [key, until] of node.pausedKeys) if (until <= now) node.pausedKeys.delete(key);
+  return {
+    waiting: node.waiting,
+    waitingBytes: node.waitingBytes,
+    waitingByPriority: node.bands.filter((band) => band.waiting > 0).map((band) => ({ priority: band.priority, waiting: band.waiting })),
+    oldestSince: oldest,
+    leases: node.leasesLive,
+    keys: node.keys.size,
+    pausedUntil: node.pausedUntil > now ? node.pausedUntil : undefined,
+    pausedKeys: node.pausedKeys.size,
+    overriddenUntil: node.override?.until,
+    enforce: node.enforce,
+  };
+}
+
+/** Waiters of a group, by priority, then by key, then first in, first out. */
+export function waitersOf(decisions: Decisions, now: Instant, node: GroupNode, from: number, count: number): readonly WaiterView[] {
+  const { slab } = decisions;
+  const views: WaiterView[] = [];
+  let skip = from;
+  const lanes = [...node.keys.values()].flatMap((state) => state.lanes).sort((a, b) => a.band.priority - b.band.priority);
+  for (const lane of lanes) {
+    for (const slot of slotsOf(decisions, lane)) {
+      if (skip-- > 0) continue;
+      if (views.length >= count) return views;
+      const { key } = slab.keyState[slot] as KeyState;
+      views.push({
+        ...placeOf(decisions, now, slot),
+        ref: slab.refOf(slot),
+        group: node.name,
+        key,
+        priority: lane.band.priority,
+        costs: slab.costs[slot] as Costs,
+        since: slab.arrivalOf(slot),
+        waitUntil: slab.untilOf(slot),
+        holder: slab.holder[slot] as string,
+        token: slab.token[slot],
+      });
+    }
+  }
+  return views;
+}
+
+function* slotsOf(decisions: Decisions, lane: Lane): IterableIterator<number> {
+  yield* lane.aside;
+  for (let slot = lane.head; slot >= 0; slot = decisions.slab.next[slot] as number) yield slot;
+}
+
+/** Live leases of a group in order of their fences. */
+export function leasesOf(decisions: Decisions, node: GroupNode, from: number, count: number): readonly LeaseView[] {
+  const live = [...decisions.grants.all()].filter((grant) => grant.node === node);
+  live.sort((a, b) => (a.fence < b.fence ? -1 : 1));
+  return live.slice(from, from + count).map((grant) => ({ ...viewOf(grant, grant.expiresAt), fence: grant.fence }));
+}
+
+/** What a ledger keeps instead of all records so far. */
+export function snapshotOf(decisions: Decisions, now: Instant): Omit<RestoredGate, 'seal'> {
+  const { tree, grants, keeper } = decisions;
+  const pauses: RestoredGate['pauses'][number][] = [];
+  const overrides: RestoredGate['overrides'][number][] = [];
+  for (const node of tree.nodes) {
+    if (node.removed) continue;
+    if (node.pausedUntil > now) pauses.push({ group: node.name, key: undefined, until: node.pausedUntil });
+    for (const [key, until] of node.pausedKeys) if (until > now) pauses.push({ group: node.name, key, until });
+    if (node.override !== undefined && node.override.until > now) overrides.push({ group: node.name, override: node.override });
+  }
+  const leases = [...grants.all()].map((grant) => viewOf(grant, grant.recordedUntil === NEVER ? grant.expiresAt : grant.recordedUntil));
+  return { leases, pauses, overrides, reservations: keeper.bounds(now, tree) };
+}
