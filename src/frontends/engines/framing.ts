@@ -45,7 +45,6 @@ const BAD_LENGTH: Fault = { status: 400, detail: 'Send exactly one Content-Lengt
 /** Visible ASCII without '#': everything a request target may hold. */
 const TARGET = /^[!"$-~]*$/;
 /** Nothing that ends or hides a field: controls other than tab. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: that is what is looked for
 const FIELD_BREAKER = /[^\t\x20-\x7e\x80-\xff]/;
 const DIGITS = /^[0-9]{1,15}$/;
 

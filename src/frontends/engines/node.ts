@@ -13,6 +13,7 @@ const IDLE_MS_MAX = 65_000;
 const PIPELINED_MAX = 64;
 
 const BAD_ENCODING: Fault = { status: 400, detail: 'Transfer-Encoding must be exactly `chunked`, on HTTP/1.1, without Content-Length.' };
+const BAD_VERSION: Fault = { status: 505, detail: 'Speak HTTP/1.1.' };
 const MALFORMED: Fault = { status: 400, detail: 'The request is not well-formed HTTP/1.1.' };
 const HEAD_TOO_LARGE: Fault = { status: 431, detail: 'The request line and fields may be at most 16384 bytes.' };
 const NO_EXPECTATION: Fault = { status: 417, detail: 'The only expectation understood is 100-continue.' };
@@ -52,7 +53,9 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#refuse(request, response, NO_EXPECTATION));
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.#clientError(error, socket));
     await new Promise<void>((resolve, reject) => {
-      server.once('error', (cause) => reject(new Error(`Cannot listen on ${host}:${port}: ${cause.message}. Choose another address, or stop who has it.`, { cause })));
+      server.once('error', (cause) =>
+        reject(new Error(`Cannot listen on ${host}:${port}: ${cause.message}. Choose another address, or stop who has it.`, { cause })),
+      );
       server.listen(port, host, resolve);
     });
     server.on('error', () => undefined);
@@ -110,9 +113,9 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     // What comes after a refusal on the same connection is only read to let the refusal through.
     if (request.socket.writableEnded) return;
     if (response.socket === null && !this.#mayQueue(request.socket, response)) return;
-    const { headers } = request;
     const target = this.#vouch(request);
     if (typeof target !== 'string') return this.#refuse(request, response, target);
+    const { headers } = request;
     const length = headers['content-length'];
     const exchange = new NodeExchange(request, response, target, this);
     if (headers['transfer-encoding'] === undefined && (length === undefined || length === '0')) return this.#run(exchange);
@@ -124,10 +127,12 @@ class NodeEngine implements Engine, NodeExchangeOwner {
   /** The target in origin form, once the framing is beyond doubt. */
   #vouch(request: IncomingMessage): string | Fault {
     const { headers } = request;
+    if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return BAD_VERSION;
     const fault = methodFault(request.method ?? '') ?? (request.httpVersion === '1.0' && headers.host === undefined ? undefined : hostFault(headers.host));
     if (fault !== undefined) return fault;
     const encoding = headers['transfer-encoding'];
-    if (encoding !== undefined && (encoding.toLowerCase() !== 'chunked' || request.httpVersion !== '1.1' || headers['content-length'] !== undefined)) return BAD_ENCODING;
+    if (encoding !== undefined && (encoding.toLowerCase() !== 'chunked' || request.httpVersion !== '1.1' || headers['content-length'] !== undefined))
+      return BAD_ENCODING;
     const length = headers['content-length'];
     if (length !== undefined) {
       const bytes = lengthOf(length);
@@ -184,7 +189,15 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     // Its turn comes after the requests before it.
     const made = this.#options.problem(fault.status, fault.detail);
     const allow = fault.status === 405 ? ['Allow', METHODS_ALLOWED] : [];
-    response.writeHead(fault.status, [...allow, 'Content-Type', made.contentType, 'Connection', 'close', 'Content-Length', String(Buffer.byteLength(made.body))]);
+    response.writeHead(fault.status, [
+      ...allow,
+      'Content-Type',
+      made.contentType,
+      'Connection',
+      'close',
+      'Content-Length',
+      String(Buffer.byteLength(made.body)),
+    ]);
     response.end(made.body);
   }
 

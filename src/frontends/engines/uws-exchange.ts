@@ -100,7 +100,7 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
       return true;
     });
     // The head leaves with the first bytes of the body: uWebSockets.js has no flush, and an empty write would end it.
-    this.#response.cork(() => this.#head(status, headers));
+    this.#response.cork(() => this.#head(status, this.#owner.closing ? [...headers, ['Connection', 'close']] : headers));
     return this;
   }
 
@@ -133,7 +133,7 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
     this.#response.close();
   }
 
-  /** Ends the exchange with an answer of the engine's own, and the connection with it. */
+  /** Ends the exchange with an answer of the engine's own, and the connection with it; only outside the parser. */
   refuse(status: number, headers: readonly (readonly [string, string])[], body: string): void {
     if (this.#over) return;
     this.#over = true;
@@ -151,6 +151,5 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
     const response = this.#response;
     response.writeStatus(STATUS_LINES.get(status) ?? `${status} Unnamed`);
     for (const [name, value] of headers) response.writeHeader(name, value);
-    if (this.#owner.closing) response.writeHeader('Connection', 'close');
   }
 }

@@ -97,11 +97,22 @@ class UwsEngine implements Engine, UwsExchangeOwner {
     const fault = methodFault(method) ?? hostFault(host) ?? (encoded ? NO_ENCODING : undefined);
     const target = fault ?? originForm(query === undefined ? url : `${url}?${query}`, method, host);
     const bytes = length === undefined ? 0 : lengthOf(length);
-    const refused = typeof target !== 'string' ? target : typeof bytes !== 'number' ? bytes : bytes > this.#options.bodyBytesMax ? tooLarge(this.#options.bodyBytesMax) : undefined;
+    const refused =
+      typeof target !== 'string'
+        ? target
+        : typeof bytes !== 'number'
+          ? bytes
+          : bytes > this.#options.bodyBytesMax
+            ? tooLarge(this.#options.bodyBytesMax)
+            : undefined;
     const head: UwsHead = { method, path: url, query: query ?? '', fields };
     const exchange = new UwsExchange(head, response, this);
-    if (refused !== undefined) this.#refuse(exchange, refused);
-    else if (bytes === 0) {
+    if (refused !== undefined) {
+      response.onAborted(() => exchange.aborted());
+      // Answered within the parser, a refusal would close the connection only after what is hidden behind it was served.
+      // While it is pending, the parser itself ends a connection that goes on with another request.
+      setImmediate(() => this.#refuse(exchange, refused));
+    } else if (bytes === 0) {
       this.#run(exchange);
       if (!exchange.over) response.onAborted(() => exchange.aborted());
     } else this.#receive(response, exchange, bytes as number);
@@ -145,7 +156,7 @@ class UwsEngine implements Engine, UwsExchangeOwner {
   #refuse(exchange: UwsExchange, fault: Fault): void {
     const made = this.#options.problem(fault.status, fault.detail);
     const allow: (readonly [string, string])[] = fault.status === 405 ? [['Allow', METHODS_ALLOWED]] : [];
-    exchange.refuse(fault.status, [...allow, ['Content-Type', made.contentType], ['Connection', 'close']], made.body);
+    exchange.refuse(fault.status, [...allow, ['Content-Type', made.contentType]], made.body);
   }
 
   #sweep(): void {
