@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { bootId, createSystemClock, type SystemClock } from '../../src/admission/system-clock.ts';
-import { after, DAY, MILLISECOND, NEVER } from '../../src/core/time.ts';
+import { DAY, type Instant, MILLISECOND, NEVER } from '../../src/core/time.ts';
 
 function system(unref = false): SystemClock {
   return createSystemClock({ sources: { monotonic: process.hrtime.bigint, wall: Date.now, boot: bootId() }, record: undefined, unref });
@@ -26,7 +26,7 @@ describe('the system clock', () => {
     const late: number[] = [];
     await new Promise<void>((resolve) => {
       for (let index = 0; index < 300; index++) {
-        const when = after(start, (index * 7_919) % 30_000);
+        const when = (start + ((index * 7_919) % 30_000)) as Instant;
         clock.at(when, () => {
           late.push(clock.now() - when);
           if (late.length === 300) resolve();
@@ -39,10 +39,10 @@ describe('the system clock', () => {
   it('takes a wish back, ignores NEVER, and does not ring for the far future', async () => {
     const clock = system(true);
     const rung: string[] = [];
-    const soon = after(clock.now(), 3 * MILLISECOND);
+    const soon = (clock.now() + 3 * MILLISECOND) as Instant;
     clock.at(soon, () => rung.push('cancelled'))();
     clock.at(NEVER, () => rung.push('never'))();
-    clock.at(after(soon, 60 * DAY), () => rung.push('far'));
+    clock.at((soon + 60 * DAY) as Instant, () => rung.push('far'));
     await new Promise<void>((resolve) => {
       setTimeout(resolve, 50);
       clock.at(soon, () => rung.push('kept'));

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { after, type Instant, NEVER } from '../../src/core/time.ts';
+import { type Instant, NEVER } from '../../src/core/time.ts';
 import { FakeClock } from './clock.ts';
 
 describe('the fake clock', () => {
@@ -23,7 +23,7 @@ describe('the fake clock', () => {
     const cancel = clock.at(15 as Instant, () => seen.push(-1));
     clock.at(10 as Instant, () => {
       cancel();
-      clock.at(after(clock.now(), 5), () => seen.push(clock.now()));
+      clock.at((clock.now() + 5) as Instant, () => seen.push(clock.now()));
     });
     clock.at(NEVER, () => seen.push(-2));
     clock.advance(100);

@@ -1,0 +1,29 @@
+/**
+ * Records changed by compare-and-set: what terms are kept in. `test/conformance/registers.suite.ts` says by example what
+ * every implementation does.
+ */
+export interface Registers {
+  /** The newest value this process can see; undefined: never written. A read proves nothing: only a change does. Throws `CorruptRecord`. */
+  read(name: string): Promise<RegisterValue | undefined>;
+  /**
+   * Writes `bytes` if `revision` is still the newest (0: never written); resolves with the new revision once on disk.
+   * Rejects with {@link RegisterConflict} (nothing written), or anything else: then the outcome is unknown.
+   */
+  change(name: string, bytes: Uint8Array, revision: number): Promise<number>;
+}
+
+/** A register's content. */
+export interface RegisterValue {
+  /** Grows with every change; 1 is the first. */
+  readonly revision: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Somebody else changed the register first. */
+export class RegisterConflict extends Error {
+  override readonly name = 'RegisterConflict';
+
+  constructor(register: string, revision: number) {
+    super(`Register ${register} has moved on from revision ${revision}.`);
+  }
+}

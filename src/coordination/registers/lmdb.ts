@@ -1,0 +1,35 @@
+import { checked, withChecksum } from '../../disk/checked.ts';
+import { type LmdbFile, NO_ENTRY } from '../../disk/lmdb-file.ts';
+import { RegisterConflict, type Registers, type RegisterValue } from '../registers.ts';
+
+const TABLE = 'registers';
+
+/**
+ * Registers in LMDB: one entry each, its version the revision. LMDB's writer lock spans processes and Node has no file
+ * lock, so two servers on one folder settle here who of them may go on (coordination.md, decision 4).
+ */
+export class LmdbRegisters implements Registers {
+  readonly #file: LmdbFile;
+
+  constructor(file: LmdbFile) {
+    this.#file = file;
+  }
+
+  async read(name: string): Promise<RegisterValue | undefined> {
+    this.#file.refresh();
+    const entry = this.#file.table(TABLE).getEntry(name);
+    return entry && { revision: entry.version ?? 0, bytes: checked(name, entry.value) };
+  }
+
+  async change(name: string, bytes: Uint8Array, revision: number): Promise<number> {
+    const framed = withChecksum(name, bytes);
+    const applied = await this.#file.write(() => {
+      const table = this.#file.table(TABLE);
+      return table.ifVersion(name, revision === 0 ? NO_ENTRY : revision, () => {
+        table.put(name, framed, revision + 1);
+      });
+    });
+    if (!applied) throw new RegisterConflict(name, revision);
+    return revision + 1;
+  }
+}

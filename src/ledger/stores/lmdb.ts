@@ -1,0 +1,134 @@
+import { checked, withChecksum } from '../../disk/checked.ts';
+import { type LmdbFile, NO_ENTRY } from '../../disk/lmdb-file.ts';
+import {
+  Conflict,
+  checkSubject,
+  Oversize,
+  RECORD_BYTES_MAX,
+  RECORD_OVERHEAD,
+  recordName,
+  reliefBytes,
+  type Sequence,
+  type Store,
+  type StoredRecord,
+  StoreFull,
+  type StoreOptions,
+} from '../store.ts';
+
+/** Newest sequence of each subject, as the entry's version; the value is the bytes its log takes. */
+const HEADS = 'ledger-heads';
+
+/** Records by [subject, sequence]. */
+const RECORDS = 'ledger-records';
+
+/** Records read between two turns of the event loop. */
+const READ_SLICE = 256;
+
+/**
+ * Logs in LMDB. An append is one conditional write: the head's version must be `last`, then head and record change
+ * together. LMDB's writer thread compares, so a second process that writes the same folder makes the first one's next
+ * append a conflict.
+ */
+export class LmdbStore implements Store {
+  readonly #file: LmdbFile;
+  readonly #bytes: number;
+  /** Bytes of each subject's log as this process knows them. */
+  readonly #sizes = new Map<string, number>();
+  #used = 0;
+
+  constructor(file: LmdbFile, options: StoreOptions) {
+    this.#file = file;
+    this.#bytes = options.bytes;
+    file.refresh();
+    for (const { key, value } of file.table(HEADS).getRange()) this.#sized(String(key), sizeOf(value));
+  }
+
+  async append(subject: string, bytes: Uint8Array, last: Sequence, relief = false): Promise<Sequence> {
+    checkSubject(subject);
+    if (bytes.length > RECORD_BYTES_MAX) throw new Oversize(subject, bytes.length);
+    const sequence = last + 1;
+    const framed = withChecksum(recordName(subject, sequence), bytes);
+    const size = framed.length + RECORD_OVERHEAD;
+    if (this.#used + size > this.#bytes + (relief ? reliefBytes(this.#bytes) : 0)) throw new StoreFull(this.#bytes);
+    // Counted before it is there: many appends under way must not pass the bound together.
+    const before = this.#sizes.get(subject) ?? 0;
+    this.#sized(subject, before + size);
+    try {
+      if (await this.#write(subject, last, framed, before + size)) return sequence;
+    } catch (cause) {
+      this.#sized(subject, (this.#sizes.get(subject) ?? size) - size);
+      throw cause;
+    }
+    this.#sized(subject, (this.#sizes.get(subject) ?? size) - size);
+    throw new Conflict(subject, last);
+  }
+
+  async *read(subject: string, from: Sequence): AsyncIterable<StoredRecord> {
+    let next = from;
+    for (;;) {
+      // A slice at a time: no cursor is held over an await, and another subject's appends get their turn.
+      this.#file.refresh();
+      const records = this.#file.table(RECORDS);
+      const slice = [...records.getRange({ start: [subject, next], end: [subject, Number.MAX_SAFE_INTEGER], limit: READ_SLICE })];
+      for (const { key, value } of slice) {
+        const sequence = key[1] as Sequence;
+        yield { sequence, bytes: checked(recordName(subject, sequence), value) };
+        next = sequence + 1;
+      }
+      if (slice.length < READ_SLICE) return;
+    }
+  }
+
+  async trim(subject: string, before: Sequence): Promise<void> {
+    this.#file.refresh();
+    const last = this.#file.table(HEADS).getEntry(subject)?.version ?? 0;
+    const end = Math.min(before, last);
+    for (let more = true; more; ) more = await this.#trimSlice(subject, end, last);
+  }
+
+  /** Waits for nothing: the file belongs to whoever opened it. */
+  async close(): Promise<void> {}
+
+  #write(subject: string, last: Sequence, framed: Uint8Array, size: number): Promise<boolean> {
+    return this.#file.write(() => {
+      const heads = this.#file.table(HEADS);
+      return heads.ifVersion(subject, last === 0 ? NO_ENTRY : last, () => {
+        heads.put(subject, sizeBytes(size), last + 1);
+        this.#file.table(RECORDS).put([subject, last + 1], framed);
+      });
+    });
+  }
+
+  /** Removes some of the oldest; false when none are left. */
+  async #trimSlice(subject: string, before: Sequence, last: Sequence): Promise<boolean> {
+    const range = { start: [subject, 0] as [string, number], end: [subject, before] as [string, number], limit: READ_SLICE };
+    const old = [...this.#file.table(RECORDS).getRange(range)];
+    if (old.length === 0) return false;
+    const freed = old.reduce((sum, { value }) => sum + value.length + RECORD_OVERHEAD, 0);
+    const left = Math.max(0, (this.#sizes.get(subject) ?? 0) - freed);
+    const applied = await this.#file.write(() => {
+      const heads = this.#file.table(HEADS);
+      // The head's version stays: it guards against a writer that has gone on, and disturbs none.
+      return heads.ifVersion(subject, last, () => {
+        heads.put(subject, sizeBytes(left), last);
+        for (const { key } of old) this.#file.table(RECORDS).remove(key);
+      });
+    });
+    if (!applied) throw new Conflict(subject, last);
+    this.#sized(subject, left);
+    return old.length === READ_SLICE;
+  }
+
+  #sized(subject: string, bytes: number): void {
+    this.#used += bytes - (this.#sizes.get(subject) ?? 0);
+    this.#sizes.set(subject, bytes);
+  }
+}
+
+function sizeBytes(bytes: number): Uint8Array {
+  return new Uint8Array(new Float64Array([bytes]).buffer);
+}
+
+function sizeOf(value: Uint8Array): number {
+  return value.length === 8 ? new DataView(value.buffer, value.byteOffset, 8).getFloat64(0, true) : 0;
+}

@@ -1,0 +1,64 @@
+import { checked, withChecksum } from '../../disk/checked.ts';
+import {
+  Conflict,
+  checkSubject,
+  Oversize,
+  RECORD_BYTES_MAX,
+  RECORD_OVERHEAD,
+  recordName,
+  reliefBytes,
+  type Sequence,
+  type Store,
+  type StoredRecord,
+  StoreFull,
+  type StoreOptions,
+} from '../store.ts';
+
+/** What outlives a `MemoryStore`, as a disk outlives a process: several stores may share one. */
+export class MemoryDisk {
+  readonly logs = new Map<string, { last: Sequence; records: Map<Sequence, Uint8Array> }>();
+  bytes = 0;
+}
+
+/** The store that defines the meaning of `Store`; lost with its disk. For development and tests. */
+export class MemoryStore implements Store {
+  readonly #bytes: number;
+  readonly #disk: MemoryDisk;
+
+  constructor(options: StoreOptions, disk = new MemoryDisk()) {
+    this.#bytes = options.bytes;
+    this.#disk = disk;
+  }
+
+  async append(subject: string, bytes: Uint8Array, last: Sequence, relief = false): Promise<Sequence> {
+    checkSubject(subject);
+    if (bytes.length > RECORD_BYTES_MAX) throw new Oversize(subject, bytes.length);
+    const log = this.#disk.logs.get(subject) ?? { last: 0, records: new Map<Sequence, Uint8Array>() };
+    if (log.last !== last) throw new Conflict(subject, last);
+    const framed = withChecksum(recordName(subject, last + 1), bytes);
+    const size = framed.length + RECORD_OVERHEAD;
+    if (this.#disk.bytes + size > this.#bytes + (relief ? reliefBytes(this.#bytes) : 0)) throw new StoreFull(this.#bytes);
+    log.last++;
+    log.records.set(log.last, framed);
+    this.#disk.bytes += size;
+    this.#disk.logs.set(subject, log);
+    return log.last;
+  }
+
+  async *read(subject: string, from: Sequence): AsyncIterable<StoredRecord> {
+    for (const [sequence, framed] of this.#disk.logs.get(subject)?.records ?? []) {
+      if (sequence >= from) yield { sequence, bytes: checked(recordName(subject, sequence), framed) };
+    }
+  }
+
+  async trim(subject: string, before: Sequence): Promise<void> {
+    const log = this.#disk.logs.get(subject);
+    for (const [sequence, framed] of log?.records ?? []) {
+      if (sequence >= before || sequence === log?.last) return;
+      log?.records.delete(sequence);
+      this.#disk.bytes -= framed.length + RECORD_OVERHEAD;
+    }
+  }
+
+  async close(): Promise<void> {}
+}
