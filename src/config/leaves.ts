@@ -87,7 +87,10 @@ export function oneOf<W extends string>(...words: readonly W[]): Leaf<W> {
     const found = words.find((word) => isText(raw, word));
     if (found !== undefined) return found;
     const guess = raw.kind === 'scalar' ? nearest(String(raw.value), words) : undefined;
-    return new Fault(`${showRaw(raw)} is none of the words this option takes`, guess === undefined ? `Take one of ${words.join(', ')}.` : `Did you mean ${guess}?`);
+    return new Fault(
+      `${showRaw(raw)} is none of the words this option takes`,
+      guess === undefined ? `Take one of ${words.join(', ')}.` : `Did you mean ${guess}?`,
+    );
   };
   return leaf({ unit: 'word', bounds: words.join(', '), json: { enum: words }, read });
 }

@@ -3,7 +3,8 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   if (name.length > 64) return undefined;
   const plain = flat(name);
   let best: string | undefined;
-  let least = Math.max(1, Math.floor(plain.length / 3)) + 1;
+  // Of a name of two letters another one is no slip.
+  let least = plain.length < 3 ? 1 : Math.floor(plain.length / 3) + 1;
   for (const candidate of known) {
     const steps = distance(plain, flat(candidate));
     if (steps >= least) continue;

@@ -16,7 +16,7 @@ export interface Flag {
 }
 
 /** Variables that are no options: of the commands, and those that Kubernetes makes for a Service named sluice. */
-const OTHERS = /^SLUICE_(CONFIG|URL|TOKEN|KEY|PERMIT.*|FENCE.*|GROUP|LEASE|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)$/;
+const OTHERS = /^SLUICE_(CONFIG|URL|HEALTH_URL|TOKEN|KEY|PERMIT.*|FENCE.*|GROUP|LEASE|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)$/;
 
 /**
  * How a spelling is compared: variables say GATEWAY_QUEUE for gatewayQueue and LLM_EU for a group llm-eu; flags say

@@ -18,9 +18,9 @@ const bounds = struct({
   groups: option(integer({ min: 1, max: 100_000 }, 'groups'), 10_000, 'Groups in this file.'),
   body: option(size({ min: 1024, max: 16 * 2 ** 20 }), '64KiB', 'Body or message of a call; longer ones are refused as too_large.'),
   receive: option(duration({ min: 100 * MILLISECOND, max: 10 * MINUTE }), '10s', 'Time for the whole of a request to arrive.'),
-  sessions: option(integer({ min: 1, max: 1_000_000 }, 'sessions'), 10_000, 'Sessions open at once, and those that may yet resume.'),
-  session: option(integer({ min: 1, max: 1_000_000 }, 'asks'), 10_000, 'Asks and leases of one session at once.'),
-  requestIds: option(integer({ min: 1, max: 10_000_000 }, 'ids'), 100_000, 'Request ids remembered for callers that come back.'),
+  sessions: option(integer({ min: 1, max: 1_000_000 }, 'sessions'), 20_000, 'Sessions open at once, and those that may yet resume; more are shed.'),
+  undecided: option(integer({ min: 0, max: 1_000_000 }, 'callers'), 10_000, 'Callers held while the right to decide is awaited, in one tree of groups.'),
+  requestIds: option(integer({ min: 1, max: 10_000_000 }, 'ids'), 200_000, 'Request ids remembered for callers that come back.'),
   settled: option(
     integer({ min: 0, max: 10_000_000 }, 'permits'),
     100_000,

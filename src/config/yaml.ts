@@ -11,6 +11,8 @@ export const ALIASED_VALUES_MAX = 100_000;
 /** Levels of nesting. Deeper is refused: no option lies deeper than a dozen. */
 export const NESTING_MAX = 64;
 
+const TOO_DEEP = new Fault(`nested deeper than ${NESTING_MAX} levels`, 'Look for brackets that never end, or an alias inside its own anchor.');
+
 /** Reads YAML 1.2 into located values. Answers undefined when it is no YAML at all; every mistake is reported. An empty text is an empty map. */
 export function parseYaml(text: string, source: string, report: Report): Raw | undefined {
   const start: Where = { source, line: 1, column: 1 };
@@ -26,9 +28,8 @@ export function parseYaml(text: string, source: string, report: Report): Raw | u
     return new Reader(text, source, report).read();
   } catch (cause) {
     // The parser recurses: a file of brackets overflows its stack.
-    const deep = cause instanceof RangeError;
-    const problem = deep ? `nested deeper than ${NESTING_MAX} levels` : `not YAML: ${cause instanceof Error ? cause.message : String(cause)}`;
-    report(start, [], new Fault(problem, 'Look for a bracket or an indentation that never ends.'));
+    const sentence = cause instanceof Error ? cause.message : String(cause);
+    report(start, [], cause instanceof RangeError ? TOO_DEEP : new Fault(`not YAML: ${sentence}`, 'Mend it; a validator of YAML may say more.'));
     return undefined;
   }
 }
@@ -49,15 +50,19 @@ class Reader {
   }
 
   read(): Raw | undefined {
-    const options = { lineCounter: this.#lines, stringKeys: true, prettyErrors: false, logLevel: 'silent', version: '1.2', resolveKnownTags: false } as const;
+    const options = { lineCounter: this.#lines, stringKeys: true, prettyErrors: false, version: '1.2', resolveKnownTags: false } as const;
     const document = parseDocument(this.#text, options);
     const errors = [...document.errors, ...document.warnings];
-    for (const error of errors) this.#report(this.#where(error.pos[0]), [], faultOf(error.code, error.message));
-    if (document.errors.length > 0) return undefined;
+    // The parser tells of its own full stack once per level.
+    const deep = errors.find((error) => error.message.includes('call stack'));
+    if (deep !== undefined) this.#report(this.#where(deep.pos[0]), [], TOO_DEEP);
+    else for (const error of errors) this.#report(this.#where(error.pos[0]), [], faultOf(error.code, error.message));
+    if (errors.length > 0) return undefined;
     const contents = document.contents;
     const empty: Raw = { kind: 'map', entries: [], where: this.#where(0) };
     if (contents === null || (isScalar(contents) && contents.value === null)) return empty;
-    return this.#value(contents, [], false);
+    const value = this.#value(contents, [], false);
+    return this.#stopped ? undefined : value;
   }
 
   #where(offset: number): Where {
@@ -70,7 +75,7 @@ class Reader {
     const nothing: Raw = { kind: 'scalar', value: null, text: '', where };
     if (this.#stopped) return nothing;
     if (path.length > NESTING_MAX) {
-      this.#stop(where, path, new Fault(`nested deeper than ${NESTING_MAX} levels`, 'Look for an alias inside its own anchor, or brackets that never end.'));
+      this.#stop(where, path, TOO_DEEP);
       return nothing;
     }
     if (aliased && ++this.#aliased > ALIASED_VALUES_MAX) {
@@ -120,6 +125,10 @@ function faultOf(code: string, message: string): Fault {
     BAD_INDENT: 'Line it up with its neighbours.',
     TAG_RESOLVE_FAILED: 'Remove the tag: plain values are all that is needed.',
   };
-  const problem = code === 'DUPLICATE_KEY' ? 'this name stands twice in one map' : message.replace(/[.:\s]+$/, '');
+  const problems: Readonly<Record<string, string>> = {
+    DUPLICATE_KEY: 'this name stands twice in one map',
+    MULTIPLE_DOCS: 'the file holds more than one document',
+  };
+  const problem = problems[code] ?? message.replace(/[.:\s]+$/, '');
   return new Fault(problem, remedies[code] ?? 'Mend the YAML here; values with {, [, #, : or * in them need quotes.');
 }

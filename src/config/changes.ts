@@ -1,0 +1,21 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Config } from './load.ts';
+
+/** What a reload takes as it is; everything else waits for a restart. */
+export const RELOADED: readonly string[] = ['groups', 'revision', 'auth.keys', 'log.level'];
+
+/** Paths of the options that differ between two configurations and cannot be taken without a restart, as in the file. */
+export function needRestart(before: Config, after: Config): readonly string[] {
+  return differences(before, after, '');
+}
+
+function differences(before: unknown, after: unknown, path: string): readonly string[] {
+  if (RELOADED.includes(path) || isDeepStrictEqual(before, after)) return [];
+  if (!isPlain(before) || !isPlain(after)) return [path];
+  const names = new Set([...Object.keys(before), ...Object.keys(after)]);
+  return [...names].flatMap((name) => differences(before[name], after[name], path === '' ? name : `${path}.${name}`));
+}
+
+function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+}

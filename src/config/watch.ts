@@ -1,0 +1,122 @@
+import { needRestart } from './changes.ts';
+import type { Config, Loaded } from './load.ts';
+import { showMistake } from './mistake.ts';
+
+/** What a reload says, as events for the log. */
+export type ReloadEvent =
+  | {
+      readonly kind: 'reloaded';
+      readonly revision: number;
+      readonly groups: number /** Options that differ and wait for a restart. */;
+      readonly needRestart: readonly string[];
+    }
+  /** Nothing was changed: the file, or what it asks for, is wrong. Each mistake says where. */
+  | { readonly kind: 'refused'; readonly mistakes: readonly string[] };
+
+/** What a watch is made of; times in milliseconds. */
+export interface ConfigWatchParts {
+  /** The configuration that is in force. */
+  readonly config: Config;
+  /** The text it was read from. */
+  readonly text: string;
+  /** Reads the file now; rejects when it cannot be read. */
+  readonly read: () => Promise<string>;
+  /** Reads a text as a configuration, under the same environment and flags as at the start. */
+  readonly load: (text: string) => Loaded;
+  /** Puts a configuration in force, wholly or not at all; answers what cannot be done. */
+  readonly apply: (next: Config) => Promise<readonly string[]>;
+  readonly tell: (event: ReloadEvent) => void;
+  /** Calls back at changes of the file or of its folder, maybe too often or not at all; answers how to stop. Polling stands behind it. */
+  readonly notify: (changed: () => void) => () => void;
+  /** Calls back once after so many milliseconds; answers how to prevent it. */
+  readonly later: (ms: number, wake: () => void) => () => void;
+}
+
+/** A file is being written in pieces, or its folder swapped: it is read this long after the last sign of a change. */
+const SETTLE_MS = 200;
+
+/** Where the file system tells nothing (network mounts, some containers), a change is seen within this time. */
+const POLL_MS = 5_000;
+
+/** Keeps a configuration as its file is. One reload at a time; one that fails leaves everything as it was. */
+export class ConfigWatch {
+  readonly #parts: ConfigWatchParts;
+  #config: Config;
+  /** The last text that was looked at, good or bad: a bad one is told once, not at each poll. */
+  #text: string;
+  #running: Promise<void> = Promise.resolve();
+  #settle: (() => void) | undefined;
+  #poll: (() => void) | undefined;
+  #unwatch: (() => void) | undefined;
+  #stopped = false;
+
+  constructor(parts: ConfigWatchParts) {
+    this.#parts = parts;
+    this.#config = parts.config;
+    this.#text = parts.text;
+  }
+
+  /** Begins to look for changes. */
+  start(): void {
+    this.#unwatch = this.#parts.notify(() => this.#changed());
+    this.#arm();
+  }
+
+  /** Reads and applies the file now, changed or not, and says what came of it: for SIGHUP. Files it refers to are read anew. */
+  reload(): Promise<void> {
+    return this.#queue(true);
+  }
+
+  /** Looks no more; a reload under way still ends. */
+  stop(): Promise<void> {
+    this.#stopped = true;
+    this.#settle?.();
+    this.#poll?.();
+    this.#unwatch?.();
+    return this.#running;
+  }
+
+  #arm(): void {
+    this.#poll = this.#parts.later(POLL_MS, () => {
+      // A look never rejects: what goes wrong is told.
+      void this.#queue(false).then(() => {
+        if (!this.#stopped) this.#arm();
+      });
+    });
+  }
+
+  #changed(): void {
+    this.#settle?.();
+    this.#settle = this.#parts.later(SETTLE_MS, () => {
+      void this.#queue(false);
+    });
+  }
+
+  #queue(asked: boolean): Promise<void> {
+    this.#running = this.#running.then(() => this.#look(asked)).catch((cause: unknown) => this.#refuse([`the reload failed: ${sentenceOf(cause)}`]));
+    return this.#running;
+  }
+
+  async #look(asked: boolean): Promise<void> {
+    const text = await this.#parts.read().catch((cause: unknown) => new Error(sentenceOf(cause)));
+    // A file that is away for a moment is being replaced; only who asked is told.
+    if (text instanceof Error) return asked ? this.#refuse([`the file cannot be read: ${text.message}`]) : undefined;
+    if (text === this.#text && !asked) return;
+    this.#text = text;
+    const loaded = this.#parts.load(text);
+    if (loaded.kind === 'mistakes') return this.#refuse(loaded.mistakes.map(showMistake));
+    const refused = await this.#parts.apply(loaded.config);
+    if (refused.length > 0) return this.#refuse(refused);
+    const waiting = needRestart(this.#config, loaded.config);
+    this.#config = { ...this.#config, groups: loaded.config.groups, revision: loaded.config.revision, auth: loaded.config.auth, log: loaded.config.log };
+    this.#parts.tell({ kind: 'reloaded', revision: loaded.config.revision, groups: loaded.config.groups.length, needRestart: waiting });
+  }
+
+  #refuse(mistakes: readonly string[]): void {
+    this.#parts.tell({ kind: 'refused', mistakes });
+  }
+}
+
+function sentenceOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}
