@@ -1,0 +1,45 @@
+import { readFile } from 'node:fs/promises';
+import { type Config, loadConfig } from '../config/load.ts';
+import { showMistake } from '../config/mistake.ts';
+import { type Command, type CommandWorld, EXIT, sayLine } from './command.ts';
+import { configArguments } from './options.ts';
+
+/** `sluice check FILE`: every mistake with its line on stderr, or what the groups are on stdout. The environment counts as it would for `serve`. */
+export const check: Command = {
+  name: 'check',
+  usage: 'FILE [--path.to.option=value ...]',
+  summary: 'tells every mistake in a configuration, with its line; exit 0 when there is none',
+  async run(args, world) {
+    const { config, flags, positionals, help, bare } = configArguments(args, false);
+    const [name = config, ...more] = positionals;
+    if (help || name === undefined || more.length > 0 || bare.length > 0) {
+      sayLine(help ? world.stdout : world.stderr, `Usage: sluice check ${this.usage}`);
+      return help ? EXIT.ok : EXIT.usage;
+    }
+    const text = await readFile(name, 'utf8').catch((cause: Error) => cause);
+    if (text instanceof Error) {
+      sayLine(world.stderr, `${name}: cannot be read: ${text.message}`);
+      return EXIT.failed;
+    }
+    const loaded = loadConfig({ text, name, env: world.env, flags });
+    if (loaded.kind === 'config') return summarize(name, loaded.config, world);
+    for (const mistake of loaded.mistakes) sayLine(world.stderr, showMistake(mistake));
+    sayLine(world.stderr, loaded.mistakes.length === 1 ? '1 mistake' : `${loaded.mistakes.length} mistakes`);
+    return EXIT.failed;
+  },
+};
+
+function summarize(name: string, config: Config, world: CommandWorld): number {
+  const { groups, revision } = config;
+  sayLine(world.stdout, `${name} is good: revision ${revision}, ${groups.length} ${groups.length === 1 ? 'group' : 'groups'}`);
+  for (const { spec } of groups) {
+    const limits = spec.limits.map((limit) => `${limit.name} (${limit.quota.kind}${limit.scope === 'key' ? ' per key' : ''})`);
+    const above = spec.parent === undefined ? '' : `under ${spec.parent.group}`;
+    const shadow = spec.enforce ? '' : 'shadow';
+    sayLine(
+      world.stdout,
+      `  ${spec.name}: ${[limits.join(', ') || (above === '' ? 'no limits' : ''), above, shadow].filter((part) => part !== '').join('; ')}`,
+    );
+  }
+  return EXIT.ok;
+}

@@ -1,0 +1,44 @@
+import type { Readable, Writable } from 'node:stream';
+
+/** How a command ended, as the exit code of the process. */
+export const EXIT = {
+  /** It did what it was asked for. */
+  ok: 0,
+  /** It could not: a mistake in the file, an address that is taken, a refusal. */
+  failed: 1,
+  /** It was called wrongly: an unknown command or flag, a missing argument. */
+  usage: 2,
+} as const;
+
+/** Signals a command may answer to. */
+export type Signal = 'SIGHUP' | 'SIGINT' | 'SIGTERM';
+
+/** The world as a command sees it; main.ts hands it in, tests make one. */
+export interface CommandWorld {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdin: Readable;
+  readonly stdout: Writable;
+  readonly stderr: Writable;
+  /** stderr is a person's terminal. */
+  readonly interactive: boolean;
+  /** Calls back at each such signal, in place of what the system would do; answers how to stop listening. */
+  readonly onSignal: (signal: Signal, act: () => void) => () => void;
+  /** Ends the process at once with this code; for a second signal only. */
+  readonly exit: (code: number) => void;
+}
+
+/** One command of `sluice`. */
+export interface Command {
+  readonly name: string;
+  /** Its arguments, as after `sluice NAME`. */
+  readonly usage: string;
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** Runs to its end; answers the exit code ({@link EXIT}, or the code of a command that was run). */
+  run(args: readonly string[], world: CommandWorld): Promise<number>;
+}
+
+/** Writes a line. */
+export function sayLine(stream: Writable, line: string): void {
+  stream.write(`${line}\n`);
+}
