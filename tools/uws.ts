@@ -112,8 +112,9 @@ function ensure(): string {
 }
 
 function start(node: string, args: readonly string[]): void {
-  const { status } = spawnSync(node, args, { stdio: 'inherit', env: { ...process.env, SLUICE_UWS: 'required' } });
-  process.exitCode = status ?? 1;
+  const { status, signal, error } = spawnSync(node, args, { stdio: 'inherit', env: { ...process.env, SLUICE_UWS: 'required' } });
+  if (status === null) stop(`It was ended by ${signal ?? error?.message}: uWebSockets.js ends the process where it is used wrongly.`);
+  process.exitCode = status;
 }
 
 const [command, ...rest] = process.argv.slice(2);
