@@ -1,7 +1,6 @@
 import type { Decisions } from './decisions.ts';
 import { costOf } from './group.ts';
 import type { KeyState } from './key-state.ts';
-import type { Lane } from './lane.ts';
 import type { GroupNode } from './node.ts';
 import { ASIDE, FREE } from './slab.ts';
 import type { Instant } from './time.ts';
@@ -20,7 +19,7 @@ export function auditOf(decisions: Decisions, now: Instant): readonly string[] {
   expect('waiters in the tree', decisions.slab.length, waiting);
   auditConcurrency(decisions, now, expect);
   for (const node of decisions.tree.nodes) {
-    if (node.offer >= 0 && decisions.slab.state[node.offer] === FREE) wrong.push(`${node.name} offers a waiter that is gone`);
+    if (node.offer >= 0 && decisions.slab.stateOf(node.offer) === FREE) wrong.push(`${node.name} offers a waiter that is gone`);
     if (node.position >= 0 && node.offer < 0) wrong.push(`${node.name} stands among offers with nobody`);
   }
   return wrong;
@@ -35,12 +34,12 @@ function auditNode(decisions: Decisions, node: GroupNode, expect: Expect): numbe
   const byBand = new Map<number, number>();
   const byKey = new Map<KeyState, number>();
   for (let slot = 0; slot < slab.used; slot++) {
-    if (slab.state[slot] === FREE || slab.keyState[slot]?.node !== node) continue;
+    if (slab.stateOf(slot) === FREE || slab.keyOf(slot)?.node !== node) continue;
     waiting++;
-    bytes += slab.bytes[slot] as number;
-    const { priority } = (slab.lane[slot] as Lane).band;
+    bytes += slab.bytesOf(slot);
+    const { priority } = slab.laneOf(slot).band;
     byBand.set(priority, (byBand.get(priority) ?? 0) + 1);
-    const state = slab.keyState[slot] as KeyState;
+    const state = slab.keyOf(slot);
     byKey.set(state, (byKey.get(state) ?? 0) + 1);
   }
   expect(`waiters of ${node.name}`, node.waiting, waiting);
@@ -61,8 +60,8 @@ function auditNode(decisions: Decisions, node: GroupNode, expect: Expect): numbe
 function linked(decisions: Decisions, state: KeyState): number {
   let count = 0;
   for (const lane of state.lanes) {
-    for (const slot of lane.aside) if (decisions.slab.state[slot] === ASIDE) count++;
-    for (let slot = lane.head; slot >= 0; slot = decisions.slab.next[slot] as number) count++;
+    for (const slot of lane.aside) if (decisions.slab.stateOf(slot) === ASIDE) count++;
+    for (let slot = lane.head; slot >= 0; slot = decisions.slab.nextOf(slot)) count++;
   }
   return count;
 }

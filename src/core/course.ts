@@ -31,6 +31,7 @@ export class Course {
       else this.#expire(expiryAt, now);
     }
     all.grants.forget(now);
+    all.due = this.nextAt();
   }
 
   /** When `advance` next has something to do, or a little before; NEVER: not by time alone. */
@@ -42,7 +43,10 @@ export class Course {
   override(now: Instant, node: GroupNode, override: Override | undefined): void {
     this.#all.tree.override(now, node, override);
     if (override === undefined) this.#overridden.delete(node);
-    else this.#overridden.add(node);
+    else {
+      this.#overridden.add(node);
+      this.#all.dueBy(override.until);
+    }
     this.#all.events.push({ kind: 'overridden', group: node.name, until: override?.until });
     this.#all.reconsider(node);
   }

@@ -1,7 +1,7 @@
 import { admit } from './admit.ts';
 import type { GateEvent } from './events.ts';
 import { Grants } from './grants.ts';
-import { type Costs, costOf, type GroupSpec, ONE_REQUEST, REQUESTS } from './group.ts';
+import { costOf, type GroupSpec } from './group.ts';
 import type { Keeper } from './keeper.ts';
 import type { KeyState } from './key-state.ts';
 import type { Lane } from './lane.ts';
@@ -31,6 +31,8 @@ export class Decisions {
   readonly #parking = new Wheel();
   readonly #blocking = new Wheel();
   readonly #dirty = new Set<GroupNode>();
+  /** Nothing is due before; may be too early, never too late. */
+  due: Instant = NEVER;
   events: GateEvent[] = [];
   readonly readiness: Readiness;
   /** No decision before. */
@@ -69,8 +71,11 @@ export class Decisions {
     const lane = node.band(ask.priority).laneFor(state);
     lane.band.push(lane, slot);
     state.waiting++;
-    this.#count(node, slot, 1);
-    if (ask.waitUntil !== NEVER) this.patience.schedule(slot, ask.waitUntil);
+    node.count(slot, 1);
+    if (ask.waitUntil !== NEVER) {
+      this.patience.schedule(slot, ask.waitUntil);
+      this.dueBy(ask.waitUntil);
+    }
     if (state.parked && lane.head === slot && mostUrgent(state, lane)) this.unpark(state);
     else if (lane.head === slot) this.touch(node, slot);
     return slot;
@@ -84,8 +89,8 @@ export class Decisions {
 
   /** A waiter goes without being admitted; the caller of this says why, and pumps. */
   remove(slot: number): void {
-    const lane = this.slab.lane[slot] as Lane;
-    const state = this.slab.keyState[slot] as KeyState;
+    const lane = this.slab.laneOf(slot);
+    const state = this.slab.keyOf(slot);
     const wasHead = lane.head === slot;
     this.#unoffer(state.node, slot);
     this.#relook(state.node);
@@ -96,8 +101,8 @@ export class Decisions {
 
   /** Keeps its place while its caller is away. */
   goAway(slot: number): void {
-    const state = this.slab.keyState[slot] as KeyState;
-    (this.slab.lane[slot] as Lane).band.goAway(slot);
+    const state = this.slab.keyOf(slot);
+    this.slab.laneOf(slot).band.goAway(slot);
     this.#unoffer(state.node, slot);
     this.#relook(state.node);
     if (state.parked) this.unpark(state);
@@ -105,7 +110,7 @@ export class Decisions {
   }
 
   comeBack(slot: number): void {
-    const lane = this.slab.lane[slot] as Lane;
+    const lane = this.slab.laneOf(slot);
     lane.band.comeBack(slot);
     if (lane.keyState.parked && lane.head === slot) this.unpark(lane.keyState);
     this.touch(lane.keyState.node);
@@ -158,6 +163,11 @@ export class Decisions {
     }
   }
 
+  /** Something is to be done at `at`. */
+  dueBy(at: Instant): void {
+    if (at < this.due) this.due = at;
+  }
+
   /** When time alone next changes something here, patience aside. */
   nextSlot(): Instant {
     return earlier(this.#parking.nextAt(), this.#blocking.nextAt());
@@ -194,11 +204,11 @@ export class Decisions {
       if (lane === undefined && child === undefined) break;
       const own = lane !== undefined && (child === undefined || node.prefers(lane.head, child.offer));
       const slot = own ? lane.head : (child as GroupNode).offer;
-      if (own && !this.readiness.keyReady(now, lane.keyState, this.slab.costs[slot] as Costs)) {
+      if (own && !this.readiness.keyReady(now, lane.keyState, this.slab.costsOf(slot))) {
         this.#park(lane.keyState);
         continue;
       }
-      if (!this.readiness.nodeReady(now, node, this.slab.costs[slot] as Costs)) {
+      if (!this.readiness.nodeReady(now, node, this.slab.costsOf(slot))) {
         this.#block(node);
         break;
       }
@@ -213,7 +223,10 @@ export class Decisions {
     state.parked = true;
     state.parkedBy = because;
     because?.keyState?.blockees.add(state);
-    if (until !== NEVER) this.#parking.schedule(state.id, until);
+    if (until !== NEVER) {
+      this.#parking.schedule(state.id, until);
+      this.dueBy(until);
+    }
     for (const lane of state.lanes) lane.band.withdraw(lane);
   }
 
@@ -221,7 +234,10 @@ export class Decisions {
     const { until, because } = this.readiness;
     node.blockedUntil = until;
     node.blockedBy = because;
-    if (until !== NEVER) this.#blocking.schedule(node.index, until);
+    if (until !== NEVER) {
+      this.#blocking.schedule(node.index, until);
+      this.dueBy(until);
+    }
   }
 
   #unblock(node: GroupNode): void {
@@ -232,15 +248,15 @@ export class Decisions {
 
   /** Admits a waiter; answers its node. In a deep tree its key is asked again: another child may have spent it. */
   #grant(now: Instant, slot: number): GroupNode {
-    const state = this.slab.keyState[slot] as KeyState;
-    const lane = this.slab.lane[slot] as Lane;
+    const state = this.slab.keyOf(slot);
+    const lane = this.slab.laneOf(slot);
     const { node } = state;
     this.#unoffer(node, slot);
-    if (node.path.length > 1 && !this.readiness.keyReady(now, state, this.slab.costs[slot] as Costs)) {
+    if (node.path.length > 1 && !this.readiness.keyReady(now, state, this.slab.costsOf(slot))) {
       this.#park(state);
       return node;
     }
-    const costs = this.slab.costs[slot] as Costs;
+    const costs = this.slab.costsOf(slot);
     const unit = node.fairUnit;
     lane.band.serve(lane, unit === undefined ? 1 : costOf(costs, unit), node.weightOf(state.key));
     const { slab } = this;
@@ -250,9 +266,9 @@ export class Decisions {
       priority: lane.band.priority,
       costs,
       lease: slab.leaseOf(slot),
-      holder: slab.holder[slot] as string,
-      tag: { high: slab.tagHigh[slot] as number, low: slab.tagLow[slot] as number },
-      token: slab.token[slot],
+      holder: slab.holderOf(slot),
+      tag: slab.tagOf(slot),
+      token: slab.tokenOf(slot),
     };
     admit(this, now, state, who, since);
     this.#forget(slot, state);
@@ -274,21 +290,10 @@ export class Decisions {
   }
 
   #forget(slot: number, state: KeyState): void {
-    this.#count(state.node, slot, -1);
+    state.node.count(slot, -1);
     state.waiting--;
     this.patience.cancel(slot);
     this.slab.free(slot);
-  }
-
-  #count(node: GroupNode, slot: number, sign: 1 | -1): void {
-    node.waiting += sign;
-    node.waitingBytes += sign * (this.slab.bytes[slot] as number);
-    const costs = this.slab.costs[slot] as Costs;
-    if (costs === ONE_REQUEST) return;
-    for (const [unit, cost] of Object.entries(costs)) {
-      const beyond = unit === REQUESTS ? cost - 1 : cost;
-      node.waitingBeyond.set(unit, (node.waitingBeyond.get(unit) ?? 0) + sign * beyond);
-    }
   }
 }
 

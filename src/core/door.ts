@@ -2,7 +2,6 @@ import type { Decisions } from './decisions.ts';
 import type { GateExplanation } from './gate-state.ts';
 import { type Costs, costOf } from './group.ts';
 import type { KeyState } from './key-state.ts';
-import type { Lane } from './lane.ts';
 import type { GroupNode } from './node.ts';
 import { placeAtEnd, placeOf } from './place.ts';
 import type { Refusal } from './refusal.ts';
@@ -21,7 +20,7 @@ export function oversizedBy(state: KeyState, costs: Costs): string | undefined {
 /** Why a waiter that was just queued may not stay; undefined: it may. Whether the limits alone could admit it in time comes before the bounds of the backlog. */
 export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, ask: Ask): Refusal | undefined {
   const { slab } = decisions;
-  const state = slab.keyState[slot] as KeyState;
+  const state = slab.keyOf(slot);
   const { node } = state;
   const impossible = infeasible(decisions, now, state, ask);
   if (impossible !== undefined) return impossible;
@@ -100,23 +99,23 @@ function withRetry(refusal: Refusal, place: { readonly expectedAt: Instant; read
 /** Ends a waiter with a refusal. The caller pumps. */
 export function refuseSlot(decisions: Decisions, now: Instant, slot: number, refusal: Refusal): void {
   const { slab } = decisions;
-  const state = slab.keyState[slot] as KeyState;
-  const { priority } = (slab.lane[slot] as Lane).band;
+  const state = slab.keyOf(slot);
+  const { priority } = slab.laneOf(slot).band;
   const waited = now - slab.arrivalOf(slot);
-  decisions.events.push({ kind: 'refused', token: slab.token[slot], group: state.node.name, key: state.key, priority, refusal, waited });
+  decisions.events.push({ kind: 'refused', token: slab.tokenOf(slot), group: state.node.name, key: state.key, priority, refusal, waited });
   decisions.remove(slot);
 }
 
 /** Ends every waiter of one group. */
 export function refuseNode(decisions: Decisions, now: Instant, node: GroupNode, refusal: Refusal): void {
   const { slab } = decisions;
-  for (let slot = 0; slot < slab.used && node.waiting > 0; slot++) if (slab.keyState[slot]?.node === node) refuseSlot(decisions, now, slot, refusal);
+  for (let slot = 0; slot < slab.used && node.waiting > 0; slot++) if (slab.keyOf(slot)?.node === node) refuseSlot(decisions, now, slot, refusal);
 }
 
 /** Ends a waiter whose patience is over; tells when its limits alone would have let it go. */
 export function expire(decisions: Decisions, now: Instant, slot: number): void {
-  const state = decisions.slab.keyState[slot] as KeyState;
-  const ready = decisions.readiness.readyAt(now, state.charged, decisions.slab.costs[slot] as Costs);
+  const state = decisions.slab.keyOf(slot);
+  const ready = decisions.readiness.readyAt(now, state.charged, decisions.slab.costsOf(slot));
   const cell = decisions.readiness.because;
   refuseSlot(decisions, now, slot, {
     reason: 'expired',

@@ -1,9 +1,9 @@
-import { admit } from './admit.ts';
 import { auditOf } from './audit.ts';
 import { mistakeInOverride, setPause } from './changes.ts';
 import { Course } from './course.ts';
 import { Decisions } from './decisions.ts';
-import { explain, oversizedBy, refuseAtDoor, refuseNode, refuseSlot } from './door.ts';
+import { explain, refuseNode, refuseSlot } from './door.ts';
+import { enter } from './enter.ts';
 import type { GateEvent, Reservation } from './events.ts';
 import type { GateExplanation, GateParts, GateSeal, GroupStatus, NamedLimit, Override, RestoredGate } from './gate-state.ts';
 import type { Costs, GroupSpec } from './group.ts';
@@ -17,7 +17,7 @@ import { endGrant, release, renew, undo } from './returns.ts';
 import { NONE } from './slab.ts';
 import { type Instant, LONG_AGO, later, type Micros, NEVER } from './time.ts';
 import { leasesOf, limitsOf, snapshotOf, statusOf, waitersOf } from './views.ts';
-import { type Ask, DECIDED, type Place, type Tag, type WaiterRef, type WaiterView } from './waiter.ts';
+import type { Ask, Place, Tag, WaiterRef, WaiterView } from './waiter.ts';
 
 /** Permits remembered for settling or for telling that they ended, per tree. */
 const SETTLED_MAX = 100_000;
@@ -55,32 +55,7 @@ export class Gate {
   /** Admits, queues or refuses; the outcome is an event. Answers the waiter when queued, else DECIDED. */
   acquire(now: Instant, ask: Ask): WaiterRef {
     this.#catchUp(now);
-    const all = this.#all;
-    const node = this.#node(ask.group);
-    if (this.#draining || this.#sealed) return this.#refuse(node, ask, { reason: 'draining' });
-    if (node.removed) return this.#refuse(node, ask, { reason: 'unknown_group' });
-    const keyed = node.countsByKey || node.leases;
-    const first = all.keyState(now, node, keyed ? ask.key : '');
-    const oversized = first === undefined ? undefined : oversizedBy(first, ask.costs);
-    if (oversized !== undefined) return this.#refuse(node, ask, { reason: 'oversized', limit: oversized });
-    if (first !== undefined && all.slab.length === 0 && all.readiness.allReady(now, first, ask.costs)) {
-      admit(all, now, first, ask, now);
-      return DECIDED;
-    }
-    const state = keyed ? first : all.keyState(now, node, ask.key);
-    if (state === undefined) return this.#refuse(node, ask, { reason: 'shed', limit: 'backlog.keys' });
-    const slot = all.enqueue(now, ask, state);
-    const ref = all.slab.refOf(slot);
-    all.pump(now);
-    if (all.slab.slotOf(ref) === NONE) return DECIDED;
-    const refusal = refuseAtDoor(all, now, slot, ask);
-    if (refusal === undefined) {
-      all.events.push({ kind: 'queued', group: node.name, key: ask.key, priority: ask.priority, token: ask.token });
-      return ref;
-    }
-    all.remove(slot);
-    all.pump(now);
-    return this.#refuse(node, ask, refusal);
+    return enter(this.#all, now, this.#node(ask.group), ask, this.#draining || this.#sealed);
   }
 
   /** The caller left: no event, no cost. False when already decided. */
@@ -275,12 +250,6 @@ export class Gate {
     this.#all.pump(now);
   }
 
-  #refuse(node: GroupNode, ask: Ask, refusal: Refusal): WaiterRef {
-    const { key, priority, token } = ask;
-    this.#all.events.push({ kind: 'refused', token, group: node.name, key, priority, refusal, waited: 0 });
-    return DECIDED;
-  }
-
   /** Does something to a waiter that is still there; false: it was decided. */
   #waiting(now: Instant, ref: WaiterRef, act: (slot: number) => void): boolean {
     const slot = this.#all.slab.slotOf(ref);
@@ -292,7 +261,7 @@ export class Gate {
 
   /** Does what is due, if anything is. */
   #catchUp(now: Instant): void {
-    if (this.#course.nextAt() <= now) this.#course.advance(now);
+    if (this.#all.due <= now) this.#course.advance(now);
   }
 
   #settle(now: Instant): void {

@@ -53,10 +53,7 @@ export class Band {
     this.node = node;
     this.priority = priority;
     this.#slab = slab;
-    const order = slab;
-    this.lanes = new Heap<Lane>((a, b) =>
-      node.fair && a.start !== b.start ? a.start < b.start : (order.order[a.head] as number) < (order.order[b.head] as number),
-    );
+    this.lanes = new Heap<Lane>((a, b) => (node.fair && a.start !== b.start ? a.start < b.start : slab.orderOf(a.head) < slab.orderOf(b.head)));
   }
 
   /** Deferred requests come last and never age. */
@@ -75,7 +72,7 @@ export class Band {
   /** Appends a waiter to its lane. */
   push(lane: Lane, slot: number): void {
     const slab = this.#slab;
-    slab.lane[slot] = lane;
+    slab.setLane(slot, lane);
     this.waiting++;
     this.#link(lane, lane.tail, slot, NONE);
     if (lane.head === slot) this.offer(lane);
@@ -96,9 +93,9 @@ export class Band {
 
   /** A waiter leaves its lane without service. */
   remove(slot: number): void {
-    const lane = this.#slab.lane[slot] as Lane;
+    const lane = this.#slab.laneOf(slot);
     this.waiting--;
-    if (this.#slab.state[slot] === ASIDE) lane.aside.splice(lane.aside.indexOf(slot), 1);
+    if (this.#slab.stateOf(slot) === ASIDE) lane.aside.splice(lane.aside.indexOf(slot), 1);
     else this.#unlink(lane, slot);
     this.#emptied();
   }
@@ -120,9 +117,9 @@ export class Band {
     const slab = this.#slab;
     for (;;) {
       const lane = this.lanes.peek();
-      if (lane === undefined || slab.state[lane.head] === WAITING) return lane;
+      if (lane === undefined || slab.stateOf(lane.head) === WAITING) return lane;
       const slot = lane.head;
-      slab.state[slot] = ASIDE;
+      slab.setState(slot, ASIDE);
       lane.aside.push(slot);
       this.#unlink(lane, slot);
     }
@@ -131,48 +128,48 @@ export class Band {
   /** Its caller is back: the waiter stands where its order puts it. */
   comeBack(slot: number): void {
     const slab = this.#slab;
-    const lane = slab.lane[slot] as Lane;
-    if (slab.state[slot] === ASIDE) {
+    const lane = slab.laneOf(slot);
+    if (slab.stateOf(slot) === ASIDE) {
       lane.aside.splice(lane.aside.indexOf(slot), 1);
-      const order = slab.order[slot] as number;
+      const order = slab.orderOf(slot);
       let before = NONE;
       let after = lane.head;
-      while (after !== NONE && (slab.order[after] as number) < order) {
+      while (after !== NONE && slab.orderOf(after) < order) {
         before = after;
-        after = slab.next[after] as number;
+        after = slab.nextOf(after);
       }
       this.#link(lane, before, slot, after);
       if (lane.position >= 0) this.lanes.update(lane);
       else this.offer(lane);
     }
-    slab.state[slot] = WAITING;
+    slab.setState(slot, WAITING);
   }
 
   /** Its caller went away but may return. */
   goAway(slot: number): void {
-    if (this.#slab.state[slot] === WAITING) this.#slab.state[slot] = AWAY;
+    if (this.#slab.stateOf(slot) === WAITING) this.#slab.setState(slot, AWAY);
   }
 
   #link(lane: Lane, before: number, slot: number, after: number): void {
-    const { next, previous } = this.#slab;
-    previous[slot] = before;
-    next[slot] = after;
+    const slab = this.#slab;
+    slab.setPrevious(slot, before);
+    slab.setNext(slot, after);
     if (before === NONE) lane.head = slot;
-    else next[before] = slot;
+    else slab.setNext(before, slot);
     if (after === NONE) lane.tail = slot;
-    else previous[after] = slot;
+    else slab.setPrevious(after, slot);
   }
 
   #unlink(lane: Lane, slot: number): void {
-    const { next, previous } = this.#slab;
-    const before = previous[slot] as number;
-    const after = next[slot] as number;
+    const slab = this.#slab;
+    const before = slab.previousOf(slot);
+    const after = slab.nextOf(slot);
     if (before === NONE) lane.head = after;
-    else next[before] = after;
+    else slab.setNext(before, after);
     if (after === NONE) lane.tail = before;
-    else previous[after] = before;
-    next[slot] = NONE;
-    previous[slot] = NONE;
+    else slab.setPrevious(after, before);
+    slab.setNext(slot, NONE);
+    slab.setPrevious(slot, NONE);
     if (lane.position < 0 || before !== NONE) return;
     if (after === NONE) this.lanes.remove(lane);
     else this.lanes.update(lane);

@@ -1,5 +1,5 @@
 import type { Override } from './gate-state.ts';
-import { type GroupSpec, REQUESTS } from './group.ts';
+import { type GroupSpec, ONE_REQUEST, REQUESTS } from './group.ts';
 import { Heap } from './heap.ts';
 import type { KeyState } from './key-state.ts';
 import { Band, type Lane } from './lane.ts';
@@ -90,17 +90,17 @@ export class GroupNode {
   /** Whether waiter `a` goes before waiter `b` here: the more urgent, then the older; with aging by arrival + priority x aging. */
   prefers(a: number, b: number): boolean {
     const slab = this.#slab;
-    const bandA = (slab.lane[a] as Lane).band;
-    const bandB = (slab.lane[b] as Lane).band;
+    const bandA = slab.laneOf(a).band;
+    const bandB = slab.laneOf(b).band;
     if (bandA.priority !== bandB.priority) {
       const aging = this.spec.aging;
       if (aging === undefined || bandA.deferred !== bandB.deferred) return bandA.priority < bandB.priority;
-      const dueA = (slab.arrival[a] as number) + bandA.priority * aging;
-      const dueB = (slab.arrival[b] as number) + bandB.priority * aging;
+      const dueA = slab.arrivalOf(a) + bandA.priority * aging;
+      const dueB = slab.arrivalOf(b) + bandB.priority * aging;
       if (dueA !== dueB) return dueA < dueB;
       return bandA.priority < bandB.priority;
     }
-    return (slab.order[a] as number) < (slab.order[b] as number);
+    return slab.orderOf(a) < slab.orderOf(b);
   }
 
   /** The lane whose head is next among this group's own waiters, by bands and fairness; keys that are parked are not in it. */
@@ -137,6 +137,19 @@ export class GroupNode {
     if (until > now) return until;
     this.pausedKeys.delete(key);
     return LONG_AGO;
+  }
+
+  /** A waiter came or went. */
+  count(slot: number, sign: 1 | -1): void {
+    const slab = this.#slab;
+    this.waiting += sign;
+    this.waitingBytes += sign * slab.bytesOf(slot);
+    const costs = slab.costsOf(slot);
+    if (costs === ONE_REQUEST) return;
+    for (const [unit, cost] of Object.entries(costs)) {
+      const beyond = unit === REQUESTS ? cost - 1 : cost;
+      this.waitingBeyond.set(unit, (this.waitingBeyond.get(unit) ?? 0) + sign * beyond);
+    }
   }
 
   /** Units that wait. */

@@ -17,10 +17,10 @@ const LANES_MAX = 256;
 /** Where a waiter stands: exact near the head of its lane, an estimate behind and between keys. */
 export function placeOf(decisions: Decisions, now: Instant, slot: number): Place {
   const { slab } = decisions;
-  const state = slab.keyState[slot] as KeyState;
-  const lane = slab.lane[slot] as Lane;
+  const state = slab.keyOf(slot);
+  const lane = slab.laneOf(slot);
   const ahead = aheadOf(slab, state.node, lane, slot);
-  return { place: ahead + 1, ...expected(decisions, now, state, slab.costs[slot] as Costs, ahead, rank(slab, lane, slot)) };
+  return { place: ahead + 1, ...expected(decisions, now, state, slab.costsOf(slot), ahead, rank(slab, lane, slot)) };
 }
 
 /** Where an ask would stand that came now. */
@@ -91,16 +91,16 @@ function aheadInBand(slab: Slab, node: GroupNode, lane: Lane, slot: number): num
 
 /** First in, first out over several keys: who of the other lanes is older, by the shares of their ranges. */
 function olderElsewhere(slab: Slab, band: Band, lane: Lane, slot: number): number {
-  const order = slab.order[slot] as number;
+  const order = slab.orderOf(slot);
   let older = 0;
   let seen = 0;
   for (const other of band.lanes.items()) {
     if (other === lane) continue;
     if (++seen > LANES_MAX) break;
     let at = other.head;
-    for (let step = 0; step < STEPS_MAX && at !== NONE && (slab.order[at] as number) < order; step++) {
+    for (let step = 0; step < STEPS_MAX && at !== NONE && slab.orderOf(at) < order; step++) {
       older++;
-      at = slab.next[at] as number;
+      at = slab.nextOf(at);
     }
   }
   return Math.min(older, band.waiting - 1);
@@ -108,18 +108,18 @@ function olderElsewhere(slab: Slab, band: Band, lane: Lane, slot: number): numbe
 
 function lengthUpTo(slab: Slab, lane: Lane, most: number): number {
   let length = 0;
-  for (let at = lane.head; at !== NONE && length < Math.min(most, STEPS_MAX); at = slab.next[at] as number) length++;
+  for (let at = lane.head; at !== NONE && length < Math.min(most, STEPS_MAX); at = slab.nextOf(at)) length++;
   return length;
 }
 
 /** Waiters before `slot` in its lane: counted up to a bound, then guessed from the orders of arrival. */
 function rank(slab: Slab, lane: Lane, slot: number): number {
   let steps = 0;
-  for (let at = slab.previous[slot] as number; at !== NONE; at = slab.previous[at] as number) {
+  for (let at = slab.previousOf(slot); at !== NONE; at = slab.previousOf(at)) {
     if (++steps < STEPS_MAX) continue;
-    const head = slab.order[lane.head] as number;
-    const tail = slab.order[lane.tail] as number;
-    const share = ((slab.order[slot] as number) - head) / Math.max(1, tail - head);
+    const head = slab.orderOf(lane.head);
+    const tail = slab.orderOf(lane.tail);
+    const share = (slab.orderOf(slot) - head) / Math.max(1, tail - head);
     return Math.max(steps, Math.round(share * lane.keyState.waiting));
   }
   return steps;

@@ -2,7 +2,6 @@ import { viewOf } from './admit.ts';
 import type { Decisions } from './decisions.ts';
 import type { GroupStatus, NamedLimit, RestoredGate } from './gate-state.ts';
 import type { Costs } from './group.ts';
-import type { KeyState } from './key-state.ts';
 import type { Lane } from './lane.ts';
 import type { GroupNode } from './node.ts';
 import type { LeaseView } from './permit.ts';
@@ -61,18 +60,18 @@ export function waitersOf(decisions: Decisions, now: Instant, node: GroupNode, f
     for (const slot of slotsOf(decisions, lane)) {
       if (skip-- > 0) continue;
       if (views.length >= count) return views;
-      const { key } = slab.keyState[slot] as KeyState;
+      const { key } = slab.keyOf(slot);
       views.push({
         ...placeOf(decisions, now, slot),
         ref: slab.refOf(slot),
         group: node.name,
         key,
         priority: lane.band.priority,
-        costs: slab.costs[slot] as Costs,
+        costs: slab.costsOf(slot),
         since: slab.arrivalOf(slot),
         waitUntil: slab.untilOf(slot),
-        holder: slab.holder[slot] as string,
-        token: slab.token[slot],
+        holder: slab.holderOf(slot),
+        token: slab.tokenOf(slot),
       });
     }
   }
@@ -81,7 +80,7 @@ export function waitersOf(decisions: Decisions, now: Instant, node: GroupNode, f
 
 function* slotsOf(decisions: Decisions, lane: Lane): IterableIterator<number> {
   yield* lane.aside;
-  for (let slot = lane.head; slot >= 0; slot = decisions.slab.next[slot] as number) yield slot;
+  for (let slot = lane.head; slot >= 0; slot = decisions.slab.nextOf(slot)) yield slot;
 }
 
 /** Live leases of a group in order of their fences. */

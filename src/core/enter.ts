@@ -1,0 +1,47 @@
+import { admit } from './admit.ts';
+import type { Decisions } from './decisions.ts';
+import { oversizedBy, refuseAtDoor } from './door.ts';
+import { ONE_REQUEST } from './group.ts';
+import type { GroupNode } from './node.ts';
+import type { Refusal } from './refusal.ts';
+import { NONE } from './slab.ts';
+import type { Instant } from './time.ts';
+import { type Ask, DECIDED, type WaiterRef } from './waiter.ts';
+
+/**
+ * An ask comes in: admitted, refused (both as events), or queued. With nobody waiting it needs no place in the queue;
+ * otherwise it is queued first and refused afterwards if it may not stay, so that a full backlog never keeps out a
+ * caller who could go at once.
+ */
+export function enter(all: Decisions, now: Instant, node: GroupNode, ask: Ask, closed: boolean): WaiterRef {
+  if (closed) return refuse(all, node, ask, { reason: 'draining' });
+  if (node.removed) return refuse(all, node, ask, { reason: 'unknown_group' });
+  const keyed = node.countsByKey || node.leases;
+  const first = all.keyState(now, node, keyed ? ask.key : '');
+  const oversized = first === undefined || ask.costs === ONE_REQUEST ? undefined : oversizedBy(first, ask.costs);
+  if (oversized !== undefined) return refuse(all, node, ask, { reason: 'oversized', limit: oversized });
+  if (first !== undefined && all.slab.length === 0 && all.readiness.allReady(now, first, ask.costs)) {
+    admit(all, now, first, ask, now);
+    return DECIDED;
+  }
+  const state = keyed ? first : all.keyState(now, node, ask.key);
+  if (state === undefined) return refuse(all, node, ask, { reason: 'shed', limit: 'backlog.keys' });
+  const slot = all.enqueue(now, ask, state);
+  const ref = all.slab.refOf(slot);
+  all.pump(now);
+  if (all.slab.slotOf(ref) === NONE) return DECIDED;
+  const refusal = refuseAtDoor(all, now, slot, ask);
+  if (refusal === undefined) {
+    all.events.push({ kind: 'queued', group: node.name, key: ask.key, priority: ask.priority, token: ask.token });
+    return ref;
+  }
+  all.remove(slot);
+  all.pump(now);
+  return refuse(all, node, ask, refusal);
+}
+
+function refuse(all: Decisions, node: GroupNode, ask: Ask, refusal: Refusal): WaiterRef {
+  const { key, priority, token } = ask;
+  all.events.push({ kind: 'refused', token, group: node.name, key, priority, refusal, waited: 0 });
+  return DECIDED;
+}
