@@ -1,0 +1,32 @@
+import type { Refusal } from '../core/refusal.ts';
+import type { AdmissionAsk, GroupSettings } from './admission.ts';
+import { Counters } from './counters.ts';
+
+/** One group at the door: its settings, its index in its gate, its figures. */
+export class Entry {
+  readonly name: string;
+  readonly counters = new Counters();
+  settings: GroupSettings;
+  /** Index in the gate; changes with the configuration. */
+  index: number;
+  /** An admission may need the disk: a lease, or a limit whose bounds are written ahead, here or above. */
+  writes: boolean;
+
+  constructor(parts: { settings: GroupSettings; index: number; writes: boolean }) {
+    this.settings = parts.settings;
+    this.name = parts.settings.spec.name;
+    this.index = parts.index;
+    this.writes = parts.writes;
+  }
+}
+
+/** The number behind an ask's priority or class; `malformed` where both are given or the class is unknown. */
+export function priorityOf(ask: AdmissionAsk, settings: GroupSettings): number | Refusal {
+  if (ask.priorityClass === undefined) return ask.priority ?? settings.priority.default;
+  if (ask.priority !== undefined) return { reason: 'malformed', detail: 'Give a priority or a priority class, not both.' };
+  const priority = settings.priority.classes.get(ask.priorityClass);
+  if (priority !== undefined) return priority;
+  const known = [...settings.priority.classes.keys()].join(', ');
+  const detail = known === '' ? `Group ${settings.spec.name} has no priority classes.` : `Group ${settings.spec.name} has the priority classes ${known}.`;
+  return { reason: 'malformed', detail };
+}

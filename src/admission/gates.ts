@@ -1,0 +1,214 @@
+import type { GateParts, RestoredGate } from '../core/gate-state.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { after, SECOND } from '../core/time.ts';
+import type { TreeLedger } from '../ledger/ledger.ts';
+import type { GroupSettings } from './admission.ts';
+import { Answers } from './answers.ts';
+import { Entry } from './entry.ts';
+import { type Planted, plant, writesOf } from './forest.ts';
+import type { AdmissionParts, GateFace } from './parts.ts';
+import { Tags } from './tags.ts';
+import { Tree } from './tree.ts';
+
+/** Trees opened at once: each is a few writes. */
+const OPENING_MAX = 16;
+
+/** A group and the tree it stands in. */
+export interface Home {
+  readonly tree: Tree;
+  readonly entry: Entry;
+}
+
+/** The gates this replica decides: made or restored from the ledger, replaced by a change of configuration. */
+export class Gates {
+  readonly #parts: AdmissionParts;
+  readonly #answers: Answers;
+  readonly #tags: Tags;
+  readonly #trees = new Map<string, Tree>();
+  readonly #ledgers = new Map<string, TreeLedger>();
+  readonly #homes = new Map<string, Home>();
+  /** Taken out of the configuration, but permits of theirs may still come back. */
+  readonly #gone = new Map<string, Home>();
+  #lost: Error | undefined;
+  /** Told when a tree holds nobody any more. */
+  onEmpty: () => void = () => {};
+
+  constructor(parts: AdmissionParts) {
+    this.#parts = parts;
+    const { clock, defer } = parts;
+    this.#answers = new Answers({ clock, defer, fault: (cause) => parts.notices({ kind: 'fault', cause }) });
+    this.#tags = new Tags(parts.random);
+    parts.coordinator.onLost((cause) => this.lose(cause));
+  }
+
+  /** Opens every tree of these settings. Rejects when a ledger cannot be read or this process may not decide. */
+  async open(settings: readonly GroupSettings[]): Promise<void> {
+    const { trees, mistakes } = plant(settings);
+    if (mistakes.length > 0) throw new RangeError(mistakes.join(' '));
+    const planted = [...trees.values()];
+    const openNext = async (): Promise<void> => {
+      for (let next = planted.pop(); next !== undefined; next = planted.pop()) this.adopt(next, await this.build(next));
+    };
+    await Promise.all(Array.from({ length: OPENING_MAX }, openNext));
+  }
+
+  home(group: string): Home | undefined {
+    return this.#homes.get(group);
+  }
+
+  /** Also groups that are gone, for holders of their permits. */
+  homeOfPermit(group: string): Home | undefined {
+    return this.#homes.get(group) ?? this.#gone.get(group);
+  }
+
+  homes(): Iterable<Home> {
+    return this.#homes.values();
+  }
+
+  trees(): readonly Tree[] {
+    return [...this.#trees.values()];
+  }
+
+  tree(root: string): Tree | undefined {
+    return this.#trees.get(root);
+  }
+
+  get lost(): Error | undefined {
+    return this.#lost;
+  }
+
+  /** Callers not yet answered, in all trees. */
+  get held(): number {
+    let open = 0;
+    for (const tree of this.#trees.values()) open += tree.open;
+    return open;
+  }
+
+  /** The chain of a root, opened once. */
+  async ledgerOf(root: string): Promise<TreeLedger> {
+    const known = this.#ledgers.get(root);
+    if (known !== undefined) return known;
+    const ledger = await this.#parts.ledger.tree(root);
+    this.#ledgers.set(root, ledger);
+    return ledger;
+  }
+
+  /** The chain of a root that was opened before. */
+  openLedger(root: string): TreeLedger {
+    const ledger = this.#ledgers.get(root);
+    if (ledger === undefined) throw new Error(`the ledger of ${root} is not open`);
+    return ledger;
+  }
+
+  /** A tree as the ledger left it. */
+  async build(planted: Planted): Promise<Tree> {
+    const ledger = await this.ledgerOf(planted.root);
+    return this.grow(planted, ledger, ledger.restored);
+  }
+
+  /** A tree from a known state. */
+  grow(planted: Planted, ledger: TreeLedger, restored: RestoredGate | undefined): Tree {
+    const { coordinator, clock, events, notices, recording, bounds } = this.#parts;
+    const { root, settings } = planted;
+    const placement = coordinator.place(root);
+    if (placement.at !== 'here') throw new Error(`tree ${root} is not decided here`);
+    const { tenure } = placement;
+    const groups = settings.map((each) => each.spec);
+    const gateParts: GateParts = { term: tenure.term, groups, from: tenure.from, recording, restored, settledMax: bounds.settled };
+    const gate = this.#parts.gate(gateParts);
+    const entries = entriesOf(gate, settings, new Map());
+    const lost = (cause: Error) => this.lose(cause);
+    return new Tree({
+      root,
+      gate,
+      ledger,
+      tenure,
+      entries,
+      clock,
+      answers: this.#answers,
+      tags: this.#tags,
+      bounds,
+      events,
+      notices,
+      lost,
+      empty: () => this.onEmpty(),
+    });
+  }
+
+  /** This tree answers for its groups from now on. */
+  adopt(planted: Planted, tree: Tree): void {
+    this.#trees.set(planted.root, tree);
+    this.rehome(tree, tree.turn.entries);
+    if (this.#lost !== undefined) tree.stop(tree.undecided());
+  }
+
+  /** New settings of a tree whose gate took them already. */
+  resettle(tree: Tree, settings: readonly GroupSettings[]): void {
+    const before = tree.turn.entries;
+    const entries = entriesOf(tree.turn.gate, settings, before);
+    for (const [name, entry] of before) {
+      if (entries.has(name)) continue;
+      this.#homes.delete(name);
+      this.#gone.set(name, { tree, entry });
+    }
+    this.rehome(tree, entries);
+  }
+
+  rehome(tree: Tree, entries: ReadonlyMap<string, Entry>): void {
+    tree.turn.entries = entries;
+    for (const [name, entry] of entries) {
+      this.#homes.set(name, { tree, entry });
+      this.#gone.delete(name);
+    }
+  }
+
+  /** Nobody finds this tree any more; groups that moved were adopted by another before. */
+  retire(tree: Tree): void {
+    if (this.#trees.get(tree.root) === tree) this.#trees.delete(tree.root);
+    for (const name of tree.turn.entries.keys()) if (this.#homes.get(name)?.tree === tree) this.#homes.delete(name);
+    for (const [name, home] of this.#gone) if (home.tree === tree) this.#gone.delete(name);
+  }
+
+  /** Seals a tree that admits nobody any more. What cannot be written is told: the next start treats it as a crash. */
+  async close(tree: Tree, refusal: Refusal): Promise<void> {
+    const { root } = tree;
+    try {
+      await tree.turn.seal(refusal);
+    } catch (cause) {
+      this.#parts.notices({ kind: 'unsealed', root, cause });
+    }
+    // To be opened anew, should the root come back.
+    this.#ledgers.delete(root);
+  }
+
+  /** A newer process decides: nothing is admitted here any more. */
+  lose(cause: Error): void {
+    if (this.#lost !== undefined) return;
+    this.#lost = cause;
+    const detail = 'Another process decides for this store now.';
+    const refusal: Refusal = { reason: 'undecided', retryAt: after(this.#parts.clock.now(), SECOND), detail };
+    for (const tree of this.#trees.values()) tree.stop(refusal);
+    this.#parts.notices({ kind: 'lost', cause });
+  }
+}
+
+/** Entries of a tree's groups; those that were there before are the same objects, with their counters. */
+function entriesOf(gate: GateFace, all: readonly GroupSettings[], before: ReadonlyMap<string, Entry>): Map<string, Entry> {
+  const specs = all.map((settings) => settings.spec);
+  const entries = new Map<string, Entry>();
+  for (const settings of all) {
+    const { name } = settings.spec;
+    const index = gate.groupOf(name);
+    if (index === undefined) throw new Error(`group ${name} is not in its gate`);
+    const writes = writesOf(name, specs);
+    const known = before.get(name);
+    if (known === undefined) entries.set(name, new Entry({ settings, index, writes }));
+    else {
+      known.settings = settings;
+      known.index = index;
+      known.writes = writes;
+      entries.set(name, known);
+    }
+  }
+  return entries;
+}

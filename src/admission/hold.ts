@@ -1,0 +1,123 @@
+import type { Lease, Permit } from '../core/permit.ts';
+import type { Refusal } from '../core/refusal.ts';
+import type { Instant } from '../core/time.ts';
+import { DECIDED, type Place, type WaiterRef } from '../core/waiter.ts';
+import type { Held, Outcome, PermitView } from './admission.ts';
+import type { Entry } from './entry.ts';
+
+/**
+ * Where a held caller is on its way; each line ends in `over`:
+ *
+ *     before ─▶ waiting ─▶ recording ─▶ granted ─▶ answered ─▶ kept ─▶ over
+ *
+ * `before`: the right to decide is awaited. `recording`: admitted, its lease not yet on disk. `granted`: decided, one way
+ * or the other, and to be told. `answered`: told to the front end. `kept`: written to the caller, and remembered.
+ */
+export type Phase = 'before' | 'waiting' | 'recording' | 'granted' | 'answered' | 'kept' | 'over';
+
+/** What a held caller asks of the tree it stands in. */
+export interface Keeper {
+  /** The caller is gone for good. */
+  left(hold: Hold, was: Phase): void;
+  /** Ends it with this refusal, told if it has not been answered yet. */
+  end(hold: Hold, refusal: Refusal): void;
+  /** No longer held: answered or gone. */
+  closed(): void;
+  /** Tell this hold when its permit ends. */
+  track(hold: Hold, serial: number): void;
+  standing(hold: Hold): Place | undefined;
+}
+
+/** One ask from the door to its end: the gate's token, and the front end's handle. */
+export class Hold implements Held {
+  readonly keeper: Keeper;
+  readonly entry: Entry;
+  readonly waitUntil: Instant;
+  /** Tells this hold from another with the same reference. */
+  readonly serial: number;
+  phase: Phase = 'before';
+  ref: WaiterRef = DECIDED;
+  permit: Permit | undefined;
+  /** The permit's name as told to people. */
+  id = '';
+  refusal: Refusal | undefined;
+  /** As it is after renewals. */
+  lease: Lease | undefined;
+  readonly #done: (outcome: Outcome) => void;
+  #watchers: (() => void)[] | undefined;
+
+  /** Five arguments, not one object: this runs once per ask. */
+  constructor(keeper: Keeper, entry: Entry, waitUntil: Instant, serial: number, done: (outcome: Outcome) => void) {
+    this.keeper = keeper;
+    this.entry = entry;
+    this.waitUntil = waitUntil;
+    this.serial = serial;
+    this.#done = done;
+  }
+
+  /** Tells the caller what was decided; nothing when it left meanwhile. */
+  answer(): void {
+    if (this.phase !== 'granted') return;
+    this.keeper.closed();
+    if (this.permit === undefined) {
+      const refusal = this.refusal ?? { reason: 'fault' };
+      this.over();
+      this.#done({ kind: 'refused', refusal });
+      return;
+    }
+    this.phase = 'answered';
+    this.#done({ kind: 'admitted', permit: this.permit, id: this.id });
+  }
+
+  leave(): void {
+    const was = this.phase;
+    if (was === 'kept' || was === 'over') return;
+    if (was !== 'answered') this.keeper.closed();
+    this.over();
+    this.keeper.left(this, was);
+  }
+
+  delivered(): void {
+    if (this.phase !== 'answered') return;
+    if (this.permit?.lease === undefined && this.permit?.settleable !== true) this.over();
+    else this.phase = 'kept';
+  }
+
+  place(): Place | undefined {
+    return this.phase === 'waiting' ? this.keeper.standing(this) : undefined;
+  }
+
+  /** Ends place or permit: what a session's end does. A caller who was not answered is told `refusal`. */
+  end(refusal: Refusal): void {
+    if (this.phase !== 'over') this.keeper.end(this, refusal);
+  }
+
+  /** Calls `over` once when there is nothing left of this ask: refused, left, or its permit ended. */
+  watch(over: () => void): void {
+    if (this.phase === 'over') return over();
+    this.#watchers ??= [];
+    this.#watchers.push(over);
+    if (this.permit !== undefined) this.keeper.track(this, this.permit.serial);
+  }
+
+  get watched(): boolean {
+    return this.#watchers !== undefined;
+  }
+
+  /** Nothing is left; tells who watches. */
+  over(): void {
+    if (this.phase === 'over') return;
+    this.phase = 'over';
+    const watchers = this.#watchers;
+    this.#watchers = undefined;
+    if (watchers !== undefined) for (const over of watchers) over();
+  }
+
+  /** The lease it holds now; undefined: none. */
+  view(): PermitView | undefined {
+    const lease = this.lease;
+    if (lease === undefined || (this.phase !== 'kept' && this.phase !== 'answered')) return undefined;
+    const { fence, fenceFloor, expiresAt, duration } = lease;
+    return { id: this.id, group: this.entry.name, fence, fenceFloor, expiresAt, duration };
+  }
+}

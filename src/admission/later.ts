@@ -1,0 +1,45 @@
+import { after, type Instant, type Micros } from '../core/time.ts';
+import type { Clock } from './clock.ts';
+
+/** Things to look at again after a fixed time, in order, with one timer for all. */
+export class Later<T> {
+  readonly #clock: Clock;
+  readonly #delay: Micros;
+  readonly #due: (thing: T, now: Instant) => void;
+  #line: { readonly thing: T; readonly at: Instant }[] = [];
+  #head = 0;
+  #armed = false;
+
+  constructor(parts: { clock: Clock; delay: Micros; due: (thing: T, now: Instant) => void }) {
+    this.#clock = parts.clock;
+    this.#delay = parts.delay;
+    this.#due = parts.due;
+  }
+
+  /** Looks at it once, `delay` from now. */
+  push(thing: T): void {
+    this.#line.push({ thing, at: after(this.#clock.now(), this.#delay) });
+    this.#arm();
+  }
+
+  #arm(): void {
+    const next = this.#line[this.#head];
+    if (this.#armed || next === undefined) return;
+    this.#armed = true;
+    this.#clock.at(next.at, () => this.#look());
+  }
+
+  #look(): void {
+    this.#armed = false;
+    const now = this.#clock.now();
+    for (let next = this.#line[this.#head]; next !== undefined && next.at <= now; next = this.#line[this.#head]) {
+      this.#head++;
+      this.#due(next.thing, now);
+    }
+    if (this.#head * 2 > this.#line.length) {
+      this.#line = this.#line.slice(this.#head);
+      this.#head = 0;
+    }
+    this.#arm();
+  }
+}

@@ -1,0 +1,72 @@
+import type { Override } from '../core/gate-state.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { after, type Instant } from '../core/time.ts';
+import type { OverrideWish } from './admission.ts';
+import type { Home } from './gates.ts';
+import { parsePermitId } from './permit-id.ts';
+import { waiterNamed } from './views.ts';
+
+/*
+ * What operators do to a group. Each is in force when it answers, also with `unstored`: then it holds until the process
+ * ends, and a restart does not know it.
+ */
+
+/** Nobody of the group, or of one key of it, is admitted until then. */
+export async function pause({ tree, entry }: Home, key: string | undefined, until: Instant): Promise<Refusal | undefined> {
+  const { turn } = tree;
+  const done = await turn.rule((now) => {
+    if (key === undefined) turn.gate.pause(now, entry.index, until);
+    else turn.gate.pause(now, entry.index, until, key);
+    return turn.writer.append({ kind: 'pause', pause: { group: entry.name, key, until } });
+  });
+  return told(done, turn);
+}
+
+/** Ends a pause. */
+export async function resume({ tree, entry }: Home, key: string | undefined): Promise<Refusal | undefined> {
+  const { turn } = tree;
+  const done = await turn.rule((now) => {
+    if (key === undefined) turn.gate.resume(now, entry.index);
+    else turn.gate.resume(now, entry.index, key);
+    return turn.writer.append({ kind: 'resume', group: entry.name, key });
+  });
+  return told(done, turn);
+}
+
+/** Other limits for a stated time, or the file's again. */
+export async function override({ tree, entry }: Home, wish: OverrideWish): Promise<Refusal | undefined> {
+  const { turn } = tree;
+  const done = await turn.rule(async (now) => {
+    const change: Override | undefined = wish.for <= 0 ? undefined : { limits: wish.limits, enforce: wish.enforce, until: after(now, wish.for) };
+    const wrong = turn.gate.override(now, entry.index, change);
+    if (wrong !== undefined) return { reason: 'malformed', detail: wrong } satisfies Refusal;
+    if (change === undefined) return turn.writer.append({ kind: 'restore', group: entry.name });
+    return turn.writer.append({ kind: 'override', override: { group: entry.name, override: change } });
+  });
+  return told(done, turn);
+}
+
+/** Refuses one waiter. */
+export async function evict({ tree, entry }: Home, id: string): Promise<Refusal | undefined> {
+  const { turn } = tree;
+  const done = await turn.rule((now) => {
+    const hold = waiterNamed(tree, entry, id);
+    return hold !== undefined && turn.gate.evict(now, hold.ref, { reason: 'cancelled', detail: 'An operator ended this wait.' });
+  });
+  if (done === false) return { reason: 'unknown_request', detail: 'Nobody waits by this name any more.' };
+  return done === true ? undefined : done;
+}
+
+/** Ends a lease without its holder. */
+export async function revoke({ tree, entry }: Home, permit: string): Promise<Refusal | undefined> {
+  const name = parsePermitId(permit);
+  if (name === undefined || name.group !== entry.name) return { reason: 'unknown_permit' };
+  const done = await tree.turn.rule((now) => tree.turn.gate.revoke(now, name.serial));
+  if (done === false) return { reason: 'unknown_permit' };
+  return done === true ? undefined : done;
+}
+
+function told(done: boolean | Refusal, turn: Home['tree']['turn']): Refusal | undefined {
+  if (typeof done !== 'boolean') return done;
+  return done ? undefined : turn.unstored();
+}

@@ -1,0 +1,38 @@
+import type { Tag } from '../core/waiter.ts';
+
+/** Longest name of a permit: a group of 128, a serial of 11, a tag of 14, two signs between. */
+export const PERMIT_CHARS_MAX = 155;
+
+/** What a permit's name says. */
+export interface PermitName {
+  readonly group: string;
+  readonly serial: number;
+  /** undefined: a permit of which nothing is remembered; there is nothing to renew, settle or end. */
+  readonly tag: Tag | undefined;
+}
+
+const FORM = /^([A-Za-z0-9._-]{1,128})~([0-9a-z]{1,11})(?:~([0-9a-z]{7})([0-9a-z]{7}))?$/;
+
+/** The name of a permit, `group~serial~tag` in digits of 36: safe in a URL as it is. The serial carries the low bits of its term. */
+export function permitId(group: string, serial: number, tag: Tag | undefined): string {
+  const name = `${group}~${serial.toString(36)}`;
+  return tag === undefined ? name : `${name}~${word(tag.high)}${word(tag.low)}`;
+}
+
+/** Reads a permit's name; undefined: it is none. */
+export function parsePermitId(text: string): PermitName | undefined {
+  if (text.length > PERMIT_CHARS_MAX) return undefined;
+  const parts = FORM.exec(text);
+  if (parts === null) return undefined;
+  const serial = Number.parseInt(parts[2] as string, 36);
+  if (!Number.isSafeInteger(serial)) return undefined;
+  const group = parts[1] as string;
+  if (parts[3] === undefined || parts[4] === undefined) return { group, serial, tag: undefined };
+  const high = Number.parseInt(parts[3], 36);
+  const low = Number.parseInt(parts[4], 36);
+  return high > 0xffffffff || low > 0xffffffff ? undefined : { group, serial, tag: { high, low } };
+}
+
+function word(bits: number): string {
+  return bits.toString(36).padStart(7, '0');
+}

@@ -1,0 +1,62 @@
+import type { Tenure } from '../coordination/coordinator.ts';
+import { after, earlier, type Instant, MILLISECOND } from '../core/time.ts';
+import { LedgerLost } from '../ledger/ledger.ts';
+import type { Clock } from './clock.ts';
+
+/** Between two tries to extend a tenure that could not be written. */
+const RETRY = 250 * MILLISECOND;
+
+/**
+ * The right to decide for one tree now: only at shard times `from <= now < until()` of its tenure (coordination.md 2.3).
+ * The tenure is extended by asking, so an idle tree writes nothing.
+ */
+export class Right {
+  readonly #clock: Clock;
+  readonly #tenure: Tenure;
+  readonly #lost: (cause: Error) => void;
+  #awaited: Promise<void> | undefined;
+  /** Nobody decides while this is pending: a change of trees. */
+  #barred: Promise<void> | undefined;
+
+  constructor(parts: { clock: Clock; tenure: Tenure; lost: (cause: Error) => void }) {
+    this.#clock = parts.clock;
+    this.#tenure = parts.tenure;
+    this.#lost = parts.lost;
+  }
+
+  /** undefined: decide now. Otherwise wait for this, which never rejects, then ask again. */
+  await(now: Instant): Promise<void> | undefined {
+    if (this.#awaited !== undefined) return this.#awaited;
+    if (this.#barred !== undefined) return this.#barred;
+    const extended = this.#tenure.extend(now);
+    if (extended === undefined && now >= this.#tenure.from && now < this.#tenure.until()) return undefined;
+    this.#awaited = this.#wait(extended, now).finally(() => {
+      this.#awaited = undefined;
+    });
+    return this.#awaited;
+  }
+
+  /** Nobody decides until `change` has settled. */
+  bar(change: Promise<unknown>): void {
+    const free = () => {
+      this.#barred = undefined;
+    };
+    this.#barred = change.then(free, free);
+  }
+
+  async #wait(extended: Promise<void> | undefined, now: Instant): Promise<void> {
+    try {
+      if (extended !== undefined) await extended;
+      else await this.#until(now < this.#tenure.from ? this.#tenure.from : after(now, MILLISECOND));
+    } catch (cause) {
+      if (cause instanceof LedgerLost) this.#lost(cause);
+      else await this.#until(earlier(after(this.#clock.now(), RETRY), after(now, 4 * RETRY)));
+    }
+  }
+
+  #until(when: Instant): Promise<void> {
+    return new Promise((resolve) => {
+      this.#clock.at(when, resolve);
+    });
+  }
+}

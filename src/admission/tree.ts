@@ -1,0 +1,222 @@
+import type { GateEvent } from '../core/events.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { after, type Instant, SECOND } from '../core/time.ts';
+import type { Ask, Place } from '../core/waiter.ts';
+import type { AdmissionAsk, Outcome } from './admission.ts';
+import type { Clock } from './clock.ts';
+import { type Entry, priorityOf } from './entry.ts';
+import { Hold, type Keeper, type Phase } from './hold.ts';
+import type { AdmissionBounds } from './parts.ts';
+import type { Tags } from './tags.ts';
+import { Threshold } from './threshold.ts';
+import { Turn, type TurnParts } from './turn.ts';
+
+/** When to ask again where nobody decides just now. */
+const UNDECIDED_FOR = SECOND;
+
+/** What one tree is made of. */
+export interface TreeParts extends TurnParts {
+  readonly tags: Tags;
+  readonly bounds: AdmissionBounds;
+  /** Nobody is held in this tree any more. */
+  readonly empty: () => void;
+}
+
+/** One tree of groups as callers meet it: who enters its gate, who leaves, and what holders of permits ask for. */
+export class Tree implements Keeper {
+  readonly root: string;
+  readonly turn: Turn;
+  readonly #parts: TreeParts;
+  readonly #clock: Clock;
+  readonly #threshold: Threshold;
+  #serials = 0;
+  #open = 0;
+  #entering = false;
+  #draining = false;
+
+  constructor(parts: TreeParts) {
+    this.root = parts.root;
+    this.#parts = parts;
+    this.#clock = parts.clock;
+    this.turn = new Turn(parts);
+    this.#threshold = new Threshold({ clock: this.#clock, tooLate: (hold) => this.refuse(hold, this.undecided()) });
+  }
+
+  /** Callers not yet answered. */
+  get open(): number {
+    return this.#open;
+  }
+
+  /** Asks for a permit; `done` may be called before this returns. */
+  acquire(entry: Entry, ask: AdmissionAsk, done: (outcome: Outcome) => void): Hold {
+    const now = this.#clock.now();
+    const { settings } = entry;
+    const waitUntil = after(now, Math.min(ask.wait ?? settings.wait.default, settings.wait.max));
+    const hold = new Hold(this, entry, waitUntil, ++this.#serials, done);
+    this.#open++;
+    const priority = priorityOf(ask, settings);
+    if (typeof priority !== 'number') this.refuse(hold, priority, ask);
+    else {
+      const closed = this.#closed(entry, now);
+      if (closed !== undefined) this.refuse(hold, closed, ask);
+      else this.#admit(now, hold, this.request(entry, ask, priority, waitUntil, hold));
+    }
+    return hold;
+  }
+
+  /** An ask as the gate takes it. */
+  request(entry: Entry, ask: AdmissionAsk, priority: number, waitUntil: Instant, token: unknown): Ask {
+    const { settings } = entry;
+    return {
+      group: entry.index,
+      key: ask.key,
+      priority,
+      costs: ask.costs,
+      waitUntil,
+      lease: Math.min(ask.lease ?? settings.lease.default, settings.lease.max),
+      bytes: ask.bytes,
+      holder: ask.holder,
+      tag: this.#parts.tags.next(),
+      token,
+    };
+  }
+
+  /** Refuses somebody who is not in the gate; counted as the gate counts. */
+  refuse(hold: Hold, refusal: Refusal, ask?: AdmissionAsk): void {
+    const event: GateEvent = {
+      kind: 'refused',
+      token: hold,
+      group: hold.entry.name,
+      key: ask?.key ?? '',
+      priority: ask?.priority ?? hold.entry.settings.priority.default,
+      refusal,
+      waited: 0,
+    };
+    this.#parts.events(event, this.#clock.now());
+    hold.entry.counters.count(event);
+    this.turn.tell(hold, refusal);
+    this.turn.lane.flush();
+  }
+
+  /** Its caller is away but may return: passed over until then. */
+  suspend(hold: Hold): void {
+    this.turn.decide((now) => {
+      if (hold.phase === 'waiting') this.turn.gate.suspend(now, hold.ref);
+    });
+  }
+
+  /** It is back at its old place. */
+  unsuspend(hold: Hold): void {
+    this.turn.decide((now) => {
+      if (hold.phase === 'waiting') this.turn.gate.unsuspend(now, hold.ref);
+    });
+  }
+
+  /** Ends the waiting of all with this refusal. */
+  refuseAll(refusal: Refusal): void {
+    for (const { hold } of this.#threshold.takeAll()) this.refuse(hold, refusal);
+    this.turn.refuseAll(refusal);
+  }
+
+  /** Nothing is decided any more, and everybody held is refused. */
+  stop(refusal: Refusal): void {
+    this.turn.stop(refusal);
+    for (const { hold } of this.#threshold.takeAll()) this.refuse(hold, refusal);
+  }
+
+  /** Newcomers are refused; those held stay. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  now(): Instant {
+    return this.#clock.now();
+  }
+
+  /** Nobody decides here just now. */
+  undecided(): Refusal {
+    return { reason: 'undecided', retryAt: after(this.#clock.now(), UNDECIDED_FOR) };
+  }
+
+  // Keeper: what a held caller asks for.
+
+  left(hold: Hold, was: Phase): void {
+    const { permit } = hold;
+    if (was === 'waiting') this.turn.decide((now) => this.#cancel(now, hold));
+    else if ((was === 'granted' || was === 'answered') && permit !== undefined) this.turn.giveBack(permit);
+  }
+
+  end(hold: Hold, refusal: Refusal): void {
+    const { phase, permit } = hold;
+    const { turn } = this;
+    if (phase === 'before') this.refuse(hold, refusal);
+    else if (phase === 'waiting') turn.decide((now) => void turn.gate.evict(now, hold.ref, refusal));
+    else if (phase === 'recording') hold.refusal = refusal;
+    else if (phase === 'answered') hold.leave();
+    else if (permit !== undefined && phase === 'granted') {
+      hold.permit = undefined;
+      hold.refusal = refusal;
+      turn.giveBack(permit);
+    } else if (permit !== undefined && phase === 'kept') {
+      hold.over();
+      if (permit.lease !== undefined) turn.decide((now) => void turn.gate.release(now, permit.serial, permit.tag, 'used', undefined));
+    }
+  }
+
+  closed(): void {
+    this.#open--;
+    if (this.#open === 0) this.#parts.empty();
+  }
+
+  track(hold: Hold, serial: number): void {
+    if (hold.permit?.lease !== undefined) this.turn.tracked.set(serial, hold);
+  }
+
+  standing(hold: Hold): Place | undefined {
+    return this.turn.gate.place(this.#clock.now(), hold.ref);
+  }
+
+  #cancel(now: Instant, hold: Hold): void {
+    // Only while the reference is still this caller's: another may have it after a wait for the right to decide.
+    if (this.turn.waiting.get(hold.ref) !== hold) return;
+    this.turn.waiting.delete(hold.ref);
+    this.turn.gate.cancel(now, hold.ref);
+  }
+
+  #closed(entry: Entry, now: Instant): Refusal | undefined {
+    if (this.turn.over !== undefined) return { ...this.turn.over, retryAt: after(now, UNDECIDED_FOR) };
+    if (this.#draining) return { reason: 'draining', retryAt: now };
+    if (!entry.writes) return undefined;
+    const retryAt = this.turn.writer.closedUntil(now);
+    return retryAt === undefined ? undefined : { reason: 'unstored', retryAt };
+  }
+
+  #admit(now: Instant, hold: Hold, ask: Ask): void {
+    if (this.#threshold.length === 0 && this.turn.awaitRight(now) === undefined) {
+      this.turn.enter(now, hold, ask);
+      this.turn.settle(now);
+    } else if (this.#threshold.length >= this.#parts.bounds.before) this.refuse(hold, this.undecided());
+    else {
+      this.#threshold.push(now, hold, ask);
+      if (this.#entering) return;
+      this.#entering = true;
+      void this.#enterAll();
+    }
+  }
+
+  async #enterAll(): Promise<void> {
+    for (;;) {
+      const now = this.#clock.now();
+      const awaited = this.turn.awaitRight(now);
+      if (awaited === undefined || this.turn.over !== undefined) break;
+      await awaited;
+    }
+    this.#entering = false;
+    const now = this.#clock.now();
+    for (const { hold, ask } of this.#threshold.takeAll()) {
+      if (this.turn.over === undefined) this.turn.enter(now, hold, ask);
+      else this.refuse(hold, this.turn.over);
+    }
+    if (this.turn.over === undefined) this.turn.settle(now);
+  }
+}

@@ -1,0 +1,300 @@
+import type { Tenure } from '../coordination/coordinator.ts';
+import type { GateEvent, Reservation } from '../core/events.ts';
+import type { LeaseRecord, Permit } from '../core/permit.ts';
+import type { Refusal } from '../core/refusal.ts';
+import type { Instant } from '../core/time.ts';
+import { DECIDED, type WaiterRef } from '../core/waiter.ts';
+import type { LedgerSnapshot, TreeLedger } from '../ledger/ledger.ts';
+import type { Answers, Lane } from './answers.ts';
+import type { Clock } from './clock.ts';
+import type { Entry } from './entry.ts';
+import type { Hold } from './hold.ts';
+import type { GateFace, Notice } from './parts.ts';
+import { permitId } from './permit-id.ts';
+import { Right } from './right.ts';
+import { Waking } from './waking.ts';
+import { Writer, type WriterHost } from './writer.ts';
+
+/** The end of a permit, as the gate tells it. */
+export type EndedEvent = Extract<GateEvent, { kind: 'ended' }>;
+
+/** What one gate's turns are made of. */
+export interface TurnParts {
+  readonly root: string;
+  readonly gate: GateFace;
+  readonly ledger: TreeLedger;
+  readonly tenure: Tenure;
+  readonly entries: ReadonlyMap<string, Entry>;
+  readonly clock: Clock;
+  readonly answers: Answers;
+  readonly events: (event: GateEvent, now: Instant) => void;
+  readonly notices: (notice: Notice) => void;
+  readonly lost: (cause: Error) => void;
+}
+
+/**
+ * Runs one gate. Every call to it is a turn, taken only with the right to decide:
+ *
+ *     gate call ─▶ events ─▶ written, where it must be ─▶ told, in order and in slices
+ *              └─▶ bounds to reserve ─▶ on disk ─▶ gate      └─▶ one timer, at `wakeAt`
+ */
+export class Turn implements WriterHost {
+  readonly gate: GateFace;
+  readonly writer: Writer;
+  readonly lane: Lane;
+  /** By name; replaced by a change of configuration. */
+  entries: ReadonlyMap<string, Entry>;
+  /** Who waits in the gate. */
+  readonly waiting = new Map<WaiterRef, Hold>();
+  /** The last renewal that must be written, and the last permit that ended: for whoever took the turn. */
+  renewal: LeaseRecord | undefined;
+  ended: EndedEvent | undefined;
+  /** Whose lease's end somebody wants to know. */
+  readonly tracked = new Map<number, Hold>();
+  readonly #parts: TurnParts;
+  readonly #clock: Clock;
+  readonly #right: Right;
+  readonly #waking: Waking;
+  #undone: Permit[] = [];
+  #over: Refusal | undefined;
+
+  constructor(parts: TurnParts) {
+    const { clock, gate, ledger } = parts;
+    this.#parts = parts;
+    this.#clock = clock;
+    this.gate = gate;
+    this.entries = parts.entries;
+    this.lane = parts.answers.lane();
+    this.#right = new Right({ clock, tenure: parts.tenure, lost: parts.lost });
+    this.writer = new Writer({ clock, ledger, host: this });
+    const wake = () => this.decide((now) => this.gate.tick(now));
+    this.#waking = new Waking({ clock, prepare: () => void this.#right.await(clock.now()), wake });
+    this.settle(clock.now());
+  }
+
+  /** Why nothing is decided here any more; undefined: it is. */
+  get over(): Refusal | undefined {
+    return this.#over;
+  }
+
+  /** undefined: decide now. Otherwise ask again when this has resolved; it never rejects. */
+  awaitRight(now: Instant): Promise<void> | undefined {
+    return this.#right.await(now);
+  }
+
+  /** Nobody decides until `change` has settled. */
+  bar(change: Promise<unknown>): void {
+    this.#right.bar(change);
+  }
+
+  /** Does something to the gate once there is the right to, in the order of the calls; never, when that is lost. */
+  decide(change: (now: Instant) => void): void {
+    if (this.#over !== undefined) return;
+    const now = this.#clock.now();
+    const awaited = this.#right.await(now);
+    if (awaited !== undefined) {
+      void awaited.then(() => this.decide(change));
+      return;
+    }
+    change(now);
+    this.settle(now);
+  }
+
+  /** The same for those who wait for the answer; a refusal when nothing is decided here any more. `settled` runs in the same turn. */
+  async rule<T>(change: (now: Instant) => T, settled?: () => void): Promise<T | Refusal> {
+    for (;;) {
+      if (this.#over !== undefined) return this.#over;
+      const now = this.#clock.now();
+      const awaited = this.#right.await(now);
+      if (awaited === undefined) {
+        const answer = change(now);
+        this.settle(now);
+        settled?.();
+        return answer;
+      }
+      await awaited;
+    }
+  }
+
+  /** A caller enters the gate; to be followed by `settle`. */
+  enter(now: Instant, hold: Hold, ask: Parameters<GateFace['acquire']>[1]): void {
+    const ref = this.gate.acquire(now, ask);
+    if (ref === DECIDED) return;
+    hold.ref = ref;
+    hold.phase = 'waiting';
+    this.waiting.set(ref, hold);
+  }
+
+  /** A permit that never reached its caller. */
+  giveBack(permit: Permit): void {
+    this.decide((now) => this.gate.undo(now, permit));
+  }
+
+  /** This caller is to be told `refusal` at its turn. */
+  tell(hold: Hold, refusal: Refusal): void {
+    hold.permit = undefined;
+    hold.refusal = refusal;
+    hold.phase = 'granted';
+    this.lane.push(hold);
+  }
+
+  /** What could not be written was not done. */
+  unstored(): Refusal {
+    const now = this.#clock.now();
+    return { reason: 'unstored', retryAt: this.writer.closedUntil(now) ?? now };
+  }
+
+  /** Everybody in the gate is refused; needs no right, since nobody is admitted by it. */
+  refuseAll(refusal: Refusal): void {
+    const now = this.#clock.now();
+    this.gate.refuseAll(now, refusal);
+    this.settle(now);
+  }
+
+  /** Nothing is decided any more; grants that were not on disk are refused. */
+  stop(refusal: Refusal): void {
+    if (this.#over !== undefined) return;
+    this.#over = refusal;
+    this.#waking.stop();
+    const unwritten = this.writer.stop();
+    this.refuseAll(refusal);
+    for (const hold of unwritten) if (hold.phase === 'recording') this.tell(hold, refusal);
+    this.lane.flush();
+  }
+
+  /** A clean stop: the exact state goes into the ledger. Rejects when it could not be written. */
+  async seal(refusal: Refusal): Promise<void> {
+    await this.writer.quiet();
+    const sealed = await this.rule((now) => ({ snapshot: this.snapshot(), seal: this.gate.seal(now) }));
+    if ('reason' in sealed) return;
+    this.#over = refusal;
+    this.#waking.stop();
+    await this.#parts.ledger.seal(sealed.seal, sealed.snapshot);
+    this.writer.stop();
+  }
+
+  // WriterHost: what became of what was written.
+
+  recorded(hold: Hold): void {
+    const { permit, refusal } = hold;
+    if (permit === undefined) return;
+    if (hold.phase === 'over') return this.giveBack(permit);
+    if (refusal !== undefined) {
+      this.tell(hold, refusal);
+      this.giveBack(permit);
+    } else if (permit.lease !== undefined && permit.lease.expiresAt <= this.#clock.now()) this.tell(hold, { reason: 'unstored' });
+    else {
+      hold.phase = 'granted';
+      this.lane.push(hold);
+    }
+  }
+
+  unrecorded(hold: Hold): void {
+    const { permit } = hold;
+    if (hold.phase === 'recording') this.tell(hold, hold.refusal ?? { reason: 'unstored' });
+    if (permit !== undefined) this.giveBack(permit);
+  }
+
+  written(): void {
+    this.lane.flush();
+  }
+
+  reserved(reservations: readonly Reservation[]): Promise<void> {
+    return new Promise((resolve) => {
+      this.decide((now) => {
+        this.gate.reserved(now, reservations);
+        resolve();
+      });
+    });
+  }
+
+  snapshot(): LedgerSnapshot {
+    return this.gate.snapshot(this.#clock.now());
+  }
+
+  lost(cause: Error): void {
+    this.#parts.lost(cause);
+  }
+
+  trouble(cause: unknown): void {
+    const { root } = this.#parts;
+    this.#parts.notices(cause === undefined ? { kind: 'stored', root } : { kind: 'unstored', root, cause });
+  }
+
+  /** After every call to the gate, within the same turn. */
+  settle(now: Instant): void {
+    for (const event of this.gate.takeEvents()) this.#happened(event, now);
+    while (this.#undone.length > 0) {
+      const undone = this.#undone;
+      this.#undone = [];
+      for (const permit of undone) this.gate.undo(now, permit);
+      for (const event of this.gate.takeEvents()) this.#happened(event, now);
+    }
+    const reservations = this.gate.takeReservations();
+    if (reservations.length > 0) this.writer.reserve(reservations);
+    if (this.#over === undefined) this.#waking.arm(now, this.gate.wakeAt(now));
+    this.writer.flush();
+    this.lane.flush();
+  }
+
+  #happened(event: GateEvent, now: Instant): void {
+    this.#parts.events(event, now);
+    switch (event.kind) {
+      case 'admitted':
+        this.#admitted(event.token as Hold, event);
+        break;
+      case 'refused': {
+        const hold = event.token as Hold;
+        hold.entry.counters.count(event);
+        if (hold.ref !== DECIDED) this.waiting.delete(hold.ref);
+        if (hold.phase !== 'over') this.tell(hold, event.refusal);
+        break;
+      }
+      case 'renewed':
+        this.renewal = event.record;
+        break;
+      case 'ended':
+        this.#endedWith(event);
+        break;
+      case 'queued':
+      case 'settled':
+      case 'paused':
+      case 'overridden':
+        break;
+    }
+  }
+
+  #admitted(hold: Hold, event: Extract<GateEvent, { kind: 'admitted' }>): void {
+    const { permit, record } = event;
+    hold.entry.counters.count(event);
+    if (hold.ref !== DECIDED) this.waiting.delete(hold.ref);
+    hold.permit = permit;
+    // It left while its leaving waited for the right to decide.
+    if (hold.phase === 'over') {
+      if (record !== undefined) this.writer.grant(record, hold);
+      else this.#undone.push(permit);
+      return;
+    }
+    hold.lease = permit.lease;
+    hold.id = permitId(permit.group, permit.serial, permit.lease !== undefined || permit.settleable ? permit.tag : undefined);
+    if (hold.watched && permit.lease !== undefined) this.tracked.set(permit.serial, hold);
+    hold.phase = record === undefined ? 'granted' : 'recording';
+    if (record === undefined) this.lane.push(hold);
+    else this.writer.grant(record, hold);
+  }
+
+  #endedWith(event: EndedEvent): void {
+    const { group, term, serial } = event;
+    this.entries.get(group)?.counters.count(event);
+    this.ended = event;
+    if (event.recorded) this.writer.note({ kind: 'end', group, term, serial });
+    const hold = this.tracked.get(serial);
+    if (hold === undefined) return;
+    this.tracked.delete(serial);
+    if (hold.phase === 'kept' || hold.phase === 'answered') hold.over();
+    else if (hold.phase === 'granted' && hold.permit !== undefined) {
+      hold.permit = undefined;
+      hold.refusal = { reason: 'fenced' };
+    } else if (hold.phase === 'recording') hold.refusal = { reason: 'fenced' };
+  }
+}

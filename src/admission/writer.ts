@@ -1,0 +1,244 @@
+import type { Reservation } from '../core/events.ts';
+import type { LeaseRecord } from '../core/permit.ts';
+import { after, type Instant, MILLISECOND } from '../core/time.ts';
+import { LedgerLost, type LedgerRecord, type LedgerSnapshot, type TreeLedger } from '../ledger/ledger.ts';
+import type { Clock } from './clock.ts';
+import type { Hold } from './hold.ts';
+
+/** Between two tries to write after a failure. */
+const RETRY = 250 * MILLISECOND;
+
+/** What a tree does once something is on disk, or cannot be. */
+export interface WriterHost {
+  /** The lease of this caller is on disk. */
+  recorded(hold: Hold): void;
+  /** It is not, and its patience has ended, or it left. */
+  unrecorded(hold: Hold): void;
+  /** All of one write has been told. */
+  written(): void;
+  /** These bounds are on disk. Resolves once the gate knows. */
+  reserved(reservations: readonly Reservation[]): Promise<void>;
+  snapshot(): LedgerSnapshot;
+  lost(cause: Error): void;
+  /** Writing fails, or works again (undefined). */
+  trouble(cause: unknown): void;
+}
+
+interface Item {
+  readonly record: LedgerRecord;
+  /** Answered once the record is on disk. */
+  readonly hold: Hold | undefined;
+  /** Told once, at the first outcome. */
+  readonly told: ((stored: boolean) => void) | undefined;
+}
+
+/**
+ * Everything a tree writes: records before their answers, bounds before their use. One append and one reservation are
+ * under way at a time; what comes meanwhile goes with the next. A failed write is tried again: grants wait for it as long
+ * as their callers have patience, and nothing is spent (fail closed).
+ */
+export class Writer {
+  readonly #clock: Clock;
+  readonly #ledger: TreeLedger;
+  readonly #host: WriterHost;
+  #items: Item[] = [];
+  #flying: Item[] = [];
+  #wanted: Reservation[] = [];
+  #reserving = false;
+  /** Bounds and pauses that the gate does not know yet: a snapshot would forget them. */
+  #unapplied = 0;
+  #failing = false;
+  #retryAt = 0 as Instant;
+  #retrying = false;
+  #stopped = false;
+  #quiet: (() => void)[] = [];
+
+  constructor(parts: { clock: Clock; ledger: TreeLedger; host: WriterHost }) {
+    this.#clock = parts.clock;
+    this.#ledger = parts.ledger;
+    this.#host = parts.host;
+  }
+
+  /** When an ask that must be written can be tried again; undefined: now. */
+  closedUntil(now: Instant): Instant | undefined {
+    return this.#failing && now < this.#retryAt ? this.#retryAt : undefined;
+  }
+
+  /** A lease to be on disk before its caller is told. */
+  grant(lease: LeaseRecord, hold: Hold): void {
+    this.#items.push({ record: { kind: 'grant', lease }, hold, told: undefined });
+  }
+
+  /** A record that somebody waits for: true when it is on disk, false when it could not be written. */
+  append(record: LedgerRecord): Promise<boolean> {
+    return new Promise((told) => {
+      if (this.#stopped) told(false);
+      else this.#items.push({ record, hold: undefined, told });
+      this.flush();
+    });
+  }
+
+  /** A record that nobody waits for. */
+  note(record: LedgerRecord): void {
+    if (!this.#stopped) this.#ledger.note([record]);
+  }
+
+  reserve(reservations: readonly Reservation[]): void {
+    this.#wanted.push(...reservations);
+    this.#reserveNext();
+  }
+
+  /** Sends what was collected. */
+  flush(): void {
+    if (this.#stopped || this.#retrying || this.#flying.length > 0 || this.#items.length === 0) return;
+    this.#flying = this.#items;
+    this.#items = [];
+    this.#ledger.append(this.#flying.map((item) => item.record)).then(
+      () => this.#appended(),
+      (cause: unknown) => this.#failed(cause),
+    );
+  }
+
+  /** Resolves when nothing is under way. */
+  quiet(): Promise<void> {
+    if (this.#idle) return Promise.resolve();
+    return new Promise((resolve) => this.#quiet.push(resolve));
+  }
+
+  /** Writes nothing more; answers the callers whose grants were not on disk. */
+  stop(): readonly Hold[] {
+    this.#stopped = true;
+    const items = [...this.#flying, ...this.#items];
+    this.#flying = [];
+    this.#items = [];
+    this.#wanted = [];
+    for (const item of items) item.told?.(false);
+    this.#settleQuiet();
+    return items.flatMap((item) => item.hold ?? []);
+  }
+
+  get #idle(): boolean {
+    return this.#stopped || (this.#flying.length === 0 && this.#items.length === 0 && !this.#reserving);
+  }
+
+  #appended(): void {
+    const items = this.#flying;
+    this.#flying = [];
+    if (this.#stopped) return;
+    this.#works();
+    for (const item of items) {
+      item.told?.(true);
+      if (item.hold !== undefined) this.#host.recorded(item.hold);
+    }
+    this.#host.written();
+    this.#snapshot();
+    this.flush();
+    this.#settleQuiet();
+  }
+
+  #failed(cause: unknown): void {
+    const items = this.#flying;
+    this.#flying = [];
+    if (this.#stopped) return;
+    if (cause instanceof LedgerLost) {
+      this.#items = [...items, ...this.#items];
+      this.#host.lost(cause);
+      return;
+    }
+    for (const item of items) item.told?.(false);
+    this.#items = [...items.filter((item) => item.hold !== undefined), ...this.#items];
+    this.#fails(cause);
+  }
+
+  #reserveNext(): void {
+    if (this.#stopped || this.#retrying || this.#reserving || this.#wanted.length === 0) return;
+    const wanted = this.#wanted;
+    this.#wanted = [];
+    this.#reserving = true;
+    this.#unapplied++;
+    this.#ledger
+      .reserve(wanted)
+      .then(
+        () => this.#reserved(wanted),
+        (cause: unknown) => this.#unreserved(wanted, cause),
+      )
+      .finally(() => {
+        this.#unapplied--;
+        this.#reserving = false;
+        this.#snapshot();
+        this.#reserveNext();
+        this.#settleQuiet();
+      });
+  }
+
+  async #reserved(reservations: readonly Reservation[]): Promise<void> {
+    if (this.#stopped) return;
+    this.#works();
+    await this.#host.reserved(reservations);
+  }
+
+  #unreserved(wanted: readonly Reservation[], cause: unknown): void {
+    if (this.#stopped) return;
+    if (cause instanceof LedgerLost) return this.#host.lost(cause);
+    this.#wanted = [...wanted, ...this.#wanted];
+    this.#fails(cause);
+  }
+
+  #works(): void {
+    if (!this.#failing) return;
+    this.#failing = false;
+    this.#host.trouble(undefined);
+  }
+
+  #fails(cause: unknown): void {
+    if (!this.#failing) this.#host.trouble(cause);
+    this.#failing = true;
+    this.#retryAt = after(this.#clock.now(), RETRY);
+    if (this.#retrying) return;
+    this.#retrying = true;
+    this.#clock.at(this.#retryAt, () => this.#retry());
+  }
+
+  #retry(): void {
+    this.#retrying = false;
+    if (this.#stopped) return;
+    const now = this.#clock.now();
+    const items = this.#items;
+    this.#items = [];
+    for (const item of items) {
+      const { hold } = item;
+      if (hold !== undefined && (hold.phase !== 'recording' || hold.waitUntil <= now)) this.#host.unrecorded(hold);
+      else this.#items.push(item);
+    }
+    this.#host.written();
+    this.flush();
+    this.#reserveNext();
+    this.#settleQuiet();
+  }
+
+  /** Only when the gate knows all that is on disk: what a snapshot does not say is forgotten. */
+  #snapshot(): void {
+    if (!this.#ledger.wantsSnapshot || this.#unapplied > 0 || this.#stopped) return;
+    this.#unapplied++;
+    this.#reserving = true;
+    this.#ledger
+      .snapshot(this.#host.snapshot())
+      .then(
+        () => this.#works(),
+        (cause: unknown) => (cause instanceof LedgerLost ? this.#host.lost(cause) : this.#fails(cause)),
+      )
+      .finally(() => {
+        this.#unapplied--;
+        this.#reserving = false;
+        this.#reserveNext();
+        this.#settleQuiet();
+      });
+  }
+
+  #settleQuiet(): void {
+    if (!this.#idle) return;
+    const quiet = this.#quiet;
+    this.#quiet = [];
+    for (const resolve of quiet) resolve();
+  }
+}
