@@ -1,0 +1,37 @@
+import { createAuth } from '../../src/frontends/auth.ts';
+import { Connect } from '../../src/frontends/connect.ts';
+import { nodeEngine } from '../../src/frontends/engines/node.ts';
+import { Grpc } from '../../src/frontends/grpc.ts';
+import type { ServiceParts } from '../../src/frontends/service.ts';
+import { FakeAdmission } from '../fakes/admission.ts';
+
+/** Front ends before a fake door, on ports of their own; a fault of theirs fails the test by being thrown. */
+export interface Started {
+  readonly admission: FakeAdmission;
+  stop(): Promise<void>;
+}
+
+function partsOf(admission: FakeAdmission): ServiceParts & { readonly operators: true } {
+  const onFault = (error: unknown): void => {
+    throw error;
+  };
+  return { admission, auth: createAuth([]), onFault, operators: true };
+}
+
+/** gRPC before a fake door. */
+export async function startGrpc(): Promise<Started & { readonly address: string; readonly grpc: Grpc }> {
+  const admission = new FakeAdmission();
+  const grpc = new Grpc({ ...partsOf(admission), host: '127.0.0.1', port: 0 });
+  const { address } = await grpc.listen();
+  return { admission, address, grpc, stop: () => grpc.drain(100) };
+}
+
+/** Connect and gRPC-Web on node:http before a fake door. */
+export async function startApi(): Promise<Started & { readonly baseUrl: string }> {
+  const admission = new FakeAdmission();
+  const connect = new Connect(partsOf(admission));
+  const problem = (status: number, detail: string) => ({ contentType: 'application/problem+json', body: JSON.stringify({ status, detail }) });
+  const engine = nodeEngine({ bodyBytesMax: 262_144, receiveMsMax: 10_000, problem }, (request, reply) => connect.handle(request, reply));
+  const { host, port } = await engine.listen('127.0.0.1', 0);
+  return { admission, baseUrl: `http://${host}:${port}`, stop: () => engine.close(100) };
+}
