@@ -1,4 +1,4 @@
-import { after, type EpochMs, type Instant, MILLISECOND, type Micros, SECOND } from '../core/time.ts';
+import { after, type EpochMs, type Instant, later, MILLISECOND, type Micros, SECOND } from '../core/time.ts';
 
 /** One look at the machine's clocks. */
 export interface ClockReading {
@@ -87,7 +87,7 @@ function startOf(reading: ClockReading, record: ClockRecord | undefined): Instan
   if (record === undefined) return wall;
   const sameBoot = reading.boot !== '' && reading.boot === record.boot && reading.mono >= record.mono;
   if (sameBoot) return after(record.at, reading.mono - record.mono);
-  return wall > record.at ? wall : record.at;
+  return later(wall, record.at);
 }
 
 /** More than this between the two clocks is a suspend, not the granularity of /proc/uptime (10 ms). */

@@ -26,7 +26,7 @@ export class LmdbRegisters implements Registers {
     const applied = await this.#file.write(() => {
       const table = this.#file.table(TABLE);
       return table.ifVersion(name, revision === 0 ? NO_ENTRY : revision, () => {
-        table.put(name, framed, revision + 1);
+        void table.put(name, framed, revision + 1);
       });
     });
     if (!applied) throw new RegisterConflict(name, revision);

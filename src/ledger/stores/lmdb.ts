@@ -93,8 +93,8 @@ export class LmdbStore implements Store {
     return this.#file.write(() => {
       const heads = this.#file.table(HEADS);
       return heads.ifVersion(subject, last === 0 ? NO_ENTRY : last, () => {
-        heads.put(subject, sizeBytes(size), last + 1);
-        this.#file.table(RECORDS).put([subject, last + 1], framed);
+        void heads.put(subject, sizeBytes(size), last + 1);
+        void this.#file.table(RECORDS).put([subject, last + 1], framed);
       });
     });
   }
@@ -110,8 +110,8 @@ export class LmdbStore implements Store {
       const heads = this.#file.table(HEADS);
       // The head's version stays: it guards against a writer that has gone on, and disturbs none.
       return heads.ifVersion(subject, last, () => {
-        heads.put(subject, sizeBytes(left), last);
-        for (const { key } of old) this.#file.table(RECORDS).remove(key);
+        void heads.put(subject, sizeBytes(left), last);
+        for (const { key } of old) void this.#file.table(RECORDS).remove(key);
       });
     });
     if (!applied) throw new Conflict(subject, last);

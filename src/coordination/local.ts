@@ -1,0 +1,152 @@
+import { type Instant, LONG_AGO } from '../core/time.ts';
+import type { Coordinator, Placement, Tenure } from './coordinator.ts';
+import { RegisterConflict, type Registers, type RegisterValue } from './registers.ts';
+import type { ClockRecord } from './shard-clock.ts';
+import { decodeTenancy, encodeTenancy, renewalDue, renewed, sealed, succeed, type TenancyRecord } from './tenancy.ts';
+
+/** The register of a node that works alone. */
+const REGISTER = 'node';
+
+/** A claim of the next term that lost this many races in a row gives up: somebody starts servers in a loop. */
+const CLAIMS_MAX = 20;
+
+/** What of a clock a coordinator needs. */
+export interface TenureClock {
+  now(): Instant;
+  /** Shard time and the machine's clocks at one moment. */
+  record(): ClockRecord;
+}
+
+/** A newer process took the term: this one must decide nothing more. */
+export class TenureLost extends Error {
+  override readonly name = 'TenureLost';
+}
+
+/** Where the process before left shard time, to be given to the clock; undefined: a first start. Throws what the register throws. */
+export async function lastClock(registers: Registers): Promise<ClockRecord | undefined> {
+  const found = await registers.read(REGISTER);
+  return found && decodeTenancy(found.bytes).clock;
+}
+
+/**
+ * Takes the next term of this store for this process (coordination.md, decision 4). Whoever had it loses it at its next
+ * renewal, and is out of slots a second after its last one at the latest. `session` names this process's life: random.
+ */
+export async function openLocalCoordinator(parts: { registers: Registers; clock: TenureClock; session: string }): Promise<Coordinator> {
+  const { registers, clock, session } = parts;
+  for (let claim = 0; claim < CLAIMS_MAX; claim++) {
+    const old = await registers.read(REGISTER);
+    const { record, from } = succeed(old && decodeTenancy(old.bytes), session, clock.record());
+    try {
+      const revision = await registers.change(REGISTER, encodeTenancy(record), old?.revision ?? 0);
+      return new LocalCoordinator({ registers, clock, record, from, revision });
+    } catch (cause) {
+      if (!(cause instanceof RegisterConflict)) throw cause;
+    }
+  }
+  throw new TenureLost('Other processes keep taking the term of this store; stop all but one.');
+}
+
+interface LocalParts {
+  readonly registers: Registers;
+  readonly clock: TenureClock;
+  readonly record: TenancyRecord;
+  readonly from: Instant;
+  readonly revision: number;
+}
+
+/** One tenure for all trees of the node. */
+class LocalCoordinator implements Coordinator, Tenure {
+  readonly term: bigint;
+  readonly from: Instant;
+  readonly #registers: Registers;
+  readonly #clock: TenureClock;
+  /** As acknowledged by the register. */
+  #record: TenancyRecord;
+  #revision: number;
+  #renewal: Promise<void> | undefined;
+  #lost: Error | undefined;
+  #left = false;
+  #listeners: ((why: Error) => void)[] = [];
+
+  constructor(parts: LocalParts) {
+    this.term = parts.record.term;
+    this.from = parts.from;
+    this.#registers = parts.registers;
+    this.#clock = parts.clock;
+    this.#record = parts.record;
+    this.#revision = parts.revision;
+  }
+
+  place(_root: string): Placement {
+    return this.#ended ? { at: 'nowhere' } : { at: 'here', tenure: this };
+  }
+
+  onLost(lost: (why: Error) => void): void {
+    if (this.#lost !== undefined) lost(this.#lost);
+    else this.#listeners.push(lost);
+  }
+
+  until(): Instant {
+    return this.#ended ? LONG_AGO : this.#record.until;
+  }
+
+  extend(now: Instant): Promise<void> | undefined {
+    if (this.#ended) return Promise.reject(this.#lost ?? new TenureLost('This process has left its term.'));
+    if (!renewalDue(now, this.#record.until)) return undefined;
+    this.#renewal ??= this.#renew().finally(() => {
+      this.#renewal = undefined;
+    });
+    if (now >= this.#record.until) return this.#renewal;
+    // There is time: a failure is met again by the next call, and in the end by `until`.
+    this.#renewal.catch(() => {});
+    return undefined;
+  }
+
+  async leave(): Promise<void> {
+    if (this.#ended) return;
+    await this.#renewal?.catch(() => {});
+    if (this.#ended) return;
+    this.#left = true;
+    await this.#write(sealed(this.#record, this.from, this.#clock.record()));
+  }
+
+  get #ended(): boolean {
+    return this.#left || this.#lost !== undefined;
+  }
+
+  /** The clock is read before the write leaves: slots count from there, however long the disk takes. */
+  async #renew(): Promise<void> {
+    const next = renewed(this.#record, this.#clock.record());
+    await this.#write(next);
+    this.#record = next;
+  }
+
+  async #write(next: TenancyRecord): Promise<void> {
+    const bytes = encodeTenancy(next);
+    try {
+      this.#revision = await this.#registers.change(REGISTER, bytes, this.#revision);
+    } catch (cause) {
+      if (!(cause instanceof RegisterConflict)) throw cause;
+      const found = await this.#registers.read(REGISTER);
+      if (!this.#mine(found)) throw this.#lose(cause);
+      // A write of ours whose answer never came is there after all: go on from it.
+      this.#revision = await this.#registers.change(REGISTER, bytes, found.revision);
+    }
+  }
+
+  #mine(found: RegisterValue | undefined): found is RegisterValue {
+    if (found === undefined) return false;
+    const { term, session } = decodeTenancy(found.bytes);
+    return term === this.term && session === this.#record.session;
+  }
+
+  #lose(cause: unknown): Error {
+    const why = new TenureLost('A newer process decides for this store; this one must stop.', { cause });
+    this.#lost = why;
+    const listeners = this.#listeners;
+    this.#listeners = [];
+    for (const listener of listeners) listener(why);
+    return why;
+  }
+}
