@@ -214,15 +214,16 @@ export class Grpc implements Frontend {
 }
 
 /**
- * Callers that left, handed on together at the end of the turn: when many leave at once, giving up the first place may admit
- * the second, whose own cancel is still on its way; by then every one of them is marked as cancelled.
+ * Callers that left, handed on together once the sockets were read another time: when many leave at once, giving up the first
+ * place may admit the second, whose own cancel is still on its way; by then every one of them is marked as cancelled.
  */
 class Leavers {
   #leaving: (() => void)[] = [];
 
   watch(stream: { on(event: 'cancelled', left: () => void): unknown }, leave: () => void): void {
     stream.on('cancelled', () => {
-      if (this.#leaving.push(leave) === 1) setImmediate(() => this.#handOn());
+      // Two turns: the cancels of one packet may span two reads.
+      if (this.#leaving.push(leave) === 1) setImmediate(() => setImmediate(() => this.#handOn()));
     });
   }
 
