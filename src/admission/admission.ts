@@ -81,6 +81,8 @@ export interface LimitView extends LimitStatus {
   readonly key: string | undefined;
   /** Window length in microseconds for the RateLimit fields; undefined for concurrency. */
   readonly per: Micros | undefined;
+  /** Units per `per`, for the RateLimit fields, where that is not `capacity`: a rate's capacity is its burst. */
+  readonly permits?: number | undefined;
   /** Explain only: when this limit alone would let the ask pass. */
   readonly readyAt: Instant | undefined;
 }

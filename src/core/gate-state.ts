@@ -64,6 +64,8 @@ export interface NamedLimit extends LimitStatus {
   readonly scope: 'group' | 'key';
   readonly key: string | undefined;
   readonly per: Micros | undefined;
+  /** Units per `per`, where that is not `capacity`: a rate's capacity is its burst. */
+  readonly permits?: number | undefined;
   readonly readyAt: Instant | undefined;
 }
 

@@ -44,6 +44,7 @@ export function namedLimit(cell: Cell, now: Instant, key: string, costs: Costs |
     scope: rule.scope,
     key: cell.keyState?.key,
     per: perOf(quota),
+    permits: quota.kind === 'rate' ? quota.permits : undefined,
     readyAt: costs === undefined ? undefined : cell.limit.readyAt(now, costOf(costs, rule.unit)),
   };
 }
