@@ -16,7 +16,7 @@ const storeOptions = struct(
 
 const bounds = struct({
   groups: option(integer({ min: 1, max: 100_000 }, 'groups'), 10_000, 'Groups in this file.'),
-  body: option(size({ min: 1024, max: 16 * 2 ** 20 }), '64KiB', 'Body or message of a call; longer ones are refused as too_large.'),
+  body: option(size({ min: 4096, max: 65_536 }), '64KiB', 'Body of an HTTP call; longer ones are refused as too_large. Over gRPC a message may have 64KiB.'),
   receive: option(duration({ min: 100 * MILLISECOND, max: 10 * MINUTE }), '10s', 'Time for the whole of a request to arrive.'),
   sessions: option(integer({ min: 1, max: 1_000_000 }, 'sessions'), 20_000, 'Sessions open at once, and those that may yet resume; more are shed.'),
   undecided: option(integer({ min: 0, max: 1_000_000 }, 'callers'), 10_000, 'Callers held while the right to decide is awaited, in one tree of groups.'),
@@ -37,7 +37,7 @@ export const groupsOptions = dictionary(groupOptions, {
 });
 
 /**
- * The one source of every option: its type, default, bounds, and sentence. `npm run gen:config` writes
+ * The one source of every option: its type, default, bounds, and sentence. `npm run gen` writes
  * docs/sluice.schema.json and docs/configuration.md from it.
  */
 export const rootOptions = struct({

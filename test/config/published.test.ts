@@ -7,11 +7,11 @@ import { configJsonSchema } from '../../src/config/json-schema.ts';
 
 const file = (name: string) => readFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), 'utf8');
 
-test('docs/sluice.schema.json is what the schema says: else run `npm run gen:config`', () => {
+test('docs/sluice.schema.json is what the schema says: else run `npm run gen`', () => {
   expect(JSON.parse(file('docs/sluice.schema.json'))).toEqual(JSON.parse(JSON.stringify(configJsonSchema())));
 });
 
-test('docs/configuration.md is what the schema says: else run `npm run gen:config`', () => {
+test('docs/configuration.md is what the schema says: else run `npm run gen`', () => {
   expect(file('docs/configuration.md')).toBe(configTable());
 });
 

@@ -1,0 +1,37 @@
+import type { Writable } from 'node:stream';
+import { pino } from 'pino';
+
+/** How much weight a line has. */
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
+
+/** What is logged with an event; no secrets, no bodies. */
+export type LogFields = Readonly<Record<string, unknown>>;
+
+/** The log: one JSON line per event, `{"level":"info","time":"...","event":"listening",...}`. */
+export interface Log {
+  /** `event` is a name that stays the same; what differs is in the fields. An Error goes under `err`. */
+  tell(level: LogLevel, event: string, fields?: LogFields): void;
+  /** Lines below this are dropped from now on; silent: all of them. */
+  setLevel(level: LogLevel | 'silent'): void;
+}
+
+/** Writes to a stream, usually stdout. */
+export function createLog(level: LogLevel | 'silent', to: Writable): Log {
+  const logger = pino(
+    {
+      level,
+      // No process id or host: whoever collects the lines knows them.
+      base: undefined,
+      messageKey: 'event',
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    to,
+  );
+  return {
+    tell: (weight, event, fields = {}) => logger[weight](fields, event),
+    setLevel: (next) => {
+      logger.level = next;
+    },
+  };
+}

@@ -1,0 +1,32 @@
+import { PassThrough } from 'node:stream';
+import { expect, test } from 'vitest';
+import { createLog } from '../../src/telemetry/log.ts';
+
+function scene(level: 'info' | 'silent') {
+  const to = new PassThrough();
+  const log = createLog(level, to);
+  const lines = () =>
+    ((to.read() as Buffer | null)?.toString() ?? '')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  return { log, lines };
+}
+
+test('a line is one JSON object with level, time, event and fields', () => {
+  const { log, lines } = scene('info');
+  log.tell('warn', 'unstored', { root: 'llm', err: new Error('disk full') });
+  const [line] = lines();
+  expect(line).toMatchObject({ level: 'warn', event: 'unstored', root: 'llm', err: { message: 'disk full' } });
+  expect(Object.keys(line ?? {})).toEqual(['level', 'time', 'root', 'err', 'event']);
+  expect(new Date(String(line?.['time'])).toISOString()).toBe(line?.['time']);
+});
+
+test('the level can be changed while it runs', () => {
+  const { log, lines } = scene('silent');
+  log.tell('error', 'unseen');
+  log.setLevel('debug');
+  log.tell('debug', 'seen');
+  log.tell('trace', 'unseen');
+  expect(lines().map(({ event }) => event)).toEqual(['seen']);
+});
