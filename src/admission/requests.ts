@@ -41,7 +41,8 @@ export class Requests {
   acquire(tree: Tree, entry: Entry, ask: AdmissionAsk, done: (outcome: Outcome) => void, opened: (shared: Shared) => void): Held {
     const name = nameOf(ask.caller, ask.group, ask.requestId ?? '');
     const known = this.#shared.get(name);
-    if (known !== undefined) return this.#again(known, ask, done);
+    if (known !== undefined && (known.inUse || known.keptUntil > this.#clock.now())) return this.#again(known, ask, done);
+    known?.drop();
     if (this.#shared.size >= this.#max && !this.#forgetOne()) {
       done({ kind: 'refused', refusal: { reason: 'shed', limit: 'requests', retryAt: after(this.#clock.now(), SECOND) } });
       return NOBODY;
@@ -131,6 +132,8 @@ export class Shared {
   /** Asks for the place. */
   open(entry: Entry): void {
     this.hold = this.#tree.acquire(entry, this.ask, (outcome) => this.#settled(outcome));
+    // So that it learns when its lease ends.
+    this.hold.watch(() => {});
   }
 
   /** One more caller for the same answer. */
