@@ -1,4 +1,4 @@
-import { createAuth } from '../../src/frontends/auth.ts';
+import { type Auth, createAuth } from '../../src/frontends/auth.ts';
 import { Connect } from '../../src/frontends/connect.ts';
 import { nodeEngine } from '../../src/frontends/engines/node.ts';
 import { Grpc } from '../../src/frontends/grpc.ts';
@@ -11,11 +11,11 @@ export interface Started {
   stop(): Promise<void>;
 }
 
-function partsOf(admission: FakeAdmission): ServiceParts & { readonly operators: true } {
+function partsOf(admission: FakeAdmission, auth: Auth = createAuth([]), operators = true): ServiceParts & { readonly operators: boolean } {
   const onFault = (error: unknown): void => {
     throw error;
   };
-  return { admission, auth: createAuth([]), onFault, operators: true };
+  return { admission, auth, onFault, operators };
 }
 
 /** gRPC before a fake door. */
@@ -27,9 +27,9 @@ export async function startGrpc(): Promise<Started & { readonly address: string;
 }
 
 /** Connect and gRPC-Web on node:http before a fake door. */
-export async function startApi(): Promise<Started & { readonly baseUrl: string }> {
+export async function startApi(auth?: Auth, operators?: boolean): Promise<Started & { readonly baseUrl: string }> {
   const admission = new FakeAdmission();
-  const connect = new Connect(partsOf(admission));
+  const connect = new Connect(partsOf(admission, auth, operators));
   const problem = (status: number, detail: string) => ({ contentType: 'application/problem+json', body: JSON.stringify({ status, detail }) });
   const engine = nodeEngine({ bodyBytesMax: 262_144, receiveMsMax: 10_000, problem }, (request, reply) => connect.handle(request, reply));
   const { host, port } = await engine.listen('127.0.0.1', 0);
