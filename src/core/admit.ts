@@ -31,7 +31,7 @@ export function admit(decisions: Decisions, now: Instant, state: KeyState, who: 
   if (node.leases) {
     const grant = remember(decisions, now, state, who, serial, cells);
     decisions.grants.addLease(grant);
-    decisions.dueBy(grant.expiresAt);
+    decisions.alarms.dueBy(grant.expiresAt);
     lease = leaseOf(grant);
     settleable = true;
     if (decisions.keeper.recording) record = recordOf(grant, now);

@@ -1,4 +1,4 @@
-import type { Decisions } from './decisions.ts';
+import { type Decisions, SLICE } from './decisions.ts';
 import { expire } from './door.ts';
 import type { Override } from './gate-state.ts';
 import type { GroupNode } from './node.ts';
@@ -20,23 +20,25 @@ export class Course {
     this.#all = all;
   }
 
-  /** Does everything that is due by `now`. */
+  /** Does what is due by `now`: all of it, or a slice when thousands are due, and then there is more to do at once. */
   advance(now: Instant): void {
     const all = this.#all;
-    for (;;) {
+    if (all.sealed) return;
+    if (all.unfinished) all.pump(now);
+    for (let expired = 0; expired < SLICE && !all.unfinished; ) {
       const slotAt = this.#nextSlot();
-      const expiryAt = all.patience.nextAt();
+      const expiryAt = all.alarms.nextExpiry();
       if (slotAt > now && expiryAt > now) break;
       if (slotAt <= expiryAt) this.#open(slotAt, now);
-      else this.#expire(expiryAt, now);
+      else expired += this.#expire(expiryAt, now);
     }
     all.grants.forget(now);
-    all.due = this.nextAt();
+    all.alarms.due = this.nextAt(now);
   }
 
   /** When `advance` next has something to do, or a little before; NEVER: not by time alone. */
-  nextAt(): Instant {
-    return earlier(this.#nextSlot(), this.#all.patience.nextAt());
+  nextAt(now: Instant): Instant {
+    return this.#all.unfinished ? now : earlier(this.#nextSlot(), this.#all.alarms.nextExpiry());
   }
 
   /** Puts an override in force until its end, or the file back in force. */
@@ -45,14 +47,14 @@ export class Course {
     if (override === undefined) this.#overridden.delete(node);
     else {
       this.#overridden.add(node);
-      this.#all.dueBy(override.until);
+      this.#all.alarms.dueBy(override.until);
     }
     this.#all.events.push({ kind: 'overridden', group: node.name, until: override?.until });
     this.#all.reconsider(node);
   }
 
   #nextSlot(): Instant {
-    let next = earlier(this.#all.nextSlot(), this.#all.grants.nextLapse());
+    let next = earlier(this.#all.alarms.nextSlot(), this.#all.grants.nextLapse());
     if (this.#overridden.size > 0) for (const node of this.#overridden) next = earlier(next, node.override?.until ?? NEVER);
     return next;
   }
@@ -64,10 +66,16 @@ export class Course {
     all.open(at, now);
   }
 
-  #expire(at: Instant, now: Instant): void {
-    const slot = this.#all.patience.pop(at);
-    if (slot < 0) return;
-    expire(this.#all, now, slot);
-    this.#all.pump(now);
+  /** Everybody whose patience ended by `at`, at most a slice; answers how many. */
+  #expire(at: Instant, now: Instant): number {
+    const all = this.#all;
+    let count = 0;
+    for (; count < SLICE; count++) {
+      const slot = all.alarms.popExpiry(at);
+      if (slot < 0) break;
+      expire(all, now, slot);
+    }
+    all.pump(now);
+    return Math.max(1, count);
   }
 }

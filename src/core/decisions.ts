@@ -1,4 +1,5 @@
 import { admit } from './admit.ts';
+import { Alarms } from './alarms.ts';
 import type { GateEvent } from './events.ts';
 import { Grants } from './grants.ts';
 import { costOf, type GroupSpec } from './group.ts';
@@ -9,10 +10,12 @@ import type { GroupNode } from './node.ts';
 import { Readiness } from './readiness.ts';
 import type { Cell } from './rule.ts';
 import { NONE, Slab } from './slab.ts';
-import { earlier, type Instant, LONG_AGO, NEVER } from './time.ts';
+import { type Instant, LONG_AGO } from './time.ts';
 import { Tree } from './tree.ts';
 import type { Ask } from './waiter.ts';
-import { Wheel } from './wheel.ts';
+
+/** Admissions, or expiries, in one go: some milliseconds. */
+export const SLICE = 5_000;
 
 /**
  * Who goes next. Holds the waiters of one tree and moves offers up from the lanes to the root; whatever reaches the
@@ -27,14 +30,14 @@ export class Decisions {
   readonly tree: Tree;
   readonly grants: Grants;
   readonly keeper: Keeper;
-  readonly patience = new Wheel();
-  readonly #parking = new Wheel();
-  readonly #blocking = new Wheel();
+  readonly alarms = new Alarms();
   readonly #dirty = new Set<GroupNode>();
-  /** Nothing is due before; may be too early, never too late. */
-  due: Instant = NEVER;
   events: GateEvent[] = [];
   readonly readiness: Readiness;
+  /** `pump` stopped at the end of its slice. */
+  unfinished = false;
+  /** Stopped for good: nobody is admitted any more. */
+  sealed = false;
   /** No decision before. */
   readonly from: Instant;
 
@@ -57,6 +60,14 @@ export class Decisions {
     return this.tree.keyState(node, key);
   }
 
+  /** Looks at a key without keeping it: one that nobody uses is made, shown and forgotten. */
+  peekKey<T>(now: Instant, node: GroupNode, key: string, look: (state: KeyState) => T): T {
+    const state = this.tree.keyState(node, key);
+    const seen = look(state);
+    for (const link of state.chain) if (link.idle(now)) this.tree.forgetKey(link);
+    return seen;
+  }
+
   /** Somebody waits that an ask of this key and priority would stand behind. */
   someoneBefore(state: KeyState, priority: number): boolean {
     if (this.slab.length === 0) return false;
@@ -72,10 +83,7 @@ export class Decisions {
     lane.band.push(lane, slot);
     state.waiting++;
     node.count(slot, 1);
-    if (ask.waitUntil !== NEVER) {
-      this.patience.schedule(slot, ask.waitUntil);
-      this.dueBy(ask.waitUntil);
-    }
+    this.alarms.setPatience(slot, ask.waitUntil);
     if (state.parked && lane.head === slot && mostUrgent(state, lane)) this.unpark(state);
     else if (lane.head === slot) this.touch(node, slot);
     return slot;
@@ -129,7 +137,7 @@ export class Decisions {
   unpark(state: KeyState): void {
     if (!state.parked) return;
     state.parked = false;
-    this.#parking.cancel(state.id);
+    this.alarms.clearKey(state.id);
     state.parkedBy?.keyState?.blockees.delete(state);
     state.parkedBy = undefined;
     for (const lane of state.lanes) lane.band.offer(lane);
@@ -150,36 +158,33 @@ export class Decisions {
     }
   }
 
-  /** Looks again at what has changed and admits everybody who may go now. */
+  /** Looks again at what has changed and admits everybody who may go now; after a slice the rest is due at once, so that a window that opens for many does not hold up the process. */
   pump(now: Instant): void {
     const { root } = this.tree;
-    for (;;) {
+    if (this.sealed) return;
+    for (let admitted = 0; ; admitted++) {
       for (const node of this.#dirty) {
         this.#dirty.delete(node);
         this.#climb(now, node);
       }
-      if (root.offer === NONE) return;
+      this.unfinished = root.offer !== NONE;
+      if (!this.unfinished) return;
+      if (admitted >= SLICE) {
+        this.alarms.dueBy(now);
+        return;
+      }
       this.#climb(now, this.#grant(now, root.offer));
     }
   }
 
-  /** Something is to be done at `at`. */
-  dueBy(at: Instant): void {
-    if (at < this.due) this.due = at;
-  }
-
-  /** When time alone next changes something here, patience aside. */
-  nextSlot(): Instant {
-    return earlier(this.#parking.nextAt(), this.#blocking.nextAt());
-  }
-
   /** Looks again at everything whose time has come by `at`, with the limits as they are at `now`. */
   open(at: Instant, now: Instant): void {
-    for (let id = this.#parking.pop(at); id >= 0; id = this.#parking.pop(at)) {
+    const { alarms } = this;
+    for (let id = alarms.popKey(at); id >= 0; id = alarms.popKey(at)) {
       const state = this.tree.keyStates[id];
       if (state !== undefined) this.unpark(state);
     }
-    for (let index = this.#blocking.pop(at); index >= 0; index = this.#blocking.pop(at)) this.#dirty.add(this.tree.nodes[index] as GroupNode);
+    for (let index = alarms.popNode(at); index >= 0; index = alarms.popNode(at)) this.#dirty.add(this.tree.nodes[index] as GroupNode);
     this.pump(now);
   }
 
@@ -223,10 +228,7 @@ export class Decisions {
     state.parked = true;
     state.parkedBy = because;
     because?.keyState?.blockees.add(state);
-    if (until !== NEVER) {
-      this.#parking.schedule(state.id, until);
-      this.dueBy(until);
-    }
+    this.alarms.setKey(state.id, until);
     for (const lane of state.lanes) lane.band.withdraw(lane);
   }
 
@@ -234,14 +236,11 @@ export class Decisions {
     const { until, because } = this.readiness;
     node.blockedUntil = until;
     node.blockedBy = because;
-    if (until !== NEVER) {
-      this.#blocking.schedule(node.index, until);
-      this.dueBy(until);
-    }
+    this.alarms.setNode(node.index, until);
   }
 
   #unblock(node: GroupNode): void {
-    this.#blocking.cancel(node.index);
+    this.alarms.clearNode(node.index);
     node.blockedUntil = LONG_AGO;
     node.blockedBy = undefined;
   }
@@ -292,7 +291,7 @@ export class Decisions {
   #forget(slot: number, state: KeyState): void {
     state.node.count(slot, -1);
     state.waiting--;
-    this.patience.cancel(slot);
+    this.alarms.clearPatience(slot);
     this.slab.free(slot);
   }
 }

@@ -5,9 +5,12 @@ import type { KeyState } from './key-state.ts';
 import type { GroupNode } from './node.ts';
 import { placeAtEnd, placeOf } from './place.ts';
 import type { Refusal } from './refusal.ts';
-import { after, type Instant, LONG_AGO, later, NEVER } from './time.ts';
+import { after, type Instant, LONG_AGO, later, type Micros, NEVER } from './time.ts';
 import { limitsOf } from './views.ts';
 import type { Ask } from './waiter.ts';
+
+/** A slot that has opened waits so long at most for the bound it needs, beyond the caller's patience. */
+const DISK_WAIT_MAX: Micros = 1_000_000;
 
 /** The limit that could never let this cost pass. */
 export function oversizedBy(state: KeyState, costs: Costs): string | undefined {
@@ -24,7 +27,10 @@ export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, a
   const { node } = state;
   const impossible = infeasible(decisions, now, state, ask);
   if (impossible !== undefined) return impossible;
-  if (ask.waitUntil <= now) return withRetry({ reason: 'expired' }, placeOf(decisions, now, slot));
+  if (ask.waitUntil <= now) {
+    if (!awaitsDisk(decisions, now, slot)) return withRetry({ reason: 'expired' }, placeOf(decisions, now, slot));
+    decisions.alarms.setPatience(slot, after(now, DISK_WAIT_MAX));
+  }
   const { backlog } = node.spec;
   const bound = overBacklog(node, state);
   if (bound !== undefined) return withRetry({ reason: 'shed', limit: bound }, placeOf(decisions, now, slot));
@@ -35,12 +41,11 @@ export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, a
 }
 
 /** What the asker would meet: the refusal at the door, its place, every limit on the way. Nothing that counts changes. */
-export function explain(decisions: Decisions, now: Instant, node: GroupNode, ask: Ask, draining: boolean): GateExplanation {
-  const limits = limitsOf(now, node, ask.key, ask.costs);
-  const state = decisions.keyState(now, node, ask.key);
+export function explain(decisions: Decisions, now: Instant, state: KeyState, ask: Ask, draining: boolean): GateExplanation {
+  const { node } = state;
+  const limits = limitsOf(now, state, ask.costs);
   const nowhere = { place: 0, expectedAt: NEVER, limit: '' };
   if (draining) return { refusal: { reason: 'draining' }, admitted: false, place: nowhere, limits };
-  if (state === undefined) return { refusal: { reason: 'shed', limit: 'backlog.keys' }, admitted: false, place: nowhere, limits };
   const oversized = oversizedBy(state, ask.costs);
   if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized }, admitted: false, place: nowhere, limits };
   const place = placeAtEnd(decisions, now, state, ask.priority, ask.costs);
@@ -112,8 +117,21 @@ export function refuseNode(decisions: Decisions, now: Instant, node: GroupNode, 
   for (let slot = 0; slot < slab.used && node.waiting > 0; slot++) if (slab.keyOf(slot)?.node === node) refuseSlot(decisions, now, slot, refusal);
 }
 
-/** Ends a waiter whose patience is over; tells when its limits alone would have let it go. */
+/** All its limits agree, and a bound is on its way to the disk: its slot has opened. */
+function awaitsDisk(decisions: Decisions, now: Instant, slot: number): boolean {
+  if (!decisions.keeper.recording) return false;
+  const state = decisions.slab.keyOf(slot);
+  if (decisions.readiness.readyAt(now, state.charged, decisions.slab.costsOf(slot)) > now) return false;
+  return state.charged.some((cell) => cell.pending);
+}
+
+/** Ends a waiter whose patience is over, unless only the disk holds it; tells when its limits alone would have let it go. */
 export function expire(decisions: Decisions, now: Instant, slot: number): void {
+  const latest = after(decisions.slab.untilOf(slot), DISK_WAIT_MAX);
+  if (latest > now && awaitsDisk(decisions, now, slot)) {
+    decisions.alarms.setPatience(slot, latest);
+    return;
+  }
   const state = decisions.slab.keyOf(slot);
   const ready = decisions.readiness.readyAt(now, state.charged, decisions.slab.costsOf(slot));
   const cell = decisions.readiness.because;

@@ -34,7 +34,6 @@ export class Gate {
   readonly #all: Decisions;
   readonly #course: Course;
   #draining = false;
-  #sealed = false;
 
   constructor(parts: GateParts) {
     const { restored, term, groups } = parts;
@@ -55,7 +54,7 @@ export class Gate {
   /** Admits, queues or refuses; the outcome is an event. Answers the waiter when queued, else DECIDED. */
   acquire(now: Instant, ask: Ask): WaiterRef {
     this.#catchUp(now);
-    return enter(this.#all, now, this.#node(ask.group), ask, this.#draining || this.#sealed);
+    return enter(this.#all, now, this.#node(ask.group), ask, this.#draining || this.#all.sealed);
   }
 
   /** The caller left: no event, no cost. False when already decided. */
@@ -158,15 +157,15 @@ export class Gate {
     for (const node of this.#all.tree.nodes) refuseNode(this.#all, now, node, refusal);
   }
 
-  /** Lets time pass: in order of time, a slot open at or before the end of patience is given first, then the rest expire. Extra calls do nothing. */
+  /** Lets time pass: in order of time, a slot open at or before the end of patience is given first, then the rest expire. Thousands at once are done in slices: `wakeAt` is then now. Extra calls do nothing. */
   tick(now: Instant): void {
     this.#course.advance(now);
   }
 
   /** When `tick` is next worth a call; NEVER: not before another call. */
   wakeAt(now: Instant): Instant {
-    if (this.#sealed) return NEVER;
-    return later(now, this.#course.nextAt());
+    if (this.#all.sealed) return NEVER;
+    return later(now, this.#course.nextAt(now));
   }
 
   /** Events since the last take, in order. */
@@ -200,12 +199,12 @@ export class Gate {
   /** Would it pass, when, which limit binds; changes nothing that counts. */
   explain(now: Instant, ask: Ask): GateExplanation {
     this.#settle(now);
-    return explain(this.#all, now, this.#node(ask.group), ask, this.#draining);
+    return this.#all.peekKey(now, this.#node(ask.group), ask.key, (state) => explain(this.#all, now, state, ask, this.#draining));
   }
 
   /** All limits that an ask of this group and key meets, the group's own first, then upwards. */
   limits(now: Instant, group: number, key: string, costs?: Costs): readonly NamedLimit[] {
-    return limitsOf(now, this.#node(group), key, costs);
+    return this.#all.peekKey(now, this.#node(group), key, (state) => limitsOf(now, state, costs));
   }
 
   status(now: Instant, group: number): GroupStatus {
@@ -228,7 +227,7 @@ export class Gate {
 
   /** Stops deciding for good and answers the exact state. Refuse or hand over the waiters before. */
   seal(now: Instant): GateSeal {
-    this.#sealed = true;
+    this.#all.sealed = true;
     return this.#all.keeper.seal(now, this.#all.tree);
   }
 
@@ -261,7 +260,7 @@ export class Gate {
 
   /** Does what is due, if anything is. */
   #catchUp(now: Instant): void {
-    if (this.#all.due <= now) this.#course.advance(now);
+    if (this.#all.alarms.due <= now) this.#course.advance(now);
   }
 
   #settle(now: Instant): void {

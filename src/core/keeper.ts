@@ -26,7 +26,7 @@ export class Keeper {
     this.#from = parts.from;
     const seal = parts.restored?.seal;
     if (seal !== undefined) this.#states = new Map(seal.limits.map((each) => [nameOf(each.group, each.limit, each.key), each.state]));
-    for (const { group, limit, key, bound } of seal === undefined ? (parts.restored?.reservations ?? []) : []) {
+    for (const { group, limit, key, bound } of parts.restored?.reservations ?? []) {
       const name = nameOf(group, limit, key);
       const known = this.#bounds.get(name);
       if (known === undefined) this.#bounds.set(name, [bound]);
@@ -34,20 +34,23 @@ export class Keeper {
     }
   }
 
-  /** A new cell starts as the terms before left it: once; made again later it is fresh, since only idle cells are dropped. */
+  /**
+   * A new cell starts as the terms before left it: once; made again later it is fresh, since only idle cells are dropped.
+   * Its old bounds stay known until they no longer matter: the next crash may come before a new one is written.
+   */
   born(cell: Cell): void {
     const name = cellName(cell);
     if (this.recording) cell.limit.recordBounds();
-    if (this.#states !== undefined) {
-      const state = this.#states.get(name);
-      if (state !== undefined) cell.limit.unseal(state);
-      this.#states.delete(name);
+    const bounds = this.#bounds.get(name) ?? [];
+    this.#bounds.delete(name);
+    for (const bound of bounds) this.#remember(cell, bound);
+    if (this.#states === undefined) {
+      if (this.#from !== LONG_AGO) cell.limit.restore(this.#from, bounds);
       return;
     }
-    if (this.#from === LONG_AGO) return;
-    const bounds = this.#bounds.get(name);
-    this.#bounds.delete(name);
-    cell.limit.restore(this.#from, bounds ?? []);
+    const state = this.#states.get(name);
+    if (state !== undefined) cell.limit.unseal(state);
+    this.#states.delete(name);
   }
 
   /** Is an admission of `cost` at `at` within what is on disk? */
@@ -111,7 +114,8 @@ export class Keeper {
       for (const state of node.keys.values()) for (const cell of state.cells) add(cell);
     }
     for (const [name, state] of this.#states ?? []) limits.push({ ...namesOf(name), state });
-    for (const name of this.#bounds.keys()) this.#sealUnseen(now, tree, name, limits);
+    const sealed = new Set(this.#states?.keys());
+    for (const name of [...this.#bounds.keys()]) if (!sealed.has(name)) this.#sealUnseen(now, tree, name, limits);
     return { at: now, limits };
   }
 

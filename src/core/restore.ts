@@ -34,7 +34,7 @@ function restoreLeases(decisions: Decisions, records: readonly LeaseRecord[], at
       const cost = costOf(record.costs, cell.rule.unit);
       if (cost > 0) cell.limit.take(at, cost);
     }
-    decisions.dueBy(record.expiresAt);
+    decisions.alarms.dueBy(record.expiresAt);
     decisions.grants.addLease({
       serial: record.serial,
       fence,

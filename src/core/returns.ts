@@ -20,7 +20,7 @@ export function renew(decisions: Decisions, now: Instant, serial: number, tag: T
   if (!grant.leased) return { reason: 'unknown_permit', detail: 'This permit has no lease: its group limits no concurrency, so there is nothing to renew.' };
   grant.duration = duration;
   decisions.grants.reschedule(grant, after(now, duration));
-  decisions.dueBy(grant.expiresAt);
+  decisions.alarms.dueBy(grant.expiresAt);
   const record = decisions.keeper.recording && grant.expiresAt > grant.recordedUntil ? recordOf(grant, now) : undefined;
   decisions.events.push({ kind: 'renewed', group: grant.node.name, record });
   return leaseOf(grant);

@@ -2,22 +2,22 @@ import { viewOf } from './admit.ts';
 import type { Decisions } from './decisions.ts';
 import type { GroupStatus, NamedLimit, RestoredGate } from './gate-state.ts';
 import type { Costs } from './group.ts';
+import type { KeyState } from './key-state.ts';
 import type { Lane } from './lane.ts';
 import type { GroupNode } from './node.ts';
 import type { LeaseView } from './permit.ts';
 import { namedLimit, placeOf } from './place.ts';
-import { Cell } from './rule.ts';
 import { type Instant, NEVER } from './time.ts';
 import type { WaiterView } from './waiter.ts';
 
-/** Every limit that an ask of this group and key meets, the group's own first, then upwards. A key nobody used is shown fresh, and not remembered. */
-export function limitsOf(now: Instant, node: GroupNode, key: string, costs: Costs | undefined): readonly NamedLimit[] {
+/** Every limit that an ask of this key's group meets, the group's own first, then upwards. */
+export function limitsOf(now: Instant, state: KeyState, costs: Costs | undefined): readonly NamedLimit[] {
   const limits: NamedLimit[] = [];
-  for (const above of node.path) {
-    const state = above.keys.get(key);
-    for (const rule of above.rules) {
-      const cell = rule.cell ?? state?.cells.find((each) => each.rule === rule) ?? new Cell(rule, undefined, key);
-      limits.push({ ...namedLimit(cell, now, key, costs), key: rule.scope === 'key' ? key : undefined });
+  for (const node of state.node.path) {
+    const link = state.chain.find((each) => each.node === node);
+    for (const rule of node.rules) {
+      const cell = rule.cell ?? link?.cells.find((each) => each.rule === rule);
+      if (cell !== undefined) limits.push(namedLimit(cell, now, state.key, costs));
     }
   }
   return limits;
