@@ -27,6 +27,8 @@ export class FixedWindow implements Limit {
   #index = 0;
   #carry = 0;
   #used = 0;
+  /** Of `used` beyond what the quota allows now: allowed when it passed, so no debt. */
+  #forgiven = 0;
   /** Only what was taken from here on counts in `used` one by one, and can be given back. */
   #since: Instant = LONG_AGO;
   #recording = false;
@@ -72,9 +74,10 @@ export class FixedWindow implements Limit {
   status(now: Instant): LimitStatus {
     const { permits } = this.#quota;
     const left = this.#left(now);
-    const capacity = permits + Math.max(0, left - permits, this.#passed(now) === 0 ? this.#carry : 0);
+    const passed = this.#passed(now);
+    const capacity = permits + Math.max(0, left - permits, passed === 0 ? this.#carry : 0);
     const used = Math.min(capacity, capacity - left);
-    if (left <= 0) return { capacity, used, debt: -left, resetAt: this.readyAt(now, 1) };
+    if (left <= 0) return { capacity, used, debt: passed === 0 ? this.#owed : -left, resetAt: this.readyAt(now, 1) };
     return { capacity, used, debt: 0, resetAt: used === 0 ? now : this.#opens(now, 1) };
   }
 
@@ -82,7 +85,6 @@ export class FixedWindow implements Limit {
     if (cost > this.capacity) return NEVER;
     const missing = ahead + cost - this.#left(now);
     if (missing <= 0) return now;
-    if (this.#start === FRESH) this.#open(now);
     return this.#opens(now, Math.ceil(missing / this.#quota.permits));
   }
 
@@ -99,13 +101,18 @@ export class FixedWindow implements Limit {
   reshape(now: Instant, quota: Quota): void {
     if (quota.kind !== 'fixed') throw new TypeError(`a fixed window cannot become a ${quota.kind}`);
     const fresh = this.#start === FRESH;
-    if (!fresh) this.#open(now);
+    const closed = this.#windows === undefined && this.#passed(now) > 0;
+    const carry = closed ? this.#carriedOver(this.#passed(now)) : 0;
+    if (!fresh && !closed) this.#open(now);
+    const debt = this.#owed;
     const since = this.#since;
     const firstStart = this.#start;
     this.#quota = quota;
     this.#windows = windowsOf(quota);
     if (fresh) return;
+    if (closed) return this.#closeAt(now, carry);
     this.#carry = Math.min(quota.spill, this.#carry);
+    this.#forgiven = Math.max(0, this.#beyond - debt);
     this.#place(this.#windows === undefined ? firstStart : now);
     this.#since = since;
   }
@@ -158,17 +165,18 @@ export class FixedWindow implements Limit {
   }
 
   seal(_now: Instant): readonly number[] {
-    return [this.#start, this.#end, this.#index, this.#carry, this.#used, this.#since];
+    return [this.#start, this.#end, this.#index, this.#carry, this.#used, this.#since, this.#forgiven];
   }
 
   unseal(state: readonly number[]): void {
-    const [start = FRESH, end = 0, index = 0, carry = 0, used = 0, since = 0] = state;
+    const [start = FRESH, end = 0, index = 0, carry = 0, used = 0, since = 0, forgiven = 0] = state;
     this.#start = start;
     this.#end = end;
     this.#index = index;
     this.#carry = carry;
     this.#used = used;
     this.#since = since as Instant;
+    this.#forgiven = forgiven;
   }
 
   /** The latest window that can have been used before `last`, with the most it can have used. */
@@ -180,7 +188,7 @@ export class FixedWindow implements Limit {
     const start = this.#start;
     let used = 0;
     for (const { slot, value } of bounds) {
-      const meant = windows === undefined ? slot + this.#end - start > last : slot >= start && slot < this.#end;
+      const meant = windows === undefined ? slot + this.#end - start > start : slot >= start && slot < this.#end;
       if (meant) used = Math.max(used, value);
     }
     this.#used = used;
@@ -206,7 +214,29 @@ export class FixedWindow implements Limit {
     if (this.#start !== FRESH && passed === 0) return;
     if (this.#start !== FRESH) this.#carry = this.#carriedOver(passed);
     this.#used = 0;
+    this.#forgiven = 0;
     this.#place(now);
+  }
+
+  /** No window is open at `at`, and `carry` goes into the next: with align `first` that one opens with the next admission. */
+  #closeAt(at: Instant, carry: number): void {
+    this.#used = 0;
+    this.#forgiven = 0;
+    this.#carry = Math.min(this.#quota.spill, carry);
+    if (this.#windows !== undefined) return this.#place(at);
+    this.#end = at;
+    this.#start = at - lengthOf(this.#quota);
+    this.#carry = carry - this.#quota.permits;
+  }
+
+  /** Units used beyond what the running window allows. */
+  get #beyond(): number {
+    return Math.max(0, this.#used - this.#carry - this.#quota.permits);
+  }
+
+  /** Units of it that were never allowed: carried on until paid. */
+  get #owed(): number {
+    return Math.max(0, this.#beyond - this.#forgiven);
   }
 
   /** Windows that began since the state's own. */
@@ -219,7 +249,8 @@ export class FixedWindow implements Limit {
 
   #carriedOver(passed: number): number {
     const { permits, spill } = this.#quota;
-    return Math.min(spill, passed * permits + this.#carry - this.#used);
+    const left = this.#beyond > 0 ? -this.#owed : permits + this.#carry - this.#used;
+    return Math.min(spill, (passed - 1) * permits + left);
   }
 
   /** Units that may pass at `at`; below 0: debt. */
@@ -241,8 +272,12 @@ export class FixedWindow implements Limit {
     return this.#windows === undefined ? at : this.#windows.startOf(this.#windows.indexAt(at));
   }
 
-  /** When the `nth` window after the one of `now` opens. */
+  /** When the `nth` window after the one of `now` opens, if that one opens now where none is open. */
   #opens(now: Instant, nth: number): Instant {
+    if (this.#start === FRESH) {
+      const windows = this.#windows;
+      return (windows === undefined ? now + nth * lengthOf(this.#quota) : windows.startOf(windows.indexAt(now) + nth)) as Instant;
+    }
     return later(now, this.#startAfter(this.#passed(now) + nth));
   }
 

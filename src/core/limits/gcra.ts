@@ -105,7 +105,7 @@ export class Gcra implements Limit {
     const { burst, interval } = this.#shape;
     if (cost > burst) return NEVER;
     if (ahead + cost <= burst) return this.readyAt(now, ahead + cost);
-    return Math.ceil(Math.max(this.#tat, now) + roughly(interval, ahead + cost - burst)) as Instant;
+    return (this.idleAt(now) + Math.ceil(roughly(interval, ahead + cost - burst))) as Instant;
   }
 
   idleAt(now: Instant): Instant {

@@ -186,7 +186,7 @@ export class RollingWindow implements Limit {
 
   #append(time: number, count: number): void {
     const last = this.#entries.length - 1;
-    if (last >= 0 && time < this.#grainEnd) {
+    if (last >= 0 && (time < this.#grainEnd || time === this.#entries.timeAt(last))) {
       this.#entries.set(last, time, this.#entries.countAt(last) + count);
       return;
     }
