@@ -4,7 +4,11 @@ import { concurrency, group, rate, rolling } from '../core/specs.ts';
 import { settled } from '../fakes/clock.ts';
 import { rigged, settingsOf } from './rig.ts';
 
-const ALL = [settingsOf(group('fast', [rate(10, SECOND, 10)])), settingsOf(group('lease', [concurrency(5)])), settingsOf(group('day', [rolling(100, 3600 * SECOND)]))];
+const ALL = [
+  settingsOf(group('fast', [rate(10, SECOND, 10)])),
+  settingsOf(group('lease', [concurrency(5)])),
+  settingsOf(group('day', [rolling(100, 3600 * SECOND)])),
+];
 
 test('a disk that fails closes the groups that need it, and they open when it works again', async () => {
   const rig = await rigged(ALL);
