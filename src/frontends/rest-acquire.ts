@@ -1,0 +1,133 @@
+import type { AdmissionAsk, AdmissionService, Held, Outcome } from '../admission/admission.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { type Micros, SECOND } from '../core/time.ts';
+import { type AskFields, type CallFacts, isRefusal, toAsk } from './ask.ts';
+import { ANSWERED, hold } from './calls.ts';
+import type { EngineReply, EngineRequest, EngineStream } from './engines/engine.ts';
+import type { PlaceNews } from './place-news.ts';
+import { type AnswerParts, type Header, NO_STORE, permitJson, placeJson, problemFor, type Refused, sendJson, sendPermit, sendRefusal } from './rest-answer.ts';
+import { ticketOf } from './rest-ask.ts';
+
+/** Calls `then` once after `micros`, unless taken back. */
+export type After = (micros: Micros, then: () => void) => () => void;
+
+/** What asking over plain HTTP needs. */
+export interface RestAcquireParts extends AnswerParts {
+  readonly admission: AdmissionService;
+  readonly after: After;
+  readonly news: PlaceNews;
+  /** A name nobody can guess, for an ask that goes on elsewhere and has none. */
+  readonly newId: () => string;
+}
+
+const EVENT_STREAM: readonly Header[] = [['Content-Type', 'text/event-stream'], NO_STORE, ['X-Accel-Buffering', 'no']];
+const WANTS_EVENTS = /(?:^|,)\s*text\/event-stream\s*(?:;|,|$)/i;
+const PREFERS_WAIT = /(?:^|[,;])\s*wait\s*=\s*"?(\d{1,6})"?\s*(?:[,;]|$)/i;
+
+/** Seconds of `Prefer: wait=N` (RFC 7240 4.3); undefined: not preferred. */
+export function preferredWait(prefer: string | undefined): number | undefined {
+  const [, seconds] = PREFERS_WAIT.exec(prefer ?? '') ?? [];
+  return seconds === undefined ? undefined : Number(seconds);
+}
+
+/** Asks for a permit and answers when the door does: at once, as events, or with 202 when the caller would rather come back. */
+export function acquire(parts: RestAcquireParts, facts: CallFacts, fields: AskFields, request: EngineRequest, reply: EngineReply): void {
+  const accept = request.header('accept') ?? '';
+  const wait = preferredWait(request.header('prefer'));
+  // Who leaves to come back needs a name for its place.
+  const named = wait !== undefined && (fields.requestId ?? '') === '' ? { ...fields, requestId: parts.newId() } : fields;
+  const ask = toAsk(named, facts);
+  const whom: Refused = { group: fields.group, key: fields.key ?? '', accept };
+  if (isRefusal(ask)) return void sendRefusal(reply, parts, ask, whom);
+  if (WANTS_EVENTS.test(accept)) return acquireAsEvents(parts, ask, whom, reply);
+  let held: Held | undefined;
+  let stop = ANSWERED;
+  const leave = hold<AdmissionAsk, Outcome>(
+    (_facts, asked, done) => {
+      held = parts.admission.acquire(asked, (outcome) => done(outcome, undefined));
+      return held;
+    },
+    facts,
+    ask,
+    (outcome, refusal) => {
+      stop();
+      return send(parts, outcome, refusal, whom, reply);
+    },
+  );
+  if (leave === ANSWERED) return;
+  if (wait !== undefined) stop = parts.after(wait * SECOND, () => comeBack(parts, named, wait, held, leave, reply));
+  reply.onGone(() => {
+    stop();
+    leave();
+  });
+}
+
+function send(parts: AnswerParts, outcome: Outcome | undefined, refusal: Refusal | undefined, whom: Refused, reply: EngineReply): boolean {
+  if (outcome?.kind === 'admitted') return sendPermit(reply, parts, outcome);
+  return sendRefusal(reply, parts, outcome?.refusal ?? refusal ?? { reason: 'fault' }, whom);
+}
+
+/** The place is kept for 10 s, and passed over until its caller is back. */
+function comeBack(parts: RestAcquireParts, fields: AskFields, wait: number, held: Held | undefined, leave: () => void, reply: EngineReply): void {
+  const place = held?.place();
+  leave();
+  const location = `/v1/groups/${fields.group}/acquire/${ticketOf(fields)}`;
+  const headers: readonly Header[] = [
+    ['Location', location],
+    ['Preference-Applied', `wait=${wait}`],
+    ['Retry-After', '0'],
+  ];
+  sendJson(reply, 202, place === undefined ? '{}' : placeJson(place, parts.admission.now()), headers);
+}
+
+/** The place as it moves, at last the permit or the refusal. Refused at the door, it is an answer like any other. */
+function acquireAsEvents(parts: RestAcquireParts, ask: AdmissionAsk, whom: Refused, reply: EngineReply): void {
+  let stream: EngineStream | undefined;
+  let held: Held | undefined;
+  let stop = ANSWERED;
+  const begin = (): EngineStream => {
+    stream ??= reply.stream(200, EVENT_STREAM);
+    return stream;
+  };
+  const leave = hold<AdmissionAsk, Outcome>(
+    (_facts, asked, done) => {
+      held = parts.admission.acquire(asked, (outcome) => done(outcome, undefined));
+      return held;
+    },
+    { caller: ask.caller, remaining: undefined },
+    ask,
+    (outcome) => {
+      stop();
+      if (outcome?.kind === 'admitted') return last(begin(), event('admitted', permitJson(outcome)));
+      const refusal = outcome?.refusal ?? { reason: 'fault' as const };
+      if (stream === undefined) return sendRefusal(reply, parts, refusal, whom);
+      return last(stream, event('refused', JSON.stringify(problemFor(parts, refusal, whom).problem)));
+    },
+  );
+  if (leave === ANSWERED) return;
+  const events = begin();
+  const gone = (): void => {
+    stop();
+    leave();
+  };
+  stop = parts.news.watch({
+    place: () => held?.place(),
+    moved: (place, now) => tell(events, event('place', placeJson(place, now)), gone),
+    silent: () => tell(events, ': still here\n\n', gone),
+  });
+  reply.onGone(gone);
+}
+
+function event(name: string, json: string): string {
+  return `event: ${name}\ndata: ${json}\n\n`;
+}
+
+function tell(stream: EngineStream, text: string, gone: () => void): void {
+  if (!stream.write(text)) gone();
+}
+
+function last(stream: EngineStream, text: string): boolean {
+  const written = stream.write(text);
+  stream.end();
+  return written;
+}

@@ -1,0 +1,116 @@
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import type { Refusal } from '../core/refusal.ts';
+import { SECOND } from '../core/time.ts';
+import { type AcquireRequest, AcquireRequestSchema } from '../gen/sluice/v1/admission_pb.ts';
+import { type AskFields, malformed } from './ask.ts';
+import { durationOf, type Input, shown } from './rest-input.ts';
+
+type Member = Exclude<keyof AskFields, 'costs'>;
+
+const KINDS: Readonly<Record<Member, 'text' | 'duration' | 'integer'>> = {
+  group: 'text',
+  key: 'text',
+  ttl: 'duration',
+  priority: 'integer',
+  priorityClass: 'text',
+  lease: 'duration',
+  holder: 'text',
+  requestId: 'text',
+};
+
+/** An ask from the fields of a plain HTTP call; what they are worth, `toAsk` checks. */
+export function askFieldsOf(input: Input): AskFields | Refusal {
+  const fields: Record<string, unknown> = { group: '' };
+  for (const name in input) {
+    const value = input[name];
+    const read = name === 'costs' ? costsOf(value) : Object.hasOwn(KINDS, name) ? readMember(name as Member, value) : unknown(name);
+    if (read instanceof Wrong) return read.refusal;
+    fields[name] = read;
+  }
+  return fields as unknown as AskFields;
+}
+
+/** The same as a message, for calls that are told in messages. Numbers that are none become ones that are refused. */
+export function askMessage(fields: AskFields): AcquireRequest {
+  const message: MessageInitShape<typeof AcquireRequestSchema> = { group: fields.group };
+  for (const name of ['key', 'holder', 'requestId'] as const) {
+    const text = fields[name];
+    if (text !== undefined) message[name] = text;
+  }
+  if (fields.ttl !== undefined) message.ttl = durationMessage(fields.ttl);
+  if (fields.lease !== undefined) message.lease = durationMessage(fields.lease);
+  if (fields.priority !== undefined) message.urgency = { case: 'priority', value: fields.priority };
+  else if (fields.priorityClass !== undefined) message.urgency = { case: 'priorityClass', value: fields.priorityClass };
+  const costs = Object.entries(fields.costs ?? {}).map(([unit, cost]): [string, bigint] => [unit, Number.isInteger(cost) ? BigInt(cost) : -1n]);
+  message.costs = Object.fromEntries(costs);
+  return create(AcquireRequestSchema, message);
+}
+
+/** Where a place goes on: the ask itself, written so that any replica can read it. */
+export function ticketOf(fields: AskFields): string {
+  const { group: _, ...rest } = fields;
+  return Buffer.from(JSON.stringify(rest)).toString('base64url');
+}
+
+/** The ask in a ticket; undefined: it is none. */
+export function fromTicket(group: string, ticket: string): AskFields | undefined {
+  try {
+    const fields = JSON.parse(Buffer.from(ticket, 'base64url').toString()) as AskFields;
+    return typeof fields === 'object' && fields !== null && typeof fields.requestId === 'string' && wellTyped(fields) ? { ...fields, group } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function wellTyped({ costs, ...rest }: AskFields): boolean {
+  const numbers = costs === undefined || (typeof costs === 'object' && costs !== null && Object.values(costs).every((cost) => typeof cost === 'number'));
+  return (
+    numbers &&
+    Object.entries(rest).every(([name, value]) => Object.hasOwn(KINDS, name) && typeof value === (KINDS[name as Member] === 'text' ? 'string' : 'number'))
+  );
+}
+
+/** What is wrong with a member, told from every value a member can have. */
+class Wrong {
+  readonly refusal: Refusal;
+  constructor(refusal: Refusal) {
+    this.refusal = refusal;
+  }
+}
+
+function unknown(name: string): Wrong {
+  return new Wrong(malformed(`No field \`${shown(name)}\` is known here; look for a misspelling.`));
+}
+
+function readMember(name: Member, value: unknown): string | number | Wrong {
+  switch (KINDS[name]) {
+    case 'text':
+      return typeof value === 'string' ? value : new Wrong(malformed(`\`${name}\` must be a text.`));
+    case 'integer':
+      return integer(value) ?? new Wrong(malformed(`\`${name}\` must be a whole number.`));
+    case 'duration': {
+      const micros = durationOf(name, value);
+      return typeof micros === 'number' ? micros : new Wrong(micros);
+    }
+  }
+}
+
+function costsOf(value: unknown): Record<string, number> | Wrong {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return new Wrong(malformed('`costs` must be an object of numbers by unit.'));
+  // Without a prototype: units come from outside.
+  const costs = Object.create(null) as Record<string, number>;
+  for (const [unit, cost] of Object.entries(value)) costs[unit] = integer(cost) ?? Number.NaN;
+  return costs;
+}
+
+/** A whole number, also as text (a query has nothing else, and 64 bits do not fit JSON's numbers). */
+function integer(value: unknown): number | undefined {
+  if (typeof value === 'number') return Number.isInteger(value) ? value : undefined;
+  return typeof value === 'string' && /^-?\d{1,19}$/.test(value) ? Number(value) : undefined;
+}
+
+/** Microseconds as a message; negative ones too, for they are refused where all are. */
+function durationMessage(micros: number): { seconds: bigint; nanos: number } {
+  const seconds = Math.trunc(micros / SECOND);
+  return { seconds: BigInt(seconds), nanos: (micros - seconds * SECOND) * 1000 };
+}

@@ -1,0 +1,140 @@
+import type { Refusal } from '../core/refusal.ts';
+import { malformed } from './ask.ts';
+import { fromText } from './duration.ts';
+import type { EngineRequest } from './engines/engine.ts';
+
+/** Fields of a plain HTTP call by their names in camelCase: from its path, its query and its JSON body, which must agree. */
+export type Input = Record<string, unknown>;
+
+/** Longest body and query taken; the body's as over the other protocols. */
+const BODY_BYTES_MAX = 65_536;
+const QUERY_BYTES_MAX = 16_384;
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
+const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json *(?:;|$)/i;
+
+/** A refusal that has another status than its reason says. */
+export interface StatusRefusal extends Refusal {
+  readonly status: number;
+}
+
+/** `path`: what the path says, decoded. */
+export function inputOf(request: EngineRequest, path: Readonly<Record<string, string>>): Input | Refusal | StatusRefusal {
+  const input: Input = Object.assign(Object.create(null) as Input, path);
+  if (request.query !== '') {
+    const wrong = takeQuery(request.query, input, path);
+    if (wrong !== undefined) return wrong;
+  }
+  return request.body.length === 0 ? input : takeBody(request, input);
+}
+
+/** Was it refused? Inputs have no prototype, refusals have. */
+export function isWrong(input: Input | Refusal | StatusRefusal): input is Refusal | StatusRefusal {
+  return Object.getPrototypeOf(input) !== null;
+}
+
+/** A duration with its unit, as microseconds, or what is wrong with it. */
+export function durationOf(name: string, value: unknown): number | Refusal {
+  const micros = typeof value === 'string' ? fromText(value) : Number.NaN;
+  if (!Number.isNaN(micros)) return micros;
+  if (typeof value === 'number' || (typeof value === 'string' && /^-?\d+(\.\d+)?$/.test(value))) {
+    return malformed(`\`${name}\` needs a unit; write for example \`30s\` or \`250ms\`.`);
+  }
+  return malformed(`\`${name}\` is not a duration; write for example \`30s\`.`);
+}
+
+/** A path segment or a query part without its percent encoding; undefined: it is not well-formed. */
+export function decoded(text: string): string | undefined {
+  if (!text.includes('%')) return text;
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function takeQuery(query: string, input: Input, path: Readonly<Record<string, string>>): Refusal | StatusRefusal | undefined {
+  if (query.length > QUERY_BYTES_MAX) return { reason: 'too_large', detail: `The query may be at most ${QUERY_BYTES_MAX} bytes.`, status: 414 };
+  for (const pair of query.split('&')) {
+    if (pair === '') continue;
+    const mark = pair.indexOf('=');
+    const name = decoded((mark < 0 ? pair : pair.slice(0, mark)).replaceAll('+', ' '));
+    const value = decoded((mark < 0 ? '' : pair.slice(mark + 1)).replaceAll('+', ' '));
+    if (name === undefined || value === undefined) return malformed('The query holds a percent sign that encodes no UTF-8; write %25 for the sign itself.');
+    if (name === 'cost' || name.startsWith('cost.')) {
+      input['costs'] ??= Object.create(null);
+      const costs = input['costs'] as Input;
+      const unit = name === 'cost' ? 'requests' : name.slice(5);
+      if (unit in costs) return twice(name);
+      costs[unit] = value;
+      continue;
+    }
+    const member = camel(name);
+    if (member in path) {
+      if (path[member] !== value) return disagree(name);
+    } else if (member in input) return twice(name);
+    else input[member] = value;
+  }
+  return undefined;
+}
+
+function takeBody(request: EngineRequest, input: Input): Input | Refusal | StatusRefusal {
+  if (request.body.length > BODY_BYTES_MAX) return { reason: 'too_large', detail: `The body may be at most ${BODY_BYTES_MAX} bytes.` };
+  if (!JSON_TYPE.test(request.header('content-type') ?? '')) {
+    return { reason: 'malformed', detail: 'Send the body as application/json, or put its fields into the query.', status: 415 };
+  }
+  if ((request.header('content-encoding') ?? 'identity') !== 'identity') {
+    return { reason: 'malformed', detail: 'No compression is understood; send the body as it is.', status: 415 };
+  }
+  let body: unknown;
+  try {
+    body = JSON.parse(UTF8.decode(request.body));
+  } catch {
+    return malformed('The body is not JSON in UTF-8.');
+  }
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return malformed('The body must be a JSON object.');
+  const names = new Set<string>();
+  for (const [name, value] of Object.entries(body)) {
+    const member = camel(name);
+    if (names.has(member)) return twice(name);
+    names.add(member);
+    // null says nothing, as in proto3 JSON.
+    if (value === null) continue;
+    const wrong = merge(input, member, name, value);
+    if (wrong !== undefined) return wrong;
+  }
+  return input;
+}
+
+function merge(input: Input, member: string, name: string, value: unknown): Refusal | undefined {
+  const before = input[member];
+  if (before === undefined) {
+    input[member] = value;
+    return undefined;
+  }
+  if (member !== 'costs') return String(value) === before ? undefined : disagree(name);
+  if (typeof value !== 'object' || Array.isArray(value)) return malformed('`costs` must be an object of numbers by unit.');
+  const costs = before as Input;
+  for (const [unit, cost] of Object.entries(value as object)) {
+    if (unit in costs && String(costs[unit]) !== String(cost)) return disagree(`costs.${unit}`);
+    costs[unit] = cost;
+  }
+  return undefined;
+}
+
+function camel(name: string): string {
+  return name.includes('_') ? name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) : name;
+}
+
+function twice(name: string): Refusal {
+  return malformed(`\`${shown(name)}\` is there twice; send it once.`);
+}
+
+function disagree(name: string): Refusal {
+  return malformed(`\`${shown(name)}\` says one thing in the path or query and another in the query or body; say it once.`);
+}
+
+/** A name that came from outside, fit to be shown. */
+export function shown(name: string): string {
+  return name.slice(0, 64).replaceAll(/[^\x20-\x7e]|`/g, '?');
+}
