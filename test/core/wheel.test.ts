@@ -57,7 +57,7 @@ describe('a wheel', () => {
       fc.property(fc.constantFrom(0, BASE), fc.array(command, { minLength: 1, maxLength: 250 }), (start, commands) => {
         const wheel = new Wheel();
         const sorted = new Sorted();
-        let now = start;
+        let now: number = start;
         for (const step of commands) {
           if (step.kind === 'schedule') {
             const at = step.past === 0 ? Math.max(0, now - step.by) : now + step.by;
