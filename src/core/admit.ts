@@ -32,7 +32,7 @@ export function admit(decisions: Decisions, now: Instant, state: KeyState, who: 
     const grant = remember(decisions, now, state, who, serial, cells);
     decisions.grants.addLease(grant);
     decisions.alarms.dueBy(grant.expiresAt);
-    lease = leaseOf(grant);
+    lease = leaseOf(grant, now);
     settleable = true;
     if (decisions.keeper.recording) record = recordOf(grant, now);
   } else if (namesMore(who.costs)) {
@@ -76,10 +76,11 @@ function charge(now: Instant, state: KeyState, costs: Costs): { readonly cells: 
   return { cells: skipped === undefined ? state.charged : state.charged.filter((cell) => !skipped.has(cell)), shadow };
 }
 
-/** The lease as told to its holder. */
-export function leaseOf(grant: Grant): Lease {
-  const floor = grant.keyState.fenceHead?.fence ?? grant.fence;
-  return { fence: grant.fence, fenceFloor: floor, expiresAt: grant.expiresAt, duration: grant.duration };
+/** The lease as told to its holder; leases that lapse at this very moment are no longer alive. */
+export function leaseOf(grant: Grant, now: Instant): Lease {
+  let oldest = grant.keyState.fenceHead;
+  while (oldest !== undefined && oldest !== grant && oldest.expiresAt <= now) oldest = oldest.nextFence;
+  return { fence: grant.fence, fenceFloor: (oldest ?? grant).fence, expiresAt: grant.expiresAt, duration: grant.duration };
 }
 
 /** The lease as the ledger keeps it: for twice its length, so that most renewals need no write. */

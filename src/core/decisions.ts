@@ -188,9 +188,9 @@ export class Decisions {
     this.pump(now);
   }
 
-  /** From `node` up to the root: what does each offer now? */
-  #climb(now: Instant, from: GroupNode): void {
-    for (let node: GroupNode | undefined = from; node !== undefined; node = node.parent) {
+  /** From `from` up to the root, or up to and without `end`: what does each offer now? */
+  #climb(now: Instant, from: GroupNode, end?: GroupNode): void {
+    for (let node: GroupNode | undefined = from; node !== undefined && node !== end; node = node.parent) {
       this.#refresh(now, node);
       const { parent } = node;
       if (parent === undefined) return;
@@ -201,7 +201,9 @@ export class Decisions {
     }
   }
 
+  /** What does this node offer now? A child's offer is asked for its key again: another child may have spent it meanwhile. */
   #refresh(now: Instant, node: GroupNode): void {
+    const { slab } = this;
     if (node.blockedUntil !== LONG_AGO) this.#unblock(node);
     for (;;) {
       const lane = node.bestLane();
@@ -209,11 +211,14 @@ export class Decisions {
       if (lane === undefined && child === undefined) break;
       const own = lane !== undefined && (child === undefined || node.prefers(lane.head, child.offer));
       const slot = own ? lane.head : (child as GroupNode).offer;
-      if (own && !this.readiness.keyReady(now, lane.keyState, this.slab.costsOf(slot))) {
-        this.#park(lane.keyState);
+      const state = slab.keyOf(slot);
+      if (!this.readiness.keyReady(now, state, slab.costsOf(slot))) {
+        this.#park(state);
+        this.#unoffer(state.node, slot);
+        this.#climb(now, state.node, node);
         continue;
       }
-      if (!this.readiness.nodeReady(now, node, this.slab.costsOf(slot))) {
+      if (!this.readiness.nodeReady(now, node, slab.costsOf(slot))) {
         this.#block(node);
         break;
       }
@@ -245,16 +250,12 @@ export class Decisions {
     node.blockedBy = undefined;
   }
 
-  /** Admits a waiter; answers its node. In a deep tree its key is asked again: another child may have spent it. */
+  /** Admits a waiter; answers its node. */
   #grant(now: Instant, slot: number): GroupNode {
     const state = this.slab.keyOf(slot);
     const lane = this.slab.laneOf(slot);
     const { node } = state;
     this.#unoffer(node, slot);
-    if (node.path.length > 1 && !this.readiness.keyReady(now, state, this.slab.costsOf(slot))) {
-      this.#park(state);
-      return node;
-    }
     const costs = this.slab.costsOf(slot);
     const unit = node.fairUnit;
     lane.band.serve(lane, unit === undefined ? 1 : costOf(costs, unit), node.weightOf(state.key));

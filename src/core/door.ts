@@ -27,10 +27,11 @@ export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, a
   const { node } = state;
   const impossible = infeasible(decisions, now, state, ask);
   if (impossible !== undefined) return impossible;
-  if (ask.waitUntil <= now) {
-    if (!awaitsDisk(decisions, now, slot)) return withRetry({ reason: 'expired' }, placeOf(decisions, now, slot));
-    decisions.alarms.setPatience(slot, after(now, DISK_WAIT_MAX));
+  if (awaitsDisk(decisions, now, slot)) {
+    if (ask.waitUntil <= now) decisions.alarms.setPatience(slot, after(now, DISK_WAIT_MAX));
+    return undefined;
   }
+  if (ask.waitUntil <= now) return withRetry({ reason: 'expired' }, placeOf(decisions, now, slot));
   const { backlog } = node.spec;
   const bound = overBacklog(node, state);
   if (bound !== undefined) return withRetry({ reason: 'shed', limit: bound }, placeOf(decisions, now, slot));

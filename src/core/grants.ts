@@ -94,6 +94,7 @@ export class Grants {
   /** A permit without lease whose costs can be settled. */
   addSettleable(grant: Grant): void {
     this.#bySerial.set(grant.serial, grant);
+    grant.keyState.settleables++;
     this.#fade(grant, grant.at);
   }
 
@@ -119,7 +120,10 @@ export class Grants {
   /** The lease is over, however; it is remembered for a while. */
   end(grant: Grant, how: Exclude<Grant['ended'], undefined>, now: Instant): void {
     grant.ended = how;
-    if (!grant.leased) return;
+    if (!grant.leased) {
+      grant.keyState.settleables--;
+      return;
+    }
     this.#wheel.cancel(grant.slot);
     this.#leased[grant.slot] = undefined;
     this.#freeSlots.push(grant.slot);
@@ -156,6 +160,7 @@ export class Grants {
       const count = this.#fading.length - this.#fadingHead;
       if (oldest.at > now && count <= this.#fadingMax) return;
       this.#bySerial.delete(oldest.grant.serial);
+      if (!oldest.grant.leased && oldest.grant.ended === undefined) oldest.grant.keyState.settleables--;
       this.#fadingHead++;
       if (this.#fadingHead > 1024 && this.#fadingHead * 2 > this.#fading.length) {
         this.#fading.splice(0, this.#fadingHead);

@@ -22,6 +22,8 @@ export class KeyState {
   children = 0;
   waiting = 0;
   leases = 0;
+  /** Permits without lease that can still be settled: their debits must meet these cells. */
+  settleables = 0;
   /** Live leases in order of their fence. */
   fenceHead: Grant | undefined;
   fenceTail: Grant | undefined;
@@ -39,7 +41,7 @@ export class KeyState {
 
   /** Nothing waits, holds, refers to it, or still counts. */
   idle(now: Instant): boolean {
-    if (this.waiting > 0 || this.leases > 0 || this.children > 0 || this.blockees.size > 0) return false;
+    if (this.waiting > 0 || this.leases > 0 || this.settleables > 0 || this.children > 0 || this.blockees.size > 0) return false;
     for (const lane of this.lanes) if (!lane.forgettable) return false;
     for (const cell of this.cells) {
       const at = cell.limit.idleAt(now);

@@ -23,7 +23,7 @@ export function renew(decisions: Decisions, now: Instant, serial: number, tag: T
   decisions.alarms.dueBy(grant.expiresAt);
   const record = decisions.keeper.recording && grant.expiresAt > grant.recordedUntil ? recordOf(grant, now) : undefined;
   decisions.events.push({ kind: 'renewed', group: grant.node.name, record });
-  return leaseOf(grant);
+  return leaseOf(grant, now);
 }
 
 /** Ends a permit and settles its costs. False: it ended before, or nothing is remembered of it: used as charged. */
