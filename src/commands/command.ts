@@ -1,4 +1,5 @@
 import type { Readable, Writable } from 'node:stream';
+import type { ClockSources } from '../admission/system-clock.ts';
 
 /** How a command ended, as the exit code of the process. */
 export const EXIT = {
@@ -15,6 +16,8 @@ export type Signal = 'SIGHUP' | 'SIGINT' | 'SIGTERM';
 
 /** The world as a command sees it; main.ts hands it in, tests make one. */
 export interface CommandWorld {
+  /** Of the package. */
+  readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: Readable;
   readonly stdout: Writable;
@@ -23,6 +26,8 @@ export interface CommandWorld {
   readonly interactive: boolean;
   /** Calls back at each such signal, in place of what the system would do; answers how to stop listening. */
   readonly onSignal: (signal: Signal, act: () => void) => () => void;
+  /** The machine's clocks (`admission/system-clock.ts`). */
+  readonly clocks: ClockSources;
   /** Ends the process at once with this code; for a second signal only. */
   readonly exit: (code: number) => void;
 }

@@ -17,6 +17,8 @@ export type Schema<T> = Leaf<T> | Struct<T> | List<T> | Dictionary<T> | Refused<
 
 interface Readable<T> {
   read(raw: Raw, at: Path, report: Report): T | undefined;
+  /** Never there: says T to the compiler, which cannot tell a T that may be undefined from `read`. */
+  readonly holds?: readonly [T];
 }
 
 /** A single value. */
@@ -72,7 +74,11 @@ export interface Field<T> {
 }
 
 /** The type of what a schema or a field reads. */
-export type ValueOf<S> = S extends Readable<infer T> ? T : S extends { readonly schema: Readable<infer T> } ? T : never;
+export type ValueOf<S> = S extends { readonly schema: { readonly holds?: readonly [infer T] } }
+  ? T
+  : S extends { readonly holds?: readonly [infer T] }
+    ? T
+    : never;
 
 /** A value whose parts may be missing, because they were reported. Checks across options are written for these. */
 export type Unsure<T> =

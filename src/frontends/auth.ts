@@ -22,6 +22,8 @@ export interface Credential {
 
 /** Who calls, and what they may do. Without credentials everybody is '' and may do everything. */
 export interface Auth {
+  /** There are credentials: nobody is let in without. */
+  readonly demanded: boolean;
   /** The credential's name behind an `Authorization` header, or `unauthenticated`. */
   identify(authorization: string | undefined): string | Refusal;
   /** Why this caller may not; undefined: it may. */
@@ -39,6 +41,9 @@ export function createAuth(credentials: readonly Credential[]): Auth {
   let names = byName(credentials);
   let hashes = byHash(credentials);
   return {
+    get demanded() {
+      return names.size > 0;
+    },
     identify(authorization) {
       if (names.size === 0) return '';
       const [, key] = /^Bearer +([\x21-\x7e]{1,1024})$/i.exec(authorization ?? '') ?? [];

@@ -21,7 +21,7 @@ export function createLog(level: LogLevel | 'silent', to: Writable): Log {
     {
       level,
       // No process id or host: whoever collects the lines knows them.
-      base: undefined,
+      base: null,
       messageKey: 'event',
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },

@@ -1,0 +1,38 @@
+import { nearest } from '../config/nearest.ts';
+import { type CommandWorld, EXIT, sayLine } from './command.ts';
+import { COMMANDS } from './table.ts';
+
+const EXIT_CODES = `Exit codes: 0 it did what it was asked for; 1 it could not (a mistake in the file, an address that is taken, a refusal);
+2 it was called wrongly; 128 + n it was ended by a second signal n. \`run\` passes on the code of the command it ran.
+Documentation: docs/configuration.md for every option; each can be set by file, variable (SLUICE_...) and flag.`;
+
+/** Runs `sluice ARGUMENTS`; answers the exit code. */
+export async function dispatch(args: readonly string[], world: CommandWorld): Promise<number> {
+  const [name = 'help', ...rest] = args;
+  if (name === '--version' || name === '-v' || name === 'version') {
+    sayLine(world.stdout, world.version);
+    return EXIT.ok;
+  }
+  if (name === 'help' || name === '--help' || name === '-h') return help(rest[0], world);
+  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (load !== undefined) return (await load()).run(rest, world);
+  const guess = nearest(name, Object.keys(COMMANDS));
+  sayLine(
+    world.stderr,
+    `There is no command ${JSON.stringify(name)}.${guess === undefined ? '' : ` Did you mean ${guess}?`} \`sluice help\` lists those there are.`,
+  );
+  return EXIT.usage;
+}
+
+async function help(of: string | undefined, world: CommandWorld): Promise<number> {
+  const load = of !== undefined && Object.hasOwn(COMMANDS, of) ? COMMANDS[of] : undefined;
+  if (load !== undefined) return (await load()).run(['--help'], world);
+  sayLine(world.stdout, 'Sluice: callers name a group and are held until its limits let them pass.\n');
+  for (const each of Object.values(COMMANDS)) {
+    const { name, usage, summary } = await each();
+    sayLine(world.stdout, `  sluice ${name} ${usage}\n      ${summary}`);
+  }
+  sayLine(world.stdout, '  sluice help [COMMAND]\n  sluice --version\n');
+  sayLine(world.stdout, EXIT_CODES);
+  return EXIT.ok;
+}

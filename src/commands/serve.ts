@@ -1,0 +1,123 @@
+import { watch } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { type Config, loadConfig } from '../config/load.ts';
+import { showMistake } from '../config/mistake.ts';
+import type { Flag } from '../config/overlay.ts';
+import { ConfigWatch } from '../config/watch.ts';
+import { type Running, serve } from '../serve.ts';
+import { type Command, type CommandWorld, EXIT, type Signal, sayLine } from './command.ts';
+import { configArguments } from './options.ts';
+
+/** `sluice serve`: serves until a signal. SIGTERM and SIGINT drain, a second one ends at once; SIGHUP and a change of the file reload. */
+export const serveCommand: Command = {
+  name: 'serve',
+  usage: '[--config FILE] [--path.to.option=value ...]',
+  summary: 'serves the groups of FILE (SLUICE_CONFIG, or sluice.yaml here); SIGHUP reloads it, SIGTERM drains',
+  async run(args, world) {
+    const { config, flags, positionals, help, bare } = configArguments(args, true);
+    if (help || positionals.length > 0 || bare.length > 0) {
+      sayLine(help ? world.stdout : world.stderr, `Usage: sluice serve ${this.usage}`);
+      return help ? EXIT.ok : EXIT.usage;
+    }
+    const name = config ?? world.env['SLUICE_CONFIG'] ?? 'sluice.yaml';
+    const file: ConfigFile = { name, flags, world };
+    const read = await readFile(name, 'utf8').catch((cause: Error) => cause);
+    if (read instanceof Error) {
+      sayLine(world.stderr, `${name}: cannot be read: ${read.message}`);
+      return EXIT.failed;
+    }
+    const loaded = load(file, read);
+    if (loaded.kind === 'config') return keep(file, read, loaded.config);
+    for (const mistake of loaded.mistakes) sayLine(world.stderr, showMistake(mistake));
+    return EXIT.failed;
+  },
+};
+
+interface ConfigFile {
+  readonly name: string;
+  readonly flags: readonly Flag[];
+  readonly world: CommandWorld;
+}
+
+function load({ name, flags, world }: ConfigFile, text: string) {
+  return loadConfig({ text, name, env: world.env, flags });
+}
+
+/** Serves until a signal, or until the server cannot go on. */
+async function keep(file: ConfigFile, text: string, config: Config): Promise<number> {
+  const { world } = file;
+  const stop = stopped(world);
+  let running: Running;
+  try {
+    running = await serve(config, { env: world.env, clocks: world.clocks, logTo: world.stdout, version: world.version });
+  } catch (cause) {
+    stop.forget();
+    sayLine(world.stderr, `sluice cannot start: ${reasons(cause)}`);
+    return EXIT.failed;
+  }
+  const watching = watchFile(file, text, config, running);
+  const forget = world.onSignal('SIGHUP', () => void watching.reload());
+  const why = await Promise.race([stop.asked, running.lost]);
+  forget();
+  await watching.stop();
+  await running.drain();
+  stop.forget();
+  return why instanceof Error ? EXIT.failed : EXIT.ok;
+}
+
+const NUMBERS: Readonly<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
+
+/** Resolves at the first SIGTERM or SIGINT; the second ends the process, whatever it is doing. */
+function stopped(world: CommandWorld): { readonly asked: Promise<Signal>; forget(): void } {
+  const forgets: (() => void)[] = [];
+  let first = true;
+  const asked = new Promise<Signal>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      const act = (): void => {
+        if (!first) world.exit(128 + NUMBERS[signal]);
+        first = false;
+        resolve(signal);
+      };
+      forgets.push(world.onSignal(signal, act));
+    }
+  });
+  return { asked, forget: () => forgets.forEach((forget) => void forget()) };
+}
+
+function watchFile(file: ConfigFile, text: string, config: Config, running: Running): ConfigWatch {
+  const watching = new ConfigWatch({
+    config,
+    text,
+    read: () => readFile(file.name, 'utf8'),
+    load: (next) => load(file, next),
+    apply: (next) => running.reload(next),
+    tell: (event) => running.tell(event),
+    notify: (changed) => notify(file.name, changed),
+    later: (ms, wake) => {
+      const timer = setTimeout(wake, ms);
+      return () => clearTimeout(timer);
+    },
+  });
+  watching.start();
+  return watching;
+}
+
+/** Editors and Kubernetes put another file in the place of the old one: only the folder sees that. */
+function notify(name: string, changed: () => void): () => void {
+  try {
+    const watcher = watch(dirname(name), (_event, which) => {
+      if (which === null || which === basename(name) || which.startsWith('..')) changed();
+    });
+    // What cannot be watched is looked at again and again all the same.
+    watcher.on('error', () => watcher.close());
+    return () => watcher.close();
+  } catch {
+    return () => {};
+  }
+}
+
+function reasons(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  return cause.cause === undefined ? cause.message : `${cause.message} (${reasons(cause.cause)})`;
+}

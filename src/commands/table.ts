@@ -1,0 +1,7 @@
+import type { Command } from './command.ts';
+
+/** Every command by name; each is loaded when it is run, so that `sluice help` need not load the server. */
+export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import('./serve.ts')).serveCommand,
+  check: async () => (await import('./check.ts')).check,
+};

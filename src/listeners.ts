@@ -1,0 +1,134 @@
+import { readFile } from 'node:fs/promises';
+import type { Config } from './config/load.ts';
+import { MILLISECOND, type Millis } from './core/time.ts';
+import { Connect } from './frontends/connect.ts';
+import { chooseEngine, type EngineFactory } from './frontends/engines/choose.ts';
+import type { EngineHandler, EngineOptions } from './frontends/engines/engine.ts';
+import type { Frontend, Routes } from './frontends/frontend.ts';
+import { Grpc } from './frontends/grpc.ts';
+import { engineProblem } from './frontends/problem.ts';
+import type { ServiceParts } from './frontends/service.ts';
+import type { Log } from './telemetry/log.ts';
+
+/** What the listeners share. */
+export interface ListenerParts extends ServiceParts {
+  readonly log: Log;
+  /** What /readyz says. */
+  readonly ready: () => boolean;
+}
+
+/** Every listener of the configuration, taking callers. */
+export interface Listeners {
+  readonly addresses: Readonly<Record<string, string>>;
+  /** Says that this server is on its way out, and serves on. */
+  leaving(): void;
+  /** Takes no new callers; resolves when the last is gone, or after `graceMs`. */
+  drain(graceMs: Millis): Promise<void>;
+}
+
+type Listener = Config['listen']['api'];
+
+/** Opens every listener that is not `none`, or none at all: rejects with what to do about the first that cannot be had. */
+export async function openListeners(config: Config, parts: ListenerParts): Promise<Listeners> {
+  const frontends = await frontendsOf(config, parts);
+  const addresses: Record<string, string> = {};
+  const open: Frontend[] = [];
+  try {
+    for (const frontend of frontends) {
+      addresses[frontend.name] = (await frontend.listen()).address;
+      open.push(frontend);
+    }
+  } catch (cause) {
+    for (const frontend of open) await frontend.drain(0);
+    throw cause;
+  }
+  return {
+    addresses,
+    leaving: () => {
+      for (const frontend of open) if (frontend instanceof Grpc) frontend.serving(false);
+    },
+    drain: async (graceMs) => {
+      await Promise.all(open.map((frontend) => frontend.drain(graceMs)));
+    },
+  };
+}
+
+async function frontendsOf(config: Config, parts: ListenerParts): Promise<readonly Frontend[]> {
+  const { api, grpc, health, admin } = config.listen;
+  // Without credentials operators are answered where only they should come in.
+  const operators = config.auth.keys.length > 0;
+  const frontends: Frontend[] = [];
+  const http = (name: string, listener: Listener, routes: readonly Routes[], make: EngineFactory): void => {
+    if (listener.address !== 'none') frontends.push(new HttpFrontend({ name, address: listener.address, tls: listener.tls, routes, make, config }));
+  };
+  const engine = await chooseEngine(config.http.engine, { clientCa: api.tls?.clientCa !== undefined });
+  parts.log.tell('info', 'engine', { listener: 'api', engine: engine.name, why: engine.why });
+  http('api', api, [new Connect({ ...parts, operators })], engine.make);
+  if (grpc.address !== 'none') frontends.push(new Grpc({ ...parts, ...grpc.address, ...(await pem(grpc.tls)), operators }));
+  const node = await chooseEngine('node', { clientCa: false });
+  http('admin', admin, [new Connect({ ...parts, operators: true })], node.make);
+  http('health', health, [], node.make);
+  return frontends;
+}
+
+/** The texts of the PEM files. */
+async function pem(tls: Listener['tls']) {
+  if (tls === undefined) return {};
+  const read = (path: string): Promise<string> =>
+    readFile(path, 'utf8').catch((cause: unknown) => {
+      throw new Error(`listen.grpc.tls: ${path} cannot be read.`, { cause });
+    });
+  const [cert, key] = [await read(tls.cert), await read(tls.key)];
+  return { tls: tls.clientCa === undefined ? { cert, key } : { cert, key, clientCa: await read(tls.clientCa) } };
+}
+
+/** Protocols that share an HTTP address. */
+class HttpFrontend implements Frontend {
+  readonly name: string;
+  readonly #address: { readonly host: string; readonly port: number };
+  readonly #engine: ReturnType<EngineFactory>;
+
+  constructor(parts: {
+    name: string;
+    address: { host: string; port: number };
+    tls: Listener['tls'];
+    routes: readonly Routes[];
+    make: EngineFactory;
+    config: Config;
+  }) {
+    const { name, address, tls, routes, make, config } = parts;
+    this.name = name;
+    this.#address = address;
+    const options: EngineOptions = {
+      bodyBytesMax: config.bounds.body,
+      receiveMsMax: config.bounds.receive / MILLISECOND,
+      problem: engineProblem,
+      ...engineTls(tls),
+    };
+    this.#engine = make(options, dispatch(routes));
+  }
+
+  async listen(): Promise<{ readonly address: string }> {
+    const { host, port } = await this.#engine.listen(this.#address.host, this.#address.port);
+    return { address: `${host.includes(':') ? `[${host}]` : host}:${port}` };
+  }
+
+  drain(graceMs: Millis): Promise<void> {
+    return this.#engine.close(graceMs);
+  }
+}
+
+function engineTls(tls: Listener['tls']): Pick<EngineOptions, 'tls'> {
+  if (tls === undefined) return {};
+  const { cert, key, clientCa } = tls;
+  return { tls: clientCa === undefined ? { cert, key } : { cert, key, clientCa } };
+}
+
+function dispatch(routes: readonly Routes[]): EngineHandler {
+  return (request, reply) => {
+    const route = routes.find((each) => each.takes(request.path));
+    if (route !== undefined) return route.handle(request, reply);
+    const { contentType, body } = engineProblem(404, 'There is nothing at this path; see proto/sluice/v1 and docs for those there are.');
+    reply.send(404, [['Content-Type', contentType]], body);
+  };
+}

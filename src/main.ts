@@ -1,0 +1,51 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { bootId } from './admission/system-clock.ts';
+import type { CommandWorld } from './commands/command.ts';
+import { dispatch } from './commands/dispatch.ts';
+
+/*
+ * The only file that says `process`: hands arguments, environment, streams, signals and clocks to the commands
+ * (commands/table.ts) and sets the exit code they answer.
+ */
+
+const NODE_MAJOR_MIN = 22;
+
+function packageVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  const { version = 'unknown' } = manifest as { readonly version?: string };
+  return version;
+}
+
+const world: CommandWorld = {
+  version: packageVersion(),
+  env: process.env,
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  interactive: process.stderr.isTTY,
+  onSignal: (signal, act) => {
+    process.on(signal, act);
+    return () => process.off(signal, act);
+  },
+  clocks: { monotonic: process.hrtime.bigint, wall: Date.now, boot: bootId() },
+  exit: (code) => process.exit(code),
+};
+
+async function main(): Promise<number> {
+  const major = Number(process.versions.node.split('.')[0]);
+  if (major < NODE_MAJOR_MIN) {
+    world.stderr.write(`Sluice needs Node ${NODE_MAJOR_MIN} or later; this is Node ${process.versions.node}.\n`);
+    return 1;
+  }
+  return dispatch(process.argv.slice(2), world);
+}
+
+// A reader that leaves early (`sluice help | head -1`) is no error.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (cause: NodeJS.ErrnoException) => {
+    if (cause.code !== 'EPIPE') throw cause;
+  });
+}
+
+process.exitCode = await main();

@@ -1,0 +1,159 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import type { Writable } from 'node:stream';
+import { Gatekeeper } from './admission/gatekeeper.ts';
+import type { Notice } from './admission/parts.ts';
+import { type ClockSources, createSystemClock } from './admission/system-clock.ts';
+import type { Config } from './config/load.ts';
+import type { Variables } from './config/overlay.ts';
+import { resolveKeys } from './config/secrets.ts';
+import type { ReloadEvent } from './config/watch.ts';
+import { lastClock, openLocalCoordinator } from './coordination/local.ts';
+import { Gate } from './core/gate.ts';
+import { MILLISECOND, SECOND } from './core/time.ts';
+import { type Auth, createAuth, guarded } from './frontends/auth.ts';
+import { createLedger } from './ledger/ledger-log.ts';
+import { openListeners } from './listeners.ts';
+import { openStorage } from './storage.ts';
+import { createLog, type Log } from './telemetry/log.ts';
+
+/** What a server needs from the process it runs in. */
+export interface ServeParts {
+  readonly env: Variables;
+  readonly clocks: ClockSources;
+  readonly logTo: Writable;
+  readonly version: string;
+}
+
+/** A server that serves. */
+export interface Running {
+  /** Where each listener takes callers, by its name under `listen`. */
+  readonly addresses: Readonly<Record<string, string>>;
+  /** Resolves when this process may decide nothing more and should end: a newer one took its store. */
+  readonly lost: Promise<Error>;
+  /** Puts what a reload takes in force, wholly or not at all; answers what cannot be done. */
+  reload(next: Config): Promise<readonly string[]>;
+  /** Logs what came of a reload. */
+  tell(event: ReloadEvent): void;
+  /** Not ready but serving for `drain.delay`, then those held stay until `drain.grace` ends; all is closed and sealed. */
+  drain(): Promise<void>;
+}
+
+/**
+ * Builds every part and joins them: storage, clock, the right to decide, ledger, admission, front ends. Rejects with what to
+ * do when one of them cannot be had; what was opened before it is closed again.
+ */
+export async function serve(config: Config, parts: ServeParts): Promise<Running> {
+  const log = createLog(config.log.level, parts.logTo);
+  const opened: Closer[] = [];
+  try {
+    return await build(config, parts, log, opened);
+  } catch (cause) {
+    for (const close of opened.reverse()) await close().catch(() => {});
+    throw cause;
+  }
+}
+
+type Closer = () => Promise<void>;
+
+async function build(config: Config, parts: ServeParts, log: Log, opened: Closer[]): Promise<Running> {
+  const auth = createAuth(await credentials(config, parts));
+  const storage = openStorage(config.store);
+  opened.push(storage.close);
+  const clock = createSystemClock({ sources: parts.clocks, record: await lastClock(storage.registers) });
+  opened.push(async () => clock.stop());
+  const coordinator = await openLocalCoordinator({ registers: storage.registers, clock, session: randomUUID() });
+  opened.push(() => coordinator.leave());
+  const place = coordinator.place('');
+  if (place.at !== 'here') throw new Error('The term of the store was lost while it was taken; start again.');
+  const ledger = createLedger({ store: storage.store, clock, term: place.tenure.term });
+  const lost = Promise.withResolvers<Error>();
+  const state = { ready: false };
+  const gatekeeper = new Gatekeeper({
+    clock,
+    coordinator,
+    ledger,
+    settings: config.groups,
+    events: () => {},
+    notices: (notice) => {
+      tellNotice(log, notice);
+      if (notice.kind === 'lost') lost.resolve(notice.cause);
+    },
+    random: (bytes) => randomBytes(bytes),
+    bounds: { before: config.bounds.undecided, requests: config.bounds.requestIds, sessions: config.bounds.sessions, settled: config.bounds.settled },
+    gate: (gateParts) => new Gate(gateParts),
+    recording: storage.durable,
+    defer: (run) => void setImmediate(run),
+  });
+  await gatekeeper.start();
+  const onFault = (error: unknown): void => log.tell('error', 'fault', { err: error });
+  const listeners = await openListeners(config, { admission: guarded(gatekeeper, auth), auth, onFault, log, ready: () => state.ready });
+  state.ready = true;
+  if (config.auth.keys.length === 0)
+    log.tell('warn', 'no_auth', { advice: 'Anybody who reaches api or grpc may acquire; set auth.keys. Operators are answered on admin only.' });
+  log.tell('info', 'serving', { version: parts.version, revision: config.revision, groups: config.groups.length, ...listeners.addresses });
+  return {
+    addresses: listeners.addresses,
+    lost: lost.promise,
+    reload: (next) => reload(next, { parts, log, auth, gatekeeper }),
+    tell: (event) => tellReload(log, event),
+    drain: async () => {
+      log.tell('info', 'draining', { delayMs: config.drain.delay / MILLISECOND, graceMs: config.drain.grace / MILLISECOND });
+      state.ready = false;
+      listeners.leaving();
+      await sleep(config.drain.delay / MILLISECOND);
+      // Those held are answered by admission; then their connections can end.
+      await Promise.all([gatekeeper.drain(config.drain.grace), listeners.drain((config.drain.grace + SECOND) / MILLISECOND)]);
+      clock.stop();
+      await storage.close();
+      log.tell('info', 'stopped');
+    },
+  };
+}
+
+async function credentials(config: Config, parts: Pick<ServeParts, 'env'>) {
+  const { keys, mistakes } = await resolveKeys(config.auth.keys, { env: parts.env, readFile: (path) => readFile(path, 'utf8') });
+  if (mistakes.length > 0) throw new Error(mistakes.join('; '));
+  return keys;
+}
+
+/** Groups first: they are what may be refused. */
+async function reload(
+  next: Config,
+  { parts, log, auth, gatekeeper }: { parts: ServeParts; log: Log; auth: Auth; gatekeeper: Gatekeeper },
+): Promise<readonly string[]> {
+  const keys = await credentials(next, parts).catch((cause: Error) => cause);
+  if (keys instanceof Error) return [keys.message];
+  // Who may call GroupService on api and grpc was settled at the start.
+  if (keys.length > 0 !== auth.demanded) return ['auth.keys: from no keys to some, or from some to none, takes a restart'];
+  const refused = await gatekeeper.reconfigure(next.groups);
+  if (refused.length > 0) return refused;
+  auth.replace(keys);
+  log.setLevel(next.log.level);
+  return [];
+}
+
+function tellReload(log: Log, event: ReloadEvent): void {
+  if (event.kind === 'refused') return log.tell('error', 'reload_refused', { mistakes: event.mistakes, advice: 'Nothing was changed.' });
+  const { revision, groups, needRestart } = event;
+  log.tell(needRestart.length > 0 ? 'warn' : 'info', 'reloaded', { revision, groups, needRestart });
+}
+
+function tellNotice(log: Log, notice: Notice): void {
+  switch (notice.kind) {
+    case 'lost':
+      return log.tell('error', 'lost', { err: notice.cause, advice: 'Another process uses this store; this one stops.' });
+    case 'unstored':
+      return log.tell('error', 'unstored', { root: notice.root, err: notice.cause });
+    case 'stored':
+      return log.tell('info', 'stored', { root: notice.root });
+    case 'unsealed':
+      return log.tell('error', 'unsealed', { root: notice.root, err: notice.cause });
+    case 'fault':
+      return log.tell('error', 'fault', { err: notice.cause });
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => void setTimeout(resolve, ms));
+}
