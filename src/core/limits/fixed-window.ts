@@ -77,7 +77,7 @@ export class FixedWindow implements Limit {
     const passed = this.#passed(now);
     const capacity = permits + Math.max(0, left - permits, passed === 0 ? this.#carry : 0);
     const used = Math.min(capacity, capacity - left);
-    if (left <= 0) return { capacity, used, debt: passed === 0 ? this.#owed : -left, resetAt: this.readyAt(now, 1) };
+    if (left <= 0) return { capacity, used, debt: -left, resetAt: this.readyAt(now, 1) };
     return { capacity, used, debt: 0, resetAt: used === 0 ? now : this.#opens(now, 1) };
   }
 
@@ -250,7 +250,7 @@ export class FixedWindow implements Limit {
   #carriedOver(passed: number): number {
     const { permits, spill } = this.#quota;
     const left = this.#beyond > 0 ? -this.#owed : permits + this.#carry - this.#used;
-    return Math.min(spill, (passed - 1) * permits + left);
+    return Math.min(spill, left + (passed - 1) * permits);
   }
 
   /** Units that may pass at `at`; below 0: debt. */
@@ -258,7 +258,8 @@ export class FixedWindow implements Limit {
     const { permits } = this.#quota;
     if (this.#start === FRESH) return permits;
     const passed = this.#passed(at);
-    return passed === 0 ? permits + this.#carry - this.#used : permits + this.#carriedOver(passed);
+    if (passed > 0) return permits + this.#carriedOver(passed);
+    return this.#beyond > 0 ? -this.#owed : permits + this.#carry - this.#used;
   }
 
   /** Used in the window at `at`, less what was carried in; an unused carry is not kept over a crash. */
