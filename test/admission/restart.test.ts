@@ -1,0 +1,175 @@
+import { expect, test } from 'vitest';
+import type { GroupSettings } from '../../src/admission/admission.ts';
+import { openLocalCoordinator } from '../../src/coordination/local.ts';
+import { MemoryRegisters } from '../../src/coordination/registers/memory.ts';
+import { HOUR, MINUTE, SECOND } from '../../src/core/time.ts';
+import { createLedger } from '../../src/ledger/ledger-log.ts';
+import { MemoryDisk, MemoryStore } from '../../src/ledger/stores/memory.ts';
+import { concurrency, group, rate, rolling, START, spacing } from '../core/specs.ts';
+import { FakeClock, settled } from '../fakes/clock.ts';
+import { type Caller, Rig, settingsOf } from './rig.ts';
+
+/** One machine whose processes come and go; its disk and its clock stay. */
+class Machine {
+  readonly clock = new FakeClock(START);
+  readonly registers = new MemoryRegisters();
+  readonly disk = new MemoryDisk();
+  readonly settings: readonly GroupSettings[];
+  #lives = 0;
+
+  constructor(settings: readonly GroupSettings[]) {
+    this.settings = settings;
+  }
+
+  /** Starts a process; the one before is dead, or was drained. */
+  async start(): Promise<Rig> {
+    const coordinator = await openLocalCoordinator({ registers: this.registers, clock: this.clock, session: `life-${++this.#lives}` });
+    const placement = coordinator.place('');
+    if (placement.at !== 'here') throw new Error('not here');
+    const ledger = createLedger({ store: new MemoryStore({ bytes: 1 << 30 }, this.disk), clock: this.clock, term: placement.tenure.term });
+    const rig = new Rig(this.settings, { clock: this.clock, ledger, coordinator });
+    await rig.keeper.start();
+    return rig;
+  }
+
+  /** From now on `rig` is dead: whatever it still does comes too late, since the next process has the term. */
+  async restartAfter(seconds: number): Promise<Rig> {
+    await this.clock.advanceAsync(seconds * SECOND);
+    return this.start();
+  }
+}
+
+async function admittedAt(rig: Rig, seconds: number, name = 'g'): Promise<Caller> {
+  const caller = rig.ask({ group: name });
+  await rig.pass(seconds);
+  if (caller.outcome?.kind === 'admitted') caller.held.delivered();
+  return caller;
+}
+
+test('GQ-15: a grant at 0, killed at 1, up at 2, asked at 2: granted at 5 s or later', async () => {
+  const machine = new Machine([settingsOf(group('g', [spacing(5 * SECOND)]))]);
+  const before = await machine.start();
+  expect((await admittedAt(before, 1)).seconds).toBeLessThan(0.1);
+  const after = await machine.restartAfter(1);
+  const caller = await admittedAt(after, 20);
+  expect(caller.seconds).toBeGreaterThanOrEqual(5);
+  expect(caller.seconds).toBeLessThan(8);
+});
+
+test('a horizon group starts drained after a crash: never a burst', async () => {
+  const machine = new Machine([settingsOf(group('g', [rate(10, SECOND, 10)]))]);
+  const before = await machine.start();
+  for (let i = 0; i < 10; i++) expect((await before.asked()).outcome?.kind).toBe('admitted');
+  const after = await machine.restartAfter(0.05);
+  const callers = Array.from({ length: 30 }, () => after.ask());
+  await after.pass(6);
+  const times = callers.map((caller) => caller.seconds ?? Number.NaN);
+  expect(Math.min(...times)).toBeGreaterThan(0.1);
+  expect(times.filter((at) => at < 1)).toHaveLength(0);
+  expect(times.every((at) => at < 6)).toBe(true);
+});
+
+test('leases survive a crash: they hold their slots, can be renewed and released, and fences grow', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(2)]))]);
+  const before = await machine.start();
+  const [one, two] = [await before.asked({ lease: MINUTE, holder: 'one' }), await before.asked({ lease: MINUTE, holder: 'two' })];
+  const after = await machine.restartAfter(2);
+  const third = after.ask();
+  await after.pass(3);
+  expect(third.outcome).toBeUndefined();
+  expect(await after.keeper.renew('', one.id, MINUTE)).toMatchObject({ kind: 'renewed', permit: { fence: one.permit.lease?.fence } });
+  expect(await after.keeper.release('', two.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  await settled();
+  expect(third.permit.lease?.fence).toBeGreaterThan(two.permit.lease?.fence ?? 0n);
+  const leases = after.keeper.leases('g', { size: 10, token: '' });
+  expect('items' in leases && leases.items.map((lease) => lease.id)).toEqual([one.id, third.id]);
+});
+
+test('TQ-10: leases nobody renews after a restart lapse, and all slots are free again', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(3)]))]);
+  const before = await machine.start();
+  for (let i = 0; i < 3; i++) await before.asked({ lease: 10 * SECOND });
+  const after = await machine.restartAfter(1);
+  await after.pass(25);
+  const again = [after.ask(), after.ask(), after.ask()];
+  await settled();
+  expect(again.map((caller) => caller.outcome?.kind)).toEqual(['admitted', 'admitted', 'admitted']);
+});
+
+test('a clean stop loses nothing: what was left is there at once, and what was spent is spent', async () => {
+  const machine = new Machine([settingsOf(group('g', [rolling(10, HOUR)])), settingsOf(group('fast', [rate(10, SECOND, 10)]))]);
+  const before = await machine.start();
+  for (let i = 0; i < 6; i++) await before.asked();
+  await before.keeper.drain(SECOND);
+  const after = await machine.restartAfter(0.5);
+  const callers = Array.from({ length: 5 }, () => after.ask());
+  const fast = Array.from({ length: 10 }, () => after.ask({ group: 'fast' }));
+  await after.pass(1);
+  expect(callers.filter((caller) => caller.outcome?.kind === 'admitted')).toHaveLength(4);
+  expect(fast.every((caller) => caller.outcome?.kind === 'admitted')).toBe(true);
+});
+
+test('what was spent before a clean stop still counts after a snapshot and a crash', async () => {
+  const machine = new Machine([settingsOf(group('g', [rolling(100, HOUR)]))]);
+  const first = await machine.start();
+  for (let i = 0; i < 60; i++) await first.asked();
+  await first.keeper.drain(SECOND);
+  const second = await machine.restartAfter(1);
+  for (let i = 0; i < 10; i++) await second.asked();
+  await second.pass(70);
+  for (let i = 0; i < 10; i++) {
+    await second.asked();
+    await second.pass(1);
+  }
+  const third = await machine.restartAfter(5);
+  const callers = Array.from({ length: 100 }, () => third.ask({ wait: 10 * SECOND }));
+  await third.pass(30);
+  const more = callers.filter((caller) => caller.outcome?.kind === 'admitted').length;
+  expect(more).toBeLessThanOrEqual(20);
+  expect(more).toBeGreaterThanOrEqual(1);
+});
+
+test('pauses and overrides survive a crash', async () => {
+  const machine = new Machine([settingsOf(group('g', [rolling(5, HOUR)])), settingsOf(group('p', [rolling(5, HOUR)]))]);
+  const before = await machine.start();
+  const limits = new Map([['window', { kind: 'window', permits: 1, per: HOUR } as const]]);
+  expect(await before.keeper.override('g', { limits, enforce: undefined, for: HOUR })).toBeUndefined();
+  expect(await before.keeper.pause('p', undefined, undefined)).toBeUndefined();
+  const after = await machine.restartAfter(2);
+  const callers = [after.ask(), after.ask(), after.ask({ group: 'p' })];
+  await after.pass(60);
+  expect(callers.map((caller) => caller.outcome?.kind)).toEqual(['admitted', undefined, undefined]);
+});
+
+test('a process that lost its term decides nothing more, and says so', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(1)])), settingsOf(group('fast', [rate(10, SECOND, 10)]))]);
+  const before = await machine.start();
+  await before.asked({ group: 'fast' });
+  const after = await machine.restartAfter(0.1);
+  const old = before.ask({ group: 'fast' });
+  await before.pass(3);
+  const lease = before.ask();
+  await before.pass(3);
+  expect(lease.refusal?.reason).toBe('undecided');
+  expect(old.outcome).toBeDefined();
+  expect(before.notices.map((notice) => notice.kind)).toEqual(['lost']);
+  expect((await admittedAt(after, 1)).outcome?.kind).toBe('admitted');
+});
+
+test('a group that moved under another keeps what it spent through a crash', async () => {
+  const a = group('a', [rolling(2, HOUR)]);
+  const b = group('b', [rolling(100, HOUR)]);
+  const machine = new Machine([settingsOf(a), settingsOf(b)]);
+  const before = await machine.start();
+  for (let i = 0; i < 2; i++) await before.asked({ group: 'a' });
+  const moved = [settingsOf({ ...a, parent: { group: 'b', share: undefined } }), settingsOf(b)];
+  expect(await before.keeper.reconfigure(moved)).toEqual([]);
+  const second = new Machine(moved);
+  Object.assign(second, { clock: machine.clock, registers: machine.registers, disk: machine.disk });
+  await machine.clock.advanceAsync(2 * SECOND);
+  const after = await second.start();
+  const [caller, other] = [after.ask({ group: 'a', wait: MINUTE }), after.ask({ group: 'b' })];
+  await after.pass(30);
+  expect(caller.outcome?.kind).not.toBe('admitted');
+  expect(other.outcome?.kind).toBe('admitted');
+});
