@@ -1,5 +1,5 @@
-import type { GateSeal, OverrideRecord, PauseRecord, RestoredGate } from '../core/gate-state.ts';
 import type { Reservation } from '../core/events.ts';
+import type { GateSeal, OverrideRecord, PauseRecord, RestoredGate } from '../core/gate-state.ts';
 import type { LeaseRecord } from '../core/permit.ts';
 
 /** What is written of a tree, beside bounds. */

@@ -1,0 +1,139 @@
+import type { GateSeal, RestoredGate } from '../core/gate-state.ts';
+import { after, type Instant, MINUTE, type Micros, SECOND } from '../core/time.ts';
+import { Chain } from './chain.ts';
+import type { Ledger, LedgerRecord, LedgerSnapshot, TreeLedger } from './ledger.ts';
+import { Pieces } from './pieces.ts';
+import type { Batch } from './records.ts';
+import type { Store } from './store.ts';
+import { subjectOf } from './subjects.ts';
+
+/** A snapshot is worth its cost after so many bytes, or so long with anything written. */
+const SNAPSHOT_BYTES = 8 << 20;
+const SNAPSHOT_AFTER: Micros = MINUTE;
+
+/** Records that nobody waits for are written after this long at the latest. */
+const NOTE_WITHIN: Micros = SECOND;
+
+/** So many are written at once, without waiting for company. */
+const NOTES_MAX = 2_000;
+
+/** What of a clock a ledger needs. */
+export interface LedgerClock {
+  now(): Instant;
+  at(when: Instant, wake: () => void): () => void;
+}
+
+/** The ledger over any store, for one term. The store is closed with it. */
+export function createLedger(parts: { store: Store; clock: LedgerClock; term: bigint }): Ledger {
+  return new LogLedger(parts);
+}
+
+class LogLedger implements Ledger {
+  readonly #store: Store;
+  readonly #clock: LedgerClock;
+  readonly #term: bigint;
+  readonly #trees = new Map<string, LogTree>();
+
+  constructor(parts: { store: Store; clock: LedgerClock; term: bigint }) {
+    this.#store = parts.store;
+    this.#clock = parts.clock;
+    this.#term = parts.term;
+  }
+
+  async tree(root: string): Promise<TreeLedger> {
+    // A tree opened again (dropped and made anew by a reload): its old writer ends, and is read like any other before.
+    await this.#trees.get(root)?.end();
+    const chain = new Chain({ store: this.#store, subject: subjectOf(root), term: this.#term });
+    const restored = (await chain.open()).restored();
+    const tree = new LogTree({ chain, clock: this.#clock, term: this.#term, restored });
+    this.#trees.set(root, tree);
+    return tree;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#trees.values()].map((tree) => tree.end()));
+    await this.#store.close();
+  }
+}
+
+class LogTree implements TreeLedger {
+  readonly restored: RestoredGate | undefined;
+  readonly #chain: Chain;
+  readonly #clock: LedgerClock;
+  readonly #term: bigint;
+  #notes: LedgerRecord[] = [];
+  #cancelNote: (() => void) | undefined;
+  #snapshotAt: Instant;
+  #ended = false;
+
+  constructor(parts: { chain: Chain; clock: LedgerClock; term: bigint; restored: RestoredGate | undefined }) {
+    this.#chain = parts.chain;
+    this.#clock = parts.clock;
+    this.#term = parts.term;
+    this.restored = parts.restored;
+    this.#snapshotAt = parts.clock.now();
+  }
+
+  get wantsSnapshot(): boolean {
+    const { bytesSince, full } = this.#chain;
+    return full || bytesSince > SNAPSHOT_BYTES || (bytesSince > 0 && this.#clock.now() >= after(this.#snapshotAt, SNAPSHOT_AFTER));
+  }
+
+  async reserve(reservations: Parameters<TreeLedger['reserve']>[0]): Promise<void> {
+    this.#passNotes();
+    await this.#chain.append(reservations, []);
+  }
+
+  async append(records: readonly LedgerRecord[]): Promise<void> {
+    this.#passNotes();
+    await this.#chain.append([], records);
+  }
+
+  note(records: readonly LedgerRecord[]): void {
+    if (this.#ended) return;
+    this.#notes.push(...records);
+    if (this.#notes.length >= NOTES_MAX) void this.#writeNotes();
+    else this.#cancelNote ??= this.#clock.at(after(this.#clock.now(), NOTE_WITHIN), () => void this.#writeNotes());
+  }
+
+  async snapshot(snapshot: LedgerSnapshot): Promise<void> {
+    this.#snapshotAt = this.#clock.now();
+    await this.#chain.replace(this.#batches(snapshot, undefined), false);
+  }
+
+  async seal(seal: GateSeal, snapshot: LedgerSnapshot): Promise<void> {
+    this.#passNotes();
+    await this.#chain.replace(this.#batches(snapshot, seal), true);
+  }
+
+  /** Writes the notes, waits for what is under way, and writes nothing more. */
+  async end(): Promise<void> {
+    if (this.#ended) return;
+    await this.#writeNotes();
+    this.#ended = true;
+    this.#chain.end(new Error('This ledger is closed.'));
+  }
+
+  #batches(snapshot: LedgerSnapshot, seal: GateSeal | undefined): Batch[] {
+    const records: LedgerRecord[] = [
+      ...snapshot.leases.map((lease) => ({ kind: 'grant', lease }) as const),
+      ...snapshot.pauses.map((pause) => ({ kind: 'pause', pause }) as const),
+      ...snapshot.overrides.map((override) => ({ kind: 'override', override }) as const),
+    ];
+    const batches = Pieces.batches(Pieces.of(snapshot.reservations, records, seal?.limits));
+    return batches.map((batch, index) => ({ ...batch, term: this.#term, part: { index, of: batches.length, sealedAt: seal?.at } }));
+  }
+
+  #passNotes(): void {
+    this.#cancelNote?.();
+    this.#cancelNote = undefined;
+    const notes = this.#notes;
+    this.#notes = [];
+    this.#chain.add(notes);
+  }
+
+  async #writeNotes(): Promise<void> {
+    this.#passNotes();
+    await this.#chain.flush();
+  }
+}

@@ -1,0 +1,33 @@
+import { createHash } from 'node:crypto';
+
+/** Shards of a deployment, fixed for its life (coordination.md 2.1). */
+export const SHARDS = 64;
+
+/** Longer names are written as their hash. */
+const READABLE_MAX = 200;
+
+/** The shard that decides for a tree: FNV-1a of its root's UTF-8 name, modulo {@link SHARDS}. All limits of one tree and its keys live on one. */
+export function shardOf(root: string): number {
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(root)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  return hash % SHARDS;
+}
+
+/**
+ * The subject of a tree's chain: `ledger.<shard>.<root>`. One chain per tree, named under its shard.
+ *
+ * A chain per tree and not per shard, so that a snapshot replaces everything before it: in a shared chain the tree that is
+ * silent would hold back the trimming of all the others. A new owner of a shard fences a chain when it opens the tree,
+ * before it decides anything there, which is when it matters; LMDB syncs the appends of all chains of a turn together.
+ */
+export function subjectOf(root: string): string {
+  const name = [...new TextEncoder().encode(root)].map(letter).join('');
+  const readable = name.length <= READABLE_MAX ? name : `_h${createHash('sha256').update(root).digest('hex')}`;
+  return `ledger.${String(shardOf(root)).padStart(2, '0')}.${readable}`;
+}
+
+/** Letters and digits and `-` stand for themselves, every other byte is `_` and two hex digits; so `.` and `_` cannot be confused. */
+function letter(byte: number): string {
+  const char = String.fromCharCode(byte);
+  return /[A-Za-z0-9-]/.test(char) ? char : `_${byte.toString(16).padStart(2, '0')}`;
+}
