@@ -123,7 +123,7 @@ function merge(input: Input, member: string, name: string, value: unknown): Refu
 }
 
 function camel(name: string): string {
-  return name.includes('_') ? name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()) : name;
+  return name.includes('_') ? name.replaceAll(/(?<=[a-z])_[a-z]/g, (letter) => letter.charAt(1).toUpperCase()) : name;
 }
 
 function twice(name: string): Refusal {
