@@ -51,6 +51,7 @@ export class FakeAdmission implements AdmissionService {
   readonly everybody: FakeWaiter[] = [];
   readonly leasesById = new Map<string, FakeLease>();
   readonly ended = new Set<string>();
+  readonly revoked = new Set<string>();
   readonly endedSessions: { readonly session: string; readonly resume: Micros }[] = [];
   readonly overrides: OverrideWish[] = [];
   readonly #spent = new Map<string, Instant>();
@@ -213,6 +214,7 @@ export class FakeAdmission implements AdmissionService {
 
   async revokeLease(group: string, permit: string): Promise<Refusal | undefined> {
     const found = this.leasesById.has(permit);
+    if (found) this.revoked.add(permit);
     this.#end(permit);
     return this.#known(group) ?? (found ? undefined : { reason: 'unknown_permit' });
   }
@@ -238,7 +240,7 @@ export class FakeAdmission implements AdmissionService {
   }
 
   #gone(permit: string): Refusal {
-    return { reason: this.ended.has(permit) ? 'fenced' : 'unknown_permit' };
+    return { reason: this.revoked.has(permit) ? 'fenced' : 'unknown_permit' };
   }
 
   #atTheDoor(ask: AdmissionAsk): Refusal | undefined {

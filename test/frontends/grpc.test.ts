@@ -208,7 +208,9 @@ describe('Session over gRPC', () => {
     ask('c', { case: 'cancel', value: {} });
     ask('d', { case: 'acquire', value: { group: 'nobody' } });
     ask('', { case: 'acquire', value: { group: 'open' } });
-    await until(() => got.length === 9);
+    // An id that was answered is free again.
+    ask('a', { case: 'acquire', value: { group: 'open' } });
+    await until(() => got.length === 10);
     expect(shown(got)).toEqual([
       ':started',
       'a:admitted',
@@ -219,13 +221,14 @@ describe('Session over gRPC', () => {
       'c:refused:UNKNOWN_REQUEST',
       'd:refused:UNKNOWN_GROUP',
       ':refused:MALFORMED',
+      'a:admitted',
     ]);
     const admitted = got[1]?.answer;
     const permit = admitted?.case === 'admitted' ? admitted.value.permit : '';
     ask('r', { case: 'renew', value: { permit } });
     ask('s', { case: 'release', value: { permit } });
-    await until(() => got.length === 12);
-    expect(shown(got.slice(9)).sort()).toEqual(['b:admitted', 'r:renewed', 's:released']);
+    await until(() => got.length === 13);
+    expect(shown(got.slice(10)).sort()).toEqual(['b:admitted', 'r:renewed', 's:released']);
     stream.end();
     await until(() => started.admission.endedSessions.length === 1);
     expect(started.admission.endedSessions).toEqual([{ session: 'mine', resume: 0 }]);

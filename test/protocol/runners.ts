@@ -1,7 +1,7 @@
 import { type DescMethod, type DescMethodUnary, fromBinary, fromJson, type JsonObject, type Message, toBinary, toJson } from '@bufbuild/protobuf';
 import { Code, ConnectError, createClient, type Transport } from '@connectrpc/connect';
 import { createConnectTransport, createGrpcWebTransport } from '@connectrpc/connect-node';
-import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { ErrorInfoSchema, RetryInfoSchema } from '../../src/gen/google/rpc/error_details_pb.ts';
 import { StatusSchema } from '../../src/gen/google/rpc/status_pb.ts';
 import { AcquireRequestSchema, AdmissionService } from '../../src/gen/sluice/v1/admission_pb.ts';
@@ -67,12 +67,14 @@ const CODE_NAMES: ReadonlyMap<number, string> = new Map(
 
 const IDENTITY = (bytes: Buffer): Buffer => bytes;
 
-/** @grpc/grpc-js's own client. */
-export function grpcRunner(address: string): Runner {
+/** @grpc/grpc-js's own client; `authorization` where the server asks for it. */
+export function grpcRunner(address: string, authorization?: string): Runner {
   const client = new Client(address, credentials.createInsecure());
+  const metadata = new Metadata();
+  if (authorization !== undefined) metadata.set('authorization', authorization);
   const send = (path: string, request: Buffer): Promise<Buffer | ServiceError> =>
     new Promise((resolve) => {
-      client.makeUnaryRequest(path, IDENTITY, IDENTITY, request, (error, bytes) => resolve(error ?? bytes ?? Buffer.alloc(0)));
+      client.makeUnaryRequest(path, IDENTITY, IDENTITY, request, metadata, (error, bytes) => resolve(error ?? bytes ?? Buffer.alloc(0)));
     });
   const path = (method: DescMethod): string => `/${method.parent.typeName}/${method.name}`;
   const { acquire } = AdmissionService.method;

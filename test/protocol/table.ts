@@ -126,12 +126,12 @@ const ASKS: readonly Case[] = [
 /** Permits that live on. */
 const FLOWS: readonly Case[] = [
   {
-    name: 'a lease is renewed, released, and then fenced',
+    name: 'a lease is renewed, released, and then not known any more',
     steps: [
       LEASED,
       { method: 'Renew', fields: ([got]) => ({ permit: permitOf(got), lease: '60s' }), expect: { ok: { lease: '60s' } } },
       { method: 'Release', fields: ([got]) => ({ permit: permitOf(got) }), expect: { ok: { ended: true } } },
-      { method: 'Renew', fields: ([got]) => ({ permit: permitOf(got) }), expect: { reason: 'FENCED', code: 'aborted' } },
+      { method: 'Renew', fields: ([got]) => ({ permit: permitOf(got) }), expect: { reason: 'UNKNOWN_PERMIT', code: 'not_found' } },
     ],
   },
   {
