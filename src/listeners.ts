@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import type { Config } from './config/load.ts';
 import { MILLISECOND, type Millis } from './core/time.ts';
 import { Connect } from './frontends/connect.ts';
@@ -7,11 +8,12 @@ import type { EngineHandler, EngineOptions } from './frontends/engines/engine.ts
 import type { Frontend, Routes } from './frontends/frontend.ts';
 import { Grpc } from './frontends/grpc.ts';
 import { engineProblem } from './frontends/problem.ts';
+import { Rest, type RestParts } from './frontends/rest.ts';
 import type { ServiceParts } from './frontends/service.ts';
 import type { Log } from './telemetry/log.ts';
 
 /** What the listeners share. */
-export interface ListenerParts extends ServiceParts {
+export interface ListenerParts extends ServiceParts, Pick<RestParts, 'refusalOf'> {
   readonly log: Log;
   /** What /readyz says. */
   readonly ready: () => boolean;
@@ -53,6 +55,23 @@ export async function openListeners(config: Config, parts: ListenerParts): Promi
   };
 }
 
+/**
+ * Rejects when an address of the configuration is taken. To be asked before the store is touched: a second server that was
+ * started by mistake must not take the term from the first, and then fail for want of a port.
+ */
+export async function checkAddresses({ listen }: Config): Promise<void> {
+  for (const name of ['api', 'grpc', 'health', 'admin'] as const) {
+    const { address } = listen[name];
+    if (address === 'none' || address.port === 0) continue;
+    const { host, port } = address;
+    const probe = createServer();
+    await new Promise<void>((resolve, reject) => {
+      probe.once('error', (cause) => reject(new Error(`listen.${name}: ${host}:${port} is not to be had; stop who has it, or choose another.`, { cause })));
+      probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve()));
+    });
+  }
+}
+
 async function frontendsOf(config: Config, parts: ListenerParts): Promise<readonly Frontend[]> {
   const { api, grpc, health, admin } = config.listen;
   // Without credentials operators are answered where only they should come in.
@@ -61,12 +80,13 @@ async function frontendsOf(config: Config, parts: ListenerParts): Promise<readon
   const http = (name: string, listener: Listener, routes: readonly Routes[], make: EngineFactory): void => {
     if (listener.address !== 'none') frontends.push(new HttpFrontend({ name, address: listener.address, tls: listener.tls, routes, make, config }));
   };
+  const apiRoutes = (open: boolean): readonly Routes[] => [new Connect({ ...parts, operators: open }), new Rest({ ...parts, operators: open })];
   const engine = await chooseEngine(config.http.engine, { clientCa: api.tls?.clientCa !== undefined });
   parts.log.tell('info', 'engine', { listener: 'api', engine: engine.name, why: engine.why });
-  http('api', api, [new Connect({ ...parts, operators })], engine.make);
+  http('api', api, apiRoutes(operators), engine.make);
   if (grpc.address !== 'none') frontends.push(new Grpc({ ...parts, ...grpc.address, ...(await pem(grpc.tls)), operators }));
   const node = await chooseEngine('node', { clientCa: false });
-  http('admin', admin, [new Connect({ ...parts, operators: true })], node.make);
+  http('admin', admin, apiRoutes(true), node.make);
   http('health', health, [], node.make);
   return frontends;
 }

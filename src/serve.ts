@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
+import type { GroupSettings } from './admission/admission.ts';
 import { Gatekeeper } from './admission/gatekeeper.ts';
 import type { Notice } from './admission/parts.ts';
 import { type ClockSources, createSystemClock } from './admission/system-clock.ts';
@@ -10,10 +11,10 @@ import { resolveKeys } from './config/secrets.ts';
 import type { ReloadEvent } from './config/watch.ts';
 import { lastClock, openLocalCoordinator } from './coordination/local.ts';
 import { Gate } from './core/gate.ts';
-import { MILLISECOND, SECOND } from './core/time.ts';
+import { MILLISECOND } from './core/time.ts';
 import { type Auth, createAuth, guarded } from './frontends/auth.ts';
 import { createLedger } from './ledger/ledger-log.ts';
-import { openListeners } from './listeners.ts';
+import { checkAddresses, openListeners } from './listeners.ts';
 import { openStorage } from './storage.ts';
 import { createLog, type Log } from './telemetry/log.ts';
 
@@ -35,8 +36,8 @@ export interface Running {
   reload(next: Config): Promise<readonly string[]>;
   /** Logs what came of a reload. */
   tell(event: ReloadEvent): void;
-  /** Not ready but serving for `drain.delay`, then those held stay until `drain.grace` ends; all is closed and sealed. */
-  drain(): Promise<void>;
+  /** Not ready but serving for `drain.delay`, then those held stay until `drain.grace` ends; all is closed and sealed. `atOnce`: without either. */
+  drain(atOnce?: boolean): Promise<void>;
 }
 
 /**
@@ -58,6 +59,48 @@ type Closer = () => Promise<void>;
 
 async function build(config: Config, parts: ServeParts, log: Log, opened: Closer[]): Promise<Running> {
   const auth = createAuth(await credentials(config, parts));
+  await checkAddresses(config);
+  const { gatekeeper, lost, close } = await openAdmission(config, parts, log, opened);
+  const state = { ready: false, refusals: refusalsOf(config) };
+  const listeners = await openListeners(config, {
+    admission: guarded(gatekeeper, auth),
+    auth,
+    log,
+    onFault: (error) => log.tell('error', 'fault', { err: error }),
+    refusalOf: (group) => state.refusals.get(group),
+    ready: () => state.ready,
+  });
+  state.ready = true;
+  if (!auth.demanded) log.tell('warn', 'no_auth', { advice: 'Whoever reaches api or grpc may acquire; set auth.keys. Operators are answered on admin only.' });
+  log.tell('info', 'serving', { version: parts.version, revision: config.revision, groups: config.groups.length, ...listeners.addresses });
+  return {
+    addresses: listeners.addresses,
+    lost,
+    tell: (event) => tellReload(log, event),
+    reload: async (next) => {
+      const refused = await reload(next, { parts, log, auth, gatekeeper });
+      if (refused.length === 0) state.refusals = refusalsOf(next);
+      return refused;
+    },
+    drain: async (atOnce = false) => {
+      const [delay, grace] = atOnce ? [0, 0] : [config.drain.delay / MILLISECOND, config.drain.grace / MILLISECOND];
+      log.tell('info', 'draining', { delayMs: delay, graceMs: grace });
+      state.ready = false;
+      listeners.leaving();
+      if (delay > 0) await sleep(delay);
+      // Those held are answered by admission; then their connections can end.
+      await Promise.all([gatekeeper.drain(grace * MILLISECOND), listeners.drain(grace + LAST_ANSWERS_MS)]);
+      await close();
+      log.tell('info', 'stopped');
+    },
+  };
+}
+
+/** The last refusals of a drain have this long to reach their callers. */
+const LAST_ANSWERS_MS = 1000;
+
+/** From the disk up to the door. */
+async function openAdmission(config: Config, parts: ServeParts, log: Log, opened: Closer[]) {
   const storage = openStorage(config.store);
   opened.push(storage.close);
   const clock = createSystemClock({ sources: parts.clocks, record: await lastClock(storage.registers) });
@@ -66,13 +109,11 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
   opened.push(() => coordinator.leave());
   const place = coordinator.place('');
   if (place.at !== 'here') throw new Error('The term of the store was lost while it was taken; start again.');
-  const ledger = createLedger({ store: storage.store, clock, term: place.tenure.term });
   const lost = Promise.withResolvers<Error>();
-  const state = { ready: false };
   const gatekeeper = new Gatekeeper({
     clock,
     coordinator,
-    ledger,
+    ledger: createLedger({ store: storage.store, clock, term: place.tenure.term }),
     settings: config.groups,
     events: () => {},
     notices: (notice) => {
@@ -86,29 +127,16 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     defer: (run) => void setImmediate(run),
   });
   await gatekeeper.start();
-  const onFault = (error: unknown): void => log.tell('error', 'fault', { err: error });
-  const listeners = await openListeners(config, { admission: guarded(gatekeeper, auth), auth, onFault, log, ready: () => state.ready });
-  state.ready = true;
-  if (config.auth.keys.length === 0)
-    log.tell('warn', 'no_auth', { advice: 'Anybody who reaches api or grpc may acquire; set auth.keys. Operators are answered on admin only.' });
-  log.tell('info', 'serving', { version: parts.version, revision: config.revision, groups: config.groups.length, ...listeners.addresses });
-  return {
-    addresses: listeners.addresses,
-    lost: lost.promise,
-    reload: (next) => reload(next, { parts, log, auth, gatekeeper }),
-    tell: (event) => tellReload(log, event),
-    drain: async () => {
-      log.tell('info', 'draining', { delayMs: config.drain.delay / MILLISECOND, graceMs: config.drain.grace / MILLISECOND });
-      state.ready = false;
-      listeners.leaving();
-      await sleep(config.drain.delay / MILLISECOND);
-      // Those held are answered by admission; then their connections can end.
-      await Promise.all([gatekeeper.drain(config.drain.grace), listeners.drain((config.drain.grace + SECOND) / MILLISECOND)]);
-      clock.stop();
-      await storage.close();
-      log.tell('info', 'stopped');
-    },
+  opened.push(() => gatekeeper.drain(0));
+  const close = async (): Promise<void> => {
+    clock.stop();
+    await storage.close();
   };
+  return { gatekeeper, lost: lost.promise, close };
+}
+
+function refusalsOf(config: Config): ReadonlyMap<string, GroupSettings['refusal']> {
+  return new Map(config.groups.map(({ spec, refusal }) => [spec.name, refusal]));
 }
 
 async function credentials(config: Config, parts: Pick<ServeParts, 'env'>) {

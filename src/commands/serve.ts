@@ -61,7 +61,8 @@ async function keep(file: ConfigFile, text: string, config: Config): Promise<num
   const why = await Promise.race([stop.asked, running.lost]);
   forget();
   await watching.stop();
-  await running.drain();
+  // Who has lost the store has nothing to decide: its callers are better off elsewhere.
+  await running.drain(why instanceof Error);
   stop.forget();
   return why instanceof Error ? EXIT.failed : EXIT.ok;
 }
