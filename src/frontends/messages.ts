@@ -10,9 +10,6 @@ import * as groupPb from '../gen/sluice/v1/group_pb.ts';
 import { toProto } from './duration.ts';
 import { CODES, describe, retryAfter, STATUSES } from './status.ts';
 
-/** The clock of the door, to turn moments into lengths of time. */
-export type Now = () => Instant;
-
 type Maybe = ReturnType<typeof toProto> | undefined;
 
 /** Time until `at`, at least 0; undefined for NEVER and for no moment. */

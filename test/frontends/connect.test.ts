@@ -151,9 +151,9 @@ describe('credentials', () => {
 
   it('are asked of every call, and operators need more than callers', async () => {
     await started.stop();
-    started = await startApi(
-      createAuth([{ name: 'app', sha256: sha256('k1'), can: ['acquire', 'read'], groups: undefined, key: undefined, classes: undefined }]),
-    );
+    started = await startApi({
+      auth: createAuth([{ name: 'app', sha256: sha256('k1'), can: ['acquire', 'read'], groups: undefined, key: undefined, classes: undefined }]),
+    });
     const mine = { Authorization: 'Bearer k1' };
     expect(await post('Acquire', { group: 'open' })).toMatchObject({ status: 401, body: { code: 'unauthenticated' } });
     expect(await post('Acquire', { group: 'open' }, mine)).toMatchObject({ status: 200 });
@@ -164,7 +164,7 @@ describe('credentials', () => {
 
   it('without them GroupService answers where operators are only', async () => {
     await started.stop();
-    started = await startApi(createAuth([]), false);
+    started = await startApi({ operators: false });
     expect(await post('/sluice.v1.GroupService/ListGroups', {})).toMatchObject({ status: 403, body: { message: expect.stringContaining('admin address') } });
   });
 });

@@ -1,3 +1,5 @@
+import { describe, it } from 'vitest';
+import { chooseEngine } from '../../src/frontends/engines/choose.ts';
 import { connectRunner, grpcRunner, grpcWebRunner } from './runners.ts';
 import { startApi, startGrpc } from './servers.ts';
 import { protocolSuite } from './suite.ts';
@@ -14,9 +16,19 @@ const OVER_HTTP: readonly (readonly [name: string, binary: boolean, make: (baseU
   ['gRPC-Web', true, grpcWebRunner],
 ];
 
-for (const [name, binary, make] of OVER_HTTP) {
-  protocolSuite(`${name} on node:http`, binary, async () => {
-    const { baseUrl, stop } = await startApi();
-    return { runner: make(baseUrl), stop };
-  });
+for (const wish of ['node', 'uws'] as const) {
+  const engine = await chooseEngine(wish, { clientCa: false }).catch((cause: Error) => cause);
+  for (const [protocol, binary, make] of OVER_HTTP) {
+    const name = `${protocol} on ${wish === 'node' ? 'node:http' : 'uWebSockets.js'}`;
+    if (engine instanceof Error) {
+      describe(name, () => {
+        it.skip(`is not run: ${engine.message}`, () => undefined);
+      });
+      continue;
+    }
+    protocolSuite(name, binary, async () => {
+      const { baseUrl, stop } = await startApi({ make: engine.make });
+      return { runner: make(baseUrl), stop };
+    });
+  }
 }

@@ -1,5 +1,6 @@
 import { type Auth, createAuth } from '../../src/frontends/auth.ts';
 import { Connect } from '../../src/frontends/connect.ts';
+import type { EngineFactory } from '../../src/frontends/engines/choose.ts';
 import { nodeEngine } from '../../src/frontends/engines/node.ts';
 import { Grpc } from '../../src/frontends/grpc.ts';
 import type { ServiceParts } from '../../src/frontends/service.ts';
@@ -26,12 +27,19 @@ export async function startGrpc(): Promise<Started & { readonly address: string;
   return { admission, address, grpc, stop: () => grpc.drain(100) };
 }
 
+/** What a test may want otherwise. */
+export interface ApiWishes {
+  readonly auth?: Auth;
+  readonly operators?: boolean;
+  readonly make?: EngineFactory;
+}
+
 /** Connect and gRPC-Web on node:http before a fake door. */
-export async function startApi(auth?: Auth, operators?: boolean): Promise<Started & { readonly baseUrl: string }> {
+export async function startApi({ auth, operators, make = nodeEngine }: ApiWishes = {}): Promise<Started & { readonly baseUrl: string }> {
   const admission = new FakeAdmission();
   const connect = new Connect(partsOf(admission, auth, operators));
   const problem = (status: number, detail: string) => ({ contentType: 'application/problem+json', body: JSON.stringify({ status, detail }) });
-  const engine = nodeEngine({ bodyBytesMax: 262_144, receiveMsMax: 10_000, problem }, (request, reply) => connect.handle(request, reply));
+  const engine = make({ bodyBytesMax: 262_144, receiveMsMax: 10_000, problem }, (request, reply) => connect.handle(request, reply));
   const { host, port } = await engine.listen('127.0.0.1', 0);
   return { admission, baseUrl: `http://${host}:${port}`, stop: () => engine.close(100) };
 }
