@@ -1,0 +1,104 @@
+import { ask, type Place } from './asking.ts';
+import { toMillis } from './duration.ts';
+import { Permit, type ReleaseOptions } from './permit.ts';
+import { SluiceLeaseLost, SluiceRefused, SluiceUnreachable } from './refused.ts';
+import { pause, REAL_TIMING, type Timing } from './timing.ts';
+import { Wire } from './wire.ts';
+
+export type { Permit, Place, ReleaseOptions, Timing };
+export { SluiceLeaseLost, SluiceRefused, SluiceUnreachable };
+
+/** Where the server is, and who calls. */
+export interface SluiceOptions {
+  /** Of the `api` listener, as `http://127.0.0.1:8080`. */
+  readonly address: string;
+  /** API key, or how to get it: asked for at each call. */
+  readonly token?: string | (() => string | Promise<string>) | undefined;
+  /** Who asks, for people who look at waiters and leases. */
+  readonly holder?: string | undefined;
+  /** In place of the global one. */
+  readonly fetch?: typeof fetch;
+  /** For tests. */
+  readonly timing?: Timing;
+}
+
+/** One ask. Durations are written with a unit: `30s`, `250ms`, `1m30s`. */
+export interface AcquireOptions {
+  /** Patience: how long to wait in the queue at most; `0`: now or not at all. Absent: the group's default. */
+  readonly ttl?: string | undefined;
+  /** Partition of the group: a tenant, a shard's bucket. */
+  readonly key?: string | undefined;
+  /** 0 (most urgent) to 999, or the name of one of the group's classes. */
+  readonly priority?: number | string | undefined;
+  /** What it spends, by unit. `requests` counts 1 where it is not named. */
+  readonly costs?: Readonly<Record<string, number>> | undefined;
+  /** Life of the lease where the group limits concurrency. Absent: the group's default. */
+  readonly lease?: string | undefined;
+  /** In place of the client's. */
+  readonly holder?: string | undefined;
+  /** In place of one made by chance: the same id again finds the same place, or the same permit. */
+  readonly requestId?: string | undefined;
+  /** Gives the place up, at once. */
+  readonly signal?: AbortSignal | undefined;
+  /** Told where the ask stands while it waits, at each change. */
+  readonly onPlace?: ((place: Place) => void) | undefined;
+  /** Asks again after refusals that pass (`shed`, `expired`, ...) and while nobody answers, no earlier than Retry-After, for so long. Absent: never. */
+  readonly retry?: { readonly for: string } | undefined;
+}
+
+/** A client of one Sluice. */
+export interface Sluice {
+  /**
+   * Held until the group's limits let it pass. A connection that is cut comes back to the same place. Throws SluiceRefused,
+   * SluiceUnreachable, or the signal's reason once the place was given up; RangeError for a duration that is none.
+   */
+  acquire(group: string, options?: AcquireOptions): Promise<Permit>;
+  /**
+   * Acquires, does the work while the lease is kept alive, and releases as `used`, whether the work succeeds or throws; for
+   * another outcome release within it. `lost` is aborted when the lease is lost.
+   */
+  withPermit<T>(group: string, options: AcquireOptions, work: (permit: Permit, lost: AbortSignal) => T | Promise<T>): Promise<T>;
+}
+
+/** Makes a client; nothing is sent yet. Works in Node and browsers, over plain HTTP. */
+export function createSluice(options: SluiceOptions): Sluice {
+  const { address, token, holder, fetch: send = globalThis.fetch, timing = REAL_TIMING } = options;
+  const wire = new Wire({ address: new URL(address).href, token, fetch: send, timing });
+  const acquire = (group: string, wish: AcquireOptions = {}): Promise<Permit> => acquireFrom(wire, timing, group, { ...wish, holder: wish.holder ?? holder });
+  return {
+    acquire,
+    async withPermit(group, wish, work) {
+      const permit = await acquire(group, wish);
+      try {
+        return await work(permit, permit.keepAlive());
+      } finally {
+        // What came of the work matters more; a lease that cannot be released lapses.
+        await permit.release().catch(() => false);
+      }
+    },
+  };
+}
+
+const RETRY_MS = { least: 100, unknown: 1000 };
+
+async function acquireFrom(wire: Wire, timing: Timing, group: string, options: AcquireOptions): Promise<Permit> {
+  const { ttl, priority, signal, onPlace, requestId = crypto.randomUUID(), retry, key, costs, lease, holder } = options;
+  const urgency = typeof priority === 'string' ? { priorityClass: priority } : { priority };
+  const fields = { key, costs, lease, holder, ...urgency };
+  const giveUpAt = retry === undefined ? 0 : timing.now() + toMillis(retry.for);
+  for (;;) {
+    const failed = await ask(wire, timing, { group, requestId, ttl, fields, signal, onPlace }).then(
+      (answer) => (answer.kind === 'granted' ? new Permit({ wire, timing, group, ...answer }) : answer.refusal),
+      (error: unknown) => {
+        if (error instanceof SluiceUnreachable) return error;
+        throw error;
+      },
+    );
+    if (failed instanceof Permit) return failed;
+    if (failed instanceof SluiceRefused && !failed.isPassing) throw failed;
+    const after = failed instanceof SluiceRefused ? failed.retryAfterMs : undefined;
+    const wait = Math.max(RETRY_MS.least, after ?? RETRY_MS.unknown) * (1 + timing.random() / 10);
+    if (timing.now() + wait > giveUpAt) throw failed;
+    await pause(timing, wait, signal);
+  }
+}

@@ -1,0 +1,24 @@
+const UNITS: Readonly<Record<string, number>> = { w: 604_800_000, d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000, ms: 1, us: 0.001 };
+
+/** `30s`, `1m30s`, `250ms`, `0` in milliseconds. Throws a RangeError for what is no duration with a unit. */
+export function toMillis(text: string): number {
+  if (text === '0') return 0;
+  if (!/^(\d+(\.\d+)?(w|d|h|ms|us|m|s))+$/.test(text)) throw new RangeError(`${JSON.stringify(text)} is not a duration; write for example 30s or 250ms`);
+  let millis = 0;
+  for (const [, number, unit = ''] of text.matchAll(/([\d.]+)(w|d|h|ms|us|m|s)/g)) millis += Number(number) * (UNITS[unit] ?? Number.NaN);
+  return millis;
+}
+
+/** Milliseconds as Sluice reads them, in whole ones, rounded up. */
+export function fromMillis(millis: number): string {
+  return `${Math.ceil(millis)}ms`;
+}
+
+/** As {@link toMillis} for what a server said; undefined: it said nothing, or nothing that can be read. */
+export function millisOf(said: unknown): number | undefined {
+  try {
+    return typeof said === 'string' ? toMillis(said) : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,101 @@
+import { describe, expect, test } from 'vitest';
+import { type Keeping, keepAlive } from '../../src/client/keep-alive.ts';
+import { SluiceLeaseLost, SluiceRefused } from '../../src/client/refused.ts';
+import { HandTiming } from './hand-timing.ts';
+
+class Lease implements Keeping {
+  readonly timing = new HandTiming();
+  readonly renewals: number[] = [];
+  endsAt: number;
+  failing: unknown;
+
+  readonly length: number | undefined;
+
+  constructor(length: number | undefined, age = 0) {
+    this.length = length;
+    this.endsAt = this.timing.now() + (length ?? 0) - age;
+  }
+
+  leaseMs() {
+    return this.length;
+  }
+  leftMs() {
+    return this.endsAt - this.timing.now();
+  }
+  async renew() {
+    this.renewals.push(this.timing.now() - 1000);
+    if (this.failing !== undefined) throw this.failing;
+    this.endsAt = this.timing.now() + (this.length ?? 0);
+  }
+}
+
+const fenced = new SluiceRefused({ reason: 'fenced', status: 409, detail: 'Over.', limit: undefined, retryAfterMs: undefined });
+
+describe('a lease that is kept alive', () => {
+  test('is renewed at each third', async () => {
+    const lease = new Lease(30_000);
+    const { lost } = keepAlive(lease.timing, lease);
+    await lease.timing.pass(35_000);
+    expect(lease.renewals).toEqual([10_000, 20_000, 30_000]);
+    expect(lost.aborted).toBe(false);
+  });
+
+  test('whose answer was long under way is renewed sooner', async () => {
+    const lease = new Lease(30_000, 8000);
+    keepAlive(lease.timing, lease);
+    await lease.timing.pass(5000);
+    expect(lease.renewals).toEqual([2000]);
+    const old = new Lease(30_000, 31_000);
+    const { lost } = keepAlive(old.timing, old);
+    await old.timing.pass(5000);
+    expect(old.renewals).toEqual([0]);
+    expect(lost.aborted).toBe(false);
+  });
+
+  test('is lost at once when the server says so', async () => {
+    const lease = new Lease(30_000);
+    lease.failing = fenced;
+    const { lost } = keepAlive(lease.timing, lease);
+    await lease.timing.pass(10_000);
+    expect(lost.reason).toBeInstanceOf(SluiceLeaseLost);
+    expect((lost.reason as Error).cause).toBe(fenced);
+    expect(lease.timing.waits).toEqual([]);
+  });
+
+  test('is tried again while nobody answers, and lost when its time is over', async () => {
+    const lease = new Lease(30_000);
+    lease.failing = new Error('cut');
+    const { lost } = keepAlive(lease.timing, lease);
+    await lease.timing.pass(29_999);
+    expect(lease.renewals.length).toBeGreaterThan(5);
+    expect(lost.aborted).toBe(false);
+    await lease.timing.pass(1);
+    expect(lost.aborted).toBe(true);
+    expect(lease.timing.waits).toEqual([]);
+  });
+
+  test('lives on when somebody answers again', async () => {
+    const lease = new Lease(30_000);
+    lease.failing = new Error('cut');
+    const { lost } = keepAlive(lease.timing, lease);
+    await lease.timing.pass(25_000);
+    lease.failing = undefined;
+    await lease.timing.pass(100_000);
+    expect(lost.aborted).toBe(false);
+  });
+
+  test('is left alone after the stop', async () => {
+    const lease = new Lease(30_000);
+    const { lost, stop } = keepAlive(lease.timing, lease);
+    stop();
+    await lease.timing.pass(60_000);
+    expect(lease.renewals).toEqual([]);
+    expect(lost.aborted).toBe(false);
+  });
+
+  test('needs nothing where there is none', () => {
+    const lease = new Lease(undefined);
+    keepAlive(lease.timing, lease);
+    expect(lease.timing.waits).toEqual([]);
+  });
+});
