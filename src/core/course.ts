@@ -50,6 +50,12 @@ export class Course {
       this.#all.alarms.dueBy(override.until);
     }
     this.#all.events.push({ kind: 'overridden', group: node.name, until: override?.until });
+    this.changed(now, node);
+  }
+
+  /** Limits or `enforce` of this node have changed. */
+  changed(now: Instant, node: GroupNode): void {
+    this.#all.keeper.rewrite(now, this.#all.tree.cells());
     this.#all.reconsider(node);
   }
 

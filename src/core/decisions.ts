@@ -149,7 +149,7 @@ export class Decisions {
     this.#dirty.add(cell.rule.node);
   }
 
-  /** Everything of this node and below is looked at again (limits or `enforce` changed); with `key`, that key only (paused, resumed). */
+  /** Everything of this node and below is looked at again; with `key`, that key only (it was paused or resumed). */
   reconsider(node: GroupNode, key?: string): void {
     for (const below of this.tree.below(node)) {
       const states = key === undefined ? below.keys.values() : [below.keys.get(key)];

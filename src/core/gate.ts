@@ -142,7 +142,7 @@ export class Gate {
     this.#catchUp(now);
     const gone = this.#all.tree.rebuild(now, groups);
     for (const node of gone) refuseNode(this.#all, now, node, { reason: 'unknown_group', detail: 'The group was taken out of the configuration.' });
-    this.#all.reconsider(this.#all.tree.root);
+    this.#course.changed(now, this.#all.tree.root);
     this.#all.pump(now);
     return undefined;
   }

@@ -1,13 +1,10 @@
 import type { Reservation } from './events.ts';
 import type { GateSeal, RestoredGate } from './gate-state.ts';
-import type { Bound } from './limit.ts';
+import { type Bound, HORIZON_RECOVERY_MAX } from './limit.ts';
 import { lookaheadUnits } from './limits/create-limit.ts';
 import type { Cell } from './rule.ts';
 import { type Instant, LONG_AGO, SECOND } from './time.ts';
 import type { Tree } from './tree.ts';
-
-/** Slots of one limit that are remembered for a snapshot: more than a rolling window has sub-slots. */
-const SLOTS_KEPT = 40;
 
 /**
  * What the gate must have on disk before it spends, and what it starts from after a restart (coordination.md 2.7). The
@@ -18,7 +15,8 @@ export class Keeper {
   readonly #from: Instant;
   readonly #bounds = new Map<string, Bound[]>();
   readonly #states: Map<string, readonly number[]> | undefined;
-  readonly #covered = new Map<Cell, Map<number, number>>();
+  /** Cells with bounds on disk that may still count. */
+  readonly #kept = new Set<Cell>();
   wanted: Reservation[] = [];
 
   constructor(parts: { recording: boolean; from: Instant; restored: RestoredGate | undefined }) {
@@ -43,13 +41,14 @@ export class Keeper {
     if (this.recording) cell.limit.recordBounds();
     const bounds = this.#bounds.get(name) ?? [];
     this.#bounds.delete(name);
-    for (const bound of bounds) this.#remember(cell, bound);
+    if (bounds.length > 0) this.#kept.add(cell);
     if (this.#states === undefined) {
       if (this.#from !== LONG_AGO) cell.limit.restore(this.#from, bounds);
       return;
     }
     const state = this.#states.get(name);
     if (state !== undefined) cell.limit.unseal(state);
+    for (const bound of bounds) cell.limit.cover(bound);
     this.#states.delete(name);
   }
 
@@ -81,21 +80,27 @@ export class Keeper {
       cells.push(cell);
       if (!written) continue;
       cell.limit.cover(reservation.bound);
-      this.#remember(cell, reservation.bound);
+      this.#kept.add(cell);
     }
     return cells;
   }
 
-  /** All bounds that still matter, for a snapshot: of this term, and those of earlier terms whose keys have not come back. */
-  bounds(now: Instant, tree: Tree): Reservation[] {
+  /** Limits have changed: what was spent without a bound, and needs one now, is written too. */
+  rewrite(now: Instant, cells: Iterable<Cell>): void {
+    if (!this.recording) return;
+    for (const cell of cells) {
+      const { limit } = cell;
+      if (limit.recovery > HORIZON_RECOVERY_MAX && limit.idleAt(now) > now && !limit.covers(now, 0)) this.want(now, now, cell, 0);
+    }
+  }
+
+  /** All bounds that still matter, for a snapshot: of cells in use, and of earlier terms' keys that have not come back. */
+  bounds(now: Instant): Reservation[] {
     const found: Reservation[] = [];
-    for (const [cell, slots] of this.#covered) {
-      const alive = cell.keyState === undefined || cell.keyState.node.keys.get(cell.keyState.key) === cell.keyState;
-      if (!alive || tree.node(cell.rule.node.name) === undefined || (cell.limit.idleAt(now) <= now && !cell.pending)) {
-        if (!alive) this.#covered.delete(cell);
-        continue;
-      }
-      for (const [slot, value] of slots) found.push({ group: cell.rule.node.name, limit: limitName(cell), key: cell.keyState?.key, bound: { slot, value } });
+    for (const cell of this.#kept) {
+      const bounds = isAlive(cell) ? cell.limit.bounds(now) : [];
+      if (bounds.length === 0 && !cell.pending) this.#kept.delete(cell);
+      for (const bound of bounds) found.push({ group: cell.rule.node.name, limit: limitName(cell), key: cell.keyState?.key, bound });
     }
     for (const [name, bounds] of this.#bounds) for (const bound of bounds) found.push({ ...namesOf(name), bound });
     return found;
@@ -104,14 +109,9 @@ export class Keeper {
   /** Exact state of every limit that is not as good as new, and of sealed keys that have not come back. */
   seal(now: Instant, tree: Tree): GateSeal {
     const limits: GateSeal['limits'][number][] = [];
-    const add = (cell: Cell): void => {
-      if (cell.isConcurrency || cell.limit.idleAt(now) <= now) return;
+    for (const cell of tree.cells()) {
+      if (cell.isConcurrency || cell.limit.idleAt(now) <= now) continue;
       limits.push({ group: cell.rule.node.name, limit: limitName(cell), key: cell.keyState?.key, state: cell.limit.seal(now) });
-    };
-    for (const node of tree.nodes) {
-      if (node.removed) continue;
-      for (const cell of node.cells) add(cell);
-      for (const state of node.keys.values()) for (const cell of state.cells) add(cell);
     }
     for (const [name, state] of this.#states ?? []) limits.push({ ...namesOf(name), state });
     const sealed = new Set(this.#states?.keys());
@@ -127,17 +127,12 @@ export class Keeper {
     const cell = tree.keyState(node, key).cells.find((each) => limitName(each) === limit);
     if (cell !== undefined && cell.limit.idleAt(now) > now) into.push({ group, limit, key, state: cell.limit.seal(now) });
   }
+}
 
-  #remember(cell: Cell, bound: Bound): void {
-    let slots = this.#covered.get(cell);
-    if (slots === undefined) {
-      slots = new Map();
-      this.#covered.set(cell, slots);
-    }
-    slots.set(bound.slot, Math.max(bound.value, slots.get(bound.slot) ?? bound.value));
-    if (slots.size <= SLOTS_KEPT) return;
-    slots.delete(Math.min(...slots.keys()));
-  }
+/** Its group is still configured and its key not forgotten. */
+function isAlive({ rule, keyState }: Cell): boolean {
+  if (rule.node.removed) return false;
+  return keyState === undefined || keyState.node.keys.get(keyState.key) === keyState;
 }
 
 /** A limit's name on disk: its kind goes with it, so that a bound never meets a limit of another kind. */

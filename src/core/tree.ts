@@ -113,6 +113,15 @@ export class Tree {
     for (const above of state.chain) if (above !== state) above.children--;
   }
 
+  /** Every cell there is. */
+  *cells(): IterableIterator<Cell> {
+    for (const node of this.nodes) {
+      if (node.removed) continue;
+      yield* node.cells;
+      for (const state of node.keys.values()) yield* state.cells;
+    }
+  }
+
   #build(groups: readonly GroupSpec[]): void {
     for (const spec of groups) {
       const known = this.#byName.get(spec.name);

@@ -102,5 +102,5 @@ export function snapshotOf(decisions: Decisions, now: Instant): Omit<RestoredGat
     if (node.override !== undefined && node.override.until > now) overrides.push({ group: node.name, override: node.override });
   }
   const leases = [...grants.all()].map((grant) => viewOf(grant, grant.recordedUntil === NEVER ? grant.expiresAt : grant.recordedUntil));
-  return { leases, pauses, overrides, reservations: keeper.bounds(now, tree) };
+  return { leases, pauses, overrides, reservations: keeper.bounds(now) };
 }
