@@ -20,7 +20,11 @@ export interface AdmissionAsk {
   /** Life of a lease; undefined: the group's default. Cut to the group's maximum. */
   readonly lease: Micros | undefined;
   readonly holder: string;
-  /** The same id again from the same `caller` within 10 s re-attaches, or answers the same permit. */
+  /**
+   * The same id again from the same `caller` for the same group within 10 s re-attaches, or answers the same permit (a
+   * lease: while it lives); two at once both get the answer. Refusals are not kept. With another key, priority, costs,
+   * lease or session it is `malformed`; patience may differ, and ends only that caller's wait.
+   */
   readonly requestId: string | undefined;
   /** The credential's name; '' without auth. Scopes `requestId` and sessions. */
   readonly caller: string;
@@ -137,9 +141,13 @@ export interface AdmissionService {
    */
   acquire(ask: AdmissionAsk, done: (outcome: Outcome) => void): Held;
   renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome>;
-  /** Ends a permit, settles `costs` where given; `retryAfter` with `dropped` pauses by the group's `pushback`. */
-  release(caller: string, permit: string, how: Disposition, costs: Costs | undefined, retryAfter: Micros | undefined): Promise<ReleaseOutcome>;
-  /** Gives up the ask with this request id, waiting or admitted, at once. */
+  /**
+   * Ends a permit, settles `costs` where given; `retryAfter` with `dropped` pauses by the group's `pushback`: the permit's
+   * key, or `key` where nothing is remembered of the permit (a group without leases, an ask of requests only). `key` must
+   * come from who may speak for it: forwarding, or the credential.
+   */
+  release(caller: string, permit: string, how: Disposition, costs: Costs | undefined, retryAfter: Micros | undefined, key?: string): Promise<ReleaseOutcome>;
+  /** Gives up the ask with this request id, waiting or admitted, at once: a grant that was delivered ends as `used`, another is given back. */
   releaseRequest(caller: string, group: string, requestId: string): Promise<ReleaseOutcome>;
   /** A session's transport ended: its places are cancelled and its leases released after `resume` (0: now, at most 30 s) unless the same session comes back. */
   endSession(caller: string, session: string, resume: Micros): void;

@@ -20,8 +20,11 @@ export async function drain(gates: Gates, parts: AdmissionParts, grace: Micros):
     await Promise.race([sealed, sleep(parts, SEAL_FOR)]);
   }
   for (const tree of gates.trees()) tree.stop(refusal);
-  await parts.coordinator.leave();
-  await parts.ledger.close();
+  try {
+    await parts.coordinator.leave();
+  } finally {
+    await parts.ledger.close();
+  }
 }
 
 /** Until nobody is held, for so long at most. */

@@ -1,6 +1,6 @@
 import type { GateParts, RestoredGate } from '../core/gate-state.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { after, SECOND } from '../core/time.ts';
+import { after, later, SECOND } from '../core/time.ts';
 import type { TreeLedger } from '../ledger/ledger.ts';
 import type { GroupSettings } from './admission.ts';
 import { Answers } from './answers.ts';
@@ -29,6 +29,8 @@ export class Gates {
   readonly #homes = new Map<string, Home>();
   /** Taken out of the configuration, but permits of theirs may still come back. */
   readonly #gone = new Map<string, Home>();
+  /** Roots decided before by this process: opened again, what is on disk was spent up to now. */
+  readonly #closed = new Set<string>();
   #lost: Error | undefined;
   /** Told when a tree holds nobody any more. */
   onEmpty: () => void = () => {};
@@ -114,7 +116,8 @@ export class Gates {
     if (placement.at !== 'here') throw new Error(`tree ${root} is not decided here`);
     const { tenure } = placement;
     const groups = settings.map((each) => each.spec);
-    const gateParts: GateParts = { term: tenure.term, groups, from: tenure.from, recording, restored, settledMax: bounds.settled };
+    const from = this.#closed.has(root) ? later(tenure.from, clock.now()) : tenure.from;
+    const gateParts: GateParts = { term: tenure.term, groups, from, recording, restored, settledMax: bounds.settled };
     const gate = this.#parts.gate(gateParts);
     const entries = entriesOf(gate, settings, new Map());
     const lost = (cause: Error) => this.lose(cause);
@@ -177,8 +180,19 @@ export class Gates {
     } catch (cause) {
       this.#parts.notices({ kind: 'unsealed', root, cause });
     }
-    // To be opened anew, should the root come back.
+    this.#forget(root);
+  }
+
+  /** A tree that was built and never adopted. */
+  discard(tree: Tree): void {
+    tree.stop(tree.undecided());
+    this.#forget(tree.root);
+  }
+
+  /** Its chain is to be opened anew, should the root come back. */
+  #forget(root: string): void {
     this.#ledgers.delete(root);
+    this.#closed.add(root);
   }
 
   /** A newer process decides: nothing is admitted here any more. */

@@ -19,27 +19,44 @@ export async function reconfigure(gates: Gates, now: () => Instant, settings: re
   const { trees, mistakes } = plant(settings);
   if (mistakes.length > 0) return mistakes;
   const change = compare(gates, trees);
-  const fresh = await Promise.all(change.fresh.map(async (planted) => ({ planted, tree: await gates.build(planted) })));
+  const fresh: Fresh[] = [];
   let free = (): void => {};
   const barred = new Promise<void>((resolve) => {
     free = resolve;
   });
   for (const tree of change.moved.from) tree.turn.bar(barred);
   try {
-    const moving = await prepareMove(gates, now, change);
-    if ('mistakes' in moving) return moving.mistakes;
-    const kept = change.kept.map((each) => each.tree);
-    await allMayDecide(kept, now);
-    const wrong = takeKept(change, now());
-    if (wrong !== undefined) return [wrong];
-    for (const { tree, planted } of change.kept) gates.resettle(tree, planted.settings);
-    for (const { planted, tree } of fresh) gates.adopt(planted, tree);
-    move(gates, now, change, moving);
-    for (const { tree } of change.kept) tree.turn.settle(now());
+    for (const planted of change.fresh) fresh.push({ planted, tree: await gates.build(planted) });
+    const refused = await apply(gates, now, change, fresh);
+    if (refused.length > 0) return refused;
+    fresh.length = 0;
   } finally {
+    for (const { tree } of fresh) gates.discard(tree);
     free();
   }
   await Promise.all(change.removed.map((tree) => remove(gates, tree)));
+  return [];
+}
+
+interface Fresh {
+  readonly planted: Planted;
+  readonly tree: Tree;
+}
+
+/** What may fail comes first; then everything changes in one moment. */
+async function apply(gates: Gates, now: () => Instant, change: Change, fresh: readonly Fresh[]): Promise<readonly string[]> {
+  const moving = await prepareMove(gates, now, change);
+  if ('mistakes' in moving) return moving.mistakes;
+  await allMayDecide(
+    change.kept.map((each) => each.tree),
+    now,
+  );
+  const wrong = takeKept(change, now());
+  if (wrong !== undefined) return [wrong];
+  for (const { tree, planted } of change.kept) gates.resettle(tree, planted.settings);
+  for (const { planted, tree } of fresh) gates.adopt(planted, tree);
+  move(gates, now, change, moving);
+  for (const { tree } of change.kept) tree.turn.settle(now());
   return [];
 }
 
@@ -71,11 +88,12 @@ type Moving = { readonly mistakes: readonly string[] } | { readonly states: read
 
 /** Nobody decides in these trees now; what they have on disk is written to where it goes, before anything changes. */
 async function prepareMove(gates: Gates, now: () => Instant, { moved }: Change): Promise<Moving> {
-  await Promise.all(moved.from.map((tree) => tree.turn.writer.quiet()));
   const busy = moved.from.filter((tree) => inUse(tree, now()));
   if (busy.length > 0) {
     return { mistakes: busy.map((tree) => `A group moves from or to the tree of ${tree.root}, where callers wait or leases live: wait until it is idle.`) };
   }
+  // Nothing that matters is under way then: whoever waits for the disk holds a lease or waits.
+  await Promise.all(moved.from.map((tree) => tree.turn.writer.quiet()));
   const states = moved.from.map((tree) => tree.turn.gate.snapshot(now()));
   for (const planted of moved.to) {
     const ledger = await gates.ledgerOf(planted.root);

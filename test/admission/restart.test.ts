@@ -173,3 +173,24 @@ test('a group that moved under another keeps what it spent through a crash', asy
   expect(caller.outcome?.kind).not.toBe('admitted');
   expect(other.outcome?.kind).toBe('admitted');
 });
+
+test('a group that is taken out and put back has spent what it spent', async () => {
+  const spec = settingsOf(group('g', [rolling(5, HOUR)]));
+  const fast = settingsOf(group('fast', [rate(10, SECOND, 10)]));
+  const other = settingsOf(group('other', [rolling(5, HOUR)]));
+  const machine = new Machine([spec, fast, other]);
+  const rig = await machine.start();
+  for (let i = 0; i < 3; i++) await rig.asked();
+  for (let i = 0; i < 10; i++) await rig.asked({ group: 'fast' });
+  expect(await rig.keeper.reconfigure([other])).toEqual([]);
+  expect(rig.ask().refusal?.reason).toBe('unknown_group');
+  const wrong = [spec, fast, settingsOf({ ...other.spec, parent: { group: 'nope', share: undefined } })];
+  expect(await rig.keeper.reconfigure(wrong)).toHaveLength(1);
+  expect(await rig.keeper.reconfigure([spec, fast, other])).toEqual([]);
+  const callers = Array.from({ length: 5 }, () => rig.ask({ wait: MINUTE }));
+  const burst = Array.from({ length: 10 }, () => rig.ask({ group: 'fast', wait: 0 }));
+  await rig.pass(0.05);
+  expect(burst.filter((caller) => caller.outcome?.kind === 'admitted')).toHaveLength(0);
+  await rig.pass(1);
+  expect(callers.filter((caller) => caller.outcome?.kind === 'admitted')).toHaveLength(2);
+});
