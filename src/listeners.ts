@@ -7,6 +7,7 @@ import { chooseEngine, type EngineFactory } from './frontends/engines/choose.ts'
 import type { EngineHandler, EngineOptions } from './frontends/engines/engine.ts';
 import type { Frontend, Routes } from './frontends/frontend.ts';
 import { Grpc } from './frontends/grpc.ts';
+import { Health, type HealthParts } from './frontends/health.ts';
 import { engineProblem } from './frontends/problem.ts';
 import { Rest, type RestParts } from './frontends/rest.ts';
 import type { ServiceParts } from './frontends/service.ts';
@@ -15,8 +16,7 @@ import type { Log } from './telemetry/log.ts';
 /** What the listeners share. */
 export interface ListenerParts extends ServiceParts, Pick<RestParts, 'refusalOf'> {
   readonly log: Log;
-  /** What /readyz says. */
-  readonly ready: () => boolean;
+  readonly health: HealthParts;
 }
 
 /** Every listener of the configuration, taking callers. */
@@ -87,7 +87,7 @@ async function frontendsOf(config: Config, parts: ListenerParts): Promise<readon
   if (grpc.address !== 'none') frontends.push(new Grpc({ ...parts, ...grpc.address, ...(await pem(grpc.tls)), operators }));
   const node = await chooseEngine('node', { clientCa: false });
   http('admin', admin, apiRoutes(true), node.make);
-  http('health', health, [], node.make);
+  http('health', health, [new Health(parts.health)], node.make);
   return frontends;
 }
 

@@ -19,6 +19,7 @@ function packageVersion(): string {
 
 const world: CommandWorld = {
   version: packageVersion(),
+  nodeVersion: process.versions.node,
   env: process.env,
   stdin: process.stdin,
   stdout: process.stdout,

@@ -17,6 +17,8 @@ import { createLedger } from './ledger/ledger-log.ts';
 import { checkAddresses, openListeners } from './listeners.ts';
 import { openStorage } from './storage.ts';
 import { createLog, type Log } from './telemetry/log.ts';
+import { createMetrics } from './telemetry/metrics.ts';
+import { timedClock, timedStore } from './timed.ts';
 
 /** What a server needs from the process it runs in. */
 export interface ServeParts {
@@ -24,6 +26,7 @@ export interface ServeParts {
   readonly clocks: ClockSources;
   readonly logTo: Writable;
   readonly version: string;
+  readonly nodeVersion: string;
 }
 
 /** A server that serves. */
@@ -60,17 +63,18 @@ type Closer = () => Promise<void>;
 async function build(config: Config, parts: ServeParts, log: Log, opened: Closer[]): Promise<Running> {
   const auth = createAuth(await credentials(config, parts));
   await checkAddresses(config);
-  const { gatekeeper, lost, close } = await openAdmission(config, parts, log, opened);
-  const state = { ready: false, refusals: refusalsOf(config) };
+  const { gatekeeper, metrics, lost, close } = await openAdmission(config, parts, log, opened);
+  const state: { notReady: string | undefined; refusals: Refusals } = { notReady: 'starting', refusals: refusalsOf(config) };
+  const onFault = (error: unknown): void => log.tell('error', 'fault', { err: error });
   const listeners = await openListeners(config, {
     admission: guarded(gatekeeper, auth),
     auth,
     log,
-    onFault: (error) => log.tell('error', 'fault', { err: error }),
+    onFault,
     refusalOf: (group) => state.refusals.get(group),
-    ready: () => state.ready,
+    health: { notReady: () => state.notReady, metrics: () => metrics.scrape(), onFault },
   });
-  state.ready = true;
+  state.notReady = undefined;
   if (!auth.demanded) log.tell('warn', 'no_auth', { advice: 'Whoever reaches api or grpc may acquire; set auth.keys. Operators are answered on admin only.' });
   log.tell('info', 'serving', { version: parts.version, revision: config.revision, groups: config.groups.length, ...listeners.addresses });
   return {
@@ -85,7 +89,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     drain: async (atOnce = false) => {
       const [delay, grace] = atOnce ? [0, 0] : [config.drain.delay / MILLISECOND, config.drain.grace / MILLISECOND];
       log.tell('info', 'draining', { delayMs: delay, graceMs: grace });
-      state.ready = false;
+      state.notReady = 'draining';
       listeners.leaving();
       if (delay > 0) await sleep(delay);
       // Those held are answered by admission; then their connections can end.
@@ -110,12 +114,15 @@ async function openAdmission(config: Config, parts: ServeParts, log: Log, opened
   const place = coordinator.place('');
   if (place.at !== 'here') throw new Error('The term of the store was lost while it was taken; start again.');
   const lost = Promise.withResolvers<Error>();
-  const gatekeeper = new Gatekeeper({
-    clock,
+  const { version, nodeVersion } = parts;
+  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => gatekeeper.groups() });
+  const store = timedStore(storage.store, () => clock.now(), metrics.flushed);
+  const gatekeeper: Gatekeeper = new Gatekeeper({
+    clock: timedClock(clock, metrics.wokeLate),
     coordinator,
-    ledger: createLedger({ store: storage.store, clock, term: place.tenure.term }),
+    ledger: createLedger({ store, clock, term: place.tenure.term }),
     settings: config.groups,
-    events: () => {},
+    events: metrics.event,
     notices: (notice) => {
       tellNotice(log, notice);
       if (notice.kind === 'lost') lost.resolve(notice.cause);
@@ -132,10 +139,12 @@ async function openAdmission(config: Config, parts: ServeParts, log: Log, opened
     clock.stop();
     await storage.close();
   };
-  return { gatekeeper, lost: lost.promise, close };
+  return { gatekeeper, metrics, lost: lost.promise, close };
 }
 
-function refusalsOf(config: Config): ReadonlyMap<string, GroupSettings['refusal']> {
+type Refusals = ReadonlyMap<string, GroupSettings['refusal']>;
+
+function refusalsOf(config: Config): Refusals {
   return new Map(config.groups.map(({ spec, refusal }) => [spec.name, refusal]));
 }
 

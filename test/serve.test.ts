@@ -41,7 +41,13 @@ async function start(text: string, env: Readonly<Record<string, string>> = {}): 
   logTo.on('data', (chunk: Buffer) => {
     log += chunk.toString();
   });
-  const running = await serve(config(text), { env, clocks: { monotonic: process.hrtime.bigint, wall: Date.now, boot: 'test' }, logTo, version: '1.2.3' });
+  const running = await serve(config(text), {
+    env,
+    clocks: { monotonic: process.hrtime.bigint, wall: Date.now, boot: 'test' },
+    logTo,
+    version: '1.2.3',
+    nodeVersion: '24',
+  });
   servers.push(running);
   return { running, logged: () => log };
 }
@@ -64,6 +70,23 @@ test('a server gives permits, and says at start where, with what, and who may co
   expect(await acquire(running, 'none')).toMatchObject({ status: 404 });
   expect(logged()).toContain('"event":"no_auth"');
   expect(logged()).toMatch(/"revision":3,"groups":2,.*"event":"serving"/);
+});
+
+test('the health address says whether to send callers here, and what has happened', async () => {
+  const { running } = await start(`store: memory\n${GROUPS}`);
+  const look = async (path: string) => {
+    const answer = await fetch(`http://${running.addresses['health']}${path}`);
+    return { status: answer.status, body: await answer.text() };
+  };
+  await acquire(running, 'slots');
+  await acquire(running, 'slots');
+  expect(await look('/livez')).toMatchObject({ status: 200 });
+  expect(await look('/readyz')).toMatchObject({ status: 200 });
+  const { body } = await look('/metrics');
+  expect(body).toContain('sluice_admitted_total{group="slots"} 1');
+  expect(body).toContain('sluice_refused_total{group="slots",reason="expired"} 1');
+  expect(body).toContain('sluice_build_info{version="1.2.3",node="24"} 1');
+  expect(await look('/v1/groups')).toMatchObject({ status: 404 });
 });
 
 test('what was spent before a clean stop is spent after it', async () => {
@@ -131,7 +154,13 @@ test('a server that cannot start says what to do, and leaves the store alone', a
   const { port } = taken.address() as { port: number };
   const clash = store + GROUPS;
   const second = { ...config(clash), listen: { ...config(clash).listen, admin: { address: { host: '127.0.0.1', port }, tls: undefined } } };
-  const parts = { env: {}, clocks: { monotonic: process.hrtime.bigint, wall: Date.now, boot: 'test' }, logTo: new PassThrough(), version: '1.2.3' };
+  const parts = {
+    env: {},
+    clocks: { monotonic: process.hrtime.bigint, wall: Date.now, boot: 'test' },
+    logTo: new PassThrough(),
+    version: '1.2.3',
+    nodeVersion: '24',
+  };
   await expect(serve(second, parts)).rejects.toThrow(/^listen\.admin: 127\.0\.0\.1:\d+ is not to be had; stop who has it, or choose another\.$/);
   expect((await acquire(first.running, 'slots')).status).toBe(200);
   await expect(serve(config(`auth: { keys: [ { name: a, sha256: { env: NONE } } ] }\n`), parts)).rejects.toThrow('the variable NONE is not there');

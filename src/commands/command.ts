@@ -18,6 +18,7 @@ export type Signal = 'SIGHUP' | 'SIGINT' | 'SIGTERM';
 export interface CommandWorld {
   /** Of the package. */
   readonly version: string;
+  readonly nodeVersion: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: Readable;
   readonly stdout: Writable;

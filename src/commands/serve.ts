@@ -50,7 +50,7 @@ async function keep(file: ConfigFile, text: string, config: Config): Promise<num
   const stop = stopped(world);
   let running: Running;
   try {
-    running = await serve(config, { env: world.env, clocks: world.clocks, logTo: world.stdout, version: world.version });
+    running = await serve(config, { env: world.env, clocks: world.clocks, logTo: world.stdout, version: world.version, nodeVersion: world.nodeVersion });
   } catch (cause) {
     stop.forget();
     sayLine(world.stderr, `sluice cannot start: ${reasons(cause)}`);

@@ -17,6 +17,7 @@ export function fakeWorld(env: Readonly<Record<string, string>> = {}): FakeWorld
   const exits: number[] = [];
   return {
     version: '1.2.3',
+    nodeVersion: process.versions.node,
     env,
     stdin: Readable.from([]),
     stdout,
