@@ -1,0 +1,224 @@
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { GroupView } from '../admission/admission.ts';
+import type { GateEvent } from '../core/events.ts';
+import { type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
+import { Buckets, FINE_BUCKETS, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
+
+/** What metrics are made of. */
+export interface MetricsParts {
+  readonly version: string;
+  readonly nodeVersion: string;
+  readonly now: () => Instant;
+  /** Figures of all groups; asked for once per scrape. */
+  readonly groups: () => readonly GroupView[];
+  /** Groups with labels of their own; the rest are counted together as `other`. */
+  readonly groupsMax?: number;
+}
+
+/** Functions handed to those who know; each costs less than a microsecond. */
+export interface Metrics {
+  /** For AdmissionParts.events. */
+  readonly event: (event: GateEvent, now: Instant) => void;
+  /** A wake-up came this much after it was due. */
+  readonly wokeLate: (late: Micros) => void;
+  /** A write of the ledger took this long to be on disk. */
+  readonly flushed: (took: Micros) => void;
+  /** All of it in Prometheus' text form. */
+  readonly scrape: () => Promise<{ readonly contentType: string; readonly body: string }>;
+}
+
+const OTHER = 'other';
+const HOWS = ['used', 'unused', 'dropped', 'lapsed', 'revoked'] as const;
+
+/** Figures of one group; reached by one look-up per event. */
+class GroupFigures {
+  admitted = 0;
+  shadowHeld = 0;
+  renewed = 0;
+  readonly refused = new Map<string, number>();
+  readonly ended: Record<(typeof HOWS)[number], number> = { used: 0, unused: 0, dropped: 0, lapsed: 0, revoked: 0 };
+  readonly settled = new Map<string, { refunded: number; debited: number }>();
+  readonly wait = new Buckets(WAIT_BUCKETS);
+  readonly hold = new Buckets(WAIT_BUCKETS);
+}
+
+/** Counts gate events and shows groups, under the prefix `sluice_`; groups are labels, keys never. */
+export function createMetrics(parts: MetricsParts): Metrics {
+  const { groupsMax = 1_000 } = parts;
+  const registry = new Registry();
+  const figures = new Map<string, GroupFigures>();
+  const late = new Buckets(FINE_BUCKETS);
+  const flush = new Buckets(FINE_BUCKETS);
+  const of = (group: string): GroupFigures => {
+    const found = figures.get(group);
+    if (found !== undefined) return found;
+    if (figures.size >= groupsMax && group !== OTHER) return of(OTHER);
+    const made = new GroupFigures();
+    figures.set(group, made);
+    return made;
+  };
+  collectDefaultMetrics({ register: registry });
+  registerCounters(registry, figures);
+  registerGauges(registry, parts, groupsMax);
+  const byGroup = (pick: (of: GroupFigures) => Buckets) => (name: string) => [...figures].flatMap(([group, each]) => pick(each).samples(name, { group }));
+  registerHistogram(
+    registry,
+    'sluice_wait_seconds',
+    'Time in the queue of those admitted.',
+    byGroup(({ wait }) => wait),
+  );
+  registerHistogram(
+    registry,
+    'sluice_hold_seconds',
+    'Life of leases that ended.',
+    byGroup(({ hold }) => hold),
+  );
+  registerHistogram(registry, 'sluice_wake_late_seconds', 'How much later than due a wake-up came.', (name) => late.samples(name, {}));
+  registerHistogram(registry, 'sluice_ledger_flush_seconds', 'Time until a write of the ledger was on disk.', (name) => flush.samples(name, {}));
+  new Gauge({ name: 'sluice_build_info', help: 'Always 1; the labels say what runs.', labelNames: ['version', 'node'], registers: [registry] }).set(
+    { version: parts.version, node: parts.nodeVersion },
+    1,
+  );
+  return {
+    event: (event) => count(of, event),
+    wokeLate: (micros) => late.observe(micros),
+    flushed: (micros) => flush.observe(micros),
+    scrape: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
+  };
+}
+
+function count(of: (group: string) => GroupFigures, event: GateEvent): void {
+  switch (event.kind) {
+    case 'admitted': {
+      const { group, waited, shadow } = event.permit;
+      const figures = of(group);
+      figures.admitted += 1;
+      if (shadow !== undefined) figures.shadowHeld += 1;
+      return figures.wait.observe(waited);
+    }
+    case 'refused': {
+      const { refused } = of(event.group);
+      refused.set(event.refusal.reason, (refused.get(event.refusal.reason) ?? 0) + 1);
+      return;
+    }
+    case 'ended': {
+      const figures = of(event.group);
+      figures.ended[event.how] += 1;
+      return figures.hold.observe(event.held);
+    }
+    case 'renewed':
+      of(event.group).renewed += 1;
+      return;
+    case 'settled': {
+      const { settled } = of(event.group);
+      const before = settled.get(event.unit) ?? { refunded: 0, debited: 0 };
+      settled.set(event.unit, { refunded: before.refunded + event.refunded, debited: before.debited + event.debited });
+      return;
+    }
+    case 'queued':
+    case 'paused':
+    case 'overridden':
+      return;
+  }
+}
+
+/** Counted here as plain numbers; told to prom-client only when somebody asks. */
+function registerCounters(registry: Registry, figures: ReadonlyMap<string, GroupFigures>): void {
+  const counter = <L extends string>(
+    name: string,
+    help: string,
+    labels: readonly L[],
+    each: (add: (labels: Record<L, string>, n: number) => void, group: string, of: GroupFigures) => void,
+  ) =>
+    new Counter({
+      name: `sluice_${name}_total`,
+      help,
+      labelNames: labels,
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const [group, of] of figures) each((values, n) => this.inc(values as never, n), group, of);
+      },
+    });
+  const plain = ['group'] as const;
+  counter('admitted', 'Permits given.', plain, (add, group, of) => add({ group }, of.admitted));
+  counter('shadow_held', 'Permits that a group in shadow would have held back.', plain, (add, group, of) => add({ group }, of.shadowHeld));
+  counter('renewed', 'Leases renewed.', plain, (add, group, of) => add({ group }, of.renewed));
+  counter('refused', 'Refusals by reason.', ['group', 'reason'], (add, group, of) => {
+    for (const [reason, n] of of.refused) add({ group, reason }, n);
+  });
+  counter('lapsed', 'Leases that nobody renewed or released.', plain, (add, group, of) => add({ group }, of.ended.lapsed));
+  counter('released', 'Permits that came back, by how.', ['group', 'how'], (add, group, of) => {
+    for (const how of HOWS) if (how !== 'lapsed') add({ group, how }, of.ended[how]);
+  });
+  counter('refunded_units', 'Units given back by settling.', ['group', 'unit'], (add, group, of) => {
+    for (const [unit, { refunded }] of of.settled) add({ group, unit }, refunded);
+  });
+  counter('debited_units', 'Units charged later by settling.', ['group', 'unit'], (add, group, of) => {
+    for (const [unit, { debited }] of of.settled) add({ group, unit }, debited);
+  });
+}
+
+function registerGauges(registry: Registry, parts: MetricsParts, groupsMax: number): void {
+  let taken: { readonly at: Instant; readonly views: readonly GroupView[] } | undefined;
+  // All gauges of one scrape are read in one go.
+  const views = (): readonly GroupView[] => {
+    const at = parts.now();
+    if (taken === undefined || at - taken.at > SECOND / 10) taken = { at, views: parts.groups().slice(0, groupsMax) };
+    return taken.views;
+  };
+  const gauge = <L extends string>(
+    name: string,
+    help: string,
+    labels: readonly L[],
+    each: (set: (labels: Record<L, string>, n: number) => void, view: GroupView) => void,
+  ) =>
+    new Gauge({
+      name: `sluice_${name}`,
+      help,
+      labelNames: labels,
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const view of views()) each((values, n) => this.set(values as never, n), view);
+      },
+    });
+  const plain = ['group'] as const;
+  const limit = ['group', 'limit', 'unit'] as const;
+  gauge('backlog_requests', 'Callers that wait.', plain, (set, view) => set({ group: view.name }, view.waiting));
+  gauge('backlog_bytes', 'Bytes held for callers that wait.', plain, (set, view) => set({ group: view.name }, view.waitingBytes));
+  gauge('backlog_oldest_seconds', 'How long the oldest waiter has waited.', plain, (set, view) => {
+    set({ group: view.name }, view.oldestWaiterSince === undefined ? 0 : Math.max(0, parts.now() - view.oldestWaiterSince) / SECOND);
+  });
+  gauge('leases', 'Live leases.', plain, (set, view) => set({ group: view.name }, view.leases));
+  gauge('keys', 'Keys with waiters, leases or limits that still count.', plain, (set, view) => set({ group: view.name }, view.keys));
+  gauge('paused', '1 while the whole group is paused.', plain, (set, view) => set({ group: view.name }, paused(view, parts.now()) ? 1 : 0));
+  gauge('enforced', '0 while the group is in shadow.', plain, (set, view) => set({ group: view.name }, view.enforce ? 1 : 0));
+  // Limits counted for every key by itself have no one figure, and keys are no labels.
+  const eachLimit =
+    (pick: (limit: GroupView['limits'][number]) => number) => (set: (labels: Record<(typeof limit)[number], string>, n: number) => void, view: GroupView) => {
+      for (const each of view.limits) if (each.scope === 'group') set({ group: each.group, limit: each.name, unit: each.unit }, pick(each));
+    };
+  gauge(
+    'limit_capacity',
+    'Units that may pass per window, or be held at once.',
+    limit,
+    eachLimit(({ capacity }) => capacity),
+  );
+  gauge(
+    'limit_used',
+    'Units that still count.',
+    limit,
+    eachLimit(({ used }) => used),
+  );
+  gauge(
+    'limit_debt',
+    'Units settled beyond the capacity, paid before anyone passes.',
+    limit,
+    eachLimit(({ debt }) => debt),
+  );
+}
+
+function paused({ pausedUntil }: GroupView, now: Instant): boolean {
+  return pausedUntil !== undefined && (pausedUntil === NEVER || pausedUntil > now);
+}
