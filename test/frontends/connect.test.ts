@@ -4,6 +4,7 @@ import { createClient } from '@connectrpc/connect';
 import { createConnectTransport, createGrpcWebTransport } from '@connectrpc/connect-node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createAuth } from '../../src/frontends/auth.ts';
+import { chooseEngine } from '../../src/frontends/engines/choose.ts';
 import { ErrorInfoSchema } from '../../src/gen/google/rpc/error_details_pb.ts';
 import { AdmissionService, WatchRequestSchema } from '../../src/gen/sluice/v1/admission_pb.ts';
 import { startApi } from '../protocol/servers.ts';
@@ -145,6 +146,38 @@ describe.each([
     await until(() => started.admission.everybody[1]?.state === 'left');
   });
 });
+
+for (const wish of ['node', 'uws'] as const) {
+  const engine = await chooseEngine(wish, { clientCa: false }).catch((cause: Error) => cause);
+  describe(`Watch on the engine ${wish}, body sent whole`, () => {
+    it.skipIf(engine instanceof Error)('places, the permit, the end; and a caller that hangs up leaves', async () => {
+      if (engine instanceof Error) return;
+      await started.stop();
+      started = await startApi({ make: engine.make });
+      const message = Buffer.from('{"ask":{"group":"slots"}}');
+      const head = Buffer.from([0, 0, 0, 0, message.length]);
+      const watched = (signal?: AbortSignal): Promise<Response> =>
+        fetch(`${started.baseUrl}${PATH}/Watch`, {
+          method: 'POST',
+          headers: { 'Content-Type': 'application/connect+json' },
+          body: Buffer.concat([head, message]),
+          ...(signal === undefined ? {} : { signal }),
+        });
+      const { permit } = (await post('Acquire', { group: 'slots' })).body as { permit: string };
+      const waiting = watched();
+      await until(() => started.admission.waiting.length === 1);
+      await post('Release', { permit });
+      const text = await (await waiting).text();
+      expect(text).toMatch(/"place":\{"place":"1".*"admitted":\{"permit":"p2".*\{\}$/s);
+      const hangUp = new AbortController();
+      const gone = watched(hangUp.signal).catch(() => undefined);
+      await until(() => started.admission.waiting.length === 1);
+      hangUp.abort();
+      await until(() => started.admission.everybody[2]?.state === 'left');
+      await gone;
+    });
+  });
+}
 
 describe('credentials', () => {
   const sha256 = (key: string): string => createHash('sha256').update(key).digest('hex');

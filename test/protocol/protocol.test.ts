@@ -1,6 +1,6 @@
 import { describe, it } from 'vitest';
 import { chooseEngine } from '../../src/frontends/engines/choose.ts';
-import { connectRunner, grpcRunner, grpcWebRunner } from './runners.ts';
+import { connectRunner, grpcRunner, grpcWebRunner, wholeRunner } from './runners.ts';
 import { startApi, startGrpc } from './servers.ts';
 import { protocolSuite } from './suite.ts';
 import type { Runner } from './table.ts';
@@ -10,7 +10,7 @@ protocolSuite('gRPC', true, async () => {
   return { runner: grpcRunner(address), stop };
 });
 
-const OVER_HTTP: readonly (readonly [name: string, binary: boolean, make: (baseUrl: string) => Runner])[] = [
+const OVER_HTTP: readonly (readonly [name: 'Connect JSON' | 'Connect proto' | 'gRPC-Web', binary: boolean, make: (baseUrl: string) => Runner])[] = [
   ['Connect JSON', false, (baseUrl) => connectRunner(baseUrl, false)],
   ['Connect proto', true, (baseUrl) => connectRunner(baseUrl, true)],
   ['gRPC-Web', true, grpcWebRunner],
@@ -28,7 +28,8 @@ for (const wish of ['node', 'uws'] as const) {
     }
     protocolSuite(name, binary, async () => {
       const { baseUrl, stop } = await startApi({ make: engine.make });
-      return { runner: make(baseUrl), stop };
+      // connect-node sends bodies chunked, and uWebSockets.js is not trusted with those (stack.md, Traps).
+      return { runner: wish === 'node' ? make(baseUrl) : wholeRunner(baseUrl, protocol), stop };
     });
   }
 }

@@ -102,10 +102,8 @@ export function grpcError(error: ServiceError): Answer {
   const [bytes] = error.metadata.get('grpc-status-details-bin');
   const details = bytes instanceof Buffer ? fromBinary(StatusSchema, bytes).details : [];
   const find = (type: string): Uint8Array | undefined => details.find(({ typeUrl }) => typeUrl.endsWith(`/${type}`))?.value;
-  const info = find(ErrorInfoSchema.typeName);
-  const { reason, metadata } = info === undefined ? { reason: undefined, metadata: {} as Record<string, string> } : fromBinary(ErrorInfoSchema, info);
   const code = status[error.code]?.toLowerCase().replace('cancelled', 'canceled');
-  return { ok: false, code, reason, limit: metadata['limit'], retry: find(RetryInfoSchema.typeName) !== undefined, message: error.details, http: undefined };
+  return { ok: false, code, message: error.details, http: undefined, ...told(find) };
 }
 
 function connectError(error: unknown): Answer {
@@ -126,67 +124,82 @@ async function throughTransport(transport: Transport, name: string, fields: Fiel
   }
 }
 
-const PATH = '/sluice.v1.AdmissionService/Acquire';
-
-/** @connectrpc/connect-node's client, with the Connect protocol. */
+/** @connectrpc/connect-node's client, with the Connect protocol. It sends bodies chunked, which uWebSockets.js refuses: see {@link wholeRunner}. */
 export function connectRunner(baseUrl: string, binary: boolean): Runner {
   const transport = createConnectTransport({ baseUrl, httpVersion: '1.1', useBinaryFormat: binary });
+  const { name, bad, close } = wholeRunner(baseUrl, binary ? 'Connect proto' : 'Connect JSON');
+  return { name, call: (method, fields) => throughTransport(transport, method, fields), bad, close };
+}
+
+/** @connectrpc/connect-node's client, with gRPC-Web; chunked, too. */
+export function grpcWebRunner(baseUrl: string): Runner {
+  const transport = createGrpcWebTransport({ baseUrl, httpVersion: '1.1' });
+  const { name, bad, close } = wholeRunner(baseUrl, 'gRPC-Web');
+  return { name, call: (method, fields) => throughTransport(transport, method, fields), bad, close };
+}
+
+const TYPES = { 'Connect JSON': 'application/json', 'Connect proto': 'application/proto', 'gRPC-Web': 'application/grpc-web+proto' } as const;
+
+/** A protocol written by hand over fetch, whose bodies have a Content-Length, as those of browsers have. */
+export function wholeRunner(baseUrl: string, name: keyof typeof TYPES): Runner {
+  const json = name === 'Connect JSON';
+  const send = async (method: DescMethodUnary, bytes: Uint8Array, type: string): Promise<Answer> => {
+    const body = Buffer.from(name === 'gRPC-Web' ? enveloped(bytes) : bytes);
+    const response = await fetch(`${baseUrl}/${method.parent.typeName}/${method.name}`, { method: 'POST', headers: { 'Content-Type': type }, body });
+    if (response.headers.get('content-type') === TYPES['gRPC-Web']) return grpcWebAnswer(response, method);
+    return connectAnswer(response, method, json);
+  };
   return {
-    name: binary ? 'Connect proto' : 'Connect JSON',
-    call: (name, fields) => throughTransport(transport, name, fields),
-    async bad(badness) {
-      const type = badness === 'content_type' ? 'text/plain' : binary ? 'application/proto' : 'application/json';
-      const body = binary ? Buffer.from(badBytes(badness)) : badJson(badness);
-      return connectAnswer(await fetch(`${baseUrl}${PATH}`, { method: 'POST', headers: { 'Content-Type': type }, body }));
+    name,
+    async call(called, fields) {
+      const method = methodNamed(called);
+      return send(method, json ? Buffer.from(JSON.stringify(fields)) : toBinary(method.input, messageOf(method, fields)), TYPES[name]);
     },
+    bad: (badness) =>
+      send(methodNamed('Acquire'), json ? Buffer.from(badJson(badness)) : badBytes(badness), badness === 'content_type' ? 'text/plain' : TYPES[name]),
     close: () => Promise.resolve(),
   };
+}
+
+function enveloped(bytes: Uint8Array): Uint8Array {
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(bytes.length, 1);
+  return Buffer.concat([head, bytes]);
 }
 
 /** A unary answer of Connect as it lies on the wire. */
-export async function connectAnswer(response: Response): Promise<Answer> {
-  if (response.ok) return { ok: true, fields: {} };
-  const body = (await response.json()) as { code?: string; message?: string; details?: { type: string; value: string }[] };
-  const info = body.details?.find(({ type }) => type === ErrorInfoSchema.typeName);
-  const reason = info === undefined ? undefined : fromBinary(ErrorInfoSchema, Buffer.from(info.value, 'base64')).reason;
-  return { ok: false, code: body.code, reason, limit: undefined, retry: false, message: body.message ?? '', http: response.status };
-}
-
-/** @connectrpc/connect-node's client, with gRPC-Web. */
-export function grpcWebRunner(baseUrl: string): Runner {
-  const transport = createGrpcWebTransport({ baseUrl, httpVersion: '1.1' });
-  return {
-    name: 'gRPC-Web',
-    call: (name, fields) => throughTransport(transport, name, fields),
-    async bad(badness) {
-      const bytes = badBytes(badness);
-      const head = Buffer.alloc(5);
-      head.writeUInt32BE(bytes.length, 1);
-      const type = badness === 'content_type' ? 'text/plain' : 'application/grpc-web+proto';
-      const response = await fetch(`${baseUrl}${PATH}`, { method: 'POST', headers: { 'Content-Type': type }, body: Buffer.concat([head, bytes]) });
-      return response.headers.get('content-type') === 'application/grpc-web+proto' ? grpcWebAnswer(response) : connectAnswer(response);
-    },
-    close: () => Promise.resolve(),
+async function connectAnswer(response: Response, method: DescMethod, json: boolean): Promise<Answer> {
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  const text = Buffer.from(bytes).toString();
+  if (response.ok) return json ? { ok: true, fields: JSON.parse(text) } : answerOf(method, fromBinary(method.output, bytes));
+  const body = JSON.parse(text) as { code?: string; message?: string; details?: { type: string; value: string }[] };
+  const find = (type: string): Uint8Array | undefined => {
+    const found = body.details?.find((detail) => detail.type === type);
+    return found === undefined ? undefined : Buffer.from(found.value, 'base64');
   };
+  return { ok: false, code: body.code, message: body.message ?? '', http: response.status, ...told(find) };
 }
 
 /** Reads the trailers at the end of a gRPC-Web body. */
-async function grpcWebAnswer(response: Response): Promise<Answer> {
+async function grpcWebAnswer(response: Response, method: DescMethod): Promise<Answer> {
   const body = Buffer.from(await response.arrayBuffer());
   let at = 0;
   while (body[at] === 0) at += 5 + body.readUInt32BE(at + 1);
-  const trailers = new Map(
-    body
-      .subarray(at + 5)
-      .toString()
-      .split('\r\n')
-      .map((line): [string, string] => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)]),
-  );
+  const lines = body
+    .subarray(at + 5)
+    .toString()
+    .split('\r\n');
+  const trailers = new Map(lines.map((line): [string, string] => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)]));
   const number = Number(trailers.get('grpc-status'));
-  if (number === 0) return { ok: true, fields: {} };
-  const details = fromBinary(StatusSchema, Buffer.from(trailers.get('grpc-status-details-bin') ?? '', 'base64')).details;
-  const info = details.find(({ typeUrl }) => typeUrl.endsWith(ErrorInfoSchema.typeName));
-  const reason = info === undefined ? undefined : fromBinary(ErrorInfoSchema, info.value).reason;
-  const message = decodeURIComponent(trailers.get('grpc-message') ?? '');
-  return { ok: false, code: CODE_NAMES.get(number), reason, limit: undefined, retry: false, message, http: response.status };
+  if (number === 0) return answerOf(method, fromBinary(method.output, body.subarray(5, at)));
+  const { details } = fromBinary(StatusSchema, Buffer.from(trailers.get('grpc-status-details-bin') ?? '', 'base64'));
+  const find = (type: string): Uint8Array | undefined => details.find(({ typeUrl }) => typeUrl.endsWith(`/${type}`))?.value;
+  return { ok: false, code: CODE_NAMES.get(number), message: decodeURIComponent(trailers.get('grpc-message') ?? ''), http: response.status, ...told(find) };
+}
+
+/** What the details of an error say. */
+function told(find: (type: string) => Uint8Array | undefined): { reason: string | undefined; limit: string | undefined; retry: boolean } {
+  const bytes = find(ErrorInfoSchema.typeName);
+  const info = bytes === undefined ? undefined : fromBinary(ErrorInfoSchema, bytes);
+  return { reason: info?.reason, limit: info?.metadata['limit'], retry: find(RetryInfoSchema.typeName) !== undefined };
 }
