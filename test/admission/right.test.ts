@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
+import { Right } from '../../src/admission/right.ts';
 import { type Instant, SECOND } from '../../src/core/time.ts';
 import { LedgerLost } from '../../src/ledger/ledger.ts';
 import { concurrency, group, rate, rolling, spacing, t } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { FakeClock, settled } from '../fakes/clock.ts';
 import { Rig, rigged, settingsOf } from './rig.ts';
 
 const FAST = settingsOf(group('g', [rate(10, SECOND, 10)]));
@@ -17,6 +18,19 @@ test('nothing is decided before the term begins', async () => {
   expect(caller.outcome).toBeUndefined();
   await rig.pass(0.2);
   expect(caller.seconds).toBeGreaterThanOrEqual(0.5);
+});
+
+test('the right begins with the term, also where the gate would go before (a clean stop)', async () => {
+  const clock = new FakeClock(t(0));
+  const tenure = { term: 2n, from: t(1), until: () => t(9), extend: () => undefined };
+  const right = new Right({ clock, tenure, lost: () => {} });
+  expect(right.await(clock.now())).toBeDefined();
+  await clock.advanceAsync(0.9 * SECOND);
+  expect(right.await(clock.now())).toBeDefined();
+  await clock.advanceAsync(0.1 * SECOND);
+  expect(right.await(clock.now())).toBeUndefined();
+  await clock.advanceAsync(8 * SECOND);
+  expect(right.await(clock.now())).toBeDefined();
 });
 
 test('asks are held in order while the tenure is extended, also those without patience', async () => {
