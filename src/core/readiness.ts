@@ -6,7 +6,7 @@ import type { Cell } from './rule.ts';
 import { after, type Instant, LONG_AGO, NEVER } from './time.ts';
 
 /** Bounds are asked for this long before the slot they are for opens, so that it need not wait for the disk. */
-const RESERVE_AHEAD = 20_000;
+const RESERVE_AHEAD = 100_000;
 
 /**
  * Whether limits agree now, and if not, until when and because of which: asked many times, so the answer to the last
