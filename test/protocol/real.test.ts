@@ -19,7 +19,7 @@ ${TABLE_GROUPS}`;
   const loaded = loadConfig({ text, name: 'table.yaml', env: {}, flags: [] });
   if (loaded.kind === 'mistakes') throw new Error(JSON.stringify(loaded.mistakes, undefined, 1));
   const clocks = { monotonic: process.hrtime.bigint, wall: Date.now, boot: 'test' };
-  return serve(loaded.config, { env: {}, clocks, logTo: new PassThrough().resume(), version: 'test' });
+  return serve(loaded.config, { env: {}, clocks, logTo: new PassThrough().resume(), version: 'test', nodeVersion: process.version });
 }
 
 const OVER_HTTP: readonly (readonly [name: string, binary: boolean, make: (baseUrl: string) => Runner])[] = [
