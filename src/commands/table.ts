@@ -4,4 +4,6 @@ import type { Command } from './command.ts';
 export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./serve.ts')).serveCommand,
   check: async () => (await import('./check.ts')).check,
+  acquire: async () => (await import('./acquire.ts')).acquire,
+  run: async () => (await import('./run.ts')).run,
 };

@@ -1,0 +1,104 @@
+import { readFile } from 'node:fs/promises';
+import { type AcquireOptions, createSluice, type Permit, type Sluice, SluiceRefused, SluiceUnreachable } from '../client/client.ts';
+import type { AskArguments } from './asking-arguments.ts';
+import { type CommandWorld, type Signal, sayLine } from './command.ts';
+import { placeLine } from './place-line.ts';
+
+/** Exit codes of the commands that ask a server, as in sysexits.h where it has one. */
+export const ASK_EXIT = {
+  /** Called wrongly (EX_USAGE). */
+  usage: 64,
+  /** This ask can never pass as it is: `malformed`, `unknown_group`, `oversized`, `too_large` (EX_DATAERR). */
+  never: 65,
+  /** Nobody can decide: not reached, `draining`, `undecided`, `unstored` (EX_UNAVAILABLE). */
+  unavailable: 69,
+  /** `fault`, or an answer that is not Sluice's (EX_SOFTWARE). */
+  fault: 70,
+  /** Later it may pass: `shed`, `expired`, `infeasible`, `cancelled` (EX_TEMPFAIL). */
+  later: 75,
+  /** `unauthenticated`, `forbidden` (EX_NOPERM). */
+  denied: 77,
+  /** The lease was lost while the command ran, which was stopped for it. */
+  lost: 79,
+} as const;
+
+const EXITS: Readonly<Record<string, number>> = {
+  malformed: ASK_EXIT.never,
+  unknown_group: ASK_EXIT.never,
+  oversized: ASK_EXIT.never,
+  too_large: ASK_EXIT.never,
+  draining: ASK_EXIT.unavailable,
+  undecided: ASK_EXIT.unavailable,
+  unstored: ASK_EXIT.unavailable,
+  shed: ASK_EXIT.later,
+  expired: ASK_EXIT.later,
+  infeasible: ASK_EXIT.later,
+  cancelled: ASK_EXIT.later,
+  unauthenticated: ASK_EXIT.denied,
+  forbidden: ASK_EXIT.denied,
+};
+
+/** Signals that end a command, with what the shell adds to 128 for them. */
+export const SIGNAL_NUMBERS: Readonly<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
+
+/** The names of {@link SIGNAL_NUMBERS}. */
+export const SIGNALS: readonly Signal[] = ['SIGHUP', 'SIGINT', 'SIGTERM'];
+
+/** Asks and shows the place meanwhile. A signal gives the place up at once; a second one ends the process. Answers the permit or the exit code. */
+export async function askFor(asked: AskArguments, world: CommandWorld): Promise<Permit | number> {
+  const sluice = await clientOf(asked, world);
+  if (typeof sluice === 'number') return sluice;
+  const leave = new AbortController();
+  const stops = SIGNALS.map((signal) =>
+    world.onSignal(signal, () => {
+      const code = 128 + SIGNAL_NUMBERS[signal];
+      if (leave.signal.aborted) world.exit(code);
+      leave.abort(code);
+    }),
+  );
+  const line = placeLine(world, asked.quiet);
+  const options: AcquireOptions = { ...asked.options, signal: leave.signal, onPlace: (place) => line.show(asked.group, place) };
+  try {
+    const permit = await sluice.acquire(asked.group, options);
+    if (!leave.signal.aborted) return permit;
+    await permit.release({ outcome: 'unused' }).catch(() => false);
+    return leave.signal.reason as number;
+  } catch (error) {
+    if (leave.signal.aborted) return leave.signal.reason as number;
+    line.end();
+    return failed(error, asked, world);
+  } finally {
+    line.end();
+    for (const stop of stops) stop();
+  }
+}
+
+async function clientOf(asked: AskArguments, world: CommandWorld): Promise<Sluice | number> {
+  const { address, tokenFile, holder } = asked;
+  try {
+    const token = tokenFile === undefined ? world.env['SLUICE_TOKEN'] : (await readFile(tokenFile, 'utf8')).trim();
+    return createSluice({ address, token, holder });
+  } catch (error) {
+    sayLine(world.stderr, `sluice: ${tokenFile === undefined ? `${address} is no address` : (error as Error).message}`);
+    return ASK_EXIT.usage;
+  }
+}
+
+/** Says what went wrong, and answers the exit code. A throw of another kind is a bug, and thrown on. */
+function failed(error: unknown, asked: AskArguments, world: CommandWorld): number {
+  if (error instanceof SluiceUnreachable) {
+    sayLine(world.stderr, `sluice: ${asked.address} does not answer: ${rootCause(error)}`);
+    return ASK_EXIT.unavailable;
+  }
+  if (!(error instanceof SluiceRefused)) throw error;
+  const after = error.retryAfterMs === undefined ? '' : `; ask again in ${Math.ceil(error.retryAfterMs / 1000)} s`;
+  sayLine(world.stderr, `sluice: ${error.reason}: ${error.message}${after}`);
+  return EXITS[error.reason] ?? ASK_EXIT.fault;
+}
+
+/** The innermost reason: `fetch failed` alone helps nobody. */
+function rootCause(error: Error): string {
+  const { cause } = error;
+  if (cause instanceof AggregateError && cause.errors[0] instanceof Error) return cause.errors[0].message;
+  return cause instanceof Error ? rootCause(cause) : error.message;
+}

@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { SIGNALS } from './asking.ts';
+import { type CommandWorld, sayLine } from './command.ts';
+
+/** A command that runs in the foreground of this one. */
+export interface Child {
+  /** It could be started; known once `ended` has resolved. */
+  readonly started: boolean;
+  /** Its exit code, 128 + the signal that ended it, 127 where there is no such command, 126 where it cannot be run. */
+  readonly ended: Promise<number>;
+  /** SIGTERM now, SIGKILL after `graceMs`. */
+  end(graceMs: number): void;
+}
+
+/**
+ * Starts a command with this process's own streams and passes signals on to it. On a terminal Ctrl-C reaches both by itself
+ * and is not passed on a second time. Only the command gets signals, not what it started: in `sh -c`, use `exec`.
+ */
+export function startChild(command: readonly [string, ...string[]], env: Readonly<Record<string, string | undefined>>, world: CommandWorld): Child {
+  const [name, ...args] = command;
+  const child = spawn(name, args, { stdio: 'inherit', env: { ...env } });
+  const terminal = [world.stdin, world.stdout, world.stderr].some((stream) => 'isTTY' in stream && stream.isTTY === true);
+  const stops = SIGNALS.map((signal) =>
+    world.onSignal(signal, () => {
+      if (signal !== 'SIGINT' || !terminal) child.kill(signal);
+    }),
+  );
+  let killing: ReturnType<typeof setTimeout> | undefined;
+  let started = true;
+  const ended = new Promise<number>((resolve) => {
+    child.once('error', (error: NodeJS.ErrnoException) => {
+      if (child.pid !== undefined) return;
+      started = false;
+      sayLine(world.stderr, `sluice: ${name} does not start: ${error.code === 'ENOENT' ? 'there is no such command' : error.message}`);
+      resolve(error.code === 'ENOENT' ? 127 : 126);
+    });
+    child.once('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])));
+  }).finally(() => {
+    clearTimeout(killing);
+    for (const stop of stops) stop();
+  });
+  return {
+    get started() {
+      return started;
+    },
+    ended,
+    end(graceMs) {
+      child.kill('SIGTERM');
+      killing ??= setTimeout(() => child.kill('SIGKILL'), graceMs);
+    },
+  };
+}
