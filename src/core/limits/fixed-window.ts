@@ -91,7 +91,9 @@ export class FixedWindow implements Limit {
   /** A spill that was saved up is kept for one window after it is full, then forgotten with the key. */
   idleAt(now: Instant): Instant {
     const { permits, spill } = this.#quota;
-    if (this.#start === FRESH || (spill === 0 && this.#left(now) >= permits)) return now;
+    if (this.#start === FRESH) return now;
+    // With align `first` a window that is open goes on to its end, even if everything came back; a fresh one would begin later.
+    if (spill === 0 && this.#left(now) >= permits) return this.#windows === undefined && this.#passed(now) === 0 ? (this.#end as Instant) : now;
     const saved = permits + this.#carry - this.#used;
     const windows = Math.max(0, Math.ceil((spill - saved) / permits)) + 1;
     return later(now, this.#startAfter(spill === 0 ? windows : windows + 1));
