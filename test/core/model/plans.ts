@@ -1,0 +1,158 @@
+import fc from 'fast-check';
+import type { GroupSpec, LimitSpec } from '../../../src/core/group.ts';
+import { PRIORITY_DEFERRED } from '../../../src/core/group.ts';
+import { MILLISECOND, type Micros } from '../../../src/core/time.ts';
+import { backlog, concurrency, fixed, group, rate, rolling, spacing } from '../specs.ts';
+
+/** One step of a plan; `pick` chooses among whatever fits at that moment. */
+export type Step =
+  | {
+      readonly do: 'ask';
+      readonly group: number;
+      readonly key: string;
+      readonly priority: number;
+      readonly cost: number;
+      readonly tokens: number;
+      readonly ttl: Micros;
+      readonly lease: Micros;
+    }
+  | { readonly do: 'run'; readonly by: Micros }
+  | { readonly do: 'cancel' | 'suspend' | 'unsuspend'; readonly pick: number }
+  | { readonly do: 'renew'; readonly pick: number; readonly lease: Micros }
+  | { readonly do: 'release'; readonly pick: number; readonly how: 'used' | 'unused' | 'dropped'; readonly tokens: number | undefined }
+  | { readonly do: 'pause'; readonly group: number; readonly key: string | undefined; readonly by: Micros }
+  | { readonly do: 'resume'; readonly group: number; readonly key: string | undefined }
+  | { readonly do: 'reconfigure'; readonly factor: number }
+  | { readonly do: 'override'; readonly group: number; readonly factor: number; readonly by: Micros };
+
+/** A tree of groups and what happens to it. */
+export interface Plan {
+  readonly groups: readonly GroupSpec[];
+  readonly steps: readonly Step[];
+}
+
+/** Whole milliseconds: windows merge what is closer than per/4096, which at 4 s is less than one. */
+function ms(min: number, max: number): fc.Arbitrary<Micros> {
+  return fc.integer({ min, max }).map((value) => value * MILLISECOND);
+}
+
+function limitOf(): fc.Arbitrary<LimitSpec> {
+  const scope = fc.constantFrom('group' as const, 'group' as const, 'key' as const);
+  const permits = fc.integer({ min: 1, max: 6 });
+  return fc.oneof(
+    fc.record({ scope, permits, per: ms(100, 4_000) }).map(({ scope, permits, per }) => rolling(permits, per, { scope })),
+    fc
+      .record({ scope, permits: fc.integer({ min: 10, max: 40 }), per: ms(100, 4_000) })
+      .map(({ scope, permits, per }) => rolling(permits, per, { scope, unit: 'tokens', name: 'tokens' })),
+    fc
+      .record({ scope, permits: fc.integer({ min: 1, max: 4 }), each: ms(20, 600), burst: fc.integer({ min: 1, max: 4 }) })
+      .map(({ scope, permits, each, burst }) => rate(permits, permits * each, burst, { scope })),
+    fc
+      .record({ scope, each: ms(5, 100), burst: fc.integer({ min: 10, max: 30 }) })
+      .map(({ scope, each, burst }) => rate(1, each, burst, { scope, unit: 'tokens', name: 'token rate' })),
+    fc
+      .record({ scope, period: ms(20, 1_500), slack: fc.constantFrom(0, 50 * MILLISECOND) })
+      .map(({ scope, period, slack }) => spacing(period, slack, { scope })),
+    fc
+      .record({ scope, permits, per: ms(100, 4_000), align: fc.constantFrom('epoch' as const, 'first' as const) })
+      .map(({ scope, permits, per, align }) => fixed(permits, per, { align }, { scope })),
+    fc.record({ scope, max: permits }).map(({ scope, max }) => concurrency(max, { scope })),
+  );
+}
+
+/** What a tree is narrowed to. */
+export interface Narrowed {
+  readonly requests?: number;
+  readonly scope?: 'group';
+  readonly groups?: number;
+}
+
+/** One to four groups, each below one of those before it; names of limits are unique in a group. */
+export function treeOf(by: 'key' | 'none', narrowed: Narrowed = {}): fc.Arbitrary<readonly GroupSpec[]> {
+  const requests = narrowed.requests === undefined ? fc.constantFrom(2, 5, 100) : fc.constant(narrowed.requests);
+  const limits = fc
+    .array(limitOf(), { maxLength: 3 })
+    .map((some) => some.map((limit, index) => ({ ...limit, name: `${limit.name} ${index}`, scope: narrowed.scope ?? limit.scope })));
+  const weights = by === 'none' ? fc.constant(new Map<string, number>()) : fc.constantFrom(new Map([['a', 2]]), new Map([['b', 4]]), new Map<string, number>());
+  const aging = fc.option(fc.constantFrom(137_003, 731_007), { nil: undefined });
+  const one = fc.record({ limits, below: fc.nat(3), share: fc.constantFrom(undefined, undefined, 0.5) });
+  return fc
+    .record({ parts: fc.array(one, { minLength: 1, maxLength: narrowed.groups ?? 4 }), aging, weights, requests })
+    .map(({ parts, aging, weights, requests }) =>
+      parts.map((part, index) => {
+        const parentIndex = index === 0 ? undefined : part.below % index;
+        const above = parentIndex === undefined ? [] : (parts[parentIndex]?.limits ?? []);
+        // Half of a limit is only written where halves are whole.
+        const halves = above.every(({ quota }) =>
+          quota.kind === 'window' || quota.kind === 'fixed' ? quota.permits % 2 === 0 : quota.kind === 'concurrency' && quota.max % 2 === 0,
+        );
+        const parent = parentIndex === undefined ? undefined : { group: `g${parentIndex}`, share: halves ? part.share : undefined };
+        // Who holds a line at a group's limit, and meanwhile is blocked by a key that another child shares, holds it on: a model of
+        // that is no longer a small one, so where order is compared keys are counted in the leaves.
+        const leaf = !parts.some((other, otherIndex) => otherIndex > index && other.below % otherIndex === index);
+        const limits = by === 'key' || leaf ? part.limits : part.limits.map((limit) => ({ ...limit, scope: 'group' as const }));
+        return group(`g${index}`, limits, { ...backlog({ requests }), parent, aging, fairness: { by, weights } });
+      }),
+    );
+}
+
+function stepOf(): fc.Arbitrary<Step> {
+  const group = fc.nat(3);
+  const key = fc.constantFrom('a', 'b', 'c');
+  const pick = fc.nat(20);
+  const someKey = fc.option(key, { nil: undefined });
+  const ask = fc.record({
+    do: fc.constant('ask' as const),
+    group,
+    key,
+    priority: fc.constantFrom(0, 1, 1, 2, 5, PRIORITY_DEFERRED),
+    cost: fc.constantFrom(1, 1, 1, 2, 3, 0),
+    tokens: fc.integer({ min: 0, max: 10 }),
+    ttl: fc.oneof(ms(0, 3_000), ms(2_000, 20_000)),
+    lease: ms(50, 3_000),
+  });
+  return fc.oneof(
+    { weight: 10, arbitrary: ask },
+    { weight: 6, arbitrary: fc.record({ do: fc.constant('run' as const), by: fc.oneof(ms(1, 100), ms(50, 1_500)) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('cancel' as const, 'suspend' as const, 'unsuspend' as const), pick }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('renew' as const), pick, lease: ms(50, 3_000) }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        do: fc.constant('release' as const),
+        pick,
+        how: fc.constantFrom('used' as const, 'used' as const, 'unused' as const, 'dropped' as const),
+        tokens: fc.option(fc.integer({ min: 0, max: 25 }), { nil: undefined }),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('pause' as const), group, key: someKey, by: ms(50, 2_000) }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('resume' as const), group, key: someKey }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('reconfigure' as const), factor: fc.constantFrom(1, 2) }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('override' as const), group, factor: fc.constantFrom(1, 2), by: ms(50, 2_000) }) },
+  );
+}
+
+/** A plan; `by` says whether its order is fully determined (`none`) or fair between keys. */
+export function planOf(by: 'key' | 'none', narrowed?: Narrowed): fc.Arbitrary<Plan> {
+  return fc.record({ groups: treeOf(by, narrowed), steps: fc.array(stepOf(), { minLength: 1, maxLength: 60, size: 'max' }) });
+}
+
+/** The same tree with every number of permits multiplied; spacing has none. */
+export function scale(groups: readonly GroupSpec[], factor: number, only?: string): readonly GroupSpec[] {
+  return groups.map((spec) =>
+    only !== undefined && spec.name !== only ? spec : { ...spec, limits: spec.limits.map((limit) => ({ ...limit, quota: scaleQuota(limit.quota, factor) })) },
+  );
+}
+
+export function scaleQuota(quota: LimitSpec['quota'], factor: number): LimitSpec['quota'] {
+  switch (quota.kind) {
+    case 'rate':
+      return { ...quota, burst: quota.burst * factor };
+    case 'spacing':
+      return quota;
+    case 'concurrency':
+      return { ...quota, max: quota.max * factor };
+    default:
+      return { ...quota, permits: quota.permits * factor };
+  }
+}
