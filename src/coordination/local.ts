@@ -1,4 +1,4 @@
-import { type Instant, LONG_AGO } from '../core/time.ts';
+import { after, type Instant, LONG_AGO, MILLISECOND, type Micros } from '../core/time.ts';
 import type { Coordinator, Placement, Tenure } from './coordinator.ts';
 import { RegisterConflict, type Registers, type RegisterValue } from './registers.ts';
 import type { ClockRecord } from './shard-clock.ts';
@@ -9,6 +9,9 @@ const REGISTER = 'node';
 
 /** A claim of the next term that lost this many races in a row gives up: somebody starts servers in a loop. */
 const CLAIMS_MAX = 20;
+
+/** Between two renewals ahead when the first failed: fewer than four fit before the slots run out. */
+const RETRY_AFTER: Micros = 250 * MILLISECOND;
 
 /** What of a clock a coordinator needs. */
 export interface TenureClock {
@@ -65,6 +68,8 @@ class LocalCoordinator implements Coordinator, Tenure {
   #record: TenancyRecord;
   #revision: number;
   #renewal: Promise<void> | undefined;
+  /** No renewal ahead before, after one that failed. */
+  #retryAt: Instant = LONG_AGO;
   #lost: Error | undefined;
   #left = false;
   #listeners: ((why: Error) => void)[] = [];
@@ -94,12 +99,15 @@ class LocalCoordinator implements Coordinator, Tenure {
   extend(now: Instant): Promise<void> | undefined {
     if (this.#ended) return Promise.reject(this.#lost ?? new TenureLost('This process has left its term.'));
     if (!renewalDue(now, this.#record.until)) return undefined;
+    // While there is time a failing disk is not asked again at every decision.
+    if (now < this.#record.until && now < this.#retryAt) return undefined;
     this.#renewal ??= this.#renew().finally(() => {
       this.#renewal = undefined;
     });
     if (now >= this.#record.until) return this.#renewal;
-    // There is time: a failure is met again by the next call, and in the end by `until`.
-    this.#renewal.catch(() => {});
+    this.#renewal.catch(() => {
+      this.#retryAt = after(now, RETRY_AFTER);
+    });
     return undefined;
   }
 
