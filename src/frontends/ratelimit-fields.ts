@@ -53,6 +53,7 @@ function limitOf(view: LimitView, now: Instant): string {
 
 /** A Structured Field string: ASCII, quotes and backslashes escaped, what it cannot hold replaced. */
 function quoted(text: string): string {
+  if (/^[\w./-]*$/.test(text)) return `"${text}"`;
   return `"${text.replaceAll(/[^\x20-\x7e]/g, '?').replaceAll(/["\\]/g, '\\$&')}"`;
 }
 

@@ -60,7 +60,7 @@ export function placeJson(at: Place, now: Instant): string {
 export function sendPermit(reply: EngineReply, parts: AnswerParts, outcome: Outcome & { kind: 'admitted' }): boolean {
   const { group, key } = outcome.permit;
   const { admission } = parts;
-  const headers = [JSON_TYPE, NO_STORE, ['Sluice-Permit', outcome.id] as const, ...rateLimitFields(admission.limitsFor(group, key), group, admission.now())];
+  const headers = [JSON_TYPE, ['Sluice-Permit', outcome.id] as const, ...rateLimitFields(admission.limitsFor(group, key), group, admission.now())];
   return reply.send(200, headers, permitJson(outcome));
 }
 

@@ -1,4 +1,5 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { ONE_REQUEST, REQUESTS } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { SECOND } from '../core/time.ts';
 import { type AcquireRequest, AcquireRequestSchema } from '../gen/sluice/v1/admission_pb.ts';
@@ -21,9 +22,8 @@ const KINDS: Readonly<Record<Member, 'text' | 'duration' | 'integer'>> = {
 /** An ask from the fields of a plain HTTP call; what they are worth, `toAsk` checks. */
 export function askFieldsOf(input: Input): AskFields | Refusal {
   const fields: Record<string, unknown> = { group: '' };
-  for (const name in input) {
-    const value = input[name];
-    const read = name === 'costs' ? costsOf(value) : Object.hasOwn(KINDS, name) ? readMember(name as Member, value) : unknown(name);
+  for (const [name, value] of input) {
+    const read = name === 'costs' ? costsOf(value as Input) : Object.hasOwn(KINDS, name) ? readMember(name as Member, value) : unknown(name);
     if (read instanceof Wrong) return read.refusal;
     fields[name] = read;
   }
@@ -95,12 +95,14 @@ function readMember(name: Member, value: unknown): string | number | Wrong {
   }
 }
 
-function costsOf(value: unknown): Record<string, number> | Wrong {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return new Wrong(malformed('`costs` must be an object of numbers by unit.'));
+function costsOf(costs: Input): Record<string, number> {
+  const [only] = costs;
+  // The usual ask: an object that was made before.
+  if (costs.size === 1 && only?.[0] === REQUESTS && integer(only[1]) === 1) return ONE_REQUEST;
   // Without a prototype: units come from outside.
-  const costs = Object.create(null) as Record<string, number>;
-  for (const [unit, cost] of Object.entries(value)) costs[unit] = integer(cost) ?? Number.NaN;
-  return costs;
+  const read = Object.create(null) as Record<string, number>;
+  for (const [unit, cost] of costs) read[unit] = integer(cost) ?? Number.NaN;
+  return read;
 }
 
 /** A whole number, also as text (a query has nothing else, and 64 bits do not fit JSON's numbers). */

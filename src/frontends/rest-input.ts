@@ -3,8 +3,11 @@ import { malformed } from './ask.ts';
 import { fromText } from './duration.ts';
 import type { EngineRequest } from './engines/engine.ts';
 
-/** Fields of a plain HTTP call by their names in camelCase: from its path, its query and its JSON body, which must agree. */
-export type Input = Record<string, unknown>;
+/**
+ * Fields of a plain HTTP call by their names in camelCase: from its path, its query and its JSON body, which must agree.
+ * Maps, here and for costs: names come from outside.
+ */
+export type Input = Map<string, unknown>;
 
 /** Longest body and query taken; the body's as over the other protocols. */
 const BODY_BYTES_MAX = 65_536;
@@ -20,7 +23,8 @@ export interface StatusRefusal extends Refusal {
 
 /** `path`: what the path says, decoded. */
 export function inputOf(request: EngineRequest, path: Readonly<Record<string, string>>): Input | Refusal | StatusRefusal {
-  const input: Input = Object.assign(Object.create(null) as Input, path);
+  const input: Input = new Map();
+  for (const name in path) input.set(name, path[name]);
   if (request.query !== '') {
     const wrong = takeQuery(request.query, input, path);
     if (wrong !== undefined) return wrong;
@@ -28,15 +32,23 @@ export function inputOf(request: EngineRequest, path: Readonly<Record<string, st
   return request.body.length === 0 ? input : takeBody(request, input);
 }
 
-/** Was it refused? Inputs have no prototype, refusals have. */
+/** Was it refused? */
 export function isWrong(input: Input | Refusal | StatusRefusal): input is Refusal | StatusRefusal {
-  return Object.getPrototypeOf(input) !== null;
+  return !(input instanceof Map);
 }
+
+/** Durations lately read: callers send the same few. */
+const DURATIONS = new Map<string, number>();
+const DURATIONS_MAX = 256;
 
 /** A duration with its unit, as microseconds, or what is wrong with it. */
 export function durationOf(name: string, value: unknown): number | Refusal {
-  const micros = typeof value === 'string' ? fromText(value) : Number.NaN;
-  if (!Number.isNaN(micros)) return micros;
+  const micros = typeof value === 'string' ? (DURATIONS.get(value) ?? fromText(value)) : Number.NaN;
+  if (!Number.isNaN(micros)) {
+    if (DURATIONS.size >= DURATIONS_MAX) DURATIONS.clear();
+    DURATIONS.set(value as string, micros);
+    return micros;
+  }
   if (typeof value === 'number' || (typeof value === 'string' && /^-?\d+(\.\d+)?$/.test(value))) {
     return malformed(`\`${name}\` needs a unit; write for example \`30s\` or \`250ms\`.`);
   }
@@ -58,24 +70,36 @@ function takeQuery(query: string, input: Input, path: Readonly<Record<string, st
   for (const pair of query.split('&')) {
     if (pair === '') continue;
     const mark = pair.indexOf('=');
-    const name = decoded((mark < 0 ? pair : pair.slice(0, mark)).replaceAll('+', ' '));
-    const value = decoded((mark < 0 ? '' : pair.slice(mark + 1)).replaceAll('+', ' '));
+    const name = plain(mark < 0 ? pair : pair.slice(0, mark));
+    const value = plain(mark < 0 ? '' : pair.slice(mark + 1));
     if (name === undefined || value === undefined) return malformed('The query holds a percent sign that encodes no UTF-8; write %25 for the sign itself.');
     if (name === 'cost' || name.startsWith('cost.')) {
-      input['costs'] ??= Object.create(null);
-      const costs = input['costs'] as Input;
+      const costs = costsIn(input);
       const unit = name === 'cost' ? 'requests' : name.slice(5);
-      if (unit in costs) return twice(name);
-      costs[unit] = value;
+      if (costs.has(unit)) return twice(name);
+      costs.set(unit, value);
       continue;
     }
     const member = camel(name);
-    if (member in path) {
+    if (Object.hasOwn(path, member)) {
       if (path[member] !== value) return disagree(name);
-    } else if (member in input) return twice(name);
-    else input[member] = value;
+    } else if (input.has(member)) return twice(name);
+    else input.set(member, value);
   }
   return undefined;
+}
+
+/** A part of a query without its encoding; undefined: it is not well-formed. */
+function plain(text: string): string | undefined {
+  return decoded(text.includes('+') ? text.replaceAll('+', ' ') : text);
+}
+
+function costsIn(input: Input): Input {
+  const found = input.get('costs');
+  if (found instanceof Map) return found;
+  const made: Input = new Map();
+  input.set('costs', made);
+  return made;
 }
 
 function takeBody(request: EngineRequest, input: Input): Input | Refusal | StatusRefusal {
@@ -107,18 +131,18 @@ function takeBody(request: EngineRequest, input: Input): Input | Refusal | Statu
 }
 
 function merge(input: Input, member: string, name: string, value: unknown): Refusal | undefined {
-  const before = input[member];
-  if (before === undefined) {
-    input[member] = value;
+  if (member === 'costs') {
+    if (typeof value !== 'object' || Array.isArray(value)) return malformed('`costs` must be an object of numbers by unit.');
+    const costs = costsIn(input);
+    for (const [unit, cost] of Object.entries(value as object)) {
+      if (costs.has(unit) && String(costs.get(unit)) !== String(cost)) return disagree(`costs.${unit}`);
+      costs.set(unit, cost);
+    }
     return undefined;
   }
-  if (member !== 'costs') return String(value) === before ? undefined : disagree(name);
-  if (typeof value !== 'object' || Array.isArray(value)) return malformed('`costs` must be an object of numbers by unit.');
-  const costs = before as Input;
-  for (const [unit, cost] of Object.entries(value as object)) {
-    if (unit in costs && String(costs[unit]) !== String(cost)) return disagree(`costs.${unit}`);
-    costs[unit] = cost;
-  }
+  const before = input.get(member);
+  if (before === undefined) input.set(member, value);
+  else if (String(value) !== before) return disagree(name);
   return undefined;
 }
 

@@ -47,9 +47,9 @@ function normalField(field: DescField, name: string, value: unknown): unknown {
   if (field.fieldKind === 'enum')
     return typeof value === 'string' && /^[a-z_]+$/.test(value) ? `${field.enum.name.toUpperCase()}_${value.toUpperCase()}` : value;
   if (field.fieldKind === 'message') return field.message.typeName === DURATION ? durationText(name, value) : normal(field.message, value);
-  if (field.fieldKind !== 'map' || field.message === undefined || typeof value !== 'object' || value === null) return value;
+  if (field.fieldKind !== 'map' || typeof value !== 'object' || value === null || Array.isArray(value)) return value;
   const { message } = field;
-  return mapped(value, (_key, each) => normal(message, each));
+  return mapped(value, (_key, each) => (message === undefined ? each : normal(message, each)));
 }
 
 function durationText(name: string, value: unknown): string {
@@ -61,6 +61,6 @@ function durationText(name: string, value: unknown): string {
 /** Without a prototype: names come from outside. */
 function mapped(object: object, each: (name: string, value: unknown) => unknown): unknown {
   const result = Object.create(null) as Record<string, unknown>;
-  for (const [name, value] of Object.entries(object)) result[name] = each(name, value);
+  for (const [name, value] of object instanceof Map ? object : Object.entries(object)) result[name] = each(name, value);
   return result;
 }

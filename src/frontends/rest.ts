@@ -95,7 +95,7 @@ export class Rest implements Routes {
     if (does === 'Acquire') return this.#acquire(facts, input, request, reply);
     const message = does === 'Explain' ? explainMessage(input) : this.#message(does, input);
     if (!isMessage(message)) return this.#refuse(reply, message);
-    const group = input['group'];
+    const group = input.get('group');
     const whom = typeof group === 'string' ? { group, key: '', accept: 'application/json' } : undefined;
     this.#call(does, facts, message, whom, reply);
   }
@@ -111,7 +111,7 @@ export class Rest implements Routes {
     const fields: AskFields | undefined = fromTicket(path['group'] ?? '', path['ticket'] ?? '');
     if (fields === undefined) return this.#refuse(reply, NO_TICKET);
     if (request.method === 'GET') return acquire(this.#acquiring, facts, fields, request, reply);
-    const message = this.#message('Release', { group: fields.group, requestId: fields.requestId });
+    const message = this.#message('Release', new Map(Object.entries({ group: fields.group, requestId: fields.requestId })));
     if (isMessage(message)) this.#call('Release', facts, message, undefined, reply);
     else this.#refuse(reply, message);
   }
@@ -149,8 +149,8 @@ function explainMessage(input: Input): Message | Refusal {
 
 function decodedPath(path: Path): Path | undefined {
   const parts: Record<string, string> = {};
-  for (const [name, value] of Object.entries(path)) {
-    const part = decoded(value);
+  for (const name in path) {
+    const part = decoded(path[name] ?? '');
     if (part === undefined) return undefined;
     parts[name] = part;
   }

@@ -29,6 +29,8 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
   readonly #fields: readonly string[];
   readonly #response: UwsResponse;
   readonly #owner: UwsExchangeOwner;
+  /** Set by the engine once the handler has returned: what is written from then on has to be corked. */
+  late = false;
   #over = false;
   #begun = false;
   #gone: (() => void) | undefined;
@@ -82,12 +84,8 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
     if (this.#over) return false;
     this.#check(headers);
     this.#over = true;
-    this.#response.cork(() => {
-      this.#head(status, headers);
-      if (this.method === 'HEAD' || status === 204 || status === 304) {
-        this.#response.endWithoutBody(status === 204 ? undefined : Buffer.byteLength(body), this.#owner.closing);
-      } else this.#response.end(body, this.#owner.closing);
-    });
+    if (this.late) this.#response.cork(() => this.#whole(status, headers, body));
+    else this.#whole(status, headers, body);
     return true;
   }
 
@@ -147,9 +145,21 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
     for (const [name, value] of headers) assertField(name, value);
   }
 
+  #whole(status: number, headers: readonly (readonly [string, string])[], body: string | Uint8Array): void {
+    this.#head(status, headers);
+    if (this.method === 'HEAD' || status === 204 || status === 304) {
+      this.#response.endWithoutBody(status === 204 ? undefined : Buffer.byteLength(body), this.#owner.closing);
+    } else this.#response.end(body, this.#owner.closing);
+  }
+
+  /** One call for all fields, for each crosses into C++: those after the first ride in its value, checked before. */
   #head(status: number, headers: readonly (readonly [string, string])[]): void {
     const response = this.#response;
-    response.writeStatus(STATUS_LINES.get(status) ?? `${status} Unnamed`);
-    for (const [name, value] of headers) response.writeHeader(name, value);
+    if (status !== 200) response.writeStatus(STATUS_LINES.get(status) ?? `${status} Unnamed`);
+    const [first] = headers;
+    if (first === undefined) return;
+    let value = first[1];
+    for (let index = 1; index < headers.length; index += 1) value += `\r\n${headers[index]?.[0]}: ${headers[index]?.[1]}`;
+    response.writeHeader(first[0], value);
   }
 }

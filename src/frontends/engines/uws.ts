@@ -114,7 +114,9 @@ class UwsEngine implements Engine, UwsExchangeOwner {
       setImmediate(() => this.#refuse(exchange, refused));
     } else if (bytes === 0) {
       this.#run(exchange);
-      if (!exchange.over) response.onAborted(() => exchange.aborted());
+      if (exchange.over) return;
+      exchange.late = true;
+      response.onAborted(() => exchange.aborted());
     } else this.#receive(response, exchange, bytes as number);
   }
 
@@ -140,6 +142,7 @@ class UwsEngine implements Engine, UwsExchangeOwner {
       this.#receiving.delete(receiving);
       exchange.body = body as Uint8Array;
       this.#run(exchange);
+      exchange.late = true;
     });
   }
 
