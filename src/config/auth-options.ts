@@ -1,5 +1,5 @@
 import { className, groupName } from './group-options.ts';
-import { oneOf, text } from './leaves.ts';
+import { KEY_NAME, oneOf, text } from './leaves.ts';
 import { Fault } from './mistake.ts';
 import { checked, leaf, list, notBuilt, option, optional, required, struct, type ValueOf } from './option.ts';
 import { entryOf, type Raw, showRaw } from './raw.ts';
@@ -61,7 +61,7 @@ const apiKey = struct({
   ),
   groups: optional(list(groupName, 10_000), 'The groups it may name.', 'every group'),
   key: optional(
-    text({ unit: 'key', pattern: /^[^\p{Cc}]+$/u, rule: '1 to 256 characters, none of them a control character.', lengthMax: 256 }),
+    text({ unit: 'key', pattern: KEY_NAME, rule: '1 to 256 characters, none of them a control character.', lengthMax: 256 }),
     'The only key it may name; taken when a call names none.',
     'any key',
   ),

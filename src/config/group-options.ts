@@ -1,6 +1,6 @@
 import { PRIORITY_MAX } from '../core/group.ts';
 import { DAY, MILLISECOND } from '../core/time.ts';
-import { decimal, duration, durationOrNone, integer, oneOf, percent, size, text, truth } from './leaves.ts';
+import { decimal, duration, durationOrNone, integer, KEY_NAME, oneOf, percent, size, text, truth } from './leaves.ts';
 import { limitOptions } from './limit-options.ts';
 import { Fault } from './mistake.ts';
 import { checked, dictionary, leaf, list, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
@@ -46,7 +46,7 @@ const defaultPriority = leaf<number | string>({
 
 const weights = dictionary(decimal({ min: 0.001, max: 1_000_000 }), {
   noun: 'key',
-  names: /^[^\p{Cc}]{1,256}$/u,
+  names: KEY_NAME,
   namesMax: 10_000,
   rule: '1 to 256 characters, none of them a control character.',
 });

@@ -5,6 +5,10 @@ import { type Leaf, leaf } from './option.ts';
 import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN, showDuration, showSize } from './quantity.ts';
 import { type Raw, showRaw } from './raw.ts';
 
+/** What a key may be: 1 to 256 characters that print. Escapes that every reader of a JSON Schema knows, hence no `\p`. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
+export const KEY_NAME = /^[^\u0000-\u001f\u007f-\u009f]{1,256}$/;
+
 /** Bounds of a number, both included. */
 export interface Range {
   readonly min: number;

@@ -1,5 +1,5 @@
 import { DAY } from '../core/time.ts';
-import { duration, integer, oneOf, text } from './leaves.ts';
+import { duration, integer, KEY_NAME, oneOf, text } from './leaves.ts';
 import { concurrencyMax, type Exception, exception, PER, PERMITS, permitsPer, timeOfDay, timezone } from './limit-leaves.ts';
 import { Fault } from './mistake.ts';
 import { checked, dictionary, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
@@ -15,7 +15,7 @@ export type Form = (typeof FORMS)[number];
 /** The keys for which a limit says something of its own. */
 const keys = dictionary(exception(), {
   noun: 'key',
-  names: /^[^\p{Cc}]{1,256}$/u,
+  names: KEY_NAME,
   namesMax: 10_000,
   rule: '1 to 256 characters, none of them a control character.',
 });
