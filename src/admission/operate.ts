@@ -1,7 +1,9 @@
 import type { Override } from '../core/gate-state.ts';
+import type { Quota } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { after, type Instant } from '../core/time.ts';
 import type { OverrideWish } from './admission.ts';
+import type { Entry } from './entry.ts';
 import type { Home } from './gates.ts';
 import { parsePermitId } from './permit-id.ts';
 import { waiterNamed } from './views.ts';
@@ -37,7 +39,8 @@ export async function resume({ tree, entry }: Home, key: string | undefined): Pr
 export async function override({ tree, entry }: Home, wish: OverrideWish): Promise<Refusal | undefined> {
   const { turn } = tree;
   const done = await turn.rule(async (now) => {
-    const change: Override | undefined = wish.for <= 0 ? undefined : { limits: wish.limits, enforce: wish.enforce, until: after(now, wish.for) };
+    const change: Override | undefined =
+      wish.for <= 0 ? undefined : { limits: sameKind(entry, wish.limits), enforce: wish.enforce, until: after(now, wish.for) };
     const wrong = turn.gate.override(now, entry.index, change);
     if (wrong !== undefined) return { reason: 'malformed', detail: wrong } satisfies Refusal;
     if (change === undefined) return turn.writer.append({ kind: 'restore', group: entry.name });
@@ -64,6 +67,17 @@ export async function revoke({ tree, entry }: Home, permit: string): Promise<Ref
   const done = await tree.turn.rule((now) => tree.turn.gate.revoke(now, name.serial));
   if (done === false) return { reason: 'unknown_permit' };
   return done === true ? undefined : done;
+}
+
+/** A window for a limit of fixed windows keeps their alignment; in a calendar their length too. */
+function sameKind(entry: Entry, limits: OverrideWish['limits']): OverrideWish['limits'] {
+  const adapted = new Map<string, Quota>();
+  for (const [name, quota] of limits) {
+    const base = entry.settings.spec.limits.find((limit) => limit.name === name)?.quota;
+    const fixed = base?.kind === 'fixed' && quota.kind === 'window';
+    adapted.set(name, fixed ? { ...base, permits: quota.permits, per: base.align === 'calendar' ? base.per : quota.per } : quota);
+  }
+  return adapted;
 }
 
 function told(done: boolean | Refusal, turn: Home['tree']['turn']): Refusal | undefined {

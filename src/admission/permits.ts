@@ -21,9 +21,8 @@ export interface ReleaseWish {
 export async function renewPermit(turn: Turn, entry: Entry, name: PermitName, lease: Micros | undefined): Promise<RenewOutcome> {
   const { tag, serial } = name;
   if (tag === undefined) return refused({ reason: 'unknown_permit', detail: 'This permit has no lease: there is nothing to renew.' });
-  const { settings } = entry;
   const hold = turn.tracked.get(serial);
-  const duration = Math.min(lease ?? hold?.lease?.duration ?? settings.lease.default, settings.lease.max);
+  const duration = lease === undefined ? undefined : Math.min(lease, entry.settings.lease.max);
   const written: { record?: LeaseRecord | undefined } = {};
   const answer = await turn.rule(
     (now) => {

@@ -14,6 +14,7 @@ export interface ClockSources {
   readonly boot: string;
 }
 
+/** What a system clock starts from. */
 export interface SystemClockOptions {
   readonly sources: ClockSources;
   /** Where the process before left shard time; undefined: a first start. */

@@ -31,12 +31,14 @@ export interface RestoredGate {
   readonly seal: GateSeal | undefined;
 }
 
+/** A pause that lasts; `key` undefined: of the whole group. */
 export interface PauseRecord {
   readonly group: string;
   readonly key: string | undefined;
   readonly until: Instant;
 }
 
+/** An override in force. */
 export interface OverrideRecord {
   readonly group: string;
   readonly override: Override;

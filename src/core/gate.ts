@@ -77,8 +77,8 @@ export class Gate {
     return this.#waiting(now, ref, (slot) => refuseSlot(this.#all, now, slot, refusal));
   }
 
-  /** Longer life for a lease; a refusal when it lapsed or was never known. */
-  renew(now: Instant, serial: number, tag: Tag, lease: Micros): Lease | Refusal {
+  /** Longer life for a lease, as long as before where `lease` is undefined; a refusal when it lapsed or was never known. */
+  renew(now: Instant, serial: number, tag: Tag, lease: Micros | undefined): Lease | Refusal {
     this.#catchUp(now);
     return renew(this.#all, now, serial, tag, lease);
   }

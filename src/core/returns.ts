@@ -11,15 +11,15 @@ import type { Tag } from './waiter.ts';
 /** How much of a new holding time the mean takes over. */
 const HELD_WEIGHT = 0.2;
 
-/** A longer life for a lease; `fenced` when it is over, `unknown_permit` when nothing is known of it. */
-export function renew(decisions: Decisions, now: Instant, serial: number, tag: Tag, duration: Micros): Lease | Refusal {
+/** A longer life for a lease, as long as before where `lease` is undefined; `fenced` when it is over, `unknown_permit` when nothing is known of it. */
+export function renew(decisions: Decisions, now: Instant, serial: number, tag: Tag, lease: Micros | undefined): Lease | Refusal {
   const grant = decisions.grants.find(serial, tag);
   if (grant === undefined) return { reason: 'unknown_permit' };
   if ('reason' in grant) return grant;
   if (grant.ended !== undefined) return { reason: grant.ended === 'lapsed' || grant.ended === 'revoked' ? 'fenced' : 'unknown_permit' };
   if (!grant.leased) return { reason: 'unknown_permit', detail: 'This permit has no lease: its group limits no concurrency, so there is nothing to renew.' };
-  grant.duration = duration;
-  decisions.grants.reschedule(grant, after(now, duration));
+  grant.duration = lease ?? grant.duration;
+  decisions.grants.reschedule(grant, after(now, grant.duration));
   decisions.alarms.dueBy(grant.expiresAt);
   const record = decisions.keeper.recording && grant.expiresAt > grant.recordedUntil ? recordOf(grant, now) : undefined;
   decisions.events.push({ kind: 'renewed', group: grant.node.name, record });

@@ -1,4 +1,5 @@
 import type { AdmissionAsk } from '../admission/admission.ts';
+import { PERMIT_CHARS_MAX } from '../admission/permit-id.ts';
 import { type Costs, ONE_REQUEST, PRIORITY_MAX } from '../core/group.ts';
 import type { Disposition } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
@@ -138,7 +139,7 @@ export function checkGroup(group: string): Refusal | undefined {
 /** Refuses an empty, overlong or unprintable name of a permit or waiter; undefined: it is fine. */
 export function checkName(field: string, name: string): Refusal | undefined {
   if (name === '') return malformed(`\`${field}\` is missing; send the one you were given.`);
-  return checkText(field, name, 128);
+  return checkText(field, name, PERMIT_CHARS_MAX);
 }
 
 /** Refuses text that is longer than `bytesMax` in UTF-8 or does not print; undefined: it is fine. */

@@ -53,6 +53,17 @@ test('pause, resume and override are in force and on disk when they are answered
   expect(records.map((record) => record.kind)).toEqual(['pause', 'resume', 'override', 'restore']);
 });
 
+test('an override of fixed windows keeps their alignment', async () => {
+  const quota = { kind: 'fixed', permits: 1, per: MINUTE, align: 'first', day: 1, time: 0, timezone: 'UTC', spill: 0 } as const;
+  const limit = { name: 'minute', unit: 'requests', scope: 'group', quota, keys: new Map() } as const;
+  const rig = await rigged([settingsOf(group('g', [limit]))]);
+  const limits = new Map([['minute', { kind: 'window', permits: 2, per: MINUTE } as const]]);
+  expect(await rig.keeper.override('g', { limits, enforce: undefined, for: MINUTE })).toBeUndefined();
+  const callers = [rig.ask(), rig.ask(), rig.ask()];
+  await settled();
+  expect(callers.map((caller) => caller.outcome?.kind)).toEqual(['admitted', 'admitted', undefined]);
+});
+
 test('a pause that cannot be written holds, and says so', async () => {
   const rig = await rigged(SLOTS);
   rig.ledger.failure = new Error('EIO');

@@ -205,7 +205,7 @@ export const ShadowSchema: GenMessage<Shadow> = /*@__PURE__*/
  */
 export type RenewRequest = Message<"sluice.v1.RenewRequest"> & {
   /**
-   * From AcquireResponse.permit: at most 128 bytes.
+   * From AcquireResponse.permit: at most 155 bytes.
    *
    * @generated from field: string permit = 1;
    */
@@ -275,7 +275,7 @@ export const RenewResponseSchema: GenMessage<RenewResponse> = /*@__PURE__*/
  */
 export type ReleaseRequest = Message<"sluice.v1.ReleaseRequest"> & {
   /**
-   * From AcquireResponse.permit: at most 128 bytes. Empty: `group` and `request_id` name the ask instead.
+   * From AcquireResponse.permit: at most 155 bytes. Empty: `group` and `request_id` name the ask instead.
    *
    * @generated from field: string permit = 1;
    */

@@ -765,7 +765,7 @@ export type Quota = Message<"sluice.v1.Quota"> & {
     case: "spacing";
   } | {
     /**
-     * Rolling window; also a fixed one, whose alignment stays as configured.
+     * Rolling window; also a fixed one, whose alignment stays as configured (in a calendar its length too).
      *
      * @generated from field: sluice.v1.WindowQuota window = 3;
      */

@@ -1,0 +1,65 @@
+import type { Readable } from 'node:stream';
+
+/** End-to-end headers in order, repeats included: name, value, name, value, ... as undici and node:http hold them raw. */
+export type RawHeaders = readonly string[];
+
+/** A body that is being received, or was held; read once, or again where `replayable`. */
+export interface HeldBody {
+  /** Bytes, where known before the end; undefined: chunked and not yet whole. */
+  readonly length: number | undefined;
+  /** Can be opened again for another attempt: it is whole, in memory or on disk. */
+  readonly replayable: boolean;
+  /** From the first byte. Back-pressure goes through to the sender. */
+  open(): Readable;
+  /** Frees memory and disk; once, whatever became of the request. */
+  drop(): void;
+}
+
+/** One request as the backend is to see it. */
+export interface HeldRequest {
+  readonly method: string;
+  /** Origin form, as the client sent it: path and query undecoded. */
+  readonly target: string;
+  readonly headers: RawHeaders;
+  /** undefined: no body at all (neither Content-Length nor Transfer-Encoding). */
+  readonly body: HeldBody | undefined;
+  readonly trailers: boolean;
+}
+
+/** The head of a backend's answer; the body follows through `onData`. */
+export interface BackendHead {
+  readonly status: number;
+  readonly statusText: string;
+  readonly headers: RawHeaders;
+}
+
+/** Where a backend's answer goes, as it comes. */
+export interface BackendSink {
+  /** 1xx except 101. */
+  onInformation(head: BackendHead): void;
+  /** The answer's head. */
+  onHead(head: BackendHead): void;
+  /** False: the receiver is full; `resume` is called when there is room again. */
+  onData(chunk: Uint8Array, resume: () => void): boolean;
+  onEnd(trailers: RawHeaders): void;
+}
+
+/** How an attempt ended. */
+export type Attempt =
+  | { readonly kind: 'answered'; readonly status: number }
+  /** `sent` false: no byte reached any backend, so another may be tried whatever the method. */
+  | {
+      readonly kind: 'failed';
+      readonly sent: boolean;
+      readonly why: 'connect' | 'first_byte' | 'idle' | 'reset' | 'aborted' | 'invalid';
+      readonly cause: Error;
+    }
+  /** The answer began and then broke; the receiver must be cut. */
+  | { readonly kind: 'broken'; readonly cause: Error };
+
+/** Sends one held request to a URL of its backend, once. */
+export interface Forwarder {
+  /** Resolves when the attempt is over. Aborting the signal ends it as the backend's `onAbort` says. */
+  forward(request: HeldRequest, sink: BackendSink, signal: AbortSignal): Promise<Attempt>;
+  close(): Promise<void>;
+}
