@@ -252,25 +252,19 @@ export class Decisions {
 
   /** Admits a waiter; answers its node. */
   #grant(now: Instant, slot: number): GroupNode {
-    const state = this.slab.keyOf(slot);
-    const lane = this.slab.laneOf(slot);
+    const { slab } = this;
+    const state = slab.keyOf(slot);
+    const lane = slab.laneOf(slot);
     const { node } = state;
+    const costs = slab.costsOf(slot);
     this.#unoffer(node, slot);
-    const costs = this.slab.costsOf(slot);
+    if (!this.readiness.covered(now, state, costs)) return node;
     const unit = node.fairUnit;
     lane.band.serve(lane, unit === undefined ? 1 : costOf(costs, unit), node.weightOf(state.key));
-    const { slab } = this;
-    const since = slab.arrivalOf(slot);
-    const who = {
-      key: state.key,
-      priority: lane.band.priority,
-      costs,
-      lease: slab.leaseOf(slot),
-      holder: slab.holderOf(slot),
-      tag: slab.tagOf(slot),
-      token: slab.tokenOf(slot),
-    };
-    admit(this, now, state, who, since);
+    const { key } = state;
+    const { priority } = lane.band;
+    const who = { key, priority, costs, lease: slab.leaseOf(slot), holder: slab.holderOf(slot), tag: slab.tagOf(slot), token: slab.tokenOf(slot) };
+    admit(this, now, state, who, slab.arrivalOf(slot));
     this.#forget(slot, state);
     return node;
   }

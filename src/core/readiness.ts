@@ -60,7 +60,11 @@ export class Readiness {
   allReady(now: Instant, state: KeyState, costs: Costs): boolean {
     if (now < this.#from) return false;
     for (const node of state.node.path) if (node.pausedUntil > now || node.pausedKeys.size > 0) return false;
-    if (this.readyAt(now, state.charged, costs) > now) return false;
+    return this.readyAt(now, state.charged, costs) <= now && this.covered(now, state, costs);
+  }
+
+  /** Is all that this key would charge within what is on disk? A bound is for a moment: an offer that waited above may have outlived it. */
+  covered(now: Instant, state: KeyState, costs: Costs): boolean {
     if (!this.#keeper.recording) return true;
     for (const cell of state.charged) if (!this.#keeper.covered(now, cell, costOf(costs, cell.rule.unit))) return false;
     return true;

@@ -1,179 +1,23 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { GroupSpec } from '../../src/core/group.ts';
-import { HOUR, later, MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
-import { Checker } from './checker.ts';
-import type { Disk } from './disk.ts';
+import { HOUR, SECOND } from '../../src/core/time.ts';
 import { Driver } from './driver.ts';
-import type { Handle } from './handle.ts';
+import { type Deed, deedOf, livesOf, liveThrough, longTree } from './lives.ts';
 import { treeOf } from './model/plans.ts';
-import { concurrency, fixed, group, rate, rolling, START, spacing, t } from './specs.ts';
-
-type Deed =
-  | {
-      readonly do: 'ask';
-      readonly group: number;
-      readonly key: string;
-      readonly cost: number;
-      readonly tokens: number;
-      readonly ttl: Micros;
-      readonly lease: Micros;
-    }
-  | { readonly do: 'run'; readonly by: Micros }
-  | { readonly do: 'release' | 'renew'; readonly pick: number };
-
-interface Life {
-  readonly deeds: readonly Deed[];
-  readonly ackDelay: Micros;
-  /** Of the writes under way at the end so many are on disk. */
-  readonly survivors: number;
-  /** How long nobody decides. */
-  readonly down: Micros;
-  /** How long before it may decide the next process already takes asks. */
-  readonly early: Micros;
-}
-
-const millis = (min: number, max: number): fc.Arbitrary<Micros> => fc.integer({ min, max }).map((value) => value * MILLISECOND);
-
-const deedOf: fc.Arbitrary<Deed> = fc.oneof(
-  {
-    weight: 6,
-    arbitrary: fc.record({
-      do: fc.constant('ask' as const),
-      group: fc.nat(3),
-      key: fc.constantFrom('a', 'b'),
-      cost: fc.constantFrom(1, 1, 2),
-      tokens: fc.integer({ min: 0, max: 10 }),
-      ttl: fc.oneof(fc.constant(0), millis(0, 20_000)),
-      lease: millis(100, 5_000),
-    }),
-  },
-  { weight: 4, arbitrary: fc.record({ do: fc.constant('run' as const), by: fc.oneof(millis(1, 50), millis(50, 4_000)) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('release' as const, 'renew' as const), pick: fc.nat(20) }) },
-);
-
-const lifeOf: fc.Arbitrary<Life> = fc.record({
-  deeds: fc.array(deedOf, { maxLength: 25, size: 'max' }),
-  ackDelay: fc.oneof(fc.constant(0), millis(0, 30), millis(100, 2_000)),
-  survivors: fc.nat(5),
-  down: fc.oneof(fc.constant(0), millis(0, 3_000)),
-  early: fc.oneof(fc.constant(0), millis(0, 1_000)),
-});
-
-/** Short and long recovery: horizon mode and bounds written ahead. */
-const longTree: readonly GroupSpec[] = [
-  group('g0', [rolling(20, HOUR, { name: 'long window' }), fixed(15, 60 * SECOND, {}, { name: 'long fixed' })]),
-  group('g1', [rate(6, 60 * SECOND, 3, { name: 'long rate' }), concurrency(2, { scope: 'key' })], { parent: { group: 'g0', share: undefined } }),
-  group('g2', [spacing(7 * SECOND, 0, { scope: 'key' }), rolling(90, 30 * SECOND, { unit: 'tokens', name: 'tokens' })], {
-    parent: { group: 'g0', share: undefined },
-  }),
-  group('g3', [fixed(4, 20 * SECOND, { align: 'first' }), concurrency(3)], { parent: { group: 'g0', share: undefined } }),
-];
-
-/** An admission that somebody was told of, or will be once it is on disk. */
-interface Told {
-  readonly handle: Handle;
-  readonly charge: ReturnType<Checker['admitted']>;
-  released: boolean;
-}
-
-/** Several lives of one tree on one disk, with everything that was told to anybody in one log. */
-class Lives {
-  readonly checker: Checker;
-  readonly #groups: readonly GroupSpec[];
-  #told: Told[] = [];
-  #fence = 0n;
-  #now = START;
-  #disk: Disk | undefined;
-
-  constructor(groups: readonly GroupSpec[]) {
-    this.#groups = groups;
-    this.checker = new Checker(groups, true);
-  }
-
-  live(life: Life, term: bigint): void {
-    // Slots before `from` belong to the term before; its last decision was earlier.
-    const from = (this.#now + 1 + life.down) as typeof START;
-    const disk = this.#disk;
-    const early = disk ? Math.min(life.early, life.down) : 0;
-    const driver = new Driver({
-      groups: this.#groups,
-      recording: true,
-      term,
-      now: (from - early) as typeof START,
-      ackDelay: life.ackDelay,
-      ...(disk ? { disk, restored: disk.restored(), from } : {}),
-    });
-    const mine: Told[] = [];
-    driver.onAdmitted = (handle) => {
-      if (disk && driver.now < from) throw new Error(`admitted at ${driver.now}, before ${from}`);
-      mine.push({ handle, charge: this.#admitted(handle), released: false });
-    };
-    for (const deed of life.deeds) this.#do(driver, deed, mine);
-    const wrong = driver.gate.audit(driver.now);
-    if (wrong.length > 0) throw new Error(`audit: ${wrong.join('; ')}`);
-    this.#disk = driver.kill(life.survivors);
-    this.#now = later(driver.now, from);
-    for (const { handle, charge } of mine) if (!handle.answered) this.checker.forget(charge);
-    this.#told.push(...mine.filter(({ handle }) => handle.answered));
-  }
-
-  #admitted(handle: Handle): ReturnType<Checker['admitted']> {
-    const lease = handle.permit?.lease;
-    const at = (handle.at ?? START) - START;
-    const charge = this.checker.admitted(at, handle.group, handle.ask.key, handle.ask.costs, lease ? lease.expiresAt - START : Number.POSITIVE_INFINITY);
-    if (this.checker.complaints.length > 0) throw new Error(`over: ${this.checker.complaints.join('; ')}`);
-    if (lease && lease.fence <= this.#fence) throw new Error(`fence ${lease.fence} after ${this.#fence}`);
-    this.#fence = lease?.fence ?? this.#fence;
-    return charge;
-  }
-
-  #do(driver: Driver, deed: Deed, mine: Told[]): void {
-    if (deed.do === 'run') return driver.advance(deed.by);
-    if (deed.do === 'ask') {
-      const name = this.#groups[deed.group % this.#groups.length]?.name ?? '';
-      driver.ask({ group: name, key: deed.key, costs: { requests: deed.cost, tokens: deed.tokens }, ttl: deed.ttl, lease: deed.lease });
-      return;
-    }
-    // Leases of every life so far, as their holders know them.
-    const leases = [...this.#told, ...mine].filter(({ handle, charge }) => handle.answered && handle.permit?.lease && charge.end > driver.now - START);
-    const chosen = leases[deed.pick % (leases.length || 1)];
-    if (!chosen) return;
-    const { handle, charge } = chosen;
-    if (deed.do === 'release') {
-      // No slot is free before the release: the checker must know it first.
-      const end = charge.end;
-      charge.end = driver.now - START;
-      chosen.released = true;
-      const answer = driver.release(handle);
-      if (answer !== true) throw new Error(`a live lease until ${end} of an earlier life was not known: ${JSON.stringify(answer)}`);
-      return;
-    }
-    const answer = driver.renew(handle, handle.ask.lease, (lease) => {
-      if (!chosen.released) charge.end = Math.max(charge.end, lease.expiresAt - START);
-    });
-    if (!('expiresAt' in answer)) throw new Error(`a live lease of an earlier life could not be renewed: ${JSON.stringify(answer)}`);
-  }
-}
-
-function play(groups: readonly GroupSpec[], lives: readonly Life[]): void {
-  const all = new Lives(groups);
-  for (const [index, life] of lives.entries()) all.live(life, BigInt(index + 1));
-}
+import { group, rolling, t } from './specs.ts';
 
 describe('killed at any point, the next term passes no more than the limits allow over both', () => {
-  const lives = fc.array(lifeOf, { minLength: 2, maxLength: 5 });
-
   it('random trees of short limits', () => {
     fc.assert(
-      fc.property(treeOf('none'), lives, (groups, some) => play(groups, some)),
+      fc.property(treeOf('none'), livesOf, (groups, lives) => liveThrough(groups, lives)),
       { numRuns: 600 },
     );
   }, 60_000);
 
   it('a tree of long limits, whose bounds are written ahead', () => {
     fc.assert(
-      fc.property(lives, (some) => play(longTree, some)),
+      fc.property(livesOf, (lives) => liveThrough(longTree, lives)),
       { numRuns: 800 },
     );
   }, 60_000);

@@ -1,0 +1,82 @@
+import { describe, expect, it } from 'vitest';
+import { DAY, HOUR, MILLISECOND, SECOND } from '../../src/core/time.ts';
+import { Driver } from './driver.ts';
+import { liveThrough } from './lives.ts';
+import { concurrency, discord, fixed, group, rolling, spacing, t } from './specs.ts';
+
+/** What the properties found, kept by hand. */
+describe('found', () => {
+  it('a waiter that its parent held is asked for its bound again when it goes: the one it had was for an earlier moment', () => {
+    const groups = [
+      group('root', [fixed(1, 100 * MILLISECOND)]),
+      group('child', [rolling(1, 3_001 * MILLISECOND)], { parent: { group: 'root', share: undefined } }),
+    ];
+    const ask = (index: number, ttl: number) => ({ do: 'ask' as const, group: index, key: 'a', cost: 1, tokens: 0, ttl, lease: SECOND });
+    const life = { ackDelay: 0, survivors: 0, down: 0, early: 0 };
+    liveThrough(groups, [
+      { ...life, deeds: [ask(0, 0), ask(1, 100 * MILLISECOND), { do: 'run', by: 100 * MILLISECOND }] },
+      { ...life, deeds: [ask(1, 2_942 * MILLISECOND), { do: 'run', by: 2_942 * MILLISECOND }] },
+    ]);
+  });
+
+  it('a debit meets the state of its key, even if that was forgotten in between', () => {
+    const driver = new Driver({ groups: [group('llm', [rolling(10, SECOND, { unit: 'tokens', scope: 'key' })])] });
+    const first = driver.ask({ key: 'b', costs: { tokens: 0 } });
+    for (let key = 0; key < 20; key += 1) driver.ask({ key: `other ${key}`, costs: { tokens: 0 } });
+    driver.release(first, 'used', { tokens: 10 });
+    expect(driver.ask({ key: 'b', costs: { tokens: 1 } }).fate).toBe('waiting');
+  });
+
+  it('a look at the queue opens no window that is aligned with its first admission', () => {
+    const driver = new Driver({ groups: [group('g', [spacing(2 * SECOND), fixed(2, 10 * SECOND, { align: 'first' }, { scope: 'key' })])] });
+    driver.ask({ key: 'other' });
+    const waiting = [1, 2, 3].map(() => driver.ask({ key: 'mine' }));
+    for (const handle of waiting) driver.gate.place(driver.now, handle.ref);
+    driver.advance(HOUR);
+    expect(driver.times()).toEqual([0, 2, 4, 12]);
+  });
+
+  it('nor does a change of the limits: a day that is over begins with the next start', () => {
+    const driver = new Driver({ groups: [discord(1, 1)] });
+    driver.ask({ key: '0' });
+    driver.advance(DAY + HOUR);
+    driver.call((gate, now) => gate.reconfigure(now, [discord(1, 1)]));
+    driver.advance(5 * HOUR);
+    driver.ask({ key: '0' });
+    driver.ask({ key: '0', ttl: 10 * DAY });
+    driver.advance(10 * DAY);
+    expect(driver.times().map((seconds) => seconds / 3600)).toEqual([0, 30, 54]);
+  });
+
+  it('what passed under a larger limit is no debt when the limit is smaller again', () => {
+    const driver = new Driver({ groups: [group('g', [fixed(10, 60 * SECOND)])] });
+    const limits = new Map([['fixed', fixed(100, 60 * SECOND).quota]]);
+    driver.call((gate, now) => gate.override(now, 0, { limits, enforce: undefined, until: t(30) }));
+    for (let index = 0; index < 90; index += 1) driver.ask({});
+    driver.advance(40 * SECOND);
+    const next = driver.ask({});
+    driver.advance(HOUR);
+    expect(next.seconds).toBe(60);
+  });
+
+  it('a lease that is over by a late call is not alive in the floor of the fence that takes its place', () => {
+    const driver = new Driver({ groups: [group('g', [concurrency(2)])] });
+    driver.ask({ name: 'short', lease: 10 * SECOND });
+    driver.ask({ name: 'shorter', lease: 5 * SECOND });
+    const next = [driver.ask({ name: 'next' }), driver.ask({ name: 'last' })];
+    driver.stall(30 * SECOND);
+    driver.tick();
+    expect(next.map((handle) => handle.permit?.lease?.fenceFloor)).toEqual([next[0]?.permit?.lease?.fence, next[0]?.permit?.lease?.fence]);
+  });
+
+  it('who is held back by a key that a sibling has spent meanwhile holds no line of the parent', () => {
+    const groups = [group('root', [concurrency(1, { scope: 'key' }), spacing(SECOND)]), group('child', [], { parent: { group: 'root', share: undefined } })];
+    const driver = new Driver({ groups });
+    const first = driver.ask({ name: 'first', key: 'a' });
+    driver.ask({ name: 'c', key: 'c' });
+    const free = driver.ask({ name: 'free', key: 'a', priority: 1000, cost: 0 });
+    driver.ask({ name: 'child c', key: 'c', group: 'child' });
+    driver.release(first, 'unused');
+    expect(free.seconds).toBe(0);
+  });
+});
