@@ -1,22 +1,10 @@
-import { readFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { Engine, EngineHandler, EngineOptions } from './engine.ts';
-import { type Fault, HEAD_MS_MAX, hostFault, LINGER_MS, lengthOf, METHODS_ALLOWED, methodFault, originForm, rawRefusal, tooLarge, tooSlow } from './framing.ts';
+import { type Fault, LINGER_MS, METHODS_ALLOWED, methodFault, rawRefusal, tooLarge, tooSlow } from './framing.ts';
 import { NodeExchange, type NodeExchangeOwner } from './node-exchange.ts';
-
-/** Idle keep-alive: longer than the 60 s after which most balancers let go, so that it is they who close. */
-const IDLE_MS_MAX = 65_000;
-/** Requests of one connection that may wait behind a held one. */
-const PIPELINED_MAX = 64;
-
-const BAD_ENCODING: Fault = { status: 400, detail: 'Transfer-Encoding must be exactly `chunked`, on HTTP/1.1, without Content-Length.' };
-const BAD_VERSION: Fault = { status: 505, detail: 'Speak HTTP/1.1.' };
-const MALFORMED: Fault = { status: 400, detail: 'The request is not well-formed HTTP/1.1.' };
-const HEAD_TOO_LARGE: Fault = { status: 431, detail: 'The request line and fields may be at most 16384 bytes.' };
-const NO_EXPECTATION: Fault = { status: 417, detail: 'The only expectation understood is 100-continue.' };
+import { clientFault, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, vouch } from './node-server.ts';
 
 /** The engine on node:http: the one that is always there, and the only one for forwarding. */
 export function nodeEngine(options: EngineOptions, handler: EngineHandler): Engine {
@@ -47,37 +35,23 @@ class NodeEngine implements Engine, NodeExchangeOwner {
   }
 
   async listen(host: string, port: number): Promise<{ host: string; port: number }> {
-    const server = await this.#create();
+    const server = await createNodeServer(this.#options);
     server.on('request', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, false));
     server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, true));
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#refuse(request, response, NO_EXPECTATION));
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.#clientError(error, socket));
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (cause) =>
-        reject(new Error(`Cannot listen on ${host}:${port}: ${cause.message}. Choose another address, or stop who has it.`, { cause })),
-      );
-      server.listen(port, host, resolve);
-    });
-    server.on('error', () => undefined);
+    const address = await listenOn(server, host, port);
     this.#server = server;
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(1_000, Math.ceil(this.#options.receiveMsMax / 4)));
     this.#sweeper.unref();
-    const address = server.address() as AddressInfo;
-    return { host: address.address, port: address.port };
+    return address;
   }
 
   async close(graceMs: number): Promise<void> {
     const server = this.#server;
     if (server === undefined) return;
     this.closing = true;
-    await new Promise<void>((resolve) => {
-      const last = setTimeout(() => server.closeAllConnections(), graceMs);
-      server.close(() => {
-        clearTimeout(last);
-        resolve();
-      });
-      server.closeIdleConnections();
-    });
+    await closeServer(server, graceMs);
     clearInterval(this.#sweeper);
   }
 
@@ -85,35 +59,11 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     this.#lingering.set(socket, performance.now() + this.#options.receiveMsMax);
   }
 
-  async #create(): Promise<Server> {
-    const bound = Math.min(HEAD_MS_MAX, this.#options.receiveMsMax);
-    const options: ServerOptions & { optimizeEmptyRequests: boolean } = {
-      // A held request is not a slow one: bodies have a bound of their own (`receiveMsMax`).
-      requestTimeout: 0,
-      headersTimeout: bound,
-      connectionsCheckingInterval: Math.min(1_000, Math.ceil(bound / 4)),
-      keepAliveTimeout: IDLE_MS_MAX,
-      // Half-open connections of vanished callers end within minutes.
-      keepAlive: true,
-      keepAliveInitialDelay: 30_000,
-      maxHeaderSize: 16_384,
-      joinDuplicateHeaders: true,
-      requireHostHeader: false,
-      insecureHTTPParser: false,
-      optimizeEmptyRequests: true,
-    };
-    const { tls } = this.#options;
-    if (tls === undefined) return unlimited(createServer(options));
-    const [cert, key] = await Promise.all([readFile(tls.cert), readFile(tls.key)]);
-    const client = tls.clientCa === undefined ? {} : { ca: await readFile(tls.clientCa), requestCert: true, rejectUnauthorized: true };
-    return unlimited(createTlsServer({ ...options, cert, key, ...client, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'], handshakeTimeout: bound }));
-  }
-
   #take(request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void {
     // What comes after a refusal on the same connection is only read to let the refusal through.
     if (request.socket.writableEnded) return;
     if (response.socket === null && !this.#mayQueue(request.socket, response)) return;
-    const target = this.#vouch(request);
+    const target = vouch(request, methodFault);
     if (typeof target !== 'string') return this.#refuse(request, response, target);
     const { headers } = request;
     const length = headers['content-length'];
@@ -122,23 +72,6 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     if (length !== undefined && Number(length) > this.#options.bodyBytesMax) return this.#refuse(request, response, tooLarge(this.#options.bodyBytesMax));
     if (awaitsContinue) response.writeContinue();
     this.#receive(request, response, exchange);
-  }
-
-  /** The target in origin form, once the framing is beyond doubt. */
-  #vouch(request: IncomingMessage): string | Fault {
-    const { headers } = request;
-    if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return BAD_VERSION;
-    const fault = methodFault(request.method ?? '') ?? (request.httpVersion === '1.0' && headers.host === undefined ? undefined : hostFault(headers.host));
-    if (fault !== undefined) return fault;
-    const encoding = headers['transfer-encoding'];
-    if (encoding !== undefined && (encoding.toLowerCase() !== 'chunked' || request.httpVersion !== '1.1' || headers['content-length'] !== undefined))
-      return BAD_ENCODING;
-    const length = headers['content-length'];
-    if (length !== undefined) {
-      const bytes = lengthOf(length);
-      if (typeof bytes !== 'number') return bytes;
-    }
-    return originForm(request.url ?? '', request.method ?? '', headers.host);
   }
 
   #receive(request: IncomingMessage, response: ServerResponse, exchange: NodeExchange): void {
@@ -212,7 +145,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     // With a request held, a refusal would be taken for its answer.
     const busy = (socket as Socket & { _httpMessage?: unknown })._httpMessage != null;
     if (busy && !this.#forget(socket)) return void socket.destroy();
-    this.#refuseRaw(socket, faultOf(error, this.#options.receiveMsMax));
+    this.#refuseRaw(socket, clientFault(error, this.#options.receiveMsMax));
   }
 
   /** True: a body was on its way, its request is next to be answered, and has not reached the handler. */
@@ -241,16 +174,4 @@ class NodeEngine implements Engine, NodeExchangeOwner {
       }
     }
   }
-}
-
-/** Node drops fields beyond a count without a word, and with them what has to be checked; bytes bound them already. */
-function unlimited(server: Server): Server {
-  server.maxHeadersCount = 0;
-  return server;
-}
-
-function faultOf(error: NodeJS.ErrnoException, receiveMsMax: number): Fault {
-  if (error.code === 'HPE_HEADER_OVERFLOW') return HEAD_TOO_LARGE;
-  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') return tooSlow(Math.min(HEAD_MS_MAX, receiveMsMax));
-  return MALFORMED;
 }
