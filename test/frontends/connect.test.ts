@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
 import { createClient } from '@connectrpc/connect';
-import { createConnectTransport, createGrpcWebTransport } from '@connectrpc/connect-node';
+import { createConnectTransport, createGrpcWebTransport } from '@connectrpc/connect-web';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createAuth } from '../../src/frontends/auth.ts';
 import { chooseEngine } from '../../src/frontends/engines/choose.ts';
@@ -81,7 +81,7 @@ describe('Connect over HTTP/1.1', () => {
   });
 
   it('a real client reads by GET, too', async () => {
-    const transport = createConnectTransport({ baseUrl: started.baseUrl, httpVersion: '1.1', useHttpGet: true });
+    const transport = createConnectTransport({ baseUrl: started.baseUrl, useHttpGet: true });
     expect((await createClient(AdmissionService, transport).explain({ ask: { group: 'open' } })).admitted).toBe(true);
   });
 
@@ -116,7 +116,7 @@ describe.each([
   ['gRPC-Web', createGrpcWebTransport],
 ])('Watch over %s', (_name, transport) => {
   it('shows the place, then the permit, and ends', async () => {
-    const client = createClient(AdmissionService, transport({ baseUrl: started.baseUrl, httpVersion: '1.1' }));
+    const client = createClient(AdmissionService, transport({ baseUrl: started.baseUrl }));
     const { permit } = await client.acquire({ group: 'slots' });
     const news: (string | undefined)[] = [];
     for await (const message of client.watch(create(WatchRequestSchema, { ask: { group: 'slots' } }))) {
@@ -128,7 +128,7 @@ describe.each([
   });
 
   it('ends with the refusal as an error', async () => {
-    const client = createClient(AdmissionService, transport({ baseUrl: started.baseUrl, httpVersion: '1.1' }));
+    const client = createClient(AdmissionService, transport({ baseUrl: started.baseUrl }));
     const failed = (async () => {
       for await (const _news of client.watch({ ask: { group: 'nobody' } })) throw new Error('there is no news');
     })();
@@ -136,7 +136,7 @@ describe.each([
   });
 
   it('a watcher that hangs up leaves', async () => {
-    const client = createClient(AdmissionService, transport({ baseUrl: started.baseUrl, httpVersion: '1.1' }));
+    const client = createClient(AdmissionService, transport({ baseUrl: started.baseUrl }));
     await client.acquire({ group: 'slots' });
     const hangUp = new AbortController();
     const watching = (async () => {

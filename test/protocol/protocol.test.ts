@@ -1,6 +1,6 @@
 import { describe, it } from 'vitest';
 import { chooseEngine } from '../../src/frontends/engines/choose.ts';
-import { connectRunner, grpcRunner, grpcWebRunner, wholeRunner } from './runners.ts';
+import { connectRunner, grpcRunner, grpcWebRunner } from './runners.ts';
 import { startApi, startGrpc } from './servers.ts';
 import { protocolSuite } from './suite.ts';
 import type { Runner } from './table.ts';
@@ -28,8 +28,7 @@ for (const wish of ['node', 'uws'] as const) {
     }
     protocolSuite(name, binary, async () => {
       const { baseUrl, stop } = await startApi({ make: engine.make });
-      // connect-node sends bodies chunked, and uWebSockets.js is not trusted with those (stack.md, Traps).
-      return { runner: wish === 'node' ? make(baseUrl) : wholeRunner(baseUrl, protocol), stop };
+      return { runner: make(baseUrl), stop };
     });
   }
 }

@@ -1,6 +1,6 @@
 import { type DescMethod, type DescMethodUnary, fromBinary, fromJson, type JsonObject, type Message, toBinary, toJson } from '@bufbuild/protobuf';
 import { Code, ConnectError, createClient, type Transport } from '@connectrpc/connect';
-import { createConnectTransport, createGrpcWebTransport } from '@connectrpc/connect-node';
+import { createConnectTransport, createGrpcWebTransport } from '@connectrpc/connect-web';
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { ErrorInfoSchema, RetryInfoSchema } from '../../src/gen/google/rpc/error_details_pb.ts';
 import { StatusSchema } from '../../src/gen/google/rpc/status_pb.ts';
@@ -124,16 +124,16 @@ async function throughTransport(transport: Transport, name: string, fields: Fiel
   }
 }
 
-/** @connectrpc/connect-node's client, with the Connect protocol. It sends bodies chunked, which uWebSockets.js refuses: see {@link wholeRunner}. */
+/** @connectrpc/connect-web's client, with the Connect protocol. It sends bodies chunked, which uWebSockets.js refuses: see {@link wholeRunner}. */
 export function connectRunner(baseUrl: string, binary: boolean): Runner {
-  const transport = createConnectTransport({ baseUrl, httpVersion: '1.1', useBinaryFormat: binary });
+  const transport = createConnectTransport({ baseUrl, useBinaryFormat: binary });
   const { name, bad, close } = wholeRunner(baseUrl, binary ? 'Connect proto' : 'Connect JSON');
   return { name, call: (method, fields) => throughTransport(transport, method, fields), bad, close };
 }
 
-/** @connectrpc/connect-node's client, with gRPC-Web; chunked, too. */
+/** @connectrpc/connect-web's client, with gRPC-Web; chunked, too. */
 export function grpcWebRunner(baseUrl: string): Runner {
-  const transport = createGrpcWebTransport({ baseUrl, httpVersion: '1.1' });
+  const transport = createGrpcWebTransport({ baseUrl });
   const { name, bad, close } = wholeRunner(baseUrl, 'gRPC-Web');
   return { name, call: (method, fields) => throughTransport(transport, method, fields), bad, close };
 }
