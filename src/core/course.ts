@@ -72,7 +72,7 @@ export class Course {
     all.open(at, now);
   }
 
-  /** Everybody whose patience ended by `at`, at most a slice; answers how many. */
+  /** Everybody whose patience ended by `at`, at most a slice; answers how many. Nobody goes before all of them are told. */
   #expire(at: Instant, now: Instant): number {
     const all = this.#all;
     let count = 0;
@@ -81,7 +81,7 @@ export class Course {
       if (slot < 0) break;
       expire(all, now, slot);
     }
-    all.pump(now);
+    if (all.alarms.nextExpiry() > at) all.pump(now);
     return Math.max(1, count);
   }
 }

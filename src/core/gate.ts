@@ -87,7 +87,7 @@ export class Gate {
   release(now: Instant, serial: number, tag: Tag, how: Disposition, costs: Costs | undefined): boolean | Refusal {
     this.#catchUp(now);
     const released = release(this.#all, now, serial, tag, how, costs);
-    this.#all.pump(now);
+    this.#pump(now);
     return released;
   }
 
@@ -95,7 +95,7 @@ export class Gate {
   undo(now: Instant, permit: Permit): void {
     this.#catchUp(now);
     undo(this.#all, now, permit);
-    this.#all.pump(now);
+    this.#pump(now);
   }
 
   /** Ends a lease without its holder. */
@@ -104,7 +104,7 @@ export class Gate {
     const grant = this.#all.grants.bySerial(serial);
     if (grant === undefined || grant.ended !== undefined) return false;
     endGrant(this.#all, now, grant, 'revoked');
-    this.#all.pump(now);
+    this.#pump(now);
     return true;
   }
 
@@ -131,7 +131,7 @@ export class Gate {
     const wrong = override === undefined ? undefined : mistakeInOverride(node, override);
     if (wrong !== undefined) return wrong;
     this.#course.override(now, node, override);
-    this.#all.pump(now);
+    this.#pump(now);
     return undefined;
   }
 
@@ -143,7 +143,7 @@ export class Gate {
     const gone = this.#all.tree.rebuild(now, groups);
     for (const node of gone) refuseNode(this.#all, now, node, { reason: 'unknown_group', detail: 'The group was taken out of the configuration.' });
     this.#course.changed(now, this.#all.tree.root);
-    this.#all.pump(now);
+    this.#pump(now);
     return undefined;
   }
 
@@ -246,7 +246,7 @@ export class Gate {
     this.#all.events.push({ kind: 'paused', group: node.name, key, until });
     if (key === undefined) this.#all.touch(node);
     else this.#all.reconsider(node, key);
-    this.#all.pump(now);
+    this.#pump(now);
   }
 
   /** Does something to a waiter that is still there; false: it was decided. */
@@ -265,7 +265,12 @@ export class Gate {
 
   #settle(now: Instant): void {
     this.#catchUp(now);
-    this.#all.pump(now);
+    this.#pump(now);
+  }
+
+  /** Whoever may go now goes. Where thousands are due before, they come first, in their order, at the next tick. */
+  #pump(now: Instant): void {
+    if (this.#course.nextAt(now) > now) this.#all.pump(now);
   }
 }
 

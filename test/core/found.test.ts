@@ -79,4 +79,25 @@ describe('found', () => {
     driver.release(first, 'unused');
     expect(free.seconds).toBe(0);
   });
+
+  // Decisions are made in slices of 5,000.
+  it.each([1, 4_999, 5_000, 5_001, 12_000])('when %i expire at once and late, a slot that opens only now goes to who is still patient', (count) => {
+    const driver = new Driver({ groups: [group('g', [concurrency(2)])] });
+    const held = [driver.ask({ lease: HOUR }), driver.ask({ lease: HOUR })];
+    const expired = Array.from({ length: count }, () => driver.ask({ ttl: SECOND }));
+    const patient = [driver.ask({ ttl: HOUR }), driver.ask({ ttl: HOUR })];
+    driver.stall(2 * SECOND);
+    for (const handle of held) driver.release(handle);
+    expect(expired.every((handle) => handle.fate === 'refused')).toBe(true);
+    expect(patient.map((handle) => handle.seconds)).toEqual([2, 2]);
+  });
+
+  it.each([1, 4_999, 5_000, 5_001, 10_000])('when %i who hold the line expire at once, those behind go in the same moment', (count) => {
+    const driver = new Driver({ groups: [group('g', [concurrency(10)])] });
+    driver.ask({ cost: 5, lease: HOUR });
+    for (let index = 0; index < count; index += 1) driver.ask({ cost: 6, ttl: SECOND });
+    const behind = driver.ask({ cost: 5, ttl: HOUR });
+    driver.advance(2 * SECOND);
+    expect(behind.seconds).toBe(1);
+  });
 });
