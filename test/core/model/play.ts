@@ -37,7 +37,7 @@ export class Disagreement extends Error {
 export class Play {
   readonly driver: Driver;
   readonly pairs: Pair[] = [];
-  readonly witness = new Witness();
+  readonly witness: Witness;
   readonly #model: Model | undefined;
   readonly #options: PlayOptions;
   readonly #groups: readonly GroupSpec[];
@@ -49,7 +49,7 @@ export class Play {
     this.#options = options;
     const { gateClass } = options;
     this.driver = new Driver({ groups, recording: options.recording ?? false, ...(gateClass ? { gateClass } : {}) });
-    this.witness.checker.reconfigure(groups);
+    this.witness = new Witness(groups);
     this.#model = options.model ? new Model(groups, START) : undefined;
     this.driver.onAdmitted = (handle) => this.witness.admitted(handle);
   }
