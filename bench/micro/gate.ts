@@ -30,7 +30,7 @@ function gateOf(groups: readonly GroupSpec[]): Gate {
 
 /** One gate for each group: a rate that is used up, then waiters, then time. */
 export function millionWaiters(waiters: number, groups: number): { nsPerWaiter: number; bytesPerWaiter: number; worstMs: number } {
-  const rate = { name: 'rate', unit: 'requests', scope: 'group', quota: { kind: 'rate', permits: 1000, per: SECOND, burst: 1 }, keys: new Map() } as const;
+  const rate = { name: 'rate', unit: 'requests', scope: 'group', quota: { kind: 'rate', permits: 10_000, per: SECOND, burst: 1 }, keys: new Map() } as const;
   const gates = Array.from({ length: groups }, (_, at) => gateOf([spec(`g${at}`, { limits: [rate] })]));
   globalThis.gc?.();
   const before = memory();
