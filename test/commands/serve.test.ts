@@ -1,56 +1,27 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { renameSync, writeFileSync } from 'node:fs';
 import { afterEach, expect, test } from 'vitest';
+import { ServerProcess } from '../fakes/server-process.ts';
 
 /* `sluice serve` as a process of its own: signals, exit codes, and the file under its feet. */
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const LISTEN = 'listen: { api: "127.0.0.1:0", grpc: none, health: none, admin: none }\nhttp: { engine: node }\nstore: memory\n';
 const ONE = 'groups: { slots: { limits: [ { name: one, concurrency: 1 } ] } }\n';
 
-interface Line {
-  readonly event: string;
-  readonly [field: string]: unknown;
-}
+let server: ServerProcess | undefined;
 
-let child: ChildProcess | undefined;
-const folders: string[] = [];
-
-afterEach(() => {
-  child?.kill('SIGKILL');
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
-});
+afterEach(() => server?.clean());
 
 async function start(text: string) {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-process-'));
-  folders.push(folder);
-  const file = join(folder, 'sluice.yaml');
-  writeFileSync(file, text);
-  const started = spawn(process.execPath, [MAIN, 'serve', '--config', file], { stdio: ['ignore', 'pipe', 'inherit'], env: {} });
-  child = started;
-  const lines: AsyncIterator<string> = createInterface({ input: started.stdout })[Symbol.asyncIterator]();
-  /** Reads the log on to the next line of this event. */
-  const until = async (event: string): Promise<Line> => {
-    for (let next = await lines.next(); next.done !== true; next = await lines.next()) {
-      const line = JSON.parse(next.value) as Line;
-      if (line.event === event) return line;
-    }
-    throw new Error(`the process ended without ${event}`);
-  };
-  const { api } = await until('serving');
-  const exit = once(started, 'exit') as Promise<[number | null, string | null]>;
+  const started = new ServerProcess(text);
+  server = started;
+  const { api } = await started.until('serving');
   const acquire = (ttl: string) => fetch(`http://${String(api)}/v1/groups/slots/acquire?ttl=${ttl}`, { method: 'POST' });
   /** As editors do: another file in its place. */
   const replace = (next: string): void => {
-    writeFileSync(`${file}.new`, next);
-    renameSync(`${file}.new`, file);
+    writeFileSync(`${started.file}.new`, next);
+    renameSync(`${started.file}.new`, started.file);
   };
-  return { process: started, until, exit, acquire, replace };
+  return { process: started.child, until: (event: string) => started.until(event), exit: started.exit, acquire, replace };
 }
 
 test('a changed file is taken, a bad one is refused with its line, SIGHUP reads again, SIGTERM drains and exits 0', async () => {
