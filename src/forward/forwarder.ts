@@ -9,8 +9,8 @@ export interface HeldBody {
   readonly length: number | undefined;
   /** Can be opened again for another attempt: it is whole, in memory or on disk. */
   readonly replayable: boolean;
-  /** From the first byte. Back-pressure goes through to the sender. */
-  open(): Readable;
+  /** From the first byte. All of it at once where it is whole and in memory; else as a stream, with back-pressure through to the sender. */
+  open(): Uint8Array | Readable;
   /** Frees memory and disk; once, whatever became of the request. */
   drop(): void;
 }
@@ -20,10 +20,10 @@ export interface HeldRequest {
   readonly method: string;
   /** Origin form, as the client sent it: path and query undecoded. */
   readonly target: string;
+  /** Without any field that frames: the forwarder writes its own. */
   readonly headers: RawHeaders;
   /** undefined: no body at all (neither Content-Length nor Transfer-Encoding). */
   readonly body: HeldBody | undefined;
-  readonly trailers: boolean;
 }
 
 /** The head of a backend's answer; the body follows through `onData`. */
@@ -35,7 +35,7 @@ export interface BackendHead {
 
 /** Where a backend's answer goes, as it comes. */
 export interface BackendSink {
-  /** 1xx except 101. */
+  /** 1xx except 100 and 101. */
   onInformation(head: BackendHead): void;
   /** The answer's head. */
   onHead(head: BackendHead): void;
@@ -44,22 +44,27 @@ export interface BackendSink {
   onEnd(trailers: RawHeaders): void;
 }
 
+/** What went wrong with an attempt; `sender`: the caller's body ended early or not at all. */
+export type FailedBy = 'connect' | 'first_byte' | 'idle' | 'reset' | 'aborted' | 'invalid' | 'sender';
+
 /** How an attempt ended. */
 export type Attempt =
   | { readonly kind: 'answered'; readonly status: number }
   /** `sent` false: no byte reached any backend, so another may be tried whatever the method. */
-  | {
-      readonly kind: 'failed';
-      readonly sent: boolean;
-      readonly why: 'connect' | 'first_byte' | 'idle' | 'reset' | 'aborted' | 'invalid';
-      readonly cause: Error;
-    }
+  | { readonly kind: 'failed'; readonly sent: boolean; readonly why: FailedBy; readonly cause: Error }
   /** The answer began and then broke; the receiver must be cut. */
   | { readonly kind: 'broken'; readonly cause: Error };
 
-/** Sends one held request to a URL of its backend, once. */
+/** An attempt on its way. */
+export interface Sending {
+  /** Gives it up; `done` hears of it as `aborted`, or `broken`. Nothing when it is over. */
+  abort(cause: Error): void;
+}
+
+/** Sends held requests to the URLs of its backend. */
 export interface Forwarder {
-  /** Resolves when the attempt is over. Aborting the signal ends it as the backend's `onAbort` says. */
-  forward(request: HeldRequest, sink: BackendSink, signal: AbortSignal): Promise<Attempt>;
+  /** Sends once, to the URL of that index; `done` is called exactly once. No signal object: a callback costs a twentieth of an AbortController. */
+  forward(request: HeldRequest, url: number, sink: BackendSink, done: (attempt: Attempt) => void): Sending;
+  /** Ends idle connections at once and the others when they are done. */
   close(): Promise<void>;
 }
