@@ -35,7 +35,7 @@ func main() {
 	work := flag.Duration("work", 3*time.Second, "how long to pretend to work")
 	flag.Parse()
 
-	// Ctrl-C cancels the context: the call ends, and the place is free again.
+	// Ctrl-C cancels the context.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	conn, err := grpc.NewClient(*address,
@@ -81,6 +81,11 @@ func acquire(ctx context.Context, client sluice.AdmissionServiceClient, group st
 	ask := &sluice.AcquireRequest{Group: group, Ttl: durationpb.New(30 * time.Second), Lease: durationpb.New(lease), Holder: "examples/go", RequestId: rand.Text()}
 	for tries := 1; ; tries++ {
 		permit, err := client.Acquire(ctx, ask)
+		if ctx.Err() != nil {
+			// Gone for good: without this the place is kept for 10 s, for a caller who was cut off.
+			client.Release(context.WithoutCancel(ctx), &sluice.ReleaseRequest{Group: group, RequestId: ask.RequestId})
+			return nil, ctx.Err()
+		}
 		if status.Code(err) != codes.Unavailable || refusal(err) != nil || tries == 5 {
 			return permit, err
 		}

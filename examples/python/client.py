@@ -83,6 +83,10 @@ def acquire(stub, group):
             if error.code() != grpc.StatusCode.UNAVAILABLE or refusal(error) or tries == 5:
                 raise
             time.sleep(0.2 * tries)
+        except KeyboardInterrupt:
+            # Gone for good: without this the place is kept for 10 s, for a caller who was cut off.
+            stub.Release(pb.ReleaseRequest(group=group, request_id=ask.request_id), timeout=5)
+            raise SystemExit(130) from None
 
 
 def refusal(error):
