@@ -13,7 +13,9 @@ const [address = '127.0.0.1:9090', group = 'slots', seconds = '3'] = process.arg
 const LEASE_MS = 10_000;
 
 const proto = fileURLToPath(new URL('../../proto', import.meta.url));
-const { sluice } = grpc.loadPackageDefinition(loader.loadSync('sluice/v1/admission.proto', { includeDirs: [proto], longs: String, enums: String, defaults: true }));
+const { sluice } = grpc.loadPackageDefinition(
+  loader.loadSync('sluice/v1/admission.proto', { includeDirs: [proto], longs: String, enums: String, defaults: true }),
+);
 
 // A held call is silent for long: find out when the other side is gone.
 const options = { 'grpc.keepalive_time_ms': 30_000, 'grpc.keepalive_timeout_ms': 10_000 };

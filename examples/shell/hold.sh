@@ -30,7 +30,7 @@ fi
 permit=$(sed 's/.*"permit":"\([^"]*\)".*/\1/' "$answer")
 trap - INT TERM
 
-(while sleep 10; do curl -sf -o /dev/null -X POST "$url/v1/permits/$permit/renew" || exit; done) &
+(while sleep 10; do curl -sf -o /dev/null -X POST "$url/v1/permits/$permit/renew" || exit; done) >/dev/null 2>&1 </dev/null &
 renewing=$!
 code=0
 SLUICE_PERMIT=$permit "$@" || code=$?
