@@ -1,6 +1,6 @@
 import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { delimiter, join, resolve } from 'node:path';
 import { childrenOf, freePort, pinned, progress, SERVER_CPU } from '../lib/pinned.ts';
 
 /** Somebody else's server, up. */
@@ -16,19 +16,22 @@ export interface Peer {
   stop(): Promise<void>;
 }
 
+/** Packages that only benches want; `npm ci` there. */
+export const PACKAGES = resolve('bench/peers/node_modules');
+
 /** Where an installed program is; undefined: nowhere. */
 export function programOf(name: string): string | undefined {
   const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', join(homedir(), 'go/bin'), join(process.env['GOPATH'] ?? homedir(), 'bin')];
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
 }
 
-/** nginx with limit_req: `free` never holds anybody, `paced` holds to 1000 a second. One worker. */
-export async function startNginx(use: 'free' | 'paced'): Promise<Peer | undefined> {
+/** nginx with limit_req: `free` never holds anybody, `paced` holds to 1000 a second, `shut` nearly for ever. One worker. */
+export async function startNginx(use: 'free' | 'paced' | 'shut'): Promise<Peer | undefined> {
   const program = programOf('nginx');
   if (program === undefined) return missing('nginx');
   const folder = mkdtempSync(join(tmpdir(), 'sluice-nginx-'));
   const port = await freePort();
-  const [rate, limit] = use === 'free' ? ['1000000r/s', 'burst=1000000 nodelay'] : ['1000r/s', 'burst=20000'];
+  const [rate, limit] = { free: ['1000000r/s', 'burst=1000000 nodelay'], paced: ['1000r/s', 'burst=20000'], shut: ['1r/m', 'burst=20000'] }[use];
   // limit_req comes after `return` in nginx's phases: a file is what it can stand before.
   writeFileSync(join(folder, 'permit'), '{"permit":"01234567890123456789","waited":"0s"}');
   const key = use === 'free' ? '$uri' : '$server_name';
@@ -55,6 +58,14 @@ http {
     message: new Uint8Array(),
     stop: server.stop,
   };
+}
+
+/** Bottleneck, one job a millisecond, behind node:http. */
+export async function startBottleneck(): Promise<Peer | undefined> {
+  if (!existsSync(join(PACKAGES, 'bottleneck'))) return missing('bottleneck (npm ci in bench/peers)');
+  const port = await freePort();
+  const server = await pinned(SERVER_CPU, [process.execPath, resolve('bench/peers/bottleneck-server.cjs'), String(port)], port);
+  return { name: 'Bottleneck behind node:http', pids: [server.pid], http: port, grpc: 0, kind: 'rest', message: new Uint8Array(), stop: server.stop };
 }
 
 /** gubernator, one node, on one processor, in memory, as it comes. */
