@@ -5,12 +5,16 @@ import type { KeyState } from './key-state.ts';
 import type { GroupNode } from './node.ts';
 import { placeAtEnd, placeOf } from './place.ts';
 import type { Refusal } from './refusal.ts';
+import { NONE } from './slab.ts';
 import { after, type Instant, LONG_AGO, later, type Micros, NEVER } from './time.ts';
 import { limitsOf } from './views.ts';
 import type { Ask } from './waiter.ts';
 
 /** A slot that has opened waits so long at most for the bound it needs, beyond the caller's patience. */
 const DISK_WAIT_MAX: Micros = 1_000_000;
+
+/** When to ask again where nobody can know: only a release, or the end of a pause without end, would help. */
+const RETRY_UNKNOWN: Micros = 1_000_000;
 
 /** The limit that could never let this cost pass. */
 export function oversizedBy(state: KeyState, costs: Costs): string | undefined {
@@ -27,14 +31,16 @@ export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, a
   const { node } = state;
   const impossible = infeasible(decisions, now, state, ask);
   if (impossible !== undefined) return impossible;
-  if (awaitsDisk(decisions, now, slot)) {
-    if (ask.waitUntil <= now) decisions.alarms.setPatience(slot, after(now, DISK_WAIT_MAX));
-    return undefined;
+  const disk = awaitsDisk(decisions, now, slot);
+  if (ask.waitUntil <= now) {
+    if (!disk) return withRetry(now, { reason: 'expired' }, placeOf(decisions, now, slot));
+    keepForDisk(decisions, slot, after(now, DISK_WAIT_MAX));
   }
-  if (ask.waitUntil <= now) return withRetry({ reason: 'expired' }, placeOf(decisions, now, slot));
+  // Only the disk holds it: it takes no place of the backlog. Those behind it do, or a disk that hangs would let in everybody.
+  if (disk && isNext(decisions, slot)) return undefined;
   const { backlog } = node.spec;
   const bound = overBacklog(node, state);
-  if (bound !== undefined) return withRetry({ reason: 'shed', limit: bound }, placeOf(decisions, now, slot));
+  if (bound !== undefined) return withRetry(now, { reason: 'shed', limit: bound }, placeOf(decisions, now, slot));
   if (backlog.wait === undefined) return undefined;
   const place = placeOf(decisions, now, slot);
   if (place.expectedAt === NEVER || place.expectedAt <= after(now, backlog.wait)) return undefined;
@@ -56,7 +62,7 @@ export function explain(decisions: Decisions, now: Instant, state: KeyState, ask
   if (admitted) return { refusal: undefined, admitted, place: { place: 1, expectedAt: now, limit: '' }, limits };
   const refusal =
     infeasible(decisions, now, state, ask) ??
-    (ask.waitUntil <= now ? withRetry({ reason: 'expired' }, place) : undefined) ??
+    (ask.waitUntil <= now ? withRetry(now, { reason: 'expired' }, place) : undefined) ??
     backlogRefusal(node, state, ask, place.expectedAt, now);
   return { refusal, admitted, place, limits };
 }
@@ -96,10 +102,10 @@ function backlogRefusal(node: GroupNode, state: KeyState, ask: Ask, expectedAt: 
   return { reason: 'shed', limit: 'backlog.wait', retryAt: after(expectedAt, -backlog.wait) };
 }
 
-function withRetry(refusal: Refusal, place: { readonly expectedAt: Instant; readonly limit: string }): Refusal {
+function withRetry(now: Instant, refusal: Refusal, place: { readonly expectedAt: Instant; readonly limit: string }): Refusal {
   const { expectedAt } = place;
   const limit = refusal.limit ?? (place.limit === '' ? undefined : place.limit);
-  return { ...refusal, ...(limit === undefined ? {} : { limit }), ...(expectedAt === NEVER ? {} : { retryAt: expectedAt }) };
+  return { ...refusal, ...(limit === undefined ? {} : { limit }), retryAt: expectedAt === NEVER ? after(now, RETRY_UNKNOWN) : expectedAt };
 }
 
 /** Ends a waiter with a refusal. The caller pumps. */
@@ -126,11 +132,34 @@ function awaitsDisk(decisions: Decisions, now: Instant, slot: number): boolean {
   return state.charged.some((cell) => cell.pending);
 }
 
+/** Nobody of its key and priority is before it, and nobody else of its group unless by their own keys. */
+function isNext(decisions: Decisions, slot: number): boolean {
+  const lane = decisions.slab.laneOf(slot);
+  return lane.head === slot && (lane.keyState.parked || lane.keyState.node.bestLane() === lane);
+}
+
+/** Its patience is over, its slot has opened: it is asked about again when the bound is on disk, at the latest at `until`. */
+function keepForDisk(decisions: Decisions, slot: number, until: Instant): void {
+  decisions.alarms.clearPatience(slot);
+  decisions.alarms.setPatience(slot, until);
+  decisions.overdue.add(decisions.slab.refOf(slot));
+}
+
+/** The disk has answered: whoever was kept for it and could not go ends now, unless another bound is on its way. */
+export function endOverdue(decisions: Decisions, now: Instant): void {
+  const overdue = [...decisions.overdue];
+  decisions.overdue.clear();
+  for (const ref of overdue) {
+    const slot = decisions.slab.slotOf(ref);
+    if (slot !== NONE) expire(decisions, now, slot);
+  }
+}
+
 /** Ends a waiter whose patience is over, unless only the disk holds it; tells when its limits alone would have let it go. */
 export function expire(decisions: Decisions, now: Instant, slot: number): void {
   const latest = after(decisions.slab.untilOf(slot), DISK_WAIT_MAX);
   if (latest > now && awaitsDisk(decisions, now, slot)) {
-    decisions.alarms.setPatience(slot, latest);
+    keepForDisk(decisions, slot, latest);
     return;
   }
   const state = decisions.slab.keyOf(slot);
@@ -139,6 +168,6 @@ export function expire(decisions: Decisions, now: Instant, slot: number): void {
   refuseSlot(decisions, now, slot, {
     reason: 'expired',
     ...(cell === undefined ? {} : { limit: cell.rule.labelFor(state.node) }),
-    ...(ready === NEVER ? {} : { retryAt: later(now, ready) }),
+    retryAt: ready === NEVER ? after(now, cell !== undefined && cell.held > 0 ? cell.held : RETRY_UNKNOWN) : later(now, ready),
   });
 }

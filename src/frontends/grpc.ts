@@ -15,6 +15,8 @@ import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Refusal } from '../core/refusal.ts';
 import type { Micros, Millis } from '../core/time.ts';
+import { file_google_rpc_error_details } from '../gen/google/rpc/error_details_pb.ts';
+import { Health } from '../gen/grpc/health/v1/health_pb.ts';
 import { AdmissionService, type SessionRequest, type SessionResponse, type WatchRequest, type WatchResponse } from '../gen/sluice/v1/admission_pb.ts';
 import { type CallFacts, isRefusal } from './ask.ts';
 import { ANSWERED, hold, type UnaryCall } from './calls.ts';
@@ -240,9 +242,9 @@ function remainingOf(stream: { getDeadline(): Date | number }): Micros | undefin
   return Number.isFinite(deadline) ? Math.max(0, Math.round((deadline - Date.now()) * 1000)) : undefined;
 }
 
-/** The reflection service takes what proto-loader makes, and of that reads one member only. */
+/** Our services, gRPC's health, and what refusals carry. The reflection service takes what proto-loader makes, and of that reads one member only. */
 function reflected(): ConstructorParameters<typeof ReflectionService>[0] {
-  const fileDescriptorProtos = encodedFiles(SERVICES.map(({ file }) => file));
+  const fileDescriptorProtos = encodedFiles([...SERVICES.map(({ file }) => file), Health.file, file_google_rpc_error_details]);
   return { sluice: { fileDescriptorProtos } } as unknown as ConstructorParameters<typeof ReflectionService>[0];
 }
 

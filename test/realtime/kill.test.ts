@@ -38,11 +38,11 @@ async function restart(signal: 'SIGKILL' | 'SIGTERM'): Promise<string> {
   server.child.kill(signal);
   await server.exit;
   server = new ServerProcess(CONFIGURATION, server.folder);
-  return String((await server.until('serving')).api);
+  return String((await server.until('serving'))['api']);
 }
 
 test('GQ-15: killed and started again: spacing, leases and fences hold (and after a clean stop, too)', async () => {
-  const first = String((await server.until('serving')).api);
+  const first = String((await server.until('serving'))['api']);
   const before = await Promise.all([post(first, 'groups/short/acquire'), post(first, 'groups/long/acquire'), post(first, 'groups/slots/acquire')]);
   expect(before.map((answer) => answer.status)).toEqual([200, 200, 200]);
   const second = await restart('SIGKILL');
