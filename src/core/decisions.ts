@@ -12,7 +12,7 @@ import type { Cell } from './rule.ts';
 import { NONE, Slab } from './slab.ts';
 import { type Instant, LONG_AGO } from './time.ts';
 import { Tree } from './tree.ts';
-import type { Ask } from './waiter.ts';
+import type { Ask, WaiterRef } from './waiter.ts';
 
 /** Admissions, or expiries, in one go: some milliseconds. */
 export const SLICE = 5_000;
@@ -31,6 +31,8 @@ export class Decisions {
   readonly grants: Grants;
   readonly keeper: Keeper;
   readonly alarms = new Alarms();
+  /** Waiters whose patience is over and who are kept for the disk. */
+  readonly overdue = new Set<WaiterRef>();
   readonly #dirty = new Set<GroupNode>();
   events: GateEvent[] = [];
   readonly readiness: Readiness;
@@ -60,8 +62,11 @@ export class Decisions {
     return this.tree.keyState(node, key);
   }
 
-  /** Looks at a key without keeping it: one that nobody uses is made, shown and forgotten. */
+  /** Looks at a key without keeping it: one that was not there is made, shown and forgotten. */
   peekKey<T>(now: Instant, node: GroupNode, key: string, look: (state: KeyState) => T): T {
+    // One that is idle is about to be used again as likely as not: front ends look after every admission.
+    const known = node.keys.get(key);
+    if (known !== undefined) return look(known);
     const state = this.tree.keyState(node, key);
     const seen = look(state);
     for (const link of state.chain) if (link.idle(now)) this.tree.forgetKey(link);
@@ -285,6 +290,7 @@ export class Decisions {
 
   #forget(slot: number, state: KeyState): void {
     state.node.count(slot, -1);
+    if (this.overdue.size > 0) this.overdue.delete(this.slab.refOf(slot));
     state.waiting--;
     this.alarms.clearPatience(slot);
     this.slab.free(slot);

@@ -2,7 +2,7 @@ import { auditOf } from './audit.ts';
 import { mistakeInOverride, setPause } from './changes.ts';
 import { Course } from './course.ts';
 import { Decisions } from './decisions.ts';
-import { explain, refuseNode, refuseSlot } from './door.ts';
+import { endOverdue, explain, refuseNode, refuseSlot } from './door.ts';
 import { enter } from './enter.ts';
 import type { GateEvent, Reservation } from './events.ts';
 import type { GateExplanation, GateParts, GateSeal, GroupStatus, NamedLimit, Override, RestoredGate } from './gate-state.ts';
@@ -188,6 +188,9 @@ export class Gate {
   reserved(now: Instant, reservations: readonly Reservation[], written = true): void {
     for (const cell of this.#all.keeper.reserved(this.#all.tree, reservations, written)) this.#all.opened(cell);
     this.#settle(now);
+    if (this.#all.overdue.size === 0) return;
+    endOverdue(this.#all, now);
+    this.#pump(now);
   }
 
   /** Where a waiter stands; undefined when decided. */

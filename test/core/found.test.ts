@@ -1,22 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { DAY, HOUR, MILLISECOND, SECOND } from '../../src/core/time.ts';
+import { Gate } from '../../src/core/gate.ts';
+import { DAY, HOUR, MILLISECOND, NEVER, SECOND } from '../../src/core/time.ts';
 import { Driver } from './driver.ts';
-import { liveThrough } from './lives.ts';
-import { concurrency, discord, fixed, group, rolling, spacing, t } from './specs.ts';
+import { outlivesItsBound } from './mutants/hunt.ts';
+import { backlog, concurrency, discord, fixed, group, rolling, spacing, t } from './specs.ts';
 
 /** What the properties found, kept by hand. */
 describe('found', () => {
   it('a waiter that its parent held is asked for its bound again when it goes: the one it had was for an earlier moment', () => {
-    const groups = [
-      group('root', [fixed(1, 100 * MILLISECOND)]),
-      group('child', [rolling(1, 3_001 * MILLISECOND)], { parent: { group: 'root', share: undefined } }),
-    ];
-    const ask = (index: number, ttl: number) => ({ do: 'ask' as const, group: index, key: 'a', cost: 1, tokens: 0, ttl, lease: SECOND });
-    const life = { ackDelay: 0, survivors: 0, down: 0, early: 0 };
-    liveThrough(groups, [
-      { ...life, deeds: [ask(0, 0), ask(1, 100 * MILLISECOND), { do: 'run', by: 100 * MILLISECOND }] },
-      { ...life, deeds: [ask(1, 2_942 * MILLISECOND), { do: 'run', by: 2_942 * MILLISECOND }] },
-    ]);
+    outlivesItsBound(Gate);
   });
 
   it('a debit meets the state of its key, even if that was forgotten in between', () => {
@@ -99,5 +91,35 @@ describe('found', () => {
     const behind = driver.ask({ cost: 5, ttl: HOUR });
     driver.advance(2 * SECOND);
     expect(behind.seconds).toBe(1);
+  });
+
+  it('now or not at all: whoever fits is admitted once its bound is on disk, the others are refused then and not later', () => {
+    const driver = new Driver({ groups: [group('g', [rolling(2, 60 * SECOND)])], recording: true, ackDelay: 3 * MILLISECOND });
+    const asks = [1, 2, 3].map(() => driver.ask({ ttl: 0 }));
+    driver.advance(SECOND);
+    expect(asks.map((handle) => handle.fate)).toEqual(['admitted', 'admitted', 'refused']);
+    expect(Math.max(...asks.map((handle) => handle.seconds ?? 99))).toBeLessThanOrEqual(0.01);
+  });
+
+  it('while the disk hangs the backlog keeps its bound', () => {
+    const driver = new Driver({ groups: [group('g', [rolling(1_000, 60 * SECOND)], backlog({ requests: 5 }))], recording: true, ackDelay: NEVER });
+    const asks = Array.from({ length: 100 }, (_, index) => driver.ask({ key: String(index), ttl: 10 * SECOND }));
+    expect(asks.filter((handle) => handle.fate === 'waiting')).toHaveLength(5);
+    const others = Array.from({ length: 100 }, () => driver.ask({ ttl: 0 }));
+    expect(others.filter((handle) => handle.fate === 'waiting')).toHaveLength(0);
+    driver.advance(20 * SECOND);
+    expect(driver.gate.status(driver.now, 0).waiting).toBe(0);
+  });
+
+  it('a backlog full of a blocked key does not shed another key that only the disk holds', () => {
+    const driver = new Driver({
+      groups: [group('g', [rolling(1, 60 * SECOND, { scope: 'key' })], backlog({ requests: 2 }))],
+      recording: true,
+      ackDelay: MILLISECOND,
+    });
+    for (let index = 0; index < 4; index += 1) driver.ask({ key: 'full', ttl: HOUR });
+    const other = driver.ask({ key: 'other', ttl: HOUR });
+    driver.advance(SECOND);
+    expect(other.seconds).toBeLessThan(0.01);
   });
 });
