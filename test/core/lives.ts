@@ -65,10 +65,12 @@ export const livesOf: fc.Arbitrary<readonly Life[]> = fc.array(
   { minLength: 2, maxLength: 5 },
 );
 
-/** Long recovery: bounds are written ahead. */
+/** Long recovery: bounds are written ahead. The root lets one go every 0.3 s, so that children's waiters outlive their first bounds. */
 export const longTree: readonly GroupSpec[] = [
-  group('g0', [rolling(20, HOUR, { name: 'long window' }), fixed(15, 60 * SECOND, {}, { name: 'long fixed' })]),
-  group('g1', [rate(6, 60 * SECOND, 3, { name: 'long rate' }), concurrency(2, { scope: 'key' })], { parent: { group: 'g0', share: undefined } }),
+  group('g0', [spacing(300 * MILLISECOND), rolling(20, HOUR, { name: 'long window' }), fixed(15, 60 * SECOND, {}, { name: 'long fixed' })]),
+  group('g1', [rate(6, 10 * SECOND, 3, { name: 'long rate' }), rolling(3, 4 * SECOND, { name: 'window' }), concurrency(2, { scope: 'key' })], {
+    parent: { group: 'g0', share: undefined },
+  }),
   group('g2', [spacing(7 * SECOND, 0, { scope: 'key' }), rolling(90, 30 * SECOND, { unit: 'tokens', name: 'tokens' })], {
     parent: { group: 'g0', share: undefined },
   }),

@@ -13,7 +13,8 @@ export type Step =
       readonly priority: number;
       readonly cost: number;
       readonly tokens: number;
-      readonly ttl: Micros;
+      /** `meets`: until the very moment at which it is expected to go. */
+      readonly ttl: Micros | 'meets';
       readonly lease: Micros;
     }
   | { readonly do: 'run'; readonly by: Micros }
@@ -33,7 +34,10 @@ export interface Plan {
 
 /** Whole milliseconds: windows merge what is closer than per/4096, which at 4 s is less than one. */
 function ms(min: number, max: number): fc.Arbitrary<Micros> {
-  return fc.integer({ min, max }).map((value) => value * MILLISECOND);
+  const any = fc.integer({ min, max });
+  // Round ones meet: a slot that opens as patience ends.
+  const round = fc.integer({ min: Math.ceil(min / 50), max: Math.floor(max / 50) }).map((value) => value * 50);
+  return (max - min < 100 ? any : fc.oneof(any, round)).map((value) => value * MILLISECOND);
 }
 
 function limitOf(): fc.Arbitrary<LimitSpec> {
@@ -108,7 +112,7 @@ function stepOf(): fc.Arbitrary<Step> {
     priority: fc.constantFrom(0, 1, 1, 2, 5, PRIORITY_DEFERRED),
     cost: fc.constantFrom(1, 1, 1, 2, 3, 0),
     tokens: fc.integer({ min: 0, max: 10 }),
-    ttl: fc.oneof(ms(0, 3_000), ms(2_000, 20_000)),
+    ttl: fc.oneof(ms(0, 3_000), ms(2_000, 20_000), fc.constant('meets' as const)),
     lease: ms(50, 3_000),
   });
   return fc.oneof(

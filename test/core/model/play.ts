@@ -2,6 +2,7 @@ import type { Gate } from '../../../src/core/gate.ts';
 import type { Costs, GroupSpec } from '../../../src/core/group.ts';
 import { REQUESTS } from '../../../src/core/group.ts';
 import type { Instant } from '../../../src/core/time.ts';
+import { SECOND } from '../../../src/core/time.ts';
 import { Driver } from '../driver.ts';
 import { type Handle, permitOf } from '../handle.ts';
 import { START } from '../specs.ts';
@@ -98,32 +99,23 @@ export class Play {
     // Who can pass only under doubled limits would be in line for ever once they are halved.
     if (this.#factor > 1 && this.#groups.some((spec) => spec.limits.some((limit) => (costs[limit.unit] ?? 0) > capacityOf(limit.quota)))) return;
     if (this.#options.late) this.driver.tick();
-    const serial = this.pairs.length;
-    const asked = { group, key: step.key, priority: step.priority, costs, lease: step.lease, ttl: step.ttl };
-    const caller = this.#model?.acquire({
-      id: serial,
-      group,
-      key: step.key,
-      priority: step.priority,
-      costs,
-      since: this.#now,
-      until: this.#now + step.ttl,
-      lease: step.lease,
-    });
-    this.#explain(asked);
-    this.driver.ask({ name: `${group} ${step.key} #${serial}`, ...asked }, (handle) =>
+    const asked = { group, key: step.key, priority: step.priority, costs, lease: step.lease };
+    const ttl = step.ttl === 'meets' ? this.#expected(asked) : step.ttl;
+    const id = this.pairs.length;
+    const caller = this.#model?.acquire({ id, ...asked, since: this.#now, until: this.#now + ttl });
+    this.driver.ask({ name: `${group} ${step.key} #${id}`, ...asked, ttl }, (handle) =>
       this.pairs.push({ handle, caller, witnessed: this.witness.asked(handle) }),
     );
   }
 
-  /** A look changes nothing: no event, no bound to write. */
-  #explain(asked: { group: string; key: string; priority: number; costs: Costs; lease: number; ttl: number }): void {
+  /** How long it is expected to wait; a second where nobody knows. A look changes nothing: no event, no bound to write. */
+  #expected(asked: { group: string; key: string; priority: number; costs: Costs; lease: number }): number {
     const { gate, now } = this.driver;
     const before = gate.wakeAt(now);
-    gate.explain(now, {
+    const { place } = gate.explain(now, {
       ...asked,
       group: this.driver.group(asked.group),
-      waitUntil: (now + asked.ttl) as Instant,
+      waitUntil: (now + SECOND) as Instant,
       bytes: 0,
       holder: '',
       tag: { high: 0, low: 0 },
@@ -131,6 +123,7 @@ export class Play {
     });
     if (gate.takeEvents().length > 0 || gate.takeReservations().length > 0) throw new Error('explain did something');
     if (gate.wakeAt(now) !== before) throw new Error(`explain moved wakeAt from ${before} to ${gate.wakeAt(now)}`);
+    return Number.isFinite(place.expectedAt) ? Math.max(0, place.expectedAt - now) : SECOND;
   }
 
   #run(by: number): void {

@@ -1,0 +1,125 @@
+/** One fault put into the core on purpose: in `file`, `from` (which must be there once) becomes `to`. */
+export interface Mutant {
+  readonly name: string;
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+}
+
+/** Faults that somebody could make, one for each promise of the core; each must be caught. */
+export const mutants: readonly Mutant[] = [
+  {
+    name: 'a window passes one more than its limit',
+    file: 'limits/rolling-window.ts',
+    from: 'return this.#leaves(now, this.#debt + this.#held + cost - this.#permits);',
+    to: 'return this.#leaves(now, this.#debt + this.#held + cost - this.#permits - 1);',
+  },
+  {
+    name: 'a place in a window reopens with the first of what was merged',
+    file: 'limits/rolling-window.ts',
+    from: 'this.#entries.set(last, time, this.#entries.countAt(last) + count);',
+    to: 'this.#entries.set(last, this.#entries.timeAt(last), this.#entries.countAt(last) + count);',
+  },
+  {
+    name: 'concurrency leaves its last slot empty',
+    file: 'limits/concurrency.ts',
+    from: 'return this.#held + cost <= this.#max ? now : NEVER;',
+    to: 'return this.#held + cost < this.#max ? now : NEVER;',
+  },
+  {
+    name: 'spacing forgets its slack',
+    file: 'limits/spacing.ts',
+    from: 'return Math.max(1, quota.spacing + quota.slack);',
+    to: 'return Math.max(1, quota.spacing);',
+  },
+  {
+    name: 'a refund gives back all that was charged',
+    file: 'returns.ts',
+    from: 'if (real < charged) refund(decisions, now, grant.at, cell, charged - real);',
+    to: 'if (real < charged) refund(decisions, now, grant.at, cell, charged);',
+  },
+  {
+    name: 'a debit is not charged',
+    file: 'returns.ts',
+    from: 'cell.limit.debit(now, cost);',
+    to: '',
+  },
+  {
+    name: 'fences begin anew with every term',
+    file: 'grants.ts',
+    from: 'return (this.#term << 40n) | BigInt(serial - this.#serialBase);',
+    to: 'return BigInt(serial - this.#serialBase);',
+  },
+  {
+    name: 'a slot is leaked when a waiter leaves',
+    file: 'decisions.ts',
+    from: 'state.node.count(slot, -1);',
+    to: '',
+  },
+  {
+    name: 'last in, first out',
+    file: 'lane.ts',
+    from: ': slab.orderOf(a.head) < slab.orderOf(b.head)',
+    to: ': slab.orderOf(a.head) > slab.orderOf(b.head)',
+  },
+  {
+    name: 'patience ends before the slot of the same moment is given',
+    file: 'course.ts',
+    from: 'if (slotAt <= expiryAt) this.#open(slotAt, now);',
+    to: 'if (slotAt < expiryAt) this.#open(slotAt, now);',
+  },
+  {
+    name: 'weights are ignored',
+    file: 'lane.ts',
+    from: 'lane.finish = lane.start + (cost > 0 ? cost : 1) / weight;',
+    to: 'lane.finish = lane.start + (cost > 0 ? cost : 1);',
+  },
+  {
+    name: 'only the own group is charged, not its parents',
+    file: 'tree.ts',
+    from: 'node.pathCells = node.path.flatMap((above) => above.cells);',
+    to: 'node.pathCells = node.cells;',
+  },
+  {
+    name: 'the least urgent goes first',
+    file: 'node.ts',
+    from: 'if (aging === undefined || bandA.deferred !== bandB.deferred) return bandA.priority < bandB.priority;',
+    to: 'if (aging === undefined || bandA.deferred !== bandB.deferred) return bandA.priority > bandB.priority;',
+  },
+  {
+    name: 'a key that is blocked holds the line',
+    file: 'decisions.ts',
+    from: 'if (!this.readiness.keyReady(now, state, slab.costsOf(slot))) {',
+    to: 'if (!this.readiness.keyReady(now, state, slab.costsOf(slot))) { this.#block(node); break; ',
+  },
+  {
+    name: 'what is spent need not be on disk',
+    file: 'keeper.ts',
+    from: 'return cost === 0 || !this.recording || !cell.enforced || cell.limit.covers(at, cost);',
+    to: 'return true;',
+  },
+  {
+    name: 'leases of the term before hold no slot',
+    file: 'restore.ts',
+    from: 'if (cost > 0) cell.limit.take(at, cost);',
+    to: '',
+  },
+  {
+    name: 'a waiter keeps the bound of the moment at which it was first offered',
+    file: 'decisions.ts',
+    from: 'if (!this.readiness.covered(now, state, costs)) return node;',
+    to: '',
+  },
+  {
+    name: 'a share is the whole',
+    file: 'tree.ts',
+    from: 'shareSpec(source, share ?? 1)',
+    to: 'shareSpec(source, 1)',
+  },
+  {
+    name: 'the timer is asked for a millisecond late',
+    file: 'gate.ts',
+    from: 'return later(now, this.#course.nextAt(now));',
+    to: 'return later(now, (this.#course.nextAt(now) + 1_000) as Instant);',
+  },
+];
