@@ -93,8 +93,13 @@ export function assertField(name: string, value: string): void {
   if (FIELD_BREAKER.test(value)) throw new Error(`The value of ${name} holds a control or a character beyond Latin-1.`);
 }
 
-/** A whole refusal as bytes for a socket, closing it. */
-export function rawRefusal(status: number, made: FaultBody): string {
+/** A whole refusal as bytes for a socket, closing it; `more` are fields beside the usual ones. */
+export function rawRefusal(status: number, made: FaultBody, more: readonly (readonly [name: string, value: string])[] = []): string {
   const allow = status === 405 ? `Allow: ${METHODS_ALLOWED}\r\n` : '';
-  return `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Refused'}\r\n${allow}Content-Type: ${made.contentType}\r\nContent-Length: ${Buffer.byteLength(made.body)}\r\nConnection: close\r\n\r\n${made.body}`;
+  let fields = '';
+  for (const [name, value] of more) {
+    assertField(name, value);
+    fields += `${name}: ${value}\r\n`;
+  }
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Refused'}\r\n${allow}${fields}Content-Type: ${made.contentType}\r\nContent-Length: ${Buffer.byteLength(made.body)}\r\nConnection: close\r\n\r\n${made.body}`;
 }

@@ -24,10 +24,17 @@ const HEAD_TOO_LARGE: Fault = { status: 431, detail: 'The request line and field
 /** An expectation other than 100-continue. */
 export const NO_EXPECTATION: Fault = { status: 417, detail: 'The only expectation understood is 100-continue.' };
 
+/** What a server is made of. */
+export interface NodeServerParts extends Pick<EngineOptions, 'receiveMsMax' | 'tls'> {
+  /** Which requests for another protocol become an `upgrade` event; the rest stay requests. Node before 24.9 does not ask. */
+  readonly upgrades?: (request: IncomingMessage) => boolean;
+}
+
 /** A server with the bounds of this house; bodies have none of node's own: `receiveMsMax` is kept by whoever reads them. */
-export async function createNodeServer({ receiveMsMax, tls }: Pick<EngineOptions, 'receiveMsMax' | 'tls'>): Promise<Server> {
+export async function createNodeServer(parts: NodeServerParts): Promise<Server> {
+  const { receiveMsMax, tls, upgrades } = parts;
   const bound = Math.min(HEAD_MS_MAX, receiveMsMax);
-  const options: ServerOptions & { optimizeEmptyRequests: boolean } = {
+  const options: ServerOptions & { optimizeEmptyRequests: boolean; shouldUpgradeCallback?: (request: IncomingMessage) => boolean } = {
     // A held request is not a slow one.
     requestTimeout: 0,
     headersTimeout: bound,
@@ -41,6 +48,7 @@ export async function createNodeServer({ receiveMsMax, tls }: Pick<EngineOptions
     requireHostHeader: false,
     insecureHTTPParser: false,
     optimizeEmptyRequests: true,
+    ...(upgrades === undefined ? {} : { shouldUpgradeCallback: upgrades }),
   };
   if (tls === undefined) return unlimited(createServer(options));
   const [cert, key] = await Promise.all([readFile(tls.cert), readFile(tls.key)]);

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { Engine, EngineHandler, EngineOptions } from './engine.ts';
 import { type Fault, LINGER_MS, METHODS_ALLOWED, methodFault, rawRefusal, tooLarge, tooSlow } from './framing.ts';
+import { Lingering } from './lingering.ts';
 import { NodeExchange, type NodeExchangeOwner } from './node-exchange.ts';
 import { clientFault, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, vouch } from './node-server.ts';
 
@@ -23,8 +24,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
   readonly #options: EngineOptions;
   readonly #handler: EngineHandler;
   readonly #receiving = new Set<Receiving>();
-  /** Connections with an answer that is not yet read, and when that has lasted too long. */
-  readonly #lingering = new Map<Socket, number>();
+  readonly #lingering = new Lingering();
   readonly #pipelined = new WeakMap<Socket, number>();
   #server: Server | undefined;
   #sweeper: NodeJS.Timeout | undefined;
@@ -56,7 +56,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
   }
 
   unread(socket: Socket): void {
-    this.#lingering.set(socket, performance.now() + this.#options.receiveMsMax);
+    this.#lingering.add(socket, this.#options.receiveMsMax);
   }
 
   #take(request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void {
@@ -136,7 +136,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
 
   #refuseRaw(socket: Socket, fault: Fault): void {
     socket.end(rawRefusal(fault.status, this.#options.problem(fault.status, fault.detail)));
-    this.#lingering.set(socket, performance.now() + LINGER_MS);
+    this.#lingering.add(socket, LINGER_MS);
   }
 
   #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
@@ -166,12 +166,6 @@ class NodeEngine implements Engine, NodeExchangeOwner {
         else this.#refuseRaw(receiving.exchange.socket, tooSlow(this.#options.receiveMsMax));
       }
     }
-    for (const [socket, by] of this.#lingering) {
-      if (!socket.writableEnded && socket.writableLength === 0) this.#lingering.delete(socket);
-      else if (socket.destroyed || by <= now) {
-        this.#lingering.delete(socket);
-        socket.destroy();
-      }
-    }
+    this.#lingering.sweep(now);
   }
 }
