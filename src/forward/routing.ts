@@ -10,7 +10,7 @@ export interface RouteMatch {
 }
 
 /** What routing looks at. */
-export interface RequestFacts {
+export interface RequestHead {
   readonly method: string;
   /** As sent, without the query. */
   readonly path: string;
@@ -27,7 +27,7 @@ export interface Routed<R> {
 }
 
 /** Finds the first route that fits; undefined: none. */
-export type Router<R> = (request: RequestFacts) => Routed<R> | undefined;
+export type Router<R> = (request: RequestHead) => Routed<R> | undefined;
 
 type Step = { readonly word: string } | { readonly name: string } | 'any';
 

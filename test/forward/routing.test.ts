@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { comparable, createRouter, type RequestFacts, type RouteMatch } from '../../src/forward/routing.ts';
+import { comparable, createRouter, type RequestHead, type RouteMatch } from '../../src/forward/routing.ts';
 
 function match(parts: Partial<RouteMatch>): RouteMatch {
   return { host: undefined, path: undefined, methods: undefined, headers: new Map(), ...parts };
 }
 
-function facts(method: string, path: string, headers: Readonly<Record<string, string>> = {}): RequestFacts {
+function facts(method: string, path: string, headers: Readonly<Record<string, string>> = {}): RequestHead {
   return { method, path, host: headers['host'], header: (name) => headers[name] };
 }
 
