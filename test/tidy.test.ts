@@ -7,7 +7,10 @@ import { describe, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (file: string) => readFileSync(root + file, 'utf8');
-const tree = (pattern: string) => globSync(pattern, { cwd: root }).map((file) => file.replaceAll('\\', '/'));
+const tree = (pattern: string) =>
+  globSync(pattern, { cwd: root })
+    .map((file) => file.replaceAll('\\', '/'))
+    .filter((file) => !file.includes('node_modules/'));
 const source = tree('src/**/*.ts').filter((file) => !file.startsWith('src/gen/'));
 const code = [...source, ...tree('{test,bench,tools,examples}/**/*.{ts,js,cjs,mjs}'), 'vitest.config.ts'];
 const tracked = execFileSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' })

@@ -1,0 +1,13 @@
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import type { Instant } from '../../src/core/time.ts';
+import { createMetrics } from '../../src/telemetry/metrics.ts';
+
+test('operations.md names every metric of ours, and none that is not there', async () => {
+  const metrics = createMetrics({ version: '0', nodeVersion: 'v24', now: () => 0 as Instant, groups: () => [], groupsMax: 1 });
+  const there = [...(await metrics.scrape()).body.matchAll(/^# TYPE (sluice_\w+) /gm)].map((match) => match[1]);
+  const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
+  const named = [...page.matchAll(/`(sluice_[a-z_]+)`/g)].map((match) => match[1]);
+  expect(there.length).toBeGreaterThan(20);
+  expect([...new Set(named)].sort()).toEqual([...new Set(there)].sort());
+});
