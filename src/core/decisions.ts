@@ -64,20 +64,11 @@ export class Decisions {
 
   /** Looks at a key without keeping it: one that was not there is made, shown and forgotten. */
   peekKey<T>(now: Instant, node: GroupNode, key: string, look: (state: KeyState) => T): T {
-    // One that is idle is about to be used again as likely as not: front ends look after every admission.
     const known = node.keys.get(key);
-    if (known !== undefined) return look(known);
-    const state = this.tree.keyState(node, key);
+    const state = known ?? this.tree.keyState(node, key);
     const seen = look(state);
-    for (const link of state.chain) if (link.idle(now)) this.tree.forgetKey(link);
+    if (known === undefined) for (const link of state.chain) if (link.idle(now)) this.tree.forgetKey(link);
     return seen;
-  }
-
-  /** Somebody waits that an ask of this key and priority would stand behind. */
-  someoneBefore(state: KeyState, priority: number): boolean {
-    if (this.slab.length === 0) return false;
-    for (const node of state.node.path) if (node.blockedUntil !== LONG_AGO || node.offer !== NONE) return true;
-    return state.parked || state.node.bands.some((band) => band.priority <= priority && band.lanes.size > 0);
   }
 
   /** A new waiter at the end of its lane; `pump` decides about it. */
@@ -266,8 +257,7 @@ export class Decisions {
     if (!this.readiness.covered(now, state, costs)) return node;
     const unit = node.fairUnit;
     lane.band.serve(lane, unit === undefined ? 1 : costOf(costs, unit), node.weightOf(state.key));
-    const { key } = state;
-    const { priority } = lane.band;
+    const [{ key }, { priority }] = [state, lane.band];
     const who = { key, priority, costs, lease: slab.leaseOf(slot), holder: slab.holderOf(slot), tag: slab.tagOf(slot), token: slab.tokenOf(slot) };
     admit(this, now, state, who, slab.arrivalOf(slot));
     this.#forget(slot, state);

@@ -58,13 +58,20 @@ export function explain(decisions: Decisions, now: Instant, state: KeyState, ask
   const place = placeAtEnd(decisions, now, state, ask.priority, ask.costs);
   const pausedUntil = pausedFor(state, now);
   const ready = decisions.readiness.readyAt(now, state.charged, ask.costs);
-  const admitted = ready <= now && pausedUntil <= now && now >= decisions.from && !decisions.someoneBefore(state, ask.priority);
+  const admitted = ready <= now && pausedUntil <= now && now >= decisions.from && !someoneBefore(decisions, now, state, ask.priority);
   if (admitted) return { refusal: undefined, admitted, place: { place: 1, expectedAt: now, limit: '' }, limits };
   const refusal =
     infeasible(decisions, now, state, ask) ??
     (ask.waitUntil <= now ? withRetry(now, { reason: 'expired' }, place) : undefined) ??
     backlogRefusal(node, state, ask, place.expectedAt, now);
   return { refusal, admitted, place, limits };
+}
+
+/** Somebody waits whom an ask of this key and priority would stand behind. */
+function someoneBefore(decisions: Decisions, now: Instant, state: KeyState, priority: number): boolean {
+  if (decisions.slab.length === 0) return false;
+  for (const node of state.node.path) if (!node.goesBefore(now, priority, node.next())) return true;
+  return state.parked && state.lanes.some((lane) => !state.node.goesBefore(now, priority, lane.head));
 }
 
 /** Only if the limits alone, with everyone ahead gone, or a pause with a known end, cannot admit it by the end of its patience. */

@@ -1,5 +1,5 @@
 import type { Override } from './gate-state.ts';
-import { type GroupSpec, ONE_REQUEST, REQUESTS } from './group.ts';
+import { type GroupSpec, ONE_REQUEST, PRIORITY_DEFERRED, REQUESTS } from './group.ts';
 import { Heap } from './heap.ts';
 import type { KeyState } from './key-state.ts';
 import { Band, type Lane } from './lane.ts';
@@ -101,6 +101,24 @@ export class GroupNode {
       return bandA.priority < bandB.priority;
     }
     return slab.orderOf(a) < slab.orderOf(b);
+  }
+
+  /** Whether an ask of this priority that came now would go before waiter `slot`. */
+  goesBefore(now: Instant, priority: number, slot: number): boolean {
+    if (slot === NONE) return true;
+    const { band } = this.#slab.laneOf(slot);
+    const { aging } = this.spec;
+    if (aging === undefined || band.deferred || priority === PRIORITY_DEFERRED) return priority < band.priority;
+    const later = now - this.#slab.arrivalOf(slot) + (priority - band.priority) * aging;
+    return later === 0 ? priority < band.priority : later < 0;
+  }
+
+  /** The waiter that is next here, own or of a child that offers one; NONE: nobody. */
+  next(): number {
+    const lane = this.bestLane();
+    const child = this.offers.peek();
+    if (lane === undefined) return child?.offer ?? NONE;
+    return child === undefined || this.prefers(lane.head, child.offer) ? lane.head : child.offer;
   }
 
   /** The lane whose head is next among this group's own waiters, by bands and fairness; keys that are parked are not in it. */

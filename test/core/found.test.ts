@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Gate } from '../../src/core/gate.ts';
 import { DAY, HOUR, MILLISECOND, NEVER, SECOND } from '../../src/core/time.ts';
+import type { Ask } from '../../src/core/waiter.ts';
 import { Driver } from './driver.ts';
 import { outlivesItsBound } from './mutants/hunt.ts';
 import { backlog, concurrency, discord, fixed, group, rolling, spacing, t } from './specs.ts';
@@ -121,5 +122,14 @@ describe('found', () => {
     const other = driver.ask({ key: 'other', ttl: HOUR });
     driver.advance(SECOND);
     expect(other.seconds).toBeLessThan(0.01);
+  });
+
+  it('a look from someone more urgent than who holds the line says that it would pass', () => {
+    const driver = new Driver({ groups: [group('g', [rolling(2, SECOND)])] });
+    driver.ask({});
+    driver.ask({ cost: 2, priority: 5 });
+    const look = driver.call((gate, now) => gate.explain(now, { ...driver.handles[0]?.ask, waitUntil: now, priority: 1 } as Ask));
+    expect(look).toMatchObject({ admitted: true, refusal: undefined });
+    expect(driver.ask({ priority: 1, ttl: 0 }).fate).toBe('admitted');
   });
 });

@@ -1,4 +1,5 @@
 import type { Gate } from '../../../src/core/gate.ts';
+import type { GateExplanation } from '../../../src/core/gate-state.ts';
 import type { Costs, GroupSpec } from '../../../src/core/group.ts';
 import { REQUESTS } from '../../../src/core/group.ts';
 import type { Instant } from '../../../src/core/time.ts';
@@ -98,24 +99,32 @@ export class Play {
     const costs: Costs = { [REQUESTS]: step.cost, tokens: step.tokens };
     // Who can pass only under doubled limits would be in line for ever once they are halved.
     if (this.#factor > 1 && this.#groups.some((spec) => spec.limits.some((limit) => (costs[limit.unit] ?? 0) > capacityOf(limit.quota)))) return;
-    if (this.#options.late) this.driver.tick();
+    // A late timer: the ask comes in before the tick, and must not pass anybody.
     const asked = { group, key: step.key, priority: step.priority, costs, lease: step.lease };
-    const ttl = step.ttl === 'meets' ? this.#expected(asked) : step.ttl;
+    const look = this.#explain(asked, step.ttl === 'meets' ? SECOND : step.ttl);
+    const { expectedAt } = look.place;
+    const ttl = step.ttl !== 'meets' ? step.ttl : Number.isFinite(expectedAt) ? Math.max(0, expectedAt - this.driver.now) : SECOND;
     const id = this.pairs.length;
     const caller = this.#model?.acquire({ id, ...asked, since: this.#now, until: this.#now + ttl });
-    this.driver.ask({ name: `${group} ${step.key} #${id}`, ...asked, ttl }, (handle) =>
-      this.pairs.push({ handle, caller, witnessed: this.witness.asked(handle) }),
+    const handle = this.driver.ask({ name: `${group} ${step.key} #${id}`, ...asked, ttl, bytes: id % 3 }, (made) =>
+      this.pairs.push({ handle: made, caller, witnessed: this.witness.asked(made) }),
     );
+    if (look.admitted && handle.fate !== 'admitted') throw new Error(`explain said it would be admitted, it is ${handle.fate}`);
+    if (this.#model === undefined || this.#options.recording || step.ttl === 'meets') return;
+    const said = look.admitted ? 'admitted' : look.refusal ? 'refused' : 'waiting';
+    if (handle.fate !== said) throw new Error(`explain said ${said} (${look.refusal?.reason}), it is ${handle.fate}`);
   }
 
-  /** How long it is expected to wait; a second where nobody knows. A look changes nothing: no event, no bound to write. */
-  #expected(asked: { group: string; key: string; priority: number; costs: Costs; lease: number }): number {
+  /** A look changes nothing: no event, no bound to write. */
+  #explain(asked: { group: string; key: string; priority: number; costs: Costs; lease: number }, ttl: number): GateExplanation {
     const { gate, now } = this.driver;
+    if (this.#options.late) this.driver.settle();
     const before = gate.wakeAt(now);
-    const { place } = gate.explain(now, {
+    const waitUntil = (now + ttl) as Instant;
+    const look = gate.explain(now, {
       ...asked,
       group: this.driver.group(asked.group),
-      waitUntil: (now + SECOND) as Instant,
+      waitUntil,
       bytes: 0,
       holder: '',
       tag: { high: 0, low: 0 },
@@ -123,7 +132,7 @@ export class Play {
     });
     if (gate.takeEvents().length > 0 || gate.takeReservations().length > 0) throw new Error('explain did something');
     if (gate.wakeAt(now) !== before) throw new Error(`explain moved wakeAt from ${before} to ${gate.wakeAt(now)}`);
-    return Number.isFinite(place.expectedAt) ? Math.max(0, place.expectedAt - now) : SECOND;
+    return look;
   }
 
   #run(by: number): void {
