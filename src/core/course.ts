@@ -24,6 +24,7 @@ export class Course {
   advance(now: Instant): void {
     const all = this.#all;
     if (all.sealed) return;
+    const changed = this.#endOverrides(now);
     if (all.unfinished) all.pump(now);
     for (let expired = 0; expired < SLICE && !all.unfinished; ) {
       const slotAt = this.#nextSlot();
@@ -32,6 +33,7 @@ export class Course {
       if (slotAt <= expiryAt) this.#open(slotAt, now);
       else expired += this.#expire(expiryAt, now);
     }
+    if (changed && this.nextAt(now) > now) all.pump(now);
     all.grants.forget(now);
     all.alarms.due = this.nextAt(now);
   }
@@ -65,9 +67,15 @@ export class Course {
     return next;
   }
 
+  /** Before all else, however late the call: what is charged now is charged under the limits of now. */
+  #endOverrides(now: Instant): boolean {
+    const over = [...this.#overridden].filter((node) => (node.override?.until ?? NEVER) <= now);
+    for (const node of over) this.override(now, node, undefined);
+    return over.length > 0;
+  }
+
   #open(at: Instant, now: Instant): void {
     const all = this.#all;
-    for (const node of this.#overridden) if ((node.override?.until ?? NEVER) <= at) this.override(now, node, undefined);
     for (let grant = all.grants.popLapsed(at); grant !== undefined; grant = all.grants.popLapsed(at)) endGrant(all, now, grant, 'lapsed');
     all.open(at, now);
   }

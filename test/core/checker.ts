@@ -106,7 +106,9 @@ export class Checker {
   #limits(name: string): readonly LimitSpec[] {
     const spec = this.#groups.get(name);
     const { parent } = spec ?? {};
-    if (!spec || parent?.share === undefined) return spec?.limits ?? [];
+    // A shadow holds nobody.
+    if (!spec?.enforce) return [];
+    if (parent?.share === undefined) return spec.limits;
     const share = parent.share;
     const parts = (this.#groups.get(parent.group)?.limits ?? []).filter(
       (limit) => limit.quota.kind === 'window' || limit.quota.kind === 'fixed' || limit.quota.kind === 'concurrency',

@@ -132,4 +132,16 @@ describe('found', () => {
     expect(look).toMatchObject({ admitted: true, refusal: undefined });
     expect(driver.ask({ priority: 1, ttl: 0 }).fate).toBe('admitted');
   });
+
+  it('a late call charges under the limits of now: an override that is over lets nobody pass any more', () => {
+    const driver = new Driver({ groups: [group('g', [rolling(1, 10 * SECOND)])] });
+    driver.ask({});
+    const limits = new Map([['window', rolling(3, 10 * SECOND).quota]]);
+    driver.call((gate, now) => gate.override(now, 0, { limits, enforce: undefined, until: t(11) }));
+    const asks = [1, 2, 3, 4].map(() => driver.ask({}));
+    expect(asks.map((handle) => handle.fate)).toEqual(['admitted', 'admitted', 'waiting', 'waiting']);
+    driver.stall(12 * SECOND);
+    driver.tick();
+    expect(asks.map((handle) => handle.seconds)).toEqual([0, 0, 12, undefined]);
+  });
 });

@@ -67,6 +67,12 @@ export class Model {
     this.#admitAll();
   }
 
+  /** An operator ends its wait. */
+  evict(caller: Caller): void {
+    this.#refuse(caller, ['cancelled']);
+    this.#admitAll();
+  }
+
   suspend(caller: Caller, away: boolean): void {
     caller.suspended = away;
     this.#admitAll();

@@ -18,7 +18,8 @@ export type Step =
       readonly lease: Micros;
     }
   | { readonly do: 'run'; readonly by: Micros }
-  | { readonly do: 'cancel' | 'suspend' | 'unsuspend'; readonly pick: number }
+  | { readonly do: 'cancel' | 'evict' | 'suspend' | 'unsuspend'; readonly pick: number }
+  | { readonly do: 'undo' | 'revoke'; readonly pick: number }
   | { readonly do: 'renew'; readonly pick: number; readonly lease: Micros }
   | { readonly do: 'release'; readonly pick: number; readonly how: 'used' | 'unused' | 'dropped'; readonly tokens: number | undefined }
   | { readonly do: 'pause'; readonly group: number; readonly key: string | undefined; readonly by: Micros }
@@ -79,7 +80,7 @@ export function treeOf(by: 'key' | 'none', narrowed: Narrowed = {}): fc.Arbitrar
     .map((some) => some.map((limit, index) => ({ ...limit, name: `${limit.name} ${index}`, scope: narrowed.scope ?? limit.scope })));
   const weights = by === 'none' ? fc.constant(new Map<string, number>()) : fc.constantFrom(new Map([['a', 2]]), new Map([['b', 4]]), new Map<string, number>());
   const aging = fc.option(fc.constantFrom(137_003, 731_007), { nil: undefined });
-  const one = fc.record({ limits, below: fc.nat(3), share: fc.constantFrom(undefined, undefined, 0.5) });
+  const one = fc.record({ limits, below: fc.nat(3), share: fc.constantFrom(undefined, undefined, 0.5), shadow: fc.nat(9).map((side) => side === 0) });
   return fc
     .record({ parts: fc.array(one, { minLength: 1, maxLength: narrowed.groups ?? 4 }), aging, weights, requests })
     .map(({ parts, aging, weights, requests }) =>
@@ -95,7 +96,9 @@ export function treeOf(by: 'key' | 'none', narrowed: Narrowed = {}): fc.Arbitrar
         // that is no longer a small one, so where order is compared keys are counted in the leaves.
         const leaf = !parts.some((other, otherIndex) => otherIndex > index && other.below % otherIndex === index);
         const limits = by === 'key' || leaf ? part.limits : part.limits.map((limit) => ({ ...limit, scope: 'group' as const }));
-        return group(`g${index}`, limits, { ...backlog({ requests }), parent, aging, fairness: { by, weights } });
+        // Shadows are only told apart from the rest by the witness: the model knows none.
+        const enforce = by === 'none' || !part.shadow;
+        return group(`g${index}`, limits, { ...backlog({ requests }), parent, aging, enforce, fairness: { by, weights } });
       }),
     );
 }
@@ -111,14 +114,18 @@ function stepOf(): fc.Arbitrary<Step> {
     key,
     priority: fc.constantFrom(0, 1, 1, 2, 5, PRIORITY_DEFERRED),
     cost: fc.constantFrom(1, 1, 1, 2, 3, 0),
-    tokens: fc.integer({ min: 0, max: 10 }),
+    tokens: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 10 })),
     ttl: fc.oneof(ms(0, 3_000), ms(2_000, 20_000), fc.constant('meets' as const)),
     lease: ms(50, 3_000),
   });
   return fc.oneof(
     { weight: 10, arbitrary: ask },
     { weight: 6, arbitrary: fc.record({ do: fc.constant('run' as const), by: fc.oneof(ms(1, 100), ms(50, 1_500)) }) },
-    { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('cancel' as const, 'suspend' as const, 'unsuspend' as const), pick }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ do: fc.constantFrom('cancel' as const, 'cancel' as const, 'evict' as const, 'suspend' as const, 'unsuspend' as const), pick }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('undo' as const, 'revoke' as const), pick }) },
     { weight: 1, arbitrary: fc.record({ do: fc.constant('renew' as const), pick, lease: ms(50, 3_000) }) },
     {
       weight: 4,

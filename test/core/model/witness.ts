@@ -9,6 +9,8 @@ export interface Witnessed {
   readonly handle: Handle;
   readonly order: number;
   suspended: boolean;
+  /** Released or undone. */
+  returned: boolean;
   charge: ReturnType<Checker['admitted']> | undefined;
 }
 
@@ -26,7 +28,7 @@ export class Witness {
   }
 
   asked(handle: Handle): Witnessed {
-    const witnessed: Witnessed = { handle, order: this.#seen.size, suspended: false, charge: undefined };
+    const witnessed: Witnessed = { handle, order: this.#seen.size, suspended: false, returned: false, charge: undefined };
     this.#seen.set(handle, witnessed);
     return witnessed;
   }
