@@ -114,7 +114,7 @@ function stepOf(): fc.Arbitrary<Step> {
     key,
     priority: fc.constantFrom(0, 1, 1, 2, 5, PRIORITY_DEFERRED),
     cost: fc.constantFrom(1, 1, 1, 2, 3, 0),
-    tokens: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 10 })),
+    tokens: fc.oneof({ weight: 1, arbitrary: fc.constant(0) }, { weight: 3, arbitrary: fc.integer({ min: 1, max: 10 }) }),
     ttl: fc.oneof(ms(0, 3_000), ms(2_000, 20_000), fc.constant('meets' as const)),
     lease: ms(50, 3_000),
   });

@@ -12,8 +12,8 @@ type GateClass = typeof Gate;
 
 /** The same plans for every hunt: a mutant that escapes today is not caught by luck tomorrow. */
 const seed = 20_260_105;
-const compared = fc.sample(planOf('none'), { seed, numRuns: 250 });
-const fair = fc.sample(planOf('key'), { seed, numRuns: 100 });
+const compared = fc.sample(planOf('none'), { seed, numRuns: 600 });
+const fair = fc.sample(planOf('key'), { seed, numRuns: 200 });
 const lives = fc.sample(livesOf, { seed, numRuns: 250 });
 const trees = fc.sample(treeOf('none'), { seed, numRuns: 100 });
 
