@@ -22,6 +22,10 @@ export interface PlayOptions {
   readonly model: boolean;
   /** Timers come late: `run` steps stall, then tick once. */
   readonly late?: boolean;
+  /** Where time starts. */
+  readonly start?: Instant;
+  /** Groups of the tree that nobody asks. */
+  readonly silent?: readonly GroupSpec[];
 }
 
 /** A plan came out otherwise than it should. */
@@ -43,8 +47,8 @@ export class Play {
   constructor(groups: readonly GroupSpec[], options: PlayOptions) {
     this.#groups = groups;
     this.#options = options;
-    const { gateClass } = options;
-    this.driver = new Driver({ groups, recording: options.recording ?? false, ...(gateClass ? { gateClass } : {}) });
+    const { gateClass, recording = false, start = START, silent = [] } = options;
+    this.driver = new Driver({ groups: [...groups, ...silent], recording, now: start, ...(gateClass ? { gateClass } : {}) });
     this.witness = new Witness(groups);
     this.#model = options.model ? new Model(groups, START) : undefined;
     this.driver.onAdmitted = (handle) => this.witness.admitted(handle);
@@ -170,7 +174,7 @@ export class Play {
       const groups = scale(this.#groups, step.factor);
       this.witness.checker.reconfigure(groups);
       this.#model?.reconfigure(groups);
-      const complaint = this.driver.call((gate, now) => gate.reconfigure(now, groups));
+      const complaint = this.driver.call((gate, now) => gate.reconfigure(now, [...groups, ...(this.#options.silent ?? [])]));
       if (complaint !== undefined) throw new Error(`reconfigure: ${complaint}`);
       return;
     }
