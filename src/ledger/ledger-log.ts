@@ -80,11 +80,14 @@ class LogTree implements TreeLedger {
   }
 
   async reserve(reservations: Parameters<TreeLedger['reserve']>[0]): Promise<void> {
+    // Nothing to write: notes go on waiting for their own moment.
+    if (reservations.length === 0) return;
     this.#passNotes();
     await this.#chain.append(reservations, []);
   }
 
   async append(records: readonly LedgerRecord[]): Promise<void> {
+    if (records.length === 0) return;
     this.#passNotes();
     await this.#chain.append([], records);
   }

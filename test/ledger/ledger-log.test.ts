@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Reservation } from '../../src/core/events.ts';
-import { type Instant, MINUTE, SECOND } from '../../src/core/time.ts';
+import { type Instant, MINUTE, NEVER, SECOND } from '../../src/core/time.ts';
 import { LedgerBehind } from '../../src/ledger/chain.ts';
 import { LedgerLost, type LedgerRecord, type LedgerSnapshot, type TreeLedger } from '../../src/ledger/ledger.ts';
 import { createLedger } from '../../src/ledger/ledger-log.ts';
@@ -310,7 +310,17 @@ describe('replay', () => {
           }
         }
       }),
-      { numRuns: 300 },
+      {
+        numRuns: 300,
+        examples: [
+          [
+            [
+              { do: 'note', records: [{ kind: 'pause', pause: { group: 'llm', key: undefined, until: NEVER } }] },
+              { do: 'write', reservations: [], records: [] },
+            ],
+          ],
+        ],
+      },
     );
   });
 
