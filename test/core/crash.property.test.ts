@@ -23,6 +23,25 @@ describe('killed at any point, the next term passes no more than the limits allo
   }, 60_000);
 });
 
+describe('what was said of a group lives on', () => {
+  it('a pause and an override hold in the next term, to their stated ends', () => {
+    const groups = [group('g', [rolling(1, 10 * SECOND)])];
+    const override = { limits: new Map([['window', rolling(3, 10 * SECOND).quota]]), enforce: undefined, until: t(60) };
+    const restored = {
+      reservations: [],
+      leases: [],
+      pauses: [{ group: 'g', key: undefined, until: t(20) }],
+      overrides: [{ group: 'g', override }],
+      seal: undefined,
+    };
+    const driver = new Driver({ groups, recording: true, term: 2n, from: t(1), now: t(1), restored });
+    for (let index = 0; index < 8; index += 1) driver.ask({});
+    driver.advance(HOUR);
+    expect(driver.times()).toEqual([20, 20, 20, 30, 30, 30, 40, 40]);
+    expect(driver.gate.status(driver.now, 0)).toMatchObject({ pausedUntil: undefined, overriddenUntil: undefined });
+  });
+});
+
 describe('a clean stop loses nothing', () => {
   it('after seal and restore the next asks are decided as if nothing had happened', () => {
     fc.assert(

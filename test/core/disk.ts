@@ -24,6 +24,13 @@ export class Disk {
     return () => void this.leases.delete(leaseName(term, serial));
   }
 
+  /** A snapshot takes the place of all that was written before. */
+  replace(snapshot: Omit<RestoredGate, 'seal'>): void {
+    this.reservations.splice(0, Number.POSITIVE_INFINITY, ...snapshot.reservations);
+    this.leases.clear();
+    for (const record of snapshot.leases) this.lease(record)();
+  }
+
   restored(): RestoredGate {
     return {
       reservations: [...this.reservations],

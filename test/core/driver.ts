@@ -135,6 +135,11 @@ export class Driver {
     return answer;
   }
 
+  /** Trims the disk to a snapshot, if the gate knows all that is on it. */
+  snapshot(): void {
+    if (this.#acks.length === 0) this.disk.replace(this.gate.snapshot(this.now));
+  }
+
   /** The process dies now. Of the writes under way the first `survivors` reached the disk, unacknowledged. */
   kill(survivors = 0): Disk {
     for (const ack of this.#acks.slice(0, survivors)) ack.write();

@@ -20,6 +20,7 @@ export type Deed =
       readonly lease: Micros;
     }
   | { readonly do: 'run'; readonly by: Micros }
+  | { readonly do: 'snapshot' }
   | { readonly do: 'release' | 'renew'; readonly pick: number };
 
 /** A process from its start to its death. */
@@ -51,6 +52,7 @@ export const deedOf: fc.Arbitrary<Deed> = fc.oneof(
   },
   { weight: 4, arbitrary: fc.record({ do: fc.constant('run' as const), by: fc.oneof(millis(1, 50), millis(50, 4_000)) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('release' as const, 'renew' as const), pick: fc.nat(20) }) },
+  { weight: 1, arbitrary: fc.constant({ do: 'snapshot' as const }) },
 );
 
 /** Several of them, one after the other. */
@@ -140,6 +142,7 @@ class Lives {
 
   #do(driver: Driver, deed: Deed, mine: Told[]): void {
     if (deed.do === 'run') return driver.advance(deed.by);
+    if (deed.do === 'snapshot') return driver.snapshot();
     if (deed.do === 'ask') {
       const name = this.#groups[deed.group % this.#groups.length]?.name ?? '';
       driver.ask({ group: name, key: deed.key, costs: { requests: deed.cost, tokens: deed.tokens }, ttl: deed.ttl, lease: deed.lease });
