@@ -24,8 +24,7 @@ export class Course {
   advance(now: Instant): void {
     const all = this.#all;
     if (all.sealed) return;
-    const changed = this.#endOverrides(now);
-    if (all.unfinished) all.pump(now);
+    if (this.#endOverrides(now) || all.unfinished) all.pump(now);
     for (let expired = 0; expired < SLICE && !all.unfinished; ) {
       const slotAt = this.#nextSlot();
       const expiryAt = all.alarms.nextExpiry();
@@ -33,14 +32,16 @@ export class Course {
       if (slotAt <= expiryAt) this.#open(slotAt, now);
       else expired += this.#expire(expiryAt, now);
     }
-    if (changed && this.nextAt(now) > now) all.pump(now);
     all.grants.forget(now);
     all.alarms.due = this.nextAt(now);
   }
 
   /** When `advance` next has something to do, or a little before; NEVER: not by time alone. */
   nextAt(now: Instant): Instant {
-    return this.#all.unfinished ? now : earlier(this.#nextSlot(), this.#all.alarms.nextExpiry());
+    const { alarms, unfinished } = this.#all;
+    if (unfinished) return now;
+    // Nothing is set anywhere: with thousands of gates it is each touched structure that costs.
+    return alarms.due === NEVER ? NEVER : earlier(this.#nextSlot(), alarms.nextExpiry());
   }
 
   /** Puts an override in force until its end, or the file back in force. */

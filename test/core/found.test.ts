@@ -144,4 +144,13 @@ describe('found', () => {
     driver.tick();
     expect(asks.map((handle) => handle.seconds)).toEqual([0, 0, 12, undefined]);
   });
+
+  it('patience that ends with a pause and an override at one moment is not yet over', () => {
+    const driver = new Driver({ groups: [group('g', [])] });
+    driver.call((gate, now) => gate.pause(now, 0, t(5), 'a'));
+    driver.call((gate, now) => gate.override(now, 0, { limits: new Map(), enforce: undefined, until: t(5) }));
+    const handle = driver.ask({ key: 'a', ttl: 5 * SECOND });
+    driver.advance(HOUR);
+    expect(handle).toMatchObject({ fate: 'admitted', seconds: 5 });
+  });
 });
