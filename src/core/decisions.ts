@@ -1,5 +1,6 @@
 import { admit } from './admit.ts';
 import { Alarms } from './alarms.ts';
+import { refuseOversized } from './door.ts';
 import type { GateEvent } from './events.ts';
 import { Grants } from './grants.ts';
 import { costOf, type GroupSpec } from './group.ts';
@@ -209,12 +210,14 @@ export class Decisions {
       const slot = own ? lane.head : (child as GroupNode).offer;
       const state = slab.keyOf(slot);
       if (!this.readiness.keyReady(now, state, slab.costsOf(slot))) {
+        if (refuseOversized(this, now, slot)) continue;
         this.#park(state);
         this.#unoffer(state.node, slot);
         this.#climb(now, state.node, node);
         continue;
       }
       if (!this.readiness.nodeReady(now, node, slab.costsOf(slot))) {
+        if (refuseOversized(this, now, slot)) continue;
         this.#block(node);
         break;
       }

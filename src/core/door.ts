@@ -125,6 +125,18 @@ export function refuseSlot(decisions: Decisions, now: Instant, slot: number, ref
   decisions.remove(slot);
 }
 
+/**
+ * The limit that was just found not ready can never pass this waiter: it became smaller while it waited. Refused when its
+ * turn comes, or it would hold the line to the end of its patience.
+ */
+export function refuseOversized(decisions: Decisions, now: Instant, slot: number): boolean {
+  const { until, because } = decisions.readiness;
+  if (until !== NEVER || because === undefined) return false;
+  if (costOf(decisions.slab.costsOf(slot), because.rule.unit) <= because.limit.capacity) return false;
+  refuseSlot(decisions, now, slot, { reason: 'oversized', limit: because.rule.labelFor(decisions.slab.keyOf(slot).node) });
+  return true;
+}
+
 /** Ends every waiter of one group. */
 export function refuseNode(decisions: Decisions, now: Instant, node: GroupNode, refusal: Refusal): void {
   const { slab } = decisions;

@@ -153,4 +153,32 @@ describe('found', () => {
     driver.advance(HOUR);
     expect(handle).toMatchObject({ fate: 'admitted', seconds: 5 });
   });
+
+  it('a waiter that a smaller limit can never pass is refused in its turn and holds nobody', () => {
+    const driver = new Driver({ groups: [group('g', [rolling(10, 10 * SECOND)])] });
+    driver.ask({ cost: 10 });
+    const large = driver.ask({ cost: 8 });
+    const small = driver.ask({ cost: 1 });
+    driver.call((gate, now) => gate.reconfigure(now, [group('g', [rolling(5, 10 * SECOND)])]));
+    expect(large.refusal).toMatchObject({ reason: 'oversized', limit: 'window' });
+    driver.advance(HOUR);
+    expect(small.seconds).toBe(10);
+    expect(driver.gate.audit(driver.now)).toEqual([]);
+  });
+
+  it('also below a parent, and by key', () => {
+    const groups = (permits: number) => [
+      group('root', [rolling(permits, 10 * SECOND)]),
+      group('child', [rolling(permits, 10 * SECOND, { scope: 'key', name: 'own' })], { parent: { group: 'root', share: undefined } }),
+    ];
+    const driver = new Driver({ groups: groups(10) });
+    driver.ask({ group: 'child', key: 'a', cost: 10 });
+    const large = [driver.ask({ group: 'child', key: 'a', cost: 8 }), driver.ask({ group: 'child', key: 'b', cost: 8 })];
+    const small = driver.ask({ group: 'child', key: 'b', cost: 1 });
+    driver.call((gate, now) => gate.reconfigure(now, groups(5)));
+    driver.advance(HOUR);
+    expect(large.map((handle) => handle.refusal?.reason)).toEqual(['oversized', 'oversized']);
+    expect(small.seconds).toBe(10);
+    expect(driver.gate.audit(driver.now)).toEqual([]);
+  });
 });

@@ -100,8 +100,10 @@ export class Play {
   #ask(step: Extract<Step, { do: 'ask' }>): void {
     const group = this.#name(step.group);
     const costs: Costs = step.tokens === 0 ? { [REQUESTS]: step.cost } : { [REQUESTS]: step.cost, tokens: step.tokens };
-    // Who can pass only under doubled limits would be in line for ever once they are halved.
-    if (this.#factor > 1 && this.#groups.some((spec) => spec.limits.some((limit) => (costs[limit.unit] ?? 0) > capacityOf(limit.quota)))) return;
+    // Who can pass only under doubled limits is refused when its turn comes under halved ones: not part of the model.
+    const least = this.#groups.some((spec) => spec.parent?.share !== undefined) ? 0.5 : 1;
+    const large = (spec: GroupSpec): boolean => spec.limits.some((limit) => (costs[limit.unit] ?? 0) > Math.floor(capacityOf(limit.quota) * least));
+    if (this.#factor > 1 && this.#groups.some(large)) return;
     const asked = { group, key: step.key, priority: step.priority, costs, lease: step.lease };
     // Late: the ask itself is the first call after a stall.
     const look = this.#options.late ? undefined : this.#explain(asked, step.ttl === 'meets' ? SECOND : step.ttl);
