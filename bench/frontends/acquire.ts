@@ -1,15 +1,15 @@
 /**
  * B1 and B2: server CPU for an acquire whose slot is free, beside the bare transport on the same engine and beside peers, in
- * the same run. `node bench/frontends/acquire.ts http-node|http-uws|connect-node|connect-uws|grpc`
+ * the same run. `npm run bench -- acquire connect grpc`
  */
-import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { toProto } from '../../src/frontends/duration.ts';
 import { AcquireRequestSchema } from '../../src/gen/sluice/v1/admission_pb.ts';
-import { type Paired, paired, pairedTable, type Target } from '../lib/paired.ts';
-import { machineLine, progress, sleep } from '../lib/pinned.ts';
+import { type Paired, paired, type Target } from '../lib/paired.ts';
+import { progress, sleep } from '../lib/pinned.ts';
 import { startGubernator, startNginx } from './peers.ts';
 import { type EngineName, freeGroups, nodeFor, startBare, startSluice } from './servers.ts';
 
@@ -20,11 +20,10 @@ export interface Effort {
   readonly warm: number;
 }
 
-const GROUPS = 1_000;
 const LUA = resolve('bench/frontends/acquire.lua');
 
-function wrk(port: number, kind: string): Target['load'] {
-  return (seconds) => ['wrk', '-t1', '-c64', `-d${seconds}s`, '--latency', '-s', LUA, `http://127.0.0.1:${port}`, '--', kind, String(GROUPS)];
+function wrk(port: number, kind: string, groups: number): Target['load'] {
+  return (seconds) => ['wrk', '-t1', '-c64', `-d${seconds}s`, '--latency', '-s', LUA, `http://127.0.0.1:${port}`, '--', kind, String(groups)];
 }
 
 /** gRPC unary over 8 connections with 16 calls each; one group, for h2load sends one body. */
@@ -37,26 +36,26 @@ function h2load(port: number, path: string, body: string): Target['load'] {
 export async function acquireHttp(
   kind: 'rest' | 'json' | 'connect',
   engine: EngineName,
-  effort: Effort,
-  peers = false,
+  effort: Effort & { readonly groups: number; readonly peers: boolean },
 ): Promise<readonly Paired[] | undefined> {
   if (nodeFor(engine) === undefined) return undefined;
-  const sluice = await startSluice(engine, freeGroups(GROUPS));
+  const { groups, peers } = effort;
+  const sluice = await startSluice(engine, freeGroups(groups));
   // The horizon of the rates (1 s) has to pass first.
   await sleep(2_500);
   const answer = await bodyOf(sluice.http, kind);
   progress(`answer: ${answer}`);
   const hello = await startBare(`hello-${engine}`, answer.length);
   const targets: Target[] = [
-    { name: `hello on ${engine}`, pids: [hello.process.pid], load: wrk(hello.port, kind) },
-    { name: `Sluice, ${kind} on ${engine}`, pids: [sluice.process.pid], load: wrk(sluice.http, kind) },
+    { name: `hello on ${engine}`, pids: [hello.process.pid], load: wrk(hello.port, kind, groups) },
+    { name: `Sluice, ${kind} on ${engine}`, pids: [sluice.process.pid], load: wrk(sluice.http, kind, groups) },
   ];
   const stops = [sluice.stop, hello.process.stop];
   if (peers) {
     for (const peer of [await startNginx('free'), await startGubernator()]) {
       if (peer === undefined) continue;
       stops.push(peer.stop);
-      targets.push({ name: peer.name, pids: peer.pids, load: wrk(peer.http, peer.kind) });
+      targets.push({ name: peer.name, pids: peer.pids, load: wrk(peer.http, peer.kind, groups) });
     }
   }
   try {
@@ -68,7 +67,7 @@ export async function acquireHttp(
 
 /** gRPC unary, bare grpc-js first. */
 export async function acquireGrpc(effort: Effort, peers = false): Promise<readonly Paired[]> {
-  const sluice = await startSluice('node', freeGroups(GROUPS));
+  const sluice = await startSluice('node', freeGroups(20));
   await sleep(2_500);
   const folder = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
   const body = join(folder, 'acquire.bin');
@@ -108,11 +107,11 @@ function framed(message: Uint8Array): Buffer {
 
 async function bodyOf(port: number, kind: string): Promise<string> {
   const connect = kind === 'connect';
-  const url = `http://127.0.0.1:${port}${connect ? '/sluice.v1.AdmissionService/Acquire' : '/v1/groups/g1/acquire'}`;
+  const url = `http://127.0.0.1:${port}${connect ? '/sluice.v1.AdmissionService/Acquire' : '/v1/groups/g0/acquire'}`;
   const response = await fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: connect ? '{"group":"g1","ttl":"1s"}' : '{"ttl":"1s"}',
+    body: connect ? '{"group":"g0","ttl":"1s"}' : '{"ttl":"1s"}',
   });
   if (response.status !== 200) throw new Error(`The first acquire was answered ${response.status}: ${await response.text()}`);
   return response.text();
@@ -122,16 +121,4 @@ async function bodyOf(port: number, kind: string): Promise<string> {
 async function admitted(health: number): Promise<number> {
   const text = await (await fetch(`http://127.0.0.1:${health}/metrics`)).text();
   return [...text.matchAll(/^sluice_admitted_total\{[^}]*\} (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0);
-}
-
-if (import.meta.main) {
-  const [what = 'http-node', rounds = '7', seconds = '3'] = process.argv.slice(2);
-  const effort: Effort = { rounds: Number(rounds), seconds: Number(seconds), warm: 3 };
-  const peers = existsSync(resolve('bench/peers')) && process.argv.includes('--peers');
-  const [protocol, engine] = what.split('-') as [string, EngineName];
-  const kind = protocol === 'connect' ? 'connect' : protocol === 'json' ? 'json' : 'rest';
-  const rows = protocol === 'grpc' ? await acquireGrpc(effort, peers) : await acquireHttp(kind, engine, effort, peers);
-  process.stdout.write(
-    rows === undefined ? 'uWebSockets.js is not installed: npm run uws\n' : `${machineLine()}; ${rounds} rounds of ${seconds} s\n\n${pairedTable(rows)}\n`,
-  );
 }

@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { Server, ServerCredentials, type sendUnaryData, type UntypedHandleCall } from '@grpc/grpc-js';
 import { toProto } from '../../src/frontends/duration.ts';
-import { loadUws, type UwsModule } from '../../src/frontends/engines/uws-binding.ts';
+import { loadUws } from '../../src/frontends/engines/uws-binding.ts';
 import { AcquireRequestSchema, AcquireResponseSchema } from '../../src/gen/sluice/v1/admission_pb.ts';
 
 const TYPE = 'application/json';
@@ -37,13 +37,13 @@ interface Response {
   end(body: Buffer): void;
 }
 
+interface App {
+  any(path: string, handle: (response: Response, request: { getHeader(name: string): string }) => void): void;
+  listen(host: string, port: number, done: () => void): void;
+}
+
 async function helloUws(port: number, answer: Buffer): Promise<void> {
-  const uws = (await loadUws()) as UwsModule & {
-    App(): {
-      any(path: string, handle: (response: Response, request: { getHeader(name: string): string }) => void): void;
-      listen(host: string, port: number, done: () => void): void;
-    };
-  };
+  const uws = (await loadUws()) as unknown as { App(): App };
   const app = uws.App();
   app.any('/*', (response, request) => {
     const send = (): void => response.cork(() => response.writeHeader('Content-Type', TYPE).end(answer));

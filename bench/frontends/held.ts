@@ -1,13 +1,13 @@
 /**
  * B3 and B5: many callers held on real connections. B3: 10,000 of them at 1,000 grants a second, how late each answer was.
- * B5: what a held caller costs in memory. `node bench/frontends/held.ts lateness|memory`
+ * B5: what a held caller costs in memory. `npm run bench -- lateness memory`
  */
 import { fork } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { quantile, short, table } from '../lib/figures.ts';
-import { cpuSeconds, LOAD_CPU, machineLine, progress, residentBytes, sleep } from '../lib/pinned.ts';
+import { cpuSeconds, LOAD_CPU, progress, residentBytes, sleep } from '../lib/pinned.ts';
 import { type Lateness, lateness } from './lateness.ts';
 import { startBottleneck, startNginx } from './peers.ts';
 import { type EngineName, nodeFor, startSluice } from './servers.ts';
@@ -25,7 +25,11 @@ function holder(script: string, args: readonly string[]): { held: Promise<void>;
   void import('node:child_process').then(({ spawnSync }) => spawnSync('taskset', ['-acp', String(LOAD_CPU), String(child.pid)]));
   const over = new Promise<void>((done) => void child.once('exit', () => done()));
   const held = new Promise<void>((done) => void child.once('message', () => done()));
-  return { held: Promise.race([held, over]), over, stop: async () => void (child.kill('SIGTERM'), await over) };
+  const stop = async (): Promise<void> => {
+    child.kill('SIGTERM');
+    await over;
+  };
+  return { held: Promise.race([held, over]), over, stop };
 }
 
 /** One-way floor: half of the median round trip of a refusal at the door, which is the shortest answer there is. */
@@ -46,7 +50,11 @@ export interface LateRow extends Lateness {
 }
 
 /** Sluice on one transport: `waiters` held at 1,000 grants a second. */
-export async function sluiceLateness(transport: EngineName | 'grpc', burst: number, { waiters, seconds, warm }: { waiters: number; seconds: number; warm: number }): Promise<LateRow | undefined> {
+export async function sluiceLateness(
+  transport: EngineName | 'grpc',
+  burst: number,
+  { waiters, seconds, warm }: { waiters: number; seconds: number; warm: number },
+): Promise<LateRow | undefined> {
   if (transport === 'uws' && nodeFor('uws') === undefined) return undefined;
   const sluice = await startSluice(transport === 'uws' ? 'uws' : 'node', `  paced: { limits: [{ name: rate, rate: 1000/1s, burst: ${burst} }], ${BACKLOG} }\n`);
   try {
@@ -110,7 +118,11 @@ export function latenessTable(rows: readonly LateRow[]): string {
 }
 
 /** Bytes that one held caller costs, from outside, after a forced collection on both sides of it. */
-export async function heldMemory(transport: EngineName | 'grpc' | 'nginx', callers: number, connections = 10): Promise<{ name: string; callers: number; bytes: number } | undefined> {
+export async function heldMemory(
+  transport: EngineName | 'grpc' | 'nginx',
+  callers: number,
+  connections = 10,
+): Promise<{ name: string; callers: number; bytes: number } | undefined> {
   if (transport === 'uws' && nodeFor('uws') === undefined) return undefined;
   const groups = `  shut: { limits: [{ name: rate, rate: 1/1h }], ${BACKLOG} }\n`;
   const server = transport === 'nginx' ? await nginxShut() : await sluiceShut(transport, groups);
@@ -143,7 +155,13 @@ async function sluiceShut(transport: EngineName | 'grpc', groups: string) {
   };
   // The first of them takes the one permit there is.
   await (await fetch(`http://127.0.0.1:${sluice.http}/v1/groups/shut/acquire?ttl=0`, { method: 'POST' })).text();
-  return { name: transport === 'grpc' ? 'Sluice, gRPC' : `Sluice, HTTP on ${transport}`, pids: [pid], port: transport === 'grpc' ? sluice.grpc : sluice.http, collect, stop: sluice.stop };
+  return {
+    name: transport === 'grpc' ? 'Sluice, gRPC' : `Sluice, HTTP on ${transport}`,
+    pids: [pid],
+    port: transport === 'grpc' ? sluice.grpc : sluice.http,
+    collect,
+    stop: sluice.stop,
+  };
 }
 
 async function nginxShut() {
@@ -152,20 +170,10 @@ async function nginxShut() {
   return { name: 'nginx limit_req', pids: nginx.pids, port: nginx.http, collect: () => sleep(1_000), stop: nginx.stop };
 }
 
-if (import.meta.main) {
-  const [what = 'lateness', only = ''] = process.argv.slice(2);
-  const effort = { waiters: 10_000, seconds: 15, warm: 12 };
-  process.stdout.write(`${machineLine()}\n\n`);
-  if (what === 'lateness') {
-    const rows: (LateRow | undefined)[] = [];
-    for (const transport of ['node', 'uws', 'grpc'] as const) {
-      if (only !== '' && only !== transport) continue;
-      for (const burst of [1, 10]) rows.push(await sluiceLateness(transport, burst, effort));
-    }
-    if (only === '' || only === 'peers') for (const peer of ['nginx', 'bottleneck'] as const) rows.push(await peerLateness(peer, effort));
-    process.stdout.write(`${latenessTable(rows.filter((row) => row !== undefined))}\n`);
-  } else {
-    const rows = [await heldMemory('node', 15_000), await heldMemory('uws', 15_000), await heldMemory('grpc', 20_000), await heldMemory('nginx', 15_000)];
-    process.stdout.write(`${table(['held callers', 'how many', 'bytes each'], rows.flatMap((row) => (row === undefined ? [] : [[row.name, String(row.callers), String(Math.round(row.bytes))]])))}\n`);
-  }
+/** Rows of B5 in Markdown. */
+export function memoryTable(rows: readonly ({ name: string; callers: number; bytes: number } | undefined)[]): string {
+  return table(
+    ['held callers', 'how many', 'resident bytes each'],
+    rows.flatMap((row) => (row === undefined ? [] : [[row.name, String(row.callers), String(Math.round(row.bytes))]])),
+  );
 }

@@ -25,6 +25,7 @@ export function progress(line: string): void {
 
 /** Starts a process on one processor; resolves when something listens on `port`, rejects with what it said when it ends before. */
 export async function pinned(cpu: number, command: readonly string[], port?: number, env: NodeJS.ProcessEnv = {}): Promise<Pinned> {
+  if (port !== undefined && taken(port)) throw new Error(`Somebody else listens on ${port}.`);
   const child = spawn('taskset', ['-c', String(cpu), ...command], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   let said = '';
   const hear = (chunk: Buffer): void => {
@@ -37,7 +38,7 @@ export async function pinned(cpu: number, command: readonly string[], port?: num
   if (port === undefined) return started;
   for (let tries = 0; tries < 200; tries++) {
     if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${command.join(' ')} ended: ${said}`);
-    if (await taken(port)) return started;
+    if (taken(port)) return started;
     await sleep(50);
   }
   await started.stop();
@@ -114,7 +115,7 @@ export function machineLine(): string {
 }
 
 /** Something answers on this port. */
-async function taken(port: number): Promise<boolean> {
+function taken(port: number): boolean {
   const listening = readFileSync('/proc/net/tcp', 'utf8') + (existsSync('/proc/net/tcp6') ? readFileSync('/proc/net/tcp6', 'utf8') : '');
   const hex = port.toString(16).toUpperCase().padStart(4, '0');
   return new RegExp(`:${hex} [0-9A-F]+:0000 0A`).test(listening);

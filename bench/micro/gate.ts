@@ -78,7 +78,18 @@ export function waiters(count: number, groups: number, timed = false): Run {
     const gate = gates[at % groups] as Gate;
     const waitUntil = (START + 10 * MINUTE + (at % 977) * 1_000) as Instant;
     const ref = step(() => {
-      const made = gate.acquire(START, { group: 0, key: '', priority: at % 3, costs: ONE_REQUEST, waitUntil, lease: 0, bytes: 0, holder: '', tag: TAG, token: at });
+      const made = gate.acquire(START, {
+        group: 0,
+        key: '',
+        priority: at % 3,
+        costs: ONE_REQUEST,
+        waitUntil,
+        lease: 0,
+        bytes: 0,
+        holder: '',
+        tag: TAG,
+        token: at,
+      });
       gate.takeEvents();
       return made;
     });
@@ -117,7 +128,18 @@ export function waiters(count: number, groups: number, timed = false): Run {
 export function trap(blocked: number, free: number): Run {
   const gate = gateOf('trap', { scope: 'key', quota: { kind: 'spacing', spacing: 60 * MINUTE, slack: 0 } });
   const ask = (key: string): void => {
-    gate.acquire(START, { group: 0, key, priority: 1, costs: ONE_REQUEST, waitUntil: (START + 30 * MINUTE) as Instant, lease: 0, bytes: 0, holder: '', tag: TAG, token: key });
+    gate.acquire(START, {
+      group: 0,
+      key,
+      priority: 1,
+      costs: ONE_REQUEST,
+      waitUntil: (START + 30 * MINUTE) as Instant,
+      lease: 0,
+      bytes: 0,
+      holder: '',
+      tag: TAG,
+      token: key,
+    });
     gate.takeEvents();
   };
   for (let at = 0; at < blocked; at++) ask(`busy${at % 100}`);

@@ -12,10 +12,10 @@ import { Gate } from '../../src/core/gate.ts';
 import { ONE_REQUEST, type Quota } from '../../src/core/group.ts';
 import type { Limit } from '../../src/core/limit.ts';
 import { createLimit } from '../../src/core/limits/create-limit.ts';
-import { DAY, HOUR, type Instant, LONG_AGO, SECOND } from '../../src/core/time.ts';
+import { HOUR, type Instant, LONG_AGO, SECOND } from '../../src/core/time.ts';
+import { PACKAGES } from '../frontends/peers.ts';
 import { median, short, spread, table, xorshift } from '../lib/figures.ts';
 import { machineLine, progress } from '../lib/pinned.ts';
-import { PACKAGES } from '../frontends/peers.ts';
 
 const START = 1_700_000_000_000_000 as Instant;
 const SIZES = [1, 1_000, 1_000_000] as const;
@@ -53,28 +53,55 @@ function ofLimit(name: string, keys: number, byName: boolean): number {
   const order = picks(keys);
   const concurrency = quota.kind === 'concurrency';
   let passed = 0;
-  return timed(keys, (at) => {
-    const pick = order[at & (order.length - 1)] as number;
-    const limit = byName ? (table.get(names[pick] as string) as Limit) : (limits[pick] as Limit);
-    if (decide(limit, (START + at) as Instant, concurrency)) passed++;
-  }, () => passed);
+  return timed(
+    keys,
+    (at) => {
+      const pick = order[at & (order.length - 1)] as number;
+      const limit = byName ? (table.get(names[pick] as string) as Limit) : (limits[pick] as Limit);
+      if (decide(limit, (START + at) as Instant, concurrency)) passed++;
+    },
+    () => passed,
+  );
 }
 
 /** Nanoseconds of a whole ask through the gate whose slot is free: key looked up, order, events and all. */
 function ofGate(keys: number): number {
   const rate = { name: 'rate', unit: 'requests', scope: 'key', quota: QUOTAS['rate (GCRA)'] as Quota, keys: new Map() } as const;
   const backlog = { requests: 10, bytes: 1e12, perKey: 10, keys: 2_000_000, wait: undefined };
-  const group = { name: 'g', limits: [rate], parent: undefined, enforce: true, backlog, aging: undefined, fairness: { by: 'key', weights: new Map() } } as const;
+  const group = {
+    name: 'g',
+    limits: [rate],
+    parent: undefined,
+    enforce: true,
+    backlog,
+    aging: undefined,
+    fairness: { by: 'key', weights: new Map() },
+  } as const;
   const gate = new Gate({ term: 1n, groups: [group], from: LONG_AGO, recording: false, restored: undefined });
   const names = Array.from({ length: keys }, (_, at) => `key-${at}`);
   const order = picks(keys);
   let passed = 0;
   const ask = (key: string, now: Instant): void => {
-    gate.acquire(now, { group: 0, key, priority: 1, costs: ONE_REQUEST, waitUntil: now, lease: 0, bytes: 0, holder: '', tag: { high: 1, low: 2 }, token: undefined });
+    gate.acquire(now, {
+      group: 0,
+      key,
+      priority: 1,
+      costs: ONE_REQUEST,
+      waitUntil: now,
+      lease: 0,
+      bytes: 0,
+      holder: '',
+      tag: { high: 1, low: 2 },
+      token: undefined,
+    });
     for (const event of gate.takeEvents()) if (event.kind === 'admitted') passed++;
     gate.wakeAt(now);
   };
-  return timed(keys, (at) => ask(names[order[at & (order.length - 1)] as number] as string, (START + at) as Instant), () => passed);
+  return timed(
+    keys,
+    (at) => ask(names[order[at & (order.length - 1)] as number] as string, (START + at) as Instant),
+    () => passed,
+  );
 }
 
 /** The second of two equal runs. */
@@ -110,14 +137,20 @@ async function ofFlexible(keys: number): Promise<number> {
 }
 
 async function ofBuckets(keys: number): Promise<number> {
-  const loaded = (await import(join(PACKAGES, 'limiter/dist/esm/index.js')).catch(() => createRequire(join(PACKAGES, 'x.js'))('limiter'))) as { RateLimiter: new (options: object) => Bucket };
+  const loaded = (await import(join(PACKAGES, 'limiter/dist/esm/index.js')).catch(() => createRequire(join(PACKAGES, 'x.js'))('limiter'))) as {
+    RateLimiter: new (options: object) => Bucket;
+  };
   const names = Array.from({ length: keys }, (_, at) => `key-${at}`);
   const buckets = new Map(names.map((name) => [name, new loaded.RateLimiter({ tokensPerInterval: 1e9, interval: 'second' })]));
   const order = picks(keys);
   let passed = 0;
-  return timed(keys, (at) => {
-    if (buckets.get(names[order[at & (order.length - 1)] as number] as string)?.tryRemoveTokens(1)) passed++;
-  }, () => passed);
+  return timed(
+    keys,
+    (at) => {
+      if (buckets.get(names[order[at & (order.length - 1)] as number] as string)?.tryRemoveTokens(1)) passed++;
+    },
+    () => passed,
+  );
 }
 
 async function one(what: string, keys: number): Promise<number> {
@@ -132,13 +165,18 @@ async function one(what: string, keys: number): Promise<number> {
 function governor(): readonly string[][] {
   const folder = resolve('bench/peers/governor');
   const target = resolve('.cache/governor');
-  const built = spawnSync('cargo', ['build', '--release', '--quiet', '--locked', '--manifest-path', join(folder, 'Cargo.toml'), '--target-dir', target], { encoding: 'utf8' });
+  const built = spawnSync('cargo', ['build', '--release', '--quiet', '--locked', '--manifest-path', join(folder, 'Cargo.toml'), '--target-dir', target], {
+    encoding: 'utf8',
+  });
   if (built.status !== 0) {
     progress(`left out, for it does not build: governor (${built.error?.message ?? built.stderr.trim().split('\n')[0]})`);
     return [];
   }
   const { stdout } = spawnSync(join(target, 'release/governor-bench'), { encoding: 'utf8' });
-  const lines = stdout.trim().split('\n').map((line) => JSON.parse(line) as { direct: number; keys1k: number; keys1M: number });
+  const lines = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { direct: number; keys1k: number; keys1M: number });
   const cell = (pick: (line: (typeof lines)[number]) => number): string => figure(lines.map(pick));
   return [['governor 0.10 (Rust, keyed, its own clock), by string', cell(({ direct }) => direct), cell(({ keys1k }) => keys1k), cell(({ keys1M }) => keys1M)]];
 }
@@ -156,7 +194,8 @@ export function limitsTable(runs: number): string {
     ['concurrency, by string', 'concurrency/named'],
     ['a whole ask through the gate, by string', 'gate'],
   ];
-  if (existsSync(PACKAGES)) rows.push(['rate-limiter-flexible 11.4 (memory), by string', 'rate-limiter-flexible'], ['limiter 4.1 in a Map, by string', 'limiter']);
+  if (existsSync(PACKAGES))
+    rows.push(['rate-limiter-flexible 11.4 (memory), by string', 'rate-limiter-flexible'], ['limiter 4.1 in a Map, by string', 'limiter']);
   else progress('left out, for they are not installed (npm ci in bench/peers): rate-limiter-flexible, limiter');
   const found = rows.map(([name, what]) => {
     const cells = SIZES.map((keys) => {

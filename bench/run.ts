@@ -1,0 +1,95 @@
+/**
+ * `npm run bench`: every bench, or those that are named; figures to stdout as Markdown, progress to stderr.
+ * `npm run bench -- list`, `npm run bench -- limits gate`, `npm run bench -- quick acquire` (fewer and shorter rounds).
+ */
+import { acquireGrpc, acquireHttp, type Effort } from './frontends/acquire.ts';
+import { heldMemory, latenessTable, memoryTable, peerLateness, sluiceLateness } from './frontends/held.ts';
+import { loadReport } from './frontends/k6.ts';
+import { pairedTable } from './lib/paired.ts';
+import { machineLine, progress } from './lib/pinned.ts';
+import { gateTable } from './micro/gate.ts';
+import { appendRates } from './micro/ledger.ts';
+import { limitsTable } from './micro/limits.ts';
+
+const NO_UWS = 'Left out: uWebSockets.js is not installed (npm run uws).';
+
+/** What a bench says, in Markdown. */
+type Bench = { readonly what: string; readonly run: (effort: Effort) => Promise<string> };
+
+const benches: Readonly<Record<string, Bench>> = {
+  limits: { what: 'B7: one decision of each limit, beside other limiters', run: async ({ rounds }) => limitsTable(Math.min(5, rounds)) },
+  gate: { what: 'B6: up to a million waiters in the core', run: async ({ rounds }) => gateTable(Math.min(5, rounds) + 1) },
+  ledger: { what: 'durable appends a second on this disk', run: ledger },
+  acquire: {
+    what: 'B1: server CPU of an acquire over plain HTTP, beside hello on the same engine and nginx',
+    run: (effort) => acquires(['rest'], effort, true),
+  },
+  connect: { what: 'B2: the same over Connect (JSON over HTTP/1.1)', run: (effort) => acquires(['connect'], effort, false) },
+  grpc: { what: 'B2: the same over gRPC, beside a bare grpc-js echo', run: async (effort) => pairedTable(await acquireGrpc(effort, true)) },
+  lateness: { what: 'B3: 10,000 held, 1,000 admitted a second: how late', run: latenesses },
+  memory: { what: 'B5: memory of one held caller', run: memory },
+  load: {
+    what: 'k6: acquire over HTTP and gRPC, holding',
+    run: async () => (await loadReport()) ?? 'Left out: k6 is not installed (go install go.k6.io/k6@latest).',
+  },
+};
+
+async function acquires(kinds: readonly ('rest' | 'connect')[], effort: Effort, peers: boolean): Promise<string> {
+  const parts: string[] = [];
+  for (const kind of kinds) {
+    for (const engine of ['node', 'uws'] as const) {
+      for (const groups of [1, 1_000]) {
+        const rows = await acquireHttp(kind, engine, { ...effort, groups, peers: peers && groups > 1 });
+        parts.push(`${kind} on ${engine}, ${groups} group${groups === 1 ? '' : 's'}:\n\n${rows === undefined ? NO_UWS : pairedTable(rows)}`);
+      }
+    }
+  }
+  return parts.join('\n\n');
+}
+
+async function latenesses({ seconds }: Effort): Promise<string> {
+  const effort = { waiters: 10_000, seconds: 5 * seconds, warm: 12 };
+  const rows = [];
+  for (const transport of ['node', 'uws', 'grpc'] as const) for (const burst of [1, 10]) rows.push(await sluiceLateness(transport, burst, effort));
+  for (const peer of ['nginx', 'bottleneck'] as const) rows.push(await peerLateness(peer, effort));
+  return latenessTable(rows.filter((row) => row !== undefined));
+}
+
+async function memory(): Promise<string> {
+  return memoryTable([await heldMemory('node', 15_000), await heldMemory('uws', 15_000), await heldMemory('grpc', 20_000), await heldMemory('nginx', 15_000)]);
+}
+
+async function ledger(): Promise<string> {
+  const lines: string[] = [];
+  for (const [inFlight, appends] of [
+    [1, 2_000],
+    [1_000, 200_000],
+  ] as const) {
+    lines.push(JSON.stringify(await appendRates(inFlight, appends)));
+  }
+  return `\`\`\`\n${lines.join('\n')}\n\`\`\``;
+}
+
+const words = process.argv.slice(2);
+const quick = words.includes('quick');
+const named = words.filter((word) => word !== 'quick');
+const unknown = named.filter((word) => word !== 'list' && benches[word] === undefined);
+if (named.includes('list') || unknown.length > 0) {
+  if (unknown.length > 0) process.exitCode = 2;
+  for (const [name, { what }] of Object.entries(benches)) process.stdout.write(`${name.padEnd(10)} ${what}\n`);
+} else {
+  const effort: Effort = quick ? { rounds: 3, seconds: 1, warm: 1 } : { rounds: 7, seconds: 3, warm: 3 };
+  process.stdout.write(`${machineLine()}\n`);
+  for (const [name, { what, run }] of Object.entries(benches)) {
+    if (named.length > 0 && !named.includes(name)) continue;
+    progress(`bench ${name}: ${what}`);
+    const began = performance.now();
+    const found = await run(effort).catch((cause: Error) => {
+      process.exitCode = 1;
+      return `Failed: ${cause.message}`;
+    });
+    process.stdout.write(
+      `\n## ${name}: ${what}\n\n${machineLine()}; ${effort.rounds} rounds of ${effort.seconds} s; took ${Math.round((performance.now() - began) / 1_000)} s\n\n${found}\n`,
+    );
+  }
+}
