@@ -165,7 +165,7 @@ export class Turn implements WriterHost {
   /** A clean stop: the exact state goes into the ledger. Rejects when it could not be written. */
   async seal(refusal: Refusal): Promise<void> {
     await this.writer.quiet();
-    const sealed = await this.rule((now) => ({ snapshot: this.snapshot(), seal: this.gate.seal(now) }));
+    const sealed = await this.rule((now) => ({ seal: this.gate.seal(now), snapshot: this.snapshot() }));
     if ('reason' in sealed) return;
     this.#over = refusal;
     this.#waking.stop();

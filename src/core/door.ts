@@ -76,11 +76,11 @@ function someoneBefore(decisions: Decisions, now: Instant, state: KeyState, prio
 
 /** Only if the limits alone, with everyone ahead gone, or a pause with a known end, cannot admit it by the end of its patience. */
 function infeasible(decisions: Decisions, now: Instant, state: KeyState, ask: Ask): Refusal | undefined {
-  const ready = decisions.readiness.readyAt(now, state.charged, ask.costs);
+  const ready = decisions.readiness.readyAt(now, state.charged, ask.costs, true);
   const cell = decisions.readiness.because;
   const paused = pausedFor(state, now);
-  const at = later(ready === NEVER ? LONG_AGO : ready, paused === NEVER ? LONG_AGO : paused);
-  if (at <= later(now, ask.waitUntil) || at === NEVER) return undefined;
+  const at = later(ready, paused === NEVER ? LONG_AGO : paused);
+  if (at <= later(now, ask.waitUntil)) return undefined;
   const limit = ready >= paused && cell !== undefined ? cell.rule.labelFor(state.node) : 'pause';
   return { reason: 'infeasible', limit, retryAt: at };
 }

@@ -35,8 +35,8 @@ export interface Limit {
   readyAt(now: Instant, cost: number): Instant;
   /** Charges `cost` at `now`; the caller has asked. */
   take(now: Instant, cost: number): void;
-  /** Gives back of `cost`, taken at `at`, what still counts now; never more. For concurrency: ends that much holding. */
-  giveBack(now: Instant, at: Instant, cost: number): void;
+  /** Gives back of `cost` what still counts now, never more; it is a part of `charged` (all of it by default), taken at `at`. For concurrency: ends that much holding. */
+  giveBack(now: Instant, at: Instant, cost: number, charged?: number): void;
   /** Charges more than was asked for, without asking: may run into debt. */
   debit(now: Instant, cost: number): void;
   status(now: Instant): LimitStatus;

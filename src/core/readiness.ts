@@ -25,14 +25,14 @@ export class Readiness {
     this.#from = from;
   }
 
-  /** When these cells agree that `costs` may go: LONG_AGO if now, else when; `because` tells which binds. Cells in shadow bind nobody. */
-  readyAt(now: Instant, cells: readonly Cell[], costs: Costs): Instant {
+  /** When these cells agree that `costs` may go: LONG_AGO if now, else when; `because` tells which binds. Cells in shadow bind nobody; with `byTime`, nor do those that only a release opens. */
+  readyAt(now: Instant, cells: readonly Cell[], costs: Costs, byTime = false): Instant {
     let at: Instant = LONG_AGO;
     this.because = undefined;
     for (const cell of cells) {
       if (!cell.enforced) continue;
       const ready = cell.limit.readyAt(now, costOf(costs, cell.rule.unit));
-      if (ready <= now || ready <= at) continue;
+      if (ready <= now || ready <= at || (byTime && ready === NEVER)) continue;
       at = ready;
       this.because = cell;
     }

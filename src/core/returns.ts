@@ -81,7 +81,7 @@ function giveAllBack(decisions: Decisions, now: Instant, at: Instant, cells: rea
   for (const cell of cells) {
     if (cell.isConcurrency) continue;
     const cost = costOf(costs, cell.rule.unit);
-    if (cost > 0) refund(decisions, now, at, cell, cost);
+    if (cost > 0) refund(decisions, now, at, cell, cost, cost);
   }
 }
 
@@ -93,7 +93,7 @@ function settle(decisions: Decisions, now: Instant, grant: Grant, costs: Costs):
     const real = costs[unit];
     if (real === undefined) continue;
     const charged = costOf(grant.costs, unit);
-    if (real < charged) refund(decisions, now, grant.at, cell, charged - real);
+    if (real < charged) refund(decisions, now, grant.at, cell, charged - real, charged);
     else if (real > charged) debit(decisions, now, cell, real - charged);
   }
   for (const unit in costs) {
@@ -103,8 +103,8 @@ function settle(decisions: Decisions, now: Instant, grant: Grant, costs: Costs):
   }
 }
 
-function refund(decisions: Decisions, now: Instant, at: Instant, cell: Cell, cost: number): void {
-  cell.limit.giveBack(now, at, cost);
+function refund(decisions: Decisions, now: Instant, at: Instant, cell: Cell, cost: number, charged: number): void {
+  cell.limit.giveBack(now, at, cost, charged);
   decisions.opened(cell);
 }
 

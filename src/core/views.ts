@@ -7,7 +7,7 @@ import type { Lane } from './lane.ts';
 import type { GroupNode } from './node.ts';
 import type { LeaseView } from './permit.ts';
 import { namedLimit, placeOf } from './place.ts';
-import { type Instant, NEVER } from './time.ts';
+import type { Instant } from './time.ts';
 import type { WaiterView } from './waiter.ts';
 
 /** Every limit that an ask of this key's group meets, the group's own first, then upwards. */
@@ -101,6 +101,8 @@ export function snapshotOf(decisions: Decisions, now: Instant): Omit<RestoredGat
     for (const [key, until] of node.pausedKeys) if (until > now) pauses.push({ group: node.name, key, until });
     if (node.override !== undefined && node.override.until > now) overrides.push({ group: node.name, override: node.override });
   }
-  const leases = [...grants.all()].map((grant) => viewOf(grant, grant.recordedUntil === NEVER ? grant.expiresAt : grant.recordedUntil));
+  // After a clean stop nobody renews any more without the next term's knowledge: the true end is enough.
+  const endOf = (grant: { readonly expiresAt: Instant; readonly recordedUntil: Instant }) => (decisions.sealed ? grant.expiresAt : grant.recordedUntil);
+  const leases = [...grants.all()].map((grant) => viewOf(grant, endOf(grant)));
   return { leases, pauses, overrides, reservations: keeper.bounds(now) };
 }

@@ -73,14 +73,17 @@ export class Gcra implements Limit {
     if (cost > 0) this.#charge(now, cost);
   }
 
-  giveBack(now: Instant, at: Instant, cost: number): void {
+  giveBack(now: Instant, at: Instant, cost: number, charged = cost): void {
     if (cost <= 0 || at < this.#since) return;
-    // Of the cost, `elapsed / interval` has refilled at most: the rest is surely still counted.
+    // Of what was charged, `elapsed / interval` has refilled at most, and first what was really used: TAT has been at least
+    // `at + charged * interval` since, so it stays at `now` or later, and not before where a smaller charge would have left it.
     const { interval } = this.#shape;
+    const used = Math.min(charged - cost, interval.exactMax);
+    const elapsed = Math.max(0, now - at - used * interval.whole - Math.floor((used * interval.rest) / interval.of));
     const units = Math.min(cost, interval.exactMax);
     const parts = units * interval.rest;
     const carried = Math.floor(parts / interval.of);
-    const back = units * interval.whole + carried - (now - at);
+    const back = units * interval.whole + carried - elapsed;
     if (back < 0) return;
     this.#tat -= back;
     this.#part -= parts - carried * interval.of;

@@ -224,9 +224,7 @@ export class Model {
       if (later === opens) break;
       opens = later;
     }
-    // Where a slot of a full concurrency limit is missing as well, it may wait: the gate does not look past that.
-    const full = places.some((place) => place.limit.quota.kind === 'concurrency' && this.#ready(place, caller, this.now) > this.now);
-    if ((full ? paused : opens) > caller.until) reasons.push('infeasible');
+    if (opens > caller.until) reasons.push('infeasible');
     if (spec && this.waiting(caller.group).length > spec.backlog.requests) reasons.push('shed');
     if (caller.until <= this.now) reasons.push('expired', 'infeasible');
     if (reasons.length > 0) this.#refuse(caller, reasons);

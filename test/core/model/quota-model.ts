@@ -51,8 +51,8 @@ function readyRate(quota: Extract<Quota, { kind: 'rate' }>, log: readonly Entry[
   for (const entry of log) {
     if (entry.kind === 'permits') continue;
     if (entry.kind !== 'refund') tat = Math.max(tat, entry.at * permits) + (entry.cost === 0 ? 0 : entry.cost * per);
-    // What is given back has been refilled since it was taken: only the rest still counts.
-    else if (entry.of) tat -= Math.max(0, entry.cost * per - (entry.at - entry.of.at) * permits);
+    // Of what was charged some has been refilled since: no more than the rest still counts.
+    else if (entry.of) tat -= Math.max(0, Math.min(entry.cost * per, entry.of.cost * per - (entry.at - entry.of.at) * permits));
   }
   return Math.max(now, Math.ceil((tat + (cost - burst) * per) / permits));
 }

@@ -35,8 +35,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a refund gives back all that was charged',
     file: 'returns.ts',
-    from: 'if (real < charged) refund(decisions, now, grant.at, cell, charged - real);',
-    to: 'if (real < charged) refund(decisions, now, grant.at, cell, charged);',
+    from: 'if (real < charged) refund(decisions, now, grant.at, cell, charged - real, charged);',
+    to: 'if (real < charged) refund(decisions, now, grant.at, cell, charged, charged);',
   },
   {
     name: 'a debit is not charged',
