@@ -1,0 +1,193 @@
+import { lookup as systemLookup } from 'node:dns';
+import { isIP, type LookupFunction } from 'node:net';
+import type { Readable } from 'node:stream';
+import { buildConnector, type Dispatcher, Pool } from 'undici';
+import { MILLISECOND } from '../core/time.ts';
+import type { Attempt, BackendHead, BackendSink, FailedBy, Forwarder, HeldRequest, RawHeaders, Sending } from './forwarder.ts';
+import type { BackendSpec } from './route.ts';
+
+/** Bytes of an answer's head at most. */
+const HEAD_BYTES_MAX = 65_536;
+/** A connection that nobody uses is closed after this long; below the 5 s after which many servers close theirs. */
+const KEEP_ALIVE_MS = 4_000;
+
+/** Addresses that no name of a backend may come to: link-local ones (a cloud's metadata) and none at all. An address written in the file is taken at its word. */
+const FORBIDDEN_ADDRESS = /^(169\.254\.|0\.|::$|::ffff:(169\.254\.|0\.)|fe[89ab][0-9a-f]:|fd00:ec2::254$)/i;
+
+/**
+ * The forwarder: undici's `Pool.dispatch`, one request for each connection at a time, bytes as they are (no decompression,
+ * no redirects, no retries of its own). Request trailers are lost, those of answers are passed on.
+ */
+export function createUndiciForwarder(spec: BackendSpec): Forwarder {
+  return new UndiciForwarder(spec);
+}
+
+class UndiciForwarder implements Forwarder {
+  readonly #pools: readonly { readonly pool: Pool; readonly servername: string | undefined }[];
+
+  constructor(spec: BackendSpec) {
+    this.#pools = spec.urls.map((url) => {
+      const { hostname, protocol } = new URL(url);
+      // Never from the Host field of a request, which undici would take for want of another.
+      return { pool: poolOf(spec, url), servername: protocol === 'https:' ? (spec.tls?.servername ?? hostname) : undefined };
+    });
+  }
+
+  forward(request: HeldRequest, url: number, sink: BackendSink, done: (attempt: Attempt) => void): Sending {
+    const target = this.#pools[url];
+    if (target === undefined) throw new Error(`This backend has no URL ${url}.`);
+    const { body } = request;
+    const sending = new UndiciSending(sink, done);
+    const headers = body?.length === undefined ? request.headers : [...request.headers, 'content-length', String(body.length)];
+    const options: Dispatcher.DispatchOptions = {
+      method: request.method as Dispatcher.HttpMethod,
+      path: request.target,
+      headers: headers as string[],
+      body: body === undefined ? null : (body.open() as Buffer | Readable),
+    };
+    sending.body = options.body as Readable | Uint8Array | null;
+    if (target.servername !== undefined) Object.assign(options, { servername: target.servername });
+    try {
+      target.pool.dispatch(options, sending);
+    } catch (cause) {
+      sending.onResponseError(undefined, cause as Error);
+    }
+    return sending;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#pools.map(({ pool }) => pool.close()));
+  }
+}
+
+function poolOf(spec: BackendSpec, url: string): Pool {
+  const { timeout, tls } = spec;
+  const { hostname } = new URL(url);
+  const bare = hostname.replace(/^\[|\]$/g, '');
+  const connector = buildConnector({
+    timeout: timeout.connect / MILLISECOND,
+    allowH2: false,
+    lookup: guardedLookup,
+    keepAlive: true,
+    ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
+    ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
+    ...(tls?.key === undefined ? {} : { key: tls.key }),
+    minVersion: 'TLSv1.2',
+  } as buildConnector.BuildOptions);
+  const servername = tls?.servername ?? (isIP(bare) === 0 ? bare : undefined);
+  return new Pool(url, {
+    connections: null,
+    pipelining: 1,
+    allowH2: false,
+    // A name is looked up at each connection, so its age is the age of what was found.
+    clientTtl: spec.resolveEvery / MILLISECOND,
+    headersTimeout: timeout.firstByte / MILLISECOND,
+    bodyTimeout: timeout.idle / MILLISECOND,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    keepAliveMaxTimeout: 60_000,
+    maxHeaderSize: HEAD_BYTES_MAX,
+    strictContentLength: true,
+    connect: (options, callback) => {
+      const { servername: _, ...rest } = options;
+      if (options.protocol !== 'https:') return connector(rest, callback);
+      connector(servername === undefined ? rest : { ...rest, servername }, callback);
+    },
+  });
+}
+
+/** A name that leads where no backend may be is as good as none. */
+const guardedLookup: LookupFunction = (hostname, options, callback) => {
+  systemLookup(hostname, options, (error, found, family) => {
+    if (error !== null) return callback(error, found, family);
+    const addresses = Array.isArray(found) ? found.map(({ address }) => address) : [found as unknown as string];
+    if (!addresses.some((address) => FORBIDDEN_ADDRESS.test(address))) return callback(null, found, family);
+    callback(Object.assign(new Error(`${hostname} leads to an address that no backend may have.`), { code: 'EADDRNOTAVAIL' }), found, family);
+  });
+};
+
+/** One attempt, and undici's handler of it. */
+class UndiciSending implements Sending, Dispatcher.DispatchHandler {
+  readonly #sink: BackendSink;
+  #done: ((attempt: Attempt) => void) | undefined;
+  #controller: Dispatcher.DispatchController | undefined;
+  #aborted: Error | undefined;
+  #status = 0;
+  body: Readable | Uint8Array | null = null;
+
+  constructor(sink: BackendSink, done: (attempt: Attempt) => void) {
+    this.#sink = sink;
+    this.#done = done;
+  }
+
+  abort(cause: Error): void {
+    if (this.#done === undefined || this.#aborted !== undefined) return;
+    this.#aborted = cause;
+    if (this.#controller !== undefined) return this.#controller.abort(cause);
+    // Not yet on any connection: undici gives it up when its turn comes, nobody has to wait for that.
+    this.#finish({ kind: 'failed', sent: false, why: 'aborted', cause });
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    if (this.#aborted !== undefined) return controller.abort(this.#aborted);
+    this.#controller = controller;
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, _headers: unknown, statusText = ''): void {
+    if (this.#done === undefined) return;
+    const head: BackendHead = { status, statusText, headers: rawOf((controller as { rawHeaders?: unknown }).rawHeaders) };
+    if (status < 200) return this.#sink.onInformation(head);
+    this.#status = status;
+    this.#sink.onHead(head);
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#done === undefined) return;
+    if (!this.#sink.onData(chunk, () => controller.resume())) controller.pause();
+  }
+
+  onResponseEnd(controller: Dispatcher.DispatchController): void {
+    if (this.#done === undefined) return;
+    this.#sink.onEnd(rawOf((controller as { rawTrailers?: unknown }).rawTrailers));
+    this.#finish({ kind: 'answered', status: this.#status });
+  }
+
+  onResponseError(_controller: unknown, error: Error): void {
+    const cause = this.#aborted ?? error;
+    if (this.#status !== 0) return this.#finish({ kind: 'broken', cause });
+    const sent = this.#controller !== undefined;
+    this.#finish({ kind: 'failed', sent, why: this.#aborted !== undefined ? 'aborted' : whyOf(error, sent), cause });
+  }
+
+  #finish(attempt: Attempt): void {
+    const done = this.#done;
+    this.#done = undefined;
+    // One that never went out is read by nobody else.
+    if (this.body !== null && 'destroy' in this.body && !this.body.destroyed) this.body.destroy();
+    done?.(attempt);
+  }
+}
+
+function whyOf(error: Error & { code?: string }, sent: boolean): FailedBy {
+  switch (error.code) {
+    case 'UND_ERR_CONNECT_TIMEOUT':
+      return 'connect';
+    case 'UND_ERR_HEADERS_TIMEOUT':
+      return 'first_byte';
+    case 'UND_ERR_BODY_TIMEOUT':
+      return 'idle';
+    case 'UND_ERR_INVALID_ARG':
+    case 'UND_ERR_NOT_SUPPORTED':
+      return 'invalid';
+    case 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH':
+    case 'ERR_SLUICE_SENDER':
+      return 'sender';
+    default:
+      return sent ? 'reset' : 'connect';
+  }
+}
+
+/** Names and values as undici holds them: bytes, taken one for one. */
+function rawOf(raw: unknown): RawHeaders {
+  if (!Array.isArray(raw)) return [];
+  return raw.map((each: Buffer | string) => (typeof each === 'string' ? each : each.toString('latin1')));
+}
