@@ -1,0 +1,191 @@
+import type { Room } from './room.ts';
+import type { SpillFile, SpillFolder } from './spill.ts';
+
+/** Read from disk at once. */
+export const PIECE_BYTES = 64 << 10;
+
+/** Where one body's bytes may stay. */
+export interface HoldPlaces {
+  readonly memory: Room;
+  readonly disk: Room;
+  readonly group: Room;
+  /** undefined: nothing goes to disk. */
+  readonly folder: SpillFolder | undefined;
+  /** Of this body, while there is a disk; bytes. */
+  readonly memoryBytesMax: number;
+}
+
+/** What became of bytes that were to be kept: `full`, they never fit; `broken`, the disk failed. */
+export type Kept = { readonly kind: 'kept' } | { readonly kind: 'full' } | { readonly kind: 'broken'; readonly cause: unknown };
+
+/** How far a reader is. */
+export interface Cursor {
+  chunk: number;
+  offset: number;
+}
+
+const KEPT: Kept = { kind: 'kept' };
+
+/** The bytes of one body: in memory, then on disk; a piece that fits nowhere waits for room. The order is kept, for once on disk the rest goes there too. */
+export class KeptBytes {
+  readonly #places: HoldPlaces;
+  #memory: Uint8Array[] = [];
+  #file: SpillFile | undefined;
+  /** Taken of each budget. */
+  #memoryBytes = 0;
+  #diskBytes = 0;
+  #groupBytes = 0;
+  /** On its way to a place. */
+  #waiting: Uint8Array | undefined;
+  #stopWaiting: (() => void) | undefined;
+  #dropped = false;
+
+  constructor(places: HoldPlaces) {
+    this.#places = places;
+  }
+
+  /** A piece waits for room: the sender is not to blame. */
+  get waits(): boolean {
+    return this.#stopWaiting !== undefined;
+  }
+
+  /** Nothing is, or was, anywhere but in memory. */
+  get inMemory(): boolean {
+    return this.#file === undefined && this.#waiting === undefined;
+  }
+
+  /** All that is in memory, in one piece. */
+  get bytes(): Uint8Array {
+    if (this.#memory.length > 1) this.#memory = [Buffer.concat(this.#memory)];
+    return this.#memory[0] ?? Buffer.alloc(0);
+  }
+
+  /** Keeps the next piece; `done` is called once, perhaps before this returns, and no other piece may come before. Not after `drop`. */
+  put(piece: Uint8Array, done: (kept: Kept) => void): void {
+    const { group } = this.#places;
+    this.#waiting = piece;
+    this.#when(group, piece.byteLength, done, () => {
+      this.#groupBytes += piece.byteLength;
+      this.#store(piece, done);
+    });
+  }
+
+  /** The piece that waits for room, which a reader who had all before it may take at once; then `done` is not called. */
+  takeWaiting(): Uint8Array | undefined {
+    if (this.#stopWaiting === undefined) return undefined;
+    const piece = this.#waiting;
+    this.#stopWaiting();
+    this.#stopWaiting = undefined;
+    this.#waiting = undefined;
+    this.#shrink();
+    return piece;
+  }
+
+  /** The piece at the cursor, which moves on; undefined: nothing is there, yet. `consume`: nobody will read it again, its room is given back. */
+  next(cursor: Cursor, consume: boolean): Uint8Array | Promise<Uint8Array> | undefined {
+    const piece = consume ? this.#memory.shift() : this.#memory[cursor.chunk++];
+    if (piece !== undefined) {
+      if (consume) this.#forget(piece.byteLength);
+      return piece;
+    }
+    const file = this.#file;
+    if (file === undefined || cursor.offset >= file.size) return undefined;
+    return file.read(cursor.offset, PIECE_BYTES).then((read) => {
+      cursor.offset += read.byteLength;
+      if (consume && cursor.offset === file.size && this.#waiting === undefined) this.#closeFile(cursor);
+      return read;
+    });
+  }
+
+  /** Gives everything back. */
+  drop(): void {
+    this.#dropped = true;
+    this.#stopWaiting?.();
+    this.#stopWaiting = undefined;
+    this.#waiting = undefined;
+    this.#memory = [];
+    const { memory, disk, group } = this.#places;
+    memory.give(this.#memoryBytes);
+    disk.give(this.#diskBytes);
+    group.give(this.#groupBytes);
+    this.#memoryBytes = 0;
+    this.#diskBytes = 0;
+    this.#groupBytes = 0;
+    void this.#file?.close().catch(ignore);
+    this.#file = undefined;
+  }
+
+  /** Runs `then` with the bytes taken of a budget, now or when it is this body's turn. */
+  #when(room: Room, bytes: number, done: (kept: Kept) => void, then: () => void): void {
+    if (room.take(bytes)) return then();
+    if (bytes > room.max) return this.#settle(done, { kind: 'full' });
+    this.#stopWaiting = room.wait(bytes, () => {
+      this.#stopWaiting = undefined;
+      then();
+    });
+  }
+
+  #store(piece: Uint8Array, done: (kept: Kept) => void): void {
+    const bytes = piece.byteLength;
+    const { memory, disk, folder, memoryBytesMax } = this.#places;
+    const remember = (): void => {
+      this.#memory.push(piece);
+      this.#memoryBytes += bytes;
+      this.#settle(done, KEPT);
+    };
+    if (folder === undefined) return this.#when(memory, bytes, done, remember);
+    if (this.#file === undefined && this.#memoryBytes + bytes <= memoryBytesMax && memory.take(bytes)) return remember();
+    this.#when(disk, bytes, done, () => {
+      this.#diskBytes += bytes;
+      this.#spill(folder, piece).then(
+        () => this.#settle(done, KEPT),
+        (cause: unknown) => this.#settle(done, { kind: 'broken', cause }),
+      );
+    });
+  }
+
+  async #spill(folder: SpillFolder, piece: Uint8Array): Promise<void> {
+    if (this.#file === undefined) {
+      const file = await folder.create();
+      if (this.#dropped) return void (await file.close());
+      this.#file = file;
+    }
+    await this.#file.append(piece);
+  }
+
+  #settle(done: (kept: Kept) => void, kept: Kept): void {
+    if (this.#dropped) return;
+    this.#waiting = undefined;
+    done(kept);
+  }
+
+  #forget(bytes: number): void {
+    this.#memoryBytes -= bytes;
+    this.#groupBytes -= bytes;
+    this.#places.memory.give(bytes);
+    this.#places.group.give(bytes);
+  }
+
+  /** What the group gave for a piece that needs no place is its again. */
+  #shrink(): void {
+    const over = this.#groupBytes - this.#memoryBytes - this.#diskBytes;
+    this.#groupBytes -= over;
+    this.#places.group.give(over);
+  }
+
+  /** All of it was read: what comes now may pass through. */
+  #closeFile(cursor: Cursor): void {
+    if (this.#dropped) return;
+    const bytes = this.#diskBytes;
+    this.#diskBytes = 0;
+    this.#groupBytes -= bytes;
+    void this.#file?.close().catch(ignore);
+    this.#file = undefined;
+    cursor.offset = 0;
+    this.#places.disk.give(bytes);
+    this.#places.group.give(bytes);
+  }
+}
+
+/** Closing a file that has no name loses nothing. */
+function ignore(): void {}

@@ -1,0 +1,57 @@
+import type { Clock } from '../admission/clock.ts';
+import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
+
+/** A sender's speed is measured over this long. */
+const SPAN: Micros = 5 * SECOND;
+
+/** What a pace looks at. */
+export interface Paced {
+  /** Bytes so far. */
+  readonly received: number;
+  /** Nobody reads at the moment: the sender is not to blame. */
+  readonly paused: boolean;
+}
+
+/** Watches that a sender keeps a speed, and that a body is whole in time; `tooSlow` is called at most once. */
+export class Pace {
+  readonly #clock: Clock;
+  readonly #sender: Paced;
+  readonly #bytesPerSpan: number;
+  readonly #tooSlow: (why: 'speed' | 'time') => void;
+  #stop: () => void;
+  #received = 0;
+  #blameless = false;
+  /** undefined: for as long as it keeps its speed. */
+  wholeBy: Instant | undefined;
+
+  constructor(parts: { clock: Clock; sender: Paced; bytesPerSecondMin: number; wholeBy: Instant | undefined; tooSlow: (why: 'speed' | 'time') => void }) {
+    this.#clock = parts.clock;
+    this.#sender = parts.sender;
+    this.#bytesPerSpan = (parts.bytesPerSecondMin * SPAN) / SECOND;
+    this.#tooSlow = parts.tooSlow;
+    this.wholeBy = parts.wholeBy;
+    this.#stop = this.#arm();
+  }
+
+  /** It was paused in this span. */
+  excuse(): void {
+    this.#blameless = true;
+  }
+
+  stop(): void {
+    this.#stop();
+  }
+
+  #arm(): () => void {
+    this.#received = this.#sender.received;
+    this.#blameless = this.#sender.paused;
+    const next = after(this.#clock.now(), SPAN);
+    const { wholeBy } = this;
+    const cut = wholeBy !== undefined && wholeBy < next;
+    return this.#clock.at(cut ? wholeBy : next, () => {
+      if (this.wholeBy !== undefined && this.#clock.now() >= this.wholeBy) return this.#tooSlow('time');
+      if (!cut && !this.#blameless && this.#sender.received - this.#received < this.#bytesPerSpan) return this.#tooSlow('speed');
+      this.#stop = this.#arm();
+    });
+  }
+}
