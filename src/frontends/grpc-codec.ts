@@ -3,6 +3,8 @@ import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
 import { Metadata, type MethodDefinition, type StatusObject } from '@grpc/grpc-js';
 import type { Refusal } from '../core/refusal.ts';
 import type { Instant } from '../core/time.ts';
+import { AcquireRequestSchema, type AcquireResponse, AcquireResponseSchema } from '../gen/sluice/v1/admission_pb.ts';
+import { decodeAcquire, encodeAcquired } from './acquire-codec.ts';
 import { malformed } from './ask.ts';
 import { statusDetails } from './details.ts';
 import { CODES, describe, retryAfter, STATUSES } from './status.ts';
@@ -17,11 +19,19 @@ export function methodDefinition(method: DescMethod): MethodDefinition<Received<
     path: `/${method.parent.typeName}/${method.name}`,
     requestStream: methodKind === 'client_streaming' || methodKind === 'bidi_streaming',
     responseStream: methodKind === 'server_streaming' || methodKind === 'bidi_streaming',
-    requestDeserialize: (bytes) => receive(input, bytes),
+    requestDeserialize: input === AcquireRequestSchema ? receiveAcquire : (bytes) => receive(input, bytes),
     requestSerialize: (received) => bytesOf(input, 'message' in received ? received.message : create(input)),
-    responseSerialize: (message) => bytesOf(output, message),
+    responseSerialize:
+      output === AcquireResponseSchema
+        ? (message) => encodeAcquired(message as AcquireResponse) ?? bytesOf(output, message)
+        : (message) => bytesOf(output, message),
     responseDeserialize: (bytes) => fromBinary(output, bytes),
   };
+}
+
+function receiveAcquire(bytes: Uint8Array): Received<unknown> {
+  const message = decodeAcquire(bytes);
+  return message === undefined ? receive(AcquireRequestSchema, bytes) : { message };
 }
 
 function receive(schema: DescMessage, bytes: Uint8Array): Received<unknown> {
