@@ -1,62 +1,77 @@
-import type { AdmissionService } from '../admission/admission.ts';
-import type { Clock } from '../admission/clock.ts';
-import type { Micros } from '../core/time.ts';
-import type { Forwarder, RawHeaders } from './forwarder.ts';
-import type { CallerSink, Delivery, IncomingRequest, NoAnswer } from './incoming.ts';
-import type { BackendSpec, Route } from './route.ts';
+import { type BackendLine, backendLines } from './backend-line.ts';
+import type { DeliveryParts, Forwarding, TunnelSink } from './forwarding.ts';
+import { Hold } from './hold.ts';
+import type { CallerSink, Delivery, IncomingRequest } from './incoming.ts';
+import type { Route } from './route.ts';
+import { Run } from './run.ts';
+import { TunnelRun } from './tunnel-run.ts';
 
-/** What forwarding tells telemetry; one per thing that happened. */
-export type ForwardEvent =
-  | { readonly kind: 'attempt'; readonly route: string; readonly backend: string; readonly url: string; readonly outcome: string; readonly took: Micros }
-  | { readonly kind: 'pushback'; readonly route: string; readonly backend: string; readonly retryAfter: Micros | undefined; readonly replayed: boolean }
-  | { readonly kind: 'cost_missing'; readonly route: string; readonly unit: string; readonly stage: 'ask' | 'settle' }
-  | { readonly kind: 'ejected' | 'restored'; readonly backend: string; readonly url: string };
-
-/** What forwarding is made of. */
-export interface DeliveryParts {
-  readonly admission: AdmissionService;
-  readonly clock: Clock;
-  readonly backends: readonly BackendSpec[];
-  /** Makes the forwarder of a backend. */
-  readonly forwarder: (spec: BackendSpec) => Forwarder;
-  /** Held bytes of all requests: in memory, and on disk (0: never). */
-  readonly hold: { readonly memoryBytesMax: number; readonly diskBytesMax: number; readonly folder: string };
-  readonly random: (bytes: number) => Uint8Array;
-  readonly events: (event: ForwardEvent) => void;
-  /** Told of a throw, or of a disk that fails: a bug, or broken I/O. */
-  readonly onFault: (error: unknown) => void;
+/**
+ * Joins the parts of forwarding. The life of a held request:
+ *
+ *     hold ─▶ acquire ─▶ a URL ─▶ forward ─▶ answer ─▶ release
+ *               ▲                    │
+ *               └── pushed back, or failed and may be repeated
+ *
+ * Rejects, saying what to do, when the folder for held bodies cannot be used.
+ */
+export async function createForwarding(parts: DeliveryParts): Promise<Forwarding> {
+  const { clock, random, onFault } = parts;
+  const hold = await Hold.open({ clock, random, onFault, ...parts.hold });
+  return new Deliveries(parts, hold, backendLines(parts.backends, parts.forwarder, parts.events));
 }
 
-/** Where an upgrade may go; its slot is held, and its lease renewed, until `end`. */
-export interface Way {
-  /** Origin of the backend. */
-  readonly url: string;
-  readonly spec: BackendSpec;
-  /** As for any request, fence included; `Connection` and `Upgrade` are the listener's to add. */
-  readonly headers: RawHeaders;
-  /** For the answer's head, after filtering with `answerHeaders`. */
-  readonly added: RawHeaders;
-  /** Once. `sent` false: nothing reached the backend, the permit goes back; `ok` false counts against the URL. */
-  end(how: { readonly sent: boolean; readonly ok: boolean }): void;
-}
+class Deliveries implements Forwarding {
+  readonly #parts: DeliveryParts;
+  readonly #hold: Hold;
+  readonly #lines: ReadonlyMap<string, BackendLine>;
+  #running = 0;
+  #idle: (() => void) | undefined;
 
-/** Hears what becomes of an upgrade; one of the first two is called once. */
-export interface TunnelSink {
-  onWay(way: Way): void;
-  onNone(why: NoAnswer): void;
-  /** The lease was lost (revoked): close the tunnel. */
-  onLost(cause: Error): void;
-}
+  constructor(parts: DeliveryParts, hold: Hold, lines: ReadonlyMap<string, BackendLine>) {
+    this.#parts = parts;
+    this.#hold = hold;
+    this.#lines = lines;
+  }
 
-/** Forwarding, whole: what the listener calls. */
-export interface Forwarding {
-  /** Holds, admits, sends, answers through `sink`, releases. The backend must be known (`route.backend`). */
-  deliver(incoming: IncomingRequest, route: Route, sink: CallerSink): Delivery;
-  /** The same for an upgrade: holds, admits, chooses a URL, and hands both over; the listener connects and pipes. `leave` while waiting; `Way.end` after. */
-  tunnel(incoming: IncomingRequest, route: Route, sink: TunnelSink): Delivery;
-  /** Resolves when no request is on its way and the connections are closed. */
-  close(): Promise<void>;
-}
+  get held() {
+    return this.#hold.used;
+  }
 
-/** Joins the parts. Rejects, saying what to do, when the folder for held bodies cannot be used. */
-export type CreateForwarding = (parts: DeliveryParts) => Promise<Forwarding>;
+  deliver(incoming: IncomingRequest, route: Route, sink: CallerSink): Delivery {
+    const line = this.#lineOf(route);
+    const body = incoming.body === undefined ? undefined : this.#hold.body(incoming.body, route.admission?.group ?? '', route.hold);
+    this.#running++;
+    const run = new Run({ parts: this.#parts, incoming, route, line, body, sink, over: this.#over });
+    run.begin();
+    return run;
+  }
+
+  tunnel(incoming: IncomingRequest, route: Route, sink: TunnelSink): Delivery {
+    const line = this.#lineOf(route);
+    this.#running++;
+    const run = new TunnelRun({ parts: this.#parts, incoming, route, line, sink, over: this.#over });
+    run.begin();
+    return run;
+  }
+
+  async close(): Promise<void> {
+    if (this.#running > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#idle = resolve;
+      await promise;
+    }
+    await Promise.all([...this.#lines.values()].map(({ forwarder }) => forwarder.close()));
+  }
+
+  readonly #over = (): void => {
+    this.#running--;
+    if (this.#running === 0) this.#idle?.();
+  };
+
+  #lineOf({ backend }: Route): BackendLine {
+    const line = this.#lines.get(backend);
+    if (line === undefined) throw new Error(`No backend is called ${backend}.`);
+    return line;
+  }
+}

@@ -1,0 +1,130 @@
+import type { Held } from '../admission/admission.ts';
+import { after, type Instant, type Micros } from '../core/time.ts';
+import { askOf, isReady } from './asking.ts';
+import type { DeliveryParts } from './forwarding.ts';
+import type { BodyFault, HoldingBody } from './holding-body.ts';
+import type { IncomingRequest, NoAnswer } from './incoming.ts';
+import { Pass } from './pass.ts';
+import type { Route } from './route.ts';
+
+/** Hears how an admittance ends; one of the first two, once for each `begin` and `again`. */
+export interface AdmittanceEnd {
+  /** undefined: the route has no group, nothing was asked. */
+  onAdmitted(pass: Pass | undefined): void;
+  onNone(why: NoAnswer): void;
+  /** The sender left: nobody is there to be told. */
+  onGone(): void;
+  /** The lease was lost while the pass was in use. */
+  onLost(cause: Error): void;
+}
+
+/** What an admittance works with. */
+export interface AdmittanceParts extends Pick<DeliveryParts, 'admission' | 'clock' | 'onFault' | 'events'> {
+  readonly incoming: IncomingRequest;
+  readonly route: Route;
+  readonly body: HoldingBody | undefined;
+}
+
+/** The way of one request to a permit: its body as far as it is wanted first, then the door; and again after a pushback. */
+export class Admittance {
+  readonly #parts: AdmittanceParts;
+  readonly #end: AdmittanceEnd;
+  readonly #since: Instant;
+  #held: Held | undefined;
+  #askedAt: Instant | undefined;
+  #asked = false;
+  #over = false;
+  /** Times asked before. */
+  attempts = 0;
+
+  constructor(parts: AdmittanceParts, end: AdmittanceEnd) {
+    this.#parts = parts;
+    this.#end = end;
+    this.#since = parts.clock.now();
+  }
+
+  /** Patience left: the request's own, from when it came in whole. */
+  get left(): Micros {
+    const { clock, incoming, route } = this.#parts;
+    const wait = incoming.wait ?? route.admission?.wait ?? 0;
+    return Math.max(0, after(this.#askedAt ?? this.#since, wait) - clock.now());
+  }
+
+  /** Microseconds since it first came to the door; undefined: it did not. */
+  get queued(): Micros | undefined {
+    return this.#askedAt === undefined ? undefined : this.#parts.clock.now() - this.#askedAt;
+  }
+
+  begin(): void {
+    const { body, route, incoming } = this.#parts;
+    const { bodyBytesMax, receiveMax } = route.hold;
+    if (body === undefined) return this.#ask();
+    const announced = incoming.body?.length;
+    if (announced !== undefined && announced > bodyBytesMax) {
+      const detail = `A request body may be at most ${bodyBytesMax} bytes here.`;
+      return this.#end.onNone({ kind: 'refused', refusal: { reason: 'too_large', detail }, attempts: 0 });
+    }
+    const whole = route.admission?.charge === 'body' ? after(this.#since, receiveMax) : undefined;
+    const goOn = (): void => {
+      if (!this.#asked && (route.admission === undefined || isReady(route.admission, body))) this.#ask();
+    };
+    const atOnce = route.admission === undefined || isReady(route.admission, body);
+    // What is not awaited may be passed on without being held: the answer may be there before the first byte.
+    if (atOnce) this.#ask();
+    if (this.#over) return;
+    body.receive({ onMore: goOn, onWhole: goOn, onFault: (fault) => this.#faulty(fault) }, whole);
+  }
+
+  /** Asks anew: the backend pushed back, or an attempt that was charged has failed. */
+  again(attempts: number): void {
+    this.attempts = attempts;
+    this.#ask();
+  }
+
+  /** The caller is gone: a place is free at once. What was admitted is its holder's to end. */
+  leave(): void {
+    this.#over = true;
+    this.#held?.leave();
+    this.#held = undefined;
+  }
+
+  #ask(): void {
+    this.#asked = true;
+    const { admission: door, clock, incoming, route, body, events, onFault } = this.#parts;
+    if (route.admission === undefined) return this.#end.onAdmitted(undefined);
+    this.#askedAt ??= clock.now();
+    const missing = (unit: string): void => {
+      if (this.attempts === 0) events({ kind: 'cost_missing', route: route.name, unit, stage: 'ask' });
+    };
+    const ask = askOf(route.admission, incoming, body, this.left, missing);
+    if ('reason' in ask) return this.#none({ kind: 'refused', refusal: ask, attempts: this.attempts });
+    let held: Held | undefined;
+    let admitted: ((held: Held) => void) | undefined;
+    held = door.acquire(ask, (outcome) => {
+      if (outcome.kind === 'refused') return this.#none({ kind: 'refused', refusal: outcome.refusal, attempts: this.attempts });
+      const pass = (by: Held): void => {
+        this.#held = undefined;
+        const parts = { admission: door, clock, caller: incoming.facts.caller, onFault };
+        this.#end.onAdmitted(new Pass(parts, by, outcome, (cause) => this.#end.onLost(cause)));
+      };
+      if (held === undefined) admitted = pass;
+      else pass(held);
+    });
+    if (admitted !== undefined) admitted(held);
+    else if (!this.#over) this.#held = held;
+  }
+
+  #none(why: NoAnswer): void {
+    this.#over = true;
+    this.#held = undefined;
+    this.#end.onNone(why);
+  }
+
+  /** A body that will not be whole needs no place any more. After the request was admitted its attempt tells. */
+  #faulty(fault: BodyFault): void {
+    if (this.#asked && this.#held === undefined) return;
+    this.leave();
+    if (fault.kind === 'gone') this.#end.onGone();
+    else this.#end.onNone(fault.kind === 'refused' ? { ...fault, attempts: 0 } : fault);
+  }
+}

@@ -1,0 +1,62 @@
+import type { AdmissionService } from '../admission/admission.ts';
+import type { Clock } from '../admission/clock.ts';
+import type { Micros } from '../core/time.ts';
+import type { Forwarder, RawHeaders } from './forwarder.ts';
+import type { CallerSink, Delivery, IncomingRequest, NoAnswer } from './incoming.ts';
+import type { BackendSpec, Route } from './route.ts';
+
+/** What forwarding tells telemetry; one per thing that happened. */
+export type ForwardEvent =
+  /** `outcome`: `answered`, `broken`, or why it failed. */
+  | { readonly kind: 'attempt'; readonly route: string; readonly backend: string; readonly url: string; readonly outcome: string; readonly took: Micros }
+  | { readonly kind: 'pushback'; readonly route: string; readonly backend: string; readonly retryAfter: Micros | undefined; readonly replayed: boolean }
+  | { readonly kind: 'cost_missing'; readonly route: string; readonly unit: string; readonly stage: 'ask' | 'settle' }
+  | { readonly kind: 'ejected' | 'restored'; readonly backend: string; readonly url: string };
+
+/** What forwarding is made of. */
+export interface DeliveryParts {
+  readonly admission: AdmissionService;
+  readonly clock: Clock;
+  readonly backends: readonly BackendSpec[];
+  /** Makes the forwarder of a backend. */
+  readonly forwarder: (spec: BackendSpec) => Forwarder;
+  /** Held bytes of all requests: in memory, and on disk (0: never). */
+  readonly hold: { readonly memoryBytesMax: number; readonly diskBytesMax: number; readonly folder: string };
+  readonly random: (bytes: number) => Uint8Array;
+  readonly events: (event: ForwardEvent) => void;
+  /** Told of a throw, or of a disk that fails: a bug, or broken I/O. */
+  readonly onFault: (error: unknown) => void;
+}
+
+/** Where an upgrade may go; its slot is held, and its lease renewed, until `end`. */
+export interface Way {
+  /** Origin of the backend. */
+  readonly url: string;
+  readonly spec: BackendSpec;
+  /** As for any request, fence included; `Connection` and `Upgrade` are the listener's to add. */
+  readonly headers: RawHeaders;
+  /** For the answer's head, after filtering with `answerHeaders`. */
+  readonly added: RawHeaders;
+  /** Once. `sent` false: nothing reached the backend, the permit goes back; `ok` false counts against the URL. */
+  end(how: { readonly sent: boolean; readonly ok: boolean }): void;
+}
+
+/** Hears what becomes of an upgrade; one of the first two is called once. */
+export interface TunnelSink {
+  onWay(way: Way): void;
+  onNone(why: NoAnswer): void;
+  /** The lease was lost (revoked): close the tunnel. */
+  onLost(cause: Error): void;
+}
+
+/** Forwarding, whole: what the listener calls. */
+export interface Forwarding {
+  /** Holds, admits, sends, answers through `sink`, releases. The backend must be known (`route.backend`). */
+  deliver(incoming: IncomingRequest, route: Route, sink: CallerSink): Delivery;
+  /** The same for an upgrade: holds, admits, chooses a URL, and hands both over; the listener connects and pipes. `leave` while waiting; `Way.end` after. */
+  tunnel(incoming: IncomingRequest, route: Route, sink: TunnelSink): Delivery;
+  /** Bytes and bodies held now, for metrics. */
+  readonly held: { readonly memory: number; readonly disk: number; readonly bodies: number };
+  /** Resolves when no request is on its way and the connections are closed. */
+  close(): Promise<void>;
+}

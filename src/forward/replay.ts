@@ -1,0 +1,46 @@
+import type { Health } from './backends.ts';
+import type { Attempt, HeldBody, RawHeaders } from './forwarder.ts';
+import { headerOf } from './headers.ts';
+import type { IncomingRequest, NoAnswer } from './incoming.ts';
+
+/** Methods that may be sent twice with the effect of once (RFC 9110 9.2.2). */
+const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
+
+/** Whether a request that may have reached its backend may be sent again: by its method, or because it carries a key by which the backend knows it (draft-ietf-httpapi-idempotency-key-header-07). */
+export function mayRepeat(method: string, headers: RawHeaders): boolean {
+  return IDEMPOTENT.has(method) || (headerOf(headers, 'idempotency-key') ?? '') !== '';
+}
+
+/** Whether another attempt may follow one that was sent: the request may be repeated, its body is still there, and it was not sent too often. */
+export function mayFollow({ method, headers }: IncomingRequest, body: HeldBody | undefined, attempts: number, attemptsMax: number): boolean {
+  return attempts < attemptsMax && (body === undefined || body.replayable) && mayRepeat(method, headers);
+}
+
+/** What an attempt says of its URL. A backend that answers, whatever it answers, is well. */
+export function healthOf(attempt: Attempt): Health {
+  if (attempt.kind === 'answered') return 'well';
+  if (attempt.kind === 'broken') return 'failed';
+  return attempt.why === 'aborted' || attempt.why === 'invalid' || attempt.why === 'sender' ? 'unknown' : 'failed';
+}
+
+/** What a caller is told of an attempt that failed. */
+export function failure(attempt: Exclude<Attempt, { kind: 'answered' }>, attempts: number, lost: Error | undefined): NoAnswer {
+  const { cause } = attempt;
+  const failed = (status: 502 | 503 | 504, detail: string): NoAnswer => ({ kind: 'failed', status, detail, attempts, cause });
+  if (lost !== undefined) return failed(502, 'The lease of this request was revoked while the backend worked on it.');
+  if (attempt.kind === 'broken') return failed(502, 'The backend answered what cannot be passed on.');
+  switch (attempt.why) {
+    case 'connect':
+      return failed(503, 'No connection to the backend; it has not seen the request.');
+    case 'first_byte':
+    case 'idle':
+      return failed(504, 'The backend did not answer in time; it may have seen the request.');
+    case 'invalid':
+      return { kind: 'malformed', detail: 'This request cannot be forwarded as it is.' };
+    case 'sender':
+      return { kind: 'malformed', detail: 'The body of this request did not come as announced.' };
+    case 'reset':
+    case 'aborted':
+      return failed(502, 'The backend closed the connection before its answer; it may have seen the request.');
+  }
+}

@@ -1,0 +1,253 @@
+import { type Instant, MILLISECOND, type Micros } from '../core/time.ts';
+import { Admittance } from './admittance.ts';
+import { AnswerWay } from './answer-way.ts';
+import type { BackendLine } from './backend-line.ts';
+import type { Health, Turn } from './backends.ts';
+import type { Attempt, BackendHead, BackendSink, RawHeaders, Sending } from './forwarder.ts';
+import type { DeliveryParts } from './forwarding.ts';
+import { answerAdditions, answerHeaders, requestHeaders } from './headers.ts';
+import type { HoldingBody } from './holding-body.ts';
+import type { CallerSink, Delivery, IncomingRequest, NoAnswer } from './incoming.ts';
+import type { Pass } from './pass.ts';
+import { failure, healthOf, mayFollow } from './replay.ts';
+import type { Route } from './route.ts';
+
+/** What one delivery is made of. */
+export interface RunParts {
+  readonly parts: DeliveryParts;
+  readonly incoming: IncomingRequest;
+  readonly route: Route;
+  readonly line: BackendLine;
+  readonly body: HoldingBody | undefined;
+  readonly sink: CallerSink;
+  /** Nothing of it is left. */
+  readonly over: () => void;
+}
+
+/**
+ * One request from the listener to its answer. Whatever happens it ends once: the sink is told, or its caller has left; the
+ * body is dropped, the URL given back, the pass ended.
+ */
+export class Run implements Delivery, BackendSink {
+  readonly #all: RunParts;
+  readonly #admittance: Admittance;
+  #pass: Pass | undefined;
+  #turn: Turn | undefined;
+  #sending: Sending | undefined;
+  #answer: AnswerWay | undefined;
+  readonly #tried = new Set<number>();
+  #url = 0;
+  #attempts = 0;
+  #sentAt = 0 as Instant;
+  #left = false;
+  #over = false;
+  #lost: Error | undefined;
+
+  constructor(all: RunParts) {
+    this.#all = all;
+    const { parts, incoming, route, body } = all;
+    const { admission, clock, onFault, events } = parts;
+    this.#admittance = new Admittance(
+      { admission, clock, onFault, events, incoming, route, body },
+      {
+        onAdmitted: (pass) => this.#admitted(pass),
+        onNone: (why) => this.#none(why),
+        onGone: () => this.#finish(),
+        onLost: (cause) => this.#onLost(cause),
+      },
+    );
+  }
+
+  /** Begins; the sink may be told before this returns. */
+  begin(): void {
+    this.#admittance.begin();
+  }
+
+  leave(): void {
+    if (this.#over || this.#left) return;
+    this.#left = true;
+    this.#admittance.leave();
+    if (this.#sending === undefined) {
+      this.#pass?.unused();
+      this.#finish();
+    } else if (this.#all.line.spec.onAbort === 'cancel') this.#sending.abort(new Error('The caller left.'));
+    else this.#answer?.leave();
+  }
+
+  onInformation(head: BackendHead): void {
+    const headers = this.#left ? undefined : answerHeaders(head.headers);
+    if (headers !== undefined) this.#all.sink.onInformation({ ...head, headers });
+  }
+
+  onHead(head: BackendHead): void {
+    const { parts, route, incoming, body, line } = this.#all;
+    this.#answer = new AnswerWay({
+      head,
+      costs: route.admission?.costs ?? [],
+      epochMs: parts.clock.epoch(parts.clock.now()),
+      added: answerAdditions(this.#queuedMs, this.#attempts, this.#pass?.permit.shadow?.limit),
+      sink: this.#left ? undefined : this.#all.sink,
+      again: (pause) => {
+        const waits = Math.min(pause, route.admission?.pushbackMax ?? 0);
+        const replayed = this.#pass !== undefined && mayFollow(incoming, body, this.#attempts, route.attemptsMax) && waits < this.#admittance.left;
+        parts.events({ kind: 'pushback', route: route.name, backend: line.spec.name, retryAfter: pause, replayed });
+        return replayed;
+      },
+      abort: (cause) => this.#sending?.abort(cause),
+    });
+    this.#answer.begin();
+  }
+
+  onData(chunk: Uint8Array, resume: () => void): boolean {
+    return this.#answer?.data(chunk, resume) ?? true;
+  }
+
+  onEnd(trailers: RawHeaders): void {
+    this.#answer?.end(trailers);
+  }
+
+  get #queuedMs(): number | undefined {
+    return this.#all.route.admission === undefined ? undefined : this.#queued / MILLISECOND;
+  }
+
+  #queued: Micros = 0;
+
+  #admitted(pass: Pass | undefined): void {
+    this.#pass = pass;
+    if (this.#over) return pass?.unused();
+    this.#choose();
+  }
+
+  #choose(): void {
+    const { parts, line } = this.#all;
+    let ready = false;
+    const turn = line.choice.take(parts.clock.now(), this.#tried, (url) => {
+      ready = true;
+      this.#url = url;
+      if (this.#turn !== undefined) this.#send();
+    });
+    this.#turn = turn;
+    if (ready) this.#send();
+  }
+
+  #send(): void {
+    const { parts, incoming, line, body } = this.#all;
+    const { method, target, facts } = incoming;
+    const lease = this.#pass?.permit.lease;
+    const attempt = this.#attempts + 1;
+    const fence = lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor };
+    const headers = requestHeaders(incoming.headers, { facts, attempt, fence, random: parts.random });
+    if (headers === undefined) {
+      this.#pass?.unused();
+      return this.#none({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
+    }
+    this.#attempts = attempt;
+    this.#answer = undefined;
+    this.#queued = this.#admittance.queued ?? 0;
+    this.#sentAt = parts.clock.now();
+    let ended: Attempt | undefined;
+    let begun = false;
+    const sending = line.forwarder.forward({ method, target, headers, body }, this.#url, this, (attempt) => {
+      ended = attempt;
+      if (begun) this.#ended(attempt);
+    });
+    begun = true;
+    if (ended !== undefined) return this.#ended(ended);
+    this.#sending = sending;
+  }
+
+  #ended(attempt: Attempt): void {
+    this.#sending = undefined;
+    const { parts, route, line } = this.#all;
+    const outcome = attempt.kind === 'failed' ? attempt.why : attempt.kind;
+    const took = parts.clock.now() - this.#sentAt;
+    parts.events({ kind: 'attempt', route: route.name, backend: line.spec.name, url: line.spec.urls[this.#url] ?? '', outcome, took });
+    this.#giveBack(healthOf(attempt));
+    const answer = this.#answer;
+    if (answer?.replays) return void this.#again(this.#pass?.dropped(answer.hint));
+    if (attempt.kind === 'answered') return this.#answered();
+    if (attempt.kind === 'failed' && !attempt.sent) return this.#unsent(attempt);
+    this.#broke(attempt);
+  }
+
+  /** The answer is complete, and told. */
+  #answered(): void {
+    const { events } = this.#all.parts;
+    const { route } = this.#all;
+    if (this.#answer?.pushedBack) void this.#pass?.dropped(this.#answer.hint);
+    else void this.#pass?.used(this.#answer?.costs((unit) => events({ kind: 'cost_missing', route: route.name, unit, stage: 'settle' })));
+    this.#finish();
+  }
+
+  /** No byte reached a backend: another URL, with the same pass. */
+  #unsent(attempt: Extract<Attempt, { kind: 'failed' }>): void {
+    const { line, body } = this.#all;
+    this.#tried.add(this.#url);
+    const more = attempt.why === 'connect' && this.#tried.size < line.spec.urls.length && (body === undefined || body.replayable);
+    if (more && !this.#left) return this.#choose();
+    this.#pass?.unused();
+    this.#none(this.#whyOf(attempt));
+  }
+
+  /** It may have reached the backend. */
+  #broke(attempt: Exclude<Attempt, { kind: 'answered' }>): void {
+    const { incoming, route, body, sink } = this.#all;
+    if (this.#answer?.told) {
+      void this.#pass?.used(undefined);
+      if (!this.#left) sink.onBroken(attempt.cause);
+      return this.#finish();
+    }
+    const repeats = attempt.kind === 'failed' && attempt.why === 'reset' && !this.#left && mayFollow(incoming, body, this.#attempts, route.attemptsMax);
+    if (repeats) {
+      this.#tried.add(this.#url);
+      return void this.#again(this.#pass?.used(undefined));
+    }
+    if (attempt.kind === 'failed' && (attempt.why === 'first_byte' || attempt.why === 'idle')) void this.#pass?.dropped(undefined);
+    else void this.#pass?.used(undefined);
+    this.#none(this.#whyOf(attempt));
+  }
+
+  /** Once more: with a new permit, since the last one was spent, and at the end of its class, for its place is taken. */
+  async #again(ended: Promise<void> | undefined): Promise<void> {
+    this.#pass = undefined;
+    if (this.#left) return this.#finish();
+    if (ended === undefined) return this.#choose();
+    await ended;
+    if (!this.#over) this.#admittance.again(this.#attempts);
+  }
+
+  #whyOf(attempt: Exclude<Attempt, { kind: 'answered' }>): NoAnswer {
+    const fault = this.#all.body?.fault;
+    if (attempt.kind === 'failed' && attempt.why === 'sender' && fault !== undefined && fault.kind !== 'gone')
+      return fault.kind === 'refused' ? { ...fault, attempts: this.#attempts } : fault;
+    return failure(attempt, this.#attempts, this.#lost);
+  }
+
+  #onLost(cause: Error): void {
+    this.#lost = cause;
+    if (this.#sending !== undefined) return this.#sending.abort(cause);
+    // In line for a URL.
+    this.#pass?.unused();
+    this.#none({ kind: 'refused', refusal: { reason: 'fenced' }, attempts: this.#attempts });
+  }
+
+  #giveBack(health: Health): void {
+    const turn = this.#turn;
+    this.#turn = undefined;
+    turn?.end(this.#all.parts.clock.now(), health);
+  }
+
+  #none(why: NoAnswer): void {
+    if (this.#over) return;
+    this.#finish();
+    if (!this.#left) this.#all.sink.onNone(why);
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#giveBack('unknown');
+    this.#all.body?.drop();
+    this.#all.over();
+  }
+}

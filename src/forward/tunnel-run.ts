@@ -1,0 +1,102 @@
+import { MILLISECOND } from '../core/time.ts';
+import { Admittance } from './admittance.ts';
+import type { BackendLine } from './backend-line.ts';
+import type { Turn } from './backends.ts';
+import type { DeliveryParts, TunnelSink } from './forwarding.ts';
+import { answerAdditions, requestHeaders } from './headers.ts';
+import type { Delivery, IncomingRequest, NoAnswer } from './incoming.ts';
+import type { Pass } from './pass.ts';
+import type { Route } from './route.ts';
+
+/** What one tunnel is made of. */
+export interface TunnelParts {
+  readonly parts: DeliveryParts;
+  readonly incoming: IncomingRequest;
+  readonly route: Route;
+  readonly line: BackendLine;
+  readonly sink: TunnelSink;
+  /** Nothing of it is left. */
+  readonly over: () => void;
+}
+
+/** An upgrade on its way to a backend's URL: admitted as any request, its slot held until the tunnel ends. */
+export class TunnelRun implements Delivery {
+  readonly #all: TunnelParts;
+  readonly #admittance: Admittance;
+  #pass: Pass | undefined;
+  #turn: Turn | undefined;
+  /** The way was handed out: its end is the listener's. */
+  #handed = false;
+  #over = false;
+
+  constructor(all: TunnelParts) {
+    this.#all = all;
+    const { parts, incoming, route } = all;
+    const { admission, clock, onFault, events } = parts;
+    this.#admittance = new Admittance(
+      { admission, clock, onFault, events, incoming, route, body: undefined },
+      {
+        onAdmitted: (pass) => this.#admitted(pass),
+        onNone: (why) => this.#none(why),
+        onGone: () => this.leave(),
+        onLost: (cause) => (this.#handed ? all.sink.onLost(cause) : this.#none({ kind: 'refused', refusal: { reason: 'fenced' }, attempts: 0 })),
+      },
+    );
+  }
+
+  /** Begins; the sink may be told before this returns. */
+  begin(): void {
+    this.#admittance.begin();
+  }
+
+  leave(): void {
+    if (this.#over || this.#handed) return;
+    this.#admittance.leave();
+    this.#finish(false, true);
+  }
+
+  #admitted(pass: Pass | undefined): void {
+    this.#pass = pass;
+    const { parts, line } = this.#all;
+    let url: number | undefined;
+    const turn = line.choice.take(parts.clock.now(), new Set(), (found) => {
+      url = found;
+      if (this.#turn !== undefined) this.#hand(found);
+    });
+    this.#turn = turn;
+    if (url !== undefined) this.#hand(url);
+  }
+
+  #hand(url: number): void {
+    const { parts, incoming, line, sink } = this.#all;
+    const permit = this.#pass?.permit;
+    const lease = permit?.lease;
+    const fence = lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor };
+    const headers = requestHeaders(incoming.headers, { facts: incoming.facts, attempt: 1, fence, random: parts.random });
+    if (headers === undefined) return this.#none({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
+    this.#handed = true;
+    const queued = this.#admittance.queued;
+    sink.onWay({
+      url: line.spec.urls[url] ?? '',
+      spec: line.spec,
+      headers,
+      added: answerAdditions(queued === undefined ? undefined : queued / MILLISECOND, 1, permit?.shadow?.limit),
+      end: ({ sent, ok }) => this.#finish(sent, ok),
+    });
+  }
+
+  #none(why: NoAnswer): void {
+    if (this.#over) return;
+    this.#finish(false, true);
+    this.#all.sink.onNone(why);
+  }
+
+  #finish(sent: boolean, ok: boolean): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#turn?.end(this.#all.parts.clock.now(), !ok ? 'failed' : sent ? 'well' : 'unknown');
+    if (sent) void this.#pass?.used(undefined);
+    else this.#pass?.unused();
+    this.#all.over();
+  }
+}
