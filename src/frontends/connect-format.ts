@@ -1,6 +1,9 @@
 import { type DescMessage, fromBinary, fromJsonString, type Message, toBinary, toJsonString } from '@bufbuild/protobuf';
 import type { Refusal } from '../core/refusal.ts';
 import { MILLISECOND, type Micros, SECOND } from '../core/time.ts';
+import { AcquireRequestSchema, type AcquireResponse, AcquireResponseSchema } from '../gen/sluice/v1/admission_pb.ts';
+import { decodeAcquire, encodeAcquired } from './acquire-codec.ts';
+import { acquiredJson, acquireFromJson } from './acquire-json.ts';
 import { malformed } from './ask.ts';
 import type { EngineRequest } from './engines/engine.ts';
 
@@ -76,14 +79,31 @@ const UTF8 = new TextDecoder('utf-8', { fatal: true });
 /** A message from its bytes; unknown members of JSON are refused (mostly misspelt ones), unknown fields of the binary form are not. */
 export function decode(schema: DescMessage, bytes: Uint8Array, json: boolean): Message | Refusal {
   try {
+    if (schema === AcquireRequestSchema) return decodeAsk(bytes, json);
     return json ? fromJsonString(schema, UTF8.decode(bytes)) : fromBinary(schema, bytes);
   } catch (error) {
     return malformed(`The body is no ${schema.typeName} in ${json ? 'JSON' : 'binary form'}: ${error instanceof Error ? error.message : 'unreadable'}.`);
   }
 }
 
-/** The bytes of a message. */
+/** The ask of every acquire: by hand where it is a usual one. */
+function decodeAsk(bytes: Uint8Array, json: boolean): Message {
+  if (!json) return decodeAcquire(bytes) ?? fromBinary(AcquireRequestSchema, bytes);
+  const text = UTF8.decode(bytes);
+  return acquireFromJson(text) ?? fromJsonString(AcquireRequestSchema, text);
+}
+
+/** The permit of every acquire: by hand where it is a usual one. */
+function encodePermit(permit: AcquireResponse, json: boolean): Uint8Array | undefined {
+  if (!json) return encodeAcquired(permit);
+  const text = acquiredJson(permit);
+  return text === undefined ? undefined : Buffer.from(text);
+}
+
+/** The bytes of a message, or its text. */
 export function encode(schema: DescMessage, message: unknown, json: boolean): Uint8Array {
+  const byHand = schema === AcquireResponseSchema ? encodePermit(message as AcquireResponse, json) : undefined;
+  if (byHand !== undefined) return byHand;
   return json ? Buffer.from(toJsonString(schema, message as Message)) : toBinary(schema, message as Message);
 }
 

@@ -1,7 +1,8 @@
-import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary, fromJsonString, type MessageInitShape, toBinary, toJsonString } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { decodeAcquire, encodeAcquired } from '../../src/frontends/acquire-codec.ts';
+import { acquiredJson, acquireFromJson } from '../../src/frontends/acquire-json.ts';
 import { AcquireRequestSchema, AcquireResponseSchema } from '../../src/gen/sluice/v1/admission_pb.ts';
 
 const seconds = fc.oneof(fc.bigInt({ min: 0n, max: 100_000n }), fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }));
@@ -21,6 +22,35 @@ const answers = fc.record({ permit: text, fence, fenceFloor: fence, lease: durat
 /** Without members that are there and undefined, which `create` takes for absent ones. */
 function filled<T extends object>(members: T): T {
   return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)) as T;
+}
+
+/** Text from members that are taken and members that are not, in forms that are and forms that are not. */
+const values = fc.oneof(
+  text,
+  fc.constantFrom('1s', '0s', '1.5s', '0.000001s', '-1s', '01s', '1.1234567890s', '9999999999999s', '1', 's'),
+  fc.constantFrom(null, 1, true, [], {}),
+);
+const members = fc.dictionary(
+  fc.constantFrom('group', 'key', 'holder', 'requestId', 'request_id', 'ttl', 'lease', 'priority', 'costs', 'more', '__proto__'),
+  values,
+);
+
+/** What the generic codec makes of text; undefined: it throws. */
+function genericText(json: string): unknown {
+  try {
+    return fromJsonString(AcquireRequestSchema, json);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the generic codec makes of an answer; undefined: it throws. */
+function genericAnswer(message: Parameters<typeof acquiredJson>[0]): string | undefined {
+  try {
+    return toJsonString(AcquireResponseSchema, message);
+  } catch {
+    return undefined;
+  }
 }
 
 /** What the generic codec makes of bytes; undefined: it throws. */
@@ -93,5 +123,31 @@ describe('the codec of acquire', () => {
   test('writes the usual answers itself', () => {
     const usual = create(AcquireResponseSchema, { permit: 'g~1', fence: 5n, fenceFloor: 2n ** 40n, lease: { seconds: 30n }, waited: {} });
     expect(encodeAcquired(usual)?.toString('hex')).toBe(Buffer.from(toBinary(AcquireResponseSchema, usual)).toString('hex'));
+  });
+
+  test('reads JSON as the generic one does, or leaves it to that', () => {
+    const check = (json: string): void => {
+      const read = acquireFromJson(json);
+      if (read !== undefined) expect(read).toEqual(genericText(json));
+    };
+    fc.assert(
+      fc.property(members, (ask) => check(JSON.stringify(ask))),
+      { numRuns: 3_000 },
+    );
+    for (const json of ['', '[]', 'null', '"x"', '{"group":"a","group":"b"}', '{', '{"group":"\\ud800"}']) check(json);
+    expect(acquireFromJson('{"group":"llm","key":"acme","ttl":"1.5s"}')).toEqual(genericText('{"group":"llm","key":"acme","ttl":"1.5s"}'));
+    expect(acquireFromJson('{"group":"llm"}')).toBeDefined();
+  });
+
+  test('writes JSON as the generic one does, or leaves it to that', () => {
+    fc.assert(
+      fc.property(answers, (answer) => {
+        const message = create(AcquireResponseSchema, filled(answer) as MessageInitShape<typeof AcquireResponseSchema>);
+        const written = acquiredJson(message);
+        if (written !== undefined) expect(written).toBe(genericAnswer(message));
+      }),
+      { numRuns: 3_000 },
+    );
+    expect(acquiredJson(create(AcquireResponseSchema, { permit: 'g~1', waited: { nanos: 1_000 } }))).toBe('{"permit":"g~1","waited":"0.000001s"}');
   });
 });
