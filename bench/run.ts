@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: every bench, or those that are named; figures to stdout as Markdown, progress to stderr.
- * `npm run bench -- list`, `npm run bench -- limits gate`, `npm run bench -- quick acquire` (fewer and shorter rounds).
+ * `npm run bench -- list`, `npm run bench -- limits gate`, `npm run bench -- quick acquire` (fewer and shorter rounds), `npm run bench -- grpc rounds=9 seconds=10`.
  */
 import { acquireGrpc, acquireHttp, type Effort } from './frontends/acquire.ts';
 import { heldMemory, latenessTable, memoryTable, peerLateness, sluiceLateness } from './frontends/held.ts';
@@ -72,13 +72,14 @@ async function ledger(): Promise<string> {
 
 const words = process.argv.slice(2);
 const quick = words.includes('quick');
-const named = words.filter((word) => word !== 'quick');
+const numberOf = (name: string, otherwise: number): number => Number(words.find((word) => word.startsWith(`${name}=`))?.slice(name.length + 1) ?? otherwise);
+const named = words.filter((word) => word !== 'quick' && !word.includes('='));
 const unknown = named.filter((word) => word !== 'list' && benches[word] === undefined);
 if (named.includes('list') || unknown.length > 0) {
   if (unknown.length > 0) process.exitCode = 2;
   for (const [name, { what }] of Object.entries(benches)) process.stdout.write(`${name.padEnd(10)} ${what}\n`);
 } else {
-  const effort: Effort = quick ? { rounds: 3, seconds: 1, warm: 1 } : { rounds: 7, seconds: 3, warm: 3 };
+  const effort: Effort = { rounds: numberOf('rounds', quick ? 3 : 7), seconds: numberOf('seconds', quick ? 1 : 3), warm: quick ? 1 : 3 };
   process.stdout.write(`${machineLine()}\n`);
   for (const [name, { what, run }] of Object.entries(benches)) {
     if (named.length > 0 && !named.includes(name)) continue;
