@@ -9,6 +9,7 @@ import type { Frontend, Routes } from './frontends/frontend.ts';
 import { Grpc } from './frontends/grpc.ts';
 import { Health, type HealthParts } from './frontends/health.ts';
 import { engineProblem } from './frontends/problem.ts';
+import { ProxyFrontend, type ProxyParts } from './frontends/proxy.ts';
 import { Rest, type RestParts } from './frontends/rest.ts';
 import type { ServiceParts } from './frontends/service.ts';
 import type { Log } from './telemetry/log.ts';
@@ -17,6 +18,8 @@ import type { Log } from './telemetry/log.ts';
 export interface ListenerParts extends ServiceParts, Pick<RestParts, 'refusalOf'> {
   readonly log: Log;
   readonly health: HealthParts;
+  /** undefined: nothing is forwarded. */
+  readonly proxy: Pick<ProxyParts, 'routes' | 'forwarding' | 'auth'> | undefined;
 }
 
 /** Every listener of the configuration, taking callers. */
@@ -24,6 +27,8 @@ export interface Listeners {
   readonly addresses: Readonly<Record<string, string>>;
   /** Says that this server is on its way out, and serves on. */
   leaving(): void;
+  /** Other routes from now on; for requests that come in later. */
+  reroute(routes: ProxyParts['routes']): void;
   /** Takes no new callers; resolves when the last is gone, or after `graceMs`. */
   drain(graceMs: Millis): Promise<void>;
 }
@@ -49,6 +54,9 @@ export async function openListeners(config: Config, parts: ListenerParts): Promi
     leaving: () => {
       for (const frontend of open) if (frontend instanceof Grpc) frontend.serving(false);
     },
+    reroute: (routes) => {
+      for (const frontend of open) if (frontend instanceof ProxyFrontend) frontend.reroute(routes);
+    },
     drain: async (graceMs) => {
       await Promise.all(open.map((frontend) => frontend.drain(graceMs)));
     },
@@ -60,7 +68,7 @@ export async function openListeners(config: Config, parts: ListenerParts): Promi
  * started by mistake must not take the term from the first, and then fail for want of a port.
  */
 export async function checkAddresses({ listen }: Config): Promise<void> {
-  for (const name of ['api', 'grpc', 'health', 'admin'] as const) {
+  for (const name of ['api', 'grpc', 'proxy', 'health', 'admin'] as const) {
     const { address } = listen[name];
     if (address === 'none' || address.port === 0) continue;
     const { host, port } = address;
@@ -85,10 +93,18 @@ async function frontendsOf(config: Config, parts: ListenerParts): Promise<readon
   parts.log.tell('info', 'engine', { listener: 'api', engine: engine.name, why: engine.why });
   http('api', api, apiRoutes(operators), engine.make);
   if (grpc.address !== 'none') frontends.push(new Grpc({ ...parts, ...grpc.address, ...(await pem(grpc.tls)), operators }));
+  const proxied = proxyOf(config, parts);
+  if (proxied !== undefined) frontends.push(proxied);
   const node = await chooseEngine('node', { clientCa: false });
   http('admin', admin, apiRoutes(true), node.make);
   http('health', health, [new Health(parts.health)], node.make);
   return frontends;
+}
+
+function proxyOf(config: Config, parts: ListenerParts): Frontend | undefined {
+  const { address, tls } = config.listen.proxy;
+  if (parts.proxy === undefined || address === 'none') return undefined;
+  return new ProxyFrontend({ ...parts, ...parts.proxy, address, ...engineTls(tls), random: Math.random, unreadMsMax: config.bounds.unread / MILLISECOND });
 }
 
 /** The texts of the PEM files. */

@@ -12,9 +12,11 @@ import type { ReloadEvent } from './config/watch.ts';
 import { lastClock, openLocalCoordinator } from './coordination/local.ts';
 import { Gate } from './core/gate.ts';
 import { MILLISECOND } from './core/time.ts';
-import { type Auth, createAuth, guarded } from './frontends/auth.ts';
+import type { ForwardEvent } from './forward/forwarding.ts';
+import { type Auth, createAuth, guarded, optionally } from './frontends/auth.ts';
 import { createLedger } from './ledger/ledger-log.ts';
 import { checkAddresses, openListeners } from './listeners.ts';
+import { compileRoutes, openForwarding, unroutable } from './routes.ts';
 import { openStorage } from './storage.ts';
 import { createLog, type Log } from './telemetry/log.ts';
 import { createMetrics } from './telemetry/metrics.ts';
@@ -63,18 +65,29 @@ type Closer = () => Promise<void>;
 async function build(config: Config, parts: ServeParts, log: Log, opened: Closer[]): Promise<Running> {
   const auth = createAuth(await credentials(config, parts));
   await checkAddresses(config);
-  const { gatekeeper, metrics, lost, close } = await openAdmission(config, parts, log, opened);
+  const { gatekeeper, metrics, clock, lost, close } = await openAdmission(config, parts, log, opened);
   const state: { notReady: string | undefined; refusals: Refusals } = { notReady: 'starting', refusals: refusalsOf(config) };
   const onFault = (error: unknown): void => log.tell('error', 'fault', { err: error });
+  const forwarding = await openForwarding(config, {
+    // Routes say who may go where; a caller that shows a credential is held to it.
+    admission: guarded(gatekeeper, optionally(auth)),
+    clock,
+    random: (bytes) => randomBytes(bytes),
+    events: (event) => tellForward(log, event),
+    onFault,
+  });
+  if (forwarding !== undefined) opened.push(() => forwarding.close());
   const listeners = await openListeners(config, {
     admission: guarded(gatekeeper, auth),
     auth,
     log,
     onFault,
     refusalOf: (group) => state.refusals.get(group),
+    proxy: forwarding && { routes: compileRoutes(config), forwarding, auth },
     health: { notReady: () => state.notReady, metrics: () => metrics.scrape(), onFault },
   });
   state.notReady = undefined;
+  let closing: Promise<void> | undefined;
   if (!auth.demanded) log.tell('warn', 'no_auth', { advice: 'Whoever reaches api or grpc may acquire; set auth.keys. Operators are answered on admin only.' });
   log.tell('info', 'serving', { version: parts.version, revision: config.revision, groups: config.groups.length, ...listeners.addresses });
   return {
@@ -82,9 +95,13 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     lost,
     tell: (event) => tellReload(log, event),
     reload: async (next) => {
-      const refused = await reload(next, { parts, log, auth, gatekeeper });
-      if (refused.length === 0) state.refusals = refusalsOf(next);
-      return refused;
+      const refused = forwarding === undefined ? [] : unroutable(config, next);
+      if (refused.length > 0) return refused;
+      const others = await reload(next, { parts, log, auth, gatekeeper });
+      if (others.length > 0) return others;
+      state.refusals = refusalsOf(next);
+      listeners.reroute(compileRoutes(next));
+      return [];
     },
     drain: async (atOnce = false) => {
       const [delay, grace] = atOnce ? [0, 0] : [config.drain.delay / MILLISECOND, config.drain.grace / MILLISECOND];
@@ -94,6 +111,9 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
       if (delay > 0) await sleep(delay);
       // Those held are answered by admission; then their connections can end.
       await Promise.all([gatekeeper.drain(grace * MILLISECOND), listeners.drain(grace + LAST_ANSWERS_MS)]);
+      // A second signal drains again, without patience.
+      closing ??= forwarding?.close();
+      await closing;
       await close();
       log.tell('info', 'stopped');
     },
@@ -139,7 +159,7 @@ async function openAdmission(config: Config, parts: ServeParts, log: Log, opened
     clock.stop();
     await storage.close();
   };
-  return { gatekeeper, metrics, lost: lost.promise, close };
+  return { gatekeeper, metrics, clock, lost: lost.promise, close };
 }
 
 type Refusals = ReadonlyMap<string, GroupSettings['refusal']>;
@@ -174,6 +194,12 @@ function tellReload(log: Log, event: ReloadEvent): void {
   if (event.kind === 'refused') return log.tell('error', 'reload_refused', { mistakes: event.mistakes, advice: 'Nothing was changed.' });
   const { revision, groups, needRestart } = event;
   log.tell(needRestart.length > 0 ? 'warn' : 'info', 'reloaded', { revision, groups, needRestart });
+}
+
+/** One line for what an operator acts on; the rest is for who looks for it. */
+function tellForward(log: Log, event: ForwardEvent): void {
+  const { kind, ...fields } = event;
+  log.tell(kind === 'ejected' ? 'warn' : kind === 'restored' ? 'info' : 'debug', kind, fields);
 }
 
 function tellNotice(log: Log, notice: Notice): void {

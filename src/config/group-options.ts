@@ -103,7 +103,8 @@ const backlog = struct({
   wait: option(durationOrNone({ min: 0, max: 30 * DAY }), 'none', 'A caller whose expected wait is longer is shed at once.'),
 });
 
-const refusal = struct({
+/** What is said in place of a problem. */
+export const refusalOptions = struct({
   status: option(integer({ min: 400, max: 599 }, 'HTTP status'), 429, 'HTTP status of shed, expired and infeasible.'),
   contentType: option(
     text({
@@ -165,7 +166,7 @@ const group = struct({
     {},
     'What a backend that pushes back may do.',
   ),
-  refusal: optional(refusal, 'What a refused HTTP caller gets in place of application/problem+json.', 'application/problem+json'),
+  refusal: optional(refusalOptions, 'What a refused HTTP caller gets in place of application/problem+json.', 'application/problem+json'),
   unreachable: option(
     oneOf('closed', 'share', 'open'),
     'closed',

@@ -66,7 +66,7 @@ const listen = struct({
   grpc: at(9090, 'gRPC.'),
   health: at(9092, '/livez, /readyz and /metrics.'),
   admin: at('127.0.0.1:9091', 'Calls of operators; where `auth` is missing, the only place that answers them.'),
-  proxy: option(absent, 'none', 'Forwarded requests.'),
+  proxy: at('none', 'Requests that are held, admitted, and sent on by `routes`.'),
   gatewayQueue: option(absent, 'none', 'Gateway queue clients.'),
 });
 
@@ -75,7 +75,7 @@ type ListenOptions = ValueOf<typeof listen>;
 /** Every listener; each speaks one set of protocols. */
 export const listenOptions = checked(listen, checkPorts);
 
-const NAMES = ['api', 'grpc', 'health', 'admin'] as const;
+const NAMES = ['api', 'grpc', 'proxy', 'health', 'admin'] as const;
 
 function checkPorts(listen: Unsure<ListenOptions>, tell: Tell): void {
   const taken = new Map<number, { readonly name: string; readonly host: string }[]>();

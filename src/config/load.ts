@@ -1,5 +1,6 @@
 import type { GroupSettings } from '../admission/admission.ts';
 import { compileGroups } from './compile.ts';
+import { checkRoutes } from './forwarding.ts';
 import { type ConfigMistake, collectMistakes, Fault, type Path, type Report } from './mistake.ts';
 import type { Tell, Unsure } from './option.ts';
 import { type Flag, overlayEnvironment, overlayFlags, type Variables } from './overlay.ts';
@@ -55,6 +56,7 @@ function checkWhole(options: Unsure<Options>, raw: Raw, report: Report): void {
     tellAt(['groups'])([], new Fault(`${groups.size} groups are more than bounds.groups allows (${bounds.groups})`, 'Raise bounds.groups, or split the file.'));
   }
   checkKeys(options, tellAt(['auth', 'keys']));
+  checkRoutes(options, tellAt([]));
 }
 
 /** Groups and classes that a credential names must exist: a slip here would lock somebody out, or let them in later. */

@@ -1,9 +1,11 @@
 import { MILLISECOND, MINUTE } from '../core/time.ts';
 import { authOptions } from './auth-options.ts';
+import { backendsOptions } from './backend-options.ts';
 import { GROUP_NAME, groupOptions } from './group-options.ts';
 import { duration, integer, oneOf, size } from './leaves.ts';
 import { filePath, listenOptions } from './listen-options.ts';
 import { dictionary, notBuilt, option, optional, struct, type ValueOf } from './option.ts';
+import { bodiesOptions, routesOptions } from './route-options.ts';
 
 const storeOptions = struct(
   {
@@ -21,6 +23,7 @@ const bounds = struct({
   sessions: option(integer({ min: 1, max: 1_000_000 }, 'sessions'), 20_000, 'Sessions open at once, and those that may yet resume; more are shed.'),
   undecided: option(integer({ min: 0, max: 1_000_000 }, 'callers'), 10_000, 'Callers held while the right to decide is awaited, in one tree of groups.'),
   requestIds: option(integer({ min: 1, max: 10_000_000 }, 'ids'), 200_000, 'Request ids remembered for callers that come back.'),
+  unread: option(duration({ min: 1000 * MILLISECOND, max: 60 * MINUTE }), '60s', 'A caller of the proxy that reads nothing of its answer for so long is cut.'),
   settled: option(
     integer({ min: 0, max: 10_000_000 }, 'permits'),
     100_000,
@@ -72,8 +75,9 @@ export const rootOptions = struct({
   bounds: option(bounds, {}, 'What one server holds at most, beside the bounds of each group.'),
   groups: option(groupsOptions, {}, 'Named sets of limits, each with one queue.'),
   cluster: optional(notBuilt('Remove it: this version runs on one node.'), 'Replicas over NATS: not built in this version.'),
-  backends: optional(notBuilt('Remove it: this version gives permits and forwards nothing.'), 'Backends: not built in this version.'),
-  routes: optional(notBuilt('Remove it: this version gives permits and forwards nothing.'), 'Routes: not built in this version.'),
+  backends: option(backendsOptions, {}, 'Servers that requests are sent on to, by name.'),
+  routes: option(routesOptions, [], 'Which requests go where, under which limits; the first that fits.'),
+  bodies: option(bodiesOptions, {}, 'Bodies of requests held for all routes.'),
   deferred: optional(notBuilt('Remove it: this version keeps no requests for later.'), 'Deferred requests: not built in this version.'),
 });
 

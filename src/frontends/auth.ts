@@ -92,10 +92,15 @@ function scoped(ask: AdmissionAsk, { can, groups, key, classes }: Credential): A
   return ask.key === '' ? { ...ask, key } : forbidden('This credential may not name that key; leave `key` out to take its own.');
 }
 
+/** The same, for a front end whose callers may come without credentials, as those of a route do: who has one is held to it. */
+export function optionally(auth: Pick<Auth, 'scope'>): Pick<Auth, 'scope'> {
+  return { scope: (ask) => (ask.caller === '' ? ask : auth.scope(ask)) };
+}
+
 const NOTHING_HELD: Held = Object.freeze({ leave() {}, delivered() {}, place: () => undefined });
 
 /** The door, for callers who must be who they say: asks are cut to what their credential may name, before anything else. */
-export function guarded(admission: AdmissionService, auth: Auth): AdmissionService {
+export function guarded(admission: AdmissionService, auth: Pick<Auth, 'scope'>): AdmissionService {
   const guard: Pick<AdmissionService, 'acquire' | 'explain'> = {
     acquire(ask, done) {
       const own = auth.scope(ask);

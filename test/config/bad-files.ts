@@ -208,10 +208,7 @@ const SHA = 'a'.repeat(64);
 /** What is not built, and who may call. */
 const others: readonly BadFile[] = [
   one('cluster', 'cluster: { nats: [ a ] }\n', '1:10 cluster', 'cluster is not built in this version'),
-  one('routes', 'routes: []\n', '1:9 routes', 'routes is not built in this version'),
-  one('backends', 'backends: { a: {} }\n', '1:11 backends', 'not built in this version'),
   one('deferred', 'deferred: {}\n', '1:11 deferred', 'not built in this version'),
-  one('a proxy listener', 'listen: { proxy: 8000 }\n', '1:18 listen.proxy', 'this listener is not built in this version'),
   one('jwt', 'auth: { jwt: { issuer: x } }\n', '1:14 auth.jwt', 'jwt is not built in this version'),
   one('a key in place of its hash', 'auth: { keys: [ { name: x, sha256: hunter2 } ] }\n', '1:36 auth.keys[0].sha256', 'this is not a SHA-256 hash'),
   one('a key of unknown groups', `auth: { keys: [ { name: x, sha256: ${SHA}, groups: [ a ] } ] }\n`, '1:112 auth.keys[0].groups[0]', 'there is no group "a"'),

@@ -1,0 +1,64 @@
+import type { BackendOptions } from './backend-options.ts';
+import type { GroupOptions } from './group-options.ts';
+import type { Listener } from './listen-options.ts';
+import { Fault } from './mistake.ts';
+import { nearest } from './nearest.ts';
+import type { Tell, Unsure } from './option.ts';
+import type { RouteOptions } from './route-options.ts';
+
+/** The parts of a configuration that forwarding is made of. */
+interface Forwarding {
+  readonly listen: { readonly proxy: Pick<Listener, 'address'> };
+  readonly groups: ReadonlyMap<string, GroupOptions>;
+  readonly backends: ReadonlyMap<string, BackendOptions>;
+  readonly routes: readonly RouteOptions[];
+}
+
+/** Reports routes to groups, backends, classes and path names that do not exist, and a proxy without routes or routes without a proxy. */
+export function checkRoutes(options: Unsure<Forwarding>, tell: Tell): void {
+  for (const [index, route] of (options.routes ?? []).entries())
+    if (route !== undefined) checkRoute(options, route, (below, fault) => tell(['routes', index, ...below], fault));
+  const proxy = options.listen?.proxy?.address;
+  const routes = options.routes?.length ?? 0;
+  if (proxy === 'none' && routes > 0) tell(['routes'], new Fault('routes without a listener', 'Give listen.proxy a port, or remove the routes.'));
+  if (proxy !== undefined && proxy !== 'none' && options.routes !== undefined && routes === 0)
+    tell(['listen', 'proxy'], new Fault('a proxy without routes would answer 404 to everybody', 'Write routes, or leave listen.proxy out.'));
+}
+
+function checkRoute(options: Unsure<Forwarding>, route: Unsure<RouteOptions>, tell: Tell): void {
+  const { backends, groups } = options;
+  if (route.backend !== undefined && backends?.has(route.backend) === false) tell(['backend'], missing('backend', route.backend, [...backends.keys()]));
+  const { group } = route;
+  if (group !== undefined && groups?.has(group) === false) tell(['group'], missing('group', group, [...groups.keys()]));
+  if (group === undefined) {
+    for (const name of ['key', 'class'] as const)
+      if (route[name] !== undefined) tell([name], new Fault(`${name} has no meaning without a group`, `Name the group whose limits count, or remove ${name}.`));
+    if ((route.costs?.size ?? 0) > 0)
+      tell(['costs'], new Fault('costs have no meaning without a group', 'Name the group whose limits count, or remove costs.'));
+  }
+  checkClass(options, route, tell);
+  for (const name of ['key', 'class'] as const) {
+    const source = route[name];
+    if (source === undefined || source.from !== 'path' || source.name === undefined || route.match === undefined) continue;
+    if (!route.match.path?.includes(`{${source.name}}`))
+      tell([name], new Fault(`match.path has no {${source.name}}`, `Put {${source.name}} into match.path, or take the ${name} from somewhere else.`));
+  }
+  if (route.charge === 'headers') {
+    for (const [unit, cost] of route.costs ?? [])
+      if (cost?.ask?.from === 'json')
+        tell(['costs', unit, 'ask'], new Fault('a cost in the body is not known on headers', 'Take charge: body, or ask a header.'));
+  }
+}
+
+function checkClass({ groups }: Unsure<Forwarding>, route: Unsure<RouteOptions>, tell: Tell): void {
+  const classes = route.group === undefined ? undefined : groups?.get(route.group)?.priority?.classes;
+  if (classes === undefined || route.class === undefined) return;
+  if (classes.size === 0) tell(['class'], new Fault(`the group ${route.group} has no classes`, 'Name them under its priority.classes, or remove class.'));
+  else if (route.class.from === 'value' && route.class.value !== undefined && !classes.has(route.class.value))
+    tell(['class'], missing('class', route.class.value, [...classes.keys()]));
+}
+
+function missing(noun: string, name: string, known: readonly string[]): Fault {
+  const guess = nearest(name, known);
+  return new Fault(`there is no ${noun} ${JSON.stringify(name)}`, guess === undefined ? 'Define it, or name one there is.' : `Did you mean ${guess}?`);
+}

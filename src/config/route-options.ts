@@ -1,0 +1,86 @@
+import { DAY, MILLISECOND } from '../core/time.ts';
+import { BACKEND_NAME } from './backend-options.ts';
+import { groupName, refusalOptions } from './group-options.ts';
+import { duration, integer, oneOf, size, text } from './leaves.ts';
+import { filePath } from './listen-options.ts';
+import { dictionary, list, notBuilt, option, optional, required, struct, type ValueOf } from './option.ts';
+import { addressRange, askSource, classSource, hostPattern, keySource, methodName, pathPattern, settleSource } from './route-leaves.ts';
+
+const FIELD_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/;
+
+const match = struct({
+  host: optional(hostPattern, 'The Host field, without case; *.name for every name below.', 'any host'),
+  path: optional(pathPattern, 'The path: words as they are, {name} for one segment, * for one, or at the end for all that follow.', 'any path'),
+  methods: optional(list(methodName, 32), 'Methods.', 'any method'),
+  header: option(
+    dictionary(text({ unit: 'text', pattern: /^[\t\x20-\x7e]*$/, rule: 'The whole value, or * for any.', lengthMax: 1024 }), {
+      noun: 'header',
+      names: FIELD_NAME,
+      namesMax: 16,
+      rule: 'The name of a header; case does not count.',
+    }),
+    {},
+    'Headers that must be there: the whole value, or * for any.',
+  ),
+});
+
+const costs = dictionary(
+  struct(
+    {
+      ask: optional(askSource, 'What a request asks for: a number, or where it stands in the request.', 'the default'),
+      default: option(integer({ min: 0, max: 1_000_000_000 }), 1, 'Where the request does not say.'),
+      settle: optional(settleSource, 'Where the answer, JSON or SSE, says what was used; not found: the ask stands.', 'the ask stands'),
+    },
+    { short: 'ask' },
+  ),
+  { noun: 'unit', names: /^[A-Za-z][A-Za-z0-9._-]{0,63}$/, namesMax: 16, rule: 'Letters, digits, ".", "_" and "-", a letter first, at most 64.' },
+);
+
+/** One route. */
+export const routeOptions = struct({
+  match: option(match, {}, 'Which requests; all that is said must fit. The first route that fits takes the request; none: 404.'),
+  backend: required(
+    text({ unit: 'backend name', pattern: BACKEND_NAME, rule: 'The name of one of `backends`.', lengthMax: 128 }),
+    'Where its requests go: one of `backends`.',
+  ),
+  group: optional(groupName, 'The group whose limits count.', 'it passes straight through'),
+  key: optional(keySource, 'The key inside the group; a request that has none goes under the empty key.', 'the empty key'),
+  class: optional(classSource, 'The class of priority; one that the group does not have counts as none.', "the group's default"),
+  costs: option(costs, {}, 'What a request costs beside the request itself, by unit.'),
+  body: option(
+    struct({
+      max: option(size({ min: 0, max: 2 ** 40 }), '64MiB', 'A longer body is refused with 413 before anything is charged.'),
+      memory: option(size({ min: 0, max: 2 ** 30 }), '64KiB', 'What is held beyond goes to disk.'),
+      receive: option(duration({ min: 100 * MILLISECOND, max: DAY }), '5m', 'Time for the whole of a body to arrive, with charge: body; then 408.'),
+      rate: option(size({ min: 0, max: 2 ** 30 }), '256B', 'Bytes a second that a sender must keep up after its first 5 s; else 408.'),
+    }),
+    {},
+    'Bodies.',
+  ),
+  charge: option(
+    oneOf('body', 'headers'),
+    'body',
+    'When admission is asked: once the body is there, so that slow senders hold no capacity, or on the headers, for uploads that stream.',
+  ),
+  attempts: option(integer({ min: 1, max: 10 }, 'attempts'), 3, 'How often a request is sent at most, where it may be sent again.'),
+  trustedProxies: option(list(addressRange, 1000), [], 'Whose X-Forwarded-For is believed for client-ip and passed on; of others the address counts.'),
+  refusal: optional(refusalOptions, 'What a refused caller of this route gets.', "the group's refusal"),
+  mode: optional(notBuilt('Remove it: this version keeps no requests for later.'), 'Deferred requests: not built in this version.'),
+});
+
+/** A route as read. */
+export type RouteOptions = ValueOf<typeof routeOptions>;
+
+/** The routes, in order. */
+export const routesOptions = list(routeOptions, 10_000);
+
+/** What is held of bodies, in all. */
+export const bodiesOptions = struct({
+  memory: option(size({ min: 0, max: 2 ** 40 }), '256MiB', 'In memory; beyond, bodies go to disk.'),
+  disk: option(size({ min: 0, max: 2 ** 44 }), '1GiB', 'On disk; beyond, senders are paused. 0: never on disk.'),
+  path: optional(
+    filePath,
+    'Folder for bodies on disk; nothing in it outlives the server.',
+    '`bodies` under `store.path`; with store: memory, `sluice-bodies` where temporary files are',
+  ),
+});

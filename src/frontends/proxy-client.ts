@@ -1,0 +1,51 @@
+import { type BlockList, isIP } from 'node:net';
+
+/** Who is at the other end, and for whom it speaks. */
+export interface ClientAddress {
+  /** The other end of the connection. */
+  readonly peerIp: string;
+  readonly peerTrusted: boolean;
+  /** The nearest address on the way that no trusted proxy has. */
+  readonly clientIp: string;
+}
+
+/**
+ * Finds the client behind trusted proxies: X-Forwarded-For, else Forwarded (RFC 7239), from its end on, since only what a
+ * trusted proxy added can be believed.
+ */
+export function clientAddress(remote: string | undefined, header: (name: string) => string | undefined, trusted: BlockList): ClientAddress {
+  const peerIp = plain(remote ?? '');
+  const peerTrusted = isTrusted(peerIp, trusted);
+  let clientIp = peerIp;
+  if (peerTrusted) {
+    for (const said of forwardedFor(header).reverse()) {
+      const address = plain(said);
+      if (isIP(address) === 0) break;
+      clientIp = address;
+      if (!isTrusted(address, trusted)) break;
+    }
+  }
+  return { peerIp, peerTrusted, clientIp };
+}
+
+function forwardedFor(header: (name: string) => string | undefined): string[] {
+  const list = header('x-forwarded-for');
+  if (list !== undefined) return list.split(',');
+  const forwarded = header('forwarded');
+  return forwarded === undefined
+    ? []
+    : [...forwarded.matchAll(/(?:^|[;,])\s*for\s*=\s*("[^"]*"|[^;,\s]+)/gi)].map(([, address = '']) => address.replaceAll('"', ''));
+}
+
+/** Without port, brackets, zone, and the form of IPv4 in IPv6. */
+function plain(said: string): string {
+  const text = said.trim();
+  const bracketed = /^\[([^\]]*)\](?::\d+)?$/.exec(text)?.[1];
+  const address = bracketed ?? (/^\d+\.\d+\.\d+\.\d+:\d+$/.test(text) ? text.slice(0, text.indexOf(':')) : text);
+  return address.replace(/%.*$/, '').replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, '');
+}
+
+function isTrusted(address: string, trusted: BlockList): boolean {
+  const version = isIP(address);
+  return version !== 0 && trusted.check(address, version === 4 ? 'ipv4' : 'ipv6');
+}

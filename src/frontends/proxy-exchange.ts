@@ -1,0 +1,171 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { performance } from 'node:perf_hooks';
+import type { BackendHead, RawHeaders } from '../forward/forwarder.ts';
+import type { CallerSink, Delivery, NoAnswer } from '../forward/incoming.ts';
+import { type FaultBody, rawRefusal } from './engines/framing.ts';
+import type { OwnAnswer } from './proxy-refusal.ts';
+
+/** What an exchange tells its listener. */
+export interface ExchangeOwner {
+  /** Answers tell keep-alive callers to leave. */
+  readonly closing: boolean;
+  answerFor(why: NoAnswer, exchange: ProxyExchange): OwnAnswer;
+  /** Was written to the end, cut, or left. */
+  over(exchange: ProxyExchange): void;
+  /** An answer is out and its connection ends: read what still comes, for `LINGER_MS`, so that the caller sees the answer and not a reset. */
+  linger(exchange: ProxyExchange): void;
+  /** Is answered, though its body has not ended: it has a little time to. */
+  dumped(exchange: ProxyExchange): void;
+  onFault(error: unknown): void;
+}
+
+/** One request and its answer, from the moment it is its connection's turn. */
+export class ProxyExchange implements CallerSink {
+  readonly request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #owner: ExchangeOwner;
+  #delivery: Delivery | undefined;
+  #over = false;
+  #stalledSince: number | undefined;
+
+  constructor(request: IncomingMessage, response: ServerResponse, owner: ExchangeOwner) {
+    this.request = request;
+    this.#response = response;
+    this.#owner = owner;
+    response.once('close', () => this.#gone());
+  }
+
+  /** The answer has begun: nothing else can be said. */
+  get begun(): boolean {
+    return this.#response.headersSent;
+  }
+
+  /** Since when the caller has not read what is waiting, by `performance.now()`; undefined: it reads. */
+  get stalledSince(): number | undefined {
+    return this.#stalledSince;
+  }
+
+  /** Whose delivery it is; told at once when the caller has gone meanwhile. */
+  handOver(delivery: Delivery): void {
+    if (this.#over) delivery.leave();
+    else this.#delivery = delivery;
+  }
+
+  /** Answers `Expect: 100-continue`. */
+  wanted(): void {
+    if (!this.#over && !this.begun) this.#response.writeContinue();
+  }
+
+  onInformation(head: BackendHead): void {
+    // A caller of HTTP/1.0 knows of no answer but the last one (RFC 9110 15.2).
+    if (this.#over || this.begun || this.request.httpVersion !== '1.1') return;
+    let text = `HTTP/1.1 ${head.status} ${head.statusText}\r\n`;
+    for (let i = 0; i < head.headers.length; i += 2) text += `${head.headers[i]}: ${head.headers[i + 1]}\r\n`;
+    this.request.socket.write(`${text}\r\n`, 'latin1');
+  }
+
+  onHead(head: BackendHead): void {
+    if (this.#over) return;
+    const headers = this.#owner.closing ? [...head.headers, 'Connection', 'close'] : [...head.headers];
+    this.#response.sendDate = false;
+    try {
+      this.#response.writeHead(head.status, head.statusText, headers);
+    } catch (cause) {
+      this.#owner.onFault(cause);
+      this.#delivery?.leave();
+      this.#abandon();
+    }
+  }
+
+  onData(chunk: Uint8Array, resume: () => void): boolean {
+    if (this.#over) return true;
+    if (this.#response.write(chunk)) return true;
+    this.#stalledSince = performance.now();
+    this.#response.once('drain', () => {
+      this.#stalledSince = undefined;
+      resume();
+    });
+    return false;
+  }
+
+  onEnd(trailers: RawHeaders): void {
+    if (this.#over) return;
+    if (trailers.length > 0 && this.#response.chunkedEncoding) this.#response.addTrailers(pairs(trailers));
+    this.#finish();
+    this.#response.end();
+    // What is left of the body is dumped by node; a sender that goes on for ever is cut.
+    if (!this.request.complete) this.#owner.dumped(this);
+    if (this.#response.writableLength > 0) this.#owner.linger(this);
+  }
+
+  onNone(why: NoAnswer): void {
+    if (this.#over) return;
+    let answer: OwnAnswer;
+    try {
+      answer = this.#owner.answerFor(why, this);
+    } catch (cause) {
+      this.#owner.onFault(cause);
+      return this.#abandon();
+    }
+    this.answer(answer);
+  }
+
+  /** An answer of the proxy's own. */
+  answer(answer: OwnAnswer): void {
+    if (this.#over) return;
+    if (this.request.complete) this.#write(answer);
+    else this.refuse(answer.status, { contentType: '', body: answer.body }, answer.headers);
+  }
+
+  onBroken(): void {
+    if (!this.#over) this.#abandon();
+  }
+
+  /** Ends the connection with an answer, whatever of the request is still to come, and what was under way for it. Nothing may have been written. */
+  refuse(status: number, made: FaultBody, headers: OwnAnswer['headers'] = []): void {
+    if (this.#over) return;
+    const delivery = this.#delivery;
+    this.#finish();
+    delivery?.leave();
+    const type = headers.find(([name]) => name === 'Content-Type')?.[1] ?? made.contentType;
+    const others = headers.filter(([name]) => name !== 'Content-Type');
+    this.request.resume();
+    this.request.socket.end(rawRefusal(status, { contentType: type, body: this.request.method === 'HEAD' ? '' : made.body }, others));
+    this.#owner.linger(this);
+  }
+
+  /** Writes an answer of our own to a request that is whole. */
+  #write({ status, headers, body }: OwnAnswer): void {
+    const all = [...headers, ['Content-Length', String(Buffer.byteLength(body))] as const];
+    if (this.#owner.closing) all.push(['Connection', 'close']);
+    this.#finish();
+    this.#response.writeHead(status, all.flat());
+    this.#response.end(body);
+    if (this.#response.writableLength > 0) this.#owner.linger(this);
+  }
+
+  /** Without a word: something was written that cannot be taken back. */
+  #abandon(): void {
+    this.#finish();
+    this.request.socket.destroy();
+  }
+
+  #finish(): void {
+    this.#over = true;
+    this.#delivery = undefined;
+    this.#owner.over(this);
+  }
+
+  #gone(): void {
+    if (this.#over) return;
+    const delivery = this.#delivery;
+    this.#finish();
+    delivery?.leave();
+  }
+}
+
+function pairs(raw: RawHeaders): [string, string][] {
+  const out: [string, string][] = [];
+  for (let i = 0; i < raw.length; i += 2) out.push([raw[i] as string, raw[i + 1] as string]);
+  return out;
+}

@@ -1,0 +1,184 @@
+import { type ClientRequest, type IncomingMessage, request as plainRequest } from 'node:http';
+import { request as tlsRequest } from 'node:https';
+import type { Socket } from 'node:net';
+import { MILLISECOND, type Millis } from '../core/time.ts';
+import type { RawHeaders } from '../forward/forwarder.ts';
+import type { Forwarding, TunnelSink, Way } from '../forward/forwarding.ts';
+import { answerHeaders } from '../forward/headers.ts';
+import type { Delivery, IncomingRequest, NoAnswer } from '../forward/incoming.ts';
+import type { Route } from '../forward/route.ts';
+import { rawRefusal } from './engines/framing.ts';
+import type { OwnAnswer } from './proxy-refusal.ts';
+
+/** Who sends more before the upgrade is answered speaks another protocol. */
+const EARLY_BYTES_MAX = 65_536;
+
+/**
+ * One upgrade: admitted like any request, then two sockets joined until either ends; its slot is held as long. Node has
+ * taken its hands off the caller's socket: what is written here is all that is written.
+ */
+export class TunnelEnd implements TunnelSink {
+  readonly #socket: Socket;
+  /** What came before the tunnel was there. */
+  readonly #early: Buffer[];
+  readonly #answerFor: (why: NoAnswer) => OwnAnswer;
+  #delivery: Delivery | undefined;
+  #way: Way | undefined;
+  #asking: ClientRequest | undefined;
+  #backend: Socket | undefined;
+  #sent = false;
+  #over = false;
+  #target = '/';
+
+  /** `first`: what came behind the head. */
+  constructor(socket: Socket, first: Buffer, answerFor: (why: NoAnswer) => OwnAnswer) {
+    this.#socket = socket;
+    this.#early = [first];
+    this.#answerFor = answerFor;
+    socket.setTimeout(0);
+    socket.once('close', () => this.#gone());
+    socket.once('end', () => this.#gone());
+    // Ends are heard of only by who reads.
+    socket.on('data', this.#hear);
+  }
+
+  readonly #hear = (bytes: Buffer): void => {
+    if (this.#over) return;
+    this.#early.push(bytes);
+    if (this.#early.reduce((sum, { length }) => sum + length, 0) > EARLY_BYTES_MAX) this.#gone();
+  };
+
+  handOver(delivery: Delivery): void {
+    if (this.#over) delivery.leave();
+    else this.#delivery = delivery;
+  }
+
+  /** An answer in place of a tunnel. */
+  answer({ status, headers, body }: OwnAnswer): void {
+    if (this.#over) return;
+    this.#over = true;
+    const type = headers.find(([name]) => name === 'Content-Type')?.[1] ?? 'text/plain';
+    const others = headers.filter(([name]) => name !== 'Content-Type');
+    this.#socket.end(rawRefusal(status, { contentType: type, body }, others));
+    this.#socket.resume();
+  }
+
+  onNone(why: NoAnswer): void {
+    this.#delivery = undefined;
+    this.answer(this.#answerFor(why));
+  }
+
+  onWay(way: Way): void {
+    if (this.#over) return way.end({ sent: false, ok: true });
+    this.#way = way;
+    const url = new URL(way.url);
+    const { tls, timeout } = way.spec;
+    const ask = url.protocol === 'https:' ? tlsRequest : plainRequest;
+    const asking = ask({
+      agent: false,
+      host: url.hostname.replace(/^\[|\]$/g, ''),
+      port: url.port,
+      method: 'GET',
+      path: this.#target,
+      headers: [...way.headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket'],
+      setHost: false,
+      timeout: (timeout.connect + timeout.firstByte) / MILLISECOND,
+      ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
+      ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
+      ...(tls?.key === undefined ? {} : { key: tls.key }),
+      ...(tls?.servername === undefined ? {} : { servername: tls.servername }),
+    });
+    this.#asking = asking;
+    asking.once('socket', (socket) =>
+      socket.once('connect', () => {
+        this.#sent = true;
+      }),
+    );
+    asking.once('upgrade', (answer: IncomingMessage, backend: Socket, first: Buffer) => this.#join(way, answer, backend, first));
+    asking.once('response', (answer: IncomingMessage) => this.#refused(way, answer));
+    asking.once('timeout', () => this.#failed(504, 'The backend did not answer in time.', new Error('no answer to an upgrade')));
+    asking.on('error', (cause) => this.#failed(this.#sent ? 502 : 503, 'The backend could not be reached, or broke off.', cause));
+    asking.end();
+  }
+
+  onLost(): void {
+    this.#cut();
+  }
+
+  /** Lets it be until `ms` have gone by, then cuts it. */
+  closeBy(ms: Millis): void {
+    const last = setTimeout(() => this.#cut(), ms);
+    this.#socket.once('close', () => clearTimeout(last));
+  }
+
+  /** Origin form of what was asked. */
+  target(text: string): this {
+    this.#target = text;
+    return this;
+  }
+
+  #join(way: Way, answer: IncomingMessage, backend: Socket, first: Buffer): void {
+    if (this.#over) return void backend.destroy();
+    this.#backend = backend;
+    backend.setTimeout(0);
+    backend.on('error', () => backend.destroy());
+    backend.once('close', () => this.#cut());
+    const headers = answerHeaders(answer.rawHeaders) ?? [];
+    this.#socket.write(head(101, 'Switching Protocols', [...headers, ...way.added, 'Connection', 'Upgrade', 'Upgrade', answer.headers.upgrade ?? 'websocket']));
+    if (first.length > 0) this.#socket.write(first);
+    this.#socket.off('data', this.#hear);
+    for (const bytes of this.#early.splice(0)) if (bytes.length > 0) backend.write(bytes);
+    this.#socket.pipe(backend).pipe(this.#socket);
+  }
+
+  /** The backend would not: its answer goes to the caller, and the connection ends. */
+  #refused(way: Way, answer: IncomingMessage): void {
+    if (this.#over) return void answer.destroy();
+    const headers = (answerHeaders(answer.rawHeaders) ?? []).filter((_each, i, all) => all[i - (i % 2)]?.toLowerCase() !== 'content-length');
+    this.#socket.write(head(answer.statusCode ?? 502, answer.statusMessage ?? '', [...headers, ...way.added, 'Connection', 'close']));
+    answer.pipe(this.#socket);
+    answer.once('end', () => this.#finish(true));
+    answer.once('error', () => this.#cut());
+  }
+
+  #failed(status: 502 | 503 | 504, detail: string, cause: Error): void {
+    if (this.#over || this.#backend !== undefined) return this.#cut();
+    const sent = this.#sent;
+    this.#way?.end({ sent, ok: false });
+    this.#way = undefined;
+    this.answer(this.#answerFor({ kind: 'failed', status, detail, attempts: 1, cause }));
+    this.#asking?.destroy();
+  }
+
+  #gone(): void {
+    this.#delivery?.leave();
+    this.#cut();
+  }
+
+  #cut(): void {
+    this.#asking?.destroy();
+    // What was written is still read by the other side.
+    this.#backend?.destroySoon();
+    this.#socket.destroySoon();
+    this.#finish(true);
+  }
+
+  #finish(ok: boolean): void {
+    this.#over = true;
+    this.#delivery = undefined;
+    const way = this.#way;
+    this.#way = undefined;
+    way?.end({ sent: this.#sent, ok });
+  }
+}
+
+/** Asks for a way, and joins the two ends once it is there. */
+export function openTunnel(tunnel: TunnelEnd, forwarding: Forwarding, incoming: IncomingRequest, route: Route): void {
+  tunnel.target(incoming.target).handOver(forwarding.tunnel(incoming, route, tunnel));
+}
+
+function head(status: number, text: string, headers: RawHeaders): Buffer {
+  let said = `HTTP/1.1 ${status} ${text}\r\n`;
+  for (let i = 0; i < headers.length; i += 2) said += `${headers[i]}: ${headers[i + 1]}\r\n`;
+  return Buffer.from(`${said}\r\n`, 'latin1');
+}

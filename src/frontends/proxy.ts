@@ -1,0 +1,225 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { performance } from 'node:perf_hooks';
+import type { Millis } from '../core/time.ts';
+import type { Forwarding } from '../forward/forwarding.ts';
+import type { NoAnswer } from '../forward/incoming.ts';
+import type { Auth } from './auth.ts';
+import type { EngineOptions } from './engines/engine.ts';
+import { type Fault, LINGER_MS, rawRefusal } from './engines/framing.ts';
+import { Lingering } from './engines/lingering.ts';
+import { clientFault, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, vouch } from './engines/node-server.ts';
+import type { Frontend } from './frontend.ts';
+import { engineProblem } from './problem.ts';
+import { type ExchangeOwner, ProxyExchange } from './proxy-exchange.ts';
+import { type OwnAnswer, ownAnswer, plainProblem, type RefusedRequest } from './proxy-refusal.ts';
+import { createDoor, type Door, type Entered, forwardedMethodFault, isWebSocket } from './proxy-request.ts';
+import type { ProxyRoute } from './proxy-route.ts';
+import { openTunnel, TunnelEnd } from './proxy-tunnel.ts';
+import type { AnswerParts } from './rest-answer.ts';
+
+/** What the proxy needs. */
+export interface ProxyParts extends AnswerParts {
+  readonly address: { readonly host: string; readonly port: number };
+  readonly tls?: NonNullable<EngineOptions['tls']>;
+  readonly routes: readonly ProxyRoute[];
+  readonly forwarding: Forwarding;
+  readonly auth: Pick<Auth, 'demanded' | 'identify'>;
+  /** A caller that reads nothing of its answer for so long is cut. */
+  readonly unreadMsMax: Millis;
+  readonly onFault: (error: unknown) => void;
+}
+
+/** Time for a head to arrive. */
+const HEAD_MS = 10_000;
+/** Time for a body to end once it is answered. */
+const DUMP_MS = 10_000;
+
+/**
+ * Takes whole requests and passes them on: one connection's requests in their order, one at a time; bodies and answers as
+ * streams, with back-pressure both ways. Always on node:http, whose framing is strict (proof.md 4.2).
+ */
+export class ProxyFrontend implements Frontend, ExchangeOwner {
+  readonly name = 'proxy';
+  closing = false;
+  readonly #parts: ProxyParts;
+  #door: Door;
+  readonly #active = new Map<ProxyExchange, RefusedRequest>();
+  readonly #tunnels = new Set<TunnelEnd>();
+  readonly #dumped = new Map<IncomingMessage, number>();
+  readonly #lingering = new Lingering();
+  readonly #pipelined = new WeakMap<Socket, number>();
+  #idle: (() => void) | undefined;
+  #server: Server | undefined;
+  #sweeper: NodeJS.Timeout | undefined;
+
+  constructor(parts: ProxyParts) {
+    this.#parts = parts;
+    this.#door = this.#doorTo(parts.routes);
+  }
+
+  /** Other routes from now on; for requests that come in later. */
+  reroute(routes: readonly ProxyRoute[]): void {
+    this.#door = this.#doorTo(routes);
+  }
+
+  #doorTo(routes: readonly ProxyRoute[]): Door {
+    return createDoor(routes, this.#parts.auth, this.#parts.tls === undefined ? 'http' : 'https');
+  }
+
+  async listen(): Promise<{ readonly address: string }> {
+    const { tls, address } = this.#parts;
+    const server = await createNodeServer({ receiveMsMax: HEAD_MS, ...(tls === undefined ? {} : { tls }), upgrades: isWebSocket });
+    server.on('request', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, false));
+    server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, true));
+    server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, false, NO_EXPECTATION));
+    server.on('upgrade', (request: IncomingMessage, socket: Socket, first: Buffer) => this.#upgrade(request, socket, first));
+    server.on('connect', (_request, socket) => this.#refuseSocket(socket as Socket, { status: 501, detail: 'CONNECT is not spoken here.' }));
+    server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.#clientError(error, socket));
+    const { host, port } = await listenOn(server, address.host, address.port);
+    this.#server = server;
+    this.#sweeper = setInterval(() => this.#sweep(), 1_000);
+    this.#sweeper.unref();
+    return { address: `${host.includes(':') ? `[${host}]` : host}:${port}` };
+  }
+
+  /** Newcomers are still answered, `503`, until those under way are done: nobody meets a closed door who could be told when to come. */
+  async drain(graceMs: Millis): Promise<void> {
+    const server = this.#server;
+    if (server === undefined) return;
+    this.closing = true;
+    const end = performance.now() + graceMs;
+    for (const tunnel of this.#tunnels) tunnel.closeBy(graceMs);
+    if (this.#active.size > 0) {
+      await new Promise<void>((resolve) => {
+        const last = setTimeout(resolve, graceMs);
+        this.#idle = () => {
+          clearTimeout(last);
+          resolve();
+        };
+      });
+    }
+    await closeServer(server, Math.max(0, end - performance.now()));
+    clearInterval(this.#sweeper);
+  }
+
+  answerFor(why: NoAnswer, exchange: ProxyExchange): OwnAnswer {
+    return ownAnswer(why, this.#active.get(exchange) ?? NOBODY, this.#parts);
+  }
+
+  over(exchange: ProxyExchange): void {
+    this.#active.delete(exchange);
+    if (this.#active.size === 0) this.#idle?.();
+  }
+
+  linger(exchange: ProxyExchange): void {
+    this.#lingering.add(exchange.request.socket, exchange.request.socket.writableEnded ? LINGER_MS : this.#parts.unreadMsMax);
+  }
+
+  dumped({ request }: ProxyExchange): void {
+    this.#dumped.set(request, performance.now() + DUMP_MS);
+  }
+
+  onFault(error: unknown): void {
+    this.#parts.onFault(error);
+  }
+
+  /** One request of a connection at a time: the next is looked at when the answer before it is written. */
+  #take(request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean, fault?: Fault): void {
+    const { socket } = request;
+    if (socket.writableEnded || socket.destroyed) return;
+    if (response.socket !== null) return this.#begin(request, response, awaitsContinue, fault);
+    const queued = (this.#pipelined.get(socket) ?? 0) + 1;
+    this.#pipelined.set(socket, queued);
+    if (queued > PIPELINED_MAX) return void socket.destroy();
+    response.once('socket', () => {
+      this.#pipelined.set(socket, (this.#pipelined.get(socket) ?? 1) - 1);
+      // Not within the end of the answer before it.
+      setImmediate(() => {
+        if (!socket.writableEnded && !socket.destroyed) this.#begin(request, response, awaitsContinue, fault);
+      });
+    });
+  }
+
+  #begin(request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean, expected: Fault | undefined): void {
+    const exchange = new ProxyExchange(request, response, this);
+    const target = expected ?? vouch(request, forwardedMethodFault);
+    if (typeof target !== 'string') return exchange.refuse(target.status, engineProblem(target.status, target.detail), [['Sluice-Reason', 'malformed']]);
+    const entered = this.#enter(request, target);
+    this.#active.set(exchange, entered.whom);
+    if (entered.kind === 'refused') return exchange.onNone({ kind: 'refused', refusal: entered.refusal, attempts: 0 });
+    if (entered.kind === 'nowhere') return exchange.answer(NO_ROUTE);
+    const { incoming, route } = entered.made(awaitsContinue ? () => exchange.wanted() : NOTHING);
+    try {
+      exchange.handOver(this.#parts.forwarding.deliver(incoming, route, exchange));
+    } catch (cause) {
+      this.#parts.onFault(cause);
+      if (exchange.begun) exchange.onBroken();
+      else exchange.onNone({ kind: 'refused', refusal: { reason: 'fault' }, attempts: 0 });
+    }
+  }
+
+  #enter(request: IncomingMessage, target: string): Entered {
+    const entered = this.#door(request, target);
+    // A route without group has no gate to say so.
+    if (this.closing) return { kind: 'refused', whom: entered.whom, refusal: { reason: 'draining' } };
+    return entered;
+  }
+
+  #upgrade(request: IncomingMessage, socket: Socket, first: Buffer): void {
+    socket.on('error', () => socket.destroy());
+    // Behind a request that is still answered, its answer could not be told from the other's.
+    if (isBusy(socket)) return void socket.destroy();
+    const target = vouch(request, forwardedMethodFault);
+    if (typeof target !== 'string') return this.#refuseSocket(socket, target);
+    if (!isWebSocket(request))
+      return this.#refuseSocket(socket, { status: 501, detail: 'The only upgrade passed on is to websocket, by GET and without a body.' });
+    const entered = this.#enter(request, target);
+    const tunnel = new TunnelEnd(socket, first, (why) => ownAnswer(why, entered.whom, this.#parts));
+    if (entered.kind === 'nowhere') return tunnel.answer(NO_ROUTE);
+    if (entered.kind === 'refused') return tunnel.onNone({ kind: 'refused', refusal: entered.refusal, attempts: 0 });
+    this.#tunnels.add(tunnel);
+    socket.once('close', () => this.#tunnels.delete(tunnel));
+    const { incoming, route } = entered.made(NOTHING);
+    openTunnel(tunnel, this.#parts.forwarding, incoming, route);
+  }
+
+  #refuseSocket(socket: Socket, fault: Fault): void {
+    socket.on('error', () => socket.destroy());
+    socket.end(rawRefusal(fault.status, engineProblem(fault.status, fault.detail), [['Sluice-Reason', 'malformed']]));
+    socket.resume();
+    this.#lingering.add(socket, LINGER_MS);
+  }
+
+  #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (socket.destroyed || socket.writableEnded) return;
+    if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
+    const fault = clientFault(error, HEAD_MS);
+    if (!isBusy(socket)) return this.#refuseSocket(socket, fault);
+    // The body that was on its way is none; a whole request before it would take this for its answer.
+    const broken = [...this.#active.keys()].find((each) => each.request.socket === socket && !each.request.complete && !each.begun);
+    if (broken === undefined) return void socket.destroy();
+    broken.refuse(fault.status, engineProblem(fault.status, fault.detail), [['Sluice-Reason', 'malformed']]);
+  }
+
+  #sweep(): void {
+    const now = performance.now();
+    for (const { request, stalledSince } of this.#active.keys()) {
+      if (stalledSince !== undefined && stalledSince + this.#parts.unreadMsMax <= now) request.socket.destroy();
+    }
+    for (const [request, by] of this.#dumped) {
+      if (!request.complete && !request.socket.destroyed && by > now) continue;
+      this.#dumped.delete(request);
+      if (!request.complete) request.socket.destroy();
+    }
+    this.#lingering.sweep(now);
+  }
+}
+
+const NO_ROUTE = plainProblem(404, 'no_route', 'No route takes this request; see `routes` in the configuration of the server.');
+const NOTHING = (): void => {};
+const NOBODY: RefusedRequest = { group: undefined, key: '', accept: '', refusal: undefined };
+
+function isBusy(socket: Socket): boolean {
+  return (socket as Socket & { _httpMessage?: unknown })._httpMessage != null;
+}

@@ -1,0 +1,121 @@
+import { readFile } from 'node:fs/promises';
+import { BlockList } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { GroupSettings } from './admission/admission.ts';
+import type { BackendOptions } from './config/backend-options.ts';
+import type { Config } from './config/load.ts';
+import type { RouteOptions } from './config/route-options.ts';
+import { createForwarding } from './forward/deliver.ts';
+import type { DeliveryParts, Forwarding } from './forward/forwarding.ts';
+import type { BackendSpec, CostRule, Route } from './forward/route.ts';
+import { createUndiciForwarder } from './forward/undici.ts';
+import type { ProxyRoute } from './frontends/proxy-route.ts';
+
+/** The parts of a configuration that forwarding is made of. */
+export interface ForwardingOptions {
+  readonly backends: ReadonlyMap<string, BackendOptions>;
+  readonly routes: readonly RouteOptions[];
+  readonly groups: readonly GroupSettings[];
+}
+
+/** What forwarding needs besides the configuration. */
+export type ForwardingParts = Pick<DeliveryParts, 'admission' | 'clock' | 'random' | 'events' | 'onFault'>;
+
+/** Forwarding, or undefined where no proxy listens. Rejects with what to do when a file or the folder for bodies cannot be had. */
+export async function openForwarding(config: Config, parts: ForwardingParts): Promise<Forwarding | undefined> {
+  if (config.listen.proxy.address === 'none') return undefined;
+  const { memory, disk, path } = config.bodies;
+  return createForwarding({
+    ...parts,
+    backends: await compileBackends(config),
+    forwarder: createUndiciForwarder,
+    hold: {
+      memoryBytesMax: memory,
+      diskBytesMax: disk,
+      folder: path ?? (config.store.kind === 'disk' ? join(config.store.path, 'bodies') : join(tmpdir(), 'sluice-bodies')),
+    },
+  });
+}
+
+/** What is wrong with the routes of a reload: backends are taken at a start only. */
+export function unroutable(now: Pick<Config, 'backends'>, next: Pick<Config, 'routes'>): readonly string[] {
+  return next.routes.flatMap(({ backend }, index) => (now.backends.has(backend) ? [] : [`routes[${index}].backend: ${backend} takes a restart`]));
+}
+
+/** Backends as forwarding takes them. Rejects when a file with authorities cannot be read. */
+export async function compileBackends({ backends }: Pick<ForwardingOptions, 'backends'>): Promise<readonly BackendSpec[]> {
+  return Promise.all(
+    [...backends].map(async ([name, { urls, timeout, concurrency, onAbort, ca, ejection, resolve }]) => ({
+      name,
+      urls,
+      timeout,
+      concurrency,
+      onAbort,
+      eject: ejection,
+      resolveEvery: resolve,
+      tls: ca === undefined ? undefined : { ca: await authorities(name, ca), cert: undefined, key: undefined, servername: undefined },
+    })),
+  );
+}
+
+/** Routes as the listener takes them, in their order. The configuration must have been read without a mistake. */
+export function compileRoutes({ routes, groups }: Omit<ForwardingOptions, 'backends'>): readonly ProxyRoute[] {
+  const named = new Map(groups.map((group) => [group.spec.name, group]));
+  return routes.map((options, index) => {
+    const { match, refusal, key } = options;
+    return {
+      match: { host: match.host, path: match.path, methods: match.methods, headers: match.header },
+      route: compileRoute(options, index, options.group === undefined ? undefined : named.get(options.group)),
+      refusal,
+      trusted: listOf(options.trustedProxies),
+      needsCaller: key?.from === 'caller',
+    };
+  });
+}
+
+function compileRoute(options: RouteOptions, index: number, group: GroupSettings | undefined): Route {
+  const { body, charge } = options;
+  return {
+    name: options.match.path ?? `routes[${index}]`,
+    backend: options.backend,
+    admission: group && {
+      group: group.spec.name,
+      key: options.key,
+      priorityClass: options.class,
+      classes: new Set(group.priority.classes.keys()),
+      costs: [...options.costs].map(([unit, cost]) => compileCost(unit, cost)),
+      wait: group.wait.default,
+      lease: undefined,
+      charge,
+      pushbackMax: group.pushback.max,
+    },
+    hold: {
+      bodyBytesMax: body.max,
+      memoryBytesMax: body.memory,
+      groupBytesMax: group?.spec.backlog.bytes ?? body.max,
+      receiveMax: body.receive,
+      bytesPerSecondMin: body.rate,
+    },
+    attemptsMax: options.attempts,
+  };
+}
+
+type CostOptions = RouteOptions['costs'] extends ReadonlyMap<string, infer V> ? V : never;
+
+function compileCost(unit: string, { ask, default: usual, settle }: CostOptions): CostRule {
+  if (ask?.from === 'value') return { unit, ask: undefined, fallback: ask.value, settle };
+  return { unit, ask, fallback: usual, settle };
+}
+
+function listOf(ranges: RouteOptions['trustedProxies']): BlockList {
+  const list = new BlockList();
+  for (const { address, bits, family } of ranges) list.addSubnet(address, bits, family);
+  return list;
+}
+
+function authorities(name: string, path: string): Promise<string> {
+  return readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new Error(`backends.${name}.ca: ${path} cannot be read.`, { cause });
+  });
+}
