@@ -73,7 +73,10 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     admission: guarded(gatekeeper, optionally(auth)),
     clock,
     random: (bytes) => randomBytes(bytes),
-    events: (event) => tellForward(log, event),
+    events: (event) => {
+      metrics.forward(event);
+      tellForward(log, event);
+    },
     onFault,
   });
   if (forwarding !== undefined) opened.push(() => forwarding.close());
@@ -196,8 +199,9 @@ function tellReload(log: Log, event: ReloadEvent): void {
   log.tell(needRestart.length > 0 ? 'warn' : 'info', 'reloaded', { revision, groups, needRestart });
 }
 
-/** One line for what an operator acts on; the rest is for who looks for it. */
+/** What an operator acts on, and what he looks for; attempts are counted only. */
 function tellForward(log: Log, event: ForwardEvent): void {
+  if (event.kind === 'attempt') return;
   const { kind, ...fields } = event;
   log.tell(kind === 'ejected' ? 'warn' : kind === 'restored' ? 'info' : 'debug', kind, fields);
 }

@@ -2,6 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { GroupView } from '../admission/admission.ts';
 import type { GateEvent } from '../core/events.ts';
 import { type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
+import { createForwardMetrics, type ForwardNews } from './forward-metrics.ts';
 import { Buckets, FINE_BUCKETS, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
 
 /** What metrics are made of. */
@@ -23,6 +24,8 @@ export interface Metrics {
   readonly wokeLate: (late: Micros) => void;
   /** A write of the ledger took this long to be on disk. */
   readonly flushed: (took: Micros) => void;
+  /** What forwarding tells. */
+  readonly forward: (news: ForwardNews) => void;
   /** All of it in Prometheus' text form. */
   readonly scrape: () => Promise<{ readonly contentType: string; readonly body: string }>;
 }
@@ -83,6 +86,7 @@ export function createMetrics(parts: MetricsParts): Metrics {
     event: (event) => count(of, event),
     wokeLate: (micros) => late.observe(micros),
     flushed: (micros) => flush.observe(micros),
+    forward: createForwardMetrics(registry),
     scrape: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
   };
 }

@@ -114,5 +114,9 @@ test('a backend that pushes back is given its pause, and the request is sent aga
   const answer = await rig.ask();
   expect(answer).toMatchObject({ status: 200, headers: { 'sluice-attempts': '2' } });
   expect(answer.took).toBeGreaterThan(990);
+  const metrics = await (await fetch(`http://${rig.running.addresses['health']}/metrics`)).text();
+  expect(metrics).toContain('sluice_forward_attempts_total{backend="shop",outcome="answered"} 2');
+  expect(metrics).toContain('sluice_forward_pushbacks_total{backend="shop",replayed="true"} 1');
+  expect(metrics).toContain('sluice_forward_seconds_count{backend="shop"} 2');
   expect(rig.backend.seen.map(({ headers }) => headers.find(([name]) => name === 'Sluice-Attempt')?.[1])).toEqual(['1', '2']);
 });
