@@ -1,18 +1,16 @@
-import { lookup as systemLookup } from 'node:dns';
-import { isIP, type LookupFunction } from 'node:net';
+import { lookup } from 'node:dns';
+import { isIP } from 'node:net';
 import type { Readable } from 'node:stream';
 import { buildConnector, type Dispatcher, Pool } from 'undici';
 import { MILLISECOND } from '../core/time.ts';
 import type { Attempt, BackendHead, BackendSink, FailedBy, Forwarder, HeldRequest, RawHeaders, Sending } from './forwarder.ts';
+import { guardedLookup } from './guarded-lookup.ts';
 import type { BackendSpec } from './route.ts';
 
 /** Bytes of an answer's head at most. */
 const HEAD_BYTES_MAX = 65_536;
 /** A connection that nobody uses is closed after this long; below the 5 s after which many servers close theirs. */
 const KEEP_ALIVE_MS = 4_000;
-
-/** Addresses that no name of a backend may come to: link-local ones (a cloud's metadata) and none at all. An address written in the file is taken at its word. */
-const FORBIDDEN_ADDRESS = /^(169\.254\.|0\.|::$|::ffff:(169\.254\.|0\.)|fe[89ab][0-9a-f]:|fd00:ec2::254$)/i;
 
 /**
  * The forwarder: undici's `Pool.dispatch`, one request for each connection at a time, bytes as they are (no decompression,
@@ -67,7 +65,7 @@ function poolOf(spec: BackendSpec, url: string): Pool {
   const connector = buildConnector({
     timeout: timeout.connect / MILLISECOND,
     allowH2: false,
-    lookup: guardedLookup,
+    lookup: guardedLookup(lookup),
     keepAlive: true,
     ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
     ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
@@ -94,16 +92,6 @@ function poolOf(spec: BackendSpec, url: string): Pool {
     },
   });
 }
-
-/** A name that leads where no backend may be is as good as none. */
-const guardedLookup: LookupFunction = (hostname, options, callback) => {
-  systemLookup(hostname, options, (error, found, family) => {
-    if (error !== null) return callback(error, found, family);
-    const addresses = Array.isArray(found) ? found.map(({ address }) => address) : [found as unknown as string];
-    if (!addresses.some((address) => FORBIDDEN_ADDRESS.test(address))) return callback(null, found, family);
-    callback(Object.assign(new Error(`${hostname} leads to an address that no backend may have.`), { code: 'EADDRNOTAVAIL' }), found, family);
-  });
-};
 
 /** One attempt, and undici's handler of it. */
 class UndiciSending implements Sending, Dispatcher.DispatchHandler {

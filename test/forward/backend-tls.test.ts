@@ -1,0 +1,88 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createServer, type Server } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { MINUTE, SECOND } from '../../src/core/time.ts';
+import type { Attempt } from '../../src/forward/forwarder.ts';
+import type { BackendTls } from '../../src/forward/route.ts';
+import { createUndiciForwarder } from '../../src/forward/undici.ts';
+import { folder } from '../fakes/folder.ts';
+
+const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
+const NONE: BackendTls = { ca: undefined, cert: undefined, key: undefined, servername: undefined };
+
+let server: Server;
+let files: Awaited<ReturnType<typeof folder>>;
+let ca: string;
+const names: (string | false)[] = [];
+
+// Without openssl there is nobody to make a certificate: the image and CI have it.
+describe.skipIf(!hasOpenssl)('a backend behind TLS', () => {
+  beforeAll(async () => {
+    files = await folder();
+    const [key, cert] = [join(files.path, 'key.pem'), join(files.path, 'cert.pem')];
+    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,DNS:shop.internal'];
+    execFileSync(
+      'openssl',
+      ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-keyout', key, '-out', cert, ...subject],
+      { stdio: 'ignore' },
+    );
+    ca = readFileSync(cert, 'utf8');
+    server = createServer({ key: readFileSync(key), cert: ca }, (socket) => {
+      names.push((socket as unknown as { servername: string | false }).servername);
+      socket.on('error', () => {});
+      socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'));
+    });
+    server.on('tlsClientError', () => {});
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  });
+
+  afterAll(async () => {
+    server.close();
+    await files.end();
+  });
+
+  async function attempts(host: string, tls: BackendTls | undefined, times = 1): Promise<Attempt[]> {
+    names.length = 0;
+    const address = server.address();
+    const port = typeof address === 'object' && address !== null ? address.port : 0;
+    const timeout = { connect: 2 * SECOND, firstByte: 5 * SECOND, idle: 5 * SECOND };
+    const spec = {
+      name: 'shop',
+      urls: [`https://${host}:${port}`],
+      timeout,
+      concurrency: undefined,
+      onAbort: 'cancel' as const,
+      eject: { failures: 5, for: SECOND },
+      resolveEvery: MINUTE,
+      tls,
+    };
+    const forwarder = createUndiciForwarder(spec);
+    const sink = { onInformation() {}, onHead() {}, onData: () => true, onEnd() {} };
+    const all: Attempt[] = [];
+    for (let i = 0; i < times; i++) {
+      const request = { method: 'GET', target: '/', headers: ['Host', `evil${i}.example`], body: undefined };
+      all.push(await new Promise<Attempt>((resolve) => forwarder.forward(request, 0, sink, resolve)));
+    }
+    await forwarder.close();
+    return all;
+  }
+
+  test('is trusted with its authority, by the name in the file and never by the Host of a request', async () => {
+    const all = await attempts('localhost', { ...NONE, ca }, 3);
+    expect(all.map(({ kind }) => kind)).toEqual(['answered', 'answered', 'answered']);
+    expect([...new Set(names)]).toEqual(['localhost']);
+  });
+
+  test('is not trusted without it: nothing is sent', async () => {
+    expect(await attempts('localhost', undefined)).toMatchObject([{ kind: 'failed', why: 'connect', sent: false }]);
+  });
+
+  test('must bear the name', async () => {
+    expect(await attempts('127.0.0.1', { ...NONE, ca })).toMatchObject([{ kind: 'failed', why: 'connect', sent: false }]);
+    expect(await attempts('127.0.0.1', { ...NONE, ca, servername: 'shop.internal' }, 2)).toMatchObject([{ kind: 'answered' }, { kind: 'answered' }]);
+    expect([...new Set(names)]).toEqual(['shop.internal']);
+    expect(await attempts('localhost', { ...NONE, ca, servername: 'other.internal' })).toMatchObject([{ kind: 'failed', sent: false }]);
+  });
+});
