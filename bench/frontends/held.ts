@@ -117,7 +117,7 @@ export function latenessTable(rows: readonly LateRow[]): string {
   );
 }
 
-/** Bytes that one held caller costs, from outside, after a forced collection on both sides of it. */
+/** Bytes that one more held caller costs, from outside, after a forced collection on both sides of it. */
 export async function heldMemory(
   transport: EngineName | 'grpc' | 'nginx',
   callers: number,
@@ -129,15 +129,21 @@ export async function heldMemory(
   if (server === undefined) return undefined;
   const { name, pids, port, collect, stop } = server;
   try {
-    await collect();
-    const before = residentBytes(pids);
     const args = transport === 'grpc' ? [String(port), 'shut'] : [String(port), transport === 'nginx' ? '/' : '/v1/groups/shut/acquire?ttl=10m'];
-    const running = holder(transport === 'grpc' ? GRPC : HTTP, [...args, String(callers), '0', '/dev/null', String(connections)]);
-    await running.held;
-    await sleep(1_000);
-    await collect();
+    const hold = async (count: number): Promise<() => Promise<void>> => {
+      const running = holder(transport === 'grpc' ? GRPC : HTTP, [...args, String(count), '0', '/dev/null', String(connections)]);
+      await running.held;
+      await sleep(1_000);
+      await collect();
+      return running.stop;
+    };
+    // The first fifth is what makes heaps grow to their usual size; the others are what is measured.
+    const first = await hold(callers / 5);
+    const before = residentBytes(pids);
+    const second = await hold(callers);
     const bytes = (residentBytes(pids) - before) / callers;
-    await running.stop();
+    await first();
+    await second();
     progress(`  ${name}: ${Math.round(bytes)} bytes each of ${callers}`);
     return { name: transport === 'grpc' ? `${name}, ${connections} connections` : name, callers, bytes };
   } finally {

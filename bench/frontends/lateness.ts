@@ -52,7 +52,7 @@ export function lateness(file: string, { period, burst, floor, skip }: { period:
     p50: quantile(late, 0.5),
     p99: quantile(late, 0.99),
     p999: quantile(late, 0.999),
-    most: Math.max(...late),
+    most: quantile(late, 1),
     early,
     conserved: (inside.length - 1) / (spanned / period),
     waiting,

@@ -34,7 +34,8 @@ export async function startNginx(use: 'free' | 'paced' | 'shut'): Promise<Peer |
   const [rate, limit] = { free: ['1000000r/s', 'burst=1000000 nodelay'], paced: ['1000r/s', 'burst=20000'], shut: ['1r/m', 'burst=20000'] }[use];
   // limit_req comes after `return` in nginx's phases: a file is what it can stand before.
   writeFileSync(join(folder, 'permit'), '{"permit":"01234567890123456789","waited":"0s"}');
-  const key = use === 'free' ? '$uri' : '$server_name';
+  // An empty key is not limited at all.
+  const key = use === 'free' ? '$uri' : '$server_port';
   writeFileSync(
     join(folder, 'nginx.conf'),
     `worker_processes 1; daemon off; pid ${folder}/pid; error_log ${folder}/error.log; worker_rlimit_nofile 65536;
