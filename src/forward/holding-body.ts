@@ -131,6 +131,11 @@ export class HoldingBody implements HeldBody {
     return this.#reader;
   }
 
+  /** No other attempt will follow: what nobody reads any more is given back, however long the answer takes. */
+  spent(): void {
+    if (this.whole && (this.#reader === undefined || this.#reader.readableEnded)) this.drop();
+  }
+
   drop(): void {
     if (this.#state === 'dropped') return;
     this.#stop();

@@ -96,6 +96,7 @@ export class Run implements Delivery, BackendSink {
       abort: (cause) => this.#sending?.abort(cause),
     });
     this.#answer.begin();
+    if (this.#answer.told) body?.spent();
   }
 
   onData(chunk: Uint8Array, resume: () => void): boolean {

@@ -187,6 +187,18 @@ describe('bodies', () => {
     expect([caller.refused, caller.told, all.leases]).toEqual(['too_large', 1, 0]);
   });
 
+  test('is held no longer than another attempt may need it', async () => {
+    const { played } = await open({ settings: [SLOT] });
+    const caller = await all.sent({ method: 'PUT', body: 'abc' });
+    expect([await played.last.body(), all.forwarding.held.memory]).toEqual(['abc', 3]);
+    played.last.inform(103);
+    expect(all.forwarding.held.memory).toBe(3);
+    played.last.head(200);
+    expect(all.forwarding.held).toEqual({ memory: 0, disk: 0, bodies: 0 });
+    played.last.end();
+    expect([caller.told, caller.information.length]).toEqual([1, 1]);
+  });
+
   test('a JSON body says what it asks for, the answer what it cost', async () => {
     const { played } = await open({ settings: [groupOf([rolling(100, MINUTE, { unit: 'tokens' })])] });
     const costs: readonly CostRule[] = [{ unit: 'tokens', ask: { from: 'json', path: ['max_tokens'] }, fallback: 50, settle: ['usage', 'total_tokens'] }];
