@@ -1,35 +1,21 @@
-import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { createServer, type Server } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
 import type { Attempt } from '../../src/forward/forwarder.ts';
 import type { BackendTls } from '../../src/forward/route.ts';
 import { createUndiciForwarder } from '../../src/forward/undici.ts';
-import { folder } from '../fakes/folder.ts';
+import { certificate } from '../fakes/certificate.ts';
 
-const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
 const NONE: BackendTls = { ca: undefined, cert: undefined, key: undefined, servername: undefined };
 
 let server: Server;
-let files: Awaited<ReturnType<typeof folder>>;
 let ca: string;
 const names: (string | false)[] = [];
 
-// Without openssl there is nobody to make a certificate: the image and CI have it.
-describe.skipIf(!hasOpenssl)('a backend behind TLS', () => {
+describe('a backend behind TLS', () => {
   beforeAll(async () => {
-    files = await folder();
-    const [key, cert] = [join(files.path, 'key.pem'), join(files.path, 'cert.pem')];
-    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,DNS:shop.internal'];
-    execFileSync(
-      'openssl',
-      ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-keyout', key, '-out', cert, ...subject],
-      { stdio: 'ignore' },
-    );
-    ca = readFileSync(cert, 'utf8');
-    server = createServer({ key: readFileSync(key), cert: ca }, (socket) => {
+    ca = certificate.cert;
+    server = createServer({ key: certificate.key, cert: ca }, (socket) => {
       names.push((socket as unknown as { servername: string | false }).servername);
       socket.on('error', () => {});
       socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'));
@@ -38,9 +24,8 @@ describe.skipIf(!hasOpenssl)('a backend behind TLS', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   });
 
-  afterAll(async () => {
+  afterAll(() => {
     server.close();
-    await files.end();
   });
 
   async function attempts(host: string, tls: BackendTls | undefined, times = 1): Promise<Attempt[]> {
