@@ -1,0 +1,121 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Channel, FRAME_BYTES, FRAMES_MAX, type Frame, WINDOW_BYTES_MAX } from '../../src/coordination/channel.ts';
+import { MILLISECOND } from '../../src/core/time.ts';
+
+type Text = Channel<string>;
+
+const channel = (own: string, peer: string, bytesOf: (op: string) => number = (op) => op.length): Text => new Channel({ own, peer, bytesOf });
+const data = (frames: readonly Frame<string>[]) => frames.filter(({ seq }) => seq > 0).map(({ seq, ops }) => [seq, ...ops]);
+
+describe('a channel', () => {
+  it('sends at once when nothing is under way, and gathers while something is', () => {
+    const a = channel('a', 'b');
+    a.send('1', 0);
+    expect(data(a.takeFrames())).toEqual([[1, '1']]);
+    a.send('2', 10);
+    a.send('3', 20);
+    expect(a.takeFrames()).toEqual([]);
+    expect(a.wakeAt()).toBe(210);
+    a.tick(210);
+    expect(data(a.takeFrames())).toEqual([[2, '2', '3']]);
+  });
+
+  it('tells of a gap at once, and is sent what is missing before it would be sent anyway', () => {
+    const a = channel('a', 'b');
+    const b = channel('b', 'a');
+    a.send('1', 0);
+    const [lost] = a.takeFrames();
+    expect(lost?.seq).toBe(1);
+    a.send('2', 100);
+    a.tick(300);
+    for (const frame of a.takeFrames()) expect(b.receive(frame, 6 * MILLISECOND)).toEqual([]);
+    const answers = b.takeFrames();
+    expect(answers.map(({ ack, gap }) => [ack, gap])).toEqual([[0, true]]);
+    for (const frame of answers) a.receive(frame, 7 * MILLISECOND);
+    const again = a.takeFrames();
+    expect(data(again)).toEqual([[1, '1']]);
+    expect(again.flatMap((frame) => b.receive(frame, 8 * MILLISECOND))).toEqual(['1', '2']);
+  });
+
+  it('sends again after 50 ms, or when the connection came back', () => {
+    const a = channel('a', 'b');
+    a.send('1', 0);
+    a.takeFrames();
+    a.tick(49 * MILLISECOND);
+    expect(a.takeFrames()).toEqual([]);
+    a.tick(50 * MILLISECOND);
+    expect(data(a.takeFrames())).toEqual([[1, '1']]);
+    a.reconnected(60 * MILLISECOND);
+    expect(data(a.takeFrames())).toEqual([[1, '1']]);
+  });
+
+  it(`takes ${FRAMES_MAX} frames and one more to be gathered, then none until something is acknowledged`, () => {
+    const a = channel('a', 'b', () => FRAME_BYTES);
+    const small = channel('a', 'b', () => FRAME_BYTES / 64);
+    for (let sent = 0; sent < WINDOW_BYTES_MAX / FRAME_BYTES; sent++) expect(a.send(`${sent}`, sent)).toBe(true);
+    expect(a.writable).toBe(false);
+    expect(a.send('one past the bytes', 0)).toBe(false);
+    for (let sent = 0; sent < FRAMES_MAX; sent++) {
+      expect(small.send(`${sent}`, sent * 1000)).toBe(true);
+      small.tick(sent * 1000 + 500);
+    }
+    const b = channel('b', 'a');
+    let taken = 0;
+    while (small.send('more', 300_000)) taken++;
+    expect(taken).toBe(64);
+    for (const frame of small.takeFrames()) b.receive(frame, 300_000);
+    b.tick(400_000);
+    for (const frame of b.takeFrames()) small.receive(frame, 400_000);
+    expect(small.send('room again', 400_000)).toBe(true);
+  });
+
+  it('says nothing to frames of another life', () => {
+    const b = channel('b', 'a');
+    const other = channel('a, restarted', 'b');
+    other.send('x', 0);
+    expect(other.takeFrames().flatMap((frame) => b.receive(frame, 0))).toEqual([]);
+    const a = channel('a', 'b');
+    a.send('y', 0);
+    const restarted = channel('b, restarted', 'a');
+    expect(a.takeFrames().flatMap((frame) => restarted.receive(frame, 0))).toEqual([]);
+  });
+
+  it('delivers everything once and in order over any network', () => {
+    const step = fc.record({ to: fc.constantFrom('a' as const, 'b' as const), say: fc.nat(3), fate: fc.nat(9), pick: fc.nat(50), by: fc.nat(60) });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
+        const ends = { a: channel('a', 'b'), b: channel('b', 'a') };
+        const sent = { a: [] as string[], b: [] as string[] };
+        const got = { a: [] as string[], b: [] as string[] };
+        const air: Frame<string>[] = [];
+        let now = 0;
+        const flow = () => {
+          for (const end of ['a', 'b'] as const) air.push(...ends[end].takeFrames());
+        };
+        const land = (frame: Frame<string>) => got[frame.to as 'a' | 'b'].push(...ends[frame.to as 'a' | 'b'].receive(frame, now));
+        for (const { to, say, fate, pick, by } of steps) {
+          now += by * MILLISECOND;
+          const from = to === 'a' ? 'b' : 'a';
+          for (let words = 0; words < say; words++) if (ends[from].send(`${sent[to].length}`, now)) sent[to].push(`${sent[to].length}`);
+          for (const end of Object.values(ends)) end.tick(now);
+          flow();
+          const [frame] = air.length === 0 ? [] : air.splice(pick % air.length, fate === 0 ? 0 : 1);
+          if (frame !== undefined && fate > 2) land(frame);
+          if (fate === 0 && air[0] !== undefined) land(air[0]);
+        }
+        for (let round = 0; round < 20; round++) {
+          now += 60 * MILLISECOND;
+          for (const end of Object.values(ends)) end.tick(now);
+          flow();
+          for (const frame of air.splice(0)) land(frame);
+          flow();
+        }
+        expect(got).toEqual(sent);
+        // Idle: nothing is repeated and no timer runs.
+        for (const end of Object.values(ends)) expect(end.wakeAt()).toBe(Number.POSITIVE_INFINITY);
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
