@@ -1,4 +1,5 @@
 import { type BackendLine, backendLines } from './backend-line.ts';
+import { JSON_BYTES_MAX, readsBody } from './costs.ts';
 import type { DeliveryParts, Forwarding, TunnelSink } from './forwarding.ts';
 import { Hold } from './hold.ts';
 import type { CallerSink, Delivery, IncomingRequest } from './incoming.ts';
@@ -40,7 +41,10 @@ class Deliveries implements Forwarding {
 
   deliver(incoming: IncomingRequest, route: Route, sink: CallerSink): Delivery {
     const line = this.#lineOf(route);
-    const body = incoming.body === undefined ? undefined : this.#hold.body(incoming.body, route.admission?.group ?? '', route.hold);
+    const { admission, hold } = route;
+    // A body whose JSON is to be read stays in memory as far as it is read.
+    const limits = admission !== undefined && readsBody(admission.costs) ? { ...hold, memoryBytesMax: Math.max(hold.memoryBytesMax, JSON_BYTES_MAX) } : hold;
+    const body = incoming.body === undefined ? undefined : this.#hold.body(incoming.body, admission?.group ?? '', limits);
     this.#running++;
     const run = new Run({ parts: this.#parts, incoming, route, line, body, sink, over: this.#over });
     run.begin();

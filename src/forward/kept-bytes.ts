@@ -4,6 +4,10 @@ import type { SpillFile, SpillFolder } from './spill.ts';
 /** Read from disk at once. */
 export const PIECE_BYTES = 64 << 10;
 
+/** Pieces below this are gathered: a body of one-byte chunks would otherwise cost a hundred times its bytes. */
+const SMALL_BYTES = 2 << 10;
+const GATHERED_BYTES = 16 << 10;
+
 /** Where one body's bytes may stay. */
 export interface HoldPlaces {
   readonly memory: Room;
@@ -30,6 +34,8 @@ const KEPT: Kept = { kind: 'kept' };
 export class KeptBytes {
   readonly #places: HoldPlaces;
   #memory: Uint8Array[] = [];
+  /** The last of `#memory` is a part of it that grows; undefined: the last stands for itself. */
+  #gathering: Uint8Array | undefined;
   #file: SpillFile | undefined;
   /** Taken of each budget. */
   #memoryBytes = 0;
@@ -56,7 +62,10 @@ export class KeptBytes {
 
   /** All that is in memory, in one piece. */
   get bytes(): Uint8Array {
-    if (this.#memory.length > 1) this.#memory = [Buffer.concat(this.#memory)];
+    if (this.#memory.length > 1) {
+      this.#memory = [Buffer.concat(this.#memory)];
+      this.#gathering = undefined;
+    }
     return this.#memory[0] ?? Buffer.alloc(0);
   }
 
@@ -84,6 +93,8 @@ export class KeptBytes {
   /** The piece at the cursor, which moves on; undefined: nothing is there, yet. `consume`: nobody will read it again, its room is given back. */
   next(cursor: Cursor, consume: boolean): Uint8Array | Promise<Uint8Array> | undefined {
     const piece = consume ? this.#memory.shift() : this.#memory[cursor.chunk++];
+    // What was handed out is written to no more.
+    if (this.#memory.length === 0) this.#gathering = undefined;
     if (piece !== undefined) {
       if (consume) this.#forget(piece.byteLength);
       return piece;
@@ -129,7 +140,7 @@ export class KeptBytes {
     const bytes = piece.byteLength;
     const { memory, disk, folder, memoryBytesMax } = this.#places;
     const remember = (): void => {
-      this.#memory.push(piece);
+      this.#remember(piece);
       this.#memoryBytes += bytes;
       this.#settle(done, KEPT);
     };
@@ -142,6 +153,22 @@ export class KeptBytes {
         (cause: unknown) => this.#settle(done, { kind: 'broken', cause }),
       );
     });
+  }
+
+  #remember(piece: Uint8Array): void {
+    const last = this.#memory.at(-1);
+    if (last === undefined || piece.byteLength > SMALL_BYTES || last.byteLength + piece.byteLength > GATHERED_BYTES) {
+      this.#gathering = undefined;
+      this.#memory.push(piece);
+      return;
+    }
+    const bytes = last.byteLength + piece.byteLength;
+    if (this.#gathering === undefined || this.#gathering.byteLength < bytes) {
+      this.#gathering = Buffer.allocUnsafeSlow(Math.min(GATHERED_BYTES, Math.max(64, 2 * bytes)));
+      this.#gathering.set(last);
+    }
+    this.#gathering.set(piece, last.byteLength);
+    this.#memory[this.#memory.length - 1] = this.#gathering.subarray(0, bytes);
   }
 
   async #spill(folder: SpillFolder, piece: Uint8Array): Promise<void> {

@@ -109,6 +109,39 @@ describe('a body that is held', () => {
     expect(clock.pending).toBe(0);
   });
 
+  test('in pieces of a byte or a few is gathered, whoever reads it and when', async () => {
+    const bytes = pattern(40_000);
+    const hold = await open();
+    const whole = new Sender(hold).receive();
+    const passing = new Sender(hold).flow();
+    for (let at = 0; at < bytes.length; ) {
+      const size = at % 1000 === 0 ? 3000 : 1 + (at % 7);
+      for (const { stream } of [whole, passing]) stream.write(bytes.subarray(at, at + size));
+      at += size;
+      if (at % 50 === 0) await settled();
+    }
+    const reading = read(passing.body.open());
+    for (const { stream } of [whole, passing]) stream.end();
+    expect((await reading).equals(bytes)).toBe(true);
+    await until(() => whole.whole === 1);
+    expect((await read(whole.body.open())).equals(bytes)).toBe(true);
+    for (const { body } of [whole, passing]) body.drop();
+    expect(hold.used).toEqual({ memory: 0, disk: 0, bodies: 0 });
+  });
+
+  test('in a hundred thousand pieces of a byte costs little more than its bytes', async () => {
+    const hold = await open();
+    const sender = new Sender(hold, { memoryBytesMax: 1 << 20 }).receive();
+    const before = process.memoryUsage();
+    for (let i = 0; i < 100_000; i++) {
+      sender.stream.emit('data', Buffer.from('x'));
+    }
+    const now = process.memoryUsage();
+    expect(now.arrayBuffers - before.arrayBuffers).toBeLessThan(2 << 20);
+    expect(hold.used.memory).toBe(100_000);
+    sender.body.drop();
+  });
+
   test('goes to disk beyond its memory, in order, and can be read again and again; its file has no name', async () => {
     const hold = await open();
     const bytes = pattern(300 * KIB);
