@@ -1,0 +1,149 @@
+import { LONG_AGO, later, type Micros } from '../core/time.ts';
+import type { ClockEvidence } from './evidence.ts';
+import { encodeOwnership, type OwnershipRecord, ownershipRegister, succession } from './ownership-record.ts';
+import type { Peers } from './peers.ts';
+import type { Questions } from './questions.ts';
+import type { RegisterValue } from './registers.ts';
+import { rendezvous } from './rendezvous.ts';
+import type { ClockReading } from './shard-clock.ts';
+import type { Timing } from './timing.ts';
+import type { View, Views } from './views.ts';
+
+/** Whom the claims are made for. */
+export interface ClaimHost {
+  /** The session to claim for; undefined: not now. */
+  claimant(mono: Micros): string | undefined;
+  holds(shard: number): boolean;
+  /** The shard is `session`'s: its clock showed `record.clock` at `claimed`. */
+  gained(shard: number, record: OwnershipRecord, revision: number, claimed: ClockReading, reading: ClockReading): void;
+}
+
+/** What the claims are made from. */
+export interface OwnershipParts {
+  readonly replica: string;
+  readonly shards: number;
+  readonly timing: Timing;
+  readonly questions: Questions;
+  readonly peers: Peers;
+  readonly views: Views;
+  readonly evidence: ClockEvidence;
+  readonly host: ClaimHost;
+}
+
+/** A shard that could be had, since when, from whom. */
+interface Chance {
+  readonly from: string;
+  readonly since: Micros;
+}
+
+/**
+ * Finds out who owns the shards, and takes those whose owner is dead (coordination.md 2.4). A taker reads the register, works
+ * out where its term begins from what the dead owner wrote last, and writes by compare-and-set: one of many wins. A claim of
+ * its own whose answer never came is found in the register, and adopted.
+ */
+export class Ownership {
+  readonly #parts: OwnershipParts;
+  readonly #chances = new Map<number, Chance>();
+  readonly #busy = new Set<number>();
+
+  constructor(parts: OwnershipParts) {
+    this.#parts = parts;
+  }
+
+  /** Looks at every shard once. */
+  tick(reading: ClockReading): void {
+    const session = this.#parts.host.claimant(reading.mono);
+    for (let shard = 0; shard < this.#parts.shards; shard++) {
+      if (this.#busy.has(shard) || this.#parts.host.holds(shard)) continue;
+      const view = this.#parts.views.get(shard);
+      if (view === undefined || this.#unclaimed(shard, view, reading.mono)) this.look(shard, reading);
+      else if (session !== undefined && this.#turn(shard, view, reading.mono)) this.look(shard, reading);
+    }
+  }
+
+  /** Reads the register of a shard, and claims it if it is to be had. */
+  look(shard: number, _reading: ClockReading): void {
+    if (this.#busy.has(shard) || this.#parts.host.holds(shard)) return;
+    this.#busy.add(shard);
+    this.#parts.questions.read(ownershipRegister(shard), (answer, reading) => {
+      this.#busy.delete(shard);
+      if (answer.kind === 'value') this.#seen(shard, answer.value, reading);
+    });
+  }
+
+  #seen(shard: number, value: RegisterValue | undefined, reading: ClockReading): void {
+    const { views, peers, host } = this.#parts;
+    const view = views.see(shard, value, reading.mono);
+    const session = host.claimant(reading.mono);
+    const { record } = view;
+    if (record !== undefined && record.owner !== session) peers.meet(record.owner, reading.mono);
+    if (session === undefined || host.holds(shard)) return;
+    if (record?.owner === session) this.adopt(shard, record, view.revision, reading);
+    else if (this.#turn(shard, view, reading.mono)) this.#claim(shard, view, session, reading);
+  }
+
+  /** A shard that is this session's already: by a claim whose answer never came, or handed over. What is known of the clock of the term before bounds this one's too, as nobody had this one's yet. */
+  adopt(shard: number, record: OwnershipRecord, revision: number, reading: ClockReading): void {
+    const heard = this.#parts.evidence.bound(shard, record.term - 1n, reading.mono);
+    const clock = heard === undefined ? record.clock : later(record.clock, heard);
+    this.#parts.host.gained(shard, { ...record, clock }, revision, reading, reading);
+  }
+
+  #claim(shard: number, view: View, session: string, claimed: ClockReading): void {
+    const { questions, views, host } = this.#parts;
+    const record = this.#next(shard, view, session, claimed);
+    const bytes = encodeOwnership(record);
+    this.#busy.add(shard);
+    questions.change(ownershipRegister(shard), bytes, view.revision, (answer, reading) => {
+      this.#busy.delete(shard);
+      if (answer.kind !== 'changed') {
+        view.checkedAt = Number.NEGATIVE_INFINITY;
+        return;
+      }
+      this.#chances.delete(shard);
+      views.see(shard, { revision: answer.revision, bytes }, reading.mono);
+      if (host.claimant(reading.mono) === session) host.gained(shard, record, answer.revision, claimed, reading);
+    });
+  }
+
+  /** The next term. The first one begins with the wall clock, since there is nothing to go on from. */
+  #next(shard: number, { record }: View, owner: string, { mono, wall }: ClockReading): OwnershipRecord {
+    if (record === undefined) return { term: 1n, owner, from: LONG_AGO, clock: Math.floor(wall) as typeof LONG_AGO };
+    const ended = this.#parts.peers.get(record.owner)?.ended ?? { own: [] };
+    const heard = this.#parts.evidence.bound(shard, record.term, mono);
+    return { term: record.term + 1n, owner, ...succession({ shard, record, ended, heard }) };
+  }
+
+  /** Nobody says to have it: a claim of whom we do not hear, or a shard on its way. */
+  #unclaimed(shard: number, view: View, mono: Micros): boolean {
+    const { record, checkedAt } = view;
+    if (mono - checkedAt < this.#parts.timing.sweepEvery) return false;
+    if (record === undefined) return true;
+    const owner = this.#parts.peers.get(record.owner);
+    if (owner === undefined) return true;
+    if (owner.ended !== undefined) return false;
+    // What a silent one said last says nothing about now: the shard may have gone on from there.
+    if (mono - owner.heardAt > this.#parts.timing.suspectAfter) return true;
+    return !owner.own.some((own) => own.shard === shard && own.term === record.term);
+  }
+
+  /** Its owner is dead for ever, or there never was one, and it is this replica's turn among those that live. */
+  #turn(shard: number, { record }: View, mono: Micros): boolean {
+    const { peers, timing, replica } = this.#parts;
+    const owner = record && peers.get(record.owner);
+    if (record !== undefined && owner?.ended === undefined) {
+      this.#chances.delete(shard);
+      return false;
+    }
+    if (owner?.mine) return true;
+    const from = record?.owner ?? '';
+    let chance = this.#chances.get(shard);
+    if (chance?.from !== from) {
+      chance = { from, since: mono };
+      this.#chances.set(shard, chance);
+    }
+    const live = peers.live(mono, timing.suspectAfter).map((peer) => peer.replica);
+    const rank = rendezvous(String(shard), [replica, ...live.filter((name) => name !== replica)]).indexOf(replica);
+    return mono - chance.since >= rank * timing.rankDelay;
+  }
+}

@@ -1,0 +1,86 @@
+import type { Micros } from '../core/time.ts';
+import type { Beat, OwnEntry, SessionRecord } from './session-record.ts';
+
+/** What is known of a session of another process, or of an earlier one of this process. */
+export interface Peer {
+  readonly session: string;
+  /** '' until it was heard. */
+  replica: string;
+  instance: string;
+  /** The largest number seen, in a heartbeat or in its register; -1: none. */
+  n: number;
+  /** When that number was first seen, on the own clock. */
+  heardAt: Micros;
+  own: readonly OwnEntry[];
+  /** Its last record, once it is dead for ever. */
+  ended: Pick<SessionRecord, 'own'> | undefined;
+  /** A session of this very process: nobody's turn is to be waited for. */
+  mine: boolean;
+  /** When its register was last looked at to revoke it, and whether that is under way. */
+  triedAt: Micros;
+  trying: boolean;
+}
+
+/** Everybody heard of is remembered for this long, or while a shard is in its name. */
+const REMEMBER_FOR: Micros = 60_000_000;
+
+/** All sessions that this process knows of, except its own live one. */
+export class Peers {
+  readonly #peers = new Map<string, Peer>();
+
+  get(session: string): Peer | undefined {
+    return this.#peers.get(session);
+  }
+
+  all(): Iterable<Peer> {
+    return this.#peers.values();
+  }
+
+  /** A session that is named somewhere: from now on it is listened for. */
+  meet(session: string, mono: Micros): Peer {
+    let peer = this.#peers.get(session);
+    if (peer === undefined) {
+      const never = Number.NEGATIVE_INFINITY;
+      peer = { session, replica: '', instance: '', n: -1, heardAt: mono, own: [], ended: undefined, mine: false, triedAt: never, trying: false };
+      this.#peers.set(session, peer);
+    }
+    return peer;
+  }
+
+  /** A heartbeat; undefined: an old one, that says nothing. */
+  heard(beat: Beat, mono: Micros): Peer | undefined {
+    const peer = this.meet(beat.session, mono);
+    peer.replica = beat.replica;
+    peer.instance = beat.instance;
+    if (beat.n <= peer.n) return undefined;
+    peer.n = beat.n;
+    peer.heardAt = mono;
+    peer.own = beat.own;
+    return peer;
+  }
+
+  /** Dead for ever: it can never again have a renewal acknowledged. */
+  end(session: string, last: Pick<SessionRecord, 'own'>, mono: Micros): Peer {
+    const peer = this.meet(session, mono);
+    peer.ended ??= last;
+    return peer;
+  }
+
+  /** Those heard within `within`, one session for each replica: the one heard last. */
+  live(mono: Micros, within: Micros): readonly Peer[] {
+    const byReplica = new Map<string, Peer>();
+    for (const peer of this.#peers.values()) {
+      if (peer.ended !== undefined || peer.mine || peer.replica === '' || mono - peer.heardAt > within) continue;
+      const other = byReplica.get(peer.replica);
+      if (other === undefined || other.heardAt < peer.heardAt) byReplica.set(peer.replica, peer);
+    }
+    return [...byReplica.values()];
+  }
+
+  /** Forgets who is long gone and whose name is in no shard's register. */
+  forget(mono: Micros, named: (session: string) => boolean): void {
+    for (const peer of this.#peers.values()) {
+      if (mono - peer.heardAt > REMEMBER_FOR && !peer.trying && !named(peer.session)) this.#peers.delete(peer.session);
+    }
+  }
+}

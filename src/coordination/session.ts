@@ -1,0 +1,164 @@
+import type { Micros } from '../core/time.ts';
+import type { ChangeAnswer, Questions, ReadAnswer } from './questions.ts';
+import { type Beat, decodeSession, encodeSession, type OwnEntry, type SessionRecord, sessionRegister } from './session-record.ts';
+import type { ClockReading } from './shard-clock.ts';
+import type { Timing } from './timing.ts';
+
+/** Where a session stands. `opening`: its register may not exist yet. `over`: nothing is decided under it any more, ever. */
+export type SessionState = 'opening' | 'live' | 'over';
+
+/** Whom a session serves. */
+export interface SessionHost {
+  /** What the session owns, with the clocks of this moment. */
+  entries(reading: ClockReading): readonly OwnEntry[];
+  /** These slots are ours: their record is acknowledged. */
+  renewed(entries: readonly OwnEntry[]): void;
+  /** To be told to everybody. */
+  beat(beat: Beat): void;
+}
+
+/** What a session is made of. `id` is random: nobody else ever writes a live record under it. */
+export interface SessionParts {
+  readonly id: string;
+  readonly replica: string;
+  readonly instance: string;
+  readonly timing: Timing;
+  readonly questions: Questions;
+  readonly host: SessionHost;
+}
+
+/**
+ * The lease of one process (coordination.md 2.3): a register that it renews by compare-and-set, with all that it owns in it.
+ * An acknowledged renewal makes slots of shard time its own; a renewal whose answer never came makes none, but is gone on
+ * from when it turns out to be there. The session is over once somebody revoked it, or nothing was acknowledged for H.
+ *
+ * Told the time by `tick`; asks by `Questions`.
+ */
+export class Session {
+  readonly id: string;
+  readonly #parts: SessionParts;
+  #state: SessionState = 'opening';
+  #closing: readonly OwnEntry[] | undefined;
+  #revision = 0;
+  #n = 0;
+  #asking = false;
+  #again = false;
+  #dueAt: Micros = Number.NEGATIVE_INFINITY;
+  /** On the own clock: H after the last acknowledged record was sent. */
+  #heldUntil: Micros = Number.POSITIVE_INFINITY;
+  #heardAt: Micros = Number.NEGATIVE_INFINITY;
+
+  constructor(parts: SessionParts) {
+    this.id = parts.id;
+    this.#parts = parts;
+  }
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  /** May claim shards: acknowledged within H, and heard by itself within H, so that others hear it too. */
+  fit(mono: Micros): boolean {
+    return this.#state === 'live' && mono < this.#heldUntil && !this.deaf(mono);
+  }
+
+  /** Its own heartbeats do not come back: others would hear nothing of its clocks. A broken data path must not keep ownership (2.9). */
+  deaf(mono: Micros): boolean {
+    return mono > this.#heardAt + this.#parts.timing.horizon;
+  }
+
+  /** A heartbeat of its own came back. */
+  echoed(mono: Micros): void {
+    this.#heardAt = mono;
+  }
+
+  /** Lets time pass: opens, renews, or is over. */
+  tick(reading: ClockReading): void {
+    const { mono } = reading;
+    if (this.#state === 'over') {
+      if (this.#closing !== undefined && mono >= this.#dueAt) this.#write(reading);
+      return;
+    }
+    if (mono > this.#heldUntil + this.#parts.timing.grace) this.#state = 'over';
+    else if (mono >= this.#dueAt) this.#write(reading);
+  }
+
+  /** A shard was gained: its slots exist with the next record, so make that now. */
+  renew(reading: ClockReading): void {
+    if (this.#state === 'live') this.#write(reading);
+  }
+
+  /** Gives the session up by itself: nothing is decided from now on. `own` says so, with an `until` after the last decision; written until it is there, revoked, or `stop`ped. */
+  close(reading: ClockReading, own: readonly OwnEntry[]): void {
+    if (this.#state === 'over') return;
+    this.#state = 'over';
+    this.#closing = own;
+    this.#write(reading);
+  }
+
+  /** Is a last record still to be written? */
+  get closing(): boolean {
+    return this.#closing !== undefined;
+  }
+
+  /** Writes nothing more. */
+  stop(): void {
+    this.#closing = undefined;
+  }
+
+  /** One record at a time: what comes meanwhile is in the next. */
+  #write(reading: ClockReading): void {
+    if (this.#asking) {
+      this.#again = true;
+      return;
+    }
+    this.#again = false;
+    this.#asking = true;
+    const { timing, host, replica, instance, questions } = this.#parts;
+    const sentAt = reading.mono;
+    const own = this.#closing ?? host.entries(reading);
+    const record: SessionRecord = { replica, instance, n: ++this.#n, state: this.#closing === undefined ? 'live' : 'closed', own };
+    this.#dueAt = sentAt + timing.renewEvery;
+    if (record.state === 'live') host.beat({ session: this.id, replica, instance, n: record.n, own });
+    questions.change(sessionRegister(this.id), encodeSession(record), this.#revision, (answer, then) => {
+      this.#asking = false;
+      this.#written(answer, { record, sentAt }, then);
+      if (this.#again && !this.#asking) this.#write(then);
+    });
+  }
+
+  #written(answer: ChangeAnswer, { record, sentAt }: { record: SessionRecord; sentAt: Micros }, reading: ClockReading): void {
+    if (answer.kind === 'conflict') return this.#look();
+    if (answer.kind !== 'changed') return;
+    this.#revision = answer.revision;
+    if (record.state === 'closed') this.#closing = undefined;
+    if (this.#state === 'over') return;
+    this.#state = 'live';
+    this.#heldUntil = sentAt + this.#parts.timing.horizon;
+    this.#parts.host.renewed(record.own);
+    if (reading.mono > this.#heldUntil + this.#parts.timing.grace) this.#state = 'over';
+  }
+
+  /** Somebody changed the register: this session, by a write whose answer never came, or another, who revoked it. */
+  #look(): void {
+    this.#asking = true;
+    this.#parts.questions.read(sessionRegister(this.id), (answer, reading) => {
+      this.#asking = false;
+      this.#looked(answer, reading);
+    });
+  }
+
+  /** A register that is missing, or older than known, is a read that lags or a disk that was lost: time will tell. */
+  #looked(answer: ReadAnswer, reading: ClockReading): void {
+    if (answer.kind !== 'value' || answer.value === undefined) return;
+    const { state } = decodeSession(answer.value.bytes);
+    if (state === 'live') {
+      if (answer.value.revision <= this.#revision) return;
+      this.#revision = answer.value.revision;
+      if (this.#state !== 'over' || this.#closing !== undefined) this.#write(reading);
+      return;
+    }
+    this.#state = 'over';
+    this.#closing = undefined;
+  }
+}
