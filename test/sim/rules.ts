@@ -1,0 +1,136 @@
+/** One rule taken out on purpose: in `file` under src/, `from` (which must be there once) becomes `to`. */
+export interface Removed {
+  readonly rule: string;
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+  /** The broken promise shows only with real gates. */
+  readonly gates?: boolean;
+  /** Where to begin: a seed that showed it when this was written. */
+  readonly seed: number;
+}
+
+/** The rules that the protocol stands on, coordination.md 2 and 3: without any one of them the simulation must fail. */
+export const removed: readonly Removed[] = [
+  {
+    rule: 'slot wait: a term begins where the slots of a dead owner end',
+    file: 'coordination/ownership-record.ts',
+    from: 'from = later(from, entry.until);',
+    to: '',
+    seed: 1,
+  },
+  {
+    rule: 'no record, no vote: a session whose record is lost cannot be revoked',
+    file: 'coordination/revocation.ts',
+    from: 'if (answer.value === undefined) return;',
+    to: 'if (answer.value === undefined) return void this.#parts.peers.end(peer.session, { own: [] }, reading.mono);',
+    seed: 8,
+  },
+  {
+    rule: 'drift: evidence of a clock gets weaker with age',
+    file: 'coordination/evidence.ts',
+    from: 'return offset - DRIFT_MAX * (now - mono);',
+    to: 'return offset;',
+    seed: 2,
+  },
+  {
+    rule: 'term tag: evidence of one term says nothing about another',
+    file: 'coordination/evidence.ts',
+    from: 'if (known?.term !== term) return undefined;',
+    to: 'if (known === undefined) return undefined;',
+    seed: 5,
+  },
+  {
+    rule: 'term tag: the bound of a new term does not go on from the old one',
+    file: 'coordination/evidence.ts',
+    from: 'if (known?.term === term) offset',
+    to: 'if (known !== undefined) offset',
+    seed: 1,
+  },
+  {
+    rule: 'fences carry their term',
+    file: 'core/grants.ts',
+    from: 'return (this.#term << 40n) | BigInt(serial - this.#serialBase);',
+    to: 'return BigInt(serial - this.#serialBase);',
+    gates: true,
+    seed: 1,
+  },
+  {
+    rule: 'slots end: nothing is decided from `until` on',
+    file: 'coordination/holdings.ts',
+    from: 'if (at < hold.from || at >= hold.until) return undefined;',
+    to: 'if (at < hold.from) return undefined;',
+    seed: 1,
+  },
+  {
+    rule: 'slots begin: nothing is decided before `from`',
+    file: 'coordination/holdings.ts',
+    from: 'if (at < hold.from || at >= hold.until) return undefined;',
+    to: 'if (at >= hold.until) return undefined;',
+    seed: 1,
+  },
+  {
+    rule: 'only an acknowledged renewal makes slots ours',
+    file: 'coordination/session.ts',
+    from: "if (answer.kind !== 'changed') return;",
+    to: "if (answer.kind !== 'changed') return this.#parts.host.renewed(record.own);",
+    seed: 4,
+  },
+  {
+    rule: 'only a changed register revokes: what was read may be old',
+    file: 'coordination/revocation.ts',
+    from: "if (changed.kind === 'changed') peers.end",
+    to: 'peers.end',
+    seed: 6,
+  },
+  {
+    rule: 'a claim is compare-and-set: one that failed is no claim',
+    file: 'coordination/ownership.ts',
+    from: "if (answer.kind !== 'changed') {",
+    to: "if (answer.kind === 'changed') this.#chances.delete(shard);\n      else host.gained(shard, record, 1, claimed, reading);\n      if (answer.kind !== 'changed') {",
+    seed: 1,
+  },
+  {
+    rule: 'reads may lag: what is known of a shard never goes back to an older term',
+    file: 'coordination/views.ts',
+    from: 'if (known?.record !== undefined && (record === undefined || record.term <= known.record.term)) return known;',
+    to: 'if (known?.record !== undefined && record === undefined) return known;',
+    seed: 1,
+  },
+  {
+    rule: 'who hands over stops first',
+    file: 'coordination/holdings.ts',
+    from: "if (hold === undefined || hold.phase === 'halted' || hold.phase === 'sealed') return undefined;",
+    to: 'if (hold === undefined) return undefined;',
+    seed: 1,
+  },
+  {
+    rule: 'a shard stays in the session record until its register names another',
+    file: 'coordination/holdings.ts',
+    from: 'return [...this.#holds.values()].map(({ shard, term, clock, until }) => {',
+    to: "return [...this.#holds.values()].filter(({ phase }) => phase === 'owned').map(({ shard, term, clock, until }) => {",
+    gates: true,
+    seed: 57,
+  },
+  {
+    rule: 'a channel delivers once',
+    file: 'coordination/channel.ts',
+    from: 'if (frame.seq <= this.#delivered || frame.seq > this.#delivered + FRAMES_MAX) {',
+    to: 'if (frame.seq <= this.#delivered) return frame.ops;\n    if (frame.seq > this.#delivered + FRAMES_MAX) {',
+    seed: 1,
+  },
+  {
+    rule: 'a channel delivers in order',
+    file: 'coordination/channel.ts',
+    from: 'this.#early.set(frame.seq, frame.ops);',
+    to: 'if (frame.seq > this.#delivered + 1) {\n      this.#delivered = frame.seq;\n      return frame.ops;\n    }\n    this.#early.set(frame.seq, frame.ops);',
+    seed: 1,
+  },
+  {
+    rule: 'a channel sends again what was not acknowledged',
+    file: 'coordination/channel.ts',
+    from: 'if (mono - sent.sentAt >= RETRANSMIT_AFTER) this.#put(seq, sent, mono);',
+    to: 'if (mono - sent.sentAt >= RETRANSMIT_AFTER) sent.sentAt = mono;',
+    seed: 1,
+  },
+];

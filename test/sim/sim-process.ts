@@ -1,0 +1,221 @@
+import type { Channel, Frame } from '../../src/coordination/channel.ts';
+import type { Member, Wanted } from '../../src/coordination/member.ts';
+import type { Answer } from '../../src/coordination/questions.ts';
+import type { Beat } from '../../src/coordination/session-record.ts';
+import type { ClockReading } from '../../src/coordination/shard-clock.ts';
+import { MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
+import { GateHouse } from './gate-house.ts';
+import type { SimWorld, Word } from './host.ts';
+import { ANSWER_WITHIN } from './sim-registers.ts';
+
+/** Where the wall clocks begin. */
+const WALL = 1_800_000_000 * SECOND;
+
+const TICK_EVERY = 20 * MILLISECOND;
+const COUNT_EVERY = 150 * MILLISECOND;
+
+/** The clocks of a machine; they go on while its process is down. */
+export interface Machine {
+  readonly replica: number;
+  readonly bootedAt: number;
+  /** Monotonic microseconds in a real one. */
+  readonly speed: number;
+  wallAhead: Micros;
+}
+
+/** One life of one replica's process: the pure parts, and what drives them. */
+export class SimProcess {
+  readonly instance: string;
+  readonly member: Member;
+  readonly house: GateHouse | undefined;
+  readonly #world: SimWorld;
+  readonly #machine: Machine;
+  readonly #channels = new Map<string, Channel<Word>>();
+  readonly #counted = new Map<string, { sent: number; received: number }>();
+  #dead = false;
+  #pausedUntil: Micros = 0;
+  #armedAt: Micros = Number.POSITIVE_INFINITY;
+  left = false;
+
+  constructor(world: SimWorld, machine: Machine) {
+    this.#world = world;
+    this.#machine = machine;
+    const replica = `r${machine.replica}`;
+    this.instance = world.fresh(`i${machine.replica}.`);
+    const newSession = () => world.fresh(`s${machine.replica}.`);
+    this.member = new world.parts.Member({ replica, instance: this.instance, shards: world.shards, timing: world.timing, newSession });
+    if (world.gates !== undefined) {
+      const halt = (shard: number, term: bigint) => this.member.halt(shard, term, this.reading());
+      const sealed = (shard: number, term: bigint) => this.member.sealed(shard, term, this.reading());
+      this.house = new GateHouse({
+        world,
+        gates: world.gates,
+        replica: machine.replica,
+        right: (shard) => this.right(shard),
+        wake: (act) => this.wake(act),
+        halt,
+        sealed,
+      });
+    }
+    this.#loop(TICK_EVERY, () => this.member.tick(this.reading()));
+    this.#loop(COUNT_EVERY, () => this.#count());
+  }
+
+  /** The process is no more. */
+  die(): void {
+    this.#dead = true;
+    this.house?.die();
+  }
+
+  /** It is stopped (SIGSTOP, a long collection, a frozen machine): everything that comes waits. */
+  pause(until: Micros): void {
+    this.#pausedUntil = Math.max(this.#pausedUntil, until);
+  }
+
+  get alive(): boolean {
+    return !this.#dead;
+  }
+
+  right(shard: number) {
+    return this.member.right(shard, this.reading().mono);
+  }
+
+  reading(): ClockReading {
+    const { now } = this.#world.agenda;
+    const { speed, bootedAt, wallAhead } = this.#machine;
+    return { mono: bootedAt + Math.floor(now * speed), wall: WALL + now + wallAhead, boot: '' };
+  }
+
+  /** Runs `act` now, when the process is not stopped, and then everything that follows from it. */
+  wake(act: () => void): void {
+    if (this.#dead) return;
+    if (this.#pausedUntil > this.#world.agenda.now) {
+      this.#world.agenda.at(this.#pausedUntil, () => this.wake(act));
+      return;
+    }
+    act();
+    this.#follow();
+  }
+
+  heard(beat: Beat): void {
+    this.wake(() => this.member.heard(beat, this.reading()));
+  }
+
+  received(frame: Frame<Word>): void {
+    if (frame.to !== this.instance) return;
+    this.wake(() => {
+      const { mono } = this.reading();
+      const words = this.#channel(frame.from).receive(frame, mono);
+      for (const word of words) this.#told(frame.from, word);
+    });
+  }
+
+  /** All that was sent to `to`, and all that came from it. */
+  counted(other: string): { readonly sent: number; readonly received: number } {
+    return this.#counted.get(other) ?? { sent: 0, received: 0 };
+  }
+
+  #loop(every: Micros, act: () => void): void {
+    this.#world.agenda.after(every + this.#world.dice.below(every / 10), () => {
+      this.wake(() => {
+        act();
+        this.#loop(every, act);
+      });
+    });
+  }
+
+  #follow(): void {
+    for (let wanted = this.member.take(); isSomething(wanted); wanted = this.member.take()) this.#do(wanted);
+    for (const channel of this.#channels.values()) for (const frame of channel.takeFrames()) this.#world.post(this.#machine.replica, frame);
+    this.#arm();
+    this.#stamp();
+    this.house?.run();
+  }
+
+  /** One timer for all channels. */
+  #arm(): void {
+    let at = Number.POSITIVE_INFINITY;
+    for (const channel of this.#channels.values()) at = Math.min(at, channel.wakeAt());
+    const { agenda } = this.#world;
+    const { mono } = this.reading();
+    const when = agenda.now + Math.max(1, at - mono);
+    if (when >= this.#armedAt) return;
+    this.#armedAt = when;
+    agenda.at(when, () => {
+      if (this.#armedAt === when) this.#armedAt = Number.POSITIVE_INFINITY;
+      this.wake(() => {
+        for (const channel of this.#channels.values()) channel.tick(this.reading().mono);
+      });
+    });
+  }
+
+  #do(wanted: Wanted): void {
+    const { agenda, registers } = this.#world;
+    for (const question of wanted.questions) {
+      const answer = (given: Answer) => this.wake(() => this.member.answered(question.id, given, this.reading()));
+      agenda.after(ANSWER_WITHIN, () => answer({ kind: 'unknown' }));
+      registers.ask(this.#machine.replica, question, answer);
+    }
+    for (const beat of wanted.beats) this.#world.broadcast(this.#machine.replica, beat);
+    for (const { instance, shard } of wanted.notices) if (instance !== '') this.#say(instance, { kind: 'gave', shard });
+    for (const event of wanted.events) {
+      if (event.kind === 'left') this.left = true;
+      else if (this.house !== undefined) this.house.happened(event);
+      else if (event.kind === 'seal') this.member.sealed(event.shard, event.term, this.reading());
+    }
+  }
+
+  /** The most that anybody could do with the rights of this moment. */
+  #stamp(): void {
+    const { judge, agenda, shards } = this.#world;
+    for (let shard = 0; shard < shards; shard++) {
+      const right = this.right(shard);
+      if (right !== undefined) judge.stamped(shard, right.term, right.at, agenda.now);
+    }
+  }
+
+  /** A number to everybody that is known, each time one more. */
+  #count(): void {
+    if (this.#world.agenda.now >= this.#world.quietFrom) return;
+    const living = this.#world.instances();
+    for (const peer of this.#channels.keys()) if (!living.includes(peer)) this.#channels.delete(peer);
+    for (const other of living) {
+      if (other === this.instance) continue;
+      const counted = this.#countedOf(other);
+      if (this.#say(other, { kind: 'count', count: counted.sent + 1 })) counted.sent++;
+    }
+  }
+
+  #told(from: string, word: Word): void {
+    if (word.kind === 'gave') return this.member.told(word.shard, this.reading());
+    const counted = this.#countedOf(from);
+    if (word.count !== counted.received + 1) this.#world.judge.complain(`channel ${from} to ${this.instance}: ${word.count} came after ${counted.received}`);
+    counted.received = word.count;
+  }
+
+  #say(to: string, word: Word): boolean {
+    return this.#channel(to).send(word, this.reading().mono);
+  }
+
+  #channel(peer: string): Channel<Word> {
+    let channel = this.#channels.get(peer);
+    if (channel === undefined) {
+      channel = new this.#world.parts.Channel<Word>({ own: this.instance, peer, bytesOf: () => 100 });
+      this.#channels.set(peer, channel);
+    }
+    return channel;
+  }
+
+  #countedOf(other: string): { sent: number; received: number } {
+    let counted = this.#counted.get(other);
+    if (counted === undefined) {
+      counted = { sent: 0, received: 0 };
+      this.#counted.set(other, counted);
+    }
+    return counted;
+  }
+}
+
+function isSomething({ questions, beats, notices, events }: Wanted): boolean {
+  return questions.length + beats.length + notices.length + events.length > 0;
+}

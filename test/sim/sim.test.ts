@@ -1,0 +1,34 @@
+import { describe, expect, it } from 'vitest';
+import { simulate } from './world.ts';
+
+/*
+ * Some of what `npm run sim -- --seeds 2000` and `npm run sim -- --gates --seeds 1000` run; a seed that ever failed is
+ * replayed by `npm run sim -- --seed N`, and its story kept in test/coordination/found.test.ts.
+ */
+
+const range = (from: number, count: number) => Array.from({ length: count }, (_, index) => from + index);
+const failed = (seeds: readonly number[], gates: boolean) => seeds.map((seed) => simulate({ seed, gates })).filter(({ complaint }) => complaint !== undefined);
+
+describe('replicas, in simulation', () => {
+  it('never share an instant, never run ahead of real time, and come back: 160 seeds', () => {
+    expect(failed(range(1, 160), false)).toEqual([]);
+  }, 60_000);
+
+  it('never admit more than the limits, and fences only grow: 40 seeds with real gates', () => {
+    expect(failed(range(1, 40), true)).toEqual([]);
+  }, 60_000);
+
+  it('lives through the same seed in the same way', () => {
+    const first = simulate({ seed: 7, gates: true });
+    expect(simulate({ seed: 7, gates: true })).toEqual(first);
+    expect(simulate({ seed: 8, gates: true }).hash).not.toBe(first.hash);
+  });
+
+  it('is not idle: every kind of work happens', () => {
+    const verdicts = range(1, 8).map((seed) => simulate({ seed, gates: true }));
+    const sum = (of: (verdict: (typeof verdicts)[number]) => number) => verdicts.reduce((total, verdict) => total + of(verdict), 0);
+    expect(sum(({ terms }) => terms)).toBeGreaterThan(50);
+    expect(sum(({ permits }) => permits)).toBeGreaterThan(500);
+    expect(sum(({ stamps }) => stamps)).toBeGreaterThan(10_000);
+  });
+});

@@ -1,0 +1,226 @@
+import type { Frame } from '../../src/coordination/channel.ts';
+import { type Beat, decodeSession } from '../../src/coordination/session-record.ts';
+import { TIMING, type Timing } from '../../src/coordination/timing.ts';
+import { MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
+import { Agenda } from './agenda.ts';
+import { Dice } from './dice.ts';
+import { GateWorld, type Told } from './gate-world.ts';
+import type { SimWorld, Word } from './host.ts';
+import { Judge } from './judge.ts';
+import { SHIPPED, type SimParts } from './parts.ts';
+import { SimChains } from './sim-chains.ts';
+import { type Machine, SimProcess } from './sim-process.ts';
+import { SimNats, SimRegisters } from './sim-registers.ts';
+import { type Mishap, Weather } from './weather.ts';
+
+/** What is simulated. */
+export interface Options {
+  readonly seed: number;
+  readonly parts?: SimParts;
+  readonly replicas?: number;
+  readonly shards?: number;
+  /** Faults end here, in virtual microseconds; then everything must come back. */
+  readonly healed?: Micros;
+  /** Real gates decide, and an independent checker counts what callers were told. */
+  readonly gates?: boolean;
+  readonly wipes?: boolean;
+}
+
+/** What came of it. */
+export interface Verdict {
+  readonly seed: number;
+  /** The first thing that was wrong. */
+  readonly complaint: string | undefined;
+  readonly steps: number;
+  readonly terms: number;
+  readonly stamps: number;
+  readonly permits: number;
+  /** Of all that happened: the same seed gives the same. */
+  readonly hash: number;
+}
+
+/** With everything healed, every shard has an owner again within this. */
+const BACK_WITHIN: Micros = 4 * SECOND;
+
+/** And keeps it for so long. */
+const WATCH_FOR: Micros = 3 * SECOND;
+
+const CALM: Micros = 2 * SECOND;
+const ASK_EVERY: Micros = 25 * MILLISECOND;
+
+/** Several replicas with one register store, one network and one fate, from one seed. */
+export class World implements SimWorld {
+  readonly parts: SimParts;
+  readonly agenda = new Agenda();
+  readonly dice: Dice;
+  readonly weather: Weather;
+  readonly judge = new Judge();
+  readonly registers: SimRegisters;
+  readonly gates: GateWorld | undefined;
+  readonly shards: number;
+  readonly timing: Timing;
+  readonly quietFrom: Micros;
+  readonly #healed: Micros;
+  readonly #machines: Machine[];
+  readonly #processes: (SimProcess | undefined)[];
+  #names = 0;
+  #hash = 0;
+  #steps = 0;
+
+  constructor(options: Options) {
+    const { seed, replicas = 3, healed = 30 * SECOND, wipes = true } = options;
+    this.parts = options.parts ?? SHIPPED;
+    this.dice = new Dice(seed);
+    this.shards = options.shards ?? 3 + this.dice.below(4);
+    // Half of them even out their load at once: many hand-overs.
+    this.timing = this.dice.chance(0.5) ? TIMING : { ...TIMING, settleFor: 300 * MILLISECOND };
+    this.#healed = healed;
+    this.quietFrom = healed + BACK_WITHIN;
+    this.weather = new Weather(this.dice, { replicas, calm: CALM, healed, wipes });
+    const nats = new SimNats(this);
+    this.registers = new SimRegisters(nats);
+    this.gates = options.gates === true ? new GateWorld(new SimChains(nats)) : undefined;
+    this.registers.onChange = (register, bytes) => {
+      if (register.startsWith('owner.')) this.judge.changed(Number(register.slice(6)), bytes);
+    };
+    this.#machines = Array.from({ length: replicas }, (_, replica) => ({
+      replica,
+      bootedAt: this.dice.below(1e12),
+      speed: 1 + (this.dice.unit() - 0.5) * 8e-4,
+      wallAhead: this.dice.chance(0.3) ? Math.round((this.dice.unit() - 0.5) * 7_200 * SECOND) : this.dice.below(20 * MILLISECOND),
+    }));
+    this.#processes = this.#machines.map(() => undefined);
+    for (const { replica } of this.#machines) this.agenda.at(this.dice.below(300 * MILLISECOND), () => this.#boot(replica));
+    for (const mishap of this.weather.mishaps) this.agenda.at(mishap.at, () => this.#befall(mishap));
+    if (this.gates !== undefined) this.#ask();
+  }
+
+  /** Runs it to its end, or to the first complaint. */
+  run(): Omit<Verdict, 'seed'> {
+    const end = this.#healed + BACK_WITHIN + WATCH_FOR;
+    while (this.judge.complaints.length === 0 && this.agenda.step(end)) this.#steps++;
+    if (this.judge.complaints.length === 0) this.#atTheEnd(end);
+    const { terms, stamps } = this.judge.counts;
+    return { complaint: this.judge.complaints[0], steps: this.#steps, terms, stamps, permits: this.gates?.told.length ?? 0, hash: this.#hash };
+  }
+
+  fresh(prefix: string): string {
+    return `${prefix}${++this.#names}`;
+  }
+
+  instances(): readonly string[] {
+    return this.#processes.flatMap((process) => (process?.alive ? process.instance : []));
+  }
+
+  broadcast(from: number, beat: Beat): void {
+    this.#mark(beat.n + beat.own.length);
+    for (const { replica: to } of this.#machines) this.#carry(from, to, () => this.#processes[to]?.heard(beat));
+  }
+
+  post(from: number, frame: Frame<Word>): void {
+    const to = this.#processes.findIndex((process) => process?.instance === frame.to);
+    if (to >= 0) this.#carry(from, to, () => this.#processes[to]?.received(frame));
+  }
+
+  giveBack(told: Told, how: 'renew' | 'release'): void {
+    for (const process of this.#processes) {
+      if (process?.alive && process.house !== undefined) process.wake(() => void process.house?.return(told, how));
+    }
+  }
+
+  /** One way; lost, late or twice. */
+  #carry(from: number, to: number, arrive: () => void): void {
+    const { dice, weather, agenda } = this;
+    const copies = 1 + Number(dice.chance(weather.doubling));
+    for (let copy = 0; copy < copies; copy++) {
+      if (dice.chance(weather.loss)) continue;
+      agenda.after(weather.latency(dice), () => {
+        if (!weather.cut(from, to, agenda.now)) arrive();
+      });
+    }
+  }
+
+  #boot(replica: number): void {
+    const machine = this.#machines[replica];
+    if (machine === undefined || this.#processes[replica]?.alive) return;
+    this.#processes[replica] = new SimProcess(this, machine);
+  }
+
+  #befall(mishap: Mishap): void {
+    const { replica } = mishap;
+    const process = this.#processes[replica];
+    const machine = this.#machines[replica];
+    this.#mark(replica);
+    if (mishap.kind === 'wall' && machine !== undefined) machine.wallAhead += Math.round(mishap.by);
+    else if (mishap.kind === 'pause') process?.pause(mishap.until);
+    else if (mishap.kind === 'wipe') this.#wipe(replica);
+    else if (mishap.kind === 'crash') {
+      process?.die();
+      this.agenda.at(mishap.until, () => this.#boot(replica));
+    } else if (mishap.kind === 'leave') {
+      process?.wake(() => process.member.leave());
+      this.agenda.at(mishap.until, () => {
+        process?.die();
+        this.#boot(replica);
+      });
+    }
+  }
+
+  /** The live session of a replica loses its record. */
+  #wipe(replica: number): void {
+    for (const name of [...this.registers.names()]) {
+      const value = name.startsWith('session.') ? this.registers.newest(name) : undefined;
+      if (value === undefined) continue;
+      const { replica: of, state } = decodeSession(value.bytes);
+      if (of === `r${replica}` && state === 'live') this.registers.wipe(name);
+    }
+  }
+
+  #ask(): void {
+    this.agenda.after(ASK_EVERY + this.dice.below(ASK_EVERY), () => {
+      const process = this.dice.pick(this.#processes);
+      const shard = this.dice.below(this.shards);
+      process?.wake(() => process.house?.ask(shard));
+      this.#ask();
+    });
+  }
+
+  /** Everything has been whole for a while: it must be in order again. */
+  #atTheEnd(end: Micros): void {
+    for (let shard = 0; shard < this.shards; shard++) {
+      if (end - this.judge.stampedAt(shard) > SECOND && !this.#stranded(shard))
+        this.judge.complain(`shard ${shard}: nobody decides ${end - this.#healed} us after everything was healed`);
+    }
+    for (const one of this.#processes) {
+      for (const other of this.#processes) {
+        if (!one?.alive || !other?.alive || one === other) continue;
+        const { sent } = one.counted(other.instance);
+        const { received } = other.counted(one.instance);
+        if (sent !== received) this.judge.complain(`channel ${one.instance} to ${other.instance}: ${sent} sent, ${received} delivered`);
+      }
+    }
+    this.gates?.check(this.judge, this.shards);
+  }
+
+  /** The record of its owner is lost, and its process too: nobody can say how far that went, so it stands still (coordination.md 2.4). */
+  #stranded(shard: number): boolean {
+    const owner = this.judge.owner(shard);
+    return owner !== undefined && this.registers.newest(`session.${owner}`) === undefined;
+  }
+
+  #mark(what: number): void {
+    this.#hash = (Math.imul(this.#hash ^ what, 0x01000193) + this.agenda.now) | 0;
+  }
+}
+
+/** Lives through one seed. An exception of the code that is simulated is a complaint like any other. */
+export function simulate(options: Options): Verdict {
+  const { seed } = options;
+  const world = new World(options);
+  try {
+    return { seed, ...world.run() };
+  } catch (error) {
+    const complaint = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return { seed, complaint, steps: 0, terms: 0, stamps: 0, permits: 0, hash: 0 };
+  }
+}
