@@ -79,7 +79,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     },
     onFault,
   });
-  if (forwarding !== undefined) opened.push(() => forwarding.close());
+  if (forwarding !== undefined) opened.push(() => forwarding.close(0));
   const listeners = await openListeners(config, {
     admission: guarded(gatekeeper, auth),
     auth,
@@ -115,7 +115,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
       // Those held are answered by admission; then their connections can end.
       await Promise.all([gatekeeper.drain(grace * MILLISECOND), listeners.drain(grace + LAST_ANSWERS_MS)]);
       // A second signal drains again, without patience.
-      closing ??= forwarding?.close();
+      closing ??= forwarding?.close(LAST_ANSWERS_MS * MILLISECOND);
       await closing;
       await close();
       log.tell('info', 'stopped');

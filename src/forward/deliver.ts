@@ -1,3 +1,4 @@
+import { after, type Micros } from '../core/time.ts';
 import { type BackendLine, backendLines } from './backend-line.ts';
 import { JSON_BYTES_MAX, readsBody } from './costs.ts';
 import type { DeliveryParts, Forwarding, TunnelSink } from './forwarding.ts';
@@ -59,13 +60,20 @@ class Deliveries implements Forwarding {
     return run;
   }
 
-  async close(): Promise<void> {
+  async close(grace?: Micros): Promise<void> {
     if (this.#running > 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#idle = resolve;
+      const { clock } = this.#parts;
+      const stop = grace === undefined ? undefined : clock.at(after(clock.now(), grace), () => this.#cut());
       await promise;
+      stop?.();
     }
     await Promise.all([...this.#lines.values()].map(({ forwarder }) => forwarder.close()));
+  }
+
+  #cut(): void {
+    for (const { forwarder } of this.#lines.values()) forwarder.cut();
   }
 
   readonly #over = (): void => {

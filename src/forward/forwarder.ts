@@ -67,4 +67,6 @@ export interface Forwarder {
   forward(request: HeldRequest, url: number, sink: BackendSink, done: (attempt: Attempt) => void): Sending;
   /** Ends idle connections at once and the others when they are done. */
   close(): Promise<void>;
+  /** Gives up every request on its way, whatever `onAbort` says; each hears of it as of a connection that broke. */
+  cut(): void;
 }

@@ -57,6 +57,6 @@ export interface Forwarding {
   tunnel(incoming: IncomingRequest, route: Route, sink: TunnelSink): Delivery;
   /** Bytes and bodies held now, for metrics. */
   readonly held: { readonly memory: number; readonly disk: number; readonly bodies: number };
-  /** Resolves when no request is on its way and the connections are closed. */
-  close(): Promise<void>;
+  /** Resolves when no request is on its way and the connections are closed; those still on their way after `grace` are given up, whatever `onAbort` says. */
+  close(grace?: Micros): Promise<void>;
 }

@@ -54,7 +54,11 @@ class UndiciForwarder implements Forwarder {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#pools.map(({ pool }) => pool.close()));
+    await Promise.all(this.#pools.map(({ pool }) => (pool.destroyed ? undefined : pool.close())));
+  }
+
+  cut(): void {
+    for (const { pool } of this.#pools) pool.destroy().catch(() => {});
   }
 }
 

@@ -99,6 +99,10 @@ export class PlayedForwarder implements Forwarder {
     return attempt;
   }
 
+  cut(): void {
+    for (const attempt of this.attempts) attempt.abort(new Error('cut'));
+  }
+
   async close(): Promise<void> {
     this.closed = true;
   }

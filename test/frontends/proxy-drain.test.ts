@@ -56,3 +56,14 @@ test('who still waits when the grace ends is told 503', async () => {
   expect(await second).toMatchObject({ status: 503, headers: { 'sluice-reason': 'draining' } });
   expect(await first).toBeInstanceOf(Error);
 });
+
+test('a backend that never answers, for a caller that has left, does not keep the server from stopping', async () => {
+  rig = await proxyRig(CONFIG.replace('urls: [ BACKEND ]', 'urls: [ BACKEND ], onAbort: finish').replace('grace: 3s', 'grace: 100ms'), () => {});
+  const wire = await rig.wire();
+  wire.write('GET /slots HTTP/1.1\r\nHost: h\r\n\r\n');
+  await rig.shows('slots', { leases: 1 });
+  wire.destroy();
+  const began = performance.now();
+  await rig.running.drain();
+  expect(performance.now() - began).toBeLessThan(4_000);
+});
