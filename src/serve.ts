@@ -16,6 +16,7 @@ import type { ForwardEvent } from './forward/forwarding.ts';
 import { type Auth, createAuth, guarded, optionally } from './frontends/auth.ts';
 import { createLedger } from './ledger/ledger-log.ts';
 import { checkAddresses, openListeners } from './listeners.ts';
+import { createRandom } from './random.ts';
 import { compileRoutes, openForwarding, unroutable } from './routes.ts';
 import { openStorage } from './storage.ts';
 import { createLog, type Log } from './telemetry/log.ts';
@@ -72,7 +73,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     // Routes say who may go where; a caller that shows a credential is held to it.
     admission: guarded(gatekeeper, optionally(auth)),
     clock,
-    random: (bytes) => randomBytes(bytes),
+    random: createRandom(),
     events: (event) => {
       metrics.forward(event);
       tellForward(log, event);
