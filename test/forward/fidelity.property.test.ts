@@ -205,3 +205,58 @@ test('a backend sees the request, and its caller the answer, byte for byte', asy
   );
   expect(faults).toEqual([]);
 }, 60_000);
+
+test('many at once, some of which leave: nobody gets the answer of another, nothing is sent twice', async () => {
+  backend.seen.length = 0;
+  backend.script = (seen, wire) =>
+    void setImmediate(() => wire.answer(200, [`X-Target: ${seen.target}`], Buffer.concat([Buffer.from(seen.target), seen.body])));
+  const { admission, ...rest } = routeOf({ group: 'open', key: undefined, priorityClass: undefined });
+  let left = 0;
+  const one = (id: number): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const chunks: Uint8Array[] = [];
+      let head: BackendHead | undefined;
+      const body = Buffer.alloc(id % 3 === 0 ? 0 : 100 * id, id % 256);
+      const sink: CallerSink = {
+        onInformation() {},
+        onHead: (told) => {
+          head = told;
+        },
+        onData: (chunk) => chunks.push(Uint8Array.from(chunk)) > 0,
+        onEnd: () => {
+          const got = Buffer.concat(chunks);
+          const right = got.equals(Buffer.concat([Buffer.from(`/${id}`), body])) && head?.headers.includes(`/${id}`) === true;
+          if (right) resolve();
+          else reject(new Error(`request ${id} got ${got.toString('latin1', 0, 20)}`));
+        },
+        onNone: (why) => reject(new Error(JSON.stringify(why))),
+        onBroken: reject,
+      };
+      const stream = Readable.from(cut(body, 3), { objectMode: false });
+      const incoming = {
+        method: 'POST',
+        target: `/${id}`,
+        headers: ['Host', 'x'],
+        body: { length: body.length, stream, wanted: () => {} },
+        facts: FACTS,
+        wait: undefined,
+      };
+      const delivery = forwarding.deliver(incoming, { ...rest, attemptsMax: 3, admission: id % 2 === 0 ? admission : undefined }, sink);
+      if (id % 5 !== 0) return;
+      const leave = (): void => {
+        delivery.leave();
+        left++;
+        resolve();
+      };
+      if (id % 10 === 0) setImmediate(leave);
+      else void backend.until(() => backend.begun > id).then(leave);
+    });
+  backend.begun = 0;
+  for (let round = 0; round < 5; round++) await Promise.all(Array.from({ length: 100 }, (_, i) => one(round * 100 + i)));
+  const targets = backend.seen.map((seen) => seen.target);
+  expect(new Set(targets).size).toBe(targets.length);
+  expect(targets.length).toBeGreaterThanOrEqual(400);
+  expect(left).toBeGreaterThan(50);
+  expect([backend.anomalies, faults]).toEqual([[], []]);
+  expect(forwarding.held).toEqual({ memory: 0, disk: 0, bodies: 0 });
+}, 30_000);

@@ -140,6 +140,32 @@ describe('a request', () => {
     expect(backend.anomalies).toEqual([]);
   });
 
+  test('a body whose sender fails is cut, and it is the sender who failed', async () => {
+    const body = held(
+      () =>
+        new Readable({
+          read() {
+            this.push('abc');
+            this.destroy(Object.assign(new Error('gone'), { code: 'ERR_SLUICE_SENDER' }));
+          },
+        }),
+    );
+    expect(await send({ method: 'POST', body }).attempt).toMatchObject({ kind: 'failed', why: 'sender' });
+    expect(backend.seen).toEqual([]);
+  });
+
+  test('an answer before the end of the body ends the request, and its connection', async () => {
+    const body = new Readable({ read: () => {} });
+    body.push('abc');
+    const caller = send({ method: 'POST', body: held(() => body) });
+    await backend.until(() => backend.begun === 1);
+    for (const socket of backend.sockets) socket.write('HTTP/1.1 413 Too Much\r\nContent-Length: 2\r\n\r\nno');
+    expect(await caller.attempt).toEqual({ kind: 'answered', status: 413 });
+    expect([caller.body, backend.seen]).toEqual(['no', []]);
+    await backend.until(() => backend.sockets.size === 0);
+    expect(body.destroyed).toBe(true);
+  });
+
   test('a backend that reads slowly slows the sender down', async () => {
     let made = 0;
     const body = new Readable({
