@@ -88,8 +88,18 @@ export class Admittance {
     this.#held = undefined;
   }
 
+  /** A throw is a bug: told once, and the end of this request only. */
   #ask(): void {
     this.#asked = true;
+    try {
+      this.#knock();
+    } catch (error) {
+      this.#parts.onFault(error);
+      this.#none({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.attempts });
+    }
+  }
+
+  #knock(): void {
     const { admission: door, clock, incoming, route, body, events, onFault } = this.#parts;
     if (route.admission === undefined) return this.#end.onAdmitted(undefined);
     this.#askedAt ??= clock.now();

@@ -50,7 +50,7 @@ export class Run implements Delivery, BackendSink {
     this.#admittance = new Admittance(
       { admission, clock, onFault, events, incoming, route, body },
       {
-        onAdmitted: (pass) => this.#admitted(pass),
+        onAdmitted: (pass) => this.#guarded(() => this.#admitted(pass)),
         onNone: (why) => this.#none(why),
         onGone: () => this.#finish(),
         onLost: (cause) => this.#onLost(cause),
@@ -125,7 +125,7 @@ export class Run implements Delivery, BackendSink {
     const turn = line.choice.take(parts.clock.now(), this.#tried, (url) => {
       ready = true;
       this.#url = url;
-      if (this.#turn !== undefined) this.#send();
+      if (this.#turn !== undefined) this.#guarded(() => this.#send());
     });
     this.#turn = turn;
     if (ready) this.#send();
@@ -150,7 +150,7 @@ export class Run implements Delivery, BackendSink {
     let begun = false;
     const sending = line.forwarder.forward({ method, target, headers, body }, this.#url, this, (attempt) => {
       ended = attempt;
-      if (begun) this.#ended(attempt);
+      if (begun) this.#guarded(() => this.#ended(attempt));
     });
     begun = true;
     if (ended !== undefined) return this.#ended(ended);
@@ -238,6 +238,18 @@ export class Run implements Delivery, BackendSink {
     turn?.end(this.#all.parts.clock.now(), health);
   }
 
+  /** A throw is a bug: told once, and the end of this request only. */
+  #guarded(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.#all.parts.onFault(error);
+      if (!this.#answer?.told) return this.#none({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.#attempts });
+      if (!this.#over && !this.#left) this.#all.sink.onBroken(error as Error);
+      this.#finish();
+    }
+  }
+
   #none(why: NoAnswer): void {
     if (this.#over) return;
     this.#finish();
@@ -247,6 +259,9 @@ export class Run implements Delivery, BackendSink {
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
+    // Where it was not ended before: something threw on the way.
+    if (this.#attempts === 0) this.#pass?.unused();
+    else void this.#pass?.used(undefined);
     this.#giveBack('unknown');
     this.#all.body?.drop();
     this.#all.over();

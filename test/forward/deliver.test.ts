@@ -114,6 +114,33 @@ describe('the life of a request', () => {
   });
 });
 
+describe('a bug', () => {
+  const bug = new Error('bug');
+  const throws = (): never => {
+    throw bug;
+  };
+
+  test('of the forwarder ends its request as a fault, and leaves nothing behind', async () => {
+    const { played } = await open({ settings: [SLOT] });
+    played.script = throws;
+    const bodied = await all.sent({ method: 'POST', body: 'abc' });
+    const bare = await all.sent();
+    expect([bodied.refused, bodied.told, bare.refused, bare.told, all.faults]).toEqual(['fault', 1, 'fault', 1, [bug, bug]]);
+    all.faults.length = 0;
+    expect(all.clean).toBe(true);
+  });
+
+  test('of the door too', async () => {
+    await open({ settings: [SLOT] });
+    const { acquire } = all.rig.keeper;
+    all.rig.keeper.acquire = throws;
+    const caller = await all.sent({ method: 'POST', body: 'abc' });
+    all.rig.keeper.acquire = acquire;
+    expect([caller.refused, caller.told, all.faults]).toEqual(['fault', 1, [bug]]);
+    all.faults.length = 0;
+  });
+});
+
 describe('bodies', () => {
   test('a slow sender holds no capacity: it is charged when its body is there', async () => {
     const { played } = await open({ settings: [SLOT] });
