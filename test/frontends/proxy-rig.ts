@@ -44,12 +44,11 @@ export interface Answered {
   readonly at: number;
 }
 
-/** Starts a server; `text` is the configuration, with `BACKEND` for the recorder's URL. */
-export async function proxyRig(text: string, respond?: Respond): Promise<ProxyRig> {
+/** Starts a server; `text` is the configuration, with `BACKEND` for the recorder's URL; `proxy` is its listener. */
+export async function proxyRig(text: string, respond?: Respond, proxy = '"127.0.0.1:0"'): Promise<ProxyRig> {
   const backend = await Recorder.start(respond);
   const folder = mkdtempSync(join(tmpdir(), 'sluice-proxy-'));
-  const listen =
-    'listen: { api: "127.0.0.1:0", grpc: none, health: "127.0.0.1:0", admin: "127.0.0.1:0", proxy: "127.0.0.1:0" }\nhttp: { engine: node }\nstore: memory\n';
+  const listen = `listen: { api: "127.0.0.1:0", grpc: none, health: "127.0.0.1:0", admin: "127.0.0.1:0", proxy: ${proxy} }\nhttp: { engine: node }\nstore: memory\n`;
   const drain = text.includes('drain:') ? '' : 'drain: { delay: 0, grace: 0 }\n';
   const yaml = `${listen}${drain}bodies: { path: ${folder} }\n${text.replaceAll('BACKEND', backend.url)}`;
   const loaded = loadConfig({ text: yaml, name: 'f.yaml', env: {}, flags: [] });

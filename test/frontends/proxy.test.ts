@@ -138,6 +138,14 @@ describe('an answer', () => {
     expect(raw.join('\n')).not.toContain('timeout=1');
   });
 
+  test('has its trailers, where it is in chunks', async () => {
+    rig.backend.respond = (_request, socket) =>
+      void socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n');
+    const wire = await rig.wire();
+    wire.write('GET /free/x HTTP/1.1\r\nHost: h\r\n\r\n');
+    expect(await wire.until((received) => received.includes('\r\n0\r\n') && received.endsWith('\r\n\r\n'))).toMatch(/2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n$/);
+  });
+
   test('that begins and breaks is cut, not ended', async () => {
     rig.backend.respond = (_request, socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf');
     await expect(rig.ask({ path: '/free/x' })).rejects.toThrow(/aborted|socket hang up/);
