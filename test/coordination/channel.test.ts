@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Channel, FRAME_BYTES, FRAMES_MAX, type Frame, WINDOW_BYTES_MAX } from '../../src/coordination/channel.ts';
-import { MILLISECOND } from '../../src/core/time.ts';
+import { Channels } from '../../src/coordination/channels.ts';
+import { MILLISECOND, MINUTE } from '../../src/core/time.ts';
 
 type Text = Channel<string>;
 
@@ -117,5 +118,24 @@ describe('a channel', () => {
       }),
       { numRuns: 200 },
     );
+  });
+});
+
+describe('the channels of an instance', () => {
+  it('open with the first word of either side, and never again once that life is over', () => {
+    const a = new Channels<string>({ own: 'a', bytesOf: (op) => op.length });
+    const b = new Channels<string>({ own: 'b', bytesOf: (op) => op.length });
+    expect(a.to('b')?.send('1', 0)).toBe(true);
+    const frames = a.takeFrames();
+    expect(frames.flatMap((frame) => b.receive(frame, 0))).toEqual(['1']);
+    expect(b.peers).toEqual(['a']);
+    b.close('a', 0);
+    // What comes late would be delivered a second time.
+    expect(frames.flatMap((frame) => b.receive(frame, 0))).toEqual([]);
+    expect(b.to('a')).toBeUndefined();
+    b.tick(MINUTE);
+    expect(b.to('a')).toBeUndefined();
+    b.tick(MINUTE + 1);
+    expect(b.to('a')).toBeDefined();
   });
 });

@@ -23,8 +23,8 @@ export async function without({ file, from, to }: Removed, folder: string): Prom
     text.replace(from, () => to),
   );
   const load = (name: string): Promise<unknown> => import(/* @vite-ignore */ pathToFileURL(join(folder, name)).href);
-  const [member, channel, gate, replay] = await Promise.all(
-    ['coordination/member.ts', 'coordination/channel.ts', 'core/gate.ts', 'ledger/replay.ts'].map(load),
+  const [member, channels, gate, replay] = await Promise.all(
+    ['coordination/member.ts', 'coordination/channels.ts', 'core/gate.ts', 'ledger/replay.ts'].map(load),
   );
-  return { ...(member as object), ...(channel as object), ...(gate as object), ...(replay as object) } as SimParts;
+  return { ...(member as object), ...(channels as object), ...(gate as object), ...(replay as object) } as SimParts;
 }

@@ -1,4 +1,4 @@
-import { Channel } from '../../src/coordination/channel.ts';
+import { Channels } from '../../src/coordination/channels.ts';
 import { Member } from '../../src/coordination/member.ts';
 import { Gate } from '../../src/core/gate.ts';
 import { Replay } from '../../src/ledger/replay.ts';
@@ -6,10 +6,10 @@ import { Replay } from '../../src/ledger/replay.ts';
 /** The code that is simulated: what ships, or a copy with one rule taken out. */
 export interface SimParts {
   readonly Member: typeof Member;
-  readonly Channel: typeof Channel;
+  readonly Channels: typeof Channels;
   readonly Gate: typeof Gate;
   readonly Replay: typeof Replay;
 }
 
 /** What ships. */
-export const SHIPPED: SimParts = { Member, Channel, Gate, Replay };
+export const SHIPPED: SimParts = { Member, Channels, Gate, Replay };

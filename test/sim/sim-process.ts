@@ -1,4 +1,5 @@
-import type { Channel, Frame } from '../../src/coordination/channel.ts';
+import type { Frame } from '../../src/coordination/channel.ts';
+import type { Channels } from '../../src/coordination/channels.ts';
 import type { Member, Wanted } from '../../src/coordination/member.ts';
 import type { Answer } from '../../src/coordination/questions.ts';
 import type { Beat } from '../../src/coordination/session-record.ts';
@@ -30,7 +31,7 @@ export class SimProcess {
   readonly house: GateHouse | undefined;
   readonly #world: SimWorld;
   readonly #machine: Machine;
-  readonly #channels = new Map<string, Channel<Word>>();
+  readonly #channels: Channels<Word>;
   readonly #counted = new Map<string, { sent: number; received: number }>();
   #dead = false;
   #pausedUntil: Micros = 0;
@@ -42,6 +43,7 @@ export class SimProcess {
     this.#machine = machine;
     const replica = `r${machine.replica}`;
     this.instance = world.fresh(`i${machine.replica}.`);
+    this.#channels = new world.parts.Channels<Word>({ own: this.instance, bytesOf: () => 100 });
     const newSession = () => world.fresh(`s${machine.replica}.`);
     this.member = new world.parts.Member({ replica, instance: this.instance, shards: world.shards, timing: world.timing, newSession });
     if (world.gates !== undefined) {
@@ -102,11 +104,8 @@ export class SimProcess {
   }
 
   received(frame: Frame<Word>): void {
-    if (frame.to !== this.instance) return;
     this.wake(() => {
-      const { mono } = this.reading();
-      const words = this.#channel(frame.from).receive(frame, mono);
-      for (const word of words) this.#told(frame.from, word);
+      for (const word of this.#channels.receive(frame, this.reading().mono)) this.#told(frame.from, word);
     });
   }
 
@@ -126,7 +125,7 @@ export class SimProcess {
 
   #follow(): void {
     for (let wanted = this.member.take(); isSomething(wanted); wanted = this.member.take()) this.#do(wanted);
-    for (const channel of this.#channels.values()) for (const frame of channel.takeFrames()) this.#world.post(this.#machine.replica, frame);
+    for (const frame of this.#channels.takeFrames()) this.#world.post(this.#machine.replica, frame);
     this.#arm();
     this.#stamp();
     this.house?.run();
@@ -134,8 +133,8 @@ export class SimProcess {
 
   /** One timer for all channels. */
   #arm(): void {
-    let at = Number.POSITIVE_INFINITY;
-    for (const channel of this.#channels.values()) at = Math.min(at, channel.wakeAt());
+    const at = this.#channels.wakeAt();
+    if (at === Number.POSITIVE_INFINITY) return;
     const { agenda } = this.#world;
     const { mono } = this.reading();
     const when = agenda.now + Math.max(1, at - mono);
@@ -143,9 +142,7 @@ export class SimProcess {
     this.#armedAt = when;
     agenda.at(when, () => {
       if (this.#armedAt === when) this.#armedAt = Number.POSITIVE_INFINITY;
-      this.wake(() => {
-        for (const channel of this.#channels.values()) channel.tick(this.reading().mono);
-      });
+      this.wake(() => this.#channels.tick(this.reading().mono));
     });
   }
 
@@ -178,7 +175,7 @@ export class SimProcess {
   #count(): void {
     if (this.#world.agenda.now >= this.#world.quietFrom) return;
     const living = this.#world.instances();
-    for (const peer of this.#channels.keys()) if (!living.includes(peer)) this.#channels.delete(peer);
+    for (const peer of this.#channels.peers) if (!living.includes(peer)) this.#channels.close(peer, this.reading().mono);
     for (const other of living) {
       if (other === this.instance) continue;
       const counted = this.#countedOf(other);
@@ -194,16 +191,7 @@ export class SimProcess {
   }
 
   #say(to: string, word: Word): boolean {
-    return this.#channel(to).send(word, this.reading().mono);
-  }
-
-  #channel(peer: string): Channel<Word> {
-    let channel = this.#channels.get(peer);
-    if (channel === undefined) {
-      channel = new this.#world.parts.Channel<Word>({ own: this.instance, peer, bytesOf: () => 100 });
-      this.#channels.set(peer, channel);
-    }
-    return channel;
+    return this.#channels.to(to)?.send(word, this.reading().mono) ?? false;
   }
 
   #countedOf(other: string): { sent: number; received: number } {
