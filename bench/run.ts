@@ -56,7 +56,9 @@ async function latenesses({ seconds }: Effort): Promise<string> {
 }
 
 async function memory(): Promise<string> {
-  return memoryTable([await heldMemory('node', 15_000), await heldMemory('uws', 15_000), await heldMemory('grpc', 20_000), await heldMemory('nginx', 15_000)]);
+  const rows = [];
+  for (const transport of ['hold-node', 'node', 'hold-uws', 'uws', 'nginx'] as const) rows.push(await heldMemory(transport, 15_000));
+  return memoryTable([...rows, await heldMemory('grpc', 20_000)]);
 }
 
 async function ledger(): Promise<string> {

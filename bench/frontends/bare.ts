@@ -28,6 +28,17 @@ function helloNode(port: number, answer: Buffer): void {
   server.listen(port, '127.0.0.1');
 }
 
+/** Answers nobody, and keeps what an answer would need. */
+function holdNode(port: number): void {
+  const held = new Set<unknown>();
+  const server = createServer((_request, response) => {
+    held.add(response);
+    response.once('close', () => held.delete(response));
+  });
+  server.requestTimeout = 0;
+  server.listen(port, '127.0.0.1');
+}
+
 /** What this uses of uWebSockets.js beyond what Sluice does. */
 interface Response {
   onAborted(gone: () => void): void;
@@ -42,13 +53,14 @@ interface App {
   listen(host: string, port: number, done: () => void): void;
 }
 
-async function helloUws(port: number, answer: Buffer): Promise<void> {
+async function helloUws(port: number, answer: Buffer, held: boolean): Promise<void> {
   const uws = (await loadUws()) as unknown as { App(): App };
   const app = uws.App();
   app.any('/*', (response, request) => {
     const send = (): void => response.cork(() => response.writeHeader('Content-Type', TYPE).end(answer));
-    if (request.getHeader('content-length') === '') return send();
     response.onAborted(() => {});
+    if (held) return;
+    if (request.getHeader('content-length') === '') return send();
     response.onData((_chunk, last) => {
       if (last) send();
     });
@@ -81,6 +93,7 @@ function echoGrpc(port: number, answer: Buffer, codec: boolean): void {
 const [kind = '', port = '', bytes = ''] = process.argv.slice(2);
 const answer = Buffer.alloc(Number(bytes), 'x');
 if (kind === 'hello-node') helloNode(Number(port), answer);
-else if (kind === 'hello-uws') await helloUws(Number(port), answer);
+else if (kind === 'hold-node') holdNode(Number(port));
+else if (kind === 'hello-uws' || kind === 'hold-uws') await helloUws(Number(port), answer, kind === 'hold-uws');
 else if (kind === 'echo-grpc') echoGrpc(Number(port), answer, false);
 else if (kind === 'echo-grpc-codec') echoGrpc(Number(port), answer, true);

@@ -10,7 +10,7 @@ import { quantile, short, table } from '../lib/figures.ts';
 import { cpuSeconds, LOAD_CPU, progress, residentBytes, sleep } from '../lib/pinned.ts';
 import { type Lateness, lateness } from './lateness.ts';
 import { startBottleneck, startNginx } from './peers.ts';
-import { type EngineName, nodeFor, startSluice } from './servers.ts';
+import { type EngineName, nodeFor, startBare, startSluice } from './servers.ts';
 import { stamp } from './stamps.ts';
 
 const HTTP = resolve('bench/frontends/holder-http.ts');
@@ -119,13 +119,13 @@ export function latenessTable(rows: readonly LateRow[]): string {
 
 /** Bytes that one more held caller costs, from outside, after a forced collection on both sides of it. */
 export async function heldMemory(
-  transport: EngineName | 'grpc' | 'nginx',
+  transport: EngineName | 'grpc' | 'nginx' | 'hold-node' | 'hold-uws',
   callers: number,
   connections = 10,
 ): Promise<{ name: string; callers: number; bytes: number } | undefined> {
-  if (transport === 'uws' && nodeFor('uws') === undefined) return undefined;
+  if (transport.endsWith('uws') && nodeFor('uws') === undefined) return undefined;
   const groups = `  shut: { limits: [{ name: rate, rate: 1/1h }], ${BACKLOG} }\n`;
-  const server = transport === 'nginx' ? await nginxShut() : await sluiceShut(transport, groups);
+  const server = await shut(transport, groups);
   if (server === undefined) return undefined;
   const { name, pids, port, collect, stop } = server;
   try {
@@ -151,14 +151,32 @@ export async function heldMemory(
   }
 }
 
+async function shut(transport: Parameters<typeof heldMemory>[0], groups: string) {
+  if (transport === 'nginx') return nginxShut();
+  if (transport !== 'hold-node' && transport !== 'hold-uws') return sluiceShut(transport, groups);
+  const bare = await startBare(transport, 0, true);
+  return {
+    name: `bare ${transport === 'hold-uws' ? 'uWebSockets.js' : 'node:http'} that never answers`,
+    pids: [bare.process.pid],
+    port: bare.port,
+    collect: collector(bare.process.pid),
+    stop: bare.process.stop,
+  };
+}
+
+/** Has the server collect its garbage, and waits for it. */
+function collector(pid: number): () => Promise<void> {
+  return async () => {
+    process.kill(pid, 'SIGUSR2');
+    await sleep(1_500);
+  };
+}
+
 async function sluiceShut(transport: EngineName | 'grpc', groups: string) {
   const sluice = await startSluice(transport === 'uws' ? 'uws' : 'node', groups, { collect: true });
   await sleep(1_500);
   const { pid } = sluice.process;
-  const collect = async (): Promise<void> => {
-    process.kill(pid, 'SIGUSR2');
-    await sleep(1_500);
-  };
+  const collect = collector(pid);
   // The first of them takes the one permit there is.
   await (await fetch(`http://127.0.0.1:${sluice.http}/v1/groups/shut/acquire?ttl=0`, { method: 'POST' })).text();
   return {

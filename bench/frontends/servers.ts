@@ -50,14 +50,13 @@ ${groups}`,
   return { process: started, http, grpc, health, stop };
 }
 
+/** Of bare.ts. */
+export type BareKind = 'hello-node' | 'hello-uws' | 'hold-node' | 'hold-uws' | 'echo-grpc' | 'echo-grpc-codec';
+
 /** A bare transport that answers `bytes` bytes. */
-export async function startBare(
-  kind: 'hello-node' | 'hello-uws' | 'echo-grpc' | 'echo-grpc-codec',
-  bytes: number,
-  collect = false,
-): Promise<{ readonly process: Pinned; readonly port: number }> {
+export async function startBare(kind: BareKind, bytes: number, collect = false): Promise<{ readonly process: Pinned; readonly port: number }> {
   const port = await freePort();
-  const node = nodeFor(kind === 'hello-uws' ? 'uws' : 'node') ?? '';
+  const node = nodeFor(kind.endsWith('uws') ? 'uws' : 'node') ?? '';
   const flags = collect ? ['--expose-gc', '--import', COLLECT] : [];
   return { process: await pinned(SERVER_CPU, [node, ...flags, BARE, kind, String(port), String(bytes)], port), port };
 }

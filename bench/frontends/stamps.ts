@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 /** Microseconds of CLOCK_MONOTONIC, which all processes of one machine share. */
 export function stamp(): number {
@@ -10,9 +11,11 @@ export class Stamps {
   readonly #file: string;
   readonly #pairs: number[] = [];
   readonly #refused: string[] = [];
+  readonly #delay = monitorEventLoopDelay({ resolution: 1 });
 
   constructor(file: string) {
     this.#file = file;
+    this.#delay.enable();
   }
 
   add(asked: number, answered: number): void {
@@ -23,7 +26,12 @@ export class Stamps {
     this.#refused.push(why);
   }
 
+  /** Its own event loop counts as the server's lateness: it is told how late that was. */
   write(): void {
+    const ms = (ns: number): string => (ns / 1e6).toFixed(1);
+    process.stderr.write(
+      `  holder's own event loop, ms: p99 ${ms(this.#delay.percentile(99))}, p99.9 ${ms(this.#delay.percentile(99.9))}, most ${ms(this.#delay.max)}\n`,
+    );
     if (this.#refused.length > 0) process.stderr.write(`${this.#refused.length} were refused, the first: ${this.#refused[0]}\n`);
     writeFileSync(this.#file, Float64Array.from(this.#pairs));
   }
