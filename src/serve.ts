@@ -80,7 +80,10 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     },
     onFault,
   });
-  if (forwarding !== undefined) opened.push(() => forwarding.close(0));
+  if (forwarding !== undefined) {
+    opened.push(() => forwarding.close(0));
+    metrics.holding(() => forwarding.held);
+  }
   const listeners = await openListeners(config, {
     admission: guarded(gatekeeper, auth),
     auth,

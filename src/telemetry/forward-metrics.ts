@@ -9,8 +9,15 @@ export type ForwardNews =
   | { readonly kind: 'cost_missing'; readonly route: string; readonly unit: string; readonly stage: 'ask' | 'settle' }
   | { readonly kind: 'ejected' | 'restored'; readonly backend: string; readonly url: string };
 
+/** Bodies held now, and their bytes by where they are. */
+export interface HeldBodies {
+  readonly memory: number;
+  readonly disk: number;
+  readonly bodies: number;
+}
+
 /** Counts what forwarding tells. Labels come from the configuration, never from requests. */
-export function createForwardMetrics(registry: Registry): (news: ForwardNews) => void {
+export function createForwardMetrics(registry: Registry, held: () => HeldBodies): (news: ForwardNews) => void {
   // Of every request: plain numbers, told to prom-client only when somebody asks.
   const sent = new Map<string, { readonly outcomes: Map<string, number>; readonly took: Buckets }>();
   new Counter({
@@ -32,6 +39,25 @@ export function createForwardMetrics(registry: Registry): (news: ForwardNews) =>
     'unit',
     'stage',
   ]);
+  new Gauge({
+    name: 'sluice_forward_held_bytes',
+    help: 'Bytes of bodies held.',
+    labelNames: ['where'],
+    registers: [registry],
+    collect() {
+      const { memory, disk } = held();
+      this.set({ where: 'memory' }, memory);
+      this.set({ where: 'disk' }, disk);
+    },
+  });
+  new Gauge({
+    name: 'sluice_forward_held_bodies',
+    help: 'Bodies held.',
+    registers: [registry],
+    collect() {
+      this.set(held().bodies);
+    },
+  });
   const ejected = new Gauge({ name: 'sluice_forward_ejected', help: '1 while a URL gets no requests.', labelNames: ['backend', 'url'], registers: [registry] });
   registerHistogram(registry, 'sluice_forward_seconds', 'From sending a request to the end of its answer.', (name) =>
     [...sent].flatMap(([backend, { took }]) => took.samples(name, { backend })),

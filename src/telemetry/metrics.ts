@@ -2,7 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { GroupView } from '../admission/admission.ts';
 import type { GateEvent } from '../core/events.ts';
 import { type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
-import { createForwardMetrics, type ForwardNews } from './forward-metrics.ts';
+import { createForwardMetrics, type ForwardNews, type HeldBodies } from './forward-metrics.ts';
 import { Buckets, FINE_BUCKETS, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
 
 /** What metrics are made of. */
@@ -24,6 +24,8 @@ export interface Metrics {
   readonly wokeLate: (late: Micros) => void;
   /** A write of the ledger took this long to be on disk. */
   readonly flushed: (took: Micros) => void;
+  /** Who knows of the bodies that forwarding holds; before, there are none. */
+  readonly holding: (source: () => HeldBodies) => void;
   /** What forwarding tells. */
   readonly forward: (news: ForwardNews) => void;
   /** All of it in Prometheus' text form. */
@@ -31,6 +33,7 @@ export interface Metrics {
 }
 
 const OTHER = 'other';
+const NOTHING_HELD: HeldBodies = { memory: 0, disk: 0, bodies: 0 };
 const HOWS = ['used', 'unused', 'dropped', 'lapsed', 'revoked'] as const;
 
 /** Figures of one group; reached by one look-up per event. */
@@ -48,6 +51,7 @@ class GroupFigures {
 /** Counts gate events and shows groups, under the prefix `sluice_`; groups are labels, keys never. */
 export function createMetrics(parts: MetricsParts): Metrics {
   const { groupsMax = 1_000 } = parts;
+  let held = (): HeldBodies => NOTHING_HELD;
   const registry = new Registry();
   const figures = new Map<string, GroupFigures>();
   const late = new Buckets(FINE_BUCKETS);
@@ -86,7 +90,10 @@ export function createMetrics(parts: MetricsParts): Metrics {
     event: (event) => count(of, event),
     wokeLate: (micros) => late.observe(micros),
     flushed: (micros) => flush.observe(micros),
-    forward: createForwardMetrics(registry),
+    forward: createForwardMetrics(registry, () => held()),
+    holding: (source) => {
+      held = source;
+    },
     scrape: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
   };
 }

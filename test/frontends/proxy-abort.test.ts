@@ -33,8 +33,10 @@ test('within its head: nothing was taken', async () => {
 test('within its body: nothing was charged, and the backend saw nothing', async () => {
   const wire = await rig.wire();
   wire.write('POST /spent HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc');
-  await new Promise((resolve) => setImmediate(resolve));
+  const metrics = async (): Promise<string> => (await fetch(`http://${rig.running.addresses['health']}/metrics`)).text();
+  while (!(await metrics()).includes('sluice_forward_held_bytes{where="memory"} 3')) await new Promise((resolve) => setImmediate(resolve));
   wire.destroy();
+  while (!(await metrics()).includes('sluice_forward_held_bodies 0')) await new Promise((resolve) => setImmediate(resolve));
   const answered = rig.ask({ path: '/spent' });
   await rig.backend.until(() => rig.backend.seen.length === 1);
   expect(rig.backend.seen.map(({ method }) => method)).toEqual(['GET']);
