@@ -7,7 +7,7 @@ var fs = require('node:fs');
 var path = require('node:path');
 
 var found = process.versions.node.split('.').map(Number);
-var runsSource = found[0] > 23 || (found[0] === 23 && found[1] >= 6) || (found[0] === 22 && found[1] >= 18);
+var runsSource = found[0] > 23 || (found[0] === 23 && found[1] >= 6) || (found[0] === 22 && found[1] >= 19);
 
 function refuse(lines) {
   process.stderr.write(lines.join('\n') + '\n');
@@ -20,7 +20,7 @@ if (!fs.existsSync(path.join(__dirname, '..', 'node_modules'))) {
 
 if (!runsSource) {
   refuse([
-    'Sluice needs Node 22 or later (22.18 to run from source); this is Node ' + process.versions.node + ' (' + process.execPath + ').',
+    'Sluice needs Node 22.19 or later; this is Node ' + process.versions.node + ' (' + process.execPath + ').',
     'Run it by an npm script after `npm ci` (npm start, npm test, npm run check): on Linux and on Apple silicon that brings',
     'Node 24 along. If you did, this platform has no such package, or optional packages were left out: install Node 24 from nodejs.org.',
   ]);

@@ -1,22 +1,12 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createServer as createTlsServer, request } from 'node:https';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
+import { certificate } from '../fakes/certificate.ts';
 import { type ProxyRig, proxyRig } from './proxy-rig.ts';
 
 /* TLS on both sides of the proxy. */
 
-const folder = mkdtempSync(join(tmpdir(), 'sluice-tls-'));
-const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-beforeAll(() => {
-  const subject = ['-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', key, '-out', cert, ...subject], {
-    stdio: 'ignore',
-  });
-});
-afterAll(() => rmSync(folder, { recursive: true }));
+const { certFile: cert, keyFile: key } = certificate;
 
 let rig: ProxyRig;
 afterEach(() => rig?.stop());
