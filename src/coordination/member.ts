@@ -26,7 +26,7 @@ export type MemberEvent =
 export interface Wanted {
   readonly questions: readonly Question[];
   readonly beats: readonly Beat[];
-  readonly notices: readonly { readonly to: string; readonly instance: string; readonly shard: number }[];
+  readonly notices: readonly { readonly to: string; readonly instance: string; readonly shard: number; readonly term: bigint }[];
   readonly events: readonly MemberEvent[];
 }
 
@@ -131,7 +131,10 @@ export class Member {
     if (beat.instance === this.#parts.instance) return;
     const peer = this.#peers.heard(beat, mono);
     if (peer === undefined) return;
-    for (const { shard, term, at } of beat.own) this.#evidence.heard(shard, term, at, mono);
+    for (const { shard, term, at } of beat.own) {
+      this.#evidence.heard(shard, term, at, mono);
+      this.#ownership.hears(shard, term);
+    }
   }
 
   /** The answer to a question. */
@@ -140,8 +143,9 @@ export class Member {
     this.#settle(reading);
   }
 
-  /** Another process says that it gave this one a shard. Only the register makes it true. */
-  told(shard: number, reading: ClockReading): void {
+  /** Another process says that it gave this one a shard, in `term`. Only the register makes it true. */
+  told(shard: number, term: bigint, reading: ClockReading): void {
+    this.#ownership.hears(shard, term);
     this.#ownership.look(shard, reading);
   }
 
@@ -243,7 +247,7 @@ export class Member {
     this.#events.push({ kind: 'lost', shard, term: hold.term });
     if (record.owner === this.#session?.id) return this.#ownership.adopt(shard, record, revision, reading);
     const peer = this.#peers.meet(record.owner, reading.mono);
-    this.#notices.push({ to: record.owner, instance: peer.instance, shard });
+    this.#notices.push({ to: record.owner, instance: peer.instance, shard, term: record.term });
     this.#session?.renew(reading);
   }
 

@@ -45,6 +45,8 @@ export class Ownership {
   readonly #parts: OwnershipParts;
   readonly #chances = new Map<number, Chance>();
   readonly #busy = new Set<number>();
+  /** The newest term that somebody spoke of. */
+  readonly #spokenOf = new Map<number, bigint>();
 
   constructor(parts: OwnershipParts) {
     this.#parts = parts;
@@ -59,6 +61,11 @@ export class Ownership {
       if (view === undefined || this.#unclaimed(shard, view, reading.mono)) this.look(shard, reading);
       else if (session !== undefined && this.#turn(shard, view, reading.mono)) this.look(shard, reading);
     }
+  }
+
+  /** Somebody says that the shard is in this term: a register that shows an older one is read again soon. */
+  hears(shard: number, term: bigint): void {
+    if (term > (this.#spokenOf.get(shard) ?? 0n)) this.#spokenOf.set(shard, term);
   }
 
   /** Reads the register of a shard, and claims it if it is to be had. */
@@ -117,13 +124,16 @@ export class Ownership {
   /** Nobody says to have it: a claim of whom we do not hear, or a shard on its way. */
   #unclaimed(shard: number, view: View, mono: Micros): boolean {
     const { record, checkedAt } = view;
-    if (mono - checkedAt < this.#parts.timing.sweepEvery) return false;
+    const { timing } = this.#parts;
+    const old = (record?.term ?? 0n) < (this.#spokenOf.get(shard) ?? 0n);
+    if (mono - checkedAt < (old ? timing.rankDelay : timing.sweepEvery)) return false;
+    if (old) return true;
     if (record === undefined) return true;
     const owner = this.#parts.peers.get(record.owner);
     if (owner === undefined) return true;
     if (owner.ended !== undefined) return false;
     // What a silent one said last says nothing about now: the shard may have gone on from there.
-    if (mono - owner.heardAt > this.#parts.timing.suspectAfter) return true;
+    if (mono - owner.heardAt > timing.suspectAfter) return true;
     return !owner.own.some((own) => own.shard === shard && own.term === record.term);
   }
 

@@ -122,7 +122,7 @@ describe('a channel', () => {
 });
 
 describe('the channels of an instance', () => {
-  it('open with the first word of either side, and never again once that life is over', () => {
+  it('open with the first word of either side, and never again once that life is over (found by the simulation)', () => {
     const a = new Channels<string>({ own: 'a', bytesOf: (op) => op.length });
     const b = new Channels<string>({ own: 'b', bytesOf: (op) => op.length });
     expect(a.to('b')?.send('1', 0)).toBe(true);

@@ -75,8 +75,8 @@ export class Members {
         moved ||= questions.length + beats.length + notices.length + events.length > 0;
         for (const question of questions) this.#serve(one, question);
         for (const beat of beats) this.#tell(one, beat);
-        for (const { instance, shard } of notices)
-          for (const to of this.all) if (instance === `${to.name}-${this.all.indexOf(to)}` && !to.stopped) to.member.told(shard, this.reading());
+        for (const { instance, shard, term } of notices)
+          for (const to of this.all) if (instance === `${to.name}-${this.all.indexOf(to)}` && !to.stopped) to.member.told(shard, term, this.reading());
         for (const event of events) {
           one.events.push(event);
           if (event.kind === 'seal') one.member.sealed(event.shard, event.term, this.reading());

@@ -12,7 +12,7 @@ import type { SimRegisters } from './sim-registers.ts';
 import type { Weather } from './weather.ts';
 
 /** What one process says to another: that it gave it a shard, or a number, to be counted. */
-export type Word = { readonly kind: 'gave'; readonly shard: number } | { readonly kind: 'count'; readonly count: number };
+export type Word = { readonly kind: 'gave'; readonly shard: number; readonly term: bigint } | { readonly kind: 'count'; readonly count: number };
 
 /** The world as one process meets it. */
 export interface SimWorld {

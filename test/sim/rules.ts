@@ -38,7 +38,7 @@ export const removed: readonly Removed[] = [
     file: 'coordination/evidence.ts',
     from: 'if (known?.term !== term) return undefined;',
     to: 'if (known === undefined) return undefined;',
-    seed: 5,
+    seed: 13,
   },
   {
     rule: 'term tag: the bound of a new term does not go on from the old one',
@@ -74,14 +74,14 @@ export const removed: readonly Removed[] = [
     file: 'coordination/session.ts',
     from: "if (answer.kind !== 'changed') return;",
     to: "if (answer.kind !== 'changed') return this.#parts.host.renewed(record.own);",
-    seed: 4,
+    seed: 1,
   },
   {
     rule: 'only a changed register revokes: what was read may be old',
     file: 'coordination/revocation.ts',
     from: "if (changed.kind === 'changed') peers.end",
     to: 'peers.end',
-    seed: 6,
+    seed: 1,
   },
   {
     rule: 'a claim is compare-and-set: one that failed is no claim',
@@ -95,7 +95,7 @@ export const removed: readonly Removed[] = [
     file: 'coordination/views.ts',
     from: 'if (known?.record !== undefined && (record === undefined || record.term <= known.record.term)) return known;',
     to: 'if (known?.record !== undefined && record === undefined) return known;',
-    seed: 1,
+    seed: 8,
   },
   {
     rule: 'who hands over stops first',
@@ -110,7 +110,7 @@ export const removed: readonly Removed[] = [
     from: 'return [...this.#holds.values()].map(({ shard, term, clock, until }) => {',
     to: "return [...this.#holds.values()].filter(({ phase }) => phase === 'owned').map(({ shard, term, clock, until }) => {",
     gates: true,
-    seed: 57,
+    seed: 24,
   },
   {
     rule: 'a channel delivers once',
@@ -131,6 +131,6 @@ export const removed: readonly Removed[] = [
     file: 'coordination/channel.ts',
     from: 'if (mono - sent.sentAt >= RETRANSMIT_AFTER) this.#put(seq, sent, mono);',
     to: 'if (mono - sent.sentAt >= RETRANSMIT_AFTER) sent.sentAt = mono;',
-    seed: 1,
+    seed: 42,
   },
 ];

@@ -154,7 +154,7 @@ export class SimProcess {
       registers.ask(this.#machine.replica, question, answer);
     }
     for (const beat of wanted.beats) this.#world.broadcast(this.#machine.replica, beat);
-    for (const { instance, shard } of wanted.notices) if (instance !== '') this.#say(instance, { kind: 'gave', shard });
+    for (const { instance, shard, term } of wanted.notices) if (instance !== '') this.#say(instance, { kind: 'gave', shard, term });
     for (const event of wanted.events) {
       if (event.kind === 'left') this.left = true;
       else if (this.house !== undefined) this.house.happened(event);
@@ -184,7 +184,7 @@ export class SimProcess {
   }
 
   #told(from: string, word: Word): void {
-    if (word.kind === 'gave') return this.member.told(word.shard, this.reading());
+    if (word.kind === 'gave') return this.member.told(word.shard, word.term, this.reading());
     const counted = this.#countedOf(from);
     if (word.count !== counted.received + 1) this.#world.judge.complain(`channel ${from} to ${this.instance}: ${word.count} came after ${counted.received}`);
     counted.received = word.count;

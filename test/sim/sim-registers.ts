@@ -37,7 +37,7 @@ export class SimNats {
 
   /** How many of the newest changes a read does not see: a follower that lags, or a leader that does not know yet that it was replaced. */
   lag(): number {
-    return this.#weather.stale && this.#dice.chance(0.2) ? 1 + this.#dice.below(5) : 0;
+    return this.#weather.stale(this.#agenda.now) && this.#dice.chance(0.2) ? 1 + this.#dice.below(5) : 0;
   }
 }
 

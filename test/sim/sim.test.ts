@@ -3,7 +3,8 @@ import { simulate } from './world.ts';
 
 /*
  * Some of what `npm run sim -- --seeds 2000` and `npm run sim -- --gates --seeds 1000` run. `npm run sim -- --seed N`
- * replays one; what failed stays here, and as a story in test/coordination/member.test.ts.
+ * replays one. What a seed showed stays as a test of its own in test/coordination (member.test.ts and channel.test.ts,
+ * "found"): a seed means something else once the faults are drawn in another way.
  */
 
 const range = (from: number, count: number) => Array.from({ length: count }, (_, index) => from + index);
@@ -16,11 +17,6 @@ describe('replicas, in simulation', () => {
 
   it('never admit more than the limits, and fences only grow: 40 seeds with real gates', () => {
     expect(failed(range(1, 40), true)).toEqual([]);
-  }, 60_000);
-
-  // A frame of a life that was over opened its channel anew, and was delivered twice.
-  it('found: 715, 766, 785, and 1091 with gates', () => {
-    expect([...failed([715, 766, 785], false), ...failed([1091], true)]).toEqual([]);
   }, 60_000);
 
   it('lives through the same seed in the same way', () => {

@@ -29,8 +29,8 @@ export class Weather {
   readonly loss: number;
   readonly doubling: number;
   readonly delay: number;
-  /** Reads may lag. */
-  readonly stale: boolean;
+  /** Reads lag until then. */
+  readonly #staleUntil: Micros;
   readonly #registersDown: readonly Span[];
   /** By replica: asks to, and answers from, the registers and the ledger. */
   readonly #asksCut: readonly (readonly Span[])[];
@@ -45,7 +45,7 @@ export class Weather {
     this.loss = force === 0 ? 0.001 : 0.02 * dice.unit();
     this.doubling = force === 0 ? 0 : 0.02;
     this.delay = force === 0 ? 0 : 0.02;
-    this.stale = force > 0 && dice.chance(0.5);
+    this.#staleUntil = force > 0 && dice.chance(0.5) ? climate.healed : 0;
     const spans = (most: number, long: Micros) => drawSpans(dice, climate, force === 0 ? 0 : Math.round(most * force), long);
     this.#registersDown = spans(2, 10 * SECOND);
     this.#asksCut = all.map(() => spans(2, 5 * SECOND));
@@ -57,6 +57,10 @@ export class Weather {
 
   registersDown(at: Micros): boolean {
     return within(this.#registersDown, at);
+  }
+
+  stale(at: Micros): boolean {
+    return at < this.#staleUntil;
   }
 
   asksCut(replica: number, at: Micros): boolean {
@@ -92,8 +96,9 @@ function drawMishaps(dice: Dice, { calm, healed, replicas, wipes }: Climate, mos
     const kind = dice.unit();
     if (kind < 0.35) return { kind: 'pause', at, replica, until: until(5 * SECOND) };
     if (kind < 0.65) return { kind: 'crash', at, replica, until: until(3 * SECOND) };
-    if (kind < 0.75) return { kind: 'leave', at, replica, until: until(5 * SECOND) };
-    if (kind < 0.85 || !wipes) return { kind: 'wall', at, replica, by: (dice.unit() - 0.5) * 7_200 * SECOND };
+    // Half of those that leave are killed on the way.
+    if (kind < 0.8) return { kind: 'leave', at, replica, until: until(dice.chance(0.5) ? 300 * MILLISECOND : 5 * SECOND) };
+    if (kind < 0.87 || !wipes) return { kind: 'wall', at, replica, by: (dice.unit() - 0.5) * 7_200 * SECOND };
     return { kind: 'wipe', at, replica };
   });
 }
