@@ -87,6 +87,7 @@ export class Member {
       views,
       evidence,
       host: {
+        session: () => (this.#session?.state === 'live' ? this.#session.id : undefined),
         claimant: (mono) => this.#claimant(mono),
         holds: (shard) => this.#holdings.get(shard) !== undefined,
         gained: (shard, record, revision, claimed, reading) => this.#gained(shard, record, revision, claimed, reading),

@@ -11,6 +11,8 @@ import type { View, Views } from './views.ts';
 
 /** Whom the claims are made for. */
 export interface ClaimHost {
+  /** The session that lives; what is in its name already is its own. */
+  session(): string | undefined;
   /** The session to claim for; undefined: not now. */
   claimant(mono: Micros): string | undefined;
   holds(shard: number): boolean;
@@ -81,12 +83,13 @@ export class Ownership {
   #seen(shard: number, value: RegisterValue | undefined, reading: ClockReading): void {
     const { views, peers, host } = this.#parts;
     const view = views.see(shard, value, reading.mono);
-    const session = host.claimant(reading.mono);
     const { record } = view;
-    if (record !== undefined && record.owner !== session) peers.meet(record.owner, reading.mono);
-    if (session === undefined || host.holds(shard)) return;
-    if (record?.owner === session) this.adopt(shard, record, view.revision, reading);
-    else if (this.#turn(shard, view, reading.mono)) this.#claim(shard, view, session, reading);
+    const mine = record !== undefined && record.owner === host.session();
+    if (record !== undefined && !mine) peers.meet(record.owner, reading.mono);
+    if (host.holds(shard)) return;
+    if (mine) return this.adopt(shard, record, view.revision, reading);
+    const session = host.claimant(reading.mono);
+    if (session !== undefined && this.#turn(shard, view, reading.mono)) this.#claim(shard, view, session, reading);
   }
 
   /** A shard that is this session's already: by a claim whose answer never came, or handed over. What is known of the clock of the term before bounds this one's too, as nobody had this one's yet. */

@@ -28,6 +28,8 @@ interface Shard {
  */
 export class Judge {
   readonly complaints: string[] = [];
+  /** Longer than this nobody may be without the right to decide, once there was an owner. */
+  gapMax: Micros = Number.POSITIVE_INFINITY;
   readonly #shards = new Map<number, Shard>();
   #terms = 0;
   #stamps = 0;
@@ -72,6 +74,7 @@ export class Judge {
     const lead = at - now * (1 + DRIFT_ALLOWED);
     if (lead > known.lead + ROUNDING) this.#complain(`shard ${shard}: in term ${term} shard time is ${Math.round(lead - known.lead)} us ahead of real time`);
     known.lead = Math.min(known.lead, lead);
+    if (known.stampedAt > 0 && now - known.stampedAt > this.gapMax) this.#complain(`shard ${shard}: nobody decided for ${now - known.stampedAt} us`);
     known.stampedAt = now;
   }
 

@@ -25,6 +25,8 @@ export interface Climate {
 /** All faults of one seed, drawn before it begins (proof.md 6.1): a quarter of the seeds has none. */
 export class Weather {
   readonly mishaps: readonly Mishap[];
+  /** Nothing happens at all, but a message in a thousand is lost. */
+  readonly calm: boolean;
   /** Part of messages lost, doubled, and late. */
   readonly loss: number;
   readonly doubling: number;
@@ -41,6 +43,7 @@ export class Weather {
   constructor(dice: Dice, climate: Climate) {
     const { replicas } = climate;
     const force = dice.chance(0.25) ? 0 : dice.unit();
+    this.calm = force === 0;
     const all = [...Array(replicas).keys()];
     this.loss = force === 0 ? 0.001 : 0.02 * dice.unit();
     this.doubling = force === 0 ? 0 : 0.02;
