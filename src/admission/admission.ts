@@ -3,7 +3,7 @@ import type { LimitStatus } from '../core/limit.ts';
 import type { Disposition, LeaseView, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Instant, Micros } from '../core/time.ts';
-import type { Place, WaiterView } from '../core/waiter.ts';
+import type { Place, Since, WaiterView } from '../core/waiter.ts';
 
 /** One ask, decoded and checked by `frontends/ask.ts`; times in microseconds. */
 export interface AdmissionAsk {
@@ -31,6 +31,8 @@ export interface AdmissionAsk {
   /** Session that owns the place and the lease; undefined: none. */
   readonly session: string | undefined;
   readonly bytes: number;
+  /** The place it had before its last permit came to nothing. From inside only: no front end reads it from a caller. */
+  readonly since?: Since | undefined;
 }
 
 /** How an ask ended. */

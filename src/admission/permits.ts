@@ -1,7 +1,7 @@
 import type { Costs } from '../core/group.ts';
 import type { Disposition, LeaseRecord } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { after, type Micros } from '../core/time.ts';
+import { after, type Instant, type Micros } from '../core/time.ts';
 import type { ReleaseOutcome, RenewOutcome } from './admission.ts';
 import type { Entry } from './entry.ts';
 import { type PermitName, permitId } from './permit-id.ts';
@@ -40,37 +40,52 @@ export async function renewPermit(turn: Turn, entry: Entry, name: PermitName, le
   return { kind: 'renewed', permit: { id: permitId(entry.name, serial, tag), group: entry.name, fence, fenceFloor, expiresAt, duration: answer.duration } };
 }
 
-/** Ends a permit, settles its costs, and learns of a backend's pushback. */
+/** Ends a permit, settles its costs, and learns of a backend's pushback: the pause is in force before anyone takes the place that is free now. */
 export async function releasePermit(turn: Turn, entry: Entry, name: PermitName, wish: ReleaseWish): Promise<ReleaseOutcome> {
   const { tag, serial } = name;
-  let ended: boolean | Refusal = false;
-  let { key } = wish;
-  if (tag !== undefined) {
-    ended = await turn.rule(
-      (now) => {
-        turn.ended = undefined;
-        return turn.gate.release(now, serial, tag, wish.how, wish.costs);
-      },
-      () => {
-        key ??= turn.ended?.key;
-      },
-    );
-    if (typeof ended !== 'boolean') return refused(ended);
+  const pushed = wish.how === 'dropped' && wish.retryAfter !== undefined ? wish.retryAfter : undefined;
+  if (tag === undefined) {
+    if (pushed !== undefined) pushback(turn, entry, wish.key ?? '', pushed);
+    return { kind: 'released', ended: false };
   }
-  if (wish.how === 'dropped' && wish.retryAfter !== undefined && (tag === undefined || ended)) pushback(turn, entry, key ?? '', wish.retryAfter);
+  const { scope } = entry.settings.pushback;
+  let until: Instant | undefined;
+  let key: string | undefined;
+  const ended = await turn.rule(
+    (now) => {
+      turn.ended = undefined;
+      until = pushed === undefined ? undefined : untilOf(entry, now, pushed);
+      const quiet = until === undefined ? undefined : { group: entry.index, scope, key: wish.key, until };
+      return turn.gate.release(now, serial, tag, wish.how, wish.costs, quiet);
+    },
+    () => {
+      key = wish.key ?? turn.ended?.key;
+    },
+  );
+  if (typeof ended !== 'boolean') return refused(ended);
+  if (ended && until !== undefined) notePause(turn, entry, key ?? '', until);
   return { kind: 'released', ended };
 }
 
-/** Nobody of the key, or of the group, goes for so long, as the group's settings say. A restart may forget it. */
+/** Nobody of the key, or of the group, goes for so long, as the group's settings say. */
 function pushback(turn: Turn, entry: Entry, key: string, retryAfter: Micros): void {
-  const { scope, max } = entry.settings.pushback;
+  const { scope } = entry.settings.pushback;
   turn.decide((now) => {
-    const until = after(now, Math.min(retryAfter, max));
-    const named = scope === 'key' ? key : undefined;
-    if (named === undefined) turn.gate.pause(now, entry.index, until);
-    else turn.gate.pause(now, entry.index, until, named);
-    turn.writer.note({ kind: 'pause', pause: { group: entry.name, key: named, until } });
+    const until = untilOf(entry, now, retryAfter);
+    if (scope === 'key') turn.gate.pause(now, entry.index, until, key);
+    else turn.gate.pause(now, entry.index, until);
+    notePause(turn, entry, key, until);
   });
+}
+
+function untilOf(entry: Entry, now: Instant, retryAfter: Micros): Instant {
+  return after(now, Math.min(retryAfter, entry.settings.pushback.max));
+}
+
+/** At leisure: a restart may forget it. */
+function notePause(turn: Turn, entry: Entry, key: string, until: Instant): void {
+  const named = entry.settings.pushback.scope === 'key' ? key : undefined;
+  turn.writer.note({ kind: 'pause', pause: { group: entry.name, key: named, until } });
 }
 
 function refused(refusal: Refusal): { readonly kind: 'refused'; readonly refusal: Refusal } {

@@ -78,6 +78,7 @@ export class Tree implements Keeper {
       holder: ask.holder,
       tag: this.#parts.tags.next(),
       token,
+      since: ask.since,
     };
   }
 

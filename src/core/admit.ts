@@ -19,8 +19,8 @@ export interface Admitted {
   readonly token: unknown;
 }
 
-/** Charges all limits and makes the permit; everything has been asked before. The ask arrived at `since`. */
-export function admit(decisions: Decisions, now: Instant, state: KeyState, who: Admitted, since: Instant): void {
+/** Charges all limits and makes the permit; everything has been asked before. The ask arrived at `since`, as the `order`th. */
+export function admit(decisions: Decisions, now: Instant, state: KeyState, who: Admitted, since: Instant, order: number): void {
   const { node } = state;
   const { cells, shadow } = charge(now, state, who.costs);
   const serial = decisions.grants.nextSerial();
@@ -47,6 +47,7 @@ export function admit(decisions: Decisions, now: Instant, state: KeyState, who: 
     costs: who.costs,
     grantedAt: now,
     waited: now - since,
+    order,
     lease,
     settleable,
     shadow,

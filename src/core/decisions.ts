@@ -72,7 +72,7 @@ export class Decisions {
     return seen;
   }
 
-  /** A new waiter at the end of its lane; `pump` decides about it. */
+  /** A waiter comes into its lane: at the end, or where it stood before; `pump` decides about it. */
   enqueue(now: Instant, ask: Ask, state: KeyState): number {
     const slot = this.slab.add(now, ask, state);
     const { node } = state;
@@ -81,7 +81,7 @@ export class Decisions {
     state.waiting++;
     node.count(slot, 1);
     this.alarms.setPatience(slot, ask.waitUntil);
-    if (state.parked && lane.head === slot && mostUrgent(state, lane)) this.unpark(state);
+    if (state.parked && lane.head === slot && (ask.since !== undefined || mostUrgent(state, lane))) this.unpark(state);
     else if (lane.head === slot) this.touch(node, slot);
     return slot;
   }
@@ -262,7 +262,7 @@ export class Decisions {
     lane.band.serve(lane, unit === undefined ? 1 : costOf(costs, unit), node.weightOf(state.key));
     const [{ key }, { priority }] = [state, lane.band];
     const who = { key, priority, costs, lease: slab.leaseOf(slot), holder: slab.holderOf(slot), tag: slab.tagOf(slot), token: slab.tokenOf(slot) };
-    admit(this, now, state, who, slab.arrivalOf(slot));
+    admit(this, now, state, who, slab.arrivalOf(slot), slab.orderOf(slot));
     this.#forget(slot, state);
     return node;
   }

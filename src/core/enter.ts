@@ -4,7 +4,7 @@ import { oversizedBy, refuseAtDoor } from './door.ts';
 import { ONE_REQUEST } from './group.ts';
 import type { GroupNode } from './node.ts';
 import type { Refusal } from './refusal.ts';
-import { NONE } from './slab.ts';
+import { arrivedAt, NONE } from './slab.ts';
 import type { Instant } from './time.ts';
 import { type Ask, DECIDED, type WaiterRef } from './waiter.ts';
 
@@ -21,7 +21,7 @@ export function enter(all: Decisions, now: Instant, node: GroupNode, ask: Ask, c
   const oversized = first === undefined || ask.costs === ONE_REQUEST ? undefined : oversizedBy(first, ask.costs);
   if (oversized !== undefined) return refuse(all, node, ask, { reason: 'oversized', limit: oversized });
   if (first !== undefined && all.slab.length === 0 && all.readiness.allReady(now, first, ask.costs)) {
-    admit(all, now, first, ask, now);
+    admit(all, now, first, ask, arrivedAt(now, ask), all.slab.orderFor(ask));
     return DECIDED;
   }
   const state = keyed ? first : all.keyState(now, node, ask.key);

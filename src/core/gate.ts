@@ -9,7 +9,7 @@ import type { GateExplanation, GateParts, GateSeal, GroupStatus, NamedLimit, Ove
 import type { Costs, GroupSpec } from './group.ts';
 import { Keeper } from './keeper.ts';
 import type { GroupNode } from './node.ts';
-import type { Disposition, Lease, LeaseView, Permit } from './permit.ts';
+import type { Disposition, Lease, LeaseView, Permit, Quiet } from './permit.ts';
 import { placeOf } from './place.ts';
 import type { Refusal } from './refusal.ts';
 import { restore } from './restore.ts';
@@ -83,10 +83,14 @@ export class Gate {
     return renew(this.#all, now, serial, tag, lease);
   }
 
-  /** Ends a permit and settles `costs` by unit. False: it ended before. Refusals: `fenced`, `unknown_permit`. */
-  release(now: Instant, serial: number, tag: Tag, how: Disposition, costs: Costs | undefined): boolean | Refusal {
+  /** Ends a permit and settles `costs` by unit; `quiet` begins before anyone takes what it held. False: it ended before. Refusals: `fenced`, `unknown_permit`. */
+  release(now: Instant, serial: number, tag: Tag, how: Disposition, costs: Costs | undefined, quiet?: Quiet): boolean | Refusal {
     this.#catchUp(now);
     const released = release(this.#all, now, serial, tag, how, costs);
+    if (released === true && quiet !== undefined) {
+      const key = quiet.key ?? this.#all.grants.bySerial(serial)?.keyState.key ?? '';
+      this.#pause(this.#node(quiet.group), quiet.scope === 'key' ? key : undefined, quiet.until);
+    }
     this.#pump(now);
     return released;
   }
@@ -111,9 +115,8 @@ export class Gate {
   /** Nobody of the group (and below), or of one key of it, is admitted until then; NEVER: until resumed. A pause never shortens a running one. */
   pause(now: Instant, group: number, until: Instant, key?: string): void {
     this.#catchUp(now);
-    const node = this.#node(group);
-    setPause(node, until, key);
-    this.#pauseChanged(now, node, key, until);
+    this.#pause(this.#node(group), key, until);
+    this.#pump(now);
   }
 
   resume(now: Instant, group: number, key?: string): void {
@@ -121,7 +124,8 @@ export class Gate {
     const node = this.#node(group);
     if (key === undefined) node.pausedUntil = LONG_AGO;
     else node.pausedKeys.delete(key);
-    this.#pauseChanged(now, node, key, now);
+    this.#pauseChanged(node, key, now);
+    this.#pump(now);
   }
 
   /** Changes limits or `enforce` until a stated time; undefined ends a running override. Answers why it cannot be done. */
@@ -245,11 +249,15 @@ export class Gate {
     return node;
   }
 
-  #pauseChanged(now: Instant, node: GroupNode, key: string | undefined, until: Instant): void {
+  #pause(node: GroupNode, key: string | undefined, until: Instant): void {
+    setPause(node, until, key);
+    this.#pauseChanged(node, key, until);
+  }
+
+  #pauseChanged(node: GroupNode, key: string | undefined, until: Instant): void {
     this.#all.events.push({ kind: 'paused', group: node.name, key, until });
     if (key === undefined) this.#all.touch(node);
     else this.#all.reconsider(node, key);
-    this.#pump(now);
   }
 
   /** Does something to a waiter that is still there; false: it was decided. */

@@ -69,13 +69,11 @@ export class Band {
     return lane;
   }
 
-  /** Appends a waiter to its lane. */
+  /** Puts a waiter into its lane: at its end, unless its order is an older one. */
   push(lane: Lane, slot: number): void {
-    const slab = this.#slab;
-    slab.setLane(slot, lane);
+    this.#slab.setLane(slot, lane);
     this.waiting++;
-    this.#link(lane, lane.tail, slot, NONE);
-    if (lane.head === slot) this.offer(lane);
+    this.#insert(lane, slot);
   }
 
   /** Offers a lane that has somebody and is not parked. */
@@ -131,16 +129,7 @@ export class Band {
     const lane = slab.laneOf(slot);
     if (slab.stateOf(slot) === ASIDE) {
       lane.aside.splice(lane.aside.indexOf(slot), 1);
-      const order = slab.orderOf(slot);
-      let before = NONE;
-      let after = lane.head;
-      while (after !== NONE && slab.orderOf(after) < order) {
-        before = after;
-        after = slab.nextOf(after);
-      }
-      this.#link(lane, before, slot, after);
-      if (lane.position >= 0) this.lanes.update(lane);
-      else this.offer(lane);
+      this.#insert(lane, slot);
     }
     slab.setState(slot, WAITING);
   }
@@ -148,6 +137,26 @@ export class Band {
   /** Its caller went away but may return. */
   goAway(slot: number): void {
     if (this.#slab.stateOf(slot) === WAITING) this.#slab.setState(slot, AWAY);
+  }
+
+  /** Links a waiter where its order puts it; from the head, since who comes back late is among the oldest. */
+  #insert(lane: Lane, slot: number): void {
+    const slab = this.#slab;
+    const order = slab.orderOf(slot);
+    let before = lane.tail;
+    let after = NONE;
+    if (before !== NONE && slab.orderOf(before) > order) {
+      before = NONE;
+      after = lane.head;
+      while (after !== NONE && slab.orderOf(after) < order) {
+        before = after;
+        after = slab.nextOf(after);
+      }
+    }
+    this.#link(lane, before, slot, after);
+    if (lane.head !== slot) return;
+    if (lane.position >= 0) this.lanes.update(lane);
+    else this.offer(lane);
   }
 
   #link(lane: Lane, before: number, slot: number, after: number): void {

@@ -1,9 +1,18 @@
 import type { Costs } from './group.ts';
-import type { Instant, Micros } from './time.ts';
-import type { Tag } from './waiter.ts';
+import { after, type Instant, type Micros } from './time.ts';
+import type { Since, Tag } from './waiter.ts';
 
 /** How a permit ended: worked; nothing was sent; the backend pushed back. */
 export type Disposition = 'used' | 'unused' | 'dropped';
+
+/** A pause that begins with the end of a permit, before anyone takes what it held. */
+export interface Quiet {
+  readonly group: number;
+  readonly scope: 'key' | 'group';
+  /** undefined: the permit's. */
+  readonly key: string | undefined;
+  readonly until: Instant;
+}
 
 /** Bits of a fence that count within one term: `fence = term << 40 | serial`. */
 export const SERIAL_BITS = 40n;
@@ -17,13 +26,21 @@ export interface Permit {
   readonly tag: Tag;
   readonly costs: Costs;
   readonly grantedAt: Instant;
+  /** Since its first arrival, where it came again. */
   readonly waited: Micros;
+  /** Of its arrival among all of its gate. */
+  readonly order: number;
   /** Present where concurrency is limited: must come back by `expiresAt`. */
   readonly lease: Lease | undefined;
   /** Release can still settle its costs. */
   readonly settleable: boolean;
   /** A shadow group would have held this caller: by which limit, and how long. */
   readonly shadow: Shadow | undefined;
+}
+
+/** The place of whoever got this permit, for an ask that takes it again. */
+export function arrivalOf({ grantedAt, waited, order }: Permit): Since {
+  return { arrivedAt: after(grantedAt, -waited), order };
 }
 
 /** Permits held until released, renewed or lapsed. */

@@ -1,8 +1,13 @@
 import { type Costs, ONE_REQUEST } from './group.ts';
 import type { KeyState } from './key-state.ts';
 import type { Lane } from './lane.ts';
-import type { Instant, Micros } from './time.ts';
+import { earlier, type Instant, type Micros } from './time.ts';
 import type { Ask, Tag, WaiterRef } from './waiter.ts';
+
+/** When an ask came, the first time. */
+export function arrivedAt(now: Instant, { since }: Ask): Instant {
+  return since === undefined ? now : earlier(now, since.arrivedAt);
+}
 
 /** No slot. */
 export const NONE = -1;
@@ -61,14 +66,20 @@ export class Slab {
   #free = NONE;
   #orders = 0;
 
+  /** The place of an arrival in the order of all; an earlier one where the ask has it. That of another gate, which counted further, is cut to this one's. */
+  orderFor({ since }: Ask): number {
+    const next = ++this.#orders;
+    return since === undefined ? next : Math.min(since.order, next);
+  }
+
   /** A slot for `ask`, in no lane yet. Throws when 2^26 wait: the bounds of the groups must be lower. */
   add(now: Instant, ask: Ask, keyState: KeyState): number {
     const slot = this.#slot();
     const doubles = this.#doubles;
     const d = slot * DOUBLES;
-    doubles[d + ARRIVAL] = now;
+    doubles[d + ARRIVAL] = arrivedAt(now, ask);
     doubles[d + UNTIL] = ask.waitUntil;
-    doubles[d + ORDER] = ++this.#orders;
+    doubles[d + ORDER] = this.orderFor(ask);
     doubles[d + LEASE] = ask.lease;
     doubles[d + BYTES] = ask.bytes;
     const ints = this.#ints;

@@ -22,6 +22,14 @@ export interface Ask {
   readonly tag: Tag;
   /** The caller's own object; handed back in events, never looked into. */
   readonly token: unknown;
+  /** The place it had before; absent: it comes for the first time. */
+  readonly since?: Since | undefined;
+}
+
+/** An earlier arrival at the same gate, of a caller whose permit came to nothing: it stands there again, before those who came after it. */
+export interface Since {
+  readonly arrivedAt: Instant;
+  readonly order: number;
 }
 
 /** 64 bits that only the holder of a permit knows. */

@@ -1,5 +1,7 @@
 import type { Held } from '../admission/admission.ts';
+import { arrivalOf } from '../core/permit.ts';
 import { after, type Instant, type Micros } from '../core/time.ts';
+import type { Since } from '../core/waiter.ts';
 import { askOf, isReady } from './asking.ts';
 import type { DeliveryParts } from './forwarding.ts';
 import type { BodyFault, HoldingBody } from './holding-body.ts';
@@ -32,6 +34,8 @@ export class Admittance {
   readonly #since: Instant;
   #held: Held | undefined;
   #askedAt: Instant | undefined;
+  /** Its place among all, from its first permit. */
+  #place: Since | undefined;
   #asked = false;
   #over = false;
   /** Times asked before. */
@@ -75,7 +79,7 @@ export class Admittance {
     body.receive({ onMore: goOn, onWhole: goOn, onFault: (fault) => this.#faulty(fault) }, whole);
   }
 
-  /** Asks anew: the backend pushed back, or an attempt that was charged has failed. */
+  /** Asks anew, at its old place: the backend pushed back, or an attempt that was charged has failed. */
   again(attempts: number): void {
     this.attempts = attempts;
     this.#ask();
@@ -106,7 +110,7 @@ export class Admittance {
     const missing = (unit: string): void => {
       if (this.attempts === 0) events({ kind: 'cost_missing', route: route.name, unit, stage: 'ask' });
     };
-    const ask = askOf(route.admission, incoming, body, this.left, missing);
+    const ask = askOf(route.admission, incoming, body, { wait: this.left, since: this.#place }, missing);
     if ('reason' in ask) return this.#none({ kind: 'refused', refusal: ask, attempts: this.attempts });
     let held: Held | undefined;
     let admitted: ((held: Held) => void) | undefined;
@@ -114,6 +118,7 @@ export class Admittance {
       if (outcome.kind === 'refused') return this.#none({ kind: 'refused', refusal: outcome.refusal, attempts: this.attempts });
       const pass = (by: Held): void => {
         this.#held = undefined;
+        this.#place ??= arrivalOf(outcome.permit);
         const parts = { admission: door, clock, caller: incoming.facts.caller, onFault };
         this.#end.onAdmitted(new Pass(parts, by, outcome, (cause) => this.#end.onLost(cause)));
       };

@@ -1,6 +1,7 @@
 import type { AdmissionAsk } from '../admission/admission.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Micros } from '../core/time.ts';
+import type { Since } from '../core/waiter.ts';
 import { askCosts, JSON_BYTES_MAX, jsonOf, readsBody, valueAt } from './costs.ts';
 import type { HoldingBody } from './holding-body.ts';
 import type { IncomingRequest } from './incoming.ts';
@@ -14,12 +15,12 @@ export function isReady(admission: RouteAdmission, body: HoldingBody | undefined
   return !readsBody(admission.costs) || body.received > JSON_BYTES_MAX;
 }
 
-/** The ask of a request, for so long; `malformed` where its key cannot be one. `missing` hears of costs that were not found. */
+/** The ask of a request, for so long, from the place it had before; `malformed` where its key cannot be one. `missing` hears of costs that were not found. */
 export function askOf(
   admission: RouteAdmission,
   incoming: IncomingRequest,
   body: HoldingBody | undefined,
-  wait: Micros,
+  { wait, since }: { readonly wait: Micros; readonly since: Since | undefined },
   missing: (unit: string) => void,
 ): AdmissionAsk | Refusal {
   const key = admission.key === undefined ? '' : textOf(admission.key, incoming);
@@ -40,6 +41,7 @@ export function askOf(
     caller: facts.caller,
     session: undefined,
     bytes: body?.received ?? 0,
+    since,
   };
 }
 

@@ -208,7 +208,7 @@ export class Run implements Delivery, BackendSink {
     this.#none(this.#whyOf(attempt));
   }
 
-  /** Once more: with a new permit, since the last one was spent, and at the end of its class, for its place is taken. */
+  /** Once more: with a new permit, since the last one was spent, at the place it had before. */
   async #again(ended: Promise<void> | undefined): Promise<void> {
     this.#pass = undefined;
     if (this.#left) return this.#finish();

@@ -6,7 +6,7 @@ import type { Disposition, Lease, LeaseRecord, Permit } from '../../src/core/per
 import type { Refusal } from '../../src/core/refusal.ts';
 import type { Instant, Micros } from '../../src/core/time.ts';
 import { HOUR, LONG_AGO, NEVER, SECOND } from '../../src/core/time.ts';
-import type { Ask } from '../../src/core/waiter.ts';
+import type { Ask, Since } from '../../src/core/waiter.ts';
 import { Disk } from './disk.ts';
 import { Handle, permitOf } from './handle.ts';
 import { START } from './specs.ts';
@@ -24,6 +24,8 @@ export interface AskOptions {
   readonly ttl?: Micros;
   readonly lease?: Micros;
   readonly bytes?: number;
+  /** Its place before. */
+  readonly since?: Since | undefined;
 }
 
 /** One line of the history. */
@@ -101,6 +103,7 @@ export class Driver {
       holder: options.name ?? `caller ${serial}`,
       tag: { high: serial, low: serial * 7 },
       token: undefined,
+      since: options.since,
     };
     const handle = new Handle(options.name ?? `#${serial}`, groupName, ask, this.now);
     this.handles.push(handle);

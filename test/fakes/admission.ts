@@ -274,7 +274,19 @@ export class FakeAdmission implements AdmissionService {
     if (lease !== undefined) this.leasesById.set(id, { ask, permit: { id, group, ...lease } });
     if (this.kinds.get(group) === 'spaced') this.#spent.set(key, now);
     const tag = { high: 0, low: this.#serial };
-    const permit: Permit = { group, key, serial: this.#serial, tag, costs, grantedAt: now, waited: now - since, lease, settleable: true, shadow: undefined };
+    const permit: Permit = {
+      group,
+      key,
+      serial: this.#serial,
+      tag,
+      costs,
+      grantedAt: now,
+      waited: now - since,
+      order: this.#serial,
+      lease,
+      settleable: true,
+      shadow: undefined,
+    };
     return { kind: 'admitted', permit, id };
   }
 

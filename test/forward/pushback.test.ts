@@ -112,6 +112,48 @@ describe('a backend that pushes back', () => {
     await all.rig.keeper.resume('g', undefined);
   });
 
+  test.each(['key', 'group'] as const)(
+    'goes back to its place, before those who came after it, and nobody slips by meanwhile (pause of the %s)',
+    async (scope) => {
+      all = await forwardRigged({ settings: [groupOf([concurrency(1)], { pushback: { scope, max: MINUTE } })] });
+      const { played } = all;
+      const order = () => played.attempts.map(({ request }) => request.target);
+      for (const target of ['/a', '/b', '/c']) await all.sent({ target });
+      played.last.answer(429, ['Retry-After', '5']);
+      await all.pass(4);
+      await all.sent({ target: '/d' });
+      expect(order()).toEqual(['/a']);
+      await all.pass(1);
+      for (let left = 4; left > 0; left--) {
+        played.last.answer(200);
+        await quiet();
+      }
+      expect(order()).toEqual(['/a', '/a', '/b', '/c', '/d']);
+    },
+  );
+
+  test('twice: its place is that of its first arrival; another class still passes it', async () => {
+    const priority = { classes: new Map([['now', 1]]), default: 5 };
+    all = await forwardRigged({ settings: [groupOf([concurrency(1)], { priority })] });
+    const { played } = all;
+    const order = () => played.attempts.map(({ request }) => request.target);
+    const route = routeOf({ classes: new Set(['now']) });
+    await all.sent({ target: '/a' }, route);
+    played.last.answer(503, ['Retry-After', '2']);
+    await quiet();
+    await all.sent({ target: '/b' }, route);
+    await all.pass(2);
+    played.last.answer(503, ['Retry-After', '2']);
+    await quiet();
+    await all.sent({ target: '/urgent', headers: ['X-Group', 'now'] }, route);
+    await all.pass(2);
+    for (let left = 3; left > 0; left--) {
+      played.last.answer(200);
+      await quiet();
+    }
+    expect(order()).toEqual(['/a', '/a', '/urgent', '/a', '/b']);
+  });
+
   test('an answer nobody wants is not read for ever', async () => {
     all = await forwardRigged({ settings: [OPEN] });
     const caller = await all.sent();

@@ -18,7 +18,19 @@ function metricsOf(groups: readonly GroupView[] = [], groupsMax = 10): Metrics {
 }
 
 function admitted(group: string, waited: number): GateEvent {
-  const permit = { group, key: 'secret-key', serial: 1, tag, costs: {}, grantedAt: now, waited, lease: undefined, settleable: false, shadow: undefined };
+  const permit = {
+    group,
+    key: 'secret-key',
+    serial: 1,
+    tag,
+    costs: {},
+    grantedAt: now,
+    waited,
+    order: 1,
+    lease: undefined,
+    settleable: false,
+    shadow: undefined,
+  };
   return { kind: 'admitted', token: undefined, permit, priority: 1, record: undefined };
 }
 

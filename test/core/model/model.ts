@@ -5,7 +5,8 @@ import { capacityOf, quotaOf, readyAt, shareOf } from './quota-model.ts';
 
 /** A caller as the model sees it. Times in microseconds since the start of the run. */
 export interface Caller {
-  readonly id: number;
+  /** Of its first arrival among all. */
+  readonly order: number;
   readonly group: string;
   readonly key: string;
   readonly priority: number;
@@ -169,7 +170,7 @@ export class Model {
 
   /** The waiters as they would go if all went: most urgent, then oldest, over the whole tree. */
   line(): readonly Caller[] {
-    return [...this.waiting()].sort((a, b) => this.#urgency(a) - this.#urgency(b) || a.id - b.id);
+    return [...this.waiting()].sort((a, b) => this.#urgency(a) - this.#urgency(b) || a.order - b.order);
   }
 
   #urgency(caller: Caller): number {

@@ -16,6 +16,8 @@ export type Step =
       /** `meets`: until the very moment at which it is expected to go. */
       readonly ttl: Micros | 'meets';
       readonly lease: Micros;
+      /** Who was admitted and comes again, at its old place; undefined: somebody new. */
+      readonly again: number | undefined;
     }
   | { readonly do: 'run'; readonly by: Micros }
   | { readonly do: 'cancel' | 'evict' | 'suspend' | 'unsuspend'; readonly pick: number }
@@ -117,6 +119,7 @@ function stepOf(): fc.Arbitrary<Step> {
     tokens: fc.oneof({ weight: 1, arbitrary: fc.constant(0) }, { weight: 3, arbitrary: fc.integer({ min: 1, max: 10 }) }),
     ttl: fc.oneof(ms(0, 3_000), ms(2_000, 20_000), fc.constant('meets' as const)),
     lease: ms(50, 3_000),
+    again: fc.option(pick, { nil: undefined, freq: 3 }),
   });
   return fc.oneof(
     { weight: 10, arbitrary: ask },

@@ -2,10 +2,11 @@ import type { Gate } from '../../../src/core/gate.ts';
 import type { GateExplanation } from '../../../src/core/gate-state.ts';
 import type { Costs, GroupSpec } from '../../../src/core/group.ts';
 import { REQUESTS } from '../../../src/core/group.ts';
+import { arrivalOf } from '../../../src/core/permit.ts';
 import type { Instant } from '../../../src/core/time.ts';
 import { NEVER, SECOND } from '../../../src/core/time.ts';
 import { Driver } from '../driver.ts';
-import { permitOf } from '../handle.ts';
+import { type Handle, permitOf } from '../handle.ts';
 import { START } from '../specs.ts';
 import { agree, leaveNothing, type Pair } from './agree.ts';
 import { Model } from './model.ts';
@@ -41,6 +42,7 @@ export class Play {
   readonly #model: Model | undefined;
   readonly #options: PlayOptions;
   readonly #groups: readonly GroupSpec[];
+  readonly #cameAgain = new Set<Handle>();
   #factor = 1;
   #overriddenUntil = 0;
 
@@ -110,14 +112,30 @@ export class Play {
     const expectedAt = look?.place.expectedAt ?? NEVER;
     const ttl = step.ttl !== 'meets' ? step.ttl : Number.isFinite(expectedAt) ? Math.max(0, expectedAt - this.driver.now) : SECOND;
     const id = this.pairs.length;
-    const caller = this.#model?.acquire({ id, ...asked, since: this.#now, until: this.#now + ttl });
-    const handle = this.driver.ask({ name: `${group} ${step.key} #${id}`, ...asked, ttl, bytes: id % 3 }, (made) =>
-      this.pairs.push({ handle: made, caller, witnessed: this.witness.asked(made) }),
+    const before = this.#comingAgain(step);
+    const permit = before?.handle.permit;
+    const since = permit === undefined ? undefined : arrivalOf(permit);
+    const place = { order: before?.caller?.order ?? id, since: before?.caller?.since ?? this.#now };
+    const caller = this.#model?.acquire({ ...asked, ...place, until: this.#now + ttl });
+    const handle = this.driver.ask({ name: `${group} ${step.key} #${id}`, ...asked, ttl, bytes: id % 3, since }, (made) =>
+      this.pairs.push({ handle: made, caller, witnessed: this.witness.asked(made, before?.witnessed) }),
     );
+    if (before !== undefined) return;
     if (look?.admitted && handle.fate !== 'admitted') throw new Error(`explain said it would be admitted, it is ${handle.fate}`);
     if (this.#model === undefined || this.#options.recording || step.ttl === 'meets') return;
     const said = look?.admitted ? 'admitted' : look?.refusal ? 'refused' : 'waiting';
     if (handle.fate !== said) throw new Error(`explain said ${said} (${look?.refusal?.reason}), it is ${handle.fate}`);
+  }
+
+  /** Somebody who was admitted and has not come again. */
+  #comingAgain({ again }: Extract<Step, { do: 'ask' }>): Pair | undefined {
+    if (again === undefined) return undefined;
+    // Who is due before goes before: it is not there yet.
+    if (this.#options.late) this.driver.tick();
+    const admitted = this.pairs.filter(({ handle }) => handle.fate === 'admitted' && !this.#cameAgain.has(handle));
+    const pair = admitted[again % (admitted.length || 1)];
+    if (pair !== undefined) this.#cameAgain.add(pair.handle);
+    return pair;
   }
 
   /** A look changes nothing: no event, no bound to write. */

@@ -27,8 +27,9 @@ export class Witness {
     this.#oneBand = groups.some((group) => group.aging !== undefined && group.fairness.by === 'key');
   }
 
-  asked(handle: Handle): Witnessed {
-    const witnessed: Witnessed = { handle, order: this.#seen.size, suspended: false, returned: false, charge: undefined };
+  /** `before`: it comes again, to where it stood. */
+  asked(handle: Handle, before?: Witnessed): Witnessed {
+    const witnessed: Witnessed = { handle, order: before?.order ?? this.#seen.size, suspended: false, returned: false, charge: undefined };
     this.#seen.set(handle, witnessed);
     return witnessed;
   }

@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import type { Gate } from '../../../src/core/gate.ts';
+import { arrivalOf } from '../../../src/core/permit.ts';
 import { HOUR, MILLISECOND, SECOND } from '../../../src/core/time.ts';
 import { Checker } from '../checker.ts';
 import { Driver } from '../driver.ts';
+import { permitOf } from '../handle.ts';
 import { livesOf, liveThrough, longTree } from '../lives.ts';
 import { planOf, treeOf } from '../model/plans.ts';
 import { Play } from '../model/play.ts';
@@ -23,6 +25,7 @@ export function hunt(gateClass: GateClass): string | undefined {
     mergesLate(gateClass);
     sharesByWeight(gateClass);
     outlivesItsBound(gateClass);
+    comesAgain(gateClass);
     for (const plan of fair) new Play(plan.groups, { gateClass, model: false, recording: true }).run(plan);
     for (const plan of compared) new Play(plan.groups, { gateClass, model: true }).run(plan);
     for (const [index, life] of lives.entries()) liveThrough(trees[index] ?? longTree, life, gateClass);
@@ -54,6 +57,17 @@ function sharesByWeight(gateClass: GateClass): void {
   driver.advance(0.4 * SECOND);
   const heavy = driver.log.filter((line) => line.what === 'admitted' && line.handle.ask.key === 'heavy').length;
   if (Math.abs(heavy / driver.times().length - 0.75) > 0.01) throw new Error(`weight 3 of 4 had ${heavy} of ${driver.times().length}`);
+}
+
+/** Two who were admitted come again, one after the other, to where they stood: before who waits now. */
+function comesAgain(gateClass: GateClass): void {
+  const driver = new Driver({ groups: [group('line', [rate(2, SECOND, 2)])], gateClass });
+  const [first, second] = ['first', 'second'].map((name) => permitOf(driver.ask({ name })));
+  driver.ask({ name: 'behind' });
+  for (const permit of [first, second]) driver.ask({ name: `again ${permit?.order}`, since: permit && arrivalOf(permit) });
+  driver.advance(2 * SECOND);
+  const order = driver.admitted().slice(2).join(', ');
+  if (order !== 'again 1, again 2, behind') throw new Error(`the order is ${order}`);
 }
 
 /** A waiter of a child waits for the root; when it goes, the bound that it was first offered with no longer covers it. Then the process dies. */

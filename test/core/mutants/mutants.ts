@@ -63,6 +63,30 @@ export const mutants: readonly Mutant[] = [
     to: ': slab.orderOf(a.head) > slab.orderOf(b.head)',
   },
   {
+    name: 'who comes again stands at the end',
+    file: 'slab.ts',
+    from: 'Math.min(since.order, next)',
+    to: 'next',
+  },
+  {
+    name: 'who comes again stands first',
+    file: 'lane.ts',
+    from: 'while (after !== NONE && slab.orderOf(after) < order) {',
+    to: 'while (after !== NONE && slab.orderOf(after) < 0) {',
+  },
+  {
+    name: 'who comes again has not aged',
+    file: 'slab.ts',
+    from: 'return since === undefined ? now : earlier(now, since.arrivedAt);',
+    to: 'return since === undefined ? now : now;',
+  },
+  {
+    name: 'who comes again to the head of a blocked key wakes nobody',
+    file: 'decisions.ts',
+    from: '(ask.since !== undefined || mostUrgent(state, lane))',
+    to: 'mostUrgent(state, lane)',
+  },
+  {
     name: 'patience ends before the slot of the same moment is given',
     file: 'course.ts',
     from: 'if (slotAt <= expiryAt) this.#open(slotAt, now);',
