@@ -31,6 +31,7 @@ describe('the configurations of the examples', () => {
     'api-window': { partner: { minute: 'fixed per group', even: 'rate per group' }, 'partner-by-customer': { minute: 'window per key' } },
     'discord-identify': { identify: { bucket: 'spacing per key', starts: 'fixed per group' }, resume: { gentle: 'rate per group' } },
     llm: { provider: { rpm: 'window per group', tpm: 'window per group' }, chat: { streams: 'concurrency per group' }, embeddings: {} },
+    'llm-proxy': { llm: { tpm: 'window per group', rpm: 'window per group' } },
     'lunar-queue-flow': { quota: { quota: 'fixed per group' } },
     'lunar-strategy-queue': { resource: { window: 'window per group' } },
     'one-at-a-time': { customers: { one: 'concurrency per key', workers: 'concurrency per group' } },
