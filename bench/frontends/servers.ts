@@ -23,6 +23,9 @@ export function nodeFor(engine: EngineName): string | undefined {
   return engine === 'node' ? process.execPath : uwsNode();
 }
 
+/** As `npm start` and the image start it. */
+const AS_STARTED = ['--max-semi-space-size=16'];
+
 /** `groups` is the YAML below `groups:`. `collect`: SIGUSR2 collects garbage. `disk`: the embedded store, as by default. */
 export async function startSluice(engine: EngineName, groups: string, { collect = false, disk = true } = {}): Promise<Sluice> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
@@ -42,7 +45,7 @@ ${groups}`,
   const flags = collect ? ['--expose-gc', '--import', COLLECT] : [];
   const profile = process.env['BENCH_PROFILE'] === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${process.env['BENCH_PROFILE']}`];
   const main = resolve(process.env['BENCH_MAIN'] ?? 'src/main.ts');
-  const started = await pinned(SERVER_CPU, [nodeFor(engine) ?? '', ...flags, ...profile, main, 'serve', '--config', file], http);
+  const started = await pinned(SERVER_CPU, [nodeFor(engine) ?? '', ...AS_STARTED, ...flags, ...profile, main, 'serve', '--config', file], http);
   const stop = async (): Promise<void> => {
     await started.stop();
     rmSync(folder, { recursive: true, force: true });
