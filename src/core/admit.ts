@@ -24,7 +24,6 @@ export function admit(decisions: Decisions, now: Instant, state: KeyState, who: 
   const { node } = state;
   const { cells, shadow } = charge(now, state, who.costs);
   const serial = decisions.grants.nextSerial();
-  node.granted++;
   let lease: Lease | undefined;
   let record: LeaseRecord | undefined;
   let settleable = false;

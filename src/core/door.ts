@@ -38,18 +38,13 @@ export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, a
   }
   // Only the disk holds it: it takes no place of the backlog. Those behind it do, or a disk that hangs would let in everybody.
   if (disk && isNext(decisions, slot)) return undefined;
-  const { backlog } = node.spec;
-  const bound = overBacklog(node, state);
+  const bound = overBacklog(node, state, 0, 0);
   if (bound !== undefined) return withRetry(now, { reason: 'shed', limit: bound }, placeOf(decisions, now, slot));
-  if (backlog.wait === undefined) return undefined;
-  const place = placeOf(decisions, now, slot);
-  if (place.expectedAt === NEVER || place.expectedAt <= after(now, backlog.wait)) return undefined;
-  return { reason: 'shed', limit: 'backlog.wait', retryAt: later(now, after(place.expectedAt, -backlog.wait)) };
+  return node.spec.backlog.wait === undefined ? undefined : overWait(now, node, placeOf(decisions, now, slot).expectedAt);
 }
 
 /** What the asker would meet: the refusal at the door, its place, every limit on the way. Nothing that counts changes. */
 export function explain(decisions: Decisions, now: Instant, state: KeyState, ask: Ask, draining: boolean): GateExplanation {
-  const { node } = state;
   const limits = limitsOf(now, state, ask.costs);
   const nowhere = { place: 0, expectedAt: NEVER, limit: '' };
   if (draining) return { refusal: { reason: 'draining' }, admitted: false, place: nowhere, limits };
@@ -63,7 +58,7 @@ export function explain(decisions: Decisions, now: Instant, state: KeyState, ask
   const refusal =
     infeasible(decisions, now, state, ask) ??
     (ask.waitUntil <= now ? withRetry(now, { reason: 'expired' }, place) : undefined) ??
-    backlogRefusal(node, state, ask, place.expectedAt, now);
+    backlogRefusal(now, state, ask, place.expectedAt);
   return { refusal, admitted, place, limits };
 }
 
@@ -92,21 +87,26 @@ function pausedFor(state: KeyState, now: Instant): Instant {
   return until;
 }
 
-/** The bound of the backlog that the waiters now exceed. */
-function overBacklog(node: GroupNode, state: KeyState): string | undefined {
+/** The bound of the backlog that its waiters, and so many more of so many bytes, exceed. */
+function overBacklog(node: GroupNode, state: KeyState, more: number, bytes: number): string | undefined {
   const { backlog } = node.spec;
-  if (node.waiting > backlog.requests) return 'backlog.requests';
-  if (state.waiting > backlog.perKey) return 'backlog.perKey';
-  return node.waitingBytes > backlog.bytes ? 'backlog.bytes' : undefined;
+  if (node.waiting + more > backlog.requests) return 'backlog.requests';
+  if (state.waiting + more > backlog.perKey) return 'backlog.perKey';
+  return node.waitingBytes + bytes > backlog.bytes ? 'backlog.bytes' : undefined;
 }
 
-function backlogRefusal(node: GroupNode, state: KeyState, ask: Ask, expectedAt: Instant, now: Instant): Refusal | undefined {
-  const { backlog } = node.spec;
-  if (node.waiting + 1 > backlog.requests) return { reason: 'shed', limit: 'backlog.requests' };
-  if (state.waiting + 1 > backlog.perKey) return { reason: 'shed', limit: 'backlog.perKey' };
-  if (node.waitingBytes + ask.bytes > backlog.bytes) return { reason: 'shed', limit: 'backlog.bytes' };
-  if (backlog.wait === undefined || expectedAt === NEVER || expectedAt <= after(now, backlog.wait)) return undefined;
-  return { reason: 'shed', limit: 'backlog.wait', retryAt: after(expectedAt, -backlog.wait) };
+/** The wait that is expected is longer than the group takes on. */
+function overWait(now: Instant, node: GroupNode, expectedAt: Instant): Refusal | undefined {
+  const { wait } = node.spec.backlog;
+  if (wait === undefined || expectedAt === NEVER || expectedAt <= after(now, wait)) return undefined;
+  return { reason: 'shed', limit: 'backlog.wait', retryAt: later(now, after(expectedAt, -wait)) };
+}
+
+/** What the backlog would say to one more. */
+function backlogRefusal(now: Instant, state: KeyState, ask: Ask, expectedAt: Instant): Refusal | undefined {
+  const { node } = state;
+  const bound = overBacklog(node, state, 1, ask.bytes);
+  return bound === undefined ? overWait(now, node, expectedAt) : { reason: 'shed', limit: bound };
 }
 
 function withRetry(now: Instant, refusal: Refusal, place: { readonly expectedAt: Instant; readonly limit: string }): Refusal {

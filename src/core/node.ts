@@ -48,7 +48,6 @@ export class GroupNode {
   /** What waits beyond one request each, by unit: for the expected wait. */
   readonly waitingBeyond = new Map<string, number>();
   leasesLive = 0;
-  granted = 0;
 
   /** The waiter this node would let go now, as far as it and all below are concerned; NONE: nobody, or blocked. */
   offer = NONE;

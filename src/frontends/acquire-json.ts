@@ -1,5 +1,6 @@
 import type { Duration } from '@bufbuild/protobuf/wkt';
 import type { AcquireRequest, AcquireResponse } from '../gen/sluice/v1/admission_pb.ts';
+import { emptyAcquire } from './acquire-codec.ts';
 
 /* As acquire-codec.ts, in JSON: the usual ask and its permit by hand, all else by protobuf-es. */
 
@@ -14,15 +15,7 @@ export function acquireFromJson(text: string): AcquireRequest | undefined {
     return undefined;
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) return undefined;
-  const request: AcquireRequest = {
-    $typeName: 'sluice.v1.AcquireRequest',
-    group: '',
-    key: '',
-    urgency: { case: undefined },
-    costs: {},
-    holder: '',
-    requestId: '',
-  };
+  const request = emptyAcquire();
   const members = Object.entries(json);
   // Two members of one name are refused, and JSON.parse hides the first: without escapes each member has four quotes.
   if (text.includes('\\') || text.split('"').length - 1 !== 4 * members.length) return undefined;

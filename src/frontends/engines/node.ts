@@ -6,6 +6,7 @@ import { type Fault, LINGER_MS, METHODS_ALLOWED, methodFault, rawRefusal, tooLar
 import { Lingering } from './lingering.ts';
 import { NodeExchange, type NodeExchangeOwner } from './node-exchange.ts';
 import { clientFault, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, vouch } from './node-server.ts';
+import { runHandler } from './run.ts';
 
 /** The engine on node:http: the one that is always there, and the only one for forwarding. */
 export function nodeEngine(options: EngineOptions, handler: EngineHandler): Engine {
@@ -68,7 +69,8 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     const { headers } = request;
     const length = headers['content-length'];
     const exchange = new NodeExchange(request, response, target, this);
-    if (headers['transfer-encoding'] === undefined && (length === undefined || length === '0')) return this.#run(exchange);
+    if (headers['transfer-encoding'] === undefined && (length === undefined || length === '0'))
+      return runHandler(this.#handler, exchange, this.#options.problem);
     if (length !== undefined && Number(length) > this.#options.bodyBytesMax) return this.#refuse(request, response, tooLarge(this.#options.bodyBytesMax));
     if (awaitsContinue) response.writeContinue();
     this.#receive(request, response, exchange);
@@ -93,18 +95,8 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     request.on('end', () => {
       if (!this.#receiving.delete(receiving) || exchange.lost) return;
       exchange.body = more === undefined ? (first ?? exchange.body) : Buffer.concat(more);
-      this.#run(exchange);
+      runHandler(this.#handler, exchange, this.#options.problem);
     });
-  }
-
-  #run(exchange: NodeExchange): void {
-    try {
-      this.#handler(exchange, exchange);
-    } catch {
-      if (exchange.begun) return exchange.abandon();
-      const made = this.#options.problem(500, 'The server failed at this request; the operator finds the reason in the log.');
-      exchange.send(500, [['Content-Type', made.contentType]], made.body);
-    }
   }
 
   #mayQueue(socket: Socket, response: ServerResponse): boolean {

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Engine, EngineHandler, EngineOptions } from './engine.ts';
 import { type Fault, hostFault, lengthOf, METHODS_ALLOWED, methodFault, originForm, tooLarge, tooSlow } from './framing.ts';
+import { runHandler } from './run.ts';
 import type { UwsApp, UwsModule, UwsRequest, UwsResponse } from './uws-binding.ts';
 import { UwsExchange, type UwsExchangeOwner, type UwsHead } from './uws-exchange.ts';
 
@@ -113,7 +114,7 @@ class UwsEngine implements Engine, UwsExchangeOwner {
       // While it is pending, the parser itself ends a connection that goes on with another request.
       setImmediate(() => this.#refuse(exchange, refused));
     } else if (bytes === 0) {
-      this.#run(exchange);
+      runHandler(this.#handler, exchange, this.#options.problem);
       if (exchange.over) return;
       exchange.late = true;
       response.onAborted(() => exchange.aborted());
@@ -141,19 +142,9 @@ class UwsEngine implements Engine, UwsExchangeOwner {
       if (!last) return;
       this.#receiving.delete(receiving);
       exchange.body = body as Uint8Array;
-      this.#run(exchange);
+      runHandler(this.#handler, exchange, this.#options.problem);
       exchange.late = true;
     });
-  }
-
-  #run(exchange: UwsExchange): void {
-    try {
-      this.#handler(exchange, exchange);
-    } catch {
-      if (exchange.begun) return exchange.abandon();
-      const made = this.#options.problem(500, 'The server failed at this request; the operator finds the reason in the log.');
-      exchange.send(500, [['Content-Type', made.contentType]], made.body);
-    }
   }
 
   #refuse(exchange: UwsExchange, fault: Fault): void {
