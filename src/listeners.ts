@@ -104,7 +104,9 @@ async function frontendsOf(config: Config, parts: ListenerParts): Promise<readon
 function proxyOf(config: Config, parts: ListenerParts): Frontend | undefined {
   const { address, tls } = config.listen.proxy;
   if (parts.proxy === undefined || address === 'none') return undefined;
-  return new ProxyFrontend({ ...parts, ...parts.proxy, address, ...engineTls(tls), random: Math.random, unreadMsMax: config.bounds.unread / MILLISECOND });
+  const { receive, unread } = config.bounds;
+  const bounds = { headMsMax: receive / MILLISECOND, unreadMsMax: unread / MILLISECOND };
+  return new ProxyFrontend({ ...parts, ...parts.proxy, ...bounds, address, ...engineTls(tls), random: Math.random });
 }
 
 /** The texts of the PEM files. */

@@ -19,7 +19,11 @@ const storeOptions = struct(
 const bounds = struct({
   groups: option(integer({ min: 1, max: 100_000 }, 'groups'), 10_000, 'Groups in this file.'),
   body: option(size({ min: 4096, max: 65_536 }), '64KiB', 'Body of an HTTP call; longer ones are refused as too_large. Over gRPC a message may have 64KiB.'),
-  receive: option(duration({ min: 100 * MILLISECOND, max: 10 * MINUTE }), '10s', 'Time for the whole of a request to arrive.'),
+  receive: option(
+    duration({ min: 100 * MILLISECOND, max: 10 * MINUTE }),
+    '10s',
+    'Time for the whole of a request to arrive; at the proxy for its head, 10 s at most.',
+  ),
   sessions: option(integer({ min: 1, max: 1_000_000 }, 'sessions'), 20_000, 'Sessions open at once, and those that may yet resume; more are shed.'),
   undecided: option(integer({ min: 0, max: 1_000_000 }, 'callers'), 10_000, 'Callers held while the right to decide is awaited, in one tree of groups.'),
   requestIds: option(integer({ min: 1, max: 10_000_000 }, 'ids'), 200_000, 'Request ids remembered for callers that come back.'),

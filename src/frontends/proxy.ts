@@ -25,13 +25,13 @@ export interface ProxyParts extends AnswerParts {
   readonly routes: readonly ProxyRoute[];
   readonly forwarding: Forwarding;
   readonly auth: Pick<Auth, 'demanded' | 'identify'>;
+  /** Time for a head to arrive; more than 10 s is not given. */
+  readonly headMsMax: Millis;
   /** A caller that reads nothing of its answer for so long is cut. */
   readonly unreadMsMax: Millis;
   readonly onFault: (error: unknown) => void;
 }
 
-/** Time for a head to arrive. */
-const HEAD_MS = 10_000;
 /** Time for a body to end once it is answered. */
 const DUMP_MS = 10_000;
 
@@ -68,8 +68,8 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
   }
 
   async listen(): Promise<{ readonly address: string }> {
-    const { tls, address } = this.#parts;
-    const server = await createNodeServer({ receiveMsMax: HEAD_MS, ...(tls === undefined ? {} : { tls }), upgrades: isWebSocket });
+    const { tls, address, headMsMax } = this.#parts;
+    const server = await createNodeServer({ receiveMsMax: headMsMax, ...(tls === undefined ? {} : { tls }), upgrades: isWebSocket });
     server.on('request', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, false));
     server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, true));
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, false, NO_EXPECTATION));
@@ -194,7 +194,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
   #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
     if (socket.destroyed || socket.writableEnded) return;
     if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
-    const fault = clientFault(error, HEAD_MS);
+    const fault = clientFault(error, this.#parts.headMsMax);
     if (!isBusy(socket)) return this.#refuseSocket(socket, fault);
     // The body that was on its way is none; a whole request before it would take this for its answer.
     const broken = [...this.#active.keys()].find((each) => each.request.socket === socket && !each.request.complete && !each.begun);

@@ -1,37 +1,55 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BAD_FRAMING } from '../conformance/engine-bad-input.ts';
+import { ScriptedBackend } from '../fakes/backend.ts';
 import { type ProxyRig, proxyRig } from './proxy-rig.ts';
 
-/* The probes of proof.md 4.2 against the proxy, with a lax backend behind it: nothing reaches it that was not admitted, nothing twice, nothing cut. */
+/* The probes of proof.md 4.2 against the proxy, before a lax and a strict backend: nothing reaches them that was not admitted, nothing twice, nothing cut. */
 
-const CONFIG = `backends: { shop: { urls: [ BACKEND ] } }
+const CONFIG = `bounds: { receive: 1s }
+backends: { shop: { urls: [ BACKEND ] } }
 groups: { counted: { limits: [ { name: all, window: 100000/1h } ] } }
 routes: [ { match: { path: /* }, group: counted, backend: shop, body: { max: 1KiB, receive: 1s } } ]
 `;
 
 let rig: ProxyRig;
+let strict: ScriptedBackend;
 beforeAll(async () => {
   rig = await proxyRig(CONFIG);
 });
 afterAll(() => rig.stop());
 
-const charged = async (): Promise<number> => Number((await rig.group('counted')).limits[0]?.used ?? 0);
+const charged = async (of: ProxyRig): Promise<number> => Number((await of.group('counted')).limits[0]?.used ?? 0);
 
-describe('framing in doubt is refused, and the backend sees none of it:', () => {
-  // The bound for a head is 10 s here, and tried on the engine.
-  const cases = BAD_FRAMING.filter(({ name }) => !name.includes('in time'));
-  test.each(cases.map((each) => [each.name, each] as const))('%s', async (_name, { bytes, statuses }) => {
-    const before = rig.backend.seen.length;
-    const used = await charged();
-    const wire = await rig.wire();
+describe.each(['lax', 'strict'])('framing in doubt is refused, and a %s backend sees none of it:', (kind) => {
+  let before: ProxyRig;
+  beforeAll(async () => {
+    strict = await ScriptedBackend.open();
+    before = kind === 'lax' ? rig : await proxyRig(CONFIG, undefined, undefined, async () => ({ url: strict.url, stop: () => strict.close() }));
+  });
+  afterAll(() => (kind === 'lax' ? strict.close() : before.stop()));
+  /** Heads, and connections that ended within a request or could not be read. */
+  const reached = (): readonly number[] => [rig.backend.seen.length, rig.backend.cut, strict.begun, strict.anomalies.length];
+
+  // Those that wait for a time-out do so side by side.
+  test.concurrent.each(BAD_FRAMING.map((each) => [each.name, each] as const))('%s', async (name, { bytes, statuses }) => {
+    const seen = reached();
+    const used = await charged(before);
+    const wire = await before.wire();
     wire.write(bytes);
     const text = await wire.untilClosed();
     const [, status] = /^HTTP\/1\.1 (\d{3})/.exec(text) ?? [];
-    expect([...statuses, 501, undefined].map(String)).toContain(String(status));
+    expect([...statuses, 501, ...(name.includes('in time') ? [] : [undefined])].map(String)).toContain(String(status));
     expect(wire.answers).toBeLessThanOrEqual(1);
-    expect(rig.backend.seen.length).toBe(before);
-    expect(await charged()).toBe(used);
-    expect(rig.backend.cut).toBe(0);
+    expect(reached()).toEqual(seen);
+    expect(await charged(before)).toBe(used);
+  });
+
+  test('a request behind them all arrives, once, and is charged, once', async () => {
+    const [heads = 0, , begun = 0] = reached();
+    const used = await charged(before);
+    expect((await before.ask({ method: 'POST', path: '/good', body: 'whole' })).status).toBe(200);
+    expect(reached()).toEqual([heads + (kind === 'lax' ? 1 : 0), 0, begun + (kind === 'strict' ? 1 : 0), 0]);
+    expect(await charged(before)).toBe(used + 1);
   });
 });
 
@@ -71,11 +89,11 @@ describe('a request that is well framed', () => {
 });
 
 test('a body that stops is 408, and costs nothing', async () => {
-  const used = await charged();
+  const used = await charged(rig);
   const wire = await rig.wire();
   wire.write('POST /stops HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc');
   expect(await wire.untilClosed()).toMatch(/^HTTP\/1\.1 408 /);
-  expect(await charged()).toBe(used);
+  expect(await charged(rig)).toBe(used);
 });
 
 test('an upgrade to anything but websocket is a request like others; a body beside websocket is no upgrade', async () => {

@@ -44,13 +44,25 @@ export interface Answered {
   readonly at: number;
 }
 
-/** Starts a server; `text` is the configuration, with `BACKEND` for the recorder's URL; `proxy` is its listener. */
-export async function proxyRig(text: string, respond?: Respond, proxy = '"127.0.0.1:0"'): Promise<ProxyRig> {
+/** A server that stands between the proxy and the recorder. */
+export interface Between {
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+/** Starts a server; `text` is the configuration, with `BACKEND` for the URL of the recorder or of what is `between`; `proxy` is its listener. */
+export async function proxyRig(
+  text: string,
+  respond?: Respond,
+  proxy = '"127.0.0.1:0"',
+  between?: (recorder: Recorder) => Promise<Between>,
+): Promise<ProxyRig> {
   const backend = await Recorder.start(respond);
+  const front = await between?.(backend);
   const folder = mkdtempSync(join(tmpdir(), 'sluice-proxy-'));
   const listen = `listen: { api: "127.0.0.1:0", grpc: none, health: "127.0.0.1:0", admin: "127.0.0.1:0", proxy: ${proxy} }\nhttp: { engine: node }\nstore: memory\n`;
   const drain = text.includes('drain:') ? '' : 'drain: { delay: 0, grace: 0 }\n';
-  const yaml = `${listen}${drain}bodies: { path: ${folder} }\n${text.replaceAll('BACKEND', backend.url)}`;
+  const yaml = `${listen}${drain}bodies: { path: ${folder} }\n${text.replaceAll('BACKEND', (front ?? backend).url)}`;
   const loaded = loadConfig({ text: yaml, name: 'f.yaml', env: {}, flags: [] });
   if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(showMistake).join('\n'));
   const logTo = new PassThrough();
@@ -77,6 +89,7 @@ export async function proxyRig(text: string, respond?: Respond, proxy = '"127.0.
   const stop = async (): Promise<void> => {
     for (const wire of wires) wire.destroy();
     await running.drain(true);
+    await front?.stop();
     await backend.stop();
     rmSync(folder, { recursive: true, force: true });
   };
