@@ -1,0 +1,142 @@
+import type { EpochMs, Instant, Micros } from '../core/time.ts';
+import type { Tenure } from './coordinator.ts';
+import type { Registers } from './registers.ts';
+import type { ClockReading } from './shard-clock.ts';
+import type { Timing } from './timing.ts';
+
+/** Who decides for a shard now. `instance` is where the links find that process. */
+export type Whereabouts =
+  | { readonly at: 'here'; readonly term: bigint }
+  | { readonly at: 'peer'; readonly instance: string; readonly term: bigint }
+  | { readonly at: 'nowhere' };
+
+/** The configuration that a replica runs by: the highest `number` of all that live decides; two of one number with different hashes are somebody's mistake. */
+export interface Revision {
+  readonly number: number;
+  readonly hash: string;
+}
+
+/** Another replica that lives. */
+export interface PeerView {
+  readonly replica: string;
+  readonly instance: string;
+  readonly revision: number;
+  readonly hash: string;
+  /** How many it owns. */
+  readonly shards: number;
+}
+
+/** The clock of one shard in one term. */
+export interface ShardFace {
+  /** Shard time; never goes back. */
+  now(): Instant;
+}
+
+/** A shard's right to decide and its clock, as long as one term lasts. */
+export interface ShardGround {
+  readonly shard: number;
+  readonly tenure: Tenure;
+  readonly clock: ShardFace;
+}
+
+/** What a replica tells its process, in order. */
+export type ReplicaEvent =
+  /** May decide from `tenure.from` on. */
+  | { readonly kind: 'gained'; readonly ground: ShardGround }
+  /** Decide nothing more, at once. */
+  | { readonly kind: 'lost'; readonly shard: number; readonly term: bigint }
+  /** A hand-over: stop deciding and call `halt` in that very moment, write the seal, then call `sealed`. */
+  | { readonly kind: 'seal'; readonly shard: number; readonly term: bigint }
+  /** Another one decides for it than before, or nobody. */
+  | { readonly kind: 'placed'; readonly shard: number; readonly at: Whereabouts }
+  /** Who is there, or by what configuration, has changed. */
+  | { readonly kind: 'peers' }
+  /** false: no session has been live for longer than the horizon; NATS is away for this one. */
+  | { readonly kind: 'reachable'; readonly reachable: boolean }
+  /** For the log. */
+  | { readonly kind: 'trouble'; readonly what: string; readonly cause?: unknown };
+
+/** A shard as this replica sees it, for people and metrics. */
+export interface ShardView {
+  readonly shard: number;
+  readonly term: bigint;
+  /** The replica that decides; '' where nobody does. */
+  readonly owner: string;
+  /** Of a shard held here; `elsewhere` of another's, or nobody's. */
+  readonly phase: 'owned' | 'draining' | 'halted' | 'sealed' | 'elsewhere';
+  /** Shard time, of a shard held here: its slots. */
+  readonly from: Instant | undefined;
+  readonly until: Instant | undefined;
+}
+
+/** Everybody's heartbeats, own ones included: lost, late, or twice, but never changed. */
+export interface BeatBus {
+  beat(bytes: Uint8Array): void;
+  /** Answers how to stop listening. */
+  onBeat(listener: (bytes: Uint8Array) => void): () => void;
+}
+
+/** The machine's clocks. */
+export interface ReplicaClocks {
+  /** One look at all of them. */
+  reading(): ClockReading;
+  /** /proc/uptime in microseconds, which counts a suspend; undefined: the system has none. */
+  uptime(): Micros | undefined;
+}
+
+/** Being called once, `delay` from now or a little later; answers how to take it back. */
+export interface Timers {
+  after(delay: Micros, act: () => void): () => void;
+}
+
+/** What a replica is made of. */
+export interface ReplicaParts {
+  /** Stays the same over restarts, and is no other replica's: who ranks where goes by it. */
+  readonly replica: string;
+  /** Names this life of the process, for the links. */
+  readonly instance: string;
+  /** How many shards there are: the same for all replicas, for ever. */
+  readonly shards: number;
+  readonly timing: Timing;
+  readonly registers: Registers;
+  readonly messages: BeatBus;
+  /** Tells a peer that it was given a shard; it may get lost. */
+  readonly notify: (instance: string, shard: number, term: bigint) => void;
+  readonly clocks: ReplicaClocks;
+  readonly timers: Timers;
+  /** Random, never the same twice, anywhere. */
+  readonly newName: () => string;
+  readonly revision: Revision;
+  /** The registers' own clock (NATS server time), for shards that nobody alive can say anything about. */
+  readonly serverTime?: () => Promise<EpochMs>;
+  readonly onEvent: (event: ReplicaEvent) => void;
+}
+
+/** One of several replicas that share all shards. Nothing here throws out of a timer. */
+export interface Replica {
+  /** The name that the links go by now. */
+  readonly instance: string;
+  start(): void;
+  place(shard: number): Whereabouts;
+  /** Those that live, others only. */
+  peers(): readonly PeerView[];
+  /** After `seal`: from this moment on nothing is decided in this term. */
+  halt(shard: number, term: bigint): void;
+  /** After `seal`: its state is where the next term reads it, or cannot be written. */
+  sealed(shard: number, term: bigint): void;
+  /** A peer says that it gave this replica the shard. */
+  told(shard: number, term: bigint): void;
+  /** This life of the links is over: heartbeats carry the new name from now on. */
+  readdress(instance: string): void;
+  /** Runs by another configuration from now on. */
+  revise(revision: Revision): void;
+  /** Gives everything away; resolves when that is done, or after `within` (default 5 s). Never rejects. */
+  leave(within?: Micros): Promise<void>;
+  /** Every shard. */
+  views(): readonly ShardView[];
+}
+
+/** Makes one; it does nothing before `start`. */
+export function createReplica(_parts: ReplicaParts): Replica {
+  throw new Error('Not built yet.');
+}
