@@ -1,0 +1,198 @@
+import { readFileSync } from 'node:fs';
+import { type Authenticator, type ConnectionOptions, connect, credsAuthenticator, errors, type NatsConnection, type Status } from '@nats-io/transport-node';
+import { MILLISECOND } from '../core/time.ts';
+import { type LineName, type LinkChange, type NatsLogin, type NatsOptions, NatsUnfit } from './options.ts';
+import { unfitVersion } from './version.ts';
+
+/** A server must take a record of the ledger with its headers in one message: nats-server's default. */
+const PAYLOAD_MIN = 1 << 20;
+
+/** Between two tries at the start, growing from the first to the second. */
+const RETRY_MS = { first: 250, most: 2000 } as const;
+
+/** Of a line that is opened. */
+interface LineParts {
+  readonly name: LineName;
+  readonly options: NatsOptions;
+  readonly inboxPrefix: string;
+  readonly tell: (change: LinkChange) => void;
+  /** When to give up, on the clock of `performance.now`. */
+  readonly until: number;
+}
+
+/**
+ * Connects, trying again until `until`. Rejects with {@link NatsUnfit}: nobody there, the login is refused, or a server that
+ * cannot be built on.
+ */
+export async function openLine(parts: LineParts): Promise<Line> {
+  const options = connectOptions(parts);
+  for (let wait: number = RETRY_MS.first; ; wait = Math.min(2 * wait, RETRY_MS.most)) {
+    try {
+      const connection = await connect(options);
+      const unfit = unfitServer(connection);
+      if (unfit === undefined) return new Line(parts, connection);
+      await connection.close();
+      throw new NatsUnfit(unfit);
+    } catch (cause) {
+      if (cause instanceof NatsUnfit) throw cause;
+      if (cause instanceof errors.AuthorizationError)
+        throw new NatsUnfit('NATS refuses the login; correct cluster.credentials, cluster.user or cluster.token.');
+      const why = `NATS at ${parts.options.servers.join(', ')} cannot be reached: ${reason(cause)}`;
+      if (performance.now() + wait > parts.until)
+        throw new NatsUnfit(`${why}; start it, correct cluster.nats or cluster.tls, or raise cluster.startWithin.`, { cause });
+      parts.tell({ kind: 'waiting', why });
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+  }
+}
+
+/** One connection that never gives up. */
+export class Line {
+  readonly connection: NatsConnection;
+  readonly #name: LineName;
+  readonly #tell: (change: LinkChange) => void;
+  #connected = true;
+  #watched: Promise<void>;
+
+  constructor(parts: Pick<LineParts, 'name' | 'tell'>, connection: NatsConnection) {
+    this.connection = connection;
+    this.#name = parts.name;
+    this.#tell = parts.tell;
+    this.#watched = this.#watch();
+    this.#tell({ kind: 'connected', line: this.#name, again: false, ...this.#server });
+  }
+
+  /** As far as the client knows: a server that froze is noticed by pings, within a second. */
+  get connected(): boolean {
+    return this.#connected && !this.connection.isClosed();
+  }
+
+  /** Of the server it is connected to, or was. */
+  get version(): string {
+    return this.connection.info?.version ?? '';
+  }
+
+  /** Sends what waits to be sent, and hangs up. */
+  async close(): Promise<void> {
+    if (this.connected) await this.connection.drain().catch(() => {});
+    await this.connection.close();
+    await this.#watched;
+  }
+
+  get #server(): { readonly server: string; readonly version: string } {
+    return { server: this.connection.info?.server_name ?? this.connection.getServer(), version: this.version };
+  }
+
+  async #watch(): Promise<void> {
+    for await (const status of this.connection.status()) this.#heard(status);
+    this.#connected = false;
+    this.#tell({ kind: 'closed', line: this.#name });
+  }
+
+  #heard(status: Status): void {
+    const line = this.#name;
+    if (status.type === 'disconnect') {
+      this.#connected = false;
+      this.#tell({ kind: 'disconnected', line, server: status.server });
+    } else if (status.type === 'reconnect') {
+      this.#connected = true;
+      this.#tell({ kind: 'connected', line, again: true, ...this.#server });
+      const unfit = unfitServer(this.connection);
+      if (unfit !== undefined) this.#tell({ kind: 'unfit', line, why: unfit });
+    } else if (status.type === 'ldm') {
+      this.#tell({ kind: 'leaving', line, server: status.server });
+      // With one server there is nowhere to go before it ends.
+      if (this.connection.getServers().length > 1) void this.connection.reconnect();
+    } else if (status.type === 'error') {
+      this.#tell({ kind: 'refused', line, why: reason(status.error) });
+    }
+  }
+}
+
+/** Why the server that this is connected to cannot be built on. */
+function unfitServer({ info }: NatsConnection): string | undefined {
+  if (info === undefined) return undefined;
+  const server = `NATS server ${info.server_name ?? info.server_id}`;
+  const version = unfitVersion(info.version);
+  if (version !== undefined) return `${server}: ${version}.`;
+  if (info.headers !== true) return `${server} has headers switched off; switch them on.`;
+  if (info.max_payload < PAYLOAD_MIN) return `${server} takes messages of ${info.max_payload} bytes only; set its max_payload to 1MB or more.`;
+  return undefined;
+}
+
+function connectOptions({ name, options, inboxPrefix }: LineParts): ConnectionOptions {
+  const { login, tls } = options;
+  const encrypted = tls !== undefined || options.servers.some((server) => server.startsWith('tls://'));
+  return {
+    servers: options.servers.map((server) => server.replace(/^(nats|tls):\/\//, '')),
+    name: `${options.name} ${name}`,
+    inboxPrefix,
+    ...authenticatorOf(login),
+    ...(encrypted ? { tls: tlsOptions(tls) } : {}),
+    // Defaults are ten attempts, two seconds apart, and a dead server noticed after four minutes (coordination.md, 7).
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 50,
+    reconnectJitter: 20,
+    reconnectJitterTLS: 20,
+    timeout: options.dialWithin / MILLISECOND,
+    pingInterval: 300,
+    maxPingOut: 2,
+    // A login that a server refuses twice may be right again after the next change there.
+    ignoreAuthErrorAbort: true,
+    noAsyncTraces: true,
+  };
+}
+
+function tlsOptions(tls: NatsOptions['tls']): NonNullable<ConnectionOptions['tls']> {
+  return {
+    ...(tls?.ca === undefined ? {} : { caFile: tls.ca }),
+    ...(tls?.cert === undefined ? {} : { certFile: tls.cert }),
+    ...(tls?.key === undefined ? {} : { keyFile: tls.key }),
+    ...(tls?.first === true ? { handshakeFirst: true } : {}),
+  };
+}
+
+function authenticatorOf(login: NatsLogin): Pick<ConnectionOptions, 'authenticator' | 'user' | 'pass' | 'token'> {
+  switch (login.kind) {
+    case 'none':
+      return {};
+    case 'user':
+      return { user: login.user, pass: login.password };
+    case 'token':
+      return { token: login.token };
+    case 'credentials':
+      return { authenticator: credentialsOf(login.file) };
+  }
+}
+
+/** Reads the file at each connect; one that is just being replaced, or is gone, leaves the last good one in force. */
+function credentialsOf(file: string): Authenticator {
+  let last: Authenticator | undefined;
+  const authenticator: Authenticator = (nonce) => {
+    try {
+      const next = credsAuthenticator(readFileSync(file));
+      const answer = next(nonce);
+      last = next;
+      return answer;
+    } catch (cause) {
+      if (last === undefined) throw cause;
+      return last(nonce);
+    }
+  };
+  try {
+    authenticator('');
+  } catch {
+    // Not said why: an error of the parser could quote what is in it.
+    throw new NatsUnfit(`${file} is not there, or is no NATS credentials file; correct cluster.credentials.`);
+  }
+  return authenticator;
+}
+
+/** The end of the chain of causes, where the reason is. */
+function reason(cause: unknown): string {
+  const deepest = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
+  if (!(deepest instanceof Error)) return String(deepest);
+  // A connection to several addresses fails with all their errors, and no message.
+  if (deepest instanceof AggregateError) return deepest.errors.map(reason).join('; ');
+  return deepest.message || deepest.name;
+}
