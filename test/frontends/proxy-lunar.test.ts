@@ -1,134 +1,20 @@
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
+import { FLOW, lunar, lunarSuite, REMEDY, runs, statuses } from './proxy-lunar.suite.ts';
 import { type Answered, type ProxyRig, proxyRig } from './proxy-rig.ts';
 
-/*
- * Lunar's own scenarios (seeds.md 3.3) and its defects (3.4), in real time on a whole server. Their tolerance is a tenth.
- * `SLUICE_LOOPS=20 npx vitest run test/frontends/proxy-lunar.test.ts` runs each of the scenarios that often.
- */
+/* Lunar's own scenarios before a backend in Node, and its defects (seeds.md 3.4), in real time on a whole server. */
 
-const LOOPS = Number(process.env['SLUICE_LOOPS'] ?? 1);
-const runs = Array.from({ length: LOOPS }, (_each, run) => run + 1);
+describe('before a backend in Node', () => lunarSuite());
 
 let rig: ProxyRig;
 afterEach(() => rig?.stop());
 
-const example = (name: string) => readFileSync(fileURLToPath(new URL(`../../examples/configs/${name}`, import.meta.url)), 'utf8');
-
-/** An example with another backend and other numbers; its own listeners and store make place for the rig's. */
-function lunar(name: string, ...changes: readonly (readonly [from: string, to: string])[]): string {
-  let text = example(name)
-    .replace(/^listen:.*$/m, '')
-    .replace(/^store:.*$/m, '')
-    .replaceAll('http://127.0.0.1:7780', 'BACKEND');
-  for (const [from, to] of changes) {
-    if (!text.includes(from)) throw new Error(`${name} does not say ${from}`);
-    text = text.replace(from, to);
-  }
-  return text;
-}
-
-const REMEDY = 'lunar-strategy-queue.yaml';
-const FLOW = 'lunar-queue-flow.yaml';
-
-/** Seconds after `began` at which the backend saw each request, in its order. */
-function seenAt(began: number): readonly number[] {
-  return rig.backend.seen.map(({ at }) => (at - began) / 1000);
-}
-
-const statuses = (answers: readonly Answered[]): readonly number[] => answers.map(({ status }) => status).sort();
 const many = (count: number, parts: (index: number) => Parameters<ProxyRig['ask']>[0]): Promise<readonly Answered[]> =>
   Promise.all(Array.from({ length: count }, (_each, index) => rig.ask(parts(index))));
 const resource = () => ({ path: '/resource/7' });
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-describe.each(runs)('run %i', () => {
-  test('LN-10: ten at once against two a second and 2.2 s of patience: two each at 0, 1 and 2 s, four refused', async () => {
-    rig = await proxyRig(lunar(REMEDY));
-    const began = performance.now();
-    const answers = await many(10, resource);
-    expect(statuses(answers)).toEqual([200, 200, 200, 200, 200, 200, 429, 429, 429, 429]);
-    for (const [index, at] of seenAt(began).entries()) {
-      const window = Math.floor(index / 2);
-      expect(at).toBeGreaterThan(window * 0.99);
-      expect(at).toBeLessThan(window + 0.2);
-    }
-    for (const refused of answers.filter(({ status }) => status === 429)) {
-      expect(refused.took).toBeGreaterThan(1_980);
-      expect(refused.took).toBeLessThan(3_300);
-      expect(refused).toMatchObject({ body: 'Too many requests', headers: { 'content-type': 'text/plain', 'sluice-reason': 'expired' } });
-    }
-  });
-
-  test.each([
-    [
-      'flow',
-      FLOW,
-      [
-        ['window: 100/60s', 'window: 1/10s'],
-        ['default: 10s', 'default: 2s'],
-        ['requests: 50', 'requests: 1'],
-      ],
-    ],
-    [
-      'remedy',
-      REMEDY,
-      [
-        ['window: 2/1s', 'window: 1/10s'],
-        ['default: 2.2s', 'default: 1s'],
-        ['requests: 10', 'requests: 2'],
-      ],
-    ],
-  ] as const)('LN-11: ten at once against one in 10 s: one passes, nine are refused (%s)', async (_kind, name, changes) => {
-    rig = await proxyRig(lunar(name, ...changes));
-    const answers = await many(10, () => ({ path: '/resource/7', headers: { host: 'api.example.com' } }));
-    expect(statuses(answers)).toEqual([200, ...Array.from({ length: 9 }, () => 429)]);
-    expect(rig.backend.seen).toHaveLength(1);
-  });
-
-  test('LN-12: production passes staging, and everybody passes', async () => {
-    rig = await proxyRig(lunar(REMEDY, ['default: 2.2s', 'default: 5s']));
-    const shuffled = ['staging', 'production', 'production', 'staging', 'staging', 'production', 'production', 'staging'];
-    const began = performance.now();
-    const answers = await many(8, (index) => ({ path: `/resource/${shuffled[index]}`, headers: { 'x-group': shuffled[index] ?? '' } }));
-    expect(statuses(answers)).toEqual(Array.from({ length: 8 }, () => 200));
-    const order = rig.backend.seen.map(({ target }) => target.slice('/resource/'.length));
-    expect(order.slice(2, 4)).toEqual(['production', 'production']);
-    expect(order.slice(6)).toEqual(['staging', 'staging']);
-    for (const [index, at] of seenAt(began).entries()) expect(Math.floor(at + 0.01)).toBe(Math.floor(index / 2));
-  });
-
-  test('LN-17: two at once at a provider that takes a second: the third is refused, and later two more pass', async () => {
-    rig = await proxyRig(
-      lunar(REMEDY, ['{ name: window, window: 2/1s }', '{ name: slots, concurrency: 2 }'], ['default: 2.2s', 'default: 0']),
-      (_request, socket) => void setTimeout(() => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), 1000),
-    );
-    expect(statuses(await many(3, resource))).toEqual([200, 200, 429]);
-    expect(statuses(await many(2, resource))).toEqual([200, 200]);
-  });
-
-  test('LN-20: eleven against ten a second, on one gateway: ten pass', async () => {
-    rig = await proxyRig(lunar(REMEDY, ['window: 2/1s', 'window: 10/1s'], ['default: 2.2s', 'default: 0']));
-    expect(statuses(await many(8, resource))).toEqual(Array.from({ length: 8 }, () => 200));
-    expect(statuses(await many(3, resource))).toEqual([200, 200, 429]);
-  });
-
-  test('LN-22: six against five in 10 s; three against two a second, and one in the next', async () => {
-    rig = await proxyRig(lunar(REMEDY, ['window: 2/1s', 'window: 5/10s'], ['default: 2.2s', 'default: 0']));
-    const one = async (): Promise<number> => (await rig.ask(resource())).status;
-    const all: number[] = [];
-    for (let each = 0; each < 6; each++) all.push(await one());
-    expect(all).toEqual([200, 200, 200, 200, 200, 429]);
-    await rig.stop();
-    rig = await proxyRig(lunar(REMEDY, ['default: 2.2s', 'default: 0']));
-    const first = [await one(), await one(), await one()];
-    await pause(1_050);
-    expect([...first, await one()]).toEqual([200, 200, 429, 200]);
-  });
-});
-
-describe('what Lunar does wrong is right here:', () => {
+describe.each(runs)('run %i: what Lunar does wrong is right here:', () => {
   test('LN-D1: the priority of X-Group applies however the name is spelled', async () => {
     rig = await proxyRig(lunar(REMEDY, ['window: 2/1s', 'window: 1/300ms']));
     await rig.ask(resource());
