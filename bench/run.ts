@@ -2,6 +2,8 @@
  * `npm run bench`: every bench, or those that are named; figures to stdout as Markdown, progress to stderr.
  * `npm run bench -- list`, `npm run bench -- limits gate`, `npm run bench -- quick acquire` (fewer and shorter rounds), `npm run bench -- grpc rounds=9 seconds=10`.
  */
+import { forwarded } from './forward/forwarded.ts';
+import { overload } from './forward/overload.ts';
 import { acquireGrpc, acquireHttp, type Effort } from './frontends/acquire.ts';
 import { heldMemory, latenessTable, memoryTable, peerLateness, sluiceLateness } from './frontends/held.ts';
 import { loadReport } from './frontends/k6.ts';
@@ -28,8 +30,10 @@ const benches: Readonly<Record<string, Bench>> = {
   grpc: { what: 'B2: the same over gRPC, beside a bare grpc-js echo', run: async (effort) => pairedTable(await acquireGrpc(effort, true)) },
   lateness: { what: 'B3: 10,000 held, 1,000 admitted a second: how late', run: latenesses },
   memory: { what: 'B5: memory of one held caller', run: memory },
+  forward: { what: 'B8: server CPU of a forwarded request and the latency it adds, beside a bare dispatch proxy and others', run: forwards },
+  overload: { what: 'B12: five times what a backend can do, and a storm of connections, beside HAProxy and nginx', run: overload },
   load: {
-    what: 'k6: acquire over HTTP and gRPC, holding',
+    what: 'k6: acquire over HTTP and gRPC, holding, forwarding 64 KiB',
     run: async () => (await loadReport()) ?? 'Left out: k6 is not installed (go install go.k6.io/k6@latest).',
   },
 };
@@ -44,6 +48,12 @@ async function acquires(kinds: readonly ('rest' | 'connect')[], effort: Effort, 
       }
     }
   }
+  return parts.join('\n\n');
+}
+
+async function forwards(effort: Effort): Promise<string> {
+  const parts: string[] = [];
+  for (const bytes of [1_000, 65_536]) parts.push(await forwarded(bytes, effort));
   return parts.join('\n\n');
 }
 

@@ -5,6 +5,9 @@ import { LOAD_CPU, pinned, progress, SERVER_CPU } from '../lib/pinned.ts';
 import { programOf } from './peers.ts';
 
 const PORT = 28_480;
+/** As the addresses, in `sluice.yaml`. */
+const BACKEND_PORT = 28_484;
+const BACKEND = ['bench/forward/backend.ts', String(BACKEND_PORT), '65536', '5', '100000'];
 
 /** What k6 said of each script; undefined: k6 is not installed. */
 export async function loadReport(): Promise<string | undefined> {
@@ -14,9 +17,10 @@ export async function loadReport(): Promise<string | undefined> {
     return undefined;
   }
   const server = await pinned(SERVER_CPU, [process.execPath, 'src/main.ts', 'serve', '--config', 'bench/load/sluice.yaml'], PORT);
+  const backend = await pinned(LOAD_CPU, [process.execPath, ...BACKEND], BACKEND_PORT);
   const parts: string[] = [];
   try {
-    for (const script of ['acquire-http.js', 'acquire-grpc.js', 'hold-http.js']) {
+    for (const script of ['acquire-http.js', 'acquire-grpc.js', 'hold-http.js', 'forward-http.js']) {
       progress(`  ${script}`);
       const args = ['-c', String(LOAD_CPU), k6, 'run', '--quiet', '--no-color', resolve('bench/load', script)];
       const { status, stdout, stderr } = spawnSync('taskset', args, { encoding: 'utf8', timeout: 120_000 });
@@ -26,6 +30,7 @@ export async function loadReport(): Promise<string | undefined> {
     }
   } finally {
     await server.stop();
+    await backend.stop();
   }
   return parts.join('\n\n');
 }

@@ -12,6 +12,8 @@ export interface Sluice {
   readonly http: number;
   readonly grpc: number;
   readonly health: number;
+  /** 0: it does not forward. */
+  readonly proxy: number;
   stop(): Promise<void>;
 }
 
@@ -26,21 +28,22 @@ export function nodeFor(engine: EngineName): string | undefined {
 /** As `npm start` and the image start it. */
 const AS_STARTED = ['--max-semi-space-size=16'];
 
-/** `groups` is the YAML below `groups:`. `collect`: SIGUSR2 collects garbage. `disk`: the embedded store, as by default. */
-export async function startSluice(engine: EngineName, groups: string, { collect = false, disk = true } = {}): Promise<Sluice> {
+/** `groups` is the YAML below `groups:`. `collect`: SIGUSR2 collects garbage. `disk`: the embedded store, as by default. `forward`: backends and routes, in YAML. */
+export async function startSluice(engine: EngineName, groups: string, { collect = false, disk = true, forward = '' } = {}): Promise<Sluice> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
   const [http, grpc, health] = [await freePort(), await freePort(), await freePort()];
+  const proxy = forward === '' ? 0 : await freePort();
   const file = join(folder, 'sluice.yaml');
   const store = disk ? `{ path: ${join(folder, 'data')}, bytes: 1GiB }` : 'memory';
   writeFileSync(
     file,
-    `listen: { api: "127.0.0.1:${http}", grpc: "127.0.0.1:${grpc}", health: "127.0.0.1:${health}", admin: none }
+    `listen: { api: "127.0.0.1:${http}", grpc: "127.0.0.1:${grpc}", health: "127.0.0.1:${health}", admin: none${proxy === 0 ? '' : `, proxy: "127.0.0.1:${proxy}"`} }
 http: { engine: ${engine} }
 log: { level: warn }
 store: ${store}
 drain: { delay: 0s, grace: 0s }
 groups:
-${groups}`,
+${groups}${forward}`,
   );
   const flags = collect ? ['--expose-gc', '--import', COLLECT] : [];
   const profile = process.env['BENCH_PROFILE'] === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${process.env['BENCH_PROFILE']}`];
@@ -50,7 +53,7 @@ ${groups}`,
     await started.stop();
     rmSync(folder, { recursive: true, force: true });
   };
-  return { process: started, http, grpc, health, stop };
+  return { process: started, http, grpc, health, proxy, stop };
 }
 
 /** Of bare.ts. */
