@@ -35,8 +35,10 @@ export interface AdmissionAsk {
   readonly since?: Since | undefined;
 }
 
-/** How an ask ended. */
-export type Outcome = { readonly kind: 'admitted'; readonly permit: Permit; readonly id: string } | { readonly kind: 'refused'; readonly refusal: Refusal };
+/** How an ask ended. `limits`: as the one who decided saw them, where that is another replica; for RateLimit fields. */
+export type Outcome =
+  | { readonly kind: 'admitted'; readonly permit: Permit; readonly id: string; readonly limits?: readonly LimitView[] | undefined }
+  | { readonly kind: 'refused'; readonly refusal: Refusal; readonly limits?: readonly LimitView[] | undefined };
 
 /** A held caller; every front end ends in exactly one of: `delivered` after the permit was written, or `leave`. */
 export interface Held {
@@ -46,6 +48,8 @@ export interface Held {
   delivered(): void;
   /** Where it stands; undefined when no longer waiting. */
   place(): Place | undefined;
+  /** Its arrival among all of its tree, for an ask that is to stand there again; undefined while it does not wait. */
+  since(): Since | undefined;
 }
 
 /** Answer of renew: the lease's new end, or why not. */
@@ -135,7 +139,10 @@ export interface Page<T> {
   readonly next: string;
 }
 
-/** The door: what every front end calls. Refusals are values; a throw is a bug or broken I/O. */
+/** At once where this process knows, else once another has answered. */
+export type Answer<T> = T | Promise<T>;
+
+/** The door: what every front end calls. Refusals are values; a throw is a bug or broken I/O. Every instant is in the time of this process (`now`), whoever decides. */
 export interface AdmissionService {
   /**
    * Asks for a permit. `done` is called exactly once, possibly before this returns; after `leave` it may not be called
@@ -154,14 +161,14 @@ export interface AdmissionService {
   /** A session's transport ended: its places are cancelled and its leases released after `resume` (0: now, at most 30 s) unless the same session comes back. */
   endSession(caller: string, session: string, resume: Micros): void;
   /** The session is back (or new): permits it still holds. */
-  resumeSession(caller: string, session: string): readonly PermitView[];
-  explain(ask: AdmissionAsk): Explanation | Refusal;
-  groups(): readonly GroupView[];
-  group(name: string): GroupView | Refusal;
+  resumeSession(caller: string, session: string): Answer<readonly PermitView[]>;
+  explain(ask: AdmissionAsk): Answer<Explanation | Refusal>;
+  groups(): Answer<readonly GroupView[]>;
+  group(name: string): Answer<GroupView | Refusal>;
   /** Limits of a group and its ancestors as this key sees them, for RateLimit fields. */
   limitsFor(group: string, key: string): readonly LimitView[];
-  waiters(group: string, page: { size: number; token: string }): Page<WaiterView & { readonly id: string }> | Refusal;
-  leases(group: string, page: { size: number; token: string }): Page<LeaseView & { readonly id: string }> | Refusal;
+  waiters(group: string, page: { size: number; token: string }): Answer<Page<WaiterView & { readonly id: string }> | Refusal>;
+  leases(group: string, page: { size: number; token: string }): Answer<Page<LeaseView & { readonly id: string }> | Refusal>;
   /** `for` undefined: until resumed. */
   pause(group: string, key: string | undefined, pauseFor: Micros | undefined): Promise<Refusal | undefined>;
   resume(group: string, key: string | undefined): Promise<Refusal | undefined>;

@@ -1,7 +1,8 @@
 import type { Costs } from '../core/group.ts';
-import type { Disposition } from '../core/permit.ts';
+import type { Disposition, LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { after, type Instant, type Micros, NEVER } from '../core/time.ts';
+import type { WaiterView } from '../core/waiter.ts';
 import type {
   AdmissionAsk,
   AdmissionService,
@@ -12,71 +13,109 @@ import type {
   LimitView,
   Outcome,
   OverrideWish,
+  Page,
   PermitView,
   ReleaseOutcome,
   RenewOutcome,
 } from './admission.ts';
 import { drain } from './drain.ts';
 import { explain } from './explain.ts';
+import { plant } from './forest.ts';
 import { Gates, type Home } from './gates.ts';
+import { Grounds } from './grounds.ts';
+import { MOVED } from './moved.ts';
 import { evict, override, pause, resume, revoke } from './operate.ts';
-import type { AdmissionParts } from './parts.ts';
-import { parsePermitId } from './permit-id.ts';
+import type { AdmissionParts, Ground } from './parts.ts';
+import { type PermitName, parsePermitId } from './permit-id.ts';
 import { releasePermit, renewPermit } from './permits.ts';
 import { reconfigure } from './reconfigure.ts';
 import { NOBODY, Requests } from './requests.ts';
 import { Sessions } from './sessions.ts';
+import { shiftExplanation, shiftGroup, shiftLeaseView, shiftLimit, shiftPage, shiftRefusal, shiftRenewal, shiftWaiter } from './shift.ts';
 import { groupView, leasePage, limitViews, waiterPage } from './views.ts';
 
 /** The door of this process: finds the tree of a group, and lets its gate decide. */
 export class Gatekeeper implements AdmissionService {
   readonly #parts: AdmissionParts;
   readonly #gates: Gates;
+  readonly #grounds: Grounds | undefined;
   readonly #requests: Requests;
   readonly #sessions: Sessions;
   #changing: Promise<unknown> = Promise.resolve();
   #draining = false;
 
   constructor(parts: AdmissionParts) {
-    const { clock, bounds } = parts;
+    const { clock, bounds, notices, shardOf } = parts;
     this.#parts = parts;
-    this.#gates = new Gates(parts);
+    this.#grounds = shardOf && new Grounds({ clock, notices, shardOf });
+    this.#gates = new Gates(parts, this.#grounds);
+    this.#grounds?.serve(this.#gates);
     this.#requests = new Requests({ clock, max: bounds.requests });
     this.#sessions = new Sessions({ clock, max: bounds.sessions });
   }
 
-  /** Opens all trees; before it resolves every group is unknown. Rejects when a ledger cannot be read. */
-  start(): Promise<void> {
-    return this.#gates.open(this.#parts.settings);
+  /** Opens all trees; before it resolves every group is unknown. Rejects when a ledger cannot be read. Trees that come with their shards are opened by `gain`. */
+  async start(): Promise<void> {
+    if (this.#grounds === undefined) await this.#gates.open(this.#parts.settings);
+    else this.#grounds.plant(this.#parts.settings);
+  }
+
+  /** See {@link Grounds.gain}. Waits for a change of configuration that is under way. */
+  async gain(shard: number, ground: Ground, barrier: Promise<void>): Promise<void> {
+    await this.#changing;
+    await this.#grounds?.gain(shard, ground, barrier);
+  }
+
+  /** See {@link Grounds.lose}. */
+  lose(shard: number, term: bigint): void {
+    this.#grounds?.lose(shard, term);
+  }
+
+  /** See {@link Grounds.seal}. */
+  async seal(shard: number, halted: () => void): Promise<void> {
+    await this.#grounds?.seal(shard, halted);
+  }
+
+  /** See {@link Grounds.opening}. */
+  opening(group: string): Promise<void> | undefined {
+    return this.#grounds?.opening(group);
   }
 
   acquire(ask: AdmissionAsk, done: (outcome: Outcome) => void): Held {
     const home = this.#gates.home(ask.group);
     if (home === undefined) {
-      done({ kind: 'refused', refusal: unknownGroup(ask.group) });
+      done({ kind: 'refused', refusal: this.#stranger(ask.group) });
       return NOBODY;
     }
     if (ask.session === undefined && ask.requestId === undefined) return home.tree.acquire(home.entry, ask, done);
     return this.#acquireNamed(home, ask, done);
   }
 
-  renew(_caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> {
-    const name = parsePermitId(permit);
-    const home = name === undefined ? undefined : this.#gates.homeOfPermit(name.group);
-    if (name === undefined || home === undefined) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
-    return renewPermit(home.tree.turn, home.entry, name, lease);
+  async renew(_caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> {
+    const found = this.#ofPermit(permit);
+    if ('refusal' in found) return { kind: 'refused', refusal: found.refusal };
+    const { tree, entry } = found.home;
+    return shiftRenewal(await renewPermit(tree.turn, entry, found.name, lease), tree.skew);
   }
 
-  release(_caller: string, permit: string, how: Disposition, costs: Costs | undefined, retryAfter: Micros | undefined, key?: string): Promise<ReleaseOutcome> {
-    const name = parsePermitId(permit);
-    const home = name === undefined ? undefined : this.#gates.homeOfPermit(name.group);
-    if (name === undefined || home === undefined) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
-    return releasePermit(home.tree.turn, home.entry, name, { how, costs, retryAfter, key });
+  async release(
+    _caller: string,
+    permit: string,
+    how: Disposition,
+    costs: Costs | undefined,
+    retryAfter: Micros | undefined,
+    key?: string,
+  ): Promise<ReleaseOutcome> {
+    const found = this.#ofPermit(permit);
+    if ('refusal' in found) return { kind: 'refused', refusal: found.refusal };
+    const { tree, entry } = found.home;
+    const released = await releasePermit(tree.turn, entry, found.name, { how, costs, retryAfter, key });
+    return released.kind === 'released' ? released : { kind: 'refused', refusal: shiftRefusal(released.refusal, tree.skew) };
   }
 
   releaseRequest(caller: string, group: string, requestId: string): Promise<ReleaseOutcome> {
     const home = this.#gates.homeOfPermit(group);
-    if (home === undefined) return Promise.resolve({ kind: 'refused', refusal: unknownGroup(group) });
+    if (home === undefined) return Promise.resolve({ kind: 'refused', refusal: this.#stranger(group) });
     const hold = this.#requests.release(caller, group, requestId);
     const ended = hold !== undefined && hold.phase !== 'over';
     hold?.end({ reason: 'cancelled' });
@@ -92,30 +131,42 @@ export class Gatekeeper implements AdmissionService {
   }
 
   explain(ask: AdmissionAsk): Explanation | Refusal {
-    const home = this.#gates.home(ask.group);
-    return home === undefined ? unknownGroup(ask.group) : explain(home, this.now(), ask, this.#draining);
+    return this.#at(ask.group, (home, now) => {
+      const explained = explain(home, now, ask, this.#draining);
+      return 'reason' in explained ? shiftRefusal(explained, home.tree.skew) : shiftExplanation(explained, home.tree.skew);
+    });
   }
 
+  /** The groups that are decided here. */
   groups(): readonly GroupView[] {
-    const now = this.now();
-    return [...this.#gates.homes()].map(({ tree, entry }) => groupView(now, tree, entry));
+    return [...this.#gates.homes()].map(({ tree, entry }) => shiftGroup(groupView(tree.now(), tree, entry), tree.skew));
   }
 
   group(name: string): GroupView | Refusal {
-    return this.#at(name, ({ tree, entry }, now) => groupView(now, tree, entry));
+    return this.#at(name, ({ tree, entry }, now) => shiftGroup(groupView(now, tree, entry), tree.skew));
   }
 
   limitsFor(group: string, key: string): readonly LimitView[] {
     const home = this.#gates.home(group);
-    return home === undefined ? [] : limitViews(this.now(), home.tree, home.entry, key);
+    if (home === undefined) return [];
+    const { tree, entry } = home;
+    const { skew } = tree;
+    const views = limitViews(tree.now(), tree, entry, key);
+    return skew === 0 ? views : views.map((view) => shiftLimit(view, skew));
   }
 
-  waiters(group: string, page: { size: number; token: string }): ReturnType<AdmissionService['waiters']> {
-    return this.#at(group, ({ tree, entry }, now) => waiterPage(now, tree, entry, page));
+  waiters(group: string, page: { size: number; token: string }): Page<WaiterView & { readonly id: string }> | Refusal {
+    return this.#at(group, ({ tree, entry }, now) => {
+      const found = waiterPage(now, tree, entry, page);
+      return 'reason' in found ? found : shiftPage(found, tree.skew, shiftWaiter);
+    });
   }
 
-  leases(group: string, page: { size: number; token: string }): ReturnType<AdmissionService['leases']> {
-    return this.#at(group, ({ tree, entry }, now) => leasePage(now, tree, entry, page));
+  leases(group: string, page: { size: number; token: string }): Page<LeaseView & { readonly id: string }> | Refusal {
+    return this.#at(group, ({ tree, entry }, now) => {
+      const found = leasePage(now, tree, entry, page);
+      return 'reason' in found ? found : shiftPage(found, tree.skew, shiftLeaseView);
+    });
   }
 
   async pause(group: string, key: string | undefined, pauseFor: Micros | undefined): Promise<Refusal | undefined> {
@@ -141,7 +192,7 @@ export class Gatekeeper implements AdmissionService {
   reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {
     const change = this.#changing.then(() => {
       if (this.#draining || this.#gates.lost !== undefined) return ['This process is stopping or no longer decides: nothing was changed.'];
-      return reconfigure(this.#gates, () => this.now(), groups);
+      return this.#reconfigure(groups);
     });
     this.#changing = change.catch(() => undefined);
     return change;
@@ -178,9 +229,35 @@ export class Gatekeeper implements AdmissionService {
     return hold;
   }
 
+  /** Of trees that come with their shards only those decided here are changed now; the others come as the file says. */
+  async #reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {
+    const now = () => this.now();
+    if (this.#grounds === undefined) return reconfigure(this.#gates, now, groups);
+    const { mistakes } = plant(groups);
+    if (mistakes.length > 0) return mistakes;
+    await this.#grounds.opened();
+    const refused = await reconfigure(this.#gates, now, this.#grounds.ours(groups));
+    if (refused.length === 0) this.#grounds.plant(groups);
+    return refused;
+  }
+
+  /** `look` is told the tree's own time. */
   #at<T>(group: string, look: (home: Home, now: Instant) => T): T | Refusal {
     const home = this.#gates.home(group);
-    return home === undefined ? unknownGroup(group) : look(home, this.now());
+    return home === undefined ? this.#stranger(group) : look(home, home.tree.now());
+  }
+
+  #ofPermit(permit: string): { readonly home: Home; readonly name: PermitName } | { readonly refusal: Refusal } {
+    const name = parsePermitId(permit);
+    if (name === undefined) return { refusal: { reason: 'unknown_permit' } };
+    const home = this.#gates.homeOfPermit(name.group);
+    if (home !== undefined) return { home, name };
+    return { refusal: this.#grounds?.rootOf(name.group) === undefined ? { reason: 'unknown_permit' } : MOVED };
+  }
+
+  /** Why a group is not found: it is decided elsewhere, or there is none. */
+  #stranger(group: string): Refusal {
+    return this.#grounds?.rootOf(group) === undefined ? unknownGroup(group) : MOVED;
   }
 }
 

@@ -6,7 +6,7 @@ import type { GroupSettings } from './admission.ts';
 import { Answers } from './answers.ts';
 import { Entry } from './entry.ts';
 import { type Planted, plant, writesOf } from './forest.ts';
-import type { AdmissionParts, GateFace } from './parts.ts';
+import type { AdmissionParts, GateFace, Ground } from './parts.ts';
 import { Tags } from './tags.ts';
 import { Tree } from './tree.ts';
 
@@ -19,9 +19,15 @@ export interface Home {
   readonly entry: Entry;
 }
 
+/** What a tree is decided on now; undefined: it is not decided here. */
+export interface GroundsOf {
+  of(root: string): Ground | undefined;
+}
+
 /** The gates this replica decides: made or restored from the ledger, replaced by a change of configuration. */
 export class Gates {
   readonly #parts: AdmissionParts;
+  readonly #grounds: GroundsOf | undefined;
   readonly #answers: Answers;
   readonly #tags: Tags;
   readonly #trees = new Map<string, Tree>();
@@ -34,9 +40,13 @@ export class Gates {
   #lost: Error | undefined;
   /** Told when a tree holds nobody any more. */
   onEmpty: () => void = () => {};
+  /** Told when a newer term writes the chain of a tree that came with its shard. */
+  onLedgerLost: (root: string) => void = () => {};
 
-  constructor(parts: AdmissionParts) {
+  /** `grounds`: what each tree is decided on, where trees come and go with their shards. */
+  constructor(parts: AdmissionParts, grounds?: GroundsOf) {
     this.#parts = parts;
+    this.#grounds = grounds;
     const { clock, defer } = parts;
     this.#answers = new Answers({ clock, defer, fault: (cause) => parts.notices({ kind: 'fault', cause }) });
     this.#tags = new Tags(parts.random);
@@ -90,8 +100,10 @@ export class Gates {
   async ledgerOf(root: string): Promise<TreeLedger> {
     const known = this.#ledgers.get(root);
     if (known !== undefined) return known;
-    const ledger = await this.#parts.ledger.tree(root);
-    this.#ledgers.set(root, ledger);
+    const ground = this.#ground(root);
+    const ledger = await ground.ledger.tree(root);
+    // The right to decide may have gone meanwhile: the next term opens it anew.
+    if (this.#grounds === undefined || this.#grounds.of(root) === ground) this.#ledgers.set(root, ledger);
     return ledger;
   }
 
@@ -110,17 +122,17 @@ export class Gates {
 
   /** A tree from a known state. */
   grow(planted: Planted, ledger: TreeLedger, restored: RestoredGate | undefined): Tree {
-    const { coordinator, clock, events, notices, recording, bounds } = this.#parts;
+    const { clock: outside, events, notices, recording, bounds } = this.#parts;
     const { root, settings } = planted;
-    const placement = coordinator.place(root);
-    if (placement.at !== 'here') throw new Error(`tree ${root} is not decided here`);
-    const { tenure } = placement;
+    const { tenure, clock } = this.#ground(root);
     const groups = settings.map((each) => each.spec);
     const from = this.#closed.has(root) ? later(tenure.from, clock.now()) : tenure.from;
-    const gateParts: GateParts = { term: tenure.term, groups, from, recording, restored, settledMax: bounds.settled };
+    // Shard time grows over terms, and faster than callers come.
+    const firstOrder = clock === outside ? 0 : tenure.from;
+    const gateParts: GateParts = { term: tenure.term, groups, from, firstOrder, recording, restored, settledMax: bounds.settled };
     const gate = this.#parts.gate(gateParts);
     const entries = entriesOf(gate, settings, new Map());
-    const lost = (cause: Error) => this.lose(cause);
+    const lost = (cause: Error) => (this.#grounds === undefined ? this.lose(cause) : this.onLedgerLost(root));
     return new Tree({
       root,
       gate,
@@ -135,6 +147,7 @@ export class Gates {
       notices,
       lost,
       empty: () => this.onEmpty(),
+      outside: clock === outside ? undefined : outside,
     });
   }
 
@@ -142,7 +155,7 @@ export class Gates {
   adopt(planted: Planted, tree: Tree): void {
     this.#trees.set(planted.root, tree);
     this.rehome(tree, tree.turn.entries);
-    if (this.#lost !== undefined) tree.stop(tree.undecided());
+    if (this.#lost !== undefined) tree.stop(this.#undecided());
   }
 
   /** New settings of a tree whose gate took them already. */
@@ -185,8 +198,32 @@ export class Gates {
 
   /** A tree that was built and never adopted. */
   discard(tree: Tree): void {
-    tree.stop(tree.undecided());
+    tree.stop(this.#undecided());
     this.#forget(tree.root);
+  }
+
+  /** A tree that another term decides from now on: its chain is opened anew when this process gets it back. */
+  leave(tree: Tree): void {
+    this.retire(tree);
+    this.#ledgers.delete(tree.root);
+    this.#closed.delete(tree.root);
+  }
+
+  /** What this tree is decided on: its shard's, or the process's. */
+  #ground(root: string): Ground {
+    const { coordinator, clock, ledger } = this.#parts;
+    if (this.#grounds !== undefined) {
+      const found = this.#grounds.of(root);
+      if (found === undefined) throw new Error(`tree ${root} is not decided here`);
+      return found;
+    }
+    const placement = coordinator.place(root);
+    if (placement.at !== 'here') throw new Error(`tree ${root} is not decided here`);
+    return { tenure: placement.tenure, clock, ledger };
+  }
+
+  #undecided(): Refusal {
+    return { reason: 'undecided', retryAt: after(this.#parts.clock.now(), SECOND) };
   }
 
   /** Its chain is to be opened anew, should the root come back. */
@@ -200,7 +237,7 @@ export class Gates {
     if (this.#lost !== undefined) return;
     this.#lost = cause;
     const detail = 'Another process decides for this store now.';
-    const refusal: Refusal = { reason: 'undecided', retryAt: after(this.#parts.clock.now(), SECOND), detail };
+    const refusal: Refusal = { ...this.#undecided(), detail };
     for (const tree of this.#trees.values()) tree.stop(refusal);
     this.#parts.notices({ kind: 'lost', cause });
   }

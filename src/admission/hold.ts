@@ -1,9 +1,10 @@
 import type { Lease, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
-import type { Instant } from '../core/time.ts';
-import { DECIDED, type Place, type WaiterRef } from '../core/waiter.ts';
+import type { Instant, Micros } from '../core/time.ts';
+import { DECIDED, type Place, type Since, type WaiterRef } from '../core/waiter.ts';
 import type { Held, Outcome, PermitView } from './admission.ts';
 import type { Entry } from './entry.ts';
+import { shiftPermit, shiftPermitView, shiftRefusal } from './shift.ts';
 
 /**
  * Where a held caller is on its way; each line ends in `over`:
@@ -26,12 +27,16 @@ export interface Keeper {
   /** Tell this hold when its permit ends. */
   track(hold: Hold, serial: number): void;
   standing(hold: Hold): Place | undefined;
+  arrival(hold: Hold): Since | undefined;
+  /** What turns its instants into those of the process. */
+  readonly skew: Micros;
 }
 
 /** One ask from the door to its end: the gate's token, and the front end's handle. */
 export class Hold implements Held {
   readonly keeper: Keeper;
   readonly entry: Entry;
+  /** In the tree's time, as all that a hold keeps; what it tells is in the process's. */
   readonly waitUntil: Instant;
   /** Tells this hold from another with the same reference. */
   readonly serial: number;
@@ -60,13 +65,13 @@ export class Hold implements Held {
     if (this.phase !== 'granted') return;
     this.keeper.closed();
     if (this.permit === undefined) {
-      const refusal = this.refusal ?? { reason: 'fault' };
+      const refusal = shiftRefusal(this.refusal ?? { reason: 'fault' }, this.keeper.skew);
       this.over();
       this.#done({ kind: 'refused', refusal });
       return;
     }
     this.phase = 'answered';
-    this.#done({ kind: 'admitted', permit: this.permit, id: this.id });
+    this.#done({ kind: 'admitted', permit: shiftPermit(this.permit, this.keeper.skew), id: this.id });
   }
 
   leave(): void {
@@ -85,6 +90,10 @@ export class Hold implements Held {
 
   place(): Place | undefined {
     return this.phase === 'waiting' ? this.keeper.standing(this) : undefined;
+  }
+
+  since(): Since | undefined {
+    return this.phase === 'waiting' ? this.keeper.arrival(this) : undefined;
   }
 
   /** Ends place or permit: what a session's end does. A caller who was not answered is told `refusal`. */
@@ -118,6 +127,6 @@ export class Hold implements Held {
     const lease = this.lease;
     if (lease === undefined || (this.phase !== 'kept' && this.phase !== 'answered')) return undefined;
     const { fence, fenceFloor, expiresAt, duration } = lease;
-    return { id: this.id, group: this.entry.name, fence, fenceFloor, expiresAt, duration };
+    return shiftPermitView({ id: this.id, group: this.entry.name, fence, fenceFloor, expiresAt, duration }, this.keeper.skew);
   }
 }

@@ -1,4 +1,4 @@
-import type { Coordinator } from '../coordination/coordinator.ts';
+import type { Coordinator, Tenure } from '../coordination/coordinator.ts';
 import type { GateEvent } from '../core/events.ts';
 import type { Gate } from '../core/gate.ts';
 import type { GateParts } from '../core/gate-state.ts';
@@ -37,6 +37,15 @@ export interface AdmissionBounds {
 /** The bounds of product.md and coordination.md decision 8. */
 export const ADMISSION_BOUNDS: AdmissionBounds = { before: 10_000, requests: 200_000, sessions: 20_000, settled: 100_000 };
 
+/** What a tree is decided on, for one term. */
+export interface Ground {
+  readonly tenure: Tenure;
+  /** The time that the tree decides in: its shard's. */
+  readonly clock: Clock;
+  /** Of this term; closed when the term is over. */
+  readonly ledger: Ledger;
+}
+
 /** What admission is made of; everything that touches the world is handed in. */
 export interface AdmissionParts {
   readonly clock: Clock;
@@ -55,4 +64,6 @@ export interface AdmissionParts {
   readonly recording: boolean;
   /** Runs something in the next turn of the event loop. */
   readonly defer: (run: () => void) => void;
+  /** Which shard a root belongs to. Present: trees are decided here only between `gain` and `lose` of their shard, on what came with it, and `coordinator` and `ledger` are asked for nothing. */
+  readonly shardOf?: ((root: string) => number) | undefined;
 }

@@ -1,6 +1,6 @@
 import type { Refusal } from '../core/refusal.ts';
 import { after, type Instant, later, MINUTE, NEVER, SECOND } from '../core/time.ts';
-import type { Place } from '../core/waiter.ts';
+import type { Place, Since } from '../core/waiter.ts';
 import type { AdmissionAsk, Held, Outcome, PermitView } from './admission.ts';
 import type { Clock } from './clock.ts';
 import type { Entry } from './entry.ts';
@@ -14,7 +14,7 @@ const AWAY_FOR = 10 * SECOND;
 const SETTLE_FOR = 10 * MINUTE;
 
 /** Handle of an ask that was answered at the door. */
-export const NOBODY: Held = { leave: () => {}, delivered: () => {}, place: () => undefined };
+export const NOBODY: Held = { leave: () => {}, delivered: () => {}, place: () => undefined, since: () => undefined };
 
 /**
  * Asks with a request id. The same id of the same caller and group comes back to the same place, or gets the same permit
@@ -47,7 +47,7 @@ export class Requests {
       done({ kind: 'refused', refusal: { reason: 'shed', limit: 'requests', retryAt: after(this.#clock.now(), SECOND) } });
       return NOBODY;
     }
-    const shared = new Shared({ name, ask, tree, forget: () => this.#shared.delete(name), look: (one) => this.#later.push(one) });
+    const shared = new Shared({ name, ask, tree, clock: this.#clock, forget: () => this.#shared.delete(name), look: (one) => this.#later.push(one) });
     this.#shared.set(name, shared);
     const held = shared.attach(done);
     shared.open(entry);
@@ -99,6 +99,7 @@ export class Shared {
   readonly name: string;
   readonly ask: AdmissionAsk;
   readonly #tree: Tree;
+  readonly #clock: Clock;
   readonly #forget: () => void;
   readonly #look: (shared: Shared) => void;
   readonly #attached = new Set<Attachment>();
@@ -110,16 +111,17 @@ export class Shared {
   /** Kept until then, whoever left. */
   keptUntil = 0 as Instant;
 
-  constructor(parts: { name: string; ask: AdmissionAsk; tree: Tree; forget: () => void; look: (shared: Shared) => void }) {
+  constructor(parts: { name: string; ask: AdmissionAsk; tree: Tree; clock: Clock; forget: () => void; look: (shared: Shared) => void }) {
     this.name = parts.name;
     this.ask = parts.ask;
     this.#tree = parts.tree;
+    this.#clock = parts.clock;
     this.#forget = parts.forget;
     this.#look = parts.look;
   }
 
   get waitUntil(): Instant {
-    return this.hold?.waitUntil ?? NEVER;
+    return this.hold === undefined ? NEVER : after(this.hold.waitUntil, this.#tree.skew);
   }
 
   /** Somebody waits for it or is being answered, or its lease lives. */
@@ -150,7 +152,7 @@ export class Shared {
   detach(attachment: Attachment): void {
     if (!this.#attached.delete(attachment) || this.#attached.size > 0 || this.over || this.isDelivered) return;
     if (this.hold?.phase === 'before') return this.drop();
-    this.keep(after(this.#tree.now(), AWAY_FOR));
+    this.keep(after(this.#clock.now(), AWAY_FOR));
     if (this.hold !== undefined && this.outcome === undefined) this.#tree.suspend(this.hold);
   }
 
@@ -199,7 +201,7 @@ export class Shared {
       this.#forget();
     } else {
       const { lease, settleable, grantedAt } = outcome.permit;
-      this.keep(after(this.#tree.now(), AWAY_FOR));
+      this.keep(after(this.#clock.now(), AWAY_FOR));
       if (lease === undefined && settleable) this.keep(after(grantedAt, SETTLE_FOR));
     }
     for (const attachment of [...this.#attached]) attachment.answer(outcome);
@@ -249,6 +251,10 @@ class Attachment implements Held {
 
   place(): Place | undefined {
     return this.#done === undefined ? undefined : this.#shared.hold?.place();
+  }
+
+  since(): Since | undefined {
+    return this.#done === undefined ? undefined : this.#shared.hold?.since();
   }
 }
 

@@ -1,12 +1,14 @@
 import type { GateEvent } from '../core/events.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { after, type Instant, SECOND } from '../core/time.ts';
-import type { Ask, Place } from '../core/waiter.ts';
+import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
+import type { Ask, Place, Since } from '../core/waiter.ts';
 import type { AdmissionAsk, Outcome } from './admission.ts';
 import type { Clock } from './clock.ts';
 import { type Entry, priorityOf } from './entry.ts';
 import { Hold, type Keeper, type Phase } from './hold.ts';
+import { MOVED } from './moved.ts';
 import type { AdmissionBounds } from './parts.ts';
+import { shiftPlace, shiftRefusal, shiftSince } from './shift.ts';
 import type { Tags } from './tags.ts';
 import { Threshold } from './threshold.ts';
 import { Turn, type TurnParts } from './turn.ts';
@@ -20,6 +22,8 @@ export interface TreeParts extends TurnParts {
   readonly bounds: AdmissionBounds;
   /** Nobody is held in this tree any more. */
   readonly empty: () => void;
+  /** The time of the process, where the tree decides in another: its shard's. */
+  readonly outside?: Clock | undefined;
 }
 
 /** One tree of groups as callers meet it: who enters its gate, who leaves, and what holders of permits ask for. */
@@ -33,6 +37,7 @@ export class Tree implements Keeper {
   #open = 0;
   #entering = false;
   #draining = false;
+  #moving = false;
 
   constructor(parts: TreeParts) {
     this.root = parts.root;
@@ -78,12 +83,13 @@ export class Tree implements Keeper {
       holder: ask.holder,
       tag: this.#parts.tags.next(),
       token,
-      since: ask.since,
+      since: ask.since && shiftSince(ask.since, -this.skew),
     };
   }
 
   /** Refuses somebody who is not in the gate; counted as the gate counts. */
   refuse(hold: Hold, refusal: Refusal, ask?: AdmissionAsk): void {
+    if (refusal === MOVED) return this.#tellNow(hold, refusal);
     const event: GateEvent = {
       kind: 'refused',
       token: hold,
@@ -95,8 +101,7 @@ export class Tree implements Keeper {
     };
     this.#parts.events(event, this.#clock.now());
     hold.entry.counters.count(event);
-    this.turn.tell(hold, refusal);
-    this.turn.lane.flush();
+    this.#tellNow(hold, refusal);
   }
 
   /** Its caller is away but may return: passed over until then. */
@@ -113,16 +118,30 @@ export class Tree implements Keeper {
     });
   }
 
-  /** Ends the waiting of all with this refusal. */
-  refuseAll(refusal: Refusal): void {
+  /** Process time less the tree's own: 0 where both are one. */
+  get skew(): Micros {
+    const { outside } = this.#parts;
+    return outside === undefined ? 0 : outside.now() - this.#clock.now();
+  }
+
+  /** Ends the waiting of all with this refusal, said in the time of the process. */
+  refuseAll(said: Refusal): void {
+    const refusal = shiftRefusal(said, -this.skew);
     for (const { hold } of this.#threshold.takeAll()) this.refuse(hold, refusal);
     this.turn.refuseAll(refusal);
   }
 
-  /** Nothing is decided any more, and everybody held is refused. */
-  stop(refusal: Refusal): void {
+  /** Nothing is decided any more, and everybody held is refused; said in the time of the process. */
+  stop(said: Refusal): void {
+    const refusal = shiftRefusal(said, -this.skew);
     this.turn.stop(refusal);
     for (const { hold } of this.#threshold.takeAll()) this.refuse(hold, refusal);
+  }
+
+  /** Another term is to decide for this tree: whoever waits or comes is told so; holders of permits are served until it is closed. */
+  moveAway(): void {
+    this.#moving = true;
+    this.refuseAll(MOVED);
   }
 
   /** Newcomers are refused; those held stay. */
@@ -130,6 +149,7 @@ export class Tree implements Keeper {
     this.#draining = true;
   }
 
+  /** In the tree's own time. */
   now(): Instant {
     return this.#clock.now();
   }
@@ -174,7 +194,18 @@ export class Tree implements Keeper {
   }
 
   standing(hold: Hold): Place | undefined {
-    return this.turn.gate.place(this.#clock.now(), hold.ref);
+    const place = this.turn.gate.place(this.#clock.now(), hold.ref);
+    return place && shiftPlace(place, this.skew);
+  }
+
+  arrival(hold: Hold): Since | undefined {
+    const since = this.turn.gate.arrival(hold.ref);
+    return since && shiftSince(since, this.skew);
+  }
+
+  #tellNow(hold: Hold, refusal: Refusal): void {
+    this.turn.tell(hold, refusal);
+    this.turn.lane.flush();
   }
 
   #cancel(now: Instant, hold: Hold): void {
@@ -185,6 +216,7 @@ export class Tree implements Keeper {
   }
 
   #closed(entry: Entry, now: Instant): Refusal | undefined {
+    if (this.#moving || this.turn.over === MOVED) return MOVED;
     if (this.turn.over !== undefined) return { ...this.turn.over, retryAt: after(now, UNDECIDED_FOR) };
     if (this.#draining) return { reason: 'draining', retryAt: now };
     if (!entry.writes) return undefined;

@@ -9,9 +9,11 @@ import type { Answers, Lane } from './answers.ts';
 import type { Clock } from './clock.ts';
 import type { Entry } from './entry.ts';
 import type { Hold } from './hold.ts';
+import { MOVED } from './moved.ts';
 import type { GateFace, Notice } from './parts.ts';
 import { permitId } from './permit-id.ts';
 import { Right } from './right.ts';
+import { Tracked } from './tracked.ts';
 import { Waking } from './waking.ts';
 import { Writer, type WriterHost } from './writer.ts';
 
@@ -49,8 +51,7 @@ export class Turn implements WriterHost {
   /** The last renewal that must be written, and the last permit that ended: for whoever took the turn. */
   renewal: LeaseRecord | undefined;
   ended: EndedEvent | undefined;
-  /** Whose lease's end somebody wants to know. */
-  readonly tracked = new Map<number, Hold>();
+  readonly tracked = new Tracked();
   readonly #parts: TurnParts;
   readonly #clock: Clock;
   readonly #right: Right;
@@ -160,17 +161,26 @@ export class Turn implements WriterHost {
     this.refuseAll(refusal);
     for (const hold of unwritten) if (hold.phase === 'recording') this.tell(hold, refusal);
     this.lane.flush();
+    this.tracked.forsake();
   }
 
   /** A clean stop: the exact state goes into the ledger. Rejects when it could not be written. */
   async seal(refusal: Refusal): Promise<void> {
     await this.writer.quiet();
-    const sealed = await this.rule((now) => ({ seal: this.gate.seal(now), snapshot: this.snapshot() }));
-    if ('reason' in sealed) return;
+    const closed = await this.rule((now) => ({ write: this.close(now, refusal) }));
+    if ('write' in closed) await closed.write();
+  }
+
+  /** Decides nothing more from `now` on; what it answers writes the exact state, as it is now. */
+  close(now: Instant, refusal: Refusal): () => Promise<void> {
+    const seal = this.gate.seal(now);
+    const snapshot = this.gate.snapshot(now);
     this.#over = refusal;
     this.#waking.stop();
-    await this.#parts.ledger.seal(sealed.seal, sealed.snapshot);
-    this.writer.stop();
+    return async () => {
+      await this.#parts.ledger.seal(seal, snapshot);
+      this.writer.stop();
+    };
   }
 
   // WriterHost: what became of what was written.
@@ -238,14 +248,16 @@ export class Turn implements WriterHost {
   }
 
   #happened(event: GateEvent, now: Instant): void {
-    this.#parts.events(event, now);
+    // Nobody was refused who only goes on elsewhere.
+    const elsewhere = event.kind === 'refused' && event.refusal === MOVED;
+    if (!elsewhere) this.#parts.events(event, now);
     switch (event.kind) {
       case 'admitted':
         this.#admitted(event.token as Hold, event);
         break;
       case 'refused': {
         const hold = event.token as Hold;
-        hold.entry.counters.count(event);
+        if (!elsewhere) hold.entry.counters.count(event);
         if (hold.ref !== DECIDED) this.waiting.delete(hold.ref);
         if (hold.phase !== 'over') this.tell(hold, event.refusal);
         break;
@@ -288,13 +300,6 @@ export class Turn implements WriterHost {
     this.entries.get(group)?.counters.count(event);
     this.ended = event;
     if (event.recorded) this.writer.note({ kind: 'end', group, term, serial });
-    const hold = this.tracked.get(serial);
-    if (hold === undefined) return;
-    this.tracked.delete(serial);
-    if (hold.phase === 'kept' || hold.phase === 'answered') hold.over();
-    else if (hold.phase === 'granted' && hold.permit !== undefined) {
-      hold.permit = undefined;
-      hold.refusal = { reason: 'fenced' };
-    } else if (hold.phase === 'recording') hold.refusal = { reason: 'fenced' };
+    this.tracked.ended(serial);
   }
 }

@@ -27,7 +27,7 @@ export const SLICE = 5_000;
  * behind it. Both cost nothing per waiter.
  */
 export class Decisions {
-  readonly slab = new Slab();
+  readonly slab: Slab;
   readonly tree: Tree;
   readonly grants: Grants;
   readonly keeper: Keeper;
@@ -44,7 +44,8 @@ export class Decisions {
   /** No decision before. */
   readonly from: Instant;
 
-  constructor(parts: { term: bigint; groups: readonly GroupSpec[]; from: Instant; keeper: Keeper; settledMax: number }) {
+  constructor(parts: { term: bigint; groups: readonly GroupSpec[]; from: Instant; firstOrder: number; keeper: Keeper; settledMax: number }) {
+    this.slab = new Slab(parts.firstOrder);
     this.keeper = parts.keeper;
     this.from = parts.from;
     this.readiness = new Readiness(parts.keeper, parts.from);

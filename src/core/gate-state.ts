@@ -17,6 +17,8 @@ export interface GateParts {
   readonly recording: boolean;
   /** What the ledger knows of the terms before. */
   readonly restored: RestoredGate | undefined;
+  /** Arrivals are numbered from here on; above all numbers of the terms before, so that who comes with an older `since` stands before newcomers. Absent: 0. */
+  readonly firstOrder?: number;
   /** Permits remembered for settling, per tree; the oldest is forgotten. */
   readonly settledMax?: number;
 }

@@ -17,7 +17,7 @@ import { endGrant, release, renew, undo } from './returns.ts';
 import { NONE } from './slab.ts';
 import { type Instant, LONG_AGO, later, type Micros, NEVER } from './time.ts';
 import { leasesOf, limitsOf, snapshotOf, statusOf, waitersOf } from './views.ts';
-import type { Ask, Place, Tag, WaiterRef, WaiterView } from './waiter.ts';
+import type { Ask, Place, Since, Tag, WaiterRef, WaiterView } from './waiter.ts';
 
 /** Permits remembered for settling or for telling that they ended, per tree. */
 const SETTLED_MAX = 100_000;
@@ -39,7 +39,7 @@ export class Gate {
     const { restored, term, groups } = parts;
     const from = restored?.seal === undefined ? parts.from : LONG_AGO;
     const keeper = new Keeper({ recording: parts.recording, from, restored });
-    this.#all = new Decisions({ term, groups, from, keeper, settledMax: parts.settledMax ?? SETTLED_MAX });
+    this.#all = new Decisions({ term, groups, from, keeper, firstOrder: parts.firstOrder ?? 0, settledMax: parts.settledMax ?? SETTLED_MAX });
     this.#course = new Course(this.#all);
     if (restored === undefined) return;
     restore(this.#all, this.#course, restored, from);
@@ -201,6 +201,13 @@ export class Gate {
   place(now: Instant, ref: WaiterRef): Place | undefined {
     const slot = this.#all.slab.slotOf(ref);
     return slot === NONE ? undefined : placeOf(this.#all, now, slot);
+  }
+
+  /** A waiter's place among all arrivals, for an ask that is to stand there again; undefined when decided. */
+  arrival(ref: WaiterRef): Since | undefined {
+    const { slab } = this.#all;
+    const slot = slab.slotOf(ref);
+    return slot === NONE ? undefined : { arrivedAt: slab.arrivalOf(slot), order: slab.orderOf(slot) };
   }
 
   /** Would it pass, when, which limit binds; changes nothing that counts. */

@@ -64,7 +64,12 @@ export class Slab {
   #used = 0;
   #size = SLOTS_FIRST;
   #free = NONE;
-  #orders = 0;
+  #orders: number;
+
+  /** The first arrival is `firstOrder` + 1. */
+  constructor(firstOrder = 0) {
+    this.#orders = firstOrder;
+  }
 
   /** The place of an arrival in the order of all; an earlier one where the ask has it. That of another gate, which counted further, is cut to this one's. */
   orderFor({ since }: Ask): number {

@@ -97,7 +97,7 @@ export function optionally(auth: Pick<Auth, 'scope'>): Pick<Auth, 'scope'> {
   return { scope: (ask) => (ask.caller === '' ? ask : auth.scope(ask)) };
 }
 
-const NOTHING_HELD: Held = Object.freeze({ leave() {}, delivered() {}, place: () => undefined });
+const NOTHING_HELD: Held = Object.freeze({ leave() {}, delivered() {}, place: () => undefined, since: () => undefined });
 
 /** The door, for callers who must be who they say: asks are cut to what their credential may name, before anything else. */
 export function guarded(admission: AdmissionService, auth: Pick<Auth, 'scope'>): AdmissionService {
@@ -108,7 +108,7 @@ export function guarded(admission: AdmissionService, auth: Pick<Auth, 'scope'>):
       done({ kind: 'refused', refusal: own });
       return NOTHING_HELD;
     },
-    explain(ask) {
+    async explain(ask) {
       const own = auth.scope(ask);
       return 'reason' in own ? own : admission.explain(own);
     },

@@ -9,7 +9,7 @@ import { type Unary, type UnaryCall, unary } from './calls.ts';
 import { fromProto, UNREADABLE } from './duration.ts';
 import { group, lease, waiter } from './messages.ts';
 import { checkPause, toOverride, toPage } from './operator-ask.ts';
-import { answer, done, refuse, type ServiceParts } from './service.ts';
+import { answer, refuse, type ServiceParts } from './service.ts';
 
 /** The calls of sluice.v1.GroupService: for operators only. */
 export function operatorCalls(parts: ServiceParts): readonly UnaryCall[] {
@@ -22,30 +22,35 @@ export function operatorCalls(parts: ServiceParts): readonly UnaryCall[] {
         return refusal === undefined ? call(facts, request, reply) : refuse(reply, refusal);
       },
     }));
-  return [...only('read', looks(parts.admission)), ...only('manage', deeds(parts))];
+  return [...only('read', looks(parts)), ...only('manage', deeds(parts))];
 }
 
 /** Calls that only look. */
-function looks(admission: AdmissionService): readonly UnaryCall[] {
+function looks(parts: ServiceParts): readonly UnaryCall[] {
+  const { admission } = parts;
   const { listGroups, getGroup, listWaiters, listLeases } = pb.GroupService.method;
+  const look =
+    <I, O extends object>(call: (request: I) => Promise<O | Refusal>): Unary<I, O> =>
+    (_facts, request, reply) =>
+      answer(parts, call(request), reply);
   return [
     unary(
       listGroups,
-      sync((request) => groupsPage(admission, request)),
+      look((request) => groupsPage(admission, request)),
     ),
     unary(
       getGroup,
-      sync((request) => {
-        const view = checkGroup(request.group) ?? admission.group(request.group);
+      look(async (request) => {
+        const view = checkGroup(request.group) ?? (await admission.group(request.group));
         return isRefusal(view) ? view : create(pb.GetGroupResponseSchema, { group: group(view, admission.now()) });
       }),
     ),
     unary(
       listWaiters,
-      sync((request) => {
+      look(async (request) => {
         const page = checkGroup(request.group) ?? toPage(request);
         if (isRefusal(page)) return page;
-        const found = admission.waiters(request.group, page);
+        const found = await admission.waiters(request.group, page);
         if (isRefusal(found)) return found;
         const now = admission.now();
         return create(pb.ListWaitersResponseSchema, { waiters: found.items.map((each) => waiter(each, now)), nextPageToken: found.next });
@@ -53,10 +58,10 @@ function looks(admission: AdmissionService): readonly UnaryCall[] {
     ),
     unary(
       listLeases,
-      sync((request) => {
+      look(async (request) => {
         const page = checkGroup(request.group) ?? toPage(request);
         if (isRefusal(page)) return page;
-        const found = admission.leases(request.group, page);
+        const found = await admission.leases(request.group, page);
         if (isRefusal(found)) return found;
         const now = admission.now();
         return create(pb.ListLeasesResponseSchema, { leases: found.items.map((each) => lease(each, now)), nextPageToken: found.next });
@@ -122,24 +127,14 @@ function deeds(parts: ServiceParts): readonly UnaryCall[] {
 }
 
 /** Groups are few: a page is a slice by name, its token the last name seen. */
-function groupsPage(admission: AdmissionService, request: pb.ListGroupsRequest): pb.ListGroupsResponse | Refusal {
+async function groupsPage(admission: AdmissionService, request: pb.ListGroupsRequest): Promise<pb.ListGroupsResponse | Refusal> {
   const page = toPage(request);
   if (isRefusal(page)) return page;
-  const views = admission
-    .groups()
-    .filter((view) => view.name > page.token)
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  const views = (await admission.groups()).filter((view) => view.name > page.token).sort((a, b) => (a.name < b.name ? -1 : 1));
   const shown = views.slice(0, page.size);
   const now = admission.now();
   const nextPageToken = views.length > shown.length ? (shown.at(-1)?.name ?? '') : '';
   return create(pb.ListGroupsResponseSchema, { groups: shown.map((view) => group(view, now)), nextPageToken });
-}
-
-function sync<I, O extends object>(call: (request: I) => O | Refusal): Unary<I, O> {
-  return (_facts, request, reply) => {
-    const result = call(request);
-    return isRefusal(result) ? refuse(reply, result) : done(reply, result as O);
-  };
 }
 
 /** A quota as the core has it; undefined: the message names no kind. */

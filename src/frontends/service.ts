@@ -35,8 +35,7 @@ export function admissionCalls(parts: ServiceParts): readonly UnaryCall[] {
     unary(explain, (facts, request, reply) => {
       const ask = askOf(request.ask, facts);
       if (isRefusal(ask)) return refuse(reply, ask);
-      const explained = explanation(admission, ask);
-      return isRefusal(explained) ? refuse(reply, explained) : done(reply, explained);
+      return answer(parts, explanation(admission, ask), reply);
     }),
   ];
 }
@@ -95,8 +94,8 @@ export async function released(admission: AdmissionService, facts: CallFacts, re
   return ended.kind === 'released' ? create(pb.ReleaseResponseSchema, { ended: ended.ended }) : ended.refusal;
 }
 
-function explanation(admission: AdmissionService, ask: AdmissionAsk): pb.ExplainResponse | Refusal {
-  const explained = admission.explain(ask);
+async function explanation(admission: AdmissionService, ask: AdmissionAsk): Promise<pb.ExplainResponse | Refusal> {
+  const explained = await admission.explain(ask);
   if (isRefusal(explained)) return asError(explained) ? explained : create(pb.ExplainResponseSchema, { refusal: refusalMessage(explained, admission.now()) });
   const now = admission.now();
   const message = create(pb.ExplainResponseSchema, {

@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import type { Held } from '../admission/admission.ts';
+import type { Held, PermitView } from '../admission/admission.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { type Micros, SECOND } from '../core/time.ts';
 import * as pb from '../gen/sluice/v1/admission_pb.ts';
@@ -34,6 +34,8 @@ export class Session {
   #name: string | undefined;
   #resume: Micros = 0;
   #over = false;
+  /** What came while other replicas were asked for the session's permits. */
+  #starting: pb.SessionRequest[] | undefined;
 
   constructor(parts: SessionParts) {
     this.#parts = parts;
@@ -42,6 +44,11 @@ export class Session {
   /** Takes one message; each is answered under its id. */
   receive(message: pb.SessionRequest): void {
     if (this.#over) return;
+    if (this.#starting !== undefined) {
+      // Behind `started`, in order; a stream with more under way than it may have waiting is no caller's.
+      if (this.#starting.push(message) > WAITING_MAX) this.#starting.pop();
+      return;
+    }
     const { id, call } = message;
     if (call.case === 'start') return this.#start(id, call.value);
     this.#name ??= this.#parts.newId();
@@ -80,9 +87,29 @@ export class Session {
     this.#name = start.session === '' ? newId() : start.session;
     this.#resume = resume;
     const kept = admission.resumeSession(facts().caller, this.#name);
-    const now = admission.now();
-    const value = create(pb.SessionStartedSchema, { session: this.#name, permits: kept.map((permit) => keptPermit(permit, now)) });
-    this.#send(id, { case: 'started', value });
+    if (!(kept instanceof Promise)) return this.#started(id, this.#name, kept);
+    this.#starting = [];
+    const name = this.#name;
+    kept.then(
+      (permits) => this.#goOn(() => this.#started(id, name, permits)),
+      (error: unknown) => {
+        this.#parts.onFault(error);
+        this.#goOn(() => this.#refuse(id, FAULT));
+      },
+    );
+  }
+
+  #started(id: string, session: string, permits: readonly PermitView[]): void {
+    const now = this.#parts.admission.now();
+    this.#send(id, { case: 'started', value: create(pb.SessionStartedSchema, { session, permits: permits.map((permit) => keptPermit(permit, now)) }) });
+  }
+
+  #goOn(first: () => void): void {
+    const behind = this.#starting ?? [];
+    this.#starting = undefined;
+    if (this.#over) return;
+    first();
+    for (const message of behind) this.receive(message);
   }
 
   #acquire(id: string, request: pb.AcquireRequest): void {

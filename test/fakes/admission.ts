@@ -80,6 +80,7 @@ export class FakeAdmission implements AdmissionService {
       delivered: () => {
         waiter.state = 'delivered';
       },
+      since: () => undefined,
       leave: () => {
         if (waiter.state === 'waiting' || waiter.state === 'admitted') waiter.state = 'left';
         clearTimeout(timer);

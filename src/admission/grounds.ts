@@ -1,0 +1,183 @@
+import { after, MILLISECOND, type Micros, SECOND } from '../core/time.ts';
+import { LedgerLost } from '../ledger/ledger.ts';
+import type { GroupSettings } from './admission.ts';
+import type { Clock } from './clock.ts';
+import { type Planted, plant } from './forest.ts';
+import type { Gates } from './gates.ts';
+import { MOVED } from './moved.ts';
+import type { AdmissionParts, Ground } from './parts.ts';
+import type { Tree } from './tree.ts';
+
+/** Between two tries to open a tree whose ledger cannot be read. */
+const RETRY: Micros = 250 * MILLISECOND;
+
+/** A ledger that cannot be written holds a hand-over up for so long; then the next term goes on as after a crash. */
+const QUIET_FOR: Micros = SECOND;
+
+/** What the coming and going of shards is made of. */
+export interface GroundsParts extends Pick<AdmissionParts, 'notices'> {
+  readonly clock: Clock;
+  readonly shardOf: (root: string) => number;
+}
+
+/**
+ * The shards that this process decides, with what came with each: its trees are opened when a shard is gained, and given
+ * up when it is lost or handed over. Whoever waits in them is told {@link MOVED}.
+ */
+export class Grounds {
+  readonly #parts: GroundsParts;
+  readonly #grounds = new Map<number, Ground>();
+  readonly #opening = new Map<string, Promise<void>>();
+  #gates: Gates | undefined;
+  #planted: ReadonlyMap<string, Planted> = new Map();
+  #roots = new Map<string, string>();
+
+  constructor(parts: GroundsParts) {
+    this.#parts = parts;
+  }
+
+  /** The gates whose trees come and go; once, before anything else. */
+  serve(gates: Gates): void {
+    this.#gates = gates;
+    gates.onLedgerLost = (root) => this.#fenced(this.#parts.shardOf(root));
+  }
+
+  /** What a tree is decided on now; undefined: it is not decided here. */
+  of(root: string): Ground | undefined {
+    return this.#grounds.get(this.#parts.shardOf(root));
+  }
+
+  /** All groups of the configuration, decided here or not. Throws on groups that make no trees. */
+  plant(settings: readonly GroupSettings[]): void {
+    const { trees, mistakes } = plant(settings);
+    if (mistakes.length > 0) throw new RangeError(mistakes.join(' '));
+    this.#planted = trees;
+    this.#roots = new Map([...trees.values()].flatMap(({ root, settings: all }) => all.map(({ spec }) => [spec.name, root])));
+  }
+
+  /** The root of a group's tree; undefined: no such group. */
+  rootOf(group: string): string | undefined {
+    return this.#roots.get(group);
+  }
+
+  /** Of these settings, those of trees that are decided here. */
+  ours(settings: readonly GroupSettings[]): readonly GroupSettings[] {
+    return [...plant(settings).trees.values()].flatMap(({ root, settings: all }) => (this.of(root) === undefined ? [] : all));
+  }
+
+  /** The tree of this group is being opened: ask again when this resolves; it never rejects. */
+  opening(group: string): Promise<void> | undefined {
+    const root = this.#roots.get(group);
+    return root === undefined ? undefined : this.#opening.get(root);
+  }
+
+  /** All that is being opened now. */
+  async opened(): Promise<void> {
+    await Promise.all(this.#opening.values());
+  }
+
+  /** The shard is decided here from now on: opens its trees, which admit nobody until `barrier` has settled. Resolves when all are open, or the shard is lost. */
+  async gain(shard: number, ground: Ground, barrier: Promise<void>): Promise<void> {
+    this.#grounds.set(shard, ground);
+    await Promise.all(
+      [...this.#planted.values()].filter(({ root }) => this.#parts.shardOf(root) === shard).map((planted) => this.#open(shard, planted, barrier)),
+    );
+  }
+
+  /** The term is over: nothing is decided in it any more. */
+  lose(shard: number, term: bigint): void {
+    const ground = this.#grounds.get(shard);
+    if (ground === undefined || ground.tenure.term !== term) return;
+    const trees = this.#trees(shard);
+    this.#grounds.delete(shard);
+    for (const tree of trees) this.#leave(tree);
+    this.#closeLedger(ground);
+  }
+
+  /**
+   * Hands the shard over: refuses nobody, tells all who wait that it moved, decides nothing more from the moment in which it
+   * calls `halted`, and resolves once the exact state is written, or cannot be.
+   */
+  async seal(shard: number, halted: () => void): Promise<void> {
+    const ground = this.#grounds.get(shard);
+    const trees = this.#trees(shard);
+    for (const tree of trees) tree.moveAway();
+    await Promise.race([Promise.all(trees.map((tree) => tree.turn.writer.quiet())), this.#sleep(QUIET_FOR)]);
+    if (ground !== undefined && this.#grounds.get(shard) !== ground) return;
+    const writes = trees.map((tree) => ({ tree, write: tree.turn.close(tree.now(), MOVED) }));
+    halted();
+    this.#grounds.delete(shard);
+    await Promise.race([Promise.all(writes.map(({ tree, write }) => this.#written(tree, write))), this.#sleep(QUIET_FOR)]);
+    for (const tree of trees) this.#leave(tree);
+    if (ground !== undefined) this.#closeLedger(ground);
+  }
+
+  async #written(tree: Tree, write: () => Promise<void>): Promise<void> {
+    try {
+      await write();
+    } catch (cause) {
+      this.#parts.notices({ kind: 'unsealed', root: tree.root, cause });
+    }
+  }
+
+  #open(shard: number, planted: Planted, barrier: Promise<void>): Promise<void> {
+    const { root } = planted;
+    const opening = this.#tryToOpen(shard, root, barrier).finally(() => {
+      if (this.#opening.get(root) === opening) this.#opening.delete(root);
+    });
+    this.#opening.set(root, opening);
+    return opening;
+  }
+
+  /** Until it is open, or decided elsewhere, or out of the configuration. */
+  async #tryToOpen(shard: number, root: string, barrier: Promise<void>): Promise<void> {
+    const ground = this.#grounds.get(shard);
+    for (let failed = false; ; failed = true) {
+      const planted = this.#planted.get(root);
+      if (this.#gates === undefined || planted === undefined || this.#grounds.get(shard) !== ground) return;
+      try {
+        const tree = await this.#gates.build(planted);
+        if (this.#grounds.get(shard) !== ground || this.#planted.get(root) !== planted) {
+          tree.stop(MOVED);
+          continue;
+        }
+        tree.turn.bar(barrier);
+        this.#gates.adopt(planted, tree);
+        if (failed) this.#parts.notices({ kind: 'stored', root });
+        return;
+      } catch (cause) {
+        if (cause instanceof LedgerLost) return this.#fenced(shard);
+        if (!failed) this.#parts.notices({ kind: 'unstored', root, cause });
+        await this.#sleep(RETRY);
+      }
+    }
+  }
+
+  /** A newer term writes: what the coordinator is yet to hear. */
+  #fenced(shard: number): void {
+    const ground = this.#grounds.get(shard);
+    if (ground !== undefined) this.lose(shard, ground.tenure.term);
+  }
+
+  #leave(tree: Tree): void {
+    this.#gates?.leave(tree);
+    tree.stop(MOVED);
+    tree.turn.tracked.forsake();
+  }
+
+  #trees(shard: number): readonly Tree[] {
+    return (this.#gates?.trees() ?? []).filter((tree) => this.#parts.shardOf(tree.root) === shard);
+  }
+
+  /** Its last notes may meet a newer term's records, or no server at all. */
+  #closeLedger({ ledger }: Ground): void {
+    ledger.close().catch(() => {});
+  }
+
+  #sleep(time: Micros): Promise<void> {
+    const { clock } = this.#parts;
+    return new Promise((resolve) => {
+      clock.at(after(clock.now(), time), resolve);
+    });
+  }
+}

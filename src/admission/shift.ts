@@ -1,0 +1,116 @@
+import type { Lease, LeaseView, Permit } from '../core/permit.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { after, type Instant, LONG_AGO, type Micros } from '../core/time.ts';
+import type { Place, Since, WaiterView } from '../core/waiter.ts';
+import type { Explanation, GroupView, LimitView, Outcome, Page, PermitView, RenewOutcome } from './admission.ts';
+
+/*
+ * From one clock's time into another's: a tree decides in the time of its shard, another replica speaks in its own, and
+ * callers are told in the time of the process that holds their connection. Each moves every instant of a value by `by`;
+ * NEVER and LONG_AGO are no moments and stay, and by nothing the value itself is answered.
+ */
+
+/** One instant. */
+export function shift(at: Instant, by: Micros): Instant {
+  return at === LONG_AGO ? at : after(at, by);
+}
+
+function perhaps(at: Instant | undefined, by: Micros): Instant | undefined {
+  return at === undefined ? undefined : shift(at, by);
+}
+
+/** A refusal; one without `retryAt` stays the same object. */
+export function shiftRefusal(refusal: Refusal, by: Micros): Refusal {
+  return by === 0 || refusal.retryAt === undefined ? refusal : { ...refusal, retryAt: shift(refusal.retryAt, by) };
+}
+
+/** An earlier arrival. */
+export function shiftSince(since: Since, by: Micros): Since {
+  return by === 0 ? since : { ...since, arrivedAt: shift(since.arrivedAt, by) };
+}
+
+/** Where somebody stands. */
+export function shiftPlace<T extends Place>(place: T, by: Micros): T {
+  return by === 0 ? place : { ...place, expectedAt: shift(place.expectedAt, by) };
+}
+
+/** A permit with its lease. */
+export function shiftPermit(permit: Permit, by: Micros): Permit {
+  if (by === 0) return permit;
+  const { lease, shadow } = permit;
+  return {
+    ...permit,
+    grantedAt: shift(permit.grantedAt, by),
+    lease: lease && shiftLease(lease, by),
+    shadow: shadow && { ...shadow, readyAt: shift(shadow.readyAt, by) },
+  };
+}
+
+function shiftLease(lease: Lease, by: Micros): Lease {
+  return { ...lease, expiresAt: shift(lease.expiresAt, by) };
+}
+
+/** How an ask ended. */
+export function shiftOutcome(outcome: Outcome, by: Micros): Outcome {
+  if (by === 0) return outcome;
+  const limits = outcome.limits && shiftAll(outcome.limits, by, shiftLimit);
+  const moved =
+    outcome.kind === 'refused' ? { ...outcome, refusal: shiftRefusal(outcome.refusal, by) } : { ...outcome, permit: shiftPermit(outcome.permit, by) };
+  return limits === undefined ? moved : { ...moved, limits };
+}
+
+/** What is known of a permit. */
+export function shiftPermitView(view: PermitView, by: Micros): PermitView {
+  return by === 0 ? view : { ...view, expiresAt: shift(view.expiresAt, by) };
+}
+
+/** The answer of a renewal. */
+export function shiftRenewal(outcome: RenewOutcome, by: Micros): RenewOutcome {
+  return outcome.kind === 'renewed'
+    ? { kind: 'renewed', permit: shiftPermitView(outcome.permit, by) }
+    : { kind: 'refused', refusal: shiftRefusal(outcome.refusal, by) };
+}
+
+/** A limit as shown. */
+export function shiftLimit(view: LimitView, by: Micros): LimitView {
+  return by === 0 ? view : { ...view, resetAt: shift(view.resetAt, by), readyAt: perhaps(view.readyAt, by) };
+}
+
+/** A group as shown. */
+export function shiftGroup(view: GroupView, by: Micros): GroupView {
+  if (by === 0) return view;
+  return {
+    ...view,
+    limits: shiftAll(view.limits, by, shiftLimit),
+    oldestWaiterSince: perhaps(view.oldestWaiterSince, by),
+    pausedUntil: perhaps(view.pausedUntil, by),
+    overriddenUntil: perhaps(view.overriddenUntil, by),
+  };
+}
+
+/** What would happen to an ask. */
+export function shiftExplanation(explanation: Explanation, by: Micros): Explanation {
+  if (by === 0) return explanation;
+  const { refusal, place, limits } = explanation;
+  return { ...explanation, refusal: refusal && shiftRefusal(refusal, by), place: shiftPlace(place, by), limits: shiftAll(limits, by, shiftLimit) };
+}
+
+/** A waiter as shown. */
+export function shiftWaiter<T extends WaiterView>(view: T, by: Micros): T {
+  return by === 0 ? view : { ...shiftPlace(view, by), since: shift(view.since, by), waitUntil: shift(view.waitUntil, by) };
+}
+
+/** A lease as shown. */
+export function shiftLeaseView<T extends LeaseView>(view: T, by: Micros): T {
+  return by === 0 ? view : { ...view, grantedAt: shift(view.grantedAt, by), expiresAt: shift(view.expiresAt, by) };
+}
+
+/** Each item of a page. */
+export function shiftPage<T>(page: Page<T>, by: Micros, one: (item: T, by: Micros) => T): Page<T> {
+  return by === 0 ? page : { ...page, items: shiftAll(page.items, by, one) };
+}
+
+/** Each of a list. */
+export function shiftAll<T>(all: readonly T[], by: Micros, one: (item: T, by: Micros) => T): readonly T[] {
+  return by === 0 ? all : all.map((item) => one(item, by));
+}
