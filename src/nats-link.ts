@@ -1,7 +1,15 @@
+import { JetStreamRegisters } from './coordination/registers/jetstream.ts';
 import type { Registers } from './coordination/registers.ts';
+import { MILLISECOND, SECOND } from './core/time.ts';
 import type { Store } from './ledger/store.ts';
-import type { Messages } from './nats/messages.ts';
-import type { LinkChange } from './nats/options.ts';
+import { JetStreamStore } from './ledger/stores/jetstream.ts';
+import { type Line, openLine } from './nats/connection.ts';
+import { createLayout } from './nats/layout.ts';
+import { createMessages, type Messages } from './nats/messages.ts';
+import type { LinkChange, NatsOptions } from './nats/options.ts';
+import { race } from './nats/race.ts';
+import { Records } from './nats/records.ts';
+import { openStreams } from './nats/streams.ts';
 
 /** What replicas share over NATS. */
 export interface NatsLink {
@@ -14,4 +22,54 @@ export interface NatsLink {
   onChange(listener: (change: LinkChange) => void): () => void;
   /** Waits for what is under way and hangs up. Twice does nothing. */
   close(): Promise<void>;
+}
+
+/** An append or a read of the ledger that has not answered by then is unknown: longer than for registers, since records are large. */
+const LEDGER_WITHIN = 2 * SECOND;
+
+/**
+ * Connects to NATS, makes or checks the streams, and tries out whether they compare and set. `tell` hears of everything from
+ * the first try on. Rejects with `NatsUnfit`, one sentence with what to do, `startWithin` after the start at the latest
+ * and a little; everything is closed then.
+ */
+export async function openNats(options: NatsOptions, tell: (change: LinkChange) => void = () => {}): Promise<NatsLink> {
+  const layout = createLayout(options.prefix);
+  const listeners = new Set([tell]);
+  const tellAll = (change: LinkChange): void => {
+    for (const listener of listeners) listener(change);
+  };
+  const until = performance.now() + options.startWithin / MILLISECOND;
+  const lines: Line[] = [];
+  const open = async (name: 'data' | 'ledger'): Promise<Line> => {
+    const line = await openLine({ name, options, inboxPrefix: layout.inboxPrefix, tell: tellAll, until });
+    lines.push(line);
+    return line;
+  };
+  const hangUp = async (): Promise<void> => {
+    await Promise.all(lines.map((line) => line.close()));
+  };
+  try {
+    const data = await open('data');
+    const ledger = await open('ledger');
+    await openStreams({ line: data, layout, options, tell: tellAll, until });
+    const records = new Records({ line: data, within: options.answerWithin });
+    const ledgerRecords = new Records({ line: ledger, within: LEDGER_WITHIN });
+    await race([records, ledgerRecords], { stream: layout.race, subject: layout.raceSubject });
+    const store = new JetStreamStore({ records: ledgerRecords, layout, options: { bytes: options.ledgerBytes } });
+    let closed: Promise<void> | undefined;
+    return {
+      registers: new JetStreamRegisters({ records, layout }),
+      store,
+      messages: createMessages({ line: data, layout }),
+      connected: () => data.connected,
+      onChange(listener) {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+      close: () => (closed ??= store.close().then(hangUp)),
+    };
+  } catch (cause) {
+    await hangUp().catch(() => {});
+    throw cause;
+  }
 }

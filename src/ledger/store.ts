@@ -37,8 +37,8 @@ export interface StoreOptions {
   readonly bytes: number;
 }
 
-/** The largest record: a batch is cut at a quarter of it. */
-export const RECORD_BYTES_MAX = 1 << 20;
+/** The largest record: a batch is cut at a quarter of it. Below 1 MiB by enough for the headers of a NATS message, which takes no more. */
+export const RECORD_BYTES_MAX = 1_000_000;
 
 /** The longest subject, in characters. */
 export const SUBJECT_LENGTH_MAX = 400;
@@ -69,12 +69,12 @@ export class Oversize extends Error {
   }
 }
 
-/** The store is at its bound (`store.bytes`); a snapshot and a trim make room. */
+/** The store is at its bound, which `option` sets; a snapshot and a trim make room. */
 export class StoreFull extends Error {
   override readonly name = 'StoreFull';
 
-  constructor(bytes: number) {
-    super(`The store holds the ${bytes} bytes it may hold (store.bytes); raise it, or wait for a trim.`);
+  constructor(bytes: number, option = 'store.bytes') {
+    super(`The store holds the ${bytes} bytes it may hold (${option}); raise it, or wait for a trim.`);
   }
 }
 

@@ -49,13 +49,15 @@ export async function openLine(parts: LineParts): Promise<Line> {
 /** One connection that never gives up. */
 export class Line {
   readonly connection: NatsConnection;
+  readonly inboxPrefix: string;
   readonly #name: LineName;
   readonly #tell: (change: LinkChange) => void;
   #connected = true;
   #watched: Promise<void>;
 
-  constructor(parts: Pick<LineParts, 'name' | 'tell'>, connection: NatsConnection) {
+  constructor(parts: Pick<LineParts, 'name' | 'inboxPrefix' | 'tell'>, connection: NatsConnection) {
     this.connection = connection;
+    this.inboxPrefix = parts.inboxPrefix;
     this.#name = parts.name;
     this.#tell = parts.tell;
     this.#watched = this.#watch();

@@ -8,7 +8,7 @@ import type { Layout } from './layout.ts';
 export interface Messages {
   /** `subject` without the prefix: `hb`, `to.<instance>`. While disconnected it is dropped, as on any lost network. */
   publish(subject: string, bytes: Uint8Array): void;
-  /** What is published from now on, also by oneself, over reconnects too; the answer ends it. `bytes` are good until `onMessage` returns. */
+  /** What is published from now on, also by oneself, over reconnects too; the answer ends it. `bytes` may be kept. */
   subscribe(subject: string, onMessage: (bytes: Uint8Array) => void): () => void;
 }
 
@@ -22,7 +22,7 @@ export function createMessages({ line, layout }: { readonly line: Line; readonly
     subscribe(subject, onMessage) {
       const subscription = line.connection.subscribe(layout.message(subject), {
         callback: (error, message) => {
-          if (error === null) onMessage(message.data);
+          if (error === null) onMessage(new Uint8Array(message.data.buffer, message.data.byteOffset, message.data.byteLength));
         },
       });
       return () => subscription.unsubscribe();

@@ -1,0 +1,149 @@
+import { JetStreamApiError, type JetStreamManager, jetstreamManager, type StreamConfig } from '@nats-io/jetstream';
+import { MILLISECOND, SECOND } from '../core/time.ts';
+import type { Line } from './connection.ts';
+import type { Layout, WantedStream } from './layout.ts';
+import { type LinkChange, type NatsOptions, NatsUnfit } from './options.ts';
+
+/** A request to the streams' leaders, which may be in an election. */
+const ANSWER_MS = (3 * SECOND) / MILLISECOND;
+
+/** Between two tries. */
+const RETRY_MS = 500;
+
+/** Nothing here will change by itself. */
+const ADVICE: ReadonlyMap<number, string> = new Map([
+  [10005, 'NATS has too few servers for this many copies; add servers, or set cluster.replicas'],
+  [10023, 'NATS has too few servers or too little room for this; add servers, or set cluster.replicas or cluster.ledgerBytes'],
+  [10026, 'the account may have no more streams; raise its limit'],
+  [10028, 'NATS has no room for this; lower cluster.ledgerBytes, or give it more'],
+  [10035, 'JetStream needs a clustered server for copies; cluster it, or set cluster.replicas: 1'],
+  [10039, 'JetStream is not enabled for the account; enable it'],
+  [10047, 'NATS has no room for this; lower cluster.ledgerBytes, or give it more'],
+  [10065, 'another stream has these subjects; set cluster.prefix, one for each deployment'],
+  [10074, 'copies need a clustered server; cluster it, or set cluster.replicas: 1'],
+  [10076, 'JetStream is not enabled on the server; enable it'],
+  [10113, 'the account demands another size; set cluster.ledgerBytes'],
+  [10120, 'the account demands another size; set cluster.ledgerBytes'],
+  [10122, 'the account takes only smaller streams; lower cluster.ledgerBytes'],
+]);
+
+const NOT_FOUND = 10059;
+
+/** The name is taken by a stream of another configuration: somebody was faster, or changed it. */
+const NAME_IN_USE = 10058;
+
+interface StreamsParts {
+  readonly line: Line;
+  readonly layout: Layout;
+  readonly options: Pick<NatsOptions, 'replicas' | 'ledgerBytes'>;
+  readonly tell: (change: LinkChange) => void;
+  /** When to give up, on the clock of `performance.now`. */
+  readonly until: number;
+}
+
+/**
+ * Makes the streams that are not there, and compares what the server says of each with what must be: old servers pass over
+ * in silence what they do not know. Rejects with {@link NatsUnfit}: one sentence, what is wrong and what to do.
+ */
+export async function openStreams(parts: StreamsParts): Promise<void> {
+  const { line, layout, options } = parts;
+  const manager = await jetstreamManager(line.connection, { checkAPI: false, timeout: ANSWER_MS });
+  const clustered = line.connection.info?.cluster !== undefined;
+  const replicas = options.replicas === 'auto' ? (clustered ? 3 : 1) : options.replicas;
+  // One after the other: many creations at once keep the meta leader of a small cluster busy for longer than this.
+  for (const wanted of layout.wanted(options.ledgerBytes)) await openStream({ ...parts, manager, wanted: wholeConfig(wanted, replicas) });
+}
+
+async function openStream(parts: StreamsParts & { readonly manager: JetStreamManager; readonly wanted: Partial<StreamConfig> & WantedStream }): Promise<void> {
+  const { manager, wanted } = parts;
+  for (;;) {
+    try {
+      const found = await infoOf(manager, wanted.name);
+      const mismatch = found === undefined ? undefined : differs(wanted, found);
+      if (mismatch !== undefined) throw new NatsUnfit(`The stream ${wanted.name} ${mismatch}.`);
+      if (found !== undefined) return;
+      await create(manager, wanted);
+    } catch (cause) {
+      if (cause instanceof NatsUnfit) throw cause;
+      const advice = adviceFor(cause);
+      if (advice !== undefined) throw new NatsUnfit(`The stream ${wanted.name} cannot be had (${messageOf(cause)}): ${advice}.`);
+      const why = `the stream ${wanted.name} cannot be had: ${messageOf(cause)}`;
+      if (performance.now() + RETRY_MS > parts.until) {
+        throw new NatsUnfit(`${why}; see that JetStream is enabled and has a leader, and that the login has the rights that docs/operations.md lists.`, {
+          cause,
+        });
+      }
+      parts.tell({ kind: 'waiting', why });
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+}
+
+async function infoOf(manager: JetStreamManager, name: string): Promise<Partial<StreamConfig> | undefined> {
+  try {
+    return (await manager.streams.info(name)).config;
+  } catch (cause) {
+    if (cause instanceof JetStreamApiError && cause.code === NOT_FOUND) return undefined;
+    throw cause;
+  }
+}
+
+async function create(manager: JetStreamManager, wanted: Partial<StreamConfig> & WantedStream): Promise<void> {
+  try {
+    await manager.streams.add(wanted);
+  } catch (cause) {
+    // Looked at again: another replica may just have made it.
+    if (!(cause instanceof JetStreamApiError) || cause.code !== NAME_IN_USE) throw cause;
+  }
+}
+
+/** No age: a session's record is needed until another owner has taken its shards, however long everything stood still. */
+function wholeConfig(wanted: WantedStream, replicas: number): Partial<StreamConfig> & WantedStream {
+  return {
+    ...wanted,
+    description: 'Sluice: do not change by hand',
+    num_replicas: replicas,
+    storage: 'file',
+    retention: 'limits',
+    // Full is an error that somebody hears, and no silent loss.
+    discard: 'new',
+    max_age: 0,
+    max_msgs: -1,
+    allow_direct: true,
+    deny_delete: true,
+  };
+}
+
+/** What of a stream is not as it must be, and what to do; undefined: all is well. The bound of bytes is the operator's. */
+export function differs(wanted: Partial<StreamConfig> & WantedStream, found: Partial<StreamConfig>): string | undefined {
+  const replicas = wanted.num_replicas ?? 1;
+  if ((found.num_replicas ?? 1) < replicas) {
+    return `has ${found.num_replicas} of ${replicas} copies; run \`nats stream edit ${wanted.name} --replicas ${replicas}\`, or set cluster.replicas: ${found.num_replicas}`;
+  }
+  const other = (what: string): string => `${what}; put it right with \`nats stream edit\`, or set another cluster.prefix`;
+  const same = ['storage', 'retention', 'discard', 'max_msgs_per_subject', 'max_age', 'max_msgs', 'allow_direct', 'deny_delete', 'deny_purge'] as const;
+  for (const field of same) if (found[field] !== wanted[field]) return other(`has ${field} ${String(found[field])} instead of ${String(wanted[field])}`);
+  if (JSON.stringify(found.subjects) !== JSON.stringify(wanted.subjects))
+    return other(`has the subjects ${String(found.subjects)} instead of ${String(wanted.subjects)}`);
+  const never = ['mirror', 'sources', 'no_ack', 'sealed', 'discard_new_per_subject', 'subject_transform', 'allow_msg_counter', 'allow_rollup_hdrs'] as const;
+  for (const field of never) {
+    const value = found[field];
+    if (value !== undefined && value !== null && value !== false && !(Array.isArray(value) && value.length === 0))
+      return other(`has ${field}, which it must not have`);
+  }
+  if (found.persist_mode === 'async') return other('acknowledges before it has written (persist_mode async)');
+  return undefined;
+}
+
+/** What to do about what will not change by itself. */
+function adviceFor(cause: unknown): string | undefined {
+  // The client wraps the one that says that JetStream is not enabled for the account.
+  const deepest = cause instanceof Error && cause.cause instanceof JetStreamApiError ? cause.cause : cause;
+  return deepest instanceof JetStreamApiError ? ADVICE.get(deepest.code) : undefined;
+}
+
+function messageOf(cause: unknown): string {
+  // What the client makes of nobody answering.
+  if (cause instanceof Error && cause.name === 'JetStreamNotEnabled') return 'JetStream does not answer';
+  return cause instanceof Error ? cause.message || cause.name : String(cause);
+}
