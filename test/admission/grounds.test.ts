@@ -1,0 +1,198 @@
+import { expect, test } from 'vitest';
+import type { GroupSettings } from '../../src/admission/admission.ts';
+import type { Clock } from '../../src/admission/clock.ts';
+import { Gatekeeper } from '../../src/admission/gatekeeper.ts';
+import { MOVED } from '../../src/admission/moved.ts';
+import { ADMISSION_BOUNDS, type Ground, type Notice } from '../../src/admission/parts.ts';
+import type { GateEvent } from '../../src/core/events.ts';
+import { Gate } from '../../src/core/gate.ts';
+import { after, type Instant, LONG_AGO, MINUTE, type Micros, NEVER, SECOND } from '../../src/core/time.ts';
+import { createLedger } from '../../src/ledger/ledger-log.ts';
+import { MemoryStore } from '../../src/ledger/stores/memory.ts';
+import { concurrency, group, START, spacing } from '../core/specs.ts';
+import { FakeClock, settled } from '../fakes/clock.ts';
+import { FakeCoordinator } from '../fakes/coordinator.ts';
+import { askOf, Caller, settingsOf } from './rig.ts';
+
+const SHARD = 7;
+const GROUP = 'g';
+
+/** A shard's clock, `behind` the process's. */
+function behind(clock: FakeClock, by: Micros): Clock {
+  return { now: () => after(clock.now(), -by), epoch: (at) => clock.epoch(after(at, by)), at: (when, wake) => clock.at(after(when, by), wake) };
+}
+
+/** One replica's gatekeeper, and what happens to it. */
+class Replica {
+  readonly keeper: Gatekeeper;
+  readonly notices: Notice[] = [];
+  readonly events: GateEvent[] = [];
+  readonly #clock: FakeClock;
+  readonly #store: MemoryStore;
+
+  constructor(clock: FakeClock, store: MemoryStore, settings: readonly GroupSettings[]) {
+    this.#clock = clock;
+    this.#store = store;
+    let bytes = 0;
+    this.keeper = new Gatekeeper({
+      clock,
+      coordinator: new FakeCoordinator(),
+      ledger: createLedger({ store, clock, term: 0n }),
+      settings,
+      events: (event) => this.events.push(event),
+      notices: (notice) => this.notices.push(notice),
+      random: (count) => Uint8Array.from({ length: count }, () => (bytes = (bytes * 5 + 17) % 251)),
+      bounds: ADMISSION_BOUNDS,
+      gate: (parts) => new Gate(parts),
+      recording: true,
+      defer: (run) => void setImmediate(run),
+      shardOf: () => SHARD,
+    });
+  }
+
+  async gain(term: bigint, from: Instant, lag: Micros, barrier: Promise<void> = Promise.resolve()): Promise<void> {
+    const clock = behind(this.#clock, lag);
+    const store = this.#store;
+    const shared = { append: store.append.bind(store), read: store.read.bind(store), trim: store.trim.bind(store), close: async () => {} };
+    const ground: Ground = { clock, ledger: createLedger({ store: shared, clock, term }), tenure: { term, from, until: () => NEVER, extend: () => undefined } };
+    await this.keeper.gain(SHARD, ground, barrier);
+    await settled();
+  }
+
+  ask(more: Parameters<typeof askOf>[0] = {}): Caller {
+    const caller = new Caller();
+    caller.held = this.keeper.acquire(askOf({ group: GROUP, ...more }), (outcome) => {
+      caller.told++;
+      caller.outcome = outcome;
+      caller.at = this.#clock.now();
+    });
+    return caller;
+  }
+
+  async asked(more: Parameters<typeof askOf>[0] = {}): Promise<Caller> {
+    const caller = this.ask(more);
+    await settled();
+    if (caller.outcome?.kind === 'admitted') caller.held.delivered();
+    return caller;
+  }
+}
+
+function two(settings: readonly GroupSettings[]) {
+  const clock = new FakeClock(START);
+  const store = new MemoryStore({ bytes: 1 << 24 });
+  return { clock, a: new Replica(clock, store, settings), b: new Replica(clock, store, settings) };
+}
+
+const spaced = [settingsOf(group(GROUP, [spacing(10 * SECOND)]))];
+const slots = [settingsOf(group(GROUP, [concurrency(1)]))];
+
+test('A group whose shard is elsewhere is not unknown: its asks are told that it moved', async () => {
+  const { a } = two(spaced);
+  await a.keeper.start();
+  expect((await a.asked()).refusal).toBe(MOVED);
+  expect((await a.asked({ group: 'none' })).refusal?.reason).toBe('unknown_group');
+  expect(await a.keeper.release('', 'g.1.0000000000000000', 'used', undefined, undefined)).toMatchObject({ kind: 'refused' });
+});
+
+test('A shard that is handed over goes on exactly where it stopped, with everybody in line, and nobody is told a refusal', async () => {
+  const { clock, a, b } = two(spaced);
+  await Promise.all([a.keeper.start(), b.keeper.start()]);
+  await a.gain(1n, LONG_AGO, 0);
+  expect((await a.asked()).outcome?.kind).toBe('admitted');
+  const first = await a.asked({ holder: 'first' });
+  const second = await a.asked({ holder: 'second' });
+  const places = [first, second].map((caller) => caller.held.since());
+  await clock.advanceAsync(4 * SECOND);
+  let halted = 0;
+  await a.keeper.seal(SHARD, () => halted++);
+  expect(halted).toBe(1);
+  expect([first.refusal, second.refusal]).toEqual([MOVED, MOVED]);
+  expect(a.events.filter((event) => event.kind === 'refused')).toEqual([]);
+  await b.gain(2n, clock.now(), 0);
+  // Somebody new comes before them, and they come back in the wrong order.
+  const late = await b.asked();
+  const secondAgain = await b.asked({ since: places[1] });
+  const firstAgain = await b.asked({ since: places[0] });
+  await clock.advanceAsync(6 * SECOND);
+  expect([firstAgain.seconds, secondAgain.seconds, late.seconds]).toEqual([10, undefined, undefined]);
+  await clock.advanceAsync(20 * SECOND);
+  expect([secondAgain.seconds, late.seconds]).toEqual([20, 30]);
+});
+
+test('A shard whose owner was lost begins no better than it can have ended', async () => {
+  const { clock, a, b } = two(spaced);
+  await Promise.all([a.keeper.start(), b.keeper.start()]);
+  await a.gain(1n, LONG_AGO, 0);
+  expect((await a.asked()).outcome?.kind).toBe('admitted');
+  const waiting = await a.asked();
+  a.keeper.lose(SHARD, 1n);
+  await settled();
+  expect(waiting.refusal).toBe(MOVED);
+  await b.gain(2n, after(clock.now(), SECOND), 0);
+  const again = await b.asked();
+  await clock.advanceAsync(30 * SECOND);
+  // The permit of the old term is on disk: its period is kept, and not much more.
+  expect(again.seconds).toBeGreaterThanOrEqual(10);
+  expect(again.seconds).toBeLessThan(11);
+});
+
+test('Instants are told in the time of the process, though the shard is half a minute behind', async () => {
+  const { clock, a } = two(slots);
+  await a.keeper.start();
+  await a.gain(1n, LONG_AGO, 30 * SECOND);
+  const holder = await a.asked({ lease: MINUTE });
+  expect(holder.permit.lease?.expiresAt).toBe(clock.now() + MINUTE);
+  expect(holder.permit.grantedAt).toBe(clock.now());
+  const waiting = await a.asked({ wait: 5 * SECOND });
+  expect(waiting.held.place()?.expectedAt).toBe(NEVER);
+  expect(waiting.held.since()?.arrivedAt).toBe(clock.now());
+  expect(a.keeper.group(GROUP)).toMatchObject({ oldestWaiterSince: clock.now(), leases: 1 });
+  expect(a.keeper.leases(GROUP, { size: 10, token: '' })).toMatchObject({ items: [{ expiresAt: clock.now() + MINUTE }] });
+  await clock.advanceAsync(5 * SECOND);
+  expect(waiting.refusal?.reason).toBe('expired');
+  const renewed = await a.keeper.renew('', holder.id, MINUTE);
+  expect(renewed).toMatchObject({ kind: 'renewed', permit: { expiresAt: clock.now() + MINUTE } });
+});
+
+test('Nobody is admitted before the barrier has settled, and then by their old places', async () => {
+  const { clock, a } = two(spaced);
+  await a.keeper.start();
+  const barrier = Promise.withResolvers<void>();
+  await a.gain(5n, START, 0, barrier.promise);
+  const newcomer = await a.asked();
+  const old = await a.asked({ since: { arrivedAt: after(START, -SECOND), order: 5 } });
+  expect([newcomer.outcome, old.outcome]).toEqual([undefined, undefined]);
+  barrier.resolve();
+  await clock.advanceAsync(60 * SECOND);
+  expect(old.seconds).toBeLessThan(newcomer.seconds as number);
+});
+
+test('A lease survives its owner, and the next one releases it', async () => {
+  const { clock, a, b } = two(slots);
+  await Promise.all([a.keeper.start(), b.keeper.start()]);
+  await a.gain(1n, LONG_AGO, 0);
+  const holder = await a.asked({ lease: MINUTE });
+  a.keeper.lose(SHARD, 1n);
+  await b.gain(2n, after(clock.now(), SECOND), 0);
+  await clock.advanceAsync(2 * SECOND);
+  const next = await b.asked();
+  expect(next.outcome).toBeUndefined();
+  expect(await b.keeper.release('', holder.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  await settled();
+  expect(next.outcome?.kind).toBe('admitted');
+  expect(next.permit.lease?.fence).toBeGreaterThan(holder.permit.lease?.fence as bigint);
+});
+
+test('A tree whose chain a newer term writes is given up, and its waiters are told that it moved', async () => {
+  const { a, b } = two(slots);
+  await Promise.all([a.keeper.start(), b.keeper.start()]);
+  await a.gain(1n, LONG_AGO, 0);
+  const holder = await a.asked({ lease: MINUTE });
+  const waiting = await a.asked();
+  await b.gain(2n, LONG_AGO, 0);
+  // The old owner does not know yet; its next record meets the newer one's.
+  await a.keeper.release('', holder.id, 'used', undefined, undefined);
+  await settled();
+  expect(waiting.refusal).toBe(MOVED);
+  expect((await a.asked()).refusal).toBe(MOVED);
+});
