@@ -1,4 +1,6 @@
 import type { Micros } from '../core/time.ts';
+import type { Hold } from './holdings.ts';
+import type { Peer } from './peers.ts';
 import { weightOf } from './rendezvous.ts';
 
 /** Shards that one replica gives away at once. */
@@ -15,7 +17,7 @@ export interface Load {
   readonly others: ReadonlyMap<string, { readonly replica: string; readonly count: number }>;
   /** Shards on their way from here, by session that they go to. */
   readonly moving: ReadonlyMap<string, number>;
-  /** Everything goes: this replica leaves. */
+  /** Everything goes: this replica leaves, or runs by an older configuration. */
   readonly leaving: boolean;
 }
 
@@ -62,13 +64,51 @@ function best(shards: readonly number[], receivers: ReadonlyMap<string, { replic
   return { shard, to };
 }
 
-/** For how long who is there has not changed. */
-export class Stillness {
+/** One replica among the others, and what it has. */
+export interface Standing {
+  readonly session: string;
+  /** The number of its configuration. */
+  readonly revision: number;
+  readonly leaving: boolean;
+  readonly holds: Iterable<Hold>;
+  /** The others that live. */
+  readonly peers: readonly Peer[];
+}
+
+/**
+ * When to give shards away: once who is there, and by what configuration, has stood still for a while, or at once when
+ * leaving. Only to those that run by the newest configuration; who runs by an older one gives them everything
+ * (coordination.md, decision 9).
+ */
+export class Balance {
+  readonly #settleFor: Micros;
   #known = '';
   #since: Micros = Number.NEGATIVE_INFINITY;
 
+  constructor(parts: { settleFor: Micros }) {
+    this.#settleFor = parts.settleFor;
+  }
+
+  /** What to give away now; to '' while leaving with nobody there to take it. */
+  moves({ session, revision, leaving, holds, peers }: Standing, mono: Micros): readonly Move[] {
+    const still = this.#still([...peers.map((peer) => `${peer.session} ${peer.revision.number}`), `${session} ${revision}`], mono);
+    if (!leaving && still < this.#settleFor) return [];
+    const mine: number[] = [];
+    const moving = new Map<string, number>();
+    for (const { shard, phase, to } of holds) {
+      if (phase === 'owned') mine.push(shard);
+      else moving.set(to, (moving.get(to) ?? 0) + 1);
+    }
+    const takers = peers.filter(({ takes }) => takes);
+    if (leaving && takers.length === 0) return mine.map((shard) => ({ shard, to: '' }));
+    const newest = Math.max(...takers.map((peer) => peer.revision.number), leaving ? Number.NEGATIVE_INFINITY : revision);
+    const receivers = takers.filter((peer) => peer.revision.number === newest);
+    const others = new Map(receivers.map((peer) => [peer.session, { replica: peer.replica, count: peer.own.length }]));
+    return nextMoves({ mine, others, moving, leaving: leaving || revision < newest });
+  }
+
   /** How long these have been the ones that are there. */
-  of(names: readonly string[], mono: Micros): Micros {
+  #still(names: readonly string[], mono: Micros): Micros {
     const now = [...names].sort().join('\n');
     if (now !== this.#known) {
       this.#known = now;

@@ -72,6 +72,13 @@ export class Holdings {
     return { term: hold.term, at, until: hold.until };
   }
 
+  /** r1 in `term`; LONG_AGO when that is not owned, or halted. */
+  until(shard: number, term: bigint): Instant {
+    const hold = this.#holds.get(shard);
+    if (hold?.term !== term || hold.phase === 'halted' || hold.phase === 'sealed') return LONG_AGO;
+    return hold.until;
+  }
+
   /** What the next record of the session says: every shard, drained and sealed ones too. */
   entries(reading: ClockReading): readonly OwnEntry[] {
     return [...this.#holds.values()].map(({ shard, term, clock, until }) => {

@@ -1,34 +1,19 @@
-import type { Instant, Micros } from '../core/time.ts';
-import { nextMoves, Stillness } from './balance.ts';
+import { type Instant, LONG_AGO, type Micros } from '../core/time.ts';
+import { Balance } from './balance.ts';
 import { ClockEvidence } from './evidence.ts';
 import { Handover } from './handover.ts';
 import { type Hold, Holdings, type RightNow } from './holdings.ts';
 import { Ownership } from './ownership.ts';
 import type { OwnershipRecord } from './ownership-record.ts';
-import { Peers } from './peers.ts';
-import { type Answer, type Question, Questions } from './questions.ts';
-import { rendezvous } from './rendezvous.ts';
+import { type Peer, Peers } from './peers.ts';
+import { type Answer, Questions } from './questions.ts';
 import { Revocation } from './revocation.ts';
 import { Session } from './session.ts';
-import type { Beat, OwnEntry } from './session-record.ts';
+import type { Beat, OwnEntry, Revision } from './session-record.ts';
 import type { ClockReading } from './shard-clock.ts';
 import type { Timing } from './timing.ts';
 import { Views } from './views.ts';
-
-/** What a member tells its process. `seal`: stop deciding for the shard and say `halt`, write its exact state, then say `sealed`. */
-export type MemberEvent =
-  | { readonly kind: 'gained'; readonly shard: number; readonly term: bigint; readonly from: Instant }
-  | { readonly kind: 'lost'; readonly shard: number; readonly term: bigint }
-  | { readonly kind: 'seal'; readonly shard: number; readonly term: bigint }
-  | { readonly kind: 'left' };
-
-/** What a member wants done: questions to the registers, heartbeats to everybody, a word to a session that was given a shard. */
-export interface Wanted {
-  readonly questions: readonly Question[];
-  readonly beats: readonly Beat[];
-  readonly notices: readonly { readonly to: string; readonly instance: string; readonly shard: number; readonly term: bigint }[];
-  readonly events: readonly MemberEvent[];
-}
+import type { MemberEvent, Wanted } from './wanted.ts';
 
 /** What a member is made of. */
 export interface MemberParts {
@@ -38,6 +23,7 @@ export interface MemberParts {
   readonly instance: string;
   readonly shards: number;
   readonly timing: Timing;
+  readonly revision: Revision;
   /** A name that no session ever had. */
   readonly newSession: () => string;
 }
@@ -55,11 +41,14 @@ export class Member {
   readonly #peers = new Peers();
   readonly #views = new Views();
   readonly #evidence = new ClockEvidence();
-  readonly #stillness = new Stillness();
+  readonly #balance: Balance;
   readonly #holdings: Holdings;
   readonly #ownership: Ownership;
   readonly #handover: Handover;
   readonly #revocation: Revocation;
+  /** The names of this process so far, the newest last. */
+  readonly #instances: string[];
+  #revision: Revision;
   #session: Session | undefined;
   #ending: Session[] = [];
   #startedAt: Micros | undefined;
@@ -72,23 +61,18 @@ export class Member {
   constructor(parts: MemberParts) {
     this.#parts = parts;
     const { replica, shards, timing } = parts;
-    const questions = this.#questions;
-    const peers = this.#peers;
-    const views = this.#views;
-    const evidence = this.#evidence;
+    this.#instances = [parts.instance];
+    this.#revision = parts.revision;
+    this.#balance = new Balance({ settleFor: timing.settleFor });
+    const [questions, peers, views, evidence] = [this.#questions, this.#peers, this.#views, this.#evidence];
     this.#holdings = new Holdings({ horizon: timing.horizon });
-    this.#revocation = new Revocation({ timing, questions, peers });
+    this.#revocation = new Revocation({ replica, timing, questions, peers, views });
     this.#ownership = new Ownership({
-      replica,
-      shards,
-      timing,
-      questions,
-      peers,
-      views,
-      evidence,
+      ...{ replica, shards, timing, questions, peers, views, evidence },
       host: {
         session: () => (this.#session?.state === 'live' ? this.#session.id : undefined),
         claimant: (mono) => this.#claimant(mono),
+        revision: () => this.#revision.number,
         holds: (shard) => this.#holdings.get(shard) !== undefined,
         gained: (shard, record, revision, claimed, reading) => this.#gained(shard, record, revision, claimed, reading),
       },
@@ -115,11 +99,11 @@ export class Member {
     this.#settle(reading);
     if (this.#session === undefined) {
       if (this.#left) return;
-      this.#begin(reading);
+      this.#begin();
     }
     this.#holdings.adjust(reading);
     this.#handover.tick(reading);
-    this.#revokeSilent(reading);
+    if (this.#claimant(mono) !== undefined) this.#revocation.tick(this.#session?.id, this.others(mono), reading);
     this.#ownership.tick(reading);
     this.#even(reading);
     this.#peers.forget(mono, (session) => this.#views.names(session));
@@ -129,7 +113,7 @@ export class Member {
   heard(beat: Beat, reading: ClockReading): void {
     const { mono } = reading;
     if (beat.session === this.#session?.id) return this.#session.echoed(mono);
-    if (beat.instance === this.#parts.instance) return;
+    if (this.#instances.includes(beat.instance)) return;
     const peer = this.#peers.heard(beat, mono);
     if (peer === undefined) return;
     for (const { shard, term, at } of beat.own) {
@@ -165,6 +149,47 @@ export class Member {
     this.#leaving = true;
   }
 
+  /** The links find this process under another name from now on. */
+  readdress(instance: string): void {
+    this.#instances.push(instance);
+  }
+
+  /** It runs by another configuration from now on. */
+  revise(revision: Revision): void {
+    this.#revision = revision;
+  }
+
+  /** Lets go of everything at once, as it is: nothing is decided in these terms from now on. A new session begins, unless it leaves. */
+  giveUp(reading: ClockReading): void {
+    if (this.#leaving) this.#left = true;
+    if (this.#session !== undefined) this.#close(this.#session, reading);
+  }
+
+  /** Is a session live? */
+  get live(): boolean {
+    return this.#session?.state === 'live';
+  }
+
+  /** Is the last record of a session still to be written? */
+  get closing(): boolean {
+    return this.#ending.some(({ closing }) => closing);
+  }
+
+  /** The sessions of the other replicas that live. */
+  others(mono: Micros): readonly Peer[] {
+    return this.#peers.live(mono, this.#parts.timing.suspectAfter);
+  }
+
+  /** What this process owns. */
+  holds(): Iterable<Hold> {
+    return this.#holdings.all();
+  }
+
+  /** r1 of what is owned in `term`; LONG_AGO once nothing is to be decided in it. */
+  until(shard: number, term: bigint): Instant {
+    return this.live ? this.#holdings.until(shard, term) : LONG_AGO;
+  }
+
   /** May `shard` be decided for at this moment, at which shard time? */
   right(shard: number, mono: Micros): RightNow | undefined {
     if (this.#session?.state !== 'live') return undefined;
@@ -180,14 +205,15 @@ export class Member {
     return wanted;
   }
 
-  #begin(_reading: ClockReading): void {
-    const { replica, instance, timing } = this.#parts;
+  #begin(): void {
+    const { replica, timing, newSession } = this.#parts;
     const host = {
       entries: (reading: ClockReading) => this.#holdings.entries(reading),
       renewed: (entries: readonly OwnEntry[]) => this.#holdings.renewed(entries),
-      beat: (beat: Beat) => void this.#beats.push(beat),
+      instance: () => this.#instances.at(-1) ?? '',
+      beat: (beat: Omit<Beat, 'revision' | 'takes'>) => void this.#beats.push({ ...beat, revision: this.#revision, takes: this.live && !this.#leaving }),
     };
-    this.#session = new Session({ id: this.#parts.newSession(), replica, instance, timing, questions: this.#questions, host });
+    this.#session = new Session({ id: newSession(), replica, timing, questions: this.#questions, host });
   }
 
   /** A session that is over takes all it owned with it; a deaf one is given up. */
@@ -206,7 +232,7 @@ export class Member {
   /** Leaving: all is given away, or nobody is there to take it and all is sealed. */
   #done(mono: Micros): boolean {
     if (this.#holdings.size === 0) return true;
-    return this.#livePeers(mono).length === 0 && [...this.#holdings.all()].every(({ phase }) => phase === 'sealed');
+    return this.#takers(mono).length === 0 && [...this.#holdings.all()].every(({ phase }) => phase === 'sealed');
   }
 
   #close(session: Session, reading: ClockReading): void {
@@ -234,8 +260,8 @@ export class Member {
   }
 
   #gained(shard: number, record: OwnershipRecord, revision: number, claimed: ClockReading, reading: ClockReading): void {
-    this.#holdings.gain(shard, record, revision, claimed, reading);
-    this.#events.push({ kind: 'gained', shard, term: record.term, from: record.from });
+    const { clock } = this.#holdings.gain(shard, record, revision, claimed, reading);
+    this.#events.push({ kind: 'gained', shard, term: record.term, from: record.from, clock });
     this.#session?.renew(reading);
   }
 
@@ -252,40 +278,22 @@ export class Member {
     this.#session?.renew(reading);
   }
 
-  #livePeers(mono: Micros) {
-    return this.#peers.live(mono, this.#parts.timing.suspectAfter);
+  /** To whom shards can be given, those of the newest configuration first. */
+  #takers(mono: Micros): readonly Peer[] {
+    const takers = this.others(mono).filter(({ takes }) => takes);
+    return takers.sort((a, b) => b.revision.number - a.revision.number);
   }
 
   #receiver(session: string, mono: Micros): string | undefined {
-    const peers = this.#livePeers(mono);
+    const peers = this.#takers(mono);
     if (peers.some((peer) => peer.session === session)) return session;
     return this.#leaving ? peers[0]?.session : this.#session?.id;
   }
 
-  /** Owners that fell silent; each replica at its turn. */
-  #revokeSilent(reading: ClockReading): void {
-    const { mono } = reading;
-    if (this.#claimant(mono) === undefined) return;
-    const names = [this.#parts.replica, ...this.#livePeers(mono).map((peer) => peer.replica)];
-    for (const owner of this.#views.owners()) {
-      if (owner === this.#session?.id) continue;
-      const peer = this.#peers.meet(owner, mono);
-      if (peer.ended === undefined) this.#revocation.consider(peer, rendezvous(owner, names).indexOf(this.#parts.replica), reading);
-    }
-  }
-
   #even({ mono }: ClockReading): void {
-    const peers = this.#livePeers(mono);
-    const still = this.#stillness.of([...peers.map((peer) => peer.session), this.#session?.id ?? ''], mono);
-    if (!this.#session?.fit(mono) || (!this.#leaving && still < this.#parts.timing.settleFor)) return;
-    const others = new Map(peers.map((peer) => [peer.session, { replica: peer.replica, count: peer.own.length }]));
-    const mine: number[] = [];
-    const moving = new Map<string, number>();
-    for (const { shard, phase, to } of this.#holdings.all()) {
-      if (phase === 'owned') mine.push(shard);
-      else moving.set(to, (moving.get(to) ?? 0) + 1);
-    }
-    for (const { shard, to } of nextMoves({ mine, others, moving, leaving: this.#leaving })) this.#handover.start(shard, to);
-    if (this.#leaving && peers.length === 0) for (const shard of mine) this.#handover.start(shard, '');
+    const session = this.#session;
+    if (!session?.fit(mono)) return;
+    const standing = { session: session.id, revision: this.#revision.number, leaving: this.#leaving, holds: this.#holdings.all(), peers: this.others(mono) };
+    for (const { shard, to } of this.#balance.moves(standing, mono)) this.#handover.start(shard, to);
   }
 }

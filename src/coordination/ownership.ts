@@ -4,7 +4,7 @@ import { encodeOwnership, type OwnershipRecord, ownershipRegister, succession } 
 import type { Peers } from './peers.ts';
 import type { Questions } from './questions.ts';
 import type { RegisterValue } from './registers.ts';
-import { rendezvous } from './rendezvous.ts';
+import { weightOf } from './rendezvous.ts';
 import type { ClockReading } from './shard-clock.ts';
 import type { Timing } from './timing.ts';
 import type { View, Views } from './views.ts';
@@ -15,6 +15,8 @@ export interface ClaimHost {
   session(): string | undefined;
   /** The session to claim for; undefined: not now. */
   claimant(mono: Micros): string | undefined;
+  /** Of the configuration that this process runs by. */
+  revision(): number;
   holds(shard: number): boolean;
   /** The shard is `session`'s: its clock showed `record.clock` at `claimed`. */
   gained(shard: number, record: OwnershipRecord, revision: number, claimed: ClockReading, reading: ClockReading): void;
@@ -142,7 +144,7 @@ export class Ownership {
 
   /** Its owner is dead for ever, or there never was one, and it is this replica's turn among those that live. */
   #turn(shard: number, { record }: View, mono: Micros): boolean {
-    const { peers, timing, replica } = this.#parts;
+    const { peers, timing } = this.#parts;
     const owner = record && peers.get(record.owner);
     if (record !== undefined && owner?.ended === undefined) {
       this.#chances.delete(shard);
@@ -155,8 +157,19 @@ export class Ownership {
       chance = { from, since: mono };
       this.#chances.set(shard, chance);
     }
-    const live = peers.live(mono, timing.suspectAfter).map((peer) => peer.replica);
-    const rank = rendezvous(String(shard), [replica, ...live.filter((name) => name !== replica)]).indexOf(replica);
-    return mono - chance.since >= rank * timing.rankDelay;
+    return mono - chance.since >= this.#before(shard, mono) * timing.rankDelay;
+  }
+
+  /** How many of those that take shards come before this replica: all of a newer configuration, of the same one those that rank higher. */
+  #before(shard: number, mono: Micros): number {
+    const { peers, timing, replica, host } = this.#parts;
+    const own = weightOf(String(shard), replica);
+    const revision = host.revision();
+    let before = 0;
+    for (const peer of peers.live(mono, timing.suspectAfter)) {
+      if (!peer.takes || peer.revision.number < revision || peer.replica === replica) continue;
+      if (peer.revision.number > revision || weightOf(String(shard), peer.replica) > own) before++;
+    }
+    return before;
   }
 }

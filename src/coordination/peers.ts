@@ -1,5 +1,5 @@
 import type { Micros } from '../core/time.ts';
-import type { Beat, OwnEntry, SessionRecord } from './session-record.ts';
+import type { Beat, OwnEntry, Revision, SessionRecord } from './session-record.ts';
 
 /** What is known of a session of another process, or of an earlier one of this process. */
 export interface Peer {
@@ -12,6 +12,9 @@ export interface Peer {
   /** When that number was first seen, on the own clock. */
   heardAt: Micros;
   own: readonly OwnEntry[];
+  revision: Revision;
+  /** Shards may be given to it, and it takes those of the dead. */
+  takes: boolean;
   /** Its last record, once it is dead for ever. */
   ended: Pick<SessionRecord, 'own'> | undefined;
   /** A session of this very process: nobody's turn is to be waited for. */
@@ -41,7 +44,9 @@ export class Peers {
     let peer = this.#peers.get(session);
     if (peer === undefined) {
       const never = Number.NEGATIVE_INFINITY;
-      peer = { session, replica: '', instance: '', n: -1, heardAt: mono, own: [], ended: undefined, mine: false, triedAt: never, trying: false };
+      const revision = { number: 0, hash: '' };
+      const silent = { replica: '', instance: '', n: -1, heardAt: mono, own: [], revision, takes: false };
+      peer = { session, ...silent, ended: undefined, mine: false, triedAt: never, trying: false };
       this.#peers.set(session, peer);
     }
     return peer;
@@ -50,12 +55,15 @@ export class Peers {
   /** A heartbeat; undefined: an old one, that says nothing. */
   heard(beat: Beat, mono: Micros): Peer | undefined {
     const peer = this.meet(beat.session, mono);
+    if (beat.n < peer.n && peer.replica !== '') return undefined;
     peer.replica = beat.replica;
     peer.instance = beat.instance;
     if (beat.n <= peer.n) return undefined;
     peer.n = beat.n;
     peer.heardAt = mono;
     peer.own = beat.own;
+    peer.revision = beat.revision;
+    peer.takes = beat.takes;
     return peer;
   }
 

@@ -1,6 +1,7 @@
 import type { EpochMs, Instant, Micros } from '../core/time.ts';
 import type { Tenure } from './coordinator.ts';
 import type { Registers } from './registers.ts';
+import type { Revision } from './session-record.ts';
 import type { ClockReading } from './shard-clock.ts';
 import type { Timing } from './timing.ts';
 
@@ -9,12 +10,6 @@ export type Whereabouts =
   | { readonly at: 'here'; readonly term: bigint }
   | { readonly at: 'peer'; readonly instance: string; readonly term: bigint }
   | { readonly at: 'nowhere' };
-
-/** The configuration that a replica runs by: the highest `number` of all that live decides; two of one number with different hashes are somebody's mistake. */
-export interface Revision {
-  readonly number: number;
-  readonly hash: string;
-}
 
 /** Another replica that lives. */
 export interface PeerView {

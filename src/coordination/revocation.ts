@@ -1,8 +1,19 @@
 import type { Peer, Peers } from './peers.ts';
 import type { Questions, ReadAnswer } from './questions.ts';
+import { rendezvous } from './rendezvous.ts';
 import { decodeSession, encodeSession, sessionRegister } from './session-record.ts';
 import type { ClockReading } from './shard-clock.ts';
 import type { Timing } from './timing.ts';
+import type { Views } from './views.ts';
+
+/** What revocations are made from. */
+export interface RevocationParts {
+  readonly replica: string;
+  readonly timing: Timing;
+  readonly questions: Questions;
+  readonly peers: Peers;
+  readonly views: Views;
+}
 
 /**
  * Ends sessions that stand still (coordination.md 2.4). Its register is read first: a number that is new to us says that it
@@ -10,10 +21,22 @@ import type { Timing } from './timing.ts';
  * and that no later renewal can ever be acknowledged.
  */
 export class Revocation {
-  readonly #parts: { readonly timing: Timing; readonly questions: Questions; readonly peers: Peers };
+  readonly #parts: RevocationParts;
 
-  constructor(parts: { timing: Timing; questions: Questions; peers: Peers }) {
+  constructor(parts: RevocationParts) {
     this.#parts = parts;
+  }
+
+  /** Looks at the owners that fell silent, at its turn among those that live; `own` is not looked at. */
+  tick(own: string | undefined, live: readonly Peer[], reading: ClockReading): void {
+    const { replica, peers, views, timing } = this.#parts;
+    for (const owner of views.owners()) {
+      if (owner === own) continue;
+      const peer = peers.meet(owner, reading.mono);
+      if (peer.ended !== undefined || (!peer.mine && reading.mono - peer.heardAt <= timing.suspectAfter)) continue;
+      const rank = rendezvous(owner, [replica, ...live.map((other) => other.replica)]).indexOf(replica);
+      this.consider(peer, rank, reading);
+    }
   }
 
   /** Looks at a silent session, when it is the turn of who stands at `rank` in its order. */

@@ -1,5 +1,11 @@
 import type { Instant } from '../core/time.ts';
 
+/** The configuration that a replica runs by: the highest `number` of all that live decides; two of one number with different hashes are somebody's mistake. */
+export interface Revision {
+  readonly number: number;
+  readonly hash: string;
+}
+
 /** The part of shard time that a record makes its writer's: slots of `shard` below `until`, in `term`. */
 export interface OwnEntry {
   readonly shard: number;
@@ -27,13 +33,16 @@ export interface SessionRecord {
   readonly own: readonly OwnEntry[];
 }
 
-/** The same content at the same moment, told to everybody. */
+/** The same content at the same moment, told to everybody, with what others need to know of its sender. */
 export interface Beat {
   readonly session: string;
   readonly replica: string;
   readonly instance: string;
   readonly n: number;
   readonly own: readonly OwnEntry[];
+  readonly revision: Revision;
+  /** Its session is in its register, and it does not leave: shards may be given to it. */
+  readonly takes: boolean;
 }
 
 /** The register of a session. */
@@ -43,20 +52,50 @@ export function sessionRegister(session: string): string {
 
 /** JSON: some hundred bytes, five times a second, read by people in trouble. */
 export function encodeSession(record: SessionRecord): Uint8Array {
-  const own = record.own.map(({ shard, term, at, until }) => [shard, String(term), at, until]);
-  return new TextEncoder().encode(JSON.stringify({ ...record, own }));
+  return encode(record);
 }
 
 /** The inverse. Throws on anything else. */
 export function decodeSession(bytes: Uint8Array): SessionRecord {
-  const raw = JSON.parse(new TextDecoder().decode(bytes)) as Omit<SessionRecord, 'own'> & { readonly own: readonly [number, string, number, number][] };
+  const raw = decode<SessionRecord>(bytes);
   const known = raw.state === 'live' || raw.state === 'closed' || raw.state === 'revoked';
-  if (!known || !Number.isSafeInteger(raw.n) || typeof raw.replica !== 'string' || typeof raw.instance !== 'string' || !Array.isArray(raw.own)) {
-    throw new TypeError('The register of a session holds something else.');
-  }
-  const own = raw.own.map(([shard, term, at, until]) => {
-    if (![shard, at, until].every(Number.isSafeInteger)) throw new TypeError('The register of a session holds a slot that is none.');
+  if (!known || !named(raw)) throw new TypeError('The register of a session holds something else.');
+  return { replica: raw.replica, instance: raw.instance, n: raw.n, state: raw.state, own: entries(raw.own) };
+}
+
+/** JSON, as the record. */
+export function encodeBeat(beat: Beat): Uint8Array {
+  return encode(beat);
+}
+
+/** The inverse. Throws on anything else. */
+export function decodeBeat(bytes: Uint8Array): Beat {
+  const raw = decode<Beat>(bytes);
+  const { session, replica, instance, n, revision, takes } = raw;
+  const whole = named(raw) && typeof session === 'string' && typeof takes === 'boolean';
+  if (!whole || !Number.isSafeInteger(revision?.number) || typeof revision.hash !== 'string') throw new TypeError('A heartbeat is none.');
+  return { session, replica, instance, n, own: entries(raw.own), revision: { number: revision.number, hash: revision.hash }, takes };
+}
+
+type RawEntry = readonly [shard: number, term: string, at: number, until: number];
+type Raw<T> = Omit<T, 'own'> & { readonly own: readonly RawEntry[] };
+
+function encode(record: { readonly own: readonly OwnEntry[] }): Uint8Array {
+  const own = record.own.map(({ shard, term, at, until }): RawEntry => [shard, String(term), at, until]);
+  return new TextEncoder().encode(JSON.stringify({ ...record, own }));
+}
+
+function decode<T>(bytes: Uint8Array): Raw<T> {
+  return JSON.parse(new TextDecoder().decode(bytes)) as Raw<T>;
+}
+
+function named(raw: Raw<{ n: number; replica: string; instance: string }>): boolean {
+  return Number.isSafeInteger(raw.n) && typeof raw.replica === 'string' && typeof raw.instance === 'string' && Array.isArray(raw.own);
+}
+
+function entries(raw: readonly RawEntry[]): readonly OwnEntry[] {
+  return raw.map(([shard, term, at, until]) => {
+    if (![shard, at, until].every(Number.isSafeInteger)) throw new TypeError('A record holds a slot that is none.');
     return { shard, term: BigInt(term), at: at as Instant, until: until as Instant };
   });
-  return { replica: raw.replica, instance: raw.instance, n: raw.n, state: raw.state, own };
 }

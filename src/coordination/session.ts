@@ -13,15 +13,16 @@ export interface SessionHost {
   entries(reading: ClockReading): readonly OwnEntry[];
   /** These slots are ours: their record is acknowledged. */
   renewed(entries: readonly OwnEntry[]): void;
+  /** The life of the process that its records name. */
+  instance(): string;
   /** To be told to everybody. */
-  beat(beat: Beat): void;
+  beat(beat: Omit<Beat, 'revision' | 'takes'>): void;
 }
 
 /** What a session is made of. `id` is random: nobody else ever writes a live record under it. */
 export interface SessionParts {
   readonly id: string;
   readonly replica: string;
-  readonly instance: string;
   readonly timing: Timing;
   readonly questions: Questions;
   readonly host: SessionHost;
@@ -114,7 +115,8 @@ export class Session {
     }
     this.#again = false;
     this.#asking = true;
-    const { timing, host, replica, instance, questions } = this.#parts;
+    const { timing, host, replica, questions } = this.#parts;
+    const instance = host.instance();
     const sentAt = reading.mono;
     const own = this.#closing ?? host.entries(reading);
     const record: SessionRecord = { replica, instance, n: ++this.#n, state: this.#closing === undefined ? 'live' : 'closed', own };

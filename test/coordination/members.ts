@@ -1,8 +1,9 @@
-import { Member, type MemberEvent } from '../../src/coordination/member.ts';
+import { Member } from '../../src/coordination/member.ts';
 import type { Question } from '../../src/coordination/questions.ts';
 import type { RegisterValue } from '../../src/coordination/registers.ts';
 import type { Beat } from '../../src/coordination/session-record.ts';
 import { TIMING } from '../../src/coordination/timing.ts';
+import type { MemberEvent } from '../../src/coordination/wanted.ts';
 import { MILLISECOND, type Micros } from '../../src/core/time.ts';
 
 /** What becomes of a question: as it should; nobody hears it; it is done, but its answer is lost. */
@@ -43,6 +44,7 @@ export class Members {
       instance: `${name}-${this.all.length}`,
       shards: this.#shards,
       timing: TIMING,
+      revision: { number: 1, hash: '' },
       newSession: () => `${name}.${++this.#sessions}`,
     });
     const rigged: Rigged = { name, member, events: [], stopped: false, mute: false, fate: () => 'ok' };

@@ -1,4 +1,4 @@
-import type { MemberEvent } from '../../src/coordination/member.ts';
+import type { MemberEvent } from '../../src/coordination/wanted.ts';
 import type { Told } from './gate-world.ts';
 import type { HouseParts } from './host.ts';
 import { SimGate } from './sim-gate.ts';

@@ -133,4 +133,11 @@ export const removed: readonly Removed[] = [
     to: 'if (mono - sent.sentAt >= RETRANSMIT_AFTER) sent.sentAt = mono;',
     seed: 42,
   },
+  {
+    rule: 'who runs by an older configuration gives everything to who runs by the newest',
+    file: 'coordination/balance.ts',
+    from: 'leaving: leaving || revision < newest',
+    to: 'leaving',
+    seed: 1,
+  },
 ];

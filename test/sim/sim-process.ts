@@ -1,9 +1,10 @@
 import type { Frame } from '../../src/coordination/channel.ts';
 import type { Channels } from '../../src/coordination/channels.ts';
-import type { Member, Wanted } from '../../src/coordination/member.ts';
+import type { Member } from '../../src/coordination/member.ts';
 import type { Answer } from '../../src/coordination/questions.ts';
 import type { Beat } from '../../src/coordination/session-record.ts';
 import type { ClockReading } from '../../src/coordination/shard-clock.ts';
+import type { Wanted } from '../../src/coordination/wanted.ts';
 import { MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
 import { GateHouse } from './gate-house.ts';
 import type { SimWorld, Word } from './host.ts';
@@ -22,6 +23,8 @@ export interface Machine {
   /** Monotonic microseconds in a real one. */
   readonly speed: number;
   wallAhead: Micros;
+  /** Of its configuration. */
+  revision: number;
 }
 
 /** One life of one replica's process: the pure parts, and what drives them. */
@@ -45,7 +48,9 @@ export class SimProcess {
     this.instance = world.fresh(`i${machine.replica}.`);
     this.#channels = new world.parts.Channels<Word>({ own: this.instance, bytesOf: () => 100 });
     const newSession = () => world.fresh(`s${machine.replica}.`);
-    this.member = new world.parts.Member({ replica, instance: this.instance, shards: world.shards, timing: world.timing, newSession });
+    const { shards, timing } = world;
+    const revision = { number: machine.revision, hash: '' };
+    this.member = new world.parts.Member({ replica, instance: this.instance, shards, timing, revision, newSession });
     if (world.gates !== undefined) {
       const halt = (shard: number, term: bigint) => this.member.halt(shard, term, this.reading());
       const sealed = (shard: number, term: bigint) => this.member.sealed(shard, term, this.reading());

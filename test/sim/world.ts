@@ -92,6 +92,7 @@ export class World implements SimWorld {
       bootedAt: this.dice.below(1e12),
       speed: 1 + (this.dice.unit() - 0.5) * 8e-4,
       wallAhead: this.dice.chance(0.3) ? Math.round((this.dice.unit() - 0.5) * 7_200 * SECOND) : this.dice.below(20 * MILLISECOND),
+      revision: 1,
     }));
     this.#processes = this.#machines.map(() => undefined);
     for (const { replica } of this.#machines) this.agenda.at(this.dice.below(300 * MILLISECOND), () => this.#boot(replica));
@@ -157,6 +158,7 @@ export class World implements SimWorld {
     this.#mark(replica);
     if (mishap.kind === 'wall' && machine !== undefined) machine.wallAhead += Math.round(mishap.by);
     else if (mishap.kind === 'pause') process?.pause(mishap.until);
+    else if (mishap.kind === 'revise' && machine !== undefined) this.#revise(machine, mishap.by);
     else if (mishap.kind === 'wipe') this.#wipe(replica);
     else if (mishap.kind === 'crash') {
       process?.die();
@@ -168,6 +170,14 @@ export class World implements SimWorld {
         this.#boot(replica);
       });
     }
+  }
+
+  /** Its configuration is changed; it notices when it runs. */
+  #revise(machine: Machine, by: number): void {
+    machine.revision += by;
+    const { revision: number } = machine;
+    const process = this.#processes[machine.replica];
+    process?.wake(() => process.member.revise({ number, hash: '' }));
   }
 
   /** The live session of a replica loses its record. */
@@ -195,6 +205,7 @@ export class World implements SimWorld {
       if (end - this.judge.stampedAt(shard) > SECOND && !this.#stranded(shard))
         this.judge.complain(`shard ${shard}: nobody decides ${end - this.#healed} us after everything was healed`);
     }
+    this.#newestDecides();
     for (const one of this.#processes) {
       for (const other of this.#processes) {
         if (!one?.alive || !other?.alive || one === other) continue;
@@ -204,6 +215,16 @@ export class World implements SimWorld {
       }
     }
     this.gates?.check(this.judge, this.shards);
+  }
+
+  /** Who runs by an older configuration than another has given everything to those that run by the newest. */
+  #newestDecides(): void {
+    if (this.timing.settleFor > SECOND) return;
+    const newest = Math.max(...this.#machines.map(({ revision }) => revision));
+    for (const { replica, revision } of this.#machines) {
+      const held = [...(this.#processes[replica]?.member.holds() ?? [])].length;
+      if (revision < newest && held > 0) this.judge.complain(`r${replica} runs by revision ${revision} of ${newest} and still has ${held} shards`);
+    }
   }
 
   /** The record of its owner is lost, and its process too: nobody can say how far that went, so it stands still (coordination.md 2.4). */
