@@ -1,0 +1,96 @@
+import { expect, test } from 'vitest';
+import { judge } from './checker.ts';
+import type { AskLine, CheckedLimit, HistoryLine } from './history.ts';
+
+/*
+ * The judge is judged first: it must find what is over, doubled, out of line or late, and nothing where all is right.
+ */
+
+const S = 1_000_000;
+let made = 0;
+
+function ask(more: Partial<AskLine> = {}): AskLine {
+  const id = `a${made++}`;
+  const base = {
+    op: 'ask',
+    id,
+    group: 'g',
+    key: '',
+    priority: 1,
+    invoke: 0,
+    complete: 0,
+    outcome: 'admitted',
+    reason: '',
+    permit: `p${id}`,
+    fence: '',
+    lease: 0,
+    replica: 0,
+  } as const;
+  return { ...base, ...more };
+}
+
+/** Permits at these moments, each asked and answered at once. */
+function at(...moments: number[]): readonly AskLine[] {
+  return moments.map((moment) => ask({ invoke: moment, complete: moment + 1 }));
+}
+
+function violations(limit: CheckedLimit, lines: readonly HistoryLine[]): readonly string[] {
+  return judge([{ name: 'g', limits: [limit] }], lines).violations;
+}
+
+test.each<[string, CheckedLimit, number[], number[]]>([
+  ['window', { kind: 'window', permits: 2, per: S }, [0, 10, S + 100, S + 200], [0, 10, S - 2_000]],
+  ['rate', { kind: 'rate', burst: 2, every: S }, [0, 1, S + 10, 2 * S + 10], [0, 1, S - 2_000]],
+  ['spacing', { kind: 'spacing', every: S }, [0, S + 10, 2 * S + 20], [0, S - 2_000]],
+  ['fixed', { kind: 'fixed', permits: 1, per: S }, [0, S - 10], [0, S / 4, S / 2]],
+])('Over a %s is found, and what keeps to it passes', (_kind, limit, right, wrong) => {
+  expect(violations(limit, at(...right))).toEqual([]);
+  expect(violations(limit, at(...wrong))).toHaveLength(1);
+});
+
+test('What may have been admitted at different times is not called over', () => {
+  const slow = [0, 1, 2].map(() => ask({ invoke: 0, complete: 10 * S }));
+  expect(violations({ kind: 'spacing', every: S }, slow)).toEqual([]);
+});
+
+test('One lease too many is found; a lease given back, or lapsed, makes room', () => {
+  const limit: CheckedLimit = { kind: 'concurrency', max: 1 };
+  const first = ask({ invoke: 0, complete: 10, lease: 10 * S });
+  const second = ask({ invoke: 20, complete: S, lease: 10 * S });
+  const release = { op: 'release', permit: first.permit, invoke: 20, complete: 30, ok: true } as const;
+  expect(violations(limit, [first, second])).toHaveLength(1);
+  expect(violations(limit, [first, release, second])).toEqual([]);
+  expect(violations(limit, [first, ask({ invoke: 20, complete: 11 * S, lease: S })])).toEqual([]);
+});
+
+test('A parent is over when its children together are', () => {
+  const groups = [
+    { name: 'p', limits: [{ kind: 'spacing', every: S } as const] },
+    { name: 'a', parent: 'p', limits: [] },
+    { name: 'b', parent: 'p', limits: [] },
+  ];
+  const both = [ask({ group: 'a', invoke: 0, complete: 1 }), ask({ group: 'b', invoke: 100, complete: 101 })];
+  expect(judge(groups, both).violations).toHaveLength(1);
+});
+
+test('A fence that does not grow, a permit told twice and an ask with two permits are found', () => {
+  const none: CheckedLimit = { kind: 'concurrency', max: 100 };
+  const fenced = (fence: string, invoke: number) => ask({ fence, invoke, complete: invoke + 1, lease: S });
+  expect(violations(none, [fenced('5', 0), fenced('6', 10)])).toEqual([]);
+  expect(violations(none, [fenced('6', 0), fenced('5', 10)])).toHaveLength(1);
+  expect(violations(none, [ask({ permit: 'same' }), ask({ permit: 'same' })])).toHaveLength(1);
+  expect(violations(none, [ask({ id: 'x', permit: 'one' }), ask({ id: 'x', permit: 'two' })])).toHaveLength(1);
+  expect(violations(none, [ask({ id: 'y', permit: 'one' }), ask({ id: 'y', permit: 'one' })])).toEqual([]);
+});
+
+test('A gap is the time in which somebody waited and nobody went', () => {
+  const lines = [ask({ invoke: 0, complete: S }), ask({ invoke: 0, complete: 4 * S }), ask({ invoke: 20 * S, complete: 21 * S })];
+  expect(judge([{ name: 'g', limits: [] }], lines).gaps.get('g')).toBe(3 * S);
+});
+
+test('Who was passed is told, but not where a fault explains it', () => {
+  const lines: HistoryLine[] = [ask({ id: 'early', invoke: 0, complete: 5 * S }), ask({ id: 'late', invoke: S, complete: 2 * S })];
+  expect(judge([{ name: 'g', limits: [] }], lines).inversions).toEqual(['g: late passed early']);
+  lines.push({ op: 'fault', kind: 'kill', target: 'r1', from: S, until: 2 * S });
+  expect(judge([{ name: 'g', limits: [] }], lines).inversions).toEqual([]);
+});
