@@ -64,6 +64,7 @@ export async function serve(config: Config, parts: ServeParts): Promise<Running>
 type Closer = () => Promise<void>;
 
 async function build(config: Config, parts: ServeParts, log: Log, opened: Closer[]): Promise<Running> {
+  if (config.cluster !== undefined) throw new Error('cluster is not built in this version; remove it: this version runs on one node.');
   const auth = createAuth(await credentials(config, parts));
   await checkAddresses(config);
   const { gatekeeper, metrics, clock, lost, close } = await openAdmission(config, parts, log, opened);

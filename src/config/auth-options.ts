@@ -28,13 +28,19 @@ const hash = leaf<Reference>({
   read: readHash,
 });
 
+/** `{ file: PATH }` or `{ env: NAME }`; undefined: it is neither. */
+export function referenceIn(raw: Raw): Reference | undefined {
+  if (raw.kind !== 'map' || raw.entries.length !== 1) return undefined;
+  const file = entryOf(raw, 'file');
+  if (file?.kind === 'scalar' && typeof file.value === 'string' && file.value !== '') return { from: 'file', file: file.value };
+  const env = entryOf(raw, 'env');
+  if (env?.kind === 'scalar' && typeof env.value === 'string' && /^[A-Za-z_]\w*$/.test(env.value)) return { from: 'env', env: env.value };
+  return undefined;
+}
+
 function readHash(raw: Raw): Reference | Fault {
-  if (raw.kind === 'map' && raw.entries.length === 1) {
-    const file = entryOf(raw, 'file');
-    if (file?.kind === 'scalar' && typeof file.value === 'string' && file.value !== '') return { from: 'file', file: file.value };
-    const env = entryOf(raw, 'env');
-    if (env?.kind === 'scalar' && typeof env.value === 'string' && /^[A-Za-z_]\w*$/.test(env.value)) return { from: 'env', env: env.value };
-  }
+  const reference = referenceIn(raw);
+  if (reference !== undefined) return reference;
   if (raw.kind === 'scalar' && SHA256.test(raw.text)) return { from: 'here', value: raw.text.toLowerCase() };
   // Not shown: it may be the key itself, put where its hash belongs.
   return new Fault(raw.kind === 'scalar' ? 'this is not a SHA-256 hash' : `${showRaw(raw)} is not a SHA-256 hash`, RULE);

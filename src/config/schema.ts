@@ -1,6 +1,7 @@
 import { MILLISECOND, MINUTE } from '../core/time.ts';
 import { authOptions } from './auth-options.ts';
 import { backendsOptions } from './backend-options.ts';
+import { clusterOptions } from './cluster-options.ts';
 import { GROUP_NAME, groupOptions } from './group-options.ts';
 import { duration, integer, oneOf, size } from './leaves.ts';
 import { filePath, listenOptions } from './listen-options.ts';
@@ -78,7 +79,7 @@ export const rootOptions = struct({
   revision: option(integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), 0, 'Counts up with each change of the file; said at start and at each reload.'),
   bounds: option(bounds, {}, 'What one server holds at most, beside the bounds of each group.'),
   groups: option(groupsOptions, {}, 'Named sets of limits, each with one queue.'),
-  cluster: optional(notBuilt('Remove it: this version runs on one node.'), 'Replicas over NATS: not built in this version.'),
+  cluster: optional(clusterOptions, 'Replicas that share every group over NATS JetStream.', 'one node'),
   backends: option(backendsOptions, {}, 'Servers that requests are sent on to, by name.'),
   routes: option(routesOptions, [], 'Which requests go where, under which limits; the first that fits.'),
   bodies: option(bodiesOptions, {}, 'Bodies of requests held for all routes.'),

@@ -1,4 +1,5 @@
 import type { ApiKey, Reference } from './auth-options.ts';
+import type { ClusterOptions } from './cluster-options.ts';
 import type { Variables } from './overlay.ts';
 
 /** What references are looked up in. */
@@ -32,12 +33,48 @@ export async function resolveKeys(
 
 type Found = { readonly kind: 'found'; readonly value: string } | { readonly kind: 'missing'; readonly why: string };
 
-async function look(reference: Reference, { env, readFile }: SecretSources): Promise<Found> {
-  if (reference.from === 'here') return { kind: 'found', value: reference.value };
-  const where = reference.from === 'env' ? `the variable ${reference.env}` : `the file ${reference.file}`;
-  const text = reference.from === 'env' ? env[reference.env] : await readFile(reference.file).catch(() => undefined);
-  if (text === undefined) return { kind: 'missing', why: `${where} is not there, or cannot be read` };
+async function look(reference: Reference, sources: SecretSources): Promise<Found> {
+  const found = await fetched(reference, sources);
+  if (found.kind === 'missing' || reference.from === 'here') return found;
   // As `sha256sum` writes it, with a file's name behind the digits.
-  const [, hash] = /^([0-9a-fA-F]{64})(\s.*)?$/s.exec(text.trim()) ?? [];
-  return hash === undefined ? { kind: 'missing', why: `${where} does not hold 64 hex digits` } : { kind: 'found', value: hash.toLowerCase() };
+  const [, hash] = /^([0-9a-fA-F]{64})(\s.*)?$/s.exec(found.value) ?? [];
+  return hash === undefined ? { kind: 'missing', why: `${whereOf(reference)} does not hold 64 hex digits` } : { kind: 'found', value: hash.toLowerCase() };
+}
+
+/** What a reference leads to, without the white space around it. */
+async function fetched(reference: Reference, { env, readFile }: SecretSources): Promise<Found> {
+  if (reference.from === 'here') return { kind: 'found', value: reference.value };
+  const text = reference.from === 'env' ? env[reference.env] : await readFile(reference.file).catch(() => undefined);
+  return text === undefined ? { kind: 'missing', why: `${whereOf(reference)} is not there, or cannot be read` } : { kind: 'found', value: text.trim() };
+}
+
+function whereOf(reference: Reference): string {
+  if (reference.from === 'here') return 'the file of the configuration';
+  return reference.from === 'env' ? `the variable ${reference.env}` : `the file ${reference.file}`;
+}
+
+/** Who a replica is to NATS. */
+export type ClusterLogin =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'credentials'; readonly file: string }
+  | { readonly kind: 'user'; readonly user: string; readonly password: string }
+  | { readonly kind: 'token'; readonly token: string };
+
+/** The login to NATS with its secrets looked up, or a sentence for what cannot be had. Done at the start. */
+export async function resolveLogin(
+  cluster: Pick<ClusterOptions, 'credentials' | 'user' | 'password' | 'token'>,
+  sources: SecretSources,
+): Promise<{ readonly login: ClusterLogin; readonly mistakes: readonly string[] }> {
+  const mistakes: string[] = [];
+  const secret = async (name: 'password' | 'token', reference: Reference): Promise<string> => {
+    const found = await fetched(reference, sources);
+    if (found.kind === 'found' && found.value !== '') return found.value;
+    mistakes.push(`cluster.${name}: ${found.kind === 'missing' ? found.why : `${whereOf(reference)} is empty`}`);
+    return '';
+  };
+  const { credentials, user, password, token } = cluster;
+  if (credentials !== undefined) return { login: { kind: 'credentials', file: credentials.file }, mistakes };
+  if (token !== undefined) return { login: { kind: 'token', token: await secret('token', token) }, mistakes };
+  if (user === undefined || password === undefined) return { login: { kind: 'none' }, mistakes };
+  return { login: { kind: 'user', user, password: await secret('password', password) }, mistakes };
 }

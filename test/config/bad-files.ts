@@ -207,7 +207,30 @@ const SHA = 'a'.repeat(64);
 
 /** What is not built, and who may call. */
 const others: readonly BadFile[] = [
-  one('cluster', 'cluster: { nats: [ a ] }\n', '1:10 cluster', 'cluster is not built in this version'),
+  one(
+    'a login in the URL of a NATS server',
+    'cluster: { nats: [ "nats://me:hunter2@a:4222" ] }\n',
+    '1:20 cluster.nats[0]',
+    'this is not the URL of a NATS server',
+  ),
+  one('a NATS port out of bounds', 'cluster: { nats: [ "a:99999" ] }\n', '1:20 cluster.nats[0]', 'this is not the URL of a NATS server'),
+  one('a cluster without NATS', 'cluster: { nats: [] }\n', '1:12 cluster.nats', 'no NATS server is named'),
+  one(
+    'a NATS password in the file',
+    'cluster: { nats: [ a ], user: me, password: hunter2 }\n',
+    '1:45 cluster.password',
+    'a secret does not stand in this file',
+  ),
+  one('a NATS user without password', 'cluster: { nats: [ a ], user: me }\n', '1:25 cluster.user', 'user stands without password'),
+  one(
+    'two logins to NATS',
+    'cluster: { nats: [ a ], credentials: /run/a.creds, token: { env: TOKEN } }\n',
+    '1:52 cluster.token',
+    'credentials and token are two logins',
+  ),
+  one('a NATS certificate without key', 'cluster: { nats: [ a ], tls: { cert: a.crt } }\n', '1:25 cluster.tls', 'a certificate and its key go together'),
+  one('two copies', 'cluster: { nats: [ a ], replicas: 2 }\n', '1:35 cluster.replicas', 'this is no number of copies'),
+  one('monitoring of NATS', 'cluster: { nats: [ a ], monitor: [ "http://a:8222" ] }\n', '1:34 cluster.monitor', 'monitor is not built in this version'),
   one('deferred', 'deferred: {}\n', '1:11 deferred', 'not built in this version'),
   one('jwt', 'auth: { jwt: { issuer: x } }\n', '1:14 auth.jwt', 'jwt is not built in this version'),
   one('a key in place of its hash', 'auth: { keys: [ { name: x, sha256: hunter2 } ] }\n', '1:36 auth.keys[0].sha256', 'this is not a SHA-256 hash'),

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Reference } from '../../src/config/auth-options.ts';
-import { resolveKeys } from '../../src/config/secrets.ts';
+import { resolveKeys, resolveLogin } from '../../src/config/secrets.ts';
 
 const HASH = 'ab'.repeat(32);
 
@@ -40,4 +40,26 @@ test('every one that is not to be had is told, and none of what was found instea
 test('two keys of one hash are told, wherever it came from', async () => {
   const { mistakes } = await resolveKeys([key('a', { from: 'here', value: HASH }), key('b', { from: 'env', env: 'GOOD' })], sources);
   expect(mistakes).toEqual(['auth.keys: b has the same hash as another key; give each its own']);
+});
+
+const NO_LOGIN = { credentials: undefined, user: undefined, password: undefined, token: undefined };
+
+test('the login to NATS is looked up without the white space around it', async () => {
+  const password = { from: 'env', env: 'PASSWORD' } as const;
+  const { login, mistakes } = await resolveLogin({ ...NO_LOGIN, user: 'me', password }, { ...sources, env: { PASSWORD: 'hunter2\n' } });
+  expect([login, mistakes]).toEqual([{ kind: 'user', user: 'me', password: 'hunter2' }, []]);
+  expect((await resolveLogin({ ...NO_LOGIN, credentials: { file: '/run/nats.creds' } }, sources)).login).toEqual({
+    kind: 'credentials',
+    file: '/run/nats.creds',
+  });
+  expect((await resolveLogin(NO_LOGIN, sources)).login).toEqual({ kind: 'none' });
+});
+
+test('a login to NATS that is not there or empty is told, by where it should be', async () => {
+  expect((await resolveLogin({ ...NO_LOGIN, token: { from: 'file', file: '/none' } }, sources)).mistakes).toEqual([
+    'cluster.token: the file /none is not there, or cannot be read',
+  ]);
+  expect((await resolveLogin({ ...NO_LOGIN, token: { from: 'env', env: 'EMPTY' } }, { ...sources, env: { EMPTY: '\n' } })).mistakes).toEqual([
+    'cluster.token: the variable EMPTY is empty',
+  ]);
 });
