@@ -4,6 +4,7 @@ import { ClosingLine } from './tools/closing-line.ts';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: ['test/nats-setup.ts'],
     setupFiles: ['test/seed.ts'],
     // A real-time test may lose its processor on a busy machine; a fault that is there is there twice.
     retry: process.env['CI'] === undefined ? 0 : 1,
