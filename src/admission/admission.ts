@@ -48,8 +48,10 @@ export interface Held {
   delivered(): void;
   /** Where it stands; undefined when no longer waiting. */
   place(): Place | undefined;
-  /** Its arrival among all of its tree, for an ask that is to stand there again; undefined while it does not wait. */
+  /** Its arrival among all of its tree, for an ask that is to stand there again: while it waits, and once it was told that its tree moved. */
   since(): Since | undefined;
+  /** true: its caller cannot be reached just now, and is passed over at its place until false. Absent: it makes no difference. */
+  away?(away: boolean): void;
 }
 
 /** Answer of renew: the lease's new end, or why not. */

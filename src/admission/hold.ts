@@ -28,6 +28,9 @@ export interface Keeper {
   track(hold: Hold, serial: number): void;
   standing(hold: Hold): Place | undefined;
   arrival(hold: Hold): Since | undefined;
+  /** Passed over, at its place, until `unsuspend`. */
+  suspend(hold: Hold): void;
+  unsuspend(hold: Hold): void;
   /** What turns its instants into those of the process. */
   readonly skew: Micros;
 }
@@ -48,6 +51,8 @@ export class Hold implements Held {
   refusal: Refusal | undefined;
   /** As it is after renewals. */
   lease: Lease | undefined;
+  /** Its place among all when its tree moved away: then the gate knows it no more. */
+  arrived: Since | undefined;
   readonly #done: (outcome: Outcome) => void;
   #watchers: (() => void)[] | undefined;
 
@@ -93,7 +98,12 @@ export class Hold implements Held {
   }
 
   since(): Since | undefined {
-    return this.phase === 'waiting' ? this.keeper.arrival(this) : undefined;
+    return this.phase === 'waiting' ? this.keeper.arrival(this) : this.arrived;
+  }
+
+  away(away: boolean): void {
+    if (away) this.keeper.suspend(this);
+    else this.keeper.unsuspend(this);
   }
 
   /** Ends place or permit: what a session's end does. A caller who was not answered is told `refusal`. */

@@ -141,7 +141,7 @@ export class Shared {
   /** One more caller for the same answer. */
   attach(done: (outcome: Outcome) => void): Attachment {
     const attachment = new Attachment(this, done);
-    const back = this.#attached.size === 0 && this.hold !== undefined && this.outcome === undefined;
+    const back = this.#allAway && this.hold !== undefined && this.outcome === undefined;
     this.#attached.add(attachment);
     if (back && this.hold !== undefined) this.#tree.unsuspend(this.hold);
     if (this.outcome !== undefined) attachment.answer(this.outcome);
@@ -154,6 +154,17 @@ export class Shared {
     if (this.hold?.phase === 'before') return this.drop();
     this.keep(after(this.#clock.now(), AWAY_FOR));
     if (this.hold !== undefined && this.outcome === undefined) this.#tree.suspend(this.hold);
+  }
+
+  /** A caller cannot be reached, or can again. The place is passed over while that goes for all of them. */
+  attend(): void {
+    if (this.hold === undefined || this.outcome !== undefined) return;
+    if (this.#allAway) this.#tree.suspend(this.hold);
+    else this.#tree.unsuspend(this.hold);
+  }
+
+  get #allAway(): boolean {
+    return [...this.#attached].every((attachment) => attachment.isAway);
   }
 
   delivered(): void {
@@ -213,6 +224,7 @@ class Attachment implements Held {
   readonly #shared: Shared;
   #done: ((outcome: Outcome) => void) | undefined;
   #cancel: (() => void) | undefined;
+  isAway = false;
 
   constructor(shared: Shared, done: (outcome: Outcome) => void) {
     this.#shared = shared;
@@ -254,7 +266,12 @@ class Attachment implements Held {
   }
 
   since(): Since | undefined {
-    return this.#done === undefined ? undefined : this.#shared.hold?.since();
+    return this.#shared.hold?.since();
+  }
+
+  away(away: boolean): void {
+    this.isAway = away;
+    this.#shared.attend();
   }
 }
 

@@ -134,6 +134,7 @@ export class Tree implements Keeper {
   /** Nothing is decided any more, and everybody held is refused; said in the time of the process. */
   stop(said: Refusal): void {
     const refusal = shiftRefusal(said, -this.skew);
+    if (refusal === MOVED) this.#part();
     this.turn.stop(refusal);
     for (const { hold } of this.#threshold.takeAll()) this.refuse(hold, refusal);
   }
@@ -141,6 +142,7 @@ export class Tree implements Keeper {
   /** Another term is to decide for this tree: whoever waits or comes is told so; holders of permits are served until it is closed. */
   moveAway(): void {
     this.#moving = true;
+    this.#part();
     this.refuseAll(MOVED);
   }
 
@@ -201,6 +203,11 @@ export class Tree implements Keeper {
   arrival(hold: Hold): Since | undefined {
     const since = this.turn.gate.arrival(hold.ref);
     return since && shiftSince(since, this.skew);
+  }
+
+  /** Who waits takes its place along. */
+  #part(): void {
+    for (const hold of this.turn.waiting.values()) hold.arrived = this.arrival(hold);
   }
 
   #tellNow(hold: Hold, refusal: Refusal): void {
