@@ -1,27 +1,20 @@
-import { randomBytes, randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import type { GroupSettings } from './admission/admission.ts';
-import { Gatekeeper } from './admission/gatekeeper.ts';
-import type { Notice } from './admission/parts.ts';
-import { type ClockSources, createSystemClock } from './admission/system-clock.ts';
+import type { ClockSources } from './admission/system-clock.ts';
+import { openAlone } from './alone.ts';
 import type { Config } from './config/load.ts';
 import type { Variables } from './config/overlay.ts';
 import { resolveKeys } from './config/secrets.ts';
 import type { ReloadEvent } from './config/watch.ts';
-import { lastClock, openLocalCoordinator } from './coordination/local.ts';
-import { Gate } from './core/gate.ts';
 import { MILLISECOND } from './core/time.ts';
 import type { ForwardEvent } from './forward/forwarding.ts';
 import { type Auth, createAuth, guarded, optionally } from './frontends/auth.ts';
-import { createLedger } from './ledger/ledger-log.ts';
 import { checkAddresses, openListeners } from './listeners.ts';
+import type { Closer, OpenedAdmission } from './opened.ts';
 import { createRandom } from './random.ts';
 import { compileRoutes, openForwarding, unroutable } from './routes.ts';
-import { openStorage } from './storage.ts';
 import { createLog, type Log } from './telemetry/log.ts';
-import { createMetrics } from './telemetry/metrics.ts';
-import { timedClock, timedStore } from './timed.ts';
 
 /** What a server needs from the process it runs in. */
 export interface ServeParts {
@@ -61,18 +54,18 @@ export async function serve(config: Config, parts: ServeParts): Promise<Running>
   }
 }
 
-type Closer = () => Promise<void>;
-
 async function build(config: Config, parts: ServeParts, log: Log, opened: Closer[]): Promise<Running> {
   if (config.cluster !== undefined) throw new Error('cluster is not built in this version; remove it: this version runs on one node.');
   const auth = createAuth(await credentials(config, parts));
   await checkAddresses(config);
-  const { gatekeeper, metrics, clock, lost, close } = await openAdmission(config, parts, log, opened);
+  const { env, clocks, version, nodeVersion } = parts;
+  const door = await openAlone(config, { env, clocks, version, nodeVersion, log, opened });
+  const { admission, metrics, clock } = door;
   const state: { notReady: string | undefined; refusals: Refusals } = { notReady: 'starting', refusals: refusalsOf(config) };
   const onFault = (error: unknown): void => log.tell('error', 'fault', { err: error });
   const forwarding = await openForwarding(config, {
     // Routes say who may go where; a caller that shows a credential is held to it.
-    admission: guarded(gatekeeper, optionally(auth)),
+    admission: guarded(admission, optionally(auth)),
     clock,
     random: createRandom(),
     events: (event) => {
@@ -86,7 +79,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     metrics.holding(() => forwarding.held);
   }
   const listeners = await openListeners(config, {
-    admission: guarded(gatekeeper, auth),
+    admission: guarded(admission, auth),
     auth,
     log,
     onFault,
@@ -100,12 +93,12 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
   log.tell('info', 'serving', { version: parts.version, revision: config.revision, groups: config.groups.length, ...listeners.addresses });
   return {
     addresses: listeners.addresses,
-    lost,
+    lost: door.lost,
     tell: (event) => tellReload(log, event),
     reload: async (next) => {
       const refused = forwarding === undefined ? [] : unroutable(config, next);
       if (refused.length > 0) return refused;
-      const others = await reload(next, { parts, log, auth, gatekeeper });
+      const others = await reload(next, { parts, log, auth, door });
       if (others.length > 0) return others;
       state.refusals = refusalsOf(next);
       listeners.reroute(compileRoutes(next));
@@ -118,11 +111,11 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
       listeners.leaving();
       if (delay > 0) await sleep(delay);
       // Those held are answered by admission; then their connections can end.
-      await Promise.all([gatekeeper.drain(grace * MILLISECOND), listeners.drain(grace + LAST_ANSWERS_MS)]);
+      await Promise.all([door.drain(grace * MILLISECOND), listeners.drain(grace + LAST_ANSWERS_MS)]);
       // A second signal drains again, without patience.
       closing ??= forwarding?.close(LAST_ANSWERS_MS * MILLISECOND);
       await closing;
-      await close();
+      await door.close();
       log.tell('info', 'stopped');
     },
   };
@@ -130,45 +123,6 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
 
 /** The last refusals of a drain have this long to reach their callers. */
 const LAST_ANSWERS_MS = 1000;
-
-/** From the disk up to the door. */
-async function openAdmission(config: Config, parts: ServeParts, log: Log, opened: Closer[]) {
-  const storage = openStorage(config.store);
-  opened.push(storage.close);
-  const clock = createSystemClock({ sources: parts.clocks, record: await lastClock(storage.registers) });
-  opened.push(async () => clock.stop());
-  const coordinator = await openLocalCoordinator({ registers: storage.registers, clock, session: randomUUID() });
-  opened.push(() => coordinator.leave());
-  const place = coordinator.place('');
-  if (place.at !== 'here') throw new Error('The term of the store was lost while it was taken; start again.');
-  const lost = Promise.withResolvers<Error>();
-  const { version, nodeVersion } = parts;
-  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => gatekeeper.groups() });
-  const store = timedStore(storage.store, () => clock.now(), metrics.flushed);
-  const gatekeeper: Gatekeeper = new Gatekeeper({
-    clock: timedClock(clock, metrics.wokeLate),
-    coordinator,
-    ledger: createLedger({ store, clock, term: place.tenure.term }),
-    settings: config.groups,
-    events: metrics.event,
-    notices: (notice) => {
-      tellNotice(log, notice);
-      if (notice.kind === 'lost') lost.resolve(notice.cause);
-    },
-    random: (bytes) => randomBytes(bytes),
-    bounds: { before: config.bounds.undecided, requests: config.bounds.requestIds, sessions: config.bounds.sessions, settled: config.bounds.settled },
-    gate: (gateParts) => new Gate(gateParts),
-    recording: storage.durable,
-    defer: (run) => void setImmediate(run),
-  });
-  await gatekeeper.start();
-  opened.push(() => gatekeeper.drain(0));
-  const close = async (): Promise<void> => {
-    clock.stop();
-    await storage.close();
-  };
-  return { gatekeeper, metrics, clock, lost: lost.promise, close };
-}
 
 type Refusals = ReadonlyMap<string, GroupSettings['refusal']>;
 
@@ -185,13 +139,13 @@ async function credentials(config: Config, parts: Pick<ServeParts, 'env'>) {
 /** Groups first: they are what may be refused. */
 async function reload(
   next: Config,
-  { parts, log, auth, gatekeeper }: { parts: ServeParts; log: Log; auth: Auth; gatekeeper: Gatekeeper },
+  { parts, log, auth, door }: { parts: ServeParts; log: Log; auth: Auth; door: OpenedAdmission },
 ): Promise<readonly string[]> {
   const keys = await credentials(next, parts).catch((cause: Error) => cause);
   if (keys instanceof Error) return [keys.message];
   // Who may call GroupService on api and grpc was settled at the start.
   if (keys.length > 0 !== auth.demanded) return ['auth.keys: from no keys to some, or from some to none, takes a restart'];
-  const refused = await gatekeeper.reconfigure(next.groups);
+  const refused = await door.reconfigure(next);
   if (refused.length > 0) return refused;
   auth.replace(keys);
   log.setLevel(next.log.level);
@@ -209,21 +163,6 @@ function tellForward(log: Log, event: ForwardEvent): void {
   if (event.kind === 'attempt') return;
   const { kind, ...fields } = event;
   log.tell(kind === 'ejected' ? 'warn' : kind === 'restored' ? 'info' : 'debug', kind, fields);
-}
-
-function tellNotice(log: Log, notice: Notice): void {
-  switch (notice.kind) {
-    case 'lost':
-      return log.tell('error', 'lost', { err: notice.cause, advice: 'Another process uses this store; this one stops.' });
-    case 'unstored':
-      return log.tell('error', 'unstored', { root: notice.root, err: notice.cause });
-    case 'stored':
-      return log.tell('info', 'stored', { root: notice.root });
-    case 'unsealed':
-      return log.tell('error', 'unsealed', { root: notice.root, err: notice.cause });
-    case 'fault':
-      return log.tell('error', 'fault', { err: notice.cause });
-  }
 }
 
 function sleep(ms: number): Promise<void> {

@@ -76,6 +76,11 @@ export class Gatekeeper implements AdmissionService {
     await this.#grounds?.seal(shard, halted);
   }
 
+  /** The tree of this group is decided by this process, now. */
+  isHere(group: string): boolean {
+    return this.#gates.home(group) !== undefined;
+  }
+
   /** See {@link Grounds.opening}. */
   opening(group: string): Promise<void> | undefined {
     return this.#grounds?.opening(group);

@@ -1,0 +1,57 @@
+import { randomUUID } from 'node:crypto';
+import { Gatekeeper } from './admission/gatekeeper.ts';
+import { createSystemClock } from './admission/system-clock.ts';
+import type { Config } from './config/load.ts';
+import { lastClock, openLocalCoordinator } from './coordination/local.ts';
+import { Gate } from './core/gate.ts';
+import { createLedger } from './ledger/ledger-log.ts';
+import { type OpenedAdmission, type OpenParts, tellNotice } from './opened.ts';
+import { createRandom } from './random.ts';
+import { openStorage } from './storage.ts';
+import { createMetrics } from './telemetry/metrics.ts';
+import { timedClock, timedStore } from './timed.ts';
+
+/** Admission of a node that works alone: from the disk up to the door. */
+export async function openAlone(config: Config, { clocks, version, nodeVersion, log, opened }: OpenParts): Promise<OpenedAdmission> {
+  const storage = openStorage(config.store);
+  opened.push(storage.close);
+  const clock = createSystemClock({ sources: clocks, record: await lastClock(storage.registers) });
+  opened.push(async () => clock.stop());
+  const coordinator = await openLocalCoordinator({ registers: storage.registers, clock, session: randomUUID() });
+  opened.push(() => coordinator.leave());
+  const place = coordinator.place('');
+  if (place.at !== 'here') throw new Error('The term of the store was lost while it was taken; start again.');
+  const lost = Promise.withResolvers<Error>();
+  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => gatekeeper.groups() });
+  const store = timedStore(storage.store, () => clock.now(), metrics.flushed);
+  const gatekeeper: Gatekeeper = new Gatekeeper({
+    clock: timedClock(clock, metrics.wokeLate),
+    coordinator,
+    ledger: createLedger({ store, clock, term: place.tenure.term }),
+    settings: config.groups,
+    events: metrics.event,
+    notices: (notice) => {
+      tellNotice(log, notice);
+      if (notice.kind === 'lost') lost.resolve(notice.cause);
+    },
+    random: createRandom(),
+    bounds: { before: config.bounds.undecided, requests: config.bounds.requestIds, sessions: config.bounds.sessions, settled: config.bounds.settled },
+    gate: (gateParts) => new Gate(gateParts),
+    recording: storage.durable,
+    defer: (run) => void setImmediate(run),
+  });
+  await gatekeeper.start();
+  opened.push(() => gatekeeper.drain(0));
+  return {
+    admission: gatekeeper,
+    metrics,
+    clock,
+    lost: lost.promise,
+    reconfigure: (next) => gatekeeper.reconfigure(next.groups),
+    drain: (grace) => gatekeeper.drain(grace),
+    close: async () => {
+      clock.stop();
+      await storage.close();
+    },
+  };
+}

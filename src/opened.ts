@@ -1,0 +1,55 @@
+import type { AdmissionService } from './admission/admission.ts';
+import type { Clock } from './admission/clock.ts';
+import type { Notice } from './admission/parts.ts';
+import type { ClockSources } from './admission/system-clock.ts';
+import type { Config } from './config/load.ts';
+import type { Variables } from './config/overlay.ts';
+import type { Micros } from './core/time.ts';
+import type { Log } from './telemetry/log.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+
+/** Something to be done when a start fails, in reverse order. */
+export type Closer = () => Promise<void>;
+
+/** What opening admission needs. */
+export interface OpenParts {
+  readonly clocks: ClockSources;
+  readonly env: Variables;
+  readonly version: string;
+  readonly nodeVersion: string;
+  readonly log: Log;
+  /** Closes what was opened before something else failed. */
+  readonly opened: Closer[];
+}
+
+/** Admission with all that stands behind it: what a server serves. */
+export interface OpenedAdmission {
+  readonly admission: AdmissionService;
+  readonly metrics: Metrics;
+  /** The time of this process. */
+  readonly clock: Clock;
+  /** Resolves when this process may decide nothing more and should end. */
+  readonly lost: Promise<Error>;
+  /** Groups of another file, wholly or not at all; answers what cannot be done. */
+  reconfigure(next: Config): Promise<readonly string[]>;
+  /** Refuses newcomers; those held stay until `grace` ends, then the exact state is left behind. */
+  drain(grace: Micros): Promise<void>;
+  /** After the drain. */
+  close(): Promise<void>;
+}
+
+/** Writes what admission notices to the log. */
+export function tellNotice(log: Log, notice: Notice): void {
+  switch (notice.kind) {
+    case 'lost':
+      return log.tell('error', 'lost', { err: notice.cause, advice: 'Another process uses this store; this one stops.' });
+    case 'unstored':
+      return log.tell('error', 'unstored', { root: notice.root, err: notice.cause });
+    case 'stored':
+      return log.tell('info', 'stored', { root: notice.root });
+    case 'unsealed':
+      return log.tell('error', 'unsealed', { root: notice.root, err: notice.cause });
+    case 'fault':
+      return log.tell('error', 'fault', { err: notice.cause });
+  }
+}
