@@ -37,8 +37,8 @@ const BATCH = { messages: 256, bytes: 4 << 20 } as const;
 /** `wrong last sequence`, and the same while another write is under way (2.12). */
 const WRONG_LAST: readonly number[] = [10071, 10164];
 
-/** Resources of the account, and of the server. */
-const NO_ROOM: readonly number[] = [10002, 10047];
+/** Of the account; of the server, for all; of its storage. */
+const NO_ROOM: readonly number[] = [10002, 10023, 10047];
 
 /** The store of the stream refused; the description says why. */
 const STORE_FAILED = 10077;

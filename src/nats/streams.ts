@@ -10,21 +10,28 @@ const ANSWER_MS = (3 * SECOND) / MILLISECOND;
 /** Between two tries. */
 const RETRY_MS = 500;
 
-/** Nothing here will change by itself. */
-const ADVICE: ReadonlyMap<number, string> = new Map([
-  [10005, 'NATS has too few servers for this many copies; add servers, or set cluster.replicas'],
-  [10023, 'NATS has too few servers or too little room for this; add servers, or set cluster.replicas or cluster.ledgerBytes'],
-  [10026, 'the account may have no more streams; raise its limit'],
-  [10028, 'NATS has no room for this; lower cluster.ledgerBytes, or give it more'],
-  [10035, 'JetStream needs a clustered server for copies; cluster it, or set cluster.replicas: 1'],
-  [10039, 'JetStream is not enabled for the account; enable it'],
-  [10047, 'NATS has no room for this; lower cluster.ledgerBytes, or give it more'],
-  [10065, 'another stream has these subjects; set cluster.prefix, one for each deployment'],
-  [10074, 'copies need a clustered server; cluster it, or set cluster.replicas: 1'],
-  [10076, 'JetStream is not enabled on the server; enable it'],
-  [10113, 'the account demands another size; set cluster.ledgerBytes'],
-  [10120, 'the account demands another size; set cluster.ledgerBytes'],
-  [10122, 'the account takes only smaller streams; lower cluster.ledgerBytes'],
+/** What to do about the server's error; `final`: trying again is of no use. */
+const ADVICE: ReadonlyMap<number, { readonly advice: string; readonly final: boolean }> = new Map([
+  // A new cluster refuses so, too, until its leader has heard what its followers have room for.
+  [
+    10005,
+    { advice: 'NATS has too few servers for so many copies, or too little room; add servers, or set cluster.replicas or cluster.ledgerBytes', final: false },
+  ],
+  [
+    10023,
+    { advice: 'NATS has too few servers for so many copies, or too little room; add servers, or set cluster.replicas or cluster.ledgerBytes', final: false },
+  ],
+  [10002, { advice: 'the account has too little room; raise its limits, or lower cluster.ledgerBytes', final: false }],
+  [10047, { advice: 'NATS has too little room; give it more, or lower cluster.ledgerBytes', final: false }],
+  [10039, { advice: 'enable JetStream for the account', final: false }],
+  [10076, { advice: 'enable JetStream on the servers', final: false }],
+  [10027, { advice: 'the account may have no more streams; raise its limit', final: true }],
+  [10052, { advice: 'upgrade the servers, or see what else differs there', final: true }],
+  [10065, { advice: 'another stream has these subjects; set cluster.prefix, one for each deployment', final: true }],
+  [10074, { advice: 'copies need clustered servers; cluster them, or set cluster.replicas: 1', final: true }],
+  [10113, { advice: 'the account demands another size; set cluster.ledgerBytes', final: true }],
+  [10120, { advice: 'the account has no limits for streams of so many copies; give it some', final: true }],
+  [10122, { advice: 'the account takes only smaller streams; lower cluster.ledgerBytes', final: true }],
 ]);
 
 const NOT_FOUND = 10059;
@@ -65,14 +72,9 @@ async function openStream(parts: StreamsParts & { readonly manager: JetStreamMan
       await create(manager, wanted);
     } catch (cause) {
       if (cause instanceof NatsUnfit) throw cause;
-      const advice = adviceFor(cause);
-      if (advice !== undefined) throw new NatsUnfit(`The stream ${wanted.name} cannot be had (${messageOf(cause)}): ${advice}.`);
       const why = `the stream ${wanted.name} cannot be had: ${messageOf(cause)}`;
-      if (performance.now() + RETRY_MS > parts.until) {
-        throw new NatsUnfit(`${why}; see that JetStream is enabled and has a leader, and that the login has the rights that docs/operations.md lists.`, {
-          cause,
-        });
-      }
+      const { advice, final } = adviceFor(cause);
+      if (final || performance.now() + RETRY_MS > parts.until) throw new NatsUnfit(`${why}; ${advice}.`, { cause });
       parts.tell({ kind: 'waiting', why });
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
@@ -135,11 +137,11 @@ export function differs(wanted: Partial<StreamConfig> & WantedStream, found: Par
   return undefined;
 }
 
-/** What to do about what will not change by itself. */
-function adviceFor(cause: unknown): string | undefined {
+function adviceFor(cause: unknown): { readonly advice: string; readonly final: boolean } {
   // The client wraps the one that says that JetStream is not enabled for the account.
   const deepest = cause instanceof Error && cause.cause instanceof JetStreamApiError ? cause.cause : cause;
-  return deepest instanceof JetStreamApiError ? ADVICE.get(deepest.code) : undefined;
+  const known = deepest instanceof JetStreamApiError ? ADVICE.get(deepest.code) : undefined;
+  return known ?? { advice: 'see that JetStream is enabled and has a leader, and that the login has the rights that docs/operations.md lists', final: false };
 }
 
 function messageOf(cause: unknown): string {
