@@ -80,7 +80,8 @@ function auditConcurrency(decisions: Decisions, now: Instant, expect: Expect): v
     const cells = [...node.cells, ...[...node.keys.values()].flatMap((state) => state.cells)];
     for (const cell of cells) {
       if (!cell.isConcurrency) continue;
-      const { used, debt } = cell.limit.status(now);
+      const { used, debt, capacity } = cell.limit.status(now);
+      expect(`${node.name}/${cell.rule.name} within its bounds`, capacity, Math.max(1, Math.min(capacity, cell.limit.capacity)));
       expect(`units held of ${node.name}/${cell.rule.name}`, used + debt, held.get(cell) ?? 0);
     }
   }

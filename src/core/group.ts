@@ -26,8 +26,24 @@ export type Quota =
   /** Rolling: in every interval of length `per` at most `permits`. */
   | { readonly kind: 'window'; readonly permits: number; readonly per: Micros }
   | FixedQuota
-  /** At most `max` units held by live leases at any moment. */
-  | { readonly kind: 'concurrency'; readonly max: number };
+  /** At most `max` units held by live leases at any moment; with `adapt` at most as many as the backend takes without slowing down. */
+  | { readonly kind: 'concurrency'; readonly max: number; readonly adapt?: Adapt | undefined };
+
+/** How a concurrency limit finds its number by itself, between `floor` and its `max` (docs/decisions/0009-adaptive-concurrency.md). */
+export interface Adapt {
+  /** `parent`: always the same part of the parent's limit, whatever that is now. */
+  readonly by: 'gradient' | 'aimd' | 'parent';
+  /** Units it never goes below. */
+  readonly floor: number;
+  /** Units it starts with, after every start. */
+  readonly initial: number;
+  /** gradient: units may be held so many times as long as at a third of the limit, at least 1. */
+  readonly tolerance: number;
+  /** What is left of the limit after overload: 0 to 1. */
+  readonly backoff: number;
+  /** A permit held longer is overload too; undefined: none is. */
+  readonly slow: Micros | undefined;
+}
 
 /** Windows that lie side by side; up to twice the permits may pass around an edge. */
 export interface FixedQuota {

@@ -1,4 +1,5 @@
 import type { Quota } from './group.ts';
+import type { End } from './limits/adaptation.ts';
 import type { Instant, Micros } from './time.ts';
 
 /** How a limit stands, for people, metrics and the RateLimit fields. */
@@ -46,6 +47,15 @@ export interface Limit {
   idleAt(now: Instant): Instant;
   /** Goes on under another quota of the same kind; what is spent stays spent. */
   reshape(now: Instant, quota: Quota): void;
+
+  /** Where the limit adapts: what it is now, beside the time in which it measures; undefined: it does not. */
+  readonly estimate?: number | undefined;
+  /** Concurrency: a permit granted at `at` ends so, before its `cost` is given back. */
+  ended?(now: Instant, at: Instant, cost: number, how: End): void;
+  /** Concurrency: when more than now may be held though nothing has ended; NEVER: not by time. */
+  changesAt?(now: Instant): Instant;
+  /** Concurrency: a share of a limit that adapts is so many units from now on, at most its capacity. */
+  follow?(units: number): void;
 
   /** How long an exhausted state needs to be full again; up to 3 s nothing is recorded (horizon mode). */
   readonly recovery: Micros;

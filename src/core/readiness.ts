@@ -76,7 +76,7 @@ export class Readiness {
       const missing = this.#keeper.recording ? this.#reserve(now, now, cells, costs) : undefined;
       return missing === undefined || this.#notBefore(NEVER, missing);
     }
-    this.until = at;
+    this.until = at === NEVER ? (this.because?.limit.changesAt?.(now) ?? NEVER) : at;
     if (at !== NEVER && this.#keeper.recording) this.#reserveAhead(now, at, cells, costs);
     return false;
   }

@@ -49,8 +49,11 @@ export function endGrant(decisions: Decisions, now: Instant, grant: Grant, how: 
     const cost = costOf(grant.costs, cell.rule.unit);
     if (cost === 0) continue;
     cell.held = cell.held === 0 ? held : cell.held + HELD_WEIGHT * (held - cell.held);
+    const before = cell.limit.estimate;
+    cell.limit.ended?.(now, grant.at, cost, how);
     cell.limit.giveBack(now, grant.at, cost);
     decisions.opened(cell);
+    if (before !== undefined) moved(decisions, cell, before);
   }
   decisions.events.push({
     kind: 'ended',
@@ -62,6 +65,16 @@ export function endGrant(decisions: Decisions, now: Instant, grant: Grant, how: 
     recorded: grant.leased && decisions.keeper.recording,
     held,
   });
+}
+
+/** A limit that adapts may have moved, either way: what was offered under it is asked again, and its shares go with it. */
+function moved(decisions: Decisions, cell: Cell, before: number): void {
+  decisions.tightened(cell);
+  if (cell.limit.estimate === before) return;
+  for (const share of decisions.tree.moveShares(cell)) {
+    decisions.tightened(share);
+    decisions.opened(share);
+  }
 }
 
 /** A permit that never reached its caller: everything that still counts goes back, its lease ends. */

@@ -1,7 +1,7 @@
 import type { Override } from './gate-state.ts';
 import type { GroupSpec, LimitSpec } from './group.ts';
 import { KeyState } from './key-state.ts';
-import { scaleQuota } from './limits/create-limit.ts';
+import { part, scaleQuota } from './limits/create-limit.ts';
 import { GroupNode } from './node.ts';
 import { Cell, Rule } from './rule.ts';
 import type { Slab } from './slab.ts';
@@ -90,6 +90,22 @@ export class Tree {
       }
       for (const key of node.keys.values()) for (const cell of key.cells) cell.limit.reshape(now, cell.rule.quotaFor(key.key));
     }
+    for (const cell of this.cells()) if (cell.limit.estimate !== undefined) this.moveShares(cell);
+  }
+
+  /** The shares of a limit that adapts become their part of what it is now; answers their cells. */
+  moveShares(cell: Cell): readonly Cell[] {
+    const shares: Cell[] = [];
+    for (const node of this.nodes) {
+      if (node.removed || node.parent !== cell.rule.node || node.spec.parent?.share === undefined) continue;
+      const cells = cell.keyState === undefined ? node.cells : (node.keys.get(cell.keyState.key)?.cells ?? []);
+      for (const share of cells) {
+        if (share.rule.source !== cell.rule) continue;
+        follow(share, cell);
+        shares.push(share);
+      }
+    }
+    return shares;
   }
 
   /** The state of a key, made when it is new together with its ancestors'. */
@@ -179,6 +195,9 @@ export class Tree {
   #cell(rule: Rule, state: KeyState | undefined): Cell {
     const cell = new Cell(rule, state, state?.key ?? '');
     this.#born(cell);
+    const { source } = rule;
+    const above = source?.cell ?? (state && source?.node.keys.get(state.key)?.cells.find((each) => each.rule === source));
+    if (above !== undefined) follow(cell, above);
     return cell;
   }
 
@@ -200,6 +219,12 @@ export class Tree {
     state.chain = chain;
     state.charged = [...chain.flatMap((link) => link.cells), ...state.node.pathCells];
   }
+}
+
+/** A share is its part of what the parent's limit is now, where that adapts. */
+function follow(share: Cell, source: Cell): void {
+  const { estimate } = source.limit;
+  if (estimate !== undefined) share.limit.follow?.(part(estimate, share.rule.node.spec.parent?.share ?? 1, 1));
 }
 
 function depth(node: GroupNode): number {

@@ -1,21 +1,33 @@
-import type { Quota } from '../group.ts';
+import type { Adapt, Quota } from '../group.ts';
 import type { Bound, Limit, LimitStatus } from '../limit.ts';
-import { type Instant, type Micros, NEVER } from '../time.ts';
+import { after, type Instant, LONG_AGO, later, type Micros, NEVER, SECOND } from '../time.ts';
+import { Adaptation, type End } from './adaptation.ts';
 
 /** A quota of units held at once. */
 export type ConcurrencyQuota = Extract<Quota, { kind: 'concurrency' }>;
 
+/** What was found out outlives the last permit by so long; then an idle key may be forgotten. */
+const ESTIMATE_FOR: Micros = 60 * SECOND;
+
 /**
- * At most `max` units held at any moment. Time alone frees nothing: a unit comes back by `giveBack`, when its lease ends.
- * After a change to fewer, or an admission restored beyond them, nobody passes until enough have come back. What is held
- * over a change of term is recorded lease by lease, not here: the gate takes restored leases again.
+ * At most `max` units held at any moment; with `adapt` fewer, as many as the backend bears. Time alone frees nothing: a unit
+ * comes back by `giveBack`, when its lease ends. After a change to fewer, or an admission restored beyond them, nobody passes
+ * until enough have come back. What is held over a change of term is recorded lease by lease, not here: the gate takes
+ * restored leases again. An estimate is not recorded: a new term begins with `initial`.
  */
 export class Concurrency implements Limit {
   #max: number;
   #held = 0;
+  /** As many now, where nothing adapts. */
+  #now: number;
+  #adaptation: Adaptation | undefined;
+  #adapts = false;
+  #endedAt: Instant = LONG_AGO;
 
   constructor(quota: ConcurrencyQuota) {
     this.#max = quota.max;
+    this.#now = quota.adapt === undefined ? quota.max : startOf(quota.adapt, quota.max);
+    this.#adopt(LONG_AGO, quota.adapt);
   }
 
   get capacity(): number {
@@ -26,25 +38,35 @@ export class Concurrency implements Limit {
     return 0;
   }
 
-  readyAt(now: Instant, cost: number): Instant {
-    return this.#held + cost <= this.#max ? now : NEVER;
+  get estimate(): number | undefined {
+    return this.#adapts ? this.#adaptation?.estimate : undefined;
   }
 
-  take(_now: Instant, cost: number): void {
+  /** One alone always passes: the limit may be below its cost for now, but with nothing held nothing would raise it. */
+  readyAt(now: Instant, cost: number): Instant {
+    return this.#held + cost <= this.#limitAt(now) || (this.#held === 0 && cost <= this.#max) ? now : NEVER;
+  }
+
+  take(now: Instant, cost: number): void {
+    if (this.#adapts) this.#adaptation?.took(now, this.#held, cost);
+    else if (this.#held === 0 && cost <= this.#max) this.#now = Math.max(this.#now, cost);
     this.#held += cost;
   }
 
-  giveBack(_now: Instant, _at: Instant, cost: number): void {
+  giveBack(now: Instant, _at: Instant, cost: number): void {
     this.#held = Math.max(0, this.#held - cost);
+    this.#endedAt = now;
   }
 
-  debit(_now: Instant, cost: number): void {
+  debit(now: Instant, cost: number): void {
+    if (this.#adapts) this.#adaptation?.took(now, this.#held, cost);
     this.#held += cost;
   }
 
   status(now: Instant): LimitStatus {
-    const used = Math.min(this.#held, this.#max);
-    return { capacity: this.#max, used, debt: this.#held - used, resetAt: used < this.#max ? now : NEVER };
+    const capacity = this.#limitAt(now);
+    const used = Math.min(this.#held, capacity);
+    return { capacity, used, debt: this.#held - used, resetAt: used < capacity ? now : NEVER };
   }
 
   readyAfter(now: Instant, ahead: number, cost: number): Instant {
@@ -52,12 +74,28 @@ export class Concurrency implements Limit {
   }
 
   idleAt(now: Instant): Instant {
-    return this.#held > 0 ? NEVER : now;
+    if (this.#held > 0) return NEVER;
+    return this.#adapts && this.#endedAt !== LONG_AGO ? later(now, after(this.#endedAt, ESTIMATE_FOR)) : now;
   }
 
-  reshape(_now: Instant, quota: Quota): void {
+  reshape(now: Instant, quota: Quota): void {
     if (quota.kind !== 'concurrency') throw new TypeError(`a concurrency cannot become a ${quota.kind}`);
     this.#max = quota.max;
+    if (quota.adapt === undefined) this.#now = quota.max;
+    else this.#now = Math.min(this.#now, this.#max);
+    this.#adopt(now, quota.adapt);
+  }
+
+  ended(now: Instant, at: Instant, cost: number, how: End): void {
+    if (this.#adapts) this.#adaptation?.ended(now, this.#held, at, cost, how);
+  }
+
+  changesAt(now: Instant): Instant {
+    return this.#adapts ? (this.#adaptation?.changesAt(now) ?? NEVER) : NEVER;
+  }
+
+  follow(units: number): void {
+    this.#now = Math.min(units, this.#max);
   }
 
   covers(): boolean {
@@ -85,4 +123,22 @@ export class Concurrency implements Limit {
   unseal(state: readonly number[]): void {
     this.#held = state[0] ?? 0;
   }
+
+  /** A fixed number for a time (an override) lets the estimate sleep; it goes on from where it was. */
+  #adopt(now: Instant, adapt: Adapt | undefined): void {
+    this.#adapts = adapt !== undefined && adapt.by !== 'parent';
+    if (!this.#adapts || adapt === undefined) this.#adaptation?.pause();
+    else {
+      this.#adaptation ??= new Adaptation(adapt, this.#max);
+      this.#adaptation.reshape(now, adapt, this.#max);
+    }
+  }
+
+  #limitAt(now: Instant): number {
+    return this.#adapts && this.#adaptation !== undefined ? this.#adaptation.limitAt(now) : this.#now;
+  }
+}
+
+function startOf({ floor, initial }: Adapt, max: number): number {
+  return Math.min(max, Math.max(floor, initial));
 }

@@ -1,4 +1,4 @@
-import type { Quota } from '../group.ts';
+import type { Adapt, Quota } from '../group.ts';
 import type { Limit } from '../limit.ts';
 import type { Micros } from '../time.ts';
 import { Concurrency } from './concurrency.ts';
@@ -55,7 +55,7 @@ export function scaleQuota(quota: Quota, share: number): Quota {
     case 'fixed':
       return { ...quota, permits: part(quota.permits, share, 1), spill: part(quota.spill, share, 0) };
     case 'concurrency':
-      return { ...quota, max: part(quota.max, share, 1) };
+      return { ...quota, max: part(quota.max, share, 1), ...(quota.adapt === undefined ? {} : { adapt: partOfAdapt(quota.adapt, share) }) };
   }
 }
 
@@ -80,10 +80,16 @@ export function lookaheadUnits(demandPerSecond: number, capacity: number): numbe
   return Math.max(1, Math.min(Math.ceil(demandPerSecond / 2), Math.floor(capacity / 10)));
 }
 
+/** A share of a limit that adapts does not adapt by itself: it follows. */
+function partOfAdapt(adapt: Adapt, share: number): Adapt {
+  return { ...adapt, by: 'parent', floor: 1, initial: part(adapt.initial, share, 1) };
+}
+
 /** 29 % of 100 is 29, though 0.29 * 100 is a little less in doubles. */
 const SLIP = 1e-12;
 
-function part(units: number, share: number, least: number): number {
+/** So many of `units`, whole, rounded down, at least `least`. */
+export function part(units: number, share: number, least: number): number {
   return Math.max(least, Math.floor(units * share * (1 + SLIP)));
 }
 

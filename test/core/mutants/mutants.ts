@@ -23,8 +23,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'concurrency leaves its last slot empty',
     file: 'limits/concurrency.ts',
-    from: 'return this.#held + cost <= this.#max ? now : NEVER;',
-    to: 'return this.#held + cost < this.#max ? now : NEVER;',
+    from: 'return this.#held + cost <= this.#limitAt(now) ||',
+    to: 'return this.#held + cost < this.#limitAt(now) ||',
   },
   {
     name: 'spacing forgets its slack',
