@@ -1,5 +1,6 @@
 import type { GroupSettings } from '../admission/admission.ts';
 import { type LimitSpec, PRIORITY_MAX, type Quota } from '../core/group.ts';
+import { concurrencyQuota } from './concurrency-options.ts';
 import type { GroupOptions } from './group-options.ts';
 import type { Exception } from './limit-leaves.ts';
 import type { LimitOptions } from './limit-options.ts';
@@ -42,7 +43,8 @@ function compileLimit(options: LimitOptions): LimitSpec {
 
 /** The limit as it is for one key: what the exception says in place of what the limit says, the rest as it is. */
 function except(options: LimitOptions, said: Exception): LimitOptions {
-  if (said.form === 'max') return { ...options, concurrency: said.max };
+  if (said.form === 'max' && options.concurrency !== undefined) return { ...options, concurrency: { ...options.concurrency, max: said.max } };
+  if (said.form === 'max') throw new Error(`limit ${options.name} was compiled with mistakes in it`);
   if (said.form === 'spacing') return { ...options, spacing: said.spacing };
   const { permits, per } = said;
   return options.rate === undefined ? { ...options, window: { permits, per } } : { ...options, rate: { permits, per } };
@@ -52,7 +54,7 @@ function quotaOf(options: LimitOptions): Quota {
   const { rate, window, spacing, concurrency } = options;
   if (rate !== undefined && rate.per !== 'month') return { kind: 'rate', permits: rate.permits, per: rate.per, burst: options.burst ?? 1 };
   if (spacing !== undefined) return { kind: 'spacing', spacing, slack: options.slack ?? 0 };
-  if (concurrency !== undefined) return { kind: 'concurrency', max: concurrency };
+  if (concurrency !== undefined) return concurrencyQuota(concurrency);
   if (window === undefined) throw new Error(`limit ${options.name} was compiled with mistakes in it`);
   if (options.kind !== 'fixed' && window.per !== 'month') return { kind: 'window', permits: window.permits, per: window.per };
   return {

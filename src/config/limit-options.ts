@@ -1,6 +1,7 @@
 import { DAY } from '../core/time.ts';
+import { concurrencyOptions } from './concurrency-options.ts';
 import { duration, integer, KEY_NAME, oneOf, text } from './leaves.ts';
-import { concurrencyMax, type Exception, exception, PER, PERMITS, permitsPer, timeOfDay, timezone } from './limit-leaves.ts';
+import { type Exception, exception, PER, PERMITS, permitsPer, timeOfDay, timezone } from './limit-leaves.ts';
 import { Fault } from './mistake.ts';
 import { checked, dictionary, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
 import { showDuration } from './quantity.ts';
@@ -28,7 +29,7 @@ const limit = struct({
   rate: optional(permitsPer(false), 'Evenly spaced (GCRA): in any interval L at most `burst + floor(L x permits/per)`.'),
   window: optional(permitsPer(true), 'At most this many per window: rolling and exact, or fixed by `kind`.'),
   spacing: optional(duration(PER), 'At most one per this time, measured from the admission before.'),
-  concurrency: optional(concurrencyMax(), 'At most this many held at once, by leases.'),
+  concurrency: optional(concurrencyOptions, 'At most this many held at once, by leases.'),
   burst: optional(integer(PERMITS), 'Rate only: how many may pass at once after a rest.', '1'),
   slack: optional(duration({ min: 0, max: DAY }), 'Spacing only: added to it, for networks that bring two callers closer together.', '0'),
   kind: optional(
@@ -149,6 +150,8 @@ function checkException(limit: Unsure<LimitOptions>, form: Form, key: string, sa
   const like = { max: 'a number: 32', spacing: 'a duration: 2s', per: 'permits/duration: 1000/60s' }[wanted];
   const say = (problem: string, remedy: string): void => tell(['keys', key], new Fault(`this exception ${problem}`, remedy));
   if (said.form !== wanted) return say(`is not in the form of ${form}`, `Write ${like}.`);
+  if (said.form === 'max' && (limit.concurrency?.floor ?? 1) > said.max)
+    say(`is less than the floor of ${limit.concurrency?.floor}`, 'Raise it, or lower the floor.');
   if (said.form !== 'per') return;
   const calendar = limit.kind === 'fixed' && limit.align === 'calendar';
   if (said.per === 'month' ? !calendar : calendar && !isCalendar(said.per))

@@ -58,7 +58,7 @@ function checkShare(name: string, group: Unsure<GroupOptions> | undefined, paren
   if (limits.length === 0)
     tell([name, 'parent', 'share'], new Fault(`a share of ${above}, which has no limits`, `Give ${above} a limit, or remove the share.`));
   for (const limit of limits) {
-    const permits = limit?.concurrency ?? limit?.rate?.permits ?? limit?.window?.permits;
+    const permits = limit?.concurrency?.max ?? limit?.rate?.permits ?? limit?.window?.permits;
     if (permits === undefined || Math.floor(permits * share) >= 1) continue;
     const problem = `this share of limit ${limit?.name} (${permits}) is less than one permit`;
     tell([name, 'parent', 'share'], new Fault(problem, 'Nobody could ever pass: raise the share or the limit.'));

@@ -20,6 +20,8 @@ function quotas(limits: string): readonly unknown[] {
 
 const FIXED = { kind: 'fixed', align: 'epoch', day: 1, time: 0, timezone: 'UTC', spill: 0 };
 
+const ADAPT = { floor: 1, tolerance: 1.5, backoff: 0.9, slow: undefined };
+
 describe('a limit in its short form is the quota it says:', () => {
   const cases: readonly (readonly [says: string, quota: object])[] = [
     ['rate: 500/60s, burst: 20', { kind: 'rate', permits: 500, per: 60 * SECOND, burst: 20 }],
@@ -38,6 +40,13 @@ describe('a limit in its short form is the quota it says:', () => {
     ['spacing: 5s, slack: 250ms', { kind: 'spacing', spacing: 5 * SECOND, slack: 250 * MILLISECOND }],
     ['spacing: 1.5s', { kind: 'spacing', spacing: 1500 * MILLISECOND, slack: 0 }],
     ['concurrency: 8', { kind: 'concurrency', max: 8 }],
+    ['concurrency: { max: 8 }', { kind: 'concurrency', max: 8 }],
+    ['concurrency: { max: 200, adapt: gradient }', { kind: 'concurrency', max: 200, adapt: { ...ADAPT, by: 'gradient', initial: 10 } }],
+    ['concurrency: { max: 4, adapt: aimd }', { kind: 'concurrency', max: 4, adapt: { ...ADAPT, by: 'aimd', initial: 4 } }],
+    [
+      'concurrency: { max: 90, adapt: gradient, floor: 20, initial: 30, tolerance: 2.5, backoff: 50%, slow: 2s }',
+      { kind: 'concurrency', max: 90, adapt: { by: 'gradient', floor: 20, initial: 30, tolerance: 2.5, backoff: 0.5, slow: 2 * SECOND } },
+    ],
   ];
   test.each(cases)('%s', (says, quota) => {
     expect(quotas(`{ name: x, ${says} }`)).toEqual([quota]);
@@ -49,6 +58,7 @@ test('an exception says in place of its limit what it names, and keeps the rest'
   a:
     limits:
       - { name: slots, concurrency: 8, scope: key, keys: { acme: 32, "0": 1 } }
+      - { name: found, concurrency: { max: 8, adapt: aimd }, scope: key, keys: { acme: 32 } }
       - { name: pace, spacing: 5s, slack: 1s, scope: key, keys: { acme: 2s } }
       - { name: rate, rate: 5/1s, burst: 3, scope: key, keys: { acme: 50/2s, __proto__: 6/1s } }
       - { name: day, window: 10/1d, kind: fixed, align: calendar, spill: 5, scope: key, keys: { acme: 100/month } }
@@ -58,6 +68,7 @@ test('an exception says in place of its limit what it names, and keeps the rest'
       ['acme', { kind: 'concurrency', max: 32 }],
       ['0', { kind: 'concurrency', max: 1 }],
     ],
+    [['acme', { kind: 'concurrency', max: 32, adapt: { ...ADAPT, by: 'aimd', initial: 10 } }]],
     [['acme', { kind: 'spacing', spacing: 2 * SECOND, slack: SECOND }]],
     [
       ['acme', { kind: 'rate', permits: 50, per: 2 * SECOND, burst: 3 }],
