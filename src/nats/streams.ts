@@ -146,6 +146,6 @@ function adviceFor(cause: unknown): { readonly advice: string; readonly final: b
 
 function messageOf(cause: unknown): string {
   // What the client makes of nobody answering.
-  if (cause instanceof Error && cause.name === 'JetStreamNotEnabled') return 'JetStream does not answer';
+  if (cause instanceof Error && cause.name === 'JetStreamNotEnabled' && !(cause.cause instanceof JetStreamApiError)) return 'JetStream does not answer';
   return cause instanceof Error ? cause.message || cause.name : String(cause);
 }
