@@ -50,8 +50,16 @@ export const routeOptions = struct({
   body: option(
     struct({
       max: option(size({ min: 0, max: 2 ** 40 }), '64MiB', 'A longer body is refused with 413 before anything is charged.'),
-      memory: option(size({ min: 0, max: 2 ** 30 }), '64KiB', 'What is held beyond goes to disk.'),
-      receive: option(duration({ min: 100 * MILLISECOND, max: DAY }), '5m', 'Time for the whole of a body to arrive, with charge: body; then 408.'),
+      memory: option(
+        size({ min: 0, max: 2 ** 30 }),
+        '64KiB',
+        'What is held beyond goes to disk; longer bodies are sent on as they come where their request passes at once.',
+      ),
+      receive: option(
+        duration({ min: 100 * MILLISECOND, max: DAY }),
+        '5m',
+        'Time for the whole of a body to arrive, with charge: body; then 408. Time in which the backend does not read it does not count.',
+      ),
       rate: option(size({ min: 0, max: 2 ** 30 }), '256B', 'Bytes a second that a sender must keep up after its first 5 s; else 408.'),
     }),
     {},
@@ -60,7 +68,7 @@ export const routeOptions = struct({
   charge: option(
     oneOf('body', 'headers'),
     'body',
-    'When admission is asked: once the body is there, so that slow senders hold no capacity, or on the headers, for uploads that stream.',
+    'When admission is asked: once the body is there, or so much of it that its sender holds nothing by being slow; or on the headers, whatever the sender does.',
   ),
   attempts: option(integer({ min: 1, max: 10 }, 'attempts'), 3, 'How often a request is sent at most, where it may be sent again.'),
   trustedProxies: option(list(addressRange, 1000), [], 'Whose X-Forwarded-For is believed for client-ip and passed on; of others the address counts.'),

@@ -3,6 +3,8 @@ import { arrivalOf } from '../core/permit.ts';
 import { after, type Instant, type Micros } from '../core/time.ts';
 import type { Since } from '../core/waiter.ts';
 import { askOf, isReady } from './asking.ts';
+import { readsBody } from './costs.ts';
+import { mayStream, PROMPT_MAX, proofBytes } from './early.ts';
 import type { DeliveryParts } from './forwarding.ts';
 import type { BodyFault, HoldingBody } from './holding-body.ts';
 import type { IncomingRequest, NoAnswer } from './incoming.ts';
@@ -25,6 +27,8 @@ export interface AdmittanceParts extends Pick<DeliveryParts, 'admission' | 'cloc
   readonly incoming: IncomingRequest;
   readonly route: Route;
   readonly body: HoldingBody | undefined;
+  /** A request on its way to the backend holds one of few slots there. */
+  readonly slots: boolean;
 }
 
 /** The way of one request to a permit: its body as far as it is wanted first, then the door; and again after a pushback. */
@@ -37,6 +41,8 @@ export class Admittance {
   /** Its place among all, from its first permit. */
   #place: Since | undefined;
   #asked = false;
+  /** So much of its body must be there for it to be asked before the rest; once. */
+  #streamsFrom: number;
   #over = false;
   /** Times asked before. */
   attempts = 0;
@@ -45,6 +51,7 @@ export class Admittance {
     this.#parts = parts;
     this.#end = end;
     this.#since = parts.clock.now();
+    this.#streamsFrom = streamsFrom(parts);
   }
 
   /** Patience left: the request's own, from when it came in whole. */
@@ -70,13 +77,33 @@ export class Admittance {
     }
     const whole = route.admission?.charge === 'body' ? after(this.#since, receiveMax) : undefined;
     const goOn = (): void => {
-      if (!this.#asked && (route.admission === undefined || isReady(route.admission, body))) this.#ask();
+      if (this.#asked) return;
+      if (route.admission === undefined || isReady(route.admission, body)) this.#ask();
+      else if (body.received >= this.#streamsFrom) void this.#askEarly(body, announced ?? 0);
     };
     const atOnce = route.admission === undefined || isReady(route.admission, body);
     // What is not awaited may be passed on without being held: the answer may be there before the first byte.
     if (atOnce) this.#ask();
     if (this.#over) return;
     body.receive({ onMore: goOn, onWhole: goOn, onFault: (fault) => this.#faulty(fault) }, whole);
+  }
+
+  /** Asks before the body is whole, for now or not at all; where it does not pass, the body is held and asked for as others are. */
+  async #askEarly(body: HoldingBody, announced: number): Promise<void> {
+    this.#streamsFrom = Number.POSITIVE_INFINITY;
+    const { admission: door, clock, incoming, route, slots, onFault } = this.#parts;
+    const took = clock.now() - this.#since;
+    const { received } = body;
+    try {
+      const ask = route.admission && askOf(route.admission, incoming, body, { wait: 0, since: undefined }, ignore);
+      if (ask === undefined || 'reason' in ask) return;
+      const how = mayStream({ announced, received, took }, slots, await door.explain(ask));
+      if (how === 'no' || this.#asked || this.#over || body.fault !== undefined) return;
+      if (how === 'hurry') body.hurry(PROMPT_MAX);
+      this.#ask(true);
+    } catch (error) {
+      onFault(error);
+    }
   }
 
   /** Asks anew, at its old place: the backend pushed back, or an attempt that was charged has failed. */
@@ -92,30 +119,34 @@ export class Admittance {
     this.#held = undefined;
   }
 
-  /** A throw is a bug: told once, and the end of this request only. */
-  #ask(): void {
+  /** A throw is a bug: told once, and the end of this request only. `early`: now or not yet. */
+  #ask(early = false): void {
     this.#asked = true;
     try {
-      this.#knock();
+      this.#knock(early);
     } catch (error) {
       this.#parts.onFault(error);
       this.#none({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.attempts });
     }
   }
 
-  #knock(): void {
+  #knock(early: boolean): void {
     const { admission: door, clock, incoming, route, body, events, onFault } = this.#parts;
     if (route.admission === undefined) return this.#end.onAdmitted(undefined);
     this.#askedAt ??= clock.now();
     const missing = (unit: string): void => {
       if (this.attempts === 0) events({ kind: 'cost_missing', route: route.name, unit, stage: 'ask' });
     };
-    const ask = askOf(route.admission, incoming, body, { wait: this.left, since: this.#place }, missing);
+    const ask = askOf(route.admission, incoming, body, { wait: early ? 0 : this.left, since: this.#place }, missing);
     if ('reason' in ask) return this.#none({ kind: 'refused', refusal: ask, attempts: this.attempts });
     let held: Held | undefined;
     let admitted: ((held: Held) => void) | undefined;
+    let refused = false;
     held = door.acquire(ask, (outcome) => {
-      if (outcome.kind === 'refused') return this.#none({ kind: 'refused', refusal: outcome.refusal, attempts: this.attempts });
+      if (outcome.kind === 'refused') {
+        refused = true;
+        return early ? this.#notYet() : this.#none({ kind: 'refused', refusal: outcome.refusal, attempts: this.attempts });
+      }
       const pass = (by: Held): void => {
         this.#held = undefined;
         this.#place ??= arrivalOf(outcome.permit);
@@ -126,7 +157,16 @@ export class Admittance {
       else pass(held);
     });
     if (admitted !== undefined) admitted(held);
-    else if (!this.#over) this.#held = held;
+    else if (!this.#over && !refused) this.#held = held;
+  }
+
+  /** Another was quicker: its turn comes when its body is there. */
+  #notYet(): void {
+    this.#held = undefined;
+    if (this.#over) return;
+    this.#asked = false;
+    this.#askedAt = undefined;
+    if (this.#parts.body?.whole) this.#ask();
   }
 
   #none(why: NoAnswer): void {
@@ -143,3 +183,13 @@ export class Admittance {
     else this.#end.onNone(fault.kind === 'refused' ? { ...fault, attempts: 0 } : fault);
   }
 }
+
+/** Only a body of known length that memory does not hold streams; small ones are whole in a moment, and can be sent again. */
+function streamsFrom({ route: { admission, hold }, incoming }: AdmittanceParts): number {
+  const announced = incoming.body?.length;
+  if (admission?.charge !== 'body' || readsBody(admission.costs) || announced === undefined || announced <= hold.memoryBytesMax)
+    return Number.POSITIVE_INFINITY;
+  return proofBytes(hold.memoryBytesMax);
+}
+
+function ignore(): void {}

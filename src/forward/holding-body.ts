@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { Clock } from '../admission/clock.ts';
 import type { Refusal } from '../core/refusal.ts';
-import type { Instant } from '../core/time.ts';
+import type { Instant, Micros } from '../core/time.ts';
 import { BodyReader } from './body-reader.ts';
 import type { HeldBody } from './forwarder.ts';
 import type { IncomingBody } from './incoming.ts';
@@ -75,6 +75,11 @@ export class HoldingBody implements HeldBody {
     return (this.whole && this.#reader?.replays !== false) || (this.#reader !== undefined && !this.#reader.started);
   }
 
+  /** Whole within so long, not counting the time it is not read. */
+  hurry(within: Micros): void {
+    if (this.#state === 'receiving') this.#pace?.hurry(within);
+  }
+
   /** Bytes received. */
   get received(): number {
     return this.#received;
@@ -95,7 +100,7 @@ export class HoldingBody implements HeldBody {
     return this.#kept.inMemory ? this.#kept.bytes : undefined;
   }
 
-  /** Reads from now on, and must be whole by `wholeBy` unless it is opened before. */
+  /** Reads from now on, and must be whole by `wholeBy`; the time in which an open reader takes nothing does not count. */
   receive(watch: BodyWatch, wholeBy: Instant | undefined): void {
     if (this.#state !== 'before') return;
     this.#watch = watch;
@@ -111,7 +116,7 @@ export class HoldingBody implements HeldBody {
       clock,
       sender: this,
       bytesPerSecondMin: limits.bytesPerSecondMin,
-      wholeBy: this.#reader === undefined ? wholeBy : undefined,
+      wholeBy,
       tooSlow,
     });
     incoming.wanted();
@@ -125,7 +130,6 @@ export class HoldingBody implements HeldBody {
     if (this.#reader !== undefined && !this.replayable) throw new Error('A body that was passed on as it came cannot be opened again.');
     const { bytes } = this;
     if (this.whole && bytes !== undefined) return bytes;
-    if (this.#pace !== undefined) this.#pace.wholeBy = undefined;
     this.#reader = new BodyReader(this.whole, (reader) => this.#pull(reader));
     if (this.#fault !== undefined) this.#reader.destroy(senderError(this.#fault));
     return this.#reader;
@@ -186,7 +190,9 @@ export class HoldingBody implements HeldBody {
     if (this.#state !== 'receiving' || this.#keeping) return;
     if (this.#ended) return this.#complete();
     if (this.#reader !== undefined && !this.#reader.hungry) return;
-    if (this.paused) this.#parts.incoming.stream.resume();
+    if (!this.paused) return;
+    this.#pace?.goOn();
+    this.#parts.incoming.stream.resume();
   }
 
   #complete(): void {
@@ -219,7 +225,8 @@ export class HoldingBody implements HeldBody {
   }
 
   #pause(): void {
-    this.#pace?.excuse();
+    if (this.#reader === undefined) this.#pace?.excuse();
+    else this.#pace?.rest();
     this.#parts.incoming.stream.pause();
   }
 

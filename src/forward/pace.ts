@@ -21,21 +21,50 @@ export class Pace {
   #stop: () => void;
   #received = 0;
   #blameless = false;
-  /** undefined: for as long as it keeps its speed. */
-  wholeBy: Instant | undefined;
+  #restingSince: Instant | undefined;
+  #wholeBy: Instant | undefined;
 
   constructor(parts: { clock: Clock; sender: Paced; bytesPerSecondMin: number; wholeBy: Instant | undefined; tooSlow: (why: 'speed' | 'time') => void }) {
     this.#clock = parts.clock;
     this.#sender = parts.sender;
     this.#bytesPerSpan = (parts.bytesPerSecondMin * SPAN) / SECOND;
     this.#tooSlow = parts.tooSlow;
-    this.wholeBy = parts.wholeBy;
+    this.#wholeBy = parts.wholeBy;
     this.#stop = this.#arm();
   }
 
   /** It was paused in this span. */
   excuse(): void {
     this.#blameless = true;
+  }
+
+  /** Paused by who reads of it: until `goOn` its time stands still. */
+  rest(): void {
+    this.#blameless = true;
+    if (this.#wholeBy !== undefined) this.#restingSince ??= this.#clock.now();
+  }
+
+  goOn(): void {
+    const due = this.#due;
+    this.#restingSince = undefined;
+    this.#wholeBy = due;
+  }
+
+  /** Whole within so long of its own time, if not before. */
+  hurry(within: Micros): void {
+    const by = after(this.#clock.now(), within);
+    const due = this.#due;
+    if (due !== undefined && due <= by) return;
+    this.#wholeBy = by;
+    if (this.#restingSince !== undefined) this.#restingSince = this.#clock.now();
+    this.#stop();
+    this.#stop = this.#arm();
+  }
+
+  /** As things stand; undefined: for as long as it keeps its speed. */
+  get #due(): Instant | undefined {
+    const since = this.#restingSince;
+    return this.#wholeBy === undefined || since === undefined ? this.#wholeBy : after(this.#wholeBy, this.#clock.now() - since);
   }
 
   stop(): void {
@@ -46,10 +75,10 @@ export class Pace {
     this.#received = this.#sender.received;
     this.#blameless = this.#sender.paused;
     const next = after(this.#clock.now(), SPAN);
-    const { wholeBy } = this;
-    const cut = wholeBy !== undefined && wholeBy < next;
-    return this.#clock.at(cut ? wholeBy : next, () => {
-      if (this.wholeBy !== undefined && this.#clock.now() >= this.wholeBy) return this.#tooSlow('time');
+    const due = this.#due;
+    const cut = due !== undefined && due < next;
+    return this.#clock.at(cut ? due : next, () => {
+      if ((this.#due ?? Number.POSITIVE_INFINITY) <= this.#clock.now()) return this.#tooSlow('time');
       if (!cut && !this.#blameless && this.#sender.received - this.#received < this.#bytesPerSpan) return this.#tooSlow('speed');
       this.#stop = this.#arm();
     });

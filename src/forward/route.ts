@@ -44,8 +44,8 @@ export interface RouteAdmission {
   /** Life of the lease; undefined: the group's default. It is renewed while the backend works. */
   readonly lease: Micros | undefined;
   /**
-   * `body`: admitted, and charged, once the body is there: a slow sender holds no capacity. `headers`: at once, the body
-   * streams through unbuffered if nobody has to wait; for large uploads.
+   * `body`: admitted, and charged, once the body is there, or may stream (`early.ts`): a slow sender holds no capacity.
+   * `headers`: at once, the body streams through unbuffered if nobody has to wait, whatever its sender does.
    */
   readonly charge: 'body' | 'headers';
   /** Longest pause a backend's pushback makes (the group's `pushback.max`). */
@@ -56,11 +56,11 @@ export interface RouteAdmission {
 export interface HoldLimits {
   /** A longer body is `too_large`, before anything is charged. */
   readonly bodyBytesMax: number;
-  /** Beyond, a body goes to disk. */
+  /** Beyond, a body goes to disk; a longer one may stream. */
   readonly memoryBytesMax: number;
   /** Held for all requests of one group, in memory and on disk. */
   readonly groupBytesMax: number;
-  /** A body must be whole by then (charge `body`). */
+  /** A body must be whole within this long of its sender's time (charge `body`). */
   readonly receiveMax: Micros;
   /** After the first 5 s a sender below this many bytes a second is given up. */
   readonly bytesPerSecondMin: number;

@@ -48,7 +48,7 @@ export class Run implements Delivery, BackendSink {
     const { parts, incoming, route, body } = all;
     const { admission, clock, onFault, events } = parts;
     this.#admittance = new Admittance(
-      { admission, clock, onFault, events, incoming, route, body },
+      { admission, clock, onFault, events, incoming, route, body, slots: all.line.spec.concurrency !== undefined },
       {
         onAdmitted: (pass) => this.#guarded(() => this.#admitted(pass)),
         onNone: (why) => this.#none(why),

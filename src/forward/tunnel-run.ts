@@ -34,7 +34,7 @@ export class TunnelRun implements Delivery {
     const { parts, incoming, route } = all;
     const { admission, clock, onFault, events } = parts;
     this.#admittance = new Admittance(
-      { admission, clock, onFault, events, incoming, route, body: undefined },
+      { admission, clock, onFault, events, incoming, route, body: undefined, slots: false },
       {
         onAdmitted: (pass) => this.#admitted(pass),
         onNone: (why) => this.#none(why),
