@@ -222,7 +222,7 @@ export class Member {
     if (session === undefined) return;
     if (session.state === 'over') return this.#lose(session, this.#holdings.lostEntries(reading), reading);
     if (session.state === 'live' && this.#holdings.size > 0 && session.deaf(reading.mono)) return this.#close(session, reading);
-    if (this.#leaving && session.state === 'live' && this.#done(reading.mono)) {
+    if (this.#leaving && this.#done(reading.mono)) {
       this.#left = true;
       this.#close(session, reading);
       this.#events.push({ kind: 'left' });

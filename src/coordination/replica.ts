@@ -107,7 +107,7 @@ export interface ReplicaParts {
   readonly onEvent: (event: ReplicaEvent) => void;
 }
 
-/** One of several replicas that share all shards. Nothing here throws out of a timer. */
+/** One of several replicas that share all shards; `createReplica` in driver.ts makes one. Nothing here throws out of a timer. */
 export interface Replica {
   /** The name that the links go by now. */
   readonly instance: string;
@@ -129,9 +129,4 @@ export interface Replica {
   leave(within?: Micros): Promise<void>;
   /** Every shard. */
   views(): readonly ShardView[];
-}
-
-/** Makes one; it does nothing before `start`. */
-export function createReplica(_parts: ReplicaParts): Replica {
-  throw new Error('Not built yet.');
 }

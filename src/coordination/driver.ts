@@ -1,0 +1,300 @@
+import { MILLISECOND, type Micros, SECOND } from '../core/time.ts';
+import { Ground } from './ground.ts';
+import { Member } from './member.ts';
+import { Places } from './places.ts';
+import { Registrar } from './registrar.ts';
+import type { PeerView, Replica, ReplicaEvent, ReplicaParts, ShardView, Whereabouts } from './replica.ts';
+import { decodeBeat, encodeBeat, type Revision } from './session-record.ts';
+import { type ClockReading, slept } from './shard-clock.ts';
+import type { MemberEvent, Wanted } from './wanted.ts';
+
+/** Between two ticks of the member. */
+const TICK_EVERY: Micros = 20 * MILLISECOND;
+
+/** Giving everything away may take this long unless said otherwise; then it is let go of as it is. */
+const LEAVE_WITHIN: Micros = 5 * SECOND;
+
+/** And the last record so much longer. */
+const CLOSE_WITHIN: Micros = 500 * MILLISECOND;
+
+/** The same trouble is told again after this long at the earliest. */
+const TROUBLE_EVERY: Micros = 10 * SECOND;
+
+/** Makes one; it does nothing before `start`. */
+export function createReplica(parts: ReplicaParts): Replica {
+  return new Driver(parts);
+}
+
+/** Brings a member the time, messages and answers, and does what it wants. */
+class Driver implements Replica {
+  readonly #parts: ReplicaParts;
+  readonly #member: Member;
+  readonly #registrar: Registrar;
+  readonly #places: Places;
+  readonly #grounds = new Map<number, Ground>();
+  readonly #troubles = new Map<string, Micros>();
+  #instance: string;
+  #revision: Revision;
+  #state: 'new' | 'running' | 'over' = 'new';
+  #unlisten: () => void = () => {};
+  #untick: () => void = () => {};
+  #following = false;
+  #seen: { readonly uptime: Micros | undefined; readonly mono: Micros } | undefined;
+  #liveAt: Micros = Number.NEGATIVE_INFINITY;
+  #reachable: boolean | undefined;
+  #peers = '';
+  #leave: { readonly done: Promise<void>; readonly end: () => void; readonly by: Micros } | undefined;
+  #left = false;
+  #closeBy: Micros | undefined;
+
+  constructor(parts: ReplicaParts) {
+    const { replica, instance, shards, timing, revision, newName } = parts;
+    this.#parts = parts;
+    this.#instance = instance;
+    this.#revision = revision;
+    this.#member = new Member({ replica, instance, shards, timing, revision, newSession: () => `${replica}-${newName()}` });
+    this.#places = new Places({ shards });
+    this.#registrar = new Registrar({
+      registers: parts.registers,
+      timers: parts.timers,
+      answered: (id, answer) =>
+        this.#do(() => {
+          this.#member.answered(id, answer, this.#reading());
+          for (const ground of this.#grounds.values()) ground.renewed();
+        }),
+      failing: (cause) => this.#trouble('The registers cannot be asked.', cause),
+    });
+  }
+
+  get instance(): string {
+    return this.#instance;
+  }
+
+  start(): void {
+    if (this.#state !== 'new') return;
+    this.#state = 'running';
+    this.#liveAt = this.#reading().mono;
+    this.#unlisten = this.#parts.messages.onBeat((bytes) => this.#do(() => this.#member.heard(decodeBeat(bytes), this.#reading())));
+    this.#tick();
+  }
+
+  place(shard: number): Whereabouts {
+    return this.#places.of(shard);
+  }
+
+  peers(): readonly PeerView[] {
+    return this.#member.others(this.#reading().mono).map(({ replica, instance, revision, own }) => {
+      return { replica, instance, revision: revision.number, hash: revision.hash, shards: own.length };
+    });
+  }
+
+  halt(shard: number, term: bigint): void {
+    this.#do(() => this.#member.halt(shard, term, this.#reading()));
+  }
+
+  sealed(shard: number, term: bigint): void {
+    this.#do(() => this.#member.sealed(shard, term, this.#reading()));
+  }
+
+  told(shard: number, term: bigint): void {
+    this.#do(() => this.#member.told(shard, term, this.#reading()));
+  }
+
+  readdress(instance: string): void {
+    this.#instance = instance;
+    this.#member.readdress(instance);
+  }
+
+  revise(revision: Revision): void {
+    this.#revision = revision;
+    this.#do(() => this.#member.revise(revision));
+  }
+
+  leave(within: Micros = LEAVE_WITHIN): Promise<void> {
+    if (this.#state === 'new') this.#state = 'over';
+    if (this.#state === 'over') return this.#leave?.done ?? Promise.resolve();
+    if (this.#leave === undefined) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#leave = { done: promise, end: resolve, by: this.#reading().mono + within };
+      this.#do(() => this.#member.leave());
+    }
+    return this.#leave.done;
+  }
+
+  views(): readonly ShardView[] {
+    const names = new Map(this.peers().map(({ instance, replica }) => [instance, replica]));
+    const views: ShardView[] = [];
+    for (let shard = 0; shard < this.#parts.shards; shard++) {
+      const at = this.place(shard);
+      const term = at.at === 'nowhere' ? 0n : at.term;
+      const owner = at.at === 'peer' ? (names.get(at.instance) ?? '') : '';
+      views.push({ shard, term, owner, phase: 'elsewhere', from: undefined, until: undefined });
+    }
+    for (const { shard, term, phase, from } of this.#member.holds()) {
+      views[shard] = { shard, term, owner: this.#parts.replica, phase, from, until: this.#member.until(shard, term) };
+    }
+    return views;
+  }
+
+  #reading(): ClockReading {
+    return this.#parts.clocks.reading();
+  }
+
+  #tick(): void {
+    this.#do(() => {
+      const reading = this.#reading();
+      this.#noteGap(reading);
+      this.#member.tick(reading);
+      this.#endLeave(reading);
+    });
+    if (this.#state === 'running') this.#untick = this.#parts.timers.after(TICK_EVERY, () => this.#tick());
+  }
+
+  /** A suspend stops CLOCK_MONOTONIC, so slots seem to be left that others have had since: all is given up. Any other pause shows in the slots. */
+  #noteGap(reading: ClockReading): void {
+    const { mono } = reading;
+    const seen = this.#seen;
+    const uptime = this.#parts.clocks.uptime();
+    this.#seen = { uptime, mono };
+    if (seen === undefined) return;
+    if (seen.uptime !== undefined && uptime !== undefined && slept({ uptime: seen.uptime, mono: seen.mono }, { uptime, mono })) {
+      this.#trouble('The machine was suspended: everything that this replica owned is given up.');
+      this.#member.giveUp(reading);
+    }
+    const gap = mono - seen.mono;
+    if (gap <= this.#parts.timing.horizon) return;
+    this.#trouble(`The process stood still for ${Math.round(gap / MILLISECOND)} ms: longer than its slots last.`);
+    this.#liveAt = mono;
+  }
+
+  /** Does something to the member, and everything that follows from it. Throws nothing. */
+  #do(act: () => void): void {
+    if (this.#state !== 'running') return;
+    try {
+      act();
+    } catch (cause) {
+      this.#trouble('Something that came cannot be understood.', cause);
+    }
+    // What comes of a listener's call is seen to by the loop that called the listener.
+    if (this.#following) return;
+    this.#following = true;
+    try {
+      this.#follow();
+    } catch (cause) {
+      this.#trouble('The coordination failed.', cause);
+    } finally {
+      this.#following = false;
+    }
+  }
+
+  #follow(): void {
+    for (;;) {
+      const wanted = this.#member.take();
+      if (isSomething(wanted)) this.#carry(wanted);
+      else if (!this.#look()) return;
+    }
+  }
+
+  #carry({ events, beats, questions, notices }: Wanted): void {
+    for (const event of events) this.#happened(event);
+    for (const beat of beats) this.#try('A heartbeat cannot be sent.', () => this.#parts.messages.beat(encodeBeat(beat)));
+    for (const question of questions) this.#registrar.ask(question);
+    for (const { instance, shard, term } of notices) {
+      if (instance !== '') this.#try('A peer cannot be told of a shard.', () => this.#parts.notify(instance, shard, term));
+    }
+  }
+
+  #happened(event: MemberEvent): void {
+    if (event.kind === 'left') {
+      this.#left = true;
+      return;
+    }
+    const { shard, term } = event;
+    if (event.kind === 'gained') {
+      const ground = this.#ground(event);
+      this.#grounds.set(shard, ground);
+      return this.#emit({ kind: 'gained', ground });
+    }
+    if (event.kind === 'lost' && this.#grounds.get(shard)?.term === term) {
+      this.#grounds.get(shard)?.lose();
+      this.#grounds.delete(shard);
+    }
+    this.#emit({ kind: event.kind, shard, term });
+  }
+
+  #ground({ shard, term, from, clock }: Extract<MemberEvent, { kind: 'gained' }>): Ground {
+    const until = () => this.#member.until(shard, term);
+    return new Ground({ shard, term, from, shardClock: clock, until, mono: () => this.#reading().mono, timers: this.#parts.timers });
+  }
+
+  /** Tells what has changed; false: nothing. */
+  #look(): boolean {
+    const { mono } = this.#reading();
+    const others = this.#member.others(mono);
+    const moved = this.#places.update(this.#member.holds(), others);
+    for (const shard of moved) this.#emit({ kind: 'placed', shard, at: this.place(shard) });
+    const { number, hash } = this.#revision;
+    const peers = JSON.stringify([number, hash, ...others.map(({ replica, instance, revision }) => [replica, instance, revision.number, revision.hash])]);
+    const changed = peers !== this.#peers;
+    this.#peers = peers;
+    if (changed) this.#emit({ kind: 'peers' });
+    for (const { replica, revision } of changed ? others : []) {
+      if (revision.number === number && revision.hash !== hash)
+        this.#trouble(`Replica ${replica} runs by another configuration of the same revision ${number}.`);
+    }
+    return this.#noteReach(mono) || moved.length > 0 || changed;
+  }
+
+  #noteReach(mono: Micros): boolean {
+    if (this.#member.live) this.#liveAt = mono;
+    const reachable = this.#member.live || (mono - this.#liveAt > this.#parts.timing.horizon ? false : this.#reachable);
+    if (reachable === this.#reachable || reachable === undefined || this.#left) return false;
+    this.#reachable = reachable;
+    this.#emit({ kind: 'reachable', reachable });
+    return true;
+  }
+
+  #endLeave(reading: ClockReading): void {
+    const leave = this.#leave;
+    if (leave === undefined) return;
+    if (!this.#left && reading.mono >= leave.by) {
+      this.#member.giveUp(reading);
+      this.#left = true;
+    }
+    if (!this.#left) return;
+    this.#closeBy ??= reading.mono + CLOSE_WITHIN;
+    if (this.#member.closing && reading.mono < this.#closeBy) return;
+    this.#state = 'over';
+    this.#unlisten();
+    this.#untick();
+    leave.end();
+  }
+
+  #emit(event: ReplicaEvent): void {
+    try {
+      this.#parts.onEvent(event);
+    } catch (cause) {
+      if (event.kind !== 'trouble') this.#trouble(`The process failed at '${event.kind}'.`, cause);
+    }
+  }
+
+  #try(what: string, act: () => void): void {
+    try {
+      act();
+    } catch (cause) {
+      this.#trouble(what, cause);
+    }
+  }
+
+  #trouble(what: string, cause?: unknown): void {
+    const { mono } = this.#reading();
+    for (const [told, at] of this.#troubles) if (mono - at >= TROUBLE_EVERY) this.#troubles.delete(told);
+    if (this.#troubles.has(what)) return;
+    this.#troubles.set(what, mono);
+    this.#emit({ kind: 'trouble', what, ...(cause === undefined ? {} : { cause }) });
+  }
+}
+
+function isSomething({ questions, beats, notices, events }: Wanted): boolean {
+  return questions.length + beats.length + notices.length + events.length > 0;
+}

@@ -1,0 +1,237 @@
+import { describe, expect, it } from 'vitest';
+import { createReplica } from '../../src/coordination/driver.ts';
+import { TenureLost } from '../../src/coordination/local.ts';
+import { TIMING } from '../../src/coordination/timing.ts';
+import { MILLISECOND, SECOND } from '../../src/core/time.ts';
+import { Replicas, type Rig } from './replicas.ts';
+
+const SHARDS = 12;
+
+async function three(): Promise<{ world: Replicas; a: Rig; b: Rig; c: Rig }> {
+  const world = new Replicas(SHARDS);
+  const [a, b, c] = ['a', 'b', 'c'].map((name) => world.add(name)) as [Rig, Rig, Rig];
+  await world.run(3_000);
+  return { world, a, b, c };
+}
+
+describe('replicas', () => {
+  it('share all shards out, and each knows where each is', async () => {
+    const { world, a, b, c } = await three();
+    expect(world.idle()).toEqual([]);
+    for (const shard of world.every()) {
+      const [owner] = world.deciders(shard);
+      for (const { name, replica } of [a, b, c]) {
+        const at = replica.place(shard);
+        if (name === owner) expect(at.at).toBe('here');
+        else expect(at).toMatchObject({ at: 'peer', instance: `${owner}-1` });
+      }
+    }
+    expect(a.replica.peers()).toHaveLength(2);
+    expect(a.replica.views().map(({ owner }) => owner)).toEqual(world.every().map((shard) => world.deciders(shard)[0]));
+    for (const rig of [a, b, c]) expect(rig.troubles()).toEqual([]);
+    expect(a.events).toContainEqual({ kind: 'reachable', reachable: true });
+  });
+
+  it('replace one that died: the next decision comes within 1.25 s, and not before its slots end', async () => {
+    const { world, a } = await three();
+    const mine = world.every().filter((shard) => a.decides(shard));
+    expect(mine.length).toBeGreaterThan(0);
+    const until = Math.max(...mine.map((shard) => a.grounds.get(shard)?.tenure.until() ?? 0));
+    a.stop();
+    await world.run((until - world.clock.now()) / MILLISECOND - 210);
+    expect(world.idle()).toEqual(mine);
+    await world.run(460);
+    expect(world.idle()).toEqual([]);
+    for (const rig of world.all) if (rig !== a) expect(rig.replica.peers()).toHaveLength(1);
+  });
+
+  it('give everything away when they leave, and nobody waits for slots', async () => {
+    const { world, a, b } = await three();
+    let gone = false;
+    const leaving = a.replica.leave().then(() => {
+      gone = true;
+    });
+    for (let step = 0; step < 20 && !gone; step++) {
+      await world.run(20);
+      expect(world.idle().length).toBeLessThanOrEqual(2);
+    }
+    await leaving;
+    expect(world.loads()['a']).toBe(0);
+    expect(world.idle()).toEqual([]);
+    expect(a.events.filter(({ kind }) => kind === 'reachable')).toHaveLength(1);
+    await world.run(1_000);
+    expect(b.replica.peers().map(({ replica }) => replica)).toEqual(['c']);
+    expect(await a.replica.leave()).toBeUndefined();
+  });
+
+  it('leave at the bound, where a seal is never written', async () => {
+    const world = new Replicas(2);
+    const a = world.add('a');
+    await world.run(2_000);
+    a.replica.sealed = () => {};
+    let gone = false;
+    void a.replica.leave(SECOND).then(() => {
+      gone = true;
+    });
+    await world.run(900);
+    expect(gone).toBe(false);
+    expect(world.deciders(0)).toEqual(['a']);
+    await world.run(200);
+    expect(gone).toBe(true);
+    expect(a.grounds.size).toBe(0);
+    expect(world.clock.pending).toBe(0);
+  });
+
+  it('decide nothing when they run again after a pause, before anything has told them', async () => {
+    const { world, a } = await three();
+    const grounds = [...a.grounds.values()];
+    a.stop();
+    await world.run(3_000);
+    for (const { clock, tenure } of grounds) expect(clock.now()).toBeGreaterThanOrEqual(tenure.until());
+    await a.resume();
+    await world.run(40);
+    expect(a.troubles().some((what) => what.includes('stood still'))).toBe(true);
+    for (const { clock, tenure } of grounds) await expect(tenure.extend(clock.now())).rejects.toBeInstanceOf(TenureLost);
+    expect(a.events).not.toContainEqual({ kind: 'reachable', reachable: false });
+    await world.run(1_000);
+    expect(world.idle()).toEqual([]);
+  });
+
+  it('lose everything within the horizon when the registers do not answer, and say so; then come back', async () => {
+    const { world, a, b } = await three();
+    const mine = world.every().filter((shard) => a.decides(shard));
+    a.cut = true;
+    await world.run(1_000);
+    expect(world.loads()['a']).toBe(0);
+    await world.run(1_500);
+    expect(world.idle()).toEqual([]);
+    expect(a.events).toContainEqual({ kind: 'reachable', reachable: false });
+    for (const shard of mine) expect(a.replica.place(shard).at).toBe('peer');
+    expect(b.events).not.toContainEqual({ kind: 'reachable', reachable: false });
+    a.cut = false;
+    await world.run(1_000);
+    expect(a.events.findLast(({ kind }) => kind === 'reachable')).toEqual({ kind: 'reachable', reachable: true });
+  });
+
+  it('give everything up at once when the machine was suspended', async () => {
+    const { world, a } = await three();
+    const grounds = [...a.grounds.values()];
+    a.asleep = SECOND;
+    await world.run(20);
+    expect(a.grounds.size).toBe(0);
+    for (const { tenure } of grounds) expect(tenure.until()).toBe(0);
+    expect(a.troubles()[0]).toContain('suspended');
+    await world.run(1_000);
+    expect(world.idle()).toEqual([]);
+  });
+
+  it('give all to who runs by the newest configuration, once that has stood still', async () => {
+    const { world, a, b, c } = await three();
+    c.replica.revise({ number: 2, hash: 'y' });
+    await world.run(4_000);
+    expect(world.loads()['a']).toBeGreaterThan(0);
+    await world.run(3_000);
+    expect(world.loads()).toEqual({ a: 0, b: 0, c: SHARDS });
+    b.replica.revise({ number: 2, hash: 'y' });
+    a.replica.revise({ number: 2, hash: 'other' });
+    await world.run(10_000);
+    expect(Math.min(...Object.values(world.loads()))).toBeGreaterThan(1);
+    expect(b.troubles()).toEqual(['Replica a runs by another configuration of the same revision 2.']);
+    expect(a.replica.peers().map(({ revision, hash }) => [revision, hash])).toEqual([
+      [2, 'y'],
+      [2, 'y'],
+    ]);
+  });
+
+  it('are found under their new name when the links begin anew', async () => {
+    const { world, a, b } = await three();
+    const shard = world.every().find((each) => a.decides(each)) ?? -1;
+    a.replica.readdress('a-2');
+    expect(a.replica.instance).toBe('a-2');
+    await world.run(220);
+    expect(b.replica.place(shard)).toMatchObject({ at: 'peer', instance: 'a-2' });
+    await world.run(2_000);
+    expect(a.decides(shard)).toBe(true);
+  });
+});
+
+describe('the driver', () => {
+  it('says what goes wrong, once, and goes on', async () => {
+    const { world, a } = await three();
+    world.beat(new TextEncoder().encode('{"session":"s"}'));
+    world.beat(new TextEncoder().encode('nonsense'));
+    await world.run(5);
+    expect(a.troubles()).toEqual(['Something that came cannot be understood.']);
+    a.listener = () => {
+      throw new Error('a listener broke');
+    };
+    a.failing = true;
+    await world.run(3_000);
+    expect(a.troubles()).toContain('The registers cannot be asked.');
+    expect(a.troubles().filter((what) => what.includes("'lost'"))).toHaveLength(1);
+    a.failing = false;
+    a.listener = () => {};
+    await world.run(2_000);
+    expect(world.idle()).toEqual([]);
+  });
+
+  it('answers an extension that comes too late with the next renewal, or with nothing after 250 ms', async () => {
+    const world = new Replicas(1);
+    const a = world.add('a');
+    await world.run(2_000);
+    const ground = a.grounds.get(0);
+    if (ground === undefined) throw new Error('nothing was gained');
+    const { tenure, clock } = ground;
+    expect(tenure.extend(clock.now())).toBeUndefined();
+    let looked = 0;
+    const ahead = tenure.until();
+    const waiting = tenure.extend(ahead)?.then(() => looked++);
+    await world.run(210);
+    expect([looked, tenure.until() > ahead]).toEqual([1, true]);
+    await waiting;
+    a.cut = true;
+    const more = tenure.extend(tenure.until())?.then(() => looked++);
+    await world.run(240);
+    expect(looked).toBe(1);
+    await world.run(20);
+    await more;
+    expect(looked).toBe(2);
+  });
+
+  it('takes an answer that comes late for none: what nobody answers in time is not owned', async () => {
+    const { world, a } = await three();
+    a.slow = 300 * MILLISECOND;
+    await world.run(1_100);
+    expect(world.loads()['a']).toBe(0);
+    await world.run(2_000);
+    expect(world.idle()).toEqual([]);
+    a.slow = 0;
+    await world.run(1_000);
+    expect(a.events.findLast(({ kind }) => kind === 'reachable')).toEqual({ kind: 'reachable', reachable: true });
+    expect(a.troubles()).toEqual([]);
+  });
+
+  it('does nothing before it is started, and leaves at once then', async () => {
+    const world = new Replicas(1);
+    const calls: string[] = [];
+    const replica = createReplica({
+      replica: 'a',
+      instance: 'a-1',
+      shards: 1,
+      timing: TIMING,
+      registers: world.registers,
+      messages: { beat: () => calls.push('beat'), onBeat: () => () => {} },
+      notify: () => calls.push('notify'),
+      clocks: { reading: () => world.reading(), uptime: () => undefined },
+      timers: { after: () => () => {} },
+      newName: () => 'x',
+      revision: { number: 1, hash: '' },
+      onEvent: ({ kind }) => calls.push(kind),
+    });
+    replica.halt(0, 1n);
+    replica.told(0, 1n);
+    expect(replica.place(0)).toEqual({ at: 'nowhere' });
+    await replica.leave();
+    expect(calls).toEqual([]);
+  });
+});
