@@ -6,6 +6,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
+/** Lines kept for who reads late. */
+const LINES_MAX = 500;
+
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 /** A line of the server's log. */
@@ -20,7 +23,10 @@ export class ServerProcess {
   readonly folder: string;
   readonly file: string;
   readonly exit: Promise<[number | null, string | null]>;
-  readonly #lines: AsyncIterator<string>;
+  /** Read and not yet asked for; the oldest are forgotten, so that a process never waits for its reader. */
+  readonly #lines: string[] = [];
+  #read = (): void => {};
+  #ended = false;
 
   /** `folder`: one that an earlier process left, with its store; otherwise a new one. */
   constructor(configuration: string, folder = mkdtempSync(join(tmpdir(), 'sluice-process-'))) {
@@ -29,17 +35,36 @@ export class ServerProcess {
     writeFileSync(this.file, configuration);
     const child = spawn(process.execPath, [MAIN, 'serve', '--config', this.file], { stdio: ['ignore', 'pipe', 'inherit'], env: {}, cwd: folder });
     this.child = child;
-    this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    const reader = createInterface({ input: child.stdout });
+    reader.on('line', (line) => {
+      this.#lines.push(line);
+      if (this.#lines.length > LINES_MAX) this.#lines.shift();
+      this.#read();
+    });
+    reader.on('close', () => {
+      this.#ended = true;
+      this.#read();
+    });
     this.exit = once(child, 'exit') as Promise<[number | null, string | null]>;
   }
 
   /** Reads the log on to the next line of this event. */
   async until(event: string): Promise<LogLine> {
-    for (let next = await this.#lines.next(); next.done !== true; next = await this.#lines.next()) {
-      const line = JSON.parse(next.value) as LogLine;
-      if (line.event === event) return line;
+    for (;;) {
+      for (let next = this.#lines.shift(); next !== undefined; next = this.#lines.shift()) {
+        const line = JSON.parse(next) as LogLine;
+        if (line.event === event) return line;
+      }
+      if (this.#ended) throw new Error(`the process ended without ${event}`);
+      await new Promise<void>((resolve) => {
+        this.#read = resolve;
+      });
     }
-    throw new Error(`the process ended without ${event}`);
+  }
+
+  /** The last lines of its log that nobody has read. */
+  get unread(): readonly string[] {
+    return this.#lines;
   }
 
   /** Ends it at once, by its own pid. */

@@ -1,0 +1,144 @@
+import type { NatsBinary } from '../fakes/nats-binary.ts';
+import { type NatsCluster, startNatsCluster } from '../fakes/nats-cluster.ts';
+import { type NatsServer, startNats } from '../fakes/nats-server.ts';
+import { freePort } from '../fakes/ports.ts';
+import { ServerProcess } from '../fakes/server-process.ts';
+import { TcpProxy } from '../fakes/tcp-proxy.ts';
+import { until } from '../fakes/until.ts';
+
+/** What a fleet is started with. */
+export interface FleetParts {
+  readonly binary: Pick<NatsBinary, 'path'>;
+  readonly nats: 1 | 3;
+  readonly replicas: number;
+  /** The `groups:` of the configuration file, as YAML. */
+  readonly groups: string;
+  /** More of the configuration file, as YAML. */
+  readonly more?: string;
+  /** `faketime` in front of a replica's clock: how far its wall clock is ahead, in seconds. */
+  readonly wallAhead?: (replica: number) => number;
+}
+
+/** One replica: its process, over restarts, and its lines to NATS. */
+export class FleetReplica {
+  readonly index: number;
+  readonly port: number;
+  readonly healthPort: number;
+  /** One line for each NATS server. */
+  readonly lines: readonly TcpProxy[];
+  readonly #configuration: string;
+  #process: ServerProcess | undefined;
+
+  constructor(parts: { index: number; ports: readonly [number, number]; lines: readonly TcpProxy[]; configuration: string }) {
+    this.index = parts.index;
+    [this.port, this.healthPort] = parts.ports;
+    this.lines = parts.lines;
+    this.#configuration = parts.configuration;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  get process(): ServerProcess {
+    if (this.#process === undefined) throw new Error(`replica ${this.index} was never started`);
+    return this.#process;
+  }
+
+  /** Starts it, or starts it again in its old folder; settles when it serves. */
+  async start(): Promise<void> {
+    this.#process = new ServerProcess(this.#configuration, this.#process?.folder);
+    await this.#process.until('serving');
+  }
+
+  /** Stops it as an orchestrator does; settles when it has ended. */
+  async stop(): Promise<void> {
+    this.process.child.kill('SIGTERM');
+    await this.process.exit;
+  }
+
+  /** Its metrics as text; undefined: it does not answer. */
+  async metrics(): Promise<string | undefined> {
+    try {
+      const answer = await fetch(`http://127.0.0.1:${this.healthPort}/metrics`, { signal: AbortSignal.timeout(1_000) });
+      return await answer.text();
+    } catch {
+      return undefined;
+    }
+  }
+
+  async clean(): Promise<void> {
+    this.#process?.child.kill('SIGCONT');
+    this.#process?.clean();
+    await Promise.all(this.lines.map((line) => line.close()));
+  }
+}
+
+/** NATS and replicas as processes of their own, all on loopback, each replica with lines to NATS that can be cut. */
+export class Fleet {
+  readonly nats: readonly NatsServer[];
+  readonly replicas: readonly FleetReplica[];
+  readonly #cluster: NatsCluster | undefined;
+
+  private constructor(nats: readonly NatsServer[], cluster: NatsCluster | undefined, replicas: readonly FleetReplica[]) {
+    this.nats = nats;
+    this.#cluster = cluster;
+    this.replicas = replicas;
+  }
+
+  /** Starts everything; settles when every replica serves and every group is decided. */
+  static async start(parts: FleetParts): Promise<Fleet> {
+    const { path } = parts.binary;
+    // Servers that tell clients of each other would show them ways around the lines.
+    const cluster = parts.nats === 3 ? await startNatsCluster(3, { binary: path, advertised: false }) : undefined;
+    const nats = cluster?.servers ?? [await startNats({ binary: path })];
+    const replicas: FleetReplica[] = [];
+    for (let index = 0; index < parts.replicas; index++) {
+      const lines = await Promise.all(nats.map((server) => TcpProxy.to(server.port)));
+      const ports = [await freePort(), await freePort()] as const;
+      replicas.push(new FleetReplica({ index, ports, lines, configuration: configurationOf(parts, index, ports, lines) }));
+    }
+    const fleet = new Fleet(nats, cluster, replicas);
+    try {
+      await Promise.all(replicas.map((replica) => replica.start()));
+    } catch (cause) {
+      await fleet.clean();
+      throw cause;
+    }
+    return fleet;
+  }
+
+  /** Settles when an ask without patience finds somebody who decides, in each of these groups, at every replica. */
+  async decided(groups: readonly string[]): Promise<void> {
+    const asks = this.replicas.flatMap(({ url }) => groups.map((group) => `${url}/v1/groups/${group}/explain`));
+    await until('every group to be decided', async () => {
+      const answers = await Promise.all(asks.map((ask) => fetch(ask, { signal: AbortSignal.timeout(5_000) })));
+      return answers.every(({ status }) => status === 200);
+    });
+  }
+
+  /** The cluster's way to find its leaders; undefined: one server. */
+  get cluster(): NatsCluster | undefined {
+    return this.#cluster;
+  }
+
+  async clean(): Promise<void> {
+    await Promise.all(this.replicas.map((replica) => replica.clean()));
+    await (this.#cluster?.clean() ?? Promise.all(this.nats.map((server) => server.clean())));
+  }
+}
+
+function configurationOf({ groups, more = '' }: FleetParts, index: number, [api, health]: readonly [number, number], lines: readonly TcpProxy[]): string {
+  const urls = lines.map(({ port }) => `nats://127.0.0.1:${port}`).join(', ');
+  return [
+    `listen: { api: "127.0.0.1:${api}", health: "127.0.0.1:${health}", grpc: none, admin: none }`,
+    `cluster: { nats: [ ${urls} ], name: r${index}, ledgerBytes: 64MiB }`,
+    'drain: { delay: 0s, grace: 10s }',
+    'log: { level: debug }',
+    'revision: 1',
+    more,
+    'groups:',
+    groups,
+    '',
+  ].join('\n');
+}
