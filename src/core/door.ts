@@ -24,7 +24,10 @@ export function oversizedBy(state: KeyState, costs: Costs): string | undefined {
   return undefined;
 }
 
-/** Why a waiter that was just queued may not stay; undefined: it may. Whether the limits alone could admit it in time comes before the bounds of the backlog. */
+/**
+ * Why a waiter that was just queued may not stay; undefined: it may. Whether the limits alone could admit it in time comes
+ * before the bounds of the backlog; who had its place before keeps it, though others filled the backlog meanwhile.
+ */
 export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, ask: Ask): Refusal | undefined {
   const { slab } = decisions;
   const state = slab.keyOf(slot);
@@ -38,6 +41,7 @@ export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, a
   }
   // Only the disk holds it: it takes no place of the backlog. Those behind it do, or a disk that hangs would let in everybody.
   if (disk && isNext(decisions, slot)) return undefined;
+  if (keepsPlace(node, ask)) return undefined;
   const bound = overBacklog(node, state, 0, 0);
   if (bound !== undefined) return withRetry(now, { reason: 'shed', limit: bound }, placeOf(decisions, now, slot));
   return node.spec.backlog.wait === undefined ? undefined : overWait(now, node, placeOf(decisions, now, slot).expectedAt);
@@ -102,9 +106,15 @@ function overWait(now: Instant, node: GroupNode, expectedAt: Instant): Refusal |
   return { reason: 'shed', limit: 'backlog.wait', retryAt: later(now, after(expectedAt, -wait)) };
 }
 
+/** It was admitted in vain: no newcomer, and counted before. So there are never more of them over the bounds than were admitted. */
+function keepsPlace(node: GroupNode, ask: Ask): boolean {
+  return ask.since !== undefined && node.spec.backlog.requests > 0;
+}
+
 /** What the backlog would say to one more. */
 function backlogRefusal(now: Instant, state: KeyState, ask: Ask, expectedAt: Instant): Refusal | undefined {
   const { node } = state;
+  if (keepsPlace(node, ask)) return undefined;
   const bound = overBacklog(node, state, 1, ask.bytes);
   return bound === undefined ? overWait(now, node, expectedAt) : { reason: 'shed', limit: bound };
 }

@@ -26,7 +26,7 @@ export interface Ask {
   readonly since?: Since | undefined;
 }
 
-/** An earlier arrival at the same gate, of a caller whose permit came to nothing: it stands there again, before those who came after it. */
+/** An earlier arrival at the same gate, of a caller whose permit came to nothing: it stands there again, before those who came after it, and is not shed for want of room. */
 export interface Since {
   readonly arrivedAt: Instant;
   readonly order: number;

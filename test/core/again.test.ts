@@ -119,14 +119,27 @@ describe('an ask with the place it had before', () => {
     expect(pushedBack(driver, a, { costs: { requests: 1, tokens: 4 } }).fate).toBe('admitted');
   });
 
-  it('is shed like others where the backlog is full, and takes nobody’s place', () => {
-    const { driver, pause } = paused([group('line', [spacing(SECOND)], backlog({ requests: 1 }))]);
+  it.each([{ requests: 1 }, { perKey: 1 }, { bytes: 10 }, { wait: SECOND }])(
+    'keeps its place where others filled the backlog meanwhile, and takes nobody’s: %j',
+    (bounds) => {
+      const { driver, pause } = paused([group('line', [spacing(SECOND)], backlog(bounds))]);
+      const a = driver.ask({ name: 'a', bytes: 10 });
+      driver.ask({ name: 'b', bytes: 10 });
+      expect(driver.ask({ name: 'c', bytes: 10 }).refusal?.reason).toBe('shed');
+      if (bounds.wait === undefined) pause();
+      const again = pushedBack(driver, a, { bytes: 10 });
+      expect(again.refusal).toBeUndefined();
+      expect(driver.ask({ name: 'd', bytes: 10 }).refusal?.reason).toBe('shed');
+      driver.advance(20 * SECOND);
+      expect(driver.admitted()).toEqual(['a', 'a again', 'b']);
+    },
+  );
+
+  it('where nobody may wait at all it does not either', () => {
+    const { driver, pause } = paused([group('line', [spacing(SECOND)], backlog({ requests: 0 }))]);
     const a = driver.ask({ name: 'a' });
     pause();
-    driver.ask({ name: 'b' });
     expect(pushedBack(driver, a).refusal?.reason).toBe('shed');
-    driver.advance(20 * SECOND);
-    expect(driver.admitted()).toEqual(['a', 'b']);
   });
 
   it('with the order of a gate that counted further, it stands at the end and no later', () => {

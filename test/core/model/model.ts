@@ -1,5 +1,7 @@
 import type { Costs, GroupSpec, LimitSpec } from '../../../src/core/group.ts';
 import { costOf, PRIORITY_DEFERRED } from '../../../src/core/group.ts';
+import type { End } from '../../../src/core/limits/adaptation.ts';
+import { NaiveAdaptation } from './naive-adaptation.ts';
 import type { Entry } from './quota-model.ts';
 import { capacityOf, quotaOf, readyAt, shareOf } from './quota-model.ts';
 
@@ -12,6 +14,8 @@ export interface Caller {
   readonly priority: number;
   readonly costs: Costs;
   readonly since: number;
+  /** It was admitted in vain before, and is no newcomer. */
+  readonly again: boolean;
   readonly until: number;
   readonly lease: number;
   fate: 'waiting' | 'admitted' | 'refused' | 'cancelled';
@@ -87,7 +91,8 @@ export class Model {
   }
 
   /** Ends a permit; `real` settles what it cost (`unused`: nothing). */
-  release(caller: Caller, real: Costs): void {
+  release(caller: Caller, real: Costs, how: End): void {
+    if (this.live(caller)) this.#end(caller, how);
     caller.leaseEnd = Math.min(caller.leaseEnd, this.now);
     for (const { limit, log } of this.#places(caller)) {
       const of = log.find((entry) => entry.kind === 'charge' && owners.get(entry) === caller);
@@ -135,6 +140,7 @@ export class Model {
         this.#change(this.#override.after);
         this.#override = undefined;
       }
+      for (const caller of this.callers) if (caller.leaseEnd === next) this.#end(caller, 'lapsed');
       this.#admitAll();
       for (const caller of this.waiting()) if (caller.until <= this.now) this.#refuse(caller, ['expired']);
       this.#admitAll();
@@ -152,7 +158,11 @@ export class Model {
       });
     const before = new Map(quotas());
     this.#groups = groups;
-    for (const [id, cost] of quotas()) this.#logs.get(id)?.push({ kind: 'permits', at: this.now, cost, was: before.get(id) ?? cost, end: () => 0 });
+    for (const [id, cost] of quotas()) {
+      const log = this.#logs.get(id) ?? [];
+      log.push({ kind: 'permits', at: this.now, cost, was: before.get(id) ?? cost, end: () => 0 });
+      found.get(log)?.bounds(cost);
+    }
   }
 
   waiting(group?: string): readonly Caller[] {
@@ -204,7 +214,9 @@ export class Model {
   #admit(caller: Caller): void {
     caller.fate = 'admitted';
     caller.at = this.now;
-    for (const { limit, log } of this.#places(caller)) {
+    for (const place of this.#places(caller)) {
+      const { limit, log } = place;
+      if (cost(caller, limit) > 0) foundIn(place)?.took(this.now, caller, cost(caller, limit));
       const entry: Entry = { kind: 'charge', at: this.now, cost: cost(caller, limit), end: () => caller.leaseEnd };
       owners.set(entry, caller);
       log.push(entry);
@@ -226,7 +238,8 @@ export class Model {
       opens = later;
     }
     if (opens > caller.until) reasons.push('infeasible');
-    if (spec && this.waiting(caller.group).length > spec.backlog.requests) reasons.push('shed');
+    const bound = spec?.backlog.requests;
+    if (bound !== undefined && this.waiting(caller.group).length > bound && !(caller.again && bound > 0)) reasons.push('shed');
     if (caller.until <= this.now) reasons.push('expired', 'infeasible');
     if (reasons.length > 0) this.#refuse(caller, reasons);
   }
@@ -237,7 +250,14 @@ export class Model {
     caller.reasons = reasons;
   }
 
+  /** Its lease is over: limits that adapt see how. */
+  #end(caller: Caller, how: End): void {
+    for (const place of this.#places(caller)) if (cost(caller, place.limit) > 0) foundIn(place)?.ended(this.now, caller, how);
+  }
+
   #ready(place: Place, caller: Caller, at: number): number {
+    const adapting = foundIn(place);
+    if (adapting !== undefined) return adapting.readyAt(at, cost(caller, place.limit));
     return readyAt(quotaOf(place.limit, place.key), this.#epoch, place.log, at, cost(caller, place.limit));
   }
 
@@ -289,6 +309,16 @@ export class Model {
 }
 
 const owners = new WeakMap<Entry, Caller>();
+/** What limits that adapt have found, by their logs. */
+const found = new WeakMap<readonly Entry[], NaiveAdaptation>();
+
+function foundIn({ limit, key, log }: Place): NaiveAdaptation | undefined {
+  const quota = quotaOf(limit, key);
+  if (quota.kind !== 'concurrency' || quota.adapt === undefined) return undefined;
+  const known = found.get(log) ?? new NaiveAdaptation(quota.adapt, quota.max);
+  found.set(log, known);
+  return known;
+}
 
 function cost(caller: Caller, limit: LimitSpec): number {
   return costOf(caller.costs, limit.unit);

@@ -8,7 +8,7 @@ import { NEVER, SECOND } from '../../../src/core/time.ts';
 import { Driver } from '../driver.ts';
 import { type Handle, permitOf } from '../handle.ts';
 import { START } from '../specs.ts';
-import { agree, leaveNothing, type Pair } from './agree.ts';
+import { agree, leaveNothing, type Pair, withinNow } from './agree.ts';
 import { Model } from './model.ts';
 import type { Plan, Step } from './plans.ts';
 import { scale } from './plans.ts';
@@ -53,7 +53,10 @@ export class Play {
     this.driver = new Driver({ groups: [...groups, ...silent], recording, now: start, ...(gateClass ? { gateClass } : {}) });
     this.witness = new Witness(groups);
     this.#model = options.model ? new Model(groups, START) : undefined;
-    this.driver.onAdmitted = (handle) => this.witness.admitted(handle);
+    this.driver.onAdmitted = (handle) => {
+      this.witness.admitted(handle);
+      if (!options.late) withinNow(this.driver, handle, groups);
+    };
   }
 
   run(plan: Plan): void {
@@ -115,7 +118,7 @@ export class Play {
     const before = this.#comingAgain(step);
     const permit = before?.handle.permit;
     const since = permit === undefined ? undefined : arrivalOf(permit);
-    const place = { order: before?.caller?.order ?? id, since: before?.caller?.since ?? this.#now };
+    const place = { order: before?.caller?.order ?? id, since: before?.caller?.since ?? this.#now, again: since !== undefined };
     const caller = this.#model?.acquire({ ...asked, ...place, until: this.#now + ttl });
     const handle = this.driver.ask({ name: `${group} ${step.key} #${id}`, ...asked, ttl, bytes: id % 3, since }, (made) =>
       this.pairs.push({ handle: made, caller, witnessed: this.witness.asked(made, before?.witnessed) }),
@@ -245,7 +248,7 @@ export class Play {
       witnessed.returned = true;
       witnessed.charge.end = Math.min(witnessed.charge.end, this.#now);
       this.witness.checker.settled(witnessed.charge, this.#now, real);
-      if (caller) this.#model?.release(caller, real);
+      if (caller) this.#model?.release(caller, real, step.how);
     } else if (caller && this.#model?.live(caller)) throw new Error(`a live lease could not be released: ${JSON.stringify(answer)}`);
     this.driver.settle();
   }
@@ -263,7 +266,8 @@ export class Play {
     pair.witnessed.returned = true;
     charge.end = Math.min(charge.end, this.#now);
     if (step.do === 'undo') this.witness.checker.settled(charge, this.#now, { [REQUESTS]: 0, tokens: 0 });
-    if (pair.caller) this.#model?.release(pair.caller, step.do === 'undo' ? { [REQUESTS]: 0, tokens: 0 } : pair.caller.charged);
+    const undone = { [REQUESTS]: 0, tokens: 0 };
+    if (pair.caller) this.#model?.release(pair.caller, step.do === 'undo' ? undone : pair.caller.charged, step.do === 'undo' ? 'unused' : 'revoked');
     this.driver.call((gate, now) => (step.do === 'undo' ? gate.undo(now, permit) : gate.revoke(now, permit.serial)));
   }
 
