@@ -156,4 +156,26 @@ describe('a cluster', () => {
     const pinned = await client(leader.url, { ignoreClusterUpdates: true });
     await until('the old leader to know', async () => (await last(pinned, 'R', 'r')) === 'after');
   }, 40_000);
+
+  test('can be parted, and comes together again', async () => {
+    const cluster = await startNatsCluster(3, { binary: natsBinary(), proxied: true });
+    leftovers.push(() => cluster.clean());
+    const leader = await cluster.metaLeader();
+    const [away, stays] = cluster.servers.filter((server) => server !== leader) as [NatsServer, NatsServer];
+    const peers = async (server: NatsServer) => {
+      const { routes } = (await server.monitor('routez')) as { routes?: { remote_name: string }[] };
+      return [...new Set(routes?.map(({ remote_name }) => remote_name))].sort();
+    };
+    const others = (server: NatsServer) => cluster.servers.filter((other) => other !== server).map(({ name }) => name);
+    expect(await peers(away)).toEqual(others(away));
+    for (const proxy of cluster.between(away)) proxy.cut();
+    await until('the cut to be felt on both sides', async () => (await peers(away)).length === 0 && (await peers(stays)).length === 1);
+    await cluster.settled(cluster.servers.filter((server) => server !== away));
+    for (const proxy of cluster.between(away)) await proxy.heal();
+    await until('the routes to be back', async () => (await peers(away)).join() === others(away).join());
+    await cluster.settled();
+    for (const proxy of cluster.between(away, stays)) proxy.freeze('both');
+    await until('pings to find out', async () => (await peers(away)).join() === leader?.name);
+    expect(await peers(leader as NatsServer)).toEqual(others(leader as NatsServer));
+  }, 40_000);
 });
