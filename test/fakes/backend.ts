@@ -112,6 +112,22 @@ export class ScriptedBackend {
   }
 }
 
+/**
+ * What a strict reader takes the bytes of one connection for: its whole requests, and what it could not read. `asOrigin`: it
+ * takes what RFC 9112 lets a server take beside: HTTP/1.0, empty lines before a request (2.2), more spaces before the version (3),
+ * chunk extensions (7.1.1).
+ */
+export function readStrictly(bytes: Uint8Array, asOrigin = false): { readonly requests: readonly SeenRequest[]; readonly anomaly: string | undefined } {
+  const requests: SeenRequest[] = [];
+  const parser = new RequestParser(0, { onHead: () => {}, onRequest: (seen) => void requests.push(seen) }, asOrigin);
+  try {
+    parser.take(Buffer.from(bytes));
+    return { requests, anomaly: undefined };
+  } catch (error) {
+    return { requests, anomaly: (error as Error).message };
+  }
+}
+
 function wireOf(socket: Socket): BackendWire {
   return {
     socket,
@@ -135,13 +151,15 @@ interface Heard {
 class RequestParser {
   readonly #connection: number;
   readonly #heard: Heard;
+  readonly #asOrigin: boolean;
   #parts: Buffer[] = [];
   #head: { method: string; target: string; headers: string[] } | undefined;
   #body: Buffer[] = [];
 
-  constructor(connection: number, heard: Heard) {
+  constructor(connection: number, heard: Heard, asOrigin = false) {
     this.#connection = connection;
     this.#heard = heard;
+    this.#asOrigin = asOrigin;
   }
 
   take(bytes: Buffer): void {
@@ -165,13 +183,16 @@ class RequestParser {
   }
 
   #readHead(): boolean {
+    while (this.#asOrigin && /^[\r\n]/.test(this.#all().toString('latin1', 0, 1))) this.#parts = [this.#all().subarray(1)];
     const text = this.#line('\r\n\r\n');
     if (text === undefined) return false;
     const [first = '', ...lines] = text.split('\r\n');
-    const [, method, target] = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP\/1\.1$/.exec(first) ?? [];
-    if (method === undefined || target === undefined) throw new Error(`bad request line: ${first}`);
+    const [, method, target, spaces, minor] = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+)( +)HTTP\/1\.([01])$/.exec(first) ?? [];
+    const old = minor === '0';
+    if (method === undefined || target === undefined || ((old || spaces !== ' ') && !this.#asOrigin)) throw new Error(`bad request line: ${first}`);
     this.#head = { method, target, headers: fieldsOf(lines) };
-    if (valuesOf(this.#head.headers, 'host').length !== 1) throw new Error('not one Host');
+    const hosts = valuesOf(this.#head.headers, 'host').length;
+    if (hosts !== 1 && !(old && hosts === 0)) throw new Error('not one Host');
     this.#heard.onHead();
     return true;
   }
@@ -181,7 +202,8 @@ class RequestParser {
     const all = this.#all();
     const at = all.indexOf('\r\n');
     if (at < 0) return false;
-    const size = all.toString('latin1', 0, at);
+    const line = all.toString('latin1', 0, at);
+    const size = this.#asOrigin ? line.replace(/;.*$/, '') : line;
     if (!/^[0-9a-f]{1,8}$/i.test(size)) throw new Error(`bad chunk size: ${size}`);
     const bytes = Number.parseInt(size, 16);
     if (bytes === 0) return this.#readTrailers(all, at);

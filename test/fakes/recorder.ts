@@ -31,6 +31,8 @@ export class Recorder {
   /** Connections that ended while an answer was owed. */
   abandoned = 0;
   respond: Respond;
+  /** Every byte of each connection, by its number; kept where a test sets it. */
+  raw: Map<number, Buffer[]> | undefined;
   /** Called when a head is there, before the body. */
   onHead: Respond | undefined;
   readonly #server: Server;
@@ -81,6 +83,7 @@ export class Recorder {
     const reader = new Reader(connection);
     let owed = 0;
     socket.on('data', (bytes) => {
+      if (this.raw !== undefined) this.raw.set(connection, [...(this.raw.get(connection) ?? []), bytes]);
       for (const request of reader.read(bytes, (head) => {
         this.seen.push(head);
         this.onHead?.(head, socket);
