@@ -37,7 +37,14 @@ export interface AdmissionAsk {
 
 /** How an ask ended. `limits`: as the one who decided saw them, where that is another replica; for RateLimit fields. */
 export type Outcome =
-  | { readonly kind: 'admitted'; readonly permit: Permit; readonly id: string; readonly limits?: readonly LimitView[] | undefined }
+  | {
+      readonly kind: 'admitted';
+      readonly permit: Permit;
+      readonly id: string;
+      readonly limits?: readonly LimitView[] | undefined;
+      /** Outside the promises: on this replica's share of the limits, or without any, since no other could be reached. */
+      readonly degraded?: 'share' | 'open' | undefined;
+    }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly limits?: readonly LimitView[] | undefined };
 
 /** A held caller; every front end ends in exactly one of: `delivered` after the permit was written, or `leave`. */

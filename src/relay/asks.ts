@@ -1,0 +1,293 @@
+import type { AdmissionAsk, Held, LimitView, Outcome } from '../admission/admission.ts';
+import type { Clock } from '../admission/clock.ts';
+import { MOVED } from '../admission/moved.ts';
+import { shiftOutcome, shiftSince } from '../admission/shift.ts';
+import type { Timers, Whereabouts } from '../coordination/replica.ts';
+import { arrivalOf, type Permit } from '../core/permit.ts';
+import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
+import type { Place } from '../core/waiter.ts';
+import type { Directory, Spot } from './directory.ts';
+import type { Door } from './door.ts';
+import { Errand, type ErrandHost, type ErrandState } from './errand.ts';
+import type { Lines } from './lines.ts';
+import type { Sent } from './links.ts';
+import type { Op } from './ops.ts';
+import type { Porch } from './porch.ts';
+import { Retries } from './retries.ts';
+import { Roll } from './roll.ts';
+
+/** Who decides for groups that may go on while nobody else can be reached. */
+export interface Stopgap {
+  acquire(ask: AdmissionAsk, spot: Spot, done: (outcome: Outcome) => void): Held;
+}
+
+/** What asks are made with. */
+export interface AsksParts {
+  readonly door: Door;
+  readonly porch: Porch;
+  readonly directory: Directory;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly place: (shard: number) => Whereabouts;
+  readonly send: (to: string, op: Op) => Sent;
+  readonly stopgap: Stopgap | undefined;
+  /** All own callers of the shard are back in its trees here. */
+  readonly entered: (shard: number, term: bigint) => void;
+  readonly seen: (ask: AdmissionAsk, limits: readonly LimitView[]) => void;
+  readonly watched: (errand: Errand) => Place | undefined;
+  /** Asks held while nobody decides for them at most; beyond: `undecided`. */
+  readonly heldMax: number;
+  /** Limits are to come along with every outcome. */
+  readonly limits: boolean;
+}
+
+/** A grant that took longer to come is given back (coordination.md 2.8): what it allows is to happen about when it was decided. */
+const GRANT_AGE_MAX: Micros = 2 * SECOND;
+
+/**
+ * Every ask of this replica's callers that is not answered:
+ *
+ *     begin ─▶ a gate here ──▶ answer            MOVED, a new owner, a lost address: asked again where the shard is then,
+ *          └─▶ a peer's gate ─▶ answer           with the patience left and the place it had
+ *          └─▶ held, until somebody decides
+ */
+export class Asks implements ErrandHost {
+  readonly #parts: AsksParts;
+  /** Who is held. */
+  readonly roll: Roll;
+  readonly #lines: Lines;
+  readonly #retries: Retries;
+  #serials = 0;
+  #wids = 0;
+  #reachable = true;
+
+  constructor(parts: AsksParts) {
+    this.#parts = parts;
+    this.roll = new Roll({ clock: parts.clock, giveUp: (errand) => void parts.send(errand.peer, { op: 'cancel', wid: errand.wid }) });
+    this.#lines = this.roll.lines;
+    this.#retries = new Retries(parts.timers, (shard) => this.#retry(shard));
+  }
+
+  /** Asks for a permit; `done` may be called before this returns. */
+  begin(ask: AdmissionAsk, spot: Spot, done: (outcome: Outcome) => void): Errand {
+    const errand = new Errand(this, ask, spot, this.#parts.clock.now(), ++this.#serials, done);
+    this.roll.enrol();
+    if (this.#parts.door.isHere(ask.group)) this.#enter(errand, ask);
+    else this.#dispatch(errand);
+    return errand;
+  }
+
+  /** An owner's answer. False: not one of these. */
+  hear(peer: string, op: Op, by: Micros): boolean {
+    if (op.op !== 'queued' && op.op !== 'moved' && op.op !== 'outcome') return false;
+    const errand = this.#lines.named(op.wid);
+    if (errand === undefined) {
+      // Of an attempt that is over: its grant was told to nobody.
+      if (op.op === 'outcome' && op.outcome.kind === 'admitted') this.#parts.send(peer, { op: 'cancel', wid: op.wid });
+      return true;
+    }
+    if (op.op === 'outcome') this.#outcome(errand, shiftOutcome(op.outcome, by));
+    else {
+      if (op.since !== undefined) errand.arrival = shiftSince(op.since, by);
+      if (op.op === 'moved') this.#hold(errand);
+    }
+    return true;
+  }
+
+  /** Another one decides for this shard: everybody is asked again there, in order. */
+  placed(shard: number): void {
+    this.#retries.forget(shard);
+    const place = this.#parts.place(shard);
+    // Its last owner may still answer who was asked there.
+    if (place.at === 'nowhere') return;
+    for (const errand of this.#lines.of(shard)) {
+      const asked = place.at === 'peer' && errand.state === 'there' && errand.peer === place.instance && errand.term === place.term;
+      if (!asked) this.#dispatch(errand);
+    }
+    if (place.at === 'peer') this.#parts.send(place.instance, { op: 'rejoined', shard, term: place.term });
+    else if (place.at === 'here') this.#entered(shard, place.term);
+  }
+
+  /** A peer's life is over: nobody answers there. */
+  gone(peer: string): void {
+    for (const errand of this.#lines.all()) if (errand.state === 'there' && errand.peer === peer) this.#hold(errand);
+  }
+
+  /** Everything is asked again from a new address. */
+  readdressed(): void {
+    for (const shard of new Set(this.#lines.all().map((errand) => errand.spot.shard))) {
+      for (const errand of this.#lines.of(shard)) if (errand.state === 'there') this.#dispatch(errand);
+    }
+  }
+
+  /** false: no other replica can be reached; the stopgap decides where it may, until true. */
+  reachable(reachable: boolean): void {
+    this.#reachable = reachable;
+    if (!reachable) {
+      for (const errand of this.#lines.all()) if (this.#mayStray(errand)) this.#dispatch(errand);
+      return;
+    }
+    for (const errand of [...this.roll.astray].sort((a, b) => a.serial - b.serial)) {
+      errand.local?.leave();
+      this.#dispatch(errand);
+    }
+  }
+
+  /** Groups have changed: some may be gone, or belong to another shard. */
+  resettled(): void {
+    for (const errand of this.#lines.all()) {
+      const spot = this.#parts.directory.of(errand.ask.group);
+      if (spot === undefined) this.roll.refuse(errand, { reason: 'unknown_group' });
+      else if (spot.shard !== errand.spot.shard) {
+        this.#lines.remove(errand);
+        errand.spot = spot;
+        this.#dispatch(errand);
+      }
+    }
+  }
+
+  // ErrandHost: what callers do.
+
+  left(errand: Errand, was: ErrandState): void {
+    const { local } = errand;
+    if (was !== 'told') this.roll.close(errand);
+    if (was === 'there' || (was === 'told' && errand.peer !== '')) this.#parts.send(errand.peer, { op: 'cancel', wid: errand.wid });
+    else if (local !== undefined) local.leave();
+    else errand.early = 'left';
+  }
+
+  kept(errand: Errand): void {
+    if (errand.peer !== '') this.#parts.send(errand.peer, { op: 'delivered', wid: errand.wid });
+    else if (errand.local !== undefined) errand.local.delivered();
+    else errand.early = 'kept';
+  }
+
+  watched(errand: Errand): Place | undefined {
+    return this.#parts.watched(errand);
+  }
+
+  /** Where its shard is decided now; an earlier attempt is over. */
+  #dispatch(errand: Errand): void {
+    this.#withdraw(errand);
+    if (this.#mayStray(errand)) return this.#stray(errand);
+    const { shard } = errand.spot;
+    const { group } = errand.ask;
+    const place = this.#parts.place(shard);
+    if (place.at === 'nowhere') return this.#wait(errand);
+    if (place.at === 'peer') return this.#askThere(errand, place.instance, place.term);
+    const opening = this.#parts.door.opening(group);
+    if (opening === undefined) return this.#enter(errand, errand.again(this.#parts.clock.now()));
+    this.roll.stand(errand, 'porch');
+    const enter = (): void => {
+      if (errand.state === 'porch') this.#enter(errand, errand.again(this.#parts.clock.now()));
+      this.#entered(shard, place.term);
+    };
+    this.#parts.porch.wait(group, opening, { since: () => errand.arrival, enter });
+  }
+
+  #enter(errand: Errand, ask: AdmissionAsk): void {
+    this.roll.unline(errand);
+    errand.state = 'here';
+    errand.peer = '';
+    this.#settle(
+      errand,
+      this.#parts.door.acquire(ask, (outcome) => this.#decided(errand, outcome)),
+    );
+  }
+
+  #stray(errand: Errand): void {
+    this.roll.unline(errand);
+    errand.state = 'here';
+    errand.peer = '';
+    this.roll.astray.add(errand);
+    const ask = errand.again(this.#parts.clock.now());
+    const held = this.#parts.stopgap?.acquire(ask, errand.spot, (outcome) => this.#decided(errand, outcome));
+    if (held !== undefined) this.#settle(errand, held);
+  }
+
+  /** The place it has now; what was said before this was known is done. */
+  #settle(errand: Errand, held: Held): void {
+    if (errand.early === 'left') held.leave();
+    else if (errand.early === 'kept') held.delivered();
+    else if (errand.state === 'here' || errand.state === 'told') errand.local = held;
+  }
+
+  #askThere(errand: Errand, instance: string, term: bigint): void {
+    const { limits } = this.#parts;
+    const { shard } = errand.spot;
+    errand.peer = instance;
+    errand.term = term;
+    errand.wid = ++this.#wids;
+    this.roll.stand(errand, 'there');
+    this.#lines.name(errand);
+    const ask = errand.again(this.#parts.clock.now());
+    const sent = this.#parts.send(instance, { op: 'ask', wid: errand.wid, shard, term, limits, ask });
+    if (sent === 'over') this.#hold(errand);
+    else if (sent === 'full') this.roll.refuse(errand, { reason: 'shed', limit: 'replica.window', retryAt: this.#soon() });
+  }
+
+  /** A gate of this process has decided. */
+  #decided(errand: Errand, outcome: Outcome): void {
+    if (errand.state !== 'here') return;
+    if (outcome.kind === 'refused' && outcome.refusal === MOVED) {
+      errand.arrival = errand.local?.since() ?? errand.arrival;
+      this.#hold(errand);
+    } else this.roll.finish(errand, outcome);
+  }
+
+  /** A peer has decided. */
+  #outcome(errand: Errand, outcome: Outcome): void {
+    if (outcome.kind === 'admitted' && this.#stale(outcome.permit)) {
+      errand.arrival = arrivalOf(outcome.permit);
+      return this.#dispatch(errand);
+    }
+    if (outcome.limits !== undefined) this.#parts.seen(errand.ask, outcome.limits);
+    this.#lines.unname(errand.wid);
+    this.roll.finish(errand, outcome);
+  }
+
+  #stale(permit: Permit): boolean {
+    return this.#parts.clock.now() - permit.grantedAt > GRANT_AGE_MAX;
+  }
+
+  /** The last attempt came to nothing; it is asked again soon, or when its shard is placed. */
+  #hold(errand: Errand): void {
+    this.#withdraw(errand);
+    errand.spot = this.#parts.directory.of(errand.ask.group) ?? errand.spot;
+    this.roll.stand(errand, 'held');
+    this.#retries.plan(errand.spot.shard);
+  }
+
+  /** Nobody decides for it now. */
+  #wait(errand: Errand): void {
+    const isNew = errand.cancelTimer === undefined;
+    if (isNew && this.#lines.size >= this.#parts.heldMax) this.roll.refuse(errand, this.roll.undecided());
+    else this.roll.stand(errand, 'held');
+  }
+
+  /** The last attempt is over; its grant, should it still come, is given back. */
+  #withdraw(errand: Errand): void {
+    this.roll.astray.delete(errand);
+    if (errand.state !== 'there') return;
+    this.#lines.unname(errand.wid);
+    this.#parts.send(errand.peer, { op: 'cancel', wid: errand.wid });
+    errand.state = 'held';
+  }
+
+  #retry(shard: number): void {
+    for (const errand of this.#lines.of(shard)) if (errand.state === 'held') this.#dispatch(errand);
+  }
+
+  /** All who are to enter here have. */
+  #entered(shard: number, term: bigint): void {
+    if (!this.#lines.onPorch(shard)) this.#parts.entered(shard, term);
+  }
+
+  #mayStray(errand: Errand): boolean {
+    return !this.#reachable && this.#parts.stopgap !== undefined && errand.spot.settings.unreachable !== 'closed';
+  }
+
+  #soon(): Instant {
+    return after(this.#parts.clock.now(), SECOND);
+  }
+}

@@ -1,0 +1,247 @@
+import type {
+  AdmissionAsk,
+  AdmissionService,
+  Explanation,
+  GroupSettings,
+  GroupView,
+  Held,
+  LimitView,
+  Outcome,
+  OverrideWish,
+  Page,
+  PermitView,
+  ReleaseOutcome,
+  RenewOutcome,
+} from '../admission/admission.ts';
+import { parsePermitId } from '../admission/permit-id.ts';
+import { NOBODY } from '../admission/requests.ts';
+import {
+  shiftAll,
+  shiftExplanation,
+  shiftGroup,
+  shiftLeaseView,
+  shiftPage,
+  shiftPermitView,
+  shiftRefusal,
+  shiftRenewal,
+  shiftWaiter,
+} from '../admission/shift.ts';
+import type { Costs } from '../core/group.ts';
+import type { Disposition, LeaseView } from '../core/permit.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
+import type { WaiterView } from '../core/waiter.ts';
+import type { Asks } from './asks.ts';
+import type { Calls } from './calls.ts';
+import type { Directory } from './directory.ts';
+import type { Door } from './door.ts';
+import type { CallArgs, Method } from './ops.ts';
+import type { Outage } from './outage.ts';
+import { overview } from './overview.ts';
+import type { Owners, OwnersParts } from './owners.ts';
+import type { SeenLimits } from './seen-limits.ts';
+
+/** What an edge is made of. */
+export interface EdgeParts extends OwnersParts {
+  readonly door: Door;
+  readonly directory: Directory;
+  readonly asks: Asks;
+  readonly calls: Calls;
+  readonly owners: Owners;
+  readonly seen: SeenLimits;
+  readonly outage: Outage | undefined;
+  readonly peers: () => readonly string[];
+  /** Gives all shards away; before the door is closed. Never rejects. */
+  readonly leave: () => Promise<void>;
+}
+
+/** A peer that does not answer about a session in time has nothing of it. */
+const SESSION_WAIT: Micros = SECOND;
+
+type Listed<T> = Page<T & { readonly id: string }>;
+
+/** The door of a replica among replicas: whatever a caller of this process asks is decided by whoever decides for its group. */
+export class Edge implements AdmissionService {
+  readonly #parts: EdgeParts;
+  #draining = false;
+
+  constructor(parts: EdgeParts) {
+    this.#parts = parts;
+  }
+
+  acquire(ask: AdmissionAsk, done: (outcome: Outcome) => void): Held {
+    const spot = this.#parts.directory.of(ask.group);
+    if (spot !== undefined && !this.#draining) return this.#parts.asks.begin(ask, spot, done);
+    done({ kind: 'refused', refusal: spot === undefined ? unknownGroup(ask.group) : { reason: 'draining', retryAt: this.now() } });
+    return NOBODY;
+  }
+
+  renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> {
+    const { door, outage } = this.#parts;
+    const kept = outage?.renew(caller, permit, lease);
+    if (kept !== undefined) return kept;
+    const here = () => door.renew(caller, permit, lease);
+    return this.#ofPermit(permit, 'renew', { caller, permit, lease }, here, shiftRenewal);
+  }
+
+  release(caller: string, permit: string, how: Disposition, costs: Costs | undefined, retryAfter: Micros | undefined, key?: string): Promise<ReleaseOutcome> {
+    const { door, outage } = this.#parts;
+    const kept = outage?.release(caller, permit, how, costs);
+    if (kept !== undefined) return kept;
+    const here = () => door.release(caller, permit, how, costs, retryAfter, key);
+    return this.#ofPermit(permit, 'release', { caller, permit, how, costs, retryAfter, key }, here, shiftRelease);
+  }
+
+  releaseRequest(caller: string, group: string, requestId: string): Promise<ReleaseOutcome> {
+    const args = { caller, group, requestId };
+    const here = () => this.#parts.door.releaseRequest(caller, group, requestId);
+    return this.#parts.owners.call({ group, here, method: 'releaseRequest', args, shift: shiftRelease, refused });
+  }
+
+  endSession(caller: string, session: string, resume: Micros): void {
+    const { door, calls, peers, asks, outage } = this.#parts;
+    door.endSession(caller, session, resume);
+    outage?.endSession(caller, session, resume);
+    for (const peer of peers()) void calls.make(peer, 'endSession', { caller, session, resume }, SESSION_WAIT);
+    // Nobody has the places of those that no owner has: nobody could be told.
+    const mine = (ask: AdmissionAsk) => ask.session === session && ask.caller === caller;
+    asks.roll.refuseAll({ reason: 'cancelled', detail: 'The session ended.' }, ({ ask, state }) => state !== 'there' && mine(ask));
+  }
+
+  async resumeSession(caller: string, session: string): Promise<readonly PermitView[]> {
+    const { door, calls, peers } = this.#parts;
+    const there = peers().map(async (peer) => {
+      const reply = await calls.make(peer, 'resumeSession', { caller, session }, SESSION_WAIT);
+      return reply.how === 'value' ? shiftAll(reply.value as readonly PermitView[], reply.by, shiftPermitView) : [];
+    });
+    return (await Promise.all([door.resumeSession(caller, session), ...there])).flat();
+  }
+
+  explain(ask: AdmissionAsk): Promise<Explanation | Refusal> {
+    return this.#about(ask.group, 'explain', { ask }, () => this.#parts.door.explain(ask), shiftExplanation);
+  }
+
+  groups(): Promise<readonly GroupView[]> {
+    return overview(this.#parts);
+  }
+
+  group(group: string): Promise<GroupView | Refusal> {
+    return this.#about(group, 'group', { group }, () => this.#parts.door.group(group), shiftGroup);
+  }
+
+  limitsFor(group: string, key: string): readonly LimitView[] {
+    const { door, seen } = this.#parts;
+    return door.isHere(group) ? door.limitsFor(group, key) : seen.of(group, key);
+  }
+
+  waiters(group: string, page: { size: number; token: string }): Promise<Listed<WaiterView> | Refusal> {
+    const shift = (found: Listed<WaiterView>, by: Micros) => shiftPage(found, by, shiftWaiter);
+    return this.#about(group, 'waiters', { group, page }, () => this.#parts.door.waiters(group, page), shift);
+  }
+
+  leases(group: string, page: { size: number; token: string }): Promise<Listed<LeaseView> | Refusal> {
+    const shift = (found: Listed<LeaseView>, by: Micros) => shiftPage(found, by, shiftLeaseView);
+    return this.#about(group, 'leases', { group, page }, () => this.#parts.door.leases(group, page), shift);
+  }
+
+  pause(group: string, key: string | undefined, pauseFor: Micros | undefined): Promise<Refusal | undefined> {
+    return this.#order(group, 'pause', { group, key, pauseFor }, () => this.#parts.door.pause(group, key, pauseFor));
+  }
+
+  resume(group: string, key: string | undefined): Promise<Refusal | undefined> {
+    return this.#order(group, 'resume', { group, key }, () => this.#parts.door.resume(group, key));
+  }
+
+  override(group: string, wish: OverrideWish): Promise<Refusal | undefined> {
+    return this.#order(group, 'override', { group, wish }, () => this.#parts.door.override(group, wish));
+  }
+
+  evictWaiter(group: string, id: string): Promise<Refusal | undefined> {
+    return this.#order(group, 'evictWaiter', { group, id }, () => this.#parts.door.evictWaiter(group, id));
+  }
+
+  revokeLease(group: string, permit: string): Promise<Refusal | undefined> {
+    return this.#order(group, 'revokeLease', { group, permit }, () => this.#parts.door.revokeLease(group, permit));
+  }
+
+  async reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {
+    const { door, directory, asks } = this.#parts;
+    const mistakes = await door.reconfigure(groups);
+    if (mistakes.length > 0) return mistakes;
+    directory.replace(groups);
+    asks.resettled();
+    return [];
+  }
+
+  /** Newcomers are refused; shards go to others, and those held are asked for there, until they are answered or `grace` ends. */
+  async drain(grace: Micros): Promise<void> {
+    if (this.#draining) return;
+    this.#draining = true;
+    const { asks, door, leave, now, timers, peers } = this.#parts;
+    const end = after(now(), grace);
+    const emptied = new Promise<void>((resolve) => {
+      const cancel = timers.after(grace, () => resolve());
+      asks.roll.onEmpty = () => {
+        cancel();
+        resolve();
+      };
+      if (asks.roll.open === 0) asks.roll.onEmpty();
+    });
+    // Alone, it decides to the end.
+    if (peers().length === 0) await emptied;
+    await Promise.all([leave(), emptied]);
+    asks.roll.refuseAll({ reason: 'draining', retryAt: now() });
+    await door.drain(Math.max(0, end - now()));
+  }
+
+  now(): Instant {
+    return this.#parts.door.now();
+  }
+
+  epoch(at: Instant): number {
+    return this.#parts.door.epoch(at);
+  }
+
+  /** Of whatever has a permit's name. */
+  #ofPermit<T extends RenewOutcome | ReleaseOutcome>(
+    permit: string,
+    method: Method,
+    args: CallArgs,
+    here: () => Promise<T>,
+    shift: (value: T, by: Micros) => T,
+  ): Promise<T | ReturnType<typeof refused>> {
+    const group = parsePermitId(permit)?.group;
+    if (group === undefined) return Promise.resolve(refused({ reason: 'unknown_permit' }));
+    return this.#parts.owners.call<T | ReturnType<typeof refused>>({ group, here, method, args, shift: (value, by) => shift(value as T, by), refused });
+  }
+
+  /** What people look at. */
+  #about<T extends object>(
+    group: string,
+    method: Method,
+    args: CallArgs,
+    here: () => T | Refusal | Promise<T | Refusal>,
+    shift: (value: T, by: Micros) => T,
+  ): Promise<T | Refusal> {
+    const either = (value: T | Refusal, by: Micros) => ('reason' in value ? shiftRefusal(value, by) : shift(value, by));
+    return this.#parts.owners.call({ group, here, method, args, shift: either, refused: (refusal) => refusal });
+  }
+
+  /** What operators do. */
+  #order(group: string, method: Method, args: CallArgs, here: () => Promise<Refusal | undefined>): Promise<Refusal | undefined> {
+    const shift = (value: Refusal | undefined, by: Micros) => value && shiftRefusal(value, by);
+    return this.#parts.owners.call({ group, here, method, args, shift, refused: (refusal) => refusal });
+  }
+}
+
+function refused(refusal: Refusal): { readonly kind: 'refused'; readonly refusal: Refusal } {
+  return { kind: 'refused', refusal };
+}
+
+function shiftRelease(outcome: ReleaseOutcome, by: Micros): ReleaseOutcome {
+  return outcome.kind === 'released' ? outcome : refused(shiftRefusal(outcome.refusal, by));
+}
+
+function unknownGroup(name: string): Refusal {
+  return { reason: 'unknown_group', detail: `There is no group named ${JSON.stringify(name.slice(0, 128))}.` };
+}

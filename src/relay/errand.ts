@@ -1,0 +1,104 @@
+import type { AdmissionAsk, Held, Outcome } from '../admission/admission.ts';
+import { after, type Instant, later, type Micros, SECOND } from '../core/time.ts';
+import type { Place, Since } from '../core/waiter.ts';
+import type { Spot } from './directory.ts';
+
+/** Even an ask without patience waits this long for somebody to decide. */
+const WAIT_LEAST: Micros = SECOND;
+
+/**
+ * Where a caller's ask is. `held`: nobody decides for its shard, or it is about to be asked. `porch`: the tree is being
+ * opened here. `here`, `there`: in a gate of this process, or of a peer. `told`: a permit was told and is not delivered.
+ */
+export type ErrandState = 'held' | 'porch' | 'here' | 'there' | 'told' | 'over';
+
+/** What an ask wants of the edge. */
+export interface ErrandHost {
+  /** The caller is gone; in this state. */
+  left(errand: Errand, was: ErrandState): void;
+  /** A permit was written to its caller. */
+  kept(errand: Errand): void;
+  /** Where it stands at a peer, as last heard. */
+  watched(errand: Errand): Place | undefined;
+}
+
+/** One ask of a caller of this replica, whoever decides it, from the door to its end: one object, and one answer. */
+export class Errand implements Held {
+  readonly ask: AdmissionAsk;
+  spot: Spot;
+  readonly askedAt: Instant;
+  /** In order of arrival at this replica. */
+  readonly serial: number;
+  readonly #host: ErrandHost;
+  readonly #done: (outcome: Outcome) => void;
+  state: ErrandState = 'held';
+  /** Its place in a gate of this process. */
+  local: Held | undefined;
+  /** Decided here while nobody else can be reached. */
+  astray = false;
+  /** What the caller said of its permit before this knew who gave it. */
+  early: 'left' | 'kept' | undefined;
+  /** Asked there, under this name; of the last attempt. '': of this process. */
+  peer = '';
+  term = 0n;
+  wid = 0;
+  /** Its place among all, of this or an earlier attempt. */
+  arrival: Since | undefined;
+  lastPlace: Place | undefined;
+  cancelTimer: (() => void) | undefined;
+
+  /** Five arguments, not one object: this runs once per ask. */
+  constructor(host: ErrandHost, ask: AdmissionAsk, spot: Spot, now: Instant, serial: number, done: (outcome: Outcome) => void) {
+    this.#host = host;
+    this.ask = ask;
+    this.spot = spot;
+    this.askedAt = now;
+    this.serial = serial;
+    this.#done = done;
+  }
+
+  /** End of patience, in process time. */
+  get waitUntil(): Instant {
+    const { wait } = this.spot.settings;
+    return after(this.askedAt, Math.min(this.ask.wait ?? wait.default, wait.max, this.ask.waitMax ?? wait.max));
+  }
+
+  /** End of waiting for somebody who decides. */
+  get heldUntil(): Instant {
+    return later(this.waitUntil, after(this.askedAt, WAIT_LEAST));
+  }
+
+  /** The ask as it is made again: with the patience that is left and the place it had. */
+  again(now: Instant): AdmissionAsk {
+    return { ...this.ask, wait: Math.max(0, this.waitUntil - now), waitMax: undefined, since: this.arrival ?? this.ask.since };
+  }
+
+  /** Its one answer. */
+  tell(outcome: Outcome): void {
+    this.state = outcome.kind === 'admitted' ? 'told' : 'over';
+    this.#done(outcome);
+  }
+
+  leave(): void {
+    const was = this.state;
+    if (was === 'over') return;
+    this.state = 'over';
+    this.#host.left(this, was);
+  }
+
+  delivered(): void {
+    if (this.state !== 'told') return;
+    this.state = 'over';
+    this.#host.kept(this);
+  }
+
+  place(): Place | undefined {
+    if (this.state === 'here') return this.local?.place();
+    return this.state === 'there' ? this.#host.watched(this) : undefined;
+  }
+
+  since(): Since | undefined {
+    if (this.state === 'here') return this.local?.since();
+    return this.state === 'there' ? this.arrival : undefined;
+  }
+}

@@ -1,0 +1,272 @@
+import type { Channel } from '../coordination/channel.ts';
+import { Channels } from '../coordination/channels.ts';
+import type { PeerView, Timers } from '../coordination/replica.ts';
+import { type Instant, MILLISECOND, type Micros, NEVER, SECOND } from '../core/time.ts';
+import { decodeEnvelope, encodeFrame, encodeReset } from './frames.ts';
+import { Line } from './line.ts';
+import { decodeOp, encodeOp, type Op } from './ops.ts';
+import { PeerClock } from './peer-clock.ts';
+
+/** Core messages by subject: lost, late or twice, but never changed. */
+export interface Messages {
+  publish(subject: string, bytes: Uint8Array): void;
+  /** Answers how to stop. */
+  subscribe(subject: string, onMessage: (bytes: Uint8Array) => void): () => void;
+}
+
+/** What became of an operation: `full`, an ask too many for now; `over`, that life of the peer is over. */
+export type Sent = 'sent' | 'full' | 'over';
+
+/** What the links are made of. */
+export interface LinksParts {
+  /** The address of this life of the process. */
+  readonly instance: string;
+  readonly messages: Messages;
+  readonly now: () => Instant;
+  readonly timers: Timers;
+  /** Runs something in the next turn of the event loop. */
+  readonly defer: (run: () => void) => void;
+  readonly peers: () => readonly Pick<PeerView, 'instance'>[];
+  /** A name that no instance ever had. */
+  readonly newName: () => string;
+  /** Asks that wait for one peer's channel at most. */
+  readonly waitingMax: number;
+  /** An operation came; `by` turns its instants into those of this process. */
+  readonly hear: (peer: string, op: Op, by: Micros) => void;
+  /** Nothing was heard of a peer for 2 s, or something again. */
+  readonly silent: (peer: string, silent: boolean) => void;
+  /** That life of the peer is over, as far as the links go. */
+  readonly gone: (peer: string) => void;
+  /** This process was taken for dead: it goes on under this address, and everything that was under way is void. */
+  readonly readdressed: (instance: string) => void;
+  readonly trouble: (what: string, cause: unknown) => void;
+}
+
+/** After so long without a sign a peer's waiters are passed over, and after so long its life is over (coordination.md 2.8). */
+const SILENT_AFTER: Micros = 2 * SECOND;
+const GONE_AFTER: Micros = 15 * SECOND;
+const LOOK_EACH: Micros = 500 * MILLISECOND;
+/** A wish nearer than a timer can tell is waited for turn by turn. */
+const TIMER_LEAST: Micros = MILLISECOND;
+/** Names of peers that are over, remembered: a frame from one is answered by a reset. */
+const OVER_MAX = 10_000;
+
+interface Peer {
+  readonly clock: PeerClock;
+  readonly line: Line;
+  heardAt: Instant;
+  silent: boolean;
+}
+
+/**
+ * Channels to all other replicas, over messages that get lost. An address is one life: who was given up by a peer is told so
+ * (`reset`) by its next frame, and begins anew under another name.
+ */
+export class Links {
+  readonly #parts: LinksParts;
+  #own: string;
+  #channels: Channels<string>;
+  #peers = new Map<string, Peer>();
+  readonly #over = new Set<string>();
+  readonly #blamed = new Set<string>();
+  #unsubscribe: () => void;
+  #wakeAt: Instant = NEVER;
+  #cancelWake: (() => void) | undefined;
+  #cancelLook: () => void;
+  #closed = false;
+
+  constructor(parts: LinksParts) {
+    this.#parts = parts;
+    this.#own = parts.instance;
+    this.#channels = new Channels({ own: this.#own, bytesOf });
+    this.#unsubscribe = this.#listen();
+    this.#cancelLook = parts.timers.after(LOOK_EACH, () => this.#look());
+  }
+
+  /** Takes an operation to be delivered once and in order while both lives last. */
+  send(to: string, op: Op): Sent {
+    const now = this.#parts.now();
+    const channel = this.#closed || this.#over.has(to) ? undefined : this.#channels.to(to);
+    if (channel === undefined) return 'over';
+    const { line } = this.#peer(to, now);
+    const isAsk = op.op === 'ask';
+    if (isAsk && line.asks >= this.#parts.waitingMax) return 'full';
+    const text = encodeOp(op);
+    if (!line.empty || !channel.send(text, now)) line.push(text, isAsk);
+    this.#flush(channel, now);
+    return 'sent';
+  }
+
+  /** The connection came back: what was sent while it was away is lost. */
+  reconnected(): void {
+    const now = this.#parts.now();
+    for (const peer of this.#channels.peers) {
+      const channel = this.#channels.to(peer);
+      channel?.reconnected(now);
+      if (channel !== undefined) this.#flush(channel, now);
+    }
+  }
+
+  /** Nothing is sent or heard any more. */
+  close(): void {
+    this.#closed = true;
+    this.#unsubscribe();
+    this.#cancelLook();
+    this.#cancelWake?.();
+  }
+
+  #listen(): () => void {
+    const own = this.#own;
+    return this.#parts.messages.subscribe(`to.${own}`, (bytes) => this.#receive(own, bytes));
+  }
+
+  #receive(own: string, bytes: Uint8Array): void {
+    if (own !== this.#own || this.#closed) return;
+    const now = this.#parts.now();
+    let envelope: ReturnType<typeof decodeEnvelope>;
+    try {
+      envelope = decodeEnvelope(bytes);
+    } catch (cause) {
+      return this.#blame('', 'a frame that cannot be read', cause);
+    }
+    if (envelope.kind === 'reset') {
+      if (envelope.to === own) this.#readdress();
+      return;
+    }
+    const { frame } = envelope;
+    if (frame.to !== own) return;
+    if (this.#over.has(frame.from)) return this.#reset(frame.from);
+    const peer = this.#peer(frame.from, now);
+    this.#heard(frame.from, peer, now);
+    peer.clock.heard(envelope.now, now);
+    const ops = this.#channels.receive(frame, now);
+    const by = peer.clock.shift(now);
+    for (const text of ops) {
+      this.#hear(frame.from, text, by);
+      // What it said may have ended this address, or the peer's.
+      if (own !== this.#own || this.#over.has(frame.from)) return;
+    }
+    const channel = this.#channels.to(frame.from);
+    if (channel === undefined) return;
+    peer.line.flush((text) => channel.send(text, now));
+    this.#flush(channel, now);
+  }
+
+  #hear(from: string, text: string, by: Micros): void {
+    let op: Op | undefined;
+    try {
+      op = decodeOp(text);
+    } catch (cause) {
+      return this.#blame(from, 'an operation that cannot be read', cause);
+    }
+    if (op === undefined) return;
+    if (op.op === 'hello') return this.#end(op.was);
+    try {
+      this.#parts.hear(from, op, by);
+    } catch (cause) {
+      this.#blame(from, `${op.op} could not be done`, cause);
+    }
+  }
+
+  /** Sends what the channel has, and sees that time passes for it. */
+  #flush(channel: Channel<string>, now: Instant): void {
+    for (const frame of channel.takeFrames()) this.#parts.messages.publish(`to.${frame.to}`, encodeFrame(frame, now));
+    this.#arm(now, channel.wakeAt() as Instant);
+  }
+
+  #arm(now: Instant, at: Instant): void {
+    if (at >= this.#wakeAt || this.#closed) return;
+    this.#cancelWake?.();
+    this.#wakeAt = at;
+    const wake = (): void => this.#wake();
+    if (at - now >= TIMER_LEAST) this.#cancelWake = this.#parts.timers.after(at - now, wake);
+    else {
+      this.#cancelWake = undefined;
+      this.#parts.defer(wake);
+    }
+  }
+
+  #wake(): void {
+    if (this.#closed) return;
+    const now = this.#parts.now();
+    this.#cancelWake?.();
+    this.#cancelWake = undefined;
+    this.#wakeAt = NEVER;
+    this.#channels.tick(now);
+    for (const frame of this.#channels.takeFrames()) this.#parts.messages.publish(`to.${frame.to}`, encodeFrame(frame, now));
+    this.#arm(now, this.#channels.wakeAt() as Instant);
+  }
+
+  /** Who fell silent, who is over, and who lives on though it was given up. */
+  #look(): void {
+    if (this.#closed) return;
+    this.#cancelLook = this.#parts.timers.after(LOOK_EACH, () => this.#look());
+    const now = this.#parts.now();
+    for (const { instance } of this.#parts.peers()) {
+      if (this.#over.has(instance)) this.#reset(instance);
+      const peer = this.#peers.get(instance);
+      if (peer !== undefined) this.#heard(instance, peer, now);
+    }
+    for (const [name, peer] of [...this.#peers]) {
+      if (now - peer.heardAt > GONE_AFTER) this.#end(name);
+      else if (!peer.silent && now - peer.heardAt > SILENT_AFTER) {
+        peer.silent = true;
+        this.#parts.silent(name, true);
+      }
+    }
+  }
+
+  #heard(name: string, peer: Peer, now: Instant): void {
+    peer.heardAt = now;
+    if (!peer.silent) return;
+    peer.silent = false;
+    this.#parts.silent(name, false);
+  }
+
+  /** That address is over: nothing goes to it, and nothing of it counts any more. */
+  #end(name: string): void {
+    if (this.#over.has(name) || name === this.#own) return;
+    this.#over.add(name);
+    if (this.#over.size > OVER_MAX) this.#over.delete(this.#over.values().next().value as string);
+    this.#channels.close(name, this.#parts.now());
+    this.#blamed.delete(name);
+    this.#peers.delete(name);
+    this.#parts.gone(name);
+  }
+
+  #reset(name: string): void {
+    this.#parts.messages.publish(`to.${name}`, encodeReset(this.#own, name));
+  }
+
+  /** Everything begins anew under another name; peers that live are told which one is over. */
+  #readdress(): void {
+    const was = this.#own;
+    this.#unsubscribe();
+    this.#own = this.#parts.newName();
+    this.#channels = new Channels({ own: this.#own, bytesOf });
+    this.#peers = new Map();
+    this.#unsubscribe = this.#listen();
+    for (const { instance } of this.#parts.peers()) this.send(instance, { op: 'hello', was });
+    this.#parts.readdressed(this.#own);
+  }
+
+  #peer(name: string, now: Instant): Peer {
+    let peer = this.#peers.get(name);
+    if (peer === undefined) {
+      peer = { clock: new PeerClock(), line: new Line(), heardAt: now, silent: false };
+      this.#peers.set(name, peer);
+    }
+    return peer;
+  }
+
+  /** Once for each peer: what is wrong in one frame is wrong in all. */
+  #blame(peer: string, what: string, cause: unknown): void {
+    if (this.#blamed.has(peer)) return;
+    this.#blamed.add(peer);
+    this.#parts.trouble(peer === '' ? what : `${what}, from ${peer}`, cause);
+  }
+}
+
+function bytesOf(text: string): number {
+  return text.length;
+}

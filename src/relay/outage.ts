@@ -1,0 +1,120 @@
+import type { AdmissionAsk, AdmissionService, GroupSettings, Held, Outcome, PermitView, ReleaseOutcome, RenewOutcome } from '../admission/admission.ts';
+import { plant } from '../admission/forest.ts';
+import { permitId } from '../admission/permit-id.ts';
+import { NOBODY } from '../admission/requests.ts';
+import type { Costs } from '../core/group.ts';
+import type { Disposition, Permit } from '../core/permit.ts';
+import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
+import type { Stopgap } from './asks.ts';
+import type { Spot } from './directory.ts';
+import { shared } from './share.ts';
+
+/** A group that goes on without the others: on a part of its limits, or without any. */
+export type Degraded = 'share' | 'open';
+
+/** What an outage is made of. */
+export interface OutageParts {
+  readonly now: () => Instant;
+  /** Groups as they are configured now. */
+  readonly settings: () => readonly GroupSettings[];
+  /** A door of its own for these groups, over nothing but memory, that decides from now on. */
+  readonly keeper: (settings: readonly GroupSettings[]) => Promise<AdmissionService>;
+  /** Somebody was admitted outside the promises. */
+  readonly admitted: (group: string, how: Degraded) => void;
+}
+
+/** Leases given on a share, remembered at most, so that their ends are understood also when it is over. */
+const REMEMBERED_MAX = 100_000;
+
+/**
+ * Admission while no other replica can be reached, for groups that want it (`unreachable: share | open`): outside the
+ * promise of never too many, and flagged. What it gave out ends with it: when the others are back, they know nothing of it.
+ */
+export class Outage implements Stopgap {
+  readonly #parts: OutageParts;
+  readonly #given = new Map<string, PermitView>();
+  #keeper: AdmissionService | undefined;
+  #serial = 0;
+  #round = 0;
+
+  constructor(parts: OutageParts) {
+    this.#parts = parts;
+  }
+
+  /** Goes on alone, as one of so many. Resolves when it can; rejects when the keeper does. */
+  async begin(replicas: number): Promise<void> {
+    const round = ++this.#round;
+    const settings = [...plant(this.#parts.settings()).trees.values()]
+      .filter((tree) => tree.settings.some(({ unreachable }) => unreachable === 'share'))
+      .flatMap((tree) => tree.settings);
+    const keeper = await this.#parts.keeper(shared(settings, replicas));
+    if (round === this.#round) this.#keeper = keeper;
+    else void keeper.drain(0);
+  }
+
+  /** The others are back; nobody waits here any more. */
+  end(): void {
+    this.#round++;
+    void this.#keeper?.drain(0);
+    this.#keeper = undefined;
+  }
+
+  acquire(ask: AdmissionAsk, spot: Spot, done: (outcome: Outcome) => void): Held {
+    if (spot.settings.unreachable === 'open') return this.#open(ask, done);
+    if (this.#keeper === undefined) {
+      done({ kind: 'refused', refusal: { reason: 'undecided', retryAt: after(this.#parts.now(), SECOND) } });
+      return NOBODY;
+    }
+    return this.#keeper.acquire(ask, (outcome) => done(this.#shared(ask, outcome)));
+  }
+
+  /** undefined: not a permit of this. Afterwards such a lease is renewed without anybody knowing it. */
+  renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> | undefined {
+    const view = this.#given.get(permit);
+    if (view === undefined) return undefined;
+    if (this.#keeper !== undefined) return this.#keeper.renew(caller, permit, lease);
+    const duration = lease ?? view.duration;
+    return Promise.resolve({ kind: 'renewed', permit: { ...view, duration, expiresAt: after(this.#parts.now(), duration) } });
+  }
+
+  /** undefined: not a permit of this. */
+  release(caller: string, permit: string, how: Disposition, costs: Costs | undefined): Promise<ReleaseOutcome> | undefined {
+    if (!this.#given.delete(permit)) return undefined;
+    return this.#keeper?.release(caller, permit, how, costs, undefined) ?? Promise.resolve({ kind: 'released', ended: true });
+  }
+
+  endSession(caller: string, session: string, resume: Micros): void {
+    this.#keeper?.endSession(caller, session, resume);
+  }
+
+  /** Counted, and let pass. */
+  #open(ask: AdmissionAsk, done: (outcome: Outcome) => void): Held {
+    const { group, key, costs } = ask;
+    const grantedAt = this.#parts.now();
+    const serial = ++this.#serial;
+    const permit: Permit = {
+      ...{ group, key, serial, costs, grantedAt },
+      ...{ tag: { high: 0, low: 0 }, waited: 0, order: 0, lease: undefined, settleable: false, shadow: undefined },
+    };
+    this.#parts.admitted(group, 'open');
+    done({ kind: 'admitted', permit, id: permitId(group, serial, undefined), degraded: 'open' });
+    return NOBODY;
+  }
+
+  #shared(ask: AdmissionAsk, outcome: Outcome): Outcome {
+    if (outcome.kind === 'refused') {
+      // Too much for a part of the limit is not too much for the whole.
+      if (outcome.refusal.reason !== 'oversized') return outcome;
+      return { kind: 'refused', refusal: { ...outcome.refusal, reason: 'undecided', retryAt: after(this.#parts.now(), SECOND) } };
+    }
+    this.#parts.admitted(ask.group, 'share');
+    const { id, permit } = outcome;
+    if (permit.lease !== undefined) this.#remember(id, { id, group: ask.group, ...permit.lease });
+    return { ...outcome, degraded: 'share' };
+  }
+
+  #remember(id: string, view: PermitView): void {
+    this.#given.set(id, view);
+    if (this.#given.size > REMEMBERED_MAX) this.#given.delete(this.#given.keys().next().value as string);
+  }
+}

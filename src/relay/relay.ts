@@ -1,0 +1,212 @@
+import type { AdmissionService, GroupSettings } from '../admission/admission.ts';
+import type { Clock } from '../admission/clock.ts';
+import type { Replica, ReplicaEvent, Timers } from '../coordination/replica.ts';
+import type { Micros } from '../core/time.ts';
+import { Asks } from './asks.ts';
+import { Barriers } from './barriers.ts';
+import { Calls } from './calls.ts';
+import { Desk } from './desk.ts';
+import { Directory } from './directory.ts';
+import type { Door } from './door.ts';
+import { Edge } from './edge.ts';
+import { Links, type Messages } from './links.ts';
+import type { Op } from './ops.ts';
+import { type Degraded, Outage } from './outage.ts';
+import { Owners } from './owners.ts';
+import { PlaceWatch } from './place-watch.ts';
+import { Porch } from './porch.ts';
+import { SeenLimits } from './seen-limits.ts';
+
+/** How much the relay keeps; each is an option with a default. */
+export interface RelayBounds {
+  /** Asks held while nobody decides for them; beyond: `undecided`. */
+  readonly held: number;
+  /** Asks for one peer that wait until its channel takes them; beyond: `shed`. */
+  readonly waiting: number;
+  /** Asks of one peer in the gates here; beyond: `shed`. */
+  readonly asks: number;
+}
+
+/** The bounds of coordination.md 2.8. */
+export const RELAY_BOUNDS: RelayBounds = { held: 10_000, waiting: 10_000, asks: 200_000 };
+
+/** What the process is told of the relay; for the log and metrics. */
+export type RelayEvent =
+  /** No other replica can be reached, or again: groups with `share` or `open` go on alone, as one of so many. */
+  | { readonly kind: 'alone'; readonly alone: boolean; readonly replicas: number }
+  /** Somebody was admitted on a share, or without any limit. */
+  | { readonly kind: 'degraded'; readonly group: string; readonly how: Degraded }
+  /** This process was taken for dead by another, and goes on under another address. */
+  | { readonly kind: 'readdressed'; readonly instance: string }
+  | { readonly kind: 'trouble'; readonly what: string; readonly cause: unknown };
+
+/** What a relay is made of. */
+export interface RelayParts {
+  readonly door: Door;
+  readonly replica: Pick<Replica, 'instance' | 'place' | 'peers' | 'told' | 'readdress' | 'leave'>;
+  readonly messages: Messages;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly defer: (run: () => void) => void;
+  readonly newName: () => string;
+  readonly settings: readonly GroupSettings[];
+  readonly shardOf: (root: string) => number;
+  readonly bounds: RelayBounds;
+  /** Limits are wanted with every outcome, for RateLimit fields. */
+  readonly limits: boolean;
+  /** A door over nothing but memory, for a share of the limits; see {@link Outage}. Absent: every group is `closed`. */
+  readonly shareKeeper?: ((settings: readonly GroupSettings[]) => Promise<AdmissionService>) | undefined;
+  readonly onEvent: (event: RelayEvent) => void;
+}
+
+/** One replica's part in deciding with others: its callers' asks go to whoever decides, and others' asks come in here. */
+export class Relay {
+  /** The door for the callers of this process. */
+  readonly admission: Edge;
+  readonly #parts: RelayParts;
+  readonly #links: Links;
+  readonly #desk: Desk;
+  readonly #asks: Asks;
+  readonly #calls: Calls;
+  readonly #barriers: Barriers;
+  readonly #directory: Directory;
+  readonly #outage: Outage | undefined;
+  /** Live replicas when last seen, with this one. */
+  #replicas = 1;
+  #reachable = true;
+
+  constructor(parts: RelayParts) {
+    const { door, replica, clock, timers, bounds } = parts;
+    this.#parts = parts;
+    const now = () => clock.now();
+    const place = (shard: number) => replica.place(shard);
+    const peers = () => replica.peers().map(({ instance }) => instance);
+    const send = (to: string, op: Op) => this.#links.send(to, op);
+    const porch = new Porch();
+    this.#directory = new Directory(parts);
+    const directory = this.#directory;
+    this.#links = this.#openLinks();
+    this.#calls = new Calls({ send, timers });
+    const calls = this.#calls;
+    this.#barriers = new Barriers({ timers, peers });
+    const back = (peer: string, shard: number, term: bigint) => this.#barriers.back(peer, shard, term);
+    const fault = (cause: unknown) => parts.onEvent({ kind: 'trouble', what: 'a call of another replica', cause });
+    this.#desk = new Desk({ door, porch, now, timers, isHere: (shard) => place(shard).at === 'here', send, rejoined: back, fault, asksMax: bounds.asks });
+    this.#outage = this.#openOutage(now);
+    const outage = this.#outage;
+    const watch = new PlaceWatch({ calls, timers, now });
+    const seen = new SeenLimits();
+    this.#asks = new Asks({
+      ...{ door, porch, directory, clock, timers, place, send, limits: parts.limits, heldMax: bounds.held },
+      stopgap: outage,
+      entered: (shard, term) => back('', shard, term),
+      seen: (ask, limits) => seen.see(ask.group, ask.key, limits),
+      watched: (errand) => watch.look(errand),
+    });
+    const owners = new Owners({ door, directory, calls, timers, now, place });
+    const leave = () => replica.leave();
+    this.admission = new Edge({ door, directory, asks: this.#asks, calls, owners, seen, outage, peers, leave, timers, now, place });
+  }
+
+  /** Callers of this replica that no gate of it has, and callers of others that its gates have. */
+  get figures(): { readonly elsewhere: number; readonly visiting: number } {
+    return { elsewhere: this.#asks.roll.lines.size, visiting: this.#desk.asks };
+  }
+
+  /**
+   * For the door's `gain`, in the same turn as that is called: resolves when everybody who waited for the shard is back in
+   * its trees, this replica's own callers and those of all peers, or after 150 ms.
+   */
+  barrier(shard: number, term: bigint): Promise<void> {
+    const raised = this.#barriers.raise(shard, term, '');
+    // The trees begin to open after this turn.
+    this.#parts.defer(() => this.#asks.placed(shard));
+    return raised;
+  }
+
+  /** What the replica says, in its order. */
+  onReplica(event: ReplicaEvent): void {
+    if (event.kind === 'placed') this.#asks.placed(event.shard);
+    else if (event.kind === 'peers') this.#peersChanged();
+    else if (event.kind === 'reachable') void this.#reach(event.reachable);
+  }
+
+  /** Tells a peer that it was given a shard; for {@link ReplicaParts.notify}. */
+  notify(instance: string, shard: number, term: bigint): void {
+    this.#links.send(instance, { op: 'gave', shard, term });
+  }
+
+  /** The connection came back: what was sent while it was away is lost. */
+  reconnected(): void {
+    this.#links.reconnected();
+  }
+
+  /** Nothing is sent or heard any more. */
+  close(): void {
+    this.#links.close();
+  }
+
+  #openLinks(): Links {
+    const { replica, messages, clock, timers, defer, newName, bounds, onEvent } = this.#parts;
+    return new Links({
+      ...{ messages, timers, defer, newName, instance: replica.instance, waitingMax: bounds.waiting },
+      now: () => clock.now(),
+      peers: () => replica.peers(),
+      hear: (peer, op, by) => this.#hear(peer, op, by),
+      silent: (peer, silent) => this.#desk.silent(peer, silent),
+      gone: (peer) => this.#gone(peer),
+      readdressed: (instance) => this.#readdressed(instance),
+      trouble: (what, cause) => onEvent({ kind: 'trouble', what, cause }),
+    });
+  }
+
+  #openOutage(now: () => ReturnType<Clock['now']>): Outage | undefined {
+    const { shareKeeper, onEvent } = this.#parts;
+    if (shareKeeper === undefined) return undefined;
+    const settings = () => [...this.#directory.all().values()].map((spot) => spot.settings);
+    return new Outage({ now, settings, keeper: shareKeeper, admitted: (group, how) => onEvent({ kind: 'degraded', group, how }) });
+  }
+
+  #hear(peer: string, op: Op, by: Micros): void {
+    if (op.op === 'reply') this.#calls.reply(peer, op, by);
+    else if (op.op === 'gave') this.#parts.replica.told(op.shard, op.term);
+    else if (!this.#asks.hear(peer, op, by)) this.#desk.hear(peer, op, by);
+  }
+
+  #gone(peer: string): void {
+    this.#desk.gone(peer);
+    this.#calls.gone(peer);
+    this.#asks.gone(peer);
+  }
+
+  #readdressed(instance: string): void {
+    this.#parts.onEvent({ kind: 'readdressed', instance });
+    this.#parts.replica.readdress(instance);
+    this.#desk.clear();
+    this.#calls.gone();
+    this.#asks.readdressed();
+  }
+
+  #peersChanged(): void {
+    const live = this.#parts.replica.peers();
+    this.#barriers.gone(new Set(['', ...live.map(({ instance }) => instance)]));
+    if (this.#reachable && live.length > 0) this.#replicas = live.length + 1;
+  }
+
+  async #reach(reachable: boolean): Promise<void> {
+    this.#reachable = reachable;
+    const replicas = this.#replicas;
+    this.#parts.onEvent({ kind: 'alone', alone: !reachable, replicas });
+    if (reachable) {
+      this.#asks.reachable(true);
+      this.#outage?.end();
+      return;
+    }
+    try {
+      await this.#outage?.begin(replicas);
+    } catch (cause) {
+      this.#parts.onEvent({ kind: 'trouble', what: 'going on alone', cause });
+    }
+    if (!this.#reachable) this.#asks.reachable(false);
+  }
+}
