@@ -62,8 +62,7 @@ export class Gatekeeper implements AdmissionService {
 
   /** See {@link Grounds.gain}. Waits for a change of configuration that is under way. */
   async gain(shard: number, ground: Ground, barrier: Promise<void>): Promise<void> {
-    await this.#changing;
-    await this.#grounds?.gain(shard, ground, barrier);
+    await this.#grounds?.gain(shard, ground, barrier, this.#changing);
   }
 
   /** See {@link Grounds.lose}. */

@@ -76,12 +76,14 @@ export class Grounds {
     await Promise.all(this.#opening.values());
   }
 
-  /** The shard is decided here from now on: opens its trees, which admit nobody until `barrier` has settled. Resolves when all are open, or the shard is lost. */
-  async gain(shard: number, ground: Ground, barrier: Promise<void>): Promise<void> {
+  /**
+   * The shard is decided here from now on: opens its trees, once `changing` has settled; they admit nobody until `barrier`
+   * has. Resolves when all are open, or the shard is lost.
+   */
+  async gain(shard: number, ground: Ground, barrier: Promise<void>, changing: Promise<unknown> = Promise.resolve()): Promise<void> {
     this.#grounds.set(shard, ground);
-    await Promise.all(
-      [...this.#planted.values()].filter(({ root }) => this.#parts.shardOf(root) === shard).map((planted) => this.#open(shard, planted, barrier)),
-    );
+    const ours = [...this.#planted.values()].filter(({ root }) => this.#parts.shardOf(root) === shard);
+    await Promise.all(ours.map(({ root }) => this.#open(root, ground, barrier, changing)));
   }
 
   /** The term is over: nothing is decided in it any more. */
@@ -120,24 +122,24 @@ export class Grounds {
     }
   }
 
-  #open(shard: number, planted: Planted, barrier: Promise<void>): Promise<void> {
-    const { root } = planted;
-    const opening = this.#tryToOpen(shard, root, barrier).finally(() => {
-      if (this.#opening.get(root) === opening) this.#opening.delete(root);
-    });
+  #open(root: string, ground: Ground, barrier: Promise<void>, changing: Promise<unknown>): Promise<void> {
+    const opening = changing
+      .then(() => this.#tryToOpen(root, ground, barrier))
+      .finally(() => {
+        if (this.#opening.get(root) === opening) this.#opening.delete(root);
+      });
     this.#opening.set(root, opening);
     return opening;
   }
 
   /** Until it is open, or decided elsewhere, or out of the configuration. */
-  async #tryToOpen(shard: number, root: string, barrier: Promise<void>): Promise<void> {
-    const ground = this.#grounds.get(shard);
+  async #tryToOpen(root: string, ground: Ground, barrier: Promise<void>): Promise<void> {
     for (let failed = false; ; failed = true) {
       const planted = this.#planted.get(root);
-      if (this.#gates === undefined || planted === undefined || this.#grounds.get(shard) !== ground) return;
+      if (this.#gates === undefined || planted === undefined || this.of(root) !== ground) return;
       try {
         const tree = await this.#gates.build(planted);
-        if (this.#grounds.get(shard) !== ground || this.#planted.get(root) !== planted) {
+        if (this.of(root) !== ground || this.#planted.get(root) !== planted) {
           tree.stop(MOVED);
           continue;
         }
@@ -146,7 +148,7 @@ export class Grounds {
         if (failed) this.#parts.notices({ kind: 'stored', root });
         return;
       } catch (cause) {
-        if (cause instanceof LedgerLost) return this.#fenced(shard);
+        if (cause instanceof LedgerLost) return this.#fenced(this.#parts.shardOf(root));
         if (!failed) this.#parts.notices({ kind: 'unstored', root, cause });
         await this.#sleep(RETRY);
       }
