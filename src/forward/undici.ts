@@ -1,8 +1,10 @@
 import { lookup } from 'node:dns';
 import { isIP } from 'node:net';
+import { performance } from 'node:perf_hooks';
 import type { Readable } from 'node:stream';
-import { buildConnector, type Dispatcher, Pool } from 'undici';
+import { buildConnector, type Client, type Dispatcher } from 'undici';
 import { MILLISECOND } from '../core/time.ts';
+import { Connections } from './connections.ts';
 import type { Attempt, BackendHead, BackendSink, FailedBy, Forwarder, HeldRequest, RawHeaders, Sending } from './forwarder.ts';
 import { guardedLookup } from './guarded-lookup.ts';
 import type { BackendSpec } from './route.ts';
@@ -13,7 +15,7 @@ const HEAD_BYTES_MAX = 65_536;
 const KEEP_ALIVE_MS = 4_000;
 
 /**
- * The forwarder: undici's `Pool.dispatch`, one request for each connection at a time, bytes as they are (no decompression,
+ * The forwarder: undici's `Client.dispatch`, one request for each connection at a time, bytes as they are (no decompression,
  * no redirects, no retries of its own). Request trailers are lost, those of answers are passed on.
  */
 export function createUndiciForwarder(spec: BackendSpec): Forwarder {
@@ -21,18 +23,18 @@ export function createUndiciForwarder(spec: BackendSpec): Forwarder {
 }
 
 class UndiciForwarder implements Forwarder {
-  readonly #pools: readonly { readonly pool: Pool; readonly servername: string | undefined }[];
+  readonly #urls: readonly { readonly connections: Connections; readonly servername: string | undefined }[];
 
   constructor(spec: BackendSpec) {
-    this.#pools = spec.urls.map((url) => {
+    this.#urls = spec.urls.map((url) => {
       const { hostname, protocol } = new URL(url);
       // Never from the Host field of a request, which undici would take for want of another.
-      return { pool: poolOf(spec, url), servername: protocol === 'https:' ? (spec.tls?.servername ?? hostname) : undefined };
+      return { connections: connectionsOf(spec, url), servername: protocol === 'https:' ? (spec.tls?.servername ?? hostname) : undefined };
     });
   }
 
   forward(request: HeldRequest, url: number, sink: BackendSink, done: (attempt: Attempt) => void): Sending {
-    const target = this.#pools[url];
+    const target = this.#urls[url];
     if (target === undefined) throw new Error(`This backend has no URL ${url}.`);
     const { body } = request;
     const sending = new UndiciSending(sink, done);
@@ -46,7 +48,7 @@ class UndiciForwarder implements Forwarder {
     sending.body = options.body as Readable | Uint8Array | null;
     if (target.servername !== undefined) Object.assign(options, { servername: target.servername });
     try {
-      target.pool.dispatch(options, sending);
+      target.connections.dispatch(options, sending);
     } catch (cause) {
       sending.onResponseError(undefined, cause as Error);
     }
@@ -54,15 +56,15 @@ class UndiciForwarder implements Forwarder {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#pools.map(({ pool }) => (pool.destroyed ? undefined : pool.close())));
+    await Promise.all(this.#urls.map(({ connections }) => connections.close()));
   }
 
   cut(): void {
-    for (const { pool } of this.#pools) pool.destroy().catch(() => {});
+    for (const { connections } of this.#urls) connections.cut();
   }
 }
 
-function poolOf(spec: BackendSpec, url: string): Pool {
+function connectionsOf(spec: BackendSpec, url: string): Connections {
   const { timeout, tls } = spec;
   const { hostname } = new URL(url);
   const bare = hostname.replace(/^\[|\]$/g, '');
@@ -77,12 +79,9 @@ function poolOf(spec: BackendSpec, url: string): Pool {
     minVersion: 'TLSv1.2',
   } as buildConnector.BuildOptions);
   const servername = tls?.servername ?? (isIP(bare) === 0 ? bare : undefined);
-  return new Pool(url, {
-    connections: null,
+  const options: Client.Options = {
     pipelining: 1,
     allowH2: false,
-    // A name is looked up at each connection, so its age is the age of what was found.
-    clientTtl: spec.resolveEvery / MILLISECOND,
     headersTimeout: timeout.firstByte / MILLISECOND,
     bodyTimeout: timeout.idle / MILLISECOND,
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -94,7 +93,9 @@ function poolOf(spec: BackendSpec, url: string): Pool {
       if (options.protocol !== 'https:') return connector(rest, callback);
       connector(servername === undefined ? rest : { ...rest, servername }, callback);
     },
-  });
+  };
+  // A name is looked up at each connection, so its age is the age of what was found.
+  return new Connections({ origin: url, options, ageMsMax: spec.resolveEvery / MILLISECOND, now: () => performance.now() });
 }
 
 /** One attempt, and undici's handler of it. */

@@ -1,0 +1,107 @@
+import { Client, type Dispatcher } from 'undici';
+import type { Millis } from '../core/time.ts';
+
+/** A connection that was not needed for so long is forgotten; its socket was closed long before. */
+const UNUSED_MS: Millis = 60_000;
+
+/** What connections are made of. */
+export interface ConnectionsParts {
+  readonly origin: string;
+  readonly options: Client.Options;
+  /** A connection older than this is used no more. */
+  readonly ageMsMax: Millis;
+  /** From any moment on; never back. */
+  readonly now: () => Millis;
+}
+
+/** One connection, as undici sees it: with no socket, or one, or one after another. */
+interface Line {
+  readonly client: Client;
+  /** When its socket was opened; undefined: it never was. */
+  openedAt: number | undefined;
+  free: boolean;
+  freeSince: number;
+}
+
+/**
+ * The connections to one URL, each with one request at a time, as many as there are requests. Who wants one gets the one that was
+ * used last, at a cost that does not grow with their number: undici's own `Pool` looks through all of them.
+ */
+export class Connections {
+  readonly #parts: ConnectionsParts;
+  readonly #all = new Set<Line>();
+  /** The last used at the end. */
+  readonly #free: Line[] = [];
+  #closed = false;
+
+  constructor(parts: ConnectionsParts) {
+    this.#parts = parts;
+  }
+
+  /** How many there are, idle ones among them. */
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Sends on a free connection, or a new one. After `close` the handler hears of an error. */
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
+    if (this.#closed) return handler.onResponseError?.(undefined as never, new Error('The connections of this backend are closed.'));
+    const line = this.#take();
+    // One that cannot be sent at all never made it busy, and no drain follows.
+    if (line.client.dispatch(options, handler) || line.client.stats.size === 0) this.#give(line);
+  }
+
+  /** Resolves when the last request is done; no new ones are taken. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all([...this.#all].map(({ client }) => (client.destroyed ? undefined : client.close())));
+  }
+
+  /** Gives up every request on its way. */
+  cut(): void {
+    this.#closed = true;
+    for (const { client } of this.#all) client.destroy().catch(ignore);
+  }
+
+  #take(): Line {
+    const oldest = this.#parts.now() - this.#parts.ageMsMax;
+    for (let line = this.#free.pop(); line !== undefined; line = this.#free.pop()) {
+      line.free = false;
+      if (line.openedAt === undefined || line.openedAt > oldest) return line;
+      this.#forget(line);
+    }
+    return this.#opened();
+  }
+
+  #opened(): Line {
+    const client = new Client(this.#parts.origin, this.#parts.options);
+    const line: Line = { client, openedAt: undefined, free: false, freeSince: 0 };
+    client.on('connect', () => {
+      line.openedAt = this.#parts.now();
+    });
+    client.on('drain', () => {
+      // A drain may be told a little later than it was.
+      if (client.stats.size === 0) this.#give(line);
+    });
+    this.#all.add(line);
+    return line;
+  }
+
+  #give(line: Line): void {
+    if (this.#closed || line.free) return;
+    line.free = true;
+    line.freeSince = this.#parts.now();
+    this.#free.push(line);
+    const [first] = this.#free;
+    if (first === undefined || first.freeSince + UNUSED_MS > line.freeSince) return;
+    this.#free.shift();
+    this.#forget(first);
+  }
+
+  #forget(line: Line): void {
+    this.#all.delete(line);
+    line.client.close().catch(ignore);
+  }
+}
+
+function ignore(): void {}
