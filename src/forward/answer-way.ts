@@ -2,7 +2,7 @@ import type { Costs } from '../core/group.ts';
 import type { Micros } from '../core/time.ts';
 import { Settler } from './costs.ts';
 import type { BackendHead, RawHeaders } from './forwarder.ts';
-import { answerHeaders, headerOf } from './headers.ts';
+import { answerHeaders, answerTrailers, headerOf } from './headers.ts';
 import type { CallerSink } from './incoming.ts';
 import { pushbackHint } from './pushback-hints.ts';
 import type { CostRule } from './route.ts';
@@ -78,7 +78,7 @@ export class AnswerWay {
   }
 
   end(trailers: RawHeaders): void {
-    this.#sink?.onEnd(answerHeaders(trailers) ?? []);
+    this.#sink?.onEnd(answerTrailers(trailers));
   }
 
   /** The caller is gone; what still comes is read and forgotten. */

@@ -21,6 +21,24 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'http2-settings',
 ]);
 
+/** Fields that mean nothing, or harm, when they come after what they speak of. */
+const NOT_LATE: ReadonlySet<string> = new Set([
+  'content-length',
+  'content-type',
+  'content-encoding',
+  'content-range',
+  'host',
+  'location',
+  'set-cookie',
+  'authorization',
+  'www-authenticate',
+  'cache-control',
+  'age',
+  'expires',
+  'vary',
+  'retry-after',
+]);
+
 /** Who this is, in Via. */
 const VIA = '1.1 sluice';
 
@@ -87,6 +105,12 @@ export function answerHeaders(raw: RawHeaders): string[] | undefined {
     out.push(name, value);
   }
   return out;
+}
+
+/** The trailers a caller sees of an answer: as its headers, and nothing that would frame, route or rule what was already read (RFC 9110 6.5.1); none where one breaks out of its line. */
+export function answerTrailers(raw: RawHeaders): string[] {
+  const kept = answerHeaders(raw) ?? [];
+  return kept.filter((_each, i) => !NOT_LATE.has((kept[i - (i % 2)] as string).toLowerCase()));
 }
 
 /** What every answer of a backend gets: Via, the time in the queue (Server Timing), the attempts where there were several, the limit that would have held it where limits are in shadow. */
