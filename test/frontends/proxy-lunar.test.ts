@@ -27,7 +27,7 @@ describe.each(runs)('run %i: what Lunar does wrong is right here:', () => {
   });
 
   test('LN-D2: A to H at two per window go in the order A B C D E F G H', async () => {
-    rig = await proxyRig(lunar(REMEDY, ['window: 2/1s', 'window: 2/200ms']));
+    rig = await proxyRig(lunar(REMEDY, ['default: 2.2s', 'default: 10s']));
     const answers: Promise<Answered>[] = [];
     for (const [index, name] of [...'ABCDEFGH'].entries()) {
       answers.push(rig.ask({ path: `/resource/${name}` }));
@@ -49,7 +49,12 @@ describe.each(runs)('run %i: what Lunar does wrong is right here:', () => {
 
   test('LN-D6: a slot is used again at once: fifty milliseconds each, one at a time, is near twenty a second', async () => {
     rig = await proxyRig(
-      lunar(REMEDY, ['{ name: window, window: 2/1s }', '{ name: slots, concurrency: 1 }'], ['requests: 10', 'requests: 100']),
+      lunar(
+        REMEDY,
+        ['{ name: window, window: 2/1s }', '{ name: slots, concurrency: 1 }'],
+        ['requests: 10', 'requests: 100'],
+        ['default: 2.2s', 'default: 10s'],
+      ),
       (_request, socket) => {
         setTimeout(() => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), 50);
       },
@@ -77,6 +82,8 @@ describe.each(runs)('run %i: what Lunar does wrong is right here:', () => {
     const taken = processorTakenMs();
     const asked: Promise<Answered>[] = [];
     const low = Array.from({ length: 10 }, () => rig.ask({ path: '/resource/low', headers: { 'x-group': 'staging' } }));
+    // More at once than may wait.
+    asked.push(...Array.from({ length: 60 }, () => rig.ask({ path: '/resource/high', headers: { 'x-group': 'production' } })));
     for (let each = 0; each < 40; each++) {
       asked.push(...Array.from({ length: 5 }, () => rig.ask({ path: '/resource/high', headers: { 'x-group': 'production' } })));
       const { waiting } = await rig.group('resource');
@@ -111,14 +118,14 @@ routes: [ { match: { path: /* }, group: keyed, key: header X-Tenant, backend: ap
   test('LN-D17: who runs longer than a lease keeps its slot', async () => {
     rig = await proxyRig(
       `backends: { api: { urls: [ BACKEND ] } }
-groups: { one: { limits: [ { name: slots, concurrency: 1 } ], lease: { default: 200ms } } }
+groups: { one: { limits: [ { name: slots, concurrency: 1 } ], lease: { default: 600ms } } }
 routes: [ { match: { path: /* }, group: one, backend: api } ]
 `,
-      (_request, socket) => void setTimeout(() => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), 800),
+      (_request, socket) => void setTimeout(() => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), 1_800),
     );
     const began = performance.now();
     await many(2, () => ({}));
-    expect((rig.backend.seen[1]?.at ?? 0) - began).toBeGreaterThan(790);
+    expect((rig.backend.seen[1]?.at ?? 0) - began).toBeGreaterThan(1_790);
   });
 });
 
