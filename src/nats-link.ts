@@ -6,7 +6,7 @@ import { JetStreamStore } from './ledger/stores/jetstream.ts';
 import { type Line, openLine } from './nats/connection.ts';
 import { createLayout } from './nats/layout.ts';
 import { createMessages, type Messages } from './nats/messages.ts';
-import type { LinkChange, NatsOptions } from './nats/options.ts';
+import { type LinkChange, type NatsOptions, NatsUnfit } from './nats/options.ts';
 import { race } from './nats/race.ts';
 import { Records } from './nats/records.ts';
 import { openStreams } from './nats/streams.ts';
@@ -54,7 +54,11 @@ export async function openNats(options: NatsOptions, tell: (change: LinkChange) 
     await openStreams({ line: data, layout, options, tell: tellAll, until });
     const records = new Records({ line: data, within: options.answerWithin });
     const ledgerRecords = new Records({ line: ledger, within: LEDGER_WITHIN });
-    await race([records, ledgerRecords], { stream: layout.race, subject: layout.raceSubject });
+    while ((await race([records, ledgerRecords], { stream: layout.race, subject: layout.raceSubject })) === 0) {
+      const why = `${layout.race} takes no writes`;
+      if (performance.now() > until) throw new NatsUnfit(`${why}; see that its servers run and have a leader.`);
+      tellAll({ kind: 'waiting', why });
+    }
     const store = new JetStreamStore({ records: ledgerRecords, layout, options: { bytes: options.ledgerBytes } });
     let closed: Promise<void> | undefined;
     return {

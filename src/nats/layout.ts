@@ -108,7 +108,7 @@ function token(text: string, plain: RegExp): string {
 
 /**
  * The rights that an account needs if it is not one of its own, as subjects of `publish`; it subscribes to the prefix and to
- * its inboxes. `docs/operations.md` shows them, and a test works with nothing else.
+ * its inboxes. `docs/nats.md` shows them, and a test works with nothing else.
  */
 export function rights(prefix: string): { readonly publish: readonly string[]; readonly subscribe: readonly string[] } {
   const layout = createLayout(prefix);

@@ -141,7 +141,7 @@ function adviceFor(cause: unknown): { readonly advice: string; readonly final: b
   // The client wraps the one that says that JetStream is not enabled for the account.
   const deepest = cause instanceof Error && cause.cause instanceof JetStreamApiError ? cause.cause : cause;
   const known = deepest instanceof JetStreamApiError ? ADVICE.get(deepest.code) : undefined;
-  return known ?? { advice: 'see that JetStream is enabled and has a leader, and that the login has the rights that docs/operations.md lists', final: false };
+  return known ?? { advice: 'see that JetStream is enabled and has a leader, and that the login has the rights that docs/nats.md lists', final: false };
 }
 
 function messageOf(cause: unknown): string {

@@ -27,6 +27,8 @@ export async function forgetStreams(servers: readonly string[], prefix = 'sluice
   const connection = await connect({ servers: [...servers] });
   try {
     const manager = await jetstreamManager(connection);
+    // With its last stream a server removes the account's folder, in its own time, under whoever makes the next one.
+    await manager.streams.add({ name: 'KEEP', subjects: ['keep'] });
     for (const { name } of createLayout(prefix).wanted(0)) await manager.streams.delete(name).catch(() => false);
   } finally {
     await connection.close();
