@@ -5,20 +5,22 @@ import { Places } from './places.ts';
 import { Registrar } from './registrar.ts';
 import type { PeerView, Replica, ReplicaEvent, ReplicaParts, ShardView, Whereabouts } from './replica.ts';
 import { decodeBeat, encodeBeat, type Revision } from './session-record.ts';
-import { type ClockReading, slept } from './shard-clock.ts';
+import type { ClockReading } from './shard-clock.ts';
+import { Suspends } from './suspends.ts';
+import { Troubles } from './troubles.ts';
 import type { MemberEvent, Wanted } from './wanted.ts';
 
-/** Between two ticks of the member. */
+/** Between two ticks of the member, while something is under way. */
 const TICK_EVERY: Micros = 20 * MILLISECOND;
+
+/** And while everything is at its place: silence and renewals are noticed that much later at most. */
+const IDLE_TICK_EVERY: Micros = 50 * MILLISECOND;
 
 /** Giving everything away may take this long unless said otherwise; then it is let go of as it is. */
 const LEAVE_WITHIN: Micros = 5 * SECOND;
 
 /** And the last record so much longer. */
 const CLOSE_WITHIN: Micros = 500 * MILLISECOND;
-
-/** The same trouble is told again after this long at the earliest. */
-const TROUBLE_EVERY: Micros = 10 * SECOND;
 
 /** Makes one; it does nothing before `start`. */
 export function createReplica(parts: ReplicaParts): Replica {
@@ -32,14 +34,16 @@ class Driver implements Replica {
   readonly #registrar: Registrar;
   readonly #places: Places;
   readonly #grounds = new Map<number, Ground>();
-  readonly #troubles = new Map<string, Micros>();
+  readonly #troubles = new Troubles();
   #instance: string;
   #revision: Revision;
   #state: 'new' | 'running' | 'over' = 'new';
   #unlisten: () => void = () => {};
   #untick: () => void = () => {};
   #following = false;
-  #seen: { readonly uptime: Micros | undefined; readonly mono: Micros } | undefined;
+  readonly #suspends: Suspends;
+  #tickedAt: Micros = 0;
+  #calm = false;
   #liveAt: Micros = Number.NEGATIVE_INFINITY;
   #reachable: boolean | undefined;
   #peers = '';
@@ -54,6 +58,7 @@ class Driver implements Replica {
     this.#revision = revision;
     this.#member = new Member({ replica, instance, shards, timing, revision, newSession: () => `${replica}-${newName()}` });
     this.#places = new Places({ shards });
+    this.#suspends = new Suspends({ uptime: () => parts.clocks.uptime() });
     this.#registrar = new Registrar({
       registers: parts.registers,
       timers: parts.timers,
@@ -74,6 +79,7 @@ class Driver implements Replica {
     if (this.#state !== 'new') return;
     this.#state = 'running';
     this.#liveAt = this.#reading().mono;
+    this.#tickedAt = this.#liveAt;
     this.#unlisten = this.#parts.messages.onBeat((bytes) => this.#do(() => this.#member.heard(decodeBeat(bytes), this.#reading())));
     this.#tick();
   }
@@ -122,18 +128,7 @@ class Driver implements Replica {
   }
 
   views(): readonly ShardView[] {
-    const names = new Map(this.peers().map(({ instance, replica }) => [instance, replica]));
-    const views: ShardView[] = [];
-    for (let shard = 0; shard < this.#parts.shards; shard++) {
-      const at = this.place(shard);
-      const term = at.at === 'nowhere' ? 0n : at.term;
-      const owner = at.at === 'peer' ? (names.get(at.instance) ?? '') : '';
-      views.push({ shard, term, owner, phase: 'elsewhere', from: undefined, until: undefined });
-    }
-    for (const { shard, term, phase, from } of this.#member.holds()) {
-      views[shard] = { shard, term, owner: this.#parts.replica, phase, from, until: this.#member.until(shard, term) };
-    }
-    return views;
+    return this.#places.views(this.#parts.replica, this.#member, this.#reading().mono);
   }
 
   #reading(): ClockReading {
@@ -147,21 +142,18 @@ class Driver implements Replica {
       this.#member.tick(reading);
       this.#endLeave(reading);
     });
-    if (this.#state === 'running') this.#untick = this.#parts.timers.after(TICK_EVERY, () => this.#tick());
+    if (this.#state === 'running') this.#untick = this.#parts.timers.after(this.#calm ? IDLE_TICK_EVERY : TICK_EVERY, () => this.#tick());
   }
 
   /** A suspend stops CLOCK_MONOTONIC, so slots seem to be left that others have had since: all is given up. Any other pause shows in the slots. */
   #noteGap(reading: ClockReading): void {
     const { mono } = reading;
-    const seen = this.#seen;
-    const uptime = this.#parts.clocks.uptime();
-    this.#seen = { uptime, mono };
-    if (seen === undefined) return;
-    if (seen.uptime !== undefined && uptime !== undefined && slept({ uptime: seen.uptime, mono: seen.mono }, { uptime, mono })) {
+    if (this.#suspends.noticed(reading)) {
       this.#trouble('The machine was suspended: everything that this replica owned is given up.');
       this.#member.giveUp(reading);
     }
-    const gap = mono - seen.mono;
+    const gap = mono - this.#tickedAt;
+    this.#tickedAt = mono;
     if (gap <= this.#parts.timing.horizon) return;
     this.#trouble(`The process stood still for ${Math.round(gap / MILLISECOND)} ms: longer than its slots last.`);
     this.#liveAt = mono;
@@ -232,6 +224,7 @@ class Driver implements Replica {
     const { mono } = this.#reading();
     const others = this.#member.others(mono);
     const moved = this.#places.update(this.#member.holds(), others);
+    this.#calm = this.#places.settled && this.#leave === undefined;
     for (const shard of moved) this.#emit({ kind: 'placed', shard, at: this.place(shard) });
     const { number, hash } = this.#revision;
     const peers = JSON.stringify([number, hash, ...others.map(({ replica, instance, revision }) => [replica, instance, revision.number, revision.hash])]);
@@ -287,10 +280,7 @@ class Driver implements Replica {
   }
 
   #trouble(what: string, cause?: unknown): void {
-    const { mono } = this.#reading();
-    for (const [told, at] of this.#troubles) if (mono - at >= TROUBLE_EVERY) this.#troubles.delete(told);
-    if (this.#troubles.has(what)) return;
-    this.#troubles.set(what, mono);
+    if (!this.#troubles.fresh(what, this.#reading().mono)) return;
     this.#emit({ kind: 'trouble', what, ...(cause === undefined ? {} : { cause }) });
   }
 }

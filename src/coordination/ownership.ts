@@ -139,7 +139,7 @@ export class Ownership {
     if (owner.ended !== undefined) return false;
     // What a silent one said last says nothing about now: the shard may have gone on from there.
     if (mono - owner.heardAt > timing.suspectAfter) return true;
-    return !owner.own.some((own) => own.shard === shard && own.term === record.term);
+    return owner.terms.get(shard) !== record.term;
   }
 
   /** Its owner is dead for ever, or there never was one, and it is this replica's turn among those that live. */

@@ -12,6 +12,8 @@ export interface Peer {
   /** When that number was first seen, on the own clock. */
   heardAt: Micros;
   own: readonly OwnEntry[];
+  /** The terms of `own`, by shard. */
+  terms: ReadonlyMap<number, bigint>;
   revision: Revision;
   /** Shards may be given to it, and it takes those of the dead. */
   takes: boolean;
@@ -45,7 +47,7 @@ export class Peers {
     if (peer === undefined) {
       const never = Number.NEGATIVE_INFINITY;
       const revision = { number: 0, hash: '' };
-      const silent = { replica: '', instance: '', n: -1, heardAt: mono, own: [], revision, takes: false };
+      const silent = { replica: '', instance: '', n: -1, heardAt: mono, own: [], terms: new Map(), revision, takes: false };
       peer = { session, ...silent, ended: undefined, mine: false, triedAt: never, trying: false };
       this.#peers.set(session, peer);
     }
@@ -62,6 +64,7 @@ export class Peers {
     peer.n = beat.n;
     peer.heardAt = mono;
     peer.own = beat.own;
+    peer.terms = new Map(beat.own.map(({ shard, term }) => [shard, term]));
     peer.revision = beat.revision;
     peer.takes = beat.takes;
     return peer;

@@ -1,6 +1,8 @@
+import type { Micros } from '../core/time.ts';
 import type { Hold } from './holdings.ts';
+import type { Member } from './member.ts';
 import type { Peer } from './peers.ts';
-import type { Whereabouts } from './replica.ts';
+import type { ShardView, Whereabouts } from './replica.ts';
 
 const NOWHERE: Whereabouts = { at: 'nowhere' };
 
@@ -15,6 +17,11 @@ export class Places {
   constructor(parts: { shards: number }) {
     this.#at = Array.from({ length: parts.shards }, () => NOWHERE);
     this.#terms = Array.from({ length: parts.shards }, () => 0n);
+  }
+
+  /** Is every shard with somebody who decides? */
+  get settled(): boolean {
+    return this.#at.every(({ at }) => at !== 'nowhere');
   }
 
   of(shard: number): Whereabouts {
@@ -39,6 +46,17 @@ export class Places {
       }
     }
     return this.#at.flatMap((_, shard) => (this.#set(shard, owners[shard]) ? [shard] : []));
+  }
+
+  /** Every shard, as the replica `own` sees it. */
+  views(own: string, member: Pick<Member, 'others' | 'holds' | 'until'>, mono: Micros): readonly ShardView[] {
+    const names = new Map(member.others(mono).map(({ instance, replica }) => [instance, replica]));
+    const views = this.#at.map((at, shard): ShardView => {
+      const owner = at.at === 'peer' ? (names.get(at.instance) ?? '') : '';
+      return { shard, term: at.at === 'nowhere' ? 0n : at.term, owner, phase: 'elsewhere', from: undefined, until: undefined };
+    });
+    for (const { shard, term, phase, from } of member.holds()) views[shard] = { shard, term, owner: own, phase, from, until: member.until(shard, term) };
+    return views;
   }
 
   #set(shard: number, owner: string | undefined): boolean {

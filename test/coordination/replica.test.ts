@@ -89,7 +89,7 @@ describe('replicas', () => {
     await world.run(3_000);
     for (const { clock, tenure } of grounds) expect(clock.now()).toBeGreaterThanOrEqual(tenure.until());
     await a.resume();
-    await world.run(40);
+    await world.run(60);
     expect(a.troubles().some((what) => what.includes('stood still'))).toBe(true);
     for (const { clock, tenure } of grounds) await expect(tenure.extend(clock.now())).rejects.toBeInstanceOf(TenureLost);
     expect(a.events).not.toContainEqual({ kind: 'reachable', reachable: false });
@@ -117,7 +117,7 @@ describe('replicas', () => {
     const { world, a } = await three();
     const grounds = [...a.grounds.values()];
     a.asleep = SECOND;
-    await world.run(20);
+    await world.run(50);
     expect(a.grounds.size).toBe(0);
     for (const { tenure } of grounds) expect(tenure.until()).toBe(0);
     expect(a.troubles()[0]).toContain('suspended');

@@ -2,6 +2,7 @@ import { createReplica } from '../../src/coordination/driver.ts';
 import { MemoryRegisters } from '../../src/coordination/registers/memory.ts';
 import type { Registers } from '../../src/coordination/registers.ts';
 import type { Replica, ReplicaEvent, ReplicaParts, ShardGround, Timers } from '../../src/coordination/replica.ts';
+import type { ClockReading } from '../../src/coordination/shard-clock.ts';
 import { TIMING } from '../../src/coordination/timing.ts';
 import { after, MILLISECOND, type Micros } from '../../src/core/time.ts';
 import { FakeClock, settled } from '../fakes/clock.ts';
@@ -40,7 +41,7 @@ export class Rig {
       registers: this.#registers(world.registers),
       messages: { beat: (bytes) => world.beat(bytes), onBeat: (listener) => world.listen((bytes) => this.run(() => listener(bytes))) },
       notify: (instance, shard, term) => world.notify(instance, shard, term),
-      clocks: { reading: () => world.reading(), uptime: () => world.reading().mono + this.asleep },
+      clocks: { reading: () => this.#reading(world), uptime: () => world.reading().mono + this.asleep },
       timers: this.#timers(),
       newName: () => world.fresh(),
       revision,
@@ -102,6 +103,11 @@ export class Rig {
       });
     };
     return { read: (name) => meet(() => inner.read(name)), change: (name, bytes, revision) => meet(() => inner.change(name, bytes, revision)) };
+  }
+
+  #reading(world: Replicas): ClockReading {
+    const { mono, wall, boot } = world.reading();
+    return { mono, wall: wall + this.asleep, boot };
   }
 
   #timers(): Timers {

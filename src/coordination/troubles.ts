@@ -1,0 +1,17 @@
+import { type Micros, SECOND } from '../core/time.ts';
+
+/** The same trouble is told again after this long at the earliest. */
+const TELL_EVERY: Micros = 10 * SECOND;
+
+/** Keeps a trouble that lasts from filling the log. */
+export class Troubles {
+  readonly #told = new Map<string, Micros>();
+
+  /** Is it to be told now? */
+  fresh(what: string, mono: Micros): boolean {
+    for (const [told, at] of this.#told) if (mono - at >= TELL_EVERY) this.#told.delete(told);
+    if (this.#told.has(what)) return false;
+    this.#told.set(what, mono);
+    return true;
+  }
+}
