@@ -1,4 +1,4 @@
-import type { FixedQuota, GroupSpec, LimitSpec, Quota } from '../../src/core/group.ts';
+import type { Adapt, FixedQuota, GroupSpec, LimitSpec, Quota } from '../../src/core/group.ts';
 import { REQUESTS } from '../../src/core/group.ts';
 import type { Instant, Micros } from '../../src/core/time.ts';
 import { DAY, MILLISECOND, SECOND } from '../../src/core/time.ts';
@@ -47,6 +47,12 @@ export function spacing(period: Micros, slack: Micros = 0, extra?: LimitExtra): 
 /** Leases. */
 export function concurrency(max: number, extra?: LimitExtra): LimitSpec {
   return limit({ kind: 'concurrency', max }, extra);
+}
+
+/** Leases, as many as are found out. */
+export function adaptive(max: number, adapt: Partial<Adapt> = {}, extra?: LimitExtra): LimitSpec {
+  const rest: Adapt = { by: 'gradient', floor: 1, initial: Math.min(10, max), tolerance: 1.5, backoff: 0.9, slow: undefined };
+  return limit({ kind: 'concurrency', max, adapt: { ...rest, ...adapt } }, extra);
 }
 
 /** Windows side by side, aligned with the epoch unless said otherwise. */

@@ -31,6 +31,14 @@ export function agree(driver: Driver, groups: readonly GroupSpec[], pairs: reado
   for (const spec of groups) counts(driver, spec.name, pairs);
 }
 
+/** Somebody was admitted: no more is held than may be held now, by any limit that holds it. */
+export function withinNow(driver: Driver, handle: Handle, groups: readonly GroupSpec[]): void {
+  for (const { group, name, kind, capacity, used, debt } of driver.gate.limits(driver.now, driver.group(handle.group), handle.ask.key)) {
+    if (kind !== 'concurrency' || groups.find((spec) => spec.name === group)?.enforce === false) continue;
+    if (debt > 0) throw new Error(`${handle.name} was admitted above ${group}/${name}: ${used + debt} of ${capacity} are held`);
+  }
+}
+
 function counts(driver: Driver, name: string, pairs: readonly Pair[]): void {
   const status = driver.gate.status(driver.now, driver.group(name));
   const mine = pairs.filter(({ handle }) => handle.group === name);

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import type { GroupSpec, LimitSpec } from '../../../src/core/group.ts';
 import { PRIORITY_DEFERRED } from '../../../src/core/group.ts';
 import { MILLISECOND, type Micros } from '../../../src/core/time.ts';
-import { backlog, concurrency, fixed, group, rate, rolling, spacing } from '../specs.ts';
+import { adaptive, backlog, concurrency, fixed, group, rate, rolling, spacing } from '../specs.ts';
 
 /** One step of a plan; `pick` chooses among whatever fits at that moment. */
 export type Step =
@@ -67,18 +67,35 @@ function limitOf(): fc.Arbitrary<LimitSpec> {
   );
 }
 
+/** Mostly limits that adapt, of few units, so that they move within a short plan. */
+function adaptingOf(): fc.Arbitrary<LimitSpec> {
+  const adapting = fc
+    .record({
+      scope: fc.constantFrom('group' as const, 'group' as const, 'key' as const),
+      by: fc.constantFrom('aimd' as const, 'aimd' as const, 'gradient' as const),
+      initial: fc.integer({ min: 2, max: 4 }),
+      floor: fc.integer({ min: 1, max: 2 }),
+      backoff: fc.constantFrom(0.5, 0.9),
+      slow: fc.constantFrom(undefined, 300 * MILLISECOND),
+    })
+    .map(({ scope, ...adapt }) => adaptive(6, adapt, { scope, name: 'adaptive' }));
+  return fc.oneof({ weight: 3, arbitrary: adapting }, { weight: 1, arbitrary: limitOf() });
+}
+
 /** What a tree is narrowed to. */
 export interface Narrowed {
   readonly requests?: number;
   readonly scope?: 'group';
   readonly groups?: number;
+  /** Most limits adapt; none does otherwise. */
+  readonly adapting?: boolean;
 }
 
 /** One to four groups, each below one of those before it; names of limits are unique in a group. */
 export function treeOf(by: 'key' | 'none', narrowed: Narrowed = {}): fc.Arbitrary<readonly GroupSpec[]> {
   const requests = narrowed.requests === undefined ? fc.constantFrom(2, 5, 100) : fc.constant(narrowed.requests);
   const limits = fc
-    .array(limitOf(), { maxLength: 3 })
+    .array(narrowed.adapting === true ? adaptingOf() : limitOf(), { maxLength: 3 })
     .map((some) => some.map((limit, index) => ({ ...limit, name: `${limit.name} ${index}`, scope: narrowed.scope ?? limit.scope })));
   const weights = by === 'none' ? fc.constant(new Map<string, number>()) : fc.constantFrom(new Map([['a', 2]]), new Map([['b', 4]]), new Map<string, number>());
   const aging = fc.option(fc.constantFrom(137_003, 731_007), { nil: undefined });
@@ -91,7 +108,9 @@ export function treeOf(by: 'key' | 'none', narrowed: Narrowed = {}): fc.Arbitrar
         const above = parentIndex === undefined ? [] : (parts[parentIndex]?.limits ?? []);
         // Half of a limit is only written where halves are whole.
         const halves = above.every(({ quota }) =>
-          quota.kind === 'window' || quota.kind === 'fixed' ? quota.permits % 2 === 0 : quota.kind === 'concurrency' && quota.max % 2 === 0,
+          quota.kind === 'window' || quota.kind === 'fixed'
+            ? quota.permits % 2 === 0
+            : quota.kind === 'concurrency' && quota.max % 2 === 0 && (quota.adapt === undefined || by === 'key'),
         );
         const parent = parentIndex === undefined ? undefined : { group: `g${parentIndex}`, share: halves ? part.share : undefined };
         // Who holds a line at a group's limit, and meanwhile is blocked by a key that another child shares, holds it on: a model of

@@ -1,20 +1,24 @@
 import fc from 'fast-check';
 import type { Gate } from '../../../src/core/gate.ts';
+import type { Adapt } from '../../../src/core/group.ts';
 import { arrivalOf } from '../../../src/core/permit.ts';
 import { HOUR, MILLISECOND, SECOND } from '../../../src/core/time.ts';
 import { Checker } from '../checker.ts';
 import { Driver } from '../driver.ts';
-import { permitOf } from '../handle.ts';
+import { type Handle, permitOf } from '../handle.ts';
 import { livesOf, liveThrough, longTree } from '../lives.ts';
+import { withinNow } from '../model/agree.ts';
+import { NaiveAdaptation } from '../model/naive-adaptation.ts';
 import { planOf, treeOf } from '../model/plans.ts';
 import { Play } from '../model/play.ts';
-import { fixed, group, rate, rolling, START } from '../specs.ts';
+import { adaptive, fixed, group, rate, rolling, START } from '../specs.ts';
 
 type GateClass = typeof Gate;
 
 /** The same plans for every hunt: a mutant that escapes today is not caught by luck tomorrow. */
 const seed = 20_260_105;
 const compared = fc.sample(planOf('none'), { seed, numRuns: 600 });
+const adapting = fc.sample(planOf('none', { adapting: true }), { seed, numRuns: 200 });
 const fair = fc.sample(planOf('key'), { seed, numRuns: 200 });
 const lives = fc.sample(livesOf, { seed, numRuns: 250 });
 const trees = fc.sample(treeOf('none'), { seed, numRuns: 100 });
@@ -28,6 +32,9 @@ export function hunt(gateClass: GateClass): string | undefined {
     comesAgain(gateClass);
     for (const plan of fair) new Play(plan.groups, { gateClass, model: false, recording: true }).run(plan);
     for (const plan of compared) new Play(plan.groups, { gateClass, model: true }).run(plan);
+    for (const plan of adapting) new Play(plan.groups, { gateClass, model: true }).run(plan);
+    measures(gateClass);
+    offersAnew(gateClass);
     for (const [index, life] of lives.entries()) liveThrough(trees[index] ?? longTree, life, gateClass);
     return undefined;
   } catch (error) {
@@ -57,6 +64,43 @@ function sharesByWeight(gateClass: GateClass): void {
   driver.advance(0.4 * SECOND);
   const heavy = driver.log.filter((line) => line.what === 'admitted' && line.handle.ask.key === 'heavy').length;
   if (Math.abs(heavy / driver.times().length - 0.75) > 0.01) throw new Error(`weight 3 of 4 had ${heavy} of ${driver.times().length}`);
+}
+
+/** Busy, then hardly asked, then busy again and fast: how many may be held at every moment is as the naive reading says. */
+function measures(gateClass: GateClass): void {
+  const spec = adaptive(40, { initial: 30 });
+  const driver = new Driver({ groups: [group('backend', [spec])], gateClass });
+  const naive = new NaiveAdaptation((spec.quota as { adapt: Adapt }).adapt, 40);
+  const held: Handle[] = [];
+  driver.onAdmitted = (handle) => {
+    naive.took(driver.now, handle, 1);
+    held.push(handle);
+  };
+  for (let end = 0; end < 4_000; end += 1) {
+    const [servers, wanted] = end < 1_500 ? [8, 100] : end < 2_000 ? [8, 4] : [1_000, 100];
+    const waiting = (): number => driver.gate.status(driver.now, 0).waiting;
+    while (held.length < wanted && waiting() < 2) driver.ask({ lease: HOUR });
+    const told = driver.gate.limits(driver.now, 0, '')[0];
+    if (told?.capacity !== naive.limitAt(driver.now)) throw new Error(`${told?.capacity} may be held, ${naive.limitAt(driver.now)} should`);
+    if (waiting() > 0 && held.length < naive.limitAt(driver.now)) throw new Error(`somebody waits, and ${held.length} are held of ${told.capacity}`);
+    driver.advance(Math.ceil((100 * MILLISECOND) / Math.min(servers, held.length)));
+    const handle = held.shift() as Handle;
+    const how = end % 400 === 399 ? 'dropped' : 'used';
+    naive.ended(driver.now, handle, how);
+    driver.release(handle, how);
+  }
+}
+
+/** Offered to the root under a limit that then becomes smaller. */
+function offersAnew(gateClass: GateClass): void {
+  const adapting = adaptive(4, { by: 'aimd', initial: 4, backoff: 0.5 });
+  const groups = [group('root', [rolling(3, SECOND)]), group('child', [adapting], { parent: { group: 'root', share: undefined } })];
+  const driver = new Driver({ groups, gateClass });
+  driver.onAdmitted = (handle) => withinNow(driver, handle, groups);
+  const [first] = ['a', 'b', 'c', 'd'].map((name) => driver.ask({ name, group: 'child', lease: HOUR }));
+  driver.advance(SECOND / 2);
+  driver.release(first as Handle, 'dropped');
+  driver.advance(SECOND);
 }
 
 /** Two who were admitted come again, one after the other, to where they stood: before who waits now. */
