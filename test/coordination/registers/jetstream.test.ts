@@ -1,37 +1,39 @@
 import { jetstream } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
-import { afterAll, beforeAll } from 'vitest';
+import { afterAll, beforeAll, describe } from 'vitest';
 import { createLayout } from '../../../src/nats/layout.ts';
 import { type NatsLink, openNats } from '../../../src/nats-link.ts';
 import { registersSuite } from '../../conformance/registers.suite.ts';
-import { natsBinary, showLogsOfFailures } from '../../fakes/nats.ts';
+import { natsVersions, showLogsOfFailures } from '../../fakes/nats.ts';
 import { forgetStreams, natsOptions } from '../../fakes/nats-options.ts';
 import { type NatsServer, startNats } from '../../fakes/nats-server.ts';
 
 showLogsOfFailures();
 
-let server: NatsServer;
-beforeAll(async () => {
-  server = await startNats({ binary: natsBinary() });
-});
-afterAll(() => server?.clean());
+describe.each(natsVersions())('on nats-server $version', ({ binary }) => {
+  let server: NatsServer;
+  beforeAll(async () => {
+    server = await startNats({ binary: binary() });
+  });
+  afterAll(() => server?.clean());
 
-registersSuite('jetstream', async () => {
-  const links: NatsLink[] = [];
-  return {
-    async open() {
-      const link = await openNats(natsOptions([server.url]));
-      links.push(link);
-      return link.registers;
-    },
-    async damage(name) {
-      const connection = await connect({ servers: server.url });
-      await jetstream(connection).publish(createLayout('sluice').register(name).subject, 'another hand');
-      await connection.close();
-    },
-    async end() {
-      for (const link of links) await link.close();
-      await forgetStreams([server.url]);
-    },
-  };
+  registersSuite('jetstream', async () => {
+    const links: NatsLink[] = [];
+    return {
+      async open() {
+        const link = await openNats(natsOptions([server.url]));
+        links.push(link);
+        return link.registers;
+      },
+      async damage(name) {
+        const connection = await connect({ servers: server.url });
+        await jetstream(connection).publish(createLayout('sluice').register(name).subject, 'another hand');
+        await connection.close();
+      },
+      async end() {
+        for (const link of links) await link.close();
+        await forgetStreams([server.url]);
+      },
+    };
+  });
 });

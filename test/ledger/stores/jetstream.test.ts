@@ -8,7 +8,7 @@ import { createLayout } from '../../../src/nats/layout.ts';
 import { Records, type StoredMessage } from '../../../src/nats/records.ts';
 import { openStreams } from '../../../src/nats/streams.ts';
 import { storeSuite } from '../../conformance/store.suite.ts';
-import { natsBinary, showLogsOfFailures } from '../../fakes/nats.ts';
+import { natsBinary, natsVersions, showLogsOfFailures } from '../../fakes/nats.ts';
 import { forgetStreams, natsOptions } from '../../fakes/nats-options.ts';
 import { type NatsServer, startNats } from '../../fakes/nats-server.ts';
 
@@ -107,4 +107,19 @@ describe('logs in JetStream', () => {
     expect(found).toEqual(['1', '2', '3']);
     await rig.end();
   });
+});
+
+// The first is the run's server, which all above runs on.
+describe.each(natsVersions().slice(1))('on nats-server $version', ({ binary }) => {
+  let above: NatsServer;
+  beforeAll(async () => {
+    above = server;
+    server = await startNats({ binary: binary() });
+  });
+  afterAll(async () => {
+    await server.clean();
+    server = above;
+  });
+
+  storeSuite('jetstream', () => rigged());
 });
