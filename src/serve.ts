@@ -13,6 +13,7 @@ import { type Auth, createAuth, guarded, optionally } from './frontends/auth.ts'
 import { checkAddresses, openListeners } from './listeners.ts';
 import type { Closer, OpenedAdmission } from './opened.ts';
 import { createRandom } from './random.ts';
+import { openReplicated } from './replicated.ts';
 import { compileRoutes, openForwarding, unroutable } from './routes.ts';
 import { createLog, type Log } from './telemetry/log.ts';
 
@@ -55,11 +56,11 @@ export async function serve(config: Config, parts: ServeParts): Promise<Running>
 }
 
 async function build(config: Config, parts: ServeParts, log: Log, opened: Closer[]): Promise<Running> {
-  if (config.cluster !== undefined) throw new Error('cluster is not built in this version; remove it: this version runs on one node.');
   const auth = createAuth(await credentials(config, parts));
   await checkAddresses(config);
   const { env, clocks, version, nodeVersion } = parts;
-  const door = await openAlone(config, { env, clocks, version, nodeVersion, log, opened });
+  const toOpen = { env, clocks, version, nodeVersion, log, opened };
+  const door = await (config.cluster === undefined ? openAlone(config, toOpen) : openReplicated(config, config.cluster, toOpen));
   const { admission, metrics, clock } = door;
   const state: { notReady: string | undefined; refusals: Refusals } = { notReady: 'starting', refusals: refusalsOf(config) };
   const onFault = (error: unknown): void => log.tell('error', 'fault', { err: error });

@@ -102,10 +102,13 @@ export class Grounds {
    */
   async seal(shard: number, halted: () => void): Promise<void> {
     const ground = this.#grounds.get(shard);
+    const before = this.#trees(shard);
+    for (const tree of before) tree.moveAway();
+    await Promise.race([Promise.all(before.map((tree) => tree.turn.writer.quiet())), this.#sleep(QUIET_FOR)]);
+    if (ground !== undefined && this.#grounds.get(shard) !== ground) return;
+    // Some may have been opened meanwhile.
     const trees = this.#trees(shard);
     for (const tree of trees) tree.moveAway();
-    await Promise.race([Promise.all(trees.map((tree) => tree.turn.writer.quiet())), this.#sleep(QUIET_FOR)]);
-    if (ground !== undefined && this.#grounds.get(shard) !== ground) return;
     const writes = trees.map((tree) => ({ tree, write: tree.turn.close(tree.now(), MOVED) }));
     halted();
     this.#grounds.delete(shard);

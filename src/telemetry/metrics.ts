@@ -2,6 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { GroupView } from '../admission/admission.ts';
 import type { GateEvent } from '../core/events.ts';
 import { type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
+import { type ClusterFigures, createClusterMetrics } from './cluster-metrics.ts';
 import { createForwardMetrics, type ForwardNews, type HeldBodies } from './forward-metrics.ts';
 import { Buckets, FINE_BUCKETS, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
 
@@ -28,6 +29,8 @@ export interface Metrics {
   readonly holding: (source: () => HeldBodies) => void;
   /** What forwarding tells. */
   readonly forward: (news: ForwardNews) => void;
+  /** A replica among several, and who knows of it; answers how an admission outside the promises is counted. Once. */
+  readonly cluster: (source: () => ClusterFigures) => (group: string, how: string) => void;
   /** All of it in Prometheus' text form. */
   readonly scrape: () => Promise<{ readonly contentType: string; readonly body: string }>;
 }
@@ -94,6 +97,7 @@ export function createMetrics(parts: MetricsParts): Metrics {
     holding: (source) => {
       held = source;
     },
+    cluster: (source) => createClusterMetrics(registry, source),
     scrape: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
   };
 }

@@ -1,0 +1,151 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import type { AdmissionService } from './admission/admission.ts';
+import type { Clock } from './admission/clock.ts';
+import { Gatekeeper } from './admission/gatekeeper.ts';
+import type { AdmissionParts } from './admission/parts.ts';
+import { createSystemClock } from './admission/system-clock.ts';
+import { tellLink } from './cluster-log.ts';
+import type { Config } from './config/load.ts';
+import { resolveLogin } from './config/secrets.ts';
+import type { Coordinator } from './coordination/coordinator.ts';
+import type { Revision } from './coordination/session-record.ts';
+import { Gate } from './core/gate.ts';
+import { LONG_AGO, NEVER } from './core/time.ts';
+import { join } from './joined.ts';
+import type { Ledger } from './ledger/ledger.ts';
+import { createLedger } from './ledger/ledger-log.ts';
+import type { Store } from './ledger/store.ts';
+import { MemoryStore } from './ledger/stores/memory.ts';
+import { shardOf } from './ledger/subjects.ts';
+import { openNats } from './nats-link.ts';
+import { type OpenedAdmission, type OpenParts, tellNotice } from './opened.ts';
+import { createRandom } from './random.ts';
+import type { Log } from './telemetry/log.ts';
+import { createMetrics, type Metrics } from './telemetry/metrics.ts';
+import { timedClock, timedStore } from './timed.ts';
+import { createTimers } from './timers.ts';
+
+/** Bytes that the memory of a share may take. */
+const SHARE_BYTES = 64 << 20;
+
+type Cluster = NonNullable<Config['cluster']>;
+
+/** Admission of one replica among several: from NATS up to the door. */
+export async function openReplicated(config: Config, cluster: Cluster, parts: OpenParts): Promise<OpenedAdmission> {
+  const { clocks, version, nodeVersion, log, opened } = parts;
+  const clock = createSystemClock({ sources: clocks, record: undefined });
+  opened.push(async () => clock.stop());
+  const nats = await openNats(await natsOptions(cluster, parts), (change) => tellLink(log, change));
+  opened.push(() => nats.close());
+  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => gatekeeper.groups() });
+  const timely = timedClock(clock, metrics.wokeLate);
+  const store = unclosed(timedStore(nats.store, () => clock.now(), metrics.flushed));
+  const admissionParts = partsOf(config, { clock: timely, log, metrics });
+  const gatekeeper: Gatekeeper = new Gatekeeper({ ...admissionParts, coordinator: NOWHERE, ledger: NO_LEDGER, recording: true, shardOf });
+  await gatekeeper.start();
+  const revision = { now: revisionOf(config) };
+  const degraded = metrics.cluster(() => ({
+    ...{ shards: replica.views(), peers: replica.peers(), revision: revision.now, connected: nats.connected() },
+    ...relay.figures,
+  }));
+  const { undecided, requestIds } = config.bounds;
+  const { replica, relay } = join({
+    ...{ nats, clock, timely, store, gatekeeper, log, degraded, settings: config.groups, revision: revision.now },
+    name: nameOf(config, cluster),
+    bounds: { held: undecided, waiting: undecided, asks: requestIds },
+    shareKeeper: (settings) => shareKeeper({ ...admissionParts, settings }),
+    timers: createTimers(clocks.monotonic),
+  });
+  opened.push(async () => relay.close());
+  const unlisten = nats.onChange((change) => {
+    if (change.kind === 'connected' && change.again && change.line === 'data') relay.reconnected();
+  });
+  replica.start();
+  opened.push(() => replica.leave());
+  return {
+    admission: relay.admission,
+    metrics,
+    clock,
+    lost: new Promise<Error>(() => {}),
+    reconfigure: async (next) => {
+      const refused = await relay.admission.reconfigure(next.groups);
+      if (refused.length > 0) return refused;
+      revision.now = revisionOf(next);
+      replica.revise(revision.now);
+      return [];
+    },
+    drain: (grace) => relay.admission.drain(grace),
+    close: async () => {
+      unlisten();
+      await replica.leave();
+      await gatekeeper.drain(0);
+      relay.close();
+      await nats.close();
+      clock.stop();
+    },
+  };
+}
+
+/** What all gates of this process have in common. */
+function partsOf(
+  { groups, bounds }: Config,
+  { clock, log, metrics }: { clock: Clock; log: Log; metrics: Metrics },
+): Omit<AdmissionParts, 'coordinator' | 'ledger' | 'recording' | 'shardOf'> {
+  return {
+    clock,
+    settings: groups,
+    events: metrics.event,
+    notices: (notice) => tellNotice(log, notice),
+    random: createRandom(),
+    bounds: { before: bounds.undecided, requests: bounds.requestIds, sessions: bounds.sessions, settled: bounds.settled },
+    gate: (gateParts) => new Gate(gateParts),
+    defer: (run) => void setImmediate(run),
+  };
+}
+
+/** A door of its own over nothing but memory. Its fences are the smallest there are: a backend that minds them lets nobody in by them. */
+async function shareKeeper(parts: Omit<AdmissionParts, 'coordinator' | 'ledger' | 'recording'>): Promise<AdmissionService> {
+  const tenure = { term: 0n, from: LONG_AGO, until: () => NEVER, extend: () => undefined };
+  const coordinator: Coordinator = { ...NOWHERE, place: () => ({ at: 'here', tenure }) };
+  const ledger = createLedger({ store: new MemoryStore({ bytes: SHARE_BYTES }), clock: parts.clock, term: 0n });
+  const keeper = new Gatekeeper({ ...parts, coordinator, ledger, recording: false });
+  await keeper.start();
+  return keeper;
+}
+
+/** Trees come with their shards, and are asked for nowhere else. */
+const NOWHERE: Coordinator = { place: () => ({ at: 'nowhere' }), onLost: () => {}, leave: async () => {} };
+const NO_LEDGER: Ledger = { tree: () => Promise.reject(new Error('trees come with their shards')), close: async () => {} };
+
+/** Each term closes its ledger, but not what all of them write to. */
+function unclosed(store: Store): Store {
+  return {
+    append: (subject, bytes, last, relief) => store.append(subject, bytes, last, relief),
+    read: (subject, from) => store.read(subject, from),
+    trim: (subject, before) => store.trim(subject, before),
+    close: async () => {},
+  };
+}
+
+/** The groups as the file has them; two files of one revision are to have one hash. */
+function revisionOf({ revision, groups }: Config): Revision {
+  const text = JSON.stringify(groups, (_key, value: unknown) => (value instanceof Map ? [...value] : typeof value === 'bigint' ? String(value) : value));
+  return { number: revision ?? 0, hash: createHash('sha256').update(text).digest('hex').slice(0, 16) };
+}
+
+/** Another for each replica of a machine, and the same over restarts. */
+function nameOf({ listen }: Config, { name }: Cluster): string {
+  const addresses = [listen.api, listen.grpc, listen.proxy].flatMap((listener) =>
+    listener === undefined || listener.address === 'none' ? [] : listener.address,
+  );
+  return name ?? `${hostname()}:${addresses[0]?.port ?? 0}`;
+}
+
+async function natsOptions(cluster: Cluster, { env }: OpenParts) {
+  const { login, mistakes } = await resolveLogin(cluster, { env, readFile: (path) => readFile(path, 'utf8') });
+  if (mistakes.length > 0) throw new Error(mistakes.join('; '));
+  const { nats, tls, prefix, replicas, ledgerBytes, startWithin, dialWithin, answerWithin, name } = cluster;
+  return { servers: nats, login, tls, prefix, name: `sluice ${name ?? hostname()}`, replicas, ledgerBytes, startWithin, dialWithin, answerWithin };
+}
