@@ -1,8 +1,10 @@
+import { forgetSessions } from './coordination/janitor.ts';
 import { JetStreamRegisters } from './coordination/registers/jetstream.ts';
 import type { Registers } from './coordination/registers.ts';
 import { MILLISECOND, SECOND } from './core/time.ts';
 import type { Store } from './ledger/store.ts';
 import { JetStreamStore } from './ledger/stores/jetstream.ts';
+import { SHARDS } from './ledger/subjects.ts';
 import { type Line, openLine } from './nats/connection.ts';
 import { createLayout } from './nats/layout.ts';
 import { createMessages, type Messages } from './nats/messages.ts';
@@ -16,6 +18,8 @@ export interface NatsLink {
   readonly registers: Registers;
   readonly store: Store;
   readonly messages: Messages;
+  /** Forgets registers of sessions that nobody needs any more; how many. To be done now and then, by any replica. */
+  forgetSessions(): Promise<number>;
   /** Whether registers and messages can be reached now, as far as this process knows. */
   connected(): boolean;
   /** Called with everything that becomes of the connections; the answer ends it. */
@@ -61,9 +65,11 @@ export async function openNats(options: NatsOptions, tell: (change: LinkChange) 
     }
     const store = new JetStreamStore({ records: ledgerRecords, layout, options: { bytes: options.ledgerBytes } });
     let closed: Promise<void> | undefined;
+    const registers = new JetStreamRegisters({ records, layout });
     return {
-      registers: new JetStreamRegisters({ records, layout }),
+      registers,
       store,
+      forgetSessions: () => forgetSessions({ registers, shards: SHARDS }),
       messages: createMessages({ line: data, layout }),
       connected: () => data.connected,
       onChange(listener) {

@@ -32,6 +32,10 @@ export interface Layout {
   readonly raceSubject: string;
   /** Where a register is. */
   register(name: string): Place;
+  /** All registers of sessions. */
+  readonly everySession: Place;
+  /** The name of the session's register at a subject; undefined: there is none. */
+  sessionAt(subject: string): string | undefined;
   /** Where a log of the ledger is. */
   log(subject: string): Place;
   /** The subject of a core message. */
@@ -61,6 +65,11 @@ export function createLayout(prefix: string): Layout {
       name.startsWith(SESSION)
         ? { stream: sessions, subject: `${root}.ses.${tokens(name.slice(SESSION.length))}` }
         : { stream: registers, subject: `${root}.reg.${tokens(name)}` },
+    everySession: { stream: sessions, subject: `${root}.ses.>` },
+    sessionAt(subject) {
+      const name = subject.startsWith(`${root}.ses.`) ? untokens(subject.slice(root.length + 5)) : undefined;
+      return name === undefined ? undefined : SESSION + name;
+    },
     log(subject) {
       const index = streamOf(subject);
       return { stream: ledger[index] ?? '', subject: `${root}.led.${index}.${tokens(subject, /[\w-]/)}` };
@@ -104,6 +113,16 @@ function token(text: string, plain: RegExp): string {
     return plain.test(char) ? char : `_${byte.toString(16).padStart(2, '0')}`;
   });
   return letters.length === 0 ? '~' : letters.join('');
+}
+
+/** The text that {@link tokens} made these of; undefined: it made none. */
+function untokens(made: string): string | undefined {
+  const percent = made.replace(/(^|\.)~(?=\.|$)/g, '$1').replace(/_([0-9a-f]{2})/g, '%$1');
+  try {
+    return decodeURIComponent(percent);
+  } catch {
+    return undefined;
+  }
 }
 
 /**

@@ -47,6 +47,16 @@ describe('names in NATS', () => {
     );
   });
 
+  test('of sessions are read back, and others are none', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string({ unit: 'grapheme' }), fc.string({ unit: fc.constantFrom('.', '_', '~', '%', 'a', '5') })), (name) => {
+        expect(layout.sessionAt(layout.register(sessionRegister(name)).subject)).toBe(sessionRegister(name));
+      }),
+    );
+    expect(layout.sessionAt('sluice.1.reg.owner.5')).toBeUndefined();
+    expect(layout.sessionAt('sluice.1.ses._ff')).toBeUndefined();
+  });
+
   test('spread the shards over all streams of the ledger', () => {
     const streams = Array.from({ length: 64 }, (_, shard) => layout.log(`ledger.${String(shard).padStart(2, '0')}.x`).stream);
     for (const stream of layout.ledger) expect(streams.filter((each) => each === stream).length).toBe(8);

@@ -1,6 +1,7 @@
 import { jetstreamManager, type StreamConfig } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { JetStreamRegisters } from '../../src/coordination/registers/jetstream.ts';
 import { SECOND } from '../../src/core/time.ts';
 import { createLayout, rights } from '../../src/nats/layout.ts';
 import { NatsUnfit } from '../../src/nats/options.ts';
@@ -149,6 +150,8 @@ describe('a login that may no more than the manual says', () => {
     let last = 0;
     for (let index = 0; index < 3; index++) last = await link.store.append('ledger.01.x', new Uint8Array(9), last);
     await link.store.trim('ledger.01.x', last);
+    const sessions = link.registers as JetStreamRegisters;
+    await sessions.forget('session.a', 1);
     const found: number[] = [];
     for await (const { sequence } of link.store.read('ledger.01.x', 0)) found.push(sequence);
     expect(found).toEqual([last]);

@@ -1,18 +1,22 @@
 import { checked, withChecksum } from '../../disk/checked.ts';
 import type { Layout } from '../../nats/layout.ts';
 import { type Records, WrongLast } from '../../nats/records.ts';
+import type { OldSession, SessionRegisters } from '../janitor.ts';
 import { RegisterConflict, type Registers, type RegisterValue } from '../registers.ts';
+
+/** What of the streams registers use. */
+export type RegisterRecords = Pick<Records, 'write' | 'newest' | 'scan' | 'purge'>;
 
 /**
  * Registers in JetStream: one subject each that keeps one message, whose sequence is the revision. A change is a publish
  * that names the message it follows; every server of the stream's group applies the same, so one of many wins. A read may
  * come from a server that lags behind.
  */
-export class JetStreamRegisters implements Registers {
-  readonly #records: Pick<Records, 'write' | 'newest'>;
+export class JetStreamRegisters implements Registers, SessionRegisters {
+  readonly #records: RegisterRecords;
   readonly #layout: Layout;
 
-  constructor(parts: { readonly records: Pick<Records, 'write' | 'newest'>; readonly layout: Layout }) {
+  constructor(parts: { readonly records: RegisterRecords; readonly layout: Layout }) {
     this.#records = parts.records;
     this.#layout = parts.layout;
   }
@@ -29,5 +33,17 @@ export class JetStreamRegisters implements Registers {
     } catch (cause) {
       throw cause instanceof WrongLast ? new RegisterConflict(name, revision) : cause;
     }
+  }
+
+  async *sessions(): AsyncIterable<OldSession> {
+    for await (const { subject, sequence, at } of this.#records.scan(this.#layout.everySession, 0)) {
+      const name = this.#layout.sessionAt(subject);
+      if (name !== undefined) yield { register: name, revision: sequence, writtenAt: at };
+    }
+  }
+
+  /** A purge below the revision after it: what was written since stays. */
+  async forget(register: string, revision: number): Promise<void> {
+    await this.#records.purge(this.#layout.register(register), revision + 1);
   }
 }
