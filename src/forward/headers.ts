@@ -64,27 +64,37 @@ export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): st
   const { facts } = additions;
   const named = connectionNames(raw);
   const out: string[] = [];
-  const came: Came = { forwarded: [], for: [], proto: undefined, host: undefined, hostField: undefined };
-  let traced: string | undefined;
+  let came: Came | undefined;
+  let host = '';
+  let traced = false;
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
     const value = raw[i + 1] as string;
-    if (!TOKEN.test(name) || BREAKER.test(value)) return undefined;
-    const lower = name.toLowerCase();
-    if (lower === 'host') came.hostField = value;
-    // What frames is written anew; `Expect` was for us.
-    else if (HOP_BY_HOP.has(lower) || lower === 'content-length' || lower === 'expect' || isInternal(lower)) continue;
-    else if (isForwarding(lower)) {
-      if (!facts.peerTrusted || keep(came, lower, value)) continue;
-    } else if (named?.has(lower)) continue;
-    else if (lower === 'traceparent') {
-      if (traced !== undefined || !TRACEPARENT.test(value)) continue;
-      traced = value;
+    const field = fieldOf(name);
+    if (field === undefined || BREAKER.test(value)) return undefined;
+    switch (field.kind) {
+      case 'host':
+        host = value;
+        break;
+      case 'hop':
+      case 'length':
+      case 'expect':
+        continue;
+      case 'forwarding':
+        if (!facts.peerTrusted) continue;
+        came ??= { forwarded: [], for: [], proto: undefined, host: undefined };
+        if (keep(came, field.lower, value)) continue;
+        break;
+      default:
+        if (named?.has(field.lower)) continue;
+        if (field.kind !== 'trace') break;
+        if (traced || !TRACEPARENT.test(value)) continue;
+        traced = true;
     }
     out.push(name, value);
   }
-  if (traced === undefined) trace(out, additions.random);
-  forwarding(out, came, facts);
+  if (!traced) out.push('traceparent', traceparent(additions.random));
+  forwarding(out, came, host, facts);
   out.push('Via', VIA, 'Sluice-Attempt', String(additions.attempt));
   if (additions.fence !== undefined) out.push('Sluice-Fence', String(additions.fence.fence), 'Sluice-Fence-Floor', String(additions.fence.floor));
   return out;
@@ -97,11 +107,11 @@ export function answerHeaders(raw: RawHeaders): string[] | undefined {
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
     const value = raw[i + 1] as string;
-    if (!TOKEN.test(name) || BREAKER.test(value)) return undefined;
-    const lower = name.toLowerCase();
-    if (HOP_BY_HOP.has(lower) || isInternal(lower)) continue;
+    const field = fieldOf(name);
+    if (field === undefined || BREAKER.test(value)) return undefined;
+    if (field.kind === 'hop') continue;
     // A length is never hop-by-hop, whatever a backend says of it.
-    if (named?.has(lower) && lower !== 'content-length') continue;
+    if (named?.has(field.lower) && field.kind !== 'length') continue;
     out.push(name, value);
   }
   return out;
@@ -157,13 +167,37 @@ function connectionNames(raw: RawHeaders): ReadonlySet<string> | undefined {
   return names;
 }
 
-/** Sluice's own; also as servers that turn '-' into '_' would read them. */
-function isInternal(lower: string): boolean {
-  return lower.startsWith('sluice-') || lower.startsWith('sluice_');
+/** What a field is, by its name. `hop`: for one connection, or Sluice's own; `length` and `expect` are written anew, or were for us. */
+interface Field {
+  readonly lower: string;
+  readonly kind: 'plain' | 'host' | 'hop' | 'length' | 'expect' | 'forwarding' | 'trace';
 }
 
-function isForwarding(lower: string): boolean {
-  return lower === 'forwarded' || lower.startsWith('x-forwarded-') || lower.startsWith('x_forwarded_');
+/** Names come again and again; what they are is looked up. Strangers do not fill it for good. */
+const known = new Map<string, Field>();
+const KNOWN_MAX = 1_000;
+const KNOWN_CHARS_MAX = 64;
+
+/** undefined: not the name of a field. */
+function fieldOf(name: string): Field | undefined {
+  const found = known.get(name);
+  if (found !== undefined) return found;
+  if (!TOKEN.test(name)) return undefined;
+  const lower = name.toLowerCase();
+  const field: Field = { lower, kind: kindOf(lower) };
+  if (known.size >= KNOWN_MAX) known.clear();
+  if (name.length <= KNOWN_CHARS_MAX) known.set(name, field);
+  return field;
+}
+
+function kindOf(lower: string): Field['kind'] {
+  if (lower === 'host') return 'host';
+  // Sluice's own, also as servers that turn '-' into '_' would read them.
+  if (HOP_BY_HOP.has(lower) || lower.startsWith('sluice-') || lower.startsWith('sluice_')) return 'hop';
+  if (lower === 'content-length') return 'length';
+  if (lower === 'expect') return 'expect';
+  if (lower === 'forwarded' || lower.startsWith('x-forwarded-') || lower.startsWith('x_forwarded_')) return 'forwarding';
+  return lower === 'traceparent' ? 'trace' : 'plain';
 }
 
 interface Came {
@@ -171,7 +205,6 @@ interface Came {
   readonly for: string[];
   proto: string | undefined;
   host: string | undefined;
-  hostField: string | undefined;
 }
 
 /** What a trusted proxy said of those before it. False: a field we have nothing to add to, to be passed on. */
@@ -184,16 +217,28 @@ function keep(came: Came, lower: string, value: string): boolean {
   return true;
 }
 
-function forwarding(out: string[], came: Came, facts: RequestFacts): void {
-  const { peerIp, scheme } = facts;
-  const host = came.hostField ?? '';
+function forwarding(out: string[], came: Came | undefined, host: string, { peerIp, scheme }: RequestFacts): void {
+  const own = ownForwarded(peerIp, host, scheme);
+  const peer = peerIp === '' ? 'unknown' : peerIp;
+  const shown = came?.host ?? host;
+  if (came === undefined) out.push('Forwarded', own, 'X-Forwarded-For', peer, 'X-Forwarded-Proto', scheme);
+  else {
+    const forwarded = [...came.forwarded, own].join(', ');
+    out.push('Forwarded', forwarded, 'X-Forwarded-For', [...came.for, peer].join(', '), 'X-Forwarded-Proto', came.proto ?? scheme);
+  }
+  if (shown !== '') out.push('X-Forwarded-Host', shown);
+}
+
+/** The last of them: callers behind one balancer, and of one host, are told of in the same words. */
+let said = { peerIp: '', host: '', scheme: '', own: '' };
+
+/** What this hop adds to Forwarded. */
+function ownForwarded(peerIp: string, host: string, scheme: string): string {
+  if (said.peerIp === peerIp && said.host === host && said.scheme === scheme) return said.own;
   const node = peerIp.includes(':') ? `"[${peerIp}]"` : peerIp;
   const own = `for=${node === '' ? 'unknown' : node}${host === '' ? '' : `;host=${quoted(host)}`};proto=${scheme}`;
-  out.push('Forwarded', [...came.forwarded, own].join(', '));
-  out.push('X-Forwarded-For', [...came.for, peerIp === '' ? 'unknown' : peerIp].join(', '));
-  out.push('X-Forwarded-Proto', came.proto ?? scheme);
-  const shown = came.host ?? host;
-  if (shown !== '') out.push('X-Forwarded-Host', shown);
+  said = { peerIp, host, scheme, own };
+  return own;
 }
 
 /** A token, or a quoted string (RFC 9110 5.6.4). */
@@ -201,7 +246,8 @@ function quoted(text: string): string {
   return TOKEN.test(text) ? text : `"${text.replaceAll(/["\\]/g, '\\$&')}"`;
 }
 
-function trace(out: string[], random: RequestAdditions['random']): void {
-  const bytes = Buffer.from(random(24));
-  out.push('traceparent', `00-${bytes.toString('hex', 0, 16)}-${bytes.toString('hex', 16, 24)}-00`);
+function traceparent(random: RequestAdditions['random']): string {
+  const { buffer, byteOffset } = random(24);
+  const hex = Buffer.from(buffer, byteOffset, 24).toString('hex');
+  return `00-${hex.slice(0, 32)}-${hex.slice(32)}-00`;
 }
