@@ -276,11 +276,13 @@ export class Asks implements ErrandHost {
 
   #retry(shard: number): void {
     for (const errand of this.#lines.of(shard)) if (errand.state === 'held') this.#dispatch(errand);
+    const place = this.#parts.place(shard);
+    if (place.at === 'here') this.#entered(shard, place.term);
   }
 
   /** All who are to enter here have. */
   #entered(shard: number, term: bigint): void {
-    if (!this.#lines.onPorch(shard)) this.#parts.entered(shard, term);
+    if (!this.#lines.has(shard)) this.#parts.entered(shard, term);
   }
 
   #mayStray(errand: Errand): boolean {

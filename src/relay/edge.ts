@@ -86,7 +86,7 @@ export class Edge implements AdmissionService {
 
   release(caller: string, permit: string, how: Disposition, costs: Costs | undefined, retryAfter: Micros | undefined, key?: string): Promise<ReleaseOutcome> {
     const { door, outage } = this.#parts;
-    const kept = outage?.release(caller, permit, how, costs);
+    const kept = outage?.release(caller, permit, how, costs, retryAfter, key);
     if (kept !== undefined) return kept;
     const here = () => door.release(caller, permit, how, costs, retryAfter, key);
     return this.#ofPermit(permit, 'release', { caller, permit, how, costs, retryAfter, key }, here, shiftRelease);

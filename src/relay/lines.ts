@@ -54,9 +54,8 @@ export class Lines {
     return [...this.#lines.values()].flatMap((line) => [...line]);
   }
 
-  /** Does somebody of this shard stand before a tree that is being opened? */
-  onPorch(shard: number): boolean {
-    for (const { state } of this.#lines.get(shard) ?? []) if (state === 'porch') return true;
-    return false;
+  /** Is somebody in this shard's line? */
+  has(shard: number): boolean {
+    return this.#lines.has(shard);
   }
 }

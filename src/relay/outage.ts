@@ -1,9 +1,8 @@
 import type { AdmissionAsk, AdmissionService, GroupSettings, Held, Outcome, PermitView, ReleaseOutcome, RenewOutcome } from '../admission/admission.ts';
 import { plant } from '../admission/forest.ts';
-import { permitId } from '../admission/permit-id.ts';
+import { parsePermitId, permitId } from '../admission/permit-id.ts';
 import { NOBODY } from '../admission/requests.ts';
-import type { Costs } from '../core/group.ts';
-import type { Disposition, Permit } from '../core/permit.ts';
+import type { Permit } from '../core/permit.ts';
 import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
 import type { Stopgap } from './asks.ts';
 import type { Spot } from './directory.ts';
@@ -32,7 +31,8 @@ const REMEMBERED_MAX = 100_000;
  */
 export class Outage implements Stopgap {
   readonly #parts: OutageParts;
-  readonly #given = new Map<string, PermitView>();
+  /** Their leases; undefined: only its costs may still be settled. */
+  readonly #given = new Map<string, PermitView | undefined>();
   #keeper: AdmissionService | undefined;
   #serial = 0;
   #round = 0;
@@ -70,17 +70,22 @@ export class Outage implements Stopgap {
 
   /** undefined: not a permit of this. Afterwards such a lease is renewed without anybody knowing it. */
   renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> | undefined {
-    const view = this.#given.get(permit);
-    if (view === undefined) return undefined;
+    if (!this.#given.has(permit)) return undefined;
     if (this.#keeper !== undefined) return this.#keeper.renew(caller, permit, lease);
+    const view = this.#given.get(permit);
+    if (view === undefined) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
     const duration = lease ?? view.duration;
     return Promise.resolve({ kind: 'renewed', permit: { ...view, duration, expiresAt: after(this.#parts.now(), duration) } });
   }
 
   /** undefined: not a permit of this. */
-  release(caller: string, permit: string, how: Disposition, costs: Costs | undefined): Promise<ReleaseOutcome> | undefined {
-    if (!this.#given.delete(permit)) return undefined;
-    return this.#keeper?.release(caller, permit, how, costs, undefined) ?? Promise.resolve({ kind: 'released', ended: true });
+  release(...args: Parameters<AdmissionService['release']>): Promise<ReleaseOutcome> | undefined {
+    const [, permit] = args;
+    if (this.#given.delete(permit)) return this.#keeper?.release(...args) ?? Promise.resolve({ kind: 'released', ended: true });
+    const name = parsePermitId(permit);
+    if (this.#keeper === undefined || name === undefined || name.tag !== undefined) return undefined;
+    // Nothing is remembered of it; what it says of the backend is for those who go on here.
+    return this.#mode(name.group) === 'share' ? this.#keeper.release(...args) : Promise.resolve({ kind: 'released', ended: false });
   }
 
   endSession(caller: string, session: string, resume: Micros): void {
@@ -110,10 +115,15 @@ export class Outage implements Stopgap {
     this.#parts.admitted(ask.group, 'share');
     const { id, permit } = outcome;
     if (permit.lease !== undefined) this.#remember(id, { id, group: ask.group, ...permit.lease });
+    else if (permit.settleable) this.#remember(id, undefined);
     return { ...outcome, degraded: 'share' };
   }
 
-  #remember(id: string, view: PermitView): void {
+  #mode(group: string): GroupSettings['unreachable'] | undefined {
+    return this.#parts.settings().find(({ spec }) => spec.name === group)?.unreachable;
+  }
+
+  #remember(id: string, view: PermitView | undefined): void {
     this.#given.set(id, view);
     if (this.#given.size > REMEMBERED_MAX) this.#given.delete(this.#given.keys().next().value as string);
   }

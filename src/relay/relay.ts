@@ -131,6 +131,12 @@ export class Relay {
     else if (event.kind === 'reachable') void this.#reach(event.reachable);
   }
 
+  /** Groups as they are from now on; the door has them already. */
+  resettle(groups: readonly GroupSettings[]): void {
+    this.#directory.replace(groups);
+    this.#asks.resettled();
+  }
+
   /** Tells a peer that it was given a shard; for {@link ReplicaParts.notify}. */
   notify(instance: string, shard: number, term: bigint): void {
     this.#links.send(instance, { op: 'gave', shard, term });

@@ -1,0 +1,349 @@
+import { expect, test } from 'vitest';
+import type { GroupSettings } from '../../src/admission/admission.ts';
+import { MINUTE, SECOND } from '../../src/core/time.ts';
+import { settingsOf } from '../admission/rig.ts';
+import { concurrency, group, rolling, spacing } from '../core/specs.ts';
+import { type Fleet, launched } from './fleet.ts';
+
+/** One each ten seconds. */
+const spaced: readonly GroupSettings[] = [settingsOf(group('g', [spacing(10 * SECOND)]))];
+const slots: readonly GroupSettings[] = [settingsOf(group('g', [concurrency(1)]))];
+/** Its shard, in a fleet. */
+const shard = 'g'.charCodeAt(0) % 4;
+
+/** Those that were answered, in the order in which they were. */
+async function admittedAfter(
+  fleet: Fleet,
+  callers: readonly { readonly told: number; readonly outcome: unknown }[],
+  seconds: number,
+): Promise<readonly number[]> {
+  const order: number[] = [];
+  for (let passed = 0; passed < seconds * 10; passed++) {
+    await fleet.pass(0.1);
+    callers.forEach(({ told }, index) => {
+      if (told > 0 && !order.includes(index)) order.push(index);
+    });
+  }
+  return order;
+}
+
+test('A caller is admitted by the one order of its group, whichever replica it reached', async () => {
+  const fleet = await launched(spaced);
+  const [a, b, c] = fleet.nodes;
+  const callers = [];
+  for (const node of [b, c, a, c, b]) {
+    callers.push(node!.ask());
+    await fleet.pass(0.01);
+  }
+  expect(await admittedAfter(fleet, callers, 60)).toEqual([0, 1, 2, 3, 4]);
+  expect(callers.map(({ outcome }) => outcome?.kind)).toEqual(Array(5).fill('admitted'));
+  const grants = callers.map(({ at }) => at as number);
+  for (let next = 1; next < grants.length; next++) expect(grants[next]! - grants[next - 1]!).toBeGreaterThanOrEqual(10 * SECOND - 2_000);
+});
+
+test('Who is more urgent goes first over all replicas', async () => {
+  const fleet = await launched(spaced);
+  const [a, b, c] = fleet.nodes;
+  a!.ask();
+  await fleet.pass(0.01);
+  const callers = [b!.ask({ priority: 5 }), c!.ask({ priority: 1 }), a!.ask({ priority: 3 })];
+  expect(await admittedAfter(fleet, callers, 40)).toEqual([1, 2, 0]);
+});
+
+test('Instants of another replica are told in the time of this one', async () => {
+  const fleet = await launched(slots);
+  const [, b] = fleet.nodes;
+  const first = b!.ask({ lease: 30 * SECOND });
+  await fleet.pass(0.01);
+  const now = b!.clock.now();
+  expect(first.permit.lease!.expiresAt - now).toBeGreaterThan(29.9 * SECOND);
+  expect(first.permit.lease!.expiresAt - now).toBeLessThanOrEqual(30.01 * SECOND);
+  expect(Math.abs(now - first.permit.grantedAt)).toBeLessThan(0.02 * SECOND);
+  expect(typeof first.permit.lease!.fence).toBe('bigint');
+  expect(b!.relay.admission.limitsFor('g', '')).toMatchObject([{ name: 'concurrency', used: 1, capacity: 1 }]);
+});
+
+test('A caller who leaves frees its place at the owner at once', async () => {
+  const fleet = await launched(spaced);
+  const [a, b, c] = fleet.nodes;
+  a!.ask();
+  await fleet.pass(0.01);
+  const [left, stays] = [b!.ask(), c!.ask()];
+  await fleet.pass(0.01);
+  left.held.leave();
+  await fleet.pass(10.1);
+  expect([left.told, stays.outcome?.kind]).toEqual([0, 'admitted']);
+});
+
+test('A permit that was delivered is used; one whose caller left before it was written is given back', async () => {
+  const fleet = await launched(slots);
+  const [a, b, c] = fleet.nodes;
+  b!.delivers = false;
+  const lost = b!.ask();
+  await fleet.pass(0.01);
+  expect(lost.outcome?.kind).toBe('admitted');
+  const next = c!.ask();
+  await fleet.pass(1);
+  expect(next.told).toBe(0);
+  lost.held.leave();
+  await fleet.pass(0.01);
+  expect(next.outcome?.kind).toBe('admitted');
+  // Delivered: leaving it does nothing.
+  next.held.leave();
+  const third = a!.ask();
+  await fleet.pass(1);
+  expect(third.told).toBe(0);
+});
+
+test('A grant that crosses a cancel is given back', async () => {
+  const fleet = await launched(slots);
+  const [a, b, c] = fleet.nodes;
+  const holder = a!.ask();
+  const [first, second] = [b!.ask(), c!.ask()];
+  await fleet.pass(0.01);
+  // Released and left in the same instant: the grant is on its way when the cancel leaves.
+  await a!.relay.admission.release('', holder.id, 'used', undefined, undefined);
+  first.held.leave();
+  await fleet.pass(0.01);
+  expect([first.told, second.outcome?.kind]).toEqual([0, 'admitted']);
+});
+
+test('A permit is renewed and released through any replica, and ends once', async () => {
+  const fleet = await launched(slots);
+  const [a, b, c] = fleet.nodes;
+  const first = b!.ask();
+  await fleet.pass(0.01);
+  const renewing = c!.relay.admission.renew('', first.id, MINUTE);
+  await fleet.pass(0.01);
+  expect(await renewing).toMatchObject({ kind: 'renewed', permit: { id: first.id, duration: MINUTE } });
+  const next = a!.ask();
+  const releasing = [
+    c!.relay.admission.release('', first.id, 'used', undefined, undefined),
+    b!.relay.admission.release('', first.id, 'used', undefined, undefined),
+  ];
+  await fleet.pass(0.05);
+  const ends = (await Promise.all(releasing)).map((outcome) => outcome.kind === 'released' && outcome.ended);
+  expect(ends.sort()).toEqual([false, true]);
+  expect(next.outcome?.kind).toBe('admitted');
+});
+
+test('Waiters go over to the next owner in their order, and nobody is told twice', async () => {
+  for (const sealed of [true, false]) {
+    const fleet = await launched(spaced);
+    const [a, b, c] = fleet.nodes;
+    const first = a!.ask();
+    await fleet.pass(0.01);
+    const callers = [];
+    for (const node of [b, a, c, a, b, c]) {
+      callers.push(node!.ask());
+      await fleet.pass(0.01);
+    }
+    const handing = fleet.give(shard, b!, { sealed });
+    await fleet.pass(0.5);
+    await handing;
+    expect(first.told).toBe(1);
+    const late = c!.ask();
+    expect(await admittedAfter(fleet, [...callers, late], 90)).toEqual([0, 1, 2, 3, 4, 5, 6]);
+    expect(callers.map(({ told }) => told)).toEqual(Array(6).fill(1));
+  }
+});
+
+test('Waiters of a dead owner wait on at the next, and those of a dead edge leave', async () => {
+  const fleet = await launched(spaced);
+  const [a, b, c] = fleet.nodes;
+  a!.ask();
+  await fleet.pass(0.01);
+  const [gone, second] = [a!.ask(), b!.ask()];
+  await fleet.pass(0.01);
+  const third = c!.ask();
+  await fleet.pass(0.01);
+  fleet.kill(a!);
+  await fleet.pass(1);
+  await fleet.give(shard, c!);
+  const order = await admittedAfter(fleet, [gone, second, third], 45);
+  expect(order.filter((index) => index !== 0)).toEqual([1, 2]);
+});
+
+test('An ask with a request id stands at the same place when it comes again through another replica after its first died', async () => {
+  const fleet = await launched(spaced);
+  const [a, b, c] = fleet.nodes;
+  a!.ask();
+  await fleet.pass(0.01);
+  b!.ask({ requestId: 'r' });
+  await fleet.pass(0.01);
+  const behind = a!.ask();
+  fleet.kill(b!);
+  await fleet.pass(4);
+  const again = c!.ask({ requestId: 'r' });
+  expect(await admittedAfter(fleet, [again, behind], 25)).toEqual([0, 1]);
+});
+
+test('A replica that is not heard of for two seconds is passed over, and its waiters keep their places', async () => {
+  const fleet = await launched(spaced);
+  const [a, b, c] = fleet.nodes;
+  a!.ask();
+  await fleet.pass(0.01);
+  const [first, second, third] = [b!.ask(), c!.ask(), c!.ask()];
+  await fleet.pass(0.01);
+  const cut = () => {
+    fleet.hears = (x, y) => x !== b && y !== b;
+    fleet.bus.cut = (from, to) => from === 'b' || to.startsWith('to.b');
+  };
+  cut();
+  await fleet.pass(10.2);
+  expect([first.told, second.told]).toEqual([0, 1]);
+  fleet.hears = () => true;
+  fleet.bus.cut = () => false;
+  await fleet.pass(10.2);
+  expect([first.outcome?.kind, third.told]).toEqual(['admitted', 0]);
+});
+
+test('A replica that was given up begins anew under another address, with its callers at their places', async () => {
+  const fleet = await launched(spaced);
+  const [a, b, c] = fleet.nodes;
+  a!.ask();
+  await fleet.pass(0.01);
+  const [first, second] = [b!.ask(), c!.ask()];
+  await fleet.pass(0.01);
+  // A second caller of c's goes at 10 s: b's place is kept but passed over, and then given up.
+  const third = c!.ask();
+  fleet.hears = (x, y) => x !== b && y !== b;
+  fleet.bus.cut = (from, to) => from === 'b' || to.startsWith('to.b');
+  await fleet.pass(17);
+  expect([first.told, second.told, third.told]).toEqual([0, 1, 0]);
+  fleet.hears = () => true;
+  fleet.bus.cut = () => false;
+  await fleet.pass(1.5);
+  expect(b!.instance).not.toBe('b-0');
+  expect(fleet.nodes.flatMap((node) => node.events.filter(({ kind }) => kind === 'trouble'))).toEqual([]);
+  expect(await admittedAfter(fleet, [first, third], 25)).toEqual([0, 1]);
+});
+
+test('Who watches is told its place at another replica', async () => {
+  const fleet = await launched(spaced);
+  const [a, b] = fleet.nodes;
+  a!.ask();
+  await fleet.pass(0.01);
+  const callers = [b!.ask(), b!.ask(), b!.ask()];
+  expect(callers.map(({ held }) => held.place())).toEqual([undefined, undefined, undefined]);
+  await fleet.pass(0.3);
+  expect(callers.map(({ held }) => held.place()?.place)).toEqual([1, 2, 3]);
+  const expected = callers[0]!.held.place()!.expectedAt - b!.clock.now();
+  expect(Math.abs(expected - 9.7 * SECOND)).toBeLessThan(0.1 * SECOND);
+  callers[0]!.held.leave();
+  await fleet.pass(0.5);
+  expect(callers.map(({ held }) => held.place()?.place)).toEqual([undefined, 1, 2]);
+});
+
+test('The end of a session cancels its places and releases its leases at every owner', async () => {
+  const fleet = await launched([settingsOf(group('g', [concurrency(1)])), settingsOf(group('h', [concurrency(1)]))]);
+  const [, b, c] = fleet.nodes;
+  await fleet.give('h'.charCodeAt(0) % 4, c!);
+  await fleet.pass(0.3);
+  const resuming = b!.relay.admission.resumeSession('', 's');
+  await fleet.pass(0.05);
+  expect(await resuming).toEqual([]);
+  const held = [b!.ask({ session: 's' }), b!.ask({ group: 'h', session: 's' })];
+  await fleet.pass(0.05);
+  expect(held.map(({ outcome }) => outcome?.kind)).toEqual(['admitted', 'admitted']);
+  const again = c!.relay.admission.resumeSession('', 's');
+  await fleet.pass(0.05);
+  expect((await again).map(({ id }) => id).sort()).toEqual(held.map(({ id }) => id).sort());
+  const next = [c!.ask(), c!.ask({ group: 'h' })];
+  await fleet.pass(0.05);
+  b!.relay.admission.endSession('', 's', 0);
+  c!.relay.admission.endSession('', 's', 0);
+  await fleet.pass(0.05);
+  expect(next.map(({ outcome }) => outcome?.kind)).toEqual(['admitted', 'admitted']);
+});
+
+test('While nobody decides an ask is held until its patience ends, at least a second, and no more of them than the bound', async () => {
+  const fleet = await launched(spaced, { bounds: { held: 2 } });
+  const [, b] = fleet.nodes;
+  fleet.place(shard, undefined);
+  const [patient, hasty, tooMany] = [b!.ask({ wait: 5 * SECOND }), b!.ask({ wait: 0 }), b!.ask()];
+  expect(tooMany.refusal).toMatchObject({ reason: 'undecided', retryAt: b!.clock.now() + SECOND });
+  await fleet.pass(0.99);
+  expect([patient.told, hasty.told]).toEqual([0, 0]);
+  await fleet.pass(0.02);
+  expect([patient.told, hasty.refusal?.reason]).toEqual([0, 'undecided']);
+  await fleet.pass(4);
+  expect(patient.refusal?.reason).toBe('undecided');
+});
+
+test('An owner that says nothing costs its caller 300 ms beyond its patience', async () => {
+  const fleet = await launched(spaced);
+  const [, b] = fleet.nodes;
+  fleet.bus.cut = () => true;
+  const caller = b!.ask({ wait: 3 * SECOND });
+  await fleet.pass(3.29);
+  expect(caller.told).toBe(0);
+  await fleet.pass(0.02);
+  expect(caller.refusal?.reason).toBe('undecided');
+});
+
+test('Operators and people are answered through any replica, in its own time', async () => {
+  const fleet = await launched([settingsOf(group('g', [spacing(10 * SECOND)])), settingsOf(group('h', [rolling(1, SECOND)]))]);
+  const [, b, c] = fleet.nodes;
+  const door = b!.relay.admission;
+  b!.ask();
+  await fleet.pass(0.01);
+  b!.ask({ holder: 'someone' });
+  await fleet.pass(0.01);
+  const settle = async <T>(pending: Promise<T>): Promise<T> => {
+    await fleet.pass(0.05);
+    return pending;
+  };
+  const page = { size: 10, token: '' };
+  const waiters = await settle(door.waiters('g', page));
+  expect(waiters).toMatchObject({ items: [{ holder: 'someone', place: 1 }] });
+  if ('reason' in waiters) throw new Error('refused');
+  expect(Math.abs(waiters.items[0]!.since - b!.clock.now())).toBeLessThan(0.2 * SECOND);
+  expect(await settle(door.pause('g', undefined, undefined))).toBeUndefined();
+  expect(await settle(c!.relay.admission.group('g'))).toMatchObject({ waiting: 1, pausedUntil: Number.POSITIVE_INFINITY });
+  expect(await settle(door.resume('g', undefined))).toBeUndefined();
+  const wish = { limits: new Map([['spacing', { kind: 'spacing' as const, spacing: SECOND, slack: 0 }]]), enforce: undefined, for: MINUTE };
+  expect(await settle(door.override('g', wish))).toBeUndefined();
+  expect(await settle(door.explain({ group: 'g', key: '', costs: { requests: 1 } } as never))).toMatchObject({ group: 'g', admitted: false });
+  const evicting = () => settle(door.evictWaiter('g', waiters.items[0]!.id));
+  expect([await evicting(), await evicting()]).toMatchObject([undefined, { reason: 'unknown_request' }]);
+  expect(await settle(door.group('none'))).toMatchObject({ reason: 'unknown_group' });
+  await fleet.give('h'.charCodeAt(0) % 4, c!);
+  await fleet.pass(0.3);
+  expect((await settle(door.groups())).map(({ name }) => name)).toEqual(['g', 'h']);
+  fleet.place(shard, undefined);
+  const undecided = door.group('g');
+  await fleet.pass(3.1);
+  expect(await undecided).toMatchObject({ reason: 'undecided' });
+});
+
+test('A frame that cannot be read is dropped and told of once, and an unknown operation is left out', async () => {
+  const fleet = await launched(spaced);
+  const [a, b] = fleet.nodes;
+  const say = (text: string) => fleet.bus.publish('x', 'to.a-0', new TextEncoder().encode(text));
+  const head = (seq: number, ops: readonly string[]) => [JSON.stringify({ from: 'x-0', to: 'a-0', seq, ack: 0, gap: false, now: 1 }), ...ops].join('\n');
+  for (const text of ['', 'null', '{', '[]', '{"from":1}', '{"from":"x","to":"a-0","seq":-1,"ack":0,"now":0}', '\u0000']) say(text);
+  await fleet.pass(0.01);
+  expect(a!.events.filter(({ kind }) => kind === 'trouble')).toHaveLength(1);
+  say(head(1, ['{"op":"fly"}', '{"op":"ask","wid":"x"}', 'nonsense', '{"op":"call","id":1,"method":"format","args":{}}']));
+  await fleet.pass(0.01);
+  expect(a!.events.filter(({ kind }) => kind === 'trouble')).toHaveLength(2);
+  const caller = b!.ask();
+  await fleet.pass(0.01);
+  expect(caller.outcome?.kind).toBe('admitted');
+});
+
+test('A replica that is told to stop hands its shards over, and its callers are admitted where they went', async () => {
+  const fleet = await launched(spaced);
+  const [a] = fleet.nodes;
+  a!.ask();
+  await fleet.pass(0.01);
+  const [first, second] = [a!.ask(), a!.ask({ wait: MINUTE })];
+  const draining = a!.relay.admission.drain(15 * SECOND);
+  expect(a!.ask().refusal?.reason).toBe('draining');
+  await fleet.pass(14);
+  expect([first.outcome?.kind, second.told]).toEqual(['admitted', 0]);
+  await fleet.pass(1.1);
+  expect(second.refusal?.reason).toBe('draining');
+  await draining;
+});
