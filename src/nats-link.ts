@@ -1,3 +1,4 @@
+import type { Config } from './config/load.ts';
 import { forgetSessions } from './coordination/janitor.ts';
 import { JetStreamRegisters } from './coordination/registers/jetstream.ts';
 import type { Registers } from './coordination/registers.ts';
@@ -8,7 +9,7 @@ import { SHARDS } from './ledger/subjects.ts';
 import { type Line, openLine } from './nats/connection.ts';
 import { createLayout } from './nats/layout.ts';
 import { createMessages, type Messages } from './nats/messages.ts';
-import { type LinkChange, type NatsOptions, NatsUnfit } from './nats/options.ts';
+import { type LinkChange, type NatsLogin, type NatsOptions, NatsUnfit } from './nats/options.ts';
 import { race } from './nats/race.ts';
 import { Records } from './nats/records.ts';
 import { openStreams } from './nats/streams.ts';
@@ -26,6 +27,12 @@ export interface NatsLink {
   onChange(listener: (change: LinkChange) => void): () => void;
   /** Waits for what is under way and hangs up. Twice does nothing. */
   close(): Promise<void>;
+}
+
+/** The options of NATS as the configuration has them; `name` is the replica's. */
+export function natsOptionsOf(cluster: NonNullable<Config['cluster']>, login: NatsLogin, name: string): NatsOptions {
+  const { nats: servers, tls, prefix, replicas, ledgerBytes, startWithin, dialWithin, answerWithin } = cluster;
+  return { servers, login, tls, prefix, name: `sluice ${name}`, replicas, ledgerBytes, startWithin, dialWithin, answerWithin };
 }
 
 /** An append or a read of the ledger that has not answered by then is unknown: longer than for registers, since records are large. */

@@ -3,6 +3,7 @@ import { connect } from '@nats-io/transport-node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RegisterConflict } from '../../src/coordination/registers.ts';
 import { MILLISECOND } from '../../src/core/time.ts';
+import { StoreFull } from '../../src/ledger/store.ts';
 import { createLayout } from '../../src/nats/layout.ts';
 import type { LinkChange } from '../../src/nats/options.ts';
 import { type NatsLink, openNats } from '../../src/nats-link.ts';
@@ -65,6 +66,21 @@ describe('replicas at three servers of a cluster', () => {
         return rounds.length === 40;
       });
     }
+  });
+
+  test('are refused by a full log until it is trimmed, also what is written in relief', async () => {
+    const link = links[2] as NatsLink;
+    const large = new Uint8Array(900_000);
+    const log: number[] = [0];
+    const fill = async (relief: boolean): Promise<void> => {
+      for (;;) log.push(await link.store.append('ledger.02.x', large, log.at(-1) ?? 0, relief));
+    };
+    await expect(fill(false)).rejects.toThrow(StoreFull);
+    expect(log.length - 1).toBe(8);
+    await expect(fill(true)).rejects.toThrow(/^The store holds the 67108864 bytes it may hold \(cluster.ledgerBytes\)/);
+    expect(log.length - 1).toBe(9);
+    await link.store.trim('ledger.02.x', log.at(-1) ?? 0);
+    await link.store.append('ledger.02.x', large, log.at(-1) ?? 0);
   });
 
   test('lose nothing that was acknowledged when the leader of the registers is killed, and write again after its election', async () => {
