@@ -34,6 +34,11 @@ export class TcpProxy {
     return this.#lines.size;
   }
 
+  /** How many bytes it holds back. */
+  get heldBytes(): number {
+    return [...this.#lines].reduce((sum, line) => sum + line.heldBytes, 0);
+  }
+
   /** Resets every connection and refuses new ones, until `heal`. */
   cut(): void {
     this.#server?.close();
@@ -108,6 +113,10 @@ class Line {
     }
   }
 
+  get heldBytes(): number {
+    return this.#up.heldBytes + this.#down.heldBytes;
+  }
+
   reset(): void {
     for (const socket of this.#sockets) socket.resetAndDestroy();
   }
@@ -136,6 +145,10 @@ class Flow {
     from.on('error', () => this.#take('reset'));
     to.on('drain', () => this.pump());
     to.on('close', () => clearTimeout(this.#timer));
+  }
+
+  get heldBytes(): number {
+    return this.#heldBytes;
   }
 
   /** Delivers what is due. */
