@@ -17,7 +17,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 describe.each(runs)('run %i: what Lunar does wrong is right here:', () => {
   test('LN-D1: the priority of X-Group applies however the name is spelled', async () => {
-    rig = await proxyRig(lunar(REMEDY, ['window: 2/1s', 'window: 1/300ms']));
+    rig = await proxyRig(lunar(REMEDY, ['window: 2/1s', 'window: 1/1s'], ['default: 2.2s', 'default: 10s']));
     await rig.ask(resource());
     const low = rig.ask({ path: '/resource/low', headers: { 'X-GROUP': 'staging' } });
     await rig.shows('resource', { waiting: 1 });
