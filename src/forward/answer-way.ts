@@ -1,3 +1,4 @@
+import type { Clock } from '../admission/clock.ts';
 import type { Costs } from '../core/group.ts';
 import type { Micros } from '../core/time.ts';
 import { Settler } from './costs.ts';
@@ -14,14 +15,20 @@ const SWALLOWED_BYTES_MAX = 64 << 10;
 export interface AnswerParts {
   readonly head: BackendHead;
   readonly costs: readonly CostRule[];
-  readonly epochMs: number;
+  readonly clock: Clock;
   /** Headers it gets beside its own. */
   readonly added: RawHeaders;
   /** undefined: nobody listens any more. */
   readonly sink: CallerSink | undefined;
+  readonly run: AnswerRun;
+}
+
+/** Whom an answer is part of. */
+export interface AnswerRun {
   /** The backend wants quiet for so long: is the request to be sent again, and this answer to be seen by nobody? */
-  readonly again: (pause: Micros) => boolean;
-  readonly abort: (cause: Error) => void;
+  replays(pause: Micros): boolean;
+  /** Nobody wants the rest of the answer, or may have it. */
+  abort(cause: Error): void;
 }
 
 /** One answer of a backend on its way to the caller, or to nobody. */
@@ -43,26 +50,28 @@ export class AnswerWay {
   constructor(parts: AnswerParts) {
     this.#parts = parts;
     this.#sink = parts.sink;
+    const { clock, costs } = parts;
     const { status, headers } = parts.head;
     this.pushedBack = status === 429 || status === 503;
-    this.hint = this.pushedBack ? pushbackHint(headers, parts.epochMs) : undefined;
-    this.#settler = this.pushedBack ? undefined : Settler.of(parts.costs, headerOf(headers, 'content-type'), headerOf(headers, 'content-encoding'));
+    this.hint = this.pushedBack ? pushbackHint(headers, clock.epoch(clock.now())) : undefined;
+    const settles = !this.pushedBack && costs.length > 0;
+    this.#settler = !settles ? undefined : Settler.of(costs, headerOf(headers, 'content-type'), headerOf(headers, 'content-encoding'));
   }
 
   /** Tells the head, unless it is to be swallowed or cannot be told. */
   begin(): void {
-    const { head, added, again, abort } = this.#parts;
-    if (this.hint !== undefined && this.#sink !== undefined) this.replays = again(this.hint);
+    const { head, added, run } = this.#parts;
+    if (this.hint !== undefined && this.#sink !== undefined) this.replays = run.replays(this.hint);
     if (this.replays) this.#sink = undefined;
     if (this.#sink === undefined) return;
     const headers = answerHeaders(head.headers);
     if (headers === undefined) {
       this.#sink = undefined;
-      return abort(new Error('A header of the answer holds a control character or a name that is none.'));
+      return run.abort(new Error('A header of the answer holds a control character or a name that is none.'));
     }
     headers.push(...added);
     this.told = true;
-    this.#sink.onHead({ ...head, headers });
+    this.#sink.onHead({ status: head.status, statusText: head.statusText, headers });
   }
 
   /** False: full; `resume` is called when there is room. */
@@ -73,7 +82,7 @@ export class AnswerWay {
       return this.#sink.onData(chunk, resume);
     }
     this.#swallowed += chunk.byteLength;
-    if (this.replays && this.#swallowed > SWALLOWED_BYTES_MAX) this.#parts.abort(new Error('Nobody wants this answer.'));
+    if (this.replays && this.#swallowed > SWALLOWED_BYTES_MAX) this.#parts.run.abort(new Error('Nobody wants this answer.'));
     return true;
   }
 

@@ -7,6 +7,8 @@ import { after, type Micros } from '../core/time.ts';
 /** Part of a lease's life after which it is renewed. */
 const RENEW_AFTER = 1 / 3;
 
+const DONE = Promise.resolve();
+
 /** What a pass works with. */
 export interface PassParts {
   readonly admission: AdmissionService;
@@ -45,11 +47,11 @@ export class Pass {
   }
 
   /** Something was sent; `costs` are the real ones, where known. Resolves once that is in force. */
-  async used(costs: Costs | undefined): Promise<void> {
-    if (!this.#finish()) return;
+  used(costs: Costs | undefined): Promise<void> {
+    if (!this.#finish()) return DONE;
     this.#held.delivered();
     const { lease, settleable } = this.permit;
-    if (lease !== undefined || (settleable && costs !== undefined)) await this.#release('used', costs, undefined);
+    return lease !== undefined || (settleable && costs !== undefined) ? this.#release('used', costs, undefined) : DONE;
   }
 
   /** The backend pushed back, or did not answer in time. Resolves once the pause is in force: who asks before might be admitted into it. */

@@ -1,6 +1,6 @@
 import { type Instant, MILLISECOND, type Micros } from '../core/time.ts';
-import { Admittance } from './admittance.ts';
-import { AnswerWay } from './answer-way.ts';
+import { Admittance, type AdmittanceEnd } from './admittance.ts';
+import { type AnswerRun, AnswerWay } from './answer-way.ts';
 import type { BackendLine } from './backend-line.ts';
 import type { Health, Turn } from './backends.ts';
 import type { Attempt, BackendHead, BackendSink, RawHeaders, Sending } from './forwarder.ts';
@@ -10,7 +10,7 @@ import type { HoldingBody } from './holding-body.ts';
 import type { CallerSink, Delivery, IncomingRequest, NoAnswer } from './incoming.ts';
 import type { Pass } from './pass.ts';
 import { failure, healthOf, mayFollow } from './replay.ts';
-import type { Route } from './route.ts';
+import type { CostRule, Route } from './route.ts';
 
 /** What one delivery is made of. */
 export interface RunParts {
@@ -24,18 +24,21 @@ export interface RunParts {
   readonly over: () => void;
 }
 
+const NO_URLS: ReadonlySet<number> = new Set();
+const NO_COSTS: readonly CostRule[] = [];
+
 /**
  * One request from the listener to its answer. Whatever happens it ends once: the sink is told, or its caller has left; the
  * body is dropped, the URL given back, the pass ended.
  */
-export class Run implements Delivery, BackendSink {
+export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
   readonly #all: RunParts;
   readonly #admittance: Admittance;
   #pass: Pass | undefined;
   #turn: Turn | undefined;
   #sending: Sending | undefined;
   #answer: AnswerWay | undefined;
-  readonly #tried = new Set<number>();
+  #tried: Set<number> | undefined;
   #url = 0;
   #attempts = 0;
   #sentAt = 0 as Instant;
@@ -47,15 +50,7 @@ export class Run implements Delivery, BackendSink {
     this.#all = all;
     const { parts, incoming, route, body } = all;
     const { admission, clock, onFault, events } = parts;
-    this.#admittance = new Admittance(
-      { admission, clock, onFault, events, incoming, route, body, slots: all.line.spec.concurrency !== undefined },
-      {
-        onAdmitted: (pass) => this.#guarded(() => this.#admitted(pass)),
-        onNone: (why) => this.#none(why),
-        onGone: () => this.#finish(),
-        onLost: (cause) => this.#onLost(cause),
-      },
-    );
+    this.#admittance = new Admittance({ admission, clock, onFault, events, incoming, route, body, slots: all.line.spec.concurrency !== undefined }, this);
   }
 
   /** Begins; the sink may be told before this returns. */
@@ -74,26 +69,54 @@ export class Run implements Delivery, BackendSink {
     else this.#answer?.leave();
   }
 
+  onAdmitted(pass: Pass | undefined): void {
+    this.#guarded(() => this.#admitted(pass));
+  }
+
+  onNone(why: NoAnswer): void {
+    if (this.#over) return;
+    this.#finish();
+    if (!this.#left) this.#all.sink.onNone(why);
+  }
+
+  onGone(): void {
+    this.#finish();
+  }
+
+  onLost(cause: Error): void {
+    this.#lost = cause;
+    if (this.#sending !== undefined) return this.#sending.abort(cause);
+    // In line for a URL.
+    this.#pass?.unused();
+    this.onNone({ kind: 'refused', refusal: { reason: 'fenced' }, attempts: this.#attempts });
+  }
+
+  replays(pause: Micros): boolean {
+    const { parts, route, incoming, body, line } = this.#all;
+    const waits = Math.min(pause, route.admission?.pushbackMax ?? 0);
+    const replayed = this.#pass !== undefined && mayFollow(incoming, body, this.#attempts, route.attemptsMax) && waits < this.#admittance.left;
+    parts.events({ kind: 'pushback', route: route.name, backend: line.spec.name, retryAfter: pause, replayed });
+    return replayed;
+  }
+
+  abort(cause: Error): void {
+    this.#sending?.abort(cause);
+  }
+
   onInformation(head: BackendHead): void {
     const headers = this.#left ? undefined : answerHeaders(head.headers);
     if (headers !== undefined) this.#all.sink.onInformation({ ...head, headers });
   }
 
   onHead(head: BackendHead): void {
-    const { parts, route, incoming, body, line } = this.#all;
+    const { parts, route, body } = this.#all;
     this.#answer = new AnswerWay({
       head,
-      costs: route.admission?.costs ?? [],
-      epochMs: parts.clock.epoch(parts.clock.now()),
+      costs: route.admission?.costs ?? NO_COSTS,
+      clock: parts.clock,
       added: answerAdditions(this.#queuedMs, this.#attempts, this.#pass?.permit.shadow?.limit),
       sink: this.#left ? undefined : this.#all.sink,
-      again: (pause) => {
-        const waits = Math.min(pause, route.admission?.pushbackMax ?? 0);
-        const replayed = this.#pass !== undefined && mayFollow(incoming, body, this.#attempts, route.attemptsMax) && waits < this.#admittance.left;
-        parts.events({ kind: 'pushback', route: route.name, backend: line.spec.name, retryAfter: pause, replayed });
-        return replayed;
-      },
-      abort: (cause) => this.#sending?.abort(cause),
+      run: this,
     });
     this.#answer.begin();
     if (this.#answer.told) body?.spent();
@@ -122,7 +145,7 @@ export class Run implements Delivery, BackendSink {
   #choose(): void {
     const { parts, line } = this.#all;
     let ready = false;
-    const turn = line.choice.take(parts.clock.now(), this.#tried, (url) => {
+    const turn = line.choice.take(parts.clock.now(), this.#tried ?? NO_URLS, (url) => {
       ready = true;
       this.#url = url;
       if (this.#turn !== undefined) this.#guarded(() => this.#send());
@@ -140,7 +163,7 @@ export class Run implements Delivery, BackendSink {
     const headers = requestHeaders(incoming.headers, { facts, attempt, fence, random: parts.random });
     if (headers === undefined) {
       this.#pass?.unused();
-      return this.#none({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
+      return this.onNone({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
     }
     this.#attempts = attempt;
     this.#answer = undefined;
@@ -183,11 +206,11 @@ export class Run implements Delivery, BackendSink {
   /** No byte reached a backend: another URL, with the same pass. */
   #unsent(attempt: Extract<Attempt, { kind: 'failed' }>): void {
     const { line, body } = this.#all;
-    this.#tried.add(this.#url);
-    const more = attempt.why === 'connect' && this.#tried.size < line.spec.urls.length && (body === undefined || body.replayable);
+    const tried = this.#triedHere();
+    const more = attempt.why === 'connect' && tried.size < line.spec.urls.length && (body === undefined || body.replayable);
     if (more && !this.#left) return this.#choose();
     this.#pass?.unused();
-    this.#none(this.#whyOf(attempt));
+    this.onNone(this.#whyOf(attempt));
   }
 
   /** It may have reached the backend. */
@@ -200,12 +223,12 @@ export class Run implements Delivery, BackendSink {
     }
     const repeats = attempt.kind === 'failed' && attempt.why === 'reset' && !this.#left && mayFollow(incoming, body, this.#attempts, route.attemptsMax);
     if (repeats) {
-      this.#tried.add(this.#url);
+      this.#triedHere();
       return void this.#again(this.#pass?.used(undefined));
     }
     if (attempt.kind === 'failed' && (attempt.why === 'first_byte' || attempt.why === 'idle')) void this.#pass?.dropped(undefined);
     else void this.#pass?.used(undefined);
-    this.#none(this.#whyOf(attempt));
+    this.onNone(this.#whyOf(attempt));
   }
 
   /** Once more: with a new permit, since the last one was spent, at the place it had before. */
@@ -224,12 +247,10 @@ export class Run implements Delivery, BackendSink {
     return failure(attempt, this.#attempts, this.#lost);
   }
 
-  #onLost(cause: Error): void {
-    this.#lost = cause;
-    if (this.#sending !== undefined) return this.#sending.abort(cause);
-    // In line for a URL.
-    this.#pass?.unused();
-    this.#none({ kind: 'refused', refusal: { reason: 'fenced' }, attempts: this.#attempts });
+  /** All that were tried, this one among them. */
+  #triedHere(): ReadonlySet<number> {
+    this.#tried ??= new Set();
+    return this.#tried.add(this.#url);
   }
 
   #giveBack(health: Health): void {
@@ -244,16 +265,10 @@ export class Run implements Delivery, BackendSink {
       run();
     } catch (error) {
       this.#all.parts.onFault(error);
-      if (!this.#answer?.told) return this.#none({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.#attempts });
+      if (!this.#answer?.told) return this.onNone({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.#attempts });
       if (!this.#over && !this.#left) this.#all.sink.onBroken(error as Error);
       this.#finish();
     }
-  }
-
-  #none(why: NoAnswer): void {
-    if (this.#over) return;
-    this.#finish();
-    if (!this.#left) this.#all.sink.onNone(why);
   }
 
   #finish(): void {

@@ -23,13 +23,12 @@ export function createUndiciForwarder(spec: BackendSpec): Forwarder {
 }
 
 class UndiciForwarder implements Forwarder {
-  readonly #urls: readonly { readonly connections: Connections; readonly servername: string | undefined }[];
+  readonly #urls: readonly { readonly connections: Connections; readonly servername: string }[];
 
   constructor(spec: BackendSpec) {
     this.#urls = spec.urls.map((url) => {
-      const { hostname, protocol } = new URL(url);
       // Never from the Host field of a request, which undici would take for want of another.
-      return { connections: connectionsOf(spec, url), servername: protocol === 'https:' ? (spec.tls?.servername ?? hostname) : undefined };
+      return { connections: connectionsOf(spec, url), servername: spec.tls?.servername ?? new URL(url).hostname };
     });
   }
 
@@ -37,16 +36,18 @@ class UndiciForwarder implements Forwarder {
     const target = this.#urls[url];
     if (target === undefined) throw new Error(`This backend has no URL ${url}.`);
     const { body } = request;
-    const sending = new UndiciSending(sink, done);
-    const headers = body?.length === undefined ? request.headers : [...request.headers, 'content-length', String(body.length)];
-    const options: Dispatcher.DispatchOptions = {
+    const opened = body === undefined ? null : (body.open() as Buffer | Readable);
+    const sending = new UndiciSending(sink, done, opened);
+    // Of bytes undici says the length itself.
+    const announced = opened !== null && 'destroy' in opened ? body?.length : undefined;
+    const headers = announced === undefined ? request.headers : request.headers.concat('content-length', String(announced));
+    const options: Dispatcher.DispatchOptions & { readonly servername: string } = {
       method: request.method as Dispatcher.HttpMethod,
       path: request.target,
       headers: headers as string[],
-      body: body === undefined ? null : (body.open() as Buffer | Readable),
+      body: opened,
+      servername: target.servername,
     };
-    sending.body = options.body as Readable | Uint8Array | null;
-    if (target.servername !== undefined) Object.assign(options, { servername: target.servername });
     try {
       target.connections.dispatch(options, sending);
     } catch (cause) {
@@ -105,11 +106,12 @@ class UndiciSending implements Sending, Dispatcher.DispatchHandler {
   #controller: Dispatcher.DispatchController | undefined;
   #aborted: Error | undefined;
   #status = 0;
-  body: Readable | Uint8Array | null = null;
+  readonly #body: Readable | Uint8Array | null;
 
-  constructor(sink: BackendSink, done: (attempt: Attempt) => void) {
+  constructor(sink: BackendSink, done: (attempt: Attempt) => void, body: Readable | Uint8Array | null) {
     this.#sink = sink;
     this.#done = done;
+    this.#body = body;
   }
 
   abort(cause: Error): void {
@@ -155,7 +157,7 @@ class UndiciSending implements Sending, Dispatcher.DispatchHandler {
     const done = this.#done;
     this.#done = undefined;
     // One that never went out is read by nobody else.
-    if (this.body !== null && 'destroy' in this.body && !this.body.destroyed) this.body.destroy();
+    if (this.#body !== null && 'destroy' in this.#body && !this.#body.destroyed) this.#body.destroy();
     done?.(attempt);
   }
 }
@@ -179,8 +181,12 @@ function whyOf(error: Error & { code?: string }, sent: boolean): FailedBy {
   }
 }
 
+const NONE: RawHeaders = [];
+
 /** Names and values as undici holds them: bytes, taken one for one. */
 function rawOf(raw: unknown): RawHeaders {
-  if (!Array.isArray(raw)) return [];
-  return raw.map((each: Buffer | string) => (typeof each === 'string' ? each : each.toString('latin1')));
+  if (!Array.isArray(raw) || raw.length === 0) return NONE;
+  const headers: string[] = [];
+  for (const each of raw as readonly (Buffer | string)[]) headers.push(typeof each === 'string' ? each : each.toString('latin1'));
+  return headers;
 }
