@@ -1,45 +1,16 @@
-import type { AdmissionAsk, Held, LimitView, Outcome } from '../admission/admission.ts';
-import type { Clock } from '../admission/clock.ts';
+import type { AdmissionAsk, Held, Outcome } from '../admission/admission.ts';
 import { MOVED } from '../admission/moved.ts';
 import { shiftOutcome, shiftSince } from '../admission/shift.ts';
-import type { Timers, Whereabouts } from '../coordination/replica.ts';
-import { arrivalOf, type Permit } from '../core/permit.ts';
+import { arrivalOf, type Permit, SERIAL_BITS } from '../core/permit.ts';
 import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
 import type { Place } from '../core/waiter.ts';
-import type { Directory, Spot } from './directory.ts';
-import type { Door } from './door.ts';
+import type { AsksParts } from './asks-parts.ts';
+import type { Spot } from './directory.ts';
 import { Errand, type ErrandHost, type ErrandState } from './errand.ts';
 import type { Lines } from './lines.ts';
-import type { Sent } from './links.ts';
 import type { Op } from './ops.ts';
-import type { Porch } from './porch.ts';
 import { Retries } from './retries.ts';
 import { Roll } from './roll.ts';
-
-/** Who decides for groups that may go on while nobody else can be reached. */
-export interface Stopgap {
-  acquire(ask: AdmissionAsk, spot: Spot, done: (outcome: Outcome) => void): Held;
-}
-
-/** What asks are made with. */
-export interface AsksParts {
-  readonly door: Door;
-  readonly porch: Porch;
-  readonly directory: Directory;
-  readonly clock: Clock;
-  readonly timers: Timers;
-  readonly place: (shard: number) => Whereabouts;
-  readonly send: (to: string, op: Op) => Sent;
-  readonly stopgap: Stopgap | undefined;
-  /** All own callers of the shard are back in its trees here. */
-  readonly entered: (shard: number, term: bigint) => void;
-  readonly seen: (ask: AdmissionAsk, limits: readonly LimitView[]) => void;
-  readonly watched: (errand: Errand) => Place | undefined;
-  /** Asks held while nobody decides for them at most; beyond: `undecided`. */
-  readonly heldMax: number;
-  /** Limits are to come along with every outcome. */
-  readonly limits: boolean;
-}
 
 /** A grant that took longer to come is given back (coordination.md 2.8): what it allows is to happen about when it was decided. */
 const GRANT_AGE_MAX: Micros = 2 * SECOND;
@@ -83,7 +54,10 @@ export class Asks implements ErrandHost {
     const errand = this.#lines.named(op.wid);
     if (errand === undefined) {
       // Of an attempt that is over: its grant was told to nobody.
-      if (op.op === 'outcome' && op.outcome.kind === 'admitted') this.#parts.send(peer, { op: 'cancel', wid: op.wid });
+      if (op.op === 'outcome' && op.outcome.kind === 'admitted') {
+        this.#parts.send(peer, { op: 'cancel', wid: op.wid });
+        this.#returnLate('', op.outcome.permit, op.outcome.id);
+      }
       return true;
     }
     if (op.op === 'outcome') this.#outcome(errand, shiftOutcome(op.outcome, by));
@@ -154,6 +128,7 @@ export class Asks implements ErrandHost {
     if (was === 'there' || (was === 'told' && errand.peer !== '')) this.#parts.send(errand.peer, { op: 'cancel', wid: errand.wid });
     else if (local !== undefined) local.leave();
     else errand.early = 'left';
+    if (was === 'told' && errand.permit !== undefined) this.#returnLate(errand.ask.caller, errand.permit, errand.id);
   }
 
   kept(errand: Errand): void {
@@ -244,6 +219,14 @@ export class Asks implements ErrandHost {
     if (outcome.limits !== undefined) this.#parts.seen(errand.ask, outcome.limits);
     this.#lines.unname(errand.wid);
     this.roll.finish(errand, outcome);
+  }
+
+  /** Who granted it cannot take it back any more, but whoever decides now knows of its lease. */
+  #returnLate(caller: string, { group, lease }: Permit, id: string): void {
+    const spot = this.#parts.directory.ofPermit(group);
+    if (lease === undefined || spot === undefined) return;
+    const place = this.#parts.place(spot.shard);
+    if (place.at === 'nowhere' || place.term !== lease.fence >> SERIAL_BITS) this.#parts.unused(caller, id);
   }
 
   #stale(permit: Permit): boolean {

@@ -1,4 +1,5 @@
 import type { AdmissionAsk, Held, Outcome } from '../admission/admission.ts';
+import type { Permit } from '../core/permit.ts';
 import { after, type Instant, later, type Micros, SECOND } from '../core/time.ts';
 import type { Place, Since } from '../core/waiter.ts';
 import type { Spot } from './directory.ts';
@@ -46,6 +47,9 @@ export class Errand implements Held {
   arrival: Since | undefined;
   lastPlace: Place | undefined;
   cancelTimer: (() => void) | undefined;
+  /** What it was told. */
+  permit: Permit | undefined;
+  id = '';
 
   /** Five arguments, not one object: this runs once per ask. */
   constructor(host: ErrandHost, ask: AdmissionAsk, spot: Spot, now: Instant, serial: number, done: (outcome: Outcome) => void) {
@@ -75,7 +79,12 @@ export class Errand implements Held {
 
   /** Its one answer. */
   tell(outcome: Outcome): void {
-    this.state = outcome.kind === 'admitted' ? 'told' : 'over';
+    this.state = 'over';
+    if (outcome.kind === 'admitted') {
+      this.state = 'told';
+      this.permit = outcome.permit;
+      this.id = outcome.id;
+    }
     this.#done(outcome);
   }
 

@@ -4,7 +4,7 @@ import { parsePermitId, permitId } from '../admission/permit-id.ts';
 import { NOBODY } from '../admission/requests.ts';
 import type { Permit } from '../core/permit.ts';
 import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
-import type { Stopgap } from './asks.ts';
+import type { Stopgap } from './asks-parts.ts';
 import type { Spot } from './directory.ts';
 import { shared } from './share.ts';
 

@@ -102,6 +102,7 @@ export class Relay {
       entered: (shard, term) => back('', shard, term),
       seen: (ask, limits) => seen.see(ask.group, ask.key, limits),
       watched: (errand) => watch.look(errand),
+      unused: (caller, permit) => void this.admission.release(caller, permit, 'unused', undefined, undefined),
     });
     const owners = new Owners({ door, directory, calls, timers, now, place });
     const leave = () => replica.leave();

@@ -172,6 +172,8 @@ export class Fleet {
   readonly shardOf = (root: string): number => root.charCodeAt(root.length - 1) % 4;
   readonly #store = new MemoryStore({ bytes: 1 << 26 });
   readonly owners = new Map<number, { readonly node: Node; readonly term: bigint }>();
+  /** The last term of each shard that ended without a seal. */
+  readonly lostTerms = new Map<number, bigint>();
   #term = 0n;
 
   constructor(settings: readonly GroupSettings[], options: FleetOptions = {}) {
@@ -206,7 +208,10 @@ export class Fleet {
     const last = this.owners.get(shard);
     if (last !== undefined && !last.node.dead) {
       if (more.sealed === true) await last.node.keeper.seal(shard, () => {});
-      else last.node.keeper.lose(shard, last.term);
+      else {
+        last.node.keeper.lose(shard, last.term);
+        this.lostTerms.set(shard, last.term);
+      }
       this.place(shard, undefined);
     }
     const term = ++this.#term;
