@@ -117,9 +117,9 @@ export class Fleet {
     });
   }
 
-  /** The cluster's way to find its leaders; undefined: one server. */
-  get cluster(): NatsCluster | undefined {
-    return this.#cluster;
+  /** The NATS server that leads the cluster's own group; undefined: one server, or nobody knows. */
+  async leader(): Promise<NatsServer | undefined> {
+    return this.#cluster?.metaLeader(this.nats.filter(({ pid }) => pid !== undefined));
   }
 
   async clean(): Promise<void> {

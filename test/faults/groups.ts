@@ -1,0 +1,29 @@
+import type { CheckedGroup } from './history.ts';
+
+const SECOND = 1_000_000;
+
+/** One group of every kind of limit, and a tree; short, so that an error shows within seconds. */
+export const GROUPS: readonly CheckedGroup[] = [
+  { name: 'rate', limits: [{ kind: 'rate', burst: 5, every: SECOND / 40 }] },
+  { name: 'window', limits: [{ kind: 'window', permits: 100, per: 10 * SECOND }] },
+  { name: 'short', limits: [{ kind: 'window', permits: 20, per: SECOND }] },
+  { name: 'spaced', limits: [{ kind: 'spacing', every: SECOND / 5 }] },
+  { name: 'fixed', limits: [{ kind: 'fixed', permits: 40, per: 4 * SECOND }] },
+  { name: 'slots', limits: [{ kind: 'concurrency', max: 4 }] },
+  { name: 'top', limits: [{ kind: 'window', permits: 30, per: 3 * SECOND }] },
+  { name: 'left', parent: 'top', limits: [] },
+  { name: 'right', parent: 'top', limits: [{ kind: 'spacing', every: SECOND / 4 }] },
+];
+
+/** The same for the servers. */
+export const GROUPS_YAML = `
+  rate: { limits: [ { name: a, rate: 40/1s, burst: 5 } ] }
+  window: { limits: [ { name: a, window: 100/10s } ] }
+  short: { limits: [ { name: a, window: 20/1s } ] }
+  spaced: { limits: [ { name: a, spacing: 200ms } ] }
+  fixed: { limits: [ { name: a, window: 40/4s, kind: fixed } ] }
+  slots: { limits: [ { name: a, concurrency: 4 } ] }
+  top: { limits: [ { name: a, window: 30/3s } ] }
+  left: { parent: { group: top } }
+  right: { parent: { group: top }, limits: [ { name: a, spacing: 250ms } ] }
+`;
