@@ -163,8 +163,9 @@ function aheadUnits(cell: Cell, node: GroupNode, ahead: number, aheadOfKey: numb
 /** For concurrency by the mean holding time, NEVER while nobody knows one. */
 function expectedOf(cell: Cell, now: Instant, ahead: number, cost: number): Instant {
   if (!cell.isConcurrency) return cell.limit.readyAfter(now, ahead, cost);
-  const { capacity, used } = cell.limit.status(now);
-  if (used + ahead + cost <= capacity) return now;
+  const { capacity, used, debt } = cell.limit.status(now);
+  const over = used + debt + ahead + cost - capacity;
+  if (over <= 0) return now;
   if (cell.held === 0) return NEVER;
-  return after(now, Math.ceil((cell.held * (used + ahead + cost - capacity)) / Math.max(1, capacity)));
+  return after(now, Math.ceil((cell.held * over) / Math.max(1, capacity)));
 }

@@ -17,6 +17,7 @@ export function writtenQuota(limit: number, quota: Quota): NamedQuota {
       return create(NamedQuotaSchema, { limit, quota: { case: 'fixed', value: { ...rest, per: per === 'month' ? 0 : per } } });
     }
     case 'concurrency':
+      // Of an override, which is the only one that is written: a fixed number, for a time.
       return create(NamedQuotaSchema, { limit, quota: { case: 'concurrency', value: { max: quota.max } } });
   }
 }
