@@ -113,8 +113,7 @@ export class Asks implements ErrandHost {
       const spot = this.#parts.directory.of(errand.ask.group);
       if (spot === undefined) this.roll.refuse(errand, { reason: 'unknown_group' });
       else if (spot.shard !== errand.spot.shard) {
-        this.#lines.remove(errand);
-        errand.spot = spot;
+        this.#resettle(errand, spot);
         this.#dispatch(errand);
       }
     }
@@ -236,9 +235,15 @@ export class Asks implements ErrandHost {
   /** The last attempt came to nothing; it is asked again soon, or when its shard is placed. */
   #hold(errand: Errand): void {
     this.#withdraw(errand);
-    errand.spot = this.#parts.directory.of(errand.ask.group) ?? errand.spot;
+    this.#resettle(errand, this.#parts.directory.of(errand.ask.group) ?? errand.spot);
     this.roll.stand(errand, 'held');
     this.#retries.plan(errand.spot.shard);
+  }
+
+  /** Its group may belong elsewhere since it was asked. */
+  #resettle(errand: Errand, spot: Spot): void {
+    if (spot.shard !== errand.spot.shard) this.#lines.remove(errand);
+    errand.spot = spot;
   }
 
   /** Nobody decides for it now. */

@@ -47,6 +47,8 @@ export class Errand implements Held {
   arrival: Since | undefined;
   lastPlace: Place | undefined;
   cancelTimer: (() => void) | undefined;
+  /** No gate of this process has it. */
+  inLine = false;
   /** What it was told. */
   permit: Permit | undefined;
   id = '';

@@ -19,17 +19,20 @@ export class Lines {
       line = new Set();
       this.#lines.set(shard, line);
     }
-    if (line.has(errand)) return;
+    if (errand.inLine) return;
+    errand.inLine = true;
     line.add(errand);
     this.#size++;
   }
 
   remove(errand: Errand): void {
+    if (!errand.inLine) return;
+    errand.inLine = false;
     const { shard } = errand.spot;
     const line = this.#lines.get(shard);
-    if (line?.delete(errand) !== true) return;
+    line?.delete(errand);
     this.#size--;
-    if (line.size === 0) this.#lines.delete(shard);
+    if (line?.size === 0) this.#lines.delete(shard);
   }
 
   name(errand: Errand): void {

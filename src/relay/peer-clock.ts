@@ -19,7 +19,7 @@ export class PeerClock {
 
   /** To be added to an instant of the other; 0 before anything was heard. */
   shift(now: Instant): Micros {
-    return Math.ceil(-(this.#aged(now) ?? 0));
+    return Math.ceil(0 - (this.#aged(now) ?? 0));
   }
 
   #aged(now: Instant): Micros | undefined {

@@ -69,8 +69,8 @@ export class Roll {
   /** Held no longer. */
   close(errand: Errand): void {
     this.unline(errand);
-    this.lines.unname(errand.wid);
-    this.astray.delete(errand);
+    if (errand.wid > 0) this.lines.unname(errand.wid);
+    if (this.astray.size > 0) this.astray.delete(errand);
     this.#open--;
     if (this.#open === 0) this.onEmpty();
   }

@@ -1,0 +1,126 @@
+import { expect, test } from 'vitest';
+import type { Timers } from '../../src/coordination/replica.ts';
+import { after, MILLISECOND, SECOND } from '../../src/core/time.ts';
+import { Barriers } from '../../src/relay/barriers.ts';
+import { Links, type LinksParts } from '../../src/relay/links.ts';
+import type { Op } from '../../src/relay/ops.ts';
+import { askOf } from '../admission/rig.ts';
+import { FakeClock, settled } from '../fakes/clock.ts';
+import { Dice } from '../sim/dice.ts';
+import { Bus } from './fleet.ts';
+
+/** Two ends on one bus. */
+function pair(waitingMax = 10) {
+  const clock = new FakeClock();
+  const bus = new Bus(clock, new Dice(1));
+  const timers: Timers = { after: (delay, act) => clock.at(after(clock.now(), delay), act) };
+  const live = new Set(['a', 'b']);
+  const open = (instance: string) => {
+    const heard: Op[] = [];
+    const gone: string[] = [];
+    let lives = 0;
+    const parts: LinksParts = {
+      ...{ instance, messages: bus.of(instance), timers, waitingMax },
+      now: () => clock.now(),
+      defer: (run) => void clock.at(after(clock.now(), 50), run),
+      peers: () => [...live].map((name) => ({ instance: name })),
+      newName: () => `${instance}${++lives}`,
+      hear: (_peer, op) => heard.push(op),
+      silent: () => {},
+      gone: (peer) => gone.push(peer),
+      readdressed: (name) => live.add(name),
+      trouble: () => {},
+    };
+    return { links: new Links(parts), heard, gone };
+  };
+  return { clock, bus, live, a: open('a'), b: open('b') };
+}
+
+const large = (wid: number): Op => ({ op: 'ask', wid, shard: 0, term: 1n, limits: false, ask: askOf({ holder: 'x'.repeat(100_000) }) });
+
+test('Asks beyond what the channel takes wait, a bounded number of them; cancels and calls are taken whatever comes, in order', async () => {
+  const { clock, bus, a, b } = pair(10);
+  bus.cut = () => true;
+  const fates = Array.from({ length: 100 }, (_, index) => a.links.send('b', large(index)));
+  const taken = fates.filter((fate) => fate === 'sent').length;
+  expect(fates.slice(taken)).toEqual(Array(100 - taken).fill('full'));
+  expect(taken).toBeGreaterThan(40);
+  for (let wid = 0; wid < 100; wid++) expect(a.links.send('b', { op: 'cancel', wid })).toBe('sent');
+  bus.cut = () => false;
+  await clock.advanceAsync(SECOND);
+  const names = b.heard.map((op) => `${op.op} ${'wid' in op ? op.wid : ''}`);
+  expect(names).toEqual([...Array.from({ length: taken }, (_, wid) => `ask ${wid}`), ...Array.from({ length: 100 }, (_, wid) => `cancel ${wid}`)]);
+  expect(a.links.send('b', large(1000))).toBe('sent');
+});
+
+test('Nothing is repeated and no timer but the look at the peers runs while nobody says anything', async () => {
+  const { clock, bus, a, b } = pair();
+  a.links.send('b', { op: 'cancel', wid: 1 });
+  await clock.advanceAsync(SECOND);
+  expect(b.heard).toHaveLength(1);
+  const { sent } = bus;
+  await clock.advanceAsync(10 * SECOND);
+  expect(bus.sent).toBe(sent);
+  expect(clock.pending).toBe(2);
+});
+
+test('What was sent while the connection was away goes again at once when it is back', async () => {
+  const { clock, bus, a, b } = pair();
+  bus.cut = () => true;
+  a.links.send('b', { op: 'cancel', wid: 1 });
+  await clock.advanceAsync(10 * MILLISECOND);
+  bus.cut = () => false;
+  a.links.reconnected();
+  await clock.advanceAsync(MILLISECOND);
+  expect(b.heard).toHaveLength(1);
+});
+
+test('An address that was given up is never spoken to again, and is told so', async () => {
+  const { clock, bus, live, a, b } = pair();
+  a.links.send('b', { op: 'cancel', wid: 1 });
+  b.links.send('a', { op: 'cancel', wid: 1 });
+  await clock.advanceAsync(SECOND);
+  live.clear();
+  bus.cut = () => true;
+  await clock.advanceAsync(16 * SECOND);
+  expect([a.gone, b.gone]).toEqual([['b'], ['a']]);
+  expect(a.links.send('b', { op: 'cancel', wid: 2 })).toBe('over');
+  bus.cut = () => false;
+  live.add('a').add('b');
+  await clock.advanceAsync(SECOND);
+  // Each told the other; both go on under new names.
+  expect([...live]).toEqual(['a', 'b', 'a1', 'b1']);
+  live.delete('a');
+  live.delete('b');
+  expect(a.links.send('b1', { op: 'cancel', wid: 3 })).toBe('sent');
+  await clock.advanceAsync(SECOND);
+  expect(b.heard.at(-1)).toEqual({ op: 'cancel', wid: 3 });
+});
+
+test('A barrier lifts when everybody is back, whoever is gone is not waited for, and 150 ms is all it takes', async () => {
+  const clock = new FakeClock();
+  const timers: Timers = { after: (delay, act) => clock.at(after(clock.now(), delay), act) };
+  const barriers = new Barriers({ timers, peers: () => ['b', 'c'] });
+  const lifted: string[] = [];
+  const raise = (name: string, shard: number, term: bigint) => void barriers.raise(shard, term, '').then(() => lifted.push(name));
+  raise('all back', 1, 5n);
+  for (const peer of ['', 'b']) barriers.back(peer, 1, 5n);
+  barriers.back('c', 1, 4n);
+  await settled();
+  expect(lifted).toEqual([]);
+  barriers.back('c', 1, 5n);
+  await settled();
+  expect(lifted).toEqual(['all back']);
+  // They may be faster than the word that the shard is here.
+  for (const peer of ['', 'b', 'c']) barriers.back(peer, 2, 6n);
+  raise('early', 2, 6n);
+  raise('gone', 3, 7n);
+  barriers.back('', 3, 7n);
+  barriers.back('b', 3, 7n);
+  barriers.gone(new Set(['', 'b']));
+  raise('late', 4, 8n);
+  await clock.advanceAsync(149 * MILLISECOND);
+  expect(lifted).toEqual(['all back', 'early', 'gone']);
+  await clock.advanceAsync(MILLISECOND);
+  expect(lifted).toEqual(['all back', 'early', 'gone', 'late']);
+});
