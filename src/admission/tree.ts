@@ -11,7 +11,8 @@ import type { AdmissionBounds } from './parts.ts';
 import { shiftPlace, shiftRefusal, shiftSince } from './shift.ts';
 import type { Tags } from './tags.ts';
 import { Threshold } from './threshold.ts';
-import { Turn, type TurnParts } from './turn.ts';
+import { Turn } from './turn.ts';
+import type { TurnParts } from './turn-parts.ts';
 
 /** When to ask again where nobody decides just now. */
 const UNDECIDED_FOR = SECOND;

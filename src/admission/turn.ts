@@ -1,38 +1,21 @@
-import type { Tenure } from '../coordination/coordinator.ts';
 import type { GateEvent, Reservation } from '../core/events.ts';
 import type { LeaseRecord, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Instant } from '../core/time.ts';
 import { DECIDED, type WaiterRef } from '../core/waiter.ts';
-import type { LedgerSnapshot, TreeLedger } from '../ledger/ledger.ts';
-import type { Answers, Lane } from './answers.ts';
+import type { LedgerSnapshot } from '../ledger/ledger.ts';
+import type { Lane } from './answers.ts';
 import type { Clock } from './clock.ts';
 import type { Entry } from './entry.ts';
 import type { Hold } from './hold.ts';
 import { MOVED } from './moved.ts';
-import type { GateFace, Notice } from './parts.ts';
+import type { GateFace } from './parts.ts';
 import { permitId } from './permit-id.ts';
 import { Right } from './right.ts';
 import { Tracked } from './tracked.ts';
+import type { EndedEvent, TurnParts } from './turn-parts.ts';
 import { Waking } from './waking.ts';
 import { Writer, type WriterHost } from './writer.ts';
-
-/** The end of a permit, as the gate tells it. */
-export type EndedEvent = Extract<GateEvent, { kind: 'ended' }>;
-
-/** What one gate's turns are made of. */
-export interface TurnParts {
-  readonly root: string;
-  readonly gate: GateFace;
-  readonly ledger: TreeLedger;
-  readonly tenure: Tenure;
-  readonly entries: ReadonlyMap<string, Entry>;
-  readonly clock: Clock;
-  readonly answers: Answers;
-  readonly events: (event: GateEvent, now: Instant) => void;
-  readonly notices: (notice: Notice) => void;
-  readonly lost: (cause: Error) => void;
-}
 
 /**
  * Runs one gate. Every call to it is a turn, taken only with the right to decide:
