@@ -19,7 +19,7 @@ export interface ListenerParts extends ServiceParts, Pick<RestParts, 'refusalOf'
   readonly log: Log;
   readonly health: HealthParts;
   /** undefined: nothing is forwarded. */
-  readonly proxy: Pick<ProxyParts, 'routes' | 'forwarding' | 'auth'> | undefined;
+  readonly proxy: Pick<ProxyParts, 'routes' | 'forwarding' | 'auth' | 'crowded'> | undefined;
 }
 
 /** Every listener of the configuration, taking callers. */
@@ -104,8 +104,8 @@ async function frontendsOf(config: Config, parts: ListenerParts): Promise<readon
 function proxyOf(config: Config, parts: ListenerParts): Frontend | undefined {
   const { address, tls } = config.listen.proxy;
   if (parts.proxy === undefined || address === 'none') return undefined;
-  const { receive, unread } = config.bounds;
-  const bounds = { headMsMax: receive / MILLISECOND, unreadMsMax: unread / MILLISECOND };
+  const { receive, unread, perClient } = config.bounds;
+  const bounds = { headMsMax: receive / MILLISECOND, unreadMsMax: unread / MILLISECOND, perClientMax: perClient };
   return new ProxyFrontend({ ...parts, ...parts.proxy, ...bounds, address, ...engineTls(tls), random: Math.random });
 }
 

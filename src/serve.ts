@@ -85,7 +85,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     log,
     onFault,
     refusalOf: (group) => state.refusals.get(group),
-    proxy: forwarding && { routes: compileRoutes(config), forwarding, auth },
+    proxy: forwarding && { routes: compileRoutes(config), forwarding, auth, crowded: (what) => metrics.forward({ kind: 'crowded', what }) },
     health: { notReady: () => state.notReady, metrics: () => metrics.scrape(), onFault },
   });
   state.notReady = undefined;

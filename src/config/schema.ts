@@ -29,6 +29,11 @@ const bounds = struct({
   undecided: option(integer({ min: 0, max: 1_000_000 }, 'callers'), 10_000, 'Callers held while the right to decide is awaited, in one tree of groups.'),
   requestIds: option(integer({ min: 1, max: 10_000_000 }, 'ids'), 200_000, 'Request ids remembered for callers that come back.'),
   unread: option(duration({ min: 1000 * MILLISECOND, max: 60 * MINUTE }), '60s', 'A caller of the proxy that reads nothing of its answer for so long is cut.'),
+  perClient: option(
+    integer({ min: 1, max: 1_000_000 }, 'connections'),
+    10_000,
+    'Connections of one address (of IPv6: one /64) to the proxy; more are closed. Behind trustedProxies: requests of one client under way; more are shed.',
+  ),
   settled: option(
     integer({ min: 0, max: 10_000_000 }, 'permits'),
     100_000,

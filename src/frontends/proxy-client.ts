@@ -38,14 +38,15 @@ function forwardedFor(header: (name: string) => string | undefined): string[] {
 }
 
 /** Without port, brackets, zone, and the form of IPv4 in IPv6. */
-function plain(said: string): string {
+export function plain(said: string): string {
   const text = said.trim();
   const bracketed = /^\[([^\]]*)\](?::\d+)?$/.exec(text)?.[1];
   const address = bracketed ?? (/^\d+\.\d+\.\d+\.\d+:\d+$/.test(text) ? text.slice(0, text.indexOf(':')) : text);
   return address.replace(/%.*$/, '').replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, '');
 }
 
-function isTrusted(address: string, trusted: BlockList): boolean {
+/** Whether a plain address is in the list. */
+export function isTrusted(address: string, trusted: BlockList): boolean {
   const version = isIP(address);
   return version !== 0 && trusted.check(address, version === 4 ? 'ipv4' : 'ipv6');
 }

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { Millis } from '../core/time.ts';
 import type { Forwarding } from '../forward/forwarding.ts';
-import type { NoAnswer } from '../forward/incoming.ts';
+import type { IncomingRequest, NoAnswer } from '../forward/incoming.ts';
 import type { Auth } from './auth.ts';
 import type { EngineOptions } from './engines/engine.ts';
 import { type Fault, LINGER_MS, rawRefusal } from './engines/framing.ts';
@@ -11,6 +11,8 @@ import { Lingering } from './engines/lingering.ts';
 import { clientFault, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, vouch } from './engines/node-server.ts';
 import type { Frontend } from './frontend.ts';
 import { engineProblem } from './problem.ts';
+import { plain } from './proxy-client.ts';
+import { Crowd, trustedBy } from './proxy-crowd.ts';
 import { type ExchangeOwner, ProxyExchange } from './proxy-exchange.ts';
 import { type OwnAnswer, ownAnswer, plainProblem, type RefusedRequest } from './proxy-refusal.ts';
 import { createDoor, type Door, type Entered, forwardedMethodFault, isWebSocket } from './proxy-request.ts';
@@ -29,6 +31,10 @@ export interface ProxyParts extends AnswerParts {
   readonly headMsMax: Millis;
   /** A caller that reads nothing of its answer for so long is cut. */
   readonly unreadMsMax: Millis;
+  /** Connections of one address, and requests under way of one client behind a trusted proxy. */
+  readonly perClientMax: number;
+  /** Somebody had as many as it may. */
+  readonly crowded: (what: 'connection' | 'request') => void;
   readonly onFault: (error: unknown) => void;
 }
 
@@ -49,17 +55,24 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
   readonly #dumped = new Map<IncomingMessage, number>();
   readonly #lingering = new Lingering();
   readonly #pipelined = new WeakMap<Socket, number>();
+  readonly #peers: Crowd;
+  readonly #clients: Crowd;
+  #trusted: (address: string) => boolean;
   #idle: (() => void) | undefined;
   #server: Server | undefined;
   #sweeper: NodeJS.Timeout | undefined;
 
   constructor(parts: ProxyParts) {
     this.#parts = parts;
+    this.#peers = new Crowd(parts.perClientMax);
+    this.#clients = new Crowd(parts.perClientMax);
+    this.#trusted = trustedBy(parts.routes.map(({ trusted }) => trusted));
     this.#door = this.#doorTo(parts.routes);
   }
 
   /** Other routes from now on; for requests that come in later. */
   reroute(routes: readonly ProxyRoute[]): void {
+    this.#trusted = trustedBy(routes.map(({ trusted }) => trusted));
     this.#door = this.#doorTo(routes);
   }
 
@@ -70,6 +83,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
   async listen(): Promise<{ readonly address: string }> {
     const { tls, address, headMsMax } = this.#parts;
     const server = await createNodeServer({ receiveMsMax: headMsMax, ...(tls === undefined ? {} : { tls }), upgrades: isWebSocket });
+    server.on('connection', (socket: Socket) => this.#connected(socket));
     server.on('request', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, false));
     server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, true));
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, false, NO_EXPECTATION));
@@ -150,6 +164,9 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
     if (entered.kind === 'refused') return exchange.onNone({ kind: 'refused', refusal: entered.refusal, attempts: 0 });
     if (entered.kind === 'nowhere') return exchange.answer(NO_ROUTE);
     const { incoming, route } = entered.made(awaitsContinue ? () => exchange.wanted() : NOTHING);
+    const ends = this.#counted(incoming);
+    if (ends === undefined) return exchange.onNone(TOO_MANY);
+    if (ends !== NOTHING) response.once('close', ends);
     try {
       exchange.handOver(this.#parts.forwarding.deliver(incoming, route, exchange));
     } catch (cause) {
@@ -178,10 +195,33 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
     const tunnel = new TunnelEnd(socket, first, (why) => ownAnswer(why, entered.whom, this.#parts));
     if (entered.kind === 'nowhere') return tunnel.answer(NO_ROUTE);
     if (entered.kind === 'refused') return tunnel.onNone({ kind: 'refused', refusal: entered.refusal, attempts: 0 });
-    this.#tunnels.add(tunnel);
-    socket.once('close', () => this.#tunnels.delete(tunnel));
     const { incoming, route } = entered.made(NOTHING);
+    const ends = this.#counted(incoming);
+    if (ends === undefined) return tunnel.onNone(TOO_MANY);
+    this.#tunnels.add(tunnel);
+    socket.once('close', () => {
+      this.#tunnels.delete(tunnel);
+      ends();
+    });
     openTunnel(tunnel, this.#parts.forwarding, incoming, route);
+  }
+
+  /** A peer that speaks for many has as many connections as it likes: its clients are counted. */
+  #connected(socket: Socket): void {
+    const address = plain(socket.remoteAddress ?? '');
+    if (this.#trusted(address)) return;
+    const ends = this.#peers.enter(address);
+    if (ends !== undefined) return void socket.once('close', ends);
+    this.#parts.crowded('connection');
+    socket.destroy();
+  }
+
+  /** How a request ends its count; undefined: its client has as many as it may. On a connection of its own it was counted with that. */
+  #counted({ facts }: IncomingRequest): (() => void) | undefined {
+    if (!facts.peerTrusted || facts.clientIp === facts.peerIp) return NOTHING;
+    const ends = this.#clients.enter(facts.clientIp);
+    if (ends === undefined) this.#parts.crowded('request');
+    return ends;
   }
 
   #refuseSocket(socket: Socket, fault: Fault): void {
@@ -218,6 +258,11 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
 
 const NO_ROUTE = plainProblem(404, 'no_route', 'No route takes this request; see `routes` in the configuration of the server.');
 const NOTHING = (): void => {};
+const TOO_MANY: NoAnswer = {
+  kind: 'refused',
+  refusal: { reason: 'shed', limit: 'bounds.perClient', detail: 'This client has as many requests under way as it may; ask again when one is answered.' },
+  attempts: 0,
+};
 const NOBODY: RefusedRequest = { group: undefined, key: '', accept: '', refusal: undefined };
 
 function isBusy(socket: Socket): boolean {

@@ -7,7 +7,8 @@ export type ForwardNews =
   | { readonly kind: 'attempt'; readonly backend: string; readonly outcome: string; readonly took: Micros }
   | { readonly kind: 'pushback'; readonly backend: string; readonly replayed: boolean }
   | { readonly kind: 'cost_missing'; readonly route: string; readonly unit: string; readonly stage: 'ask' | 'settle' }
-  | { readonly kind: 'ejected' | 'restored'; readonly backend: string; readonly url: string };
+  | { readonly kind: 'ejected' | 'restored'; readonly backend: string; readonly url: string }
+  | { readonly kind: 'crowded'; readonly what: 'connection' | 'request' };
 
 /** Bodies held now, and their bytes by where they are. */
 export interface HeldBodies {
@@ -39,6 +40,7 @@ export function createForwardMetrics(registry: Registry, held: () => HeldBodies)
     'unit',
     'stage',
   ]);
+  const crowded = counter(registry, 'forward_crowded', 'Connections and requests of clients that had as many as they may.', ['what']);
   new Gauge({
     name: 'sluice_forward_held_bytes',
     help: 'Bytes of bodies held.',
@@ -77,6 +79,8 @@ export function createForwardMetrics(registry: Registry, held: () => HeldBodies)
         return pushbacks.inc({ backend: news.backend, replayed: String(news.replayed) });
       case 'cost_missing':
         return missing.inc({ route: news.route, unit: news.unit, stage: news.stage });
+      case 'crowded':
+        return crowded.inc({ what: news.what });
       case 'ejected':
       case 'restored':
         return ejected.set({ backend: news.backend, url: news.url }, news.kind === 'ejected' ? 1 : 0);

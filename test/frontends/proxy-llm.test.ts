@@ -107,6 +107,8 @@ class StillPlace implements Place {
       auth: createAuth([]),
       headMsMax: 10_000 as Millis,
       unreadMsMax: 60_000 as Millis,
+      perClientMax: 10_000,
+      crowded: () => {},
       onFault,
     });
     const place = new StillPlace({ backend, rig, proxy, close: () => forwarding.close(0) });
