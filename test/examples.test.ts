@@ -28,6 +28,7 @@ function limits(config: Config): Record<string, Record<string, string>> {
 
 describe('the configurations of the examples', () => {
   const expected: Record<string, Record<string, Record<string, string>>> = {
+    'adaptive-backend': { reports: { found: 'concurrency per group' } },
     'api-window': { partner: { minute: 'fixed per group', even: 'rate per group' }, 'partner-by-customer': { minute: 'window per key' } },
     'discord-identify': { identify: { bucket: 'spacing per key', starts: 'fixed per group' }, resume: { gentle: 'rate per group' } },
     llm: { provider: { rpm: 'window per group', tpm: 'window per group' }, chat: { streams: 'concurrency per group' }, embeddings: {} },
