@@ -7,10 +7,11 @@ import type { Store } from './ledger/store.ts';
 import { JetStreamStore } from './ledger/stores/jetstream.ts';
 import { SHARDS } from './ledger/subjects.ts';
 import { type Line, openLine } from './nats/connection.ts';
-import { createLayout } from './nats/layout.ts';
+import { createLayout, type Place } from './nats/layout.ts';
 import { createMessages, type Messages } from './nats/messages.ts';
 import { type LinkChange, type NatsLogin, type NatsOptions, NatsUnfit } from './nats/options.ts';
 import { race } from './nats/race.ts';
+import { ready } from './nats/ready.ts';
 import { Records } from './nats/records.ts';
 import { openStreams } from './nats/streams.ts';
 
@@ -62,13 +63,16 @@ export async function openNats(options: NatsOptions, tell: (change: LinkChange) 
   try {
     const data = await open('data');
     const ledger = await open('ledger');
-    await openStreams({ line: data, layout, options, tell: tellAll, until });
+    const unwritten = await openStreams({ line: data, layout, options, tell: tellAll, until });
     const records = new Records({ line: data, within: options.answerWithin });
     const ledgerRecords = new Records({ line: ledger, within: LEDGER_WITHIN });
-    while ((await race([records, ledgerRecords], { stream: layout.race, subject: layout.raceSubject })) === 0) {
-      const why = `${layout.race} takes no writes`;
-      if (performance.now() > until) throw new NatsUnfit(`${why}; see that its servers run and have a leader.`);
-      tellAll({ kind: 'waiting', why });
+    const via = ({ stream }: Place): Records => (layout.ledger.includes(stream) ? ledgerRecords : records);
+    await Promise.all(unwritten.map((place) => ready({ records: via(place), place, tell: tellAll, until })));
+    const place = { stream: layout.race, subject: layout.raceSubject };
+    while ((await race([records, ledgerRecords], place)) === 0) {
+      await ready({ records, place, tell: tellAll, until });
+      if (performance.now() > until)
+        throw new NatsUnfit(`NATS answers none of six writes within ${options.answerWithin / MILLISECOND} ms; raise cluster.answerWithin.`);
     }
     const store = new JetStreamStore({ records: ledgerRecords, layout, options: { bytes: options.ledgerBytes } });
     let closed: Promise<void> | undefined;

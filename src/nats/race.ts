@@ -18,7 +18,8 @@ export async function race(records: readonly Pick<Records, 'write' | 'newest'>[]
   const until = performance.now() + RACE.ms;
   const some = records[0];
   if (some === undefined) return 0;
-  let last = (await some.newest(place))?.sequence ?? 0;
+  const newest = async (): Promise<number> => (await some.newest(place).catch(() => undefined))?.sequence ?? 0;
+  let last = await newest();
   let won = 0;
   for (let round = 0; round < RACE.rounds && performance.now() < until; round++) {
     const writes = Array.from({ length: RACERS }, (_, index) => (records[index % records.length] ?? some).write(place, Uint8Array.of(index), last));
@@ -34,7 +35,7 @@ export async function race(records: readonly Pick<Records, 'write' | 'newest'>[]
       won++;
     } else if (ends.some((end) => end.status === 'rejected' && end.reason instanceof WrongLast)) {
       // Another replica races here too, or what was read was old.
-      last = (await some.newest(place))?.sequence ?? 0;
+      last = await newest();
     }
   }
   return won;

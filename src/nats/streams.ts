@@ -1,7 +1,7 @@
-import { JetStreamApiError, type JetStreamManager, jetstreamManager, type StreamConfig } from '@nats-io/jetstream';
+import { JetStreamApiError, type JetStreamManager, jetstreamManager, type StreamConfig, type StreamInfo } from '@nats-io/jetstream';
 import { MILLISECOND, SECOND } from '../core/time.ts';
 import type { Line } from './connection.ts';
-import type { Layout, WantedStream } from './layout.ts';
+import type { Layout, Place, WantedStream } from './layout.ts';
 import { type LinkChange, type NatsOptions, NatsUnfit } from './options.ts';
 
 /** A request to the streams' leaders, which may be in an election. */
@@ -50,40 +50,54 @@ interface StreamsParts {
 
 /**
  * Makes the streams that are not there, and compares what the server says of each with what must be: old servers pass over
- * in silence what they do not know. Rejects with {@link NatsUnfit}: one sentence, what is wrong and what to do.
+ * in silence what they do not know. Answers a place in each that nothing was ever written to: it may not take writes yet. Rejects
+ * with {@link NatsUnfit}: one sentence, what is wrong and what to do.
  */
-export async function openStreams(parts: StreamsParts): Promise<void> {
+export async function openStreams(parts: StreamsParts): Promise<readonly Place[]> {
   const { line, layout, options } = parts;
   const manager = await jetstreamManager(line.connection, { checkAPI: false, timeout: ANSWER_MS });
   const clustered = line.connection.info?.cluster !== undefined;
   const replicas = options.replicas === 'auto' ? (clustered ? 3 : 1) : options.replicas;
-  // One after the other: many creations at once keep the meta leader of a small cluster busy for longer than this.
-  for (const wanted of layout.wanted(options.ledgerBytes)) await openStream({ ...parts, manager, wanted: wholeConfig(wanted, replicas) });
+  // All at once: a cluster elects a leader for each, which takes it half a second.
+  const limit = { until: parts.until };
+  const opened = layout.wanted(options.ledgerBytes).map((wanted) => openStream({ manager, limit, tell: parts.tell, wanted: wholeConfig(wanted, replicas) }));
+  const places = await Promise.all(opened).catch((cause: unknown) => {
+    // The others need not try on.
+    limit.until = Number.NEGATIVE_INFINITY;
+    throw cause;
+  });
+  return places.filter((place) => place !== undefined);
 }
 
-async function openStream(parts: StreamsParts & { readonly manager: JetStreamManager; readonly wanted: Partial<StreamConfig> & WantedStream }): Promise<void> {
-  const { manager, wanted } = parts;
+interface StreamParts {
+  readonly manager: JetStreamManager;
+  readonly limit: { until: number };
+  readonly tell: (change: LinkChange) => void;
+  readonly wanted: Partial<StreamConfig> & WantedStream;
+}
+
+async function openStream({ manager, limit, tell, wanted }: StreamParts): Promise<Place | undefined> {
   for (;;) {
     try {
       const found = await infoOf(manager, wanted.name);
-      const mismatch = found === undefined ? undefined : differs(wanted, found);
+      const mismatch = found && differs(wanted, found.config);
       if (mismatch !== undefined) throw new NatsUnfit(`The stream ${wanted.name} ${mismatch}.`);
-      if (found !== undefined) return;
+      if (found !== undefined) return found.state.last_seq > 0 ? undefined : { stream: wanted.name, subject: (wanted.subjects[0] ?? '').replace('>', 'ready') };
       await create(manager, wanted);
     } catch (cause) {
       if (cause instanceof NatsUnfit) throw cause;
       const why = `the stream ${wanted.name} cannot be had: ${messageOf(cause)}`;
       const { advice, final } = adviceFor(cause);
-      if (final || performance.now() + RETRY_MS > parts.until) throw new NatsUnfit(`${why}; ${advice}.`, { cause });
-      parts.tell({ kind: 'waiting', why });
+      if (final || performance.now() + RETRY_MS > limit.until) throw new NatsUnfit(`${why}; ${advice}.`, { cause });
+      tell({ kind: 'waiting', why });
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
 }
 
-async function infoOf(manager: JetStreamManager, name: string): Promise<Partial<StreamConfig> | undefined> {
+async function infoOf(manager: JetStreamManager, name: string): Promise<StreamInfo | undefined> {
   try {
-    return (await manager.streams.info(name)).config;
+    return await manager.streams.info(name);
   } catch (cause) {
     if (cause instanceof JetStreamApiError && cause.code === NOT_FOUND) return undefined;
     throw cause;

@@ -81,7 +81,7 @@ describe('streams', () => {
   });
 
   test('larger than the server are refused', async () => {
-    expect(await refusal({ ledgerBytes: 2 ** 40 })).toMatch(/SLUICE1_LEDGER_0 cannot be had: .* too little room; .*cluster.ledgerBytes\.$/);
+    expect(await refusal({ ledgerBytes: 2 ** 40 })).toMatch(/SLUICE1_LEDGER_. cannot be had: .* too little room; .*cluster.ledgerBytes\.$/);
   });
 });
 
@@ -167,7 +167,7 @@ describe('a login that may no more than the manual says', () => {
     const { limited, options } = await withRights(rights('sluice').publish.filter((subject) => !subject.includes('STREAM.CREATE')));
     const told: string[] = [];
     await expect(openNats(options, (change) => told.push('why' in change ? change.why : ''))).rejects.toThrow(/the rights that docs\/nats.md lists/);
-    expect(told.join('\n')).toMatch(/Permissions Violation for Publish to "\$JS.API.STREAM.CREATE.SLUICE1_REG"/);
+    expect(told.join('\n')).toMatch(/Permissions Violation for Publish to "\$JS.API.STREAM.CREATE.SLUICE1_/);
     await limited.clean();
   });
 });
