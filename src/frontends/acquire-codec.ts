@@ -143,7 +143,7 @@ class Reader {
 /** A permit's bytes, as `toBinary` writes them; undefined: let that write them. */
 export function encodeAcquired(response: AcquireResponse): Buffer | undefined {
   const { permit, fence, fenceFloor, lease, waited } = response;
-  if (response.shadow !== undefined || response.$unknown !== undefined || permit.length > TEXT_MAX) return undefined;
+  if (response.shadow !== undefined || response.degraded !== undefined || response.$unknown !== undefined || permit.length > TEXT_MAX) return undefined;
   const writer = new Writer(permit.length + ROOM);
   if (permit !== '' && !writer.text(PERMIT, permit)) return undefined;
   if (fence !== undefined && !writer.whole(FENCE, Number(fence))) return undefined;

@@ -46,7 +46,7 @@ function take(request: AcquireRequest, name: string, value: string): boolean {
 /** A permit's text, as `toJsonString` writes it; undefined: let that write it. */
 export function acquiredJson(response: AcquireResponse): string | undefined {
   const { permit, fence, fenceFloor, lease, waited } = response;
-  if (response.shadow !== undefined || permit === '') return undefined;
+  if (response.shadow !== undefined || response.degraded !== undefined || permit === '') return undefined;
   let json = `{"permit":${JSON.stringify(permit)}`;
   if (fence !== undefined) json += `,"fence":"${fence}"`;
   if (fenceFloor !== undefined) json += `,"fenceFloor":"${fenceFloor}"`;

@@ -37,6 +37,7 @@ export function acquireResponse(outcome: Outcome & { kind: 'admitted' }): pb.Acq
     response.lease = toProto(permit.lease.duration);
   }
   if (permit.shadow !== undefined) response.shadow = shadow(permit, permit.shadow);
+  if (outcome.degraded !== undefined) response.degraded = outcome.degraded === 'share' ? pb.Degraded.SHARE : pb.Degraded.OPEN;
   return response;
 }
 

@@ -38,7 +38,7 @@ export function sendJson(reply: EngineReply, status: number, body: string, heade
 }
 
 /** A permit as JSON: what proto3 JSON makes of AcquireResponse, with the shortest durations. By hand: it is written for every admission. */
-export function permitJson({ permit, id }: Outcome & { kind: 'admitted' }): string {
+export function permitJson({ permit, id, degraded }: Outcome & { kind: 'admitted' }): string {
   const { lease, shadow, waited } = permit;
   let json = `{"permit":${JSON.stringify(id)}`;
   if (lease !== undefined) json += `,"fence":"${lease.fence}","fenceFloor":"${lease.fenceFloor}","lease":"${toText(lease.duration)}"`;
@@ -47,6 +47,7 @@ export function permitJson({ permit, id }: Outcome & { kind: 'admitted' }): stri
     const held = shadow.readyAt === NEVER ? '' : `,"held":"${toText(Math.max(0, shadow.readyAt - permit.grantedAt))}"`;
     json += `,"shadow":{"limit":${JSON.stringify(shadow.limit)}${held}}`;
   }
+  if (degraded !== undefined) json += `,"degraded":"DEGRADED_${degraded.toUpperCase()}"`;
   return `${json}}`;
 }
 
@@ -60,7 +61,9 @@ export function placeJson(at: Place, now: Instant): string {
 export function sendPermit(reply: EngineReply, parts: AnswerParts, outcome: Outcome & { kind: 'admitted' }): boolean {
   const { group, key } = outcome.permit;
   const { admission } = parts;
-  const headers = [JSON_TYPE, ['Sluice-Permit', outcome.id] as const, ...rateLimitFields(admission.limitsFor(group, key), group, admission.now())];
+  const limits = rateLimitFields(admission.limitsFor(group, key), group, admission.now());
+  const degraded: readonly Header[] = outcome.degraded === undefined ? [] : [['Sluice-Degraded', outcome.degraded]];
+  const headers = [JSON_TYPE, ['Sluice-Permit', outcome.id] as const, ...degraded, ...limits];
   return reply.send(200, headers, permitJson(outcome));
 }
 
