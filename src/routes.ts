@@ -6,11 +6,15 @@ import type { GroupSettings } from './admission/admission.ts';
 import type { BackendOptions } from './config/backend-options.ts';
 import type { Config } from './config/load.ts';
 import type { RouteOptions } from './config/route-options.ts';
+import { type Micros, SECOND } from './core/time.ts';
 import { createForwarding } from './forward/deliver.ts';
 import type { DeliveryParts, Forwarding } from './forward/forwarding.ts';
 import type { BackendSpec, CostRule, Route } from './forward/route.ts';
 import { createUndiciForwarder } from './forward/undici.ts';
 import type { ProxyRoute } from './frontends/proxy-route.ts';
+
+/** A forwarded request's lease is renewed while it runs, so it need not be long: what a process that died held is free soon after (coordination.md, decision 7). */
+const LEASE_MAX: Micros = 10 * SECOND;
 
 /** The parts of a configuration that forwarding is made of. */
 export interface ForwardingOptions {
@@ -86,7 +90,7 @@ function compileRoute(options: RouteOptions, index: number, group: GroupSettings
       classes: new Set(group.priority.classes.keys()),
       costs: [...options.costs].map(([unit, cost]) => compileCost(unit, cost)),
       wait: group.wait.default,
-      lease: undefined,
+      lease: Math.min(group.lease.default, LEASE_MAX),
       charge,
       pushbackMax: group.pushback.max,
     },
