@@ -22,6 +22,7 @@ export const METHODS = [
   'places',
 ] as const;
 
+/** One of {@link METHODS}. */
 export type Method = (typeof METHODS)[number];
 
 /** By name, so that what is undefined may be left out. */
