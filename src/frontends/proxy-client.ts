@@ -14,18 +14,38 @@ export interface ClientAddress {
  * trusted proxy added can be believed.
  */
 export function clientAddress(remote: string | undefined, header: (name: string) => string | undefined, trusted: BlockList): ClientAddress {
-  const peerIp = plain(remote ?? '');
-  const peerTrusted = isTrusted(peerIp, trusted);
+  const peer = peerOf(remote ?? '', trusted);
+  if (!peer.peerTrusted) return peer;
+  const { peerIp, peerTrusted } = peer;
   let clientIp = peerIp;
-  if (peerTrusted) {
-    for (const said of forwardedFor(header).reverse()) {
-      const address = plain(said);
-      if (isIP(address) === 0) break;
-      clientIp = address;
-      if (!isTrusted(address, trusted)) break;
-    }
+  for (const said of forwardedFor(header).reverse()) {
+    const address = plain(said);
+    if (isIP(address) === 0) break;
+    clientIp = address;
+    if (!isTrusted(address, trusted)) break;
   }
   return { peerIp, peerTrusted, clientIp };
+}
+
+/** Peers come again with every request of a connection. */
+const peers = new WeakMap<BlockList, Map<string, ClientAddress>>();
+const PEERS_MAX = 10_000;
+
+/** The other end by itself; of lists that do not change any more. */
+function peerOf(remote: string, trusted: BlockList): ClientAddress {
+  let known = peers.get(trusted);
+  if (known === undefined) {
+    known = new Map();
+    peers.set(trusted, known);
+  }
+  let peer = known.get(remote);
+  if (peer === undefined) {
+    const peerIp = plain(remote);
+    peer = { peerIp, peerTrusted: isTrusted(peerIp, trusted), clientIp: peerIp };
+    if (known.size >= PEERS_MAX) known.clear();
+    known.set(remote, peer);
+  }
+  return peer;
 }
 
 function forwardedFor(header: (name: string) => string | undefined): string[] {

@@ -66,10 +66,10 @@ export class ProxyExchange implements CallerSink {
 
   onHead(head: BackendHead): void {
     if (this.#over) return;
-    const headers = this.#owner.closing ? [...head.headers, 'Connection', 'close'] : [...head.headers];
+    const headers = this.#owner.closing ? [...head.headers, 'Connection', 'close'] : head.headers;
     this.#response.sendDate = false;
     try {
-      this.#response.writeHead(head.status, head.statusText, headers);
+      this.#response.writeHead(head.status, head.statusText, headers as string[]);
     } catch (cause) {
       this.#owner.onFault(cause);
       this.#delivery?.leave();

@@ -3,7 +3,7 @@ import type { Refusal } from '../core/refusal.ts';
 import { SECOND } from '../core/time.ts';
 import type { IncomingBody, IncomingRequest } from '../forward/incoming.ts';
 import type { Route } from '../forward/route.ts';
-import { createRouter } from '../forward/routing.ts';
+import { createRouter, type RequestHead } from '../forward/routing.ts';
 import { textOf } from '../forward/sources.ts';
 import type { Auth } from './auth.ts';
 import type { Fault } from './engines/framing.ts';
@@ -19,9 +19,12 @@ export type Entered =
   | {
       readonly kind: 'routed';
       readonly whom: RefusedRequest;
-      /** The request for forwarding; `wanted` is called once before its body is first read. */
-      readonly made: (wanted: () => void) => { readonly incoming: IncomingRequest; readonly route: Route };
+      readonly route: Route;
+      readonly known: KnownRequest;
     };
+
+/** A request for forwarding, but for its body. */
+export type KnownRequest = Omit<IncomingRequest, 'body'>;
 
 /** Decides where a request goes; its framing was vouched for, `target` is in origin form. */
 export type Door = (request: IncomingMessage, target: string) => Entered;
@@ -49,32 +52,53 @@ export function isWebSocket({ method, headers, httpVersion }: IncomingMessage): 
 export function createDoor(routes: readonly ProxyRoute[], auth: Pick<Auth, 'demanded' | 'identify'>, scheme: 'http' | 'https'): Door {
   const router = createRouter(routes);
   return (request, target) => {
-    const header = headersOf(request);
-    const mark = target.indexOf('?');
-    const path = mark < 0 ? target : target.slice(0, mark);
-    const routed = target === '*' ? undefined : router({ method: request.method ?? '', path, host: request.headers.host, header });
+    const head = new Head(request, target);
+    const routed = target === '*' ? undefined : router(head);
     const accept = request.headers.accept ?? '';
     if (routed === undefined) return { kind: 'nowhere', whom: { group: undefined, key: '', accept, refusal: undefined } };
     const { route, refusal, trusted, needsCaller } = routed.route;
-    const whom: RefusedRequest = { group: route.admission?.group, key: '', accept, refusal };
-    const credential = header(CREDENTIAL);
+    const group = route.admission?.group;
+    const credential = head.header(CREDENTIAL);
     const caller = credential === undefined && !needsCaller ? '' : auth.identify(credential);
-    if (typeof caller !== 'string') return { kind: 'refused', whom, refusal: auth.demanded && credential === undefined ? NO_CREDENTIAL : caller };
-    const facts = { params: routed.names, caller, ...clientAddress(request.socket.remoteAddress, header, trusted), scheme } as const;
-    const wait = preferredWait(header('prefer'));
-    const known = { method: request.method ?? '', target, headers: request.rawHeaders, facts, wait: wait === undefined ? undefined : wait * SECOND };
+    if (typeof caller !== 'string') {
+      const whom = { group, key: '', accept, refusal };
+      return { kind: 'refused', whom, refusal: auth.demanded && credential === undefined ? NO_CREDENTIAL : caller };
+    }
+    const { clientIp, peerIp, peerTrusted } = clientAddress(request.socket.remoteAddress, head.header, trusted);
+    const facts = { params: routed.names, caller, clientIp, peerIp, peerTrusted, scheme };
+    const prefer = head.header('prefer');
+    const seconds = prefer === undefined ? undefined : preferredWait(prefer);
+    const wait = seconds === undefined ? undefined : seconds * SECOND;
+    const known = { method: head.method, target, headers: request.rawHeaders, facts, wait };
     const key = route.admission?.key === undefined ? '' : textOf(route.admission.key, known);
-    return { kind: 'routed', whom: { ...whom, key }, made: (wanted) => ({ route, incoming: { ...known, body: bodyOf(request, wanted) } }) };
+    return { kind: 'routed', whom: { group, key, accept, refusal }, route, known };
   };
+}
+
+/** The request for forwarding, whole; `wanted` is called once before its body is first read. */
+export function incomingOf({ method, target, headers, facts, wait }: KnownRequest, request: IncomingMessage, wanted: () => void): IncomingRequest {
+  return { method, target, headers, facts, wait, body: bodyOf(request, wanted) };
 }
 
 const NO_CREDENTIAL: Refusal = { reason: 'unauthenticated', detail: 'Send `Sluice-Authorization: Bearer` with an API key of this server.' };
 
-function headersOf({ headers }: IncomingMessage): (name: string) => string | undefined {
-  return (name) => {
-    const value = headers[name];
-    return Array.isArray(value) ? value.join(', ') : value;
-  };
+/** What routing looks at. */
+class Head implements RequestHead {
+  readonly method: string;
+  readonly path: string;
+  readonly host: string | undefined;
+  readonly header: (name: string) => string | undefined;
+
+  constructor({ method = '', headers }: IncomingMessage, target: string) {
+    const mark = target.indexOf('?');
+    this.method = method;
+    this.path = mark < 0 ? target : target.slice(0, mark);
+    this.host = headers.host;
+    this.header = (name) => {
+      const value = headers[name];
+      return Array.isArray(value) ? value.join(', ') : value;
+    };
+  }
 }
 
 function bodyOf(request: IncomingMessage, wanted: () => void): IncomingBody | undefined {

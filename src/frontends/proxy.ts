@@ -15,7 +15,7 @@ import { plain } from './proxy-client.ts';
 import { Crowd, trustedBy } from './proxy-crowd.ts';
 import { type ExchangeOwner, ProxyExchange } from './proxy-exchange.ts';
 import { type OwnAnswer, ownAnswer, plainProblem, type RefusedRequest } from './proxy-refusal.ts';
-import { createDoor, type Door, type Entered, forwardedMethodFault, isWebSocket } from './proxy-request.ts';
+import { createDoor, type Door, type Entered, forwardedMethodFault, incomingOf, isWebSocket } from './proxy-request.ts';
 import type { ProxyRoute } from './proxy-route.ts';
 import { openTunnel, TunnelEnd } from './proxy-tunnel.ts';
 import type { AnswerParts } from './rest-answer.ts';
@@ -163,12 +163,12 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
     this.#active.set(exchange, entered.whom);
     if (entered.kind === 'refused') return exchange.onNone({ kind: 'refused', refusal: entered.refusal, attempts: 0 });
     if (entered.kind === 'nowhere') return exchange.answer(NO_ROUTE);
-    const { incoming, route } = entered.made(awaitsContinue ? () => exchange.wanted() : NOTHING);
+    const incoming = incomingOf(entered.known, request, awaitsContinue ? () => exchange.wanted() : NOTHING);
     const ends = this.#counted(incoming);
     if (ends === undefined) return exchange.onNone(TOO_MANY);
     if (ends !== NOTHING) response.once('close', ends);
     try {
-      exchange.handOver(this.#parts.forwarding.deliver(incoming, route, exchange));
+      exchange.handOver(this.#parts.forwarding.deliver(incoming, entered.route, exchange));
     } catch (cause) {
       this.#parts.onFault(cause);
       if (exchange.begun) exchange.onBroken();
@@ -195,7 +195,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
     const tunnel = new TunnelEnd(socket, first, (why) => ownAnswer(why, entered.whom, this.#parts));
     if (entered.kind === 'nowhere') return tunnel.answer(NO_ROUTE);
     if (entered.kind === 'refused') return tunnel.onNone({ kind: 'refused', refusal: entered.refusal, attempts: 0 });
-    const { incoming, route } = entered.made(NOTHING);
+    const incoming = incomingOf(entered.known, request, NOTHING);
     const ends = this.#counted(incoming);
     if (ends === undefined) return tunnel.onNone(TOO_MANY);
     this.#tunnels.add(tunnel);
@@ -203,7 +203,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
       this.#tunnels.delete(tunnel);
       ends();
     });
-    openTunnel(tunnel, this.#parts.forwarding, incoming, route);
+    openTunnel(tunnel, this.#parts.forwarding, incoming, entered.route);
   }
 
   /** A peer that speaks for many has as many connections as it likes: its clients are counted. */
