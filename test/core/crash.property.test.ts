@@ -15,6 +15,13 @@ describe('killed at any point, the next term passes no more than the limits allo
     );
   }, 60_000);
 
+  it('random trees of limits that adapt: what was found is forgotten, what is held is not', () => {
+    fc.assert(
+      fc.property(treeOf('none', { adapting: true }), livesOf, (groups, lives) => liveThrough(groups, lives)),
+      { numRuns: 400 },
+    );
+  }, 60_000);
+
   it('a tree of long limits, whose bounds are written ahead', () => {
     fc.assert(
       fc.property(livesOf, (lives) => liveThrough(longTree, lives)),
