@@ -1,4 +1,5 @@
 import { MILLISECOND, type Micros, SECOND } from '../core/time.ts';
+import { AgreedTime } from './agreed-time.ts';
 import { Ground } from './ground.ts';
 import { Member } from './member.ts';
 import { Places } from './places.ts';
@@ -7,7 +8,7 @@ import type { PeerView, Replica, ReplicaEvent, ReplicaParts, ShardView, Whereabo
 import { decodeBeat, encodeBeat, type Revision } from './session-record.ts';
 import type { ClockReading } from './shard-clock.ts';
 import { Suspends } from './suspends.ts';
-import { Troubles } from './troubles.ts';
+import { strandedWords, Troubles } from './troubles.ts';
 import type { MemberEvent, Wanted } from './wanted.ts';
 
 /** Between two ticks of the member, while something is under way. */
@@ -42,6 +43,7 @@ class Driver implements Replica {
   #untick: () => void = () => {};
   #following = false;
   readonly #suspends: Suspends;
+  readonly #agreed: AgreedTime;
   #tickedAt: Micros = 0;
   #calm = false;
   #liveAt: Micros = Number.NEGATIVE_INFINITY;
@@ -58,6 +60,8 @@ class Driver implements Replica {
     this.#revision = revision;
     this.#member = new Member({ replica, instance, shards, timing, revision, newSession: () => `${replica}-${newName()}` });
     this.#places = new Places({ shards });
+    const { serverTime, timers } = parts;
+    this.#agreed = new AgreedTime({ reading: () => parts.clocks.reading(), serverTime, timers });
     this.#suspends = new Suspends({ uptime: () => parts.clocks.uptime() });
     this.#registrar = new Registrar({
       registers: parts.registers,
@@ -80,6 +84,7 @@ class Driver implements Replica {
     this.#state = 'running';
     this.#liveAt = this.#reading().mono;
     this.#tickedAt = this.#liveAt;
+    this.#agreed.start();
     this.#unlisten = this.#parts.messages.onBeat((bytes) => this.#do(() => this.#member.heard(decodeBeat(bytes), this.#reading())));
     this.#tick();
   }
@@ -132,7 +137,7 @@ class Driver implements Replica {
   }
 
   #reading(): ClockReading {
-    return this.#parts.clocks.reading();
+    return this.#agreed.with(this.#parts.clocks.reading());
   }
 
   #tick(): void {
@@ -235,6 +240,8 @@ class Driver implements Replica {
       if (revision.number === number && revision.hash !== hash)
         this.#trouble(`Replica ${replica} runs by another configuration of the same revision ${number}.`);
     }
+    const stranded = this.#calm ? [] : this.#member.stranded();
+    if (stranded.length > 0) this.#trouble(strandedWords(stranded));
     return this.#noteReach(mono) || moved.length > 0 || changed;
   }
 
@@ -260,6 +267,7 @@ class Driver implements Replica {
     this.#state = 'over';
     this.#unlisten();
     this.#untick();
+    this.#agreed.stop();
     leave.end();
   }
 

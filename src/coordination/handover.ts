@@ -72,7 +72,13 @@ export class Handover {
     const { host, questions } = this.#parts;
     const owner = host.receiver(hold.to, reading.mono);
     if (owner === undefined) return;
-    const record: OwnershipRecord = { term: hold.term + 1n, owner, from: later(hold.from, hold.haltedAt), clock: hold.clock.at(reading.mono) };
+    const record: OwnershipRecord = {
+      term: hold.term + 1n,
+      owner,
+      from: later(hold.from, hold.haltedAt),
+      clock: hold.clock.at(reading.mono),
+      wall: reading.agreed,
+    };
     const bytes = encodeOwnership(record);
     this.#asking.add(shard);
     questions.change(ownershipRegister(shard), bytes, hold.revision, (answer, then) => {

@@ -97,10 +97,8 @@ export class Member {
     this.#ending = this.#ending.filter((ending) => ending.closing);
     this.#session?.tick(reading);
     this.#settle(reading);
-    if (this.#session === undefined) {
-      if (this.#left) return;
-      this.#begin();
-    }
+    if (this.#session === undefined && this.#left) return;
+    this.#session ??= this.#begin();
     this.#holdings.adjust(reading);
     this.#handover.tick(reading);
     if (this.#claimant(mono) !== undefined) this.#revocation.tick(this.#session?.id, this.others(mono), reading);
@@ -165,7 +163,6 @@ export class Member {
     if (this.#session !== undefined) this.#close(this.#session, reading);
   }
 
-  /** Is a session live? */
   get live(): boolean {
     return this.#session?.state === 'live';
   }
@@ -183,6 +180,11 @@ export class Member {
   /** What this process owns. */
   holds(): Iterable<Hold> {
     return this.#holdings.all();
+  }
+
+  /** Shards that stand still because the record of their last owner is lost. */
+  stranded(): readonly number[] {
+    return this.#views.ofOwners((session) => this.#peers.get(session)?.buried === true);
   }
 
   /** r1 of what is owned in `term`; LONG_AGO once nothing is to be decided in it. */
@@ -205,7 +207,7 @@ export class Member {
     return wanted;
   }
 
-  #begin(): void {
+  #begin(): Session {
     const { replica, timing, newSession } = this.#parts;
     const host = {
       entries: (reading: ClockReading) => this.#holdings.entries(reading),
@@ -213,7 +215,7 @@ export class Member {
       instance: () => this.#instances.at(-1) ?? '',
       beat: (beat: Omit<Beat, 'revision' | 'takes'>) => void this.#beats.push({ ...beat, revision: this.#revision, takes: this.live && !this.#leaving }),
     };
-    this.#session = new Session({ id: newSession(), replica, timing, questions: this.#questions, host });
+    return new Session({ id: newSession(), replica, timing, questions: this.#questions, host });
   }
 
   /** A session that is over takes all it owned with it; a deaf one is given up. */
@@ -245,8 +247,7 @@ export class Member {
   /** This process knows best up to where it may have decided, and what its clocks showed. */
   #lose(session: Session, last: readonly OwnEntry[], reading: ClockReading): void {
     this.#session = undefined;
-    const peer = this.#peers.end(session.id, { own: last }, reading.mono);
-    peer.mine = true;
+    this.#peers.end(session.id, { own: last }, reading.mono).mine = true;
     for (const { shard, term, at } of last) {
       this.#evidence.heard(shard, term, at, reading.mono);
       this.#holdings.drop(shard);
@@ -273,8 +274,8 @@ export class Member {
     this.#holdings.drop(shard);
     this.#events.push({ kind: 'lost', shard, term: hold.term });
     if (record.owner === this.#session?.id) return this.#ownership.adopt(shard, record, revision, reading);
-    const peer = this.#peers.meet(record.owner, reading.mono);
-    this.#notices.push({ to: record.owner, instance: peer.instance, shard, term: record.term });
+    const { instance } = this.#peers.meet(record.owner, reading.mono);
+    this.#notices.push({ to: record.owner, instance, shard, term: record.term });
     this.#session?.renew(reading);
   }
 

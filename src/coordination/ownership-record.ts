@@ -1,5 +1,7 @@
-import { type Instant, later } from '../core/time.ts';
-import type { SessionRecord } from './session-record.ts';
+import { after, earlier, type Instant, later, type Micros } from '../core/time.ts';
+import { DRIFT_MAX } from './evidence.ts';
+import type { Last } from './peers.ts';
+import { AGREED_WITHIN } from './shard-clock.ts';
 
 /** The register of a shard: who decides for it, in which term, from when on (coordination.md 2.4). */
 export interface OwnershipRecord {
@@ -11,6 +13,8 @@ export interface OwnershipRecord {
   readonly from: Instant;
   /** Shard time when the record was made, or a little less: the term's clock is not behind it. */
   readonly clock: Instant;
+  /** The agreed time when the record was made, as far as there was one. */
+  readonly wall?: Micros | undefined;
 }
 
 /** The register of a shard. */
@@ -22,9 +26,15 @@ export function ownershipRegister(shard: number): string {
 export interface Estate {
   readonly shard: number;
   readonly record: OwnershipRecord;
-  readonly ended: Pick<SessionRecord, 'own'>;
+  readonly ended: Last;
   /** Lower bound of the shard's clock, from heartbeats of that very term. */
   readonly heard: Instant | undefined;
+  /** What a clock of that term showed at which agreed time, as its owner said last. */
+  readonly said?: Sighting | undefined;
+  /** The agreed time now. */
+  readonly agreed?: Micros | undefined;
+  /** H, where the owner's record is lost. */
+  readonly horizon?: Micros;
 }
 
 /**
@@ -32,15 +42,56 @@ export interface Estate {
  * `until` of its last acknowledged record, which its last record is not behind; and its clock is at least what is known of
  * it. No entry: nothing was decided in that term.
  */
-export function succession({ shard, record, ended, heard }: Estate): Pick<OwnershipRecord, 'from' | 'clock'> {
+export function succession({ shard, record, ended, heard, agreed }: Estate): Pick<OwnershipRecord, 'from' | 'clock'> {
   const entry = ended.own.find((own) => own.shard === shard && own.term === record.term);
   let { from, clock } = record;
   if (entry !== undefined) {
     from = later(from, entry.until);
     clock = later(clock, entry.at);
   }
+  if (heard !== undefined) return { from, clock: later(clock, heard) };
+  // Nobody alive knows that clock: it went on by as much as the agreed time did, at least.
+  const last = entry === undefined ? { at: record.clock, wall: record.wall } : { at: entry.at, wall: ended.wall };
+  return { from, clock: later(clock, leastNow(last, agreed)) };
+}
+
+/**
+ * The same where the record of the dead owner is lost, and so how far its slots went: not further than H from where its clock
+ * can have been by now. undefined: nobody knows that.
+ */
+export function successionOfLost({ record, heard, said, agreed, horizon = 0 }: Estate): Pick<OwnershipRecord, 'from' | 'clock'> | undefined {
+  let { clock } = record;
+  let most = Number.POSITIVE_INFINITY as Instant;
   if (heard !== undefined) clock = later(clock, heard);
-  return { from, clock };
+  for (const sighting of sightings({ record, said })) {
+    clock = later(clock, leastNow(sighting, agreed));
+    most = earlier(most, mostNow(sighting, agreed));
+  }
+  if (most === Number.POSITIVE_INFINITY) return undefined;
+  return { from: later(record.from, after(most, horizon)), clock };
+}
+
+/** What a shard's clock showed at which agreed time. */
+export interface Sighting {
+  readonly at: Instant;
+  readonly wall: Micros | undefined;
+}
+
+/** The most that a clock can show now which was seen then; NEVER where there is no agreed time. */
+export function mostNow({ at, wall }: Sighting, agreed: Micros | undefined): Instant {
+  if (wall === undefined || agreed === undefined) return Number.POSITIVE_INFINITY as Instant;
+  return after(at, Math.ceil(Math.max(0, agreed - wall + 2 * AGREED_WITHIN) * (1 + DRIFT_MAX)));
+}
+
+/** The least that it shows: what was seen, where there is no agreed time. */
+export function leastNow({ at, wall }: Sighting, agreed: Micros | undefined): Instant {
+  if (wall === undefined || agreed === undefined) return at;
+  return after(at, Math.floor(Math.max(0, agreed - wall - 2 * AGREED_WITHIN) * (1 - DRIFT_MAX)));
+}
+
+function sightings({ record, said }: { record: OwnershipRecord; said: Sighting | undefined }): readonly Sighting[] {
+  const own = { at: record.clock, wall: record.wall };
+  return said === undefined ? [own] : [own, said];
 }
 
 /** JSON, as for sessions. */
@@ -52,5 +103,6 @@ export function encodeOwnership(record: OwnershipRecord): Uint8Array {
 export function decodeOwnership(bytes: Uint8Array): OwnershipRecord {
   const raw = JSON.parse(new TextDecoder().decode(bytes)) as OwnershipRecord & { readonly term: string };
   if (typeof raw.owner !== 'string' || ![raw.from, raw.clock].every(Number.isSafeInteger)) throw new TypeError('The register of a shard holds something else.');
-  return { term: BigInt(raw.term), owner: raw.owner, from: raw.from, clock: raw.clock };
+  const { owner, from, clock, wall } = raw;
+  return { term: BigInt(raw.term), owner, from, clock, ...(Number.isSafeInteger(wall) ? { wall } : {}) };
 }

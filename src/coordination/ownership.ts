@@ -1,6 +1,6 @@
-import { LONG_AGO, later, type Micros } from '../core/time.ts';
+import { earlier, type Instant, LONG_AGO, later, type Micros, NEVER } from '../core/time.ts';
 import type { ClockEvidence } from './evidence.ts';
-import { encodeOwnership, type OwnershipRecord, ownershipRegister, succession } from './ownership-record.ts';
+import { encodeOwnership, leastNow, mostNow, type OwnershipRecord, ownershipRegister, succession, successionOfLost } from './ownership-record.ts';
 import type { Peers } from './peers.ts';
 import type { Questions } from './questions.ts';
 import type { RegisterValue } from './registers.ts';
@@ -63,7 +63,7 @@ export class Ownership {
       if (this.#busy.has(shard) || this.#parts.host.holds(shard)) continue;
       const view = this.#parts.views.get(shard);
       if (view === undefined || this.#unclaimed(shard, view, reading.mono)) this.look(shard, reading);
-      else if (session !== undefined && this.#turn(shard, view, reading.mono)) this.look(shard, reading);
+      else if (session !== undefined && this.#turn(shard, view, reading)) this.look(shard, reading);
     }
   }
 
@@ -91,19 +91,34 @@ export class Ownership {
     if (host.holds(shard)) return;
     if (mine) return this.adopt(shard, record, view.revision, reading);
     const session = host.claimant(reading.mono);
-    if (session !== undefined && this.#turn(shard, view, reading.mono)) this.#claim(shard, view, session, reading);
+    if (session !== undefined && this.#turn(shard, view, reading)) this.#claim(shard, view, session, reading);
   }
 
-  /** A shard that is this session's already: by a claim whose answer never came, or handed over. What is known of the clock of the term before bounds this one's too, as nobody had this one's yet. */
+  /**
+   * A shard that is this session's already: by a claim whose answer never came, or handed over. Its clock goes on from the
+   * record; where the record says when that was and this process cannot tell how long ago, it makes a term of its own, so that
+   * nobody takes this clock for one that went on since.
+   */
   adopt(shard: number, record: OwnershipRecord, revision: number, reading: ClockReading): void {
-    const heard = this.#parts.evidence.bound(shard, record.term - 1n, reading.mono);
-    const clock = heard === undefined ? record.clock : later(record.clock, heard);
-    this.#parts.host.gained(shard, { ...record, clock }, revision, reading, reading);
+    const view = this.#parts.views.get(shard);
+    if (record.wall === undefined || reading.agreed !== undefined) {
+      return this.#parts.host.gained(shard, { ...record, clock: this.#clockOf(shard, record, reading) }, revision, reading, reading);
+    }
+    if (view?.record?.term === record.term && !this.#busy.has(shard)) this.#claim(shard, view, record.owner, reading);
+  }
+
+  /** What is known of the clock of the term before bounds this one's too, as nobody had this one's yet; but never more than the record tells others. */
+  #clockOf(shard: number, record: OwnershipRecord, { mono, agreed }: ClockReading): Instant {
+    const sighting = { at: record.clock, wall: record.wall };
+    const least = leastNow(sighting, agreed);
+    const heard = this.#parts.evidence.bound(shard, record.term - 1n, mono);
+    return heard === undefined ? least : later(least, earlier(heard, record.wall === undefined ? NEVER : mostNow(sighting, agreed)));
   }
 
   #claim(shard: number, view: View, session: string, claimed: ClockReading): void {
     const { questions, views, host } = this.#parts;
     const record = this.#next(shard, view, session, claimed);
+    if (record === undefined) return;
     const bytes = encodeOwnership(record);
     this.#busy.add(shard);
     questions.change(ownershipRegister(shard), bytes, view.revision, (answer, reading) => {
@@ -119,11 +134,19 @@ export class Ownership {
   }
 
   /** The next term. The first one begins with the wall clock, since there is nothing to go on from. */
-  #next(shard: number, { record }: View, owner: string, { mono, wall }: ClockReading): OwnershipRecord {
-    if (record === undefined) return { term: 1n, owner, from: LONG_AGO, clock: Math.floor(wall) as typeof LONG_AGO };
-    const ended = this.#parts.peers.get(record.owner)?.ended ?? { own: [] };
+  #next(shard: number, { record }: View, owner: string, reading: ClockReading): OwnershipRecord | undefined {
+    const { mono, wall, agreed } = reading;
+    if (record === undefined) return { term: 1n, owner, from: LONG_AGO, clock: Math.floor(wall) as typeof LONG_AGO, wall: agreed };
+    const term = record.term + 1n;
+    if (record.owner === owner) return { term, owner, from: record.from, clock: this.#clockOf(shard, { ...record, wall: undefined }, reading), wall: agreed };
+    const peer = this.#parts.peers.get(record.owner);
+    const ended = peer?.ended ?? { own: [] };
     const heard = this.#parts.evidence.bound(shard, record.term, mono);
-    return { term: record.term + 1n, owner, ...succession({ shard, record, ended, heard }) };
+    const entry = peer?.own.find((own) => own.shard === shard && own.term === record.term);
+    const said = entry && { at: entry.at, wall: peer?.wall };
+    const estate = { shard, record, ended, heard, said, agreed, horizon: this.#parts.timing.horizon };
+    const next = ended.lost === undefined ? succession(estate) : successionOfLost(estate);
+    return next && { term, owner, ...next, wall: agreed };
   }
 
   /** Nobody says to have it: a claim of whom we do not hear, or a shard on its way. */
@@ -143,7 +166,7 @@ export class Ownership {
   }
 
   /** Its owner is dead for ever, or there never was one, and it is this replica's turn among those that live. */
-  #turn(shard: number, { record }: View, mono: Micros): boolean {
+  #turn(shard: number, { record }: View, { mono, agreed }: ClockReading): boolean {
     const { peers, timing } = this.#parts;
     const owner = record && peers.get(record.owner);
     if (record !== undefined && owner?.ended === undefined) {
@@ -151,6 +174,7 @@ export class Ownership {
       return false;
     }
     if (owner?.mine) return true;
+    if (owner?.ended?.lost !== undefined && agreed === undefined) return false;
     const from = record?.owner ?? '';
     let chance = this.#chances.get(shard);
     if (chance?.from !== from) {

@@ -1,6 +1,9 @@
 import type { Micros } from '../core/time.ts';
 import type { Beat, OwnEntry, Revision, SessionRecord } from './session-record.ts';
 
+/** The last that is known of a session that is dead for ever. */
+export type Last = Pick<SessionRecord, 'own' | 'wall' | 'lost'>;
+
 /** What is known of a session of another process, or of an earlier one of this process. */
 export interface Peer {
   readonly session: string;
@@ -14,11 +17,17 @@ export interface Peer {
   own: readonly OwnEntry[];
   /** The terms of `own`, by shard. */
   terms: ReadonlyMap<number, bigint>;
+  /** The agreed time when it said so. */
+  wall: Micros | undefined;
   revision: Revision;
   /** Shards may be given to it, and it takes those of the dead. */
   takes: boolean;
   /** Its last record, once it is dead for ever. */
-  ended: Pick<SessionRecord, 'own'> | undefined;
+  ended: Last | undefined;
+  /** Its record is lost. */
+  buried: boolean;
+  /** What was put in the place of its record: that one's revision, and when it was first seen. */
+  grave: { readonly revision: number; readonly since: Micros } | undefined;
   /** A session of this very process: nobody's turn is to be waited for. */
   mine: boolean;
   /** When its register was last looked at to revoke it, and whether that is under way. */
@@ -47,8 +56,8 @@ export class Peers {
     if (peer === undefined) {
       const never = Number.NEGATIVE_INFINITY;
       const revision = { number: 0, hash: '' };
-      const silent = { replica: '', instance: '', n: -1, heardAt: mono, own: [], terms: new Map(), revision, takes: false };
-      peer = { session, ...silent, ended: undefined, mine: false, triedAt: never, trying: false };
+      const silent = { replica: '', instance: '', n: -1, heardAt: mono, own: [], terms: new Map(), wall: undefined, revision, takes: false };
+      peer = { session, ...silent, ended: undefined, buried: false, grave: undefined, mine: false, triedAt: never, trying: false };
       this.#peers.set(session, peer);
     }
     return peer;
@@ -64,6 +73,7 @@ export class Peers {
     peer.n = beat.n;
     peer.heardAt = mono;
     peer.own = beat.own;
+    peer.wall = beat.wall;
     peer.terms = new Map(beat.own.map(({ shard, term }) => [shard, term]));
     peer.revision = beat.revision;
     peer.takes = beat.takes;
@@ -71,7 +81,7 @@ export class Peers {
   }
 
   /** Dead for ever: it can never again have a renewal acknowledged. */
-  end(session: string, last: Pick<SessionRecord, 'own'>, mono: Micros): Peer {
+  end(session: string, last: Last, mono: Micros): Peer {
     const peer = this.meet(session, mono);
     peer.ended ??= last;
     return peer;

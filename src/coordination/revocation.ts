@@ -1,7 +1,8 @@
+import { SECOND } from '../core/time.ts';
 import type { Peer, Peers } from './peers.ts';
 import type { Questions, ReadAnswer } from './questions.ts';
 import { rendezvous } from './rendezvous.ts';
-import { decodeSession, encodeSession, sessionRegister } from './session-record.ts';
+import { decodeSession, encodeSession, type SessionRecord, sessionRegister } from './session-record.ts';
 import type { ClockReading } from './shard-clock.ts';
 import type { Timing } from './timing.ts';
 import type { Views } from './views.ts';
@@ -56,9 +57,10 @@ export class Revocation {
 
   #read(peer: Peer, answer: ReadAnswer, reading: ClockReading): void {
     if (answer.kind !== 'value') return;
-    // A record that is gone can say nothing about how far its session went: no vote, and its shards stand still.
-    if (answer.value === undefined) return;
+    if (answer.value === undefined) return this.#bury(peer, 0, reading);
     const record = decodeSession(answer.value.bytes);
+    peer.buried = record.lost !== undefined;
+    if (record.lost === 'alleged') return this.#bury(peer, answer.value.revision, reading);
     if (record.state !== 'live') {
       this.#parts.peers.end(peer.session, record, reading.mono);
       return;
@@ -74,6 +76,29 @@ export class Revocation {
     questions.change(sessionRegister(peer.session), bytes, answer.value.revision, (changed, then) => {
       peer.trying = false;
       if (changed.kind === 'changed') peers.end(peer.session, record, then.mono);
+    });
+  }
+
+  /**
+   * A record that is gone can say nothing about how far its session went: no vote. One is put in its place, so that the session
+   * can never again be renewed; and again H and a second later: if that works, nothing was renewed since, not even over a
+   * stream that began anew and gave numbers twice. Then the session is dead, and its slots are over.
+   */
+  #bury(peer: Peer, revision: number, reading: ClockReading): void {
+    const { questions, peers, timing } = this.#parts;
+    const { mono } = reading;
+    peer.buried = true;
+    if (revision !== 0 && peer.grave?.revision !== revision) peer.grave = { revision, since: mono };
+    const sure = peer.grave !== undefined && revision !== 0 && mono - peer.grave.since > timing.horizon + SECOND;
+    if (reading.agreed === undefined || (revision !== 0 && !sure)) return;
+    const { replica, instance, n } = peer;
+    const record: SessionRecord = { replica, instance, n: Math.max(n, 0), state: 'revoked', own: [], lost: sure ? 'surely' : 'alleged' };
+    peer.trying = true;
+    questions.change(sessionRegister(peer.session), encodeSession(record), revision, (changed, then) => {
+      peer.trying = false;
+      if (changed.kind !== 'changed') return;
+      if (sure) peers.end(peer.session, record, then.mono);
+      else peer.grave = { revision: changed.revision, since: then.mono };
     });
   }
 }

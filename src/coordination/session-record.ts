@@ -1,4 +1,4 @@
-import type { Instant } from '../core/time.ts';
+import type { Instant, Micros } from '../core/time.ts';
 
 /** The configuration that a replica runs by: the highest `number` of all that live decides; two of one number with different hashes are somebody's mistake. */
 export interface Revision {
@@ -31,6 +31,13 @@ export interface SessionRecord {
   readonly n: number;
   readonly state: 'live' | 'closed' | 'revoked';
   readonly own: readonly OwnEntry[];
+  /** The agreed time when it was made, as far as there was one. */
+  readonly wall?: Micros | undefined;
+  /**
+   * Not its process' record: that is gone, with all that it said of slots. Written in its place so that the session can never
+   * be renewed; `surely`, once nothing has been renewed for longer than slots last.
+   */
+  readonly lost?: 'alleged' | 'surely' | undefined;
 }
 
 /** The same content at the same moment, told to everybody, with what others need to know of its sender. */
@@ -40,6 +47,7 @@ export interface Beat {
   readonly instance: string;
   readonly n: number;
   readonly own: readonly OwnEntry[];
+  readonly wall?: Micros | undefined;
   readonly revision: Revision;
   /** Its session is in its register, and it does not leave: shards may be given to it. */
   readonly takes: boolean;
@@ -60,7 +68,8 @@ export function decodeSession(bytes: Uint8Array): SessionRecord {
   const raw = decode<SessionRecord>(bytes);
   const known = raw.state === 'live' || raw.state === 'closed' || raw.state === 'revoked';
   if (!known || !named(raw)) throw new TypeError('The register of a session holds something else.');
-  return { replica: raw.replica, instance: raw.instance, n: raw.n, state: raw.state, own: entries(raw.own) };
+  const { replica, instance, n, state, wall, lost } = raw;
+  return { replica, instance, n, state, own: entries(raw.own), ...(wall === undefined ? {} : { wall: whole(wall) }), ...(lost === undefined ? {} : { lost }) };
 }
 
 /** JSON, as the record. */
@@ -71,10 +80,11 @@ export function encodeBeat(beat: Beat): Uint8Array {
 /** The inverse. Throws on anything else. */
 export function decodeBeat(bytes: Uint8Array): Beat {
   const raw = decode<Beat>(bytes);
-  const { session, replica, instance, n, revision, takes } = raw;
-  const whole = named(raw) && typeof session === 'string' && typeof takes === 'boolean';
-  if (!whole || !Number.isSafeInteger(revision?.number) || typeof revision.hash !== 'string') throw new TypeError('A heartbeat is none.');
-  return { session, replica, instance, n, own: entries(raw.own), revision: { number: revision.number, hash: revision.hash }, takes };
+  const { session, replica, instance, n, revision, takes, wall } = raw;
+  const known = named(raw) && typeof session === 'string' && typeof takes === 'boolean';
+  if (!known || !Number.isSafeInteger(revision?.number) || typeof revision.hash !== 'string') throw new TypeError('A heartbeat is none.');
+  const { number, hash } = revision;
+  return { session, replica, instance, n, own: entries(raw.own), revision: { number, hash }, takes, ...(wall === undefined ? {} : { wall: whole(wall) }) };
 }
 
 type RawEntry = readonly [shard: number, term: string, at: number, until: number];
@@ -91,6 +101,11 @@ function decode<T>(bytes: Uint8Array): Raw<T> {
 
 function named(raw: Raw<{ n: number; replica: string; instance: string }>): boolean {
   return Number.isSafeInteger(raw.n) && typeof raw.replica === 'string' && typeof raw.instance === 'string' && Array.isArray(raw.own);
+}
+
+function whole(wall: number): Micros {
+  if (!Number.isSafeInteger(wall)) throw new TypeError('A record was made at no time.');
+  return wall;
 }
 
 function entries(raw: readonly RawEntry[]): readonly OwnEntry[] {

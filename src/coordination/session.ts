@@ -119,9 +119,9 @@ export class Session {
     const instance = host.instance();
     const sentAt = reading.mono;
     const own = this.#closing ?? host.entries(reading);
-    const record: SessionRecord = { replica, instance, n: ++this.#n, state: this.#closing === undefined ? 'live' : 'closed', own };
+    const record: SessionRecord = { replica, instance, n: ++this.#n, state: this.#closing === undefined ? 'live' : 'closed', own, wall: reading.agreed };
     this.#dueAt = sentAt + timing.renewEvery;
-    if (record.state === 'live') host.beat({ session: this.id, replica, instance, n: record.n, own });
+    if (record.state === 'live') host.beat({ session: this.id, replica, instance, n: record.n, own, wall: record.wall });
     questions.change(sessionRegister(this.id), encodeSession(record), this.#revision, (answer, then) => {
       this.#asking = false;
       this.#written(answer, { record, sentAt }, then);

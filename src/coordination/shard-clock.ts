@@ -8,7 +8,12 @@ export interface ClockReading {
   readonly wall: Micros;
   /** Names this boot of the machine; '' where the system tells none, which counts as another boot every time. */
   readonly boot: string;
+  /** The registers' own time in microseconds since 1970, where the wall clock says the same within {@link AGREED_WITHIN}; undefined: not known, or they disagree. */
+  readonly agreed?: Micros | undefined;
 }
+
+/** Two clocks that differ by no more than this agree (coordination.md 2.4); what is `agreed` is off by this much at most. */
+export const AGREED_WITHIN: Micros = 250 * MILLISECOND;
 
 /** A reading together with the shard time that belonged to it: what a register keeps, so that the next process goes on from there. */
 export interface ClockRecord extends ClockReading {

@@ -35,6 +35,11 @@ export class Views {
     return false;
   }
 
+  /** The shards of the sessions that are meant. */
+  ofOwners(meant: (session: string) => boolean): readonly number[] {
+    return [...this.#views].flatMap(([shard, { record }]) => (record !== undefined && meant(record.owner) ? [shard] : []));
+  }
+
   /** The sessions that own something. */
   owners(): ReadonlySet<string> {
     const owners = new Set<string>();

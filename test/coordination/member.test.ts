@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decodeOwnership, encodeOwnership, ownershipRegister } from '../../src/coordination/ownership-record.ts';
 import { decodeSession } from '../../src/coordination/session-record.ts';
-import { Members, type Rigged } from './members.ts';
+import { Members, type Rigged, WALL } from './members.ts';
 
 const SHARDS = 12;
 
@@ -135,6 +135,55 @@ describe('members', () => {
     expect(members.loads()['a']).toBe(0);
   });
 
+  it('take what a session had whose record is lost, once its slots are over and where clocks agree; else it stands still', () => {
+    for (const disagrees of [false, true]) {
+      const { members, a, b, c } = three();
+      for (const one of [b, c]) one.disagrees = disagrees;
+      const mine = [...Array(SHARDS).keys()].filter((shard) => members.deciders(shard)[0] === 'a');
+      const slotsEnd = Math.max(...mine.map((shard) => a.member.right(shard, members.now)?.until ?? 0));
+      a.stopped = true;
+      for (const name of [...members.registers.keys()]) if (name.startsWith('session.a')) members.registers.delete(name);
+      members.run(8_000);
+      for (const shard of mine) expect(members.deciders(shard)).toHaveLength(disagrees ? 0 : 1);
+      expect(b.member.stranded()).toEqual(disagrees ? mine : []);
+      if (!disagrees) for (const shard of mine) expect(register(members, shard)?.from).toBeGreaterThan(slotsEnd);
+      // Who comes back from the dead finds that it was buried.
+      a.stopped = false;
+      for (const shard of mine) expect(members.deciders(shard)).not.toContain('a');
+      members.run(1_000);
+      for (const shard of mine) expect(members.deciders(shard)).toHaveLength(1);
+    }
+  });
+
+  it('go on where time is after all of them stood still, where clocks agree', () => {
+    for (const disagrees of [false, true]) {
+      const { members, b, c } = three();
+      const shard = [...Array(SHARDS).keys()].find((each) => members.deciders(each)[0] === 'a') ?? -1;
+      for (const one of members.all) one.stopped = true;
+      members.run(60_000);
+      const d = members.add('d');
+      d.disagrees = disagrees;
+      members.run(3_000);
+      const behind = WALL + members.now - (d.member.right(shard, members.now)?.at ?? 0);
+      expect(behind).toBeGreaterThanOrEqual(0);
+      if (disagrees) expect(behind).toBeGreaterThan(59_000_000);
+      else expect(behind).toBeLessThan(700_000);
+      expect([b, c].every(({ stopped }) => stopped)).toBe(true);
+    }
+  });
+
+  it('make a term of their own of a shard that was given to them they cannot tell how long ago', () => {
+    const { members, a, b, c } = three();
+    for (const one of [b, c]) one.disagrees = true;
+    a.member.leave();
+    members.run(500);
+    for (let shard = 0; shard < SHARDS; shard++) {
+      const record = register(members, shard);
+      expect(members.deciders(shard)).toHaveLength(1);
+      if ((record?.term ?? 0n) > 1n) expect([record?.term, record?.wall]).toEqual([3n, undefined]);
+    }
+  });
+
   it('are not replaced while their register grows, though nobody hears them', () => {
     const { members, a } = three();
     const before = members.loads()['a'];
@@ -185,6 +234,8 @@ describe('found', () => {
     const { members, b, c } = three();
     const shard = [...Array(SHARDS).keys()].find((each) => members.deciders(each)[0] === 'a') ?? -1;
     const [a] = members.all;
+    // Nobody can help it by himself.
+    for (const one of [b, c]) one.disagrees = true;
     // Everything of `a` is lost but the name in the shard's register; then somebody repairs that by hand.
     if (a !== undefined) a.stopped = true;
     for (const name of [...members.registers.keys()]) if (name.startsWith('session.a')) members.registers.delete(name);

@@ -18,10 +18,13 @@ export interface Rigged {
   stopped: boolean;
   /** Its heartbeats reach nobody, itself neither. */
   mute: boolean;
+  /** Its wall clock is not what the registers say. */
+  disagrees: boolean;
   fate: (question: Question) => Fate;
 }
 
-const WALL = 1_800_000_000_000_000;
+/** Where the wall clock begins. */
+export const WALL = 1_800_000_000_000_000;
 const TICK: Micros = 20 * MILLISECOND;
 
 /** Members with one set of registers, a network that takes no time, and one clock, in steps of 20 ms. */
@@ -47,13 +50,13 @@ export class Members {
       revision: { number: 1, hash: '' },
       newSession: () => `${name}.${++this.#sessions}`,
     });
-    const rigged: Rigged = { name, member, events: [], stopped: false, mute: false, fate: () => 'ok' };
+    const rigged: Rigged = { name, member, events: [], stopped: false, mute: false, disagrees: false, fate: () => 'ok' };
     this.all.push(rigged);
     return rigged;
   }
 
-  reading() {
-    return { mono: this.now, wall: WALL + this.now, boot: '' };
+  reading(by?: Rigged) {
+    return { mono: this.now, wall: WALL + this.now, boot: '', agreed: by?.disagrees ? undefined : WALL + this.now };
   }
 
   /** Runs for so many milliseconds; a `seal` is done at once. */
@@ -62,7 +65,7 @@ export class Members {
       this.now += TICK;
       for (const { by, id } of this.#unanswered.filter(({ at }) => at <= this.now)) by.member.answered(id, { kind: 'unknown' }, this.reading());
       this.#unanswered = this.#unanswered.filter(({ at }) => at > this.now);
-      for (const one of this.all) if (!one.stopped) one.member.tick(this.reading());
+      for (const one of this.all) if (!one.stopped) one.member.tick(this.reading(one));
       this.flow();
     }
   }
@@ -78,10 +81,10 @@ export class Members {
         for (const question of questions) this.#serve(one, question);
         for (const beat of beats) this.#tell(one, beat);
         for (const { instance, shard, term } of notices)
-          for (const to of this.all) if (instance === `${to.name}-${this.all.indexOf(to)}` && !to.stopped) to.member.told(shard, term, this.reading());
+          for (const to of this.all) if (instance === `${to.name}-${this.all.indexOf(to)}` && !to.stopped) to.member.told(shard, term, this.reading(to));
         for (const event of events) {
           one.events.push(event);
-          if (event.kind === 'seal') one.member.sealed(event.shard, event.term, this.reading());
+          if (event.kind === 'seal') one.member.sealed(event.shard, event.term, this.reading(one));
         }
       }
     }
@@ -111,10 +114,10 @@ export class Members {
     const newest = this.registers.get(register);
     const late = () => void this.#unanswered.push({ at: this.now + 150 * MILLISECOND, by, id });
     if (fate === 'lost') return late();
-    if (question.kind === 'read') return fate === 'ok' ? by.member.answered(id, { kind: 'value', value: newest }, this.reading()) : late();
+    if (question.kind === 'read') return fate === 'ok' ? by.member.answered(id, { kind: 'value', value: newest }, this.reading(by)) : late();
     const fits = (newest?.revision ?? 0) === question.revision;
     if (fits) this.registers.set(register, { revision: ++this.#revision, bytes: question.bytes });
     if (fate === 'unheard') return late();
-    by.member.answered(id, fits ? { kind: 'changed', revision: this.#revision } : { kind: 'conflict' }, this.reading());
+    by.member.answered(id, fits ? { kind: 'changed', revision: this.#revision } : { kind: 'conflict' }, this.reading(by));
   }
 }

@@ -83,11 +83,6 @@ export class Judge {
     return this.#shard(shard).stampedAt;
   }
 
-  /** The session that is in the shard's register. */
-  owner(shard: number): string | undefined {
-    return this.#shard(shard).terms.at(-1)?.owner;
-  }
-
   complain(what: string): void {
     this.#complain(what);
   }

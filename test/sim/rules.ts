@@ -22,7 +22,7 @@ export const removed: readonly Removed[] = [
   {
     rule: 'no record, no vote: a session whose record is lost cannot be revoked',
     file: 'coordination/revocation.ts',
-    from: 'if (answer.value === undefined) return;',
+    from: 'if (answer.value === undefined) return this.#bury(peer, 0, reading);',
     to: 'if (answer.value === undefined) return void this.#parts.peers.end(peer.session, { own: [] }, reading.mono);',
     seed: 8,
   },
@@ -132,6 +132,13 @@ export const removed: readonly Removed[] = [
     from: 'if (mono - sent.sentAt >= RETRANSMIT_AFTER) this.#put(seq, sent, mono);',
     to: 'if (mono - sent.sentAt >= RETRANSMIT_AFTER) sent.sentAt = mono;',
     seed: 42,
+  },
+  {
+    rule: 'cold start: what clocks agree on may be off twice, by taker and dead owner',
+    file: 'coordination/ownership-record.ts',
+    from: 'return after(at, Math.floor(Math.max(0, agreed - wall - 2 * AGREED_WITHIN) * (1 - DRIFT_MAX)));',
+    to: 'return after(at, Math.max(0, agreed - wall));',
+    seed: 1,
   },
   {
     rule: 'who runs by an older configuration gives everything to who runs by the newest',

@@ -3,7 +3,7 @@ import type { Channels } from '../../src/coordination/channels.ts';
 import type { Member } from '../../src/coordination/member.ts';
 import type { Answer } from '../../src/coordination/questions.ts';
 import type { Beat } from '../../src/coordination/session-record.ts';
-import type { ClockReading } from '../../src/coordination/shard-clock.ts';
+import { AGREED_WITHIN, type ClockReading } from '../../src/coordination/shard-clock.ts';
 import type { Wanted } from '../../src/coordination/wanted.ts';
 import { MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
 import { GateHouse } from './gate-house.ts';
@@ -23,6 +23,8 @@ export interface Machine {
   /** Monotonic microseconds in a real one. */
   readonly speed: number;
   wallAhead: Micros;
+  /** How wrong it is about the time of the registers. */
+  readonly agreedAhead: Micros;
   /** Of its configuration. */
   revision: number;
 }
@@ -90,7 +92,8 @@ export class SimProcess {
   reading(): ClockReading {
     const { now } = this.#world.agenda;
     const { speed, bootedAt, wallAhead } = this.#machine;
-    return { mono: bootedAt + Math.floor(now * speed), wall: WALL + now + wallAhead, boot: '' };
+    const agreed = Math.abs(wallAhead) <= AGREED_WITHIN ? WALL + now + this.#machine.agreedAhead : undefined;
+    return { mono: bootedAt + Math.floor(now * speed), wall: WALL + now + wallAhead, boot: '', agreed };
   }
 
   /** Runs `act` now, when the process is not stopped, and then everything that follows from it. */

@@ -8,6 +8,8 @@ type Span = readonly [from: Micros, until: Micros];
 export type Mishap =
   | { readonly kind: 'pause'; readonly at: Micros; readonly replica: number; readonly until: Micros }
   | { readonly kind: 'crash'; readonly at: Micros; readonly replica: number; readonly until: Micros }
+  /** Every replica at once. */
+  | { readonly kind: 'blackout'; readonly at: Micros; readonly replica: number; readonly until: Micros }
   | { readonly kind: 'leave'; readonly at: Micros; readonly replica: number; readonly until: Micros }
   | { readonly kind: 'wall'; readonly at: Micros; readonly replica: number; readonly by: Micros }
   | { readonly kind: 'revise'; readonly at: Micros; readonly replica: number; readonly by: number }
@@ -102,7 +104,8 @@ function drawMishaps(dice: Dice, { calm, healed, replicas, wipes }: Climate, mos
     if (kind < 0.65) return { kind: 'crash', at, replica, until: until(3 * SECOND) };
     // Half of those that leave are killed on the way.
     if (kind < 0.8) return { kind: 'leave', at, replica, until: until(dice.chance(0.5) ? 300 * MILLISECOND : 5 * SECOND) };
-    if (kind < 0.85) return { kind: 'revise', at, replica, by: dice.chance(0.8) ? 1 : -1 };
+    if (kind < 0.82) return { kind: 'blackout', at, replica, until: until(3 * SECOND) };
+    if (kind < 0.86) return { kind: 'revise', at, replica, by: dice.chance(0.8) ? 1 : -1 };
     if (kind < 0.9 || !wipes) return { kind: 'wall', at, replica, by: (dice.unit() - 0.5) * 7_200 * SECOND };
     return { kind: 'wipe', at, replica };
   });

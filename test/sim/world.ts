@@ -1,4 +1,5 @@
 import type { Frame } from '../../src/coordination/channel.ts';
+import { decodeOwnership, ownershipRegister } from '../../src/coordination/ownership-record.ts';
 import { type Beat, decodeSession } from '../../src/coordination/session-record.ts';
 import { TIMING, type Timing } from '../../src/coordination/timing.ts';
 import { MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
@@ -92,6 +93,7 @@ export class World implements SimWorld {
       bootedAt: this.dice.below(1e12),
       speed: 1 + (this.dice.unit() - 0.5) * 8e-4,
       wallAhead: this.dice.chance(0.3) ? Math.round((this.dice.unit() - 0.5) * 7_200 * SECOND) : this.dice.below(20 * MILLISECOND),
+      agreedAhead: Math.round((this.dice.unit() - 0.5) * 400 * MILLISECOND),
       revision: 1,
     }));
     this.#processes = this.#machines.map(() => undefined);
@@ -160,16 +162,20 @@ export class World implements SimWorld {
     else if (mishap.kind === 'pause') process?.pause(mishap.until);
     else if (mishap.kind === 'revise' && machine !== undefined) this.#revise(machine, mishap.by);
     else if (mishap.kind === 'wipe') this.#wipe(replica);
-    else if (mishap.kind === 'crash') {
-      process?.die();
-      this.agenda.at(mishap.until, () => this.#boot(replica));
-    } else if (mishap.kind === 'leave') {
+    else if (mishap.kind === 'crash') this.#crash(replica, mishap.until);
+    else if (mishap.kind === 'blackout') for (const each of this.#machines) this.#crash(each.replica, mishap.until);
+    else if (mishap.kind === 'leave') {
       process?.wake(() => process.member.leave());
       this.agenda.at(mishap.until, () => {
         process?.die();
         this.#boot(replica);
       });
     }
+  }
+
+  #crash(replica: number, until: Micros): void {
+    this.#processes[replica]?.die();
+    this.agenda.at(until, () => this.#boot(replica));
   }
 
   /** Its configuration is changed; it notices when it runs. */
@@ -227,10 +233,14 @@ export class World implements SimWorld {
     }
   }
 
-  /** The record of its owner is lost, and its process too: nobody can say how far that went, so it stands still (coordination.md 2.4). */
+  /** The record of its owner is lost, and nobody could say when its term began, or what time it is: it stands still (coordination.md 2.4). */
   #stranded(shard: number): boolean {
-    const owner = this.judge.owner(shard);
-    return owner !== undefined && this.registers.newest(`session.${owner}`) === undefined;
+    const term = this.registers.newest(ownershipRegister(shard));
+    if (term === undefined) return false;
+    const { owner, wall } = decodeOwnership(term.bytes);
+    const last = this.registers.newest(`session.${owner}`);
+    if (last !== undefined && decodeSession(last.bytes).lost === undefined) return false;
+    return wall === undefined || this.#processes.every((process) => process?.reading().agreed === undefined);
   }
 
   #mark(what: number): void {
