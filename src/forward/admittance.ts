@@ -61,9 +61,9 @@ export class Admittance {
     return Math.max(0, after(this.#askedAt ?? this.#since, wait) - clock.now());
   }
 
-  /** Microseconds since it first came to the door; undefined: it did not. */
-  get queued(): Micros | undefined {
-    return this.#askedAt === undefined ? undefined : this.#parts.clock.now() - this.#askedAt;
+  /** Microseconds from when it first came to the door; undefined: it did not. */
+  queuedUntil(now: Instant): Micros | undefined {
+    return this.#askedAt === undefined ? undefined : now - this.#askedAt;
   }
 
   begin(): void {

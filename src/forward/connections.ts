@@ -14,6 +14,12 @@ export interface ConnectionsParts {
   readonly now: () => Millis;
 }
 
+/** Who hears of a request. */
+export interface ConnectionHandler extends Dispatcher.DispatchHandler {
+  /** Its request is at its end, or was given up. */
+  readonly over: boolean;
+}
+
 /** One connection, as undici sees it: with no socket, or one, or one after another. */
 interface Line {
   readonly client: Client;
@@ -21,6 +27,8 @@ interface Line {
   openedAt: number | undefined;
   free: boolean;
   freeSince: number;
+  /** The last request. */
+  handler: ConnectionHandler | undefined;
 }
 
 /**
@@ -44,11 +52,12 @@ export class Connections {
   }
 
   /** Sends on a free connection, or a new one. After `close` the handler hears of an error. */
-  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
+  dispatch(options: Dispatcher.DispatchOptions, handler: ConnectionHandler): void {
     if (this.#closed) return handler.onResponseError?.(undefined as never, new Error('The connections of this backend are closed.'));
     const line = this.#take();
+    line.handler = handler;
     // One that cannot be sent at all never made it busy, and no drain follows.
-    if (line.client.dispatch(options, handler) || line.client.stats.size === 0) this.#give(line);
+    if (line.client.dispatch(options, handler) || (handler.over && line.client.stats.size === 0)) this.#give(line);
   }
 
   /** Resolves when the last request is done; no new ones are taken. */
@@ -75,13 +84,13 @@ export class Connections {
 
   #opened(): Line {
     const client = new Client(this.#parts.origin, this.#parts.options);
-    const line: Line = { client, openedAt: undefined, free: false, freeSince: 0 };
+    const line: Line = { client, openedAt: undefined, free: false, freeSince: 0, handler: undefined };
     client.on('connect', () => {
       line.openedAt = this.#parts.now();
     });
     client.on('drain', () => {
-      // A drain may be told a little later than it was.
-      if (client.stats.size === 0) this.#give(line);
+      // A drain may be told a little later than it was, when the next request is on its way.
+      if (line.handler?.over) this.#give(line);
     });
     this.#all.add(line);
     return line;
@@ -90,6 +99,7 @@ export class Connections {
   #give(line: Line): void {
     if (this.#closed || line.free) return;
     line.free = true;
+    line.handler = undefined;
     line.freeSince = this.#parts.now();
     this.#free.push(line);
     const [first] = this.#free;

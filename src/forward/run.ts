@@ -167,8 +167,8 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     }
     this.#attempts = attempt;
     this.#answer = undefined;
-    this.#queued = this.#admittance.queued ?? 0;
     this.#sentAt = parts.clock.now();
+    this.#queued = this.#admittance.queuedUntil(this.#sentAt) ?? 0;
     let ended: Attempt | undefined;
     let begun = false;
     const sending = line.forwarder.forward({ method, target, headers, body }, this.#url, this, (attempt) => {
@@ -184,9 +184,10 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     this.#sending = undefined;
     const { parts, route, line } = this.#all;
     const outcome = attempt.kind === 'failed' ? attempt.why : attempt.kind;
-    const took = parts.clock.now() - this.#sentAt;
+    const now = parts.clock.now();
+    const took = now - this.#sentAt;
     parts.events({ kind: 'attempt', route: route.name, backend: line.spec.name, url: line.spec.urls[this.#url] ?? '', outcome, took });
-    this.#giveBack(healthOf(attempt));
+    this.#giveBack(now, healthOf(attempt));
     const answer = this.#answer;
     if (answer?.replays) return void this.#again(this.#pass?.dropped(answer.hint));
     if (attempt.kind === 'answered') return this.#answered();
@@ -253,10 +254,10 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     return this.#tried.add(this.#url);
   }
 
-  #giveBack(health: Health): void {
+  #giveBack(now: Instant, health: Health): void {
     const turn = this.#turn;
     this.#turn = undefined;
-    turn?.end(this.#all.parts.clock.now(), health);
+    turn?.end(now, health);
   }
 
   /** A throw is a bug: told once, and the end of this request only. */
@@ -277,7 +278,7 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     // Where it was not ended before: something threw on the way.
     if (this.#attempts === 0) this.#pass?.unused();
     else void this.#pass?.used(undefined);
-    this.#giveBack('unknown');
+    if (this.#turn !== undefined) this.#giveBack(this.#all.parts.clock.now(), 'unknown');
     this.#all.body?.drop();
     this.#all.over();
   }

@@ -75,7 +75,7 @@ export class TunnelRun implements Delivery {
     const headers = requestHeaders(incoming.headers, { facts: incoming.facts, attempt: 1, fence, random: parts.random });
     if (headers === undefined) return this.#none({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
     this.#handed = true;
-    const queued = this.#admittance.queued;
+    const queued = this.#admittance.queuedUntil(parts.clock.now());
     sink.onWay({
       url: line.spec.urls[url] ?? '',
       spec: line.spec,

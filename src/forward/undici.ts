@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks';
 import type { Readable } from 'node:stream';
 import { buildConnector, type Client, type Dispatcher } from 'undici';
 import { MILLISECOND } from '../core/time.ts';
-import { Connections } from './connections.ts';
+import { type ConnectionHandler, Connections } from './connections.ts';
 import type { Attempt, BackendHead, BackendSink, FailedBy, Forwarder, HeldRequest, RawHeaders, Sending } from './forwarder.ts';
 import { guardedLookup } from './guarded-lookup.ts';
 import type { BackendSpec } from './route.ts';
@@ -100,7 +100,7 @@ function connectionsOf(spec: BackendSpec, url: string): Connections {
 }
 
 /** One attempt, and undici's handler of it. */
-class UndiciSending implements Sending, Dispatcher.DispatchHandler {
+class UndiciSending implements Sending, ConnectionHandler {
   readonly #sink: BackendSink;
   #done: ((attempt: Attempt) => void) | undefined;
   #controller: Dispatcher.DispatchController | undefined;
@@ -112,6 +112,10 @@ class UndiciSending implements Sending, Dispatcher.DispatchHandler {
     this.#sink = sink;
     this.#done = done;
     this.#body = body;
+  }
+
+  get over(): boolean {
+    return this.#done === undefined;
   }
 
   abort(cause: Error): void {

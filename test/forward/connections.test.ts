@@ -1,6 +1,5 @@
-import type { Dispatcher } from 'undici';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Connections } from '../../src/forward/connections.ts';
+import { type ConnectionHandler, Connections } from '../../src/forward/connections.ts';
 import { type BackendWire, ScriptedBackend } from '../fakes/backend.ts';
 
 const AGE_MS_MAX = 30_000;
@@ -27,14 +26,19 @@ afterEach(async () => {
 function send(path = '/', headers: string[] = []): Promise<number | Error> {
   return new Promise((resolve) => {
     let status = 0;
-    const handler: Dispatcher.DispatchHandler = {
+    const end = (how: number | Error): void => {
+      handler.over = true;
+      resolve(how);
+    };
+    const handler: ConnectionHandler & { over: boolean } = {
+      over: false,
       onRequestStart() {},
       onResponseStart(_controller, given) {
         status = given;
       },
       onResponseData() {},
-      onResponseEnd: () => resolve(status),
-      onResponseError: (_controller, error) => resolve(error),
+      onResponseEnd: () => end(status),
+      onResponseError: (_controller, error) => end(error),
     };
     connections.dispatch({ method: 'GET', path, headers }, handler);
   });
