@@ -8,7 +8,7 @@ import type { Auth } from './auth.ts';
 import type { EngineOptions } from './engines/engine.ts';
 import { type Fault, LINGER_MS, rawRefusal } from './engines/framing.ts';
 import { Lingering } from './engines/lingering.ts';
-import { clientFault, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, vouch } from './engines/node-server.ts';
+import { clientFault, closeServer, createNodeServer, listenOn, mayFollow, NO_EXPECTATION, PIPELINED_MAX, vouch } from './engines/node-server.ts';
 import type { Frontend } from './frontend.ts';
 import { engineProblem } from './problem.ts';
 import { plain } from './proxy-client.ts';
@@ -141,7 +141,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
   /** One request of a connection at a time: the next is looked at when the answer before it is written. */
   #take(request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean, fault?: Fault): void {
     const { socket } = request;
-    if (socket.writableEnded || socket.destroyed) return;
+    if (socket.writableEnded || socket.destroyed || !mayFollow(request, response)) return;
     if (response.socket !== null) return this.#begin(request, response, awaitsContinue, fault);
     const queued = (this.#pipelined.get(socket) ?? 0) + 1;
     this.#pipelined.set(socket, queued);

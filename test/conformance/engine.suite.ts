@@ -177,6 +177,18 @@ function leaving(fresh: Fresh, seen: Seen[], held: (count: number) => Promise<vo
     } else await wire.untilClosed();
   });
 
+  it('never loses a request behind one that asks for another protocol, and then serves the next: in order, or not at all', async () => {
+    const wire = await fresh();
+    const get = (path: string, more = ''): string => `GET ${path} HTTP/1.1\r\nHost: h\r\n${more}\r\n`;
+    wire.write(`${get('/a', 'Connection: Upgrade\r\nUpgrade: h2c\r\n')}${get('/b')}`);
+    await until(() => seen.length >= 1);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    wire.write(get('/c'));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(['/a /b /c', '/a /b', '/a']).toContain(seen.map(({ request }) => request.path).join(' '));
+    wire.destroy();
+  });
+
   it('tells every pipelined request that its caller has left', async () => {
     const wire = await fresh();
     wire.write('GET /held HTTP/1.1\r\nHost: h\r\n\r\nGET /held HTTP/1.1\r\nHost: h\r\n\r\n');

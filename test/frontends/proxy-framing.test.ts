@@ -106,3 +106,35 @@ test('an upgrade to anything but websocket is a request like others; a body besi
   await other.until((received) => received.endsWith('ok'));
   expect(rig.backend.seen.at(-1)?.body.toString()).toBe('hi');
 });
+
+describe('a request for another protocol that stays one is the last of its connection: nothing behind it is taken for a request', () => {
+  const h2c = 'Host: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n';
+  const next = (name: string): string => `GET /${name} HTTP/1.1\r\nHost: h\r\n\r\n`;
+  const post = `POST /first HTTP/1.1\r\n${h2c}`;
+  test.each([
+    ['another in the same packet', [`GET /first HTTP/1.1\r\n${h2c}\r\n${next('lost')}`, next('taken')]],
+    ['bytes of the other protocol', [`GET /first HTTP/1.1\r\n${h2c}\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n`, next('taken')]],
+    ['another behind its body', [`${post}Content-Length: 2\r\n\r\nhi${next('lost')}`, next('taken')]],
+    ['another behind its chunks', [`${post}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n${next('lost')}`, next('taken')]],
+    ['another behind the rest of its body', [`${post}Content-Length: 2\r\n\r\nh`, `i${next('lost')}`, next('taken')]],
+    ['websocket, by POST', [`${post.replace('h2c', 'websocket')}Content-Length: 2\r\n\r\nhi${next('lost')}`, next('taken')]],
+  ])('%s', async (_what, packets) => {
+    const before = rig.backend.seen.length;
+    const answer = rig.backend.respond;
+    let go = (): void => {};
+    rig.backend.respond = (request, socket) => {
+      go = () => answer(request, socket);
+    };
+    const wire = await rig.wire();
+    for (const packet of packets) {
+      wire.write(packet);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await rig.backend.until(() => rig.backend.seen[before]?.whole === true);
+    go();
+    expect(await wire.untilClosed()).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*Connection: close\r\n[\s\S]*ok$/i);
+    expect(wire.answers).toBe(1);
+    expect(rig.backend.seen.slice(before).map(({ target }) => target)).toEqual(['/first']);
+    rig.backend.respond = answer;
+  });
+});

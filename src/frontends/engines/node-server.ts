@@ -4,9 +4,9 @@
  */
 
 import { readFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type Server, type ServerOptions } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { EngineOptions } from './engine.ts';
 import { type Fault, HEAD_MS_MAX, hostFault, lengthOf, originForm, tooSlow } from './framing.ts';
 
@@ -96,6 +96,22 @@ export function vouch(request: IncomingMessage, methodFault: (method: string) =>
     if (typeof bytes !== 'number') return bytes;
   }
   return originForm(request.url ?? '', request.method ?? '', headers.host);
+}
+
+/** Connections whose last request has come. */
+const ending = new WeakSet<Socket>();
+
+/**
+ * Whether a request may be looked at. One that asks for another protocol and stays a request is the last of its connection:
+ * node drops what came behind it in the same read, and takes what comes in the next one for a request (24.21).
+ */
+export function mayFollow({ socket, headers }: IncomingMessage, response: ServerResponse): boolean {
+  if (ending.has(socket)) return false;
+  if (headers.upgrade !== undefined) {
+    ending.add(socket);
+    response.shouldKeepAlive = false;
+  }
+  return true;
 }
 
 /** What a parser's error is to its client. */

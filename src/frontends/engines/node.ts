@@ -5,7 +5,7 @@ import type { Engine, EngineHandler, EngineOptions } from './engine.ts';
 import { type Fault, LINGER_MS, METHODS_ALLOWED, methodFault, rawRefusal, tooLarge, tooSlow } from './framing.ts';
 import { Lingering } from './lingering.ts';
 import { NodeExchange, type NodeExchangeOwner } from './node-exchange.ts';
-import { clientFault, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, vouch } from './node-server.ts';
+import { clientFault, closeServer, createNodeServer, listenOn, mayFollow, NO_EXPECTATION, PIPELINED_MAX, vouch } from './node-server.ts';
 import { runHandler } from './run.ts';
 
 /** The engine on node:http: the one that is always there, and the only one for forwarding. */
@@ -62,7 +62,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
 
   #take(request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void {
     // What comes after a refusal on the same connection is only read to let the refusal through.
-    if (request.socket.writableEnded) return;
+    if (request.socket.writableEnded || !mayFollow(request, response)) return;
     if (response.socket === null && !this.#mayQueue(request.socket, response)) return;
     const target = vouch(request, methodFault);
     if (typeof target !== 'string') return this.#refuse(request, response, target);
