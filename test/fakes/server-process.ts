@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -17,6 +17,16 @@ export interface LogLine {
   readonly [field: string]: unknown;
 }
 
+/** What a process is started with beside its configuration. */
+export interface ProcessWays {
+  /** Its environment; default empty. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** The file that is run in the place of `src/main.ts`. */
+  readonly main?: string | undefined;
+  /** Where its log is kept, each line with CLOCK_MONOTONIC in seconds before it. */
+  readonly logFile?: string | undefined;
+}
+
 /** `sluice serve` as a process of its own, on a configuration file of its own. */
 export class ServerProcess {
   readonly child: ChildProcess;
@@ -27,16 +37,18 @@ export class ServerProcess {
   readonly #lines: string[] = [];
   #read = (): void => {};
   #ended = false;
+  #last: string[] = [];
 
   /** `folder`: one that an earlier process left, with its store; otherwise a new one. */
-  constructor(configuration: string, folder = mkdtempSync(join(tmpdir(), 'sluice-process-'))) {
+  constructor(configuration: string, folder = mkdtempSync(join(tmpdir(), 'sluice-process-')), { env = {}, main = MAIN, logFile }: ProcessWays = {}) {
     this.folder = folder;
     this.file = join(folder, 'sluice.yaml');
     writeFileSync(this.file, configuration);
-    const child = spawn(process.execPath, [MAIN, 'serve', '--config', this.file], { stdio: ['ignore', 'pipe', 'inherit'], env: {}, cwd: folder });
+    const child = spawn(process.execPath, [main, 'serve', '--config', this.file], { stdio: ['ignore', 'pipe', 'inherit'], env, cwd: folder });
     this.child = child;
     const reader = createInterface({ input: child.stdout });
     reader.on('line', (line) => {
+      if (logFile !== undefined) appendFileSync(logFile, `${(Number(process.hrtime.bigint() / 1_000_000n) / 1_000).toFixed(3)} ${line}\n`);
       this.#lines.push(line);
       if (this.#lines.length > LINES_MAX) this.#lines.shift();
       this.#read();
@@ -52,10 +64,11 @@ export class ServerProcess {
   async until(event: string): Promise<LogLine> {
     for (;;) {
       for (let next = this.#lines.shift(); next !== undefined; next = this.#lines.shift()) {
+        this.#last = [...this.#last.slice(-19), next];
         const line = JSON.parse(next) as LogLine;
         if (line.event === event) return line;
       }
-      if (this.#ended) throw new Error(`the process ended without ${event}`);
+      if (this.#ended) throw new Error(`the process ended without ${event}; it said:\n${this.#last.join('\n')}`);
       await new Promise<void>((resolve) => {
         this.#read = resolve;
       });

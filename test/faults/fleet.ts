@@ -1,8 +1,11 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import type { NatsBinary } from '../fakes/nats-binary.ts';
 import { type NatsCluster, startNatsCluster } from '../fakes/nats-cluster.ts';
 import { type NatsServer, startNats } from '../fakes/nats-server.ts';
 import { freePort } from '../fakes/ports.ts';
-import { ServerProcess } from '../fakes/server-process.ts';
+import { type ProcessWays, ServerProcess } from '../fakes/server-process.ts';
 import { TcpProxy } from '../fakes/tcp-proxy.ts';
 import { until } from '../fakes/until.ts';
 
@@ -15,25 +18,47 @@ export interface FleetParts {
   readonly groups: string;
   /** More of the configuration file, as YAML. */
   readonly more?: string;
-  /** `faketime` in front of a replica's clock: how far its wall clock is ahead, in seconds. */
-  readonly wallAhead?: (replica: number) => number;
+  /** libfaketime's library: replicas have wall clocks that can be set, see {@link FleetReplica.setWall}. */
+  readonly faketime?: string | undefined;
+  /** The file that replicas run in the place of `src/main.ts`. */
+  readonly main?: string | undefined;
+  /** A folder for the replicas' logs. */
+  readonly logs?: string | undefined;
 }
+
+type WayParts = Pick<FleetParts, 'faketime' | 'main' | 'logs'>;
 
 /** One replica: its process, over restarts, and its lines to NATS. */
 export class FleetReplica {
   readonly index: number;
   readonly port: number;
   readonly healthPort: number;
+  readonly adminPort: number;
   /** One line for each NATS server. */
   readonly lines: readonly TcpProxy[];
   readonly #configuration: string;
+  readonly #ways: ProcessWays;
+  readonly #wall: string | undefined;
   #process: ServerProcess | undefined;
 
-  constructor(parts: { index: number; ports: readonly [number, number]; lines: readonly TcpProxy[]; configuration: string }) {
+  constructor(parts: { index: number; ports: readonly [number, number, number]; lines: readonly TcpProxy[]; configuration: string }) {
     this.index = parts.index;
-    [this.port, this.healthPort] = parts.ports;
+    [this.port, this.healthPort, this.adminPort] = parts.ports;
     this.lines = parts.lines;
     this.#configuration = parts.configuration;
+    this.#wall = parts.faketime === undefined ? undefined : join(mkdtempSync(join(tmpdir(), 'sluice-wall-')), 'wall');
+    this.#ways = {
+      main: parts.main,
+      logFile: parts.logs === undefined ? undefined : join(parts.logs, `r${parts.index}.log`),
+      env: this.#wall === undefined || parts.faketime === undefined ? {} : wallEnvironment(parts.faketime, this.#wall),
+    };
+    if (this.#wall !== undefined) this.setWall(0);
+  }
+
+  /** Sets its wall clock so many seconds ahead of the machine's, within a second and for good; CLOCK_MONOTONIC stays true. Only with `faketime`. */
+  setWall(seconds: number): void {
+    if (this.#wall === undefined) throw new Error('The fleet was started without faketime.');
+    writeFileSync(this.#wall, `${seconds < 0 ? '' : '+'}${seconds}`);
   }
 
   get url(): string {
@@ -45,9 +70,14 @@ export class FleetReplica {
     return this.#process;
   }
 
+  /** Where operators are answered. */
+  get adminUrl(): string {
+    return `http://127.0.0.1:${this.adminPort}`;
+  }
+
   /** Starts it, or starts it again in its old folder; settles when it serves. */
   async start(): Promise<void> {
-    this.#process = new ServerProcess(this.#configuration, this.#process?.folder);
+    this.#process = new ServerProcess(this.#configuration, this.#process?.folder, this.#ways);
     await this.#process.until('serving');
   }
 
@@ -70,6 +100,7 @@ export class FleetReplica {
   async clean(): Promise<void> {
     this.#process?.child.kill('SIGCONT');
     this.#process?.clean();
+    if (this.#wall !== undefined) rmSync(dirname(this.#wall), { recursive: true, force: true });
     await Promise.all(this.lines.map((line) => line.close()));
   }
 }
@@ -95,8 +126,8 @@ export class Fleet {
     const replicas: FleetReplica[] = [];
     for (let index = 0; index < parts.replicas; index++) {
       const lines = await Promise.all(nats.map((server) => TcpProxy.to(server.port)));
-      const ports = [await freePort(), await freePort()] as const;
-      replicas.push(new FleetReplica({ index, ports, lines, configuration: configurationOf(parts, index, ports, lines) }));
+      const ports = [await freePort(), await freePort(), await freePort()] as const;
+      replicas.push(new FleetReplica({ ...parts, index, ports, lines, configuration: configurationOf(parts, index, ports, lines) }));
     }
     const fleet = new Fleet(nats, cluster, replicas);
     try {
@@ -128,10 +159,25 @@ export class Fleet {
   }
 }
 
-function configurationOf({ groups, more = '' }: FleetParts, index: number, [api, health]: readonly [number, number], lines: readonly TcpProxy[]): string {
+function wallEnvironment(library: string, file: string): Record<string, string> {
+  return {
+    LD_PRELOAD: library,
+    FAKETIME_TIMESTAMP_FILE: file,
+    FAKETIME_CACHE_DURATION: '1',
+    FAKETIME_DONT_FAKE_MONOTONIC: '1',
+    NO_FAKE_STAT: '1',
+  };
+}
+
+function configurationOf(
+  { groups, more = '' }: FleetParts,
+  index: number,
+  [api, health, admin]: readonly [number, number, number],
+  lines: readonly TcpProxy[],
+): string {
   const urls = lines.map(({ port }) => `nats://127.0.0.1:${port}`).join(', ');
   return [
-    `listen: { api: "127.0.0.1:${api}", health: "127.0.0.1:${health}", grpc: none, admin: none }`,
+    `listen: { api: "127.0.0.1:${api}", health: "127.0.0.1:${health}", grpc: none, admin: "127.0.0.1:${admin}" }`,
     `cluster: { nats: [ ${urls} ], name: r${index}, ledgerBytes: 64MiB }`,
     'drain: { delay: 0s, grace: 10s }',
     'log: { level: debug }',

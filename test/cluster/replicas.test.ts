@@ -1,0 +1,125 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { natsBinary, showLogsOfFailures } from '../fakes/nats.ts';
+import { until } from '../fakes/until.ts';
+import { Fleet } from '../faults/fleet.ts';
+
+/*
+ * Three replicas as processes of their own over one nats-server, asked as any caller would. Periods are those of the seeds
+ * divided where waiting for them would take minutes; real time is the subject.
+ */
+
+showLogsOfFailures();
+
+const GROUPS = `
+  identify: { limits: [ { name: pace, spacing: 200ms, scope: key } ], ttl: { default: 30s, max: 60s } }
+  urgent: { limits: [ { name: pace, spacing: 250ms } ], ttl: { default: 30s, max: 60s } }
+  quota: { limits: [ { name: q, window: 10/1s } ], ttl: { default: 0s, max: 60s } }
+  starts: { limits: [ { name: s, spacing: 300ms } ], ttl: { default: 30s, max: 60s } }
+  slots: { limits: [ { name: c, concurrency: 1 } ], lease: { default: 30s, max: 60s }, ttl: { default: 30s, max: 60s } }
+  pause: { limits: [ { name: p, spacing: 100ms } ] }
+`;
+
+let fleet: Fleet;
+
+interface Answer {
+  readonly status: number;
+  readonly at: number;
+  readonly permit: string;
+  readonly fence: string;
+  readonly reason: string;
+}
+
+async function post(replica: number, path: string, body: object = {}): Promise<Answer> {
+  const operator = path.endsWith('/pause');
+  const { url = '', adminUrl = '' } = fleet.replicas[replica] ?? {};
+  const answer = await fetch(`${operator ? adminUrl : url}${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  const { permit = '', fence = '', reason = '' } = (await answer.json()) as Partial<Answer>;
+  return { status: answer.status, at: performance.now(), permit, fence, reason };
+}
+
+function acquire(replica: number, group: string, more: object = {}): Promise<Answer> {
+  return post(replica, `/v1/groups/${group}/acquire`, more);
+}
+
+async function waiting(group: string): Promise<number> {
+  const answer = await fetch(`${fleet.replicas[0]?.adminUrl}/v1/groups/${group}`);
+  const body = (await answer.json()) as { waiting?: string; group?: { waiting?: string } };
+  return Number((body.group ?? body).waiting ?? 0);
+}
+
+beforeAll(async () => {
+  fleet = await Fleet.start({ binary: { path: natsBinary() }, nats: 1, replicas: 3, groups: GROUPS });
+  await fleet.decided(['identify', 'urgent', 'quota', 'starts', 'slots', 'pause']);
+}, 60_000);
+
+afterAll(() => fleet.clean());
+
+describe('Three replicas', () => {
+  test('GQ-16: thirty clients spread over them go one per period, first come first served', async () => {
+    const asks: Promise<Answer>[] = [];
+    const start = performance.now();
+    let answered = 0;
+    for (let client = 0; client < 30; client++) {
+      asks.push(acquire(client % 3, 'identify', { key: 'bucket' }).finally(() => answered++));
+      await until('the ask to be in line', async () => answered + (await waiting('identify')) > client);
+    }
+    const times = (await Promise.all(asks)).map(({ at }) => at - start);
+    const gaps = times.slice(1).map((at, index) => at - (times[index] as number));
+    expect(times).toEqual([...times].sort((a, b) => a - b));
+    // Told over the network: a gap may look shorter by as much as the one before came late.
+    expect((times.at(-1) as number) - (times[0] as number)).toBeGreaterThanOrEqual(29 * 200 - 20);
+    expect(Math.min(...gaps)).toBeGreaterThan(100);
+  });
+
+  test('Priority is one over all of them: the urgent one goes first wherever it came in', async () => {
+    await acquire(0, 'urgent');
+    const late = [acquire(0, 'urgent', { priority: 5 }), acquire(1, 'urgent', { priority: 5 })];
+    await until('both to wait', async () => (await waiting('urgent')) === 2);
+    const urgent = acquire(2, 'urgent', { priority: 0 });
+    const [first, ...others] = [await urgent, ...(await Promise.all(late))];
+    for (const other of others) expect(other.at).toBeGreaterThan(first?.at as number);
+  });
+
+  test('LN-20: ten per second through two gateways are ten: eight by one and two by the other, and one is refused', async () => {
+    const eight = await Promise.all(Array.from({ length: 8 }, () => acquire(0, 'quota', { ttl: '0s' })));
+    const three = await Promise.all(Array.from({ length: 3 }, () => acquire(1, 'quota', { ttl: '0s' })));
+    expect(eight.map(({ status }) => status)).toEqual(Array.from({ length: 8 }, () => 200));
+    expect(three.map(({ status }) => status).sort()).toEqual([200, 200, 429]);
+  });
+
+  test('RQ-13: two replicas start one each period in total, and no item twice', async () => {
+    const start = performance.now();
+    const answers = await Promise.all(Array.from({ length: 10 }, (_, item) => acquire(item % 2, 'starts', { requestId: `item-${item}` })));
+    const times = answers.map(({ at }) => at - start).sort((a, b) => a - b);
+    expect(times.at(-1)).toBeGreaterThanOrEqual(9 * 300 - 50);
+    expect(new Set(answers.map(({ permit }) => permit)).size).toBe(10);
+  });
+
+  test('The same request id has one permit at any of them; with other fields it is malformed', async () => {
+    const first = await acquire(0, 'slots', { requestId: 'same', lease: '2s' });
+    const again = await acquire(1, 'slots', { requestId: 'same', lease: '2s' });
+    expect(again.permit).toBe(first.permit);
+    expect((await acquire(2, 'slots', { requestId: 'same', lease: '3s' })).reason).toBe('malformed');
+    expect((await post(2, `/v1/permits/${first.permit}/release`)).status).toBe(200);
+  });
+
+  test('A lease is renewed and released wherever its holder likes, and the next one’s fence is larger', async () => {
+    const first = await acquire(0, 'slots');
+    const next = acquire(1, 'slots');
+    expect((await post(2, `/v1/permits/${first.permit}/renew`, { lease: '5s' })).status).toBe(200);
+    expect((await post(1, `/v1/permits/${first.permit}/release`)).status).toBe(200);
+    const second = await next;
+    expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
+    await post(0, `/v1/permits/${second.permit}/release`);
+  });
+
+  test('An operator’s pause at one holds at all of them', async () => {
+    expect((await post(0, '/v1/groups/pause/pause', { duration: '1s' })).status).toBe(200);
+    const start = performance.now();
+    expect((await acquire(1, 'pause')).at - start).toBeGreaterThan(700);
+  });
+});
