@@ -49,7 +49,8 @@ export class Adaptation {
   #how: Adapt;
   #max: number;
   #limit: number;
-  #paused = false;
+  /** Begins with the first `reshape`, which tells the time. */
+  #paused = true;
   /** The window: since when; units x microseconds held, up to `at`; units and permits ended; most units held. */
   #since: Instant = LONG_AGO;
   #at: Instant = LONG_AGO;

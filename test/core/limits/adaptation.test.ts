@@ -110,6 +110,18 @@ describe('a limit that adapts by gradient', () => {
   });
 });
 
+it('a fixed number that becomes one that adapts counts what is held from then on', () => {
+  const hand = new Hand({ kind: 'concurrency', max: 12 });
+  hand.now = SECOND;
+  hand.fill();
+  hand.limit.reshape(at(hand.now), { kind: 'concurrency', max: 100, adapt: gradient });
+  expect(hand.limit.status(at(hand.now))).toMatchObject({ capacity: 12, used: 12 });
+  hand.work(32, served(1_000));
+  // It measures, for so long as 12 that are held 100 ms each let expect.
+  expect(hand.capacity).toBe(4);
+  expect(hand.limit.changesAt?.(at(hand.now))).toBeLessThan(at(hand.now + 5 * SECOND));
+});
+
 describe('a limit that adapts by aimd', () => {
   it('is one more for each round that used half of it', () => {
     const hand = new Hand({ kind: 'concurrency', max: 100, adapt: aimd });

@@ -15,7 +15,7 @@ interface Held {
  * up anew from it. Times in microseconds since any moment.
  */
 export class NaiveAdaptation {
-  readonly #permits: Held[] = [];
+  #permits: Held[] = [];
   /** Units held after each event of this window, the one that began it first. */
   #heights: number[] = [0];
   /** Permits that were used and ended in this window. */
@@ -143,6 +143,7 @@ export class NaiveAdaptation {
     this.#since = now;
     this.#heights = [this.held];
     this.#used = [];
+    this.#permits = this.#permits.filter((each) => each.how === undefined);
   }
 
   #set(limit: number): void {
