@@ -81,6 +81,8 @@ export function storeSuite(name: string, rigged: () => Promise<StoreRig>): void 
       const kept = (await all(store, 'a'))[650]?.[0] as Sequence;
       await store.trim('a', kept);
       expect((await all(store, 'a')).length).toBe(50);
+      for (const nothing of [0, 1]) await store.trim('a', nothing);
+      expect((await all(store, 'a')).length).toBe(50);
       await store.trim('a', last + 100);
       expect((await all(store, 'a')).map(([, value]) => value)).toEqual(['r699']);
       await store.trim('nothing', 5);
