@@ -1,14 +1,18 @@
 /**
  * The limit of what a proxy on node:http can do: every request to undici's `Pool.dispatch`, streaming both ways. It holds
- * nothing, admits nobody, counts nothing, and drops the fields of one connection as every proxy must.
- * `node bench/forward/dispatch.ts PORT BACKEND_PORT`
+ * nothing, admits nobody, counts nothing, and drops the fields of one connection as every proxy must. `fields`: it adds as many
+ * fields as Sluice does (Via, Forwarded, X-Forwarded-*, traceparent), of fixed words, for undici checks and writes each.
+ * `node bench/forward/dispatch.ts PORT BACKEND_PORT [fields]`
  */
 import { createServer, type ServerResponse } from 'node:http';
 import { type Dispatcher, Pool } from 'undici';
 
-const [port = '', backend = ''] = process.argv.slice(2);
+const [port = '', backend = '', adds = ''] = process.argv.slice(2);
 const pool = new Pool(`http://127.0.0.1:${backend}`, { connections: null, pipelining: 1 });
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'expect', 'proxy-connection']);
+
+const ADDED = ['traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00', 'Forwarded', 'for=127.0.0.1;host="127.0.0.1:8000";proto=http'];
+ADDED.push('X-Forwarded-For', '127.0.0.1', 'X-Forwarded-Proto', 'http', 'X-Forwarded-Host', '127.0.0.1:8000', 'Via', '1.1 bare', 'X-Attempt', '1');
 
 function endToEnd(raw: readonly (string | Buffer)[]): string[] {
   const out: string[] = [];
@@ -52,6 +56,7 @@ class Passing implements Dispatcher.DispatchHandler {
 const server = createServer((request, response) => {
   const bare = request.headers['content-length'] === undefined && request.headers['transfer-encoding'] === undefined;
   const headers = endToEnd(request.rawHeaders);
+  if (adds === 'fields') headers.push(...ADDED);
   const method = request.method as Dispatcher.HttpMethod;
   pool.dispatch({ method, path: request.url ?? '/', headers, body: bare ? null : request }, new Passing(response));
 });

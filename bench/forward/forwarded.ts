@@ -10,7 +10,7 @@ import { type Paired, paired, pairedTable } from '../lib/paired.ts';
 import { cpuSeconds, progress } from '../lib/pinned.ts';
 import { openLoop } from './generator.ts';
 import type { PhaseFigures } from './plan.ts';
-import { bareDispatch, haproxy, httpProxy, nginx, sluice, startBackend, together, type Way } from './proxies.ts';
+import { bareDispatch, bareDispatchWithFields, haproxy, httpProxy, nginx, sluice, startBackend, together, type Way } from './proxies.ts';
 
 const LUA = resolve('bench/forward/post.lua');
 const SERVICE_MS = 5;
@@ -32,10 +32,12 @@ interface Added {
 /** Bodies of `bytes` both ways: a table of the peak, and one of the latency added. */
 export async function forwarded(bytes: number, effort: Effort): Promise<string> {
   const backend = await startBackend(bytes, SERVICE_MS, 100_000);
-  const up = await together([bareDispatch, sluice, httpProxy, nginx, haproxy], { backend: backend.port, bound: undefined }).catch(async (cause) => {
-    await backend.process.stop();
-    throw cause;
-  });
+  const up = await together([bareDispatch, bareDispatchWithFields, sluice, httpProxy, nginx, haproxy], { backend: backend.port, bound: undefined }).catch(
+    async (cause) => {
+      await backend.process.stop();
+      throw cause;
+    },
+  );
   try {
     const connections = bytes > 10_000 ? 64 : 256;
     const peaks = await paired(

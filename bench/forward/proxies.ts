@@ -54,11 +54,20 @@ export async function together(makers: readonly ((task: Task) => Promise<Ways>)[
 const AS_SLUICE = '--max-semi-space-size=16';
 
 /** The bare proxy on undici's dispatch; it admits nobody. */
-export async function bareDispatch({ backend }: Task): Promise<Ways> {
+export function bareDispatch(task: Task): Promise<Ways> {
+  return dispatching(task, 'bare undici dispatch', []);
+}
+
+/** The same, adding as many fields to a request as Sluice does. */
+export function bareDispatchWithFields(task: Task): Promise<Ways> {
+  return dispatching(task, 'the same, adding 7 fields', ['fields']);
+}
+
+async function dispatching({ backend }: Task, name: string, more: readonly string[]): Promise<Ways> {
   const port = await freePort();
   const profile = process.env['BENCH_PROFILE'] === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${process.env['BENCH_PROFILE']}/bare`];
-  const command = [process.execPath, AS_SLUICE, ...profile, resolve('bench/forward/dispatch.ts'), String(port), String(backend)];
-  return only('bare undici dispatch', port, await pinned(SERVER_CPU, command, port));
+  const command = [process.execPath, AS_SLUICE, ...profile, resolve('bench/forward/dispatch.ts'), String(port), String(backend), ...more];
+  return only(name, port, await pinned(SERVER_CPU, command, port));
 }
 
 /** Sluice with three routes, or, where it is to bound, one. */

@@ -216,9 +216,10 @@ export class HoldingBody implements HeldBody {
   #stop(): void {
     this.#pace?.stop();
     if (this.#state !== 'receiving') return;
+    // Nothing more comes of one that has ended: who listens hears of nothing.
+    if (this.#ended) return;
     const { stream } = this.#parts.incoming;
     stream.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onGone).off('error', this.#onGone);
-    if (this.#ended) return;
     // A late error of the socket has nobody else to hear it.
     stream.on('error', ignore);
     stream.pause();
