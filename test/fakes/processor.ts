@@ -11,3 +11,18 @@ export function processorTakenMs(): number {
     return 0;
   }
 }
+
+/** Times that something is played at most. */
+const PLAYS_MAX = 8;
+
+/**
+ * What came of a play in which others took less of the processor than the play has room for: one that they spoilt says
+ * nothing about the server, and is played again. The last stands as it is.
+ */
+export async function undisturbed<T>(roomMs: number, play: () => Promise<T>): Promise<T> {
+  for (let plays = 1; ; plays++) {
+    const before = processorTakenMs();
+    const came = await play();
+    if (processorTakenMs() - before <= roomMs || plays === PLAYS_MAX) return came;
+  }
+}
