@@ -53,6 +53,8 @@ export interface EdgeParts extends OwnersParts {
   readonly peers: () => readonly string[];
   /** Gives all shards away; before the door is closed. Never rejects. */
   readonly leave: () => Promise<void>;
+  /** Resolves when peers know all that was said to them, or after a while. */
+  readonly told: () => Promise<void>;
 }
 
 /** A peer that does not answer about a session in time has nothing of it. */
@@ -191,6 +193,7 @@ export class Edge implements AdmissionService {
     if (peers().length === 0) await emptied;
     await Promise.all([leave(), emptied]);
     asks.roll.refuseAll({ reason: 'draining', retryAt: now() });
+    await this.#parts.told();
     await door.drain(Math.max(0, end - now()));
   }
 

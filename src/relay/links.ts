@@ -26,7 +26,7 @@ export interface LinksParts {
   readonly timers: Timers;
   /** Runs something in the next turn of the event loop. */
   readonly defer: (run: () => void) => void;
-  readonly peers: () => readonly Pick<PeerView, 'instance'>[];
+  readonly peers: () => readonly Pick<PeerView, 'replica' | 'instance'>[];
   /** A name that no instance ever had. */
   readonly newName: () => string;
   /** Asks that wait for one peer's channel at most. */
@@ -46,6 +46,7 @@ export interface LinksParts {
 const SILENT_AFTER: Micros = 2 * SECOND;
 const GONE_AFTER: Micros = 15 * SECOND;
 const LOOK_EACH: Micros = 500 * MILLISECOND;
+const QUIET_EACH: Micros = 5 * MILLISECOND;
 /** A wish nearer than a timer can tell is waited for turn by turn. */
 const TIMER_LEAST: Micros = MILLISECOND;
 /** Names of peers that are over, remembered: a frame from one is answered by a reset. */
@@ -68,6 +69,8 @@ export class Links {
   #channels: Channels<string>;
   #peers = new Map<string, Peer>();
   readonly #over = new Set<string>();
+  /** The address of each replica when last seen. */
+  readonly #lives = new Map<string, string>();
   readonly #blamed = new Set<string>();
   #unsubscribe: () => void;
   #wakeAt: Instant = NEVER;
@@ -105,6 +108,13 @@ export class Links {
       channel?.reconnected(now);
       if (channel !== undefined) this.#flush(channel, now);
     }
+  }
+
+  /** Resolves when everything that was sent has arrived, or after `within`. */
+  async quiet(within: Micros): Promise<void> {
+    const end = this.#parts.now() + within;
+    const busy = () => this.#channels.wakeAt() < NEVER || [...this.#peers.values()].some(({ line }) => !line.empty);
+    while (busy() && this.#parts.now() < end) await new Promise<void>((resolve) => void this.#parts.timers.after(QUIET_EACH, resolve));
   }
 
   /** Nothing is sent or heard any more. */
@@ -202,7 +212,8 @@ export class Links {
     if (this.#closed) return;
     this.#cancelLook = this.#parts.timers.after(LOOK_EACH, () => this.#look());
     const now = this.#parts.now();
-    for (const { instance } of this.#parts.peers()) {
+    for (const { replica, instance } of this.#parts.peers()) {
+      this.#outlived(replica, instance, now);
       if (this.#over.has(instance)) this.#reset(instance);
       const peer = this.#peers.get(instance);
       if (peer !== undefined) this.#heard(instance, peer, now);
@@ -214,6 +225,14 @@ export class Links {
         this.#parts.silent(name, true);
       }
     }
+  }
+
+  /** A replica that goes by another address now has left the one before; unless two have one name, which is somebody's mistake. */
+  #outlived(replica: string, instance: string, now: Instant): void {
+    const before = this.#lives.get(replica);
+    const peer = before === undefined || before === instance ? undefined : this.#peers.get(before);
+    if (before !== undefined && peer !== undefined && now - peer.heardAt > LOOK_EACH) this.#end(before);
+    if (peer === undefined || this.#over.has(before as string)) this.#lives.set(replica, instance);
   }
 
   #heard(name: string, peer: Peer, now: Instant): void {

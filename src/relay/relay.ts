@@ -1,7 +1,7 @@
 import type { AdmissionService, GroupSettings } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
 import type { Replica, ReplicaEvent, Timers } from '../coordination/replica.ts';
-import type { Micros } from '../core/time.ts';
+import { type Micros, SECOND } from '../core/time.ts';
 import { Asks } from './asks.ts';
 import { Barriers } from './barriers.ts';
 import { Calls } from './calls.ts';
@@ -29,6 +29,9 @@ export interface RelayBounds {
 
 /** The bounds of coordination.md 2.8. */
 export const RELAY_BOUNDS: RelayBounds = { held: 10_000, waiting: 10_000, asks: 200_000 };
+
+/** At the end peers are waited for so long, until they know who waits no more. */
+const LAST_WORDS: Micros = SECOND / 2;
 
 /** What the process is told of the relay; for the log and metrics. */
 export type RelayEvent =
@@ -106,7 +109,8 @@ export class Relay {
     });
     const owners = new Owners({ door, directory, calls, timers, now, place });
     const leave = () => replica.leave();
-    this.admission = new Edge({ door, directory, asks: this.#asks, calls, owners, seen, outage, peers, leave, timers, now, place });
+    const told = () => this.#links.quiet(LAST_WORDS);
+    this.admission = new Edge({ door, directory, asks: this.#asks, calls, owners, seen, outage, peers, leave, told, timers, now, place });
   }
 
   /** Callers of this replica that no gate of it has, and callers of others that its gates have. */

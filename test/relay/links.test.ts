@@ -23,7 +23,7 @@ function pair(waitingMax = 10) {
       ...{ instance, messages: bus.of(instance), timers, waitingMax },
       now: () => clock.now(),
       defer: (run) => void clock.at(after(clock.now(), 50), run),
-      peers: () => [...live].map((name) => ({ instance: name })),
+      peers: () => [...live].map((name) => ({ replica: name.charAt(0), instance: name })),
       newName: () => `${instance}${++lives}`,
       hear: (_peer, op) => heard.push(op),
       silent: () => {},
@@ -95,6 +95,18 @@ test('An address that was given up is never spoken to again, and is told so', as
   expect(a.links.send('b1', { op: 'cancel', wid: 3 })).toBe('sent');
   await clock.advanceAsync(SECOND);
   expect(b.heard.at(-1)).toEqual({ op: 'cancel', wid: 3 });
+});
+
+test('The address of a replica that began anew is over once nothing more comes of it', async () => {
+  const { clock, live, a, b } = pair();
+  a.links.send('b', { op: 'cancel', wid: 1 });
+  b.links.send('a', { op: 'cancel', wid: 1 });
+  await clock.advanceAsync(SECOND);
+  b.links.close();
+  live.delete('b');
+  live.add('b1');
+  await clock.advanceAsync(1.2 * SECOND);
+  expect(a.gone).toEqual(['b']);
 });
 
 test('A barrier lifts when everybody is back, whoever is gone is not waited for, and 150 ms is all it takes', async () => {

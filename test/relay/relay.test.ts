@@ -347,3 +347,20 @@ test('A replica that is told to stop hands its shards over, and its callers are 
   expect(second.refusal?.reason).toBe('draining');
   await draining;
 });
+
+test('Whose replica stops leaves no place behind at the owner', async () => {
+  const fleet = await launched(spaced);
+  const [a, b, c] = fleet.nodes;
+  a!.ask();
+  await fleet.pass(0.01);
+  const leaving = [b!.ask(), b!.ask(), b!.ask()];
+  await fleet.pass(0.01);
+  const stays = c!.ask();
+  const draining = b!.relay.admission.drain(SECOND);
+  await fleet.pass(1.1);
+  await draining;
+  b!.relay.close();
+  expect(leaving.map(({ refusal }) => refusal?.reason)).toEqual(Array(3).fill('draining'));
+  await fleet.pass(9);
+  expect(stays.outcome?.kind).toBe('admitted');
+});
