@@ -42,11 +42,6 @@ export async function openForwarding(config: Config, parts: ForwardingParts): Pr
   });
 }
 
-/** What is wrong with the routes of a reload: backends are taken at a start only. */
-export function unroutable(now: Pick<Config, 'backends'>, next: Pick<Config, 'routes'>): readonly string[] {
-  return next.routes.flatMap(({ backend }, index) => (now.backends.has(backend) ? [] : [`routes[${index}].backend: ${backend} takes a restart`]));
-}
-
 /** Backends as forwarding takes them. Rejects when a file with authorities cannot be read. */
 export async function compileBackends({ backends }: Pick<ForwardingOptions, 'backends'>): Promise<readonly BackendSpec[]> {
   return Promise.all(

@@ -8,13 +8,13 @@ import type { Variables } from './config/overlay.ts';
 import { resolveKeys } from './config/secrets.ts';
 import type { ReloadEvent } from './config/watch.ts';
 import { MILLISECOND } from './core/time.ts';
-import type { ForwardEvent } from './forward/forwarding.ts';
+import type { ForwardEvent, Forwarding } from './forward/forwarding.ts';
 import { type Auth, createAuth, guarded, optionally } from './frontends/auth.ts';
 import { checkAddresses, openListeners } from './listeners.ts';
 import type { Closer, OpenedAdmission } from './opened.ts';
 import { createRandom } from './random.ts';
 import { openReplicated } from './replicated.ts';
-import { compileRoutes, openForwarding, unroutable } from './routes.ts';
+import { compileBackends, compileRoutes, openForwarding } from './routes.ts';
 import { createLog, type Log } from './telemetry/log.ts';
 
 /** What a server needs from the process it runs in. */
@@ -97,9 +97,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     lost: door.lost,
     tell: (event) => tellReload(log, event),
     reload: async (next) => {
-      const refused = forwarding === undefined ? [] : unroutable(config, next);
-      if (refused.length > 0) return refused;
-      const others = await reload(next, { parts, log, auth, door });
+      const others = await reload(next, { parts, log, auth, door, forwarding });
       if (others.length > 0) return others;
       state.refusals = refusalsOf(next);
       listeners.reroute(compileRoutes(next));
@@ -137,18 +135,25 @@ async function credentials(config: Config, parts: Pick<ServeParts, 'env'>) {
   return keys;
 }
 
-/** Groups first: they are what may be refused. */
+/** What may be refused or fail comes first, so that all of it is taken or nothing. */
 async function reload(
   next: Config,
-  { parts, log, auth, door }: { parts: ServeParts; log: Log; auth: Auth; door: OpenedAdmission },
+  { parts, log, auth, door, forwarding }: { parts: ServeParts; log: Log; auth: Auth; door: OpenedAdmission; forwarding: Forwarding | undefined },
 ): Promise<readonly string[]> {
   const keys = await credentials(next, parts).catch((cause: Error) => cause);
   if (keys instanceof Error) return [keys.message];
   // Who may call GroupService on api and grpc was settled at the start.
   if (keys.length > 0 !== auth.demanded) return ['auth.keys: from no keys to some, or from some to none, takes a restart'];
+  const backends =
+    forwarding &&
+    (await compileBackends(next)
+      .then((specs) => forwarding.prepare(specs))
+      .catch((cause: Error) => cause));
+  if (backends instanceof Error) return [backends.message];
   const refused = await door.reconfigure(next);
   if (refused.length > 0) return refused;
   auth.replace(keys);
+  backends?.();
   log.setLevel(next.log.level);
   return [];
 }

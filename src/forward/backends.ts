@@ -61,6 +61,11 @@ export class Backends {
     return this.#targets.reduce((sum, { inFlight }) => sum + inFlight, 0);
   }
 
+  /** URLs that get no requests, or one to find out. */
+  get ejected(): readonly number[] {
+    return this.#targets.filter(({ ejectedUntil }) => ejectedUntil !== LONG_AGO).map(({ index }) => index);
+  }
+
   /** Asks for a URL, not one of `avoid` unless there is no other; `ready` may be called before this returns. */
   take(now: Instant, avoid: ReadonlySet<number>, ready: (url: number) => void): Turn {
     const wish: Waiting = { ready, avoid, target: undefined, over: false };

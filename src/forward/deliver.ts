@@ -1,10 +1,10 @@
 import { after, type Micros } from '../core/time.ts';
-import { type BackendLine, backendLines } from './backend-line.ts';
+import { type BackendLine, BackendLines } from './backend-line.ts';
 import { JSON_BYTES_MAX, readsBody } from './costs.ts';
 import type { DeliveryParts, Forwarding, TunnelSink } from './forwarding.ts';
 import { Hold } from './hold.ts';
 import type { CallerSink, Delivery, IncomingRequest } from './incoming.ts';
-import type { Route } from './route.ts';
+import type { BackendSpec, Route } from './route.ts';
 import { Run } from './run.ts';
 import { TunnelRun } from './tunnel-run.ts';
 
@@ -20,17 +20,17 @@ import { TunnelRun } from './tunnel-run.ts';
 export async function createForwarding(parts: DeliveryParts): Promise<Forwarding> {
   const { clock, random, onFault } = parts;
   const hold = await Hold.open({ clock, random, onFault, ...parts.hold });
-  return new Deliveries(parts, hold, backendLines(parts.backends, parts.forwarder, parts.events));
+  return new Deliveries(parts, hold, new BackendLines(parts.backends, parts));
 }
 
 class Deliveries implements Forwarding {
   readonly #parts: DeliveryParts;
   readonly #hold: Hold;
-  readonly #lines: ReadonlyMap<string, BackendLine>;
+  readonly #lines: BackendLines;
   #running = 0;
   #idle: (() => void) | undefined;
 
-  constructor(parts: DeliveryParts, hold: Hold, lines: ReadonlyMap<string, BackendLine>) {
+  constructor(parts: DeliveryParts, hold: Hold, lines: BackendLines) {
     this.#parts = parts;
     this.#hold = hold;
     this.#lines = lines;
@@ -41,23 +41,27 @@ class Deliveries implements Forwarding {
   }
 
   deliver(incoming: IncomingRequest, route: Route, sink: CallerSink): Delivery {
-    const line = this.#lineOf(route);
+    const line = this.#lines.of(route.backend);
     const { admission, hold } = route;
     // A body whose JSON is to be read stays in memory as far as it is read.
     const limits = admission !== undefined && readsBody(admission.costs) ? { ...hold, memoryBytesMax: Math.max(hold.memoryBytesMax, JSON_BYTES_MAX) } : hold;
     const body = incoming.body === undefined ? undefined : this.#hold.body(incoming.body, admission?.group ?? '', limits);
-    this.#running++;
+    this.#begin(line);
     const run = new Run({ parts: this.#parts, incoming, route, line, body, sink, over: this.#over });
     run.begin();
     return run;
   }
 
   tunnel(incoming: IncomingRequest, route: Route, sink: TunnelSink): Delivery {
-    const line = this.#lineOf(route);
-    this.#running++;
+    const line = this.#lines.of(route.backend);
+    this.#begin(line);
     const run = new TunnelRun({ parts: this.#parts, incoming, route, line, sink, over: this.#over });
     run.begin();
     return run;
+  }
+
+  prepare(backends: readonly BackendSpec[]): () => void {
+    return this.#lines.prepare(backends);
   }
 
   async close(grace?: Micros): Promise<void> {
@@ -65,25 +69,21 @@ class Deliveries implements Forwarding {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#idle = resolve;
       const { clock } = this.#parts;
-      const stop = grace === undefined ? undefined : clock.at(after(clock.now(), grace), () => this.#cut());
+      const stop = grace === undefined ? undefined : clock.at(after(clock.now(), grace), () => this.#lines.cut());
       await promise;
       stop?.();
     }
-    await Promise.all([...this.#lines.values()].map(({ forwarder }) => forwarder.close()));
+    await this.#lines.close();
   }
 
-  #cut(): void {
-    for (const { forwarder } of this.#lines.values()) forwarder.cut();
+  #begin(line: BackendLine): void {
+    line.enter();
+    this.#running++;
   }
 
-  readonly #over = (): void => {
+  readonly #over = (line: BackendLine): void => {
+    line.leave();
     this.#running--;
     if (this.#running === 0) this.#idle?.();
   };
-
-  #lineOf({ backend }: Route): BackendLine {
-    const line = this.#lines.get(backend);
-    if (line === undefined) throw new Error(`No backend is called ${backend}.`);
-    return line;
-  }
 }

@@ -55,6 +55,11 @@ export interface Forwarding {
   deliver(incoming: IncomingRequest, route: Route, sink: CallerSink): Delivery;
   /** The same for an upgrade: holds, admits, chooses a URL, and hands both over; the listener connects and pipes. `leave` while waiting; `Way.end` after. */
   tunnel(incoming: IncomingRequest, route: Route, sink: TunnelSink): Delivery;
+  /**
+   * Other backends: throws where they cannot be had; what it answers puts them in force, and cannot fail. What waits is then sent
+   * to them, what is on its way ends where it is, and after it the connections of those that are gone are closed.
+   */
+  prepare(backends: readonly BackendSpec[]): () => void;
   /** Bytes and bodies held now, for metrics. */
   readonly held: { readonly memory: number; readonly disk: number; readonly bodies: number };
   /** Resolves when no request is on its way and the connections are closed; those still on their way after `grace` are given up, whatever `onAbort` says. */

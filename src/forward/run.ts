@@ -17,11 +17,12 @@ export interface RunParts {
   readonly parts: DeliveryParts;
   readonly incoming: IncomingRequest;
   readonly route: Route;
+  /** It has entered it. */
   readonly line: BackendLine;
   readonly body: HoldingBody | undefined;
   readonly sink: CallerSink;
-  /** Nothing of it is left. */
-  readonly over: () => void;
+  /** Nothing of it is left; the line it is in is to be left. */
+  readonly over: (line: BackendLine) => void;
 }
 
 const NO_URLS: ReadonlySet<number> = new Set();
@@ -34,6 +35,7 @@ const NO_COSTS: readonly CostRule[] = [];
 export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
   readonly #all: RunParts;
   readonly #admittance: Admittance;
+  #line: BackendLine;
   #pass: Pass | undefined;
   #turn: Turn | undefined;
   #sending: Sending | undefined;
@@ -48,6 +50,7 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
 
   constructor(all: RunParts) {
     this.#all = all;
+    this.#line = all.line;
     const { parts, incoming, route, body } = all;
     const { admission, clock, onFault, events } = parts;
     this.#admittance = new Admittance({ admission, clock, onFault, events, incoming, route, body, slots: all.line.spec.concurrency !== undefined }, this);
@@ -65,7 +68,7 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     if (this.#sending === undefined) {
       this.#pass?.unused();
       this.#finish();
-    } else if (this.#all.line.spec.onAbort === 'cancel') this.#sending.abort(new Error('The caller left.'));
+    } else if (this.#line.spec.onAbort === 'cancel') this.#sending.abort(new Error('The caller left.'));
     else this.#answer?.leave();
   }
 
@@ -92,10 +95,10 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
   }
 
   replays(pause: Micros): boolean {
-    const { parts, route, incoming, body, line } = this.#all;
+    const { parts, route, incoming, body } = this.#all;
     const waits = Math.min(pause, route.admission?.pushbackMax ?? 0);
     const replayed = this.#pass !== undefined && mayFollow(incoming, body, this.#attempts, route.attemptsMax) && waits < this.#admittance.left;
-    parts.events({ kind: 'pushback', route: route.name, backend: line.spec.name, retryAfter: pause, replayed });
+    parts.events({ kind: 'pushback', route: route.name, backend: this.#line.spec.name, retryAfter: pause, replayed });
     return replayed;
   }
 
@@ -143,7 +146,12 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
   }
 
   #choose(): void {
-    const { parts, line } = this.#all;
+    const { parts } = this.#all;
+    const line = this.#line.moved();
+    if (line !== this.#line) {
+      this.#line = line;
+      this.#tried = undefined;
+    }
     let ready = false;
     const turn = line.choice.take(parts.clock.now(), this.#tried ?? NO_URLS, (url) => {
       ready = true;
@@ -155,7 +163,7 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
   }
 
   #send(): void {
-    const { parts, incoming, line, body } = this.#all;
+    const { parts, incoming, body } = this.#all;
     const { method, target, facts } = incoming;
     const lease = this.#pass?.permit.lease;
     const attempt = this.#attempts + 1;
@@ -171,7 +179,7 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     this.#queued = this.#admittance.queuedUntil(this.#sentAt) ?? 0;
     let ended: Attempt | undefined;
     let begun = false;
-    const sending = line.forwarder.forward({ method, target, headers, body }, this.#url, this, (attempt) => {
+    const sending = this.#line.forwarder.forward({ method, target, headers, body }, this.#url, this, (attempt) => {
       ended = attempt;
       if (begun) this.#guarded(() => this.#ended(attempt));
     });
@@ -182,12 +190,19 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
 
   #ended(attempt: Attempt): void {
     this.#sending = undefined;
-    const { parts, route, line } = this.#all;
+    const { parts, route } = this.#all;
+    const { spec } = this.#line;
     const outcome = attempt.kind === 'failed' ? attempt.why : attempt.kind;
+<<<<<<< Updated upstream
     const now = parts.clock.now();
     const took = now - this.#sentAt;
     parts.events({ kind: 'attempt', route: route.name, backend: line.spec.name, url: line.spec.urls[this.#url] ?? '', outcome, took });
     this.#giveBack(now, healthOf(attempt));
+=======
+    const took = parts.clock.now() - this.#sentAt;
+    parts.events({ kind: 'attempt', route: route.name, backend: spec.name, url: spec.urls[this.#url] ?? '', outcome, took });
+    this.#giveBack(healthOf(attempt));
+>>>>>>> Stashed changes
     const answer = this.#answer;
     if (answer?.replays) return void this.#again(this.#pass?.dropped(answer.hint));
     if (attempt.kind === 'answered') return this.#answered();
@@ -206,9 +221,9 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
 
   /** No byte reached a backend: another URL, with the same pass. */
   #unsent(attempt: Extract<Attempt, { kind: 'failed' }>): void {
-    const { line, body } = this.#all;
+    const { body } = this.#all;
     const tried = this.#triedHere();
-    const more = attempt.why === 'connect' && tried.size < line.spec.urls.length && (body === undefined || body.replayable);
+    const more = attempt.why === 'connect' && tried.size < this.#line.spec.urls.length && (body === undefined || body.replayable);
     if (more && !this.#left) return this.#choose();
     this.#pass?.unused();
     this.onNone(this.#whyOf(attempt));
@@ -280,6 +295,6 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     else void this.#pass?.used(undefined);
     if (this.#turn !== undefined) this.#giveBack(this.#all.parts.clock.now(), 'unknown');
     this.#all.body?.drop();
-    this.#all.over();
+    this.#all.over(this.#line);
   }
 }

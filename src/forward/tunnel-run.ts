@@ -13,16 +13,18 @@ export interface TunnelParts {
   readonly parts: DeliveryParts;
   readonly incoming: IncomingRequest;
   readonly route: Route;
+  /** It has entered it. */
   readonly line: BackendLine;
   readonly sink: TunnelSink;
-  /** Nothing of it is left. */
-  readonly over: () => void;
+  /** Nothing of it is left; the line it is in is to be left. */
+  readonly over: (line: BackendLine) => void;
 }
 
 /** An upgrade on its way to a backend's URL: admitted as any request, its slot held until the tunnel ends. */
 export class TunnelRun implements Delivery {
   readonly #all: TunnelParts;
   readonly #admittance: Admittance;
+  #line: BackendLine;
   #pass: Pass | undefined;
   #turn: Turn | undefined;
   /** The way was handed out: its end is the listener's. */
@@ -31,6 +33,7 @@ export class TunnelRun implements Delivery {
 
   constructor(all: TunnelParts) {
     this.#all = all;
+    this.#line = all.line;
     const { parts, incoming, route } = all;
     const { admission, clock, onFault, events } = parts;
     this.#admittance = new Admittance(
@@ -57,7 +60,9 @@ export class TunnelRun implements Delivery {
 
   #admitted(pass: Pass | undefined): void {
     this.#pass = pass;
-    const { parts, line } = this.#all;
+    const { parts } = this.#all;
+    this.#line = this.#line.moved();
+    const line = this.#line;
     let url: number | undefined;
     const turn = line.choice.take(parts.clock.now(), new Set(), (found) => {
       url = found;
@@ -68,7 +73,8 @@ export class TunnelRun implements Delivery {
   }
 
   #hand(url: number): void {
-    const { parts, incoming, line, sink } = this.#all;
+    const { parts, incoming, sink } = this.#all;
+    const line = this.#line;
     const permit = this.#pass?.permit;
     const lease = permit?.lease;
     const fence = lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor };
@@ -97,6 +103,6 @@ export class TunnelRun implements Delivery {
     this.#turn?.end(this.#all.parts.clock.now(), !ok ? 'failed' : sent ? 'well' : 'unknown');
     if (sent) void this.#pass?.used(undefined);
     else this.#pass?.unused();
-    this.#all.over();
+    this.#all.over(this.#line);
   }
 }

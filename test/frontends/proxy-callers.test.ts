@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { afterEach, describe, expect, test } from 'vitest';
-import { loadConfig } from '../../src/config/load.ts';
 import { type ProxyRig, proxyRig } from './proxy-rig.ts';
 
 /* Who calls, under whose key; routes that change; costs from bodies; backends that push back. */
@@ -57,23 +56,6 @@ routes:
     200, 429, 200,
   ]);
   expect([await status('/h', { 'x-t': 'e' }), await status('/h', { 'X-T': 'e' }), await status('/h', { 'x-t': 'f' })]).toEqual([200, 429, 200]);
-});
-
-test('routes change with a reload, and not where a backend would have to be made', async () => {
-  const CONFIG = `backends: { shop: { urls: [ BACKEND ] } }\ngroups: { a: {} }\nroutes: [ { match: { path: /one }, group: a, backend: shop } ]\n`;
-  rig = await proxyRig(CONFIG);
-  const next = (text: string) => {
-    const listen =
-      'listen: { api: "127.0.0.1:0", grpc: none, health: "127.0.0.1:0", admin: "127.0.0.1:0", proxy: "127.0.0.1:0" }\nhttp: { engine: node }\nstore: memory\n';
-    const loaded = loadConfig({ text: listen + text.replaceAll('BACKEND', rig.backend.url), name: 'f.yaml', env: {}, flags: [] });
-    if (loaded.kind === 'mistakes') throw new Error('mistakes');
-    return loaded.config;
-  };
-  expect(await rig.running.reload(next(CONFIG.replace('/one', '/two')))).toEqual([]);
-  expect((await rig.ask({ path: '/one' })).status).toBe(404);
-  expect((await rig.ask({ path: '/two' })).status).toBe(200);
-  expect(await rig.running.reload(next(CONFIG.replaceAll('shop', 'other')))).toEqual(['routes[0].backend: other takes a restart']);
-  expect((await rig.ask({ path: '/two' })).status).toBe(200);
 });
 
 test('tokens are asked for by the body and settled by the answer, plain and as events', async () => {
