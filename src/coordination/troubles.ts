@@ -18,5 +18,5 @@ export class Troubles {
 
 /** What an operator is to know about shards of a session whose record is lost. */
 export function strandedWords(shards: readonly number[]): string {
-  return `Shards ${shards.join(', ')} stand still: the record of who decided for them is lost. They go on by themselves where a replica's wall clock and the registers' time agree within 250 ms; docs/operations.md says what to do where nobody knows when their term began.`;
+  return `Shards ${shards.join(', ')} stand still: the record of who decided for them is lost. They go on by themselves once a replica's wall clock and the registers' time agree within 250 ms, unless they did not agree when these shards were last owned either.`;
 }
