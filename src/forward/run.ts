@@ -193,16 +193,10 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     const { parts, route } = this.#all;
     const { spec } = this.#line;
     const outcome = attempt.kind === 'failed' ? attempt.why : attempt.kind;
-<<<<<<< Updated upstream
     const now = parts.clock.now();
     const took = now - this.#sentAt;
-    parts.events({ kind: 'attempt', route: route.name, backend: line.spec.name, url: line.spec.urls[this.#url] ?? '', outcome, took });
-    this.#giveBack(now, healthOf(attempt));
-=======
-    const took = parts.clock.now() - this.#sentAt;
     parts.events({ kind: 'attempt', route: route.name, backend: spec.name, url: spec.urls[this.#url] ?? '', outcome, took });
-    this.#giveBack(healthOf(attempt));
->>>>>>> Stashed changes
+    this.#giveBack(now, healthOf(attempt));
     const answer = this.#answer;
     if (answer?.replays) return void this.#again(this.#pass?.dropped(answer.hint));
     if (attempt.kind === 'answered') return this.#answered();
