@@ -48,7 +48,9 @@ describe('files', () => {
   test('no test is left focused, and none sleeps', () => {
     const tests = tree('test/**/*.ts');
     expect(offenders(tests, match(/\b(test|it|describe)\.only\(/))).toEqual([]);
-    expect(offenders(tests, match(/\b(await sleep\(|setTimeout\b.*timers\/promises)/))).toEqual([]);
+    // What hurts processes, and who asks them meanwhile, live in real time: faults last.
+    const fakable = tests.filter((file) => !file.startsWith('test/faults/') || file.endsWith('.test.ts'));
+    expect(offenders(fakable, match(/\b(await sleep\(|setTimeout\b.*timers\/promises)/))).toEqual([]);
   });
 });
 

@@ -1,5 +1,6 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { Agent, request } from 'undici';
-import type { CheckedGroup, HistoryLine } from './history.ts';
+import type { AskLine, CheckedGroup, HistoryLine } from './history.ts';
 
 /** CLOCK_MONOTONIC in whole microseconds. */
 export function monotonic(): number {
@@ -8,7 +9,7 @@ export function monotonic(): number {
 
 /** What callers need. */
 export interface CallersParts {
-  /** Base URLs of the replicas' `api`, by number; a caller takes any. */
+  /** Base URLs of the replicas' `api`, by number. */
   readonly urls: readonly string[];
   readonly groups: readonly CheckedGroup[];
   /** Everything that happened, a line each. */
@@ -20,16 +21,25 @@ export interface CallersParts {
   readonly ttlMs: number;
 }
 
-/** An ask is repeated under its id for so long after connections broke; the server remembers it for 10 s. */
+/** An ask is repeated for so long after its patience, where connections broke. */
 const REPEAT_MS = 8_000;
 
+/** An answer may come so long after patience is over, on a busy machine. */
+const ANSWER_MS = 2_000;
+
+/** One ask of so many is more urgent than the others. */
+const URGENT_OF = 10;
+
+/** One caller of so many asks any replica; each of the others has one that it goes back to. */
+const ROAMER_OF = 3;
+
 /**
- * Callers in closed loops: each asks a replica by chance, holds what it got for a while where it has a lease, gives it back at
- * another replica by chance, and asks again. What breaks is asked again under the same request id, elsewhere.
+ * Callers in closed loops: each asks its replica, or any, holds what it got for a while where it has a lease, gives it back
+ * at another one by chance, and asks again. What breaks is asked again under the same request id, elsewhere.
  */
 export class Callers {
   readonly #parts: CallersParts;
-  readonly #agent = new Agent({ connections: 512, pipelining: 1, headersTimeout: 0, bodyTimeout: 0 });
+  readonly #agent = new Agent({ connections: 512, pipelining: 1, headersTimeout: 0, bodyTimeout: 0, connect: { timeout: ANSWER_MS } });
   readonly #run = `${process.pid}-${Date.now()}`;
   #stopped = false;
   #asks = 0;
@@ -43,7 +53,7 @@ export class Callers {
     for (const group of this.#parts.groups) {
       // Parents are asked through their children.
       if (this.#parts.groups.some(({ parent }) => parent === group.name)) continue;
-      for (let caller = 0; caller < this.#parts.eachGroup; caller++) this.#loops.push(this.#loop(group));
+      for (let caller = 0; caller < this.#parts.eachGroup; caller++) this.#loops.push(this.#loop(group, caller));
     }
   }
 
@@ -54,50 +64,50 @@ export class Callers {
     await this.#agent.destroy();
   }
 
-  async #loop({ name, limits }: CheckedGroup): Promise<void> {
+  async #loop({ name, limits }: CheckedGroup, caller: number): Promise<void> {
     const leased = limits.some(({ kind }) => kind === 'concurrency');
+    const home = caller % ROAMER_OF === 0 ? undefined : caller % this.#parts.urls.length;
     while (!this.#stopped) {
-      const permit = await this.#ask(name, leased ? 5_000 : 0);
-      if (permit === undefined) await sleep(20 + this.#below(200));
+      const permit = await this.#ask(name, leased ? 5_000 : 0, home);
+      if (permit === undefined) await wait(20 + this.#below(200));
       else if (leased) {
-        await sleep(this.#below(800));
+        await wait(this.#below(800));
         await this.#release(permit);
       }
     }
   }
 
   /** One ask to its end; the permit's name, if there is one. */
-  async #ask(group: string, leaseMs: number): Promise<string | undefined> {
-    const { write, ttlMs } = this.#parts;
+  async #ask(group: string, leaseMs: number, home: number | undefined): Promise<string | undefined> {
+    const { write, ttlMs, urls } = this.#parts;
     const id = `${this.#run}-${this.#asks++}`;
+    const priority = this.#below(URGENT_OF) === 0 ? 0 : 1;
+    const body = { ttl: `${ttlMs}ms`, requestId: id, priority, ...(leaseMs > 0 && { lease: `${leaseMs}ms` }) };
     const invoke = monotonic();
-    const line = { op: 'ask', id, group, key: '', priority: 1, invoke, reason: '', permit: '', fence: '', lease: leaseMs * 1_000 } as const;
+    const end = (outcome: AskLine['outcome'], reason: string, permit = '', fence = ''): void =>
+      write({
+        ...{ op: 'ask', id, group, key: '', priority, invoke, complete: monotonic(), outcome, reason, permit, fence },
+        ...{ lease: leaseMs * 1_000, ttl: ttlMs * 1_000 },
+      });
     const until = performance.now() + ttlMs + REPEAT_MS;
-    let broken = performance.now();
+    let replica = home ?? this.#below(urls.length);
     for (;;) {
-      const replica = this.#below(this.#parts.urls.length);
-      const answer = await this.#send(
-        replica,
-        `/v1/groups/${group}/acquire`,
-        { ttl: `${ttlMs}ms`, requestId: id, ...(leaseMs > 0 && { lease: `${leaseMs}ms` }) },
-        ttlMs + 2_000,
-      );
-      const complete = monotonic();
-      if (answer?.status === 200) {
+      const began = monotonic();
+      const answer = await this.#send(replica, `/v1/groups/${group}/acquire`, body, ttlMs + ANSWER_MS);
+      const reason = typeof answer === 'string' ? answer : answer.status === 200 ? 'admitted' : String(answer.body['reason'] ?? answer.status);
+      write({ op: 'try', id, group, replica, invoke: began, complete: monotonic(), end: reason });
+      if (typeof answer !== 'string' && answer.status === 200) {
         const { permit, fence = '' } = answer.body as { permit: string; fence?: string };
-        write({ ...line, complete, outcome: 'admitted', permit, fence, replica });
+        end('admitted', '', permit, fence);
         return permit;
       }
-      if (answer !== undefined && answer.status !== 503) {
-        write({ ...line, complete, outcome: 'refused', reason: String(answer.body['reason'] ?? answer.status), replica });
+      const final = typeof answer !== 'string' && answer.status !== 503;
+      if (final || performance.now() > until) {
+        end(typeof answer === 'string' ? 'unknown' : 'refused', reason);
         return undefined;
       }
-      if (answer !== undefined) broken = performance.now();
-      if (performance.now() > until || performance.now() - broken > REPEAT_MS || this.#stopped) {
-        write({ ...line, complete, outcome: answer === undefined ? 'unknown' : 'refused', reason: String(answer?.body['reason'] ?? 'broken'), replica });
-        return undefined;
-      }
-      await sleep(50 + this.#below(150));
+      await wait(50 + this.#below(150));
+      replica = (replica + 1 + this.#below(urls.length - 1)) % urls.length;
     }
   }
 
@@ -105,37 +115,33 @@ export class Callers {
   async #release(permit: string): Promise<void> {
     const invoke = monotonic();
     for (let tries = 0; tries < 20; tries++) {
-      const answer = await this.#send(this.#below(this.#parts.urls.length), `/v1/permits/${permit}/release`, {}, 5_000);
-      if (answer !== undefined && answer.status !== 503) {
+      const answer = await this.#send(this.#below(this.#parts.urls.length), `/v1/permits/${permit}/release`, {}, ANSWER_MS);
+      if (typeof answer !== 'string' && answer.status !== 503) {
         this.#parts.write({ op: 'release', permit, invoke, complete: monotonic(), ok: answer.status === 200 });
         return;
       }
-      await sleep(100);
+      await wait(100);
     }
     this.#parts.write({ op: 'release', permit, invoke, complete: monotonic(), ok: false });
   }
 
-  /** undefined: no answer. */
-  async #send(replica: number, path: string, body: object, msMax: number): Promise<{ status: number; body: Record<string, unknown> } | undefined> {
+  async #send(replica: number, path: string, body: object, msMax: number): Promise<{ status: number; body: Record<string, unknown> } | 'broken' | 'silent'> {
+    const signal = AbortSignal.timeout(msMax);
     try {
       const answer = await request(`${this.#parts.urls[replica]}${path}`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify(body),
         dispatcher: this.#agent,
-        signal: AbortSignal.timeout(msMax),
+        signal,
       });
       return { status: answer.statusCode, body: (await answer.body.json()) as Record<string, unknown> };
     } catch {
-      return undefined;
+      return signal.aborted ? 'silent' : 'broken';
     }
   }
 
   #below(count: number): number {
     return Math.floor(this.#parts.random() * count);
   }
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => void setTimeout(resolve, ms));
 }

@@ -24,7 +24,7 @@ function ask(more: Partial<AskLine> = {}): AskLine {
     permit: `p${id}`,
     fence: '',
     lease: 0,
-    replica: 0,
+    ttl: 20 * S,
   } as const;
   return { ...base, ...more };
 }
@@ -35,7 +35,7 @@ function at(...moments: number[]): readonly AskLine[] {
 }
 
 function violations(limit: CheckedLimit, lines: readonly HistoryLine[]): readonly string[] {
-  return judge([{ name: 'g', limits: [limit] }], lines).violations;
+  return judge([{ op: 'groups', groups: [{ name: 'g', limits: [limit] }] }, ...lines]).violations;
 }
 
 test.each<[string, CheckedLimit, number[], number[]]>([
@@ -49,7 +49,7 @@ test.each<[string, CheckedLimit, number[], number[]]>([
 });
 
 test('What may have been admitted at different times is not called over', () => {
-  const slow = [0, 1, 2].map(() => ask({ invoke: 0, complete: 10 * S }));
+  const slow = [0, 1, 2].map(() => ask({ invoke: 0, complete: 2.4 * S }));
   expect(violations({ kind: 'spacing', every: S }, slow)).toEqual([]);
 });
 
@@ -70,7 +70,7 @@ test('A parent is over when its children together are', () => {
     { name: 'b', parent: 'p', limits: [] },
   ];
   const both = [ask({ group: 'a', invoke: 0, complete: 1 }), ask({ group: 'b', invoke: 100, complete: 101 })];
-  expect(judge(groups, both).violations).toHaveLength(1);
+  expect(judge([{ op: 'groups', groups }, ...both]).violations).toHaveLength(1);
 });
 
 test('A fence that does not grow, a permit told twice and an ask with two permits are found', () => {
@@ -83,14 +83,72 @@ test('A fence that does not grow, a permit told twice and an ask with two permit
   expect(violations(none, [ask({ id: 'y', permit: 'one' }), ask({ id: 'y', permit: 'one' })])).toEqual([]);
 });
 
-test('A gap is the time in which somebody waited and nobody went', () => {
+const FREE: HistoryLine = { op: 'groups', groups: [{ name: 'g', limits: [] }] };
+
+function found(...lines: readonly HistoryLine[]): readonly string[] {
+  return judge([FREE, ...lines]).violations;
+}
+
+/** One try of an ask at a replica, for as long as the ask took. */
+function tried({ id, group, invoke, complete, outcome, reason }: AskLine, replica: number): HistoryLine {
+  return { op: 'try', id, group, replica, invoke, complete, end: outcome === 'admitted' ? outcome : reason };
+}
+
+test('A gap is time in which somebody waited and nobody went, however it ended', () => {
   const lines = [ask({ invoke: 0, complete: S }), ask({ invoke: 0, complete: 4 * S }), ask({ invoke: 20 * S, complete: 21 * S })];
-  expect(judge([{ name: 'g', limits: [] }], lines).gaps.get('g')).toBe(3 * S);
+  expect(judge([FREE, ...lines]).gaps.map(({ from, until }) => [from, until])).toEqual([
+    [S, 4 * S],
+    [0, S],
+    [20 * S, 21 * S],
+  ]);
+  expect(found(...lines)).toHaveLength(1);
+  expect(found(ask({ outcome: 'unknown', invoke: 0, complete: 4 * S }))).toHaveLength(1);
+});
+
+test('Who stands at a replica that is hurt waits for nothing that the others could do', () => {
+  const stuck = ask({ invoke: 0, complete: 6 * S });
+  const pause = { op: 'fault', kind: 'pause', target: 'r1', from: S, until: 5 * S } as const;
+  expect(found(stuck, tried(stuck, 1), pause)).toEqual([]);
+  expect(found(stuck, tried(stuck, 0), pause)).toHaveLength(1);
+});
+
+test('An outage of NATS counts only after its end, and a machine that stands still not at all', () => {
+  const waiting = ask({ invoke: 0, complete: 12 * S });
+  expect(found(waiting, { op: 'outage', from: 0, until: 10 * S })).toEqual([]);
+  expect(found(waiting, { op: 'outage', from: 0, until: 8 * S })).toHaveLength(1);
+  expect(found(waiting, { op: 'stall', from: S, until: 12 * S })).toEqual([]);
+});
+
+test('What a takeover keeps a limit shut for is its own', () => {
+  const groups: HistoryLine = { op: 'groups', groups: [{ name: 'g', limits: [{ kind: 'window', permits: 2, per: 3 * S }] }] };
+  expect(judge([groups, ask({ complete: 4 * S })]).violations).toEqual([]);
+  expect(judge([groups, ask({ complete: 5 * S })]).violations).toHaveLength(1);
 });
 
 test('Who was passed is told, but not where a fault explains it', () => {
-  const lines: HistoryLine[] = [ask({ id: 'early', invoke: 0, complete: 5 * S }), ask({ id: 'late', invoke: S, complete: 2 * S })];
-  expect(judge([{ name: 'g', limits: [] }], lines).inversions).toEqual(['g: late passed early']);
+  const lines: HistoryLine[] = [ask({ id: 'early', invoke: 0, complete: 1.4 * S }), ask({ id: 'late', invoke: S / 2, complete: S })];
+  expect(found(...lines)).toHaveLength(1);
   lines.push({ op: 'fault', kind: 'kill', target: 'r1', from: S, until: 2 * S });
-  expect(judge([{ name: 'g', limits: [] }], lines).inversions).toEqual([]);
+  expect(found(...lines)).toEqual([]);
+});
+
+test('The more urgent goes before who came earlier, and must not be passed by him', () => {
+  const early = ask({ priority: 1, invoke: 0, complete: 1.4 * S });
+  const urgent = { priority: 0, invoke: S / 2, complete: S } as const;
+  expect(found(early, ask(urgent))).toEqual([]);
+  expect(found({ ...early, complete: S }, ask({ ...urgent, complete: 1.4 * S }))).toHaveLength(1);
+});
+
+test('Who is never answered is found', () => {
+  const silent = ask({ outcome: 'unknown', reason: 'silent', complete: S });
+  expect(found(silent, tried(silent, 0))).toHaveLength(1);
+  expect(found(silent, tried(silent, 0), { op: 'fault', kind: 'pause', target: 'r0', from: 0, until: S })).toEqual([]);
+  expect(found(tried(ask({ id: 'lost', complete: S }), 0))).toEqual(['lost never ended']);
+});
+
+test('Who was refused although a later one was served is found; not where his own replica was hurt', () => {
+  const refused = ask({ outcome: 'refused', reason: 'expired', complete: 20 * S });
+  const served = Array.from({ length: 19 }, (_, at) => at).map((at) => ask({ invoke: at * S, complete: (at + 1) * S }));
+  expect(found(refused, ...served, tried(refused, 2))).toHaveLength(1);
+  expect(found(refused, ...served, tried(refused, 2), { op: 'fault', kind: 'pause', target: 'r2', from: 12 * S, until: 15 * S })).toEqual([]);
 });

@@ -1,56 +1,101 @@
-import type { AskLine, CheckedGroup, CheckedLimit, FaultLine, HistoryLine, ReleaseLine } from './history.ts';
+import { findGaps, type Gap } from './gaps.ts';
+import {
+  type AskLine,
+  type CheckedGroup,
+  type CheckedLimit,
+  type FaultLine,
+  type HistoryLine,
+  linesOf,
+  type ReleaseLine,
+  type TimedLimit,
+  type TryLine,
+} from './history.ts';
 
 /*
  * The judge of a fault run. It knows no server, no shard and no clock of theirs: only when clients asked and when they were
  * answered (coordination.md 5, "trusting nobody"). What it calls over is over; what it lets pass may still be.
  */
 
+const SECOND = 1_000_000;
+
 /** Clocks of the servers may run so much faster than the clients' (coordination.md 2.6). */
 const DRIFT = 1e-3;
 
 /** Who stood in line this long before another asked goes first. */
-const ORDER_SLACK = 250_000;
+const ORDER_SLACK = SECOND / 4;
+
+/** After a fault order is as it was again within this. */
+const SETTLED = 3 * SECOND;
 
 /** What the checker found. */
 export interface Verdict {
-  /** Each a sentence; empty: nothing was over, doubled or out of line. */
+  /** Each a sentence; empty: nothing was over, doubled or out of line, nobody was forgotten, and all came back in time. */
   readonly violations: readonly string[];
-  /** Longest time in which somebody waited and nobody of the group was admitted, by group, in microseconds. */
-  readonly gaps: ReadonlyMap<string, number>;
-  /** Who was passed by somebody less urgent or later, outside the faults' times. */
-  readonly inversions: readonly string[];
+  /** The longest first. */
+  readonly gaps: readonly Gap[];
+  /** How many were passed by somebody less urgent or later outside the faults' times: each is a violation too. */
+  readonly inversions: number;
+  /** How many refusals there were for each reason. */
+  readonly refusals: ReadonlyMap<string, number>;
+  /** How many tries came to nothing, for each way. */
+  readonly tries: ReadonlyMap<string, number>;
+  readonly faults: ReadonlyMap<string, number>;
   readonly admitted: number;
   readonly refused: number;
   readonly unknown: number;
-  readonly faults: number;
+  /** Longest time for which the machine stood still, in microseconds. */
+  readonly stall: number;
 }
 
-/** Judges a whole history. */
-export function judge(groups: readonly CheckedGroup[], lines: readonly HistoryLine[]): Verdict {
-  const asks = lines.filter((line): line is AskLine => line.op === 'ask');
-  const releases = new Map(lines.filter((line): line is ReleaseLine => line.op === 'release').map((line) => [line.permit, line]));
-  const faults = lines.filter((line): line is FaultLine => line.op === 'fault');
+/** Judges a whole history. Throws where it does not say what the servers were told. */
+export function judge(lines: readonly HistoryLine[]): Verdict {
+  const [told] = linesOf(lines, 'groups');
+  if (told === undefined) throw new Error('The history says nothing of the groups.');
+  const { groups } = told;
+  const asks = linesOf(lines, 'ask');
+  const tries = linesOf(lines, 'try');
+  const faults = linesOf(lines, 'fault');
+  const releases = new Map(linesOf(lines, 'release').map((line) => [line.permit, line]));
   const admitted = asks.filter((ask) => ask.outcome === 'admitted');
+  const refused = asks.filter((ask) => ask.outcome === 'refused');
   const violations: string[] = [...doubled(admitted)];
   for (const group of groups) {
     const own = admitted.filter((ask) => belongs(groups, ask.group, group.name));
     for (const limit of group.limits) violations.push(...over(group.name, limit, own, releases));
     violations.push(...fenceRegressions(group.name, own));
   }
-  return {
-    violations,
-    gaps: new Map(groups.map(({ name }) => [name, longestGap(asks.filter((ask) => ask.group === name))])),
-    inversions: groups.flatMap(({ name }) =>
-      inversions(
-        asks.filter((ask) => ask.group === name),
-        faults,
-      ),
+  const passed = groups.flatMap(({ name }) =>
+    inversions(
+      admitted.filter(({ group }) => group === name),
+      faults,
     ),
-    admitted: admitted.length,
-    refused: asks.filter((ask) => ask.outcome === 'refused').length,
-    unknown: asks.filter((ask) => ask.outcome === 'unknown').length,
-    faults: faults.length,
+  );
+  const gaps = [...findGaps(groups, lines)].sort((a, b) => b.counted - a.counted);
+  violations.push(
+    ...passed,
+    ...forgotten(asks, tries, faults),
+    ...turnedAway(asks, tries, faults),
+    ...gaps.filter(({ counted, most }) => counted > most).map(late),
+  );
+  return {
+    ...{ violations, gaps, inversions: passed.length, admitted: admitted.length, refused: refused.length },
+    refusals: tally(refused.map(({ group, reason }) => `${group} ${reason}`)),
+    tries: tally(tries.filter(({ end }) => end !== 'admitted').map(({ end }) => end)),
+    faults: tally(faults.map(({ kind }) => kind)),
+    unknown: asks.length - admitted.length - refused.length,
+    stall: Math.max(0, ...linesOf(lines, 'stall').map(({ from, until }) => until - from)),
   };
+}
+
+function tally(names: readonly string[]): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return counts;
+}
+
+function late({ group, from, until, counted, most, after }: Gap): string {
+  const ms = (time: number) => Math.round(time / 1_000);
+  return `${group}: nobody admitted for ${ms(counted)} ms of ${ms(until - from)} from ${from} on while somebody waited (${after}), where ${ms(most)} may be`;
 }
 
 function belongs(groups: readonly CheckedGroup[], name: string, to: string): boolean {
@@ -80,7 +125,7 @@ function over(group: string, limit: CheckedLimit, own: readonly AskLine[], relea
 }
 
 /** The most that may be granted wholly inside an interval of this length. */
-function cap(limit: Exclude<CheckedLimit, { kind: 'concurrency' }>, length: number): number {
+function cap(limit: TimedLimit, length: number): number {
   const long = length * (1 + DRIFT);
   switch (limit.kind) {
     case 'window':
@@ -95,7 +140,7 @@ function cap(limit: Exclude<CheckedLimit, { kind: 'concurrency' }>, length: numb
 }
 
 /** For every interval that begins with an asking and ends with an answer: those asked and answered inside were surely admitted inside. */
-function overTime(group: string, limit: Exclude<CheckedLimit, { kind: 'concurrency' }>, own: readonly AskLine[]): readonly string[] {
+function overTime(group: string, limit: TimedLimit, own: readonly AskLine[]): readonly string[] {
   const byEnd = [...own].sort((a, b) => a.complete - b.complete);
   for (const { invoke: from } of own) {
     let inside = 0;
@@ -113,7 +158,7 @@ function overTime(group: string, limit: Exclude<CheckedLimit, { kind: 'concurren
 function overHeld(group: string, max: number, own: readonly AskLine[], releases: ReadonlyMap<string, ReleaseLine>): readonly string[] {
   const edges: { at: number; by: 1 | -1 }[] = [];
   for (const { permit, complete, invoke, lease } of own) {
-    const until = Math.min(releases.get(permit)?.invoke ?? Number.POSITIVE_INFINITY, (invoke + lease) / (1 + DRIFT));
+    const until = Math.min(releases.get(permit)?.invoke ?? Number.POSITIVE_INFINITY, invoke + lease / (1 + DRIFT));
     if (until <= complete) continue;
     edges.push({ at: complete, by: 1 }, { at: until, by: -1 });
   }
@@ -140,38 +185,54 @@ function fenceRegressions(group: string, own: readonly AskLine[]): readonly stri
   return [];
 }
 
-/** Somebody waits from one admission, or from when the first one came, to the next. */
-function longestGap(own: readonly AskLine[]): number {
-  const events = own.flatMap((ask) => [
-    { at: ask.invoke, by: 1, admitted: false },
-    { at: ask.complete, by: -1, admitted: ask.outcome === 'admitted' },
-  ]);
-  events.sort((a, b) => a.at - b.at);
-  let waiting = 0;
-  let since = 0;
-  let longest = 0;
-  for (const { at, by, admitted } of events) {
-    if (waiting > 0 && (admitted || waiting + by === 0)) longest = Math.max(longest, admitted ? at - since : 0);
-    if (waiting === 0 || admitted) since = at;
-    waiting += by;
-  }
-  return longest;
-}
-
-/** Among those of one key that were admitted: who waited, and was passed by somebody no more urgent who came later. */
-function inversions(own: readonly AskLine[], faults: readonly FaultLine[]): readonly string[] {
-  const calm = (ask: AskLine) => !faults.some((fault) => fault.from < ask.complete && ask.invoke < fault.until);
-  const admitted = own.filter((ask) => ask.outcome === 'admitted' && calm(ask)).sort((a, b) => a.invoke - b.invoke);
+/** Among those of one key that were admitted: who waited, and was passed by somebody less urgent, or no more urgent who came later. */
+function inversions(admitted: readonly AskLine[], faults: readonly FaultLine[]): readonly string[] {
+  const calm = admitted.filter((ask) => !near(ask.invoke, ask.complete, faults)).sort((a, b) => a.invoke - b.invoke);
   const found: string[] = [];
-  for (const [index, first] of admitted.entries()) {
-    for (const later of admitted.slice(index + 1)) {
-      const passed =
-        first.key === later.key &&
-        first.priority <= later.priority &&
-        first.invoke + ORDER_SLACK < later.invoke &&
-        later.complete + ORDER_SLACK < first.complete;
-      if (passed) found.push(`${first.group}: ${later.id} passed ${first.id}`);
+  for (const [index, first] of calm.entries()) {
+    for (const other of calm) {
+      if (other.complete + ORDER_SLACK >= first.complete || first.invoke + ORDER_SLACK >= other.complete || first.key !== other.key) continue;
+      const passed = other.priority > first.priority || (other.priority === first.priority && first.invoke + ORDER_SLACK < other.invoke);
+      if (passed) found.push(`${first.group}: ${other.id} passed ${first.id} (${index})`);
     }
   }
   return found;
+}
+
+function near(from: number, until: number, faults: readonly FaultLine[]): boolean {
+  return faults.some((fault) => fault.from < until && from < fault.until + SETTLED);
+}
+
+/** Who asked and was never answered, at a replica that nothing was the matter with. */
+function forgotten(asks: readonly AskLine[], tries: readonly TryLine[], faults: readonly FaultLine[]): readonly string[] {
+  const ended = new Set(asks.map(({ id }) => id));
+  const silent = tries.filter(({ end, replica, complete }) => end === 'silent' && !hurt(replica, complete - SETTLED, complete, faults));
+  return [
+    ...[...new Set(tries.map(({ id }) => id))].filter((id) => !ended.has(id)).map((id) => `${id} never ended`),
+    ...silent.map(({ id, group, replica, invoke }) => `${group}: replica ${replica} never answered ${id}, which asked at ${invoke}`),
+  ];
+}
+
+function hurt(replica: number, from: number, until: number, faults: readonly FaultLine[]): boolean {
+  return faults.some(({ target, from: a, until: b }) => (target === `r${replica}` || target === 'all') && a < until && from < b);
+}
+
+/** Who was refused in the end although somebody no more urgent who came later was admitted meanwhile. What a fault of its own replica took of its patience excuses it. */
+function turnedAway(asks: readonly AskLine[], tries: readonly TryLine[], faults: readonly FaultLine[]): readonly string[] {
+  const byAsk = Map.groupBy(tries, ({ id }) => id);
+  return asks.flatMap((ask) => {
+    if (ask.outcome === 'admitted') return [];
+    const own = byAsk.get(ask.id) ?? [];
+    const last = own.at(-1);
+    // The one that ended it began anew where the others had come to nothing.
+    const from = last?.invoke ?? ask.invoke;
+    const kept = last !== undefined && hurt(last.replica, ask.complete - ask.ttl / 2, ask.complete, faults);
+    const served = asks.some((other) => {
+      const later = other.invoke > from + SECOND && other.complete < ask.complete - SECOND;
+      return later && other.outcome === 'admitted' && other.group === ask.group && other.key === ask.key && other.priority >= ask.priority;
+    });
+    return served && !kept
+      ? [`${ask.group}: ${ask.id} was refused (${ask.reason}) at ${ask.complete}, asked at ${ask.invoke}, and others were served meanwhile`]
+      : [];
+  });
 }

@@ -16,6 +16,8 @@ export interface FleetParts {
   readonly replicas: number;
   /** The `groups:` of the configuration file, as YAML. */
   readonly groups: string;
+  /** Each replica has a proxy listener too; `more` has its backends and routes. */
+  readonly proxy?: boolean;
   /** More of the configuration file, as YAML. */
   readonly more?: string;
   /** libfaketime's library: replicas have wall clocks that can be set, see {@link FleetReplica.setWall}. */
@@ -28,12 +30,16 @@ export interface FleetParts {
 
 type WayParts = Pick<FleetParts, 'faketime' | 'main' | 'logs'>;
 
+/** Of `api`, `health`, `admin` and `proxy`. */
+type Ports = readonly [number, number, number, number];
+
 /** One replica: its process, over restarts, and its lines to NATS. */
 export class FleetReplica {
   readonly index: number;
   readonly port: number;
   readonly healthPort: number;
   readonly adminPort: number;
+  readonly proxyPort: number;
   /** One line for each NATS server. */
   readonly lines: readonly TcpProxy[];
   readonly #configuration: string;
@@ -41,9 +47,9 @@ export class FleetReplica {
   readonly #wall: string | undefined;
   #process: ServerProcess | undefined;
 
-  constructor(parts: { index: number; ports: readonly [number, number, number]; lines: readonly TcpProxy[]; configuration: string }) {
+  constructor(parts: { index: number; ports: Ports; lines: readonly TcpProxy[]; configuration: string } & WayParts) {
     this.index = parts.index;
-    [this.port, this.healthPort, this.adminPort] = parts.ports;
+    [this.port, this.healthPort, this.adminPort, this.proxyPort] = parts.ports;
     this.lines = parts.lines;
     this.#configuration = parts.configuration;
     this.#wall = parts.faketime === undefined ? undefined : join(mkdtempSync(join(tmpdir(), 'sluice-wall-')), 'wall');
@@ -126,7 +132,7 @@ export class Fleet {
     const replicas: FleetReplica[] = [];
     for (let index = 0; index < parts.replicas; index++) {
       const lines = await Promise.all(nats.map((server) => TcpProxy.to(server.port)));
-      const ports = [await freePort(), await freePort(), await freePort()] as const;
+      const ports = [await freePort(), await freePort(), await freePort(), await freePort()] as const;
       replicas.push(new FleetReplica({ ...parts, index, ports, lines, configuration: configurationOf(parts, index, ports, lines) }));
     }
     const fleet = new Fleet(nats, cluster, replicas);
@@ -153,6 +159,11 @@ export class Fleet {
     return this.#cluster?.metaLeader(this.nats.filter(({ pid }) => pid !== undefined));
   }
 
+  /** Settles when all NATS servers agree on who leads, and have caught up. */
+  async natsSettled(): Promise<void> {
+    await this.#cluster?.settled();
+  }
+
   async clean(): Promise<void> {
     await Promise.all(this.replicas.map((replica) => replica.clean()));
     await (this.#cluster?.clean() ?? Promise.all(this.nats.map((server) => server.clean())));
@@ -170,14 +181,14 @@ function wallEnvironment(library: string, file: string): Record<string, string> 
 }
 
 function configurationOf(
-  { groups, more = '' }: FleetParts,
+  { groups, more = '', proxy = false }: FleetParts,
   index: number,
-  [api, health, admin]: readonly [number, number, number],
+  [api, health, admin, forward]: Ports,
   lines: readonly TcpProxy[],
 ): string {
   const urls = lines.map(({ port }) => `nats://127.0.0.1:${port}`).join(', ');
   return [
-    `listen: { api: "127.0.0.1:${api}", health: "127.0.0.1:${health}", grpc: none, admin: "127.0.0.1:${admin}" }`,
+    `listen: { api: "127.0.0.1:${api}", health: "127.0.0.1:${health}", grpc: none, proxy: ${proxy ? `"127.0.0.1:${forward}"` : 'none'}, admin: "127.0.0.1:${admin}" }`,
     `cluster: { nats: [ ${urls} ], name: r${index}, ledgerBytes: 64MiB }`,
     'drain: { delay: 0s, grace: 10s }',
     'log: { level: debug }',

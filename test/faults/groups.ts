@@ -10,7 +10,7 @@ export const GROUPS: readonly CheckedGroup[] = [
   { name: 'spaced', limits: [{ kind: 'spacing', every: SECOND / 5 }] },
   { name: 'fixed', limits: [{ kind: 'fixed', permits: 40, per: 4 * SECOND }] },
   { name: 'slots', limits: [{ kind: 'concurrency', max: 4 }] },
-  { name: 'top', limits: [{ kind: 'window', permits: 30, per: 3 * SECOND }] },
+  { name: 'top', limits: [{ kind: 'rate', burst: 2, every: SECOND / 10 }] },
   { name: 'left', parent: 'top', limits: [] },
   { name: 'right', parent: 'top', limits: [{ kind: 'spacing', every: SECOND / 4 }] },
 ];
@@ -23,7 +23,7 @@ export const GROUPS_YAML = `
   spaced: { limits: [ { name: a, spacing: 200ms } ] }
   fixed: { limits: [ { name: a, window: 40/4s, kind: fixed } ] }
   slots: { limits: [ { name: a, concurrency: 4 } ] }
-  top: { limits: [ { name: a, window: 30/3s } ] }
+  top: { limits: [ { name: a, rate: 10/1s, burst: 2 } ] }
   left: { parent: { group: top } }
   right: { parent: { group: top }, limits: [ { name: a, spacing: 250ms } ] }
 `;

@@ -3,16 +3,23 @@
  * Times are CLOCK_MONOTONIC in microseconds, which all processes of one machine share.
  */
 
-/** One ask from its sending to its answer. */
+/** What the servers were told, first in a history. */
+export interface GroupsLine {
+  readonly op: 'groups';
+  readonly groups: readonly CheckedGroup[];
+}
+
+/** One ask from its sending to its end, over all its tries. */
 export interface AskLine {
   readonly op: 'ask';
   /** Unique for each ask that is not a repetition: the request id where it has one. */
   readonly id: string;
   readonly group: string;
   readonly key: string;
+  /** A lower number is more urgent. */
   readonly priority: number;
   readonly invoke: number;
-  /** When the answer was there, or the connection broke. */
+  /** When the answer was there, or it was given up. */
   readonly complete: number;
   /** `unknown`: nobody can say; the server may have admitted it. */
   readonly outcome: 'admitted' | 'refused' | 'unknown';
@@ -22,8 +29,21 @@ export interface AskLine {
   readonly fence: string;
   /** Microseconds of the lease; 0: none. */
   readonly lease: number;
-  /** Which replica was asked. */
+  /** Patience in microseconds. */
+  readonly ttl: number;
+}
+
+/** One time that an ask was sent to a replica; the same ask is sent again when that came to nothing. */
+export interface TryLine {
+  readonly op: 'try';
+  /** Of the ask. */
+  readonly id: string;
+  readonly group: string;
   readonly replica: number;
+  readonly invoke: number;
+  readonly complete: number;
+  /** `broken`: the connection was refused or ended. `silent`: no answer, long after its patience. A refusal's reason, or `admitted`. */
+  readonly end: string;
 }
 
 /** A permit given back. */
@@ -39,24 +59,41 @@ export interface ReleaseLine {
 export interface FaultLine {
   readonly op: 'fault';
   readonly kind: string;
+  /** `r0`: one replica. */
   readonly target: string;
   readonly from: number;
   readonly until: number;
 }
 
-/** One line of a history. */
-export type HistoryLine = AskLine | ReleaseLine | FaultLine;
+/** NATS took no writes, as seen by a client of its own. */
+export interface OutageLine {
+  readonly op: 'outage';
+  readonly from: number;
+  readonly until: number;
+}
 
-/** What a group's limits are, in the checker's own words. */
-export type CheckedLimit =
+/** The machine itself stood still: a ticker that does nothing else was called this late. */
+export interface StallLine {
+  readonly op: 'stall';
+  readonly from: number;
+  readonly until: number;
+}
+
+/** One line of a history. */
+export type HistoryLine = GroupsLine | AskLine | TryLine | ReleaseLine | FaultLine | OutageLine | StallLine;
+
+/** A limit that counts permits over time. */
+export type TimedLimit =
   /** At most `permits` in any interval of `per`. */
   | { readonly kind: 'window'; readonly permits: number; readonly per: number }
   /** At most `burst` and one more each `every`. */
   | { readonly kind: 'rate'; readonly burst: number; readonly every: number }
   | { readonly kind: 'spacing'; readonly every: number }
   /** At most twice `permits` around an edge. */
-  | { readonly kind: 'fixed'; readonly permits: number; readonly per: number }
-  | { readonly kind: 'concurrency'; readonly max: number };
+  | { readonly kind: 'fixed'; readonly permits: number; readonly per: number };
+
+/** What a group's limits are, in the checker's own words. */
+export type CheckedLimit = TimedLimit | { readonly kind: 'concurrency'; readonly max: number };
 
 /** A group as the servers were told it. A parent's limits count all its children's permits. */
 export interface CheckedGroup {
@@ -71,4 +108,20 @@ export function parseHistory(text: string): readonly HistoryLine[] {
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as HistoryLine);
+}
+
+/** The lines of one kind. */
+export function linesOf<Op extends HistoryLine['op']>(lines: readonly HistoryLine[], op: Op): readonly Extract<HistoryLine, { op: Op }>[] {
+  return lines.filter((line): line is Extract<HistoryLine, { op: Op }> => line.op === op);
+}
+
+/** The limits that a permit of this group counts against, its own first. */
+export function limitsOver(groups: readonly CheckedGroup[], name: string): readonly CheckedLimit[] {
+  const found: CheckedLimit[] = [];
+  for (let at = groups.find((group) => group.name === name); at !== undefined; ) {
+    found.push(...at.limits);
+    const { parent } = at;
+    at = groups.find((group) => group.name === parent);
+  }
+  return found;
 }

@@ -1,11 +1,15 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import type { NatsBinary } from '../fakes/nats-binary.ts';
 import { Callers, monotonic } from './callers.ts';
-import { judge } from './checker.ts';
-import { type FaultKind, NATS_FAULTS, REPLICA_FAULTS } from './fault-kinds.ts';
+import { judge, type Verdict } from './checker.ts';
+import type { FaultKind } from './fault-kinds.ts';
 import { Fleet } from './fleet.ts';
 import { GROUPS, GROUPS_YAML } from './groups.ts';
-import type { HistoryLine } from './history.ts';
+import { type HistoryLine, parseHistory } from './history.ts';
+import { NatsWatch } from './nats-watch.ts';
 import { Nemesis } from './nemesis.ts';
+import { watchStalls } from './stalls.ts';
 
 /** What is played. */
 export interface PlayParts {
@@ -13,74 +17,66 @@ export interface PlayParts {
   readonly faults: number;
   readonly seed: number;
   readonly nats: 1 | 3;
-  readonly only: 'all' | 'replica' | 'nats';
-  readonly kinds?: readonly string[] | undefined;
+  readonly kinds: readonly FaultKind[];
+  /** Replicas are the broken owner of broken-owner-process.ts. */
+  readonly broken?: boolean;
+  readonly faketime?: string | undefined;
+  /** A folder for the replicas' logs. */
+  readonly logs?: string | undefined;
+  /** Callers who wait in each group at once; default 12. */
+  readonly eachGroup?: number;
   readonly write?: ((line: HistoryLine) => void) | undefined;
-  readonly say: (text: string) => void;
+  readonly say?: (text: string) => void;
+  /** Aborted: no more faults are begun. */
+  readonly signal?: AbortSignal;
+  /** After this no more faults are begun, and the run failed; default 20 s for each, and a minute. */
+  readonly msMax?: number;
 }
 
 /** What came of it. */
-export interface PlayReport {
-  /** Each a sentence; empty: all that was promised was kept. */
-  readonly failures: readonly string[];
-  readonly text: readonly string[];
-  readonly lines: readonly HistoryLine[];
+export interface PlayReport extends Verdict {
+  /** Faults that were begun before time was over. */
+  readonly begun: number;
 }
 
-const EACH_GROUP = 12;
 const TTL_MS = 20_000;
 
-/** Starts a fleet, lets callers ask, hurts it, lets it heal, and judges. */
+/** Starts a fleet, lets callers ask, hurts it, lets it heal, and judges what the callers saw. */
 export async function play(parts: PlayParts): Promise<PlayReport> {
-  const lines: HistoryLine[] = [];
+  const { binary, faults, seed, nats, kinds, broken = false, faketime, logs, eachGroup = 12, say = () => {} } = parts;
+  const lines: string[] = [];
+  let asks = 0;
   const write = (line: HistoryLine): void => {
-    lines.push(line);
+    lines.push(JSON.stringify(line));
+    if (line.op === 'ask') asks++;
     parts.write?.(line);
   };
-  const random = dice(parts.seed);
-  const fleet = await Fleet.start({ binary: parts.binary, nats: parts.nats, replicas: 3, groups: GROUPS_YAML });
-  const callers = new Callers({
-    urls: fleet.replicas.map(({ url }) => url),
-    groups: GROUPS,
-    write,
-    random: dice(parts.seed + 1),
-    eachGroup: EACH_GROUP,
-    ttlMs: TTL_MS,
-  });
+  write({ op: 'groups', groups: GROUPS });
+  const main = broken ? fileURLToPath(new URL('broken-owner-process.ts', import.meta.url)) : undefined;
+  const fleet = await Fleet.start({ binary, nats, replicas: 3, groups: GROUPS_YAML, main, faketime, logs });
+  const urls = fleet.replicas.map(({ url }) => url);
+  const callers = new Callers({ urls, groups: GROUPS, write, random: dice(seed + 1), eachGroup, ttlMs: TTL_MS });
+  const stalls = watchStalls(write);
+  const deadline = AbortSignal.timeout(parts.msMax ?? 60_000 + faults * 20_000);
+  const signal = AbortSignal.any([deadline, ...(parts.signal === undefined ? [] : [parts.signal])]);
+  let watch: NatsWatch | undefined;
+  let begun = 0;
   try {
     await fleet.decided(GROUPS.map(({ name }) => name));
+    watch = await NatsWatch.open(fleet.nats);
     callers.start();
-    await sleep(2_000);
+    await wait(2_000);
     const start = monotonic();
-    const progress = (count: number, kind: FaultKind, target: string): void =>
-      parts.say(`${((monotonic() - start) / 1e6).toFixed(1).padStart(6)} s  fault ${count} of ${parts.faults}: ${kind} ${target}; ${lines.length} lines`);
-    const nemesis = new Nemesis({ fleet, write, random, kinds: kindsOf(parts), progress });
-    await nemesis.run(parts.faults);
-    await sleep(3_000);
+    const progress = (count: number, kind: FaultKind, target: string): void => {
+      begun++;
+      say(`${((monotonic() - start) / 1e6).toFixed(1).padStart(6)} s  fault ${count} of ${faults}: ${kind} ${target}; ${asks} asks answered`);
+    };
+    await new Nemesis({ fleet, watch, write, random: dice(seed), kinds, progress, signal }).run(faults);
     await callers.stop();
-    return report(lines, parts);
+    return { ...judge(parseHistory(lines.join('\n'))), begun };
   } finally {
-    await fleet.clean();
+    await Promise.all([stalls.close(), watch?.close(), fleet.clean()]);
   }
-}
-
-function kindsOf({ only, nats, kinds }: PlayParts): readonly FaultKind[] {
-  if (kinds !== undefined) return kinds as readonly FaultKind[];
-  const ofNats = NATS_FAULTS.filter((kind) => nats === 3 || kind !== 'nats-leader');
-  return only === 'replica' ? REPLICA_FAULTS : only === 'nats' ? ofNats : [...REPLICA_FAULTS, ...ofNats];
-}
-
-function report(lines: readonly HistoryLine[], { only }: PlayParts): PlayReport {
-  const verdict = judge(GROUPS, lines);
-  const failures = [...verdict.violations, ...verdict.inversions];
-  const gaps = [...verdict.gaps].map(([name, gap]) => `${name} ${(gap / 1e6).toFixed(2)}`);
-  const text = [
-    `${verdict.faults} faults, ${verdict.admitted} admitted, ${verdict.refused} refused, ${verdict.unknown} unknown`,
-    `longest gaps in seconds (${only}): ${gaps.join(', ')}`,
-    ...failures.slice(0, 20).map((failure) => `FAILED ${failure}`),
-    failures.length === 0 ? 'nothing was over, doubled or out of line' : `${failures.length} failures`,
-  ];
-  return { failures, text, lines };
 }
 
 /** mulberry32: the same numbers for the same seed. */
@@ -92,8 +88,4 @@ function dice(seed: number): () => number {
     mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => void setTimeout(resolve, ms));
 }
