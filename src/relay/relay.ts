@@ -9,6 +9,7 @@ import { Desk } from './desk.ts';
 import { Directory } from './directory.ts';
 import type { Door } from './door.ts';
 import { Edge } from './edge.ts';
+import { HeadCount } from './head-count.ts';
 import { Links, type Messages } from './links.ts';
 import type { Op } from './ops.ts';
 import { type Degraded, Outage } from './outage.ts';
@@ -75,13 +76,14 @@ export class Relay {
   readonly #directory: Directory;
   readonly #outage: Outage | undefined;
   /** Live replicas when last seen, with this one. */
-  #replicas = 1;
+  readonly #heads: HeadCount;
   #reachable = true;
 
   constructor(parts: RelayParts) {
     const { door, replica, clock, timers, bounds } = parts;
     this.#parts = parts;
     const now = () => clock.now();
+    this.#heads = new HeadCount(now);
     const place = (shard: number) => replica.place(shard);
     const peers = () => replica.peers().map(({ instance }) => instance);
     const send = (to: string, op: Op) => this.#links.send(to, op);
@@ -201,12 +203,12 @@ export class Relay {
   #peersChanged(): void {
     const live = this.#parts.replica.peers();
     this.#barriers.gone(new Set(['', ...live.map(({ instance }) => instance)]));
-    if (this.#reachable && live.length > 0) this.#replicas = live.length + 1;
+    if (this.#reachable) this.#heads.set(live.length + 1);
   }
 
   async #reach(reachable: boolean): Promise<void> {
     this.#reachable = reachable;
-    const replicas = this.#replicas;
+    const replicas = this.#heads.most;
     this.#parts.onEvent({ kind: 'alone', alone: !reachable, replicas });
     if (reachable) {
       this.#asks.reachable(true);

@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest';
 import type { GroupSettings } from '../../src/admission/admission.ts';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
+import { Porch } from '../../src/relay/porch.ts';
 import { settingsOf } from '../admission/rig.ts';
-import { concurrency, group, rolling, spacing } from '../core/specs.ts';
+import { concurrency, group, rolling, START, spacing } from '../core/specs.ts';
+import { settled } from '../fakes/clock.ts';
 import { type Fleet, launched } from './fleet.ts';
 
 /** One each ten seconds. */
@@ -183,7 +185,11 @@ test('A replica that is not heard of for two seconds is passed over, and its wai
   const [a, b, c] = fleet.nodes;
   a!.ask();
   await fleet.pass(0.01);
-  const [first, second, third] = [b!.ask(), c!.ask(), c!.ask()];
+  const first = b!.ask();
+  await fleet.pass(0.01);
+  const second = c!.ask();
+  await fleet.pass(0.01);
+  const third = c!.ask();
   await fleet.pass(0.01);
   const cut = () => {
     fleet.hears = (x, y) => x !== b && y !== b;
@@ -356,11 +362,89 @@ test('Whose replica stops leaves no place behind at the owner', async () => {
   const leaving = [b!.ask(), b!.ask(), b!.ask()];
   await fleet.pass(0.01);
   const stays = c!.ask();
-  const draining = b!.relay.admission.drain(SECOND);
+  const draining = b!.relay.admission.drain(SECOND).then(() => b!.relay.close());
   await fleet.pass(1.1);
   await draining;
-  b!.relay.close();
   expect(leaving.map(({ refusal }) => refusal?.reason)).toEqual(Array(3).fill('draining'));
   await fleet.pass(9);
   expect(stays.outcome?.kind).toBe('admitted');
+});
+
+test('Who came while nobody decided is asked in the order of coming once somebody does', async () => {
+  const fleet = await launched(spaced);
+  const [, b, c] = fleet.nodes;
+  fleet.place(shard, undefined);
+  const callers = Array.from({ length: 4 }, () => b!.ask());
+  await fleet.give(shard, c!);
+  expect(await admittedAfter(fleet, callers, 50)).toEqual([0, 1, 2, 3]);
+});
+
+test('What a dead edge was granted counts as used: its caller may have been told', async () => {
+  const fleet = await launched(slots);
+  const [, b, c] = fleet.nodes;
+  b!.delivers = false;
+  const holder = b!.ask({ lease: 30 * SECOND });
+  await fleet.pass(0.01);
+  expect(holder.outcome?.kind).toBe('admitted');
+  const next = c!.ask();
+  fleet.kill(b!);
+  await fleet.pass(25);
+  expect(next.told).toBe(0);
+  await fleet.pass(6);
+  expect(next.outcome?.kind).toBe('admitted');
+});
+
+test('A lease that nobody was told of is given back where its group went meanwhile', async () => {
+  const fleet = await launched(slots);
+  const [a, b, c] = fleet.nodes;
+  for (const node of [a, b]) {
+    node!.delivers = false;
+    const lost = node!.ask({ lease: MINUTE });
+    await fleet.pass(0.05);
+    expect(lost.outcome?.kind).toBe('admitted');
+    const heir = fleet.owners.get(shard)?.node === c ? a! : c!;
+    const handing = fleet.give(shard, heir, { sealed: true });
+    await fleet.pass(0.3);
+    await handing;
+    lost.held.leave();
+    await fleet.pass(0.05);
+    const next = c!.ask();
+    await fleet.pass(0.05);
+    expect(next.outcome?.kind).toBe('admitted');
+    void c!.relay.admission.release('', next.id, 'used', undefined, undefined);
+    await fleet.pass(0.05);
+  }
+});
+
+test('A grant that is two seconds old when it comes is not told: its caller is asked for again', async () => {
+  const fleet = await launched(spaced);
+  const [a, b] = fleet.nodes;
+  a!.ask();
+  await fleet.pass(0.01);
+  const caller = b!.ask();
+  await fleet.pass(9.5);
+  fleet.bus.cut = (from) => from === 'a';
+  await fleet.pass(3.5);
+  fleet.bus.cut = () => false;
+  await fleet.pass(15);
+  expect(caller.told).toBe(1);
+  const toldAt = (caller.at as number) + 1_000 * SECOND;
+  expect(toldAt - caller.permit.grantedAt).toBeLessThan(0.1 * SECOND);
+});
+
+test('Who stands before a tree that is being opened enters in the order that it had', async () => {
+  const porch = new Porch();
+  const entered: string[] = [];
+  const opened = Promise.withResolvers<void>();
+  const wait = (name: string, order: number | undefined) => {
+    const since = () => (order === undefined ? undefined : { arrivedAt: START, order });
+    porch.wait('g', opened.promise, { since, enter: () => entered.push(name) });
+  };
+  wait('new', undefined);
+  wait('second', 2);
+  wait('newer', undefined);
+  wait('first', 1);
+  opened.resolve();
+  await settled();
+  expect(entered).toEqual(['first', 'second', 'new', 'newer']);
 });
