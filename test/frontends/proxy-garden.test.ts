@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { BAD_FRAMING } from '../conformance/engine-bad-input.ts';
 import { readStrictly } from '../fakes/backend.ts';
-import type { Recorded } from '../fakes/recorder.ts';
+import { type Recorded, Recorder, type Respond } from '../fakes/recorder.ts';
 import { Wire } from '../fakes/wire.ts';
 import { type ProxyRig, proxyRig } from './proxy-rig.ts';
 
@@ -21,17 +21,21 @@ const QUIET_MS = 30;
 const NOTHING_MS = 800;
 
 const CONFIG = `bounds: { receive: 500ms }
-backends: { shop: { urls: [ BACKEND ], timeout: { firstByte: 2s } } }
+backends: { held: { urls: [ BACKEND ], timeout: { firstByte: 2s } }, streamed: { urls: [ OTHER ], timeout: { firstByte: 2s } } }
 groups:
   held: { limits: [ { name: all, window: 10000000/1h }, { name: slots, concurrency: 64 } ] }
   streamed: { limits: [ { name: all, window: 10000000/1h }, { name: slots, concurrency: 64 } ] }
 routes:
-  - { match: { path: /streamed/* }, group: streamed, backend: shop, charge: headers, attempts: 1, body: { max: 64KiB, receive: 500ms } }
-  - { match: { path: /* }, group: held, backend: shop, attempts: 1, body: { max: 64KiB, receive: 500ms } }
+  - { match: { path: /streamed/* }, group: streamed, backend: streamed, charge: headers, attempts: 1, body: { max: 64KiB, receive: 500ms } }
+  - { match: { path: /* }, group: held, backend: held, attempts: 1, body: { max: 64KiB, receive: 500ms } }
 `;
 
 let rig: ProxyRig;
-afterEach(() => rig.stop());
+let other: Recorder;
+afterEach(async () => {
+  await rig.stop();
+  await other.stop();
+});
 
 type Draw = (max: number) => number;
 
@@ -154,11 +158,11 @@ const meaning = ({ method, target, body }: Pick<Recorded, 'method' | 'target' | 
   told({ method, body, target: target.replace(/^https?:\/\/[^/?]*/i, '') });
 
 /** What a reader of the bytes that came would say was wrong with them, and with what was made of the bytes that were sent. */
-function faults(texts: readonly string[]): readonly string[] {
+function faults(backend: Recorder, texts: readonly string[]): readonly string[] {
   const found: string[] = [];
-  const whole = rig.backend.seen.filter((each) => each.whole);
+  const whole = backend.seen.filter((each) => each.whole);
   const laxly = Map.groupBy(whole, ({ connection }) => connection);
-  for (const [connection, parts] of rig.backend.raw ?? []) {
+  for (const [connection, parts] of backend.raw ?? []) {
     const { requests, anomaly } = readStrictly(Buffer.concat(parts));
     const seen = (laxly.get(connection) ?? []).map(told);
     if (anomaly !== undefined) found.push(`connection ${connection}: ${anomaly}`);
@@ -169,7 +173,7 @@ function faults(texts: readonly string[]): readonly string[] {
     if (TAG.test(each.target) && !meant.has(meaning(each)))
       found.push(`no strict reader finds ${told(each)} in ${texts.filter((text) => text.includes(each.target)).map((text) => JSON.stringify(text))}`);
   const times = new Map<string, number>();
-  for (const { target, headers } of rig.backend.seen) {
+  for (const { target, headers } of backend.seen) {
     const names = headers.map(([name]) => name.toLowerCase());
     for (const name of ['host', 'sluice-attempt']) if (names.filter((each) => each === name).length !== 1) found.push(`${target}: not one ${name}`);
     if (names.some((name) => ['upgrade', 'te', 'trailer', 'expect'].includes(name) && !headers.some(([, value]) => value === 'websocket')))
@@ -184,11 +188,14 @@ function faults(texts: readonly string[]): readonly string[] {
 }
 
 test(`${CASES} broken requests`, { timeout: 60_000 + CASES * 10 }, async () => {
-  rig = await proxyRig(CONFIG, (request, socket) => {
+  const respond: Respond = (request, socket) => {
     if (request.headers.some(([name, value]) => name.toLowerCase() === 'upgrade' && value === 'websocket')) return void socket.end('HTTP/1.1 403 No\r\n\r\n');
     socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${request.method === 'HEAD' ? 7 : 2}\r\n\r\n${request.method === 'HEAD' ? '' : 'ok'}`);
-  });
+  };
+  other = await Recorder.start(respond);
+  rig = await proxyRig(CONFIG.replace('OTHER', other.url), respond);
   rig.backend.raw = new Map();
+  other.raw = new Map();
   const draw = drawer(SEED);
   const texts = Array.from({ length: CASES }, (_each, index) => made(index, draw));
   let next = 0;
@@ -201,13 +208,11 @@ test(`${CASES} broken requests`, { timeout: 60_000 + CASES * 10 }, async () => {
   };
   await Promise.all(Array.from({ length: AT_ONCE }, sending));
   for (const name of ['held', 'streamed']) await rig.shows(name, { waiting: 0, leases: 0 }, 10_000);
-  expect(faults(texts)).toEqual([]);
-  for (const name of ['held', 'streamed']) {
-    const seen = rig.backend.seen.filter(({ target }) => target.startsWith('/streamed/') === (name === 'streamed')).length;
-    const used = Number((await rig.group(name)).limits[0]?.used);
-    expect(seen).toBeLessThanOrEqual(used);
+  for (const [name, backend] of Object.entries({ held: rig.backend, streamed: other })) {
+    expect(faults(backend, texts), name).toEqual([]);
+    expect(backend.seen.length, name).toBeLessThanOrEqual(Number((await rig.group(name)).limits[0]?.used));
     // Many come through, or nothing was tried.
-    expect(seen).toBeGreaterThan(CASES / 10);
+    expect(backend.seen.length, name).toBeGreaterThan(CASES / 10);
   }
   const metrics = await (await fetch(`http://${rig.running.addresses['health']}/metrics`)).text();
   for (const line of ['sluice_forward_held_bodies 0', 'sluice_forward_held_bytes{where="memory"} 0', 'sluice_forward_held_bytes{where="disk"} 0'])
