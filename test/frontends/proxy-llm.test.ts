@@ -13,7 +13,7 @@ import { type ProxyRig, proxyRig } from './proxy-rig.ts';
 
 /*
  * The recipe for a model's provider through a real listener: on a whole server in real time, where a moment is not known
- * exactly, and with a clock that stands until every byte has arrived, where it is.
+ * exactly, and a busy machine may leave windows unused; and with a clock that stands until every byte has arrived.
  */
 
 const KINDS = [
@@ -24,24 +24,10 @@ const KINDS = [
 function shared(market: () => Market): void {
   test('everybody is answered, once', () => {
     expect(new Set(market().all.map(({ status }) => status))).toEqual(new Set([200]));
-    expect(market().all.length).toBeGreaterThan(300);
   });
 
   test('debts are paid: what was used stays within the windows there were', () => {
     expect(total(market().within.map(({ used }) => used))).toBeLessThanOrEqual(TPM * WINDOWS);
-  });
-
-  test('refunds are used: more was asked for than all windows hold', () => {
-    expect(total(market().within.map(({ ask }) => ask))).toBeGreaterThan(TPM * WINDOWS);
-  });
-
-  test('teams share by weight, in tokens', () => {
-    const first = market().within.filter(({ arrived }) => arrived > market().began + WINDOW_MS);
-    const all = total(first.map(({ ask }) => ask));
-    for (const [team, share] of SHARES) {
-      const own = total(first.map((each) => (each.team === team ? each.ask : 0)));
-      expect(Math.abs(own / all - share), team).toBeLessThan(0.04);
-    }
   });
 }
 
@@ -171,5 +157,18 @@ describe.each(KINDS)('with a clock that stands, the provider answers in %s', (_k
     expect(tokens).toBeLessThanOrEqual(TPM);
     expect(requests).toBeLessThanOrEqual(RPM);
     expect(tokens).toBeGreaterThan(TPM * 0.9);
+  });
+
+  test('refunds are used: more was asked for than all windows hold', () => {
+    expect(total(market.within.map(({ ask }) => ask))).toBeGreaterThan(TPM * WINDOWS);
+  });
+
+  test('teams share by weight, in tokens', () => {
+    const first = market.within.filter(({ arrived }) => arrived > market.began + WINDOW_MS);
+    const all = total(first.map(({ ask }) => ask));
+    for (const [team, share] of SHARES) {
+      const own = total(first.map((each) => (each.team === team ? each.ask : 0)));
+      expect(Math.abs(own / all - share), team).toBeLessThan(0.04);
+    }
   });
 });
