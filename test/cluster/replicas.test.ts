@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { natsBinary, showLogsOfFailures } from '../fakes/nats.ts';
 import { until } from '../fakes/until.ts';
 import { Fleet } from '../faults/fleet.ts';
+import { type Answer, Asking } from './asking.ts';
 
 /*
  * Three replicas as processes of their own over one nats-server, asked as any caller would. Periods are those of the seeds
@@ -20,39 +21,15 @@ const GROUPS = `
 `;
 
 let fleet: Fleet;
+let asking: Asking;
 
-interface Answer {
-  readonly status: number;
-  readonly at: number;
-  readonly permit: string;
-  readonly fence: string;
-  readonly reason: string;
-}
-
-async function post(replica: number, path: string, body: object = {}): Promise<Answer> {
-  const operator = path.endsWith('/pause');
-  const { url = '', adminUrl = '' } = fleet.replicas[replica] ?? {};
-  const answer = await fetch(`${operator ? adminUrl : url}${path}`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  });
-  const { permit = '', fence = '', reason = '' } = (await answer.json()) as Partial<Answer>;
-  return { status: answer.status, at: performance.now(), permit, fence, reason };
-}
-
-function acquire(replica: number, group: string, more: object = {}): Promise<Answer> {
-  return post(replica, `/v1/groups/${group}/acquire`, more);
-}
-
-async function waiting(group: string): Promise<number> {
-  const answer = await fetch(`${fleet.replicas[0]?.adminUrl}/v1/groups/${group}`);
-  const body = (await answer.json()) as { waiting?: string; group?: { waiting?: string } };
-  return Number((body.group ?? body).waiting ?? 0);
-}
+const acquire = (replica: number, group: string, more: object = {}) => asking.acquire(replica, group, more);
+const post = (replica: number, path: string, body: object = {}) => asking.post(replica, path, body);
+const waiting = (group: string) => asking.waiting(group);
 
 beforeAll(async () => {
   fleet = await Fleet.start({ binary: { path: natsBinary() }, nats: 1, replicas: 3, groups: GROUPS });
+  asking = new Asking(fleet);
   await fleet.decided(['identify', 'urgent', 'quota', 'starts', 'slots', 'pause']);
 }, 60_000);
 
