@@ -22,6 +22,9 @@ export interface AdmittanceEnd {
   onLost(cause: Error): void;
 }
 
+/** A body of no more mostly comes in one packet with its head; bytes cost less to send on than a stream. */
+const SOON_BYTES = 16 << 10;
+
 /** What an admittance works with. */
 export interface AdmittanceParts extends Pick<DeliveryParts, 'admission' | 'clock' | 'onFault' | 'events'> {
   readonly incoming: IncomingRequest;
@@ -78,14 +81,22 @@ export class Admittance {
     const whole = route.admission?.charge === 'body' ? after(this.#since, receiveMax) : undefined;
     const goOn = (): void => {
       if (this.#asked) return;
-      if (route.admission === undefined || isReady(route.admission, body)) this.#ask();
+      if (route.admission === undefined ? body.whole : isReady(route.admission, body)) this.#ask();
       else if (body.received >= this.#streamsFrom) void this.#askEarly(body, announced ?? 0);
     };
     const atOnce = route.admission === undefined || isReady(route.admission, body);
     // What is not awaited may be passed on without being held: the answer may be there before the first byte.
-    if (atOnce) this.#ask();
+    if (route.admission === undefined && announced !== undefined && announced <= SOON_BYTES) this.#askSoon();
+    else if (atOnce) this.#ask();
     if (this.#over) return;
     body.receive({ onMore: goOn, onWhole: goOn, onFault: (fault) => this.#faulty(fault) }, whole);
+  }
+
+  /** Asks when the body is whole, or has not come with its head. */
+  #askSoon(): void {
+    setImmediate(() => {
+      if (!this.#asked && !this.#over) this.#ask();
+    });
   }
 
   /** Asks before the body is whole, for now or not at all; where it does not pass, the body is held and asked for as others are. */

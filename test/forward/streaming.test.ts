@@ -150,6 +150,39 @@ describe('where only rates are spent', () => {
   });
 });
 
+describe('without a group', () => {
+  const straight = routeOf({}, { admission: undefined });
+
+  test('a small body that comes with its head is sent on in one piece, and can be sent again', async () => {
+    const { played } = await open({});
+    const caller = all.send({ method: 'PUT', body: 'small' }, straight);
+    await quiet();
+    expect(played.last.request.body?.replayable).toBe(true);
+    expect(await played.last.body()).toBe('small');
+    played.last.answer(200);
+    expect(caller.told).toBe(1);
+  });
+
+  test('one that is late is not waited for', async () => {
+    const { played } = await open({});
+    const caller = all.send({ method: 'PUT', body: 'open', length: 5 }, straight);
+    await quiet();
+    const arrived = played.last.body();
+    caller.sender.end('small');
+    expect(await arrived).toBe('small');
+    played.last.answer(200);
+    expect(caller.told).toBe(1);
+  });
+
+  test('who leaves before it is sent on is sent nowhere', async () => {
+    const { played } = await open({});
+    const caller = all.send({ method: 'PUT', body: 'open', length: 5 }, straight);
+    caller.delivery.leave();
+    await quiet();
+    expect(played.attempts).toHaveLength(0);
+  });
+});
+
 describe('where a slot is held', () => {
   test('a prompt sender holds it while it sends', async () => {
     const { played } = await open({ settings: [SLOT] });
