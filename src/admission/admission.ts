@@ -57,6 +57,8 @@ export interface Held {
   place(): Place | undefined;
   /** Its arrival among all of its tree, for an ask that is to stand there again: while it waits, and once it was told that its tree moved. */
   since(): Since | undefined;
+  /** Admitted, and too late to be told: given back at once, though a request id would keep it. Absent: as `leave`. */
+  giveBack?(): void;
   /** true: its caller cannot be reached just now, and is passed over at its place until false. Absent: it makes no difference. */
   away?(away: boolean): void;
 }

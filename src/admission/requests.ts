@@ -156,6 +156,11 @@ export class Shared {
     if (this.hold !== undefined && this.outcome === undefined) this.#tree.suspend(this.hold);
   }
 
+  /** As `detach`, and nothing is kept of an answer that nobody got. */
+  giveBack(attachment: Attachment): void {
+    if (this.#attached.delete(attachment) && this.#attached.size === 0 && !this.isDelivered) this.drop();
+  }
+
   /** A caller cannot be reached, or can again. The place is passed over while that goes for all of them. */
   attend(): void {
     if (this.hold === undefined || this.outcome !== undefined) return;
@@ -259,6 +264,12 @@ class Attachment implements Held {
   delivered(): void {
     this.#shared.delivered();
     this.#shared.detach(this);
+  }
+
+  giveBack(): void {
+    this.#done = undefined;
+    this.#cancel?.();
+    this.#shared.giveBack(this);
   }
 
   place(): Place | undefined {

@@ -60,7 +60,7 @@ export class Asks implements ErrandHost {
       }
       return true;
     }
-    if (op.op === 'outcome') this.#outcome(errand, shiftOutcome(op.outcome, by));
+    if (op.op === 'outcome') this.#outcome(errand, shiftOutcome(op.outcome, by), op.again === true);
     else {
       if (op.since !== undefined) errand.arrival = shiftSince(op.since, by);
       if (op.op === 'moved') this.#hold(errand);
@@ -210,9 +210,10 @@ export class Asks implements ErrandHost {
   }
 
   /** A peer has decided. */
-  #outcome(errand: Errand, outcome: Outcome): void {
-    if (outcome.kind === 'admitted' && this.#stale(outcome.permit)) {
+  #outcome(errand: Errand, outcome: Outcome, again: boolean): void {
+    if (outcome.kind === 'admitted' && !again && this.#stale(outcome.permit)) {
       errand.arrival = arrivalOf(outcome.permit);
+      this.#withdraw(errand, true);
       return this.#dispatch(errand);
     }
     if (outcome.limits !== undefined) this.#parts.seen(errand.ask, outcome.limits);
@@ -253,12 +254,12 @@ export class Asks implements ErrandHost {
     else this.roll.stand(errand, 'held');
   }
 
-  /** The last attempt is over; its grant, should it still come, is given back. */
-  #withdraw(errand: Errand): void {
+  /** The last attempt is over; its grant, should it still come, is given back. `late`: it came. */
+  #withdraw(errand: Errand, late = false): void {
     this.roll.astray.delete(errand);
     if (errand.state !== 'there') return;
     this.#lines.unname(errand.wid);
-    this.#parts.send(errand.peer, { op: 'cancel', wid: errand.wid });
+    this.#parts.send(errand.peer, { op: 'cancel', wid: errand.wid, ...(late && { late }) });
     errand.state = 'held';
   }
 

@@ -27,12 +27,16 @@ export interface DeskParts {
 /** How soon somebody without a place, who waits for the right to decide, is looked at again. */
 const PLACE_EACH: Micros = 100 * MILLISECOND;
 
+/** Decided so long before it was asked for: for an earlier ask of the same request id, whatever clocks did since. */
+const BEFORE: Micros = 100 * MILLISECOND;
+
 /** One ask of a peer, from its coming until it is delivered, given back or refused. */
 interface Post {
   readonly wid: number;
   readonly shard: number;
   readonly ask: AdmissionAsk;
   readonly limits: boolean;
+  readonly cameAt: Instant;
   held: Held | undefined;
   /** A permit went out for it. */
   admitted: boolean;
@@ -74,7 +78,7 @@ export class Desk {
       case 'ask':
         return this.#ask(peer, op, by);
       case 'cancel':
-        return this.#close(peer, op.wid, (held) => held.leave());
+        return this.#close(peer, op.wid, (held) => (op.late === true && held.giveBack !== undefined ? held.giveBack() : held.leave()));
       case 'delivered':
         return this.#close(peer, op.wid, (held) => held.delivered());
       case 'rejoined':
@@ -119,7 +123,7 @@ export class Desk {
       return this.#parts.send(peer, { op: 'outcome', wid, outcome: { kind: 'refused', refusal } });
     }
     const ask = op.ask.since === undefined ? op.ask : { ...op.ask, since: shiftSince(op.ask.since, by) };
-    const post: Post = { wid, shard, ask, limits: op.limits, held: undefined, admitted: false, placed: false, over: false };
+    const post: Post = { wid, shard, ask, limits: op.limits, cameAt: this.#parts.now(), held: undefined, admitted: false, placed: false, over: false };
     visitor.posts.set(wid, post);
     const opening = this.#parts.door.opening(ask.group);
     if (opening === undefined) return this.#enter(peer, visitor, post);
@@ -157,7 +161,8 @@ export class Desk {
     if (outcome.kind === 'refused') this.#forget(visitor, post);
     else post.admitted = true;
     const limits = post.limits ? (outcome.limits ?? this.#parts.door.limitsFor(ask.group, ask.key)) : undefined;
-    this.#parts.send(peer, { op: 'outcome', wid, outcome: limits === undefined ? outcome : { ...outcome, limits } });
+    const again = outcome.kind === 'admitted' && outcome.permit.grantedAt < post.cameAt - BEFORE && { again: true as const };
+    this.#parts.send(peer, { op: 'outcome', wid, outcome: limits === undefined ? outcome : { ...outcome, limits }, ...again });
   }
 
   #close(peer: string, wid: number, end: (held: Held) => void): void {

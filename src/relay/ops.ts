@@ -35,8 +35,8 @@ export type CallArgs = Readonly<Record<string, unknown>>;
 export type Op =
   /** Edge to owner: place this ask. `ask.wait` is the patience left. */
   | { readonly op: 'ask'; readonly wid: number; readonly shard: number; readonly term: bigint; readonly limits: boolean; readonly ask: AdmissionAsk }
-  /** The caller left, or the permit came too late to be told: give the place or the permit back. */
-  | { readonly op: 'cancel'; readonly wid: number }
+  /** The caller left, or (`late`) the permit came too late to be told: give the place or the permit back. */
+  | { readonly op: 'cancel'; readonly wid: number; readonly late?: true }
   | { readonly op: 'delivered'; readonly wid: number }
   | { readonly op: 'call'; readonly id: number; readonly method: Method; readonly args: CallArgs }
   /** All who wait at this edge for the shard were sent to the owner of this term. */
@@ -47,7 +47,8 @@ export type Op =
   | { readonly op: 'hello'; readonly was: string }
   /** Owner to edge: it waits, at this place among all. */
   | { readonly op: 'queued'; readonly wid: number; readonly since: Since }
-  | { readonly op: 'outcome'; readonly wid: number; readonly outcome: Outcome }
+  /** `again`: decided earlier, for an ask of the same request id; however old, it is the answer. */
+  | { readonly op: 'outcome'; readonly wid: number; readonly outcome: Outcome; readonly again?: true }
   /** Not decided here: ask where the shard is now. */
   | { readonly op: 'moved'; readonly wid: number; readonly since: Since | undefined }
   | { readonly op: 'reply'; readonly id: number; readonly how: 'value' | 'moved' | 'fault'; readonly value: unknown };

@@ -110,6 +110,37 @@ test('A grant that crosses a cancel is given back', async () => {
   expect([first.told, second.outcome?.kind]).toEqual([0, 'admitted']);
 });
 
+test('A grant that comes too late is given back, and its caller asked for again: also where it has a request id', async () => {
+  for (const requestId of [undefined, 'r']) {
+    const fleet = await launched(spaced);
+    const [a, b] = fleet.nodes;
+    a!.ask();
+    await fleet.pass(0.01);
+    const caller = b!.ask({ ...(requestId !== undefined && { requestId }), wait: 60 * SECOND });
+    await fleet.pass(9.9);
+    fleet.bus.cut = (from) => from === 'a';
+    await fleet.pass(3);
+    fleet.bus.cut = () => false;
+    await fleet.pass(1);
+    expect([caller.told, caller.outcome?.kind]).toEqual([1, 'admitted']);
+    // Decided anew, not long ago.
+    expect(b!.clock.now() - caller.permit.grantedAt).toBeLessThan(1.1 * SECOND);
+  }
+});
+
+test('A permit that nobody got is fetched by its request id through another replica, however old by then', async () => {
+  const fleet = await launched(spaced);
+  const [, b, c] = fleet.nodes;
+  b!.delivers = false;
+  const lost = b!.ask({ requestId: 'r' });
+  await fleet.pass(0.01);
+  lost.held.leave();
+  await fleet.pass(5);
+  const fetched = c!.ask({ requestId: 'r' });
+  await fleet.pass(0.1);
+  expect([fetched.told, fetched.id]).toEqual([1, lost.id]);
+});
+
 test('A permit is renewed and released through any replica, and ends once', async () => {
   const fleet = await launched(slots);
   const [a, b, c] = fleet.nodes;
