@@ -14,7 +14,7 @@ export function explain({ tree, entry }: Home, now: Instant, ask: AdmissionAsk, 
   const may = turn.waiting.size === 0 || turn.awaitRight(now) === undefined;
   if (!may) return { reason: 'undecided', retryAt: now };
   const { settings } = entry;
-  const waitUntil = after(now, Math.min(ask.wait ?? settings.wait.default, settings.wait.max));
+  const waitUntil = after(now, Math.min(ask.wait ?? settings.wait.default, settings.wait.max, ask.waitMax ?? settings.wait.max));
   const { admitted, refusal, place, limits } = turn.gate.explain(now, tree.request(entry, ask, priority, waitUntil, undefined));
   turn.settle(now);
   return draining

@@ -57,7 +57,7 @@ export class Tree implements Keeper {
   acquire(entry: Entry, ask: AdmissionAsk, done: (outcome: Outcome) => void): Hold {
     const now = this.#clock.now();
     const { settings } = entry;
-    const waitUntil = after(now, Math.min(ask.wait ?? settings.wait.default, settings.wait.max));
+    const waitUntil = after(now, Math.min(ask.wait ?? settings.wait.default, settings.wait.max, ask.waitMax ?? settings.wait.max));
     const hold = new Hold(this, entry, waitUntil, ++this.#serials, done);
     this.#open++;
     const priority = priorityOf(ask, settings);

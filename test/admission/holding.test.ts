@@ -176,3 +176,16 @@ test('answers go out in slices and in order; a cancel gets its turn between them
   expect(order).toEqual(Array.from({ length: 4999 }, (_, index) => index));
   expect(rig.used()).toBe(4999);
 });
+
+test('a caller’s own deadline ends its wait, whatever the group’s default says', async () => {
+  const rig = await rigged([settingsOf(group('g', [spacing(5 * SECOND)]), { wait: { default: MINUTE, max: MINUTE } })]);
+  await rig.asked();
+  const hurried = rig.ask({ waitMax: 2 * SECOND });
+  expect(hurried.refusal?.reason).toBe('infeasible');
+  const patient = rig.ask({ waitMax: 6 * SECOND });
+  await rig.pass(7);
+  expect(patient.seconds).toBe(5);
+  const [early, late] = [rig.ask({ waitMax: 4 * SECOND }), rig.ask()];
+  await rig.pass(3);
+  expect([early.seconds, late.outcome]).toEqual([10, undefined]);
+});

@@ -100,12 +100,12 @@ describe('the guarded door', () => {
   const door = new Door();
   const admission = guarded(door as unknown as AdmissionService, createAuth([credential({ groups: ['llm'] })]));
 
-  test('answers what is forbidden itself, once, and holds nothing', () => {
+  test('answers what is forbidden itself, once, and holds nothing', async () => {
     const outcomes: Outcome[] = [];
     const held = admission.acquire(ask({ group: 'other' }), (outcome) => outcomes.push(outcome));
     held.leave();
     expect(outcomes).toMatchObject([{ kind: 'refused', refusal: { reason: 'forbidden' } }]);
-    expect(admission.explain(ask({ group: 'other' }))).toMatchObject({ reason: 'forbidden' });
+    expect(await admission.explain(ask({ group: 'other' }))).toMatchObject({ reason: 'forbidden' });
     expect(admission.now()).toBe(0);
   });
 
