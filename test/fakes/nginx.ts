@@ -82,6 +82,10 @@ export class Nginx {
     const child = spawn(this.#program, ['-p', this.#folder, '-c', 'nginx.conf'], { stdio: 'ignore' });
     this.#child = child;
     child.on('error', () => {});
+    // It ends with who started it, whatever became of the test.
+    const end = (): void => void child.kill('SIGKILL');
+    process.once('exit', end);
+    child.once('exit', () => process.off('exit', end));
     for (const began = performance.now(); !(await listens(this.port)); ) {
       if (child.exitCode !== null || performance.now() - began > PATIENCE_MS) throw new Error(`nginx does not listen: ${this.#errors()}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
