@@ -11,6 +11,7 @@ import type { Config } from './config/load.ts';
 import { resolveLogin } from './config/secrets.ts';
 import type { Coordinator } from './coordination/coordinator.ts';
 import type { Revision } from './coordination/session-record.ts';
+import { TIMING } from './coordination/timing.ts';
 import { Gate } from './core/gate.ts';
 import { LONG_AGO, NEVER } from './core/time.ts';
 import { join } from './joined.ts';
@@ -30,6 +31,9 @@ import { createTimers } from './timers.ts';
 /** Bytes that the memory of a share may take. */
 const SHARE_BYTES = 64 << 20;
 
+/** Everybody is heard within three heartbeats. */
+const HEAR_FOR = 3 * TIMING.renewEvery;
+
 type Cluster = NonNullable<Config['cluster']>;
 
 /** Admission of one replica among several: from NATS up to the door. */
@@ -45,6 +49,7 @@ export async function openReplicated(config: Config, cluster: Cluster, parts: Op
   const admissionParts = partsOf(config, { clock: timely, log, metrics });
   const gatekeeper: Gatekeeper = new Gatekeeper({ ...admissionParts, coordinator: NOWHERE, ledger: NO_LEDGER, recording: true, shardOf });
   await gatekeeper.start();
+  const timers = createTimers(clocks.monotonic);
   const revision = { now: revisionOf(config) };
   const degraded = metrics.cluster(() => ({
     ...{ shards: replica.views(), peers: replica.peers(), revision: revision.now, connected: nats.connected() },
@@ -56,7 +61,7 @@ export async function openReplicated(config: Config, cluster: Cluster, parts: Op
     name: nameOf(config, cluster),
     bounds: { held: undecided, waiting: undecided, asks: requestIds },
     shareKeeper: (settings) => shareKeeper({ ...admissionParts, settings }),
-    timers: createTimers(clocks.monotonic),
+    timers,
   });
   opened.push(async () => relay.close());
   const unlisten = nats.onChange((change) => {
@@ -64,6 +69,8 @@ export async function openReplicated(config: Config, cluster: Cluster, parts: Op
   });
   replica.start();
   opened.push(() => replica.leave());
+  // Whoever serves before it has heard the others would take a group's whole limit for its share, should NATS go away just then.
+  await new Promise<void>((resolve) => timers.after(HEAR_FOR, resolve));
   return {
     admission: relay.admission,
     metrics,
