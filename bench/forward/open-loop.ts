@@ -131,7 +131,7 @@ function wellAfter(sent: readonly Sent[]): number | undefined {
   const slow =
     2 *
       quantile(
-        (all[0] ?? []).filter(isGood).map(({ due, done }) => done - due),
+        (all[plan.phases.findIndex(({ name }) => name === 'before')] ?? []).filter(isGood).map(({ due, done }) => done - due),
         0.99,
       ) +
     10;

@@ -8,7 +8,7 @@ import { median, short, table } from '../lib/figures.ts';
 import { cpuSeconds, LOAD_CPU, progress, residentBytes, runPinned } from '../lib/pinned.ts';
 import { openLoop } from './generator.ts';
 import type { PhaseFigures } from './plan.ts';
-import { bareDispatch, haproxy, nginx, sluice, startBackend, together, type Way } from './proxies.ts';
+import { bareDispatch, haproxy, nginx, sluice, sluiceInMemory, startBackend, together, type Way } from './proxies.ts';
 
 /** The backend: so many at once, so long each. */
 const AT_ONCE = 20;
@@ -36,7 +36,7 @@ interface Run {
 export async function overload(effort: Effort): Promise<string> {
   const backend = await startBackend(BYTES, SERVICE_MS, AT_ONCE);
   const task = { backend: backend.port, bound: { atOnce: AT_ONCE, queue: QUEUE, waitMs: WAIT_MS } };
-  const up = await together([sluice, haproxy, nginx, bareDispatch], task).catch(async (cause) => {
+  const up = await together([sluice, sluiceInMemory, haproxy, nginx, bareDispatch], task).catch(async (cause) => {
     await backend.process.stop();
     throw cause;
   });
@@ -49,7 +49,7 @@ export async function overload(effort: Effort): Promise<string> {
         const run = await one(way, peak, 2 * effort.seconds);
         found.get(way)?.push(run);
         progress(
-          `  round ${round + 1}/${rounds} ${way.name}: ${run.phases.map(({ name, good, due, shed }) => `${name} ${good} + ${shed} of ${due}`).join(', ')}`,
+          `  round ${round + 1}/${rounds} ${way.name}, ${Math.round(run.busy * 100)} % of its processor: ${run.phases.map(({ name, good, due, shed }) => `${name} ${good} + ${shed} of ${due}`).join(', ')}`,
         );
       }
     }
@@ -83,6 +83,8 @@ async function one({ port, path, pids }: Way, peak: number, seconds: number): Pr
       connectionsMax: 6_000,
       patienceMs: PATIENCE_MS,
       phases: [
+        // Compiled code for both answers first.
+        { name: 'warm', perSecond: 2 * peak, seconds: 4, storm: 0 },
         { name: 'before', perSecond: peak / 2, seconds: 2, storm: 0 },
         { name: 'overload', perSecond: TIMES * peak, seconds, storm: 0 },
         { name: 'storm', perSecond: TIMES * peak, seconds, storm: STORM },
@@ -90,7 +92,7 @@ async function one({ port, path, pids }: Way, peak: number, seconds: number): Pr
       ],
     });
     const busy = (cpuSeconds(pids) - cpu) / ((performance.now() - began) / 1_000);
-    const until = phases[0]?.ended ?? 0;
+    const until = named(phases, 'before').ended;
     const before = Math.max(...samples.filter(({ at }) => at <= until).map(({ bytes }) => bytes));
     const most = Math.max(...samples.map(({ bytes }) => bytes));
     return { phases, busy, memory: [before / 1e6, most / 1e6, residentBytes(pids) / 1e6] };
@@ -101,27 +103,33 @@ async function one({ port, path, pids }: Way, peak: number, seconds: number): Pr
 
 function overloadTable(found: ReadonlyMap<Way, readonly Run[]>, peak: number): string {
   const rows = [...found].flatMap(([{ name }, runs]) =>
-    [1, 2].map((at) => {
-      const of = (figure: (phase: PhaseFigures) => number): number => median(runs.map(({ phases }) => figure(phases[at] as PhaseFigures)));
-      const others = runs.flatMap(({ phases }) => Object.entries(phases[at]?.others ?? {}));
+    (['overload', 'storm'] as const).map((phase) => {
+      const of = (figure: (phase: PhaseFigures) => number): number => median(runs.map(({ phases }) => figure(named(phases, phase))));
+      const others = runs.flatMap(({ phases }) => Object.entries(named(phases, phase).others));
       const memory = [0, 1, 2].map((which) => Math.round(median(runs.map((run) => run.memory[which] ?? Number.NaN))));
-      const goods = runs.map(({ phases }) => ratio(phases[at] as PhaseFigures, peak));
+      const goods = runs.map(({ phases }) => ratio(named(phases, phase), peak));
       return [
-        `${name}${at === 1 ? '' : ', storm'}`,
+        `${name}${phase === 'storm' ? ', storm' : ''}`,
         `${median(goods).toFixed(2)} (${Math.min(...goods).toFixed(2)}-${Math.max(...goods).toFixed(2)})`,
         `${short(of(({ goodMs }) => goodMs.p50))} / ${short(of(({ goodMs }) => goodMs.p99))}`,
         `${Math.round(of(({ shed, due }) => (shed / due) * 100))} %`,
         `${short(of(({ shedMs }) => shedMs.p50))} / ${short(of(({ shedMs }) => shedMs.p99))}`,
         String(of(({ shedWithoutRetryAfter }) => shedWithoutRetryAfter)),
         othersOf(others, runs.length),
-        at === 1 ? memory.join(' / ') : '',
-        at === 1 ? wells(runs) : '',
+        phase === 'storm' ? '' : memory.join(' / '),
+        phase === 'storm' ? '' : wells(runs),
         `${short(of(({ lateMs }) => lateMs.p99))}`,
       ];
     }),
   );
   const head = ['way', 'goodput of the peak (range)', 'its p50 / p99 ms', 'refused', 'refusals p50 / p99 ms', 'without Retry-After', 'others'];
   return table([...head, 'MB before / most / after', 'well again after', 'sent late p99 ms'], rows);
+}
+
+function named(phases: readonly PhaseFigures[], name: string): PhaseFigures {
+  const found = phases.find((phase) => phase.name === name);
+  if (found === undefined) throw new Error(`The generator told of no phase ${name}.`);
+  return found;
 }
 
 /** Answers in time, a second, of those that the backend can give. */
@@ -136,6 +144,6 @@ function othersOf(entries: readonly (readonly [what: string, count: number])[], 
 }
 
 function wells(runs: readonly Run[]): string {
-  const all = runs.map(({ phases }) => phases[3]?.wellAfterMs);
+  const all = runs.map(({ phases }) => named(phases, 'after').wellAfterMs);
   return all.map((ms) => (ms == null ? 'never' : `${(ms / 1_000).toFixed(1)} s`)).join(', ');
 }

@@ -40,7 +40,7 @@ export interface PhaseFigures {
   /** By `Date.now()`. */
   readonly began: number;
   readonly ended: number;
-  /** Since its beginning: the first of 300 ms in each tenth of a second of which 99 % were answered 2xx, none slower than twice the p99 of the first phase and 10 ms. undefined: never. */
+  /** Since its beginning: the first of 300 ms in each tenth of a second of which 99 % were answered 2xx, none slower than twice the p99 of the phase `before` and 10 ms. undefined: never. */
   readonly wellAfterMs: number | undefined;
 }
 

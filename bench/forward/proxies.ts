@@ -70,8 +70,17 @@ async function dispatching({ backend }: Task, name: string, more: readonly strin
   return only(name, port, await pinned(SERVER_CPU, command, port));
 }
 
-/** Sluice with three routes, or, where it is to bound, one. */
-export async function sluice({ backend, bound }: Task): Promise<Ways> {
+/** Sluice with three routes, or, where it is to bound, one; with its embedded store, as by default. */
+export function sluice(task: Task): Promise<Ways> {
+  return sluiceOn(task, true);
+}
+
+/** The same with its store in memory: leases are forgotten when it ends, as the connections of other proxies are. */
+export function sluiceInMemory(task: Task): Promise<Ways> {
+  return sluiceOn(task, false);
+}
+
+async function sluiceOn({ backend, bound }: Task, disk: boolean): Promise<Ways> {
   const forward = (routes: string): string => `backends:\n  one: { urls: [ "http://127.0.0.1:${backend}" ] }\nbodies: { memory: 256MiB }\nroutes:\n${routes}`;
   const free = `  rate: { limits: [{ name: far, rate: 1000000/1s, burst: 1000000 }] }\n  slots: { limits: [{ name: far, concurrency: 100000 }] }\n`;
   const freeRoutes = `  - { match: { path: '/rate' }, group: rate, backend: one }
@@ -80,8 +89,8 @@ export async function sluice({ backend, bound }: Task): Promise<Ways> {
   const tight = `  tight: { limits: [{ name: slots, concurrency: ${bound?.atOnce} }], backlog: { requests: ${bound?.queue} }, ttl: { default: ${bound?.waitMs}ms } }\n`;
   const server =
     bound === undefined
-      ? await startSluice('node', free, { forward: forward(freeRoutes) })
-      : await startSluice('node', tight, { forward: forward(`  - { match: { path: '/*' }, group: tight, backend: one }\n`) });
+      ? await startSluice('node', free, { disk, forward: forward(freeRoutes) })
+      : await startSluice('node', tight, { disk, forward: forward(`  - { match: { path: '/*' }, group: tight, backend: one }\n`) });
   const at = { pids: [server.process.pid], port: server.proxy };
   const ways =
     bound === undefined
@@ -90,7 +99,7 @@ export async function sluice({ backend, bound }: Task): Promise<Ways> {
           { name: 'Sluice, active rule (rate)', path: '/rate', ...at },
           { name: 'Sluice, active rule (concurrency: leases)', path: '/slots', ...at },
         ]
-      : [{ name: `Sluice, concurrency ${bound.atOnce}`, path: '/', ...at }];
+      : [{ name: `Sluice, concurrency ${bound.atOnce}${disk ? '' : ', store: memory'}`, path: '/', ...at }];
   return { ways, missing: [], stop: server.stop };
 }
 
