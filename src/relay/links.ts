@@ -77,6 +77,7 @@ export class Links {
   #cancelWake: (() => void) | undefined;
   #cancelLook: () => void;
   #closed = false;
+  #parting = false;
 
   constructor(parts: LinksParts) {
     this.#parts = parts;
@@ -108,6 +109,11 @@ export class Links {
       channel?.reconnected(now);
       if (channel !== undefined) this.#flush(channel, now);
     }
+  }
+
+  /** This replica stops: its heartbeats end before its last callers are answered, so peers are told by other means that it lives. */
+  part(): void {
+    this.#parting = true;
   }
 
   /** Resolves when everything that was sent has arrived, or after `within`. */
@@ -171,6 +177,7 @@ export class Links {
     }
     if (op === undefined) return;
     if (op.op === 'hello') return this.#end(op.was);
+    if (op.op === 'here') return;
     try {
       this.#parts.hear(from, op, by);
     } catch (cause) {
@@ -218,6 +225,7 @@ export class Links {
       const peer = this.#peers.get(instance);
       if (peer !== undefined) this.#heard(instance, peer, now);
     }
+    for (const name of this.#parting ? [...this.#peers.keys()] : []) this.send(name, { op: 'here' });
     for (const [name, peer] of [...this.#peers]) {
       if (now - peer.heardAt > GONE_AFTER) this.#end(name);
       else if (!peer.silent && now - peer.heardAt > SILENT_AFTER) {

@@ -45,6 +45,8 @@ export type Op =
   | { readonly op: 'gave'; readonly shard: number; readonly term: bigint }
   /** First word of a new address: the one before is over. */
   | { readonly op: 'hello'; readonly was: string }
+  /** Says nothing but that its sender lives, which has no heartbeat any more. */
+  | { readonly op: 'here' }
   /** Owner to edge: it waits, at this place among all. */
   | { readonly op: 'queued'; readonly wid: number; readonly since: Since }
   /** `again`: decided earlier, for an ask of the same request id; however old, it is the answer. */
@@ -53,7 +55,20 @@ export type Op =
   | { readonly op: 'moved'; readonly wid: number; readonly since: Since | undefined }
   | { readonly op: 'reply'; readonly id: number; readonly how: 'value' | 'moved' | 'fault'; readonly value: unknown };
 
-const OPS = ['ask', 'cancel', 'delivered', 'call', 'rejoined', 'gave', 'hello', 'queued', 'outcome', 'moved', 'reply'] as const satisfies readonly Op['op'][];
+const OPS = [
+  'ask',
+  'cancel',
+  'delivered',
+  'call',
+  'rejoined',
+  'gave',
+  'hello',
+  'here',
+  'queued',
+  'outcome',
+  'moved',
+  'reply',
+] as const satisfies readonly Op['op'][];
 const KINDS: ReadonlySet<string> = new Set(OPS);
 const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS);
 
@@ -90,6 +105,7 @@ function check(raw: Record<string, unknown>, op: Op['op']): void {
   const whole = (name: string) => {
     if (!Number.isSafeInteger(raw[name])) throw new TypeError(`${op}: ${name} is no whole number.`);
   };
+  if (op === 'here') return;
   if (op === 'hello') {
     if (typeof raw['was'] !== 'string') throw new TypeError('hello: was is no name.');
     return;

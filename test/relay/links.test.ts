@@ -18,6 +18,7 @@ function pair(waitingMax = 10) {
   const open = (instance: string) => {
     const heard: Op[] = [];
     const gone: string[] = [];
+    const silent: boolean[] = [];
     let lives = 0;
     const parts: LinksParts = {
       ...{ instance, messages: bus.of(instance), timers, waitingMax },
@@ -26,12 +27,12 @@ function pair(waitingMax = 10) {
       peers: () => [...live].map((name) => ({ replica: name.charAt(0), instance: name })),
       newName: () => `${instance}${++lives}`,
       hear: (_peer, op) => heard.push(op),
-      silent: () => {},
+      silent: (_peer, is) => silent.push(is),
       gone: (peer) => gone.push(peer),
       readdressed: (name) => live.add(name),
       trouble: () => {},
     };
-    return { links: new Links(parts), heard, gone };
+    return { links: new Links(parts), heard, gone, silent };
   };
   return { clock, bus, live, a: open('a'), b: open('b') };
 }
@@ -95,6 +96,19 @@ test('An address that was given up is never spoken to again, and is told so', as
   expect(a.links.send('b1', { op: 'cancel', wid: 3 })).toBe('sent');
   await clock.advanceAsync(SECOND);
   expect(b.heard.at(-1)).toEqual({ op: 'cancel', wid: 3 });
+});
+
+test('A replica that stops is not taken for dead before its last callers are answered, though its heartbeats have ended', async () => {
+  const { clock, live, a, b } = pair();
+  a.links.send('b', { op: 'cancel', wid: 1 });
+  await clock.advanceAsync(SECOND);
+  live.delete('a');
+  a.links.part();
+  await clock.advanceAsync(20 * SECOND);
+  expect([b.silent, b.gone]).toEqual([[], []]);
+  a.links.close();
+  await clock.advanceAsync(16 * SECOND);
+  expect([b.silent, b.gone]).toEqual([[true], ['a']]);
 });
 
 test('The address of a replica that began anew is over once nothing more comes of it', async () => {

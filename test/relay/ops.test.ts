@@ -21,6 +21,7 @@ const ops: readonly Op[] = [
   { op: 'rejoined', shard: 3, term: 9n },
   { op: 'gave', shard: 3, term: 9n },
   { op: 'hello', was: 'a-0' },
+  { op: 'here' },
   { op: 'queued', wid: 1, since: { arrivedAt: at(5), order: 6 } },
   { op: 'outcome', wid: 1, outcome: { kind: 'admitted', id: 'p', permit, limits: [limit as never] } },
   { op: 'outcome', wid: 1, outcome: { kind: 'refused', refusal: { reason: 'expired', retryAt: NEVER } } },
