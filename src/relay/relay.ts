@@ -110,7 +110,10 @@ export class Relay {
       unused: (caller, permit) => void this.admission.release(caller, permit, 'unused', undefined, undefined),
     });
     const owners = new Owners({ door, directory, calls, timers, now, place });
-    const leave = () => replica.leave();
+    const leave = () => {
+      this.#links.part();
+      return replica.leave();
+    };
     const told = () => this.#links.quiet(LAST_WORDS);
     this.admission = new Edge({ door, directory, asks: this.#asks, calls, owners, seen, outage, peers, leave, told, timers, now, place });
   }
