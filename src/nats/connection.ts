@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { type Authenticator, type ConnectionOptions, connect, credsAuthenticator, errors, type NatsConnection, type Status } from '@nats-io/transport-node';
 import { MILLISECOND } from '../core/time.ts';
+import { pacedDials } from './dials.ts';
 import { type LineName, type LinkChange, type NatsLogin, type NatsOptions, NatsUnfit } from './options.ts';
 import { unfitVersion } from './version.ts';
 
@@ -131,11 +132,9 @@ function connectOptions({ name, options, inboxPrefix }: LineParts): ConnectionOp
     inboxPrefix,
     ...authenticatorOf(login),
     ...(encrypted ? { tls: tlsOptions(tls) } : {}),
-    // Defaults are ten attempts, two seconds apart, and a dead server noticed after four minutes (coordination.md, 7).
+    // Defaults are ten attempts, and a dead server noticed after four minutes (coordination.md, 7).
     maxReconnectAttempts: -1,
-    reconnectTimeWait: 50,
-    reconnectJitter: 20,
-    reconnectJitterTLS: 20,
+    ...pacedDials(() => performance.now(), Math.random),
     timeout: options.dialWithin / MILLISECOND,
     pingInterval: 300,
     maxPingOut: 2,

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { RegisterConflict } from '../../src/coordination/registers.ts';
 import { MILLISECOND } from '../../src/core/time.ts';
 import type { LinkChange } from '../../src/nats/options.ts';
@@ -53,6 +53,21 @@ describe('a server that was killed and started again', () => {
     expect(heard).toEqual([2]);
     const kinds = told.filter((change) => 'line' in change && change.line === 'data').map(({ kind }) => kind);
     expect(kinds).toEqual(['connected', 'disconnected', 'connected']);
+  });
+
+  test('is connected to at once, also by a process whose wall clock was set back meanwhile', async () => {
+    const { now } = Date;
+    const wall = vi.spyOn(Date, 'now').mockImplementation(() => now() - 3_600_000);
+    try {
+      await server.kill();
+      await until('the link to notice', () => !link.connected());
+      await server.start();
+      const start = performance.now();
+      await until('the link to be back', () => link.connected());
+      expect(performance.now() - start).toBeLessThan(5_000);
+    } finally {
+      wall.mockRestore();
+    }
   });
 
   test('can be hung up on while it is away', async () => {
