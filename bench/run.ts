@@ -2,6 +2,7 @@
  * `npm run bench`: every bench, or those that are named; figures to stdout as Markdown, progress to stderr.
  * `npm run bench -- list`, `npm run bench -- limits gate`, `npm run bench -- quick acquire` (fewer and shorter rounds), `npm run bench -- grpc rounds=9 seconds=10`.
  */
+import { clusterCosts } from './cluster/costs.ts';
 import { forwarded } from './forward/forwarded.ts';
 import { overload } from './forward/overload.ts';
 import { acquireGrpc, acquireHttp, type Effort } from './frontends/acquire.ts';
@@ -14,6 +15,8 @@ import { appendRates } from './micro/ledger.ts';
 import { limitsTable } from './micro/limits.ts';
 
 const NO_UWS = 'Left out: uWebSockets.js is not installed (npm run uws).';
+
+const NO_NATS = 'Left out: no nats-server is at hand.';
 
 /** What a bench says, in Markdown. */
 type Bench = { readonly what: string; readonly run: (effort: Effort) => Promise<string> };
@@ -32,6 +35,10 @@ const benches: Readonly<Record<string, Bench>> = {
   memory: { what: 'B5: memory of one held caller', run: memory },
   forward: { what: 'B8: server CPU of a forwarded request and the latency it adds, beside a bare dispatch proxy and others', run: forwards },
   overload: { what: 'B12: five times what a backend can do, and a storm of connections, beside HAProxy and nginx', run: overload },
+  cluster: {
+    what: 'B10: a decision among three replicas over NATS, beside one compare-and-set per admission and others',
+    run: async (effort) => (await clusterCosts(effort)) ?? NO_NATS,
+  },
   load: {
     what: 'k6: acquire over HTTP and gRPC, holding, forwarding 64 KiB',
     run: async () => (await loadReport()) ?? 'Left out: k6 is not installed (go install go.k6.io/k6@latest).',

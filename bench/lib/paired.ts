@@ -89,7 +89,7 @@ async function one(target: Target, seconds: number): Promise<Round> {
 }
 
 /** What wrk or h2load said. Answers that are no success end the run: a refusal is cheaper than a permit. */
-function figuresOf(out: string): { requests: number; perSecond: number; p50Ms: number; p99Ms: number } {
+export function figuresOf(out: string): { requests: number; perSecond: number; p50Ms: number; p99Ms: number } {
   if (/Non-2xx|Socket errors/.test(out)) throw new Error(`wrk had answers that count for nothing:\n${out}`);
   const wrk = /(\d+) requests in [\d.]+s/.exec(out);
   if (wrk !== null) {
