@@ -33,7 +33,7 @@ export interface LinksParts {
   readonly waitingMax: number;
   /** An operation came; `by` turns its instants into those of this process. */
   readonly hear: (peer: string, op: Op, by: Micros) => void;
-  /** Nothing was heard of a peer for 2 s, or something again. */
+  /** Nothing was heard of a peer for 1 s, or something again. */
   readonly silent: (peer: string, silent: boolean) => void;
   /** That life of the peer is over, as far as the links go. */
   readonly gone: (peer: string) => void;
@@ -42,10 +42,13 @@ export interface LinksParts {
   readonly trouble: (what: string, cause: unknown) => void;
 }
 
-/** After so long without a sign a peer's waiters are passed over, and after so long its life is over (coordination.md 2.8). */
-const SILENT_AFTER: Micros = 2 * SECOND;
+/** After so long without a sign a peer's waiters are passed over: until then permits are told to nobody. Its replacement takes as long. */
+const SILENT_AFTER: Micros = SECOND;
+/** And after so long its life is over (coordination.md 2.8). */
 const GONE_AFTER: Micros = 15 * SECOND;
-const LOOK_EACH: Micros = 500 * MILLISECOND;
+/** An address whose replica goes by another one is over after so long without a sign. */
+const LEFT_AFTER: Micros = 500 * MILLISECOND;
+const LOOK_EACH: Micros = 100 * MILLISECOND;
 const QUIET_EACH: Micros = 5 * MILLISECOND;
 /** A wish nearer than a timer can tell is waited for turn by turn. */
 const TIMER_LEAST: Micros = MILLISECOND;
@@ -239,7 +242,7 @@ export class Links {
   #outlived(replica: string, instance: string, now: Instant): void {
     const before = this.#lives.get(replica);
     const peer = before === undefined || before === instance ? undefined : this.#peers.get(before);
-    if (before !== undefined && peer !== undefined && now - peer.heardAt > LOOK_EACH) this.#end(before);
+    if (before !== undefined && peer !== undefined && now - peer.heardAt > LEFT_AFTER) this.#end(before);
     if (peer === undefined || this.#over.has(before as string)) this.#lives.set(replica, instance);
   }
 

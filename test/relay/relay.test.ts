@@ -211,7 +211,20 @@ test('An ask with a request id stands at the same place when it comes again thro
   expect(await admittedAfter(fleet, [again, behind], 25)).toEqual([0, 1]);
 });
 
-test('A replica that is not heard of for two seconds is passed over, and its waiters keep their places', async () => {
+test('Permits are told to a replica that is gone for little more than a second', async () => {
+  const fleet = await launched([settingsOf(group('g', [spacing(0.4 * SECOND)]))]);
+  const [, b, c] = fleet.nodes;
+  for (let caller = 0; caller < 10; caller++) b!.ask();
+  await fleet.pass(0.01);
+  const behind = c!.ask();
+  await fleet.pass(0.01);
+  fleet.hears = (x, y) => x !== b && y !== b;
+  fleet.bus.cut = (from, to) => from === 'b' || to.startsWith('to.b');
+  await fleet.pass(1.7);
+  expect(behind.told).toBe(1);
+});
+
+test('A replica that is not heard of for a second is passed over, and its waiters keep their places', async () => {
   const fleet = await launched(spaced);
   const [a, b, c] = fleet.nodes;
   a!.ask();
@@ -352,6 +365,41 @@ test('Operators and people are answered through any replica, in its own time', a
   const undecided = door.group('g');
   await fleet.pass(3.1);
   expect(await undecided).toMatchObject({ reason: 'undecided' });
+});
+
+test('Every replica names the same owner and term for a group, and those that live; where nobody decides it names nobody', async () => {
+  const fleet = await launched([settingsOf(group('g', [spacing(SECOND)])), settingsOf(group('h', [spacing(SECOND)]))]);
+  const [a, b, c] = fleet.nodes;
+  const seen = async () =>
+    Promise.all(
+      fleet.nodes.map(async ({ relay }) => {
+        const [one, all] = [relay.admission.group('g'), relay.admission.groups()];
+        await fleet.pass(0.05);
+        const view = await one;
+        const listed = (await all).find(({ name }) => name === 'g')?.placement;
+        expect('reason' in view ? view : view.placement).toEqual(listed);
+        return listed;
+      }),
+    );
+  const before = await seen();
+  expect(before).toEqual(Array(3).fill({ shard, replica: 'a', term: fleet.owners.get(shard)!.term }));
+  await fleet.give(shard, c!);
+  await fleet.pass(0.3);
+  const later = await seen();
+  expect(later).toEqual(Array(3).fill({ shard, replica: 'c', term: fleet.owners.get(shard)!.term }));
+  expect(later[0]!.term).toBeGreaterThan(before[0]!.term);
+  const others = { revision: 1, hash: '', shards: 0, self: false };
+  expect(b!.relay.admission.replicas()).toEqual([
+    { ...others, name: 'a' },
+    { ...others, name: 'b', self: true },
+    { ...others, name: 'c' },
+  ]);
+  expect(a!.relay.admission.replicas()[0]).toEqual({ ...others, name: 'a', shards: 3, self: true });
+  fleet.kill(c!);
+  const groups = b!.relay.admission.groups();
+  await fleet.pass(1.1);
+  expect((await groups)[0]?.placement).toEqual({ shard, replica: '', term: 0n });
+  expect(b!.relay.admission.replicas().map(({ name }) => name)).toEqual(['a', 'b']);
 });
 
 test('A frame that cannot be read is dropped and told of once, and an unknown operation is left out', async () => {
