@@ -132,6 +132,12 @@ test('Who was passed is told, but not where a fault explains it', () => {
   expect(found(...lines)).toEqual([]);
 });
 
+test('Who was told late by a machine that stood still was not passed', () => {
+  const lines: HistoryLine[] = [ask({ invoke: 0, complete: 1.4 * S }), ask({ invoke: S / 2, complete: S })];
+  expect(found(...lines, { op: 'stall', from: 1.2 * S, until: 1.4 * S })).toEqual([]);
+  expect(found(...lines, { op: 'stall', from: 1.35 * S, until: 1.4 * S })).toHaveLength(1);
+});
+
 test('The more urgent goes before who came earlier, and must not be passed by him', () => {
   const early = ask({ priority: 1, invoke: 0, complete: 1.4 * S });
   const urgent = { priority: 0, invoke: S / 2, complete: S } as const;

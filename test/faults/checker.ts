@@ -7,6 +7,7 @@ import {
   type HistoryLine,
   linesOf,
   type ReleaseLine,
+  type StallLine,
   type TimedLimit,
   type TryLine,
 } from './history.ts';
@@ -64,12 +65,11 @@ export function judge(lines: readonly HistoryLine[]): Verdict {
     for (const limit of group.limits) violations.push(...over(group.name, limit, own, releases));
     violations.push(...fenceRegressions(group.name, own));
   }
-  const passed = groups.flatMap(({ name }) =>
-    inversions(
-      admitted.filter(({ group }) => group === name),
-      faults,
-    ),
-  );
+  const stalls = linesOf(lines, 'stall');
+  const passed = groups.flatMap(({ name }) => {
+    const own = admitted.filter(({ group }) => group === name);
+    return inversions(own, faults, stalls);
+  });
   const gaps = [...findGaps(groups, lines)].sort((a, b) => b.counted - a.counted);
   violations.push(
     ...passed,
@@ -83,7 +83,7 @@ export function judge(lines: readonly HistoryLine[]): Verdict {
     tries: tally(tries.filter(({ end }) => end !== 'admitted').map(({ end }) => end)),
     faults: tally(faults.map(({ kind }) => kind)),
     unknown: asks.length - admitted.length - refused.length,
-    stall: Math.max(0, ...linesOf(lines, 'stall').map(({ from, until }) => until - from)),
+    stall: Math.max(0, ...stalls.map(({ from, until }) => until - from)),
   };
 }
 
@@ -186,17 +186,23 @@ function fenceRegressions(group: string, own: readonly AskLine[]): readonly stri
 }
 
 /** Among those of one key that were admitted: who waited, and was passed by somebody less urgent, or no more urgent who came later. */
-function inversions(admitted: readonly AskLine[], faults: readonly FaultLine[]): readonly string[] {
+function inversions(admitted: readonly AskLine[], faults: readonly FaultLine[], stalls: readonly StallLine[]): readonly string[] {
   const calm = admitted.filter((ask) => !near(ask.invoke, ask.complete, faults)).sort((a, b) => a.invoke - b.invoke);
+  // Where the machine stood still, who was first in a server may have been told last.
+  const before = (one: number, other: number) => one + ORDER_SLACK < other && one + ORDER_SLACK + stood(one, other, stalls) < other;
   const found: string[] = [];
-  for (const [index, first] of calm.entries()) {
+  for (const first of calm) {
     for (const other of calm) {
-      if (other.complete + ORDER_SLACK >= first.complete || first.invoke + ORDER_SLACK >= other.complete || first.key !== other.key) continue;
-      const passed = other.priority > first.priority || (other.priority === first.priority && first.invoke + ORDER_SLACK < other.invoke);
-      if (passed) found.push(`${first.group}: ${other.id} passed ${first.id} (${index})`);
+      if (first.key !== other.key || !before(other.complete, first.complete) || !before(first.invoke, other.complete)) continue;
+      const passed = other.priority > first.priority || (other.priority === first.priority && before(first.invoke, other.invoke));
+      if (passed) found.push(`${first.group}: ${other.id} passed ${first.id}`);
     }
   }
   return found;
+}
+
+function stood(from: number, until: number, stalls: readonly StallLine[]): number {
+  return stalls.reduce((sum, stall) => sum + Math.max(0, Math.min(stall.until, until) - Math.max(stall.from, from)), 0);
 }
 
 function near(from: number, until: number, faults: readonly FaultLine[]): boolean {

@@ -73,10 +73,10 @@ export async function play(parts: PlayParts): Promise<PlayReport> {
     };
     await new Nemesis({ fleet, watch, write, random: dice(seed), kinds, progress, signal }).run(faults);
     await callers.stop();
-    return { ...judge(parseHistory(lines.join('\n'))), begun };
   } finally {
     await Promise.all([stalls.close(), watch?.close(), fleet.clean()]);
   }
+  return { ...judge(parseHistory(lines.join('\n'))), begun };
 }
 
 /** mulberry32: the same numbers for the same seed. */
