@@ -1,3 +1,4 @@
+import type { ReplicaView } from './admission/admission.ts';
 import type { ReplicaEvent } from './coordination/replica.ts';
 import type { LinkChange } from './nats/options.ts';
 import type { RelayEvent } from './relay/relay.ts';
@@ -26,6 +27,14 @@ export function tellReplica(log: Log, event: ReplicaEvent): void {
     case 'peers':
       return;
   }
+}
+
+/** What a replica that is ready has to say of the others all the same; one line each. */
+export function clusterRemarks(alone: boolean, replicas: readonly ReplicaView[]): readonly string[] {
+  const own = replicas.find(({ self }) => self);
+  const others = replicas.filter(({ revision, hash }) => revision !== own?.revision || hash !== own.hash);
+  const runs = others.map(({ name, revision, hash }) => `cluster: ${name} runs revision ${revision} (${hash}), this one ${own?.revision} (${own?.hash})`);
+  return alone ? ['cluster: unreachable', ...runs] : runs;
 }
 
 /** What becomes of the way to the other replicas. */

@@ -21,7 +21,7 @@ import { uptime } from './timers.ts';
 export interface JoinParts {
   /** This replica's name. */
   readonly name: string;
-  readonly nats: Pick<NatsLink, 'registers' | 'messages'>;
+  readonly nats: Pick<NatsLink, 'registers' | 'messages' | 'serverTime'>;
   /** Looked at for the machine's clocks. */
   readonly clock: SystemClock;
   /** The time of this process, as admission is told it. */
@@ -32,7 +32,8 @@ export interface JoinParts {
   readonly settings: readonly GroupSettings[];
   readonly bounds: RelayBounds;
   readonly shareKeeper: (settings: readonly GroupSettings[]) => Promise<AdmissionService>;
-  readonly revision: Revision;
+  /** The configuration that it runs by now. */
+  readonly revision: () => Revision;
   readonly timers: Timers;
   readonly log: Log;
   /** An admission outside the promises is to be counted. */
@@ -53,7 +54,8 @@ export function join(parts: JoinParts): { readonly replica: Replica; readonly re
     clocks: { reading: () => clock.record(), uptime },
     timers,
     newName: randomUUID,
-    revision: parts.revision,
+    revision: parts.revision(),
+    serverTime: () => nats.serverTime(),
     onEvent: (event) => {
       follow(event, { gatekeeper, relay, replica, store, clock: timely });
       tellReplica(log, event);
@@ -62,6 +64,10 @@ export function join(parts: JoinParts): { readonly replica: Replica; readonly re
   const relay: Relay = new Relay({
     door: gatekeeper,
     replica,
+    self: () => {
+      const { number, hash } = parts.revision();
+      return { replica: parts.name, revision: number, hash, shards: replica.views().filter(({ phase }) => phase !== 'elsewhere').length };
+    },
     messages: nats.messages,
     clock: timely,
     timers,

@@ -2,7 +2,7 @@ import type { Config } from './config/load.ts';
 import { forgetSessions } from './coordination/janitor.ts';
 import { JetStreamRegisters } from './coordination/registers/jetstream.ts';
 import type { Registers } from './coordination/registers.ts';
-import { MILLISECOND, SECOND } from './core/time.ts';
+import { type EpochMs, MILLISECOND, SECOND } from './core/time.ts';
 import type { Store } from './ledger/store.ts';
 import { JetStreamStore } from './ledger/stores/jetstream.ts';
 import { SHARDS } from './ledger/subjects.ts';
@@ -22,6 +22,8 @@ export interface NatsLink {
   readonly messages: Messages;
   /** Forgets registers of sessions that nobody needs any more; how many. To be done now and then, by any replica. */
   forgetSessions(): Promise<number>;
+  /** The time by the clock of the server that keeps the registers. Rejects when it does not say in time. */
+  serverTime(): Promise<EpochMs>;
   /** Whether registers and messages can be reached now, as far as this process knows. */
   connected(): boolean;
   /** Called with everything that becomes of the connections; the answer ends it. */
@@ -81,6 +83,7 @@ export async function openNats(options: NatsOptions, tell: (change: LinkChange) 
       registers,
       store,
       forgetSessions: () => forgetSessions({ registers, shards: SHARDS }),
+      serverTime: () => records.time(layout.registers),
       messages: createMessages({ line: data, layout }),
       connected: () => data.connected,
       onChange(listener) {

@@ -28,6 +28,8 @@ export interface OpenedAdmission {
   readonly metrics: Metrics;
   /** The time of this process. */
   readonly clock: Clock;
+  /** What an operator should know of it though it is ready; one line each. */
+  readonly remarks: () => readonly string[];
   /** Resolves when this process may decide nothing more and should end. */
   readonly lost: Promise<Error>;
   /** Groups of another file, wholly or not at all; answers what cannot be done. */

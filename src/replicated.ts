@@ -6,21 +6,24 @@ import type { Clock } from './admission/clock.ts';
 import { Gatekeeper } from './admission/gatekeeper.ts';
 import type { AdmissionParts } from './admission/parts.ts';
 import { createSystemClock } from './admission/system-clock.ts';
-import { tellLink } from './cluster-log.ts';
+import { clusterRemarks, tellLink } from './cluster-log.ts';
 import type { Config } from './config/load.ts';
 import { resolveLogin } from './config/secrets.ts';
 import type { Coordinator } from './coordination/coordinator.ts';
+import type { Timers } from './coordination/replica.ts';
 import type { Revision } from './coordination/session-record.ts';
 import { TIMING } from './coordination/timing.ts';
 import { Gate } from './core/gate.ts';
 import { LONG_AGO, NEVER } from './core/time.ts';
+import { hourly } from './hourly.ts';
 import { join } from './joined.ts';
 import type { Ledger } from './ledger/ledger.ts';
 import { createLedger } from './ledger/ledger-log.ts';
 import type { Store } from './ledger/store.ts';
 import { MemoryStore } from './ledger/stores/memory.ts';
 import { shardOf } from './ledger/subjects.ts';
-import { openNats } from './nats-link.ts';
+import type { NatsOptions } from './nats/options.ts';
+import { type NatsLink, natsOptionsOf, openNats } from './nats-link.ts';
 import { type OpenedAdmission, type OpenParts, tellNotice } from './opened.ts';
 import { createRandom } from './random.ts';
 import type { Log } from './telemetry/log.ts';
@@ -57,16 +60,17 @@ export async function openReplicated(config: Config, cluster: Cluster, parts: Op
   }));
   const { undecided, requestIds } = config.bounds;
   const { replica, relay } = join({
-    ...{ nats, clock, timely, store, gatekeeper, log, degraded, settings: config.groups, revision: revision.now },
+    ...{ nats, clock, timely, store, gatekeeper, log, degraded, timers, settings: config.groups, revision: () => revision.now },
     name: nameOf(config, cluster),
     bounds: { held: undecided, waiting: undecided, asks: requestIds },
     shareKeeper: (settings) => shareKeeper({ ...admissionParts, settings }),
-    timers,
   });
   opened.push(async () => relay.close());
   const unlisten = nats.onChange((change) => {
     if (change.kind === 'connected' && change.again && change.line === 'data') relay.reconnected();
   });
+  const unforget = forgetNowAndThen(nats, timers, log);
+  opened.push(async () => unforget());
   replica.start();
   opened.push(() => replica.leave());
   // Whoever serves before it has heard the others would take a group's whole limit for its share, should NATS go away just then.
@@ -75,6 +79,7 @@ export async function openReplicated(config: Config, cluster: Cluster, parts: Op
     admission: relay.admission,
     metrics,
     clock,
+    remarks: () => clusterRemarks(relay.alone, relay.admission.replicas()),
     lost: new Promise<Error>(() => {}),
     reconfigure: async (next) => {
       const refused = await relay.admission.reconfigure(next.groups);
@@ -86,6 +91,7 @@ export async function openReplicated(config: Config, cluster: Cluster, parts: Op
     drain: (grace) => relay.admission.drain(grace),
     close: async () => {
       unlisten();
+      unforget();
       await replica.leave();
       await gatekeeper.drain(0);
       relay.close();
@@ -150,9 +156,18 @@ function nameOf({ listen }: Config, { name }: Cluster): string {
   return name ?? `${hostname()}:${addresses[0]?.port ?? 0}`;
 }
 
-async function natsOptions(cluster: Cluster, { env }: OpenParts) {
+/** Old sessions are of no use to anybody, and any replica may clear them away. */
+function forgetNowAndThen(nats: NatsLink, timers: Timers, log: Log): () => void {
+  const act = async (): Promise<void> => {
+    const sessions = await nats.forgetSessions();
+    if (sessions > 0) log.tell('info', 'forgotten', { sessions });
+  };
+  const failed = (cause: unknown) => log.tell('warn', 'unforgotten', { err: cause, advice: 'Old sessions stay in NATS; it is tried again in an hour.' });
+  return hourly({ timers, random: Math.random, act, failed });
+}
+
+async function natsOptions(cluster: Cluster, { env }: OpenParts): Promise<NatsOptions> {
   const { login, mistakes } = await resolveLogin(cluster, { env, readFile: (path) => readFile(path, 'utf8') });
   if (mistakes.length > 0) throw new Error(mistakes.join('; '));
-  const { nats, tls, prefix, replicas, ledgerBytes, startWithin, dialWithin, answerWithin, name } = cluster;
-  return { servers: nats, login, tls, prefix, name: `sluice ${name ?? hostname()}`, replicas, ledgerBytes, startWithin, dialWithin, answerWithin };
+  return natsOptionsOf(cluster, login, cluster.name ?? hostname());
 }

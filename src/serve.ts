@@ -11,9 +11,8 @@ import { MILLISECOND } from './core/time.ts';
 import type { ForwardEvent, Forwarding } from './forward/forwarding.ts';
 import { type Auth, createAuth, guarded, optionally } from './frontends/auth.ts';
 import { checkAddresses, openListeners } from './listeners.ts';
-import type { Closer, OpenedAdmission } from './opened.ts';
+import type { Closer, OpenedAdmission, OpenParts } from './opened.ts';
 import { createRandom } from './random.ts';
-import { openReplicated } from './replicated.ts';
 import { compileBackends, compileRoutes, openForwarding } from './routes.ts';
 import { createLog, type Log } from './telemetry/log.ts';
 
@@ -60,7 +59,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
   await checkAddresses(config);
   const { env, clocks, version, nodeVersion } = parts;
   const toOpen = { env, clocks, version, nodeVersion, log, opened };
-  const door = await (config.cluster === undefined ? openAlone(config, toOpen) : openReplicated(config, config.cluster, toOpen));
+  const door = await (config.cluster === undefined ? openAlone(config, toOpen) : openCluster(config, config.cluster, toOpen));
   const { admission, metrics, clock } = door;
   const state: { notReady: string | undefined; refusals: Refusals } = { notReady: 'starting', refusals: refusalsOf(config) };
   const onFault = (error: unknown): void => log.tell('error', 'fault', { err: error });
@@ -86,7 +85,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     onFault,
     refusalOf: (group) => state.refusals.get(group),
     proxy: forwarding && { routes: compileRoutes(config), forwarding, auth, crowded: (what) => metrics.forward({ kind: 'crowded', what }) },
-    health: { notReady: () => state.notReady, metrics: () => metrics.scrape(), onFault },
+    health: { notReady: () => state.notReady, remarks: door.remarks, metrics: () => metrics.scrape(), onFault },
   });
   state.notReady = undefined;
   let closing: Promise<void> | undefined;
@@ -118,6 +117,11 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
       log.tell('info', 'stopped');
     },
   };
+}
+
+/** What replicas need of NATS is loaded with them only. */
+async function openCluster(config: Config, cluster: NonNullable<Config['cluster']>, parts: OpenParts): Promise<OpenedAdmission> {
+  return (await import('./replicated.ts')).openReplicated(config, cluster, parts);
 }
 
 /** The last refusals of a drain have this long to reach their callers. */

@@ -124,6 +124,30 @@ export interface GroupView {
   readonly pausedKeys: number;
   readonly overriddenUntil: Instant | undefined;
   readonly counters: GroupCounters;
+  /** Where it is decided, as the replica that answers knows it; absent on one node. */
+  readonly placement?: Placement | undefined;
+}
+
+/** Where a group is decided. */
+export interface Placement {
+  readonly shard: number;
+  /** The replica's name; '': nobody is known to decide. */
+  readonly replica: string;
+  /** Grows with every change of the owner; 0: nobody is known to decide. */
+  readonly term: bigint;
+}
+
+/** A replica that lives. */
+export interface ReplicaView {
+  readonly name: string;
+  /** Of the configuration file it runs by. */
+  readonly revision: number;
+  /** Of the file's groups; two of one revision are to have one hash. */
+  readonly hash: string;
+  /** How many it decides for. */
+  readonly shards: number;
+  /** It is the one that answers. */
+  readonly self: boolean;
 }
 
 /** Since the start of the process. */
@@ -176,6 +200,8 @@ export interface AdmissionService {
   explain(ask: AdmissionAsk): Answer<Explanation | Refusal>;
   groups(): Answer<readonly GroupView[]>;
   group(name: string): Answer<GroupView | Refusal>;
+  /** The replicas that live, as this one sees them, by name; none on one node. */
+  replicas(): readonly ReplicaView[];
   /** Limits of a group and its ancestors as this key sees them, for RateLimit fields. */
   limitsFor(group: string, key: string): readonly LimitView[];
   waiters(group: string, page: { size: number; token: string }): Answer<Page<WaiterView & { readonly id: string }> | Refusal>;

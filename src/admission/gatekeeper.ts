@@ -150,6 +150,11 @@ export class Gatekeeper implements AdmissionService {
     return this.#at(name, ({ tree, entry }, now) => shiftGroup(groupView(now, tree, entry), tree.skew));
   }
 
+  /** It knows of none: {@link AdmissionService.replicas} of one node. */
+  replicas(): readonly [] {
+    return [];
+  }
+
   limitsFor(group: string, key: string): readonly LimitView[] {
     const home = this.#gates.home(group);
     if (home === undefined) return [];

@@ -6,6 +6,8 @@ import { engineProblem } from './problem.ts';
 export interface HealthParts {
   /** Why callers should go elsewhere (starting, draining); undefined: ready. */
   readonly notReady: () => string | undefined;
+  /** What is to be known of it though it is ready; one line each. */
+  readonly remarks: () => readonly string[];
   /** The metrics in Prometheus' text form. */
   readonly metrics: () => Promise<{ readonly contentType: string; readonly body: string }>;
   /** Told of a throw while metrics were gathered. */
@@ -19,7 +21,7 @@ const TEXT = [
 ] as const;
 
 /**
- * /livez: the process answers. /readyz: send callers here; 503 and why not. /metrics. For a listener of their own: they
+ * /livez: the process answers. /readyz: send callers here, with what else is to be known; 503 and why not. /metrics. For a listener of their own: they
  * never meet a limit, and no probe spends a permit.
  */
 export class Health implements Routes {
@@ -47,8 +49,10 @@ export class Health implements Routes {
       return;
     }
     if (request.path === '/metrics') return this.#metrics(reply);
-    const why = request.path === '/readyz' ? this.#parts.notReady() : undefined;
-    reply.send(why === undefined ? 200 : 503, TEXT, `${why ?? 'ok'}\n`);
+    const { notReady, remarks } = this.#parts;
+    const why = request.path === '/readyz' ? notReady() : undefined;
+    const lines = request.path === '/readyz' ? [why ?? 'ok', ...remarks()] : ['ok'];
+    reply.send(why === undefined ? 200 : 503, TEXT, lines.map((line) => `${line}\n`).join(''));
   }
 
   #metrics(reply: EngineReply): void {

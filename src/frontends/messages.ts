@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import type { GroupView, LimitView, Outcome, PermitView } from '../admission/admission.ts';
+import type { GroupView, LimitView, Outcome, PermitView, ReplicaView } from '../admission/admission.ts';
 import type { Costs } from '../core/group.ts';
 import type { LeaseView, Permit, Shadow } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
@@ -119,6 +119,7 @@ export function group(view: GroupView, now: Instant): groupPb.Group {
       pause: pausedUntil === undefined ? undefined : create(groupPb.PauseStateSchema, filled({ left })),
       pausedKeys: whole(view.pausedKeys),
       overrideLeft: until(view.overriddenUntil, now),
+      placement: view.placement && create(groupPb.PlacementSchema, { ...view.placement }),
       counters: create(groupPb.GroupCountersSchema, {
         admitted: whole(counters.admitted),
         refused: Object.fromEntries(Object.entries(counters.refused).map(([reason, count]) => [reason.toUpperCase(), whole(count)])),
@@ -128,6 +129,11 @@ export function group(view: GroupView, now: Instant): groupPb.Group {
       }),
     }),
   );
+}
+
+/** A replica that lives. */
+export function replica({ name, revision, hash, shards, self }: ReplicaView): groupPb.Replica {
+  return create(groupPb.ReplicaSchema, { name, revision: whole(revision), hash, shards, self });
 }
 
 /** A caller that waits. */

@@ -7,7 +7,7 @@ import { checkGroup, checkName, isRefusal } from './ask.ts';
 import type { Ability } from './auth.ts';
 import { type Unary, type UnaryCall, unary } from './calls.ts';
 import { fromProto, UNREADABLE } from './duration.ts';
-import { group, lease, waiter } from './messages.ts';
+import { group, lease, replica, waiter } from './messages.ts';
 import { checkPause, toOverride, toPage } from './operator-ask.ts';
 import { answer, refuse, type ServiceParts } from './service.ts';
 
@@ -134,7 +134,7 @@ async function groupsPage(admission: AdmissionService, request: pb.ListGroupsReq
   const shown = views.slice(0, page.size);
   const now = admission.now();
   const nextPageToken = views.length > shown.length ? (shown.at(-1)?.name ?? '') : '';
-  return create(pb.ListGroupsResponseSchema, { groups: shown.map((view) => group(view, now)), nextPageToken });
+  return create(pb.ListGroupsResponseSchema, { groups: shown.map((view) => group(view, now)), nextPageToken, replicas: admission.replicas().map(replica) });
 }
 
 /** A quota as the core has it; undefined: the message names no kind. */

@@ -1,6 +1,6 @@
 import { JetStreamApiError, type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { createInbox, type Msg } from '@nats-io/transport-node';
-import { MILLISECOND, type Micros } from '../core/time.ts';
+import { type EpochMs, MILLISECOND, type Micros } from '../core/time.ts';
 import type { Line } from './connection.ts';
 import type { Place } from './layout.ts';
 import { readsBatches } from './version.ts';
@@ -114,6 +114,15 @@ export class Records {
     this.#check();
     const { state, config } = await (await this.#manager).streams.info(stream);
     return { bytes: state.bytes, bytesMax: config.max_bytes > 0 ? config.max_bytes : Number.POSITIVE_INFINITY };
+  }
+
+  /** The wall clock of the server that leads the stream, in milliseconds since 1970. Also an answer that lags behind has the time it was given at. */
+  async time(stream: string): Promise<EpochMs> {
+    this.#check();
+    const { ts } = await (await this.#manager).streams.info(stream);
+    const time = Date.parse(ts ?? '');
+    if (Number.isNaN(time)) throw new Error(`${stream} is described without the time.`);
+    return time as EpochMs;
   }
 
   /** The client would keep it back and send it late, or never. */

@@ -12,6 +12,7 @@ import type {
   PermitView,
   ReleaseOutcome,
   RenewOutcome,
+  ReplicaView,
 } from '../admission/admission.ts';
 import { parsePermitId } from '../admission/permit-id.ts';
 import { NOBODY } from '../admission/requests.ts';
@@ -40,6 +41,7 @@ import type { Outage } from './outage.ts';
 import { overview } from './overview.ts';
 import type { Owners, OwnersParts } from './owners.ts';
 import type { SeenLimits } from './seen-limits.ts';
+import type { Standing } from './standing.ts';
 
 /** What an edge is made of. */
 export interface EdgeParts extends OwnersParts {
@@ -50,6 +52,7 @@ export interface EdgeParts extends OwnersParts {
   readonly owners: Owners;
   readonly seen: SeenLimits;
   readonly outage: Outage | undefined;
+  readonly standing: Standing;
   readonly peers: () => readonly string[];
   /** Gives all shards away; before the door is closed. Never rejects. */
   readonly leave: () => Promise<void>;
@@ -123,12 +126,17 @@ export class Edge implements AdmissionService {
     return this.#about(ask.group, 'explain', { ask }, () => this.#parts.door.explain(ask), shiftExplanation);
   }
 
-  groups(): Promise<readonly GroupView[]> {
-    return overview(this.#parts);
+  async groups(): Promise<readonly GroupView[]> {
+    return this.#parts.standing.placed(await overview(this.#parts));
   }
 
-  group(group: string): Promise<GroupView | Refusal> {
-    return this.#about(group, 'group', { group }, () => this.#parts.door.group(group), shiftGroup);
+  async group(group: string): Promise<GroupView | Refusal> {
+    const view = await this.#about(group, 'group', { group }, () => this.#parts.door.group(group), shiftGroup);
+    return 'reason' in view ? view : (this.#parts.standing.placed([view])[0] ?? view);
+  }
+
+  replicas(): readonly ReplicaView[] {
+    return this.#parts.standing.replicas();
   }
 
   limitsFor(group: string, key: string): readonly LimitView[] {

@@ -1,6 +1,6 @@
 import type { AdmissionService, GroupSettings } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
-import type { Replica, ReplicaEvent, Timers } from '../coordination/replica.ts';
+import type { PeerView, Replica, ReplicaEvent, Timers } from '../coordination/replica.ts';
 import { type Micros, SECOND } from '../core/time.ts';
 import { Asks } from './asks.ts';
 import { Barriers } from './barriers.ts';
@@ -17,6 +17,7 @@ import { Owners } from './owners.ts';
 import { PlaceWatch } from './place-watch.ts';
 import { Porch } from './porch.ts';
 import { SeenLimits } from './seen-limits.ts';
+import { Standing } from './standing.ts';
 
 /** How much the relay keeps; each is an option with a default. */
 export interface RelayBounds {
@@ -48,6 +49,8 @@ export type RelayEvent =
 export interface RelayParts {
   readonly door: Door;
   readonly replica: Pick<Replica, 'instance' | 'place' | 'peers' | 'told' | 'readdress' | 'leave'>;
+  /** This replica as others see it; for people. */
+  readonly self: () => Omit<PeerView, 'instance'>;
   readonly messages: Messages;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -115,7 +118,13 @@ export class Relay {
       return replica.leave();
     };
     const told = () => this.#links.quiet(LAST_WORDS);
-    this.admission = new Edge({ door, directory, asks: this.#asks, calls, owners, seen, outage, peers, leave, told, timers, now, place });
+    const standing = new Standing({ directory, place, self: parts.self, others: () => replica.peers() });
+    this.admission = new Edge({ door, directory, asks: this.#asks, calls, owners, seen, outage, standing, peers, leave, told, timers, now, place });
+  }
+
+  /** No session of it is live, and none has been for longer than slots last: it decides nothing. */
+  get alone(): boolean {
+    return !this.#reachable;
   }
 
   /** Callers of this replica that no gate of it has, and callers of others that its gates have. */

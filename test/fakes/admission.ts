@@ -9,8 +9,10 @@ import type {
   OverrideWish,
   Page,
   PermitView,
+  Placement,
   ReleaseOutcome,
   RenewOutcome,
+  ReplicaView,
 } from '../../src/admission/admission.ts';
 import { type Costs, costOf } from '../../src/core/group.ts';
 import type { Disposition, LeaseView, Permit } from '../../src/core/permit.ts';
@@ -54,6 +56,9 @@ export class FakeAdmission implements AdmissionService {
   readonly revoked = new Set<string>();
   readonly endedSessions: { readonly session: string; readonly resume: Micros }[] = [];
   readonly overrides: OverrideWish[] = [];
+  /** Who is there, and who decides for every group; none: it works alone. */
+  alive: readonly ReplicaView[] = [];
+  placement: Placement | undefined;
   readonly #spent = new Map<string, Instant>();
   #serial = 0;
 
@@ -143,6 +148,10 @@ export class FakeAdmission implements AdmissionService {
 
   groups(): readonly GroupView[] {
     return [...this.kinds.keys()].map((name) => this.#view(name));
+  }
+
+  replicas(): readonly ReplicaView[] {
+    return this.alive;
   }
 
   group(name: string): GroupView | Refusal {
@@ -320,6 +329,7 @@ export class FakeAdmission implements AdmissionService {
       pausedKeys: 0,
       overriddenUntil: undefined,
       counters: { admitted: this.#serial, refused: {}, lapsed: 0, released: this.ended.size, shadowHeld: 0 },
+      placement: this.placement,
     };
   }
 }

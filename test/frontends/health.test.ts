@@ -6,9 +6,11 @@ import { engineProblem } from '../../src/frontends/problem.ts';
 
 let why: string | undefined;
 let broken = false;
+let remarks: readonly string[] = [];
 const faults: unknown[] = [];
 const health = new Health({
   notReady: () => why,
+  remarks: () => remarks,
   metrics: async () => {
     if (broken) throw new Error('broken');
     return { contentType: 'text/plain; version=0.0.4', body: 'sluice_leases 1\n' };
@@ -39,6 +41,16 @@ describe('health', () => {
     expect(await get('/readyz')).toEqual([503, 'draining\n']);
     expect(await get('/livez')).toEqual([200, 'ok\n']);
     why = undefined;
+  });
+
+  it('says what else is to be known, ready or not, and is ready all the same', async () => {
+    remarks = ['cluster: unreachable', 'second'];
+    expect(await get('/readyz')).toEqual([200, 'ok\ncluster: unreachable\nsecond\n']);
+    why = 'draining';
+    expect(await get('/readyz')).toEqual([503, 'draining\ncluster: unreachable\nsecond\n']);
+    why = undefined;
+    expect(await get('/livez')).toEqual([200, 'ok\n']);
+    remarks = [];
   });
 
   it('hands out the metrics, and says when they cannot be gathered', async () => {

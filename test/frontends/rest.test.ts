@@ -158,6 +158,30 @@ describe('plain HTTP: a refusal', () => {
   });
 });
 
+describe('plain HTTP: groups', () => {
+  it('are shown with who decides for them in which term, and with the replicas that live; on one node with neither', async () => {
+    const look = async (path: string) => json(await fetch(`${server.baseUrl}${path}`));
+    expect(await look('/v1/groups/slots')).not.toHaveProperty('placement');
+    expect(await look('/v1/groups')).toMatchObject({ replicas: [] });
+    server.admission.placement = { shard: 7, replica: 'r1', term: 2n ** 60n };
+    server.admission.alive = [
+      { name: 'r0', revision: 3, hash: '0123456789abcdef', shards: 0, self: true },
+      { name: 'r1', revision: 4, hash: 'f', shards: 64, self: false },
+    ];
+    const placement = { shard: 7, replica: 'r1', term: '1152921504606846976' };
+    expect(await look('/v1/groups/slots')).toMatchObject({ name: 'slots', placement });
+    expect(await look('/v1/groups?page_size=1')).toMatchObject({
+      groups: [{ name: 'open', placement }],
+      replicas: [
+        { name: 'r0', revision: '3', hash: '0123456789abcdef', shards: 0, self: true },
+        { name: 'r1', revision: '4', hash: 'f', shards: 64, self: false },
+      ],
+    });
+    server.admission.placement = undefined;
+    server.admission.alive = [];
+  });
+});
+
 describe('plain HTTP: paths and methods', () => {
   it('says 404 to unknown paths and 405 with Allow to wrong methods', async () => {
     const unknown = await fetch(`${server.baseUrl}/v1/nowhere`);

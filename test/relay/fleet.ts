@@ -123,6 +123,7 @@ export class Node {
     this.relay = new Relay({
       door: this.keeper,
       replica,
+      self: () => ({ replica: name, revision: 1, hash: '', shards: [...this.view.values()].filter(({ at }) => at === 'here').length }),
       messages: fleet.bus.of(name),
       clock: this.clock,
       timers,

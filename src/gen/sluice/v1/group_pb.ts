@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sluice/v1/group.proto.
  */
 export const file_sluice_v1_group: GenFile = /*@__PURE__*/
-  fileDesc("ChVzbHVpY2UvdjEvZ3JvdXAucHJvdG8SCXNsdWljZS52MSI6ChFMaXN0R3JvdXBzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJPChJMaXN0R3JvdXBzUmVzcG9uc2USIAoGZ3JvdXBzGAEgAygLMhAuc2x1aWNlLnYxLkdyb3VwEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIgCg9HZXRHcm91cFJlcXVlc3QSDQoFZ3JvdXAYASABKAkiMwoQR2V0R3JvdXBSZXNwb25zZRIfCgVncm91cBgBIAEoCzIQLnNsdWljZS52MS5Hcm91cCKWAwoFR3JvdXASDAoEbmFtZRgBIAEoCRIOCgZwYXJlbnQYAiABKAkSDwoHZW5mb3JjZRgDIAEoCBIgCgZsaW1pdHMYBCADKAsyEC5zbHVpY2UudjEuTGltaXQSDwoHd2FpdGluZxgFIAEoAxIVCg13YWl0aW5nX2J5dGVzGAYgASgDEisKB2JhY2tsb2cYByADKAsyGi5zbHVpY2UudjEuUHJpb3JpdHlCYWNrbG9nEjAKDW9sZGVzdF93YWl0ZWQYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGbGVhc2VzGAkgASgDEgwKBGtleXMYCiABKAMSJAoFcGF1c2UYCyABKAsyFS5zbHVpY2UudjEuUGF1c2VTdGF0ZRITCgtwYXVzZWRfa2V5cxgMIAEoAxIwCg1vdmVycmlkZV9sZWZ0GA0gASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEioKCGNvdW50ZXJzGA4gASgLMhguc2x1aWNlLnYxLkdyb3VwQ291bnRlcnMiNAoPUHJpb3JpdHlCYWNrbG9nEhAKCHByaW9yaXR5GAEgASgFEg8KB3dhaXRpbmcYAiABKAMiNQoKUGF1c2VTdGF0ZRInCgRsZWZ0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIsABCg1Hcm91cENvdW50ZXJzEhAKCGFkbWl0dGVkGAEgASgDEjYKB3JlZnVzZWQYAiADKAsyJS5zbHVpY2UudjEuR3JvdXBDb3VudGVycy5SZWZ1c2VkRW50cnkSDgoGbGFwc2VkGAMgASgDEhAKCHJlbGVhc2VkGAQgASgDEhMKC3NoYWRvd19oZWxkGAUgASgDGi4KDFJlZnVzZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBIkoKEkxpc3RXYWl0ZXJzUmVxdWVzdBINCgVncm91cBgBIAEoCRIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJSChNMaXN0V2FpdGVyc1Jlc3BvbnNlEiIKB3dhaXRlcnMYASADKAsyES5zbHVpY2UudjEuV2FpdGVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKXAgoGV2FpdGVyEgoKAmlkGAEgASgJEgsKA2tleRgCIAEoCRIQCghwcmlvcml0eRgDIAEoBRIrCgVjb3N0cxgEIAMoCzIcLnNsdWljZS52MS5XYWl0ZXIuQ29zdHNFbnRyeRIpCgZ3YWl0ZWQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIdHRsX2xlZnQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHwoFcGxhY2UYByABKAsyEC5zbHVpY2UudjEuUGxhY2USDgoGaG9sZGVyGAggASgJGiwKCkNvc3RzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASJJChFMaXN0TGVhc2VzUmVxdWVzdBINCgVncm91cBgBIAEoCRIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJPChJMaXN0TGVhc2VzUmVzcG9uc2USIAoGbGVhc2VzGAEgAygLMhAuc2x1aWNlLnYxLkxlYXNlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLvAQoFTGVhc2USDgoGcGVybWl0GAEgASgJEgsKA2tleRgCIAEoCRINCgVmZW5jZRgDIAEoBBIqCgVjb3N0cxgEIAMoCzIbLnNsdWljZS52MS5MZWFzZS5Db3N0c0VudHJ5EicKBGhlbGQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoEbGVmdBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZob2xkZXIYByABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBImQKDFBhdXNlUmVxdWVzdBINCgVncm91cBgBIAEoCRIQCgNrZXkYAiABKAlIAIgBARIrCghkdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIGCgRfa2V5Ig8KDVBhdXNlUmVzcG9uc2UiOAoNUmVzdW1lUmVxdWVzdBINCgVncm91cBgBIAEoCRIQCgNrZXkYAiABKAlIAIgBAUIGCgRfa2V5IhAKDlJlc3VtZVJlc3BvbnNlIugBCg9PdmVycmlkZVJlcXVlc3QSDQoFZ3JvdXAYASABKAkSNgoGbGltaXRzGAIgAygLMiYuc2x1aWNlLnYxLk92ZXJyaWRlUmVxdWVzdC5MaW1pdHNFbnRyeRIUCgdlbmZvcmNlGAMgASgISACIAQESKwoIZHVyYXRpb24YBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24aPwoLTGltaXRzRW50cnkSCwoDa2V5GAEgASgJEh8KBXZhbHVlGAIgASgLMhAuc2x1aWNlLnYxLlF1b3RhOgI4AUIKCghfZW5mb3JjZSISChBPdmVycmlkZVJlc3BvbnNlIr8BCgVRdW90YRIkCgRyYXRlGAEgASgLMhQuc2x1aWNlLnYxLlJhdGVRdW90YUgAEioKB3NwYWNpbmcYAiABKAsyFy5zbHVpY2UudjEuU3BhY2luZ1F1b3RhSAASKAoGd2luZG93GAMgASgLMhYuc2x1aWNlLnYxLldpbmRvd1F1b3RhSAASMgoLY29uY3VycmVuY3kYBCABKAsyGy5zbHVpY2UudjEuQ29uY3VycmVuY3lRdW90YUgAQgYKBGtpbmQiUwoJUmF0ZVF1b3RhEg8KB3Blcm1pdHMYASABKAMSJgoDcGVyGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBWJ1cnN0GAMgASgDImQKDFNwYWNpbmdRdW90YRIqCgdzcGFjaW5nGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKBXNsYWNrGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkYKC1dpbmRvd1F1b3RhEg8KB3Blcm1pdHMYASABKAMSJgoDcGVyGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIh8KEENvbmN1cnJlbmN5UXVvdGESCwoDbWF4GAEgASgDIjMKEkV2aWN0V2FpdGVyUmVxdWVzdBINCgVncm91cBgBIAEoCRIOCgZ3YWl0ZXIYAiABKAkiFQoTRXZpY3RXYWl0ZXJSZXNwb25zZSIzChJSZXZva2VMZWFzZVJlcXVlc3QSDQoFZ3JvdXAYASABKAkSDgoGcGVybWl0GAIgASgJIhUKE1Jldm9rZUxlYXNlUmVzcG9uc2UypwUKDEdyb3VwU2VydmljZRJOCgpMaXN0R3JvdXBzEhwuc2x1aWNlLnYxLkxpc3RHcm91cHNSZXF1ZXN0Gh0uc2x1aWNlLnYxLkxpc3RHcm91cHNSZXNwb25zZSIDkAIBEkgKCEdldEdyb3VwEhouc2x1aWNlLnYxLkdldEdyb3VwUmVxdWVzdBobLnNsdWljZS52MS5HZXRHcm91cFJlc3BvbnNlIgOQAgESUQoLTGlzdFdhaXRlcnMSHS5zbHVpY2UudjEuTGlzdFdhaXRlcnNSZXF1ZXN0Gh4uc2x1aWNlLnYxLkxpc3RXYWl0ZXJzUmVzcG9uc2UiA5ACARJOCgpMaXN0TGVhc2VzEhwuc2x1aWNlLnYxLkxpc3RMZWFzZXNSZXF1ZXN0Gh0uc2x1aWNlLnYxLkxpc3RMZWFzZXNSZXNwb25zZSIDkAIBEjoKBVBhdXNlEhcuc2x1aWNlLnYxLlBhdXNlUmVxdWVzdBoYLnNsdWljZS52MS5QYXVzZVJlc3BvbnNlEj0KBlJlc3VtZRIYLnNsdWljZS52MS5SZXN1bWVSZXF1ZXN0Ghkuc2x1aWNlLnYxLlJlc3VtZVJlc3BvbnNlEkMKCE92ZXJyaWRlEhouc2x1aWNlLnYxLk92ZXJyaWRlUmVxdWVzdBobLnNsdWljZS52MS5PdmVycmlkZVJlc3BvbnNlEkwKC0V2aWN0V2FpdGVyEh0uc2x1aWNlLnYxLkV2aWN0V2FpdGVyUmVxdWVzdBoeLnNsdWljZS52MS5FdmljdFdhaXRlclJlc3BvbnNlEkwKC1Jldm9rZUxlYXNlEh0uc2x1aWNlLnYxLlJldm9rZUxlYXNlUmVxdWVzdBoeLnNsdWljZS52MS5SZXZva2VMZWFzZVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_sluice_v1_admission]);
+  fileDesc("ChVzbHVpY2UvdjEvZ3JvdXAucHJvdG8SCXNsdWljZS52MSI6ChFMaXN0R3JvdXBzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJ1ChJMaXN0R3JvdXBzUmVzcG9uc2USIAoGZ3JvdXBzGAEgAygLMhAuc2x1aWNlLnYxLkdyb3VwEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIkCghyZXBsaWNhcxgDIAMoCzISLnNsdWljZS52MS5SZXBsaWNhIlUKB1JlcGxpY2ESDAoEbmFtZRgBIAEoCRIQCghyZXZpc2lvbhgCIAEoAxIMCgRoYXNoGAMgASgJEg4KBnNoYXJkcxgEIAEoBRIMCgRzZWxmGAUgASgIIiAKD0dldEdyb3VwUmVxdWVzdBINCgVncm91cBgBIAEoCSIzChBHZXRHcm91cFJlc3BvbnNlEh8KBWdyb3VwGAEgASgLMhAuc2x1aWNlLnYxLkdyb3VwIr8DCgVHcm91cBIMCgRuYW1lGAEgASgJEg4KBnBhcmVudBgCIAEoCRIPCgdlbmZvcmNlGAMgASgIEiAKBmxpbWl0cxgEIAMoCzIQLnNsdWljZS52MS5MaW1pdBIPCgd3YWl0aW5nGAUgASgDEhUKDXdhaXRpbmdfYnl0ZXMYBiABKAMSKwoHYmFja2xvZxgHIAMoCzIaLnNsdWljZS52MS5Qcmlvcml0eUJhY2tsb2cSMAoNb2xkZXN0X3dhaXRlZBgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZsZWFzZXMYCSABKAMSDAoEa2V5cxgKIAEoAxIkCgVwYXVzZRgLIAEoCzIVLnNsdWljZS52MS5QYXVzZVN0YXRlEhMKC3BhdXNlZF9rZXlzGAwgASgDEjAKDW92ZXJyaWRlX2xlZnQYDSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoIY291bnRlcnMYDiABKAsyGC5zbHVpY2UudjEuR3JvdXBDb3VudGVycxInCglwbGFjZW1lbnQYDyABKAsyFC5zbHVpY2UudjEuUGxhY2VtZW50IjkKCVBsYWNlbWVudBINCgVzaGFyZBgBIAEoBRIPCgdyZXBsaWNhGAIgASgJEgwKBHRlcm0YAyABKAQiNAoPUHJpb3JpdHlCYWNrbG9nEhAKCHByaW9yaXR5GAEgASgFEg8KB3dhaXRpbmcYAiABKAMiNQoKUGF1c2VTdGF0ZRInCgRsZWZ0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIsABCg1Hcm91cENvdW50ZXJzEhAKCGFkbWl0dGVkGAEgASgDEjYKB3JlZnVzZWQYAiADKAsyJS5zbHVpY2UudjEuR3JvdXBDb3VudGVycy5SZWZ1c2VkRW50cnkSDgoGbGFwc2VkGAMgASgDEhAKCHJlbGVhc2VkGAQgASgDEhMKC3NoYWRvd19oZWxkGAUgASgDGi4KDFJlZnVzZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBIkoKEkxpc3RXYWl0ZXJzUmVxdWVzdBINCgVncm91cBgBIAEoCRIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJSChNMaXN0V2FpdGVyc1Jlc3BvbnNlEiIKB3dhaXRlcnMYASADKAsyES5zbHVpY2UudjEuV2FpdGVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKXAgoGV2FpdGVyEgoKAmlkGAEgASgJEgsKA2tleRgCIAEoCRIQCghwcmlvcml0eRgDIAEoBRIrCgVjb3N0cxgEIAMoCzIcLnNsdWljZS52MS5XYWl0ZXIuQ29zdHNFbnRyeRIpCgZ3YWl0ZWQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIdHRsX2xlZnQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHwoFcGxhY2UYByABKAsyEC5zbHVpY2UudjEuUGxhY2USDgoGaG9sZGVyGAggASgJGiwKCkNvc3RzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASJJChFMaXN0TGVhc2VzUmVxdWVzdBINCgVncm91cBgBIAEoCRIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJPChJMaXN0TGVhc2VzUmVzcG9uc2USIAoGbGVhc2VzGAEgAygLMhAuc2x1aWNlLnYxLkxlYXNlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLvAQoFTGVhc2USDgoGcGVybWl0GAEgASgJEgsKA2tleRgCIAEoCRINCgVmZW5jZRgDIAEoBBIqCgVjb3N0cxgEIAMoCzIbLnNsdWljZS52MS5MZWFzZS5Db3N0c0VudHJ5EicKBGhlbGQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoEbGVmdBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZob2xkZXIYByABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBImQKDFBhdXNlUmVxdWVzdBINCgVncm91cBgBIAEoCRIQCgNrZXkYAiABKAlIAIgBARIrCghkdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIGCgRfa2V5Ig8KDVBhdXNlUmVzcG9uc2UiOAoNUmVzdW1lUmVxdWVzdBINCgVncm91cBgBIAEoCRIQCgNrZXkYAiABKAlIAIgBAUIGCgRfa2V5IhAKDlJlc3VtZVJlc3BvbnNlIugBCg9PdmVycmlkZVJlcXVlc3QSDQoFZ3JvdXAYASABKAkSNgoGbGltaXRzGAIgAygLMiYuc2x1aWNlLnYxLk92ZXJyaWRlUmVxdWVzdC5MaW1pdHNFbnRyeRIUCgdlbmZvcmNlGAMgASgISACIAQESKwoIZHVyYXRpb24YBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24aPwoLTGltaXRzRW50cnkSCwoDa2V5GAEgASgJEh8KBXZhbHVlGAIgASgLMhAuc2x1aWNlLnYxLlF1b3RhOgI4AUIKCghfZW5mb3JjZSISChBPdmVycmlkZVJlc3BvbnNlIr8BCgVRdW90YRIkCgRyYXRlGAEgASgLMhQuc2x1aWNlLnYxLlJhdGVRdW90YUgAEioKB3NwYWNpbmcYAiABKAsyFy5zbHVpY2UudjEuU3BhY2luZ1F1b3RhSAASKAoGd2luZG93GAMgASgLMhYuc2x1aWNlLnYxLldpbmRvd1F1b3RhSAASMgoLY29uY3VycmVuY3kYBCABKAsyGy5zbHVpY2UudjEuQ29uY3VycmVuY3lRdW90YUgAQgYKBGtpbmQiUwoJUmF0ZVF1b3RhEg8KB3Blcm1pdHMYASABKAMSJgoDcGVyGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBWJ1cnN0GAMgASgDImQKDFNwYWNpbmdRdW90YRIqCgdzcGFjaW5nGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKBXNsYWNrGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkYKC1dpbmRvd1F1b3RhEg8KB3Blcm1pdHMYASABKAMSJgoDcGVyGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIh8KEENvbmN1cnJlbmN5UXVvdGESCwoDbWF4GAEgASgDIjMKEkV2aWN0V2FpdGVyUmVxdWVzdBINCgVncm91cBgBIAEoCRIOCgZ3YWl0ZXIYAiABKAkiFQoTRXZpY3RXYWl0ZXJSZXNwb25zZSIzChJSZXZva2VMZWFzZVJlcXVlc3QSDQoFZ3JvdXAYASABKAkSDgoGcGVybWl0GAIgASgJIhUKE1Jldm9rZUxlYXNlUmVzcG9uc2UypwUKDEdyb3VwU2VydmljZRJOCgpMaXN0R3JvdXBzEhwuc2x1aWNlLnYxLkxpc3RHcm91cHNSZXF1ZXN0Gh0uc2x1aWNlLnYxLkxpc3RHcm91cHNSZXNwb25zZSIDkAIBEkgKCEdldEdyb3VwEhouc2x1aWNlLnYxLkdldEdyb3VwUmVxdWVzdBobLnNsdWljZS52MS5HZXRHcm91cFJlc3BvbnNlIgOQAgESUQoLTGlzdFdhaXRlcnMSHS5zbHVpY2UudjEuTGlzdFdhaXRlcnNSZXF1ZXN0Gh4uc2x1aWNlLnYxLkxpc3RXYWl0ZXJzUmVzcG9uc2UiA5ACARJOCgpMaXN0TGVhc2VzEhwuc2x1aWNlLnYxLkxpc3RMZWFzZXNSZXF1ZXN0Gh0uc2x1aWNlLnYxLkxpc3RMZWFzZXNSZXNwb25zZSIDkAIBEjoKBVBhdXNlEhcuc2x1aWNlLnYxLlBhdXNlUmVxdWVzdBoYLnNsdWljZS52MS5QYXVzZVJlc3BvbnNlEj0KBlJlc3VtZRIYLnNsdWljZS52MS5SZXN1bWVSZXF1ZXN0Ghkuc2x1aWNlLnYxLlJlc3VtZVJlc3BvbnNlEkMKCE92ZXJyaWRlEhouc2x1aWNlLnYxLk92ZXJyaWRlUmVxdWVzdBobLnNsdWljZS52MS5PdmVycmlkZVJlc3BvbnNlEkwKC0V2aWN0V2FpdGVyEh0uc2x1aWNlLnYxLkV2aWN0V2FpdGVyUmVxdWVzdBoeLnNsdWljZS52MS5FdmljdFdhaXRlclJlc3BvbnNlEkwKC1Jldm9rZUxlYXNlEh0uc2x1aWNlLnYxLlJldm9rZUxlYXNlUmVxdWVzdBoeLnNsdWljZS52MS5SZXZva2VMZWFzZVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_sluice_v1_admission]);
 
 /**
  * A page of groups.
@@ -66,6 +66,13 @@ export type ListGroupsResponse = Message<"sluice.v1.ListGroupsResponse"> & {
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
+
+  /**
+   * The replicas that live, as the one that answers sees them, by name; none on a server without `cluster`.
+   *
+   * @generated from field: repeated sluice.v1.Replica replicas = 3;
+   */
+  replicas: Replica[];
 };
 
 /**
@@ -74,6 +81,55 @@ export type ListGroupsResponse = Message<"sluice.v1.ListGroupsResponse"> & {
  */
 export const ListGroupsResponseSchema: GenMessage<ListGroupsResponse> = /*@__PURE__*/
   messageDesc(file_sluice_v1_group, 1);
+
+/**
+ * A replica that lives.
+ *
+ * @generated from message sluice.v1.Replica
+ */
+export type Replica = Message<"sluice.v1.Replica"> & {
+  /**
+   * As configured (`cluster.name`).
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * `revision` of the file it runs by.
+   *
+   * @generated from field: int64 revision = 2;
+   */
+  revision: bigint;
+
+  /**
+   * Of its groups: 16 hex digits. Two of one revision are to have one hash.
+   *
+   * @generated from field: string hash = 3;
+   */
+  hash: string;
+
+  /**
+   * Shards it decides for, 0 to 64.
+   *
+   * @generated from field: int32 shards = 4;
+   */
+  shards: number;
+
+  /**
+   * True: the one that answers.
+   *
+   * @generated from field: bool self = 5;
+   */
+  self: boolean;
+};
+
+/**
+ * Describes the message sluice.v1.Replica.
+ * Use `create(ReplicaSchema)` to create a new message.
+ */
+export const ReplicaSchema: GenMessage<Replica> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 2);
 
 /**
  * Names a group.
@@ -94,7 +150,7 @@ export type GetGroupRequest = Message<"sluice.v1.GetGroupRequest"> & {
  * Use `create(GetGroupRequestSchema)` to create a new message.
  */
 export const GetGroupRequestSchema: GenMessage<GetGroupRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 2);
+  messageDesc(file_sluice_v1_group, 3);
 
 /**
  * A group.
@@ -115,7 +171,7 @@ export type GetGroupResponse = Message<"sluice.v1.GetGroupResponse"> & {
  * Use `create(GetGroupResponseSchema)` to create a new message.
  */
 export const GetGroupResponseSchema: GenMessage<GetGroupResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 3);
+  messageDesc(file_sluice_v1_group, 4);
 
 /**
  * A group as it stands.
@@ -220,6 +276,13 @@ export type Group = Message<"sluice.v1.Group"> & {
    * @generated from field: sluice.v1.GroupCounters counters = 14;
    */
   counters?: GroupCounters | undefined;
+
+  /**
+   * Where it is decided, as the replica that answers knows it; absent on a server without `cluster`.
+   *
+   * @generated from field: sluice.v1.Placement placement = 15;
+   */
+  placement?: Placement | undefined;
 };
 
 /**
@@ -227,7 +290,42 @@ export type Group = Message<"sluice.v1.Group"> & {
  * Use `create(GroupSchema)` to create a new message.
  */
 export const GroupSchema: GenMessage<Group> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 4);
+  messageDesc(file_sluice_v1_group, 5);
+
+/**
+ * Where a group is decided.
+ *
+ * @generated from message sluice.v1.Placement
+ */
+export type Placement = Message<"sluice.v1.Placement"> & {
+  /**
+   * 0 to 63; a group has the shard of its topmost ancestor, for ever.
+   *
+   * @generated from field: int32 shard = 1;
+   */
+  shard: number;
+
+  /**
+   * The name of the replica that decides; empty: nobody is known to.
+   *
+   * @generated from field: string replica = 2;
+   */
+  replica: string;
+
+  /**
+   * Grows with every change of the owner; 0 where nobody is known.
+   *
+   * @generated from field: uint64 term = 3;
+   */
+  term: bigint;
+};
+
+/**
+ * Describes the message sluice.v1.Placement.
+ * Use `create(PlacementSchema)` to create a new message.
+ */
+export const PlacementSchema: GenMessage<Placement> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 6);
 
 /**
  * Waiters of one priority.
@@ -255,7 +353,7 @@ export type PriorityBacklog = Message<"sluice.v1.PriorityBacklog"> & {
  * Use `create(PriorityBacklogSchema)` to create a new message.
  */
 export const PriorityBacklogSchema: GenMessage<PriorityBacklog> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 5);
+  messageDesc(file_sluice_v1_group, 7);
 
 /**
  * A running pause.
@@ -276,7 +374,7 @@ export type PauseState = Message<"sluice.v1.PauseState"> & {
  * Use `create(PauseStateSchema)` to create a new message.
  */
 export const PauseStateSchema: GenMessage<PauseState> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 6);
+  messageDesc(file_sluice_v1_group, 8);
 
 /**
  * Since the start of this process.
@@ -325,7 +423,7 @@ export type GroupCounters = Message<"sluice.v1.GroupCounters"> & {
  * Use `create(GroupCountersSchema)` to create a new message.
  */
 export const GroupCountersSchema: GenMessage<GroupCounters> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 7);
+  messageDesc(file_sluice_v1_group, 9);
 
 /**
  * A page of waiters.
@@ -360,7 +458,7 @@ export type ListWaitersRequest = Message<"sluice.v1.ListWaitersRequest"> & {
  * Use `create(ListWaitersRequestSchema)` to create a new message.
  */
 export const ListWaitersRequestSchema: GenMessage<ListWaitersRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 8);
+  messageDesc(file_sluice_v1_group, 10);
 
 /**
  * Waiters in rough order.
@@ -388,7 +486,7 @@ export type ListWaitersResponse = Message<"sluice.v1.ListWaitersResponse"> & {
  * Use `create(ListWaitersResponseSchema)` to create a new message.
  */
 export const ListWaitersResponseSchema: GenMessage<ListWaitersResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 9);
+  messageDesc(file_sluice_v1_group, 11);
 
 /**
  * A caller that waits.
@@ -458,7 +556,7 @@ export type Waiter = Message<"sluice.v1.Waiter"> & {
  * Use `create(WaiterSchema)` to create a new message.
  */
 export const WaiterSchema: GenMessage<Waiter> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 10);
+  messageDesc(file_sluice_v1_group, 12);
 
 /**
  * A page of leases.
@@ -493,7 +591,7 @@ export type ListLeasesRequest = Message<"sluice.v1.ListLeasesRequest"> & {
  * Use `create(ListLeasesRequestSchema)` to create a new message.
  */
 export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 11);
+  messageDesc(file_sluice_v1_group, 13);
 
 /**
  * Leases in no stated order.
@@ -521,7 +619,7 @@ export type ListLeasesResponse = Message<"sluice.v1.ListLeasesResponse"> & {
  * Use `create(ListLeasesResponseSchema)` to create a new message.
  */
 export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 12);
+  messageDesc(file_sluice_v1_group, 14);
 
 /**
  * A live lease.
@@ -584,7 +682,7 @@ export type Lease = Message<"sluice.v1.Lease"> & {
  * Use `create(LeaseSchema)` to create a new message.
  */
 export const LeaseSchema: GenMessage<Lease> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 13);
+  messageDesc(file_sluice_v1_group, 15);
 
 /**
  * A pause.
@@ -619,7 +717,7 @@ export type PauseRequest = Message<"sluice.v1.PauseRequest"> & {
  * Use `create(PauseRequestSchema)` to create a new message.
  */
 export const PauseRequestSchema: GenMessage<PauseRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 14);
+  messageDesc(file_sluice_v1_group, 16);
 
 /**
  * The pause is in force.
@@ -634,7 +732,7 @@ export type PauseResponse = Message<"sluice.v1.PauseResponse"> & {
  * Use `create(PauseResponseSchema)` to create a new message.
  */
 export const PauseResponseSchema: GenMessage<PauseResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 15);
+  messageDesc(file_sluice_v1_group, 17);
 
 /**
  * The end of a pause.
@@ -662,7 +760,7 @@ export type ResumeRequest = Message<"sluice.v1.ResumeRequest"> & {
  * Use `create(ResumeRequestSchema)` to create a new message.
  */
 export const ResumeRequestSchema: GenMessage<ResumeRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 16);
+  messageDesc(file_sluice_v1_group, 18);
 
 /**
  * The pause is over.
@@ -677,7 +775,7 @@ export type ResumeResponse = Message<"sluice.v1.ResumeResponse"> & {
  * Use `create(ResumeResponseSchema)` to create a new message.
  */
 export const ResumeResponseSchema: GenMessage<ResumeResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 17);
+  messageDesc(file_sluice_v1_group, 19);
 
 /**
  * Changes for a time.
@@ -719,7 +817,7 @@ export type OverrideRequest = Message<"sluice.v1.OverrideRequest"> & {
  * Use `create(OverrideRequestSchema)` to create a new message.
  */
 export const OverrideRequestSchema: GenMessage<OverrideRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 18);
+  messageDesc(file_sluice_v1_group, 20);
 
 /**
  * The override is in force.
@@ -734,7 +832,7 @@ export type OverrideResponse = Message<"sluice.v1.OverrideResponse"> & {
  * Use `create(OverrideResponseSchema)` to create a new message.
  */
 export const OverrideResponseSchema: GenMessage<OverrideResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 19);
+  messageDesc(file_sluice_v1_group, 21);
 
 /**
  * What a limit promises.
@@ -787,7 +885,7 @@ export type Quota = Message<"sluice.v1.Quota"> & {
  * Use `create(QuotaSchema)` to create a new message.
  */
 export const QuotaSchema: GenMessage<Quota> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 20);
+  messageDesc(file_sluice_v1_group, 22);
 
 /**
  * In any interval L at most `burst + floor(L * permits / per)`.
@@ -822,7 +920,7 @@ export type RateQuota = Message<"sluice.v1.RateQuota"> & {
  * Use `create(RateQuotaSchema)` to create a new message.
  */
 export const RateQuotaSchema: GenMessage<RateQuota> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 21);
+  messageDesc(file_sluice_v1_group, 23);
 
 /**
  * At most one per `spacing + slack`.
@@ -850,7 +948,7 @@ export type SpacingQuota = Message<"sluice.v1.SpacingQuota"> & {
  * Use `create(SpacingQuotaSchema)` to create a new message.
  */
 export const SpacingQuotaSchema: GenMessage<SpacingQuota> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 22);
+  messageDesc(file_sluice_v1_group, 24);
 
 /**
  * At most `permits` in every interval of length `per`.
@@ -878,7 +976,7 @@ export type WindowQuota = Message<"sluice.v1.WindowQuota"> & {
  * Use `create(WindowQuotaSchema)` to create a new message.
  */
 export const WindowQuotaSchema: GenMessage<WindowQuota> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 23);
+  messageDesc(file_sluice_v1_group, 25);
 
 /**
  * At most `max` units held by live leases.
@@ -899,7 +997,7 @@ export type ConcurrencyQuota = Message<"sluice.v1.ConcurrencyQuota"> & {
  * Use `create(ConcurrencyQuotaSchema)` to create a new message.
  */
 export const ConcurrencyQuotaSchema: GenMessage<ConcurrencyQuota> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 24);
+  messageDesc(file_sluice_v1_group, 26);
 
 /**
  * Names a waiter.
@@ -927,7 +1025,7 @@ export type EvictWaiterRequest = Message<"sluice.v1.EvictWaiterRequest"> & {
  * Use `create(EvictWaiterRequestSchema)` to create a new message.
  */
 export const EvictWaiterRequestSchema: GenMessage<EvictWaiterRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 25);
+  messageDesc(file_sluice_v1_group, 27);
 
 /**
  * It was refused as CANCELLED.
@@ -942,7 +1040,7 @@ export type EvictWaiterResponse = Message<"sluice.v1.EvictWaiterResponse"> & {
  * Use `create(EvictWaiterResponseSchema)` to create a new message.
  */
 export const EvictWaiterResponseSchema: GenMessage<EvictWaiterResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 26);
+  messageDesc(file_sluice_v1_group, 28);
 
 /**
  * Names a lease.
@@ -970,7 +1068,7 @@ export type RevokeLeaseRequest = Message<"sluice.v1.RevokeLeaseRequest"> & {
  * Use `create(RevokeLeaseRequestSchema)` to create a new message.
  */
 export const RevokeLeaseRequestSchema: GenMessage<RevokeLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 27);
+  messageDesc(file_sluice_v1_group, 29);
 
 /**
  * It has ended.
@@ -985,7 +1083,7 @@ export type RevokeLeaseResponse = Message<"sluice.v1.RevokeLeaseResponse"> & {
  * Use `create(RevokeLeaseResponseSchema)` to create a new message.
  */
 export const RevokeLeaseResponseSchema: GenMessage<RevokeLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 28);
+  messageDesc(file_sluice_v1_group, 30);
 
 /**
  * Groups, for operators: look, pause, change for a time, clear away.
