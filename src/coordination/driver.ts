@@ -2,14 +2,15 @@ import { MILLISECOND, type Micros, SECOND } from '../core/time.ts';
 import { AgreedTime } from './agreed-time.ts';
 import { Ground } from './ground.ts';
 import { Member } from './member.ts';
+import { Namesakes } from './namesakes.ts';
 import { Places } from './places.ts';
 import { Registrar } from './registrar.ts';
 import type { PeerView, Replica, ReplicaEvent, ReplicaParts, ShardView, Whereabouts } from './replica.ts';
-import { decodeBeat, encodeBeat, type Revision } from './session-record.ts';
+import { type Beat, decodeBeat, encodeBeat, type Revision } from './session-record.ts';
 import type { ClockReading } from './shard-clock.ts';
 import { Suspends } from './suspends.ts';
 import { strandedWords, Troubles } from './troubles.ts';
-import type { MemberEvent, Wanted } from './wanted.ts';
+import { isSomething, type MemberEvent, type Wanted } from './wanted.ts';
 
 /** Between two ticks of the member, while something is under way. */
 const TICK_EVERY: Micros = 20 * MILLISECOND;
@@ -36,6 +37,7 @@ class Driver implements Replica {
   readonly #places: Places;
   readonly #grounds = new Map<number, Ground>();
   readonly #troubles = new Troubles();
+  readonly #namesakes = new Namesakes();
   #instance: string;
   #revision: Revision;
   #state: 'new' | 'running' | 'over' = 'new';
@@ -85,7 +87,7 @@ class Driver implements Replica {
     this.#liveAt = this.#reading().mono;
     this.#tickedAt = this.#liveAt;
     this.#agreed.start();
-    this.#unlisten = this.#parts.messages.onBeat((bytes) => this.#do(() => this.#member.heard(decodeBeat(bytes), this.#reading())));
+    this.#unlisten = this.#parts.messages.onBeat((bytes) => this.#do(() => this.#heard(decodeBeat(bytes), this.#reading())));
     this.#tick();
   }
 
@@ -138,6 +140,11 @@ class Driver implements Replica {
 
   #reading(): ClockReading {
     return this.#agreed.with(this.#parts.clocks.reading());
+  }
+
+  #heard(beat: Beat, reading: ClockReading): void {
+    this.#member.heard(beat, reading);
+    this.#trouble(this.#namesakes.heard(beat, { replica: this.#parts.replica, instance: this.#instance }, reading.mono));
   }
 
   #tick(): void {
@@ -240,8 +247,7 @@ class Driver implements Replica {
       if (revision.number === number && revision.hash !== hash)
         this.#trouble(`Replica ${replica} runs by another configuration of the same revision ${number}.`);
     }
-    const stranded = this.#calm ? [] : this.#member.stranded();
-    if (stranded.length > 0) this.#trouble(strandedWords(stranded));
+    this.#trouble(strandedWords(this.#calm ? [] : this.#member.stranded()));
     return this.#noteReach(mono) || moved.length > 0 || changed;
   }
 
@@ -287,12 +293,8 @@ class Driver implements Replica {
     }
   }
 
-  #trouble(what: string, cause?: unknown): void {
-    if (!this.#troubles.fresh(what, this.#reading().mono)) return;
+  #trouble(what: string | undefined, cause?: unknown): void {
+    if (what === undefined || !this.#troubles.fresh(what, this.#reading().mono)) return;
     this.#emit({ kind: 'trouble', what, ...(cause === undefined ? {} : { cause }) });
   }
-}
-
-function isSomething({ questions, beats, notices, events }: Wanted): boolean {
-  return questions.length + beats.length + notices.length + events.length > 0;
 }

@@ -17,3 +17,8 @@ export interface Wanted {
   readonly notices: readonly { readonly to: string; readonly instance: string; readonly shard: number; readonly term: bigint }[];
   readonly events: readonly MemberEvent[];
 }
+
+/** Is anything wanted at all? */
+export function isSomething({ questions, beats, notices, events }: Wanted): boolean {
+  return questions.length + beats.length + notices.length + events.length > 0;
+}

@@ -35,7 +35,7 @@ export class Rig {
     this.#clock = world.clock;
     this.replica = createReplica({
       replica: name,
-      instance: `${name}-1`,
+      instance: `${name}-${1 + world.all.filter((rig) => rig.name === name).length}`,
       shards: world.shards,
       timing: TIMING,
       registers: this.#registers(world.registers),
