@@ -1,3 +1,14 @@
+import type { Instant } from '../core/time.ts';
+import type { PeerClock } from './peer-clock.ts';
+
+/** Another replica as the links keep it. */
+export interface Peer {
+  readonly clock: PeerClock;
+  readonly line: Line;
+  heardAt: Instant;
+  silent: boolean;
+}
+
 /** Operations for one peer that its channel does not take yet, in order. Asks among them are counted: they alone may be refused. */
 export class Line {
   #ops: { readonly text: string; readonly isAsk: boolean }[] = [];

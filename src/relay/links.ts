@@ -3,7 +3,7 @@ import { Channels } from '../coordination/channels.ts';
 import type { PeerView, Timers } from '../coordination/replica.ts';
 import { type Instant, MILLISECOND, type Micros, NEVER, SECOND } from '../core/time.ts';
 import { decodeEnvelope, encodeFrame, encodeReset } from './frames.ts';
-import { Line } from './line.ts';
+import { Line, type Peer } from './line.ts';
 import { decodeOp, encodeOp, type Op } from './ops.ts';
 import { PeerClock } from './peer-clock.ts';
 
@@ -54,13 +54,6 @@ const QUIET_EACH: Micros = 5 * MILLISECOND;
 const TIMER_LEAST: Micros = MILLISECOND;
 /** Names of peers that are over, remembered: a frame from one is answered by a reset. */
 const OVER_MAX = 10_000;
-
-interface Peer {
-  readonly clock: PeerClock;
-  readonly line: Line;
-  heardAt: Instant;
-  silent: boolean;
-}
 
 /**
  * Channels to all other replicas, over messages that get lost. An address is one life: who was given up by a peer is told so

@@ -33,7 +33,7 @@ beforeAll(async () => {
   await fleet.decided(['identify', 'urgent', 'quota', 'starts', 'slots', 'pause']);
 }, 60_000);
 
-afterAll(() => fleet.clean());
+afterAll(() => fleet?.clean());
 
 describe('Three replicas', () => {
   test('GQ-16: thirty clients spread over them go one per period, first come first served', async () => {
