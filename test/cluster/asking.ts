@@ -13,6 +13,12 @@ export interface Answer {
   readonly headers: Headers;
 }
 
+/** What a replica says of a group and of all replicas. */
+export interface Standing {
+  readonly placement: { readonly shard: number; readonly replica: string; readonly term: string } | undefined;
+  readonly replicas: readonly { readonly name: string; readonly revision: string; readonly hash: string; readonly shards: number; readonly self: boolean }[];
+}
+
 /** Asks replicas of a fleet by plain HTTP. */
 export class Asking {
   readonly #fleet: Fleet;
@@ -38,6 +44,16 @@ export class Asking {
   async waiting(group: string, replica = 0): Promise<number> {
     const answer = await fetch(`${this.#of(replica).adminUrl}/v1/groups/${group}`);
     return Number(((await answer.json()) as { waiting?: string }).waiting ?? 0);
+  }
+
+  /** Who decides for a group and who lives, as this replica says. */
+  async standing(group: string, replica: number): Promise<Standing> {
+    const answer = await fetch(`${this.#of(replica).adminUrl}/v1/groups?page_size=1000`);
+    const { groups, replicas } = (await answer.json()) as { groups: readonly { name: string; placement?: Standing['placement'] }[] } & Pick<
+      Standing,
+      'replicas'
+    >;
+    return { placement: groups.find(({ name }) => name === group)?.placement, replicas };
   }
 
   /** Settles when so many wait. */

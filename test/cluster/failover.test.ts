@@ -70,6 +70,7 @@ describe('When the owner of a group is killed', () => {
   test('TQ-11: a lease taken at it is renewed and released at another; its fence is smaller than the next one', async () => {
     const owner = await asking.owner('lease');
     const other = await asking.other('lease');
+    const before = await asking.standing('lease', other);
     const first = await asking.acquire(owner, 'lease');
     await dead(owner, async () => {
       const next = asking.acquire(other, 'lease');
@@ -78,6 +79,10 @@ describe('When the owner of a group is killed', () => {
       expect((await asking.post(other, `/v1/permits/${first.permit}/release`)).status).toBe(200);
       const second = await next;
       expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
+      const after = await asking.standing('lease', other);
+      expect([before.placement?.replica, before.replicas.length, after.replicas.length]).toEqual([`r${owner}`, 3, 2]);
+      expect(after.placement?.replica).not.toBe(before.placement?.replica);
+      expect(BigInt(after.placement?.term ?? 0)).toBeGreaterThan(BigInt(before.placement?.term ?? 0));
       await asking.post(other, `/v1/permits/${second.permit}/release`);
     });
   });
@@ -125,7 +130,8 @@ describe('X8: when a replica cannot reach NATS', () => {
       expect((await asking.acquire(cut, 'shut')).reason).toBe('undecided');
       const parts = await Promise.all(Array.from({ length: 5 }, () => asking.acquire(cut, 'part', { ttl: '0s' })));
       expect(parts.filter(({ status, headers }) => status === 200 && headers.get('sluice-degraded') === 'share')).toHaveLength(3);
-      expect((await fetch(`http://127.0.0.1:${healthPort}/readyz`)).status).toBe(200);
+      const ready = await fetch(`http://127.0.0.1:${healthPort}/readyz`);
+      expect([ready.status, await ready.text()]).toEqual([200, 'ok\ncluster: unreachable\n']);
       expect(await fleet.replicas[cut]?.metrics()).toContain('sluice_degraded_total{group="part",how="share"} 3');
       const there = await Promise.all(Array.from({ length: 10 }, () => asking.acquire(other, 'part', { ttl: '0s' })));
       expect(there.filter(({ status }) => status === 200)).toHaveLength(9);

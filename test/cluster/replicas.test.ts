@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { SHARDS, shardOf } from '../../src/ledger/subjects.ts';
 import { natsBinary, showLogsOfFailures } from '../fakes/nats.ts';
 import { until } from '../fakes/until.ts';
 import { Fleet } from '../faults/fleet.ts';
-import { type Answer, Asking } from './asking.ts';
+import { type Answer, Asking, type Standing } from './asking.ts';
 
 /*
  * Three replicas as processes of their own over one nats-server, asked as any caller would. Periods are those of the seeds
@@ -92,6 +93,20 @@ describe('Three replicas', () => {
     const second = await next;
     expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
     await post(0, `/v1/permits/${second.permit}/release`);
+  });
+
+  test('All of them name the same owner and term of a group, and three replicas of one revision that share all shards', async () => {
+    const ask = () => Promise.all([0, 1, 2].map((index) => asking.standing('slots', index)));
+    const shared = ({ replicas }: Standing) => replicas.length === 3 && replicas.reduce((sum, { shards }) => sum + shards, 0) === SHARDS;
+    await until('all shards to be shared out, as each sees it', async () => (await ask()).every(shared));
+    const standings = await ask();
+    const owner = await asking.owner('slots');
+    for (const [index, { placement, replicas }] of standings.entries()) {
+      expect(placement).toEqual({ shard: shardOf('slots'), replica: `r${owner}`, term: standings[0]?.placement?.term });
+      expect(Number(placement?.term)).toBeGreaterThan(0);
+      expect(replicas.map(({ name, self }) => [name, self])).toEqual([0, 1, 2].map((each) => [`r${each}`, each === index]));
+      expect(new Set(replicas.map(({ revision, hash }) => `${revision} ${hash}`))).toEqual(new Set([`1 ${replicas[0]?.hash}`]));
+    }
   });
 
   test('An operator’s pause at one holds at all of them', async () => {
