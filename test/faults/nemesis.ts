@@ -16,6 +16,8 @@ export interface NemesisParts {
   readonly kinds: readonly FaultKind[];
   /** Told before each fault. */
   readonly progress: (count: number, kind: FaultKind, target: string) => void;
+  /** How much of the usual quiet there is after a fault; 1 is all. */
+  readonly quiet: number;
   /** Aborted: nothing more is begun. */
   readonly signal: AbortSignal;
 }
@@ -56,7 +58,7 @@ export class Nemesis {
       count += planned.length - 1;
       this.#noneDied();
       const quiet = Math.max(...planned.map(({ kind }) => quietAfter(kind))) + this.#below(1_500);
-      await wait(this.#below(LONG_OF) === 0 ? LONG_MS : quiet);
+      await wait(this.#parts.quiet * (this.#below(LONG_OF) === 0 ? LONG_MS : quiet));
     }
   }
 

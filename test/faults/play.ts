@@ -25,6 +25,10 @@ export interface PlayParts {
   readonly logs?: string | undefined;
   /** Callers who wait in each group at once; default 12. */
   readonly eachGroup?: number;
+  /** How long callers wait; default 20 s. */
+  readonly ttlMs?: number;
+  /** How much of the usual quiet there is after each fault; default 1, all. */
+  readonly quiet?: number;
   readonly write?: ((line: HistoryLine) => void) | undefined;
   readonly say?: (text: string) => void;
   /** Aborted: no more faults are begun. */
@@ -39,11 +43,9 @@ export interface PlayReport extends Verdict {
   readonly begun: number;
 }
 
-const TTL_MS = 20_000;
-
 /** Starts a fleet, lets callers ask, hurts it, lets it heal, and judges what the callers saw. */
 export async function play(parts: PlayParts): Promise<PlayReport> {
-  const { binary, faults, seed, nats, kinds, broken = false, faketime, logs, eachGroup = 12, say = () => {} } = parts;
+  const { binary, faults, seed, nats, kinds, broken = false, faketime, logs, eachGroup = 12, ttlMs = 20_000, quiet = 1, say = () => {} } = parts;
   const lines: string[] = [];
   let asks = 0;
   const write = (line: HistoryLine): void => {
@@ -55,7 +57,7 @@ export async function play(parts: PlayParts): Promise<PlayReport> {
   const main = broken ? fileURLToPath(new URL('broken-owner-process.ts', import.meta.url)) : undefined;
   const fleet = await Fleet.start({ binary, nats, replicas: 3, groups: GROUPS_YAML, main, faketime, logs });
   const urls = fleet.replicas.map(({ url }) => url);
-  const callers = new Callers({ urls, groups: GROUPS, write, random: dice(seed + 1), eachGroup, ttlMs: TTL_MS });
+  const callers = new Callers({ urls, groups: GROUPS, write, random: dice(seed + 1), eachGroup, ttlMs });
   const stalls = watchStalls(write);
   const deadline = AbortSignal.timeout(parts.msMax ?? 60_000 + faults * 20_000);
   const signal = AbortSignal.any([deadline, ...(parts.signal === undefined ? [] : [parts.signal])]);
@@ -71,7 +73,7 @@ export async function play(parts: PlayParts): Promise<PlayReport> {
       begun++;
       say(`${((monotonic() - start) / 1e6).toFixed(1).padStart(6)} s  fault ${count} of ${faults}: ${kind} ${target}; ${asks} asks answered`);
     };
-    await new Nemesis({ fleet, watch, write, random: dice(seed), kinds, progress, signal }).run(faults);
+    await new Nemesis({ fleet, watch, write, random: dice(seed), kinds, progress, quiet, signal }).run(faults);
     await callers.stop();
   } finally {
     await Promise.all([stalls.close(), watch?.close(), fleet.clean()]);
