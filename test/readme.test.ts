@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { loadConfig } from '../src/config/load.ts';
 
 /* The README's commands name scripts, paths and calls that exist. */
 
@@ -28,8 +29,15 @@ describe('the README', () => {
     expect(asked === 'ci' || asked in scripts).toBe(true);
   });
 
+  test.each(commands.filter((line) => line.startsWith('SLUICE_CLUSTER=')))('%s', (line) => {
+    const [, cluster = '', flags = ''] = /^SLUICE_CLUSTER='([^']+)' npm start(?: --(.*))?$/.exec(line) ?? [];
+    const read = [...flags.matchAll(/--([\w.]+)=(\S+)/g)].map(([, name = '', value = '']) => ({ name, value }));
+    const loaded = loadConfig({ text: readFileSync(`${root}sluice.yaml`, 'utf8'), name: 'sluice.yaml', env: { SLUICE_CLUSTER: cluster }, flags: read });
+    expect(loaded).toMatchObject({ kind: 'config', config: { cluster: { nats: ['nats://127.0.0.1:4222'] } } });
+  });
+
   test.each(commands.filter((line) => line.includes('curl ') && !line.includes('grpcurl')))('%s', (line) => {
-    const url = new URL(/http:\/\/[^\s'"]+/.exec(line)?.[0] ?? '');
+    const url = new URL(/http:\/\/[^\s'"]+/.exec(line)?.[0].replace('$port', '8080') ?? '');
     const method = /-X (\w+)/.exec(line)?.[1] ?? 'GET';
     expect(url.host).toBe('127.0.0.1:8080');
     expect(PATHS.some((path) => path.test(`${method} ${url.pathname}`))).toBe(true);
