@@ -125,6 +125,13 @@ test('What a takeover keeps a limit shut for is its own', () => {
   expect(judge([groups, ask({ complete: 5 * S })]).violations).toHaveLength(1);
 });
 
+test('A limit may be used up when a fault begins, and again when another takes over', () => {
+  const groups: HistoryLine = { op: 'groups', groups: [{ name: 'g', limits: [{ kind: 'window', permits: 2, per: 3 * S }] }] };
+  const kill = { op: 'fault', kind: 'kill', target: 'r1', from: 2.9 * S, until: 4 * S } as const;
+  expect(judge([groups, ask({ complete: 7 * S }), kill]).violations).toEqual([]);
+  expect(judge([groups, ask({ complete: 8 * S }), kill]).violations).toHaveLength(1);
+});
+
 test('Who was passed is told, but not where a fault explains it', () => {
   const lines: HistoryLine[] = [ask({ id: 'early', invoke: 0, complete: 1.4 * S }), ask({ id: 'late', invoke: S / 2, complete: S })];
   expect(found(...lines)).toHaveLength(1);

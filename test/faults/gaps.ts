@@ -3,7 +3,8 @@ import { type AskLine, type CheckedGroup, type CheckedLimit, type HistoryLine, l
 /*
  * Whether it came back. A gap is time in which somebody waited at a replica that nothing was the matter with, and nobody of
  * the group was admitted. What of it the servers answer for: not the time in which NATS took no writes, nor in which the
- * machine itself stood still, nor what the limits themselves shut for, where a takeover starts them used up (coordination.md 2.7).
+ * machine itself stood still, nor what the limits themselves shut for: used up as they may have been when the fault began, and
+ * used up as a takeover starts them (coordination.md 2.7).
  */
 
 const SECOND = 1_000_000;
@@ -38,10 +39,11 @@ export function findGaps(groups: readonly CheckedGroup[], lines: readonly Histor
   const tries = Map.groupBy(linesOf(lines, 'try'), ({ id }) => id);
   const context = contextOf(lines);
   return groups.flatMap(({ name }) => {
-    const recovery = Math.max(0, ...limitsOver(groups, name).map(recoveryOf));
+    const limits = limitsOver(groups, name);
+    const shut = { before: Math.max(0, ...limits.map(shutFor)), after: Math.max(0, ...limits.map(recoveryOf)) };
     return waitsInVain(asks.get(name) ?? [], tries, context)
       .filter(([from, until]) => until - from >= least)
-      .map(([from, until]) => judged(name, from, until, recovery, context));
+      .map(([from, until]) => judged(name, [from, until], shut, context));
   });
 }
 
@@ -59,6 +61,12 @@ function recoveryOf(limit: CheckedLimit): number {
       // The callers' leases are 5 s; one that nobody was told of may live twice as long.
       return 10 * SECOND;
   }
+}
+
+/** How long a limit may be shut at most without any takeover, by what it admitted. */
+function shutFor(limit: CheckedLimit): number {
+  if (limit.kind === 'window' || limit.kind === 'fixed') return limit.per;
+  return limit.kind === 'concurrency' ? 0 : limit.every;
 }
 
 interface Span {
@@ -83,7 +91,7 @@ function contextOf(lines: readonly HistoryLine[]): Context {
   };
 }
 
-function judged(group: string, from: number, until: number, recovery: number, context: Context): Gap {
+function judged(group: string, [from, until]: readonly [number, number], shut: { before: number; after: number }, context: Context): Gap {
   const touches = ({ from: a, until: b }: Span, before: number) => a < until && b + before > from;
   const outages = context.outages.filter((outage) => touches(outage, NATS_GAP));
   const nats = outages.length > 0 || context.natsFaults.some((fault) => touches(fault, NATS_GAP));
@@ -95,9 +103,9 @@ function judged(group: string, from: number, until: number, recovery: number, co
   return {
     ...{ group, from, until },
     counted: until - back - stood,
-    most: (nats ? NATS_GAP : 0) + Math.max(nats ? 0 : 1, begun) * REPLICA_GAP + recovery,
+    most: (nats ? NATS_GAP : 0) + Math.max(nats ? 0 : 1, begun) * REPLICA_GAP + (begun > 0 ? shut.before : 0) + shut.after,
     after: nats ? 'nats' : faults.length > 0 ? 'replica' : 'calm',
-    sharp: recovery <= SHARP,
+    sharp: shut.after <= SHARP,
   };
 }
 
