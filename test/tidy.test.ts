@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
+import { posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 
@@ -75,6 +76,20 @@ describe('the source', () => {
         match(/from '(node:)?process'/),
       ),
     ).toEqual([]);
+  });
+
+  test('the client of NATS is loaded with replicas only', () => {
+    const loadsNats = (start: string): boolean => {
+      const seen = new Set([start]);
+      for (const file of seen) {
+        for (const [, name = ''] of read(file).matchAll(/^(?:import|export) (?!type )[^;]*?from '([^']+)';$/gm)) {
+          if (name.startsWith('@nats-io/')) return true;
+          if (name.startsWith('.')) seen.add(posix.join(posix.dirname(file), name));
+        }
+      }
+      return false;
+    };
+    expect(['src/replicated.ts', 'src/main.ts', 'src/commands/serve.ts', 'src/serve.ts'].filter(loadsNats)).toEqual(['src/replicated.ts']);
   });
 
   test('no linter rule is switched off without a reason', () => {
