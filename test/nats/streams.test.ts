@@ -147,6 +147,7 @@ describe('a login that may no more than the manual says', () => {
     for (const name of ['owner.1', 'session.a']) expect((await link.registers.read(name))?.revision).toBeUndefined();
     for (const name of ['owner.1', 'session.a']) expect(await link.registers.change(name, new Uint8Array(1), 0)).toBe(1);
     expect((await link.registers.read('owner.1'))?.revision).toBe(1);
+    expect(await link.serverTime()).toBeGreaterThan(0);
     let last = 0;
     for (let index = 0; index < 3; index++) last = await link.store.append('ledger.01.x', new Uint8Array(9), last);
     await link.store.trim('ledger.01.x', last);
