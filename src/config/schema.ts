@@ -11,7 +11,7 @@ import { bodiesOptions, routesOptions } from './route-options.ts';
 const storeOptions = struct(
   {
     kind: option(oneOf('disk', 'memory'), 'disk', 'memory: nothing survives a restart. `store: memory` says the same.'),
-    path: option(filePath, './data', 'Folder of the embedded store; one server at a time.'),
+    path: option(filePath, './data', 'Folder of the embedded store; one server at a time. With `cluster` only for bodies of forwarded requests.'),
     bytes: option(size({ min: 16 * 2 ** 20, max: 2 ** 44 }), '10GiB', 'Disk it may take.'),
   },
   { short: 'kind' },
@@ -67,7 +67,7 @@ export const rootOptions = struct({
     'The HTTP/1.1 listener.',
   ),
   auth: option(authOptions, {}, 'Who may call.'),
-  store: option(storeOptions, {}, 'What survives a restart, and where.'),
+  store: option(storeOptions, {}, 'What survives a restart, and where; with `cluster` that is in NATS.'),
   drain: option(
     struct({
       delay: option(duration({ min: 0, max: 10 * MINUTE }), '5s', 'After SIGTERM: not ready but still serving, while balancers learn of it.'),
