@@ -143,6 +143,9 @@ test('Who was told late by a machine that stood still was not passed', () => {
   const lines: HistoryLine[] = [ask({ invoke: 0, complete: 1.4 * S }), ask({ invoke: S / 2, complete: S })];
   expect(found(...lines, { op: 'stall', from: 1.2 * S, until: 1.4 * S })).toEqual([]);
   expect(found(...lines, { op: 'stall', from: 1.35 * S, until: 1.4 * S })).toHaveLength(1);
+  const lag = { op: 'lag', replica: 0, from: 1.1 * S, until: 1.3 * S } as const;
+  expect(found(...lines, lag)).toEqual([]);
+  expect(found(...lines, { ...lag, until: 1.15 * S }, { ...lag, replica: 1, until: 1.14 * S })).toHaveLength(1);
 });
 
 test('The more urgent goes before who came earlier, and must not be passed by him', () => {

@@ -7,7 +7,6 @@ import {
   type HistoryLine,
   linesOf,
   type ReleaseLine,
-  type StallLine,
   type TimedLimit,
   type TryLine,
 } from './history.ts';
@@ -66,16 +65,17 @@ export function judge(lines: readonly HistoryLine[]): Verdict {
     violations.push(...fenceRegressions(group.name, own));
   }
   const stalls = linesOf(lines, 'stall');
+  const slowed = together([...stalls, ...linesOf(lines, 'lag')]);
   const passed = groups.flatMap(({ name }) => {
     const own = admitted.filter(({ group }) => group === name);
-    return inversions(own, faults, stalls);
+    return inversions(own, faults, slowed);
   });
   const gaps = [...findGaps(groups, lines)].sort((a, b) => b.counted - a.counted);
   violations.push(
     ...passed,
     ...forgotten(asks, tries, faults),
     ...turnedAway(asks, tries, faults),
-    ...gaps.filter(({ counted, most }) => counted > most).map(late),
+    ...gaps.filter(({ counted, most }) => counted > most).map(lateness),
   );
   return {
     ...{ violations, gaps, inversions: passed.length, admitted: admitted.length, refused: refused.length },
@@ -93,7 +93,7 @@ function tally(names: readonly string[]): ReadonlyMap<string, number> {
   return counts;
 }
 
-function late({ group, from, until, counted, most, after }: Gap): string {
+function lateness({ group, from, until, counted, most, after }: Gap): string {
   const ms = (time: number) => Math.round(time / 1_000);
   return `${group}: nobody admitted for ${ms(counted)} ms of ${ms(until - from)} from ${from} on while somebody waited (${after}), where ${ms(most)} may be`;
 }
@@ -186,9 +186,9 @@ function fenceRegressions(group: string, own: readonly AskLine[]): readonly stri
 }
 
 /** Among those of one key that were admitted: who waited, and was passed by somebody less urgent, or no more urgent who came later. */
-function inversions(admitted: readonly AskLine[], faults: readonly FaultLine[], stalls: readonly StallLine[]): readonly string[] {
+function inversions(admitted: readonly AskLine[], faults: readonly FaultLine[], stalls: readonly Span[]): readonly string[] {
   const calm = admitted.filter((ask) => !near(ask.invoke, ask.complete, faults)).sort((a, b) => a.invoke - b.invoke);
-  // Where the machine stood still, who was first in a server may have been told last.
+  // Where a replica or the whole machine was late, who was first at the owner may have asked or been told last.
   const before = (one: number, other: number) => one + ORDER_SLACK < other && one + ORDER_SLACK + stood(one, other, stalls) < other;
   const found: string[] = [];
   for (const first of calm) {
@@ -201,7 +201,23 @@ function inversions(admitted: readonly AskLine[], faults: readonly FaultLine[], 
   return found;
 }
 
-function stood(from: number, until: number, stalls: readonly StallLine[]): number {
+interface Span {
+  readonly from: number;
+  readonly until: number;
+}
+
+/** The same time, in spans that do not overlap. */
+function together(spans: readonly Span[]): readonly Span[] {
+  const joined: { from: number; until: number }[] = [];
+  for (const { from, until } of [...spans].sort((a, b) => a.from - b.from)) {
+    const last = joined.at(-1);
+    if (last === undefined || from > last.until) joined.push({ from, until });
+    else last.until = Math.max(last.until, until);
+  }
+  return joined;
+}
+
+function stood(from: number, until: number, stalls: readonly Span[]): number {
   return stalls.reduce((sum, stall) => sum + Math.max(0, Math.min(stall.until, until) - Math.max(stall.from, from)), 0);
 }
 

@@ -79,8 +79,16 @@ export interface StallLine {
   readonly until: number;
 }
 
+/** A replica took this long to say that it lives, which costs it nothing: it was late with everything. */
+export interface LagLine {
+  readonly op: 'lag';
+  readonly replica: number;
+  readonly from: number;
+  readonly until: number;
+}
+
 /** One line of a history. */
-export type HistoryLine = GroupsLine | AskLine | TryLine | ReleaseLine | FaultLine | OutageLine | StallLine;
+export type HistoryLine = GroupsLine | AskLine | TryLine | ReleaseLine | FaultLine | OutageLine | StallLine | LagLine;
 
 /** A limit that counts permits over time. */
 export type TimedLimit =

@@ -9,7 +9,7 @@ import { GROUPS, GROUPS_YAML } from './groups.ts';
 import { type HistoryLine, parseHistory } from './history.ts';
 import { NatsWatch } from './nats-watch.ts';
 import { Nemesis } from './nemesis.ts';
-import { watchStalls } from './stalls.ts';
+import { watchLags, watchStalls } from './stalls.ts';
 
 /** What is played. */
 export interface PlayParts {
@@ -59,6 +59,10 @@ export async function play(parts: PlayParts): Promise<PlayReport> {
   const urls = fleet.replicas.map(({ url }) => url);
   const callers = new Callers({ urls, groups: GROUPS, write, random: dice(seed + 1), eachGroup, ttlMs });
   const stalls = watchStalls(write);
+  const lags = watchLags(
+    fleet.replicas.map(({ healthPort }) => `http://127.0.0.1:${healthPort}`),
+    write,
+  );
   const deadline = AbortSignal.timeout(parts.msMax ?? 60_000 + faults * 20_000);
   const signal = AbortSignal.any([deadline, ...(parts.signal === undefined ? [] : [parts.signal])]);
   let watch: NatsWatch | undefined;
@@ -76,7 +80,7 @@ export async function play(parts: PlayParts): Promise<PlayReport> {
     await new Nemesis({ fleet, watch, write, random: dice(seed), kinds, progress, quiet, signal }).run(faults);
     await callers.stop();
   } finally {
-    await Promise.all([stalls.close(), watch?.close(), fleet.clean()]);
+    await Promise.all([stalls.close(), lags.close(), watch?.close(), fleet.clean()]);
   }
   return { ...judge(parseHistory(lines.join('\n'))), begun };
 }
