@@ -25,11 +25,11 @@ export const FRAME_BYTES = 64 << 10;
 /** What is not acknowledged is sent again after this long. */
 const RETRANSMIT_AFTER: Micros = 50 * MILLISECOND;
 
-/** While something is under way, operations wait this long for company. */
-const GATHER_FOR: Micros = 200;
+/** While something is under way, operations wait for its acknowledgement or this long: for company, by a timer that needs no spinning. */
+const GATHER_FOR: Micros = MILLISECOND;
 
 /** An acknowledgement that nothing carries is sent by itself after this long. */
-const ACK_AFTER: Micros = 5 * MILLISECOND;
+export const ACK_AFTER: Micros = 5 * MILLISECOND;
 
 interface Sent<Op> {
   readonly ops: readonly Op[];
@@ -56,7 +56,9 @@ export class Channel<Op> {
   readonly #parts: ChannelParts<Op>;
   #gathered: Op[] = [];
   #gatheredBytes = 0;
-  #gatheredAt: Micros = Number.POSITIVE_INFINITY;
+  /** When it is to go if nothing is under way, and if something is. */
+  #idleDue: Micros = Number.POSITIVE_INFINITY;
+  #busyDue: Micros = Number.POSITIVE_INFINITY;
   readonly #sent = new Map<number, Sent<Op>>();
   #sentBytes = 0;
   #lastSeq = 0;
@@ -77,13 +79,14 @@ export class Channel<Op> {
     return this.#sentBytes + this.#gatheredBytes < WINDOW_BYTES_MAX && (this.#sent.size < FRAMES_MAX || this.#gatheredBytes < FRAME_BYTES);
   }
 
-  /** Takes an operation to be delivered; false: not taken. */
-  send(op: Op, mono: Micros): boolean {
+  /** Takes an operation to be delivered; false: not taken. It may wait for company so long, though nothing is under way. */
+  send(op: Op, mono: Micros, mayWait: Micros = 0): boolean {
     if (!this.writable) return false;
-    if (this.#gathered.length === 0) this.#gatheredAt = mono;
+    this.#idleDue = Math.min(this.#idleDue, mono + mayWait);
+    this.#busyDue = Math.min(this.#busyDue, mono + Math.max(mayWait, GATHER_FOR));
     this.#gathered.push(op);
     this.#gatheredBytes += this.#parts.bytesOf(op);
-    if (this.#sent.size === 0 || this.#gatheredBytes >= FRAME_BYTES) this.#flush(mono);
+    if (mono >= this.#dueAt || this.#gatheredBytes >= FRAME_BYTES) this.#flush(mono);
     return true;
   }
 
@@ -110,14 +113,15 @@ export class Channel<Op> {
 
   /** Lets time pass: sends what was gathered, sends again, acknowledges. */
   tick(mono: Micros): void {
-    if (mono >= this.#gatheredAt + GATHER_FOR) this.#flush(mono);
+    // An acknowledgement that is due takes along what was gathered.
+    if (mono >= this.#dueAt || mono >= this.#ackAt) this.#flush(mono);
     for (const [seq, sent] of this.#sent) if (mono - sent.sentAt >= RETRANSMIT_AFTER) this.#put(seq, sent, mono);
     if (mono >= this.#ackAt) this.#acknowledge();
   }
 
   /** When `tick` is next worth a call; infinite: not before another call. */
   wakeAt(): Micros {
-    let at = Math.min(this.#ackAt, this.#sent.size < FRAMES_MAX ? this.#gatheredAt + GATHER_FOR : Number.POSITIVE_INFINITY);
+    let at = Math.min(this.#ackAt, this.#sent.size < FRAMES_MAX ? this.#dueAt : Number.POSITIVE_INFINITY);
     for (const { sentAt } of this.#sent.values()) at = Math.min(at, sentAt + RETRANSMIT_AFTER);
     return at;
   }
@@ -134,12 +138,18 @@ export class Channel<Op> {
     return out;
   }
 
+  /** When what was gathered is to go. */
+  get #dueAt(): Micros {
+    return this.#sent.size === 0 ? this.#idleDue : this.#busyDue;
+  }
+
   #flush(mono: Micros): void {
     if (this.#gathered.length === 0 || this.#sent.size >= FRAMES_MAX) return;
     const sent: Sent<Op> = { ops: this.#gathered, bytes: this.#gatheredBytes, sentAt: mono };
     this.#gathered = [];
     this.#gatheredBytes = 0;
-    this.#gatheredAt = Number.POSITIVE_INFINITY;
+    this.#idleDue = Number.POSITIVE_INFINITY;
+    this.#busyDue = Number.POSITIVE_INFINITY;
     this.#sent.set(++this.#lastSeq, sent);
     this.#sentBytes += sent.bytes;
     this.#put(this.#lastSeq, sent, mono);
@@ -166,7 +176,7 @@ export class Channel<Op> {
       this.#sent.delete(this.#acked);
       this.#sentBytes -= sent?.bytes ?? 0;
     }
-    if (this.#gathered.length > 0 && (this.#sent.size === 0 || mono >= this.#gatheredAt + GATHER_FOR)) this.#flush(mono);
+    if (mono >= this.#dueAt) this.#flush(mono);
   }
 
   /** The other end misses this one. Told of once or many times, it goes once in a while only. */

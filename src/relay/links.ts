@@ -1,4 +1,4 @@
-import type { Channel } from '../coordination/channel.ts';
+import { ACK_AFTER, type Channel } from '../coordination/channel.ts';
 import { Channels } from '../coordination/channels.ts';
 import type { PeerView, Timers } from '../coordination/replica.ts';
 import { type Instant, MILLISECOND, type Micros, NEVER, SECOND } from '../core/time.ts';
@@ -50,7 +50,9 @@ const GONE_AFTER: Micros = 15 * SECOND;
 const LEFT_AFTER: Micros = 500 * MILLISECOND;
 const LOOK_EACH: Micros = 100 * MILLISECOND;
 const QUIET_EACH: Micros = 5 * MILLISECOND;
-/** A wish nearer than a timer can tell is waited for turn by turn. */
+/** What is said in one turn of the event loop goes in one frame: in the next turn, which comes sooner than any timer. */
+const TURN: Micros = 1;
+/** A timer knows nothing shorter, and spinning until then would cost more than a frame. */
 const TIMER_LEAST: Micros = MILLISECOND;
 /** Names of peers that are over, remembered: a frame from one is answered by a reset. */
 const OVER_MAX = 10_000;
@@ -92,7 +94,8 @@ export class Links {
     const isAsk = op.op === 'ask';
     if (isAsk && line.asks >= this.#parts.waitingMax) return 'full';
     const text = encodeOp(op);
-    if (!line.empty || !channel.send(text, now)) line.push(text, isAsk);
+    // That a permit was delivered hurries nobody: it goes along with the next word, or with an acknowledgement.
+    if (!line.empty || !channel.send(text, now, op.op === 'delivered' ? ACK_AFTER : TURN)) line.push(text, isAsk);
     this.#flush(channel, now);
     return 'sent';
   }
@@ -192,7 +195,7 @@ export class Links {
     this.#cancelWake?.();
     this.#wakeAt = at;
     const wake = (): void => this.#wake();
-    if (at - now >= TIMER_LEAST) this.#cancelWake = this.#parts.timers.after(at - now, wake);
+    if (at - now > TURN) this.#cancelWake = this.#parts.timers.after(Math.max(TIMER_LEAST, at - now), wake);
     else {
       this.#cancelWake = undefined;
       this.#parts.defer(wake);

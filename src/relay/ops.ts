@@ -74,7 +74,14 @@ const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS);
 
 /** One line of JSON. An instant of NEVER is `null`, a bigint a string, a Map a list of pairs. */
 export function encodeOp(op: Op): string {
-  return op.op === 'ask' || op.op === 'cancel' || op.op === 'delivered' ? JSON.stringify(op, term) : JSON.stringify(op, plain);
+  // Without a replacer it takes half the time, and these are many.
+  if (op.op === 'ask') return JSON.stringify({ ...op, term: String(op.term) });
+  const isPlain = op.op === 'cancel' || op.op === 'delivered' || op.op === 'queued' || (op.op === 'outcome' && fenceless(op.outcome));
+  return isPlain ? JSON.stringify(op) : JSON.stringify(op, plain);
+}
+
+function fenceless(outcome: Outcome): boolean {
+  return outcome.kind === 'refused' || outcome.permit.lease === undefined;
 }
 
 /** The inverse; undefined: a kind or a method that is not known here, which is left out. Throws on what is no operation at all. */
@@ -85,14 +92,9 @@ export function decodeOp(text: string): Op | undefined {
   if (typeof op !== 'string') throw new TypeError('An operation has a kind.');
   if (!KINDS.has(op) || (op === 'call' && !KNOWN_METHODS.has(String(raw['method'])))) return undefined;
   check(raw, op as Op['op']);
-  const restored = restore(raw) as Record<string, unknown>;
-  if (typeof raw['term'] === 'string') restored['term'] = BigInt(raw['term']);
-  return restored as Op;
-}
-
-/** Only the term of an ask is no plain JSON; asks are many. */
-function term(key: string, value: unknown): unknown {
-  return key === 'term' ? String(value) : value;
+  if (text.includes('null') || text.includes('"fence')) restore(raw);
+  if (typeof raw['term'] === 'string') raw['term'] = BigInt(raw['term']);
+  return raw as Op;
 }
 
 function plain(_key: string, value: unknown): unknown {

@@ -17,9 +17,42 @@ describe('a channel', () => {
     a.send('2', 10);
     a.send('3', 20);
     expect(a.takeFrames()).toEqual([]);
-    expect(a.wakeAt()).toBe(210);
-    a.tick(210);
+    expect(a.wakeAt()).toBe(10 + MILLISECOND);
+    a.tick(10 + MILLISECOND);
     expect(data(a.takeFrames())).toEqual([[2, '2', '3']]);
+  });
+
+  it('sends what was gathered as soon as nothing is under way any more', () => {
+    const a = channel('a', 'b');
+    const b = channel('b', 'a');
+    a.send('1', 0);
+    for (const frame of a.takeFrames()) b.receive(frame, 50);
+    a.send('2', 60);
+    b.send('an answer', 70);
+    for (const frame of b.takeFrames()) a.receive(frame, 100);
+    expect(data(a.takeFrames())).toEqual([[2, '2']]);
+  });
+
+  it('lets wait what is in no hurry: for others that are, for an acknowledgement that is due, or its time', () => {
+    const a = channel('a', 'b');
+    const b = channel('b', 'a');
+    a.send('no hurry', 0, 5_000);
+    expect([a.takeFrames(), a.wakeAt()]).toEqual([[], 5_000]);
+    a.send('hurry', 1_000);
+    const [frame] = a.takeFrames();
+    expect(frame?.ops).toEqual(['no hurry', 'hurry']);
+    b.receive(frame as Frame<string>, 1_100);
+    b.send('no hurry either', 2_000, 9_000);
+    expect([b.takeFrames(), b.wakeAt()]).toEqual([[], 6_100]);
+    b.tick(6_100);
+    const answers = b.takeFrames();
+    expect(answers.map(({ ack, ops }) => [ack, ...ops])).toEqual([[1, 'no hurry either']]);
+    // What is acknowledged meanwhile hurries nobody.
+    a.send('later', 6_200, 5_000);
+    for (const answer of answers) a.receive(answer, 6_300);
+    expect(data(a.takeFrames())).toEqual([]);
+    a.tick(11_200);
+    expect(data(a.takeFrames())).toEqual([[2, 'later']]);
   });
 
   it('tells of a gap at once, and is sent what is missing before it would be sent anyway', () => {
@@ -29,7 +62,7 @@ describe('a channel', () => {
     const [lost] = a.takeFrames();
     expect(lost?.seq).toBe(1);
     a.send('2', 100);
-    a.tick(300);
+    a.tick(2 * MILLISECOND);
     for (const frame of a.takeFrames()) expect(b.receive(frame, 6 * MILLISECOND)).toEqual([]);
     const answers = b.takeFrames();
     expect(answers.map(({ ack, gap }) => [ack, gap])).toEqual([[0, true]]);
@@ -58,17 +91,17 @@ describe('a channel', () => {
     expect(a.writable).toBe(false);
     expect(a.send('one past the bytes', 0)).toBe(false);
     for (let sent = 0; sent < FRAMES_MAX; sent++) {
-      expect(small.send(`${sent}`, sent * 1000)).toBe(true);
-      small.tick(sent * 1000 + 500);
+      expect(small.send(`${sent}`, 2 * sent * MILLISECOND)).toBe(true);
+      small.tick((2 * sent + 1) * MILLISECOND);
     }
     const b = channel('b', 'a');
     let taken = 0;
-    while (small.send('more', 300_000)) taken++;
+    while (small.send('more', 600_000)) taken++;
     expect(taken).toBe(64);
-    for (const frame of small.takeFrames()) b.receive(frame, 300_000);
-    b.tick(400_000);
-    for (const frame of b.takeFrames()) small.receive(frame, 400_000);
-    expect(small.send('room again', 400_000)).toBe(true);
+    for (const frame of small.takeFrames()) b.receive(frame, 600_000);
+    b.tick(700_000);
+    for (const frame of b.takeFrames()) small.receive(frame, 700_000);
+    expect(small.send('room again', 700_000)).toBe(true);
   });
 
   it('says nothing to frames of another life', () => {
