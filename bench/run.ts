@@ -3,6 +3,8 @@
  * `npm run bench -- list`, `npm run bench -- limits gate`, `npm run bench -- quick acquire` (fewer and shorter rounds), `npm run bench -- grpc rounds=9 seconds=10`.
  */
 import { clusterCosts } from './cluster/costs.ts';
+import { sharedLimit } from './cluster/shared.ts';
+import { waiterMemory } from './cluster/waiters.ts';
 import { forwarded } from './forward/forwarded.ts';
 import { overload } from './forward/overload.ts';
 import { acquireGrpc, acquireHttp, type Effort } from './frontends/acquire.ts';
@@ -39,6 +41,11 @@ const benches: Readonly<Record<string, Bench>> = {
     what: 'B10: a decision among three replicas over NATS, beside one compare-and-set per admission and others',
     run: async (effort) => (await clusterCosts(effort)) ?? NO_NATS,
   },
+  shared: {
+    what: 'B10: use of one limit that binds, shared by three replicas',
+    run: async (effort) => (await sharedLimit(effort)) ?? NO_NATS,
+  },
+  waiters: { what: 'memory of one waiter at the replica that decides, and at another', run: async () => (await waiterMemory()) ?? NO_NATS },
   load: {
     what: 'k6: acquire over HTTP and gRPC, holding, forwarding 64 KiB',
     run: async () => (await loadReport()) ?? 'Left out: k6 is not installed (go install go.k6.io/k6@latest).',
