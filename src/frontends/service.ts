@@ -134,12 +134,6 @@ export function answer<O extends object>(parts: Pick<ServiceParts, 'onFault'>, p
   return SETTLED;
 }
 
-/** Answers with a message that was there at once. */
-export function done<O>(reply: Reply<O>, message: O): Ongoing {
-  reply(message, undefined);
-  return SETTLED;
-}
-
 /** Answers with a refusal that was there at once. */
 export function refuse<O>(reply: Reply<O>, refusal: Refusal): Ongoing {
   reply(undefined, refusal);
