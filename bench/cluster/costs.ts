@@ -62,7 +62,8 @@ export async function clusterCosts(effort: Effort): Promise<string | undefined> 
     await sleep(2_500);
     const peers = [cas, ...(ratelimit === undefined ? [] : [ratelimit])].map((peer) => ({ ...peer, connections: 96, ours: false }));
     const one = { name: 'Sluice alone, embedded store', pids: [alone.process.pid], ports: [alone.http], kind: 'sluice', connections: 96, ours: false };
-    const targets = [...targetsOf(fleet, all), one, ...peers];
+    const hot = { ...peers[0], name: `${cas.name}, one group`, groups: ['g0'] } as Target;
+    const targets = [...targetsOf(fleet, all), one, ...peers, hot];
     return `${idleTable(idle)}\n\n${roundsTable(targets, await roundsOf(targets, nats, idle, effort))}`;
   } finally {
     for (const stop of stops.toReversed()) await stop();
@@ -78,6 +79,7 @@ function targetsOf({ replicas, ownerOf }: BenchFleet, all: readonly string[]): r
     { ...fleet, name: "Sluice x3, at the owner's", ports: [first.port], groups },
     { ...fleet, name: 'Sluice x3, at another', ports: [second.port], groups },
     { ...fleet, name: 'Sluice x3, spread', ports: replicas.map(({ port }) => port) },
+    { ...fleet, name: 'Sluice x3, spread, one group', ports: replicas.map(({ port }) => port), groups: ['g0'] },
   ];
 }
 
