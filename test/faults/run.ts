@@ -54,7 +54,8 @@ const report = await play({
 });
 for (const line of reportOf(report)) say(line);
 if (report.begun < faults) say(`only ${report.begun} of ${faults} faults: time was over, or the run was ended`);
-const failed = values.broken ? report.violations.length === 0 : report.violations.length > 0;
+const over = report.violations.some((violation) => violation.includes('permits within'));
+const failed = values.broken ? !over : report.violations.length > 0;
 process.exitCode = failed || report.begun < faults ? 1 : 0;
 
 function chosen(): readonly FaultKind[] {
