@@ -4,7 +4,6 @@
  */
 import { clusterCosts } from './cluster/costs.ts';
 import { sharedLimit } from './cluster/shared.ts';
-import { waiterMemory } from './cluster/waiters.ts';
 import { forwarded } from './forward/forwarded.ts';
 import { overload } from './forward/overload.ts';
 import { acquireGrpc, acquireHttp, type Effort } from './frontends/acquire.ts';
@@ -45,7 +44,6 @@ const benches: Readonly<Record<string, Bench>> = {
     what: 'B10: use of one limit that binds, shared by three replicas',
     run: async (effort) => (await sharedLimit(effort)) ?? NO_NATS,
   },
-  waiters: { what: 'memory of one waiter at the replica that decides, and at another', run: async () => (await waiterMemory()) ?? NO_NATS },
   load: {
     what: 'k6: acquire over HTTP and gRPC, holding, forwarding 64 KiB',
     run: async () => (await loadReport()) ?? 'Left out: k6 is not installed (go install go.k6.io/k6@latest).',

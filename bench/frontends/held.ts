@@ -19,7 +19,7 @@ const PERIOD = 1_000;
 const BACKLOG = 'backlog: { requests: 200000, perKey: 200000, bytes: 1GiB }, ttl: { default: 10m, max: 10m }';
 
 /** A holder on the load's processor; `held` resolves when all have asked, `over` when it has written its stamps. */
-export function holder(script: string, args: readonly string[]): { held: Promise<void>; over: Promise<void>; stop: () => Promise<void> } {
+function holder(script: string, args: readonly string[]): { held: Promise<void>; over: Promise<void>; stop: () => Promise<void> } {
   const child = fork(script, [...args], { execArgv: ['--max-semi-space-size=64'] });
   // taskset cannot keep fork's channel open for us: it is moved after it started.
   void import('node:child_process').then(({ spawnSync }) => spawnSync('taskset', ['-acp', String(LOAD_CPU), String(child.pid)]));
