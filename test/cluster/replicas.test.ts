@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SHARDS, shardOf } from '../../src/ledger/subjects.ts';
-import { natsBinary, showLogsOfFailures } from '../fakes/nats.ts';
+import { natsBinary, natsVersions, showLogsOfFailures } from '../fakes/nats.ts';
 import { until } from '../fakes/until.ts';
 import { Fleet } from '../faults/fleet.ts';
 import { type Answer, Asking, type Standing } from './asking.ts';
@@ -28,15 +28,18 @@ const acquire = (replica: number, group: string, more: object = {}) => asking.ac
 const post = (replica: number, path: string, body: object = {}) => asking.post(replica, path, body);
 const waiting = (group: string) => asking.waiting(group);
 
-beforeAll(async () => {
-  fleet = await Fleet.start({ binary: { path: natsBinary() }, nats: 1, replicas: 3, groups: GROUPS });
-  asking = new Asking(fleet);
-  await fleet.decided(['identify', 'urgent', 'quota', 'starts', 'slots', 'pause']);
-}, 60_000);
+/** The run's server alone and as three, and the least version. */
+const SERVERS = [...natsVersions().map((row) => ({ ...row, nats: 1 as const })), { version: 'of the run', binary: natsBinary, nats: 3 as const }];
 
-afterAll(() => fleet?.clean());
+describe.each(SERVERS)('Three replicas over $nats nats-server $version', ({ binary, nats }) => {
+  beforeAll(async () => {
+    fleet = await Fleet.start({ binary: { path: binary() }, nats, replicas: 3, groups: GROUPS });
+    asking = new Asking(fleet);
+    await fleet.decided(['identify', 'urgent', 'quota', 'starts', 'slots', 'pause']);
+  }, 60_000);
 
-describe('Three replicas', () => {
+  afterAll(() => fleet?.clean());
+
   test('GQ-16: thirty clients spread over them go one per period, first come first served', async () => {
     const asks: Promise<Answer>[] = [];
     const start = performance.now();
