@@ -3,10 +3,8 @@ import { Gatekeeper } from './admission/gatekeeper.ts';
 import { createSystemClock } from './admission/system-clock.ts';
 import type { Config } from './config/load.ts';
 import { lastClock, openLocalCoordinator } from './coordination/local.ts';
-import { Gate } from './core/gate.ts';
 import { createLedger } from './ledger/ledger-log.ts';
-import { type OpenedAdmission, type OpenParts, tellNotice } from './opened.ts';
-import { createRandom } from './random.ts';
+import { gateParts, type OpenedAdmission, type OpenParts } from './opened.ts';
 import { openStorage } from './storage.ts';
 import { createMetrics } from './telemetry/metrics.ts';
 import { timedClock, timedStore } from './timed.ts';
@@ -25,20 +23,15 @@ export async function openAlone(config: Config, { clocks, version, nodeVersion, 
   const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => gatekeeper.groups() });
   const store = timedStore(storage.store, () => clock.now(), metrics.flushed);
   const gatekeeper: Gatekeeper = new Gatekeeper({
-    clock: timedClock(clock, metrics.wokeLate),
+    ...gateParts(config, {
+      ...{ clock: timedClock(clock, metrics.wokeLate), log, metrics },
+      notices: (notice) => {
+        if (notice.kind === 'lost') lost.resolve(notice.cause);
+      },
+    }),
     coordinator,
     ledger: createLedger({ store, clock, term: place.tenure.term }),
-    settings: config.groups,
-    events: metrics.event,
-    notices: (notice) => {
-      tellNotice(log, notice);
-      if (notice.kind === 'lost') lost.resolve(notice.cause);
-    },
-    random: createRandom(),
-    bounds: { before: config.bounds.undecided, requests: config.bounds.requestIds, sessions: config.bounds.sessions, settled: config.bounds.settled },
-    gate: (gateParts) => new Gate(gateParts),
     recording: storage.durable,
-    defer: (run) => void setImmediate(run),
   });
   await gatekeeper.start();
   opened.push(() => gatekeeper.drain(0));

@@ -1,10 +1,12 @@
 import type { AdmissionService } from './admission/admission.ts';
 import type { Clock } from './admission/clock.ts';
-import type { Notice } from './admission/parts.ts';
+import type { AdmissionParts, Notice } from './admission/parts.ts';
 import type { ClockSources } from './admission/system-clock.ts';
 import type { Config } from './config/load.ts';
 import type { Variables } from './config/overlay.ts';
+import { Gate } from './core/gate.ts';
 import type { Micros } from './core/time.ts';
+import { createRandom } from './random.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 
@@ -40,8 +42,28 @@ export interface OpenedAdmission {
   close(): Promise<void>;
 }
 
+/** What all gates of a process are made of, alone or among replicas; `notices` hears what is also logged. */
+export function gateParts(
+  { groups, bounds }: Config,
+  { clock, log, metrics, notices = () => {} }: { clock: Clock; log: Log; metrics: Metrics; notices?: (notice: Notice) => void },
+): Omit<AdmissionParts, 'coordinator' | 'ledger' | 'recording' | 'shardOf'> {
+  return {
+    clock,
+    settings: groups,
+    events: metrics.event,
+    notices: (notice) => {
+      tellNotice(log, notice);
+      notices(notice);
+    },
+    random: createRandom(),
+    bounds: { before: bounds.undecided, requests: bounds.requestIds, sessions: bounds.sessions, settled: bounds.settled },
+    gate: (parts) => new Gate(parts),
+    defer: (run) => void setImmediate(run),
+  };
+}
+
 /** Writes what admission notices to the log. */
-export function tellNotice(log: Log, notice: Notice): void {
+function tellNotice(log: Log, notice: Notice): void {
   switch (notice.kind) {
     case 'lost':
       return log.tell('error', 'lost', { err: notice.cause, advice: 'Another process uses this store; this one stops.' });

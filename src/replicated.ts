@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { AdmissionService } from './admission/admission.ts';
-import type { Clock } from './admission/clock.ts';
 import { Gatekeeper } from './admission/gatekeeper.ts';
 import type { AdmissionParts } from './admission/parts.ts';
 import { createSystemClock } from './admission/system-clock.ts';
@@ -13,7 +12,6 @@ import type { Coordinator } from './coordination/coordinator.ts';
 import type { Timers } from './coordination/replica.ts';
 import type { Revision } from './coordination/session-record.ts';
 import { TIMING } from './coordination/timing.ts';
-import { Gate } from './core/gate.ts';
 import { LONG_AGO, NEVER } from './core/time.ts';
 import { hourly } from './hourly.ts';
 import { join } from './joined.ts';
@@ -24,10 +22,9 @@ import { MemoryStore } from './ledger/stores/memory.ts';
 import { shardOf } from './ledger/subjects.ts';
 import type { NatsOptions } from './nats/options.ts';
 import { type NatsLink, natsOptionsOf, openNats } from './nats-link.ts';
-import { type OpenedAdmission, type OpenParts, tellNotice } from './opened.ts';
-import { createRandom } from './random.ts';
+import { gateParts, type OpenedAdmission, type OpenParts } from './opened.ts';
 import type { Log } from './telemetry/log.ts';
-import { createMetrics, type Metrics } from './telemetry/metrics.ts';
+import { createMetrics } from './telemetry/metrics.ts';
 import { timedClock, timedStore } from './timed.ts';
 import { createTimers } from './timers.ts';
 
@@ -49,7 +46,7 @@ export async function openReplicated(config: Config, cluster: Cluster, parts: Op
   const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => gatekeeper.groups() });
   const timely = timedClock(clock, metrics.wokeLate);
   const store = unclosed(timedStore(nats.store, () => clock.now(), metrics.flushed));
-  const admissionParts = partsOf(config, { clock: timely, log, metrics });
+  const admissionParts = gateParts(config, { clock: timely, log, metrics });
   const gatekeeper: Gatekeeper = new Gatekeeper({ ...admissionParts, coordinator: NOWHERE, ledger: NO_LEDGER, recording: true, shardOf });
   await gatekeeper.start();
   const timers = createTimers(clocks.monotonic);
@@ -98,23 +95,6 @@ export async function openReplicated(config: Config, cluster: Cluster, parts: Op
       await nats.close();
       clock.stop();
     },
-  };
-}
-
-/** What all gates of this process have in common. */
-function partsOf(
-  { groups, bounds }: Config,
-  { clock, log, metrics }: { clock: Clock; log: Log; metrics: Metrics },
-): Omit<AdmissionParts, 'coordinator' | 'ledger' | 'recording' | 'shardOf'> {
-  return {
-    clock,
-    settings: groups,
-    events: metrics.event,
-    notices: (notice) => tellNotice(log, notice),
-    random: createRandom(),
-    bounds: { before: bounds.undecided, requests: bounds.requestIds, sessions: bounds.sessions, settled: bounds.settled },
-    gate: (gateParts) => new Gate(gateParts),
-    defer: (run) => void setImmediate(run),
   };
 }
 
