@@ -49,7 +49,7 @@ export async function openReplicated(config: Config, cluster: Cluster, parts: Op
   const admissionParts = gateParts(config, { clock: timely, log, metrics });
   const gatekeeper: Gatekeeper = new Gatekeeper({ ...admissionParts, coordinator: NOWHERE, ledger: NO_LEDGER, recording: true, shardOf });
   await gatekeeper.start();
-  const timers = createTimers(clocks.monotonic);
+  const timers = createTimers();
   const revision = { now: revisionOf(config) };
   const degraded = metrics.cluster(() => ({
     ...{ shards: replica.views(), peers: replica.peers(), revision: revision.now, connected: nats.connected() },
