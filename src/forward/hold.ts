@@ -1,7 +1,8 @@
 import type { Clock } from '../admission/clock.ts';
-import { HoldingBody } from './holding-body.ts';
+import { type BodyHome, HoldingBody } from './holding-body.ts';
 import type { IncomingBody } from './incoming.ts';
-import { KeptBytes } from './kept-bytes.ts';
+import type { HoldPlaces } from './kept-bytes.ts';
+import { Newcomers } from './pace.ts';
 import { Room } from './room.ts';
 import type { HoldLimits } from './route.ts';
 import { SpillFolder } from './spill.ts';
@@ -26,13 +27,15 @@ export class Hold {
   readonly #folder: SpillFolder | undefined;
   readonly #memory: Room;
   readonly #disk: Room;
-  readonly #groups = new Map<string, { room: Room; bodies: number }>();
+  readonly #newcomers: Newcomers;
+  readonly #groups = new Map<string, GroupHold>();
 
   private constructor(parts: HoldParts, folder: SpillFolder | undefined) {
     this.#parts = parts;
     this.#folder = folder;
     this.#memory = new Room(parts.memoryBytesMax);
     this.#disk = new Room(parts.diskBytesMax);
+    this.#newcomers = new Newcomers(parts.clock);
   }
 
   /** Cleans the folder. Rejects when it cannot be used. */
@@ -49,19 +52,50 @@ export class Hold {
 
   /** Begins to receive a body; nothing is read before `HoldingBody.receive`. It must be dropped in the end. */
   body(incoming: IncomingBody, group: string, limits: HoldLimits): HoldingBody {
-    let entry = this.#groups.get(group);
-    if (entry === undefined) {
-      entry = { room: new Room(limits.groupBytesMax), bodies: 0 };
-      this.#groups.set(group, entry);
+    let held = this.#groups.get(group);
+    if (held === undefined || (held.bodies === 0 && held.room.max !== limits.groupBytesMax)) {
+      held = this.#group(limits.groupBytesMax);
+      this.#groups.set(group, held);
     }
-    const counted = entry;
-    counted.bodies++;
+    return new HoldingBody(incoming, limits, held);
+  }
+
+  #group(bytesMax: number): GroupHold {
+    // Rarely asked: groups come and go with the configuration only.
+    for (const [group, { bodies }] of this.#groups) if (bodies === 0) this.#groups.delete(group);
     const { clock, onFault } = this.#parts;
-    const { memoryBytesMax } = limits;
-    const kept = new KeptBytes({ memory: this.#memory, disk: this.#disk, group: counted.room, folder: this.#folder, memoryBytesMax });
-    const dropped = (): void => {
-      if (--counted.bodies === 0 && this.#groups.get(group) === counted) this.#groups.delete(group);
-    };
-    return new HoldingBody({ incoming, limits, kept, clock, onFault, dropped });
+    const room = new Room(bytesMax);
+    const places = { memory: this.#memory, disk: this.#disk, group: room, folder: this.#folder };
+    return new GroupHold({ clock, onFault, newcomers: this.#newcomers, room, places });
+  }
+}
+
+/** What the bodies of one group have in common. */
+class GroupHold implements BodyHome {
+  readonly clock: Clock;
+  readonly onFault: (error: unknown) => void;
+  readonly newcomers: Newcomers;
+  readonly room: Room;
+  bodies = 0;
+  readonly #places: Omit<HoldPlaces, 'memoryBytesMax'>;
+  /** The last that were asked for: routes of one group mostly agree. */
+  #last: HoldPlaces | undefined;
+
+  constructor(parts: Pick<GroupHold, 'clock' | 'onFault' | 'newcomers' | 'room'> & { readonly places: Omit<HoldPlaces, 'memoryBytesMax'> }) {
+    this.clock = parts.clock;
+    this.onFault = parts.onFault;
+    this.newcomers = parts.newcomers;
+    this.room = parts.room;
+    this.#places = parts.places;
+  }
+
+  enter(memoryBytesMax: number): HoldPlaces {
+    this.bodies++;
+    if (this.#last?.memoryBytesMax !== memoryBytesMax) this.#last = { ...this.#places, memoryBytesMax };
+    return this.#last;
+  }
+
+  leave(): void {
+    this.bodies--;
   }
 }

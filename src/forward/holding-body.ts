@@ -5,8 +5,8 @@ import type { Instant, Micros } from '../core/time.ts';
 import { BodyReader } from './body-reader.ts';
 import type { HeldBody } from './forwarder.ts';
 import type { IncomingBody } from './incoming.ts';
-import type { Kept, KeptBytes } from './kept-bytes.ts';
-import { Pace } from './pace.ts';
+import { type HoldPlaces, type Kept, KeptBytes, type KeptFor } from './kept-bytes.ts';
+import { type Newcomer, type Newcomers, Pace, type Paced } from './pace.ts';
 import type { HoldLimits } from './route.ts';
 
 /** Why a body did not come whole; `gone`: its sender left. */
@@ -24,15 +24,15 @@ export interface BodyWatch {
   onFault(fault: BodyFault): void;
 }
 
-/** What one body needs beside its bytes' places. */
-export interface HoldingParts {
-  readonly incoming: IncomingBody;
-  readonly limits: HoldLimits;
-  readonly kept: KeptBytes;
+/** Where a body is held, with those of the same group. */
+export interface BodyHome {
   readonly clock: Clock;
+  readonly newcomers: Newcomers;
   readonly onFault: (error: unknown) => void;
+  /** A body more; answers where its bytes may stay. */
+  enter(memoryBytesMax: number): HoldPlaces;
   /** Nothing of it is held any more. */
-  readonly dropped: () => void;
+  leave(): void;
 }
 
 /**
@@ -43,12 +43,17 @@ export interface HoldingParts {
  *
  * Opened when whole it can be opened again; opened earlier, only once, and nothing is kept.
  */
-export class HoldingBody implements HeldBody {
-  readonly #parts: HoldingParts;
+export class HoldingBody implements HeldBody, KeptFor, Newcomer, Paced {
+  readonly #incoming: IncomingBody;
+  readonly #limits: HoldLimits;
+  readonly #home: BodyHome;
   readonly #kept: KeptBytes;
   #watch: BodyWatch | undefined;
   #state: 'before' | 'receiving' | 'whole' | 'failed' | 'dropped' = 'before';
   #received = 0;
+  newcomer = -1;
+  since = 0 as Instant;
+  #wholeBy: Instant | undefined;
   #pace: Pace | undefined;
   #reader: BodyReader | undefined;
   /** The sender has said all; some of it may still be on its way to the disk. */
@@ -57,13 +62,16 @@ export class HoldingBody implements HeldBody {
   #keeping = false;
   #fault: BodyFault | undefined;
 
-  constructor(parts: HoldingParts) {
-    this.#parts = parts;
-    this.#kept = parts.kept;
+  /** Three arguments, not one object: this runs once per request. */
+  constructor(incoming: IncomingBody, limits: HoldLimits, home: BodyHome) {
+    this.#incoming = incoming;
+    this.#limits = limits;
+    this.#home = home;
+    this.#kept = new KeptBytes(home.enter(limits.memoryBytesMax), this);
   }
 
   get length(): number | undefined {
-    return this.#parts.incoming.length ?? (this.whole ? this.#received : undefined);
+    return this.#incoming.length ?? (this.whole ? this.#received : undefined);
   }
 
   /** All of it is here. */
@@ -77,7 +85,7 @@ export class HoldingBody implements HeldBody {
 
   /** Whole within so long, not counting the time it is not read. */
   hurry(within: Micros): void {
-    if (this.#state === 'receiving') this.#pace?.hurry(within);
+    if (this.#state === 'receiving') this.watch().hurry(within);
   }
 
   /** Bytes received. */
@@ -87,7 +95,7 @@ export class HoldingBody implements HeldBody {
 
   /** Nobody reads from the sender at the moment. */
   get paused(): boolean {
-    return this.#parts.incoming.stream.isPaused();
+    return this.#incoming.stream.isPaused();
   }
 
   /** What went wrong, if anything. */
@@ -105,24 +113,30 @@ export class HoldingBody implements HeldBody {
     if (this.#state !== 'before') return;
     this.#watch = watch;
     this.#state = 'receiving';
-    const { incoming, clock, limits } = this.#parts;
-    const { stream } = incoming;
-    const tooSlow = (why: 'speed' | 'time'): void => {
-      const detail =
-        why === 'time' ? 'The request did not arrive whole in time.' : `A body must arrive at ${limits.bytesPerSecondMin} bytes a second at least.`;
-      this.#fail(this.#kept.waits ? { kind: 'refused', refusal: NO_ROOM } : { kind: 'slow', detail });
-    };
-    this.#pace = new Pace({
-      clock,
-      sender: this,
-      bytesPerSecondMin: limits.bytesPerSecondMin,
-      wholeBy,
-      tooSlow,
-    });
-    incoming.wanted();
+    this.#wholeBy = wholeBy;
+    const { clock, newcomers } = this.#home;
+    this.since = clock.now();
+    if (!newcomers.take(this, this.since, wholeBy)) this.watch();
+    const { stream } = this.#incoming;
+    this.#incoming.wanted();
     stream.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onGone).on('error', this.#onGone);
     stream.resume();
     if (stream.destroyed) queueMicrotask(this.#onGone);
+  }
+
+  /** Its pace counts from its beginning, whenever somebody begins to look. */
+  watch(): Pace {
+    if (this.#pace !== undefined) return this.#pace;
+    const { clock, newcomers } = this.#home;
+    newcomers.leave(this);
+    this.#pace = new Pace({ clock, sender: this, bytesPerSecondMin: this.#limits.bytesPerSecondMin, wholeBy: this.#wholeBy });
+    return this.#pace;
+  }
+
+  tooSlow(why: 'speed' | 'time'): void {
+    const detail =
+      why === 'time' ? 'The request did not arrive whole in time.' : `A body must arrive at ${this.#limits.bytesPerSecondMin} bytes a second at least.`;
+    this.#fail(this.#kept.waits ? { kind: 'refused', refusal: NO_ROOM } : { kind: 'slow', detail });
   }
 
   /** A reader that nobody read from took nothing: another may take its place. */
@@ -146,12 +160,12 @@ export class HoldingBody implements HeldBody {
     this.#state = 'dropped';
     this.#reader?.destroy();
     this.#kept.drop();
-    this.#parts.dropped();
+    this.#home.leave();
   }
 
   readonly #onData = (piece: Uint8Array): void => {
     this.#received += piece.byteLength;
-    const { bodyBytesMax } = this.#parts.limits;
+    const { bodyBytesMax } = this.#limits;
     if (this.#received > bodyBytesMax) return this.#fail({ kind: 'refused', refusal: tooLarge(bodyBytesMax) });
     // A hungry reader has had everything that was kept.
     if (this.#reader?.hungry) {
@@ -160,22 +174,22 @@ export class HoldingBody implements HeldBody {
       return;
     }
     this.#keeping = true;
-    this.#kept.put(piece, this.#onKept);
+    this.#kept.put(piece);
     // One that passes on as it reads is not filled faster than it is emptied.
     if (this.#keeping || this.#reader !== undefined) this.#pause();
   };
 
-  readonly #onKept = (kept: Kept): void => {
+  onKept(kept: Kept): void {
     this.#keeping = false;
     if (kept.kind === 'full') return this.#fail({ kind: 'refused', refusal: NO_ROOM });
     if (kept.kind === 'broken') {
-      this.#parts.onFault(kept.cause);
+      this.#home.onFault(kept.cause);
       return this.#fail({ kind: 'refused', refusal: UNSTORED });
     }
     this.#reader?.wake();
     this.#watch?.onMore?.();
     this.#goOn();
-  };
+  }
 
   readonly #onEnd = (): void => {
     this.#ended = true;
@@ -192,7 +206,7 @@ export class HoldingBody implements HeldBody {
     if (this.#reader !== undefined && !this.#reader.hungry) return;
     if (!this.paused) return;
     this.#pace?.goOn();
-    this.#parts.incoming.stream.resume();
+    this.#incoming.stream.resume();
   }
 
   #complete(): void {
@@ -214,11 +228,12 @@ export class HoldingBody implements HeldBody {
 
   /** Listens no more. What the sender still sends is left in its socket. */
   #stop(): void {
+    this.#home.newcomers.leave(this);
     this.#pace?.stop();
     if (this.#state !== 'receiving') return;
     // Nothing more comes of one that has ended: who listens hears of nothing.
     if (this.#ended) return;
-    const { stream } = this.#parts.incoming;
+    const { stream } = this.#incoming;
     stream.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onGone).off('error', this.#onGone);
     // A late error of the socket has nobody else to hear it.
     stream.on('error', ignore);
@@ -226,9 +241,9 @@ export class HoldingBody implements HeldBody {
   }
 
   #pause(): void {
-    if (this.#reader === undefined) this.#pace?.excuse();
-    else this.#pace?.rest();
-    this.#parts.incoming.stream.pause();
+    if (this.#reader === undefined) this.watch().excuse();
+    else this.watch().rest();
+    this.#incoming.stream.pause();
   }
 
   /** The reader has room. */
@@ -255,7 +270,7 @@ export class HoldingBody implements HeldBody {
       },
       (cause: unknown) => {
         if (reader.destroyed) return;
-        this.#parts.onFault(cause);
+        this.#home.onFault(cause);
         reader.destroy(cause as Error);
       },
     );

@@ -22,6 +22,12 @@ export interface HoldPlaces {
 /** What became of bytes that were to be kept: `full`, they never fit; `broken`, the disk failed. */
 export type Kept = { readonly kind: 'kept' } | { readonly kind: 'full' } | { readonly kind: 'broken'; readonly cause: unknown };
 
+/** Whose bytes are kept. */
+export interface KeptFor {
+  /** What became of the piece that was put; once for each, perhaps before `put` returns. */
+  onKept(kept: Kept): void;
+}
+
 /** How far a reader is. */
 export interface Cursor {
   chunk: number;
@@ -33,6 +39,7 @@ const KEPT: Kept = { kind: 'kept' };
 /** The bytes of one body: in memory, then on disk; a piece that fits nowhere waits for room. The order is kept, for once on disk the rest goes there too. */
 export class KeptBytes {
   readonly #places: HoldPlaces;
+  readonly #owner: KeptFor;
   #memory: Uint8Array[] = [];
   /** The last of `#memory` is a part of it that grows; undefined: the last stands for itself. */
   #gathering: Uint8Array | undefined;
@@ -46,8 +53,9 @@ export class KeptBytes {
   #stopWaiting: (() => void) | undefined;
   #dropped = false;
 
-  constructor(places: HoldPlaces) {
+  constructor(places: HoldPlaces, owner: KeptFor) {
     this.#places = places;
+    this.#owner = owner;
   }
 
   /** A piece waits for room: the sender is not to blame. */
@@ -69,17 +77,24 @@ export class KeptBytes {
     return this.#memory[0] ?? Buffer.alloc(0);
   }
 
-  /** Keeps the next piece; `done` is called once, perhaps before this returns, and no other piece may come before. Not after `drop`. */
-  put(piece: Uint8Array, done: (kept: Kept) => void): void {
-    const { group } = this.#places;
+  /** Keeps the next piece; no other may come before its owner was told what became of it. Not after `drop`. */
+  put(piece: Uint8Array): void {
+    const { byteLength } = piece;
+    const { group, memory } = this.#places;
+    // Nearly always: there is room for it at once.
+    if (this.#staysInMemory(byteLength) && group.has(byteLength) && memory.take(byteLength)) {
+      group.take(byteLength);
+      this.#groupBytes += byteLength;
+      return this.#remember(piece);
+    }
     this.#waiting = piece;
-    this.#when(group, piece.byteLength, done, () => {
-      this.#groupBytes += piece.byteLength;
-      this.#store(piece, done);
+    this.#when(group, byteLength, () => {
+      this.#groupBytes += byteLength;
+      this.#store(piece);
     });
   }
 
-  /** The piece that waits for room, which a reader who had all before it may take at once; then `done` is not called. */
+  /** The piece that waits for room, which a reader who had all before it may take at once; then nobody is told of it. */
   takeWaiting(): Uint8Array | undefined {
     if (this.#stopWaiting === undefined) return undefined;
     const piece = this.#waiting;
@@ -127,35 +142,43 @@ export class KeptBytes {
   }
 
   /** Runs `then` with the bytes taken of a budget, now or when it is this body's turn. */
-  #when(room: Room, bytes: number, done: (kept: Kept) => void, then: () => void): void {
+  #when(room: Room, bytes: number, then: () => void): void {
     if (room.take(bytes)) return then();
-    if (bytes > room.max) return this.#settle(done, { kind: 'full' });
+    if (bytes > room.max) return this.#settle({ kind: 'full' });
     this.#stopWaiting = room.wait(bytes, () => {
       this.#stopWaiting = undefined;
       then();
     });
   }
 
-  #store(piece: Uint8Array, done: (kept: Kept) => void): void {
-    const bytes = piece.byteLength;
-    const { memory, disk, folder, memoryBytesMax } = this.#places;
-    const remember = (): void => {
-      this.#remember(piece);
-      this.#memoryBytes += bytes;
-      this.#settle(done, KEPT);
-    };
-    if (folder === undefined) return this.#when(memory, bytes, done, remember);
-    if (this.#file === undefined && this.#memoryBytes + bytes <= memoryBytesMax && memory.take(bytes)) return remember();
-    this.#when(disk, bytes, done, () => {
-      this.#diskBytes += bytes;
+  /** What belongs to memory; with a disk, as far as this body may take of it, and nothing of it is on disk. */
+  #staysInMemory(bytes: number): boolean {
+    const { folder, memoryBytesMax } = this.#places;
+    return folder === undefined || (this.#file === undefined && this.#memoryBytes + bytes <= memoryBytesMax);
+  }
+
+  #store(piece: Uint8Array): void {
+    const { byteLength } = piece;
+    const { memory, disk, folder } = this.#places;
+    if (folder === undefined) return this.#when(memory, byteLength, () => this.#remember(piece));
+    if (this.#staysInMemory(byteLength) && memory.take(byteLength)) return this.#remember(piece);
+    this.#when(disk, byteLength, () => {
+      this.#diskBytes += byteLength;
       this.#spill(folder, piece).then(
-        () => this.#settle(done, KEPT),
-        (cause: unknown) => this.#settle(done, { kind: 'broken', cause }),
+        () => this.#settle(KEPT),
+        (cause: unknown) => this.#settle({ kind: 'broken', cause }),
       );
     });
   }
 
+  /** Memory was given for it. */
   #remember(piece: Uint8Array): void {
+    this.#memoryBytes += piece.byteLength;
+    this.#append(piece);
+    this.#settle(KEPT);
+  }
+
+  #append(piece: Uint8Array): void {
     const last = this.#memory.at(-1);
     if (last === undefined || piece.byteLength > SMALL_BYTES || last.byteLength + piece.byteLength > GATHERED_BYTES) {
       this.#gathering = undefined;
@@ -180,10 +203,10 @@ export class KeptBytes {
     await this.#file.append(piece);
   }
 
-  #settle(done: (kept: Kept) => void, kept: Kept): void {
+  #settle(kept: Kept): void {
     if (this.#dropped) return;
     this.#waiting = undefined;
-    done(kept);
+    this.#owner.onKept(kept);
   }
 
   #forget(bytes: number): void {

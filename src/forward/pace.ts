@@ -3,34 +3,40 @@ import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
 
 /** A sender's speed is measured over this long. */
 const SPAN: Micros = 5 * SECOND;
+/** Most bodies come at once: a timer is set only for those that have not after this long, of which nothing has to be known before. */
+const UNWATCHED: Micros = SECOND;
 
 /** What a pace looks at. */
 export interface Paced {
+  /** When it began. */
+  readonly since: Instant;
   /** Bytes so far. */
   readonly received: number;
   /** Nobody reads at the moment: the sender is not to blame. */
   readonly paused: boolean;
+  /** Told once at most; then its pace is over. */
+  tooSlow(why: 'speed' | 'time'): void;
 }
 
-/** Watches that a sender keeps a speed, and that a body is whole in time; `tooSlow` is called at most once. */
+/** Watches that a sender keeps a speed, and that a body is whole in time. */
 export class Pace {
   readonly #clock: Clock;
   readonly #sender: Paced;
   readonly #bytesPerSpan: number;
-  readonly #tooSlow: (why: 'speed' | 'time') => void;
   #stop: () => void;
   #received = 0;
   #blameless = false;
   #restingSince: Instant | undefined;
   #wholeBy: Instant | undefined;
 
-  constructor(parts: { clock: Clock; sender: Paced; bytesPerSecondMin: number; wholeBy: Instant | undefined; tooSlow: (why: 'speed' | 'time') => void }) {
-    this.#clock = parts.clock;
-    this.#sender = parts.sender;
-    this.#bytesPerSpan = (parts.bytesPerSecondMin * SPAN) / SECOND;
-    this.#tooSlow = parts.tooSlow;
-    this.#wholeBy = parts.wholeBy;
-    this.#stop = this.#arm();
+  /** Its first span began with the sender, within the last one. */
+  constructor(parts: { clock: Clock; sender: Paced; bytesPerSecondMin: number; wholeBy: Instant | undefined }) {
+    const { clock, sender, bytesPerSecondMin, wholeBy } = parts;
+    this.#clock = clock;
+    this.#sender = sender;
+    this.#bytesPerSpan = (bytesPerSecondMin * SPAN) / SECOND;
+    this.#wholeBy = wholeBy;
+    this.#stop = this.#arm(sender.since);
   }
 
   /** It was paused in this span. */
@@ -52,13 +58,15 @@ export class Pace {
 
   /** Whole within so long of its own time, if not before. */
   hurry(within: Micros): void {
-    const by = after(this.#clock.now(), within);
+    const now = this.#clock.now();
+    const by = after(now, within);
     const due = this.#due;
     if (due !== undefined && due <= by) return;
     this.#wholeBy = by;
-    if (this.#restingSince !== undefined) this.#restingSince = this.#clock.now();
+    if (this.#restingSince !== undefined) this.#restingSince = now;
     this.#stop();
-    this.#stop = this.#arm();
+    this.#begin();
+    this.#stop = this.#arm(now);
   }
 
   /** As things stand; undefined: for as long as it keeps its speed. */
@@ -71,16 +79,74 @@ export class Pace {
     this.#stop();
   }
 
-  #arm(): () => void {
+  /** A new span. */
+  #begin(): void {
     this.#received = this.#sender.received;
     this.#blameless = this.#sender.paused;
-    const next = after(this.#clock.now(), SPAN);
+  }
+
+  /** Rings at the end of the span that began `from`, or when the body is due. */
+  #arm(from: Instant): () => void {
+    const next = after(from, SPAN);
     const due = this.#due;
     const cut = due !== undefined && due < next;
     return this.#clock.at(cut ? due : next, () => {
-      if ((this.#due ?? Number.POSITIVE_INFINITY) <= this.#clock.now()) return this.#tooSlow('time');
-      if (!cut && !this.#blameless && this.#sender.received - this.#received < this.#bytesPerSpan) return this.#tooSlow('speed');
-      this.#stop = this.#arm();
+      const now = this.#clock.now();
+      if ((this.#due ?? Number.POSITIVE_INFINITY) <= now) return this.#sender.tooSlow('time');
+      if (!cut && !this.#blameless && this.#sender.received - this.#received < this.#bytesPerSpan) return this.#sender.tooSlow('speed');
+      this.#begin();
+      this.#stop = this.#arm(now);
     });
   }
+}
+
+/** One whose pace nobody watches yet. */
+export interface Newcomer {
+  /** Its place among them, theirs to keep; -1: it is none, or no more. */
+  newcomer: number;
+  /** It is to be watched from now on. */
+  watch(): void;
+}
+
+/** Senders that have just begun, so that one timer serves all whose body is there in a moment. */
+export class Newcomers {
+  readonly #clock: Clock;
+  readonly #all: Newcomer[] = [];
+  #armed = false;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** It will be told to watch within a second; answers false where that is too late for one that must be whole by `wholeBy`. */
+  take(one: Newcomer, now: Instant, wholeBy: Instant | undefined): boolean {
+    const at = after(now, UNWATCHED);
+    if (wholeBy !== undefined && wholeBy <= at) return false;
+    one.newcomer = this.#all.length;
+    this.#all.push(one);
+    if (!this.#armed) {
+      this.#armed = true;
+      this.#clock.at(at, this.#ring);
+    }
+    return true;
+  }
+
+  /** Its body is there, or will never be. */
+  leave(one: Newcomer): void {
+    const at = one.newcomer;
+    if (at < 0) return;
+    one.newcomer = -1;
+    const last = this.#all.pop();
+    if (last === undefined || last === one) return;
+    this.#all[at] = last;
+    last.newcomer = at;
+  }
+
+  readonly #ring = (): void => {
+    this.#armed = false;
+    for (const one of this.#all.splice(0)) {
+      one.newcomer = -1;
+      one.watch();
+    }
+  };
 }

@@ -13,9 +13,14 @@ export class Room {
     return this.#used;
   }
 
+  /** Whether `take` would take so many now. */
+  has(bytes: number): boolean {
+    return this.#line.size === 0 && this.#used + bytes <= this.max;
+  }
+
   /** Takes bytes, or nothing where they do not fit or others wait for theirs. */
   take(bytes: number): boolean {
-    if (this.#line.size > 0 || this.#used + bytes > this.max) return false;
+    if (!this.has(bytes)) return false;
     this.#used += bytes;
     return true;
   }

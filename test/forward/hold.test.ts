@@ -106,6 +106,7 @@ describe('a body that is held', () => {
     sender.body.drop();
     sender.body.drop();
     expect(hold.used).toEqual({ memory: 0, disk: 0, bodies: 0 });
+    clock.advance(SECOND);
     expect(clock.pending).toBe(0);
   });
 
@@ -298,6 +299,7 @@ describe('slow senders', () => {
     await quiet();
     expect(sender.faults).toEqual([{ kind: 'gone' }]);
     sender.body.drop();
+    clock.advance(SECOND);
     expect([hold.used, clock.pending]).toEqual([{ memory: 0, disk: 0, bodies: 0 }, 0]);
   });
 
@@ -339,6 +341,7 @@ describe('a body that is passed on as it comes', () => {
     expect(sender.body.replayable).toBe(false);
     expect(() => sender.body.open()).toThrow();
     sender.body.drop();
+    clock.advance(SECOND);
     expect(clock.pending).toBe(0);
   });
 
