@@ -25,6 +25,7 @@ describe('a caller who leaves', () => {
     await quiet();
     expect(all.forwarding.held.memory).toBe(4);
     await gone(caller);
+    all.rig.clock.advance(1_000_000);
     expect(all.rig.clock.pending).toBe(0);
   });
 
