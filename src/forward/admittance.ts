@@ -1,15 +1,13 @@
-import type { Held } from '../admission/admission.ts';
-import { arrivalOf } from '../core/permit.ts';
+import type { Held, Outcome } from '../admission/admission.ts';
+import { arrivalOf, type Permit } from '../core/permit.ts';
 import { after, type Instant, type Micros } from '../core/time.ts';
-import type { Since } from '../core/waiter.ts';
 import { askOf, isReady } from './asking.ts';
 import { readsBody } from './costs.ts';
 import { mayStream, PROMPT_MAX, proofBytes } from './early.ts';
-import type { DeliveryParts } from './forwarding.ts';
-import type { BodyFault, HoldingBody } from './holding-body.ts';
-import type { IncomingRequest, NoAnswer } from './incoming.ts';
+import type { BodyFault, BodyWatch, HoldingBody } from './holding-body.ts';
+import type { NoAnswer } from './incoming.ts';
 import { Pass } from './pass.ts';
-import type { Route } from './route.ts';
+import type { RunParts } from './run-parts.ts';
 
 /** Hears how an admittance ends; one of the first two, once for each `begin` and `again`. */
 export interface AdmittanceEnd {
@@ -26,23 +24,17 @@ export interface AdmittanceEnd {
 const SOON_BYTES = 16 << 10;
 
 /** What an admittance works with. */
-export interface AdmittanceParts extends Pick<DeliveryParts, 'admission' | 'clock' | 'onFault' | 'events'> {
-  readonly incoming: IncomingRequest;
-  readonly route: Route;
-  readonly body: HoldingBody | undefined;
-  /** A request on its way to the backend holds one of few slots there. */
-  readonly slots: boolean;
-}
+export type AdmittanceParts = Pick<RunParts<unknown>, 'parts' | 'incoming' | 'route' | 'line' | 'body'>;
 
 /** The way of one request to a permit: its body as far as it is wanted first, then the door; and again after a pushback. */
-export class Admittance {
-  readonly #parts: AdmittanceParts;
+export class Admittance implements BodyWatch {
+  readonly #of: AdmittanceParts;
   readonly #end: AdmittanceEnd;
   readonly #since: Instant;
   #held: Held | undefined;
   #askedAt: Instant | undefined;
-  /** Its place among all, from its first permit. */
-  #place: Since | undefined;
+  /** Its first permit: its place among all. */
+  #first: Permit | undefined;
   #asked = false;
   /** So much of its body must be there for it to be asked before the rest; once. */
   #streamsFrom: number;
@@ -50,18 +42,22 @@ export class Admittance {
   /** Times asked before. */
   attempts = 0;
 
-  constructor(parts: AdmittanceParts, end: AdmittanceEnd) {
-    this.#parts = parts;
+  constructor(of: AdmittanceParts, end: AdmittanceEnd) {
+    this.#of = of;
     this.#end = end;
-    this.#since = parts.clock.now();
-    this.#streamsFrom = streamsFrom(parts);
+    this.#since = of.parts.clock.now();
+    this.#streamsFrom = streamsFrom(of);
   }
 
   /** Patience left: the request's own, from when it came in whole. */
   get left(): Micros {
-    const { clock, incoming, route } = this.#parts;
+    return this.#leftAt(this.#of.parts.clock.now());
+  }
+
+  #leftAt(now: Instant): Micros {
+    const { incoming, route } = this.#of;
     const wait = incoming.wait ?? route.admission?.wait ?? 0;
-    return Math.max(0, after(this.#askedAt ?? this.#since, wait) - clock.now());
+    return Math.max(0, after(this.#askedAt ?? this.#since, wait) - now);
   }
 
   /** Microseconds from when it first came to the door; undefined: it did not. */
@@ -70,7 +66,7 @@ export class Admittance {
   }
 
   begin(): void {
-    const { body, route, incoming } = this.#parts;
+    const { body, route, incoming } = this.#of;
     const { bodyBytesMax, receiveMax } = route.hold;
     if (body === undefined) return this.#ask();
     const announced = incoming.body?.length;
@@ -79,17 +75,30 @@ export class Admittance {
       return this.#end.onNone({ kind: 'refused', refusal: { reason: 'too_large', detail }, attempts: 0 });
     }
     const whole = route.admission?.charge === 'body' ? after(this.#since, receiveMax) : undefined;
-    const goOn = (): void => {
-      if (this.#asked) return;
-      if (route.admission === undefined ? body.whole : isReady(route.admission, body)) this.#ask();
-      else if (body.received >= this.#streamsFrom) void this.#askEarly(body, announced ?? 0);
-    };
     const atOnce = route.admission === undefined || isReady(route.admission, body);
     // What is not awaited may be passed on without being held: the answer may be there before the first byte.
     if (route.admission === undefined && announced !== undefined && announced <= SOON_BYTES) this.#askSoon();
     else if (atOnce) this.#ask();
-    if (this.#over) return;
-    body.receive({ onMore: goOn, onWhole: goOn, onFault: (fault) => this.#faulty(fault) }, whole);
+    if (!this.#over) body.receive(this, whole);
+  }
+
+  onMore(): void {
+    const { body, route, incoming } = this.#of;
+    if (this.#asked || body === undefined) return;
+    if (route.admission === undefined ? body.whole : isReady(route.admission, body)) this.#ask();
+    else if (body.received >= this.#streamsFrom) void this.#askEarly(body, incoming.body?.length ?? 0);
+  }
+
+  onWhole(): void {
+    this.onMore();
+  }
+
+  /** A body that will not be whole needs no place any more. After the request was admitted its attempt tells. */
+  onFault(fault: BodyFault): void {
+    if (this.#asked && this.#held === undefined) return;
+    this.leave();
+    if (fault.kind === 'gone') this.#end.onGone();
+    else this.#end.onNone(fault.kind === 'refused' ? { ...fault, attempts: 0 } : fault);
   }
 
   /** Asks when the body is whole, or has not come with its head. */
@@ -102,18 +111,19 @@ export class Admittance {
   /** Asks before the body is whole, for now or not at all; where it does not pass, the body is held and asked for as others are. */
   async #askEarly(body: HoldingBody, announced: number): Promise<void> {
     this.#streamsFrom = Number.POSITIVE_INFINITY;
-    const { admission: door, clock, incoming, route, slots, onFault } = this.#parts;
-    const took = clock.now() - this.#since;
+    const { parts, incoming, route, line } = this.#of;
+    const took = parts.clock.now() - this.#since;
     const { received } = body;
     try {
       const ask = route.admission && askOf(route.admission, incoming, body, { wait: 0, since: undefined }, ignore);
       if (ask === undefined || 'reason' in ask) return;
-      const how = mayStream({ announced, received, took }, slots, await door.explain(ask));
+      const slots = line.spec.concurrency !== undefined;
+      const how = mayStream({ announced, received, took }, slots, await parts.admission.explain(ask));
       if (how === 'no' || this.#asked || this.#over || body.fault !== undefined) return;
       if (how === 'hurry') body.hurry(PROMPT_MAX);
       this.#ask(true);
     } catch (error) {
-      onFault(error);
+      parts.onFault(error);
     }
   }
 
@@ -136,39 +146,40 @@ export class Admittance {
     try {
       this.#knock(early);
     } catch (error) {
-      this.#parts.onFault(error);
+      this.#of.parts.onFault(error);
       this.#none({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.attempts });
     }
   }
 
   #knock(early: boolean): void {
-    const { admission: door, clock, incoming, route, body, events, onFault } = this.#parts;
-    if (route.admission === undefined) return this.#end.onAdmitted(undefined);
-    this.#askedAt ??= clock.now();
-    const missing = (unit: string): void => {
-      if (this.attempts === 0) events({ kind: 'cost_missing', route: route.name, unit, stage: 'ask' });
-    };
-    const ask = askOf(route.admission, incoming, body, { wait: early ? 0 : this.left, since: this.#place }, missing);
+    const { parts, incoming, route, body } = this.#of;
+    const { admission } = route;
+    if (admission === undefined) return this.#end.onAdmitted(undefined);
+    const now = parts.clock.now();
+    this.#askedAt ??= now;
+    const place = { wait: early ? 0 : this.#leftAt(now), since: this.#first && arrivalOf(this.#first) };
+    const ask = askOf(admission, incoming, body, place, admission.costs.length === 0 || this.attempts > 0 ? ignore : (unit) => this.#missing(unit));
     if ('reason' in ask) return this.#none({ kind: 'refused', refusal: ask, attempts: this.attempts });
     let held: Held | undefined;
-    let admitted: ((held: Held) => void) | undefined;
-    let refused = false;
-    held = door.acquire(ask, (outcome) => {
-      if (outcome.kind === 'refused') {
-        refused = true;
-        return early ? this.#notYet() : this.#none({ kind: 'refused', refusal: outcome.refusal, attempts: this.attempts });
-      }
-      const pass = (by: Held): void => {
-        this.#held = undefined;
-        this.#place ??= arrivalOf(outcome.permit);
-        const parts = { admission: door, clock, caller: incoming.facts.caller, onFault };
-        this.#end.onAdmitted(new Pass(parts, by, outcome, (cause) => this.#end.onLost(cause)));
-      };
-      if (held === undefined) admitted = pass;
-      else pass(held);
+    let told: Outcome | undefined;
+    held = parts.admission.acquire(ask, (outcome) => {
+      if (held === undefined) told = outcome;
+      else this.#told(held, outcome, early);
     });
-    if (admitted !== undefined) admitted(held);
-    else if (!this.#over && !refused) this.#held = held;
+    if (told !== undefined) this.#told(held, told, early);
+    else if (!this.#over) this.#held = held;
+  }
+
+  #missing(unit: string): void {
+    const { parts, route } = this.#of;
+    parts.events({ kind: 'cost_missing', route: route.name, unit, stage: 'ask' });
+  }
+
+  #told(held: Held, outcome: Outcome, early: boolean): void {
+    if (outcome.kind === 'refused') return early ? this.#notYet() : this.#none({ kind: 'refused', refusal: outcome.refusal, attempts: this.attempts });
+    this.#held = undefined;
+    this.#first ??= outcome.permit;
+    this.#end.onAdmitted(new Pass(this.#of, held, outcome, this.#end));
   }
 
   /** Another was quicker: its turn comes when its body is there. */
@@ -177,21 +188,13 @@ export class Admittance {
     if (this.#over) return;
     this.#asked = false;
     this.#askedAt = undefined;
-    if (this.#parts.body?.whole) this.#ask();
+    if (this.#of.body?.whole) this.#ask();
   }
 
   #none(why: NoAnswer): void {
     this.#over = true;
     this.#held = undefined;
     this.#end.onNone(why);
-  }
-
-  /** A body that will not be whole needs no place any more. After the request was admitted its attempt tells. */
-  #faulty(fault: BodyFault): void {
-    if (this.#asked && this.#held === undefined) return;
-    this.leave();
-    if (fault.kind === 'gone') this.#end.onGone();
-    else this.#end.onNone(fault.kind === 'refused' ? { ...fault, attempts: 0 } : fault);
   }
 }
 

@@ -16,8 +16,6 @@ export interface AnswerParts {
   readonly head: BackendHead;
   readonly costs: readonly CostRule[];
   readonly clock: Clock;
-  /** Headers it gets beside its own. */
-  readonly added: RawHeaders;
   /** undefined: nobody listens any more. */
   readonly sink: CallerSink | undefined;
   readonly run: AnswerRun;
@@ -27,6 +25,8 @@ export interface AnswerParts {
 export interface AnswerRun {
   /** The backend wants quiet for so long: is the request to be sent again, and this answer to be seen by nobody? */
   replays(pause: Micros): boolean;
+  /** Adds what an answer gets beside its own headers. */
+  sign(headers: string[]): void;
   /** Nobody wants the rest of the answer, or may have it. */
   abort(cause: Error): void;
 }
@@ -60,7 +60,7 @@ export class AnswerWay {
 
   /** Tells the head, unless it is to be swallowed or cannot be told. */
   begin(): void {
-    const { head, added, run } = this.#parts;
+    const { head, run } = this.#parts;
     if (this.hint !== undefined && this.#sink !== undefined) this.replays = run.replays(this.hint);
     if (this.replays) this.#sink = undefined;
     if (this.#sink === undefined) return;
@@ -69,7 +69,7 @@ export class AnswerWay {
       this.#sink = undefined;
       return run.abort(new Error('A header of the answer holds a control character or a name that is none.'));
     }
-    headers.push(...added);
+    run.sign(headers);
     this.told = true;
     this.#sink.onHead({ status: head.status, statusText: head.statusText, headers });
   }
@@ -87,13 +87,18 @@ export class AnswerWay {
   }
 
   end(trailers: RawHeaders): void {
-    this.#sink?.onEnd(answerTrailers(trailers));
+    this.#sink?.onEnd(trailers.length === 0 ? trailers : answerTrailers(trailers));
   }
 
   /** The caller is gone; what still comes is read and forgotten. */
   leave(): void {
     this.#sink = undefined;
     this.#resume?.();
+  }
+
+  /** The answer may say what it cost. */
+  get settles(): boolean {
+    return this.#settler !== undefined;
   }
 
   /** The real costs, where the answer says. */

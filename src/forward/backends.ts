@@ -22,11 +22,31 @@ interface Target {
   probing: boolean;
 }
 
-interface Waiting {
-  readonly ready: (url: number) => void;
+/** Who wants a URL. */
+export interface UrlTaker {
+  /** It has this one. */
+  onUrl(url: number): void;
+}
+
+/** One wish for a URL, and the URL it was given. */
+class Wish implements Turn {
+  readonly taker: UrlTaker;
   readonly avoid: ReadonlySet<number>;
   target: Target | undefined;
-  over: boolean;
+  over = false;
+  readonly #ended: (now: Instant, wish: Wish, health: Health) => void;
+
+  constructor(taker: UrlTaker, avoid: ReadonlySet<number>, ended: (now: Instant, wish: Wish, health: Health) => void) {
+    this.taker = taker;
+    this.avoid = avoid;
+    this.#ended = ended;
+  }
+
+  end(now: Instant, health: Health): void {
+    if (this.over) return;
+    this.over = true;
+    this.#ended(now, this, health);
+  }
 }
 
 /** What happened to a URL. */
@@ -41,7 +61,7 @@ export class Backends {
   readonly #spec: Pick<BackendSpec, 'concurrency' | 'eject'>;
   readonly #targets: readonly Target[];
   readonly #tell: (event: TargetEvent) => void;
-  readonly #waiting = new Set<Waiting>();
+  readonly #waiting = new Set<Wish>();
   /** Where the search begins, so that equals take turns. */
   #next = 0;
 
@@ -66,19 +86,16 @@ export class Backends {
     return this.#targets.filter(({ ejectedUntil }) => ejectedUntil !== LONG_AGO).map(({ index }) => index);
   }
 
-  /** Asks for a URL, not one of `avoid` unless there is no other; `ready` may be called before this returns. */
-  take(now: Instant, avoid: ReadonlySet<number>, ready: (url: number) => void): Turn {
-    const wish: Waiting = { ready, avoid, target: undefined, over: false };
-    const turn: Turn = { end: (at, health) => this.#end(at, wish, health) };
+  /** Asks for a URL, not one of `avoid` unless there is no other; the taker may be told before this returns. */
+  take(now: Instant, avoid: ReadonlySet<number>, taker: UrlTaker): Turn {
+    const wish = new Wish(taker, avoid, this.#ended);
     const target = this.#waiting.size === 0 ? this.#best(now, avoid) : undefined;
     if (target === undefined) this.#waiting.add(wish);
-    else this.#give(now, wish, target);
-    return turn;
+    else this.#give(wish, target);
+    return wish;
   }
 
-  #end(now: Instant, wish: Waiting, health: Health): void {
-    if (wish.over) return;
-    wish.over = true;
+  readonly #ended = (now: Instant, wish: Wish, health: Health): void => {
     const { target } = wish;
     if (target === undefined) {
       this.#waiting.delete(wish);
@@ -86,8 +103,8 @@ export class Backends {
     }
     target.inFlight--;
     this.#judge(now, target, health);
-    this.#serve(now);
-  }
+    if (this.#waiting.size > 0) this.#serve(now);
+  };
 
   #judge(now: Instant, target: Target, health: Health): void {
     const wasProbe = target.probing;
@@ -117,16 +134,16 @@ export class Backends {
       const target = this.#best(now, wish.avoid);
       if (target === undefined) return;
       this.#waiting.delete(wish);
-      this.#give(now, wish, target);
+      this.#give(wish, target);
     }
   }
 
-  #give(_now: Instant, wish: Waiting, target: Target): void {
+  #give(wish: Wish, target: Target): void {
     target.inFlight++;
     if (target.ejectedUntil !== LONG_AGO) target.probing = true;
     wish.target = target;
     this.#next = (target.index + 1) % this.#targets.length;
-    wish.ready(target.index);
+    wish.taker.onUrl(target.index);
   }
 
   /** undefined: all are full. */

@@ -1,7 +1,8 @@
 import { after, type Micros } from '../core/time.ts';
 import { type BackendLine, BackendLines } from './backend-line.ts';
 import { JSON_BYTES_MAX, readsBody } from './costs.ts';
-import type { DeliveryParts, Forwarding, TunnelSink } from './forwarding.ts';
+import type { Delivering, DeliveryParts, Forwarding, TunnelSink } from './forwarding.ts';
+import { createTraceparents } from './headers.ts';
 import { Hold } from './hold.ts';
 import type { CallerSink, Delivery, IncomingRequest } from './incoming.ts';
 import type { BackendSpec, Route } from './route.ts';
@@ -20,17 +21,17 @@ import { TunnelRun } from './tunnel-run.ts';
 export async function createForwarding(parts: DeliveryParts): Promise<Forwarding> {
   const { clock, random, onFault } = parts;
   const hold = await Hold.open({ clock, random, onFault, ...parts.hold });
-  return new Deliveries(parts, hold, new BackendLines(parts.backends, parts));
+  return new Deliveries({ ...parts, traceparent: createTraceparents(random) }, hold, new BackendLines(parts.backends, parts));
 }
 
 class Deliveries implements Forwarding {
-  readonly #parts: DeliveryParts;
+  readonly #parts: Delivering;
   readonly #hold: Hold;
   readonly #lines: BackendLines;
   #running = 0;
   #idle: (() => void) | undefined;
 
-  constructor(parts: DeliveryParts, hold: Hold, lines: BackendLines) {
+  constructor(parts: Delivering, hold: Hold, lines: BackendLines) {
     this.#parts = parts;
     this.#hold = hold;
     this.#lines = lines;
@@ -55,7 +56,7 @@ class Deliveries implements Forwarding {
   tunnel(incoming: IncomingRequest, route: Route, sink: TunnelSink): Delivery {
     const line = this.#lines.of(route.backend);
     this.#begin(line);
-    const run = new TunnelRun({ parts: this.#parts, incoming, route, line, sink, over: this.#over });
+    const run = new TunnelRun({ parts: this.#parts, incoming, route, line, body: undefined, sink, over: this.#over });
     run.begin();
     return run;
   }

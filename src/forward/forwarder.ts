@@ -42,6 +42,8 @@ export interface BackendSink {
   /** False: the receiver is full; `resume` is called when there is room again. */
   onData(chunk: Uint8Array, resume: () => void): boolean;
   onEnd(trailers: RawHeaders): void;
+  /** The attempt is over; once, and the last call, perhaps before `forward` returns. */
+  onAttempt(attempt: Attempt): void;
 }
 
 /** What went wrong with an attempt; `sender`: the caller's body ended early or not at all. */
@@ -57,14 +59,14 @@ export type Attempt =
 
 /** An attempt on its way. */
 export interface Sending {
-  /** Gives it up; `done` hears of it as `aborted`, or `broken`. Nothing when it is over. */
+  /** Gives it up; its sink hears of it as `aborted`, or `broken`. Nothing when it is over. */
   abort(cause: Error): void;
 }
 
 /** Sends held requests to the URLs of its backend. */
 export interface Forwarder {
-  /** Sends once, to the URL of that index; `done` is called exactly once. No signal object: a callback costs a twentieth of an AbortController. */
-  forward(request: HeldRequest, url: number, sink: BackendSink, done: (attempt: Attempt) => void): Sending;
+  /** Sends once, to the URL of that index. No signal object: a call costs a twentieth of an AbortController. */
+  forward(request: HeldRequest, url: number, sink: BackendSink): Sending;
   /** Ends idle connections at once and the others when they are done. */
   close(): Promise<void>;
   /** Gives up every request on its way, whatever `onAbort` says; each hears of it as of a connection that broke. */

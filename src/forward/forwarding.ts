@@ -28,6 +28,12 @@ export interface DeliveryParts {
   readonly onFault: (error: unknown) => void;
 }
 
+/** The same, as each request is sent with it. */
+export interface Delivering extends DeliveryParts {
+  /** A new `traceparent`. */
+  readonly traceparent: () => string;
+}
+
 /** Where an upgrade may go; its slot is held, and its lease renewed, until `end`. */
 export interface Way {
   /** Origin of the backend. */

@@ -55,15 +55,19 @@ export interface RequestAdditions {
   readonly attempt: number;
   /** Where a lease was given. */
   readonly fence: { readonly fence: bigint; readonly floor: bigint } | undefined;
-  /** 24 bytes nobody can guess, asked only where the caller sent no `traceparent`. */
-  readonly random: (bytes: number) => Uint8Array;
+  /** A new `traceparent`, asked for only where the caller sent none: see {@link createTraceparents}. */
+  readonly traceparent: () => string;
 }
+
+/** Fields that a request is sent with beside its own, and their values, at most. */
+const ADDED_MAX = 2 * 9;
 
 /** The fields a backend sees; undefined: one of them would break out of its line, and the request must be refused. */
 export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): string[] | undefined {
-  const { facts } = additions;
+  const { facts, fence } = additions;
   const named = connectionNames(raw);
-  const out: string[] = [];
+  const out = new Array<string>(raw.length + ADDED_MAX);
+  let n = 0;
   let came: Came | undefined;
   let host = '';
   let traced = false;
@@ -91,13 +95,26 @@ export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): st
         if (traced || !TRACEPARENT.test(value)) continue;
         traced = true;
     }
-    out.push(name, value);
+    out[n++] = name;
+    out[n++] = value;
   }
-  if (!traced) out.push('traceparent', traceparent(additions.random));
-  forwarding(out, came, host, facts);
-  out.push('Via', VIA, 'Sluice-Attempt', String(additions.attempt));
-  if (additions.fence !== undefined) out.push('Sluice-Fence', String(additions.fence.fence), 'Sluice-Fence-Floor', String(additions.fence.floor));
+  if (!traced) n = put(out, n, 'traceparent', additions.traceparent());
+  n = forwarding(out, n, came, host, facts);
+  n = put(out, n, 'Via', VIA);
+  n = put(out, n, 'Sluice-Attempt', String(additions.attempt));
+  if (fence !== undefined) {
+    n = put(out, n, 'Sluice-Fence', String(fence.fence));
+    n = put(out, n, 'Sluice-Fence-Floor', String(fence.floor));
+  }
+  out.length = n;
   return out;
+}
+
+/** Writes a field at `n`; answers where the next one goes. */
+function put(out: string[], n: number, name: string, value: string): number {
+  out[n] = name;
+  out[n + 1] = value;
+  return n + 2;
 }
 
 /** The fields a caller sees of an answer; undefined: the backend sent one that breaks out of its line. */
@@ -124,8 +141,8 @@ export function answerTrailers(raw: RawHeaders): string[] {
 }
 
 /** What every answer of a backend gets: Via, the time in the queue (Server Timing), the attempts where there were several, the limit that would have held it where limits are in shadow. */
-export function answerAdditions(queuedMs: number | undefined, attempts: number, shadow: string | undefined): string[] {
-  const out = ['Via', VIA];
+export function addToAnswer(out: string[], queuedMs: number | undefined, attempts: number, shadow: string | undefined): string[] {
+  out.push('Via', VIA);
   if (queuedMs !== undefined) out.push('Server-Timing', `queue;dur=${Math.max(0, Math.round(queuedMs * 1000) / 1000)}`);
   if (attempts > 1) out.push('Sluice-Attempts', String(attempts));
   if (shadow !== undefined) out.push('Sluice-Shadow', shadow);
@@ -217,16 +234,14 @@ function keep(came: Came, lower: string, value: string): boolean {
   return true;
 }
 
-function forwarding(out: string[], came: Came | undefined, host: string, { peerIp, scheme }: RequestFacts): void {
+function forwarding(out: string[], from: number, came: Came | undefined, host: string, { peerIp, scheme }: RequestFacts): number {
   const own = ownForwarded(peerIp, host, scheme);
   const peer = peerIp === '' ? 'unknown' : peerIp;
   const shown = came?.host ?? host;
-  if (came === undefined) out.push('Forwarded', own, 'X-Forwarded-For', peer, 'X-Forwarded-Proto', scheme);
-  else {
-    const forwarded = [...came.forwarded, own].join(', ');
-    out.push('Forwarded', forwarded, 'X-Forwarded-For', [...came.for, peer].join(', '), 'X-Forwarded-Proto', came.proto ?? scheme);
-  }
-  if (shown !== '') out.push('X-Forwarded-Host', shown);
+  let n = put(out, from, 'Forwarded', came === undefined ? own : [...came.forwarded, own].join(', '));
+  n = put(out, n, 'X-Forwarded-For', came === undefined ? peer : [...came.for, peer].join(', '));
+  n = put(out, n, 'X-Forwarded-Proto', came?.proto ?? scheme);
+  return shown === '' ? n : put(out, n, 'X-Forwarded-Host', shown);
 }
 
 /** The last of them: callers behind one balancer, and of one host, are told of in the same words. */
@@ -246,8 +261,22 @@ function quoted(text: string): string {
   return TOKEN.test(text) ? text : `"${text.replaceAll(/["\\]/g, '\\$&')}"`;
 }
 
-function traceparent(random: RequestAdditions['random']): string {
-  const { buffer, byteOffset } = random(24);
-  const hex = Buffer.from(buffer, byteOffset, 24).toString('hex');
-  return `00-${hex.slice(0, 32)}-${hex.slice(32)}-00`;
+/** Random bytes of one `traceparent`, and of how many that are had at once. */
+const TRACE_BYTES = 24;
+const TRACES = 64;
+
+/** Makes `traceparent` values of random bytes: a new trace each, not sampled (Trace Context 3.2). */
+export function createTraceparents(random: (bytes: number) => Uint8Array): () => string {
+  let hex = '';
+  let at = 0;
+  return () => {
+    if (at === hex.length) {
+      const { buffer, byteOffset, byteLength } = random(TRACE_BYTES * TRACES);
+      hex = Buffer.from(buffer, byteOffset, byteLength).toString('hex');
+      at = 0;
+    }
+    const from = at;
+    at += 2 * TRACE_BYTES;
+    return `00-${hex.slice(from, from + 32)}-${hex.slice(from + 32, at)}-00`;
+  };
 }

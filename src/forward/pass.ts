@@ -9,12 +9,18 @@ const RENEW_AFTER = 1 / 3;
 
 const DONE = Promise.resolve();
 
-/** What a pass works with. */
+type Admitted = Extract<Outcome, { kind: 'admitted' }>;
+
+/** Whose pass it is. */
 export interface PassParts {
-  readonly admission: AdmissionService;
-  readonly clock: Clock;
-  readonly caller: string;
-  readonly onFault: (error: unknown) => void;
+  readonly parts: { readonly admission: AdmissionService; readonly clock: Clock; readonly onFault: (error: unknown) => void };
+  readonly incoming: { readonly facts: { readonly caller: string } };
+}
+
+/** Who uses a pass. */
+export interface PassUser {
+  /** Once, if the lease is revoked, or lapses because it could not be renewed. */
+  onLost(cause: Error): void;
 }
 
 /**
@@ -23,20 +29,20 @@ export interface PassParts {
  */
 export class Pass {
   readonly permit: Permit;
-  readonly #id: string;
+  readonly #admitted: Admitted;
   readonly #held: Held;
-  readonly #parts: PassParts;
-  readonly #lost: (cause: Error) => void;
+  readonly #of: PassParts;
+  readonly #user: PassUser;
   #stopRenewing: (() => void) | undefined;
   #over = false;
 
-  /** `lost` is called once if the lease is revoked, or lapses because it could not be renewed. */
-  constructor(parts: PassParts, held: Held, admitted: Extract<Outcome, { kind: 'admitted' }>, lost: (cause: Error) => void) {
+  /** Four arguments, not one object: this runs once per request. */
+  constructor(of: PassParts, held: Held, admitted: Admitted, user: PassUser) {
     this.permit = admitted.permit;
-    this.#id = admitted.id;
+    this.#admitted = admitted;
     this.#held = held;
-    this.#parts = parts;
-    this.#lost = lost;
+    this.#of = of;
+    this.#user = user;
     const { lease } = admitted.permit;
     if (lease !== undefined) this.#renewAfter(lease.duration * RENEW_AFTER);
   }
@@ -69,30 +75,30 @@ export class Pass {
   }
 
   async #release(how: 'used' | 'dropped', costs: Costs | undefined, retryAfter: Micros | undefined): Promise<void> {
-    const { admission, caller, onFault } = this.#parts;
+    const { parts, incoming } = this.#of;
     try {
-      await admission.release(caller, this.#id, how, costs, retryAfter, this.permit.key);
+      await parts.admission.release(incoming.facts.caller, this.#admitted.id, how, costs, retryAfter, this.permit.key);
     } catch (cause) {
-      onFault(cause);
+      parts.onFault(cause);
     }
   }
 
   #renewAfter(wait: Micros): void {
-    const { clock } = this.#parts;
+    const { clock } = this.#of.parts;
     this.#stopRenewing = clock.at(after(clock.now(), Math.ceil(wait)), () => void this.#renew());
   }
 
   async #renew(): Promise<void> {
-    const { admission, caller, onFault } = this.#parts;
+    const { parts, incoming } = this.#of;
     const duration = this.permit.lease?.duration ?? 0;
     try {
-      const outcome = await admission.renew(caller, this.#id, duration);
+      const outcome = await parts.admission.renew(incoming.facts.caller, this.#admitted.id, duration);
       if (this.#over) return;
       if (outcome.kind === 'renewed') return this.#renewAfter(outcome.permit.duration * RENEW_AFTER);
       const { reason } = outcome.refusal;
-      if (reason === 'fenced' || reason === 'unknown_permit') return this.#lost(new Error(`The lease was lost: ${reason}.`));
+      if (reason === 'fenced' || reason === 'unknown_permit') return this.#user.onLost(new Error(`The lease was lost: ${reason}.`));
     } catch (cause) {
-      onFault(cause);
+      parts.onFault(cause);
       if (this.#over) return;
     }
     // Nobody decides at the moment, or the disk does not write: asked again while the lease lives, and after.

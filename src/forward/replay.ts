@@ -1,6 +1,7 @@
 import type { Health } from './backends.ts';
 import type { Attempt, HeldBody, RawHeaders } from './forwarder.ts';
 import { headerOf } from './headers.ts';
+import type { BodyFault } from './holding-body.ts';
 import type { IncomingRequest, NoAnswer } from './incoming.ts';
 
 /** Methods that may be sent twice with the effect of once (RFC 9110 9.2.2). */
@@ -23,9 +24,20 @@ export function healthOf(attempt: Attempt): Health {
   return attempt.why === 'aborted' || attempt.why === 'invalid' || attempt.why === 'sender' ? 'unknown' : 'failed';
 }
 
+/** What is known beside an attempt that failed. */
+export interface Failing {
+  readonly attempts: number;
+  /** Why its lease was lost, where it was. */
+  readonly lost: Error | undefined;
+  /** What is wrong with the body it was to send. */
+  readonly fault: BodyFault | undefined;
+}
+
 /** What a caller is told of an attempt that failed. */
-export function failure(attempt: Exclude<Attempt, { kind: 'answered' }>, attempts: number, lost: Error | undefined): NoAnswer {
+export function failure(attempt: Exclude<Attempt, { kind: 'answered' }>, { attempts, lost, fault }: Failing): NoAnswer {
   const { cause } = attempt;
+  if (attempt.kind === 'failed' && attempt.why === 'sender' && fault !== undefined && fault.kind !== 'gone')
+    return fault.kind === 'refused' ? { ...fault, attempts } : fault;
   const failed = (status: 502 | 503 | 504, detail: string): NoAnswer => ({ kind: 'failed', status, detail, attempts, cause });
   if (lost !== undefined) return failed(502, 'The lease of this request was revoked while the backend worked on it.');
   if (attempt.kind === 'broken') return failed(502, 'The backend answered what cannot be passed on.');

@@ -2,58 +2,48 @@ import { type Instant, MILLISECOND, type Micros } from '../core/time.ts';
 import { Admittance, type AdmittanceEnd } from './admittance.ts';
 import { type AnswerRun, AnswerWay } from './answer-way.ts';
 import type { BackendLine } from './backend-line.ts';
-import type { Health, Turn } from './backends.ts';
+import type { Health, Turn, UrlTaker } from './backends.ts';
 import type { Attempt, BackendHead, BackendSink, RawHeaders, Sending } from './forwarder.ts';
-import type { DeliveryParts } from './forwarding.ts';
-import { answerAdditions, answerHeaders, requestHeaders } from './headers.ts';
-import type { HoldingBody } from './holding-body.ts';
-import type { CallerSink, Delivery, IncomingRequest, NoAnswer } from './incoming.ts';
+import { addToAnswer, answerHeaders, requestHeaders } from './headers.ts';
+import type { CallerSink, Delivery, NoAnswer } from './incoming.ts';
 import type { Pass } from './pass.ts';
 import { failure, healthOf, mayFollow } from './replay.ts';
-import type { CostRule, Route } from './route.ts';
-
-/** What one delivery is made of. */
-export interface RunParts {
-  readonly parts: DeliveryParts;
-  readonly incoming: IncomingRequest;
-  readonly route: Route;
-  /** It has entered it. */
-  readonly line: BackendLine;
-  readonly body: HoldingBody | undefined;
-  readonly sink: CallerSink;
-  /** Nothing of it is left; the line it is in is to be left. */
-  readonly over: (line: BackendLine) => void;
-}
+import type { CostRule } from './route.ts';
+import type { RunParts } from './run-parts.ts';
 
 const NO_URLS: ReadonlySet<number> = new Set();
+const NO_URL = -1;
 const NO_COSTS: readonly CostRule[] = [];
 
 /**
  * One request from the listener to its answer. Whatever happens it ends once: the sink is told, or its caller has left; the
  * body is dropped, the URL given back, the pass ended.
  */
-export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
-  readonly #all: RunParts;
+export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, UrlTaker {
+  readonly #all: RunParts<CallerSink>;
   readonly #admittance: Admittance;
   #line: BackendLine;
   #pass: Pass | undefined;
   #turn: Turn | undefined;
   #sending: Sending | undefined;
+  /** `forward` has returned. */
+  #begun = false;
+  /** An attempt that was over before. */
+  #early: Attempt | undefined;
   #answer: AnswerWay | undefined;
   #tried: Set<number> | undefined;
   #url = 0;
   #attempts = 0;
   #sentAt = 0 as Instant;
+  #queued: Micros = 0;
   #left = false;
   #over = false;
   #lost: Error | undefined;
 
-  constructor(all: RunParts) {
+  constructor(all: RunParts<CallerSink>) {
     this.#all = all;
     this.#line = all.line;
-    const { parts, incoming, route, body } = all;
-    const { admission, clock, onFault, events } = parts;
-    this.#admittance = new Admittance({ admission, clock, onFault, events, incoming, route, body, slots: all.line.spec.concurrency !== undefined }, this);
+    this.#admittance = new Admittance(all, this);
   }
 
   /** Begins; the sink may be told before this returns. */
@@ -73,7 +63,13 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
   }
 
   onAdmitted(pass: Pass | undefined): void {
-    this.#guarded(() => this.#admitted(pass));
+    try {
+      this.#pass = pass;
+      if (this.#over) pass?.unused();
+      else this.#choose();
+    } catch (error) {
+      this.#threw(error);
+    }
   }
 
   onNone(why: NoAnswer): void {
@@ -95,9 +91,9 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
   }
 
   replays(pause: Micros): boolean {
-    const { parts, route, incoming, body } = this.#all;
+    const { parts, route } = this.#all;
     const waits = Math.min(pause, route.admission?.pushbackMax ?? 0);
-    const replayed = this.#pass !== undefined && mayFollow(incoming, body, this.#attempts, route.attemptsMax) && waits < this.#admittance.left;
+    const replayed = this.#pass !== undefined && this.#mayFollow && waits < this.#admittance.left;
     parts.events({ kind: 'pushback', route: route.name, backend: this.#line.spec.name, retryAfter: pause, replayed });
     return replayed;
   }
@@ -117,12 +113,16 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
       head,
       costs: route.admission?.costs ?? NO_COSTS,
       clock: parts.clock,
-      added: answerAdditions(this.#queuedMs, this.#attempts, this.#pass?.permit.shadow?.limit),
       sink: this.#left ? undefined : this.#all.sink,
       run: this,
     });
     this.#answer.begin();
     if (this.#answer.told) body?.spent();
+  }
+
+  sign(headers: string[]): void {
+    const queuedMs = this.#all.route.admission === undefined ? undefined : this.#queued / MILLISECOND;
+    addToAnswer(headers, queuedMs, this.#attempts, this.#pass?.permit.shadow?.limit);
   }
 
   onData(chunk: Uint8Array, resume: () => void): boolean {
@@ -133,33 +133,24 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     this.#answer?.end(trailers);
   }
 
-  get #queuedMs(): number | undefined {
-    return this.#all.route.admission === undefined ? undefined : this.#queued / MILLISECOND;
-  }
-
-  #queued: Micros = 0;
-
-  #admitted(pass: Pass | undefined): void {
-    this.#pass = pass;
-    if (this.#over) return pass?.unused();
-    this.#choose();
-  }
-
   #choose(): void {
-    const { parts } = this.#all;
     const line = this.#line.moved();
-    if (line !== this.#line) {
-      this.#line = line;
-      this.#tried = undefined;
+    if (line !== this.#line) this.#tried = undefined;
+    this.#line = line;
+    this.#url = NO_URL;
+    this.#turn = line.choice.take(this.#all.parts.clock.now(), this.#tried ?? NO_URLS, this);
+    if (this.#url !== NO_URL) this.#send();
+  }
+
+  onUrl(url: number): void {
+    this.#url = url;
+    // Else it is known before it is waited for.
+    if (this.#turn === undefined) return;
+    try {
+      this.#send();
+    } catch (error) {
+      this.#threw(error);
     }
-    let ready = false;
-    const turn = line.choice.take(parts.clock.now(), this.#tried ?? NO_URLS, (url) => {
-      ready = true;
-      this.#url = url;
-      if (this.#turn !== undefined) this.#guarded(() => this.#send());
-    });
-    this.#turn = turn;
-    if (ready) this.#send();
   }
 
   #send(): void {
@@ -168,7 +159,7 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     const lease = this.#pass?.permit.lease;
     const attempt = this.#attempts + 1;
     const fence = lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor };
-    const headers = requestHeaders(incoming.headers, { facts, attempt, fence, random: parts.random });
+    const headers = requestHeaders(incoming.headers, { facts, attempt, fence, traceparent: parts.traceparent });
     if (headers === undefined) {
       this.#pass?.unused();
       return this.onNone({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
@@ -177,15 +168,24 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     this.#answer = undefined;
     this.#sentAt = parts.clock.now();
     this.#queued = this.#admittance.queuedUntil(this.#sentAt) ?? 0;
-    let ended: Attempt | undefined;
-    let begun = false;
-    const sending = this.#line.forwarder.forward({ method, target, headers, body }, this.#url, this, (attempt) => {
-      ended = attempt;
-      if (begun) this.#guarded(() => this.#ended(attempt));
-    });
-    begun = true;
-    if (ended !== undefined) return this.#ended(ended);
-    this.#sending = sending;
+    this.#sending = this.#early = undefined;
+    this.#begun = false;
+    const sending = this.#line.forwarder.forward({ method, target, headers, body }, this.#url, this);
+    this.#begun = true;
+    if (this.#early !== undefined) this.#ended(this.#early);
+    else this.#sending = sending;
+  }
+
+  onAttempt(attempt: Attempt): void {
+    if (!this.#begun) {
+      this.#early = attempt;
+      return;
+    }
+    try {
+      this.#ended(attempt);
+    } catch (error) {
+      this.#threw(error);
+    }
   }
 
   #ended(attempt: Attempt): void {
@@ -206,10 +206,11 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
 
   /** The answer is complete, and told. */
   #answered(): void {
-    const { events } = this.#all.parts;
-    const { route } = this.#all;
-    if (this.#answer?.pushedBack) void this.#pass?.dropped(this.#answer.hint);
-    else void this.#pass?.used(this.#answer?.costs((unit) => events({ kind: 'cost_missing', route: route.name, unit, stage: 'settle' })));
+    const { parts, route } = this.#all;
+    const answer = this.#answer;
+    const missing = (unit: string): void => parts.events({ kind: 'cost_missing', route: route.name, unit, stage: 'settle' });
+    if (answer?.pushedBack) void this.#pass?.dropped(answer.hint);
+    else void this.#pass?.used(answer?.settles ? answer.costs(missing) : undefined);
     this.#finish();
   }
 
@@ -220,25 +221,25 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     const more = attempt.why === 'connect' && tried.size < this.#line.spec.urls.length && (body === undefined || body.replayable);
     if (more && !this.#left) return this.#choose();
     this.#pass?.unused();
-    this.onNone(this.#whyOf(attempt));
+    this.#failed(attempt);
   }
 
   /** It may have reached the backend. */
   #broke(attempt: Exclude<Attempt, { kind: 'answered' }>): void {
-    const { incoming, route, body, sink } = this.#all;
+    const { sink } = this.#all;
     if (this.#answer?.told) {
       void this.#pass?.used(undefined);
       if (!this.#left) sink.onBroken(attempt.cause);
       return this.#finish();
     }
-    const repeats = attempt.kind === 'failed' && attempt.why === 'reset' && !this.#left && mayFollow(incoming, body, this.#attempts, route.attemptsMax);
+    const repeats = attempt.kind === 'failed' && attempt.why === 'reset' && !this.#left && this.#mayFollow;
     if (repeats) {
       this.#triedHere();
       return void this.#again(this.#pass?.used(undefined));
     }
     if (attempt.kind === 'failed' && (attempt.why === 'first_byte' || attempt.why === 'idle')) void this.#pass?.dropped(undefined);
     else void this.#pass?.used(undefined);
-    this.onNone(this.#whyOf(attempt));
+    this.#failed(attempt);
   }
 
   /** Once more: with a new permit, since the last one was spent, at the place it had before. */
@@ -250,11 +251,13 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
     if (!this.#over) this.#admittance.again(this.#attempts);
   }
 
-  #whyOf(attempt: Exclude<Attempt, { kind: 'answered' }>): NoAnswer {
-    const fault = this.#all.body?.fault;
-    if (attempt.kind === 'failed' && attempt.why === 'sender' && fault !== undefined && fault.kind !== 'gone')
-      return fault.kind === 'refused' ? { ...fault, attempts: this.#attempts } : fault;
-    return failure(attempt, this.#attempts, this.#lost);
+  get #mayFollow(): boolean {
+    const { incoming, route, body } = this.#all;
+    return mayFollow(incoming, body, this.#attempts, route.attemptsMax);
+  }
+
+  #failed(attempt: Exclude<Attempt, { kind: 'answered' }>): void {
+    this.onNone(failure(attempt, { attempts: this.#attempts, lost: this.#lost, fault: this.#all.body?.fault }));
   }
 
   /** All that were tried, this one among them. */
@@ -270,15 +273,11 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun {
   }
 
   /** A throw is a bug: told once, and the end of this request only. */
-  #guarded(run: () => void): void {
-    try {
-      run();
-    } catch (error) {
-      this.#all.parts.onFault(error);
-      if (!this.#answer?.told) return this.onNone({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.#attempts });
-      if (!this.#over && !this.#left) this.#all.sink.onBroken(error as Error);
-      this.#finish();
-    }
+  #threw(error: unknown): void {
+    this.#all.parts.onFault(error);
+    if (!this.#answer?.told) return this.onNone({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.#attempts });
+    if (!this.#over && !this.#left) this.#all.sink.onBroken(error as Error);
+    this.#finish();
   }
 
   #finish(): void {

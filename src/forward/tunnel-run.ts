@@ -2,27 +2,15 @@ import { MILLISECOND } from '../core/time.ts';
 import { Admittance } from './admittance.ts';
 import type { BackendLine } from './backend-line.ts';
 import type { Turn } from './backends.ts';
-import type { DeliveryParts, TunnelSink } from './forwarding.ts';
-import { answerAdditions, requestHeaders } from './headers.ts';
-import type { Delivery, IncomingRequest, NoAnswer } from './incoming.ts';
+import type { TunnelSink } from './forwarding.ts';
+import { addToAnswer, requestHeaders } from './headers.ts';
+import type { Delivery, NoAnswer } from './incoming.ts';
 import type { Pass } from './pass.ts';
-import type { Route } from './route.ts';
-
-/** What one tunnel is made of. */
-export interface TunnelParts {
-  readonly parts: DeliveryParts;
-  readonly incoming: IncomingRequest;
-  readonly route: Route;
-  /** It has entered it. */
-  readonly line: BackendLine;
-  readonly sink: TunnelSink;
-  /** Nothing of it is left; the line it is in is to be left. */
-  readonly over: (line: BackendLine) => void;
-}
+import type { RunParts } from './run-parts.ts';
 
 /** An upgrade on its way to a backend's URL: admitted as any request, its slot held until the tunnel ends. */
 export class TunnelRun implements Delivery {
-  readonly #all: TunnelParts;
+  readonly #all: RunParts<TunnelSink>;
   readonly #admittance: Admittance;
   #line: BackendLine;
   #pass: Pass | undefined;
@@ -31,20 +19,15 @@ export class TunnelRun implements Delivery {
   #handed = false;
   #over = false;
 
-  constructor(all: TunnelParts) {
+  constructor(all: RunParts<TunnelSink>) {
     this.#all = all;
     this.#line = all.line;
-    const { parts, incoming, route } = all;
-    const { admission, clock, onFault, events } = parts;
-    this.#admittance = new Admittance(
-      { admission, clock, onFault, events, incoming, route, body: undefined, slots: false },
-      {
-        onAdmitted: (pass) => this.#admitted(pass),
-        onNone: (why) => this.#none(why),
-        onGone: () => this.leave(),
-        onLost: (cause) => (this.#handed ? all.sink.onLost(cause) : this.#none({ kind: 'refused', refusal: { reason: 'fenced' }, attempts: 0 })),
-      },
-    );
+    this.#admittance = new Admittance(all, {
+      onAdmitted: (pass) => this.#admitted(pass),
+      onNone: (why) => this.#none(why),
+      onGone: () => this.leave(),
+      onLost: (cause) => (this.#handed ? all.sink.onLost(cause) : this.#none({ kind: 'refused', refusal: { reason: 'fenced' }, attempts: 0 })),
+    });
   }
 
   /** Begins; the sink may be told before this returns. */
@@ -64,10 +47,11 @@ export class TunnelRun implements Delivery {
     this.#line = this.#line.moved();
     const line = this.#line;
     let url: number | undefined;
-    const turn = line.choice.take(parts.clock.now(), new Set(), (found) => {
+    const onUrl = (found: number): void => {
       url = found;
       if (this.#turn !== undefined) this.#hand(found);
-    });
+    };
+    const turn = line.choice.take(parts.clock.now(), new Set(), { onUrl });
     this.#turn = turn;
     if (url !== undefined) this.#hand(url);
   }
@@ -78,7 +62,7 @@ export class TunnelRun implements Delivery {
     const permit = this.#pass?.permit;
     const lease = permit?.lease;
     const fence = lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor };
-    const headers = requestHeaders(incoming.headers, { facts: incoming.facts, attempt: 1, fence, random: parts.random });
+    const headers = requestHeaders(incoming.headers, { facts: incoming.facts, attempt: 1, fence, traceparent: parts.traceparent });
     if (headers === undefined) return this.#none({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
     this.#handed = true;
     const queued = this.#admittance.queuedUntil(parts.clock.now());
@@ -86,7 +70,7 @@ export class TunnelRun implements Delivery {
       url: line.spec.urls[url] ?? '',
       spec: line.spec,
       headers,
-      added: answerAdditions(queued === undefined ? undefined : queued / MILLISECOND, 1, permit?.shadow?.limit),
+      added: addToAnswer([], queued === undefined ? undefined : queued / MILLISECOND, 1, permit?.shadow?.limit),
       end: ({ sent, ok }) => this.#finish(sent, ok),
     });
   }

@@ -32,12 +32,12 @@ class UndiciForwarder implements Forwarder {
     });
   }
 
-  forward(request: HeldRequest, url: number, sink: BackendSink, done: (attempt: Attempt) => void): Sending {
+  forward(request: HeldRequest, url: number, sink: BackendSink): Sending {
     const target = this.#urls[url];
     if (target === undefined) throw new Error(`This backend has no URL ${url}.`);
     const { body } = request;
     const opened = body === undefined ? null : (body.open() as Buffer | Readable);
-    const sending = new UndiciSending(sink, done, opened);
+    const sending = new UndiciSending(sink, opened);
     // Of bytes undici says the length itself.
     const announced = opened !== null && 'destroy' in opened ? body?.length : undefined;
     const headers = announced === undefined ? request.headers : request.headers.concat('content-length', String(announced));
@@ -101,25 +101,25 @@ function connectionsOf(spec: BackendSpec, url: string): Connections {
 
 /** One attempt, and undici's handler of it. */
 class UndiciSending implements Sending, ConnectionHandler {
-  readonly #sink: BackendSink;
-  #done: ((attempt: Attempt) => void) | undefined;
+  /** undefined: it was told how this ended. */
+  #sink: BackendSink | undefined;
   #controller: Dispatcher.DispatchController | undefined;
   #aborted: Error | undefined;
   #status = 0;
+  #resume: (() => void) | undefined;
   readonly #body: Readable | Uint8Array | null;
 
-  constructor(sink: BackendSink, done: (attempt: Attempt) => void, body: Readable | Uint8Array | null) {
+  constructor(sink: BackendSink, body: Readable | Uint8Array | null) {
     this.#sink = sink;
-    this.#done = done;
     this.#body = body;
   }
 
   get over(): boolean {
-    return this.#done === undefined;
+    return this.#sink === undefined;
   }
 
   abort(cause: Error): void {
-    if (this.#done === undefined || this.#aborted !== undefined) return;
+    if (this.#sink === undefined || this.#aborted !== undefined) return;
     this.#aborted = cause;
     if (this.#controller !== undefined) return this.#controller.abort(cause);
     // Not yet on any connection: undici gives it up when its turn comes, nobody has to wait for that.
@@ -132,7 +132,7 @@ class UndiciSending implements Sending, ConnectionHandler {
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number, _headers: unknown, statusText = ''): void {
-    if (this.#done === undefined) return;
+    if (this.#sink === undefined) return;
     const head: BackendHead = { status, statusText, headers: rawOf((controller as { rawHeaders?: unknown }).rawHeaders) };
     if (status < 200) return this.#sink.onInformation(head);
     this.#status = status;
@@ -140,12 +140,13 @@ class UndiciSending implements Sending, ConnectionHandler {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#done === undefined) return;
-    if (!this.#sink.onData(chunk, () => controller.resume())) controller.pause();
+    if (this.#sink === undefined) return;
+    this.#resume ??= () => controller.resume();
+    if (!this.#sink.onData(chunk, this.#resume)) controller.pause();
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController): void {
-    if (this.#done === undefined) return;
+    if (this.#sink === undefined) return;
     this.#sink.onEnd(rawOf((controller as { rawTrailers?: unknown }).rawTrailers));
     this.#finish({ kind: 'answered', status: this.#status });
   }
@@ -158,11 +159,11 @@ class UndiciSending implements Sending, ConnectionHandler {
   }
 
   #finish(attempt: Attempt): void {
-    const done = this.#done;
-    this.#done = undefined;
+    const sink = this.#sink;
+    this.#sink = undefined;
     // One that never went out is read by nobody else.
     if (this.#body !== null && 'destroy' in this.#body && !this.#body.destroyed) this.#body.destroy();
-    done?.(attempt);
+    sink?.onAttempt(attempt);
   }
 }
 
@@ -190,7 +191,10 @@ const NONE: RawHeaders = [];
 /** Names and values as undici holds them: bytes, taken one for one. */
 function rawOf(raw: unknown): RawHeaders {
   if (!Array.isArray(raw) || raw.length === 0) return NONE;
-  const headers: string[] = [];
-  for (const each of raw as readonly (Buffer | string)[]) headers.push(typeof each === 'string' ? each : each.toString('latin1'));
+  const headers = new Array<string>(raw.length);
+  for (let i = 0; i < raw.length; i++) {
+    const each = raw[i] as Buffer | string;
+    headers[i] = typeof each === 'string' ? each : each.toString('latin1');
+  }
   return headers;
 }

@@ -6,22 +6,21 @@ export class PlayedAttempt implements Sending {
   readonly request: HeldRequest;
   readonly url: number;
   readonly #sink: BackendSink;
-  #done: ((attempt: Attempt) => void) | undefined;
+  #over = false;
   /** Why it was given up. */
   aborted: Error | undefined;
   /** Bytes reached the backend. */
   sent = true;
   #begun = false;
 
-  constructor(request: HeldRequest, url: number, sink: BackendSink, done: (attempt: Attempt) => void) {
+  constructor(request: HeldRequest, url: number, sink: BackendSink) {
     this.request = request;
     this.url = url;
     this.#sink = sink;
-    this.#done = done;
   }
 
   get over(): boolean {
-    return this.#done === undefined;
+    return this.#over;
   }
 
   /** The body, read to its end. */
@@ -80,9 +79,9 @@ export class PlayedAttempt implements Sending {
   }
 
   #finish(attempt: Attempt): void {
-    const done = this.#done;
-    this.#done = undefined;
-    done?.(attempt);
+    if (this.#over) return;
+    this.#over = true;
+    this.#sink.onAttempt(attempt);
   }
 }
 
@@ -92,8 +91,8 @@ export class PlayedForwarder implements Forwarder {
   script: ((attempt: PlayedAttempt) => void) | undefined;
   closed = false;
 
-  forward(request: HeldRequest, url: number, sink: BackendSink, done: (attempt: Attempt) => void): Sending {
-    const attempt = new PlayedAttempt(request, url, sink, done);
+  forward(request: HeldRequest, url: number, sink: BackendSink): Sending {
+    const attempt = new PlayedAttempt(request, url, sink);
     this.attempts.push(attempt);
     this.script?.(attempt);
     return attempt;

@@ -62,8 +62,8 @@ test('a URL that was out and is configured no more is out no more', () => {
   const { lines, events } = linesOf([spec('a')]);
   const line = lines.of('a');
   line.enter();
-  line.choice.take(0 as Instant, new Set(), () => {}).end(0 as Instant, 'failed');
-  const late = line.choice.take(0 as Instant, new Set(), () => {});
+  line.choice.take(0 as Instant, new Set(), { onUrl() {} }).end(0 as Instant, 'failed');
+  const late = line.choice.take(0 as Instant, new Set(), { onUrl() {} });
   lines.prepare([])();
   late.end(0 as Instant, 'failed');
   expect(events.map(({ kind }) => kind)).toEqual(['ejected', 'restored']);

@@ -44,11 +44,14 @@ describe('a backend behind TLS', () => {
       tls,
     };
     const forwarder = createUndiciForwarder(spec);
-    const sink = { onInformation() {}, onHead() {}, onData: () => true, onEnd() {} };
     const all: Attempt[] = [];
     for (let i = 0; i < times; i++) {
       const request = { method: 'GET', target: '/', headers: ['Host', `evil${i}.example`], body: undefined };
-      all.push(await new Promise<Attempt>((resolve) => forwarder.forward(request, 0, sink, resolve)));
+      all.push(
+        await new Promise<Attempt>((onAttempt) =>
+          forwarder.forward(request, 0, { onInformation() {}, onHead() {}, onData: () => true, onEnd() {}, onAttempt }),
+        ),
+      );
     }
     await forwarder.close();
     return all;

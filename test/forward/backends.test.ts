@@ -19,8 +19,10 @@ class Bench {
       turn: undefined as unknown as Turn,
       end: (health: Health = 'well') => taken.turn.end(this.now, health),
     };
-    taken.turn = this.backends.take(this.now, new Set(avoid), (url) => {
-      taken.url = url;
+    taken.turn = this.backends.take(this.now, new Set(avoid), {
+      onUrl: (url) => {
+        taken.url = url;
+      },
     });
     return taken;
   }

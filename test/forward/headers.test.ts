@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { answerAdditions, answerHeaders, headerOf, headersOf, type RequestAdditions, requestHeaders } from '../../src/forward/headers.ts';
+import { addToAnswer, answerHeaders, createTraceparents, headerOf, headersOf, type RequestAdditions, requestHeaders } from '../../src/forward/headers.ts';
 import type { RequestFacts } from '../../src/forward/route.ts';
 
 const FACTS: RequestFacts = { params: new Map(), caller: '', clientIp: '192.0.2.7', peerIp: '192.0.2.7', peerTrusted: false, scheme: 'http' };
@@ -8,7 +8,7 @@ const additions = (more: Partial<RequestFacts> = {}, rest: Partial<RequestAdditi
   facts: { ...FACTS, ...more },
   attempt: 1,
   fence: undefined,
-  random: (count) => new Uint8Array(count).fill(0xab),
+  traceparent: createTraceparents((count) => new Uint8Array(count).fill(0xab)),
   ...rest,
 });
 
@@ -125,6 +125,14 @@ describe('a request', () => {
   });
 });
 
+test('no two requests get the same trace', () => {
+  let byte = 0;
+  const next = createTraceparents((count) => Uint8Array.from({ length: count }, () => byte++ % 251));
+  const made = Array.from({ length: 200 }, next);
+  expect(new Set(made).size).toBe(200);
+  for (const each of made) expect(each).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/);
+});
+
 describe('an answer', () => {
   test('end-to-end fields cross as they came; hop-by-hop ones, those Connection names, and our own do not', () => {
     const kept = ['Set-Cookie', 'a=1', 'set-cookie', 'b=2', 'Content-Length', '5', 'X-Empty', '', 'Date', 'x'];
@@ -135,7 +143,7 @@ describe('an answer', () => {
   test('one that breaks out of its line is not passed on', () => expect(answerHeaders(['X', 'a\nb'])).toBeUndefined());
 
   test('says how long it was queued, and how often sent', () => {
-    expect(answerAdditions(12.3456, 1, undefined)).toEqual(['Via', '1.1 sluice', 'Server-Timing', 'queue;dur=12.346']);
-    expect(answerAdditions(undefined, 2, 'rpm')).toEqual(['Via', '1.1 sluice', 'Sluice-Attempts', '2', 'Sluice-Shadow', 'rpm']);
+    expect(addToAnswer([], 12.3456, 1, undefined)).toEqual(['Via', '1.1 sluice', 'Server-Timing', 'queue;dur=12.346']);
+    expect(addToAnswer([], undefined, 2, 'rpm')).toEqual(['Via', '1.1 sluice', 'Sluice-Attempts', '2', 'Sluice-Shadow', 'rpm']);
   });
 });

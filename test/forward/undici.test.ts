@@ -18,7 +18,10 @@ class Caller implements BackendSink {
   full = Number.POSITIVE_INFINITY;
   resume: (() => void) | undefined;
   sending!: Sending;
-  attempt!: Promise<Attempt>;
+  #over!: (attempt: Attempt) => void;
+  readonly attempt = new Promise<Attempt>((resolve) => {
+    this.#over = resolve;
+  });
   /** Told whenever a piece came. */
   onPiece: () => void = () => {};
 
@@ -39,6 +42,10 @@ class Caller implements BackendSink {
 
   onEnd(trailers: RawHeaders): void {
     this.trailers = trailers;
+  }
+
+  onAttempt(attempt: Attempt): void {
+    this.#over(attempt);
   }
 
   get bytes(): number {
@@ -78,9 +85,7 @@ function held(open: () => Uint8Array | Readable, length?: number): HeldBody {
 }
 
 function send(request: Partial<HeldRequest> = {}, caller = new Caller()): Caller {
-  caller.attempt = new Promise((resolve) => {
-    caller.sending = forwarder.forward({ method: 'GET', target: '/', headers: ['Host', 'shop'], body: undefined, ...request }, 0, caller, resolve);
-  });
+  caller.sending = forwarder.forward({ method: 'GET', target: '/', headers: ['Host', 'shop'], body: undefined, ...request }, 0, caller);
   return caller;
 }
 
