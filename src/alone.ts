@@ -32,6 +32,7 @@ export async function openAlone(config: Config, { clocks, version, nodeVersion, 
     coordinator,
     ledger: createLedger({ store, clock, term: place.tenure.term }),
     recording: storage.durable,
+    reports: true,
   });
   await gatekeeper.start();
   opened.push(() => gatekeeper.drain(0));

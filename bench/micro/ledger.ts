@@ -38,6 +38,7 @@ function lease(serial: number): LedgerRecord {
       expiresAt: at,
       duration: 30_000_000,
       holder: 'bench',
+      standIn: false,
     },
   };
 }

@@ -33,6 +33,8 @@ export interface AdmissionAsk {
   readonly bytes: number;
   /** The place it had before its last permit came to nothing. From inside only: no front end reads it from a caller. */
   readonly since?: Since | undefined;
+  /** Whoever asks renews the lease and ends with this process: on one node it is reported, not recorded. From inside only. */
+  readonly reported?: boolean | undefined;
 }
 
 /** How an ask ended. `limits`: as the one who decided saw them, where that is another replica; for RateLimit fields. */

@@ -122,14 +122,14 @@ export class Gates {
 
   /** A tree from a known state. */
   grow(planted: Planted, ledger: TreeLedger, restored: RestoredGate | undefined): Tree {
-    const { clock: outside, events, notices, recording, bounds } = this.#parts;
+    const { clock: outside, events, notices, recording, reports = false, bounds } = this.#parts;
     const { root, settings } = planted;
     const { tenure, clock } = this.#ground(root);
     const groups = settings.map((each) => each.spec);
     const from = this.#closed.has(root) ? later(tenure.from, clock.now()) : tenure.from;
     // Shard time grows over terms, and faster than callers come.
     const firstOrder = clock === outside ? 0 : tenure.from;
-    const gateParts: GateParts = { term: tenure.term, groups, from, firstOrder, recording, restored, settledMax: bounds.settled };
+    const gateParts: GateParts = { term: tenure.term, groups, from, firstOrder, recording, reports, restored, settledMax: bounds.settled };
     const gate = this.#parts.gate(gateParts);
     const entries = entriesOf(gate, settings, new Map());
     const lost = (cause: Error) => (this.#grounds === undefined ? this.lose(cause) : this.onLedgerLost(root));

@@ -62,6 +62,8 @@ export interface AdmissionParts {
   readonly gate: (parts: GateParts) => GateFace;
   /** false: nothing is written, leases and spent limits end with the process. */
   readonly recording: boolean;
+  /** Leases of asks that say so are reported: a stand-in is written for them. Absent: false. */
+  readonly reports?: boolean;
   /** Runs something in the next turn of the event loop. */
   readonly defer: (run: () => void) => void;
   /** Which shard a root belongs to. Present: trees are decided here only between `gain` and `lose` of their shard, on what came with it, and `coordinator` and `ledger` are asked for nothing. */

@@ -85,6 +85,7 @@ export class Tree implements Keeper {
       tag: this.#parts.tags.next(),
       token,
       since: ask.since && shiftSince(ask.since, -this.skew),
+      reported: ask.reported,
     };
   }
 

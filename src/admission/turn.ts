@@ -182,6 +182,10 @@ export class Turn implements WriterHost {
     }
   }
 
+  stands(standIn: LeaseRecord): void {
+    this.gate.written(standIn);
+  }
+
   unrecorded(hold: Hold): void {
     const { permit } = hold;
     if (hold.phase === 'recording') this.tell(hold, hold.refusal ?? { reason: 'unstored' });
@@ -247,6 +251,9 @@ export class Turn implements WriterHost {
       }
       case 'renewed':
         this.renewal = event.record;
+        break;
+      case 'standing':
+        void this.writer.append({ kind: 'grant', lease: event.record });
         break;
       case 'ended':
         this.#endedWith(event);

@@ -10,7 +10,9 @@ const RETRY = 250 * MILLISECOND;
 
 /** What a tree does once something is on disk, or cannot be. */
 export interface WriterHost {
-  /** The lease of this caller is on disk. */
+  /** This record of a stand-in is on disk. */
+  stands(standIn: LeaseRecord): void;
+  /** The lease of this caller, or what stands for it, is on disk. */
   recorded(hold: Hold): void;
   /** It is not, and its patience has ended, or it left. */
   unrecorded(hold: Hold): void;
@@ -64,7 +66,7 @@ export class Writer {
     return this.#failing && now < this.#retryAt ? this.#retryAt : undefined;
   }
 
-  /** A lease to be on disk before its caller is told. */
+  /** A lease, or what stands for it, to be on disk before its caller is told. */
   grant(lease: LeaseRecord, hold: Hold): void {
     this.#items.push({ record: { kind: 'grant', lease }, hold, told: undefined });
   }
@@ -127,6 +129,7 @@ export class Writer {
     if (this.#stopped) return;
     this.#works();
     for (const item of items) {
+      if ('lease' in item.record && item.record.lease.standIn) this.#host.stands(item.record.lease);
       item.told?.(true);
       if (item.hold !== undefined) this.#host.recorded(item.hold);
     }

@@ -4,7 +4,8 @@ import { type Costs, costOf, ONE_REQUEST, REQUESTS } from './group.ts';
 import type { KeyState } from './key-state.ts';
 import type { Lease, LeaseRecord, Permit, Shadow } from './permit.ts';
 import type { Cell } from './rule.ts';
-import { after, type Instant, type Micros } from './time.ts';
+import { cover, type StandIn } from './stand-ins.ts';
+import { after, type Instant, LONG_AGO, type Micros } from './time.ts';
 import type { Tag } from './waiter.ts';
 
 /** Who is admitted. */
@@ -17,23 +18,26 @@ export interface Admitted {
   readonly holder: string;
   readonly tag: Tag;
   readonly token: unknown;
+  readonly reported?: boolean | undefined;
 }
 
 /** Charges all limits and makes the permit; everything has been asked before. The ask arrived at `since`, as the `order`th. */
 export function admit(decisions: Decisions, now: Instant, state: KeyState, who: Admitted, since: Instant, order: number): void {
   const { node } = state;
   const { cells, shadow } = charge(now, state, who.costs);
+  const standIn = node.leases && who.reported === true ? decisions.keeper.standInFor(now, state, who.tag, decisions.grants) : undefined;
   const serial = decisions.grants.nextSerial();
   let lease: Lease | undefined;
   let record: LeaseRecord | undefined;
   let settleable = false;
   if (node.leases) {
-    const grant = remember(decisions, now, state, who, serial, cells);
+    const grant = remember(decisions, now, state, who, serial, cells, standIn);
     decisions.grants.addLease(grant);
     decisions.alarms.dueBy(grant.expiresAt);
     lease = leaseOf(grant, now);
     settleable = true;
-    if (decisions.keeper.recording) record = recordOf(grant, now);
+    standIn?.joined(grant);
+    record = neededBy(decisions, now, grant);
   } else if (namesMore(who.costs)) {
     decisions.grants.addSettleable(remember(decisions, now, state, who, serial, cells));
     settleable = true;
@@ -83,8 +87,14 @@ export function leaseOf(grant: Grant, now: Instant): Lease {
   return { fence: grant.fence, fenceFloor: (oldest ?? grant).fence, expiresAt: grant.expiresAt, duration: grant.duration };
 }
 
+/** What must be on disk before the lease is told as it is now; undefined: nothing. */
+export function neededBy(decisions: Decisions, now: Instant, grant: Grant): LeaseRecord | undefined {
+  if (grant.coveredBy !== undefined) return cover(decisions.events, now, grant.coveredBy, grant);
+  return decisions.keeper.recording && grant.expiresAt > grant.recordedUntil ? recordOf(grant, now) : undefined;
+}
+
 /** The lease as the ledger keeps it: for twice its length, so that most renewals need no write. */
-export function recordOf(grant: Grant, now: Instant): LeaseRecord {
+function recordOf(grant: Grant, now: Instant): LeaseRecord {
   grant.recordedUntil = after(now, 2 * grant.duration);
   return viewOf(grant, grant.recordedUntil);
 }
@@ -102,10 +112,11 @@ export function viewOf(grant: Grant, expiresAt: Instant): LeaseRecord {
     expiresAt,
     duration: grant.duration,
     holder: grant.holder,
+    standIn: grant.standIn,
   };
 }
 
-function remember(decisions: Decisions, now: Instant, state: KeyState, who: Admitted, serial: number, cells: readonly Cell[]): Grant {
+function remember(decisions: Decisions, now: Instant, state: KeyState, who: Admitted, serial: number, cells: readonly Cell[], coveredBy?: StandIn): Grant {
   const expiresAt = after(now, who.lease);
   return {
     serial,
@@ -119,9 +130,11 @@ function remember(decisions: Decisions, now: Instant, state: KeyState, who: Admi
     cells,
     leased: state.node.leases,
     own: true,
+    coveredBy,
+    standIn: false,
     duration: who.lease,
     expiresAt,
-    recordedUntil: expiresAt,
+    recordedUntil: decisions.keeper.recording ? LONG_AGO : expiresAt,
     ended: undefined,
     slot: -1,
     nextFence: undefined,

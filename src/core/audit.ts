@@ -3,6 +3,7 @@ import { costOf } from './group.ts';
 import type { KeyState } from './key-state.ts';
 import type { GroupNode } from './node.ts';
 import { ASIDE, FREE } from './slab.ts';
+import type { StandIn } from './stand-ins.ts';
 import type { Instant } from './time.ts';
 
 /** Counts everything again from scratch and names what disagrees with the counters. Empty: sound. */
@@ -18,6 +19,7 @@ export function auditOf(decisions: Decisions, now: Instant): readonly string[] {
   }
   expect('waiters in the tree', decisions.slab.length, waiting);
   auditConcurrency(decisions, now, expect);
+  auditStandIns(decisions, now, expect);
   for (const node of decisions.tree.nodes) {
     if (node.offer >= 0 && decisions.slab.stateOf(node.offer) === FREE) wrong.push(`${node.name} offers a waiter that is gone`);
     if (node.position >= 0 && node.offer < 0) wrong.push(`${node.name} stands among offers with nobody`);
@@ -83,6 +85,26 @@ function auditConcurrency(decisions: Decisions, now: Instant, expect: Expect): v
       const { used, debt, capacity } = cell.limit.status(now);
       expect(`${node.name}/${cell.rule.name} within its bounds`, capacity, Math.max(1, Math.min(capacity, cell.limit.capacity)));
       expect(`units held of ${node.name}/${cell.rule.name}`, used + debt, held.get(cell) ?? 0);
+    }
+  }
+}
+
+/** What stands for reported leases counts just those that live, and what is to be on disk has room for them. */
+function auditStandIns(decisions: Decisions, now: Instant, expect: Expect): void {
+  const counted = new Map<StandIn, Map<string, number>>();
+  for (const { coveredBy, cells, costs } of decisions.grants.all()) {
+    if (coveredBy === undefined) continue;
+    const units = counted.get(coveredBy) ?? new Map<string, number>();
+    counted.set(coveredBy, units);
+    for (const unit of new Set(cells.filter((cell) => cell.isConcurrency).map((cell) => cell.rule.unit))) {
+      units.set(unit, (units.get(unit) ?? 0) + costOf(costs, unit));
+    }
+  }
+  for (const [standIn, units] of counted) {
+    const room = standIn.record(now)?.costs ?? {};
+    for (const [unit, held] of standIn.held) {
+      expect(`${unit} of reported leases`, held, units.get(unit) ?? 0);
+      expect(`${unit} beyond what stands for them`, Math.max(0, held - (room[unit] ?? 0)), 0);
     }
   }
 }

@@ -13,7 +13,8 @@ export type GateEvent =
       readonly kind: 'admitted';
       readonly token: unknown;
       readonly permit: Permit;
-      readonly priority: number /** Must be on disk before the caller is told. */;
+      readonly priority: number;
+      /** Must be on disk before the caller is told: its lease, or a stand-in. */
       readonly record: LeaseRecord | undefined;
     }
   | {
@@ -26,6 +27,8 @@ export type GateEvent =
       readonly waited: Micros;
     }
   | { readonly kind: 'renewed'; readonly group: string; readonly record: LeaseRecord | undefined }
+  /** A stand-in is to be written anew, ahead of its need: nobody waits for it. */
+  | { readonly kind: 'standing'; readonly record: LeaseRecord }
   | {
       readonly kind: 'ended';
       readonly group: string;

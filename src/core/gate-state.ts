@@ -15,6 +15,8 @@ export interface GateParts {
   readonly from: Instant;
   /** Bounds are written ahead (`takeReservations`); false: nothing is kept, memory only. */
   readonly recording: boolean;
+  /** Leases of asks that say so are reported, not recorded: a stand-in on disk stands for them. Absent: false. */
+  readonly reports?: boolean;
   /** What the ledger knows of the terms before. */
   readonly restored: RestoredGate | undefined;
   /** Arrivals are numbered from here on; above all numbers of the terms before, so that who comes with an older `since` stands before newcomers. Absent: 0. */

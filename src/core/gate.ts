@@ -9,7 +9,7 @@ import type { GateExplanation, GateParts, GateSeal, GroupStatus, NamedLimit, Ove
 import type { Costs, GroupSpec } from './group.ts';
 import { Keeper } from './keeper.ts';
 import type { GroupNode } from './node.ts';
-import type { Disposition, Lease, LeaseView, Permit, Quiet } from './permit.ts';
+import type { Disposition, Lease, LeaseRecord, LeaseView, Permit, Quiet } from './permit.ts';
 import { placeOf } from './place.ts';
 import type { Refusal } from './refusal.ts';
 import { restore } from './restore.ts';
@@ -38,7 +38,7 @@ export class Gate {
   constructor(parts: GateParts) {
     const { restored, term, groups } = parts;
     const from = restored?.seal === undefined ? parts.from : LONG_AGO;
-    const keeper = new Keeper({ recording: parts.recording, from, restored });
+    const keeper = new Keeper({ recording: parts.recording, reports: parts.reports ?? false, from, restored });
     this.#all = new Decisions({ term, groups, from, keeper, firstOrder: parts.firstOrder ?? 0, settledMax: parts.settledMax ?? SETTLED_MAX });
     this.#course = new Course(this.#all);
     if (restored === undefined) return;
@@ -175,7 +175,7 @@ export class Gate {
   /** Events since the last take, in order. */
   takeEvents(): readonly GateEvent[] {
     const { events } = this.#all;
-    if (events.length === 0) return NO_EVENTS;
+    if (events.length === 0) return NOTHING;
     this.#all.events = [];
     return events;
   }
@@ -183,7 +183,7 @@ export class Gate {
   /** Bounds that must be written; each is asked for once. */
   takeReservations(): readonly Reservation[] {
     const { wanted } = this.#all.keeper;
-    if (wanted.length === 0) return NO_RESERVATIONS;
+    if (wanted.length === 0) return NOTHING;
     this.#all.keeper.wanted = [];
     return wanted;
   }
@@ -195,6 +195,11 @@ export class Gate {
     if (this.#all.overdue.size === 0) return;
     endOverdue(this.#all, now);
     this.#pump(now);
+  }
+
+  /** This record of a stand-in is on disk: what it covers is told at once from now on. */
+  written(standIn: LeaseRecord): void {
+    this.#all.keeper.standIns.written(standIn);
   }
 
   /** Where a waiter stands; undefined when decided. */
@@ -292,5 +297,4 @@ export class Gate {
   }
 }
 
-const NO_EVENTS: readonly GateEvent[] = [];
-const NO_RESERVATIONS: readonly Reservation[] = [];
+const NOTHING: readonly never[] = [];

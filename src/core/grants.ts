@@ -4,6 +4,7 @@ import type { GroupNode } from './node.ts';
 import type { Disposition } from './permit.ts';
 import type { Refusal } from './refusal.ts';
 import type { Cell } from './rule.ts';
+import type { StandIn } from './stand-ins.ts';
 import { after, type Instant, MINUTE, type Micros, NEVER } from './time.ts';
 import type { Tag } from './waiter.ts';
 import { Wheel } from './wheel.ts';
@@ -30,6 +31,10 @@ export interface Grant {
   readonly leased: boolean;
   /** Granted in this term: its rates can be given back. */
   readonly own: boolean;
+  /** A reported lease: what stands for it on disk. */
+  readonly coveredBy: StandIn | undefined;
+  /** What stood for reported leases of an earlier term. */
+  readonly standIn: boolean;
   duration: Micros;
   expiresAt: Instant;
   /** The end that the ledger knows. */
@@ -54,13 +59,13 @@ export class Grants {
   readonly #fading: { grant: Grant; at: Instant }[] = [];
   #fadingHead = 0;
   readonly #fadingMax: number;
-  readonly #term: bigint;
+  readonly term: bigint;
   readonly #serialBase: number;
   #serials = 0;
   live = 0;
 
   constructor(term: bigint, fadingMax: number) {
-    this.#term = term;
+    this.term = term;
     this.#serialBase = Number(BigInt.asUintN(13, term)) * SERIALS;
     this.#fadingMax = fadingMax;
   }
@@ -72,7 +77,7 @@ export class Grants {
 
   /** The fence of a serial of this term. */
   fenceOf(serial: number): bigint {
-    return (this.#term << 40n) | BigInt(serial - this.#serialBase);
+    return (this.term << 40n) | BigInt(serial - this.#serialBase);
   }
 
   /** A live lease joins its key's line of fences. Restored ones come in order of their fences. */

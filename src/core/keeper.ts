@@ -1,10 +1,14 @@
 import type { Reservation } from './events.ts';
 import type { GateSeal, RestoredGate } from './gate-state.ts';
+import type { Grants } from './grants.ts';
+import type { KeyState } from './key-state.ts';
 import { type Bound, HORIZON_RECOVERY_MAX } from './limit.ts';
 import { lookaheadUnits } from './limits/create-limit.ts';
 import type { Cell } from './rule.ts';
+import { type StandIn, StandIns } from './stand-ins.ts';
 import { type Instant, LONG_AGO, SECOND } from './time.ts';
 import type { Tree } from './tree.ts';
+import type { Tag } from './waiter.ts';
 
 /**
  * What the gate must have on disk before it spends, and what it starts from after a restart (coordination.md 2.7). The
@@ -12,6 +16,9 @@ import type { Tree } from './tree.ts';
  */
 export class Keeper {
   readonly recording: boolean;
+  /** What stands on disk for reported leases. */
+  readonly standIns = new StandIns();
+  readonly #reports: boolean;
   readonly #from: Instant;
   readonly #bounds = new Map<string, Bound[]>();
   readonly #states: Map<string, readonly number[]> | undefined;
@@ -19,8 +26,9 @@ export class Keeper {
   readonly #kept = new Set<Cell>();
   wanted: Reservation[] = [];
 
-  constructor(parts: { recording: boolean; from: Instant; restored: RestoredGate | undefined }) {
+  constructor(parts: { recording: boolean; reports: boolean; from: Instant; restored: RestoredGate | undefined }) {
     this.recording = parts.recording;
+    this.#reports = parts.reports;
     this.#from = parts.from;
     const seal = parts.restored?.seal;
     if (seal !== undefined) this.#states = new Map(seal.limits.map((each) => [nameOf(each.group, each.limit, each.key), each.state]));
@@ -50,6 +58,11 @@ export class Keeper {
     if (state !== undefined) cell.limit.unseal(state);
     for (const bound of bounds) cell.limit.cover(bound);
     this.#states.delete(name);
+  }
+
+  /** What stands for the reported leases of this key; undefined: they are recorded like all others, or nothing is. */
+  standInFor(now: Instant, state: KeyState, tag: Tag, grants: Grants): StandIn | undefined {
+    return this.recording && this.#reports ? this.standIns.of(now, state, tag, grants) : undefined;
   }
 
   /** Is an admission of `cost` at `at` within what is on disk? */

@@ -2,6 +2,7 @@ import type { Grant } from './grants.ts';
 import type { Lane } from './lane.ts';
 import type { GroupNode } from './node.ts';
 import type { Cell } from './rule.ts';
+import type { StandIn } from './stand-ins.ts';
 import { type Instant, NEVER } from './time.ts';
 
 /** One key of one group: its lanes, its own limits, its leases. Dropped when nothing of it matters any more. */
@@ -27,6 +28,8 @@ export class KeyState {
   /** Live leases in order of their fence. */
   fenceHead: Grant | undefined;
   fenceTail: Grant | undefined;
+  /** What stands for its reported leases on disk. */
+  standIn: StandIn | undefined;
   /** Parked: no lane of it is offered until then, or until `parkedBy` changes. */
   parked = false;
   parkedBy: Cell | undefined;

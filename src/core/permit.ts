@@ -85,4 +85,6 @@ export interface LeaseRecord {
   readonly expiresAt: Instant;
   readonly duration: Micros;
   readonly holder: string;
+  /** It stands for all reported leases of its group and key: a new term holds it for `duration` at most. */
+  readonly standIn: boolean;
 }

@@ -3,8 +3,9 @@ import type { Course } from './course.ts';
 import type { Decisions } from './decisions.ts';
 import type { RestoredGate } from './gate-state.ts';
 import { costOf } from './group.ts';
+import type { Limit } from './limit.ts';
 import { type LeaseRecord, SERIAL_BITS } from './permit.ts';
-import { type Instant, LONG_AGO, later } from './time.ts';
+import { after, earlier, type Instant, LONG_AGO, later } from './time.ts';
 
 const SERIAL_MASK = (1n << SERIAL_BITS) - 1n;
 
@@ -21,7 +22,10 @@ export function restore(decisions: Decisions, course: Course, restored: Restored
   }
 }
 
-/** Leases of earlier terms live on: they hold their units, keep their fences, and lapse at the end that was recorded. */
+/**
+ * Leases of earlier terms live on: they hold their units, keep their fences, and lapse at the end that was recorded. What
+ * stood for reported ones lapses one lease length from `at` at the latest: none of them was told to live longer.
+ */
 function restoreLeases(decisions: Decisions, records: readonly LeaseRecord[], at: Instant): void {
   const inOrder = records.map((record) => ({ record, fence: (record.term << SERIAL_BITS) | (BigInt(record.serial) & SERIAL_MASK) }));
   inOrder.sort((a, b) => (a.fence < b.fence ? -1 : 1));
@@ -32,9 +36,12 @@ function restoreLeases(decisions: Decisions, records: readonly LeaseRecord[], at
     const cells = keyState.charged.filter((cell) => cell.isConcurrency);
     for (const cell of cells) {
       const cost = costOf(record.costs, cell.rule.unit);
-      if (cost > 0) cell.limit.take(at, cost);
+      if (cost === 0) continue;
+      if (record.standIn) takeInTwo(cell.limit, at, cost);
+      else cell.limit.take(at, cost);
     }
-    decisions.alarms.dueBy(record.expiresAt);
+    const expiresAt = record.standIn ? earlier(record.expiresAt, after(at, record.duration)) : record.expiresAt;
+    decisions.alarms.dueBy(expiresAt);
     decisions.grants.addLease({
       serial: record.serial,
       fence,
@@ -47,13 +54,21 @@ function restoreLeases(decisions: Decisions, records: readonly LeaseRecord[], at
       cells,
       leased: true,
       own: false,
+      coveredBy: undefined,
+      standIn: record.standIn,
       duration: record.duration,
-      expiresAt: record.expiresAt,
-      recordedUntil: record.expiresAt,
+      expiresAt,
+      recordedUntil: expiresAt,
       ended: undefined,
       slot: -1,
       nextFence: undefined,
       previousFence: undefined,
     });
   }
+}
+
+/** One, then the rest: so much at once, with nothing else held, would raise a limit that adapts. */
+function takeInTwo(limit: Limit, at: Instant, cost: number): void {
+  limit.take(at, 1);
+  if (cost > 1) limit.take(at, cost - 1);
 }

@@ -1,4 +1,4 @@
-import { leaseOf, recordOf } from './admit.ts';
+import { leaseOf, neededBy } from './admit.ts';
 import type { Decisions } from './decisions.ts';
 import type { Grant } from './grants.ts';
 import { type Costs, costOf } from './group.ts';
@@ -21,8 +21,7 @@ export function renew(decisions: Decisions, now: Instant, serial: number, tag: T
   grant.duration = lease ?? grant.duration;
   decisions.grants.reschedule(grant, after(now, grant.duration));
   decisions.alarms.dueBy(grant.expiresAt);
-  const record = decisions.keeper.recording && grant.expiresAt > grant.recordedUntil ? recordOf(grant, now) : undefined;
-  decisions.events.push({ kind: 'renewed', group: grant.node.name, record });
+  decisions.events.push({ kind: 'renewed', group: grant.node.name, record: neededBy(decisions, now, grant) });
   return leaseOf(grant, now);
 }
 
@@ -44,13 +43,15 @@ export function release(decisions: Decisions, now: Instant, serial: number, tag:
 export function endGrant(decisions: Decisions, now: Instant, grant: Grant, how: Disposition | 'lapsed' | 'revoked'): void {
   const held = now - grant.at;
   decisions.grants.end(grant, how, now);
+  grant.coveredBy?.left(grant);
   for (const cell of grant.cells) {
     if (!cell.isConcurrency) continue;
     const cost = costOf(grant.costs, cell.rule.unit);
     if (cost === 0) continue;
-    cell.held = cell.held === 0 ? held : cell.held + HELD_WEIGHT * (held - cell.held);
+    // The end of a stand-in tells nothing of how long a lease takes, nor of the backend.
+    if (!grant.standIn) cell.held = cell.held === 0 ? held : cell.held + HELD_WEIGHT * (held - cell.held);
     const before = cell.limit.estimate;
-    cell.limit.ended?.(now, grant.at, cost, how);
+    cell.limit.ended?.(now, grant.at, cost, grant.standIn ? 'unused' : how);
     cell.limit.giveBack(now, grant.at, cost);
     decisions.opened(cell);
     if (before !== undefined) moved(decisions, cell, before);
@@ -62,7 +63,7 @@ export function endGrant(decisions: Decisions, now: Instant, grant: Grant, how: 
     serial: grant.serial,
     term: grant.fence >> 40n,
     how,
-    recorded: grant.leased && decisions.keeper.recording,
+    recorded: grant.leased && grant.coveredBy === undefined && decisions.keeper.recording,
     held,
   });
 }

@@ -40,7 +40,8 @@ const TAG_HIGH = 2;
 const TAG_LOW = 3;
 const GENERATION = 4;
 const STATE = 5;
-const INTS = 6;
+const REPORTED = 6;
+const INTS = 7;
 
 /** References of a slot. */
 const LANE = 0;
@@ -51,7 +52,7 @@ const TOKEN = 4;
 const OBJECTS = 5;
 
 /**
- * All waiters of one gate in three blocks, slot by slot: what is looked at together lies together, about 104 bytes a
+ * All waiters of one gate in three blocks, slot by slot: what is looked at together lies together, about 108 bytes a
  * waiter, and no object for the garbage collector to walk. A {@link WaiterRef} adds the slot's generation, so that a late
  * cancel never meets another waiter.
  */
@@ -94,6 +95,7 @@ export class Slab {
     ints[i + TAG_HIGH] = ask.tag.high;
     ints[i + TAG_LOW] = ask.tag.low;
     ints[i + STATE] = WAITING;
+    ints[i + REPORTED] = ask.reported === true ? 1 : 0;
     const objects = this.#objects;
     const o = slot * OBJECTS;
     objects[o + LANE] = undefined;
@@ -156,6 +158,11 @@ export class Slab {
 
   leaseOf(slot: number): Micros {
     return this.#doubles[slot * DOUBLES + LEASE] as Micros;
+  }
+
+  /** Its lease would be reported. */
+  reportedOf(slot: number): boolean {
+    return this.#ints[slot * INTS + REPORTED] === 1;
   }
 
   bytesOf(slot: number): number {

@@ -103,6 +103,8 @@ export function snapshotOf(decisions: Decisions, now: Instant): Omit<RestoredGat
   }
   // After a clean stop nobody renews any more without the next term's knowledge: the true end is enough.
   const endOf = (grant: { readonly expiresAt: Instant; readonly recordedUntil: Instant }) => (decisions.sealed ? grant.expiresAt : grant.recordedUntil);
-  const leases = [...grants.all()].map((grant) => viewOf(grant, endOf(grant)));
+  // Reported leases are written when the process ends in order; until then a stand-in stands for them.
+  const leases = [...grants.all()].flatMap((grant) => (decisions.sealed || grant.coveredBy === undefined ? viewOf(grant, endOf(grant)) : []));
+  if (!decisions.sealed) leases.push(...keeper.standIns.records(now));
   return { leases, pauses, overrides, reservations: keeper.bounds(now) };
 }

@@ -24,6 +24,8 @@ export interface Ask {
   readonly token: unknown;
   /** The place it had before; absent: it comes for the first time. */
   readonly since?: Since | undefined;
+  /** Its lease ends with the process, which renews it: where the gate relies on reports, no record of its own is written. Absent: false. */
+  readonly reported?: boolean | undefined;
 }
 
 /** An earlier arrival at the same gate, of a caller whose permit came to nothing: it stands there again, before those who came after it, and is not shed for want of room. */

@@ -42,6 +42,7 @@ export function askOf(
     session: undefined,
     bytes: body?.received ?? 0,
     since,
+    reported: true,
   };
 }
 

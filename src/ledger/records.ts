@@ -160,6 +160,7 @@ function writtenLease(lease: LeaseRecord, names: StringTable): Lease {
     expiresAt: lease.expiresAt,
     duration: lease.duration,
     holder: names.ref(lease.holder),
+    standIn: lease.standIn,
   });
 }
 
@@ -175,6 +176,7 @@ function readLease(lease: Lease, names: StringReader): LeaseRecord {
     expiresAt: lease.expiresAt as Instant,
     duration: lease.duration,
     holder: names.name(lease.holder),
+    standIn: lease.standIn,
   };
 }
 

@@ -116,7 +116,7 @@ class State {
   #lease(lease: LeaseRecord): void {
     const name = `${lease.term}/${lease.serial}`;
     const known = this.#leases.get(name);
-    this.#leases.set(name, known === undefined ? lease : { ...lease, expiresAt: later(known.expiresAt, lease.expiresAt) });
+    this.#leases.set(name, known === undefined ? lease : merged(known, lease));
   }
 
   #pause(pause: PauseRecord): void {
@@ -124,6 +124,15 @@ class State {
     const known = this.#pauses.get(name);
     this.#pauses.set(name, known === undefined ? pause : { ...pause, until: later(known.until, pause.until) });
   }
+}
+
+/** The later end counts; a stand-in has room for whatever any of its records had. */
+function merged(known: LeaseRecord, lease: LeaseRecord): LeaseRecord {
+  const ends = { ...lease, expiresAt: later(known.expiresAt, lease.expiresAt) };
+  if (!lease.standIn) return ends;
+  const costs = { ...known.costs };
+  for (const [unit, cost] of Object.entries(lease.costs)) costs[unit] = Math.max(cost, costs[unit] ?? 0);
+  return { ...ends, costs, duration: Math.max(known.duration, lease.duration) };
 }
 
 /** A key of its own for "no key". */

@@ -131,6 +131,7 @@ function count(of: (group: string) => GroupFigures, event: GateEvent): void {
       return;
     }
     case 'queued':
+    case 'standing':
     case 'paused':
     case 'overridden':
       return;

@@ -26,6 +26,7 @@ export interface AskOptions {
   readonly bytes?: number;
   /** Its place before. */
   readonly since?: Since | undefined;
+  readonly reported?: boolean;
 }
 
 /** One line of the history. */
@@ -56,6 +57,8 @@ export class Driver {
   readonly log: LogLine[] = [];
   /** Leases that lapsed or were revoked, by serial. */
   readonly ended: { serial: number; how: string; at: Instant }[] = [];
+  /** Leases and stand-ins that were to be written so far. */
+  readonly written: LeaseRecord[] = [];
   /** Ticks at `wakeAt` so far: what idle costs. */
   wakes = 0;
   /** Called after each event was taken; for checkers. */
@@ -76,6 +79,7 @@ export class Driver {
       from: parts.from ?? LONG_AGO,
       recording: parts.recording ?? false,
       restored: parts.restored,
+      ...(parts.reports === undefined ? {} : { reports: parts.reports }),
       ...(parts.settledMax === undefined ? {} : { settledMax: parts.settledMax }),
     });
     this.settle();
@@ -104,6 +108,7 @@ export class Driver {
       tag: { high: serial, low: serial * 7 },
       token: undefined,
       since: options.since,
+      reported: options.reported,
     };
     const handle = new Handle(options.name ?? `#${serial}`, groupName, ask, this.now);
     this.handles.push(handle);
@@ -205,9 +210,10 @@ export class Driver {
         if (event.kind === 'admitted') this.#admitted(event.token as Handle, event.permit, event.record);
         else if (event.kind === 'refused') this.#refused(event.token as Handle, event.refusal);
         else if (event.kind === 'renewed' && event.record) {
-          this.#write(this.disk.lease(event.record), this.#renewed);
+          this.#writeLease(event.record, this.#renewed);
           this.#renewed = undefined;
-        } else if (event.kind === 'ended') {
+        } else if (event.kind === 'standing') this.#writeLease(event.record);
+        else if (event.kind === 'ended') {
           this.ended.push({ serial: event.serial, how: event.how, at: this.now });
           if (event.recorded) this.#write(this.disk.end(event.group, event.term, event.serial));
         }
@@ -242,6 +248,14 @@ export class Driver {
     this.#acks.push({ at: (this.now + this.ackDelay) as Instant, write, tell });
   }
 
+  #writeLease(record: LeaseRecord, tell?: () => void): void {
+    this.written.push(record);
+    this.#write(this.disk.lease(record), () => {
+      if (record.standIn) this.gate.written(record);
+      tell?.();
+    });
+  }
+
   #acknowledge(): boolean {
     const due = this.#acks.filter((ack) => ack.at <= this.now);
     if (due.length === 0) return false;
@@ -256,7 +270,7 @@ export class Driver {
   #admitted(handle: Handle, permit: Permit, record: LeaseRecord | undefined): void {
     this.#end(handle, 'admitted');
     handle.permit = permit;
-    if (record) this.#write(this.disk.lease(record), handle.answer);
+    if (record) this.#writeLease(record, handle.answer);
     else handle.answer();
     this.onAdmitted?.(handle);
   }

@@ -5,7 +5,7 @@ import { HOUR, later, MILLISECOND, type Micros, SECOND } from '../../src/core/ti
 import { Checker } from './checker.ts';
 import type { Disk } from './disk.ts';
 import { Driver } from './driver.ts';
-import type { Handle } from './handle.ts';
+import { type Handle, permitOf } from './handle.ts';
 import { concurrency, fixed, group, rate, rolling, START, spacing } from './specs.ts';
 
 /** What happens in a life. */
@@ -18,6 +18,7 @@ export type Deed =
       readonly tokens: number;
       readonly ttl: Micros;
       readonly lease: Micros;
+      readonly reported?: boolean;
     }
   | { readonly do: 'run'; readonly by: Micros }
   | { readonly do: 'snapshot' }
@@ -48,6 +49,7 @@ export const deedOf: fc.Arbitrary<Deed> = fc.oneof(
       tokens: fc.integer({ min: 0, max: 10 }),
       ttl: fc.oneof(fc.constant(0), millis(0, 20_000)),
       lease: millis(100, 5_000),
+      reported: fc.boolean(),
     }),
   },
   { weight: 4, arbitrary: fc.record({ do: fc.constant('run' as const), by: fc.oneof(millis(1, 50), millis(50, 4_000)) }) },
@@ -110,6 +112,7 @@ class Lives {
     const driver = new Driver({
       groups: this.#groups,
       recording: true,
+      reports: true,
       term,
       now: (from - early) as typeof START,
       ackDelay: life.ackDelay,
@@ -137,7 +140,17 @@ class Lives {
     if (this.checker.complaints.length > 0) throw new Error(`over: ${this.checker.complaints.join('; ')}`);
     if (lease && lease.fence <= this.#fence) throw new Error(`fence ${lease.fence} after ${this.#fence}`);
     this.#fence = lease?.fence ?? this.#fence;
+    if (lease) this.#checkFloor(handle, lease.fenceFloor);
     return charge;
+  }
+
+  /** A backend that refuses what is below the floor refuses nobody who may still be at work. */
+  #checkFloor({ group: name, ask: { key }, at = START }: Handle, floor: bigint): void {
+    for (const { handle, charge } of this.#told) {
+      const { lease } = permitOf(handle);
+      if (lease === undefined || handle.group !== name || handle.ask.key !== key || charge.end <= at - START) continue;
+      if (lease.fence < floor) throw new Error(`a floor of ${floor}, and ${lease.fence} of an earlier life is alive`);
+    }
   }
 
   #do(driver: Driver, deed: Deed, mine: Told[]): void {
@@ -145,11 +158,14 @@ class Lives {
     if (deed.do === 'snapshot') return driver.snapshot();
     if (deed.do === 'ask') {
       const name = this.#groups[deed.group % this.#groups.length]?.name ?? '';
-      driver.ask({ group: name, key: deed.key, costs: { requests: deed.cost, tokens: deed.tokens }, ttl: deed.ttl, lease: deed.lease });
+      const { key, cost, tokens, ttl, lease, reported = false } = deed;
+      driver.ask({ group: name, key, costs: { requests: cost, tokens }, ttl, lease, reported });
       return;
     }
-    // Leases of every life so far, as their holders know them.
-    const leases = [...this.#told, ...mine].filter(({ handle, charge }) => handle.answered && handle.permit?.lease && charge.end > driver.now - START);
+    // Leases of every life so far, as their holders know them; those of reported ones end with their life.
+    const leases = [...this.#told.filter(({ handle }) => handle.ask.reported !== true), ...mine].filter(
+      ({ handle, charge }) => handle.answered && handle.permit?.lease && charge.end > driver.now - START,
+    );
     const chosen = leases[deed.pick % (leases.length || 1)];
     if (!chosen) return;
     const { handle, charge } = chosen;

@@ -27,7 +27,19 @@ try {
     await tenure.extend(clock.now());
     const at = clock.now();
     if (at >= tenure.until()) continue;
-    const lease = { group: 'root', key: '', term, serial, tag: { high: 0, low: 0 }, costs: {}, grantedAt: at, expiresAt: at, duration: 0, holder: '' };
+    const lease = {
+      group: 'root',
+      key: '',
+      term,
+      serial,
+      tag: { high: 0, low: 0 },
+      costs: {},
+      grantedAt: at,
+      expiresAt: at,
+      duration: 0,
+      holder: '',
+      standIn: false,
+    };
     await ledger.append([{ kind: 'grant', lease }]);
     say({ say: 'granted', term: String(term), serial, at });
   }

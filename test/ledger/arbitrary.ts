@@ -47,6 +47,7 @@ export const lease: fc.Arbitrary<LeaseRecord> = fc.record({
   expiresAt: instant,
   duration: whole,
   holder: fc.constantFrom('', 'build 7'),
+  standIn: fc.boolean(),
 });
 
 export const record: fc.Arbitrary<LedgerRecord> = fc.oneof(

@@ -29,6 +29,7 @@ const grant = (serial: number, holder = ''): LedgerRecord => ({
     expiresAt: 9 as Instant,
     duration: 4,
     holder,
+    standIn: false,
   },
 });
 const end = (serial: number): LedgerRecord => ({ kind: 'end', group: 'g', term: 1n, serial });

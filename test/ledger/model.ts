@@ -18,8 +18,15 @@ export class LedgerModel {
   record(one: LedgerRecord): void {
     if (one.kind === 'grant' || one.kind === 'renew') {
       const name = `${one.lease.term}.${one.lease.serial}`;
-      const expiresAt = Math.max(one.lease.expiresAt, this.leases[name]?.expiresAt ?? 0) as typeof one.lease.expiresAt;
+      const before = this.leases[name];
+      const expiresAt = Math.max(one.lease.expiresAt, before?.expiresAt ?? 0) as typeof one.lease.expiresAt;
       this.leases[name] = { ...one.lease, expiresAt };
+      if (before !== undefined && one.lease.standIn) {
+        const { costs, duration } = one.lease;
+        const units = new Set([...Object.keys(before.costs), ...Object.keys(costs)]);
+        const larger = Object.fromEntries([...units].map((unit) => [unit, Math.max(before.costs[unit] ?? 0, costs[unit] ?? 0)]));
+        this.leases[name] = { ...one.lease, expiresAt, costs: larger, duration: Math.max(before.duration, duration) };
+      }
     } else if (one.kind === 'end') delete this.leases[`${one.term}.${one.serial}`];
     else if (one.kind === 'pause') {
       const name = JSON.stringify([one.pause.group, one.pause.key ?? null]);

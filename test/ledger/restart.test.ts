@@ -109,5 +109,5 @@ describe('one node through crashes, stops, rivals and lost answers', () => {
 });
 
 function record(term: bigint, serial: number, at: Instant) {
-  return { group: 'root', key: '', term, serial, tag: { high: 0, low: 0 }, costs: {}, grantedAt: at, expiresAt: at, duration: 0, holder: '' };
+  return { group: 'root', key: '', term, serial, tag: { high: 0, low: 0 }, costs: {}, grantedAt: at, expiresAt: at, duration: 0, holder: '', standIn: false };
 }

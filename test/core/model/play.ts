@@ -50,7 +50,7 @@ export class Play {
     this.#groups = groups;
     this.#options = options;
     const { gateClass, recording = false, start = START, silent = [] } = options;
-    this.driver = new Driver({ groups: [...groups, ...silent], recording, now: start, ...(gateClass ? { gateClass } : {}) });
+    this.driver = new Driver({ groups: [...groups, ...silent], recording, reports: recording, now: start, ...(gateClass ? { gateClass } : {}) });
     this.witness = new Witness(groups);
     this.#model = options.model ? new Model(groups, START) : undefined;
     this.driver.onAdmitted = (handle) => {
@@ -109,7 +109,7 @@ export class Play {
     const least = this.#groups.some((spec) => spec.parent?.share !== undefined) ? 0.5 : 1;
     const large = (spec: GroupSpec): boolean => spec.limits.some((limit) => (costs[limit.unit] ?? 0) > Math.floor(capacityOf(limit.quota) * least));
     if (this.#factor > 1 && this.#groups.some(large)) return;
-    const asked = { group, key: step.key, priority: step.priority, costs, lease: step.lease };
+    const asked = { group, key: step.key, priority: step.priority, costs, lease: step.lease, reported: step.reported };
     // Late: the ask itself is the first call after a stall.
     const look = this.#options.late ? undefined : this.#explain(asked, step.ttl === 'meets' ? SECOND : step.ttl);
     const expectedAt = look?.place.expectedAt ?? NEVER;
