@@ -51,7 +51,7 @@ export class HoldingBody implements HeldBody, KeptFor, Newcomer, Paced {
   #watch: BodyWatch | undefined;
   #state: 'before' | 'receiving' | 'whole' | 'failed' | 'dropped' = 'before';
   #received = 0;
-  newcomer = -1;
+  place = -1;
   since = 0 as Instant;
   #wholeBy: Instant | undefined;
   #pace: Pace | undefined;

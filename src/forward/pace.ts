@@ -1,5 +1,6 @@
 import type { Clock } from '../admission/clock.ts';
 import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
+import { type Enrolled, Roll } from './roll.ts';
 
 /** A sender's speed is measured over this long. */
 const SPAN: Micros = 5 * SECOND;
@@ -101,9 +102,7 @@ export class Pace {
 }
 
 /** One whose pace nobody watches yet. */
-export interface Newcomer {
-  /** Its place among them, theirs to keep; -1: it is none, or no more. */
-  newcomer: number;
+export interface Newcomer extends Enrolled {
   /** It is to be watched from now on. */
   watch(): void;
 }
@@ -111,7 +110,7 @@ export interface Newcomer {
 /** Senders that have just begun, so that one timer serves all whose body is there in a moment. */
 export class Newcomers {
   readonly #clock: Clock;
-  readonly #all: Newcomer[] = [];
+  readonly #roll = new Roll<Newcomer>();
   #armed = false;
 
   constructor(clock: Clock) {
@@ -122,8 +121,7 @@ export class Newcomers {
   take(one: Newcomer, now: Instant, wholeBy: Instant | undefined): boolean {
     const at = after(now, UNWATCHED);
     if (wholeBy !== undefined && wholeBy <= at) return false;
-    one.newcomer = this.#all.length;
-    this.#all.push(one);
+    this.#roll.add(one);
     if (!this.#armed) {
       this.#armed = true;
       this.#clock.at(at, this.#ring);
@@ -131,22 +129,13 @@ export class Newcomers {
     return true;
   }
 
-  /** Its body is there, or will never be. */
+  /** Its body is there, or will never be, or it is watched already. */
   leave(one: Newcomer): void {
-    const at = one.newcomer;
-    if (at < 0) return;
-    one.newcomer = -1;
-    const last = this.#all.pop();
-    if (last === undefined || last === one) return;
-    this.#all[at] = last;
-    last.newcomer = at;
+    this.#roll.remove(one);
   }
 
   readonly #ring = (): void => {
     this.#armed = false;
-    for (const one of this.#all.splice(0)) {
-      one.newcomer = -1;
-      one.watch();
-    }
+    for (const one of this.#roll.takeAll()) one.watch();
   };
 }

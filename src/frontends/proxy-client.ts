@@ -9,16 +9,22 @@ export interface ClientAddress {
   readonly clientIp: string;
 }
 
+/** Where header fields are found. */
+export interface HeaderSource {
+  /** By lower-case name; repeated ones joined by `, `. */
+  header(name: string): string | undefined;
+}
+
 /**
  * Finds the client behind trusted proxies: X-Forwarded-For, else Forwarded (RFC 7239), from its end on, since only what a
  * trusted proxy added can be believed.
  */
-export function clientAddress(remote: string | undefined, header: (name: string) => string | undefined, trusted: BlockList): ClientAddress {
+export function clientAddress(remote: string | undefined, head: HeaderSource, trusted: BlockList): ClientAddress {
   const peer = peerOf(remote ?? '', trusted);
   if (!peer.peerTrusted) return peer;
   const { peerIp, peerTrusted } = peer;
   let clientIp = peerIp;
-  for (const said of forwardedFor(header).reverse()) {
+  for (const said of forwardedFor(head).reverse()) {
     const address = plain(said);
     if (isIP(address) === 0) break;
     clientIp = address;
@@ -48,10 +54,10 @@ function peerOf(remote: string, trusted: BlockList): ClientAddress {
   return peer;
 }
 
-function forwardedFor(header: (name: string) => string | undefined): string[] {
-  const list = header('x-forwarded-for');
+function forwardedFor(head: HeaderSource): string[] {
+  const list = head.header('x-forwarded-for');
   if (list !== undefined) return list.split(',');
-  const forwarded = header('forwarded');
+  const forwarded = head.header('forwarded');
   return forwarded === undefined
     ? []
     : [...forwarded.matchAll(/(?:^|[;,])\s*for\s*=\s*("[^"]*"|[^;,\s]+)/gi)].map(([, address = '']) => address.replaceAll('"', ''));

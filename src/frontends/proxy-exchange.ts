@@ -2,8 +2,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { performance } from 'node:perf_hooks';
 import type { BackendHead, RawHeaders } from '../forward/forwarder.ts';
 import type { CallerSink, Delivery, NoAnswer } from '../forward/incoming.ts';
+import type { Enrolled } from '../forward/roll.ts';
 import { type FaultBody, rawRefusal } from './engines/framing.ts';
 import type { OwnAnswer } from './proxy-refusal.ts';
+import type { Entered } from './proxy-request.ts';
 
 /** What an exchange tells its listener. */
 export interface ExchangeOwner {
@@ -20,8 +22,11 @@ export interface ExchangeOwner {
 }
 
 /** One request and its answer, from the moment it is its connection's turn. */
-export class ProxyExchange implements CallerSink {
+export class ProxyExchange implements CallerSink, Enrolled {
+  place = -1;
   readonly request: IncomingMessage;
+  /** Where its request goes, once that is known. */
+  entered: Entered | undefined;
   readonly #response: ServerResponse;
   readonly #owner: ExchangeOwner;
   #delivery: Delivery | undefined;
@@ -32,7 +37,8 @@ export class ProxyExchange implements CallerSink {
     this.request = request;
     this.#response = response;
     this.#owner = owner;
-    response.once('close', () => this.#gone());
+    // Not `once`, which wraps it: a response closes one time.
+    response.on('close', () => this.#gone());
   }
 
   /** The answer has begun: nothing else can be said. */

@@ -1,8 +1,7 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Refusal } from '../core/refusal.ts';
 import { SECOND } from '../core/time.ts';
 import type { IncomingBody, IncomingRequest } from '../forward/incoming.ts';
-import type { Route } from '../forward/route.ts';
 import { createRouter, type RequestHead } from '../forward/routing.ts';
 import { textOf } from '../forward/sources.ts';
 import type { Auth } from './auth.ts';
@@ -14,20 +13,12 @@ import { preferredWait } from './rest-acquire.ts';
 
 /** Where a request goes. */
 export type Entered =
-  | { readonly kind: 'nowhere'; readonly whom: RefusedRequest }
-  | { readonly kind: 'refused'; readonly whom: RefusedRequest; readonly refusal: Refusal }
-  | {
-      readonly kind: 'routed';
-      readonly whom: RefusedRequest;
-      readonly route: Route;
-      readonly known: KnownRequest;
-    };
+  | { readonly kind: 'nowhere' }
+  | { readonly kind: 'refused'; readonly route: ProxyRoute | undefined; readonly refusal: Refusal }
+  | { readonly kind: 'routed'; readonly route: ProxyRoute; readonly incoming: IncomingRequest };
 
-/** A request for forwarding, but for its body. */
-export type KnownRequest = Omit<IncomingRequest, 'body'>;
-
-/** Decides where a request goes; its framing was vouched for, `target` is in origin form. */
-export type Door = (request: IncomingMessage, target: string) => Entered;
+/** Decides where a request goes; its framing was vouched for, `target` is in origin form. `wanted` is called once before its body is first read. */
+export type Door = (request: IncomingMessage, target: string, wanted: () => void) => Entered;
 
 /** The credential of a caller of the proxy; `Authorization` is the backend's, and passes. Removed before anything is sent on. */
 const CREDENTIAL = 'sluice-authorization';
@@ -51,34 +42,33 @@ export function isWebSocket({ method, headers, httpVersion }: IncomingMessage): 
 /** Joins routes and credentials to a door. */
 export function createDoor(routes: readonly ProxyRoute[], auth: Pick<Auth, 'demanded' | 'identify'>, scheme: 'http' | 'https'): Door {
   const router = createRouter(routes);
-  return (request, target) => {
+  return (request, target, wanted) => {
     const head = new Head(request, target);
     const routed = target === '*' ? undefined : router(head);
-    const accept = request.headers.accept ?? '';
-    if (routed === undefined) return { kind: 'nowhere', whom: { group: undefined, key: '', accept, refusal: undefined } };
-    const { route, refusal, trusted, needsCaller } = routed.route;
-    const group = route.admission?.group;
+    if (routed === undefined) return NOWHERE;
+    const { route } = routed;
     const credential = head.header(CREDENTIAL);
-    const caller = credential === undefined && !needsCaller ? '' : auth.identify(credential);
-    if (typeof caller !== 'string') {
-      const whom = { group, key: '', accept, refusal };
-      return { kind: 'refused', whom, refusal: auth.demanded && credential === undefined ? NO_CREDENTIAL : caller };
-    }
-    const { clientIp, peerIp, peerTrusted } = clientAddress(request.socket.remoteAddress, head.header, trusted);
+    const caller = credential === undefined && !route.needsCaller ? '' : auth.identify(credential);
+    if (typeof caller !== 'string') return { kind: 'refused', route, refusal: auth.demanded && credential === undefined ? NO_CREDENTIAL : caller };
+    const { clientIp, peerIp, peerTrusted } = clientAddress(request.socket.remoteAddress, head, route.trusted);
     const facts = { params: routed.names, caller, clientIp, peerIp, peerTrusted, scheme };
     const prefer = head.header('prefer');
     const seconds = prefer === undefined ? undefined : preferredWait(prefer);
     const wait = seconds === undefined ? undefined : seconds * SECOND;
-    const known = { method: head.method, target, headers: request.rawHeaders, facts, wait };
-    const key = route.admission?.key === undefined ? '' : textOf(route.admission.key, known);
-    return { kind: 'routed', whom: { group, key, accept, refusal }, route, known };
+    const incoming = { method: head.method, target, headers: request.rawHeaders, facts, wait, body: bodyOf(request, wanted) };
+    return { kind: 'routed', route, incoming };
   };
 }
 
-/** The request for forwarding, whole; `wanted` is called once before its body is first read. */
-export function incomingOf({ method, target, headers, facts, wait }: KnownRequest, request: IncomingMessage, wanted: () => void): IncomingRequest {
-  return { method, target, headers, facts, wait, body: bodyOf(request, wanted) };
+/** Whom a refusal is for. */
+export function whomOf(entered: Entered | undefined, accept = ''): RefusedRequest {
+  const route = entered === undefined || entered.kind === 'nowhere' ? undefined : entered.route;
+  const admission = route?.route.admission;
+  const key = entered?.kind !== 'routed' || admission?.key === undefined ? '' : textOf(admission.key, entered.incoming);
+  return { group: admission?.group, key, accept, refusal: route?.refusal };
 }
+
+const NOWHERE: Entered = { kind: 'nowhere' };
 
 const NO_CREDENTIAL: Refusal = { reason: 'unauthenticated', detail: 'Send `Sluice-Authorization: Bearer` with an API key of this server.' };
 
@@ -87,17 +77,19 @@ class Head implements RequestHead {
   readonly method: string;
   readonly path: string;
   readonly host: string | undefined;
-  readonly header: (name: string) => string | undefined;
+  readonly #headers: IncomingHttpHeaders;
 
   constructor({ method = '', headers }: IncomingMessage, target: string) {
     const mark = target.indexOf('?');
     this.method = method;
     this.path = mark < 0 ? target : target.slice(0, mark);
     this.host = headers.host;
-    this.header = (name) => {
-      const value = headers[name];
-      return Array.isArray(value) ? value.join(', ') : value;
-    };
+    this.#headers = headers;
+  }
+
+  header(name: string): string | undefined {
+    const value = this.#headers[name];
+    return Array.isArray(value) ? value.join(', ') : value;
   }
 }
 

@@ -4,6 +4,7 @@ import { performance } from 'node:perf_hooks';
 import type { Millis } from '../core/time.ts';
 import type { Forwarding } from '../forward/forwarding.ts';
 import type { IncomingRequest, NoAnswer } from '../forward/incoming.ts';
+import { Roll } from '../forward/roll.ts';
 import type { Auth } from './auth.ts';
 import type { EngineOptions } from './engines/engine.ts';
 import { type Fault, LINGER_MS, rawRefusal } from './engines/framing.ts';
@@ -14,8 +15,8 @@ import { engineProblem } from './problem.ts';
 import { plain } from './proxy-client.ts';
 import { Crowd, trustedBy } from './proxy-crowd.ts';
 import { type ExchangeOwner, ProxyExchange } from './proxy-exchange.ts';
-import { type OwnAnswer, ownAnswer, plainProblem, type RefusedRequest } from './proxy-refusal.ts';
-import { createDoor, type Door, type Entered, forwardedMethodFault, incomingOf, isWebSocket } from './proxy-request.ts';
+import { type OwnAnswer, ownAnswer, plainProblem } from './proxy-refusal.ts';
+import { createDoor, type Door, type Entered, forwardedMethodFault, isWebSocket, whomOf } from './proxy-request.ts';
 import type { ProxyRoute } from './proxy-route.ts';
 import { openTunnel, TunnelEnd } from './proxy-tunnel.ts';
 import type { AnswerParts } from './rest-answer.ts';
@@ -50,7 +51,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
   closing = false;
   readonly #parts: ProxyParts;
   #door: Door;
-  readonly #active = new Map<ProxyExchange, RefusedRequest>();
+  readonly #active = new Roll<ProxyExchange>();
   readonly #tunnels = new Set<TunnelEnd>();
   readonly #dumped = new Map<IncomingMessage, number>();
   readonly #lingering = new Lingering();
@@ -118,11 +119,11 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
   }
 
   answerFor(why: NoAnswer, exchange: ProxyExchange): OwnAnswer {
-    return ownAnswer(why, this.#active.get(exchange) ?? NOBODY, this.#parts);
+    return ownAnswer(why, whomOf(exchange.entered, exchange.request.headers.accept), this.#parts);
   }
 
   over(exchange: ProxyExchange): void {
-    this.#active.delete(exchange);
+    this.#active.remove(exchange);
     if (this.#active.size === 0) this.#idle?.();
   }
 
@@ -159,16 +160,17 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
     const exchange = new ProxyExchange(request, response, this);
     const target = expected ?? vouch(request, forwardedMethodFault);
     if (typeof target !== 'string') return exchange.refuse(target.status, engineProblem(target.status, target.detail), [['Sluice-Reason', 'malformed']]);
-    const entered = this.#enter(request, target);
-    this.#active.set(exchange, entered.whom);
+    const entered = this.#enter(request, target, awaitsContinue ? () => exchange.wanted() : NOTHING);
+    exchange.entered = entered;
+    this.#active.add(exchange);
     if (entered.kind === 'refused') return exchange.onNone({ kind: 'refused', refusal: entered.refusal, attempts: 0 });
     if (entered.kind === 'nowhere') return exchange.answer(NO_ROUTE);
-    const incoming = incomingOf(entered.known, request, awaitsContinue ? () => exchange.wanted() : NOTHING);
+    const { incoming, route } = entered;
     const ends = this.#counted(incoming);
     if (ends === undefined) return exchange.onNone(TOO_MANY);
     if (ends !== NOTHING) response.once('close', ends);
     try {
-      exchange.handOver(this.#parts.forwarding.deliver(incoming, entered.route, exchange));
+      exchange.handOver(this.#parts.forwarding.deliver(incoming, route.route, exchange));
     } catch (cause) {
       this.#parts.onFault(cause);
       if (exchange.begun) exchange.onBroken();
@@ -176,11 +178,11 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
     }
   }
 
-  #enter(request: IncomingMessage, target: string): Entered {
-    const entered = this.#door(request, target);
+  #enter(request: IncomingMessage, target: string, wanted: () => void): Entered {
+    const entered = this.#door(request, target, wanted);
     // A route without group has no gate to say so.
-    if (this.closing) return { kind: 'refused', whom: entered.whom, refusal: { reason: 'draining' } };
-    return entered;
+    if (!this.closing) return entered;
+    return { kind: 'refused', route: entered.kind === 'nowhere' ? undefined : entered.route, refusal: { reason: 'draining' } };
   }
 
   #upgrade(request: IncomingMessage, socket: Socket, first: Buffer): void {
@@ -191,11 +193,11 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
     if (typeof target !== 'string') return this.#refuseSocket(socket, target);
     if (!isWebSocket(request))
       return this.#refuseSocket(socket, { status: 501, detail: 'The only upgrade passed on is to websocket, by GET and without a body.' });
-    const entered = this.#enter(request, target);
-    const tunnel = new TunnelEnd(socket, first, (why) => ownAnswer(why, entered.whom, this.#parts));
+    const entered = this.#enter(request, target, NOTHING);
+    const tunnel = new TunnelEnd(socket, first, (why) => ownAnswer(why, whomOf(entered, request.headers.accept), this.#parts));
     if (entered.kind === 'nowhere') return tunnel.answer(NO_ROUTE);
     if (entered.kind === 'refused') return tunnel.onNone({ kind: 'refused', refusal: entered.refusal, attempts: 0 });
-    const incoming = incomingOf(entered.known, request, NOTHING);
+    const { incoming, route } = entered;
     const ends = this.#counted(incoming);
     if (ends === undefined) return tunnel.onNone(TOO_MANY);
     this.#tunnels.add(tunnel);
@@ -203,7 +205,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
       this.#tunnels.delete(tunnel);
       ends();
     });
-    openTunnel(tunnel, this.#parts.forwarding, incoming, entered.route);
+    openTunnel(tunnel, this.#parts.forwarding, incoming, route.route);
   }
 
   /** A peer that speaks for many has as many connections as it likes: its clients are counted. */
@@ -237,14 +239,14 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
     const fault = clientFault(error, this.#parts.headMsMax);
     if (!isBusy(socket)) return this.#refuseSocket(socket, fault);
     // The body that was on its way is none; a whole request before it would take this for its answer.
-    const broken = [...this.#active.keys()].find((each) => each.request.socket === socket && !each.request.complete && !each.begun);
+    const broken = this.#active.all.find((each) => each.request.socket === socket && !each.request.complete && !each.begun);
     if (broken === undefined) return void socket.destroy();
     broken.refuse(fault.status, engineProblem(fault.status, fault.detail), [['Sluice-Reason', 'malformed']]);
   }
 
   #sweep(): void {
     const now = performance.now();
-    for (const { request, stalledSince } of this.#active.keys()) {
+    for (const { request, stalledSince } of this.#active.all) {
       if (stalledSince !== undefined && stalledSince + this.#parts.unreadMsMax <= now) request.socket.destroy();
     }
     for (const [request, by] of this.#dumped) {
@@ -263,7 +265,6 @@ const TOO_MANY: NoAnswer = {
   refusal: { reason: 'shed', limit: 'bounds.perClient', detail: 'This client has as many requests under way as it may; ask again when one is answered.' },
   attempts: 0,
 };
-const NOBODY: RefusedRequest = { group: undefined, key: '', accept: '', refusal: undefined };
 
 function isBusy(socket: Socket): boolean {
   return (socket as Socket & { _httpMessage?: unknown })._httpMessage != null;

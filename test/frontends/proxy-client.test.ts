@@ -7,7 +7,7 @@ trusted.addSubnet('10.0.0.0', 8, 'ipv4');
 trusted.addSubnet('fd00::', 8, 'ipv6');
 
 function client(remote: string, headers: Readonly<Record<string, string>> = {}): string {
-  return clientAddress(remote, (name) => headers[name], trusted).clientIp;
+  return clientAddress(remote, { header: (name) => headers[name] }, trusted).clientIp;
 }
 
 describe('the client is', () => {
