@@ -15,7 +15,7 @@ const FORM = /^([A-Za-z0-9._-]{1,128})~([0-9a-z]{1,11})(?:~([0-9a-z]{7})([0-9a-z
 
 /** The name of a permit, `group~serial~tag` in digits of 36: safe in a URL as it is. The serial carries the low bits of its term. */
 export function permitId(group: string, serial: number, tag: Tag | undefined): string {
-  const name = `${group}~${serial.toString(36)}`;
+  const name = `${group}~${digits(serial)}`;
   return tag === undefined ? name : `${name}~${word(tag.high)}${word(tag.low)}`;
 }
 
@@ -33,6 +33,30 @@ export function parsePermitId(text: string): PermitName | undefined {
   return high > 0xffffffff || low > 0xffffffff ? undefined : { group, serial, tag: { high, low } };
 }
 
+/** Pairs of digits of 36. `toString(36)` of what is no small integer takes ten times as long, and every admission has a name. */
+const PAIRS = Array.from({ length: 36 ** 2 }, (_, pair) => pair.toString(36).padStart(2, '0'));
+const FOUR = 36 ** 4;
+
+/** The last serial's digits but four: those of the next are mostly the same. */
+let leading = { number: 0, text: '' };
+
+function digits(serial: number): string {
+  const last = serial % FOUR;
+  const number = (serial - last) / FOUR;
+  if (number === 0) return last.toString(36);
+  if (number !== leading.number) leading = { number, text: number.toString(36) };
+  return leading.text + four(last);
+}
+
+/** Seven digits. */
 function word(bits: number): string {
-  return bits.toString(36).padStart(7, '0');
+  const last = bits % FOUR;
+  const first = (bits - last) / FOUR;
+  // At most 2 ** 32: the first digit is 0 or 1.
+  return `${first < 36 ** 2 ? 0 : 1}${PAIRS[first % 36 ** 2]}${four(last)}`;
+}
+
+function four(number: number): string {
+  const last = number % 36 ** 2;
+  return `${PAIRS[(number - last) / 36 ** 2]}${PAIRS[last]}`;
 }

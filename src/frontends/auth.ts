@@ -117,12 +117,15 @@ export function guarded(admission: AdmissionService, auth: Pick<Auth, 'scope'>):
   return Object.assign(Object.create(bound(admission)) as AdmissionService, guard);
 }
 
-/** The same calls with `this` bound, so that private fields are found behind another prototype. */
+/** The same calls with `this` bound, so that private fields are found behind another prototype; each bound once. */
 function bound(admission: AdmissionService): AdmissionService {
+  const calls = new Map<unknown, unknown>();
   return new Proxy(admission, {
     get(target, name) {
       const value: unknown = Reflect.get(target, name, target);
-      return typeof value === 'function' ? value.bind(target) : value;
+      if (typeof value !== 'function') return value;
+      if (!calls.has(value)) calls.set(value, value.bind(target));
+      return calls.get(value);
     },
   });
 }
