@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { GroupSpec } from '../../src/core/group.ts';
 import { HOUR, SECOND } from '../../src/core/time.ts';
 import { Driver } from './driver.ts';
-import { type Deed, deedOf, livesOf, liveThrough, longTree } from './lives.ts';
+import { type Deed, deedOf, forwardLivesOf, forwardTrees, livesOf, liveThrough, longTree } from './lives.ts';
 import { treeOf } from './model/plans.ts';
 import { group, rolling, t } from './specs.ts';
 
@@ -26,6 +26,13 @@ describe('killed at any point, the next term passes no more than the limits allo
     fc.assert(
       fc.property(livesOf, (lives) => liveThrough(longTree, lives)),
       { numRuns: 800 },
+    );
+  }, 60_000);
+
+  it('limits of concurrency with leases that are reported, not recorded', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...forwardTrees), forwardLivesOf, (groups, lives) => liveThrough(groups, lives)),
+      { numRuns: 1_500 },
     );
   }, 60_000);
 });

@@ -57,17 +57,61 @@ export const deedOf: fc.Arbitrary<Deed> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ do: 'snapshot' as const }) },
 );
 
+function livesWith(deeds: fc.Arbitrary<readonly Deed[]>): fc.Arbitrary<readonly Life[]> {
+  return fc.array(
+    fc.record({
+      deeds,
+      ackDelay: fc.oneof(fc.constant(0), millis(0, 30), millis(100, 2_000)),
+      survivors: fc.nat(5),
+      down: fc.oneof(fc.constant(0), millis(0, 3_000)),
+      early: fc.oneof(fc.constant(0), millis(0, 1_000)),
+    }),
+    { minLength: 2, maxLength: 5 },
+  );
+}
+
 /** Several of them, one after the other. */
-export const livesOf: fc.Arbitrary<readonly Life[]> = fc.array(
-  fc.record({
-    deeds: fc.array(deedOf, { maxLength: 25, size: 'max' }),
-    ackDelay: fc.oneof(fc.constant(0), millis(0, 30), millis(100, 2_000)),
-    survivors: fc.nat(5),
-    down: fc.oneof(fc.constant(0), millis(0, 3_000)),
-    early: fc.oneof(fc.constant(0), millis(0, 1_000)),
-  }),
-  { minLength: 2, maxLength: 5 },
+export const livesOf: fc.Arbitrary<readonly Life[]> = livesWith(fc.array(deedOf, { maxLength: 25, size: 'max' }));
+
+/** Lives in which mostly requests are forwarded, often many at once, and seldom for more than one key. */
+export const forwardLivesOf: fc.Arbitrary<readonly Life[]> = livesWith(
+  fc
+    .array(
+      fc.oneof(
+        {
+          weight: 4,
+          arbitrary: fc
+            .tuple(
+              fc.record({
+                do: fc.constant('ask' as const),
+                group: fc.nat(1),
+                key: fc.constantFrom('a', 'a', 'a', 'b'),
+                cost: fc.constantFrom(1, 1, 1, 2),
+                tokens: fc.integer({ min: 0, max: 10 }),
+                ttl: fc.constant(0),
+                lease: fc.constantFrom(SECOND, SECOND, 1_900 * MILLISECOND, 3 * SECOND),
+                reported: fc.constantFrom(true, true, true, false),
+              }),
+              fc.constantFrom(1, 1, 2, 4, 13),
+            )
+            .map(([ask, times]): readonly Deed[] => Array.from({ length: times }, () => ask)),
+        },
+        { weight: 5, arbitrary: deedOf.filter((deed) => deed.do !== 'ask').map((deed): readonly Deed[] => [deed]) },
+      ),
+      { maxLength: 15, size: 'max' },
+    )
+    .map((deeds) => deeds.flat()),
 );
+
+/** Concurrency of few and of many, in one unit or two, of a group, of its keys, and of a parent. */
+export const forwardTrees: readonly (readonly GroupSpec[])[] = [
+  [group('g', [concurrency(2)])],
+  [group('g', [concurrency(14)])],
+  [group('g', [concurrency(12), concurrency(60, { unit: 'tokens', name: 'tokens' })])],
+  [group('g', [concurrency(13, { scope: 'key' }), concurrency(16, { name: 'all' })])],
+  [group('root', [concurrency(13)]), group('leaf', [concurrency(10)], { parent: { group: 'root', share: undefined } })],
+  [group('root', [concurrency(12)]), group('half', [], { parent: { group: 'root', share: 0.5 } })],
+];
 
 /** Long recovery: bounds are written ahead. The root lets one go every 0.3 s, so that children's waiters outlive their first bounds. */
 export const longTree: readonly GroupSpec[] = [

@@ -50,7 +50,7 @@ export const removed: readonly Removed[] = [
   {
     rule: 'fences carry their term',
     file: 'core/grants.ts',
-    from: 'return (this.#term << 40n) | BigInt(serial - this.#serialBase);',
+    from: 'return (this.term << 40n) | BigInt(serial - this.#serialBase);',
     to: 'return BigInt(serial - this.#serialBase);',
     gates: true,
     seed: 1,

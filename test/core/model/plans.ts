@@ -18,8 +18,6 @@ export type Step =
       readonly lease: Micros;
       /** Who was admitted and comes again, at its old place; undefined: somebody new. */
       readonly again: number | undefined;
-      /** Where the gate relies on reports: its lease is. */
-      readonly reported: boolean;
     }
   | { readonly do: 'run'; readonly by: Micros }
   | { readonly do: 'cancel' | 'evict' | 'suspend' | 'unsuspend'; readonly pick: number }
@@ -141,7 +139,6 @@ function stepOf(): fc.Arbitrary<Step> {
     ttl: fc.oneof(ms(0, 3_000), ms(2_000, 20_000), fc.constant('meets' as const)),
     lease: ms(50, 3_000),
     again: fc.option(pick, { nil: undefined, freq: 3 }),
-    reported: fc.boolean(),
   });
   return fc.oneof(
     { weight: 10, arbitrary: ask },

@@ -104,17 +104,17 @@ export class Play {
 
   #ask(step: Extract<Step, { do: 'ask' }>): void {
     const group = this.#name(step.group);
+    const id = this.pairs.length;
     const costs: Costs = step.tokens === 0 ? { [REQUESTS]: step.cost } : { [REQUESTS]: step.cost, tokens: step.tokens };
     // Who can pass only under doubled limits is refused when its turn comes under halved ones: not part of the model.
     const least = this.#groups.some((spec) => spec.parent?.share !== undefined) ? 0.5 : 1;
     const large = (spec: GroupSpec): boolean => spec.limits.some((limit) => (costs[limit.unit] ?? 0) > Math.floor(capacityOf(limit.quota) * least));
     if (this.#factor > 1 && this.#groups.some(large)) return;
-    const asked = { group, key: step.key, priority: step.priority, costs, lease: step.lease, reported: step.reported };
+    const asked = { group, key: step.key, priority: step.priority, costs, lease: step.lease, reported: id % 2 === 1 };
     // Late: the ask itself is the first call after a stall.
     const look = this.#options.late ? undefined : this.#explain(asked, step.ttl === 'meets' ? SECOND : step.ttl);
     const expectedAt = look?.place.expectedAt ?? NEVER;
     const ttl = step.ttl !== 'meets' ? step.ttl : Number.isFinite(expectedAt) ? Math.max(0, expectedAt - this.driver.now) : SECOND;
-    const id = this.pairs.length;
     const before = this.#comingAgain(step);
     const permit = before?.handle.permit;
     const since = permit === undefined ? undefined : arrivalOf(permit);

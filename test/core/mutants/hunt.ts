@@ -6,12 +6,12 @@ import { HOUR, MILLISECOND, SECOND } from '../../../src/core/time.ts';
 import { Checker } from '../checker.ts';
 import { Driver } from '../driver.ts';
 import { type Handle, permitOf } from '../handle.ts';
-import { livesOf, liveThrough, longTree } from '../lives.ts';
+import { forwardLivesOf, forwardTrees, livesOf, liveThrough, longTree } from '../lives.ts';
 import { withinNow } from '../model/agree.ts';
 import { NaiveAdaptation } from '../model/naive-adaptation.ts';
 import { planOf, treeOf } from '../model/plans.ts';
 import { Play } from '../model/play.ts';
-import { adaptive, fixed, group, rate, rolling, START } from '../specs.ts';
+import { adaptive, concurrency, fixed, group, rate, rolling, START } from '../specs.ts';
 
 type GateClass = typeof Gate;
 
@@ -21,6 +21,7 @@ const compared = fc.sample(planOf('none'), { seed, numRuns: 600 });
 const adapting = fc.sample(planOf('none', { adapting: true }), { seed, numRuns: 200 });
 const fair = fc.sample(planOf('key'), { seed, numRuns: 200 });
 const lives = fc.sample(livesOf, { seed, numRuns: 250 });
+const forwarding = fc.sample(fc.tuple(fc.constantFrom(...forwardTrees), forwardLivesOf), { seed, numRuns: 600 });
 const trees = fc.sample(treeOf('none'), { seed, numRuns: 100 });
 
 /** Looks for a broken promise by a bounded number of plans; answers the first complaint, undefined when there is none. */
@@ -29,6 +30,7 @@ export function hunt(gateClass: GateClass): string | undefined {
     mergesLate(gateClass);
     sharesByWeight(gateClass);
     outlivesItsBound(gateClass);
+    outlivesItsStandIn(gateClass);
     comesAgain(gateClass);
     for (const plan of fair) new Play(plan.groups, { gateClass, model: false, recording: true }).run(plan);
     for (const plan of compared) new Play(plan.groups, { gateClass, model: true }).run(plan);
@@ -36,6 +38,7 @@ export function hunt(gateClass: GateClass): string | undefined {
     measures(gateClass);
     offersAnew(gateClass);
     for (const [index, life] of lives.entries()) liveThrough(trees[index] ?? longTree, life, gateClass);
+    for (const [tree, life] of forwarding) liveThrough(tree, life, gateClass);
     return undefined;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
@@ -127,6 +130,21 @@ export function outlivesItsBound(gateClass: GateClass): void {
     [
       { ...life, deeds: [ask(0, 0), ask(1, 100 * MILLISECOND), { do: 'run', by: 100 * MILLISECOND }] },
       { ...life, deeds: [ask(1, 2_942 * MILLISECOND), { do: 'run', by: 2_942 * MILLISECOND }] },
+    ],
+    gateClass,
+  );
+}
+
+/** Told just before the process dies, a reported lease lives longer than what stood for one before it. */
+function outlivesItsStandIn(gateClass: GateClass): void {
+  const ask = { do: 'ask' as const, group: 0, key: 'a', cost: 1, tokens: 0, ttl: 0, lease: SECOND };
+  const run = (millis: number) => ({ do: 'run' as const, by: millis * MILLISECOND });
+  const life = { ackDelay: 100 * MILLISECOND, survivors: 0, down: 0, early: 0 };
+  liveThrough(
+    [group('slot', [concurrency(1)])],
+    [
+      { ...life, deeds: [{ ...ask, reported: true }, run(500), { do: 'release', pick: 0 }, run(1_000), { ...ask, reported: true }] },
+      { ...life, deeds: [run(600), ask, run(100)] },
     ],
     gateClass,
   );

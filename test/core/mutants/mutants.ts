@@ -47,7 +47,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'fences begin anew with every term',
     file: 'grants.ts',
-    from: 'return (this.#term << 40n) | BigInt(serial - this.#serialBase);',
+    from: 'return (this.term << 40n) | BigInt(serial - this.#serialBase);',
     to: 'return BigInt(serial - this.#serialBase);',
   },
   {
@@ -125,7 +125,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'leases of the term before hold no slot',
     file: 'restore.ts',
-    from: 'if (cost > 0) cell.limit.take(at, cost);',
+    from: 'else cell.limit.take(at, cost);',
     to: '',
   },
   {
@@ -197,7 +197,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a limit learns nothing of how permits end',
     file: 'returns.ts',
-    from: 'cell.limit.ended?.(now, grant.at, cost, how);',
+    from: "cell.limit.ended?.(now, grant.at, cost, grant.standIn ? 'unused' : how);",
     to: '',
   },
   {
@@ -205,5 +205,53 @@ export const mutants: readonly Mutant[] = [
     file: 'returns.ts',
     from: '  decisions.tightened(cell);\n  if (cell.limit.estimate === before) return;',
     to: '  if (cell.limit.estimate === before) return;',
+  },
+  {
+    name: 'a reported lease is told while what stands for it is still being written',
+    file: 'stand-ins.ts',
+    from: 'if (this.#covers(this.#written, grant)) return undefined;',
+    to: 'if (this.#covers(this.#asked, grant)) return undefined;',
+  },
+  {
+    name: 'the first reported lease waits for nothing',
+    file: 'stand-ins.ts',
+    from: 'if (this.#covers(this.#written, grant)) return undefined;',
+    to: 'if (this.#written === undefined || this.#covers(this.#written, grant)) return undefined;',
+  },
+  {
+    name: 'more reported leases are told than what stands for them has room for',
+    file: 'stand-ins.ts',
+    from: 'if (held > (record.costs[unit] ?? 0)) return false;',
+    to: '',
+  },
+  {
+    name: 'a reported lease outlives what stands for it',
+    file: 'stand-ins.ts',
+    from: 'record.expiresAt < grant.expiresAt || ',
+    to: '',
+  },
+  {
+    name: 'a reported lease is longer than what stands for it is held',
+    file: 'stand-ins.ts',
+    from: ' || record.duration < grant.duration',
+    to: '',
+  },
+  {
+    name: 'what stands for reported leases is cut short',
+    file: 'restore.ts',
+    from: 'after(at, record.duration)',
+    to: 'after(at, record.duration / 2)',
+  },
+  {
+    name: 'a snapshot forgets what stands for reported leases',
+    file: 'views.ts',
+    from: 'if (!decisions.sealed) leases.push(...keeper.standIns.records(now));',
+    to: '',
+  },
+  {
+    name: 'what stands for reported leases has a fence above theirs',
+    file: 'stand-ins.ts',
+    from: 'const serial = grants.nextSerial();',
+    to: 'const serial = grants.nextSerial() + 5;',
   },
 ];
