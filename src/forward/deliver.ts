@@ -5,6 +5,7 @@ import type { Delivering, DeliveryParts, Forwarding, TunnelSink } from './forwar
 import { createTraceparents } from './headers.ts';
 import { Hold } from './hold.ts';
 import type { CallerSink, Delivery, IncomingRequest } from './incoming.ts';
+import { Newcomers } from './newcomers.ts';
 import type { BackendSpec, Route } from './route.ts';
 import { Run } from './run.ts';
 import { TunnelRun } from './tunnel-run.ts';
@@ -21,7 +22,8 @@ import { TunnelRun } from './tunnel-run.ts';
 export async function createForwarding(parts: DeliveryParts): Promise<Forwarding> {
   const { clock, random, onFault } = parts;
   const hold = await Hold.open({ clock, random, onFault, ...parts.hold });
-  return new Deliveries({ ...parts, traceparent: createTraceparents(random) }, hold, new BackendLines(parts.backends, parts));
+  const delivering = { ...parts, traceparent: createTraceparents(random), passes: new Newcomers(clock) };
+  return new Deliveries(delivering, hold, new BackendLines(parts.backends, parts));
 }
 
 class Deliveries implements Forwarding {

@@ -3,6 +3,7 @@ import type { Clock } from '../admission/clock.ts';
 import type { Micros } from '../core/time.ts';
 import type { Forwarder, RawHeaders } from './forwarder.ts';
 import type { CallerSink, Delivery, IncomingRequest, NoAnswer } from './incoming.ts';
+import type { Newcomers } from './newcomers.ts';
 import type { BackendSpec, Route } from './route.ts';
 
 /** What forwarding tells telemetry; one per thing that happened. */
@@ -32,6 +33,8 @@ export interface DeliveryParts {
 export interface Delivering extends DeliveryParts {
   /** A new `traceparent`. */
   readonly traceparent: () => string;
+  /** Permits whose leases need not be renewed yet. */
+  readonly passes: Newcomers;
 }
 
 /** Where an upgrade may go; its slot is held, and its lease renewed, until `end`. */

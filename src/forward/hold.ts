@@ -2,7 +2,7 @@ import type { Clock } from '../admission/clock.ts';
 import { type BodyHome, HoldingBody } from './holding-body.ts';
 import type { IncomingBody } from './incoming.ts';
 import type { HoldPlaces } from './kept-bytes.ts';
-import { Newcomers } from './pace.ts';
+import { Newcomers } from './newcomers.ts';
 import { Room } from './room.ts';
 import type { HoldLimits } from './route.ts';
 import { SpillFolder } from './spill.ts';

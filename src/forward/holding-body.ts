@@ -6,7 +6,8 @@ import { BodyReader } from './body-reader.ts';
 import type { HeldBody } from './forwarder.ts';
 import type { IncomingBody } from './incoming.ts';
 import { type HoldPlaces, type Kept, KeptBytes, type KeptFor } from './kept-bytes.ts';
-import { type Newcomer, type Newcomers, Pace, type Paced } from './pace.ts';
+import type { Newcomer, Newcomers } from './newcomers.ts';
+import { Pace, type Paced } from './pace.ts';
 import type { HoldLimits } from './route.ts';
 
 /** Why a body did not come whole; `gone`: its sender left. */

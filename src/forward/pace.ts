@@ -1,12 +1,8 @@
 import type { Clock } from '../admission/clock.ts';
 import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
-import { type Enrolled, Roll } from './roll.ts';
 
 /** A sender's speed is measured over this long. */
 const SPAN: Micros = 5 * SECOND;
-/** Most bodies come at once: a timer is set only for those that have not after this long, of which nothing has to be known before. */
-const UNWATCHED: Micros = SECOND;
-
 /** What a pace looks at. */
 export interface Paced {
   /** When it began. */
@@ -99,43 +95,4 @@ export class Pace {
       this.#stop = this.#arm(now);
     });
   }
-}
-
-/** One whose pace nobody watches yet. */
-export interface Newcomer extends Enrolled {
-  /** It is to be watched from now on. */
-  watch(): void;
-}
-
-/** Senders that have just begun, so that one timer serves all whose body is there in a moment. */
-export class Newcomers {
-  readonly #clock: Clock;
-  readonly #roll = new Roll<Newcomer>();
-  #armed = false;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  /** It will be told to watch within a second; answers false where that is too late for one that must be whole by `wholeBy`. */
-  take(one: Newcomer, now: Instant, wholeBy: Instant | undefined): boolean {
-    const at = after(now, UNWATCHED);
-    if (wholeBy !== undefined && wholeBy <= at) return false;
-    this.#roll.add(one);
-    if (!this.#armed) {
-      this.#armed = true;
-      this.#clock.at(at, this.#ring);
-    }
-    return true;
-  }
-
-  /** Its body is there, or will never be, or it is watched already. */
-  leave(one: Newcomer): void {
-    this.#roll.remove(one);
-  }
-
-  readonly #ring = (): void => {
-    this.#armed = false;
-    for (const one of this.#roll.takeAll()) one.watch();
-  };
 }

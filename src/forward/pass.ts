@@ -2,7 +2,8 @@ import type { AdmissionService, Held, Outcome } from '../admission/admission.ts'
 import type { Clock } from '../admission/clock.ts';
 import type { Costs } from '../core/group.ts';
 import type { Permit } from '../core/permit.ts';
-import { after, type Micros } from '../core/time.ts';
+import { after, type Instant, type Micros } from '../core/time.ts';
+import type { Newcomer, Newcomers } from './newcomers.ts';
 
 /** Part of a lease's life after which it is renewed. */
 const RENEW_AFTER = 1 / 3;
@@ -13,7 +14,7 @@ type Admitted = Extract<Outcome, { kind: 'admitted' }>;
 
 /** Whose pass it is. */
 export interface PassParts {
-  readonly parts: { readonly admission: AdmissionService; readonly clock: Clock; readonly onFault: (error: unknown) => void };
+  readonly parts: { readonly admission: AdmissionService; readonly clock: Clock; readonly onFault: (error: unknown) => void; readonly passes: Newcomers };
   readonly incoming: { readonly facts: { readonly caller: string } };
 }
 
@@ -27,12 +28,14 @@ export interface PassUser {
  * A permit in the hands of forwarding. Its lease is renewed until its end; that ends it in exactly one way. While nothing
  * was sent the permit counts as not delivered, so that all it cost can go back.
  */
-export class Pass {
+export class Pass implements Newcomer {
+  place = -1;
   readonly permit: Permit;
   readonly #admitted: Admitted;
   readonly #held: Held;
   readonly #of: PassParts;
   readonly #user: PassUser;
+  #renewAt = 0 as Instant;
   #stopRenewing: (() => void) | undefined;
   #over = false;
 
@@ -44,7 +47,15 @@ export class Pass {
     this.#of = of;
     this.#user = user;
     const { lease } = admitted.permit;
-    if (lease !== undefined) this.#renewAfter(lease.duration * RENEW_AFTER);
+    if (lease === undefined) return;
+    const now = of.parts.clock.now();
+    this.#renewAt = after(now, Math.ceil(lease.duration * RENEW_AFTER));
+    if (!of.parts.passes.take(this, now, this.#renewAt)) this.watch();
+  }
+
+  /** Its lease is to be renewed when it is time. */
+  watch(): void {
+    this.#stopRenewing = this.#of.parts.clock.at(this.#renewAt, () => void this.#renew());
   }
 
   /** Nothing was sent: everything it cost goes back. */
@@ -70,6 +81,7 @@ export class Pass {
   #finish(): boolean {
     if (this.#over) return false;
     this.#over = true;
+    this.#of.parts.passes.leave(this);
     this.#stopRenewing?.();
     return true;
   }
@@ -84,8 +96,8 @@ export class Pass {
   }
 
   #renewAfter(wait: Micros): void {
-    const { clock } = this.#of.parts;
-    this.#stopRenewing = clock.at(after(clock.now(), Math.ceil(wait)), () => void this.#renew());
+    this.#renewAt = after(this.#of.parts.clock.now(), Math.ceil(wait));
+    this.watch();
   }
 
   async #renew(): Promise<void> {
