@@ -140,12 +140,21 @@ export function answerTrailers(raw: RawHeaders): string[] {
   return kept.filter((_each, i) => !NOT_LATE.has((kept[i - (i % 2)] as string).toLowerCase()));
 }
 
-/** What every answer of a backend gets: Via, the time in the queue (Server Timing), the attempts where there were several, the limit that would have held it where limits are in shadow. */
-export function addToAnswer(out: string[], queuedMs: number | undefined, attempts: number, shadow: string | undefined): string[] {
+/** What the permit of a request says of its answer. */
+export interface Permitted {
+  /** Limits in shadow would have held it. */
+  readonly permit: { readonly shadow: { readonly limit: string } | undefined };
+  /** Admitted outside the promises. */
+  readonly degraded: string | undefined;
+}
+
+/** What every answer of a backend gets: Via, the time in the queue (Server Timing), the attempts where there were several, and what its permit says, where it had one. */
+export function addToAnswer(out: string[], queuedMs: number | undefined, attempts: number, by: Permitted | undefined): string[] {
   out.push('Via', VIA);
   if (queuedMs !== undefined) out.push('Server-Timing', `queue;dur=${Math.max(0, Math.round(queuedMs * 1000) / 1000)}`);
   if (attempts > 1) out.push('Sluice-Attempts', String(attempts));
-  if (shadow !== undefined) out.push('Sluice-Shadow', shadow);
+  if (by?.permit.shadow !== undefined) out.push('Sluice-Shadow', by.permit.shadow.limit);
+  if (by?.degraded !== undefined) out.push('Sluice-Degraded', by.degraded);
   return out;
 }
 

@@ -53,6 +53,11 @@ export class Pass implements Newcomer {
     if (!of.parts.passes.take(this, now, this.#renewAt)) this.watch();
   }
 
+  /** Admitted outside the promises, and how; undefined: within them. */
+  get degraded(): Admitted['degraded'] {
+    return this.#admitted.degraded;
+  }
+
   /** Its lease is to be renewed when it is time. */
   watch(): void {
     this.#stopRenewing = this.#of.parts.clock.at(this.#renewAt, () => void this.#renew());

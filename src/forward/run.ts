@@ -122,7 +122,7 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
 
   sign(headers: string[]): void {
     const queuedMs = this.#all.route.admission === undefined ? undefined : this.#queued / MILLISECOND;
-    addToAnswer(headers, queuedMs, this.#attempts, this.#pass?.permit.shadow?.limit);
+    addToAnswer(headers, queuedMs, this.#attempts, this.#pass);
   }
 
   onData(chunk: Uint8Array, resume: () => void): boolean {

@@ -59,8 +59,7 @@ export class TunnelRun implements Delivery {
   #hand(url: number): void {
     const { parts, incoming, sink } = this.#all;
     const line = this.#line;
-    const permit = this.#pass?.permit;
-    const lease = permit?.lease;
+    const lease = this.#pass?.permit.lease;
     const fence = lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor };
     const headers = requestHeaders(incoming.headers, { facts: incoming.facts, attempt: 1, fence, traceparent: parts.traceparent });
     if (headers === undefined) return this.#none({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
@@ -70,7 +69,7 @@ export class TunnelRun implements Delivery {
       url: line.spec.urls[url] ?? '',
       spec: line.spec,
       headers,
-      added: addToAnswer([], queued === undefined ? undefined : queued / MILLISECOND, 1, permit?.shadow?.limit),
+      added: addToAnswer([], queued === undefined ? undefined : queued / MILLISECOND, 1, this.#pass),
       end: ({ sent, ok }) => this.#finish(sent, ok),
     });
   }

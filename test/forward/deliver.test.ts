@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
+import type { AdmissionService } from '../../src/admission/admission.ts';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
 import type { CostRule } from '../../src/forward/route.ts';
 import { concurrency, rate, rolling } from '../core/specs.ts';
@@ -89,6 +90,17 @@ describe('the life of a request', () => {
     played.script = (attempt) => attempt.answer(200);
     const [first, second] = [await all.sent(), await all.sent()];
     expect([first.header('sluice-shadow'), second.header('sluice-shadow')]).toEqual([undefined, 'rpm']);
+  });
+
+  test('who is admitted outside the limit in an outage is told so', async () => {
+    const door = (gates: AdmissionService): AdmissionService => {
+      const acquire: AdmissionService['acquire'] = (ask, done) =>
+        gates.acquire(ask, (outcome) => done(outcome.kind === 'admitted' ? { ...outcome, degraded: 'share' } : outcome));
+      return { acquire } as AdmissionService;
+    };
+    const { played } = await open({ door });
+    played.script = (attempt) => attempt.answer(200);
+    expect((await all.sent()).header('sluice-degraded')).toBe('share');
   });
 
   test('closing waits for the last one', async () => {

@@ -1,5 +1,5 @@
 import { PassThrough } from 'node:stream';
-import type { GroupSettings } from '../../src/admission/admission.ts';
+import type { AdmissionService, GroupSettings } from '../../src/admission/admission.ts';
 import type { GroupSpec, LimitSpec } from '../../src/core/group.ts';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
 import { createForwarding } from '../../src/forward/deliver.ts';
@@ -73,6 +73,8 @@ export class ForwardCaller implements CallerSink {
 export interface ForwardRigOptions {
   readonly settings?: readonly GroupSettings[];
   readonly backend?: Partial<BackendSpec>;
+  /** What forwarding asks, in place of the gates themselves. */
+  readonly door?: (gates: AdmissionService) => AdmissionService;
   readonly hold?: { readonly memoryBytesMax: number; readonly diskBytesMax: number; readonly folder: string };
 }
 
@@ -179,7 +181,7 @@ export async function forwardRigged(options: ForwardRigOptions = {}): Promise<Fo
     ...options.backend,
   };
   all.forwarding = await createForwarding({
-    admission: rig.keeper,
+    admission: options.door?.(rig.keeper) ?? rig.keeper,
     clock: rig.clock,
     backends: [spec],
     forwarder: () => all.played,

@@ -144,6 +144,15 @@ describe('an answer', () => {
 
   test('says how long it was queued, and how often sent', () => {
     expect(addToAnswer([], 12.3456, 1, undefined)).toEqual(['Via', '1.1 sluice', 'Server-Timing', 'queue;dur=12.346']);
-    expect(addToAnswer([], undefined, 2, 'rpm')).toEqual(['Via', '1.1 sluice', 'Sluice-Attempts', '2', 'Sluice-Shadow', 'rpm']);
+    expect(addToAnswer([], undefined, 2, { permit: { shadow: { limit: 'rpm' } }, degraded: 'share' })).toEqual([
+      'Via',
+      '1.1 sluice',
+      'Sluice-Attempts',
+      '2',
+      'Sluice-Shadow',
+      'rpm',
+      'Sluice-Degraded',
+      'share',
+    ]);
   });
 });
