@@ -253,7 +253,7 @@ export class Turn implements WriterHost {
         this.renewal = event.record;
         break;
       case 'standing':
-        void this.writer.append({ kind: 'grant', lease: event.record });
+        void this.writer.append({ kind: 'grant', lease: event.record }).then((done) => done || this.gate.written(event.record, false));
         break;
       case 'ended':
         this.#endedWith(event);

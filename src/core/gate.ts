@@ -197,9 +197,9 @@ export class Gate {
     this.#pump(now);
   }
 
-  /** This record of a stand-in is on disk: what it covers is told at once from now on. */
-  written(standIn: LeaseRecord): void {
-    this.#all.keeper.standIns.written(standIn);
+  /** This record of a stand-in is on disk: what it covers is told at once from now on. `done` false: it could not be written. */
+  written(standIn: LeaseRecord, done = true): void {
+    this.#all.keeper.standIns.written(standIn, done);
   }
 
   /** Where a waiter stands; undefined when decided. */

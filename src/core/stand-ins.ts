@@ -69,9 +69,10 @@ export class StandIn {
     return this.#asked;
   }
 
-  /** This record of it is on disk. */
-  written(record: LeaseRecord): void {
-    this.#written = record;
+  /** This record of it is on disk, or could not be written: then it is asked for again. */
+  written(record: LeaseRecord, done: boolean): void {
+    if (done) this.#written = record;
+    else if (this.#asked === record) this.#asked = this.#written;
   }
 
   /** For a snapshot: what is, or is about to be, on disk, while it lasts. */
@@ -153,9 +154,9 @@ export class StandIns {
     return standIn;
   }
 
-  /** This record is on disk. */
-  written(record: LeaseRecord): void {
-    this.#bySerial.get(record.serial)?.written(record);
+  /** This record is on disk, or could not be written. */
+  written(record: LeaseRecord, done: boolean): void {
+    this.#bySerial.get(record.serial)?.written(record, done);
   }
 
   /** All that last, for a snapshot; those that are over are forgotten. */

@@ -27,7 +27,7 @@ class Machine {
     const placement = coordinator.place('');
     if (placement.at !== 'here') throw new Error('not here');
     const ledger = createLedger({ store: new MemoryStore({ bytes: 1 << 30 }, this.disk), clock: this.clock, term: placement.tenure.term });
-    const rig = new Rig(this.settings, { clock: this.clock, ledger, coordinator });
+    const rig = new Rig(this.settings, { clock: this.clock, ledger, coordinator, reports: true });
     await rig.keeper.start();
     return rig;
   }
@@ -83,6 +83,40 @@ test('leases survive a crash: they hold their slots, can be renewed and released
   expect(third.permit.lease?.fence).toBeGreaterThan(two.permit.lease?.fence ?? 0n);
   const leases = after.keeper.leases('g', { size: 10, token: '' });
   expect('items' in leases && leases.items.map((lease) => lease.id)).toEqual([one.id, third.id]);
+});
+
+test('forwarded, then killed: their slots are held back for one lease length from the start, by a name that says why', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(3)]))]);
+  const before = await machine.start();
+  const callers = [];
+  for (let i = 0; i < 3; i++) callers.push(await before.asked({ reported: true, lease: 10 * SECOND }));
+  await before.pass(4);
+  for (const { id } of callers) await before.keeper.renew('', id, 10 * SECOND);
+  const after = await machine.restartAfter(1);
+  const waiting = after.ask();
+  const begun = machine.clock.now();
+  await after.pass(1);
+  const leases = after.keeper.leases('g', { size: 10, token: '' });
+  expect('items' in leases && leases.items.map(({ holder, costs }) => ({ holder, costs }))).toEqual([
+    { holder: 'forwarded before the restart', costs: { requests: 3 } },
+  ]);
+  await after.pass(20);
+  expect((waiting.at ?? 0) - begun).toBeGreaterThanOrEqual(9 * SECOND);
+  expect((waiting.at ?? Number.POSITIVE_INFINITY) - begun).toBeLessThan(11.5 * SECOND);
+});
+
+test('forwarded, then stopped in order: the next start holds nothing back', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(3)]))]);
+  const before = await machine.start();
+  for (let i = 0; i < 3; i++) {
+    const caller = await before.asked({ reported: true, lease: 10 * SECOND });
+    await before.keeper.release('', caller.id, 'used', undefined, undefined);
+  }
+  await before.keeper.drain(SECOND);
+  const after = await machine.restartAfter(0.5);
+  const again = [after.ask(), after.ask(), after.ask()];
+  await after.pass(0.5);
+  expect(again.map((caller) => caller.outcome?.kind)).toEqual(['admitted', 'admitted', 'admitted']);
 });
 
 test('TQ-10: leases nobody renews after a restart lapse, and all slots are free again', async () => {

@@ -64,6 +64,7 @@ export interface RigOptions {
   readonly coordinator?: Coordinator;
   readonly bounds?: Partial<AdmissionBounds>;
   readonly recording?: boolean;
+  readonly reports?: boolean;
 }
 
 /** A whole admission over real gates, with a clock that moves when told. */
@@ -91,6 +92,7 @@ export class Rig {
       bounds: { ...ADMISSION_BOUNDS, ...options.bounds },
       gate: (gateParts) => new Gate(gateParts),
       recording: options.recording ?? true,
+      reports: options.reports ?? false,
       defer: (run) => void setImmediate(run),
     };
     this.keeper = new Gatekeeper(parts);
