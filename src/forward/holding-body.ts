@@ -25,6 +25,9 @@ export interface BodyWatch {
   onFault(fault: BodyFault): void;
 }
 
+/** Pieces of a longer body are sent as they are: to join them is to copy them, and room for another of its size. */
+const JOINED_BYTES = 16 << 10;
+
 /** Where a body is held, with those of the same group. */
 export interface BodyHome {
   readonly clock: Clock;
@@ -143,8 +146,7 @@ export class HoldingBody implements HeldBody, KeptFor, Newcomer, Paced {
   /** A reader that nobody read from took nothing: another may take its place. */
   open(): Uint8Array | Readable {
     if (this.#reader !== undefined && !this.replayable) throw new Error('A body that was passed on as it came cannot be opened again.');
-    const { bytes } = this;
-    if (this.whole && bytes !== undefined) return bytes;
+    if (this.whole && this.#kept.inMemory && (this.#kept.pieces <= 1 || this.#received <= JOINED_BYTES)) return this.#kept.bytes;
     this.#reader = new BodyReader(this.whole, (reader) => this.#pull(reader));
     if (this.#fault !== undefined) this.#reader.destroy(senderError(this.#fault));
     return this.#reader;

@@ -68,6 +68,11 @@ export class KeptBytes {
     return this.#file === undefined && this.#waiting === undefined;
   }
 
+  /** How many pieces are in memory. */
+  get pieces(): number {
+    return this.#memory.length;
+  }
+
   /** All that is in memory, in one piece. */
   get bytes(): Uint8Array {
     if (this.#memory.length > 1) {
