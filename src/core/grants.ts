@@ -15,7 +15,7 @@ export const SETTLE_FOR: Micros = 10 * MINUTE;
 /** Serials within one term: 40 bits; a number that also carries 13 bits of the term stays below 2^53. */
 const SERIALS = 2 ** 40;
 
-/** A permit that is remembered: its lease lives, or its costs can still be settled, or its end is known. */
+/** A permit that is remembered: its lease lives, or its costs can still be settled, or its end is known (a reported lease: where its holder did not end it). */
 export interface Grant {
   /** Serial with the term's low bits in front: unique over terms. */
   readonly serial: number;
@@ -143,7 +143,9 @@ export class Grants {
     key.leases--;
     grant.node.leasesLive--;
     this.live--;
-    this.#fade(grant, now);
+    // Ended by its holder, which is this process and asks no more: to remember many would cost more than they did.
+    if (grant.coveredBy !== undefined && how !== 'lapsed' && how !== 'revoked') this.#bySerial.delete(grant.serial);
+    else this.#fade(grant, now);
   }
 
   /** When the next lease lapses (or a little before). */

@@ -86,7 +86,8 @@ export function undo(decisions: Decisions, now: Instant, permit: Permit): void {
     return;
   }
   const node = decisions.tree.node(permit.group);
-  if (node === undefined || permit.shadow !== undefined) return;
+  // A lease of which nothing is known is over, and was charged for that.
+  if (node === undefined || permit.shadow !== undefined || permit.lease !== undefined) return;
   const state = node.keys.get(permit.key);
   giveAllBack(decisions, now, permit.grantedAt, state?.charged ?? node.pathCells, permit.costs);
 }

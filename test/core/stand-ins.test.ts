@@ -328,3 +328,16 @@ test('a clean stop holds nothing back; leases that live on are ordinary ones', (
   next.call((open, at) => expect(open.release(at, serial, tag, 'used', undefined)).toBe(true));
   expect(atOnce(next, 1)).toBe(1);
 });
+
+test('of one that its holder ended nothing is remembered; of one that was revoked, that it was', () => {
+  const driver = driven();
+  const [ended, revoked, told] = [forward(driver), forward(driver), driver.ask()];
+  driver.release(ended);
+  driver.release(told);
+  driver.call((gate, now) => gate.revoke(now, permitOf(revoked).serial));
+  expect(driver.release(ended)).toEqual({ reason: 'unknown_permit' });
+  expect(driver.release(revoked)).toEqual({ reason: 'fenced' });
+  expect(driver.release(told)).toBe(false);
+  driver.call((gate, now) => gate.undo(now, permitOf(ended)));
+  expect(atOnce(driver, 30)).toBe(20);
+});
