@@ -130,6 +130,7 @@ function remember(decisions: Decisions, now: Instant, state: KeyState, who: Admi
     cells,
     leased: state.node.leases,
     own: true,
+    reported: who.reported === true && decisions.keeper.reports,
     coveredBy,
     standIn: false,
     duration: who.lease,

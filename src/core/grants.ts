@@ -31,7 +31,9 @@ export interface Grant {
   readonly leased: boolean;
   /** Granted in this term: its rates can be given back. */
   readonly own: boolean;
-  /** A reported lease: what stands for it on disk. */
+  /** Its holder is this process, which ends it once. */
+  readonly reported: boolean;
+  /** A reported lease: what stands for it on disk, where anything is written. */
   readonly coveredBy: StandIn | undefined;
   /** What stood for reported leases of an earlier term. */
   readonly standIn: boolean;
@@ -143,8 +145,8 @@ export class Grants {
     key.leases--;
     grant.node.leasesLive--;
     this.live--;
-    // Ended by its holder, which is this process and asks no more: to remember many would cost more than they did.
-    if (grant.coveredBy !== undefined && how !== 'lapsed' && how !== 'revoked') this.#bySerial.delete(grant.serial);
+    // Its holder asks no more: to remember many would cost more than they did.
+    if (grant.reported && how !== 'lapsed' && how !== 'revoked') this.#bySerial.delete(grant.serial);
     else this.#fade(grant, now);
   }
 

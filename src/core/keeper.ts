@@ -18,7 +18,8 @@ export class Keeper {
   readonly recording: boolean;
   /** What stands on disk for reported leases. */
   readonly standIns = new StandIns();
-  readonly #reports: boolean;
+  /** Leases of asks that say so are reported: who holds them is this process. */
+  readonly reports: boolean;
   readonly #from: Instant;
   readonly #bounds = new Map<string, Bound[]>();
   readonly #states: Map<string, readonly number[]> | undefined;
@@ -28,7 +29,7 @@ export class Keeper {
 
   constructor(parts: { recording: boolean; reports: boolean; from: Instant; restored: RestoredGate | undefined }) {
     this.recording = parts.recording;
-    this.#reports = parts.reports;
+    this.reports = parts.reports;
     this.#from = parts.from;
     const seal = parts.restored?.seal;
     if (seal !== undefined) this.#states = new Map(seal.limits.map((each) => [nameOf(each.group, each.limit, each.key), each.state]));
@@ -62,7 +63,7 @@ export class Keeper {
 
   /** What stands for the reported leases of this key; undefined: they are recorded like all others, or nothing is. */
   standInFor(now: Instant, state: KeyState, tag: Tag, grants: Grants): StandIn | undefined {
-    return this.recording && this.#reports ? this.standIns.of(now, state, tag, grants) : undefined;
+    return this.recording && this.reports ? this.standIns.of(now, state, tag, grants) : undefined;
   }
 
   /** Is an admission of `cost` at `at` within what is on disk? */

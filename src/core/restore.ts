@@ -54,6 +54,7 @@ function restoreLeases(decisions: Decisions, records: readonly LeaseRecord[], at
       cells,
       leased: true,
       own: false,
+      reported: false,
       coveredBy: undefined,
       standIn: record.standIn,
       duration: record.duration,

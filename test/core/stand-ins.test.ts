@@ -329,8 +329,8 @@ test('a clean stop holds nothing back; leases that live on are ordinary ones', (
   expect(atOnce(next, 1)).toBe(1);
 });
 
-test('of one that its holder ended nothing is remembered; of one that was revoked, that it was', () => {
-  const driver = driven();
+test.each([true, false])('of one that its holder ended nothing is remembered; of one that was revoked, that it was (something is written: %s)', (recording) => {
+  const driver = driven(slots, { recording });
   const [ended, revoked, told] = [forward(driver), forward(driver), driver.ask()];
   driver.release(ended);
   driver.release(told);
