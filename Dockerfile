@@ -66,5 +66,5 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
   CMD ["node", "-e", "fetch(process.env.SLUICE_HEALTH_URL).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 # exec form: Node is PID 1 and gets SIGTERM itself; give `docker stop` longer than drain.delay + drain.grace (25 s).
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["node", "--max-semi-space-size=16", "/app/dist/main.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=16", "--v8-pool-size=1", "/app/dist/main.js"]
 CMD ["serve", "--config", "/etc/sluice/sluice.yaml"]

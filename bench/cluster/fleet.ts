@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { shardOf } from '../../src/ledger/subjects.ts';
 import { findNatsServer } from '../../test/fakes/nats-binary.ts';
 import { type NatsServer, startNats } from '../../test/fakes/nats-server.ts';
-import { freePort, pinned, progress, SERVER_CPU, sleep } from '../lib/pinned.ts';
+import { AS_STARTED, freePort, pinned, progress, SERVER_CPU, sleep } from '../lib/pinned.ts';
 
 /** Replicas of every kind in these benches. */
 export const REPLICAS = 3;
@@ -82,7 +82,7 @@ ${groups}`,
   const flags = collect ? ['--expose-gc', '--import', COLLECT] : [];
   const profile = process.env['BENCH_PROFILE'] === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${process.env['BENCH_PROFILE']}/r${index}`];
   const main = resolve(process.env['BENCH_MAIN'] ?? 'src/main.ts');
-  const command = [process.execPath, '--max-semi-space-size=16', ...flags, ...profile, main, 'serve', '--config', file];
+  const command = [process.execPath, ...AS_STARTED, ...flags, ...profile, main, 'serve', '--config', file];
   const { pid, stop } = await pinned(SERVER_CPU, command, port);
   return { replica: { pid, port, health }, stop };
 }

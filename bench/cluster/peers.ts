@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { NatsServer } from '../../test/fakes/nats-server.ts';
 import { programOf } from '../frontends/peers.ts';
-import { freePort, pinned, progress, SERVER_CPU } from '../lib/pinned.ts';
+import { AS_STARTED, freePort, pinned, progress, SERVER_CPU } from '../lib/pinned.ts';
 import { REPLICAS } from './fleet.ts';
 
 /** Somebody else's replicas, up. */
@@ -41,7 +41,7 @@ async function fleetOf(name: string, kind: string, start: (port: number) => Prom
 /** One compare-and-set per admission on the same nats-server; see cas-server.ts. */
 export function startCas(nats: Pick<NatsServer, 'port'>, rate: number, burst: number): Promise<PeerFleet> {
   const script = resolve('bench/cluster/cas-server.ts');
-  const command = (port: number) => [process.execPath, '--max-semi-space-size=16', script, String(port), String(nats.port), String(rate), String(burst)];
+  const command = (port: number) => [process.execPath, ...AS_STARTED, script, String(port), String(nats.port), String(rate), String(burst)];
   return fleetOf(`compare-and-set x${REPLICAS}`, 'sluice', (port) => pinned(SERVER_CPU, command(port), port));
 }
 

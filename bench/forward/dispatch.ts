@@ -63,3 +63,5 @@ const server = createServer((request, response) => {
 server.requestTimeout = 0;
 server.keepAliveTimeout = 65_000;
 server.listen({ port: Number(port), host: '127.0.0.1', backlog: 4_096 });
+// So that a profile is written.
+process.once('SIGTERM', () => process.exit(0));

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { PACKAGES, programOf } from '../frontends/peers.ts';
 import { startSluice } from '../frontends/servers.ts';
-import { childrenOf, freePort, LOAD_CPU, type Pinned, pinned, progress, SERVER_CPU } from '../lib/pinned.ts';
+import { AS_STARTED, childrenOf, freePort, LOAD_CPU, type Pinned, pinned, progress, SERVER_CPU } from '../lib/pinned.ts';
 
 /** A way to the backend that is up. */
 export interface Way {
@@ -50,8 +50,8 @@ export async function together(makers: readonly ((task: Task) => Promise<Ways>)[
   return { ways: all.flatMap(({ ways }) => ways), missing: all.flatMap((each) => each.missing), stop };
 }
 
-/** The same young generation as Sluice is started with. */
-const AS_SLUICE = '--max-semi-space-size=16';
+/** As Sluice is started, and what it tells V8 itself on one processor. */
+const AS_SLUICE = [...AS_STARTED, '--no-parallel-scavenge'];
 
 /** The bare proxy on undici's dispatch; it admits nobody. */
 export function bareDispatch(task: Task): Promise<Ways> {
@@ -66,7 +66,7 @@ export function bareDispatchWithFields(task: Task): Promise<Ways> {
 async function dispatching({ backend }: Task, name: string, more: readonly string[]): Promise<Ways> {
   const port = await freePort();
   const profile = process.env['BENCH_PROFILE'] === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${process.env['BENCH_PROFILE']}/bare`];
-  const command = [process.execPath, AS_SLUICE, ...profile, resolve('bench/forward/dispatch.ts'), String(port), String(backend), ...more];
+  const command = [process.execPath, ...AS_SLUICE, ...profile, resolve('bench/forward/dispatch.ts'), String(port), String(backend), ...more];
   return only(name, port, await pinned(SERVER_CPU, command, port));
 }
 

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { freePort, type Pinned, pinned, SERVER_CPU, uwsNode } from '../lib/pinned.ts';
+import { AS_STARTED, freePort, type Pinned, pinned, SERVER_CPU, uwsNode } from '../lib/pinned.ts';
 
 /** HTTP engine of a server. */
 export type EngineName = 'node' | 'uws';
@@ -24,9 +24,6 @@ const COLLECT = resolve('bench/frontends/collect-on-signal.ts');
 export function nodeFor(engine: EngineName): string | undefined {
   return engine === 'node' ? process.execPath : uwsNode();
 }
-
-/** As `npm start` and the image start it. */
-const AS_STARTED = ['--max-semi-space-size=16'];
 
 /** `groups` is the YAML below `groups:`. `collect`: SIGUSR2 collects garbage. `disk`: the embedded store, as by default. `forward`: backends and routes, in YAML. */
 export async function startSluice(engine: EngineName, groups: string, { collect = false, disk = true, forward = '' } = {}): Promise<Sluice> {

@@ -6,6 +6,9 @@ import { resolve } from 'node:path';
 
 /** Of the kernel's clock: what /proc counts processor time in. */
 const TICKS_PER_SECOND = 100;
+/** Node's own flags with which `npm start` starts Sluice; rivals on Node get the same. */
+export const AS_STARTED: readonly string[] = flagsOfStart();
+
 /** Where the server runs, and where the load. */
 export const SERVER_CPU = 0;
 export const LOAD_CPU = Math.min(1, availableParallelism() - 1);
@@ -128,4 +131,11 @@ async function stop(child: ChildProcess, over: Promise<void>): Promise<void> {
     await over;
     clearTimeout(late);
   }
+}
+
+function flagsOfStart(): readonly string[] {
+  const { scripts } = JSON.parse(readFileSync(resolve('package.json'), 'utf8')) as { scripts: { start: string } };
+  const flags = /node ((?:--\S+ )+)src\/main\.ts serve/.exec(scripts.start)?.[1];
+  if (flags === undefined) throw new Error('`npm start` is not what bench/lib/pinned.ts takes it for: see flagsOfStart.');
+  return flags.trim().split(' ');
 }

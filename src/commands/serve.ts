@@ -1,5 +1,6 @@
 import { watch } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { basename, dirname } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { type Config, loadConfig } from '../config/load.ts';
@@ -46,18 +47,20 @@ function load({ name, flags, world }: ConfigFile, text: string) {
 }
 
 /**
- * Every group's first callers make state that stays, from which V8 concludes that whatever is made there stays, and
- * allocates it in the old generation: with 1,000 groups 40 % of all requests then outlived each scavenge, which took 23 ms
- * instead of 2, and a request a third more CPU (bench/README.md, B1).
+ * Garbage, collected for a server. Every group's first callers make state that stays, from which V8 concludes that whatever is
+ * made there stays, and allocates it in the old generation: with 1,000 groups 40 % of all requests then outlived each scavenge,
+ * which took 23 ms instead of 2, and a request a third more CPU (bench/README.md, B1). And on one processor a scavenge that is shared
+ * among threads only waits for them: of refusals under overload the slowest in a hundred took three times as long (B12).
  */
-function keepYoungObjectsYoung(): void {
+function collectAsServer(): void {
   setFlagsFromString('--no-allocation-site-pretenuring');
+  if (availableParallelism() === 1) setFlagsFromString('--no-parallel-scavenge');
 }
 
 /** Serves until a signal, or until the server cannot go on. */
 async function keep(file: ConfigFile, text: string, config: Config): Promise<number> {
   const { world } = file;
-  keepYoungObjectsYoung();
+  collectAsServer();
   const stop = stopped(world);
   let running: Running;
   try {
