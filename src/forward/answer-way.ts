@@ -96,11 +96,6 @@ export class AnswerWay {
     this.#resume?.();
   }
 
-  /** The answer may say what it cost. */
-  get settles(): boolean {
-    return this.#settler !== undefined;
-  }
-
   /** The real costs, where the answer says. */
   costs(missing: (unit: string) => void): Costs | undefined {
     return this.#settler?.costs(missing);

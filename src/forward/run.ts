@@ -208,9 +208,8 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
   #answered(): void {
     const { parts, route } = this.#all;
     const answer = this.#answer;
-    const missing = (unit: string): void => parts.events({ kind: 'cost_missing', route: route.name, unit, stage: 'settle' });
     if (answer?.pushedBack) void this.#pass?.dropped(answer.hint);
-    else void this.#pass?.used(answer?.settles ? answer.costs(missing) : undefined);
+    else void this.#pass?.used(answer?.costs((unit) => parts.events({ kind: 'cost_missing', route: route.name, unit, stage: 'settle' })));
     this.#finish();
   }
 
