@@ -5,7 +5,7 @@ import type { CallerSink, Delivery, NoAnswer } from '../forward/incoming.ts';
 import type { Enrolled } from '../forward/roll.ts';
 import { type FaultBody, rawRefusal } from './engines/framing.ts';
 import type { OwnAnswer } from './proxy-refusal.ts';
-import type { Entered } from './proxy-request.ts';
+import { NOWHERE } from './proxy-request.ts';
 
 /** What an exchange tells its listener. */
 export interface ExchangeOwner {
@@ -26,7 +26,7 @@ export class ProxyExchange implements CallerSink, Enrolled {
   place = -1;
   readonly request: IncomingMessage;
   /** Where its request goes, once that is known. */
-  entered: Entered | undefined;
+  entered = NOWHERE;
   readonly #response: ServerResponse;
   readonly #owner: ExchangeOwner;
   #delivery: Delivery | undefined;

@@ -11,10 +11,10 @@ import type { RefusedRequest } from './proxy-refusal.ts';
 import type { ProxyRoute } from './proxy-route.ts';
 import { preferredWait } from './rest-acquire.ts';
 
-/** Where a request goes. */
+/** Where a request goes; one that is refused may have been known already. */
 export type Entered =
-  | { readonly kind: 'nowhere' }
-  | { readonly kind: 'refused'; readonly route: ProxyRoute | undefined; readonly refusal: Refusal }
+  | { readonly kind: 'nowhere'; readonly route?: undefined; readonly incoming?: undefined }
+  | { readonly kind: 'refused'; readonly route: ProxyRoute | undefined; readonly incoming?: IncomingRequest | undefined; readonly refusal: Refusal }
   | { readonly kind: 'routed'; readonly route: ProxyRoute; readonly incoming: IncomingRequest };
 
 /** Decides where a request goes; its framing was vouched for, `target` is in origin form. `wanted` is called once before its body is first read. */
@@ -61,14 +61,15 @@ export function createDoor(routes: readonly ProxyRoute[], auth: Pick<Auth, 'dema
 }
 
 /** Whom a refusal is for. */
-export function whomOf(entered: Entered | undefined, accept = ''): RefusedRequest {
-  const route = entered === undefined || entered.kind === 'nowhere' ? undefined : entered.route;
+export function whomOf(entered: Entered, accept = ''): RefusedRequest {
+  const { route, incoming } = entered;
   const admission = route?.route.admission;
-  const key = entered?.kind !== 'routed' || admission?.key === undefined ? '' : textOf(admission.key, entered.incoming);
+  const key = incoming === undefined || admission?.key === undefined ? '' : textOf(admission.key, incoming);
   return { group: admission?.group, key, accept, refusal: route?.refusal };
 }
 
-const NOWHERE: Entered = { kind: 'nowhere' };
+/** A request that no route takes, or not yet known to be taken. */
+export const NOWHERE: Entered = { kind: 'nowhere' };
 
 const NO_CREDENTIAL: Refusal = { reason: 'unauthenticated', detail: 'Send `Sluice-Authorization: Bearer` with an API key of this server.' };
 

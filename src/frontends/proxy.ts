@@ -181,8 +181,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
   #enter(request: IncomingMessage, target: string, wanted: () => void): Entered {
     const entered = this.#door(request, target, wanted);
     // A route without group has no gate to say so.
-    if (!this.closing) return entered;
-    return { kind: 'refused', route: entered.kind === 'nowhere' ? undefined : entered.route, refusal: { reason: 'draining' } };
+    return this.closing ? { ...entered, kind: 'refused', refusal: { reason: 'draining' } } : entered;
   }
 
   #upgrade(request: IncomingMessage, socket: Socket, first: Buffer): void {
