@@ -6,6 +6,7 @@ import type { Enrolled } from '../forward/roll.ts';
 import { type FaultBody, rawRefusal } from './engines/framing.ts';
 import type { OwnAnswer } from './proxy-refusal.ts';
 import { NOWHERE } from './proxy-request.ts';
+import { reasonPhrase } from './reason-phrase.ts';
 
 /** What an exchange tells its listener. */
 export interface ExchangeOwner {
@@ -65,7 +66,9 @@ export class ProxyExchange implements CallerSink, Enrolled {
   onInformation(head: BackendHead): void {
     // A caller of HTTP/1.0 knows of no answer but the last one (RFC 9110 15.2).
     if (this.#over || this.begun || this.request.httpVersion !== '1.1') return;
-    let text = `HTTP/1.1 ${head.status} ${head.statusText}\r\n`;
+    // A status line needs three digits, the first of them 1 to 9.
+    if (head.status < 100) return;
+    let text = `HTTP/1.1 ${head.status} ${reasonPhrase(head.status, head.statusText)}\r\n`;
     for (let i = 0; i < head.headers.length; i += 2) text += `${head.headers[i]}: ${head.headers[i + 1]}\r\n`;
     this.request.socket.write(`${text}\r\n`, 'latin1');
   }
@@ -75,7 +78,7 @@ export class ProxyExchange implements CallerSink, Enrolled {
     const headers = this.#owner.closing ? [...head.headers, 'Connection', 'close'] : head.headers;
     this.#response.sendDate = false;
     try {
-      this.#response.writeHead(head.status, head.statusText, headers as string[]);
+      this.#response.writeHead(head.status, reasonPhrase(head.status, head.statusText), headers as string[]);
     } catch (cause) {
       this.#owner.onFault(cause);
       this.#delivery?.leave();

@@ -9,9 +9,12 @@ import type { Delivery, IncomingRequest, NoAnswer } from '../forward/incoming.ts
 import type { Route } from '../forward/route.ts';
 import { rawRefusal } from './engines/framing.ts';
 import type { OwnAnswer } from './proxy-refusal.ts';
+import { reasonPhrase } from './reason-phrase.ts';
 
 /** Who sends more before the upgrade is answered speaks another protocol. */
 const EARLY_BYTES_MAX = 65_536;
+
+const BROKEN_FIELD = 'The answer of the backend has a status below 100, or a field that holds a control character.';
 
 /**
  * One upgrade: admitted like any request, then two sockets joined until either ends; its slot is held as long. Node has
@@ -119,11 +122,15 @@ export class TunnelEnd implements TunnelSink {
 
   #join(way: Way, answer: IncomingMessage, backend: Socket, first: Buffer): void {
     if (this.#over) return void backend.destroy();
+    const headers = answerHeaders(answer.rawHeaders);
+    if (headers === undefined) {
+      backend.destroy();
+      return this.#failed(502, BROKEN_FIELD, new Error(BROKEN_FIELD));
+    }
     this.#backend = backend;
     backend.setTimeout(0);
     backend.on('error', () => backend.destroy());
     backend.once('close', () => this.#cut());
-    const headers = answerHeaders(answer.rawHeaders) ?? [];
     this.#socket.write(head(101, 'Switching Protocols', [...headers, ...way.added, 'Connection', 'Upgrade', 'Upgrade', answer.headers.upgrade ?? 'websocket']));
     if (first.length > 0) this.#socket.write(first);
     this.#socket.off('data', this.#hear);
@@ -134,8 +141,11 @@ export class TunnelEnd implements TunnelSink {
   /** The backend would not: its answer goes to the caller, and the connection ends. */
   #refused(way: Way, answer: IncomingMessage): void {
     if (this.#over) return void answer.destroy();
-    const headers = (answerHeaders(answer.rawHeaders) ?? []).filter((_each, i, all) => all[i - (i % 2)]?.toLowerCase() !== 'content-length');
-    this.#socket.write(head(answer.statusCode ?? 502, answer.statusMessage ?? '', [...headers, ...way.added, 'Connection', 'close']));
+    const { statusCode: status = 0, statusMessage = '' } = answer;
+    const came = answerHeaders(answer.rawHeaders);
+    if (came === undefined || status < 200) return this.#failed(502, BROKEN_FIELD, new Error(BROKEN_FIELD));
+    const headers = came.filter((_each, i, all) => all[i - (i % 2)]?.toLowerCase() !== 'content-length');
+    this.#socket.write(head(status, reasonPhrase(status, statusMessage), [...headers, ...way.added, 'Connection', 'close']));
     answer.pipe(this.#socket);
     answer.once('end', () => this.#finish(true));
     answer.once('error', () => this.#cut());
