@@ -93,7 +93,7 @@ const habits: readonly Case[] = [
   ['src/admission/extension.ts', take('./cycle-a'), 'useImportExtensions'],
   ['src/admission/long-60.ts', body(60), undefined],
   ['src/admission/long-61.ts', body(61), 'noExcessiveLinesPerFunction'],
-  ['src/admission/file-301.ts', `${'export {};\n'.repeat(301)}`, 'noExcessiveLinesPerFile'],
+  ['src/admission/file-601.ts', `${'export {};\n'.repeat(601)}`, 'noExcessiveLinesPerFile'],
   ['src/main.ts', 'export const pid = process.env.HOME;\n', undefined],
 ];
 
