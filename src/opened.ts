@@ -73,6 +73,10 @@ function tellNotice(log: Log, notice: Notice): void {
       return log.tell('info', 'stored', { root: notice.root });
     case 'unsealed':
       return log.tell('error', 'unsealed', { root: notice.root, err: notice.cause });
+    case 'withdrawn': {
+      const { group, waiting, leases } = notice;
+      return log.tell('warn', 'group_withdrawn', { group, waiting, leases, advice: 'Its waiters were refused; its leases end by themselves.' });
+    }
     case 'fault':
       return log.tell('error', 'fault', { err: notice.cause });
   }

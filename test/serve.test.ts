@@ -163,8 +163,8 @@ test('a server that cannot start says what to do, and leaves the store alone', a
   };
   await expect(serve(second, parts)).rejects.toThrow(/^listen\.admin: 127\.0\.0\.1:\d+ is not to be had; stop who has it, or choose another\.$/);
   expect((await acquire(first.running, 'slots')).status).toBe(200);
-  await expect(serve(config(`auth: { keys: [ { name: a, sha256: { env: NONE } } ] }\n`), parts)).rejects.toThrow('the variable NONE is not there');
-  await expect(serve(config(`store: { path: /dev/null/x }\n`), parts)).rejects.toThrow('The store at /dev/null/x cannot be opened');
+  await expect(serve(config(`auth: { keys: [ { name: a, sha256: { env: NONE } } ] }\n${GROUPS}`), parts)).rejects.toThrow('the variable NONE is not there');
+  await expect(serve(config(`store: { path: /dev/null/x }\n${GROUPS}`), parts)).rejects.toThrow('The store at /dev/null/x cannot be opened');
   await new Promise((resolve) => taken.close(resolve));
 });
 

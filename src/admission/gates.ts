@@ -6,7 +6,7 @@ import type { GroupSettings } from './admission.ts';
 import { Answers } from './answers.ts';
 import { Entry } from './entry.ts';
 import { type Planted, plant, writesOf } from './forest.ts';
-import type { AdmissionParts, GateFace, Ground } from './parts.ts';
+import type { AdmissionParts, GateFace, Ground, Notice } from './parts.ts';
 import { Tags } from './tags.ts';
 import { Tree } from './tree.ts';
 
@@ -87,6 +87,11 @@ export class Gates {
 
   get lost(): Error | undefined {
     return this.#lost;
+  }
+
+  /** Passes a notice on to the log. */
+  report(notice: Notice): void {
+    this.#parts.notices(notice);
   }
 
   /** Callers not yet answered, in all trees. */

@@ -19,6 +19,8 @@ export type Notice =
   | { readonly kind: 'stored'; readonly root: string }
   /** A clean stop of this tree could not be written: the next start treats it as a crash. */
   | { readonly kind: 'unsealed'; readonly root: string; readonly cause: unknown }
+  /** A group was taken out of the configuration while callers waited or leases lived in it; its waiters were refused `undecided`. */
+  | { readonly kind: 'withdrawn'; readonly group: string; readonly waiting: number; readonly leases: number }
   /** A front end threw at its answer: a bug. */
   | { readonly kind: 'fault'; readonly cause: unknown };
 

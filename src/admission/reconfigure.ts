@@ -1,8 +1,11 @@
 import type { RestoredGate } from '../core/gate-state.ts';
+import { withdrawn } from '../core/refusal.ts';
 import type { Instant } from '../core/time.ts';
 import type { GroupSettings } from './admission.ts';
+import type { Entry } from './entry.ts';
 import { type Planted, plant } from './forest.ts';
 import type { Gates } from './gates.ts';
+import type { Notice } from './parts.ts';
 import type { Tree } from './tree.ts';
 
 interface Change {
@@ -34,7 +37,7 @@ export async function reconfigure(gates: Gates, now: () => Instant, settings: re
     for (const { tree } of fresh) gates.discard(tree);
     free();
   }
-  await Promise.all(change.removed.map((tree) => remove(gates, tree)));
+  await Promise.all(change.removed.map((tree) => remove(gates, now(), tree)));
   return [];
 }
 
@@ -51,8 +54,10 @@ async function apply(gates: Gates, now: () => Instant, change: Change, fresh: re
     change.kept.map((each) => each.tree),
     now,
   );
+  const gone = change.kept.flatMap(({ tree, planted }) => goneFrom(tree, planted));
   const wrong = takeKept(change, now());
   if (wrong !== undefined) return [wrong];
+  for (const notice of gone) gates.report(notice);
   for (const { tree, planted } of change.kept) gates.resettle(tree, planted.settings);
   for (const { planted, tree } of fresh) gates.adopt(planted, tree);
   move(gates, now, change, moving);
@@ -138,6 +143,18 @@ function partOf(states: readonly Omit<RestoredGate, 'seal'>[], planted: Planted)
   };
 }
 
+/** Returns a notice for each group of a kept tree that the new settings leave out while callers wait or leases live in it. */
+function goneFrom(tree: Tree, planted: Planted): readonly Notice[] {
+  const names = new Set(planted.settings.map(({ spec }) => spec.name));
+  return [...tree.turn.entries.values()].flatMap((entry) => (names.has(entry.name) ? [] : withdrawal(tree, entry)));
+}
+
+/** Returns the notice of a group that is taken out of the configuration; none if it is idle. */
+function withdrawal(tree: Tree, entry: Entry): readonly Notice[] {
+  const { waiting, leases } = tree.turn.gate.status(tree.now(), entry.index);
+  return waiting > 0 || leases > 0 ? [{ kind: 'withdrawn', group: entry.name, waiting, leases }] : [];
+}
+
 async function allMayDecide(trees: readonly Tree[], now: () => Instant): Promise<void> {
   for (;;) {
     const at = now();
@@ -167,9 +184,11 @@ function takeKept({ kept }: Change, now: Instant): string | undefined {
   return undefined;
 }
 
-async function remove(gates: Gates, tree: Tree): Promise<void> {
+async function remove(gates: Gates, now: Instant, tree: Tree): Promise<void> {
+  for (const entry of tree.turn.entries.values()) for (const notice of withdrawal(tree, entry)) gates.report(notice);
   gates.retire(tree);
-  tree.refuseAll({ reason: 'unknown_group', detail: 'The group was taken out of the configuration.' });
+  const refusal = withdrawn(now);
+  tree.refuseAll(refusal);
   tree.drain();
-  await gates.close(tree, { reason: 'unknown_group' });
+  await gates.close(tree, refusal);
 }

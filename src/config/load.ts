@@ -29,6 +29,9 @@ export interface ConfigSources {
 /** A configuration, or everything that is wrong with it. */
 export type Loaded = { readonly kind: 'config'; readonly config: Config } | { readonly kind: 'mistakes'; readonly mistakes: readonly ConfigMistake[] };
 
+/** Reported only of a file without other mistakes: what is misspelt may have been the groups. */
+const NO_GROUPS = new Fault('there are no groups', 'Write at least one; if no groups are wanted, set allowEmpty: true.');
+
 /** Reads a configuration: flags before environment before file before defaults. Every mistake is told at once, in the order of the file; never throws. */
 export function loadConfig(sources: ConfigSources): Loaded {
   const { mistakes, report } = collectMistakes();
@@ -39,6 +42,7 @@ export function loadConfig(sources: ConfigSources): Loaded {
   // A file that is no YAML has no groups: what the rest says about them would mislead.
   const options = file === undefined ? undefined : rootOptions.read(raw, [], report);
   if (options !== undefined) checkWhole(options, raw, report);
+  if (mistakes.length === 0 && options?.groups.size === 0 && !options.allowEmpty) report(locate(raw, ['groups']), ['groups'], NO_GROUPS);
   if (options === undefined || mistakes.length > 0) return { kind: 'mistakes', mistakes: sorted(mistakes) };
   const { groups, ...rest } = options;
   return { kind: 'config', config: { ...rest, groups: compileGroups(groups) } };

@@ -3,7 +3,7 @@ import { authOptions } from './auth-options.ts';
 import { backendsOptions } from './backend-options.ts';
 import { clusterOptions } from './cluster-options.ts';
 import { GROUP_NAME, groupOptions } from './group-options.ts';
-import { duration, integer, oneOf, size } from './leaves.ts';
+import { duration, integer, oneOf, size, truth } from './leaves.ts';
 import { filePath, listenOptions } from './listen-options.ts';
 import { dictionary, notBuilt, option, optional, struct, type ValueOf } from './option.ts';
 import { bodiesOptions, routesOptions } from './route-options.ts';
@@ -84,6 +84,11 @@ export const rootOptions = struct({
   revision: option(integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), 0, 'Counts up with each change of the file; said at start and at each reload.'),
   bounds: option(bounds, {}, 'What one server holds at most, beside the bounds of each group.'),
   groups: option(groupsOptions, {}, 'Named sets of limits, each with one queue.'),
+  allowEmpty: option(
+    truth(),
+    false,
+    'true: a file without groups is taken. false: it is a mistake at start and at reload, since a file that is being rewritten is empty for a moment.',
+  ),
   cluster: optional(clusterOptions, 'Replicas that share every group over NATS JetStream.', 'one node'),
   backends: option(backendsOptions, {}, 'Servers that requests are sent on to, by name.'),
   routes: option(routesOptions, [], 'Which requests go where, under which limits; the first that fits.'),

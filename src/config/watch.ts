@@ -32,11 +32,14 @@ export interface ConfigWatchParts {
   readonly later: (ms: number, wake: () => void) => () => void;
 }
 
-/** A file is being written in pieces, or its folder swapped: it is read this long after the last sign of a change. */
-const SETTLE_MS = 200;
+/** Editors write a file in steps: it is read this long after the last sign of a change, and taken when a second reading this much later is the same. */
+export const SETTLE_MS = 200;
 
 /** Where the file system tells nothing (network mounts, some containers), a change is seen within this time. */
-const POLL_MS = 5_000;
+export const POLL_MS = 5_000;
+
+/** Readings of a file that is different each time: then it is reported once, and looked at again at the next poll. */
+const READINGS_MAX = 25;
 
 /** Keeps a configuration as its file is. One reload at a time; one that fails leaves everything as it was. */
 export class ConfigWatch {
@@ -48,6 +51,9 @@ export class ConfigWatch {
   #settle: (() => void) | undefined;
   #poll: (() => void) | undefined;
   #unwatch: (() => void) | undefined;
+  /** Ends the wait between two readings. */
+  #hurry: (() => void) | undefined;
+  #unstable = false;
   #stopped = false;
 
   constructor(parts: ConfigWatchParts) {
@@ -64,6 +70,7 @@ export class ConfigWatch {
 
   /** Reads and applies the file now, changed or not, and says what came of it: for SIGHUP. Files it refers to are read anew. */
   reload(): Promise<void> {
+    this.#hurry?.();
     return this.#queue(true);
   }
 
@@ -73,6 +80,7 @@ export class ConfigWatch {
     this.#settle?.();
     this.#poll?.();
     this.#unwatch?.();
+    this.#hurry?.();
     return this.#running;
   }
 
@@ -98,7 +106,8 @@ export class ConfigWatch {
   }
 
   async #look(asked: boolean): Promise<void> {
-    const text = await this.#parts.read().catch((cause: unknown) => new Error(sentenceOf(cause)));
+    const text = asked ? await this.#read() : await this.#readStable();
+    if (text === undefined) return;
     // A file that is away for a moment is being replaced; only who asked is told.
     if (text instanceof Error) return asked ? this.#refuse([`the file cannot be read: ${text.message}`]) : undefined;
     if (text === this.#text && !asked) return;
@@ -110,6 +119,43 @@ export class ConfigWatch {
     const waiting = needRestart(this.#config, loaded.config);
     this.#config = { ...this.#config, groups: loaded.config.groups, revision: loaded.config.revision, auth: loaded.config.auth, log: loaded.config.log };
     this.#parts.tell({ kind: 'reloaded', revision: loaded.config.revision, groups: loaded.config.groups.length, needRestart: waiting });
+  }
+
+  #read(): Promise<string | Error> {
+    return this.#parts.read().catch((cause: unknown) => new Error(sentenceOf(cause)));
+  }
+
+  /** Reads until two readings, {@link SETTLE_MS} apart, are the same. Returns undefined if the file is as before, cannot be read, or never comes to rest. */
+  async #readStable(): Promise<string | undefined> {
+    let last = await this.#read();
+    for (let readings = 1; readings < READINGS_MAX && !this.#stopped; readings++) {
+      if (last === this.#text || last instanceof Error) {
+        this.#unstable = false;
+        return undefined;
+      }
+      await this.#pause();
+      const next = await this.#read();
+      if (next === last) {
+        this.#unstable = false;
+        return next;
+      }
+      last = next;
+    }
+    if (this.#stopped || this.#unstable) return undefined;
+    this.#unstable = true;
+    this.#refuse([`the file was different at each of ${READINGS_MAX} readings: write it beside its place, and rename it`]);
+    return undefined;
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#parts.later(SETTLE_MS, resolve);
+      this.#hurry = () => {
+        this.#hurry = undefined;
+        cancel();
+        resolve();
+      };
+    });
   }
 
   #refuse(mistakes: readonly string[]): void {

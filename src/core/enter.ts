@@ -3,7 +3,7 @@ import type { Decisions } from './decisions.ts';
 import { oversizedBy, refuseAtDoor } from './door.ts';
 import { ONE_REQUEST } from './group.ts';
 import type { GroupNode } from './node.ts';
-import type { Refusal } from './refusal.ts';
+import { type Refusal, withdrawn } from './refusal.ts';
 import { arrivedAt, NONE } from './slab.ts';
 import type { Instant } from './time.ts';
 import { type Ask, DECIDED, type WaiterRef } from './waiter.ts';
@@ -15,7 +15,8 @@ import { type Ask, DECIDED, type WaiterRef } from './waiter.ts';
  */
 export function enter(all: Decisions, now: Instant, node: GroupNode, ask: Ask, closed: boolean): WaiterRef {
   if (closed) return refuse(all, node, ask, { reason: 'draining' });
-  if (node.removed) return refuse(all, node, ask, { reason: 'unknown_group' });
+  // It came in before the group was taken out, and waited for the right to decide.
+  if (node.removed) return refuse(all, node, ask, withdrawn(now));
   const keyed = node.countsByKey || node.leases;
   const first = all.keyState(now, node, keyed ? ask.key : '');
   const oversized = first === undefined || ask.costs === ONE_REQUEST ? undefined : oversizedBy(first, ask.costs);

@@ -11,7 +11,7 @@ import { Keeper } from './keeper.ts';
 import type { GroupNode } from './node.ts';
 import type { Disposition, Lease, LeaseRecord, LeaseView, Permit, Quiet } from './permit.ts';
 import { placeOf } from './place.ts';
-import type { Refusal } from './refusal.ts';
+import { type Refusal, withdrawn } from './refusal.ts';
 import { restore } from './restore.ts';
 import { endGrant, release, renew, undo } from './returns.ts';
 import { NONE } from './slab.ts';
@@ -145,7 +145,7 @@ export class Gate {
     if (wrong !== undefined) return wrong;
     this.#catchUp(now);
     const gone = this.#all.tree.rebuild(now, groups);
-    for (const node of gone) refuseNode(this.#all, now, node, { reason: 'unknown_group', detail: 'The group was taken out of the configuration.' });
+    for (const node of gone) refuseNode(this.#all, now, node, withdrawn(now));
     this.#course.changed(now, this.#all.tree.root);
     this.#pump(now);
     return undefined;

@@ -1,4 +1,4 @@
-import type { Instant } from './time.ts';
+import { after, type Instant, type Micros, SECOND } from './time.ts';
 
 /**
  * Every way in which an ask can end without a permit, or a call about a permit can fail; a closed list, mapped to the
@@ -24,6 +24,14 @@ export type RefusalReason =
   | 'conflict'
   | 'gone'
   | 'fault';
+
+/** When a caller whose group was taken out of the configuration while it waited may ask again: the file may be mended by then. */
+const WITHDRAWN_RETRY: Micros = SECOND;
+
+/** Refuses a waiter whose group was taken out of the configuration. Retryable: a group that is gone for good answers `unknown_group` to the next ask. */
+export function withdrawn(now: Instant): Refusal {
+  return { reason: 'undecided', retryAt: after(now, WITHDRAWN_RETRY), detail: 'The group was taken out of the configuration while this caller waited.' };
+}
 
 /** An expected "no": a value, not an exception. */
 export interface Refusal {

@@ -1,5 +1,6 @@
 import type { Held, Outcome } from '../admission/admission.ts';
 import { arrivalOf, type Permit } from '../core/permit.ts';
+import { withdrawn } from '../core/refusal.ts';
 import { after, type Instant, type Micros } from '../core/time.ts';
 import { askOf, isReady } from './asking.ts';
 import { readsBody } from './costs.ts';
@@ -176,7 +177,13 @@ export class Admittance implements BodyWatch {
   }
 
   #told(held: Held, outcome: Outcome, early: boolean): void {
-    if (outcome.kind === 'refused') return early ? this.#notYet() : this.#none({ kind: 'refused', refusal: outcome.refusal, attempts: this.attempts });
+    if (outcome.kind === 'refused') {
+      if (early) return this.#notYet();
+      const { refusal } = outcome;
+      // The caller never named the group, and the configuration has it for this route: it was taken out while the body came in.
+      const mended = refusal.reason === 'unknown_group' ? withdrawn(this.#of.parts.clock.now()) : refusal;
+      return this.#none({ kind: 'refused', refusal: mended, attempts: this.attempts });
+    }
     this.#held = undefined;
     this.#first ??= outcome.permit;
     this.#end.onAdmitted(new Pass(this.#of, held, outcome, this.#end));

@@ -2,6 +2,7 @@ import type { AdmissionAsk, Held, Outcome } from '../admission/admission.ts';
 import { MOVED } from '../admission/moved.ts';
 import { shiftOutcome, shiftSince } from '../admission/shift.ts';
 import { arrivalOf, type Permit, SERIAL_BITS } from '../core/permit.ts';
+import { withdrawn } from '../core/refusal.ts';
 import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
 import type { Place } from '../core/waiter.ts';
 import type { AsksParts } from './asks-parts.ts';
@@ -111,7 +112,7 @@ export class Asks implements ErrandHost {
   resettled(): void {
     for (const errand of this.#lines.all()) {
       const spot = this.#parts.directory.of(errand.ask.group);
-      if (spot === undefined) this.roll.refuse(errand, { reason: 'unknown_group' });
+      if (spot === undefined) this.roll.refuse(errand, withdrawn(this.#parts.clock.now()));
       else if (spot.shard !== errand.spot.shard) {
         this.#resettle(errand, spot);
         this.#dispatch(errand);

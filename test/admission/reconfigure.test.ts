@@ -28,8 +28,14 @@ test('groups come, also into a tree with callers in line, and go: their waiters 
   const next = [settingsOf(group('root', [concurrency(1)])), settingsOf(group('b', [], under('root'))), settingsOf(group('new', [rate(1, SECOND)]))];
   expect(await rig.keeper.reconfigure(next)).toEqual([]);
   await settled();
-  expect(gone.refusal?.reason).toBe('unknown_group');
-  expect(child.refusal?.reason).toBe('unknown_group');
+  for (const caller of [gone, child]) {
+    expect(caller.refusal).toMatchObject({ reason: 'undecided', detail: expect.stringContaining('taken out of the configuration') });
+    expect(caller.refusal?.retryAt).toBeGreaterThan(rig.clock.now());
+  }
+  expect(rig.notices).toEqual([
+    { kind: 'withdrawn', group: 'a', waiting: 1, leases: 1 },
+    { kind: 'withdrawn', group: 'old', waiting: 1, leases: 1 },
+  ]);
   expect(rig.ask({ group: 'old' }).refusal?.reason).toBe('unknown_group');
   expect(rig.ledger.trees.get('old')?.sealed).toBeDefined();
   expect(rig.ask({ group: 'new' }).outcome?.kind).toBe('admitted');

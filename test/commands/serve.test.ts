@@ -1,4 +1,5 @@
-import { renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { ServerProcess } from '../fakes/server-process.ts';
 
@@ -21,7 +22,7 @@ async function start(text: string) {
     writeFileSync(`${started.file}.new`, next);
     renameSync(`${started.file}.new`, started.file);
   };
-  return { process: started.child, until: (event: string) => started.until(event), exit: started.exit, acquire, replace };
+  return { process: started.child, until: (event: string) => started.until(event), exit: started.exit, file: started.file, acquire, replace };
 }
 
 test('a changed file is taken, a bad one is refused with its line, SIGHUP reads again, SIGTERM drains and exits 0', async () => {
@@ -46,4 +47,33 @@ test('a second signal ends it at once', async () => {
   await until('draining');
   running.kill('SIGTERM');
   expect(await exit).toEqual([143, null]);
+});
+
+test('a file that is emptied and written again in place drops no group, and its waiters go on to wait', async () => {
+  const { until, acquire, file } = await start(`${LISTEN}${ONE}`);
+  const { permit } = (await (await acquire('0')).json()) as { permit: string };
+  const waiting = acquire('60s');
+  truncateSync(file);
+  expect(await until('reload_refused')).toMatchObject({ mistakes: [expect.stringContaining('there are no groups')] });
+  writeFileSync(file, `${LISTEN}revision: 2\n${ONE.replace('concurrency: 1', 'concurrency: 2')}`);
+  expect(await until('reloaded')).toMatchObject({ revision: 2, groups: 1 });
+  expect((await waiting).status).toBe(200);
+  expect(permit).toBeDefined();
+});
+
+test('a file that is swapped as a ConfigMap of Kubernetes is, by a symbolic link beside it, is taken', async () => {
+  const { until, file } = await start(`${LISTEN}${ONE}`);
+  const folder = dirname(file);
+  const version = (name: string, text: string): void => {
+    mkdirSync(join(folder, name));
+    writeFileSync(join(folder, name, 'sluice.yaml'), text);
+    symlinkSync(name, join(folder, '..data_tmp'));
+    renameSync(join(folder, '..data_tmp'), join(folder, '..data'));
+  };
+  version('..1', `${LISTEN}revision: 1\n${ONE}`);
+  rmSync(file);
+  symlinkSync(join('..data', 'sluice.yaml'), file);
+  expect(await until('reloaded')).toMatchObject({ revision: 1 });
+  version('..2', `${LISTEN}revision: 2\n${ONE}`);
+  expect(await until('reloaded')).toMatchObject({ revision: 2 });
 });

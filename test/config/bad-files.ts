@@ -38,6 +38,15 @@ const syntax: readonly BadFile[] = [
   one('a complex key', 'groups:\n  ? [a, b]\n  : {}\n', '2:5 ', 'stringKeys'),
 ];
 
+/** Files that would take every group away. */
+const empty: readonly BadFile[] = [
+  one('an empty file', '', '1:1 groups', 'there are no groups'),
+  one('a file with nothing but a comment', '# soon\n', '1:1 groups', 'set allowEmpty: true'),
+  one('a file without groups', 'revision: 3\n', '1:1 groups', 'there are no groups'),
+  one('groups with nothing behind them', 'revision: 3\ngroups:\n', '2:1 groups', 'there are no groups'),
+  one('an empty map of groups', 'revision: 3\ngroups: {}\n', '2:1 groups', 'there are no groups'),
+];
+
 /** Names that do not exist. */
 const names: readonly BadFile[] = [
   one('an unknown section', 'lisen: { api: 1 }\n', '1:1 ', 'there is no option "lisen" here. Did you mean listen?'),
@@ -286,4 +295,4 @@ const others: readonly BadFile[] = [
 ];
 
 /** Files that must be refused. */
-export const BAD_FILES: readonly BadFile[] = [...syntax, ...names, ...values, ...limits, ...trees, ...others];
+export const BAD_FILES: readonly BadFile[] = [...syntax, ...empty, ...names, ...values, ...limits, ...trees, ...others];

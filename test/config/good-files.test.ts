@@ -143,8 +143,8 @@ test('a group that says everything is what it says', () => {
   });
 });
 
-test('an empty file is a server with no groups on the usual ports', () => {
-  const { listen, store, drain, groups, revision } = read('# nothing yet\n');
+test('a file that is to be empty is a server with no groups on the usual ports', () => {
+  const { listen, store, drain, groups, revision } = read('allowEmpty: true\n');
   expect({ groups, revision, store, drain }).toEqual({
     groups: [],
     revision: 0,
@@ -161,7 +161,7 @@ test('an empty file is a server with no groups on the usual ports', () => {
 
 test('a listener is a port, host:port, none, or a map with tls', () => {
   const { listen } = read(
-    'listen: { api: "[::1]:1", grpc: none, health: localhost:0, admin: { address: 7, tls: { cert: c, key: k, clientCa: a } }, proxy: none, gatewayQueue: none }',
+    'listen: { api: "[::1]:1", grpc: none, health: localhost:0, admin: { address: 7, tls: { cert: c, key: k, clientCa: a } }, proxy: none, gatewayQueue: none }\ngroups: { a: {} }',
   );
   expect(listen).toEqual({
     api: { address: { host: '::1', port: 1 }, tls: undefined },

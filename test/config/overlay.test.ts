@@ -32,7 +32,7 @@ function bad(env: Variables, flags: readonly Flag[] = []): readonly string[] {
 test('a flag counts before a variable, a variable before the file, the file before the default', () => {
   const env = { SLUICE_DRAIN_GRACE: '2s' };
   const flags = [{ name: 'drain.grace', value: '3s' }];
-  expect(good({}, [], '').drain.grace).toBe(20 * SECOND);
+  expect(good({}, [], 'groups: { a: {} }').drain.grace).toBe(20 * SECOND);
   expect(good({}).drain.grace).toBe(SECOND);
   expect(good(env).drain.grace).toBe(2 * SECOND);
   expect(good(env, flags).drain.grace).toBe(3 * SECOND);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type Config, loadConfig } from '../../src/config/load.ts';
-import { ConfigWatch, type ReloadEvent } from '../../src/config/watch.ts';
+import { ConfigWatch, type ReloadEvent, SETTLE_MS } from '../../src/config/watch.ts';
 
 /** A watch over a file in memory, with timers that go by hand. */
 function scene(first: string, apply: (next: Config) => readonly string[] = () => []) {
@@ -40,7 +40,7 @@ function scene(first: string, apply: (next: Config) => readonly string[] = () =>
   });
   watch.start();
   /** Runs every timer of at most `ms`, and what follows from it. */
-  const pass = async (ms: number): Promise<void> => {
+  const once = async (ms: number): Promise<void> => {
     for (const timer of [...timers]) {
       if (timer.ms > ms) continue;
       timers.delete(timer);
@@ -48,10 +48,15 @@ function scene(first: string, apply: (next: Config) => readonly string[] = () =>
     }
     for (let turn = 0; turn < 20; turn++) await Promise.resolve();
   };
+  /** The same, and then the pause between two readings of a file. */
+  const pass = async (ms: number): Promise<void> => {
+    await once(ms);
+    await once(SETTLE_MS);
+  };
   const write = (next: string | undefined): void => {
     text = next;
   };
-  return { watch, events, applied, timers, pass, write, changed: () => changed(), groups: () => applied.at(-1)?.groups.map(({ spec }) => spec.name) };
+  return { watch, events, applied, timers, once, pass, write, changed: () => changed(), groups: () => applied.at(-1)?.groups.map(({ spec }) => spec.name) };
 }
 
 const A = 'groups: { a: {} }\n';
@@ -106,6 +111,47 @@ describe('a changed file', () => {
     write(`${A}store: memory\n`);
     await pass(5000);
     expect(events.at(-1)).toMatchObject({ needRestart: ['store.kind'] });
+  });
+
+  test('that is emptied and written again a second later, as editors write in place, changes nothing until it is whole', async () => {
+    const { events, groups, applied, pass, write, changed } = scene(A);
+    write('');
+    changed();
+    await pass(200);
+    expect(applied).toEqual([]);
+    expect(events).toMatchObject([{ kind: 'refused', mistakes: [expect.stringContaining('there are no groups')] }]);
+    write(B);
+    changed();
+    await pass(200);
+    expect(groups()).toEqual(['a', 'b']);
+  });
+
+  test('is not taken while it still grows, even where each piece of it is a whole file', async () => {
+    const { events, groups, applied, once, write, changed } = scene('groups: { a: {}, b: {}, c: {} }\n');
+    write('groups:\n  a: {}\n');
+    changed();
+    await once(200);
+    write('groups:\n  a: {}\n  b: {}\n');
+    await once(200);
+    expect(applied).toEqual([]);
+    write('revision: 3\ngroups:\n  a: {}\n  b: {}\n  d: {}\n');
+    await once(200);
+    expect(applied).toEqual([]);
+    await once(200);
+    expect(groups()).toEqual(['a', 'b', 'd']);
+    expect(events).toHaveLength(1);
+  });
+
+  test('that never comes to rest is reported once, and taken once it has', async () => {
+    const { events, groups, once, write, changed } = scene(A);
+    changed();
+    for (let writing = 0; writing < 80; writing++) {
+      write(`# ${writing}\n${B}`);
+      await once(writing % 30 === 29 ? 5000 : 200);
+    }
+    expect(events).toEqual([{ kind: 'refused', mistakes: [expect.stringContaining('different at each of 25 readings')] }]);
+    for (let rest = 0; rest < 3; rest++) await once(5000);
+    expect(groups()).toEqual(['a', 'b']);
   });
 
   test('that is away for a moment is waited for', async () => {

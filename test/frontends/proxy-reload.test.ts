@@ -96,3 +96,26 @@ test('what waits for a backend that is gone is still sent to it', async () => {
   expect([(await first).body, (await second).body]).toEqual(['old', 'old']);
   await rig.backend.until(() => rig.backend.open === 0);
 });
+
+test('a request whose group is taken out while it waits, or while its body comes in, gets a 503 to be sent again, not a 404', async () => {
+  let answer = (): void => {};
+  rig.backend.respond = (_request, socket) => {
+    answer = () => void socket.write('HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold');
+  };
+  const holder = rig.ask({ path: '/one' });
+  await rig.backend.until(() => rig.backend.seen.length === 1);
+  const waits = rig.ask({ path: '/one' });
+  await rig.shows('a', { waiting: 1 });
+  const slow = await rig.wire();
+  slow.write('POST /one HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo');
+  // The head has arrived when a later request of its route has.
+  const later = rig.ask({ path: '/one' });
+  await rig.shows('a', { waiting: 2 });
+  expect(await reload(CONFIG.replace('groups: { a:', 'groups: { b:').replace('group: a', 'group: b'))).toEqual([]);
+  for (const refused of [await waits, await later]) expect([refused.status, refused.headers['retry-after']]).toEqual([503, expect.stringMatching(/^[12]$/)]);
+  slow.write('dy');
+  expect((await slow.until((got) => got.includes('undecided'))).startsWith('HTTP/1.1 503 ')).toBe(true);
+  expect(rig.logged()).toContain('"event":"group_withdrawn"');
+  answer();
+  expect((await holder).status).toBe(200);
+});

@@ -3,7 +3,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { natsOptionsOf } from '../../src/nats-link.ts';
 
 test('the options of a file become those of NATS', () => {
-  const text = 'cluster: { nats: [ "tls://a", b:4223 ], tls: { ca: ca.pem }, ledgerBytes: 1GiB, dialWithin: 1s }\n';
+  const text = 'cluster: { nats: [ "tls://a", b:4223 ], tls: { ca: ca.pem }, ledgerBytes: 1GiB, dialWithin: 1s }\ngroups: { a: {} }\n';
   const loaded = loadConfig({ text, name: 'sluice.yaml', env: {}, flags: [] });
   expect(loaded.kind === 'config' && loaded.config.cluster && natsOptionsOf(loaded.config.cluster, { kind: 'none' }, 'host:8080')).toEqual({
     servers: ['tls://a', 'b:4223'],
