@@ -18,6 +18,7 @@ import type {
   ReleaseOutcome,
   RenewOutcome,
 } from './admission.ts';
+import type { Clock } from './clock.ts';
 import { drain } from './drain.ts';
 import { explain } from './explain.ts';
 import { plant } from './forest.ts';
@@ -60,9 +61,9 @@ export class Gatekeeper implements AdmissionService {
     else this.#grounds.plant(this.#parts.settings);
   }
 
-  /** See {@link Grounds.gain}. Waits for a change of configuration that is under way. */
+  /** See {@link Grounds.gain}. A change of configuration under way does not delay it. */
   async gain(shard: number, ground: Ground, barrier: Promise<void>): Promise<void> {
-    await this.#grounds?.gain(shard, ground, barrier, this.#changing);
+    await this.#grounds?.gain(shard, ground, barrier);
   }
 
   /** See {@link Grounds.lose}. */
@@ -200,8 +201,8 @@ export class Gatekeeper implements AdmissionService {
 
   reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {
     const change = this.#changing.then(() => {
-      if (this.#draining || this.#gates.lost !== undefined) return ['This process is stopping or no longer decides: nothing was changed.'];
-      return this.#reconfigure(groups);
+      const stopped = this.#stopped();
+      return stopped === undefined ? this.#reconfigure(groups) : [stopped];
     });
     this.#changing = change.catch(() => undefined);
     return change;
@@ -210,7 +211,8 @@ export class Gatekeeper implements AdmissionService {
   async drain(grace: Micros): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
-    await this.#changing;
+    // A change that cannot be applied now is not waited for longer than callers are.
+    await Promise.race([this.#changing, sleep(this.#parts.clock, grace)]);
     await drain(this.#gates, this.#parts, grace);
   }
 
@@ -240,14 +242,24 @@ export class Gatekeeper implements AdmissionService {
 
   /** Of trees that come with their shards only those decided here are changed now; the others come as the file says. */
   async #reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {
-    const now = () => this.now();
-    if (this.#grounds === undefined) return reconfigure(this.#gates, now, groups);
+    const gates = this.#gates;
+    const grounds = this.#grounds;
+    const stopped = () => this.#stopped();
+    if (grounds === undefined) return reconfigure({ gates, settings: () => groups, stopped });
     const { mistakes } = plant(groups);
     if (mistakes.length > 0) return mistakes;
-    await this.#grounds.opened();
-    const refused = await reconfigure(this.#gates, now, this.#grounds.ours(groups));
-    if (refused.length === 0) this.#grounds.plant(groups);
-    return refused;
+    return reconfigure({
+      gates,
+      settings: () => grounds.ours(groups),
+      opening: () => grounds.opened(),
+      generation: () => grounds.generation,
+      applied: () => grounds.plant(groups),
+      stopped,
+    });
+  }
+
+  #stopped(): string | undefined {
+    return this.#draining || this.#gates.lost !== undefined ? 'This process is stopping or no longer decides: nothing was changed.' : undefined;
   }
 
   /** `look` is told the tree's own time. */
@@ -268,6 +280,10 @@ export class Gatekeeper implements AdmissionService {
   #stranger(group: string): Refusal {
     return this.#grounds?.rootOf(group) === undefined ? unknownGroup(group) : MOVED;
   }
+}
+
+function sleep(clock: Clock, time: Micros): Promise<void> {
+  return new Promise((resolve) => void clock.at(after(clock.now(), time), resolve));
 }
 
 function unknownGroup(name: string): Refusal {

@@ -31,6 +31,7 @@ export class Grounds {
   #gates: Gates | undefined;
   #planted: ReadonlyMap<string, Planted> = new Map();
   #roots = new Map<string, string>();
+  #generation = 0;
 
   constructor(parts: GroundsParts) {
     this.#parts = parts;
@@ -71,19 +72,24 @@ export class Grounds {
     return root === undefined ? undefined : this.#opening.get(root);
   }
 
-  /** All that is being opened now. */
-  async opened(): Promise<void> {
-    await Promise.all(this.#opening.values());
+  /** Resolves when all that is being opened now is open, or lost; undefined if nothing is being opened. */
+  opened(): Promise<void> | undefined {
+    return this.#opening.size === 0 ? undefined : Promise.all(this.#opening.values()).then(() => undefined);
+  }
+
+  /** Grows with every shard that is gained, lost or handed over. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /**
-   * The shard is decided here from now on: opens its trees, once `changing` has settled; they admit nobody until `barrier`
-   * has. Resolves when all are open, or the shard is lost.
+   * The shard is decided here from now on: opens its trees by the settings in force; they admit no caller until `barrier` has settled.
+   * Resolves when all are open, or the shard is lost.
    */
-  async gain(shard: number, ground: Ground, barrier: Promise<void>, changing: Promise<unknown> = Promise.resolve()): Promise<void> {
-    this.#grounds.set(shard, ground);
+  async gain(shard: number, ground: Ground, barrier: Promise<void>): Promise<void> {
+    this.#set(shard, ground);
     const ours = [...this.#planted.values()].filter(({ root }) => this.#parts.shardOf(root) === shard);
-    await Promise.all(ours.map(({ root }) => this.#open(root, ground, barrier, changing)));
+    await Promise.all(ours.map(({ root }) => this.#open(root, ground, barrier)));
   }
 
   /** The term is over: nothing is decided in it any more. */
@@ -91,7 +97,7 @@ export class Grounds {
     const ground = this.#grounds.get(shard);
     if (ground === undefined || ground.tenure.term !== term) return;
     const trees = this.#trees(shard);
-    this.#grounds.delete(shard);
+    this.#set(shard, undefined);
     for (const tree of trees) this.#leave(tree);
     this.#closeLedger(ground);
   }
@@ -111,7 +117,7 @@ export class Grounds {
     for (const tree of trees) tree.moveAway();
     const writes = trees.map((tree) => ({ tree, write: tree.turn.close(tree.now(), MOVED) }));
     halted();
-    this.#grounds.delete(shard);
+    this.#set(shard, undefined);
     await Promise.race([Promise.all(writes.map(({ tree, write }) => this.#written(tree, write))), this.#sleep(QUIET_FOR)]);
     for (const tree of trees) this.#leave(tree);
     if (ground !== undefined) this.#closeLedger(ground);
@@ -125,12 +131,16 @@ export class Grounds {
     }
   }
 
-  #open(root: string, ground: Ground, barrier: Promise<void>, changing: Promise<unknown>): Promise<void> {
-    const opening = changing
-      .then(() => this.#tryToOpen(root, ground, barrier))
-      .finally(() => {
-        if (this.#opening.get(root) === opening) this.#opening.delete(root);
-      });
+  #set(shard: number, ground: Ground | undefined): void {
+    this.#generation++;
+    if (ground === undefined) this.#grounds.delete(shard);
+    else this.#grounds.set(shard, ground);
+  }
+
+  #open(root: string, ground: Ground, barrier: Promise<void>): Promise<void> {
+    const opening = this.#tryToOpen(root, ground, barrier).finally(() => {
+      if (this.#opening.get(root) === opening) this.#opening.delete(root);
+    });
     this.#opening.set(root, opening);
     return opening;
   }

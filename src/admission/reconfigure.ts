@@ -1,6 +1,6 @@
 import type { RestoredGate } from '../core/gate-state.ts';
 import { withdrawn } from '../core/refusal.ts';
-import type { Instant } from '../core/time.ts';
+import { after, type Instant, LONG_AGO, later } from '../core/time.ts';
 import type { GroupSettings } from './admission.ts';
 import type { Entry } from './entry.ts';
 import { type Planted, plant } from './forest.ts';
@@ -17,9 +17,38 @@ interface Change {
   readonly removed: readonly Tree[];
 }
 
-/** New groups: all or nothing. Answers what cannot be done; then nothing was changed. Rejects when the ledger of a new tree cannot be opened. */
-export async function reconfigure(gates: Gates, now: () => Instant, settings: readonly GroupSettings[]): Promise<readonly string[]> {
-  const { trees, mistakes } = plant(settings);
+/** Where a change of configuration is made. */
+export interface ReconfigureDeps {
+  readonly gates: Gates;
+  /** The settings that are to be in force in this process, of the trees that it decides now. */
+  readonly settings: () => readonly GroupSettings[];
+  /** Resolves once no tree is being opened under the old settings; undefined if none is. */
+  readonly opening?: () => Promise<void> | undefined;
+  /** Grows whenever this process gains or loses a tree, other than by this change. */
+  readonly generation?: () => number;
+  /** Called in the moment in which the change takes effect. */
+  readonly applied?: () => void;
+  /** Says why nothing is to be changed any more; undefined: go on. */
+  readonly stopped: () => string | undefined;
+}
+
+/**
+ * Applies new groups, all or none. Returns what cannot be done; nothing has changed then. Trees that are gained or lost on the way do
+ * not wait for it: it begins again with those that are there. Rejects if the ledger of a new tree cannot be opened.
+ */
+export async function reconfigure(deps: ReconfigureDeps): Promise<readonly string[]> {
+  for (;;) {
+    for (let opening = deps.opening?.(); opening !== undefined; opening = deps.opening?.()) await opening;
+    const answer = await attempt(deps);
+    if (answer !== undefined) return answer;
+  }
+}
+
+/** Returns undefined if trees were gained or lost meanwhile: nothing has changed then. */
+async function attempt(deps: ReconfigureDeps): Promise<readonly string[] | undefined> {
+  const { gates, settings, generation = () => 0, opening = () => undefined, applied = () => {} } = deps;
+  const began = generation();
+  const { trees, mistakes } = plant(settings());
   if (mistakes.length > 0) return mistakes;
   const change = compare(gates, trees);
   const fresh: Fresh[] = [];
@@ -30,14 +59,21 @@ export async function reconfigure(gates: Gates, now: () => Instant, settings: re
   for (const tree of change.moved.from) tree.turn.bar(barred);
   try {
     for (const planted of change.fresh) fresh.push({ planted, tree: await gates.build(planted) });
-    const refused = await apply(gates, now, change, fresh);
+    const moving = await prepareMove(gates, change);
+    if ('mistakes' in moving) return moving.mistakes;
+    for (let awaited = rights(change); awaited.length > 0 && generation() === began; awaited = rights(change)) await Promise.all(awaited);
+    const stopped = deps.stopped();
+    if (stopped !== undefined) return [stopped];
+    if (generation() !== began || opening() !== undefined) return undefined;
+    const refused = apply(gates, change, fresh, moving);
     if (refused.length > 0) return refused;
+    applied();
     fresh.length = 0;
   } finally {
     for (const { tree } of fresh) gates.discard(tree);
     free();
   }
-  await Promise.all(change.removed.map((tree) => remove(gates, now(), tree)));
+  await Promise.all(change.removed.map((tree) => remove(gates, tree)));
   return [];
 }
 
@@ -46,22 +82,16 @@ interface Fresh {
   readonly tree: Tree;
 }
 
-/** What may fail comes first; then everything changes in one moment. */
-async function apply(gates: Gates, now: () => Instant, change: Change, fresh: readonly Fresh[]): Promise<readonly string[]> {
-  const moving = await prepareMove(gates, now, change);
-  if ('mistakes' in moving) return moving.mistakes;
-  await allMayDecide(
-    change.kept.map((each) => each.tree),
-    now,
-  );
+/** Changes everything in one moment, each tree in its own time. */
+function apply(gates: Gates, change: Change, fresh: readonly Fresh[], moving: Prepared): readonly string[] {
   const gone = change.kept.flatMap(({ tree, planted }) => goneFrom(tree, planted));
-  const wrong = takeKept(change, now());
+  const wrong = takeKept(change);
   if (wrong !== undefined) return [wrong];
   for (const notice of gone) gates.report(notice);
   for (const { tree, planted } of change.kept) gates.resettle(tree, planted.settings);
   for (const { planted, tree } of fresh) gates.adopt(planted, tree);
-  move(gates, now, change, moving);
-  for (const { tree } of change.kept) tree.turn.settle(now());
+  move(gates, change, moving);
+  for (const { tree } of change.kept) tree.turn.settle(tree.now());
   return [];
 }
 
@@ -89,17 +119,21 @@ function compare(gates: Gates, trees: ReadonlyMap<string, Planted>): Change {
   };
 }
 
-type Moving = { readonly mistakes: readonly string[] } | { readonly states: readonly Omit<RestoredGate, 'seal'>[] };
+interface Prepared {
+  readonly states: readonly Omit<RestoredGate, 'seal'>[];
+}
+
+type Moving = { readonly mistakes: readonly string[] } | Prepared;
 
 /** Nobody decides in these trees now; what they have on disk is written to where it goes, before anything changes. */
-async function prepareMove(gates: Gates, now: () => Instant, { moved }: Change): Promise<Moving> {
-  const busy = moved.from.filter((tree) => inUse(tree, now()));
+async function prepareMove(gates: Gates, { moved }: Change): Promise<Moving> {
+  const busy = moved.from.filter(inUse);
   if (busy.length > 0) {
     return { mistakes: busy.map((tree) => `A group moves from or to the tree of ${tree.root}, where callers wait or leases live: wait until it is idle.`) };
   }
   // Nothing that matters is under way then: whoever waits for the disk holds a lease or waits.
   await Promise.all(moved.from.map((tree) => tree.turn.writer.quiet()));
-  const states = moved.from.map((tree) => tree.turn.gate.snapshot(now()));
+  const states = moved.from.map((tree) => tree.turn.gate.snapshot(tree.now()));
   for (const planted of moved.to) {
     const ledger = await gates.ledgerOf(planted.root);
     await ledger.snapshot(partOf(states, planted));
@@ -107,8 +141,9 @@ async function prepareMove(gates: Gates, now: () => Instant, { moved }: Change):
   return { states };
 }
 
-function inUse(tree: Tree, now: Instant): boolean {
+function inUse(tree: Tree): boolean {
   if (tree.turn.waiting.size > 0) return true;
+  const now = tree.now();
   for (const entry of tree.turn.entries.values()) {
     if (tree.turn.gate.status(now, entry.index).leases > 0) return true;
   }
@@ -116,13 +151,14 @@ function inUse(tree: Tree, now: Instant): boolean {
 }
 
 /** In one moment: old gates are sealed, new ones go on from their exact state. Asks held meanwhile are told to ask again. */
-function move(gates: Gates, now: () => Instant, { moved }: Change, moving: Exclude<Moving, { mistakes: unknown }>): void {
+function move(gates: Gates, { moved }: Change, moving: Prepared): void {
   if (moved.from.length === 0) return;
-  const at = now();
-  const seals = moved.from.flatMap((tree) => tree.turn.gate.seal(at).limits);
+  const sealed = moved.from.map((tree) => tree.turn.gate.seal(tree.now()));
+  const at = sealed.reduce((latest, seal) => later(latest, seal.at), LONG_AGO);
+  const seals = sealed.flatMap(({ limits }) => limits);
   for (const tree of moved.from) {
     gates.retire(tree);
-    tree.stop({ reason: 'undecided', retryAt: at, detail: 'The group is being moved: ask again at once.' });
+    tree.stop({ reason: 'undecided', retryAt: outsideTime(tree), detail: 'The group is being moved: ask again at once.' });
   }
   for (const planted of moved.to) {
     const names = new Set(planted.settings.map(({ spec }) => spec.name));
@@ -155,39 +191,40 @@ function withdrawal(tree: Tree, entry: Entry): readonly Notice[] {
   return waiting > 0 || leases > 0 ? [{ kind: 'withdrawn', group: entry.name, waiting, leases }] : [];
 }
 
-async function allMayDecide(trees: readonly Tree[], now: () => Instant): Promise<void> {
-  for (;;) {
-    const at = now();
-    const awaited = trees.flatMap((tree) => (tree.turn.over === undefined ? (tree.turn.awaitRight(at) ?? []) : []));
-    if (awaited.length === 0) return;
-    await Promise.all(awaited);
-  }
+/** Returns the time of the process at the tree's own time. */
+function outsideTime(tree: Tree): Instant {
+  return after(tree.now(), tree.skew);
+}
+
+/** What has to be waited for until every kept tree may decide; empty once all may. */
+function rights({ kept }: Change): readonly Promise<void>[] {
+  return kept.flatMap(({ tree }) => (tree.turn.over === undefined ? (tree.turn.awaitRight(tree.now()) ?? []) : []));
 }
 
 /** Every kept gate takes its groups, or none does. */
-function takeKept({ kept }: Change, now: Instant): string | undefined {
+function takeKept({ kept }: Change): string | undefined {
   for (const [index, { tree, planted }] of kept.entries()) {
     const wrong = tree.turn.gate.reconfigure(
-      now,
+      tree.now(),
       planted.settings.map((each) => each.spec),
     );
     if (wrong === undefined) continue;
     for (const done of kept.slice(0, index)) {
       done.tree.turn.gate.reconfigure(
-        now,
+        done.tree.now(),
         done.before.map((each) => each.spec),
       );
-      done.tree.turn.settle(now);
+      done.tree.turn.settle(done.tree.now());
     }
     return wrong;
   }
   return undefined;
 }
 
-async function remove(gates: Gates, now: Instant, tree: Tree): Promise<void> {
+async function remove(gates: Gates, tree: Tree): Promise<void> {
   for (const entry of tree.turn.entries.values()) for (const notice of withdrawal(tree, entry)) gates.report(notice);
   gates.retire(tree);
-  const refusal = withdrawn(now);
+  const refusal = withdrawn(outsideTime(tree));
   tree.refuseAll(refusal);
   tree.drain();
   await gates.close(tree, refusal);

@@ -4,6 +4,7 @@ import type { Clock } from '../../src/admission/clock.ts';
 import { Gatekeeper } from '../../src/admission/gatekeeper.ts';
 import { MOVED } from '../../src/admission/moved.ts';
 import { ADMISSION_BOUNDS, type Ground, type Notice } from '../../src/admission/parts.ts';
+import type { Tenure } from '../../src/coordination/coordinator.ts';
 import type { GateEvent } from '../../src/core/events.ts';
 import { Gate } from '../../src/core/gate.ts';
 import { after, type Instant, LONG_AGO, MINUTE, type Micros, NEVER, SECOND } from '../../src/core/time.ts';
@@ -16,6 +17,9 @@ import { askOf, Caller, settingsOf } from './rig.ts';
 
 const SHARD = 7;
 const GROUP = 'g';
+
+/** The shard of the tree `other`; every other tree is in {@link SHARD}. */
+const OTHER_SHARD = 8;
 
 /** A shard's clock, `behind` the process's. */
 function behind(clock: FakeClock, by: Micros): Clock {
@@ -46,17 +50,22 @@ class Replica {
       gate: (parts) => new Gate(parts),
       recording: true,
       defer: (run) => void setImmediate(run),
-      shardOf: () => SHARD,
+      shardOf: (root) => (root === 'other' ? OTHER_SHARD : SHARD),
     });
   }
 
   async gain(term: bigint, from: Instant, lag: Micros, barrier: Promise<void> = Promise.resolve()): Promise<void> {
+    void this.gainOf(SHARD, lag, { term, from, until: () => NEVER, extend: () => undefined }, barrier);
+    await settled();
+  }
+
+  /** The shard is decided here from now on, in a shard time that is `lag` behind the process's. Resolves once its trees are open. */
+  gainOf(shard: number, lag: Micros, tenure: Tenure, barrier: Promise<void> = Promise.resolve()): Promise<void> {
     const clock = behind(this.#clock, lag);
     const store = this.#store;
     const shared = { append: store.append.bind(store), read: store.read.bind(store), trim: store.trim.bind(store), close: async () => {} };
-    const ground: Ground = { clock, ledger: createLedger({ store: shared, clock, term }), tenure: { term, from, until: () => NEVER, extend: () => undefined } };
-    await this.keeper.gain(SHARD, ground, barrier);
-    await settled();
+    const ground: Ground = { clock, ledger: createLedger({ store: shared, clock, term: tenure.term }), tenure };
+    return this.keeper.gain(shard, ground, barrier);
   }
 
   ask(more: Parameters<typeof askOf>[0] = {}): Caller {
@@ -195,4 +204,53 @@ test('A tree whose chain a newer term writes is given up, and its waiters are to
   await settled();
   expect(waiting.refusal).toBe(MOVED);
   expect((await a.asked()).refusal).toBe(MOVED);
+});
+
+/** A term that began a second ago, with slots of shard time up to one second ahead, as a session renews them; asking for more waits for the next renewal. */
+function renewing(clock: FakeClock, lag: Micros, term = 1n): Tenure {
+  const until = () => after(clock.now(), SECOND - lag);
+  const extend = (now: Instant) => (now < until() ? undefined : new Promise<void>((resolve) => void clock.at(after(clock.now(), SECOND / 4), resolve)));
+  return { term, from: after(clock.now(), -SECOND - lag), until, extend };
+}
+
+test.each([
+  ['behind', 10 * MINUTE],
+  ['ahead of', -10 * MINUTE],
+])('A reload is applied at once, and changes no limit by itself, while shard time is ten minutes %s the process time', async (_where, lag) => {
+  const { clock, a } = two(spaced);
+  await a.keeper.start();
+  await a.gainOf(SHARD, lag, renewing(clock, lag));
+  expect((await a.asked()).outcome?.kind).toBe('admitted');
+  const next = await a.asked();
+  await clock.advanceAsync(4 * SECOND);
+  let refused: readonly string[] | undefined;
+  void a.keeper.reconfigure([settingsOf(group(GROUP, [spacing(20 * SECOND)]))]).then((answer) => {
+    refused = answer;
+  });
+  await clock.advanceAsync(2 * SECOND);
+  expect(refused).toEqual([]);
+  await clock.advanceAsync(60 * SECOND);
+  expect(next.seconds).toBe(20);
+});
+
+test('A shard that is gained while a reload waits for another shard is decided at once, by the settings of the reload once it is applied', async () => {
+  const settings = (period: Micros) => [settingsOf(group(GROUP, [spacing(period)])), settingsOf(group('other', [spacing(period)]))];
+  const { clock, a } = two(settings(SECOND));
+  await a.keeper.start();
+  const begins = after(clock.now(), MINUTE);
+  await a.gainOf(SHARD, 0, { term: 1n, from: begins, until: () => NEVER, extend: () => undefined });
+  let refused: readonly string[] | undefined;
+  void a.keeper.reconfigure(settings(20 * SECOND)).then((answer) => {
+    refused = answer;
+  });
+  await settled();
+  await a.gainOf(OTHER_SHARD, 0, { term: 1n, from: LONG_AGO, until: () => NEVER, extend: () => undefined });
+  const first = await a.asked({ group: 'other' });
+  expect(first.outcome?.kind).toBe('admitted');
+  expect(refused).toBeUndefined();
+  await clock.advanceAsync(MINUTE);
+  expect(refused).toEqual([]);
+  const [second, third] = [await a.asked({ group: 'other' }), await a.asked({ group: 'other' })];
+  await clock.advanceAsync(30 * SECOND);
+  expect([second.seconds, third.seconds]).toEqual([60, 80]);
 });
