@@ -47,6 +47,30 @@ describe('the configurations of the examples', () => {
   });
 });
 
+describe('the calls in comments of the configurations', () => {
+  const calls = ['sluice.yaml', ...globSync('examples/configs/*.yaml', { cwd: root })].flatMap((file) =>
+    [...text(file).matchAll(/^ *# +curl -X POST 'http:\/\/localhost:8080(\/v1\/groups\/[^']+)'/gm)].map(([, path = '']) => [file, path] as const),
+  );
+
+  test('are there, some of them with a class', () => {
+    expect(calls.length).toBeGreaterThan(4);
+    expect(calls.filter(([, path]) => path.includes('class='))).toHaveLength(3);
+  });
+
+  test.each(calls)('%s: POST %s is admitted', async (file, path) => {
+    const config = read(file, text(file));
+    const listen = { ...config.listen, api: { address: { host: '127.0.0.1', port: 0 }, tls: undefined } };
+    for (const name of ['grpc', 'health', 'admin', 'proxy'] as const) listen[name] = { address: 'none', tls: undefined };
+    const clocks = { monotonic: process.hrtime.bigint, wall: Date.now, boot: 'test' };
+    const parts = { env: {}, clocks, logTo: new PassThrough().resume(), version: '1', nodeVersion: '24' };
+    const running = await serve({ ...config, listen, routes: [], store: { ...config.store, kind: 'memory' } }, parts);
+    const answer = await fetch(`http://${running.addresses['api']}${path}`, { method: 'POST' });
+    const body = await answer.text();
+    await running.drain(true);
+    expect({ status: answer.status, body }).toEqual({ status: 200, body: expect.stringMatching(/^\{"permit":.*\}\n$/) as string });
+  });
+});
+
 describe('the clients of the examples', () => {
   let running: Running;
   const at = (listener: string) => running.addresses[listener] ?? '';

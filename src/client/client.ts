@@ -30,6 +30,8 @@ export interface AcquireOptions {
   readonly key?: string | undefined;
   /** 0 (most urgent) to 999, or the name of one of the group's classes. */
   readonly priority?: number | string | undefined;
+  /** The name of one of the group's classes, as in the file; in place of `priority`, not beside it. */
+  readonly class?: string | undefined;
   /** What it spends, by unit. `requests` counts 1 where it is not named. */
   readonly costs?: Readonly<Record<string, number>> | undefined;
   /** Life of the lease where the group limits concurrency. Absent: the group's default. */
@@ -82,7 +84,8 @@ export function createSluice(options: SluiceOptions): Sluice {
 const RETRY_MS = { least: 100, unknown: 1000 };
 
 async function acquireFrom(wire: Wire, timing: Timing, group: string, options: AcquireOptions): Promise<Permit> {
-  const { ttl, priority, signal, onPlace, requestId = crypto.randomUUID(), retry, key, costs, lease, holder } = options;
+  const { ttl, class: named, priority = named, signal, onPlace, requestId = crypto.randomUUID(), retry, key, costs, lease, holder } = options;
+  if (named !== undefined && priority !== named) throw new RangeError('Give either `priority` or `class`, not both.');
   const urgency = typeof priority === 'string' ? { priorityClass: priority } : { priority };
   const fields = { key, costs, lease, holder, ...urgency };
   const giveUpAt = retry === undefined ? 0 : timing.now() + toMillis(retry.for);

@@ -18,7 +18,7 @@ export interface AskArguments {
 export const ASK_FLAGS = `  --ttl 30s            patience: how long to wait at most; 0: now or not at all (default: the group's)
   --lease 30s          life of the lease where concurrency is limited (default: the group's)
   --key KEY            partition of the group: a tenant, a shard's bucket
-  --priority N         0 (most urgent) to 999; or --class NAME, one of the group's classes
+  --priority N         0 (most urgent) to 999; or --class NAME (--priority-class), one of the group's classes
   --cost N             what it spends in requests (default: 1); --cost.UNIT N in another unit, as --cost.tokens 400
   --holder NAME        who asks, for people who look at waiters and leases
   --retry-for 5m       asks again for so long after refusals that pass, no earlier than they say
@@ -36,6 +36,7 @@ const COMMON = {
   key: TEXT,
   priority: TEXT,
   class: TEXT,
+  'priority-class': TEXT,
   cost: TEXT,
   holder: TEXT,
   'retry-for': TEXT,
@@ -74,14 +75,16 @@ export function askArguments(group: string, given: Given, env: Readonly<Record<s
     costs[name === 'cost' ? 'requests' : name.slice(5)] = Number(value);
   }
   const priority = text('priority');
-  if (priority !== undefined && text('class') !== undefined) return 'Give either --priority or --class';
+  const named = text('class') ?? text('priority-class');
+  if (text('class') !== undefined && text('priority-class') !== undefined) return '--class and --priority-class are the same: give one of them';
+  if (priority !== undefined && named !== undefined) return 'Give either --priority or --class';
   if (priority !== undefined && !/^\d{1,4}$/.test(priority)) return '--priority has to be a whole number; a name goes with --class';
   const retry = text('retry-for');
   const options: AcquireOptions = {
     ttl: text('ttl'),
     lease: text('lease'),
     key: text('key'),
-    priority: priority === undefined ? text('class') : Number(priority),
+    priority: priority === undefined ? named : Number(priority),
     costs: Object.keys(costs).length === 0 ? undefined : costs,
     retry: retry === undefined ? undefined : { for: retry },
   };

@@ -48,7 +48,7 @@ export function sendError(reply: EngineReply, format: Format | undefined, error:
   }
   const headers: (readonly [string, string])[] = [...headersOf('application/json'), ...more];
   if (error.retrySeconds !== undefined) headers.push(['Retry-After', String(error.retrySeconds)]);
-  return reply.send(http ?? CONNECT_HTTP[error.code], headers, JSON.stringify(errorJson(error)));
+  return reply.send(http ?? CONNECT_HTTP[error.code], headers, `${JSON.stringify(errorJson(error))}\n`);
 }
 
 /** The last part of an enveloped answer: https://connectrpc.com/docs/protocol#error-end-stream, and gRPC-Web's trailers. */

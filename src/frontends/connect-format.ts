@@ -1,7 +1,7 @@
 import { type DescMessage, fromBinary, fromJsonString, type Message, toBinary, toJsonString } from '@bufbuild/protobuf';
 import type { Refusal } from '../core/refusal.ts';
 import { MILLISECOND, type Micros, SECOND } from '../core/time.ts';
-import { AcquireRequestSchema, type AcquireResponse, AcquireResponseSchema } from '../gen/sluice/v1/admission_pb.ts';
+import { AcquireRequestSchema, type AcquireResponse, AcquireResponseSchema, ExplainRequestSchema } from '../gen/sluice/v1/admission_pb.ts';
 import { decodeAcquire, encodeAcquired } from './acquire-codec.ts';
 import { acquiredJson, acquireFromJson } from './acquire-json.ts';
 import { malformed } from './ask.ts';
@@ -80,7 +80,9 @@ const UTF8 = new TextDecoder('utf-8', { fatal: true });
 export function decode(schema: DescMessage, bytes: Uint8Array, json: boolean): Message | Refusal {
   try {
     if (schema === AcquireRequestSchema) return decodeAsk(bytes, json);
-    return json ? fromJsonString(schema, UTF8.decode(bytes)) : fromBinary(schema, bytes);
+    if (!json) return fromBinary(schema, bytes);
+    const text = UTF8.decode(bytes);
+    return fromJsonString(schema, schema === ExplainRequestSchema ? withoutAlias(text, 2) : text);
   } catch (error) {
     return malformed(`The body is no ${schema.typeName} in ${json ? 'JSON' : 'binary form'}: ${error instanceof Error ? error.message : 'unreadable'}.`);
   }
@@ -90,21 +92,45 @@ export function decode(schema: DescMessage, bytes: Uint8Array, json: boolean): M
 function decodeAsk(bytes: Uint8Array, json: boolean): Message {
   if (!json) return decodeAcquire(bytes) ?? fromBinary(AcquireRequestSchema, bytes);
   const text = UTF8.decode(bytes);
-  return acquireFromJson(text) ?? fromJsonString(AcquireRequestSchema, text);
+  return acquireFromJson(text) ?? fromJsonString(AcquireRequestSchema, withoutAlias(text, 1));
+}
+
+const TOKEN = /"(?:[^"\\]|\\.)*"(?=\s*(:?))|[{[\]}]/g;
+
+/** The same JSON with the member `class`, as the file and plain HTTP call it, under the name that the message has for it. `depth`: of the ask. */
+function withoutAlias(text: string, depth: number): string {
+  if (!text.includes('"class"') || !isJson(text)) return text;
+  let at = 0;
+  return text.replaceAll(TOKEN, (token, colon: string | undefined) => {
+    if (token === '{' || token === '[') at++;
+    else if (token === '}' || token === ']') at--;
+    else if (at === depth && colon === ':' && token === '"class"') return '"priorityClass"';
+    return token;
+  });
+}
+
+/** Strings end then, so that looking for tokens takes linear time. */
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The permit of every acquire: by hand where it is a usual one. */
 function encodePermit(permit: AcquireResponse, json: boolean): Uint8Array | undefined {
   if (!json) return encodeAcquired(permit);
   const text = acquiredJson(permit);
-  return text === undefined ? undefined : Buffer.from(text);
+  return text === undefined ? undefined : Buffer.from(`${text}\n`);
 }
 
-/** The bytes of a message, or its text. */
+/** The bytes of a message, or its text as one line. */
 export function encode(schema: DescMessage, message: unknown, json: boolean): Uint8Array {
   const byHand = schema === AcquireResponseSchema ? encodePermit(message as AcquireResponse, json) : undefined;
   if (byHand !== undefined) return byHand;
-  return json ? Buffer.from(toJsonString(schema, message as Message)) : toBinary(schema, message as Message);
+  return json ? Buffer.from(`${toJsonString(schema, message as Message)}\n`) : toBinary(schema, message as Message);
 }
 
 const ENVELOPE_BYTES = 5;

@@ -86,7 +86,7 @@ const ENGINE_REASONS: Readonly<Record<number, RefusalReason>> = { 413: 'too_larg
 export function engineProblem(status: number, detail: string): { readonly contentType: string; readonly body: string } {
   const reason = ENGINE_REASONS[status] ?? 'malformed';
   const problem: Problem = { type: typeOf(reason), title: STATUS_CODES[status] ?? TITLES[reason], status, detail, reason };
-  return { contentType: PROBLEM_TYPE, body: JSON.stringify(problem) };
+  return { contentType: PROBLEM_TYPE, body: `${JSON.stringify(problem)}\n` };
 }
 
 function typeOf(reason: RefusalReason): string {

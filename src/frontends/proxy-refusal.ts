@@ -44,7 +44,7 @@ export function ownAnswer(why: NoAnswer, whom: RefusedRequest, parts: AnswerPart
 /** A problem that no group has to do with. */
 export function plainProblem(status: number, reason: string, detail: string, more: readonly Header[] = []): OwnAnswer {
   const type = `https://sluice.dev/problems/${reason.replaceAll('_', '-')}`;
-  const body = JSON.stringify({ type, title: STATUS_CODES[status] ?? 'Refused', status, detail, reason });
+  const body = `${JSON.stringify({ type, title: STATUS_CODES[status] ?? 'Refused', status, detail, reason })}\n`;
   return { status, headers: [['Content-Type', PROBLEM_TYPE], NO_STORE, ['Sluice-Reason', reason], ...more], body };
 }
 
@@ -56,7 +56,7 @@ function refusalAnswer({ refusal }: Extract<NoAnswer, { kind: 'refused' }>, whom
   const all: Header[] = [NO_STORE, ['Sluice-Reason', refusal.reason], ...headers];
   if (retry) all.push(['Retry-After', RETRY_SECONDS]);
   if (instead !== undefined) return { status: problem.status, headers: [['Content-Type', instead.contentType], ...all], body: instead.body };
-  return { status: problem.status, headers: [['Content-Type', PROBLEM_TYPE], ...all], body: JSON.stringify(problem) };
+  return { status: problem.status, headers: [['Content-Type', PROBLEM_TYPE], ...all], body: `${JSON.stringify(problem)}\n` };
 }
 
 function withAttempts(answer: OwnAnswer, attempts: number): OwnAnswer {

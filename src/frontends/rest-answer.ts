@@ -32,9 +32,9 @@ export interface Refused {
 export const NO_STORE: Header = ['Cache-Control', 'no-store'];
 const JSON_TYPE: Header = ['Content-Type', 'application/json'];
 
-/** Answers with JSON; false: the caller was gone. */
+/** Answers with one line of JSON; false: the caller was gone. */
 export function sendJson(reply: EngineReply, status: number, body: string, headers: readonly Header[] = []): boolean {
-  return reply.send(status, [JSON_TYPE, NO_STORE, ...headers], body);
+  return reply.send(status, [JSON_TYPE, NO_STORE, ...headers], `${body}\n`);
 }
 
 /** A permit as JSON: what proto3 JSON makes of AcquireResponse, with the shortest durations. By hand: it is written for every admission. */
@@ -64,7 +64,7 @@ export function sendPermit(reply: EngineReply, parts: AnswerParts, outcome: Outc
   const limits = rateLimitFields(admission.limitsFor(group, key), group, admission.now());
   const degraded: readonly Header[] = outcome.degraded === undefined ? [] : [['Sluice-Degraded', outcome.degraded]];
   const headers = [JSON_TYPE, ['Sluice-Permit', outcome.id] as const, ...degraded, ...limits];
-  return reply.send(200, headers, permitJson(outcome));
+  return reply.send(200, headers, `${permitJson(outcome)}\n`);
 }
 
 /** Answers a refusal; `whom` where a group was named. `status` in place of the table's where the protocol has a better one. */
@@ -72,7 +72,7 @@ export function sendRefusal(reply: EngineReply, parts: AnswerParts, refusal: Ref
   const made = problemFor(parts, refusal, whom, status);
   const { instead, headers, problem } = made;
   if (instead !== undefined) return reply.send(problem.status, [['Content-Type', instead.contentType], NO_STORE, ...headers], instead.body);
-  return reply.send(problem.status, [['Content-Type', PROBLEM_TYPE], NO_STORE, ...headers], JSON.stringify(problem));
+  return reply.send(problem.status, [['Content-Type', PROBLEM_TYPE], NO_STORE, ...headers], `${JSON.stringify(problem)}\n`);
 }
 
 /** A refusal as it goes out: the problem, its headers, and what the group says in its place. */

@@ -80,7 +80,7 @@ function takeQuery(query: string, input: Input, path: Readonly<Record<string, st
       costs.set(unit, value);
       continue;
     }
-    const member = camel(name);
+    const member = memberOf(name);
     if (Object.hasOwn(path, member)) {
       if (path[member] !== value) return disagree(name);
     } else if (input.has(member)) return twice(name);
@@ -119,7 +119,7 @@ function takeBody(request: EngineRequest, input: Input): Input | Refusal | Statu
   if (typeof body !== 'object' || body === null || Array.isArray(body)) return malformed('The body must be a JSON object.');
   const names = new Set<string>();
   for (const [name, value] of Object.entries(body)) {
-    const member = camel(name);
+    const member = memberOf(name);
     if (names.has(member)) return twice(name);
     names.add(member);
     // null says nothing, as in proto3 JSON.
@@ -146,7 +146,9 @@ function merge(input: Input, member: string, name: string, value: unknown): Refu
   return undefined;
 }
 
-function camel(name: string): string {
+/** The member that a name stands for: names are taken in snake_case and in camelCase, and `class` as the file has it. */
+function memberOf(name: string): string {
+  if (name === 'class') return 'priorityClass';
   return name.includes('_') ? name.replaceAll(/(?<=[a-z])_[a-z]/g, (letter) => letter.charAt(1).toUpperCase()) : name;
 }
 

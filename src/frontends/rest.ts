@@ -74,7 +74,7 @@ export class Rest implements Routes {
       const allow = allowed(found.methods);
       if (method === 'OPTIONS') return void reply.send(204, [['Allow', allow]], '');
       const detail = `Use ${allow} at this path.`;
-      const body = JSON.stringify({ type: 'about:blank', title: 'Method Not Allowed', status: 405, detail, reason: 'malformed' });
+      const body = `${JSON.stringify({ type: 'about:blank', title: 'Method Not Allowed', status: 405, detail, reason: 'malformed' })}\n`;
       return void reply.send(
         405,
         [

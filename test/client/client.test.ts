@@ -34,9 +34,12 @@ describe('acquire', () => {
   });
 
   test('names a class in words, and makes a request id of its own each time', async () => {
-    server.answer(json(200, { permit: 'a', waited: '0s' }), json(200, { permit: 'b', waited: '0s' }));
+    server.answer(json(200, { permit: 'a', waited: '0s' }), json(200, { permit: 'b', waited: '0s' }), json(200, { permit: 'c', waited: '0s' }));
     const permit = await sluice().acquire('g', { priority: 'production' });
     await sluice().acquire('g');
+    await sluice().acquire('g', { class: 'staging' });
+    expect(server.seen[2]?.body).toMatchObject({ priorityClass: 'staging' });
+    await expect(sluice().acquire('g', { class: 'staging', priority: 3 })).rejects.toThrow(RangeError);
     expect(server.seen[0]?.body).toMatchObject({ priorityClass: 'production' });
     expect(server.seen[0]?.body['requestId']).not.toBe(server.seen[1]?.body['requestId']);
     expect(permit).toMatchObject({ fence: undefined, leaseMs: undefined, leftMs: Number.POSITIVE_INFINITY });

@@ -103,6 +103,8 @@ describe('sluice acquire', () => {
     [65, ['open', '--cost.tokens', '101']],
     [65, ['classes', '--class', 'nobody']],
     [0, ['classes', '--class', 'production']],
+    [0, ['classes', '--priority-class', 'production']],
+    [64, ['classes', '--priority-class', 'production', '--class', 'production']],
     [0, ['classes', '--priority', '7']],
     [64, []],
     [64, ['open', 'pace']],

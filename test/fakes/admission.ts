@@ -258,7 +258,8 @@ export class FakeAdmission implements AdmissionService {
     if (scripted !== undefined) return scripted;
     const kind = this.kinds.get(ask.group);
     if (kind === undefined) return { reason: 'unknown_group' };
-    if (ask.priorityClass !== undefined) return { reason: 'malformed', detail: `No class \`${ask.priorityClass}\` in this group.` };
+    if (ask.priorityClass !== undefined && ask.priorityClass !== 'urgent')
+      return { reason: 'malformed', detail: `No class \`${ask.priorityClass}\` in this group.` };
     if (kind === 'slots' && costOf(ask.costs, 'requests') > 1) return { reason: 'oversized', limit: 'slots' };
     const spent = this.#spent.get(ask.key);
     if (kind === 'spaced' && spent !== undefined) return { reason: 'infeasible', limit: 'pace', retryAt: after(spent, HOUR) };

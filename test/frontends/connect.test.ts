@@ -40,6 +40,32 @@ describe('Connect over HTTP/1.1', () => {
   });
 
   it.each([
+    ['Acquire', { group: 'open', class: 'urgent' }],
+    ['Acquire', { class: 'urgent', group: 'open', costs: { class: 1 }, key: 'class' }],
+    ['Acquire', { group: 'open', priority_class: 'urgent' }],
+    ['Acquire', { group: 'open', priorityClass: 'urgent' }],
+    ['Explain', { ask: { group: 'open', class: 'urgent', costs: { class: 1 } } }],
+  ])('%s takes a class as `class` too: %j', async (call, fields) => {
+    expect((await post(call, fields)).status).toBe(200);
+    if (call === 'Acquire') expect(started.admission.everybody.at(-1)?.ask.priorityClass).toBe('urgent');
+  });
+
+  it.each([
+    ['twice in two spellings', '{"group":"open","class":"a","priorityClass":"b"}'],
+    ['where no message has it', '{"group":"open","ttl":{"class":"a"}}'],
+    ['in 64 KB that never end', `{"class":"${'\\"'.repeat(30_000)}`],
+    ['8,000 times', `{${'"class":1,'.repeat(6_000)}"group":"open"}`],
+  ])('a class %s is refused', async (_name, body) => {
+    expect((await post('Acquire', body)).status).toBe(400);
+  });
+
+  it('ends JSON answers and errors with a newline', async () => {
+    const ask = (group: string) =>
+      fetch(`${started.baseUrl}${PATH}/Acquire`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ group }) });
+    for (const group of ['open', 'nothing']) expect(await (await ask(group)).text()).toMatch(/^\{.*\}\n$/);
+  });
+
+  it.each([
     ['application/json; charset=utf-8', 200],
     ['APPLICATION/JSON', 200],
     ['application/json; charset=latin1', 415],

@@ -15,7 +15,8 @@ test('a backend with a certificate of an authority of its own is believed by tha
   const secure = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) }, (_request, response) => response.end('over tls'));
   await new Promise<void>((resolve) => secure.listen(0, 'localhost', resolve));
   const { port } = secure.address() as { port: number };
-  rig = await proxyRig(`backends: { known: { urls: [ "https://localhost:${port}" ], ca: ${cert} }, unknown: { urls: [ "https://localhost:${port}" ] } }
+  rig = await proxyRig(`allowEmpty: true
+backends: { known: { urls: [ "https://localhost:${port}" ], ca: ${cert} }, unknown: { urls: [ "https://localhost:${port}" ] } }
 routes: [ { match: { path: /known }, backend: known }, { match: { path: /unknown }, backend: unknown } ]
 `);
   expect(await rig.ask({ path: '/known' })).toMatchObject({ status: 200, body: 'over tls' });
@@ -26,7 +27,7 @@ routes: [ { match: { path: /known }, backend: known }, { match: { path: /unknown
 
 test('a listener with TLS tells its backend so', async () => {
   rig = await proxyRig(
-    'backends: { shop: { urls: [ BACKEND ] } }\nroutes: [ { backend: shop } ]\n',
+    'allowEmpty: true\nbackends: { shop: { urls: [ BACKEND ] } }\nroutes: [ { backend: shop } ]\n',
     undefined,
     `{ address: "127.0.0.1:0", tls: { cert: ${cert}, key: ${key} } }`,
   );

@@ -45,6 +45,34 @@ describe('plain HTTP: a permit', () => {
   });
 
   it.each([
+    ['?class=urgent', {}],
+    ['?priority_class=urgent', {}],
+    ['?priorityClass=urgent', {}],
+    ['?class=urgent', { priority_class: 'urgent' }],
+    ['', { class: 'urgent' }],
+    ['', { priority_class: 'urgent' }],
+  ])('takes a class in every spelling: %s %j', async (query, body) => {
+    expect((await postJson(`/v1/groups/open/acquire${query}`, body)).status).toBe(200);
+    expect(server.admission.everybody.at(-1)?.ask.priorityClass).toBe('urgent');
+  });
+
+  it('ends every answer with a newline, so that a shell has its prompt on a line of its own', async () => {
+    const permit = (await json(await post('/v1/groups/open/acquire'))) as { permit: string };
+    const answers = [
+      await post('/v1/groups/open/acquire'),
+      await post('/v1/groups/nothing/acquire'),
+      await post(`/v1/permits/${permit.permit}/release`),
+      await fetch(`${server.baseUrl}/v1/groups/open/explain`),
+      await fetch(`${server.baseUrl}/v1/groups/open/acquire`),
+      await fetch(`${server.baseUrl}/v1/nothing`),
+      await fetch(`${server.baseUrl}/v1/groups/open/acquire`, { method: 'BREW' }),
+    ];
+    for (const answer of answers) expect(await answer.text()).toMatch(/^\{.*\}\n$/);
+    expect(answers.map(({ status }) => status)).toEqual([200, 404, 200, 200, 405, 404, 400]);
+  });
+
+  it.each([
+    ['a class in two spellings that differ', '?class=a', { priorityClass: 'b' }, /`priorityClass` says one thing/],
     ['a JSON field against the query', '?key=a', { key: 'b' }, /`key` says one thing/],
     ['a group against the path', '', { group: 'slots' }, /`group` says one thing/],
     ['a cost against the query', '?cost.tokens=1', { costs: { tokens: 2 } }, /`costs.tokens` says one thing/],

@@ -66,7 +66,7 @@ export type AcquireRequest = Message<"sluice.v1.AcquireRequest"> & {
     case: "priority";
   } | {
     /**
-     * One of the group's `priority.classes`.
+     * One of the group's `priority.classes`. In JSON also `class`, as in the query of plain HTTP.
      *
      * @generated from field: string priority_class = 5;
      */
