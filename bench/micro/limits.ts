@@ -66,7 +66,7 @@ function ofLimit(name: string, keys: number, byName: boolean): number {
 /** Nanoseconds of a whole ask through the gate whose slot is free: key looked up, order, events and all. */
 function ofGate(keys: number): number {
   const rate = { name: 'rate', unit: 'requests', scope: 'key', quota: QUOTAS['rate (GCRA)'] as Quota, keys: new Map() } as const;
-  const backlog = { requests: 10, bytes: 1e12, perKey: 10, keys: 2_000_000, wait: undefined };
+  const backlog = { requests: 10, bytes: 1e12, perKey: 10, keys: 2_000_000, wait: undefined, onFull: 'leastUrgent' as const };
   const group = {
     name: 'g',
     limits: [rate],

@@ -98,9 +98,14 @@ const fairness = checked(
 const backlog = struct({
   requests: option(integer({ min: 0, max: 10_000_000 }, 'callers'), 10_000, 'Callers that wait at most; more are shed. 0: nobody waits.'),
   bytes: option(size({ min: 0, max: 2 ** 40 }), '256MiB', 'Bytes held for waiting callers at most.'),
-  perKey: option(integer({ min: 0, max: 10_000_000 }, 'callers'), 1000, 'Callers that wait at most for one key.'),
+  perKey: option(integer({ min: 0, max: 10_000_000 }, 'callers'), 1000, 'Callers that wait at most for one key; those without a key are not counted here.'),
   keys: option(integer({ min: 1, max: 10_000_000 }, 'keys'), 100_000, 'Keys with waiters, leases or limits in use at most; idle ones are forgotten.'),
   wait: option(durationOrNone({ min: 0, max: 30 * DAY }), 'none', 'A caller whose expected wait is longer is shed at once.'),
+  onFull: option(
+    oneOf('leastUrgent', 'newest'),
+    'leastUrgent',
+    'Who is shed when requests, bytes or perKey is full: leastUrgent takes the youngest caller of the least urgent priority, waiting or new; newest the new one.',
+  ),
 });
 
 /** What is said in place of a problem. */

@@ -1,8 +1,9 @@
 import type { Decisions } from './decisions.ts';
 import { costOf } from './group.ts';
 import type { KeyState } from './key-state.ts';
+import type { Band } from './lane.ts';
 import type { GroupNode } from './node.ts';
-import { ASIDE, FREE } from './slab.ts';
+import { ASIDE, FREE, NONE } from './slab.ts';
 import type { StandIn } from './stand-ins.ts';
 import type { Instant } from './time.ts';
 
@@ -46,7 +47,10 @@ function auditNode(decisions: Decisions, node: GroupNode, expect: Expect): numbe
   }
   expect(`waiters of ${node.name}`, node.waiting, waiting);
   expect(`bytes of ${node.name}`, node.waitingBytes, bytes);
-  for (const band of node.bands) expect(`band ${band.priority} of ${node.name}`, band.waiting, byBand.get(band.priority) ?? 0);
+  for (const band of node.bands) {
+    expect(`band ${band.priority} of ${node.name}`, band.waiting, byBand.get(band.priority) ?? 0);
+    auditArrivals(decisions, node, band, expect);
+  }
   for (const state of node.keys.values()) {
     expect(`waiters of key ${state.key} of ${node.name}`, state.waiting, byKey.get(state) ?? 0);
     expect(`linked waiters of key ${state.key}`, linked(decisions, state), state.waiting);
@@ -57,6 +61,21 @@ function auditNode(decisions: Decisions, node: GroupNode, expect: Expect): numbe
       expect(`offer of lane ${state.key}/${lane.band.priority}`, lane.position >= 0 ? 1 : 0, lane.head >= 0 && !state.parked ? 1 : 0);
   }
   return waiting;
+}
+
+/** The list of arrivals holds each waiter of the band once, in order, and both ways. */
+function auditArrivals({ slab }: Decisions, node: GroupNode, band: Band, expect: Expect): void {
+  const name = `arrivals of band ${band.priority} of ${node.name}`;
+  let count = 0;
+  let newer = NONE;
+  for (let slot = band.youngest; slot !== NONE && count <= band.waiting; slot = slab.olderOf(slot)) {
+    count++;
+    expect(`${name} linked back`, slab.newerOf(slot), newer);
+    if (newer !== NONE) expect(`${name} out of order`, Math.max(0, slab.orderOf(slot) - slab.orderOf(newer)), 0);
+    newer = slot;
+  }
+  expect(name, count, band.waiting);
+  expect(`${name}, the oldest`, band.oldest, newer);
 }
 
 function linked(decisions: Decisions, state: KeyState): number {

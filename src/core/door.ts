@@ -5,6 +5,7 @@ import type { KeyState } from './key-state.ts';
 import type { GroupNode } from './node.ts';
 import { placeAtEnd, placeOf } from './place.ts';
 import type { Refusal } from './refusal.ts';
+import { overBacklog, victimsFor, wouldMakeRoom } from './shed.ts';
 import { NONE } from './slab.ts';
 import { after, type Instant, LONG_AGO, later, type Micros, NEVER } from './time.ts';
 import { limitsOf } from './views.ts';
@@ -16,6 +17,8 @@ const DISK_WAIT_MAX: Micros = 1_000_000;
 /** When to ask again where nobody can know: only a release, or the end of a pause without end, would help. */
 const RETRY_UNKNOWN: Micros = 1_000_000;
 
+const NOBODY: readonly number[] = [];
+
 /** The limit that could never let this cost pass. */
 export function oversizedBy(state: KeyState, costs: Costs): string | undefined {
   for (const cell of state.charged) {
@@ -25,8 +28,9 @@ export function oversizedBy(state: KeyState, costs: Costs): string | undefined {
 }
 
 /**
- * Why a waiter that was just queued may not stay; undefined: it may. Whether the limits alone could admit it in time comes
- * before the bounds of the backlog; who had its place before keeps it, though others filled the backlog meanwhile.
+ * Why a waiter that was just queued may not stay; undefined: it may, and less urgent ones were shed where the backlog is full:
+ * the caller of this pumps. Whether the limits alone could admit it in time comes before the bounds of the backlog; who had
+ * its place before keeps it, though others filled the backlog meanwhile.
  */
 export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, ask: Ask): Refusal | undefined {
   const { slab } = decisions;
@@ -43,8 +47,16 @@ export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, a
   if (disk && isNext(decisions, slot)) return undefined;
   if (keepsPlace(node, ask)) return undefined;
   const bound = overBacklog(node, state, 0, 0);
-  if (bound !== undefined) return withRetry(now, { reason: 'shed', limit: bound }, placeOf(decisions, now, slot));
-  return node.spec.backlog.wait === undefined ? undefined : overWait(now, node, placeOf(decisions, now, slot).expectedAt);
+  const victims = bound === undefined ? NOBODY : victimsFor(slab, state, slot);
+  if (victims === undefined) return shed(decisions, now, slot, bound);
+  const tooLong = node.spec.backlog.wait === undefined ? undefined : overWait(now, node, placeOf(decisions, now, slot).expectedAt);
+  if (tooLong !== undefined) return tooLong;
+  for (const victim of victims) refuseSlot(decisions, now, victim, shed(decisions, now, victim, bound));
+  return undefined;
+}
+
+function shed(decisions: Decisions, now: Instant, slot: number, bound: string | undefined): Refusal {
+  return withRetry(now, { reason: 'shed', ...(bound === undefined ? {} : { limit: bound }) }, placeOf(decisions, now, slot));
 }
 
 /** What the asker would meet: the refusal at the door, its place, every limit on the way. Nothing that counts changes. */
@@ -62,7 +74,7 @@ export function explain(decisions: Decisions, now: Instant, state: KeyState, ask
   const refusal =
     infeasible(decisions, now, state, ask) ??
     (ask.waitUntil <= now ? withRetry(now, { reason: 'expired' }, place) : undefined) ??
-    backlogRefusal(now, state, ask, place.expectedAt);
+    backlogRefusal(decisions, now, state, ask, place.expectedAt);
   return { refusal, admitted, place, limits };
 }
 
@@ -91,14 +103,6 @@ function pausedFor(state: KeyState, now: Instant): Instant {
   return until;
 }
 
-/** The bound of the backlog that its waiters, and so many more of so many bytes, exceed. */
-function overBacklog(node: GroupNode, state: KeyState, more: number, bytes: number): string | undefined {
-  const { backlog } = node.spec;
-  if (node.waiting + more > backlog.requests) return 'backlog.requests';
-  if (state.waiting + more > backlog.perKey) return 'backlog.perKey';
-  return node.waitingBytes + bytes > backlog.bytes ? 'backlog.bytes' : undefined;
-}
-
 /** The wait that is expected is longer than the group takes on. */
 function overWait(now: Instant, node: GroupNode, expectedAt: Instant): Refusal | undefined {
   const { wait } = node.spec.backlog;
@@ -112,11 +116,12 @@ function keepsPlace(node: GroupNode, ask: Ask): boolean {
 }
 
 /** What the backlog would say to one more. */
-function backlogRefusal(now: Instant, state: KeyState, ask: Ask, expectedAt: Instant): Refusal | undefined {
+function backlogRefusal(decisions: Decisions, now: Instant, state: KeyState, ask: Ask, expectedAt: Instant): Refusal | undefined {
   const { node } = state;
   if (keepsPlace(node, ask)) return undefined;
   const bound = overBacklog(node, state, 1, ask.bytes);
-  return bound === undefined ? overWait(now, node, expectedAt) : { reason: 'shed', limit: bound };
+  if (bound === undefined || wouldMakeRoom(decisions.slab, state, bound, now, ask.priority)) return overWait(now, node, expectedAt);
+  return withRetry(now, { reason: 'shed', limit: bound }, { expectedAt, limit: '' });
 }
 
 function withRetry(now: Instant, refusal: Refusal, place: { readonly expectedAt: Instant; readonly limit: string }): Refusal {

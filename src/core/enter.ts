@@ -31,8 +31,12 @@ export function enter(all: Decisions, now: Instant, node: GroupNode, ask: Ask, c
   const ref = all.slab.refOf(slot);
   all.pump(now);
   if (all.slab.slotOf(ref) === NONE) return DECIDED;
+  const waiting = all.slab.length;
   const refusal = refuseAtDoor(all, now, slot, ask);
   if (refusal === undefined) {
+    // Some were shed in its place: whom they held may go now.
+    if (all.slab.length < waiting) all.pump(now);
+    if (all.slab.slotOf(ref) === NONE) return DECIDED;
     all.events.push({ kind: 'queued', group: node.name, key: ask.key, priority: ask.priority, token: ask.token });
     return ref;
   }

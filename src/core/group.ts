@@ -88,12 +88,14 @@ export interface GroupSpec {
     readonly requests: number;
     /** Bytes held by waiters at most, in the group. */
     readonly bytes: number;
-    /** Waiters at most for one key. */
+    /** Waiters at most for one key; those without a key are counted in the group only. */
     readonly perKey: number;
     /** Keys with waiters, leases or limit state at most. */
     readonly keys: number;
     /** Shed when the expected wait is longer; undefined: never for that reason. */
     readonly wait: Micros | undefined;
+    /** Who is shed when `requests`, `bytes` or `perKey` is full: the newcomer, or the least urgent and then youngest waiter, the newcomer included. */
+    readonly onFull: 'newest' | 'leastUrgent';
   };
   /** One step of priority is worth this much waiting; undefined: strict. */
   readonly aging: Micros | undefined;

@@ -1,3 +1,4 @@
+import { addArrival, removeArrival } from './arrival-order.ts';
 import { PRIORITY_DEFERRED } from './group.ts';
 import { Heap } from './heap.ts';
 import type { KeyState } from './key-state.ts';
@@ -47,6 +48,9 @@ export class Band {
   virtual = 0;
   /** Grows when the band runs empty, which forgives all lanes. */
   epoch = 0;
+  /** Ends of the list of all its waiters, away or not, by arrival. */
+  youngest = NONE;
+  oldest = NONE;
   readonly #slab: Slab;
 
   constructor(node: GroupNode, priority: number, slab: Slab) {
@@ -73,6 +77,7 @@ export class Band {
   push(lane: Lane, slot: number): void {
     this.#slab.setLane(slot, lane);
     this.waiting++;
+    addArrival(this, this.#slab, slot);
     this.#insert(lane, slot);
   }
 
@@ -93,6 +98,7 @@ export class Band {
   remove(slot: number): void {
     const lane = this.#slab.laneOf(slot);
     this.waiting--;
+    removeArrival(this, this.#slab, slot);
     if (this.#slab.stateOf(slot) === ASIDE) lane.aside.splice(lane.aside.indexOf(slot), 1);
     else this.#unlink(lane, slot);
     this.#emptied();
@@ -106,6 +112,7 @@ export class Band {
     lane.epoch = this.epoch;
     lane.start = lane.finish;
     this.waiting--;
+    removeArrival(this, this.#slab, slot);
     this.#unlink(lane, slot);
     this.#emptied();
   }

@@ -41,7 +41,9 @@ const TAG_LOW = 3;
 const GENERATION = 4;
 const STATE = 5;
 const REPORTED = 6;
-const INTS = 7;
+const OLDER = 7;
+const NEWER = 8;
+const INTS = 9;
 
 /** References of a slot. */
 const LANE = 0;
@@ -52,7 +54,7 @@ const TOKEN = 4;
 const OBJECTS = 5;
 
 /**
- * All waiters of one gate in three blocks, slot by slot: what is looked at together lies together, about 108 bytes a
+ * All waiters of one gate in three blocks, slot by slot: what is looked at together lies together, about 116 bytes a
  * waiter, and no object for the garbage collector to walk. A {@link WaiterRef} adds the slot's generation, so that a late
  * cancel never meets another waiter.
  */
@@ -188,6 +190,24 @@ export class Slab {
 
   setPrevious(slot: number, previous: number): void {
     this.#ints[slot * INTS + PREVIOUS] = previous;
+  }
+
+  /** Next older waiter of the same band; NONE: it is the oldest. Kept by `arrival-order.ts`. */
+  olderOf(slot: number): number {
+    return this.#ints[slot * INTS + OLDER] as number;
+  }
+
+  setOlder(slot: number, older: number): void {
+    this.#ints[slot * INTS + OLDER] = older;
+  }
+
+  /** Next newer waiter of the same band; NONE: it is the youngest. */
+  newerOf(slot: number): number {
+    return this.#ints[slot * INTS + NEWER] as number;
+  }
+
+  setNewer(slot: number, newer: number): void {
+    this.#ints[slot * INTS + NEWER] = newer;
   }
 
   stateOf(slot: number): number {

@@ -86,7 +86,7 @@ test('a group that says nothing has every default of product.md', () => {
         limits: [],
         parent: undefined,
         enforce: true,
-        backlog: { requests: 10_000, bytes: 256 * 2 ** 20, perKey: 1000, keys: 100_000, wait: undefined },
+        backlog: { requests: 10_000, bytes: 256 * 2 ** 20, perKey: 1000, keys: 100_000, wait: undefined, onFull: 'leastUrgent' },
         aging: undefined,
         fairness: { by: 'key', weights: new Map() },
       },
@@ -109,7 +109,7 @@ test('a group that says everything is what it says', () => {
     parent: { group: p, share: 62.5% }
     enforce: false
     ttl: { default: 0, max: 1h }
-    backlog: { requests: 5, bytes: 1MB, perKey: 2, keys: 7, wait: 3s }
+    backlog: { requests: 5, bytes: 1MB, perKey: 2, keys: 7, wait: 3s, onFull: newest }
     priority: { classes: { production: 1, staging: 2 }, default: staging, aging: 10s }
     fairness: { by: key, weights: { acme: 4 } }
     lease: { default: 5s, max: 7d }
@@ -124,7 +124,7 @@ test('a group that says everything is what it says', () => {
       limits: [{ name: 'tpm', unit: 'tokens', scope: 'key', quota: { kind: 'window', permits: 5, per: SECOND }, keys: new Map() }],
       parent: { group: 'p', share: 0.625 },
       enforce: false,
-      backlog: { requests: 5, bytes: 1_000_000, perKey: 2, keys: 7, wait: 3 * SECOND },
+      backlog: { requests: 5, bytes: 1_000_000, perKey: 2, keys: 7, wait: 3 * SECOND, onFull: 'newest' },
       aging: 10 * SECOND,
       fairness: { by: 'key', weights: new Map([['acme', 4]]) },
     },

@@ -119,17 +119,17 @@ describe('an ask with the place it had before', () => {
     expect(pushedBack(driver, a, { costs: { requests: 1, tokens: 4 } }).fate).toBe('admitted');
   });
 
-  it.each([{ requests: 1 }, { perKey: 1 }, { bytes: 10 }, { wait: SECOND }])(
+  it.each([{ requests: 1 }, { perKey: 1 }, { bytes: 10, key: 'k' }, { wait: SECOND }])(
     'keeps its place where others filled the backlog meanwhile, and takes nobody’s: %j',
     (bounds) => {
       const { driver, pause } = paused([group('line', [spacing(SECOND)], backlog(bounds))]);
-      const a = driver.ask({ name: 'a', bytes: 10 });
-      driver.ask({ name: 'b', bytes: 10 });
-      expect(driver.ask({ name: 'c', bytes: 10 }).refusal?.reason).toBe('shed');
+      const a = driver.ask({ name: 'a', bytes: 10, key: 'k' });
+      driver.ask({ name: 'b', bytes: 10, key: 'k' });
+      expect(driver.ask({ name: 'c', bytes: 10, key: 'k' }).refusal?.reason).toBe('shed');
       if (bounds.wait === undefined) pause();
-      const again = pushedBack(driver, a, { bytes: 10 });
+      const again = pushedBack(driver, a, { bytes: 10, key: 'k' });
       expect(again.refusal).toBeUndefined();
-      expect(driver.ask({ name: 'd', bytes: 10 }).refusal?.reason).toBe('shed');
+      expect(driver.ask({ name: 'd', bytes: 10, key: 'k' }).refusal?.reason).toBe('shed');
       driver.advance(20 * SECOND);
       expect(driver.admitted()).toEqual(['a', 'a again', 'b']);
     },

@@ -238,10 +238,23 @@ export class Model {
       opens = later;
     }
     if (opens > caller.until) reasons.push('infeasible');
-    const bound = spec?.backlog.requests;
-    if (bound !== undefined && this.waiting(caller.group).length > bound && !(caller.again && bound > 0)) reasons.push('shed');
     if (caller.until <= this.now) reasons.push('expired', 'infeasible');
-    if (reasons.length > 0) this.#refuse(caller, reasons);
+    const victim = this.#victim(caller, spec);
+    if (reasons.length > 0 || victim === caller) return this.#refuse(caller, victim === undefined ? reasons : [...reasons, 'shed']);
+    if (victim === undefined) return;
+    this.#refuse(victim, ['shed']);
+    this.#admitAll();
+  }
+
+  /** Who is shed for a newcomer that waits: of its key where that is full, else of its group; undefined: nobody. */
+  #victim(caller: Caller, spec: GroupSpec | undefined): Caller | undefined {
+    if (spec === undefined || (caller.again && spec.backlog.requests > 0)) return undefined;
+    const { requests, perKey, onFull } = spec.backlog;
+    const all = this.line().filter(({ group }) => group === caller.group);
+    const ofKey = all.filter(({ key }) => key === caller.key);
+    const crowd = caller.key !== '' && ofKey.length > perKey ? ofKey : all.length > requests ? all : undefined;
+    if (crowd === undefined) return undefined;
+    return onFull === 'newest' || requests === 0 || perKey === 0 ? caller : crowd.at(-1);
   }
 
   #refuse(caller: Caller, reasons: readonly string[]): void {

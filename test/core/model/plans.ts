@@ -94,6 +94,8 @@ export interface Narrowed {
 /** One to four groups, each below one of those before it; names of limits are unique in a group. */
 export function treeOf(by: 'key' | 'none', narrowed: Narrowed = {}): fc.Arbitrary<readonly GroupSpec[]> {
   const requests = narrowed.requests === undefined ? fc.constantFrom(2, 5, 100) : fc.constant(narrowed.requests);
+  const perKey = fc.constantFrom(2, 100, 100);
+  const onFull = fc.constantFrom('newest' as const, 'leastUrgent' as const, 'leastUrgent' as const);
   const limits = fc
     .array(narrowed.adapting === true ? adaptingOf() : limitOf(), { maxLength: 3 })
     .map((some) => some.map((limit, index) => ({ ...limit, name: `${limit.name} ${index}`, scope: narrowed.scope ?? limit.scope })));
@@ -101,8 +103,8 @@ export function treeOf(by: 'key' | 'none', narrowed: Narrowed = {}): fc.Arbitrar
   const aging = fc.option(fc.constantFrom(137_003, 731_007), { nil: undefined });
   const one = fc.record({ limits, below: fc.nat(3), share: fc.constantFrom(undefined, undefined, 0.5), shadow: fc.nat(9).map((side) => side === 0) });
   return fc
-    .record({ parts: fc.array(one, { minLength: 1, maxLength: narrowed.groups ?? 4 }), aging, weights, requests })
-    .map(({ parts, aging, weights, requests }) =>
+    .record({ parts: fc.array(one, { minLength: 1, maxLength: narrowed.groups ?? 4 }), aging, weights, requests, perKey, onFull })
+    .map(({ parts, aging, weights, requests, perKey, onFull }) =>
       parts.map((part, index) => {
         const parentIndex = index === 0 ? undefined : part.below % index;
         const above = parentIndex === undefined ? [] : (parts[parentIndex]?.limits ?? []);
@@ -119,14 +121,14 @@ export function treeOf(by: 'key' | 'none', narrowed: Narrowed = {}): fc.Arbitrar
         const limits = by === 'key' || leaf ? part.limits : part.limits.map((limit) => ({ ...limit, scope: 'group' as const }));
         // Shadows are only told apart from the rest by the witness: the model knows none.
         const enforce = by === 'none' || !part.shadow;
-        return group(`g${index}`, limits, { ...backlog({ requests }), parent, aging, enforce, fairness: { by, weights } });
+        return group(`g${index}`, limits, { ...backlog({ requests, perKey, onFull }), parent, aging, enforce, fairness: { by, weights } });
       }),
     );
 }
 
 function stepOf(): fc.Arbitrary<Step> {
   const group = fc.nat(3);
-  const key = fc.constantFrom('a', 'b', 'c');
+  const key = fc.constantFrom('a', 'a', 'b', 'c', '');
   const pick = fc.nat(20);
   const someKey = fc.option(key, { nil: undefined });
   const ask = fc.record({

@@ -11,7 +11,7 @@ import { withinNow } from '../model/agree.ts';
 import { NaiveAdaptation } from '../model/naive-adaptation.ts';
 import { planOf, treeOf } from '../model/plans.ts';
 import { Play } from '../model/play.ts';
-import { adaptive, concurrency, fixed, group, rate, rolling, START } from '../specs.ts';
+import { adaptive, backlog, concurrency, fixed, group, rate, rolling, START } from '../specs.ts';
 
 type GateClass = typeof Gate;
 
@@ -32,6 +32,8 @@ export function hunt(gateClass: GateClass): string | undefined {
     outlivesItsBound(gateClass);
     outlivesItsStandIn(gateClass);
     comesAgain(gateClass);
+    comesAgainInTime(gateClass);
+    holdsTheKeyless(gateClass);
     for (const plan of fair) new Play(plan.groups, { gateClass, model: false, recording: true }).run(plan);
     for (const plan of compared) new Play(plan.groups, { gateClass, model: true }).run(plan);
     for (const plan of adapting) new Play(plan.groups, { gateClass, model: true }).run(plan);
@@ -115,6 +117,26 @@ function comesAgain(gateClass: GateClass): void {
   driver.advance(2 * SECOND);
   const order = driver.admitted().slice(2).join(', ');
   if (order !== 'again 1, again 2, behind') throw new Error(`the order is ${order}`);
+}
+
+/** Who comes again, and has aged past whoever its key waits for, goes at once: it needs less. */
+function comesAgainInTime(gateClass: GateClass): void {
+  const driver = new Driver({ groups: [group('line', [rate(1, SECOND, 3, { scope: 'key' })], { aging: SECOND })], gateClass });
+  const first = permitOf(driver.ask({ key: 'a', priority: 2 }));
+  driver.advance(10 * SECOND);
+  driver.ask({ key: 'a', cost: 3 });
+  driver.ask({ key: 'a', cost: 3, priority: 1 });
+  driver.advance(SECOND);
+  const again = driver.ask({ key: 'a', priority: 2, since: arrivalOf(first) });
+  if (again.fate !== 'admitted') throw new Error(`who came again is ${again.fate}`);
+}
+
+/** Callers without a key are no tenant: only the group's own bound holds for them. */
+function holdsTheKeyless(gateClass: GateClass): void {
+  const driver = new Driver({ groups: [group('full', [concurrency(1)], backlog({ requests: 3, perKey: 1 }))], gateClass });
+  for (let index = 0; index < 5; index += 1) driver.ask();
+  const { waiting } = driver.gate.status(driver.now, 0);
+  if (waiting !== 3) throw new Error(`${waiting} wait without a key, of 3`);
 }
 
 /** A waiter of a child waits for the root; when it goes, the bound that it was first offered with no longer covers it. Then the process dies. */

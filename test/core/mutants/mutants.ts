@@ -254,4 +254,40 @@ export const mutants: readonly Mutant[] = [
     from: 'const serial = grants.nextSerial();',
     to: 'const serial = grants.nextSerial() + 5;',
   },
+  {
+    name: 'a full backlog sheds the oldest of the least urgent',
+    file: 'shed.ts',
+    from: '.map((band) => band.youngest);',
+    to: '.map((band) => band.oldest);',
+  },
+  {
+    name: 'a full backlog sheds the most urgent',
+    file: 'shed.ts',
+    from: '(last !== NONE && node.prefers(each, last))',
+    to: '(last !== NONE && node.prefers(last, each))',
+  },
+  {
+    name: 'a full key sheds the most urgent of its waiters',
+    file: 'shed.ts',
+    from: 'state.node.prefers(last, youngest)',
+    to: 'state.node.prefers(youngest, last)',
+  },
+  {
+    name: 'callers without a key are counted as one',
+    file: 'shed.ts',
+    from: "state.key !== '' && ",
+    to: '',
+  },
+  {
+    name: 'a full backlog always sheds the newcomer',
+    file: 'shed.ts',
+    from: "backlog.onFull === 'newest' || (crowded",
+    to: 'true || (crowded',
+  },
+  {
+    name: 'a waiter who left stays in the order of arrival',
+    file: 'lane.ts',
+    from: 'const lane = this.#slab.laneOf(slot);\n    this.waiting--;\n    removeArrival(this, this.#slab, slot);',
+    to: 'const lane = this.#slab.laneOf(slot);\n    this.waiting--;',
+  },
 ];
