@@ -1,21 +1,23 @@
 import { randomUUID } from 'node:crypto';
 import { Gatekeeper } from './admission/gatekeeper.ts';
-import { createSystemClock } from './admission/system-clock.ts';
+import { createSystemClock, type SystemClock } from './admission/system-clock.ts';
 import type { Config } from './config/load.ts';
+import type { Coordinator } from './coordination/coordinator.ts';
 import { lastClock, openLocalCoordinator } from './coordination/local.ts';
+import { isOutOfRoom } from './disk/deadline.ts';
+import type { Holder } from './disk/store-lock.ts';
 import { createLedger } from './ledger/ledger-log.ts';
 import { gateParts, type OpenedAdmission, type OpenParts } from './opened.ts';
-import { openStorage } from './storage.ts';
+import { openStorage, type Storage } from './storage.ts';
 import { createMetrics } from './telemetry/metrics.ts';
 import { timedClock, timedStore } from './timed.ts';
 
 /** Admission of a node that works alone: from the disk up to the door. */
-export async function openAlone(config: Config, { clocks, version, nodeVersion, log, opened }: OpenParts): Promise<OpenedAdmission> {
-  const storage = openStorage(config.store);
+export async function openAlone(config: Config, parts: OpenParts): Promise<OpenedAdmission> {
+  const { version, nodeVersion, log, opened } = parts;
+  const { storage, clock, coordinator } = await openWhenRoom(config, parts);
   opened.push(storage.close);
-  const clock = createSystemClock({ sources: clocks, record: await lastClock(storage.registers) });
   opened.push(async () => clock.stop());
-  const coordinator = await openLocalCoordinator({ registers: storage.registers, clock, session: randomUUID() });
   opened.push(() => coordinator.leave());
   const place = coordinator.place('');
   if (place.at !== 'here') throw new Error('The term of the store was lost while it was taken; start again.');
@@ -41,6 +43,7 @@ export async function openAlone(config: Config, { clocks, version, nodeVersion, 
     metrics,
     clock,
     remarks: () => [],
+    serving: (addresses) => storage.describe(holderOf(parts, Object.values(addresses).join(', '))),
     lost: lost.promise,
     reconfigure: (next) => gatekeeper.reconfigure(next.groups),
     drain: (grace) => gatekeeper.drain(grace),
@@ -49,4 +52,84 @@ export async function openAlone(config: Config, { clocks, version, nodeVersion, 
       await storage.close();
     },
   };
+}
+
+/** What a node needs before it may decide anything; the term is taken, which is a write. */
+interface Foundation {
+  readonly storage: Storage;
+  readonly clock: SystemClock;
+  readonly coordinator: Coordinator;
+}
+
+/** Between two tries to open a store whose disk is full. */
+const ROOM_RETRY_MS = 1_000;
+
+/** Between two lines of the log about it. */
+const ROOM_TELL_MS = 60_000;
+
+/**
+ * Opens the store and takes its term. On a full disk it says so and tries again until there is room: every permit carries a
+ * fence of a new term, so nothing can be served before the term is written. Rejects at once for any other reason, and when
+ * the start is given up.
+ */
+async function openWhenRoom(config: Config, parts: OpenParts): Promise<Foundation> {
+  const { log, stopping } = parts;
+  let tellAt = 0;
+  for (;;) {
+    try {
+      const foundation = await openFoundation(config, parts);
+      if (tellAt > 0) log.tell('info', 'store_ready', { msg: 'There is room on the disk again; the store is open.', path: config.store.path });
+      return foundation;
+    } catch (cause) {
+      if (!isOutOfRoom(cause) || stopping?.aborted) throw cause;
+      if (performance.now() >= tellAt) {
+        tellAt = performance.now() + ROOM_TELL_MS;
+        const msg = 'The disk is full: the server waits for room and serves nothing before. Free some, or set store.path.';
+        log.tell('error', 'store_waiting', { msg, path: config.store.path, err: cause });
+      }
+      await sleepUnless(ROOM_RETRY_MS, stopping);
+      if (stopping?.aborted) throw cause;
+    }
+  }
+}
+
+async function openFoundation(config: Config, parts: OpenParts): Promise<Foundation> {
+  const { api, grpc, proxy } = config.listen;
+  const storage = await openStorage(config.store, {
+    holder: holderOf(parts, [api, grpc, proxy].flatMap((listener) => shown(listener.address)).join(', ')),
+    verified: (pages, whole, tookMs) => {
+      if (!whole) parts.log.tell('warn', 'store_unverified', { msg: 'The store is too large to be checked whole before the start.', pages });
+      else parts.log.tell('debug', 'store_verified', { msg: 'The pages of the store refer to each other as they should.', pages, tookMs });
+    },
+  });
+  let clock: SystemClock | undefined;
+  try {
+    clock = createSystemClock({ sources: parts.clocks, record: await lastClock(storage.registers) });
+    const coordinator = await openLocalCoordinator({ registers: storage.registers, clock, session: randomUUID() });
+    return { storage, clock, coordinator };
+  } catch (cause) {
+    clock?.stop();
+    await storage.close();
+    throw cause;
+  }
+}
+
+function holderOf({ pid }: Pick<OpenParts, 'pid'>, address: string): Holder {
+  return { pid, address };
+}
+
+function shown(address: Config['listen']['api']['address']): readonly string[] {
+  return address === 'none' ? [] : [`${address.host}:${address.port}`];
+}
+
+function sleepUnless(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal?.addEventListener('abort', end);
+  });
 }

@@ -20,6 +20,7 @@ function packageVersion(): string {
 const world: CommandWorld = {
   version: packageVersion(),
   nodeVersion: process.versions.node,
+  pid: process.pid,
   env: process.env,
   stdin: process.stdin,
   stdout: process.stdout,

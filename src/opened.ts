@@ -20,6 +20,10 @@ export interface OpenParts {
   readonly version: string;
   readonly nodeVersion: string;
   readonly log: Log;
+  /** Id of this process. */
+  readonly pid?: number | undefined;
+  /** Aborts when the start is to be given up. */
+  readonly stopping?: AbortSignal | undefined;
   /** Closes what was opened before something else failed. */
   readonly opened: Closer[];
 }
@@ -32,6 +36,8 @@ export interface OpenedAdmission {
   readonly clock: Clock;
   /** What an operator should know of it though it is ready; one line each. */
   readonly remarks: () => readonly string[];
+  /** Called once with where callers are taken. */
+  readonly serving?: (addresses: Readonly<Record<string, string>>) => Promise<void>;
   /** Resolves when this process may decide nothing more and should end. */
   readonly lost: Promise<Error>;
   /** Groups of another file, wholly or not at all; answers what cannot be done. */
@@ -66,11 +72,15 @@ export function gateParts(
 function tellNotice(log: Log, notice: Notice): void {
   switch (notice.kind) {
     case 'lost':
-      return log.tell('error', 'lost', { err: notice.cause, advice: 'Another process uses this store; this one stops.' });
+      return log.tell('error', 'lost', { err: notice.cause, advice: 'Another process took this store over (store.takeOver); this one stops.' });
     case 'unstored':
-      return log.tell('error', 'unstored', { root: notice.root, err: notice.cause });
+      return log.tell('error', 'unstored', {
+        msg: 'The store takes no writes: groups that need it are refused until it does.',
+        root: notice.root,
+        err: notice.cause,
+      });
     case 'stored':
-      return log.tell('info', 'stored', { root: notice.root });
+      return log.tell('info', 'stored', { msg: 'The store takes writes again.', root: notice.root });
     case 'unsealed':
       return log.tell('error', 'unsealed', { root: notice.root, err: notice.cause });
     case 'withdrawn': {

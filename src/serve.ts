@@ -23,6 +23,10 @@ export interface ServeParts {
   readonly logTo: Writable;
   readonly version: string;
   readonly nodeVersion: string;
+  /** Id of this process, said to another that finds the store in use. */
+  readonly pid?: number | undefined;
+  /** Aborts when the start is to be given up: it then rejects soon. */
+  readonly stopping?: AbortSignal | undefined;
 }
 
 /** A server that serves. */
@@ -57,8 +61,8 @@ export async function serve(config: Config, parts: ServeParts): Promise<Running>
 async function build(config: Config, parts: ServeParts, log: Log, opened: Closer[]): Promise<Running> {
   const auth = createAuth(await credentials(config, parts));
   await checkAddresses(config);
-  const { env, clocks, version, nodeVersion } = parts;
-  const toOpen = { env, clocks, version, nodeVersion, log, opened };
+  const { env, clocks, version, nodeVersion, pid, stopping } = parts;
+  const toOpen = { env, clocks, version, nodeVersion, pid, stopping, log, opened };
   const door = await (config.cluster === undefined ? openAlone(config, toOpen) : openCluster(config, config.cluster, toOpen));
   const { admission, metrics, clock } = door;
   const state: { notReady: string | undefined; refusals: Refusals } = { notReady: 'starting', refusals: refusalsOf(config) };
@@ -87,6 +91,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     proxy: forwarding && { routes: compileRoutes(config), forwarding, auth, crowded: (what) => metrics.forward({ kind: 'crowded', what }) },
     health: { notReady: () => state.notReady, remarks: door.remarks, metrics: () => metrics.scrape(), onFault },
   });
+  await door.serving?.(listeners.addresses);
   state.notReady = undefined;
   let closing: Promise<void> | undefined;
   if (!auth.demanded) log.tell('warn', 'no_auth', { advice: 'Whoever reaches api or grpc may acquire; set auth.keys. Operators are answered on admin only.' });

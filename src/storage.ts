@@ -1,9 +1,11 @@
-import { mkdirSync } from 'node:fs';
 import type { Config } from './config/load.ts';
 import { LmdbRegisters } from './coordination/registers/lmdb.ts';
 import { MemoryRegisters } from './coordination/registers/memory.ts';
 import type { Registers } from './coordination/registers.ts';
-import { LmdbFile } from './disk/lmdb-file.ts';
+import { DiskUnavailable } from './disk/deadline.ts';
+import { openStore } from './disk/open-store.ts';
+import { type Holder, StoreInUse } from './disk/store-lock.ts';
+import { DamagedStore } from './disk/verify.ts';
 import type { Store } from './ledger/store.ts';
 import { LmdbStore } from './ledger/stores/lmdb.ts';
 import { MemoryStore } from './ledger/stores/memory.ts';
@@ -14,21 +16,40 @@ export interface Storage {
   readonly store: Store;
   /** It outlives the process: what must survive is written. */
   readonly durable: boolean;
+  /** Replaces what this process says of itself to one that finds the store in use. */
+  describe(holder: Holder): Promise<void>;
   /** Waits for what is under way. Closing twice does nothing. */
   close(): Promise<void>;
 }
 
-/** Opens the storage of `store` in the configuration. Throws, saying what to do, when the folder cannot be used. */
-export function openStorage(options: Config['store']): Storage {
+/** How storage is opened, beside the options. */
+export interface StorageWays {
+  /** Said to a process that finds the store in use. */
+  readonly holder: Holder;
+  /** Told that the check of an existing store is done. */
+  readonly verified?: (pages: number, whole: boolean, tookMs: number) => void;
+}
+
+/** Opens the storage of `store` in the configuration. Rejects, saying what to do, when the folder cannot be used. */
+export async function openStorage(options: Config['store'], ways: StorageWays): Promise<Storage> {
+  const { bytes, path, takeOver } = options;
   if (options.kind === 'memory') {
-    const store = new MemoryStore({ bytes: options.bytes });
-    return { registers: new MemoryRegisters(), store, durable: false, close: () => store.close() };
+    const store = new MemoryStore({ bytes });
+    return { registers: new MemoryRegisters(), store, durable: false, describe: async () => {}, close: () => store.close() };
   }
   try {
-    mkdirSync(options.path, { recursive: true });
-    const file = new LmdbFile(options.path);
-    return { registers: new LmdbRegisters(file), store: new LmdbStore(file, { bytes: options.bytes }), durable: true, close: () => file.close() };
+    const opened = await openStore(path, { ...ways, takeOver });
+    try {
+      const { file, describe, close } = opened;
+      return { registers: new LmdbRegisters(file), store: new LmdbStore(file, { bytes }), durable: true, describe, close };
+    } catch (cause) {
+      await opened.close();
+      throw cause;
+    }
   } catch (cause) {
-    throw new Error(`The store at ${options.path} cannot be opened; make the folder writable, or set store.path.`, { cause });
+    throw new Error(`The store at ${path} cannot be opened.${SAYS_WHAT_TO_DO.some((kind) => cause instanceof kind) ? '' : ADVICE}`, { cause });
   }
 }
+
+const SAYS_WHAT_TO_DO = [StoreInUse, DamagedStore, DiskUnavailable];
+const ADVICE = ' Make the folder writable, or set store.path.';

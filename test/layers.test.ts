@@ -78,6 +78,10 @@ const habits: readonly Case[] = [
   ['src/admission/enum.ts', 'export enum Colour {\n  Red,\n}\n', 'noEnum'],
   ['src/admission/barrel.ts', "export * from './enum.ts';\nexport * from './default.ts';\n", 'noBarrelFile'],
   ['src/admission/floating.ts', 'async function go(): Promise<number> {\n  return 1;\n}\nexport function start(): void {\n  go();\n}\n', 'noFloatingPromises'],
+  // Beside a store a promise may not be thrown away by `void` either: one that rejects ends the process.
+  ...['disk', 'ledger', 'ledger/stores', 'coordination/registers'].map(
+    (folder): Case => [`src/${folder}/thrown-away.ts`, 'export function start(work: () => Promise<void>): void {\n  void work();\n}\n', 'noVoid'],
+  ),
   [
     'src/admission/switch.ts',
     "type Kind = 'a' | 'b';\nexport function name(kind: Kind): string {\n  switch (kind) {\n    case 'a':\n      return 'A';\n  }\n  return '';\n}\n",

@@ -168,10 +168,11 @@ test('a server that cannot start says what to do, and leaves the store alone', a
   await new Promise((resolve) => taken.close(resolve));
 });
 
-test('a newer server on the same store takes over; the older one says that it is lost and refuses', async () => {
-  const store = `store: { path: ${folder()}, bytes: 16MiB }\n`;
-  const first = await start(store + GROUPS);
-  const second = await start(store + GROUPS);
+test('a newer server that takes the same store over decides; the older one says that it is lost and refuses', async () => {
+  const path = folder();
+  const first = await start(`store: { path: ${path}, bytes: 16MiB }\n${GROUPS}`);
+  await expect(start(`store: { path: ${path} }\n${GROUPS}`)).rejects.toThrow('cannot be opened');
+  const second = await start(`store: { path: ${path}, takeOver: true }\n${GROUPS}`);
   // A decision asks for its slot, and finds it gone.
   const refused = acquire(first.running, 'slots', {}, 'ttl=5s');
   expect(await first.running.lost).toBeInstanceOf(Error);

@@ -14,14 +14,23 @@ export class Right {
   readonly #clock: Clock;
   readonly #tenure: Tenure;
   readonly #lost: (cause: Error) => void;
+  readonly #trouble: (cause: unknown) => void;
+  #failing = false;
   #awaited: Promise<void> | undefined;
   /** Nobody decides while this is pending: a change of trees. */
   #barred: Promise<void> | undefined;
 
-  constructor(parts: { clock: Clock; tenure: Tenure; lost: (cause: Error) => void }) {
+  /** `trouble`: called when an extension fails, and with undefined when one works again. */
+  constructor(parts: { clock: Clock; tenure: Tenure; lost: (cause: Error) => void; trouble?: (cause: unknown) => void }) {
     this.#clock = parts.clock;
     this.#tenure = parts.tenure;
     this.#lost = parts.lost;
+    this.#trouble = parts.trouble ?? (() => {});
+  }
+
+  /** The tenure cannot be extended just now: there is nothing to decide with until a write succeeds. */
+  get failing(): boolean {
+    return this.#failing;
   }
 
   /** undefined: decide now. Otherwise wait for this, which never rejects, then ask again. */
@@ -29,7 +38,10 @@ export class Right {
     if (this.#awaited !== undefined) return this.#awaited;
     if (this.#barred !== undefined) return this.#barred;
     const extended = this.#tenure.extend(now);
-    if (extended === undefined && now >= this.#tenure.from && now < this.#tenure.until()) return undefined;
+    if (extended === undefined && now >= this.#tenure.from && now < this.#tenure.until()) {
+      this.#works();
+      return undefined;
+    }
     this.#awaited = this.#wait(extended, now).finally(() => {
       this.#awaited = undefined;
     });
@@ -50,8 +62,18 @@ export class Right {
       else await this.#until(now < this.#tenure.from ? this.#tenure.from : after(now, MILLISECOND));
     } catch (cause) {
       if (cause instanceof LedgerLost) this.#lost(cause);
-      else await this.#until(earlier(after(this.#clock.now(), RETRY), after(now, 4 * RETRY)));
+      else {
+        if (!this.#failing) this.#trouble(cause);
+        this.#failing = true;
+        await this.#until(earlier(after(this.#clock.now(), RETRY), after(now, 4 * RETRY)));
+      }
     }
+  }
+
+  #works(): void {
+    if (!this.#failing) return;
+    this.#failing = false;
+    this.#trouble(undefined);
   }
 
   #until(when: Instant): Promise<void> {

@@ -45,7 +45,10 @@ export class Tree implements Keeper {
     this.#parts = parts;
     this.#clock = parts.clock;
     this.turn = new Turn(parts);
-    this.#threshold = new Threshold({ clock: this.#clock, tooLate: (hold) => this.refuse(hold, this.undecided()) });
+    this.#threshold = new Threshold({
+      clock: this.#clock,
+      tooLate: (hold) => this.refuse(hold, this.turn.termFails ? this.turn.unstored() : this.undecided()),
+    });
   }
 
   /** Callers not yet answered. */
@@ -229,8 +232,7 @@ export class Tree implements Keeper {
     if (this.turn.over !== undefined) return { ...this.turn.over, retryAt: after(now, UNDECIDED_FOR) };
     if (this.#draining) return { reason: 'draining', retryAt: now };
     if (!entry.writes) return undefined;
-    const retryAt = this.turn.writer.closedUntil(now);
-    return retryAt === undefined ? undefined : { reason: 'unstored', retryAt };
+    return this.turn.writer.closedUntil(now) === undefined ? undefined : this.turn.unstored();
   }
 
   #admit(now: Instant, hold: Hold, ask: Ask): void {

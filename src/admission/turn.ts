@@ -1,7 +1,7 @@
 import type { GateEvent, Reservation } from '../core/events.ts';
 import type { LeaseRecord, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
-import type { Instant } from '../core/time.ts';
+import { after, type Instant, SECOND } from '../core/time.ts';
 import { DECIDED, type WaiterRef } from '../core/waiter.ts';
 import type { LedgerSnapshot } from '../ledger/ledger.ts';
 import type { Lane } from './answers.ts';
@@ -16,6 +16,12 @@ import { Tracked } from './tracked.ts';
 import type { EndedEvent, TurnParts } from './turn-parts.ts';
 import { Waking } from './waking.ts';
 import { Writer, type WriterHost } from './writer.ts';
+
+/** What cannot be written. */
+type Trouble = 'term' | 'ledger';
+
+/** A caller refused because nothing could be written asks again after this. */
+const UNSTORED_FOR = SECOND;
 
 /**
  * Runs one gate. Every call to it is a turn, taken only with the right to decide:
@@ -39,6 +45,7 @@ export class Turn implements WriterHost {
   readonly #clock: Clock;
   readonly #right: Right;
   readonly #waking: Waking;
+  readonly #troubles = new Set<Trouble>();
   #undone: Permit[] = [];
   #over: Refusal | undefined;
 
@@ -49,7 +56,8 @@ export class Turn implements WriterHost {
     this.gate = gate;
     this.entries = parts.entries;
     this.lane = parts.answers.lane();
-    this.#right = new Right({ clock, tenure: parts.tenure, lost: parts.lost });
+    const troubled = (what: Trouble) => (cause: unknown) => this.#troubled(what, cause);
+    this.#right = new Right({ clock, tenure: parts.tenure, lost: parts.lost, trouble: troubled('term') });
     this.writer = new Writer({ clock, ledger, host: this });
     const wake = () => this.decide((now) => this.gate.tick(now));
     this.#waking = new Waking({ clock, prepare: () => void this.#right.await(clock.now()), wake });
@@ -124,8 +132,12 @@ export class Turn implements WriterHost {
 
   /** What could not be written was not done. */
   unstored(): Refusal {
-    const now = this.#clock.now();
-    return { reason: 'unstored', retryAt: this.writer.closedUntil(now) ?? now };
+    return { reason: 'unstored', retryAt: after(this.#clock.now(), UNSTORED_FOR) };
+  }
+
+  /** The right to decide cannot be extended because its write fails. */
+  get termFails(): boolean {
+    return this.#right.failing;
   }
 
   /** Everybody in the gate is refused; needs no right, since nobody is admitted by it. */
@@ -175,7 +187,7 @@ export class Turn implements WriterHost {
     if (refusal !== undefined) {
       this.tell(hold, refusal);
       this.giveBack(permit);
-    } else if (permit.lease !== undefined && permit.lease.expiresAt <= this.#clock.now()) this.tell(hold, { reason: 'unstored' });
+    } else if (permit.lease !== undefined && permit.lease.expiresAt <= this.#clock.now()) this.tell(hold, this.unstored());
     else {
       hold.phase = 'granted';
       this.lane.push(hold);
@@ -188,7 +200,7 @@ export class Turn implements WriterHost {
 
   unrecorded(hold: Hold): void {
     const { permit } = hold;
-    if (hold.phase === 'recording') this.tell(hold, hold.refusal ?? { reason: 'unstored' });
+    if (hold.phase === 'recording') this.tell(hold, hold.refusal ?? this.unstored());
     if (permit !== undefined) this.giveBack(permit);
   }
 
@@ -214,8 +226,19 @@ export class Turn implements WriterHost {
   }
 
   trouble(cause: unknown): void {
+    this.#troubled('ledger', cause);
+  }
+
+  /** Both are on one disk: reported once when the first fails, and once when the last works again. */
+  #troubled(what: Trouble, cause: unknown): void {
+    if (this.#over !== undefined) return;
     const { root } = this.#parts;
-    this.#parts.notices(cause === undefined ? { kind: 'stored', root } : { kind: 'unstored', root, cause });
+    const before = this.#troubles.size;
+    if (cause === undefined) this.#troubles.delete(what);
+    else this.#troubles.add(what);
+    const now = this.#troubles.size;
+    if (before === 0 && now > 0) this.#parts.notices({ kind: 'unstored', root, cause });
+    else if (before > 0 && now === 0) this.#parts.notices({ kind: 'stored', root });
   }
 
   /** After every call to the gate, within the same turn. */

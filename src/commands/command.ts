@@ -19,6 +19,8 @@ export interface CommandWorld {
   /** Of the package. */
   readonly version: string;
   readonly nodeVersion: string;
+  /** Id of this process. */
+  readonly pid: number;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: Readable;
   readonly stdout: Writable;

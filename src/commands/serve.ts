@@ -62,12 +62,11 @@ async function keep(file: ConfigFile, text: string, config: Config): Promise<num
   const { world } = file;
   collectAsServer();
   const stop = stopped(world);
-  let running: Running;
-  try {
-    running = await serve(config, { env: world.env, clocks: world.clocks, logTo: world.stdout, version: world.version, nodeVersion: world.nodeVersion });
-  } catch (cause) {
+  const running = await started(config, world, stop.asked);
+  if (!('drain' in running)) {
     stop.forget();
-    sayLine(world.stderr, `sluice cannot start: ${reasons(cause)}`);
+    if (running.why === undefined) return EXIT.ok;
+    sayLine(world.stderr, `sluice cannot start: ${reasons(running.why)}`);
     return EXIT.failed;
   }
   const watching = watchFile(file, text, config, running);
@@ -79,6 +78,24 @@ async function keep(file: ConfigFile, text: string, config: Config): Promise<num
   await running.drain(why instanceof Error);
   stop.forget();
   return why instanceof Error ? EXIT.failed : EXIT.ok;
+}
+
+/** A start that was given up has this long to close what it had opened. */
+const GIVE_UP_MS = 2_000;
+
+/** A server that serves, or why there is none: undefined if a signal came first. */
+async function started(config: Config, world: CommandWorld, asked: Promise<Signal>): Promise<Running | { readonly why: unknown }> {
+  const { env, clocks, version, nodeVersion, pid, stdout: logTo } = world;
+  const abort = new AbortController();
+  const starting = serve(config, { env, clocks, logTo, version, nodeVersion, pid, stopping: abort.signal }).catch((why: unknown) => ({ why }));
+  const first = await Promise.race([starting, asked]);
+  if (typeof first !== 'string') return first;
+  abort.abort();
+  const timer = setTimeout(() => world.exit(EXIT.ok), GIVE_UP_MS);
+  const came = await starting;
+  clearTimeout(timer);
+  // A server that came up at the same moment is told of the signal as always.
+  return 'drain' in came ? came : { why: undefined };
 }
 
 const NUMBERS: Readonly<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };

@@ -3,6 +3,18 @@ export class DiskUnavailable extends Error {
   override readonly name = 'DiskUnavailable';
 }
 
+/** ENOSPC, EFBIG and EDQUOT by number on Linux, as lmdb says them. */
+const OUT_OF_ROOM: ReadonlySet<unknown> = new Set(['ENOSPC', 'EFBIG', 'EDQUOT', 28, 27, 122]);
+
+/** Whether an error, or one that caused it, says that the disk has no room. SQLITE_FULL counts. */
+export function isOutOfRoom(cause: unknown): boolean {
+  for (let at = cause, depth = 0; at instanceof Error && depth < 8; at = at.cause, depth++) {
+    const { code, errcode } = at as { code?: unknown; errcode?: unknown };
+    if (OUT_OF_ROOM.has(code) || errcode === 13) return true;
+  }
+  return false;
+}
+
 /**
  * `promise`, or a rejection with {@link DiskUnavailable} after `deadlineMs`. A late rejection of `promise` is swallowed:
  * somebody has been told already.
@@ -42,14 +54,41 @@ export async function durably(env: Flushing, deadlineMs: number, write: () => Pr
     if (applied) await within(deadlineMs, env.flushed);
     return applied;
   } catch (cause) {
-    hushCommitError(cause);
     if (cause instanceof DiskUnavailable) throw cause;
-    throw new DiskUnavailable('The disk refused a write.', { cause });
+    throw new DiskUnavailable('The disk refused a write.', { cause: await reasonOf(cause) });
   }
 }
 
-/** lmdb hangs the reason of a failed commit on the error as a promise of its own, which would reject unheard. */
-function hushCommitError(cause: unknown): void {
-  const reason = (cause as { commitError?: PromiseLike<unknown> } | undefined)?.commitError;
-  reason?.then(undefined, () => {});
+/**
+ * Resolves with what `applied` resolves with, once all `writes` that belong to it have settled. Rejects with the first
+ * rejection of any of them; every other rejection is handled, so none of them can end the process.
+ */
+export async function settledWhole<T>(applied: PromiseLike<T>, writes: readonly PromiseLike<unknown>[]): Promise<T> {
+  const [first, ...others] = await Promise.allSettled([applied, ...writes]);
+  for (const each of [first, ...others]) if (each.status === 'rejected') handleCommitError(each.reason);
+  for (const each of [first, ...others]) if (each.status === 'rejected') throw each.reason;
+  return (first as PromiseFulfilledResult<Awaited<T>>).value;
+}
+
+/** Handles the promise that lmdb puts on the error of a failed commit for its reason: it rejects too, and nothing else listens. */
+function handleCommitError(cause: unknown): void {
+  commitError(cause)?.then(undefined, () => {});
+}
+
+/** The reason of a failed commit, as far as lmdb says it. */
+async function reasonOf(cause: unknown): Promise<unknown> {
+  const reason = commitError(cause);
+  if (reason === undefined) return cause;
+  // It settles in the turn in which the commit failed; a reason that does not come is not waited for.
+  return await Promise.race([
+    reason.then(
+      () => cause,
+      (why: unknown) => why,
+    ),
+    new Promise((resolve) => setImmediate(resolve, cause)),
+  ]);
+}
+
+function commitError(cause: unknown): PromiseLike<unknown> | undefined {
+  return (cause as { commitError?: PromiseLike<unknown> } | undefined)?.commitError;
 }

@@ -1,11 +1,39 @@
 import { type Database, open, type RootDatabase } from 'lmdb';
-import { DiskUnavailable, durably, within } from './deadline.ts';
+import { DiskUnavailable, durably, settledWhole, within } from './deadline.ts';
 
-/** A named table of binary values; keys are strings, or a string and a number, in their natural order. */
-export type Table = Database<Uint8Array, string | [string, number]>;
+/** A key of a table: a string, or a string and a number, in their natural order. */
+export type Key = string | [string, number];
+
+/** A named table of binary values, for reading. */
+export type Table = Pick<Database<Uint8Array, Key>, 'get' | 'getEntry' | 'getRange'>;
+
+/** Holds if the entry has this version; `undefined`: if there is no entry. */
+export interface Condition {
+  readonly table: string;
+  readonly key: Key;
+  readonly version: number | undefined;
+}
+
+/** One change of an entry; `value` undefined removes it. A version that is not given is 0. */
+export interface Edit {
+  readonly table: string;
+  readonly key: Key;
+  readonly value: Uint8Array | undefined;
+  readonly version?: number;
+}
 
 /** As the version `ifVersion` compares: there must be no entry. (lmdb's types do not say that it takes null.) */
-export const NO_ENTRY = null as unknown as number;
+const NO_ENTRY = null as unknown as number;
+
+/**
+ * How lmdb commits.
+ *
+ * - `overlappingSync` off: with it commits are seen before they are on disk, and a full disk leaves `flushed` pending for ever.
+ * - `eventTurnBatching` off: with it lmdb makes a promise for each turn's batch that is given to no caller and rejects when the
+ *   commit fails, which ends the process. Without it, writes of one turn still share a commit and its sync, as long as no
+ *   number of them starts one early (`txnStartThreshold`; 64 writers share one commit either way).
+ */
+const COMMITS = { overlappingSync: false, eventTurnBatching: false, txnStartThreshold: 1_000_000 };
 
 /** How long a write may take before it counts as failed. */
 const DEADLINE_MS = 5_000;
@@ -14,15 +42,14 @@ const DEADLINE_MS = 5_000;
  * One LMDB environment (a folder) and its tables, with what keeps an acknowledgement honest: a write is told only when it
  * is on the disk, and after a failed one the environment is opened anew before the next.
  *
- * Each commit is synced by itself (`overlappingSync` off: with it, commits are seen before they are on disk, and a full
- * disk leaves `flushed` pending for ever). Writes of one turn of the event loop share a commit and its sync; that is the
- * group commit. LMDB lets several processes write one folder; compare-and-set decides between them.
+ * Each commit is synced by itself. Writes of one turn of the event loop share a commit and its sync; that is the group
+ * commit. LMDB lets several processes write one folder; compare-and-set decides between them.
  */
 export class LmdbFile {
   readonly #path: string;
   readonly #deadlineMs: number;
   #env: RootDatabase<Uint8Array>;
-  #tables = new Map<string, Table>();
+  #tables = new Map<string, Database<Uint8Array, Key>>();
   #broken = false;
   #reopening: Promise<void> | undefined;
   #closed = false;
@@ -36,27 +63,48 @@ export class LmdbFile {
 
   /** The table as it is now; do not keep it over an await, a reopening replaces it. Versions are what `ifVersion` compares. */
   table(name: string): Table {
+    return this.#table(name);
+  }
+
+  /**
+   * Commits all edits together if the condition holds, and resolves with whether it held, once they are on disk. Rejects with
+   * {@link DiskUnavailable}: the outcome is unknown, read before writing again.
+   *
+   * lmdb answers each edit with a promise of its own, and every one of them rejects when the commit fails: one that nobody
+   * awaits ends the process. So only this class calls lmdb's writing methods, and it waits for all of them.
+   */
+  async change(condition: Condition, edits: readonly Edit[]): Promise<boolean> {
+    if (this.#closed) throw new DiskUnavailable('The store is closed.');
+    if (this.#broken) await this.#reopen();
+    try {
+      return await durably(this.#env, this.#deadlineMs, () => this.#start(condition, edits));
+    } catch (cause) {
+      this.#broken = true;
+      throw cause;
+    }
+  }
+
+  /** Starts the writes. Tables are opened before: that is a transaction of its own, and throws on a full disk. */
+  #start({ table, key, version }: Condition, edits: readonly Edit[]): Promise<boolean> {
+    const condition = this.#table(table);
+    const targets = edits.map((edit) => this.#table(edit.table));
+    const writes: PromiseLike<unknown>[] = [];
+    const applied = condition.ifVersion(key, version ?? NO_ENTRY, () => {
+      for (const [index, edit] of edits.entries()) {
+        const target = targets[index] as Database<Uint8Array, Key>;
+        writes.push(edit.value === undefined ? target.remove(edit.key) : target.put(edit.key, edit.value, edit.version ?? 0));
+      }
+    });
+    return settledWhole(applied, writes);
+  }
+
+  #table(name: string): Database<Uint8Array, Key> {
     let table = this.#tables.get(name);
     if (table === undefined) {
       table = this.#env.openDB(name, { encoding: 'binary', cache: false, useVersions: true });
       this.#tables.set(name, table);
     }
     return table;
-  }
-
-  /**
-   * Runs `write`, which starts one conditional write, and resolves with whether it was applied, once on disk. Rejects with
-   * {@link DiskUnavailable}: the outcome is unknown, read before writing again.
-   */
-  async write(write: () => PromiseLike<boolean>): Promise<boolean> {
-    if (this.#closed) throw new DiskUnavailable('The store is closed.');
-    if (this.#broken) await this.#reopen();
-    try {
-      return await durably(this.#env, this.#deadlineMs, write);
-    } catch (cause) {
-      this.#broken = true;
-      throw cause;
-    }
   }
 
   /** Reads see what other processes have committed since. */
@@ -97,6 +145,6 @@ export class LmdbFile {
   }
 
   #open(): RootDatabase<Uint8Array> {
-    return open<Uint8Array, string>({ path: this.#path, noSubdir: false, overlappingSync: false, maxDbs: 16, cache: false, encoding: 'binary' });
+    return open<Uint8Array, string>({ path: this.#path, noSubdir: false, maxDbs: 16, cache: false, encoding: 'binary', ...COMMITS });
   }
 }

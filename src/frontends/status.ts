@@ -1,5 +1,5 @@
 import type { Refusal, RefusalReason } from '../core/refusal.ts';
-import { type Instant, type Micros, NEVER } from '../core/time.ts';
+import { type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
 
 /** The codes that Sluice uses, with the numbers gRPC and Connect share (google.rpc.Code). */
 export const CODES = {
@@ -85,8 +85,12 @@ export function describe(refusal: Refusal): string {
   return refusal.limit === undefined ? sentence : `${sentence} (Limit: ${refusal.limit}.)`;
 }
 
+/** Refusals that end by themselves, for those that come without a time of their own. */
+const PAUSES: Partial<Record<RefusalReason, Micros>> = { unstored: SECOND, undecided: SECOND };
+
 /** How long to wait before asking again; undefined: never, or nobody knows. */
 export function retryAfter(refusal: Refusal, now: Instant): Micros | undefined {
+  if (refusal.retryAt === undefined && PAUSES[refusal.reason] !== undefined) return PAUSES[refusal.reason];
   if (refusal.retryAt === undefined || refusal.retryAt === NEVER) return undefined;
   return Math.max(0, refusal.retryAt - now);
 }

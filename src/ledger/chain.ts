@@ -111,6 +111,11 @@ export class Chain {
     if (this.#ended === undefined) for (const piece of Pieces.of([], records)) this.#add({ piece, call: undefined });
   }
 
+  /** Starts to write what waits. */
+  start(): void {
+    this.#run();
+  }
+
   /** Writes what waits, and resolves when nothing is under way. */
   async flush(): Promise<void> {
     this.#run();

@@ -95,8 +95,8 @@ class LogTree implements TreeLedger {
   note(records: readonly LedgerRecord[]): void {
     if (this.#ended) return;
     this.#notes.push(...records);
-    if (this.#notes.length >= NOTES_MAX) void this.#writeNotes();
-    else this.#cancelNote ??= this.#clock.at(after(this.#clock.now(), NOTE_WITHIN), () => void this.#writeNotes());
+    if (this.#notes.length >= NOTES_MAX) this.#passNotes(true);
+    else this.#cancelNote ??= this.#clock.at(after(this.#clock.now(), NOTE_WITHIN), () => this.#passNotes(true));
   }
 
   async snapshot(snapshot: LedgerSnapshot): Promise<void> {
@@ -112,7 +112,8 @@ class LogTree implements TreeLedger {
   /** Writes the notes, waits for what is under way, and writes nothing more. */
   async end(): Promise<void> {
     if (this.#ended) return;
-    await this.#writeNotes();
+    this.#passNotes();
+    await this.#chain.flush();
     this.#ended = true;
     this.#chain.end(new Error('This ledger is closed.'));
   }
@@ -127,16 +128,13 @@ class LogTree implements TreeLedger {
     return batches.map((batch, index) => ({ ...batch, term: this.#term, part: { index, of: batches.length, sealedAt: seal?.at } }));
   }
 
-  #passNotes(): void {
+  /** Hands the notes to the chain: to be written with the next append, or `now`. Notes that cannot be written stay with the chain. */
+  #passNotes(now = false): void {
     this.#cancelNote?.();
     this.#cancelNote = undefined;
     const notes = this.#notes;
     this.#notes = [];
     this.#chain.add(notes);
-  }
-
-  async #writeNotes(): Promise<void> {
-    this.#passNotes();
-    await this.#chain.flush();
+    if (now) this.#chain.start();
   }
 }

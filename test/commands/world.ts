@@ -18,6 +18,7 @@ export function fakeWorld(env: Readonly<Record<string, string>> = {}): FakeWorld
   return {
     version: '1.2.3',
     nodeVersion: process.versions.node,
+    pid: process.pid,
     env,
     stdin: Readable.from([]),
     stdout,

@@ -1,5 +1,5 @@
 import { checked, withChecksum } from '../../disk/checked.ts';
-import { type LmdbFile, NO_ENTRY } from '../../disk/lmdb-file.ts';
+import type { LmdbFile } from '../../disk/lmdb-file.ts';
 import { RegisterConflict, type Registers, type RegisterValue } from '../registers.ts';
 
 const TABLE = 'registers';
@@ -23,12 +23,9 @@ export class LmdbRegisters implements Registers {
 
   async change(name: string, bytes: Uint8Array, revision: number): Promise<number> {
     const framed = withChecksum(name, bytes);
-    const applied = await this.#file.write(() => {
-      const table = this.#file.table(TABLE);
-      return table.ifVersion(name, revision === 0 ? NO_ENTRY : revision, () => {
-        void table.put(name, framed, revision + 1);
-      });
-    });
+    const applied = await this.#file.change({ table: TABLE, key: name, version: revision === 0 ? undefined : revision }, [
+      { table: TABLE, key: name, value: framed, version: revision + 1 },
+    ]);
     if (!applied) throw new RegisterConflict(name, revision);
     return revision + 1;
   }

@@ -1,5 +1,5 @@
 import { checked, withChecksum } from '../../disk/checked.ts';
-import { type LmdbFile, NO_ENTRY } from '../../disk/lmdb-file.ts';
+import type { LmdbFile } from '../../disk/lmdb-file.ts';
 import {
   Conflict,
   checkSubject,
@@ -90,13 +90,10 @@ export class LmdbStore implements Store {
   async close(): Promise<void> {}
 
   #write(subject: string, last: Sequence, framed: Uint8Array, size: number): Promise<boolean> {
-    return this.#file.write(() => {
-      const heads = this.#file.table(HEADS);
-      return heads.ifVersion(subject, last === 0 ? NO_ENTRY : last, () => {
-        void heads.put(subject, sizeBytes(size), last + 1);
-        void this.#file.table(RECORDS).put([subject, last + 1], framed);
-      });
-    });
+    return this.#file.change({ table: HEADS, key: subject, version: last === 0 ? undefined : last }, [
+      { table: HEADS, key: subject, value: sizeBytes(size), version: last + 1 },
+      { table: RECORDS, key: [subject, last + 1], value: framed },
+    ]);
   }
 
   /** Removes some of the oldest; false when none are left. */
@@ -106,14 +103,11 @@ export class LmdbStore implements Store {
     if (old.length === 0) return false;
     const freed = old.reduce((sum, { value }) => sum + value.length + RECORD_OVERHEAD, 0);
     const left = Math.max(0, (this.#sizes.get(subject) ?? 0) - freed);
-    const applied = await this.#file.write(() => {
-      const heads = this.#file.table(HEADS);
-      // The head's version stays: it guards against a writer that has gone on, and disturbs none.
-      return heads.ifVersion(subject, last, () => {
-        void heads.put(subject, sizeBytes(left), last);
-        for (const { key } of old) void this.#file.table(RECORDS).remove(key);
-      });
-    });
+    // The head's version stays: it guards against a writer that has gone on, and disturbs none.
+    const applied = await this.#file.change({ table: HEADS, key: subject, version: last }, [
+      { table: HEADS, key: subject, value: sizeBytes(left), version: last },
+      ...old.map(({ key }) => ({ table: RECORDS, key, value: undefined })),
+    ]);
     if (!applied) throw new Conflict(subject, last);
     this.#sized(subject, left);
     return old.length === READ_SLICE;

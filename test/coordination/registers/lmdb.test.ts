@@ -16,7 +16,8 @@ registersSuite('lmdb', async () => {
     async damage(name) {
       const table = file().table('registers');
       const found = table.getEntry(name);
-      await table.put(name, Uint8Array.from(found?.value as Uint8Array).reverse(), found?.version as number);
+      const entry = { table: 'registers', key: name, version: found?.version as number };
+      await file().change(entry, [{ ...entry, value: Uint8Array.from(found?.value as Uint8Array).reverse() }]);
     },
     async end() {
       for (const opened of files) await opened.close();

@@ -14,7 +14,8 @@ storeSuite('lmdb', async () => {
   const change = async (subject: string, sequence: number, how: (bytes: Uint8Array) => Uint8Array): Promise<void> => {
     const table = file().table('ledger-records');
     const found = table.getEntry([subject, sequence]);
-    await table.put([subject, sequence], how(Uint8Array.from(found?.value as Uint8Array)), found?.version as number);
+    const entry = { table: 'ledger-records', key: [subject, sequence] as [string, number], version: found?.version as number };
+    await file().change(entry, [{ ...entry, value: how(Uint8Array.from(found?.value as Uint8Array)) }]);
   };
   return {
     open: async (bytes) => new LmdbStore(file(), { bytes }),
