@@ -15,6 +15,11 @@ export interface AdmissionAsk {
   readonly costs: Costs;
   /** Patience; undefined: the group's default. 0: now or not at all. Cut to the group's maximum. */
   readonly wait: Micros | undefined;
+  /**
+   * Continues an ask made earlier under its request id, whose whole patience was so long. A place that is kept goes on to the
+   * end it had; where none is kept `wait` is what is left, and 0 is refused as `expired`. From inside only. Absent: an ask of its own.
+   */
+  readonly resumes?: Micros | undefined;
   /** Never wait longer than this, whatever `wait` or the group's default say: time to the caller's own deadline less 50 ms. Absent: no deadline. */
   readonly waitMax?: Micros | undefined;
   /** Life of a lease; undefined: the group's default. Cut to the group's maximum. */
@@ -22,7 +27,7 @@ export interface AdmissionAsk {
   readonly holder: string;
   /**
    * The same id again from the same `caller` for the same group within 10 s re-attaches, or answers the same permit (a
-   * lease: while it lives); two at once both get the answer. Refusals are not kept. With another key, priority, costs,
+   * lease: while it lives); two at once both get the answer. A refusal is kept only while no caller has got it, for 10 s. With another key, priority, costs,
    * lease or session it is `malformed`; patience may differ, and ends only that caller's wait.
    */
   readonly requestId: string | undefined;
@@ -57,6 +62,8 @@ export interface Held {
   delivered(): void;
   /** Where it stands; undefined when no longer waiting. */
   place(): Place | undefined;
+  /** End of its patience, in the time of this process. Absent: it was decided at once. */
+  endsAt?(): Instant;
   /** Its arrival among all of its tree, for an ask that is to stand there again: while it waits, and once it was told that its tree moved. */
   since(): Since | undefined;
   /** Admitted, and too late to be told: given back at once, though a request id would keep it. Absent: as `leave`. */

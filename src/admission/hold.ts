@@ -1,6 +1,6 @@
 import type { Lease, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
-import type { Instant, Micros } from '../core/time.ts';
+import { after, type Instant, type Micros } from '../core/time.ts';
 import { DECIDED, type Place, type Since, type WaiterRef } from '../core/waiter.ts';
 import type { Held, Outcome, PermitView } from './admission.ts';
 import type { Entry } from './entry.ts';
@@ -95,6 +95,10 @@ export class Hold implements Held {
 
   place(): Place | undefined {
     return this.phase === 'waiting' ? this.keeper.standing(this) : undefined;
+  }
+
+  endsAt(): Instant {
+    return after(this.waitUntil, this.keeper.skew);
   }
 
   since(): Since | undefined {

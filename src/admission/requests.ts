@@ -1,4 +1,4 @@
-import type { Refusal } from '../core/refusal.ts';
+import type { Refusal, RefusalReason } from '../core/refusal.ts';
 import { after, type Instant, later, MINUTE, NEVER, SECOND } from '../core/time.ts';
 import type { Place, Since } from '../core/waiter.ts';
 import type { AdmissionAsk, Held, Outcome, PermitView } from './admission.ts';
@@ -13,12 +13,16 @@ const AWAY_FOR = 10 * SECOND;
 /** How long the permit of an ask that can be settled is kept (decision 8). */
 const SETTLE_FOR = 10 * MINUTE;
 
+/** Refusals of a place whose caller was away that are told it when it is back; after any other it may have a place elsewhere, or here again. */
+const KEPT_REFUSALS: ReadonlySet<RefusalReason> = new Set(['expired', 'shed', 'oversized', 'cancelled']);
+
 /** Handle of an ask that was answered at the door. */
 export const NOBODY: Held = { leave: () => {}, delivered: () => {}, place: () => undefined, since: () => undefined };
 
 /**
  * Asks with a request id. The same id of the same caller and group comes back to the same place, or gets the same permit
- * again; two at once both get the answer. A refusal is not kept: the id may be asked again at once, as a new ask.
+ * again; two at once both get the answer. A refusal that reached a caller is not kept: the id may be asked again at once, as
+ * a new ask. One that was decided while its caller was away is kept for 10 s, or its patience would begin anew.
  */
 export class Requests {
   readonly #clock: Clock;
@@ -43,6 +47,11 @@ export class Requests {
     const known = this.#shared.get(name);
     if (known !== undefined && (known.inUse || known.keptUntil > this.#clock.now())) return this.#again(known, ask, done);
     known?.drop();
+    // Nothing is left of it and its patience is over: it is not asked anew.
+    if (ask.resumes !== undefined && ask.wait === 0) {
+      done({ kind: 'refused', refusal: { reason: 'expired', retryAt: this.#clock.now() } });
+      return NOBODY;
+    }
     if (this.#shared.size >= this.#max && !this.#forgetOne()) {
       done({ kind: 'refused', refusal: { reason: 'shed', limit: 'requests', retryAt: after(this.#clock.now(), SECOND) } });
       return NOBODY;
@@ -72,7 +81,7 @@ export class Requests {
       return NOBODY;
     }
     const held = shared.attach(done);
-    const until = ask.wait === undefined ? NEVER : after(this.#clock.now(), ask.wait);
+    const until = ask.wait === undefined || ask.resumes !== undefined ? NEVER : after(this.#clock.now(), ask.wait);
     if (until < shared.waitUntil && held.waits) held.limit(this.#clock, until);
     return held;
   }
@@ -81,7 +90,7 @@ export class Requests {
   #forgetOne(): boolean {
     let looked = 0;
     for (const shared of this.#shared.values()) {
-      if (shared.outcome !== undefined && shared.isDelivered) return this.#shared.delete(shared.name);
+      if (shared.outcome?.kind === 'refused' || (shared.outcome !== undefined && shared.isDelivered)) return this.#shared.delete(shared.name);
       if (++looked === 64) break;
     }
     return false;
@@ -145,6 +154,7 @@ export class Shared {
     this.#attached.add(attachment);
     if (back && this.hold !== undefined) this.#tree.unsuspend(this.hold);
     if (this.outcome !== undefined) attachment.answer(this.outcome);
+    if (this.outcome?.kind === 'refused') this.drop();
     return attachment;
   }
 
@@ -212,7 +222,9 @@ export class Shared {
 
   #settled(outcome: Outcome): void {
     this.outcome = outcome;
-    if (outcome.kind === 'refused') {
+    if (outcome.kind === 'refused' && !this.over && this.#attached.size === 0 && KEPT_REFUSALS.has(outcome.refusal.reason)) {
+      this.keep(after(this.#clock.now(), AWAY_FOR));
+    } else if (outcome.kind === 'refused') {
       this.over = true;
       this.#forget();
     } else {
@@ -274,6 +286,10 @@ class Attachment implements Held {
 
   place(): Place | undefined {
     return this.#done === undefined ? undefined : this.#shared.hold?.place();
+  }
+
+  endsAt(): Instant {
+    return this.#shared.waitUntil;
   }
 
   since(): Since | undefined {

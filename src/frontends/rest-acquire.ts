@@ -1,6 +1,6 @@
 import type { AdmissionAsk, AdmissionService, Held, Outcome } from '../admission/admission.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { type Micros, SECOND } from '../core/time.ts';
+import { after, MILLISECOND, type Micros, SECOND } from '../core/time.ts';
 import { type AskFields, type CallFacts, isRefusal, toAsk } from './ask.ts';
 import { ANSWERED, hold } from './calls.ts';
 import type { EngineReply, EngineRequest, EngineStream } from './engines/engine.ts';
@@ -30,15 +30,19 @@ export function preferredWait(prefer: string | undefined): number | undefined {
   return seconds === undefined ? undefined : Number(seconds);
 }
 
-/** Asks for a permit and answers when the door does: at once, as events, or with 202 when the caller would rather come back. */
-export function acquire(parts: RestAcquireParts, facts: CallFacts, fields: AskFields, request: EngineRequest, reply: EngineReply): void {
+/**
+ * Asks for a permit and answers when the door does: at once, as events, or with 202 when the caller would rather come back.
+ * `until`: the ask of a ticket goes on, whose patience ends then, in milliseconds since 1970.
+ */
+export function acquire(parts: RestAcquireParts, facts: CallFacts, fields: AskFields, request: EngineRequest, reply: EngineReply, until?: number): void {
   const accept = request.header('accept') ?? '';
   const wait = preferredWait(request.header('prefer'));
   // Who leaves to come back needs a name for its place.
   const named = wait !== undefined && (fields.requestId ?? '') === '' ? { ...fields, requestId: parts.newId() } : fields;
-  const ask = toAsk(named, facts);
+  const asked = toAsk(named, facts);
   const whom: Refused = { group: fields.group, key: fields.key ?? '', accept };
-  if (isRefusal(ask)) return void sendRefusal(reply, parts, ask, whom);
+  if (isRefusal(asked)) return void sendRefusal(reply, parts, asked, whom);
+  const ask = until === undefined ? asked : resumed(parts, asked, until);
   if (WANTS_EVENTS.test(accept)) return acquireAsEvents(parts, ask, whom, reply);
   let held: Held | undefined;
   let stop = ANSWERED;
@@ -55,7 +59,7 @@ export function acquire(parts: RestAcquireParts, facts: CallFacts, fields: AskFi
     },
   );
   if (leave === ANSWERED) return;
-  if (wait !== undefined) stop = parts.after(wait * SECOND, () => comeBack(parts, named, wait, held, leave, reply));
+  if (wait !== undefined) stop = parts.after(wait * SECOND, () => comeBack(parts, { ask, fields: named, until }, wait, held, leave, reply));
   reply.onGone(() => {
     stop();
     leave();
@@ -67,11 +71,29 @@ function send(parts: AnswerParts, outcome: Outcome | undefined, refusal: Refusal
   return sendRefusal(reply, parts, outcome?.refusal ?? refusal ?? { reason: 'fault' }, whom);
 }
 
+/** The ask with what is left of its patience. Never more than it had, whatever this replica's clock says. */
+function resumed({ admission }: RestAcquireParts, ask: AdmissionAsk, until: number): AdmissionAsk {
+  const left = Math.max(0, (until - admission.epoch(admission.now())) * MILLISECOND);
+  const whole = ask.wait ?? left;
+  return { ...ask, wait: Math.min(left, whole), resumes: whole };
+}
+
+/** An ask that is to go on elsewhere; `until` as its first answer said, undefined where this is the first. */
+interface Leaving {
+  readonly ask: AdmissionAsk;
+  readonly fields: AskFields;
+  readonly until: number | undefined;
+}
+
 /** The place is kept for 10 s, and passed over until its caller is back. */
-function comeBack(parts: RestAcquireParts, fields: AskFields, wait: number, held: Held | undefined, leave: () => void, reply: EngineReply): void {
+function comeBack(parts: RestAcquireParts, leaving: Leaving, wait: number, held: Held | undefined, leave: () => void, reply: EngineReply): void {
+  const { admission } = parts;
+  const { ask, fields } = leaving;
   const place = held?.place();
+  const endsAt = held?.endsAt?.() ?? after(admission.now(), ask.wait ?? 0);
+  const until = leaving.until ?? Math.ceil(admission.epoch(endsAt));
   leave();
-  const location = `/v1/groups/${fields.group}/acquire/${ticketOf(fields)}`;
+  const location = `/v1/groups/${fields.group}/acquire/${ticketOf({ fields, until })}`;
   const headers: readonly Header[] = [
     ['Location', location],
     ['Preference-Applied', `wait=${wait}`],

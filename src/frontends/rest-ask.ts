@@ -46,17 +46,25 @@ export function askMessage(fields: AskFields): AcquireRequest {
   return create(AcquireRequestSchema, message);
 }
 
-/** Where a place goes on: the ask itself, written so that any replica can read it. */
-export function ticketOf(fields: AskFields): string {
+/** An ask that goes on at another address, with the end of its patience. */
+export interface Ticket {
+  readonly fields: AskFields;
+  /** Milliseconds since 1970, of the wall clock of the replica that gave the ticket. */
+  readonly until: number;
+}
+
+/** Where a place goes on: the ask itself and the end of its patience, written so that any replica can read it, also after a restart. */
+export function ticketOf({ fields, until }: Ticket): string {
   const { group: _, ...rest } = fields;
-  return Buffer.from(JSON.stringify(rest)).toString('base64url');
+  return Buffer.from(JSON.stringify({ ...rest, until })).toString('base64url');
 }
 
 /** The ask in a ticket; undefined: it is none. */
-export function fromTicket(group: string, ticket: string): AskFields | undefined {
+export function fromTicket(group: string, ticket: string): Ticket | undefined {
   try {
-    const fields = JSON.parse(Buffer.from(ticket, 'base64url').toString()) as AskFields;
-    return typeof fields === 'object' && fields !== null && typeof fields.requestId === 'string' && wellTyped(fields) ? { ...fields, group } : undefined;
+    const { until, ...fields } = JSON.parse(Buffer.from(ticket, 'base64url').toString()) as AskFields & { until?: unknown };
+    const isTicket = typeof fields.requestId === 'string' && Number.isSafeInteger(until) && wellTyped(fields);
+    return isTicket ? { fields: { ...fields, group }, until: until as number } : undefined;
   } catch {
     return undefined;
   }

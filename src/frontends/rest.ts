@@ -4,7 +4,7 @@ import type { GroupSettings } from '../admission/admission.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { ExplainRequestSchema } from '../gen/sluice/v1/admission_pb.ts';
 import { type GetGroupResponse, GroupSchema, GroupService } from '../gen/sluice/v1/group_pb.ts';
-import { type AskFields, type CallFacts, isRefusal } from './ask.ts';
+import { type CallFacts, isRefusal } from './ask.ts';
 import { ANSWERED, hold, type UnaryCall } from './calls.ts';
 import { unaryCalls } from './directory.ts';
 import type { EngineReply, EngineRequest } from './engines/engine.ts';
@@ -108,9 +108,10 @@ export class Rest implements Routes {
 
   /** The Location of a 202: the same ask, under the same request id. */
   #again(facts: CallFacts, path: Path, request: EngineRequest, reply: EngineReply): void {
-    const fields: AskFields | undefined = fromTicket(path['group'] ?? '', path['ticket'] ?? '');
-    if (fields === undefined) return this.#refuse(reply, NO_TICKET);
-    if (request.method === 'GET') return acquire(this.#acquiring, facts, fields, request, reply);
+    const ticket = fromTicket(path['group'] ?? '', path['ticket'] ?? '');
+    if (ticket === undefined) return this.#refuse(reply, NO_TICKET);
+    const { fields } = ticket;
+    if (request.method === 'GET') return acquire(this.#acquiring, facts, fields, request, reply, ticket.until);
     const message = this.#message('Release', new Map(Object.entries({ group: fields.group, requestId: fields.requestId })));
     if (isMessage(message)) this.#call('Release', facts, message, undefined, reply);
     else this.#refuse(reply, message);

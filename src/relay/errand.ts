@@ -74,6 +74,11 @@ export class Errand implements Held {
     return later(this.waitUntil, after(this.askedAt, WAIT_LEAST));
   }
 
+  /** Until then an owner that was asked may answer: a place that is kept there may end later than this replica's clock says. */
+  get answerUntil(): Instant {
+    return later(this.heldUntil, after(this.askedAt, this.ask.resumes ?? 0));
+  }
+
   /** The ask as it is made again: with the patience that is left and the place it had. */
   again(now: Instant): AdmissionAsk {
     return { ...this.ask, wait: Math.max(0, this.waitUntil - now), waitMax: undefined, since: this.arrival ?? this.ask.since };
@@ -106,6 +111,10 @@ export class Errand implements Held {
   place(): Place | undefined {
     if (this.state === 'here') return this.local?.place();
     return this.state === 'there' ? this.#host.watched(this) : undefined;
+  }
+
+  endsAt(): Instant {
+    return this.waitUntil;
   }
 
   since(): Since | undefined {

@@ -81,7 +81,7 @@ export class Roll {
 
   #late(errand: Errand): void {
     errand.cancelTimer = undefined;
-    const end = after(errand.heldUntil, SILENCE);
+    const end = after(errand.answerUntil, SILENCE);
     if (errand.state === 'there' && this.#clock.now() < end) errand.cancelTimer = this.#clock.at(end, () => this.#late(errand));
     else this.refuse(errand, this.undecided());
   }

@@ -111,6 +111,46 @@ test('release by request id cancels at once, waiting or admitted', async () => {
   expect(await rig.keeper.releaseRequest('', 'nope', 'r')).toMatchObject({ refusal: { reason: 'unknown_group' } });
 });
 
+test('a place that expired while its caller was away answers its refusal, once, and does not begin anew', async () => {
+  const rig = await rigged([settingsOf(group('g', [concurrency(1)]))]);
+  const holder = await rig.asked();
+  const away = rig.ask({ requestId: 'r', wait: 2 * SECOND });
+  away.held.leave();
+  await rig.pass(5);
+  await rig.keeper.release('', holder.id, 'used', undefined, undefined);
+  expect((await rig.asked({ requestId: 'r', wait: 2 * SECOND })).refusal?.reason).toBe('expired');
+  expect((await rig.asked({ requestId: 'r', wait: 2 * SECOND })).outcome?.kind).toBe('admitted');
+});
+
+test('the refusal of a place whose caller stays away is forgotten after 10 s', async () => {
+  const rig = await rigged([settingsOf(group('g', [concurrency(1)]))]);
+  await rig.asked({ lease: 10 * MINUTE });
+  const away = rig.ask({ requestId: 'r', wait: SECOND });
+  away.held.leave();
+  await rig.pass(12);
+  const anew = rig.ask({ requestId: 'r', wait: 30 * SECOND });
+  await settled();
+  expect(anew.outcome).toBeUndefined();
+  expect(rig.waiting()).toBe(1);
+});
+
+test('an ask that goes on keeps the end of its place, and is refused where its patience is over and nothing is kept of it', async () => {
+  const rig = await rigged([settingsOf(group('g', [concurrency(1)]))]);
+  const holder = await rig.asked({ lease: 10 * MINUTE });
+  const first = rig.ask({ requestId: 'r', wait: 20 * SECOND });
+  first.held.leave();
+  await rig.pass(5);
+  // By this clock its patience is over; the place knows better.
+  const resumed = rig.ask({ requestId: 'r', wait: 0, resumes: 20 * SECOND });
+  await rig.pass(14.9);
+  expect(resumed.outcome).toBeUndefined();
+  await rig.pass(0.2);
+  expect(resumed.refusal?.reason).toBe('expired');
+  await rig.keeper.release('', holder.id, 'used', undefined, undefined);
+  expect((await rig.asked({ requestId: 'r', wait: 0, resumes: 20 * SECOND })).refusal?.reason).toBe('expired');
+  expect((await rig.asked({ requestId: 'other', wait: SECOND, resumes: 20 * SECOND })).outcome?.kind).toBe('admitted');
+});
+
 test('a refusal is not kept, and ids are bounded', async () => {
   const rig = await rigged([SLOW], { bounds: { requests: 2 } });
   await rig.asked({ requestId: 'a' });

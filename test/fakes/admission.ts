@@ -86,6 +86,7 @@ export class FakeAdmission implements AdmissionService {
         waiter.state = 'delivered';
       },
       since: () => undefined,
+      endsAt: () => after(since, Math.min(ask.wait ?? WAIT, ask.waitMax ?? WAIT)),
       leave: () => {
         if (waiter.state === 'waiting' || waiter.state === 'admitted') waiter.state = 'left';
         clearTimeout(timer);

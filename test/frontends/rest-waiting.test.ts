@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { SECOND } from '../../src/core/time.ts';
 import { Wire } from '../fakes/wire.ts';
 import { type RestServer, startRest } from './rest-server.ts';
 
@@ -108,7 +109,10 @@ describe('plain HTTP: Prefer: wait', () => {
     expect(location).toMatch(/^\/v1\/groups\/slots\/acquire\/[\w-]+$/);
     const again = fetch(`${server.baseUrl}${location}`);
     await expect.poll(() => server.admission.waiting.length).toBe(1);
-    expect(server.admission.waiting[0]?.ask).toEqual(left?.ask);
+    const resumed = server.admission.waiting[0]?.ask;
+    expect(resumed).toEqual({ ...left?.ask, wait: resumed?.wait, resumes: 30 * SECOND });
+    expect(resumed?.wait).toBeLessThanOrEqual(30 * SECOND);
+    expect(resumed?.wait).toBeGreaterThan(0);
     await post(`/v1/permits/${first}/release`);
     expect((await again).status).toBe(200);
   });
@@ -118,6 +122,19 @@ describe('plain HTTP: Prefer: wait', () => {
     expect([response.status, response.headers.get('preference-applied')]).toEqual([200, null]);
     expect(server.admission.everybody.at(-1)?.ask.requestId).toBe('own');
     expect(timers.once.size).toBe(0);
+  });
+
+  it('asks with no patience left where the ttl of the first call is over', async () => {
+    await post('/v1/groups/slots/acquire?key=over');
+    const held = post('/v1/groups/slots/acquire?key=over&ttl=20s', { Prefer: 'wait=1' });
+    await expect.poll(() => timers.once.size).toBe(1);
+    timers.fire();
+    const location = (await held).headers.get('location') ?? '';
+    const [, path, ticket] = /^(.*\/)([\w-]+)$/.exec(location) ?? [];
+    const said = JSON.parse(Buffer.from(ticket ?? '', 'base64url').toString()) as { until: number };
+    const over = Buffer.from(JSON.stringify({ ...said, until: said.until - 30_000 })).toString('base64url');
+    expect((await fetch(`${server.baseUrl}${path}${over}`)).status).toBe(429);
+    expect(server.admission.everybody.at(-1)?.ask).toMatchObject({ wait: 0, resumes: 20 * SECOND });
   });
 
   it('gives up the place by DELETE of the Location', async () => {

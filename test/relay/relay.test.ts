@@ -527,3 +527,34 @@ test('Who stands before a tree that is being opened enters in the order that it 
   await settled();
   expect(entered).toEqual(['first', 'second', 'new', 'newer']);
 });
+
+test('A place that expired at its owner while its caller was away answers its refusal at any replica', async () => {
+  const fleet = await launched(slots);
+  const [a, b, c] = fleet.nodes;
+  const holder = a!.ask({ lease: 60 * SECOND });
+  await fleet.pass(0.01);
+  const away = b!.ask({ requestId: 'r', wait: 2 * SECOND });
+  await fleet.pass(0.5);
+  away.held.leave();
+  await fleet.pass(5);
+  await a!.keeper.release('', holder.id, 'used', undefined, undefined);
+  const again = c!.ask({ requestId: 'r', wait: 2 * SECOND });
+  await fleet.pass(0.1);
+  expect(again.refusal?.reason).toBe('expired');
+});
+
+test('An ask that goes on through a replica whose clock is ahead waits to the end that its place has', async () => {
+  const fleet = await launched(slots);
+  const [a, b, c] = fleet.nodes;
+  a!.ask({ lease: 60 * SECOND });
+  await fleet.pass(0.01);
+  const away = b!.ask({ requestId: 'r', wait: 20 * SECOND });
+  await fleet.pass(0.5);
+  away.held.leave();
+  await fleet.pass(1);
+  const resumed = c!.ask({ requestId: 'r', wait: 0, resumes: 20 * SECOND });
+  await fleet.pass(18);
+  expect(resumed.outcome).toBeUndefined();
+  await fleet.pass(1);
+  expect(resumed.refusal?.reason).toBe('expired');
+});
