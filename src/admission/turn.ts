@@ -285,6 +285,7 @@ export class Turn implements WriterHost {
       case 'settled':
       case 'paused':
       case 'overridden':
+      case 'unqueued':
         break;
     }
   }

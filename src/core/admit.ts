@@ -24,6 +24,7 @@ export interface Admitted {
 /** Charges all limits and makes the permit; everything has been asked before. The ask arrived at `since`, as the `order`th. */
 export function admit(decisions: Decisions, now: Instant, state: KeyState, who: Admitted, since: Instant, order: number): void {
   const { node } = state;
+  node.countAdmission(now, who.priority, since);
   const { cells, shadow } = charge(now, state, who.costs);
   const standIn = node.leases && who.reported === true ? decisions.keeper.standInFor(now, state, who.tag, decisions.grants) : undefined;
   const serial = decisions.grants.nextSerial();

@@ -3,8 +3,9 @@ import { costOf } from './group.ts';
 import type { KeyState } from './key-state.ts';
 import type { Band } from './lane.ts';
 import type { GroupNode } from './node.ts';
-import { ASIDE, FREE, NONE } from './slab.ts';
+import { ASIDE, FREE, NONE, type Slab } from './slab.ts';
 import type { StandIn } from './stand-ins.ts';
+import { isStored } from './stored-requests.ts';
 import type { Instant } from './time.ts';
 
 /** Counts everything again from scratch and names what disagrees with the counters. Empty: sound. */
@@ -18,9 +19,10 @@ export function auditOf(decisions: Decisions, now: Instant): readonly string[] {
     if (!node.removed) waiting += auditNode(decisions, node, expect);
     else expect(`waiters of removed ${node.name}`, node.waiting, 0);
   }
-  expect('waiters in the tree', decisions.slab.length, waiting);
+  expect('waiters in the tree', decisions.slab.length + decisions.slab.stored.queued, waiting);
   auditConcurrency(decisions, now, expect);
   auditStandIns(decisions, now, expect);
+  auditStored(decisions, expect);
   for (const node of decisions.tree.nodes) {
     if (node.offer >= 0 && decisions.slab.stateOf(node.offer) === FREE) wrong.push(`${node.name} offers a waiter that is gone`);
     if (node.position >= 0 && node.offer < 0) wrong.push(`${node.name} stands among offers with nobody`);
@@ -45,6 +47,13 @@ function auditNode(decisions: Decisions, node: GroupNode, expect: Expect): numbe
     const state = slab.keyOf(slot);
     byKey.set(state, (byKey.get(state) ?? 0) + 1);
   }
+  for (const state of node.keys.values()) {
+    for (const lane of state.lanes) {
+      waiting += lane.stored;
+      byBand.set(lane.band.priority, (byBand.get(lane.band.priority) ?? 0) + lane.stored);
+      byKey.set(state, (byKey.get(state) ?? 0) + lane.stored);
+    }
+  }
   expect(`waiters of ${node.name}`, node.waiting, waiting);
   expect(`bytes of ${node.name}`, node.waitingBytes, bytes);
   for (const band of node.bands) {
@@ -63,7 +72,7 @@ function auditNode(decisions: Decisions, node: GroupNode, expect: Expect): numbe
   return waiting;
 }
 
-/** The list of arrivals holds each waiter of the band once, in order, and both ways. */
+/** The list of arrivals holds each live waiter of the band once, in order, and both ways. */
 function auditArrivals({ slab }: Decisions, node: GroupNode, band: Band, expect: Expect): void {
   const name = `arrivals of band ${band.priority} of ${node.name}`;
   let count = 0;
@@ -74,17 +83,56 @@ function auditArrivals({ slab }: Decisions, node: GroupNode, band: Band, expect:
     if (newer !== NONE) expect(`${name} out of order`, Math.max(0, slab.orderOf(slot) - slab.orderOf(newer)), 0);
     newer = slot;
   }
-  expect(name, count, band.waiting);
+  expect(name, count, band.waiting - storedOf(slab, node, band));
   expect(`${name}, the oldest`, band.oldest, newer);
+}
+
+/** Stored requests of a band, in its chains and in the waiter table. */
+function storedOf(slab: Slab, node: GroupNode, band: Band): number {
+  let stored = 0;
+  for (const state of node.keys.values()) {
+    for (const lane of state.lanes) {
+      if (lane.band !== band) continue;
+      stored += lane.stored;
+      for (let slot = lane.head; slot >= 0; slot = slab.nextOf(slot)) if (isStored(slab.tokenOf(slot))) stored++;
+    }
+  }
+  return stored;
 }
 
 function linked(decisions: Decisions, state: KeyState): number {
   let count = 0;
   for (const lane of state.lanes) {
+    count += lane.stored;
     for (const slot of lane.aside) if (decisions.slab.stateOf(slot) === ASIDE) count++;
     for (let slot = lane.head; slot >= 0; slot = decisions.slab.nextOf(slot)) count++;
   }
   return count;
+}
+
+/** Chains hold as many as was counted, their lane's head is never behind them, and each is counted as stored. */
+function auditStored(decisions: Decisions, expect: Expect): void {
+  const { slab } = decisions;
+  let queued = 0;
+  for (const node of decisions.tree.nodes) {
+    let stored = 0;
+    for (let slot = 0; slot < slab.used; slot++) {
+      if (slab.stateOf(slot) !== FREE && slab.keyOf(slot)?.node === node && isStored(slab.tokenOf(slot))) stored++;
+    }
+    for (const state of node.keys.values()) {
+      for (const lane of state.lanes) {
+        let length = 0;
+        for (let entry = lane.storedHead; entry >= 0; entry = slab.stored.nextOf(entry)) if (slab.stored.isQueued(entry)) length++;
+        expect(`stored requests of lane ${state.key}/${lane.band.priority}`, lane.stored, length);
+        stored += length;
+        queued += length;
+        const behind = length > 0 && (lane.head < 0 || slab.orderOf(lane.head) > slab.stored.orderOf(slab.stored.first(lane)));
+        expect(`stored requests before the head of lane ${state.key}/${lane.band.priority}`, behind ? 1 : 0, 0);
+      }
+    }
+    expect(`stored requests of ${node.name}`, node.stored, stored);
+  }
+  expect('stored requests in chains', slab.stored.queued, queued);
 }
 
 /** Units held are the sum over live leases. */

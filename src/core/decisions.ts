@@ -1,9 +1,10 @@
 import { admit } from './admit.ts';
 import { Alarms } from './alarms.ts';
-import { refuseOversized } from './door.ts';
+import { removeArrival } from './arrival-order.ts';
+import { refuseOversized, refusePastDeadline } from './door.ts';
 import type { GateEvent } from './events.ts';
 import { Grants } from './grants.ts';
-import { costOf, type GroupSpec } from './group.ts';
+import { type Costs, costOf, type GroupSpec } from './group.ts';
 import type { Keeper } from './keeper.ts';
 import type { KeyState } from './key-state.ts';
 import type { Lane } from './lane.ts';
@@ -11,7 +12,8 @@ import type { GroupNode } from './node.ts';
 import { Readiness } from './readiness.ts';
 import type { Cell } from './rule.ts';
 import { NONE, Slab } from './slab.ts';
-import { type Instant, LONG_AGO } from './time.ts';
+import { isStored, type StoredEntry, StoredRef } from './stored-requests.ts';
+import { type Instant, LONG_AGO, type Micros } from './time.ts';
 import { Tree } from './tree.ts';
 import type { Ask, WaiterRef } from './waiter.ts';
 
@@ -85,6 +87,85 @@ export class Decisions {
     if (state.parked && lane.head === slot && (ask.since !== undefined || mostUrgent(state, lane))) this.unpark(state);
     else if (lane.head === slot) this.touch(node, slot);
     return slot;
+  }
+
+  /** A stored request comes into its lane; `pump` decides about it. Answers its entry, by which {@link cancelStored} knows it. */
+  enqueueStored(state: KeyState, priority: number, request: StoredEntry, lease: Micros): number {
+    const { node } = state;
+    const lane = node.band(priority).laneFor(state);
+    const before = lane.head;
+    const entry = lane.band.pushStored(lane, request, lease);
+    state.waiting++;
+    state.stored++;
+    node.countStored(request.costs, 1);
+    if (lane.head === before) return entry;
+    if (state.parked) this.unpark(state);
+    else this.touch(node, lane.head);
+    return entry;
+  }
+
+  /** A stored request goes without being admitted; false: it was decided, or is not known. */
+  cancelStored(entry: number, sequence: number): boolean {
+    const { stored } = this.slab;
+    const slot = stored.slotOf(entry);
+    if (slot !== NONE) {
+      const token = this.slab.tokenOf(slot);
+      if (!isStored(token) || token.entry !== entry || token.sequence !== sequence) return false;
+      this.remove(slot);
+      return true;
+    }
+    const lane = stored.laneOf(entry);
+    if (lane === undefined || stored.sequenceOf(entry) !== sequence || !lane.band.cancelStored(entry)) return false;
+    this.#uncountStored(lane.keyState, stored.costsOf(entry));
+    return true;
+  }
+
+  /** Forgets all stored requests of a group, without events and without walking them. */
+  dropStored(node: GroupNode): void {
+    for (const state of node.keys.values()) {
+      for (const lane of state.lanes) {
+        const dropped = lane.band.dropStored(lane);
+        node.uncountStored(dropped);
+        state.waiting -= dropped;
+        state.stored -= dropped;
+        for (let slot = lane.head; slot !== NONE; ) {
+          const next = this.slab.nextOf(slot);
+          if (isStored(this.slab.tokenOf(slot))) this.remove(slot);
+          slot = next;
+        }
+      }
+    }
+    node.uncountStored(0);
+  }
+
+  /** A waiter stays where it is and is a stored request's from now on. Answers its entry. */
+  becomeStored(slot: number, sequence: number, deadline: Instant): number {
+    const { slab } = this;
+    const state = slab.keyOf(slot);
+    const { node } = state;
+    const lane = slab.laneOf(slot);
+    const costs = slab.costsOf(slot);
+    node.count(slot, -1);
+    const entry = slab.stored.addPulled(lane, slot, {
+      sequence,
+      order: slab.orderOf(slot),
+      arrivedAt: slab.arrivalOf(slot),
+      deadline,
+      costs,
+      tag: slab.tagOf(slot),
+    });
+    removeArrival(lane.band, slab, slot);
+    slab.becomeStored(slot, new StoredRef(sequence, entry), deadline);
+    node.count(slot, 1);
+    state.stored++;
+    this.alarms.clearPatience(slot);
+    return entry;
+  }
+
+  #uncountStored(state: KeyState, costs: Costs): void {
+    state.node.countStored(costs, -1);
+    state.waiting--;
+    state.stored--;
   }
 
   /** Marks a node for another look if `slot` could change what it offers. */
@@ -204,12 +285,14 @@ export class Decisions {
     const { slab } = this;
     if (node.blockedUntil !== LONG_AGO) this.#unblock(node);
     for (;;) {
+      node.askFloor(now);
       const lane = node.bestLane();
       const child = node.offers.peek();
       if (lane === undefined && child === undefined) break;
       const own = lane !== undefined && (child === undefined || node.prefers(lane.head, child.offer));
       const slot = own ? lane.head : (child as GroupNode).offer;
       const state = slab.keyOf(slot);
+      if (refusePastDeadline(this, now, slot)) continue;
       if (!this.readiness.keyReady(now, state, slab.costsOf(slot))) {
         if (refuseOversized(this, now, slot)) continue;
         this.#park(state);
@@ -285,6 +368,11 @@ export class Decisions {
 
   #forget(slot: number, state: KeyState): void {
     state.node.count(slot, -1);
+    const token = this.slab.tokenOf(slot);
+    if (isStored(token)) {
+      state.stored--;
+      this.slab.stored.free(token.entry);
+    }
     if (this.overdue.size > 0) this.overdue.delete(this.slab.refOf(slot));
     state.waiting--;
     this.alarms.clearPatience(slot);

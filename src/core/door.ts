@@ -5,8 +5,10 @@ import type { KeyState } from './key-state.ts';
 import type { GroupNode } from './node.ts';
 import { placeAtEnd, placeOf } from './place.ts';
 import type { Refusal } from './refusal.ts';
+import type { Cell } from './rule.ts';
 import { overBacklog, victimsFor, wouldMakeRoom } from './shed.ts';
 import { NONE } from './slab.ts';
+import { isStored } from './stored-requests.ts';
 import { after, type Instant, LONG_AGO, later, type Micros, NEVER } from './time.ts';
 import { limitsOf } from './views.ts';
 import type { Ask } from './waiter.ts';
@@ -145,10 +147,26 @@ export function refuseSlot(decisions: Decisions, now: Instant, slot: number, ref
  * turn comes, or it would hold the line to the end of its patience.
  */
 export function refuseOversized(decisions: Decisions, now: Instant, slot: number): boolean {
+  const { slab } = decisions;
   const { until, because } = decisions.readiness;
-  if (until !== NEVER || because === undefined) return false;
-  if (costOf(decisions.slab.costsOf(slot), because.rule.unit) <= because.limit.capacity) return false;
-  refuseSlot(decisions, now, slot, { reason: 'oversized', limit: because.rule.labelFor(decisions.slab.keyOf(slot).node) });
+  // No end of patience would free the line of a stored request: all its limits are asked, whichever binds.
+  const stored = isStored(slab.tokenOf(slot));
+  if ((until !== NEVER || because === undefined) && !stored) return false;
+  const limit = stored ? oversizedBy(slab.keyOf(slot), slab.costsOf(slot)) : oversizedByOne(because as Cell, slab.costsOf(slot), slab.keyOf(slot));
+  if (limit === undefined) return false;
+  refuseSlot(decisions, now, slot, { reason: 'oversized', limit });
+  return true;
+}
+
+function oversizedByOne(cell: Cell, costs: Costs, state: KeyState): string | undefined {
+  return costOf(costs, cell.rule.unit) > cell.limit.capacity ? cell.rule.labelFor(state.node) : undefined;
+}
+
+/** Ends a stored request whose deadline has passed: its turn came too late. */
+export function refusePastDeadline(decisions: Decisions, now: Instant, slot: number): boolean {
+  const { slab } = decisions;
+  if (slab.untilOf(slot) >= now || !isStored(slab.tokenOf(slot))) return false;
+  refuseSlot(decisions, now, slot, { reason: 'expired' });
   return true;
 }
 

@@ -2,7 +2,7 @@ import { auditOf } from './audit.ts';
 import { mistakeInOverride, setPause } from './changes.ts';
 import { Course } from './course.ts';
 import { Decisions } from './decisions.ts';
-import { endOverdue, explain, refuseNode, refuseSlot } from './door.ts';
+import { endOverdue, explain, oversizedBy, refuseNode, refuseSlot } from './door.ts';
 import { enter } from './enter.ts';
 import type { GateEvent, Reservation } from './events.ts';
 import type { GateExplanation, GateParts, GateSeal, GroupStatus, NamedLimit, Override, RestoredGate } from './gate-state.ts';
@@ -17,7 +17,7 @@ import { endGrant, release, renew, undo } from './returns.ts';
 import { NONE } from './slab.ts';
 import { type Instant, LONG_AGO, later, type Micros, NEVER } from './time.ts';
 import { leasesOf, limitsOf, snapshotOf, statusOf, waitersOf } from './views.ts';
-import type { Ask, Place, Since, Tag, WaiterRef, WaiterView } from './waiter.ts';
+import type { Ask, Place, Since, StoredAsk, Tag, WaiterRef, WaiterView } from './waiter.ts';
 
 /** Permits remembered for settling or for telling that they ended, per tree. */
 const SETTLED_MAX = 100_000;
@@ -55,6 +55,38 @@ export class Gate {
   acquire(now: Instant, ask: Ask): WaiterRef {
     this.#catchUp(now);
     return enter(this.#all, now, this.#node(ask.group), ask, this.#draining || this.#all.sealed);
+  }
+
+  /**
+   * A stored request comes into line, without patience and outside the bounds of the backlog. Answers its entry, for
+   * {@link cancelStored}, or that it could never pass; undefined: the group has as many keys as it may, or is gone. Events tell what became of it, with a
+   * `StoredRef` as token. `since` puts a request that was tried before back to its old place; the order of the rest is that of the calls.
+   */
+  enqueueStored(now: Instant, request: StoredAsk): { readonly entry: number } | { readonly refusal: Refusal } | undefined {
+    this.#catchUp(now);
+    const node = this.#node(request.group);
+    const state = node.removed || this.#draining || this.#all.sealed ? undefined : this.#all.keyState(now, node, request.key);
+    if (state === undefined) return undefined;
+    const oversized = oversizedBy(state, request.costs);
+    if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized } };
+    const order = this.#all.slab.orderFor(request);
+    const entry = { sequence: request.sequence, order, arrivedAt: request.arrivedAt, deadline: request.deadline, costs: request.costs, tag: request.tag };
+    const queued = this.#all.enqueueStored(state, request.priority, entry, request.lease);
+    this.#pump(now);
+    return { entry: queued };
+  }
+
+  /** A stored request leaves the line, without an event. False: it was decided, or never came. */
+  cancelStored(now: Instant, entry: number, sequence: number): boolean {
+    const gone = this.#all.cancelStored(entry, sequence);
+    if (gone) this.#settle(now);
+    return gone;
+  }
+
+  /** A waiter whose request has been stored keeps its place and waits on as a stored request. Answers its entry; undefined: it was decided. */
+  becomeStored(ref: WaiterRef, sequence: number, deadline: Instant): number | undefined {
+    const slot = this.#all.slab.slotOf(ref);
+    return slot === NONE ? undefined : this.#all.becomeStored(slot, sequence, deadline);
   }
 
   /** The caller left: no event, no cost. False when already decided. */
@@ -145,7 +177,10 @@ export class Gate {
     if (wrong !== undefined) return wrong;
     this.#catchUp(now);
     const gone = this.#all.tree.rebuild(now, groups);
-    for (const node of gone) refuseNode(this.#all, now, node, withdrawn(now));
+    for (const node of gone) {
+      this.#unqueue(node);
+      refuseNode(this.#all, now, node, withdrawn(now));
+    }
     this.#course.changed(now, this.#all.tree.root);
     this.#pump(now);
     return undefined;
@@ -158,7 +193,10 @@ export class Gate {
 
   /** Refuses everybody who is still held. */
   refuseAll(now: Instant, refusal: Refusal): void {
-    for (const node of this.#all.tree.nodes) refuseNode(this.#all, now, node, refusal);
+    for (const node of this.#all.tree.nodes) {
+      this.#unqueue(node);
+      refuseNode(this.#all, now, node, refusal);
+    }
   }
 
   /** Lets time pass: in order of time, a slot open at or before the end of patience is given first, then the rest expire. Thousands at once are done in slices: `wakeAt` is then now. Extra calls do nothing. */
@@ -253,6 +291,12 @@ export class Gate {
   /** Recounts everything from scratch and names what disagrees; for tests and simulation. Empty: sound. */
   audit(now: Instant): readonly string[] {
     return auditOf(this.#all, now);
+  }
+
+  #unqueue(node: GroupNode): void {
+    if (node.stored === 0) return;
+    this.#all.dropStored(node);
+    this.#all.events.push({ kind: 'unqueued', group: node.name });
   }
 
   #node(index: number): GroupNode {

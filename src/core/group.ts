@@ -100,6 +100,8 @@ export interface GroupSpec {
   /** One step of priority is worth this much waiting; undefined: strict. */
   readonly aging: Micros | undefined;
   readonly fairness: { readonly by: 'key' | 'none'; readonly weights: ReadonlyMap<string, number> };
+  /** Once the oldest stored request without a class is older than `after`, at least one of every `every` admissions is an overdue one. Absent: no share. */
+  readonly floor?: { readonly after: Micros; readonly every: number } | undefined;
 }
 
 /** The largest priority number a caller may name (least urgent); `default: least` is this one. */

@@ -21,7 +21,10 @@ export class KeyState {
   charged: readonly Cell[] = [];
   /** Key states below that refer to this one. */
   children = 0;
+  /** Waiters, stored requests included. */
   waiting = 0;
+  /** Stored requests among them. */
+  stored = 0;
   leases = 0;
   /** Permits without lease that can still be settled: their debits must meet these cells. */
   settleables = 0;

@@ -1,10 +1,11 @@
 import type { Override } from './gate-state.ts';
-import { type GroupSpec, ONE_REQUEST, PRIORITY_DEFERRED, REQUESTS } from './group.ts';
+import { type Costs, type GroupSpec, ONE_REQUEST, PRIORITY_DEFERRED, REQUESTS } from './group.ts';
 import { Heap } from './heap.ts';
 import type { KeyState } from './key-state.ts';
 import { Band, type Lane } from './lane.ts';
 import type { Cell, Rule } from './rule.ts';
 import { NONE, type Slab } from './slab.ts';
+import { isStored } from './stored-requests.ts';
 import { type Instant, LONG_AGO } from './time.ts';
 
 /**
@@ -43,10 +44,20 @@ export class GroupNode {
   readonly keys = new Map<string, KeyState>();
   /** By priority, most urgent first; empty ones stay until the group is idle. */
   readonly bands: Band[] = [];
+  /** Waiters, stored requests included. */
   waiting = 0;
+  /** Stored requests among them: no bound of the backlog counts these. */
+  stored = 0;
+  /** Admissions since the last one of an overdue stored request. */
+  sinceOverdue = 0;
+  /** The next admission is an overdue stored request's: the floor of the group says so. */
+  overdueNext = false;
+  /** The waiter that counts as urgent as the most urgent for now. */
+  #lent = NONE;
   waitingBytes = 0;
   /** What waits beyond one request each, by unit: for the expected wait. */
-  readonly waitingBeyond = new Map<string, number>();
+  readonly #waitingBeyond = new Map<string, number>();
+  readonly #storedBeyond = new Map<string, number>();
   leasesLive = 0;
 
   /** The waiter this node would let go now, as far as it and all below are concerned; NONE: nobody, or blocked. */
@@ -86,9 +97,19 @@ export class GroupNode {
     return this.spec.limits[0]?.unit;
   }
 
-  /** Whether waiter `a` goes before waiter `b` here: the more urgent, then the older; with aging by arrival + priority x aging. */
+  /**
+   * Whether waiter `a` goes before waiter `b` here: the more urgent, then the older; with aging by arrival + priority x
+   * aging. One that goes by the floor of its group counts there as urgent as the group's most urgent waiter.
+   */
   prefers(a: number, b: number): boolean {
     const slab = this.#slab;
+    const floorA = slab.lentOf(a);
+    const floorB = slab.lentOf(b);
+    if (floorA >= 0 || floorB >= 0) {
+      const priorityA = floorA >= 0 ? floorA : slab.laneOf(a).band.priority;
+      const priorityB = floorB >= 0 ? floorB : slab.laneOf(b).band.priority;
+      return priorityA === priorityB ? slab.orderOf(a) < slab.orderOf(b) : priorityA < priorityB;
+    }
     const bandA = slab.laneOf(a).band;
     const bandB = slab.laneOf(b).band;
     if (bandA.priority !== bandB.priority) {
@@ -122,6 +143,46 @@ export class GroupNode {
 
   /** The lane whose head is next among this group's own waiters, by bands and fairness; keys that are parked are not in it. */
   bestLane(): Lane | undefined {
+    if (this.overdueNext) {
+      const lane = this.#overdueLane();
+      if (lane !== undefined) return lane;
+    }
+    return this.#mostUrgentLane();
+  }
+
+  /** Whether the next admission belongs to an overdue stored request (`deferred.floor`): at least one of every `every` does, once one is older than `after`. */
+  askFloor(now: Instant): void {
+    const { floor } = this.spec;
+    this.overdueNext = false;
+    if (this.#lent !== NONE) this.#slab.lend(this.#lent, -1);
+    this.#lent = NONE;
+    if (floor === undefined || this.sinceOverdue < floor.every - 1 || this.waiting === 0) return;
+    const lane = this.#overdueLane();
+    if (lane === undefined || now - this.#slab.arrivalOf(lane.head) < floor.after) return;
+    this.overdueNext = true;
+    const urgent = this.#mostUrgentLane();
+    if (urgent === undefined || urgent.band.deferred) return;
+    this.#lent = lane.head;
+    this.#slab.lend(lane.head, urgent.band.priority);
+  }
+
+  /** One of this group's own waiters is admitted. */
+  countAdmission(now: Instant, priority: number, arrivedAt: Instant): void {
+    const { floor } = this.spec;
+    if (floor === undefined) return;
+    if (priority === PRIORITY_DEFERRED && now - arrivedAt >= floor.after) this.sinceOverdue = 0;
+    else if (this.sinceOverdue < floor.every) this.sinceOverdue++;
+    this.overdueNext = false;
+  }
+
+  /** The lane of the oldest stored request that may be offered and has no class of its own. */
+  #overdueLane(): Lane | undefined {
+    const band = this.bands.at(-1);
+    if (band?.deferred !== true || band.waiting === 0) return undefined;
+    return band.best() === undefined ? undefined : band.oldestLane();
+  }
+
+  #mostUrgentLane(): Lane | undefined {
     let best: Lane | undefined;
     for (const band of this.bands) {
       if (band.waiting === 0) continue;
@@ -159,19 +220,36 @@ export class GroupNode {
   /** A waiter came or went. */
   count(slot: number, sign: 1 | -1): void {
     const slab = this.#slab;
-    this.waiting += sign;
     this.waitingBytes += sign * slab.bytesOf(slot);
-    const costs = slab.costsOf(slot);
+    if (isStored(slab.tokenOf(slot))) this.countStored(slab.costsOf(slot), sign);
+    else this.#countCosts(this.#waitingBeyond, slab.costsOf(slot), sign);
+  }
+
+  /** A stored request came into line or went from there. */
+  countStored(costs: Costs, sign: 1 | -1): void {
+    this.stored += sign;
+    this.#countCosts(this.#storedBeyond, costs, sign);
+  }
+
+  /** So many stored requests went at once; their costs are forgotten when none is left. */
+  uncountStored(dropped: number): void {
+    this.waiting -= dropped;
+    this.stored -= dropped;
+    if (this.stored === 0) this.#storedBeyond.clear();
+  }
+
+  #countCosts(beyondByUnit: Map<string, number>, costs: Costs, sign: 1 | -1): void {
+    this.waiting += sign;
     if (costs === ONE_REQUEST) return;
     for (const [unit, cost] of Object.entries(costs)) {
       const beyond = unit === REQUESTS ? cost - 1 : cost;
-      this.waitingBeyond.set(unit, (this.waitingBeyond.get(unit) ?? 0) + sign * beyond);
+      beyondByUnit.set(unit, (beyondByUnit.get(unit) ?? 0) + sign * beyond);
     }
   }
 
   /** Units that wait. */
   unitsWaiting(unit: string): number {
-    return (unit === REQUESTS ? this.waiting : 0) + (this.waitingBeyond.get(unit) ?? 0);
+    return (unit === REQUESTS ? this.waiting : 0) + (this.#waitingBeyond.get(unit) ?? 0) + (this.#storedBeyond.get(unit) ?? 0);
   }
 
   /** Looks at a few keys, oldest first, and forgets those that no longer matter. Answers how many it forgot. */

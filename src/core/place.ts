@@ -103,6 +103,7 @@ function olderElsewhere(slab: Slab, band: Band, lane: Lane, slot: number): numbe
       older++;
       at = slab.nextOf(at);
     }
+    older += storedBefore(slab, other, order);
   }
   return Math.min(older, band.waiting - 1);
 }
@@ -110,11 +111,24 @@ function olderElsewhere(slab: Slab, band: Band, lane: Lane, slot: number): numbe
 function lengthUpTo(slab: Slab, lane: Lane, most: number): number {
   let length = 0;
   for (let at = lane.head; at !== NONE && length < Math.min(most, STEPS_MAX); at = slab.nextOf(at)) length++;
-  return length;
+  return Math.min(most, length + lane.stored);
+}
+
+/** Stored requests of a lane that are older than `order`: by the share of their range. */
+function storedBefore(slab: Slab, lane: Lane, order: number): number {
+  if (lane.stored === 0) return 0;
+  const first = slab.stored.orderOf(lane.storedHead);
+  const last = slab.stored.orderOf(lane.storedTail);
+  if (order > last) return lane.stored;
+  return order < first ? 0 : Math.round((lane.stored * (order - first)) / Math.max(1, last - first));
 }
 
 /** Waiters before `slot` in its lane: counted up to a bound, then guessed from the orders of arrival. */
 function rank(slab: Slab, lane: Lane, slot: number): number {
+  return storedBefore(slab, lane, slab.orderOf(slot)) + waitersBefore(slab, lane, slot);
+}
+
+function waitersBefore(slab: Slab, lane: Lane, slot: number): number {
   let steps = 0;
   for (let at = slab.previousOf(slot); at !== NONE; at = slab.previousOf(at)) {
     if (++steps < STEPS_MAX) continue;

@@ -2,6 +2,7 @@ import type { KeyState } from './key-state.ts';
 import type { Lane } from './lane.ts';
 import type { GroupNode } from './node.ts';
 import { NONE, type Slab } from './slab.ts';
+import { isStored } from './stored-requests.ts';
 import type { Instant } from './time.ts';
 
 /** Waiters shed, or looked at, for one newcomer at most; only `backlog.bytes` needs more than one. */
@@ -10,16 +11,16 @@ const VICTIMS_MAX = 64;
 /** The bounds of a group's backlog as names in refusals. */
 export type BacklogBound = 'backlog.requests' | 'backlog.perKey' | 'backlog.bytes';
 
-/** Returns the bound that the waiters of this group and key, and `more` of `bytes`, exceed; undefined if none. Callers without a key are no tenant of their own. */
+/** Returns the bound that the waiters of this group and key, and `more` of `bytes`, exceed; undefined if none. Callers without a key are no tenant of their own. Stored requests are not counted. */
 export function overBacklog(node: GroupNode, state: KeyState, more: number, bytes: number): BacklogBound | undefined {
   const { backlog } = node.spec;
-  if (node.waiting + more > backlog.requests) return 'backlog.requests';
+  if (node.waiting - node.stored + more > backlog.requests) return 'backlog.requests';
   if (overKey(state, more)) return 'backlog.perKey';
   return node.waitingBytes + bytes > backlog.bytes ? 'backlog.bytes' : undefined;
 }
 
 function overKey(state: KeyState, more: number): boolean {
-  return state.key !== '' && state.waiting + more > state.node.spec.backlog.perKey;
+  return state.key !== '' && state.waiting - state.stored + more > state.node.spec.backlog.perKey;
 }
 
 /**
@@ -29,7 +30,7 @@ function overKey(state: KeyState, more: number): boolean {
 export function victimsFor(slab: Slab, state: KeyState, slot: number): readonly number[] | undefined {
   const { node } = state;
   const { backlog } = node.spec;
-  let crowded = node.waiting > backlog.requests;
+  let crowded = node.waiting - node.stored > backlog.requests;
   const perKey = overKey(state, 0);
   if (backlog.onFull === 'newest' || (crowded && backlog.requests === 0) || (perKey && backlog.perKey === 0)) return undefined;
   const beyond = node.waitingBytes - backlog.bytes;
@@ -95,6 +96,7 @@ function leastUrgentOfKey(slab: Slab, state: KeyState): number {
 
 function youngestOf(slab: Slab, lane: Lane): number {
   let youngest = lane.tail;
+  while (youngest !== NONE && isStored(slab.tokenOf(youngest))) youngest = slab.previousOf(youngest);
   for (const slot of lane.aside) if (youngest === NONE || slab.orderOf(slot) > slab.orderOf(youngest)) youngest = slot;
   return youngest;
 }

@@ -1,6 +1,7 @@
 import { type Costs, ONE_REQUEST } from './group.ts';
 import type { KeyState } from './key-state.ts';
 import type { Lane } from './lane.ts';
+import { StoredRef, StoredRequests } from './stored-requests.ts';
 import { earlier, type Instant, type Micros } from './time.ts';
 import type { Ask, Tag, WaiterRef } from './waiter.ts';
 
@@ -43,7 +44,9 @@ const STATE = 5;
 const REPORTED = 6;
 const OLDER = 7;
 const NEWER = 8;
-const INTS = 9;
+/** Priority it counts as, plus one; 0: that of its band. */
+const LENT = 9;
+const INTS = 10;
 
 /** References of a slot. */
 const LANE = 0;
@@ -68,6 +71,8 @@ export class Slab {
   #size = SLOTS_FIRST;
   #free = NONE;
   #orders: number;
+  /** Requests that wait in line outside this table, until their lane pulls them. */
+  readonly stored = new StoredRequests();
 
   /** The first arrival is `firstOrder` + 1. */
   constructor(firstOrder = 0) {
@@ -75,7 +80,7 @@ export class Slab {
   }
 
   /** The place of an arrival in the order of all; an earlier one where the ask has it. That of another gate, which counted further, is cut to this one's. */
-  orderFor({ since }: Ask): number {
+  orderFor({ since }: Pick<Ask, 'since'>): number {
     const next = ++this.#orders;
     return since === undefined ? next : Math.min(since.order, next);
   }
@@ -98,6 +103,7 @@ export class Slab {
     ints[i + TAG_LOW] = ask.tag.low;
     ints[i + STATE] = WAITING;
     ints[i + REPORTED] = ask.reported === true ? 1 : 0;
+    ints[i + LENT] = 0;
     const objects = this.#objects;
     const o = slot * OBJECTS;
     objects[o + LANE] = undefined;
@@ -107,6 +113,45 @@ export class Slab {
     objects[o + TOKEN] = ask.token;
     this.length++;
     return slot;
+  }
+
+  /** A slot for a stored request of `lane`, which it is in. */
+  addStored(entry: number, lane: Lane): number {
+    const { stored } = this;
+    const slot = this.#slot();
+    const doubles = this.#doubles;
+    const d = slot * DOUBLES;
+    doubles[d + ARRIVAL] = stored.arrivalOf(entry);
+    doubles[d + UNTIL] = stored.deadlineOf(entry);
+    doubles[d + ORDER] = stored.orderOf(entry);
+    doubles[d + LEASE] = lane.storedLease;
+    doubles[d + BYTES] = 0;
+    const tag = stored.tagOf(entry);
+    const ints = this.#ints;
+    const i = slot * INTS;
+    ints[i + NEXT] = NONE;
+    ints[i + PREVIOUS] = NONE;
+    ints[i + TAG_HIGH] = tag.high;
+    ints[i + TAG_LOW] = tag.low;
+    ints[i + STATE] = WAITING;
+    ints[i + REPORTED] = 1;
+    ints[i + LENT] = 0;
+    const objects = this.#objects;
+    const o = slot * OBJECTS;
+    objects[o + LANE] = lane;
+    objects[o + KEY] = lane.keyState;
+    objects[o + COSTS] = stored.costsOf(entry);
+    objects[o + HOLDER] = '';
+    objects[o + TOKEN] = new StoredRef(stored.sequenceOf(entry), entry);
+    this.length++;
+    return slot;
+  }
+
+  /** From here on the waiter is a stored request's: it has another token, and an end of its own. */
+  becomeStored(slot: number, token: StoredRef, deadline: Instant): void {
+    this.#doubles[slot * DOUBLES + UNTIL] = deadline;
+    this.#doubles[slot * DOUBLES + BYTES] = 0;
+    this.#objects[slot * OBJECTS + TOKEN] = token;
   }
 
   /** Gives the slot back; every reference to it is dead from here on. */
@@ -160,6 +205,15 @@ export class Slab {
 
   leaseOf(slot: number): Micros {
     return this.#doubles[slot * DOUBLES + LEASE] as Micros;
+  }
+
+  /** The priority it counts as while the floor of its group lets it go first; -1: that of its band. */
+  lentOf(slot: number): number {
+    return (this.#ints[slot * INTS + LENT] as number) - 1;
+  }
+
+  lend(slot: number, priority: number): void {
+    this.#ints[slot * INTS + LENT] = priority + 1;
   }
 
   /** Its lease would be reported. */

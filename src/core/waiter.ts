@@ -28,6 +28,27 @@ export interface Ask {
   readonly reported?: boolean | undefined;
 }
 
+/** A stored request as it comes into line. */
+export interface StoredAsk {
+  /** Index of the group in its tree. */
+  readonly group: number;
+  readonly key: string;
+  /** 0 most urgent .. PRIORITY_MAX where it has a class, else PRIORITY_DEFERRED. */
+  readonly priority: number;
+  readonly costs: Costs;
+  /** The number that the store gave it. */
+  readonly sequence: number;
+  /** When it was accepted: its age counts from here. */
+  readonly arrivedAt: Instant;
+  /** Never admitted after it; NEVER: none. */
+  readonly deadline: Instant;
+  /** Life of its lease, which the process renews. */
+  readonly lease: Micros;
+  readonly tag: Tag;
+  /** The place it had before; absent: it comes for the first time. */
+  readonly since?: Since | undefined;
+}
+
 /** An earlier arrival at the same gate, of a caller whose permit came to nothing: it stands there again, before those who came after it, and is not shed for want of room. */
 export interface Since {
   readonly arrivedAt: Instant;

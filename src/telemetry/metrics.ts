@@ -134,6 +134,7 @@ function count(of: (group: string) => GroupFigures, event: GateEvent): void {
     case 'standing':
     case 'paused':
     case 'overridden':
+    case 'unqueued':
       return;
   }
 }

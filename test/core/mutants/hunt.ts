@@ -11,6 +11,7 @@ import { withinNow } from '../model/agree.ts';
 import { NaiveAdaptation } from '../model/naive-adaptation.ts';
 import { planOf, treeOf } from '../model/plans.ts';
 import { Play } from '../model/play.ts';
+import { playStored, storedShape, storedStep } from '../model/stored-play.ts';
 import { adaptive, backlog, concurrency, fixed, group, rate, rolling, START } from '../specs.ts';
 
 type GateClass = typeof Gate;
@@ -22,6 +23,7 @@ const adapting = fc.sample(planOf('none', { adapting: true }), { seed, numRuns: 
 const fair = fc.sample(planOf('key'), { seed, numRuns: 200 });
 const lives = fc.sample(livesOf, { seed, numRuns: 250 });
 const forwarding = fc.sample(fc.tuple(fc.constantFrom(...forwardTrees), forwardLivesOf), { seed, numRuns: 600 });
+const storing = fc.sample(fc.tuple(storedShape, fc.array(storedStep, { minLength: 30, maxLength: 60 })), { seed, numRuns: 60 });
 const trees = fc.sample(treeOf('none'), { seed, numRuns: 100 });
 
 /** Looks for a broken promise by a bounded number of plans; answers the first complaint, undefined when there is none. */
@@ -39,6 +41,7 @@ export function hunt(gateClass: GateClass): string | undefined {
     for (const plan of adapting) new Play(plan.groups, { gateClass, model: true }).run(plan);
     measures(gateClass);
     offersAnew(gateClass);
+    for (const [shape, steps] of storing) playStored(shape, steps, gateClass);
     for (const [index, life] of lives.entries()) liveThrough(trees[index] ?? longTree, life, gateClass);
     for (const [tree, life] of forwarding) liveThrough(tree, life, gateClass);
     return undefined;

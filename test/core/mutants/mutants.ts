@@ -287,7 +287,31 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a waiter who left stays in the order of arrival',
     file: 'lane.ts',
-    from: 'const lane = this.#slab.laneOf(slot);\n    this.waiting--;\n    removeArrival(this, this.#slab, slot);',
+    from: 'const lane = this.#slab.laneOf(slot);\n    this.waiting--;\n    if (!isStored(this.#slab.tokenOf(slot))) removeArrival(this, this.#slab, slot);',
     to: 'const lane = this.#slab.laneOf(slot);\n    this.waiting--;',
+  },
+  {
+    name: 'a lane is refilled from its stored requests only by the next arrival',
+    file: 'lane.ts',
+    from: '    this.#pull(lane);\n    if (lane.position >= 0) this.#headChanged(lane);',
+    to: '    if (lane.position >= 0) this.#headChanged(lane);',
+  },
+  {
+    name: 'a stored request is taken as a newcomer although it is older than the head of its lane',
+    file: 'lane.ts',
+    from: 'if (lane.head !== NONE && slab.orderOf(lane.head) < stored.orderOf(entry)) return false;',
+    to: 'if (lane.head !== NONE) return false;',
+  },
+  {
+    name: 'a cancelled stored request is delivered',
+    file: 'stored-requests.ts',
+    from: 'if (entry === NONE || this.isQueued(entry)) return entry;',
+    to: 'if (entry === NONE || this.slotOf(entry) === NONE) return entry;',
+  },
+  {
+    name: 'the floor comes one admission late',
+    file: 'node.ts',
+    from: 'this.sinceOverdue < floor.every - 1',
+    to: 'this.sinceOverdue < floor.every',
   },
 ];
