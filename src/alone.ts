@@ -1,15 +1,19 @@
 import { randomUUID } from 'node:crypto';
+import type { Clock } from './admission/clock.ts';
 import { Gatekeeper } from './admission/gatekeeper.ts';
 import { createSystemClock, type SystemClock } from './admission/system-clock.ts';
 import type { Config } from './config/load.ts';
 import type { Coordinator } from './coordination/coordinator.ts';
 import { lastClock, openLocalCoordinator } from './coordination/local.ts';
+import { after, SECOND } from './core/time.ts';
 import { isOutOfRoom } from './disk/deadline.ts';
 import type { Holder } from './disk/store-lock.ts';
 import { createLedger } from './ledger/ledger-log.ts';
+import type { StoreRoom } from './ledger/store.ts';
 import { gateParts, type OpenedAdmission, type OpenParts } from './opened.ts';
 import { openStorage, type Storage } from './storage.ts';
-import { createMetrics } from './telemetry/metrics.ts';
+import type { Log } from './telemetry/log.ts';
+import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { timedClock, timedStore } from './timed.ts';
 
 /** Admission of a node that works alone: from the disk up to the door. */
@@ -37,6 +41,8 @@ export async function openAlone(config: Config, parts: OpenParts): Promise<Opene
     reports: true,
   });
   await gatekeeper.start();
+  const unwatch = storage.room === undefined ? () => {} : watchRoom(storage.room, { clock, log, metrics });
+  opened.push(async () => unwatch());
   opened.push(() => gatekeeper.drain(0));
   return {
     admission: gatekeeper,
@@ -48,10 +54,39 @@ export async function openAlone(config: Config, parts: OpenParts): Promise<Opene
     reconfigure: (next) => gatekeeper.reconfigure(next.groups),
     drain: (grace) => gatekeeper.drain(grace),
     close: async () => {
+      unwatch();
       clock.stop();
       await storage.close();
     },
   };
+}
+
+/** How often the store is looked at for the log. */
+const LOOK_EVERY = SECOND;
+
+/** A tree that has taken this much of its share is near to refusals; below the second number it is not any more. */
+const FILLING = 0.8;
+const EASED = 0.6;
+
+/** Says in the log when the store fills up, and in the metrics how full it is. Returns a function that stops it. */
+function watchRoom(room: () => StoreRoom, { clock, log, metrics }: { clock: Clock; log: Log; metrics: Metrics }): () => void {
+  metrics.storing(room);
+  let filling = false;
+  let cancel = (): void => {};
+  const look = (): void => {
+    const { used, bytes, fill } = room();
+    if (!filling && fill >= FILLING) {
+      const msg = 'The store fills up: a tree of groups nears its share. Raise store.bytes, or look for leases that are never released.';
+      log.tell('warn', 'store_filling', { msg, used, bytes, fill });
+      filling = true;
+    } else if (filling && fill < EASED) {
+      log.tell('info', 'store_eased', { msg: 'The store has room again.', used, bytes, fill });
+      filling = false;
+    }
+    cancel = clock.at(after(clock.now(), LOOK_EVERY), look);
+  };
+  look();
+  return () => cancel();
 }
 
 /** What a node needs before it may decide anything; the term is taken, which is a write. */

@@ -6,7 +6,7 @@ import { DiskUnavailable } from './disk/deadline.ts';
 import { openStore } from './disk/open-store.ts';
 import { type Holder, StoreInUse } from './disk/store-lock.ts';
 import { DamagedStore } from './disk/verify.ts';
-import type { Store } from './ledger/store.ts';
+import type { Store, StoreRoom } from './ledger/store.ts';
 import { LmdbStore } from './ledger/stores/lmdb.ts';
 import { MemoryStore } from './ledger/stores/memory.ts';
 
@@ -14,6 +14,8 @@ import { MemoryStore } from './ledger/stores/memory.ts';
 export interface Storage {
   readonly registers: Registers;
   readonly store: Store;
+  /** How full it is; undefined: it is memory. */
+  readonly room: (() => StoreRoom) | undefined;
   /** It outlives the process: what must survive is written. */
   readonly durable: boolean;
   /** Replaces what this process says of itself to one that finds the store in use. */
@@ -35,13 +37,14 @@ export async function openStorage(options: Config['store'], ways: StorageWays): 
   const { bytes, path, takeOver } = options;
   if (options.kind === 'memory') {
     const store = new MemoryStore({ bytes });
-    return { registers: new MemoryRegisters(), store, durable: false, describe: async () => {}, close: () => store.close() };
+    return { registers: new MemoryRegisters(), store, room: undefined, durable: false, describe: async () => {}, close: () => store.close() };
   }
   try {
     const opened = await openStore(path, { ...ways, takeOver });
     try {
       const { file, describe, close } = opened;
-      return { registers: new LmdbRegisters(file), store: new LmdbStore(file, { bytes }), durable: true, describe, close };
+      const store = new LmdbStore(file, { bytes });
+      return { registers: new LmdbRegisters(file), store, room: () => store.room(), durable: true, describe, close };
     } catch (cause) {
       await opened.close();
       throw cause;

@@ -26,6 +26,7 @@ export function timedStore(store: Store, now: () => Instant, took: (time: Micros
     },
     read: (subject, from) => store.read(subject, from),
     trim: (subject, before) => store.trim(subject, before),
+    fill: (subject) => store.fill?.(subject) ?? 0,
     close: () => store.close(),
   };
 }

@@ -148,6 +148,13 @@ export class Writer {
       this.#host.lost(cause);
       return;
     }
+    if (this.#ledger.relievable) {
+      // The store is full, maybe of what has ended: a snapshot goes first, then the same again.
+      this.#items = [...items, ...this.#items];
+      this.#snapshot();
+      this.flush();
+      return;
+    }
     for (const item of items) item.told?.(false);
     this.#items = [...items.filter((item) => item.hold !== undefined), ...this.#items];
     this.#fails(cause);
@@ -184,7 +191,8 @@ export class Writer {
     if (this.#stopped) return;
     if (cause instanceof LedgerLost) return this.#host.lost(cause);
     this.#wanted = [...wanted, ...this.#wanted];
-    this.#fails(cause);
+    // Else a snapshot follows, then the same again.
+    if (!this.#ledger.relievable) this.#fails(cause);
   }
 
   #works(): void {
@@ -214,6 +222,7 @@ export class Writer {
       else this.#items.push(item);
     }
     this.#host.written();
+    this.#snapshot();
     this.flush();
     this.#reserveNext();
     this.#settleQuiet();
@@ -227,7 +236,10 @@ export class Writer {
     this.#ledger
       .snapshot(this.#host.snapshot())
       .then(
-        () => this.#works(),
+        () => {
+          // Whether a grant can be written only the next one tells.
+          if (this.#items.length === 0 && this.#flying.length === 0 && this.#wanted.length === 0) this.#works();
+        },
         (cause: unknown) => (cause instanceof LedgerLost ? this.#host.lost(cause) : this.#fails(cause)),
       )
       .finally(() => {

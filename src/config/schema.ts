@@ -12,7 +12,11 @@ const storeOptions = struct(
   {
     kind: option(oneOf('disk', 'memory'), 'disk', 'memory: nothing survives a restart. `store: memory` says the same.'),
     path: option(filePath, './data', 'Folder of the embedded store; one server at a time. With `cluster` only for bodies of forwarded requests.'),
-    bytes: option(size({ min: 16 * 2 ** 20, max: 2 ** 44 }), '10GiB', 'Disk it may take.'),
+    bytes: option(
+      size({ min: 16 * 2 ** 20, max: 2 ** 44 }),
+      '10GiB',
+      'Disk it may take. A third is kept for compaction; one tree of groups takes at most half of what is left to all, so others find room.',
+    ),
     takeOver: option(truth(), false, 'Start although another process holds the store: that one decides nothing more and ends. Else this one does not start.'),
   },
   { short: 'kind' },

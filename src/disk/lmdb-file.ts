@@ -22,6 +22,19 @@ export interface Edit {
   readonly version?: number;
 }
 
+/** What lmdb tells of a table. (Its types say `{}`.) */
+interface TableStats {
+  readonly treeBranchPageCount: number;
+  readonly treeLeafPageCount: number;
+  readonly overflowPages: number;
+}
+
+interface EnvironmentStats {
+  readonly pageSize: number;
+  readonly root: TableStats;
+  readonly free: TableStats;
+}
+
 /** As the version `ifVersion` compares: there must be no entry. (lmdb's types do not say that it takes null.) */
 const NO_ENTRY = null as unknown as number;
 
@@ -112,6 +125,17 @@ export class LmdbFile {
     this.#env.resetReadTxn();
   }
 
+  /**
+   * Bytes of the pages that hold something, of all tables opened so far. The file itself never shrinks: pages that are freed
+   * are used again. Costs about 15 us a table.
+   */
+  bytesInUse(): number {
+    const { root, free, pageSize } = this.#env.getStats() as unknown as EnvironmentStats;
+    let pages = 2 + pagesOf(root) + pagesOf(free);
+    for (const table of this.#tables.values()) pages += pagesOf(table.getStats() as unknown as TableStats);
+    return pages * pageSize;
+  }
+
   /** Waits for what is under way, as long as the deadline allows. */
   async close(): Promise<void> {
     if (this.#closed) return;
@@ -147,4 +171,8 @@ export class LmdbFile {
   #open(): RootDatabase<Uint8Array> {
     return open<Uint8Array, string>({ path: this.#path, noSubdir: false, maxDbs: 16, cache: false, encoding: 'binary', ...COMMITS });
   }
+}
+
+function pagesOf({ treeBranchPageCount, treeLeafPageCount, overflowPages }: TableStats): number {
+  return treeBranchPageCount + treeLeafPageCount + overflowPages;
 }

@@ -45,6 +45,7 @@ export class Chain {
   readonly #store: Store;
   readonly #subject: string;
   readonly #term: bigint;
+  #written = 0;
   #last: Sequence = 0;
   /** An append failed without saying whether it was written: the next conflict may be with ourselves. */
   #doubt = false;
@@ -58,8 +59,9 @@ export class Chain {
   #ended: Error | undefined;
   /** The store refused for want of room. */
   full = false;
-  /** Written since the last whole. */
+  /** Written since the last whole, and the size of that. */
   bytesSince = 0;
+  bytesWhole = 0;
 
   constructor(parts: { store: Store; subject: string; term: bigint }) {
     this.#store = parts.store;
@@ -135,6 +137,11 @@ export class Chain {
     });
   }
 
+  /** How much of its share of the store it has taken: 1 is all, 0 where that is not known. */
+  get fill(): number {
+    return this.#store.fill?.(this.#subject) ?? 0;
+  }
+
   /** Nothing more is written. */
   end(why: Error): void {
     this.#end(why);
@@ -188,6 +195,7 @@ export class Chain {
 
   async #writeWhole(whole: Whole): Promise<void> {
     const before = this.bytesSince;
+    const began = this.#written;
     try {
       let first: Sequence | undefined;
       for (const batch of whole.batches) {
@@ -195,7 +203,8 @@ export class Chain {
         first ??= this.#last;
       }
       if (whole.last) this.#end(new Error(`${this.#subject} is sealed.`));
-      this.bytesSince -= before;
+      this.bytesWhole = this.#written - began;
+      this.bytesSince -= before + this.bytesWhole;
       this.full = false;
       // A failed trim costs room, nothing else; the next one does its work.
       await this.#store.trim(this.#subject, first ?? 0).catch(() => {});
@@ -213,6 +222,7 @@ export class Chain {
         this.#last = await this.#store.append(this.#subject, bytes, this.#last, relief);
         this.#doubt = false;
         this.bytesSince += bytes.length;
+        this.#written += bytes.length;
         return;
       } catch (cause) {
         if (cause instanceof StoreFull) this.full = true;

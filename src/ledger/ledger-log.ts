@@ -1,5 +1,5 @@
 import type { GateSeal, RestoredGate } from '../core/gate-state.ts';
-import { after, type Instant, MINUTE, type Micros, SECOND } from '../core/time.ts';
+import { after, type Instant, LONG_AGO, MINUTE, type Micros, NEVER, SECOND } from '../core/time.ts';
 import { Chain } from './chain.ts';
 import type { Ledger, LedgerRecord, LedgerSnapshot, TreeLedger } from './ledger.ts';
 import { Pieces } from './pieces.ts';
@@ -10,6 +10,12 @@ import { subjectOf } from './subjects.ts';
 /** A snapshot is worth its cost after so many bytes, or so long with anything written. */
 const SNAPSHOT_BYTES = 8 << 20;
 const SNAPSHOT_AFTER: Micros = MINUTE;
+
+/** Above this part of its share of the store a tree is worth a snapshot sooner, if half of it or more is new. */
+const SNAPSHOT_FILL = 0.5;
+
+/** A full store is tried by a snapshot again after this, and after ten times as long as the last one took. */
+const FULL_AGAIN: Micros = SECOND;
 
 /** Records that nobody waits for are written after this long at the latest. */
 const NOTE_WITHIN: Micros = SECOND;
@@ -64,6 +70,7 @@ class LogTree implements TreeLedger {
   #notes: LedgerRecord[] = [];
   #cancelNote: (() => void) | undefined;
   #snapshotAt: Instant;
+  #relieveAt: Instant = LONG_AGO;
   #ended = false;
 
   constructor(parts: { chain: Chain; clock: LedgerClock; term: bigint; restored: RestoredGate | undefined }) {
@@ -75,8 +82,15 @@ class LogTree implements TreeLedger {
   }
 
   get wantsSnapshot(): boolean {
-    const { bytesSince, full } = this.#chain;
-    return full || bytesSince > SNAPSHOT_BYTES || (bytesSince > 0 && this.#clock.now() >= after(this.#snapshotAt, SNAPSHOT_AFTER));
+    const { bytesSince, bytesWhole, full, fill } = this.#chain;
+    if (full) return this.relievable;
+    if (bytesSince > Math.max(SNAPSHOT_BYTES, bytesWhole)) return true;
+    if (fill > SNAPSHOT_FILL && bytesSince > bytesWhole) return true;
+    return bytesSince > 0 && this.#clock.now() >= after(this.#snapshotAt, SNAPSHOT_AFTER);
+  }
+
+  get relievable(): boolean {
+    return this.#chain.full && this.#clock.now() >= this.#relieveAt;
   }
 
   async reserve(reservations: Parameters<TreeLedger['reserve']>[0]): Promise<void> {
@@ -100,8 +114,16 @@ class LogTree implements TreeLedger {
   }
 
   async snapshot(snapshot: LedgerSnapshot): Promise<void> {
-    this.#snapshotAt = this.#clock.now();
-    await this.#chain.replace(this.#batches(snapshot, undefined), false);
+    const began = this.#clock.now();
+    this.#snapshotAt = began;
+    // Not while this one is under way either.
+    this.#relieveAt = NEVER;
+    try {
+      await this.#chain.replace(this.#batches(snapshot, undefined), false);
+    } finally {
+      const now = this.#clock.now();
+      this.#relieveAt = after(now, Math.max(FULL_AGAIN, 10 * (now - began)));
+    }
   }
 
   async seal(seal: GateSeal, snapshot: LedgerSnapshot): Promise<void> {

@@ -25,8 +25,10 @@ export interface TreeLedger {
   append(records: readonly LedgerRecord[]): Promise<void>;
   /** Written with the next append, or within a second; lost by a crash at no harm (an end: the lease lapses by itself). */
   note(records: readonly LedgerRecord[]): void;
-  /** True when enough was written since the last snapshot (8 MB or 60 s with records) that one is worth it. */
+  /** True when enough was written since the last snapshot (8 MB and more than the last one, less where the store fills up, or 60 s with records) that one is worth it. */
   readonly wantsSnapshot: boolean;
+  /** True when a write was refused because the store is full, and it is time for a snapshot, which may make room. */
+  readonly relievable: boolean;
   /** Replaces the history. */
   snapshot(snapshot: LedgerSnapshot): Promise<void>;
   /** The last record of a clean stop: exact limit state; leases, pauses and overrides in a last snapshot with it. */

@@ -27,8 +27,19 @@ export interface Store {
   read(subject: string, from: Sequence): AsyncIterable<StoredRecord>;
   /** Forgets records before `before`, but never the newest one. Not while an append to the same subject is under way: that may be a conflict. */
   trim(subject: string, before: Sequence): Promise<void>;
+  /** How much of the room that a subject may take it has taken: 1 is all. Absent or 0: not known. */
+  fill?(subject: string): number;
   /** Waits for what is under way. */
   close(): Promise<void>;
+}
+
+/** How full a store is. */
+export interface StoreRoom {
+  /** Bytes taken, and bytes that may be. */
+  readonly used: number;
+  readonly bytes: number;
+  /** Of the subject that is nearest to its share: 1 is all of it. */
+  readonly fill: number;
 }
 
 /** What a store needs to know at opening. */
@@ -49,6 +60,23 @@ export const RECORD_OVERHEAD = 64;
 /** What `relief` may use beyond the bound: an eighth of it, and never less than two of the largest records. */
 export function reliefBytes(bytes: number): number {
   return Math.max(bytes / 8, 2 * (RECORD_BYTES_MAX + RECORD_OVERHEAD));
+}
+
+/** Part of a store's bytes for ordinary records; the rest is for those that make a trim possible. */
+const ORDINARY = 2 / 3;
+
+/**
+ * How much of its share of a store a subject would have with `size` more bytes: above 1 it is refused. `used`: bytes of all
+ * subjects, `own` among them.
+ *
+ * A subject may have as much as is left for all of them: alone a half of what ordinary records may take, with one other as large a
+ * third, and so on. So there is always room for another, and the snapshot of any subject, which is no larger than the
+ * records it replaces, always fits into the part that is kept for it.
+ */
+export function shareOf(bytes: number, used: number, own: number, size: number): number {
+  const others = used - own;
+  const share = (bytes * ORDINARY - others) / 2;
+  return share <= 0 ? Number.POSITIVE_INFINITY : (own + size) / share;
 }
 
 /** Somebody else appended first: the writer's `last` is no longer the newest. */
@@ -74,7 +102,7 @@ export class StoreFull extends Error {
   override readonly name = 'StoreFull';
 
   constructor(bytes: number, option = 'store.bytes') {
-    super(`The store holds the ${bytes} bytes it may hold (${option}); raise it, or wait for a trim.`);
+    super(`The store is full: of ${bytes} bytes (${option}) no more may be taken here. Raise ${option}, or let leases end.`);
   }
 }
 

@@ -31,8 +31,19 @@ export interface Metrics {
   readonly forward: (news: ForwardNews) => void;
   /** A replica among several, and who knows of it; answers how an admission outside the promises is counted. Once. */
   readonly cluster: (source: () => ClusterFigures) => (group: string, how: string) => void;
+  /** Who knows how full the embedded store is. Once. */
+  readonly storing: (source: () => StoreFigures) => void;
   /** All of it in Prometheus' text form. */
   readonly scrape: () => Promise<{ readonly contentType: string; readonly body: string }>;
+}
+
+/** How full the embedded store is. */
+export interface StoreFigures {
+  /** Bytes in use, bytes that may be (`store.bytes`). */
+  readonly used: number;
+  readonly bytes: number;
+  /** Of the tree nearest to its share: 1 is all. */
+  readonly fill: number;
 }
 
 const OTHER = 'other';
@@ -98,8 +109,27 @@ export function createMetrics(parts: MetricsParts): Metrics {
       held = source;
     },
     cluster: (source) => createClusterMetrics(registry, source),
+    storing: (source) => registerStore(registry, source),
     scrape: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
   };
+}
+
+function registerStore(registry: Registry, source: () => StoreFigures): void {
+  const gauge = (name: string, help: string, pick: (figures: StoreFigures) => number): void => {
+    new Gauge({
+      name: `sluice_store_${name}`,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(pick(source()));
+      },
+    });
+  };
+  gauge('used_bytes', 'Bytes that the embedded store has in use.', ({ used }) => used);
+  gauge('max_bytes', 'Bytes that it may have in use (store.bytes).', ({ bytes }) => bytes);
+  gauge('fill_ratio', 'How much of its share of the store the fullest tree of groups has taken; at 1 it is refused.', ({ fill }) =>
+    Number.isFinite(fill) ? fill : 1,
+  );
 }
 
 function count(of: (group: string) => GroupFigures, event: GateEvent): void {

@@ -22,8 +22,8 @@ async function all(store: Store, subject: string, from = 0): Promise<[Sequence, 
   return found;
 }
 
-/** What every store does. */
-export function storeSuite(name: string, rigged: () => Promise<StoreRig>): void {
+/** What every store does. `shares`: and keeps a share of its room for each subject. */
+export function storeSuite(name: string, rigged: () => Promise<StoreRig>, { shares }: { readonly shares: boolean }): void {
   describe(`store: ${name}`, () => {
     let rig: StoreRig;
     let store: Store;
@@ -127,18 +127,42 @@ export function storeSuite(name: string, rigged: () => Promise<StoreRig>): void 
     });
 
     it('refuses past its bound, keeps a reserve for relief, and takes again after a trim', async () => {
-      const small = await rig.open(10_000);
+      const small = await rig.open(400_000);
+      const record = new Uint8Array(20_000);
       let last = 0;
       const fill = async (): Promise<void> => {
-        for (;;) last = await small.append('a', new Uint8Array(900), last);
+        for (;;) last = await small.append('a', record, last);
       };
       await expect(fill()).rejects.toThrow(StoreFull);
-      expect(last).toBeGreaterThan(5);
-      await expect(small.append('b', new Uint8Array(900), 0)).rejects.toThrow(StoreFull);
-      last = await small.append('a', new Uint8Array(900), last, true);
+      expect(last).toBeGreaterThan(3);
+      if (!shares) await expect(small.append('b', record, 0)).rejects.toThrow(StoreFull);
+      last = await small.append('a', record, last, true);
       await small.trim('a', last);
-      await small.append('a', new Uint8Array(900), last);
+      await small.append('a', record, last);
     });
+
+    if (shares) {
+      it('keeps room for other subjects when one fills it, and for a whole copy of any', async () => {
+        const small = await rig.open(800_000);
+        const record = new Uint8Array(10_000);
+        const last = new Map<string, number>();
+        const fill = async (subject: string): Promise<void> => {
+          for (;;) last.set(subject, await small.append(subject, record, last.get(subject) ?? 0));
+        };
+        const counts: number[] = [];
+        for (const subject of ['a', 'b', 'c', 'd']) {
+          expect(small.fill?.(subject)).toBeLessThan(0.5);
+          await expect(fill(subject)).rejects.toThrow(StoreFull);
+          expect(small.fill?.(subject)).toBeGreaterThan(0.6);
+          counts.push(last.get(subject) ?? 0);
+        }
+        for (const count of counts) expect(count).toBeGreaterThan(0);
+        expect(counts[0]).toBeGreaterThan(counts[3] as number);
+        for (let copies = counts[0] as number; copies > 0; copies--) last.set('a', await small.append('a', record, last.get('a') ?? 0, true));
+        await small.trim('a', last.get('a') as number);
+        await small.append('a', record, last.get('a') as number);
+      });
+    }
 
     it('refuses subjects that no other store would take', async () => {
       for (const subject of ['', 'a b', 'a/b', 'a*', 'x'.repeat(401)]) await expect(store.append(subject, text('x'), 0)).rejects.toThrow(RangeError);

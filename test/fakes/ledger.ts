@@ -49,6 +49,7 @@ export class FakeTreeLedger implements TreeLedger {
   readonly snapshots: LedgerSnapshot[] = [];
   sealed: GateSeal | undefined;
   wantsSnapshot = false;
+  readonly relievable = false;
 
   constructor(all: FakeLedger) {
     this.#all = all;

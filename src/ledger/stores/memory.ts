@@ -12,11 +12,12 @@ import {
   type StoredRecord,
   StoreFull,
   type StoreOptions,
+  shareOf,
 } from '../store.ts';
 
 /** What outlives a `MemoryStore`, as a disk outlives a process: several stores may share one. */
 export class MemoryDisk {
-  readonly logs = new Map<string, { last: Sequence; records: Map<Sequence, Uint8Array> }>();
+  readonly logs = new Map<string, { last: Sequence; bytes: number; records: Map<Sequence, Uint8Array> }>();
   bytes = 0;
 }
 
@@ -33,13 +34,15 @@ export class MemoryStore implements Store {
   async append(subject: string, bytes: Uint8Array, last: Sequence, relief = false): Promise<Sequence> {
     checkSubject(subject);
     if (bytes.length > RECORD_BYTES_MAX) throw new Oversize(subject, bytes.length);
-    const log = this.#disk.logs.get(subject) ?? { last: 0, records: new Map<Sequence, Uint8Array>() };
+    const log = this.#disk.logs.get(subject) ?? { last: 0, bytes: 0, records: new Map<Sequence, Uint8Array>() };
     if (log.last !== last) throw new Conflict(subject, last);
     const framed = withChecksum(recordName(subject, last + 1), bytes);
     const size = framed.length + RECORD_OVERHEAD;
-    if (this.#disk.bytes + size > this.#bytes + (relief ? reliefBytes(this.#bytes) : 0)) throw new StoreFull(this.#bytes);
+    const full = relief ? this.#disk.bytes + size > this.#bytes + reliefBytes(this.#bytes) : shareOf(this.#bytes, this.#disk.bytes, log.bytes, size) > 1;
+    if (full) throw new StoreFull(this.#bytes);
     log.last++;
     log.records.set(log.last, framed);
+    log.bytes += size;
     this.#disk.bytes += size;
     this.#disk.logs.set(subject, log);
     return log.last;
@@ -55,9 +58,15 @@ export class MemoryStore implements Store {
     const log = this.#disk.logs.get(subject);
     for (const [sequence, framed] of log?.records ?? []) {
       if (sequence >= before || sequence === log?.last) return;
-      log?.records.delete(sequence);
+      if (log === undefined) return;
+      log.records.delete(sequence);
+      log.bytes -= framed.length + RECORD_OVERHEAD;
       this.#disk.bytes -= framed.length + RECORD_OVERHEAD;
     }
+  }
+
+  fill(subject: string): number {
+    return shareOf(this.#bytes, this.#disk.bytes, this.#disk.logs.get(subject)?.bytes ?? 0, 0);
   }
 
   async close(): Promise<void> {}

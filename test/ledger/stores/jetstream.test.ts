@@ -68,8 +68,8 @@ async function rigged(version?: string) {
   };
 }
 
-storeSuite('jetstream', () => rigged());
-storeSuite('jetstream, read as from a server that knows no batches', () => rigged('2.10.27'));
+storeSuite('jetstream', () => rigged(), { shares: false });
+storeSuite('jetstream, read as from a server that knows no batches', () => rigged('2.10.27'), { shares: false });
 
 describe('logs in JetStream', () => {
   const text = (value: string) => new TextEncoder().encode(value);
@@ -121,5 +121,5 @@ describe.each(natsVersions().slice(1))('on nats-server $version', ({ binary }) =
     server = above;
   });
 
-  storeSuite('jetstream', () => rigged());
+  storeSuite('jetstream', () => rigged(), { shares: false });
 });
