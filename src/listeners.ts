@@ -106,7 +106,8 @@ function proxyOf(config: Config, parts: ListenerParts): Frontend | undefined {
   if (parts.proxy === undefined || address === 'none') return undefined;
   const { receive, unread, perClient } = config.bounds;
   const bounds = { headMsMax: receive / MILLISECOND, unreadMsMax: unread / MILLISECOND, perClientMax: perClient };
-  return new ProxyFrontend({ ...parts, ...parts.proxy, ...bounds, address, ...engineTls(tls), random: Math.random });
+  const refusesAmbiguous = config.http.ambiguousPaths === 'refuse';
+  return new ProxyFrontend({ ...parts, ...parts.proxy, ...bounds, refusesAmbiguous, address, ...engineTls(tls), random: Math.random });
 }
 
 /** The texts of the PEM files. */

@@ -62,9 +62,12 @@ export async function compileBackends({ backends }: Pick<ForwardingOptions, 'bac
 export function compileRoutes({ routes, groups }: Omit<ForwardingOptions, 'backends'>): readonly ProxyRoute[] {
   const named = new Map(groups.map((group) => [group.spec.name, group]));
   return routes.map((options, index) => {
-    const { match, refusal, key } = options;
+    const { match, refusal, key, group } = options;
+    // A limit takes every spelling that may reach what it guards; what passes free takes its own alone.
+    const usual = group === undefined ? 'exact' : 'any';
+    const { host, path, methods, header: headers } = match;
     return {
-      match: { host: match.host, path: match.path, methods: match.methods, headers: match.header },
+      match: { host, path, methods, headers, exactCase: (match.case ?? usual) === 'exact', exactSlash: (match.slash ?? usual) === 'exact' },
       route: compileRoute(options, index, options.group === undefined ? undefined : named.get(options.group)),
       refusal,
       trusted: listOf(options.trustedProxies),

@@ -18,11 +18,34 @@ interface Forwarding {
 export function checkRoutes(options: Unsure<Forwarding>, tell: Tell): void {
   for (const [index, route] of (options.routes ?? []).entries())
     if (route !== undefined) checkRoute(options, route, (below, fault) => tell(['routes', index, ...below], fault));
+  checkSpellings(options.routes ?? [], tell);
   const proxy = options.listen?.proxy?.address;
   const routes = options.routes?.length ?? 0;
   if (proxy === 'none' && routes > 0) tell(['routes'], new Fault('routes without a listener', 'Give listen.proxy a port, or remove the routes.'));
   if (proxy !== undefined && proxy !== 'none' && options.routes !== undefined && routes === 0)
     tell(['listen', 'proxy'], new Fault('a proxy without routes would answer 404 to everybody', 'Write routes, or leave listen.proxy out.'));
+}
+
+/** Reports a route that never takes a request, since one before it takes its path in any case, or with or without a slash at its end. */
+function checkSpellings(routes: Unsure<readonly RouteOptions[]>, tell: Tell): void {
+  const taken = new Map<string, { readonly index: number; readonly path: string }>();
+  for (const [index, route] of routes.entries()) {
+    const { path, host, methods, header } = route?.match ?? {};
+    if (route === undefined || path === undefined) continue;
+    const anyCase = (route.match?.case ?? (route.group === undefined ? 'exact' : 'any')) === 'any';
+    const anySlash = (route.match?.slash ?? (route.group === undefined ? 'exact' : 'any')) === 'any';
+    const rest = JSON.stringify([host, methods, [...(header ?? [])]]);
+    const bare = path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
+    const before = [path, `case ${path.toLowerCase()}`, `slash ${bare}`, `both ${bare.toLowerCase()}`]
+      .map((key) => taken.get(`${key} ${rest}`))
+      .find((each) => each !== undefined);
+    if (before !== undefined && before.path !== path) {
+      const remedy = 'Write case: exact, or slash: exact, into the match of the first, or remove this one.';
+      tell(['routes', index, 'match', 'path'], new Fault(`routes[${before.index}] takes ${before.path} in this spelling too`, remedy));
+    }
+    const key = anyCase && anySlash ? `both ${bare.toLowerCase()}` : anyCase ? `case ${path.toLowerCase()}` : anySlash ? `slash ${bare}` : path;
+    if (!taken.has(`${key} ${rest}`)) taken.set(`${key} ${rest}`, { index, path });
+  }
 }
 
 function checkRoute(options: Unsure<Forwarding>, route: Unsure<RouteOptions>, tell: Tell): void {

@@ -11,7 +11,13 @@ const FIELD_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/;
 const match = struct({
   host: optional(hostPattern, 'The Host field, without case; *.name for every name below.', 'any host'),
   path: optional(pathPattern, 'The path: words as they are, {name} for one segment, * for one, or at the end for all that follow.', 'any path'),
-  methods: optional(list(methodName, 32), 'Methods.', 'any method'),
+  case: optional(oneOf('any', 'exact'), 'Whether the case of words in `path` counts; values of {name} keep theirs.', 'any with a group, exact without'),
+  slash: optional(
+    oneOf('any', 'exact'),
+    'Whether a slash at the end of a path counts; any: `/a` takes `/a/`, `/a/` takes `/a`, and `/a/*` takes `/a`.',
+    'any with a group, exact without',
+  ),
+  methods: optional(list(methodName, 32), 'Methods; GET covers HEAD.', 'any method'),
   header: option(
     dictionary(text({ unit: 'text', pattern: /^[\t\x20-\x7e]*$/, rule: 'The whole value, or * for any.', lengthMax: 1024 }), {
       noun: 'header',

@@ -1,6 +1,7 @@
 import { headerOf } from './headers.ts';
 import type { IncomingRequest } from './incoming.ts';
 import type { Source } from './route.ts';
+import { decodeText, queryValue } from './text.ts';
 
 /** A key that a group can have: 1 to 256 characters, none of them a control. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
@@ -10,12 +11,12 @@ const KEY = /^[^\u0000-\u001f\u007f-\u009f]{0,256}$/;
 export function textOf(source: Source, { headers, target, facts }: Pick<IncomingRequest, 'headers' | 'target' | 'facts'>): string {
   switch (source.from) {
     case 'header':
-      return headerOf(headers, source.name) ?? '';
+      return decodeText(headerOf(headers, source.name) ?? '');
     case 'path':
       return facts.params.get(source.name) ?? '';
     case 'query': {
       const at = target.indexOf('?');
-      return at < 0 ? '' : (new URLSearchParams(target.slice(at + 1)).get(source.name) ?? '');
+      return at < 0 ? '' : (queryValue(target.slice(at + 1), source.name) ?? '');
     }
     case 'caller':
       return facts.caller;

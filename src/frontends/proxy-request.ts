@@ -39,13 +39,23 @@ export function isWebSocket({ method, headers, httpVersion }: IncomingMessage): 
   return method === 'GET' && httpVersion === '1.1' && bare && headers.upgrade?.trim().toLowerCase() === 'websocket';
 }
 
+/** What a door is made of. */
+export interface DoorParts {
+  readonly routes: readonly ProxyRoute[];
+  readonly auth: Pick<Auth, 'demanded' | 'identify'>;
+  readonly scheme: 'http' | 'https';
+  /** Refuses paths that servers read in different ways, where that makes another route of them. */
+  readonly refusesAmbiguous: boolean;
+}
+
 /** Joins routes and credentials to a door. */
-export function createDoor(routes: readonly ProxyRoute[], auth: Pick<Auth, 'demanded' | 'identify'>, scheme: 'http' | 'https'): Door {
-  const router = createRouter(routes);
+export function createDoor({ routes, auth, scheme, refusesAmbiguous }: DoorParts): Door {
+  const router = createRouter(routes, refusesAmbiguous);
   return (request, target, wanted) => {
     const head = new Head(request, target);
     const routed = target === '*' ? undefined : router(head);
     if (routed === undefined) return NOWHERE;
+    if (routed.kind === 'ambiguous') return { kind: 'refused', route: undefined, refusal: { reason: 'malformed', detail: routed.detail } };
     const { route } = routed;
     const credential = head.header(CREDENTIAL);
     const caller = credential === undefined && !route.needsCaller ? '' : auth.identify(credential);

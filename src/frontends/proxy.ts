@@ -28,6 +28,8 @@ export interface ProxyParts extends AnswerParts {
   readonly routes: readonly ProxyRoute[];
   readonly forwarding: Forwarding;
   readonly auth: Pick<Auth, 'demanded' | 'identify'>;
+  /** Answers 400 to paths that servers read in different ways. */
+  readonly refusesAmbiguous: boolean;
   /** Time for a head to arrive; more than 10 s is not given. */
   readonly headMsMax: Millis;
   /** A caller that reads nothing of its answer for so long is cut. */
@@ -78,7 +80,8 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
   }
 
   #doorTo(routes: readonly ProxyRoute[]): Door {
-    return createDoor(routes, this.#parts.auth, this.#parts.tls === undefined ? 'http' : 'https');
+    const { auth, tls, refusesAmbiguous } = this.#parts;
+    return createDoor({ routes, auth, refusesAmbiguous, scheme: tls === undefined ? 'http' : 'https' });
   }
 
   async listen(): Promise<{ readonly address: string }> {

@@ -37,7 +37,7 @@ test('a backend that says nothing but where it is has every default of product.m
 test('a route that says nothing but its backend takes every request, and lets it straight through', () => {
   expect(read(`${BASE}routes: [ { backend: shop } ]`).routes).toEqual([
     {
-      match: { host: undefined, path: undefined, methods: undefined, header: new Map() },
+      match: { host: undefined, path: undefined, case: undefined, slash: undefined, methods: undefined, header: new Map() },
       backend: 'shop',
       group: undefined,
       key: undefined,
@@ -137,4 +137,32 @@ describe('a backend is refused:', () => {
 test('a proxy without routes, and routes without a proxy, are refused', () => {
   expect(load('listen: { proxy: 8000 }')).toEqual([expect.stringContaining('a proxy without routes would answer 404 to everybody')]);
   expect(load(`${BASE.replace('listen: { proxy: 8000 }', '')}routes: [ { backend: shop } ]`)).toEqual([expect.stringContaining('routes without a listener')]);
+});
+
+describe('a route whose path the one before it takes in another spelling', () => {
+  const two = (first: string, second: string) => load(`${BASE}routes: [ { ${first} }, { ${second} } ]\n`);
+  const limited = (path: string, more = '') => `match: { path: ${path}${more} }, group: erp, backend: shop`;
+
+  test.each([
+    ['/Files/x', '/files/x', ''],
+    ['/files', '/files/', ''],
+    ['/files/', '/FILES', ''],
+    ['/files', '/files/', ', case: exact'],
+    ['/Files', '/files', ', slash: exact'],
+  ])('%s then %s is a mistake', (first, second, more) => {
+    expect(two(limited(first, more), limited(second))).toEqual([expect.stringContaining('routes[0] takes')]);
+  });
+
+  test.each([
+    ['/Files', '/files', ', case: exact'],
+    ['/files', '/files/', ', slash: exact'],
+    ['/files', '/files/x', ''],
+    ['/files', '/files/', ', methods: [ GET ]'],
+  ])('%s then %s is none%s', (first, second, more) => {
+    expect(two(limited(first, more), limited(second))).toHaveProperty('groups');
+  });
+
+  test('is none where the first has no group', () => {
+    expect(two('match: { path: /Files }, backend: shop', limited('/files'))).toHaveProperty('groups');
+  });
 });

@@ -5,6 +5,33 @@ export interface BadFraming {
   readonly statuses: readonly number[];
 }
 
+/** What is no host, or a host to some and another one to others. */
+const BAD_HOSTS: readonly string[] = [
+  'user@h',
+  'h..',
+  '.h',
+  'a..h',
+  'h:x',
+  'h:65536',
+  'h:1:2',
+  'h/x',
+  'h\\x',
+  'h?x',
+  'h#x',
+  'h x',
+  'h%2eexample',
+  '127.1',
+  '0x7f000001',
+  '2130706433',
+  '::1',
+  '[::1',
+  '[fe80::1%25eth0]',
+  '[127.0.0.1]',
+  'caf\xc3\xa9',
+  `${'h'.repeat(64)}.example`,
+  `${'h.'.repeat(128)}h`,
+];
+
 const HIDDEN = 'GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n';
 
 /**
@@ -35,6 +62,7 @@ export const BAD_FRAMING: readonly BadFraming[] = [
   bad('chunks over the bound', post('Transfer-Encoding: chunked', `${'1f4\r\n'.concat('x'.repeat(500), '\r\n').repeat(3)}0\r\n\r\n`), 411, 413),
   bad('two Hosts', `GET /x HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n${HIDDEN}`, 400),
   bad('no Host', `GET /x HTTP/1.1\r\n\r\n${HIDDEN}`, 400),
+  ...BAD_HOSTS.map((host) => bad(`the Host ${JSON.stringify(host.slice(0, 40))}`, `GET /x HTTP/1.1\r\nHost: ${host}\r\n\r\n${HIDDEN}`, 400)),
   bad('an unknown method', `BREW /x HTTP/1.1\r\nHost: h\r\n\r\n${HIDDEN}`, 400, 405, 501),
   bad('a method with other letters', `G@T /x HTTP/1.1\r\nHost: h\r\n\r\n${HIDDEN}`, 400, 405, 501, 505),
   bad('a method in lower case', `get /x HTTP/1.1\r\nHost: h\r\n\r\n${HIDDEN}`, 400, 405, 501, 505),

@@ -5,7 +5,8 @@ import { type ProxyRig, proxyRig } from './proxy-rig.ts';
 
 /* RQ-6, RQ-D2, X15: what the backend sees is what the caller sent, byte for byte, but for the documented fields. */
 
-const CONFIG = `backends: { shop: { urls: [ BACKEND ] } }
+const CONFIG = `http: { engine: node, ambiguousPaths: match }
+backends: { shop: { urls: [ BACKEND ] } }
 groups: { held: {}, streamed: {} }
 routes:
   - { match: { path: /held/* }, group: held, backend: shop }

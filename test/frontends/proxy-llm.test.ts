@@ -91,6 +91,7 @@ class StillPlace implements Place {
       routes: compileRoutes(config),
       forwarding,
       auth: createAuth([]),
+      refusesAmbiguous: true,
       headMsMax: 10_000 as Millis,
       unreadMsMax: 60_000 as Millis,
       perClientMax: 10_000,

@@ -21,7 +21,8 @@ if (nginxProgram === undefined) {
   describe('before two of nginx', restarts);
 }
 
-const CONFIG = `backends: { shop: { urls: [ BACKEND ] } }
+const CONFIG = `http: { engine: node, ambiguousPaths: match }
+backends: { shop: { urls: [ BACKEND ] } }
 groups: { held: { limits: [ { name: all, window: 1000000/1h }, { name: slots, concurrency: 50 } ] } }
 routes:
   - { match: { path: /piped/* }, group: held, backend: shop, charge: headers, body: { max: 128MiB } }

@@ -60,9 +60,10 @@ export async function proxyRig(
   const backend = await Recorder.start(respond);
   const front = await between?.(backend);
   const folder = mkdtempSync(join(tmpdir(), 'sluice-proxy-'));
-  const listen = `listen: { api: "127.0.0.1:0", grpc: none, health: "127.0.0.1:0", admin: "127.0.0.1:0", proxy: ${proxy} }\nhttp: { engine: node }\nstore: memory\n`;
+  const listen = `listen: { api: "127.0.0.1:0", grpc: none, health: "127.0.0.1:0", admin: "127.0.0.1:0", proxy: ${proxy} }\nstore: memory\n`;
+  const http = text.startsWith('http:') ? '' : 'http: { engine: node }\n';
   const drain = text.includes('drain:') ? '' : 'drain: { delay: 0, grace: 0 }\n';
-  const yaml = `${listen}${drain}bodies: { path: ${folder} }\n${text.replaceAll('BACKEND', (front ?? backend).url)}`;
+  const yaml = `${listen}${http}${drain}bodies: { path: ${folder} }\n${text.replaceAll('BACKEND', (front ?? backend).url)}`;
   const loaded = loadConfig({ text: yaml, name: 'f.yaml', env: {}, flags: [] });
   if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(showMistake).join('\n'));
   const logTo = new PassThrough();

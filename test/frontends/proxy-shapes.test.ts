@@ -12,7 +12,8 @@ import { type ProxyRig, proxyRig } from './proxy-rig.ts';
 const SEED = Number(process.env['SLUICE_SEED'] ?? 20_261_121);
 const SHAPES = 300;
 
-const CONFIG = `backends: { shop: { urls: [ BACKEND ] } }
+const CONFIG = `http: { engine: node, ambiguousPaths: match }
+backends: { shop: { urls: [ BACKEND ] } }
 groups: { held: {}, streamed: {} }
 
 routes:

@@ -4,6 +4,7 @@
  */
 
 import { STATUS_CODES } from 'node:http';
+import { isIP } from 'node:net';
 
 /** An engine's own refusal. */
 export interface Fault {
@@ -40,13 +41,19 @@ const BAD_TARGET: Fault = {
 };
 const NO_HOST: Fault = { status: 400, detail: 'HTTP/1.1 needs a Host field.' };
 const TWO_HOSTS: Fault = { status: 400, detail: 'Send exactly one Host field.' };
+const BAD_HOST: Fault = { status: 400, detail: 'The Host field must be a name or an address, and a port from 0 to 65535 if any; nothing else (RFC 3986 3.2).' };
 const BAD_LENGTH: Fault = { status: 400, detail: 'Send exactly one Content-Length, a decimal number.' };
 
 /** Visible ASCII without '#': everything a request target may hold. */
 const TARGET = /^[!"$-~]*$/;
+const SCHEME = /^https?:\/\//i;
 /** Nothing that ends or hides a field: controls other than tab. */
 const FIELD_BREAKER = /[^\t\x20-\x7e\x80-\xff]/;
 const DIGITS = /^[0-9]{1,15}$/;
+const HOST_CHARS_MAX = 254;
+const PORT = /^[0-9]{0,5}$/;
+const LABEL = /^[A-Za-z0-9_-]{1,63}$/;
+const NUMBER = /^(?:[0-9]+|0[xX][0-9A-Fa-f]*)$/;
 
 /** What is wrong with a method, if anything. */
 export function methodFault(method: string): Fault | undefined {
@@ -61,16 +68,39 @@ export function originForm(target: string, method: string, host: string | undefi
   if (!TARGET.test(target)) return BAD_TARGET;
   if (target.charCodeAt(0) === 0x2f) return target;
   if (target === '*') return method === 'OPTIONS' ? target : BAD_TARGET;
-  const absolute = /^https?:\/\/([^/?]+)(.*)$/i.exec(target);
-  if (absolute === null || absolute[1]?.toLowerCase() !== host?.toLowerCase()) return BAD_TARGET;
-  const rest = absolute[2] ?? '';
+  const scheme = SCHEME.exec(target)?.[0].length;
+  if (scheme === undefined) return BAD_TARGET;
+  const end = target.slice(scheme).search(/[/?]/);
+  const authority = end < 0 ? target.slice(scheme) : target.slice(scheme, scheme + end);
+  if (authority === '' || authority.toLowerCase() !== host?.toLowerCase()) return BAD_TARGET;
+  const rest = target.slice(scheme + authority.length);
   return rest.startsWith('/') ? rest : `/${rest}`;
 }
 
-/** What is wrong with the Host field of an HTTP/1.1 request, if anything; repeated ones come joined by a comma. */
+/** What is wrong with the Host field of an HTTP/1.1 request, if anything; repeated ones come joined by a comma. An empty one is none (RFC 9112 3.2). */
 export function hostFault(host: string | undefined): Fault | undefined {
+  if (host === lastHost) return undefined;
   if (host === undefined) return NO_HOST;
-  return host.includes(',') ? TWO_HOSTS : undefined;
+  if (host.includes(',')) return TWO_HOSTS;
+  if (host !== '' && !isHost(host)) return BAD_HOST;
+  lastHost = host;
+  return undefined;
+}
+
+/** The last well-formed one: most callers name the same. */
+let lastHost = '';
+
+/** A host as routes and backends read it alike: an address, or labels of letters, digits, `-` and `_`; with a port or without. */
+function isHost(host: string): boolean {
+  const cut = host.endsWith(']') ? -1 : host.lastIndexOf(':');
+  const port = cut < 0 ? '' : host.slice(cut + 1);
+  const name = cut < 0 ? host : host.slice(0, cut);
+  if (!PORT.test(port) || Number(port) > 65_535 || name.length > HOST_CHARS_MAX) return false;
+  if (name.startsWith('[')) return name.endsWith(']') && !name.includes('%') && isIP(name.slice(1, -1)) === 6;
+  const labels = (name.endsWith('.') ? name.slice(0, -1) : name).split('.');
+  if (!labels.every((label) => LABEL.test(label))) return false;
+  // `127.1` and `0x7f000001` are addresses to some, and names to others.
+  return !NUMBER.test(labels.at(-1) ?? '') || isIP(labels.join('.')) === 4;
 }
 
 /** Bytes announced by a Content-Length, or what is wrong with it; repeated ones come joined by a comma. */

@@ -106,7 +106,10 @@ class UwsEngine implements Engine, UwsExchangeOwner {
           : bytes > this.#options.bodyBytesMax
             ? tooLarge(this.#options.bodyBytesMax)
             : undefined;
-    const head: UwsHead = { method, path: url, query: query ?? '', fields };
+    // Of an absolute form the rest, as on node:http.
+    const origin = typeof target === 'string' ? target : url;
+    const mark = origin.indexOf('?');
+    const head: UwsHead = { method, path: mark < 0 ? origin : origin.slice(0, mark), query: mark < 0 ? '' : origin.slice(mark + 1), fields };
     const exchange = new UwsExchange(head, response, this);
     if (refused !== undefined) {
       response.onAborted(() => exchange.aborted());
