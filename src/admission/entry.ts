@@ -18,6 +18,11 @@ export class Entry {
     this.index = parts.index;
     this.writes = parts.writes;
   }
+
+  /** The key that a pushback of a permit for `key` needs: '' where it is by group. */
+  pushbackKey(key: string): string {
+    return this.settings.pushback.scope === 'key' ? key : '';
+  }
 }
 
 /** The number behind an ask's priority or class; `malformed` where both are given or the class is unknown. */

@@ -96,15 +96,15 @@ export class Gatekeeper implements AdmissionService {
     return this.#acquireNamed(home, ask, done);
   }
 
-  async renew(_caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> {
+  async renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> {
     const found = this.#ofPermit(permit);
     if ('refusal' in found) return { kind: 'refused', refusal: found.refusal };
     const { tree, entry } = found.home;
-    return shiftRenewal(await renewPermit(tree.turn, entry, found.name, lease), tree.skew);
+    return shiftRenewal(await renewPermit(tree.turn, entry, found.name, caller, lease), tree.skew);
   }
 
   async release(
-    _caller: string,
+    caller: string,
     permit: string,
     how: Disposition,
     costs: Costs | undefined,
@@ -113,8 +113,11 @@ export class Gatekeeper implements AdmissionService {
   ): Promise<ReleaseOutcome> {
     const found = this.#ofPermit(permit);
     if ('refusal' in found) return { kind: 'refused', refusal: found.refusal };
-    const { tree, entry } = found.home;
-    const released = await releasePermit(tree.turn, entry, found.name, { how, costs, retryAfter, key });
+    const { home, name } = found;
+    // `key` comes from forwarding alone, which ends what it was given itself.
+    if (name.tag === undefined && key === undefined && !this.#isProven(caller, name)) return { kind: 'refused', refusal: UNKNOWN_PERMIT };
+    const { tree, entry } = home;
+    const released = await releasePermit(tree.turn, entry, name, caller, { how, costs, retryAfter, key });
     return released.kind === 'released' ? released : { kind: 'refused', refusal: shiftRefusal(released.refusal, tree.skew) };
   }
 
@@ -270,10 +273,14 @@ export class Gatekeeper implements AdmissionService {
 
   #ofPermit(permit: string): { readonly home: Home; readonly name: PermitName } | { readonly refusal: Refusal } {
     const name = parsePermitId(permit);
-    if (name === undefined) return { refusal: { reason: 'unknown_permit' } };
+    if (name === undefined) return { refusal: UNKNOWN_PERMIT };
     const home = this.#gates.homeOfPermit(name.group);
     if (home !== undefined) return { home, name };
-    return { refusal: this.#grounds?.rootOf(name.group) === undefined ? { reason: 'unknown_permit' } : MOVED };
+    return { refusal: this.#grounds?.rootOf(name.group) === undefined ? UNKNOWN_PERMIT : MOVED };
+  }
+
+  #isProven(caller: string, { group, serial, proof, key = '' }: PermitName): boolean {
+    return proof !== undefined && this.#gates.proofs.holds(proof, { caller, group, serial, key });
   }
 
   /** Why a group is not found: it is decided elsewhere, or there is none. */
@@ -285,6 +292,8 @@ export class Gatekeeper implements AdmissionService {
 function sleep(clock: Clock, time: Micros): Promise<void> {
   return new Promise((resolve) => void clock.at(after(clock.now(), time), resolve));
 }
+
+const UNKNOWN_PERMIT: Refusal = Object.freeze({ reason: 'unknown_permit' });
 
 function unknownGroup(name: string): Refusal {
   return { reason: 'unknown_group', detail: `There is no group named ${JSON.stringify(name.slice(0, 128))}.` };

@@ -7,11 +7,15 @@ import { Answers } from './answers.ts';
 import { Entry } from './entry.ts';
 import { type Planted, plant, writesOf } from './forest.ts';
 import type { AdmissionParts, GateFace, Ground, Notice } from './parts.ts';
+import { PermitProofs } from './permit-proofs.ts';
 import { Tags } from './tags.ts';
 import { Tree } from './tree.ts';
 
 /** Trees opened at once: each is a few writes. */
 const OPENING_MAX = 16;
+
+/** Of the secret behind proofs of permits. */
+const SECRET_BYTES = 32;
 
 /** A group and the tree it stands in. */
 export interface Home {
@@ -30,6 +34,8 @@ export class Gates {
   readonly #grounds: GroundsOf | undefined;
   readonly #answers: Answers;
   readonly #tags: Tags;
+  /** Of all trees of this process. */
+  readonly proofs: PermitProofs;
   readonly #trees = new Map<string, Tree>();
   readonly #ledgers = new Map<string, TreeLedger>();
   readonly #homes = new Map<string, Home>();
@@ -50,6 +56,7 @@ export class Gates {
     const { clock, defer } = parts;
     this.#answers = new Answers({ clock, defer, fault: (cause) => parts.notices({ kind: 'fault', cause }) });
     this.#tags = new Tags(parts.random);
+    this.proofs = new PermitProofs(parts.random(SECRET_BYTES));
     parts.coordinator.onLost((cause) => this.lose(cause));
   }
 
@@ -147,6 +154,7 @@ export class Gates {
       clock,
       answers: this.#answers,
       tags: this.#tags,
+      proofs: this.proofs,
       bounds,
       events,
       notices,

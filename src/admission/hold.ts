@@ -48,6 +48,8 @@ export class Hold implements Held {
   permit: Permit | undefined;
   /** The permit's name as told to people. */
   id = '';
+  /** The credential that asked; undefined: forwarding, which needs no proof of its permits. */
+  caller: string | undefined;
   refusal: Refusal | undefined;
   /** As it is after renewals. */
   lease: Lease | undefined;

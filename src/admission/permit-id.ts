@@ -1,7 +1,7 @@
 import type { Tag } from '../core/waiter.ts';
 
-/** Longest name of a permit: a group of 128, a serial of 11, a tag of 14, two signs between. */
-export const PERMIT_CHARS_MAX = 155;
+/** Longest name of a permit: a group of 128, a serial of 11, a proof of 12, a key of 256 bytes in 342 characters, three signs between. */
+export const PERMIT_CHARS_MAX = 496;
 
 /** What a permit's name says. */
 export interface PermitName {
@@ -9,14 +9,24 @@ export interface PermitName {
   readonly serial: number;
   /** undefined: a permit of which nothing is remembered; there is nothing to renew, settle or end. */
   readonly tag: Tag | undefined;
+  /** Of a permit of which nothing is remembered: shows to whom it was given; absent: given to this process itself. */
+  readonly proof?: string | undefined;
+  /** The key that comes with a proof, where pushback is by key. */
+  readonly key?: string | undefined;
 }
 
-const FORM = /^([A-Za-z0-9._-]{1,128})~([0-9a-z]{1,11})(?:~([0-9a-z]{7})([0-9a-z]{7}))?$/;
+const FORM = /^([A-Za-z0-9._-]{1,128})~([0-9a-z]{1,11})(?:~(?:([0-9a-z]{7})([0-9a-z]{7})|([A-Za-z0-9_-]{12})(?:~([A-Za-z0-9_-]{1,342}))?))?$/;
 
 /** The name of a permit, `group~serial~tag` in digits of 36: safe in a URL as it is. The serial carries the low bits of its term. */
 export function permitId(group: string, serial: number, tag: Tag | undefined): string {
   const name = `${group}~${digits(serial)}`;
   return tag === undefined ? name : `${name}~${word(tag.high)}${word(tag.low)}`;
+}
+
+/** The name of a permit of which nothing is remembered: `group~serial~proof`, and `~key` where the key is needed for pushback. */
+export function provenPermitId(group: string, serial: number, proof: string, key: string): string {
+  const name = `${permitId(group, serial, undefined)}~${proof}`;
+  return key === '' ? name : `${name}~${Buffer.from(key).toString('base64url')}`;
 }
 
 /** Reads a permit's name; undefined: it is none. */
@@ -27,6 +37,8 @@ export function parsePermitId(text: string): PermitName | undefined {
   const serial = Number.parseInt(parts[2] as string, 36);
   if (!Number.isSafeInteger(serial)) return undefined;
   const group = parts[1] as string;
+  const proof = parts[5];
+  if (proof !== undefined) return { group, serial, tag: undefined, proof, key: Buffer.from(parts[6] ?? '', 'base64url').toString() };
   if (parts[3] === undefined || parts[4] === undefined) return { group, serial, tag: undefined };
   const high = Number.parseInt(parts[3], 36);
   const low = Number.parseInt(parts[4], 36);

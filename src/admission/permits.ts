@@ -7,26 +7,29 @@ import type { Entry } from './entry.ts';
 import { type PermitName, permitId } from './permit-id.ts';
 import type { Turn } from './turn.ts';
 
+const UNKNOWN: Refusal = { reason: 'unknown_permit' };
+
 /** How a holder ends its permit. */
 export interface ReleaseWish {
   readonly how: Disposition;
   readonly costs: Costs | undefined;
   /** With `dropped`: the backend wants quiet for so long. */
   readonly retryAfter: Micros | undefined;
-  /** For pushback by key, where nothing is remembered of the permit. */
+  /** Present: this process itself ends it, for this key. */
   readonly key: string | undefined;
 }
 
 /** Longer life for a lease; told once it is on disk, where what is there no longer reaches. */
-export async function renewPermit(turn: Turn, entry: Entry, name: PermitName, lease: Micros | undefined): Promise<RenewOutcome> {
+export async function renewPermit(turn: Turn, entry: Entry, name: PermitName, caller: string, lease: Micros | undefined): Promise<RenewOutcome> {
   const { tag, serial } = name;
-  if (tag === undefined) return refused({ reason: 'unknown_permit', detail: 'This permit has no lease: there is nothing to renew.' });
+  if (tag === undefined) return refused(UNKNOWN);
   const hold = turn.tracked.get(serial);
   const duration = lease === undefined ? undefined : Math.min(lease, entry.settings.lease.max);
   const written: { record?: LeaseRecord | undefined } = {};
   const answer = await turn.rule(
     (now) => {
       turn.renewal = undefined;
+      if (!turn.gate.isHolder(serial, tag, caller)) return UNKNOWN;
       return turn.gate.renew(now, serial, tag, duration);
     },
     () => {
@@ -41,11 +44,11 @@ export async function renewPermit(turn: Turn, entry: Entry, name: PermitName, le
 }
 
 /** Ends a permit, settles its costs, and learns of a backend's pushback: the pause is in force before anyone takes the place that is free now. */
-export async function releasePermit(turn: Turn, entry: Entry, name: PermitName, wish: ReleaseWish): Promise<ReleaseOutcome> {
+export async function releasePermit(turn: Turn, entry: Entry, name: PermitName, caller: string, wish: ReleaseWish): Promise<ReleaseOutcome> {
   const { tag, serial } = name;
   const pushed = wish.how === 'dropped' && wish.retryAfter !== undefined ? wish.retryAfter : undefined;
   if (tag === undefined) {
-    if (pushed !== undefined) pushback(turn, entry, wish.key ?? '', pushed);
+    if (pushed !== undefined) pushback(turn, entry, wish.key ?? name.key ?? '', pushed);
     return { kind: 'released', ended: false };
   }
   const { scope } = entry.settings.pushback;
@@ -54,6 +57,7 @@ export async function releasePermit(turn: Turn, entry: Entry, name: PermitName, 
   const ended = await turn.rule(
     (now) => {
       turn.ended = undefined;
+      if (!turn.gate.isHolder(serial, tag, caller)) return UNKNOWN;
       until = pushed === undefined ? undefined : untilOf(entry, now, pushed);
       const quiet = until === undefined ? undefined : { group: entry.index, scope, key: wish.key, until };
       return turn.gate.release(now, serial, tag, wish.how, wish.costs, quiet);

@@ -1,4 +1,5 @@
 import type { GateEvent } from '../core/events.ts';
+import type { Claim } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
 import type { Ask, Place, Since } from '../core/waiter.ts';
@@ -13,6 +14,14 @@ import type { Tags } from './tags.ts';
 import { Threshold } from './threshold.ts';
 import { Turn } from './turn.ts';
 import type { TurnParts } from './turn-parts.ts';
+
+/** Of callers without a request id one object does for all that come in a row. */
+let lastClaim: Claim = { caller: '' };
+
+function claimOf({ caller }: AdmissionAsk): Claim {
+  if (lastClaim.caller !== caller) lastClaim = { caller };
+  return lastClaim;
+}
 
 /** When to ask again where nobody decides just now. */
 const UNDECIDED_FOR = SECOND;
@@ -62,6 +71,7 @@ export class Tree implements Keeper {
     const { settings } = entry;
     const waitUntil = after(now, Math.min(ask.wait ?? settings.wait.default, settings.wait.max, ask.waitMax ?? settings.wait.max));
     const hold = new Hold(this, entry, waitUntil, ++this.#serials, done);
+    if (ask.reported !== true) hold.caller = ask.caller;
     this.#open++;
     const priority = priorityOf(ask, settings);
     if (typeof priority !== 'number') this.refuse(hold, priority, ask);
@@ -89,6 +99,7 @@ export class Tree implements Keeper {
       token,
       since: ask.since && shiftSince(ask.since, -this.skew),
       reported: ask.reported,
+      claim: claimOf(ask),
     };
   }
 

@@ -6,6 +6,7 @@ import type { Answers } from './answers.ts';
 import type { Clock } from './clock.ts';
 import type { Entry } from './entry.ts';
 import type { GateFace, Notice } from './parts.ts';
+import type { PermitProofs } from './permit-proofs.ts';
 
 /** The end of a permit, as the gate tells it. */
 export type EndedEvent = Extract<GateEvent, { kind: 'ended' }>;
@@ -22,4 +23,5 @@ export interface TurnParts {
   readonly events: (event: GateEvent, now: Instant) => void;
   readonly notices: (notice: Notice) => void;
   readonly lost: (cause: Error) => void;
+  readonly proofs: PermitProofs;
 }

@@ -10,7 +10,7 @@ import type { Entry } from './entry.ts';
 import type { Hold } from './hold.ts';
 import { MOVED } from './moved.ts';
 import type { GateFace } from './parts.ts';
-import { permitId } from './permit-id.ts';
+import { permitId, provenPermitId } from './permit-id.ts';
 import { Right } from './right.ts';
 import { Tracked } from './tracked.ts';
 import type { EndedEvent, TurnParts } from './turn-parts.ts';
@@ -302,11 +302,19 @@ export class Turn implements WriterHost {
       return;
     }
     hold.lease = permit.lease;
-    hold.id = permitId(permit.group, permit.serial, permit.lease !== undefined || permit.settleable ? permit.tag : undefined);
+    hold.id = this.#nameOf(permit, hold);
     if (hold.watched && permit.lease !== undefined) this.tracked.set(permit.serial, hold);
     hold.phase = record === undefined ? 'granted' : 'recording';
     if (record === undefined) this.lane.push(hold);
     else this.writer.grant(record, hold);
+  }
+
+  /** Nothing is remembered of a permit without lease and settlement: its name has to show whose it is. */
+  #nameOf({ group, serial, key, tag, lease, settleable }: Permit, { caller, entry }: Hold): string {
+    if (lease !== undefined || settleable) return permitId(group, serial, tag);
+    if (caller === undefined) return permitId(group, serial, undefined);
+    const proof = this.#parts.proofs.of({ caller, group, serial, key: entry.pushbackKey(key) });
+    return provenPermitId(group, serial, proof, entry.pushbackKey(key));
   }
 
   #endedWith(event: EndedEvent): void {

@@ -2,7 +2,7 @@ import type { Decisions } from './decisions.ts';
 import type { Grant } from './grants.ts';
 import { type Costs, costOf, ONE_REQUEST, REQUESTS } from './group.ts';
 import type { KeyState } from './key-state.ts';
-import type { Lease, LeaseRecord, Permit, Shadow } from './permit.ts';
+import type { Claim, Lease, LeaseRecord, Permit, Shadow } from './permit.ts';
 import type { Cell } from './rule.ts';
 import { cover, type StandIn } from './stand-ins.ts';
 import { after, type Instant, LONG_AGO, type Micros } from './time.ts';
@@ -19,6 +19,7 @@ export interface Admitted {
   readonly tag: Tag;
   readonly token: unknown;
   readonly reported?: boolean | undefined;
+  readonly claim?: Claim | undefined;
 }
 
 /** Charges all limits and makes the permit; everything has been asked before. The ask arrived at `since`, as the `order`th. */
@@ -114,6 +115,7 @@ export function viewOf(grant: Grant, expiresAt: Instant): LeaseRecord {
     duration: grant.duration,
     holder: grant.holder,
     standIn: grant.standIn,
+    claim: grant.claim,
   };
 }
 
@@ -134,6 +136,7 @@ function remember(decisions: Decisions, now: Instant, state: KeyState, who: Admi
     reported: who.reported === true && decisions.keeper.reports,
     coveredBy,
     standIn: false,
+    claim: who.claim,
     duration: who.lease,
     expiresAt,
     recordedUntil: decisions.keeper.recording ? LONG_AGO : expiresAt,

@@ -345,8 +345,8 @@ export class Decisions {
     const unit = node.fairUnit;
     lane.band.serve(lane, unit === undefined ? 1 : costOf(costs, unit), node.weightOf(state.key));
     const [{ key }, { priority }] = [state, lane.band];
-    const [lease, reported] = [slab.leaseOf(slot), slab.reportedOf(slot)];
-    const who = { key, priority, costs, lease, holder: slab.holderOf(slot), tag: slab.tagOf(slot), token: slab.tokenOf(slot), reported };
+    const [lease, reported, claim] = [slab.leaseOf(slot), slab.reportedOf(slot), slab.claimOf(slot)];
+    const who = { key, priority, costs, lease, holder: slab.holderOf(slot), tag: slab.tagOf(slot), token: slab.tokenOf(slot), reported, claim };
     admit(this, now, state, who, slab.arrivalOf(slot), slab.orderOf(slot));
     this.#forget(slot, state);
     return node;

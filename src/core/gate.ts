@@ -109,6 +109,11 @@ export class Gate {
     return this.#waiting(now, ref, (slot) => refuseSlot(this.#all, now, slot, refusal));
   }
 
+  /** Whether `caller` may renew and end this permit; true where nothing is remembered of it. */
+  isHolder(serial: number, tag: Tag, caller: string): boolean {
+    return this.#all.grants.isHolder(serial, tag, caller);
+  }
+
   /** Longer life for a lease, as long as before where `lease` is undefined; a refusal when it lapsed or was never known. */
   renew(now: Instant, serial: number, tag: Tag, lease: Micros | undefined): Lease | Refusal {
     this.#catchUp(now);

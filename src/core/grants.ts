@@ -1,7 +1,7 @@
 import type { Costs } from './group.ts';
 import type { KeyState } from './key-state.ts';
 import type { GroupNode } from './node.ts';
-import type { Disposition } from './permit.ts';
+import type { Claim, Disposition } from './permit.ts';
 import type { Refusal } from './refusal.ts';
 import type { Cell } from './rule.ts';
 import type { StandIn } from './stand-ins.ts';
@@ -37,6 +37,8 @@ export interface Grant {
   readonly coveredBy: StandIn | undefined;
   /** What stood for reported leases of an earlier term. */
   readonly standIn: boolean;
+  /** undefined: anyone who knows its name may renew and end it, unless it is a stand-in. */
+  readonly claim: Claim | undefined;
   duration: Micros;
   expiresAt: Instant;
   /** The end that the ledger knows. */
@@ -111,6 +113,13 @@ export class Grants {
     if (grant === undefined) return undefined;
     if (grant.tag.high !== tag.high || grant.tag.low !== tag.low) return { reason: 'unknown_permit' };
     return grant;
+  }
+
+  /** Whether `caller` may renew and end this permit. True where nothing is remembered of it: there is nothing to protect. */
+  isHolder(serial: number, tag: Tag, caller: string): boolean {
+    const grant = this.find(serial, tag);
+    if (grant === undefined || 'reason' in grant) return true;
+    return !grant.standIn && (grant.claim === undefined || grant.claim.caller === caller);
   }
 
   bySerial(serial: number): Grant | undefined {

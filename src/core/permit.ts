@@ -43,6 +43,14 @@ export function arrivalOf({ grantedAt, waited, order }: Permit): Since {
   return { arrivedAt: after(grantedAt, -waited), order };
 }
 
+/** Who asked for a permit: the only one who may renew and end it, and the request that it answers. */
+export interface Claim {
+  /** Name of the credential; '' where the server has none. */
+  readonly caller: string;
+  /** Absent: it was asked for without a request id. */
+  readonly request?: { readonly id: string; readonly digest: string } | undefined;
+}
+
 /** Permits held until released, renewed or lapsed. */
 export interface Lease {
   readonly fence: bigint;
@@ -87,4 +95,6 @@ export interface LeaseRecord {
   readonly holder: string;
   /** It stands for all reported leases of its group and key: a new term holds it for `duration` at most. */
   readonly standIn: boolean;
+  /** undefined: written by a version that did not record it, or a stand-in. */
+  readonly claim?: Claim | undefined;
 }

@@ -57,6 +57,7 @@ function restoreLeases(decisions: Decisions, records: readonly LeaseRecord[], at
       reported: false,
       coveredBy: undefined,
       standIn: record.standIn,
+      claim: record.claim,
       duration: record.duration,
       expiresAt,
       recordedUntil: expiresAt,

@@ -2,6 +2,7 @@ import { type Costs, ONE_REQUEST } from './group.ts';
 import type { KeyState } from './key-state.ts';
 import type { Lane } from './lane.ts';
 import { StoredRef, StoredRequests } from './stored-requests.ts';
+import type { Claim } from './permit.ts';
 import { earlier, type Instant, type Micros } from './time.ts';
 import type { Ask, Tag, WaiterRef } from './waiter.ts';
 
@@ -54,7 +55,8 @@ const KEY = 1;
 const COSTS = 2;
 const HOLDER = 3;
 const TOKEN = 4;
-const OBJECTS = 5;
+const CLAIM = 5;
+const OBJECTS = 6;
 
 /**
  * All waiters of one gate in three blocks, slot by slot: what is looked at together lies together, about 116 bytes a
@@ -111,6 +113,7 @@ export class Slab {
     objects[o + COSTS] = ask.costs;
     objects[o + HOLDER] = ask.holder;
     objects[o + TOKEN] = ask.token;
+    objects[o + CLAIM] = ask.claim;
     this.length++;
     return slot;
   }
@@ -169,6 +172,7 @@ export class Slab {
     objects[o + COSTS] = ONE_REQUEST;
     objects[o + HOLDER] = '';
     objects[o + TOKEN] = undefined;
+    objects[o + CLAIM] = undefined;
     this.length--;
   }
 
@@ -294,6 +298,10 @@ export class Slab {
 
   tokenOf(slot: number): unknown {
     return this.#objects[slot * OBJECTS + TOKEN];
+  }
+
+  claimOf(slot: number): Claim | undefined {
+    return this.#objects[slot * OBJECTS + CLAIM] as Claim | undefined;
   }
 
   #slot(): number {

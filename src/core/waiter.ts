@@ -1,4 +1,5 @@
 import type { Costs } from './group.ts';
+import type { Claim } from './permit.ts';
 import type { Instant, Micros } from './time.ts';
 
 /** What a caller asks of a gate; checked before (units, bounds, defaults), so the gate refuses only for its own reasons. */
@@ -26,6 +27,8 @@ export interface Ask {
   readonly since?: Since | undefined;
   /** Its lease ends with the process, which renews it: where the gate relies on reports, no record of its own is written. Absent: false. */
   readonly reported?: boolean | undefined;
+  /** Who may renew and end the permit. Absent: anyone who knows its name. */
+  readonly claim?: Claim | undefined;
 }
 
 /** A stored request as it comes into line. */

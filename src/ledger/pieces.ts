@@ -67,8 +67,9 @@ function lengthOf(value: string | undefined): number {
 
 function recordBytes(record: LedgerRecord): number {
   if (record.kind === 'grant' || record.kind === 'renew') {
-    const { group, key, holder, costs } = record.lease;
-    return 90 + 3 * (group.length + key.length + holder.length) + 40 * Object.keys(costs).length;
+    const { group, key, holder, costs, claim } = record.lease;
+    const named = (claim?.caller.length ?? 0) + (claim?.request === undefined ? 0 : claim.request.id.length + claim.request.digest.length);
+    return 100 + 3 * (group.length + key.length + holder.length + named) + 40 * Object.keys(costs).length;
   }
   if (record.kind === 'override') return 100 + 200 * record.override.override.limits.size;
   return 120;

@@ -1,7 +1,7 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { Reservation } from '../core/events.ts';
 import type { GateSeal, OverrideRecord } from '../core/gate-state.ts';
-import type { LeaseRecord } from '../core/permit.ts';
+import type { Claim, LeaseRecord } from '../core/permit.ts';
 import type { Instant } from '../core/time.ts';
 import {
   BatchSchema,
@@ -161,6 +161,9 @@ function writtenLease(lease: LeaseRecord, names: StringTable): Lease {
     duration: lease.duration,
     holder: names.ref(lease.holder),
     standIn: lease.standIn,
+    caller: names.ref(lease.claim?.caller),
+    requestId: names.ref(lease.claim?.request?.id),
+    requestDigest: lease.claim?.request?.digest ?? '',
   });
 }
 
@@ -177,7 +180,15 @@ function readLease(lease: Lease, names: StringReader): LeaseRecord {
     duration: lease.duration,
     holder: names.name(lease.holder),
     standIn: lease.standIn,
+    claim: readClaim(lease, names),
   };
+}
+
+function readClaim({ caller: ref, requestId, requestDigest: digest }: Lease, names: StringReader): Claim | undefined {
+  const caller = names.optional(ref);
+  if (caller === undefined) return undefined;
+  const id = names.optional(requestId);
+  return { caller, request: id === undefined ? undefined : { id, digest } };
 }
 
 function writtenOverride({ group, override }: OverrideRecord, names: StringTable): Override {

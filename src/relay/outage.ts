@@ -25,14 +25,19 @@ export interface OutageParts {
 /** Leases given on a share, remembered at most, so that their ends are understood also when it is over. */
 const REMEMBERED_MAX = 100_000;
 
+interface Given {
+  readonly caller: string;
+  readonly view: PermitView | undefined;
+}
+
 /**
  * Admission while no other replica can be reached, for groups that want it (`unreachable: share | open`): outside the
  * promise of never too many, and flagged. What it gave out ends with it: when the others are back, they know nothing of it.
  */
 export class Outage implements Stopgap {
   readonly #parts: OutageParts;
-  /** Their leases; undefined: only its costs may still be settled. */
-  readonly #given = new Map<string, PermitView | undefined>();
+  /** Their permits, with the credential that asked; `view` undefined: only its costs may still be settled. */
+  readonly #given = new Map<string, Given>();
   #keeper: AdmissionService | undefined;
   #serial = 0;
   #round = 0;
@@ -70,17 +75,20 @@ export class Outage implements Stopgap {
 
   /** undefined: not a permit of this. Afterwards such a lease is renewed without anybody knowing it. */
   renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> | undefined {
-    if (!this.#given.has(permit)) return undefined;
+    const given = this.#given.get(permit);
+    if (given === undefined) return undefined;
     if (this.#keeper !== undefined) return this.#keeper.renew(caller, permit, lease);
-    const view = this.#given.get(permit);
-    if (view === undefined) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
+    const { view } = given;
+    if (view === undefined || given.caller !== caller) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
     const duration = lease ?? view.duration;
     return Promise.resolve({ kind: 'renewed', permit: { ...view, duration, expiresAt: after(this.#parts.now(), duration) } });
   }
 
   /** undefined: not a permit of this. */
   release(...args: Parameters<AdmissionService['release']>): Promise<ReleaseOutcome> | undefined {
-    const [, permit] = args;
+    const [caller, permit] = args;
+    const given = this.#given.get(permit);
+    if (given !== undefined && given.caller !== caller) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
     if (this.#given.delete(permit)) return this.#keeper?.release(...args) ?? Promise.resolve({ kind: 'released', ended: true });
     const name = parsePermitId(permit);
     if (this.#keeper === undefined || name === undefined || name.tag !== undefined) return undefined;
@@ -114,8 +122,9 @@ export class Outage implements Stopgap {
     }
     this.#parts.admitted(ask.group, 'share');
     const { id, permit } = outcome;
-    if (permit.lease !== undefined) this.#remember(id, { id, group: ask.group, ...permit.lease });
-    else if (permit.settleable) this.#remember(id, undefined);
+    const { caller } = ask;
+    if (permit.lease !== undefined) this.#remember(id, { caller, view: { id, group: ask.group, ...permit.lease } });
+    else if (permit.settleable) this.#remember(id, { caller, view: undefined });
     return { ...outcome, degraded: 'share' };
   }
 
@@ -123,8 +132,8 @@ export class Outage implements Stopgap {
     return this.#parts.settings().find(({ spec }) => spec.name === group)?.unreachable;
   }
 
-  #remember(id: string, view: PermitView | undefined): void {
-    this.#given.set(id, view);
+  #remember(id: string, given: Given): void {
+    this.#given.set(id, given);
     if (this.#given.size > REMEMBERED_MAX) this.#given.delete(this.#given.keys().next().value as string);
   }
 }

@@ -9,7 +9,7 @@ test('a free slot of a horizon group is answered within the call', async () => {
   const rig = await rigged([settingsOf(group('g', [rate(10, SECOND, 10)]))]);
   const caller = rig.ask();
   expect(caller.outcome?.kind).toBe('admitted');
-  expect(caller.id).toMatch(/^g~[0-9a-z]+$/);
+  expect(caller.id).toMatch(/^g~[0-9a-z]+~[\w-]{12}$/);
 });
 
 test('three asks of a 5 s spacing group go at 0, 5 and 10 s', async () => {

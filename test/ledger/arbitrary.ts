@@ -48,6 +48,13 @@ export const lease: fc.Arbitrary<LeaseRecord> = fc.record({
   duration: whole,
   holder: fc.constantFrom('', 'build 7'),
   standIn: fc.boolean(),
+  claim: fc.option(
+    fc.record({
+      caller: fc.constantFrom('', 'search'),
+      request: fc.option(fc.record({ id: fc.constantFrom('job-1', 'job-2'), digest: fc.constantFrom('', 'abc') }), { nil: undefined }),
+    }),
+    { nil: undefined },
+  ),
 });
 
 export const record: fc.Arbitrary<LedgerRecord> = fc.oneof(

@@ -88,6 +88,22 @@ test('A lease of a share is renewed and released while it lasts, and leniently a
   expect(await door.release('', second.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
 });
 
+test('A lease of a share is renewed and ended by its credential alone, while it lasts and after', async () => {
+  const [fleet, b] = await three();
+  const door = b.relay.admission;
+  const { id } = b.ask({ group: 'slots', caller: 'mine' });
+  const refused = { kind: 'refused', refusal: { reason: 'unknown_permit' } };
+  const others = async () => {
+    expect(await door.renew('other', id, MINUTE)).toEqual(refused);
+    expect(await door.release('other', id, 'used', undefined, undefined)).toEqual(refused);
+  };
+  await others();
+  expect(await door.renew('mine', id, MINUTE)).toMatchObject({ kind: 'renewed' });
+  await back(fleet, b);
+  await others();
+  expect(await door.release('mine', id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+});
+
 test('Cut off, permits of which nothing is remembered end at once', async () => {
   const [, b] = await three();
   const door = b.relay.admission;

@@ -120,7 +120,7 @@ export const AcquireRequestSchema: GenMessage<AcquireRequest> = /*@__PURE__*/
  */
 export type AcquireResponse = Message<"sluice.v1.AcquireResponse"> & {
   /**
-   * Names the permit in Renew and Release; only its holder knows it.
+   * Names the permit in Renew and Release, which take it from the credential that asked for it alone: at most 496 bytes.
    *
    * @generated from field: string permit = 1;
    */
@@ -212,7 +212,7 @@ export const ShadowSchema: GenMessage<Shadow> = /*@__PURE__*/
  */
 export type RenewRequest = Message<"sluice.v1.RenewRequest"> & {
   /**
-   * From AcquireResponse.permit: at most 155 bytes.
+   * From AcquireResponse.permit: at most 496 bytes.
    *
    * @generated from field: string permit = 1;
    */
@@ -282,7 +282,7 @@ export const RenewResponseSchema: GenMessage<RenewResponse> = /*@__PURE__*/
  */
 export type ReleaseRequest = Message<"sluice.v1.ReleaseRequest"> & {
   /**
-   * From AcquireResponse.permit: at most 155 bytes. Empty: `group` and `request_id` name the ask instead.
+   * From AcquireResponse.permit: at most 496 bytes. Empty: `group` and `request_id` name the ask instead.
    *
    * @generated from field: string permit = 1;
    */
@@ -1101,7 +1101,8 @@ export const AdmissionService: GenService<{
     output: typeof RenewResponseSchema;
   },
   /**
-   * Ends a permit and settles what it really cost; or gives up an ask by its `request_id`.
+   * Ends a permit and settles what it really cost; or gives up an ask by its `request_id`. UNKNOWN_PERMIT for a permit that is
+   * over and forgotten, was never given, or was given to another credential: the three are told apart in nothing.
    *
    * @generated from rpc sluice.v1.AdmissionService.Release
    */

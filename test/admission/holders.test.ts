@@ -1,0 +1,103 @@
+import { expect, test } from 'vitest';
+import { HOUR, MINUTE, SECOND } from '../../src/core/time.ts';
+import { concurrency, group, rate, rolling } from '../core/specs.ts';
+import { Machine } from './machine.ts';
+import { type Rig, rigged, settingsOf } from './rig.ts';
+
+/* Who may renew and end a permit: the credential that asked for it, and nobody who only knows or guesses its name. */
+
+const UNKNOWN = { kind: 'refused', refusal: { reason: 'unknown_permit' } };
+
+const dropped = (rig: Rig, caller: string, permit: string) => rig.keeper.release(caller, permit, 'dropped', undefined, HOUR);
+
+const paused = (rig: Rig, name = 'g'): boolean => {
+  const view = rig.keeper.group(name);
+  return !('reason' in view) && (view.pausedUntil !== undefined || view.pausedKeys > 0);
+};
+
+test('a made-up permit pauses no group, and its answer does not tell whether the group exists', async () => {
+  const rig = await rigged([settingsOf(group('g', [rate(100, SECOND, 10)])), settingsOf(group('leases', [concurrency(2)]))]);
+  const proof = 'AAAAAAAAAAAA';
+  const tag = '0123456789abcd';
+  const made = ['~1', '~1~', `~1~${proof}`, `~1~${proof}~YWNtZQ`, `~1~${tag}`, '~zzzzzzzzzzz'];
+  for (const how of made) {
+    const answers = [];
+    for (const name of ['g', 'leases', 'nowhere']) {
+      answers.push(await dropped(rig, '', `${name}${how}`));
+      answers.push(await rig.keeper.release('', `${name}${how}`, 'used', undefined, undefined));
+      answers.push(await rig.keeper.renew('', `${name}${how}`, undefined));
+    }
+    for (const answer of answers) expect(answer).toMatchObject(UNKNOWN);
+    const [released, , renewed] = answers;
+    expect(answers).toEqual([released, released, renewed, released, released, renewed, released, released, renewed]);
+  }
+  expect(paused(rig)).toBe(false);
+  expect(paused(rig, 'leases')).toBe(false);
+});
+
+test('a permit of which nothing is remembered pauses its group for the credential that it was given to, and for no other', async () => {
+  const rig = await rigged([settingsOf(group('g', [rate(100, SECOND, 10)]), { pushback: { scope: 'group', max: HOUR } })]);
+  const { id } = await rig.asked({ caller: 'mine' });
+  for (const caller of ['', 'other', 'min', 'mine2']) expect(await dropped(rig, caller, id)).toEqual(UNKNOWN);
+  for (const changed of [id.replace('g~', 'h~'), `${id.slice(0, -1)}${id.endsWith('A') ? 'B' : 'A'}`]) {
+    expect(await dropped(rig, 'mine', changed)).toEqual(UNKNOWN);
+  }
+  expect(paused(rig)).toBe(false);
+  expect(await dropped(rig, 'mine', id)).toEqual({ kind: 'released', ended: false });
+  expect(paused(rig)).toBe(true);
+});
+
+test('a permit of which nothing is remembered pauses the key that it was given for', async () => {
+  const spec = group('g', [rate(100, SECOND, 10, { scope: 'key' })]);
+  const rig = await rigged([settingsOf(spec)]);
+  const { id } = await rig.asked({ key: 'acmé/1' });
+  expect(await dropped(rig, '', id)).toEqual({ kind: 'released', ended: false });
+  expect([rig.ask({ key: 'acmé/1', wait: 0 }).outcome?.kind, rig.ask({ key: '', wait: 0 }).outcome?.kind]).toEqual(['refused', 'admitted']);
+});
+
+test.each([
+  ['with a lease', concurrency(2), {}],
+  ['whose costs can be settled', rolling(10_000, MINUTE, { unit: 'tokens' }), { costs: { tokens: 5 } }],
+] as const)('a permit %s is renewed and ended by the credential that asked for it alone', async (_what, limit, more) => {
+  const rig = await rigged([settingsOf(group('g', [limit]))]);
+  const { id } = await rig.asked({ caller: 'mine', ...more });
+  for (const caller of ['', 'other']) {
+    expect(await rig.keeper.renew(caller, id, MINUTE)).toEqual(UNKNOWN);
+    expect(await dropped(rig, caller, id)).toEqual(UNKNOWN);
+    expect(await rig.keeper.release(caller, id, 'used', { tokens: 0 }, undefined)).toEqual(UNKNOWN);
+  }
+  expect(paused(rig)).toBe(false);
+  expect(await dropped(rig, 'mine', id)).toEqual({ kind: 'released', ended: true });
+  expect(paused(rig)).toBe(true);
+  // Also of one that is over, others learn nothing.
+  expect(await rig.keeper.release('other', id, 'used', undefined, undefined)).toEqual(UNKNOWN);
+  expect(await rig.keeper.release('mine', id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
+});
+
+test('after a crash, a snapshot and a clean stop a lease is still that of its credential', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(3)]))]);
+  const first = await machine.start();
+  const { id } = await first.asked({ caller: 'mine', lease: 10 * MINUTE });
+  const crashed = await machine.restartAfter(1);
+  await crashed.pass(2);
+  expect(await crashed.keeper.renew('other', id, MINUTE)).toEqual(UNKNOWN);
+  expect(await crashed.keeper.renew('mine', id, 10 * MINUTE)).toMatchObject({ kind: 'renewed' });
+  await crashed.keeper.drain(SECOND);
+  const stopped = await machine.restartAfter(1);
+  await stopped.pass(2);
+  expect(await dropped(stopped, 'other', id)).toEqual(UNKNOWN);
+  expect(await stopped.keeper.release('mine', id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+});
+
+test('what stands for forwarded requests after a crash is no caller to end', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(3)]))]);
+  const first = await machine.start();
+  await first.asked({ reported: true, lease: 10 * SECOND });
+  const next = await machine.restartAfter(1);
+  await next.pass(2);
+  const leases = next.keeper.leases('g', { size: 10, token: '' });
+  const id = 'items' in leases ? (leases.items[0]?.id ?? '') : '';
+  expect(id).not.toBe('');
+  expect(await next.keeper.release('', id, 'used', undefined, undefined)).toEqual(UNKNOWN);
+  expect(await next.keeper.revokeLease('g', id)).toBeUndefined();
+});
