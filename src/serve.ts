@@ -9,7 +9,7 @@ import { resolveKeys } from './config/secrets.ts';
 import type { ReloadEvent } from './config/watch.ts';
 import { MILLISECOND } from './core/time.ts';
 import type { ForwardEvent, Forwarding } from './forward/forwarding.ts';
-import { type Auth, createAuth, guarded, optionally } from './frontends/auth.ts';
+import { type Auth, createAuth, guarded, optionally, scopedAsks } from './frontends/auth.ts';
 import { checkAddresses, openListeners } from './listeners.ts';
 import type { Closer, OpenedAdmission, OpenParts } from './opened.ts';
 import { createRandom } from './random.ts';
@@ -69,7 +69,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
   const onFault = (error: unknown): void => log.tell('error', 'fault', { err: error });
   const forwarding = await openForwarding(config, {
     // Routes say who may go where; a caller that shows a credential is held to it.
-    admission: guarded(admission, optionally(auth)),
+    admission: scopedAsks(admission, optionally(auth)),
     clock,
     random: createRandom(),
     events: (event) => {

@@ -219,8 +219,10 @@ export interface AdmissionService {
   pause(group: string, key: string | undefined, pauseFor: Micros | undefined): Promise<Refusal | undefined>;
   resume(group: string, key: string | undefined): Promise<Refusal | undefined>;
   override(group: string, wish: OverrideWish): Promise<Refusal | undefined>;
-  evictWaiter(group: string, id: string): Promise<Refusal | undefined>;
-  revokeLease(group: string, permit: string): Promise<Refusal | undefined>;
+  /** With `key`: only one of that key; another is as unknown. */
+  evictWaiter(group: string, id: string, key?: string): Promise<Refusal | undefined>;
+  /** With `key`: only one of that key; another is as unknown. */
+  revokeLease(group: string, permit: string, key?: string): Promise<Refusal | undefined>;
   /** New groups from a reloaded file: all or nothing; answers what cannot be done instead of doing half. */
   reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]>;
   /** Refuses newcomers; answers when nobody is held any more, or after `grace`, when the rest were refused as `draining`. */

@@ -194,12 +194,12 @@ export class Gatekeeper implements AdmissionService {
     return this.#at(group, (home) => override(home, wish));
   }
 
-  async evictWaiter(group: string, id: string): Promise<Refusal | undefined> {
-    return this.#at(group, (home) => evict(home, id));
+  async evictWaiter(group: string, id: string, key?: string): Promise<Refusal | undefined> {
+    return this.#at(group, (home) => evict(home, id, key));
   }
 
-  async revokeLease(group: string, permit: string): Promise<Refusal | undefined> {
-    return this.#at(group, (home) => revoke(home, permit));
+  async revokeLease(group: string, permit: string, key?: string): Promise<Refusal | undefined> {
+    return this.#at(group, (home) => revoke(home, permit, key));
   }
 
   reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {

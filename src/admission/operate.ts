@@ -49,22 +49,28 @@ export async function override({ tree, entry }: Home, wish: OverrideWish): Promi
   return told(done, turn);
 }
 
-/** Refuses one waiter. */
-export async function evict({ tree, entry }: Home, id: string): Promise<Refusal | undefined> {
+/** Refuses one waiter; with `key`, one of that key only. */
+export async function evict({ tree, entry }: Home, id: string, key: string | undefined): Promise<Refusal | undefined> {
   const { turn } = tree;
   const done = await turn.rule((now) => {
     const hold = waiterNamed(tree, entry, id);
-    return hold !== undefined && turn.gate.evict(now, hold.ref, { reason: 'cancelled', detail: 'An operator ended this wait.' });
+    if (hold === undefined || (key !== undefined && turn.gate.keyOfWaiter(hold.ref) !== key)) return false;
+    return turn.gate.evict(now, hold.ref, { reason: 'cancelled', detail: 'An operator ended this wait.' });
   });
   if (done === false) return { reason: 'unknown_request', detail: 'Nobody waits by this name any more.' };
   return done === true ? undefined : done;
 }
 
-/** Ends a lease without its holder. */
-export async function revoke({ tree, entry }: Home, permit: string): Promise<Refusal | undefined> {
+/** Ends a lease without its holder; with `key`, one of that key only. */
+export async function revoke({ tree, entry }: Home, permit: string, key: string | undefined): Promise<Refusal | undefined> {
   const name = parsePermitId(permit);
-  if (name === undefined || name.group !== entry.name) return { reason: 'unknown_permit' };
-  const done = await tree.turn.rule((now) => tree.turn.gate.revoke(now, name.serial));
+  if (name?.tag === undefined || name.group !== entry.name) return { reason: 'unknown_permit' };
+  const { serial, tag } = name;
+  const { gate } = tree.turn;
+  const done = await tree.turn.rule((now) => {
+    const found = gate.remembered(entry.name, serial, tag);
+    return found !== undefined && (key === undefined || found.keyState.key === key) && gate.revoke(now, serial);
+  });
   if (done === false) return { reason: 'unknown_permit' };
   return done === true ? undefined : done;
 }

@@ -1,3 +1,4 @@
+import type { Remembered } from '../core/grants.ts';
 import type { Costs } from '../core/group.ts';
 import type { Disposition, LeaseRecord } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
@@ -29,7 +30,7 @@ export async function renewPermit(turn: Turn, entry: Entry, name: PermitName, ca
   const answer = await turn.rule(
     (now) => {
       turn.renewal = undefined;
-      if (!turn.gate.isHolder(serial, tag, caller)) return UNKNOWN;
+      if (!isHolder(turn.gate.remembered(entry.name, serial, tag), caller)) return UNKNOWN;
       return turn.gate.renew(now, serial, tag, duration);
     },
     () => {
@@ -57,7 +58,7 @@ export async function releasePermit(turn: Turn, entry: Entry, name: PermitName, 
   const ended = await turn.rule(
     (now) => {
       turn.ended = undefined;
-      if (!turn.gate.isHolder(serial, tag, caller)) return UNKNOWN;
+      if (!isHolder(turn.gate.remembered(entry.name, serial, tag), caller)) return UNKNOWN;
       until = pushed === undefined ? undefined : untilOf(entry, now, pushed);
       const quiet = until === undefined ? undefined : { group: entry.index, scope, key: wish.key, until };
       return turn.gate.release(now, serial, tag, wish.how, wish.costs, quiet);
@@ -69,6 +70,11 @@ export async function releasePermit(turn: Turn, entry: Entry, name: PermitName, 
   if (typeof ended !== 'boolean') return refused(ended);
   if (ended && until !== undefined) notePause(turn, entry, key ?? '', until);
   return { kind: 'released', ended };
+}
+
+/** What an earlier version wrote down does not say whose it is: whoever knows its name. What stands for forwarded requests is no caller's. */
+function isHolder(found: Remembered | undefined, caller: string): boolean {
+  return found !== undefined && !found.standIn && (found.claim === undefined || found.claim.caller === caller);
 }
 
 /** Nobody of the key, or of the group, goes for so long, as the group's settings say. */

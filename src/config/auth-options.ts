@@ -65,10 +65,10 @@ const apiKey = struct({
     ['acquire'],
     'acquire: permits of its groups; read: groups, waiters and leases; manage: pause, override, evict, revoke.',
   ),
-  groups: optional(list(groupName, 10_000), 'The groups it may name.', 'every group'),
+  groups: optional(list(groupName, 10_000), 'The groups it may name, in every call; for others nothing tells whether they exist.', 'every group'),
   key: optional(
     text({ unit: 'key', pattern: KEY_NAME, rule: '1 to 256 characters, none of them a control character.', lengthMax: 256 }),
-    'The only key it may name; taken when a call names none.',
+    'The only key it may ask for, pause, and see and end waiters and leases of; taken when an ask names none.',
     'any key',
   ),
   classes: optional(list(className, 1000), 'The priority classes it may name.', 'every class and number'),

@@ -6,6 +6,7 @@ import { endOverdue, explain, oversizedBy, refuseNode, refuseSlot } from './door
 import { enter } from './enter.ts';
 import type { GateEvent, Reservation } from './events.ts';
 import type { GateExplanation, GateParts, GateSeal, GroupStatus, NamedLimit, Override, RestoredGate } from './gate-state.ts';
+import type { Remembered } from './grants.ts';
 import type { Costs, GroupSpec } from './group.ts';
 import { Keeper } from './keeper.ts';
 import type { GroupNode } from './node.ts';
@@ -109,9 +110,15 @@ export class Gate {
     return this.#waiting(now, ref, (slot) => refuseSlot(this.#all, now, slot, refusal));
   }
 
-  /** Whether `caller` may renew and end this permit; true where nothing is remembered of it. */
-  isHolder(serial: number, tag: Tag, caller: string): boolean {
-    return this.#all.grants.isHolder(serial, tag, caller);
+  /** The key of a waiter; undefined when decided. */
+  keyOfWaiter(ref: WaiterRef): string | undefined {
+    const slot = this.#all.slab.slotOf(ref);
+    return slot === NONE ? undefined : this.#all.slab.keyOf(slot).key;
+  }
+
+  /** What is remembered of the permit of this name; undefined: nothing, or it has another name. */
+  remembered(group: string, serial: number, tag: Tag): Remembered | undefined {
+    return this.#all.grants.named(group, serial, tag);
   }
 
   /** Longer life for a lease, as long as before where `lease` is undefined; a refusal when it lapsed or was never known. */

@@ -50,6 +50,13 @@ export interface Grant {
   previousFence: Grant | undefined;
 }
 
+/** What others than the core need to know of a permit. */
+export interface Remembered {
+  readonly keyState: { readonly key: string };
+  readonly claim: Claim | undefined;
+  readonly standIn: boolean;
+}
+
 /**
  * All permits of one tree that are remembered. Leases end by the wheel; ended and settleable ones are forgotten after
  * ten minutes, or the oldest first when there are too many.
@@ -115,11 +122,10 @@ export class Grants {
     return grant;
   }
 
-  /** Whether `caller` may renew and end this permit. True where nothing is remembered of it: there is nothing to protect. */
-  isHolder(serial: number, tag: Tag, caller: string): boolean {
+  /** The remembered permit of this name; undefined: nothing is remembered, or it has another group or tag. */
+  named(group: string, serial: number, tag: Tag): Grant | undefined {
     const grant = this.find(serial, tag);
-    if (grant === undefined || 'reason' in grant) return true;
-    return !grant.standIn && (grant.claim === undefined || grant.claim.caller === caller);
+    return grant === undefined || 'reason' in grant || grant.node.name !== group ? undefined : grant;
   }
 
   bySerial(serial: number): Grant | undefined {

@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { AdmissionAsk, AdmissionService, Held } from '../admission/admission.ts';
+import { parsePermitId } from '../admission/permit-id.ts';
 import type { Refusal } from '../core/refusal.ts';
 
 /** What a credential lets its holder do: ask for permits; look at groups, waiters and leases; change them. */
@@ -20,14 +21,25 @@ export interface Credential {
   readonly classes: readonly string[] | undefined;
 }
 
+/** What a call is about to do; the one thing that rights are checked against. */
+export interface Action {
+  readonly ability: Ability;
+  /** The group it is about; absent: none in particular. */
+  readonly group?: string | undefined;
+  /** Whose part of the group it changes: one key's, or with `of` undefined that of all keys. Absent: nobody's. */
+  readonly key?: { readonly of: string | undefined };
+}
+
 /** Who calls, and what they may do. Without credentials everybody is '' and may do everything. */
 export interface Auth {
   /** There are credentials: nobody is let in without. */
   readonly demanded: boolean;
   /** The credential's name behind an `Authorization` header, or `unauthenticated`. */
   identify(authorization: string | undefined): string | Refusal;
-  /** Why this caller may not; undefined: it may. */
-  mayNot(caller: string, ability: Ability): Refusal | undefined;
+  /** Returns why this caller may not; undefined: it may. Every call of every protocol comes here, directly or by `scope`. */
+  check(caller: string, action: Action): Refusal | undefined;
+  /** The only key whose waiters and leases this caller may see and end; undefined: every key's. */
+  keyOf(caller: string): string | undefined;
   /** What the ask becomes for its caller (`ask.caller`), or `forbidden`. */
   scope(ask: AdmissionAsk): AdmissionAsk | Refusal;
   /** Other credentials from now on; for calls that come in later. */
@@ -52,9 +64,14 @@ export function createAuth(credentials: readonly Credential[]): Auth {
       const found = hashes.get(digest.toString('hex'));
       return found !== undefined && timingSafeEqual(digest, Buffer.from(found.sha256, 'hex')) ? found.name : UNAUTHENTICATED;
     },
-    mayNot(caller, ability) {
-      if (names.size === 0 || names.get(caller)?.can.includes(ability)) return undefined;
-      return forbidden(`This credential may not ${ability}; ask an operator to add it to \`can\`.`);
+    check(caller, action) {
+      if (names.size === 0) return undefined;
+      const credential = names.get(caller);
+      // It was removed by a reload while its connection lived on.
+      return credential === undefined ? UNAUTHENTICATED : refusalOf(credential, action);
+    },
+    keyOf(caller) {
+      return names.get(caller)?.key;
     },
     scope(ask) {
       if (names.size === 0) return ask;
@@ -81,15 +98,25 @@ function forbidden(detail: string): Refusal {
   return { reason: 'forbidden', detail };
 }
 
-function scoped(ask: AdmissionAsk, { can, groups, key, classes }: Credential): AdmissionAsk | Refusal {
-  if (!can.includes('acquire')) return forbidden('This credential may not acquire; ask an operator to add it to `can`.');
+function refusalOf({ can, groups, key }: Credential, action: Action): Refusal | undefined {
+  const { ability, group } = action;
+  if (!can.includes(ability)) return forbidden(`This credential may not ${ability}; ask an operator to add it to \`can\`.`);
   // The same answer whether the group exists or not: names of others are not for it to find out.
-  if (groups !== undefined && !groups.includes(ask.group)) return forbidden('This credential may not name that group.');
+  if (group !== undefined && groups !== undefined && !groups.includes(group)) return forbidden('This credential may not name that group.');
+  if (key === undefined || action.key === undefined || action.key.of === key) return undefined;
+  if (action.key.of === undefined) return forbidden('This credential may not act on all keys of a group; name its own `key` where the call has one.');
+  return forbidden('This credential may not name that key; leave `key` out to take its own.');
+}
+
+function scoped(asked: AdmissionAsk, credential: Credential): AdmissionAsk | Refusal {
+  const { key, classes } = credential;
+  const ask = key !== undefined && asked.key === '' ? { ...asked, key } : asked;
+  const refusal = refusalOf(credential, { ability: 'acquire', group: ask.group, key: { of: ask.key } });
+  if (refusal !== undefined) return refusal;
   if (classes !== undefined && ask.priority !== undefined) return forbidden('This credential may not name a priority by number; name one of its classes.');
   if (classes !== undefined && ask.priorityClass !== undefined && !classes.includes(ask.priorityClass))
     return forbidden('This credential may not name that priority class.');
-  if (key === undefined || ask.key === key) return ask;
-  return ask.key === '' ? { ...ask, key } : forbidden('This credential may not name that key; leave `key` out to take its own.');
+  return ask;
 }
 
 /** The same, for a front end whose callers may come without credentials, as those of a route do: who has one is held to it. */
@@ -99,9 +126,41 @@ export function optionally(auth: Pick<Auth, 'scope'>): Pick<Auth, 'scope'> {
 
 const NOTHING_HELD: Held = Object.freeze({ leave() {}, delivered() {}, place: () => undefined, since: () => undefined });
 
-/** The door, for callers who must be who they say: asks are cut to what their credential may name, before anything else. */
-export function guarded(admission: AdmissionService, auth: Pick<Auth, 'scope'>): AdmissionService {
-  const guard: Pick<AdmissionService, 'acquire' | 'explain'> = {
+/** The door for what forwarding asks: asks are cut to what their credential may name. What it was given it ends itself, whatever became of the credential. */
+export function scopedAsks(admission: AdmissionService, auth: Pick<Auth, 'scope'>): AdmissionService {
+  return Object.assign(Object.create(bound(admission)) as AdmissionService, askGuard(admission, auth));
+}
+
+/** The door for callers: whatever they ask for, renew or end is checked against their credential, before anything else. */
+export function guarded(admission: AdmissionService, auth: Pick<Auth, 'scope' | 'check'>): AdmissionService {
+  const guard: Pick<AdmissionService, 'renew' | 'release' | 'releaseRequest'> = {
+    async renew(caller, permit, lease) {
+      const refusal = checkPermit(auth, caller, permit);
+      return refusal === undefined ? admission.renew(caller, permit, lease) : { kind: 'refused', refusal };
+    },
+    async release(caller, permit, how, costs, retryAfter) {
+      const refusal = checkPermit(auth, caller, permit);
+      return refusal === undefined ? admission.release(caller, permit, how, costs, retryAfter) : { kind: 'refused', refusal };
+    },
+    async releaseRequest(caller, group, requestId) {
+      const refusal = auth.check(caller, { ability: 'acquire', group });
+      return refusal === undefined ? admission.releaseRequest(caller, group, requestId) : { kind: 'refused', refusal };
+    },
+  };
+  // Through the prototype: every other call goes to the door itself.
+  return Object.assign(Object.create(bound(admission)) as AdmissionService, askGuard(admission, auth), guard);
+}
+
+/** A permit of a group that the caller may not name is none that it could have: the answer is that of an unknown one. */
+function checkPermit(auth: Pick<Auth, 'check'>, caller: string, permit: string): Refusal | undefined {
+  const refusal = auth.check(caller, { ability: 'acquire' });
+  if (refusal !== undefined) return refusal;
+  const group = parsePermitId(permit)?.group;
+  return auth.check(caller, { ability: 'acquire', group }) === undefined ? undefined : { reason: 'unknown_permit' };
+}
+
+function askGuard(admission: AdmissionService, auth: Pick<Auth, 'scope'>): Pick<AdmissionService, 'acquire' | 'explain'> {
+  return {
     acquire(ask, done) {
       const own = auth.scope(ask);
       if (!('reason' in own)) return admission.acquire(own, done);
@@ -113,8 +172,6 @@ export function guarded(admission: AdmissionService, auth: Pick<Auth, 'scope'>):
       return 'reason' in own ? own : admission.explain(own);
     },
   };
-  // Through the prototype: every other call goes to the door itself.
-  return Object.assign(Object.create(bound(admission)) as AdmissionService, guard);
 }
 
 /** The same calls with `this` bound, so that private fields are found behind another prototype; each bound once. */

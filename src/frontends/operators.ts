@@ -1,42 +1,62 @@
 import { create } from '@bufbuild/protobuf';
-import type { AdmissionService } from '../admission/admission.ts';
 import type { Quota } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import * as pb from '../gen/sluice/v1/group_pb.ts';
 import { checkGroup, checkName, isRefusal } from './ask.ts';
-import type { Ability } from './auth.ts';
+import type { Action } from './auth.ts';
 import { type Unary, type UnaryCall, unary } from './calls.ts';
 import { fromProto, UNREADABLE } from './duration.ts';
 import { group, lease, replica, waiter } from './messages.ts';
 import { checkPause, toOverride, toPage } from './operator-ask.ts';
 import { answer, refuse, type ServiceParts } from './service.ts';
 
+/** What each call of sluice.v1.GroupService does, by the fields of its request: a new one does not compile until it is said. */
+const ACTIONS: { readonly [name in keyof typeof pb.GroupService.method]: (request: Named) => Action } = {
+  listGroups: () => ({ ability: 'read' }),
+  getGroup: ({ group }) => ({ ability: 'read', group }),
+  listWaiters: ({ group }) => ({ ability: 'read', group }),
+  listLeases: ({ group }) => ({ ability: 'read', group }),
+  pause: ({ group, key }) => ({ ability: 'manage', group, key: { of: key } }),
+  resume: ({ group, key }) => ({ ability: 'manage', group, key: { of: key } }),
+  override: ({ group }) => ({ ability: 'manage', group, key: { of: undefined } }),
+  evictWaiter: ({ group }) => ({ ability: 'manage', group }),
+  revokeLease: ({ group }) => ({ ability: 'manage', group }),
+};
+
+interface Named {
+  readonly group?: string;
+  readonly key?: string | undefined;
+}
+
 /** The calls of sluice.v1.GroupService: for operators only. */
 export function operatorCalls(parts: ServiceParts): readonly UnaryCall[] {
-  const { auth } = parts;
-  const only = (ability: Ability, calls: readonly UnaryCall[]): readonly UnaryCall[] =>
-    calls.map(({ method, call }) => ({
-      method,
-      call: (facts, request, reply) => {
-        const refusal = auth.mayNot(facts.caller, ability);
-        return refusal === undefined ? call(facts, request, reply) : refuse(reply, refusal);
-      },
-    }));
-  return [...only('read', looks(parts)), ...only('manage', deeds(parts))];
+  return [...looks(parts), ...deeds(parts)].map(({ method, call }) => ({
+    method,
+    call: (facts, request, reply) => {
+      const action = ACTIONS[method.localName as keyof typeof ACTIONS](request as Named);
+      const refusal = parts.auth.check(facts.caller, action);
+      return refusal === undefined ? call(facts, request, reply) : refuse(reply, refusal);
+    },
+  }));
 }
 
 /** Calls that only look. */
 function looks(parts: ServiceParts): readonly UnaryCall[] {
-  const { admission } = parts;
+  const { admission, auth } = parts;
   const { listGroups, getGroup, listWaiters, listLeases } = pb.GroupService.method;
   const look =
-    <I, O extends object>(call: (request: I) => Promise<O | Refusal>): Unary<I, O> =>
-    (_facts, request, reply) =>
-      answer(parts, call(request), reply);
+    <I, O extends object>(call: (request: I, caller: string) => Promise<O | Refusal>): Unary<I, O> =>
+    ({ caller }, request, reply) =>
+      answer(parts, call(request, caller), reply);
+  // A page may be shorter than asked for where a credential sees one key only.
+  const seen = <T extends { readonly key: string }>(items: readonly T[], caller: string): readonly T[] => {
+    const key = auth.keyOf(caller);
+    return key === undefined ? items : items.filter((item) => item.key === key);
+  };
   return [
     unary(
       listGroups,
-      look((request) => groupsPage(admission, request)),
+      look((request, caller) => groupsPage(parts, request, caller)),
     ),
     unary(
       getGroup,
@@ -47,24 +67,24 @@ function looks(parts: ServiceParts): readonly UnaryCall[] {
     ),
     unary(
       listWaiters,
-      look(async (request) => {
+      look(async (request, caller) => {
         const page = checkGroup(request.group) ?? toPage(request);
         if (isRefusal(page)) return page;
         const found = await admission.waiters(request.group, page);
         if (isRefusal(found)) return found;
         const now = admission.now();
-        return create(pb.ListWaitersResponseSchema, { waiters: found.items.map((each) => waiter(each, now)), nextPageToken: found.next });
+        return create(pb.ListWaitersResponseSchema, { waiters: seen(found.items, caller).map((each) => waiter(each, now)), nextPageToken: found.next });
       }),
     ),
     unary(
       listLeases,
-      look(async (request) => {
+      look(async (request, caller) => {
         const page = checkGroup(request.group) ?? toPage(request);
         if (isRefusal(page)) return page;
         const found = await admission.leases(request.group, page);
         if (isRefusal(found)) return found;
         const now = admission.now();
-        return create(pb.ListLeasesResponseSchema, { leases: found.items.map((each) => lease(each, now)), nextPageToken: found.next });
+        return create(pb.ListLeasesResponseSchema, { leases: seen(found.items, caller).map((each) => lease(each, now)), nextPageToken: found.next });
       }),
     ),
   ];
@@ -72,7 +92,7 @@ function looks(parts: ServiceParts): readonly UnaryCall[] {
 
 /** Calls that change something. */
 function deeds(parts: ServiceParts): readonly UnaryCall[] {
-  const { admission } = parts;
+  const { admission, auth } = parts;
   const { pause, resume, override, evictWaiter, revokeLease } = pb.GroupService.method;
   const change = <O extends object>(made: O, deed: () => Promise<Refusal | undefined>): Promise<O | Refusal> => deed().then((refusal) => refusal ?? made);
   return [
@@ -105,21 +125,21 @@ function deeds(parts: ServiceParts): readonly UnaryCall[] {
         reply,
       );
     }),
-    unary(evictWaiter, (_facts, request, reply) => {
+    unary(evictWaiter, ({ caller }, request, reply) => {
       const wrong = checkGroup(request.group) ?? checkName('waiter', request.waiter);
       if (wrong !== undefined) return refuse(reply, wrong);
       return answer(
         parts,
-        change(create(pb.EvictWaiterResponseSchema), () => admission.evictWaiter(request.group, request.waiter)),
+        change(create(pb.EvictWaiterResponseSchema), () => admission.evictWaiter(request.group, request.waiter, auth.keyOf(caller))),
         reply,
       );
     }),
-    unary(revokeLease, (_facts, request, reply) => {
+    unary(revokeLease, ({ caller }, request, reply) => {
       const wrong = checkGroup(request.group) ?? checkName('permit', request.permit);
       if (wrong !== undefined) return refuse(reply, wrong);
       return answer(
         parts,
-        change(create(pb.RevokeLeaseResponseSchema), () => admission.revokeLease(request.group, request.permit)),
+        change(create(pb.RevokeLeaseResponseSchema), () => admission.revokeLease(request.group, request.permit, auth.keyOf(caller))),
         reply,
       );
     }),
@@ -127,10 +147,11 @@ function deeds(parts: ServiceParts): readonly UnaryCall[] {
 }
 
 /** Groups are few: a page is a slice by name, its token the last name seen. */
-async function groupsPage(admission: AdmissionService, request: pb.ListGroupsRequest): Promise<pb.ListGroupsResponse | Refusal> {
+async function groupsPage({ admission, auth }: ServiceParts, request: pb.ListGroupsRequest, caller: string): Promise<pb.ListGroupsResponse | Refusal> {
   const page = toPage(request);
   if (isRefusal(page)) return page;
-  const views = (await admission.groups()).filter((view) => view.name > page.token).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const visible = (name: string) => auth.check(caller, { ability: 'read', group: name }) === undefined;
+  const views = (await admission.groups()).filter(({ name }) => name > page.token && visible(name)).sort((a, b) => (a.name < b.name ? -1 : 1));
   const shown = views.slice(0, page.size);
   const now = admission.now();
   const nextPageToken = views.length > shown.length ? (shown.at(-1)?.name ?? '') : '';

@@ -16,7 +16,7 @@ export type OnFault = (error: unknown) => void;
 /** What the calls are made of. */
 export interface ServiceParts {
   readonly admission: AdmissionService;
-  readonly auth: Pick<Auth, 'identify' | 'mayNot'>;
+  readonly auth: Pick<Auth, 'identify' | 'check' | 'keyOf'>;
   readonly onFault: OnFault;
 }
 

@@ -50,6 +50,8 @@ export class Session {
       return;
     }
     const { id, call } = message;
+    const refusal = this.#parts.auth.check(this.#parts.facts().caller, { ability: 'acquire' });
+    if (refusal !== undefined) return this.#refuse(id, refusal);
     if (call.case === 'start') return this.#start(id, call.value);
     this.#name ??= this.#parts.newId();
     const wrong = id === '' ? malformed('`id` is missing; choose one for each ask.') : checkText('id', id, 128);

@@ -95,9 +95,9 @@ async function ask({ door, places, by }: CallParts, method: Method, args: Args):
     case 'override':
       return door.override(args.group, { ...args.wish, limits: new Map(args.wish.limits) });
     case 'evictWaiter':
-      return door.evictWaiter(args.group, args.id);
+      return door.evictWaiter(args.group, args.id, args.key);
     case 'revokeLease':
-      return door.revokeLease(args.group, args.permit);
+      return door.revokeLease(args.group, args.permit, args.key);
     case 'endSession':
       return door.endSession(args.caller, args.session, args.resume);
     case 'resumeSession':

@@ -166,12 +166,12 @@ export class Edge implements AdmissionService {
     return this.#order(group, 'override', { group, wish }, () => this.#parts.door.override(group, wish));
   }
 
-  evictWaiter(group: string, id: string): Promise<Refusal | undefined> {
-    return this.#order(group, 'evictWaiter', { group, id }, () => this.#parts.door.evictWaiter(group, id));
+  evictWaiter(group: string, id: string, key?: string): Promise<Refusal | undefined> {
+    return this.#order(group, 'evictWaiter', { group, id, key }, () => this.#parts.door.evictWaiter(group, id, key));
   }
 
-  revokeLease(group: string, permit: string): Promise<Refusal | undefined> {
-    return this.#order(group, 'revokeLease', { group, permit }, () => this.#parts.door.revokeLease(group, permit));
+  revokeLease(group: string, permit: string, key?: string): Promise<Refusal | undefined> {
+    return this.#order(group, 'revokeLease', { group, permit, key }, () => this.#parts.door.revokeLease(group, permit, key));
   }
 
   async reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {

@@ -101,3 +101,31 @@ test('what stands for forwarded requests after a crash is no caller to end', asy
   expect(await next.keeper.release('', id, 'used', undefined, undefined)).toEqual(UNKNOWN);
   expect(await next.keeper.revokeLease('g', id)).toBeUndefined();
 });
+
+test('a permit is not known by the name of another group of its tree', async () => {
+  const rig = await rigged([
+    settingsOf(group('top', [concurrency(9)])),
+    settingsOf(group('a', [], { parent: { group: 'top', share: undefined } })),
+    settingsOf(group('b', [], { parent: { group: 'top', share: undefined } })),
+  ]);
+  const { id } = await rig.asked({ group: 'b' });
+  const other = id.replace('b~', 'a~');
+  expect(await dropped(rig, '', other)).toEqual(UNKNOWN);
+  expect(await rig.keeper.renew('', other, MINUTE)).toEqual(UNKNOWN);
+  expect(await rig.keeper.revokeLease('a', other)).toMatchObject({ reason: 'unknown_permit' });
+  expect(paused(rig, 'a')).toBe(false);
+  expect(await rig.keeper.revokeLease('b', id)).toBeUndefined();
+});
+
+test('an operator of one key ends the waiters and leases of that key alone', async () => {
+  const rig = await rigged([settingsOf(group('g', [concurrency(1)]))]);
+  const { id } = await rig.asked({ key: 'acme' });
+  rig.ask({ key: 'acme' });
+  const waiters = rig.keeper.waiters('g', { size: 10, token: '' });
+  const waiter = 'items' in waiters ? (waiters.items[0]?.id ?? '') : '';
+  expect(await rig.keeper.evictWaiter('g', waiter, 'other')).toMatchObject({ reason: 'unknown_request' });
+  expect(await rig.keeper.revokeLease('g', id, 'other')).toMatchObject({ reason: 'unknown_permit' });
+  expect(rig.waiting()).toBe(1);
+  expect(await rig.keeper.evictWaiter('g', waiter, 'acme')).toBeUndefined();
+  expect(await rig.keeper.revokeLease('g', id, 'acme')).toBeUndefined();
+});

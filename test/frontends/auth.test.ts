@@ -46,16 +46,16 @@ test('without credentials everybody is nobody in particular, and may do everythi
   const auth = createAuth([]);
   expect(auth.identify(undefined)).toBe('');
   expect(auth.identify('Bearer anything')).toBe('');
-  expect(auth.mayNot('', 'manage')).toBeUndefined();
+  expect(auth.check('', { ability: 'manage', group: 'llm', key: { of: undefined } })).toBeUndefined();
   const plain = ask({ caller: '' });
   expect(auth.scope(plain)).toBe(plain);
 });
 
 test('a credential may do what it can, and nothing else', () => {
   const auth = createAuth([credential({ can: ['read'] })]);
-  expect(auth.mayNot('search', 'read')).toBeUndefined();
-  expect(auth.mayNot('search', 'manage')).toMatchObject({ reason: 'forbidden' });
-  expect(auth.mayNot('nobody', 'read')).toMatchObject({ reason: 'forbidden' });
+  expect(auth.check('search', { ability: 'read' })).toBeUndefined();
+  expect(auth.check('search', { ability: 'manage' })).toMatchObject({ reason: 'forbidden' });
+  expect(auth.check('nobody', { ability: 'read' })).toMatchObject({ reason: 'unauthenticated' });
   expect(reasonOf(auth.scope(ask()))).toBe('forbidden');
 });
 

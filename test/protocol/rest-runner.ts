@@ -19,8 +19,9 @@ const PATHS: Readonly<Record<string, readonly [method: string, path: string]>> =
 };
 
 /** Plain HTTP by fetch: fields as JSON, or, with `asQuery` and where there is no body, in the query. */
-export function restRunner(baseUrl: string, asQuery: boolean): Runner {
-  const type = { 'Content-Type': 'application/json' };
+export function restRunner(baseUrl: string, asQuery: boolean, authorization?: string): Runner {
+  const credential: Record<string, string> = authorization === undefined ? {} : { Authorization: authorization };
+  const type: Record<string, string> = { 'Content-Type': 'application/json', ...credential };
   return {
     name: asQuery ? 'plain HTTP, query' : 'plain HTTP, JSON',
     async call(name, fields) {
@@ -35,7 +36,7 @@ export function restRunner(baseUrl: string, asQuery: boolean): Runner {
       if (typeof rest['outcome'] === 'string') rest['outcome'] = rest['outcome'].replace('OUTCOME_', '').toLowerCase();
       const inQuery = method !== 'POST' || (asQuery && name !== 'Override');
       const query = inQuery ? queryOf(rest) : '';
-      const body = inQuery || Object.keys(rest).length === 0 ? {} : { body: JSON.stringify(rest), headers: type };
+      const body = inQuery || Object.keys(rest).length === 0 ? { headers: credential } : { body: JSON.stringify(rest), headers: type };
       return answerOf(name, await fetch(`${baseUrl}${path}${query}`, { method, ...body }));
     },
     async bad(badness: Badness) {

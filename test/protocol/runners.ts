@@ -141,11 +141,15 @@ export function grpcWebRunner(baseUrl: string): Runner {
 const TYPES = { 'Connect JSON': 'application/json', 'Connect proto': 'application/proto', 'gRPC-Web': 'application/grpc-web+proto' } as const;
 
 /** A protocol written by hand over fetch, whose bodies have a Content-Length, as those of browsers have. */
-export function wholeRunner(baseUrl: string, name: keyof typeof TYPES): Runner {
+export function wholeRunner(baseUrl: string, name: keyof typeof TYPES, authorization?: string): Runner {
   const json = name === 'Connect JSON';
   const send = async (method: DescMethodUnary, bytes: Uint8Array, type: string): Promise<Answer> => {
     const body = Buffer.from(name === 'gRPC-Web' ? enveloped(bytes) : bytes);
-    const response = await fetch(`${baseUrl}/${method.parent.typeName}/${method.name}`, { method: 'POST', headers: { 'Content-Type': type }, body });
+    const response = await fetch(`${baseUrl}/${method.parent.typeName}/${method.name}`, {
+      method: 'POST',
+      headers: { 'Content-Type': type, ...(authorization !== undefined && { Authorization: authorization }) },
+      body,
+    });
     if (response.headers.get('content-type') === TYPES['gRPC-Web']) return grpcWebAnswer(response, method);
     return connectAnswer(response, method, json);
   };
