@@ -1,8 +1,8 @@
 import { type Costs, ONE_REQUEST } from './group.ts';
 import type { KeyState } from './key-state.ts';
 import type { Lane } from './lane.ts';
-import { StoredRef, StoredRequests } from './stored-requests.ts';
 import type { Claim } from './permit.ts';
+import { StoredRef, StoredRequests } from './stored-requests.ts';
 import { earlier, type Instant, type Micros } from './time.ts';
 import type { Ask, Tag, WaiterRef } from './waiter.ts';
 
