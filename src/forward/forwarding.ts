@@ -46,11 +46,23 @@ export interface Way {
   readonly headers: RawHeaders;
   /** For the answer's head, after filtering with `answerHeaders`. */
   readonly added: RawHeaders;
-  /** Once. `sent` false: nothing reached the backend, the permit goes back; `ok` false counts against the URL. */
-  end(how: { readonly sent: boolean; readonly ok: boolean }): void;
+  /** Reports that the backend answered, whatever it said: its URL is well, however long the tunnel lasts. */
+  responding(): void;
+  /** Ends it, once. Returns whether another way follows, or followed already: the backend could not be connected to and has another URL. */
+  end(how: WayEnd): boolean;
 }
 
-/** Hears what becomes of an upgrade; one of the first two is called once. */
+/** How a way ended. */
+export interface WayEnd {
+  /** False: nothing reached the backend; the permit goes back. */
+  readonly sent: boolean;
+  /** False: counts against the URL. */
+  readonly ok: boolean;
+  /** The fields of an answer with 429 or 503, by which it pushed back. */
+  readonly pushback?: RawHeaders;
+}
+
+/** Hears what becomes of an upgrade: ways until one is not ended by a failure to connect, or `onNone` once. */
 export interface TunnelSink {
   onWay(way: Way): void;
   onNone(why: NoAnswer): void;

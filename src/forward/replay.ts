@@ -1,3 +1,4 @@
+import type { Micros } from '../core/time.ts';
 import type { Health } from './backends.ts';
 import type { Attempt, HeldBody, RawHeaders } from './forwarder.ts';
 import { headerOf } from './headers.ts';
@@ -15,6 +16,11 @@ export function mayRepeat(method: string, headers: RawHeaders): boolean {
 /** Whether another attempt may follow one that was sent: the request may be repeated, its body is still there, and it was not sent too often. */
 export function mayFollow({ method, headers }: IncomingRequest, body: HeldBody | undefined, attempts: number, attemptsMax: number): boolean {
   return attempts < attemptsMax && (body === undefined || body.replayable) && mayRepeat(method, headers);
+}
+
+/** Whether no other URL is dialled with this permit: a second one always is, further ones while patience (microseconds left; undefined: none was asked for) lasts. */
+export function dialsEnough(refused: number, left: Micros | undefined): boolean {
+  return refused > 1 && left === 0;
 }
 
 /** What an attempt says of its URL. A backend that answers, whatever it answers, is well. */

@@ -7,7 +7,7 @@ import type { Attempt, BackendHead, BackendSink, RawHeaders, Sending } from './f
 import { addToAnswer, answerHeaders, requestHeaders } from './headers.ts';
 import type { CallerSink, Delivery, NoAnswer } from './incoming.ts';
 import type { Pass } from './pass.ts';
-import { failure, healthOf, mayFollow } from './replay.ts';
+import { dialsEnough, failure, healthOf, mayFollow } from './replay.ts';
 import type { CostRule } from './route.ts';
 import type { RunParts } from './run-parts.ts';
 
@@ -31,9 +31,16 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
   /** An attempt that was over before. */
   #early: Attempt | undefined;
   #answer: AnswerWay | undefined;
+  /** URLs of failed attempts: others come first. */
   #tried: Set<number> | undefined;
+  /** URLs that could not be connected to with this permit: each is dialled once. */
+  #refused: Set<number> | undefined;
+  /** Why the last dial failed. */
+  #unreached: Extract<Attempt, { kind: 'failed' }> | undefined;
   #url = 0;
   #attempts = 0;
+  /** Attempts of which no byte reached a backend. */
+  #unsentAttempts = 0;
   #sentAt = 0 as Instant;
   #queued: Micros = 0;
   #left = false;
@@ -103,12 +110,14 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
   }
 
   onInformation(head: BackendHead): void {
+    this.#turn?.responding();
     const headers = this.#left ? undefined : answerHeaders(head.headers);
     if (headers !== undefined) this.#all.sink.onInformation({ ...head, headers });
   }
 
   onHead(head: BackendHead): void {
     const { parts, route, body } = this.#all;
+    this.#turn?.responding();
     this.#answer = new AnswerWay({
       head,
       costs: route.admission?.costs ?? NO_COSTS,
@@ -135,11 +144,12 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
 
   #choose(): void {
     const line = this.#line.moved();
-    if (line !== this.#line) this.#tried = undefined;
+    if (line !== this.#line) this.#tried = this.#refused = undefined;
     this.#line = line;
     this.#url = NO_URL;
-    this.#turn = line.choice.take(this.#all.parts.clock.now(), this.#tried ?? NO_URLS, this);
+    this.#turn = line.choice.take(this.#all.parts.clock.now(), this.#tried ?? NO_URLS, this, this.#refused);
     if (this.#url !== NO_URL) this.#send();
+    else if (this.#turn === undefined) this.onNoUrl();
   }
 
   onUrl(url: number): void {
@@ -151,6 +161,13 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
     } catch (error) {
       this.#threw(error);
     }
+  }
+
+  onNoUrl(): void {
+    this.#turn = undefined;
+    this.#pass?.unused();
+    const cause = new Error('There is no URL left to send this request to.');
+    this.#failed(this.#unreached ?? { kind: 'failed', sent: false, why: 'connect', cause });
   }
 
   #send(): void {
@@ -213,12 +230,16 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
     this.#finish();
   }
 
-  /** No byte reached a backend: another URL, with the same pass. */
+  /** No byte reached a backend: another URL, with the same permit. Each is dialled once. */
   #unsent(attempt: Extract<Attempt, { kind: 'failed' }>): void {
-    const { body } = this.#all;
-    const tried = this.#triedHere();
-    const more = attempt.why === 'connect' && tried.size < this.#line.spec.urls.length && (body === undefined || body.replayable);
-    if (more && !this.#left) return this.#choose();
+    const { body, route } = this.#all;
+    this.#unsentAttempts++;
+    this.#unreached = attempt;
+    this.#triedHere();
+    this.#refused ??= new Set();
+    this.#refused.add(this.#url);
+    const late = dialsEnough(this.#refused.size, route.admission === undefined ? undefined : this.#admittance.left);
+    if (attempt.why === 'connect' && !late && (body === undefined || body.replayable) && !this.#left) return this.#choose();
     this.#pass?.unused();
     this.#failed(attempt);
   }
@@ -243,7 +264,7 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
 
   /** Once more: with a new permit, since the last one was spent, at the place it had before. */
   async #again(ended: Promise<void> | undefined): Promise<void> {
-    this.#pass = undefined;
+    this.#pass = this.#refused = undefined;
     if (this.#left) return this.#finish();
     if (ended === undefined) return this.#choose();
     await ended;
@@ -252,17 +273,16 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
 
   get #mayFollow(): boolean {
     const { incoming, route, body } = this.#all;
-    return mayFollow(incoming, body, this.#attempts, route.attemptsMax);
+    return mayFollow(incoming, body, this.#attempts - this.#unsentAttempts, route.attemptsMax);
   }
 
   #failed(attempt: Exclude<Attempt, { kind: 'answered' }>): void {
     this.onNone(failure(attempt, { attempts: this.#attempts, lost: this.#lost, fault: this.#all.body?.fault }));
   }
 
-  /** All that were tried, this one among them. */
-  #triedHere(): ReadonlySet<number> {
+  #triedHere(): void {
     this.#tried ??= new Set();
-    return this.#tried.add(this.#url);
+    this.#tried.add(this.#url);
   }
 
   #giveBack(now: Instant, health: Health): void {

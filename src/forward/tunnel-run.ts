@@ -1,15 +1,17 @@
 import { MILLISECOND } from '../core/time.ts';
 import { Admittance } from './admittance.ts';
 import type { BackendLine } from './backend-line.ts';
-import type { Turn } from './backends.ts';
-import type { TunnelSink } from './forwarding.ts';
+import type { Turn, UrlTaker } from './backends.ts';
+import type { TunnelSink, WayEnd } from './forwarding.ts';
 import { addToAnswer, requestHeaders } from './headers.ts';
 import type { Delivery, NoAnswer } from './incoming.ts';
 import type { Pass } from './pass.ts';
+import { pushbackHint } from './pushback-hints.ts';
+import { dialsEnough } from './replay.ts';
 import type { RunParts } from './run-parts.ts';
 
 /** An upgrade on its way to a backend's URL: admitted as any request, its slot held until the tunnel ends. */
-export class TunnelRun implements Delivery {
+export class TunnelRun implements Delivery, UrlTaker {
   readonly #all: RunParts<TunnelSink>;
   readonly #admittance: Admittance;
   #line: BackendLine;
@@ -17,6 +19,10 @@ export class TunnelRun implements Delivery {
   #turn: Turn | undefined;
   /** The way was handed out: its end is the listener's. */
   #handed = false;
+  #url = NO_URL;
+  /** URLs that could not be connected to. */
+  readonly #refused = new Set<number>();
+  #dials = 0;
   #over = false;
 
   constructor(all: RunParts<TunnelSink>) {
@@ -38,54 +44,94 @@ export class TunnelRun implements Delivery {
   leave(): void {
     if (this.#over || this.#handed) return;
     this.#admittance.leave();
-    this.#finish(false, true);
+    this.#finish(NOTHING_SENT);
+  }
+
+  onUrl(url: number): void {
+    this.#url = url;
+    // Else it is known before it is waited for.
+    if (this.#turn !== undefined) this.#hand();
+  }
+
+  onNoUrl(): void {
+    this.#turn = undefined;
+    const cause = new Error('No URL of this backend can be connected to.');
+    this.#none({ kind: 'failed', status: 503, detail: 'No connection to the backend; it has not seen the request.', attempts: this.#dials, cause });
   }
 
   #admitted(pass: Pass | undefined): void {
     this.#pass = pass;
-    const { parts } = this.#all;
     this.#line = this.#line.moved();
-    const line = this.#line;
-    let url: number | undefined;
-    const onUrl = (found: number): void => {
-      url = found;
-      if (this.#turn !== undefined) this.#hand(found);
-    };
-    const turn = line.choice.take(parts.clock.now(), new Set(), { onUrl });
-    this.#turn = turn;
-    if (url !== undefined) this.#hand(url);
+    this.#choose();
   }
 
-  #hand(url: number): void {
+  #choose(): void {
+    this.#url = NO_URL;
+    this.#turn = this.#line.choice.take(this.#all.parts.clock.now(), this.#refused, this, this.#refused);
+    if (this.#url !== NO_URL) this.#hand();
+    else if (this.#turn === undefined) this.onNoUrl();
+  }
+
+  #hand(): void {
     const { parts, incoming, sink } = this.#all;
     const line = this.#line;
     const lease = this.#pass?.permit.lease;
     const fence = lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor };
-    const headers = requestHeaders(incoming.headers, { facts: incoming.facts, attempt: 1, fence, traceparent: parts.traceparent });
+    const attempt = this.#dials + 1;
+    const headers = requestHeaders(incoming.headers, { facts: incoming.facts, attempt, fence, traceparent: parts.traceparent });
     if (headers === undefined) return this.#none({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
     this.#handed = true;
-    const queued = this.#admittance.queuedUntil(parts.clock.now());
+    this.#dials = attempt;
+    const now = parts.clock.now();
+    const queued = this.#admittance.queuedUntil(now);
     sink.onWay({
-      url: line.spec.urls[url] ?? '',
+      url: line.spec.urls[this.#url] ?? '',
       spec: line.spec,
       headers,
-      added: addToAnswer([], queued === undefined ? undefined : queued / MILLISECOND, 1, this.#pass),
-      end: ({ sent, ok }) => this.#finish(sent, ok),
+      added: addToAnswer([], queued === undefined ? undefined : queued / MILLISECOND, attempt, this.#pass),
+      responding: () => this.#turn?.responding(),
+      end: (how) => this.#ended(how),
     });
+  }
+
+  #ended(how: WayEnd): boolean {
+    if (this.#over) return false;
+    const { parts, route } = this.#all;
+    if (!how.sent) this.#refused.add(this.#url);
+    if (how.sent || how.ok || dialsEnough(this.#refused.size, route.admission === undefined ? undefined : this.#admittance.left)) {
+      this.#finish(how);
+      return false;
+    }
+    // Nothing was sent: another URL, with the same permit; each is dialled once.
+    this.#handed = false;
+    const turn = this.#turn;
+    this.#turn = undefined;
+    turn?.end(parts.clock.now(), 'failed');
+    this.#choose();
+    return true;
   }
 
   #none(why: NoAnswer): void {
     if (this.#over) return;
-    this.#finish(false, true);
+    this.#finish(NOTHING_SENT);
     this.#all.sink.onNone(why);
   }
 
-  #finish(sent: boolean, ok: boolean): void {
+  #finish({ sent, ok, pushback }: WayEnd): void {
     if (this.#over) return;
     this.#over = true;
-    this.#turn?.end(this.#all.parts.clock.now(), !ok ? 'failed' : sent ? 'well' : 'unknown');
-    if (sent) void this.#pass?.used(undefined);
-    else this.#pass?.unused();
+    const { parts, route } = this.#all;
+    this.#turn?.end(parts.clock.now(), !ok ? 'failed' : sent ? 'well' : 'unknown');
+    if (!sent) this.#pass?.unused();
+    else if (pushback === undefined) void this.#pass?.used(undefined);
+    else {
+      const hint = pushbackHint(pushback, parts.clock.epoch(parts.clock.now()));
+      if (hint !== undefined) parts.events({ kind: 'pushback', route: route.name, backend: this.#line.spec.name, retryAfter: hint, replayed: false });
+      void this.#pass?.dropped(hint);
+    }
     this.#all.over(this.#line);
   }
 }
+
+const NO_URL = -1;
+const NOTHING_SENT: WayEnd = { sent: false, ok: true };

@@ -1,7 +1,7 @@
 import { type ClientRequest, type IncomingMessage, request as plainRequest } from 'node:http';
 import { request as tlsRequest } from 'node:https';
 import type { Socket } from 'node:net';
-import { MILLISECOND, type Millis } from '../core/time.ts';
+import { MILLISECOND, type Micros, type Millis } from '../core/time.ts';
 import type { RawHeaders } from '../forward/forwarder.ts';
 import type { Forwarding, TunnelSink, Way } from '../forward/forwarding.ts';
 import { answerHeaders } from '../forward/headers.ts';
@@ -29,6 +29,9 @@ export class TunnelEnd implements TunnelSink {
   #way: Way | undefined;
   #asking: ClientRequest | undefined;
   #backend: Socket | undefined;
+  #deadline: NodeJS.Timeout | undefined;
+  /** Fields of an answer that pushed back. */
+  #pushback: RawHeaders | undefined;
   #sent = false;
   #over = false;
   #target = '/';
@@ -72,8 +75,9 @@ export class TunnelEnd implements TunnelSink {
   }
 
   onWay(way: Way): void {
-    if (this.#over) return way.end({ sent: false, ok: true });
+    if (this.#over) return void way.end({ sent: false, ok: true });
     this.#way = way;
+    this.#sent = false;
     const url = new URL(way.url);
     const { tls, timeout } = way.spec;
     const ask = url.protocol === 'https:' ? tlsRequest : plainRequest;
@@ -85,22 +89,25 @@ export class TunnelEnd implements TunnelSink {
       path: this.#target,
       headers: [...way.headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket'],
       setHost: false,
-      timeout: (timeout.connect + timeout.firstByte) / MILLISECOND,
       ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
       ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
       ...(tls?.key === undefined ? {} : { key: tls.key }),
       ...(tls?.servername === undefined ? {} : { servername: tls.servername }),
     });
     this.#asking = asking;
+    // Of the whole: a backend that trickles 1xx is late too.
+    this.#waitFor(timeout.connect, () => this.#failed(503, 'No connection to the backend; it has not seen the request.', new Error('connect timeout')));
     asking.once('socket', (socket) =>
-      socket.once('connect', () => {
+      socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', () => {
         this.#sent = true;
+        this.#waitFor(timeout.firstByte, () => this.#failed(504, 'The backend did not answer in time.', new Error('no answer to an upgrade')));
       }),
     );
     asking.once('upgrade', (answer: IncomingMessage, backend: Socket, first: Buffer) => this.#join(way, answer, backend, first));
     asking.once('response', (answer: IncomingMessage) => this.#refused(way, answer));
-    asking.once('timeout', () => this.#failed(504, 'The backend did not answer in time.', new Error('no answer to an upgrade')));
-    asking.on('error', (cause) => this.#failed(this.#sent ? 502 : 503, 'The backend could not be reached, or broke off.', cause));
+    asking.on('error', (cause) => {
+      if (this.#asking === asking) this.#failed(this.#sent ? 502 : 503, 'The backend could not be reached, or broke off.', cause);
+    });
     asking.end();
   }
 
@@ -120,6 +127,12 @@ export class TunnelEnd implements TunnelSink {
     return this;
   }
 
+  /** One deadline at a time. */
+  #waitFor(micros: Micros, late: () => void): void {
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(late, micros / MILLISECOND);
+  }
+
   #join(way: Way, answer: IncomingMessage, backend: Socket, first: Buffer): void {
     if (this.#over) return void backend.destroy();
     const headers = answerHeaders(answer.rawHeaders);
@@ -127,6 +140,8 @@ export class TunnelEnd implements TunnelSink {
       backend.destroy();
       return this.#failed(502, BROKEN_FIELD, new Error(BROKEN_FIELD));
     }
+    clearTimeout(this.#deadline);
+    way.responding();
     this.#backend = backend;
     backend.setTimeout(0);
     backend.on('error', () => backend.destroy());
@@ -144,25 +159,38 @@ export class TunnelEnd implements TunnelSink {
     const { statusCode: status = 0, statusMessage = '' } = answer;
     const came = answerHeaders(answer.rawHeaders);
     if (came === undefined || status < 200) return this.#failed(502, BROKEN_FIELD, new Error(BROKEN_FIELD));
+    way.responding();
+    if (status === 429 || status === 503) this.#pushback = answer.rawHeaders;
+    this.#waitFor(way.spec.timeout.idle, () => this.#reset());
+    answer.on('data', () => this.#deadline?.refresh());
     const headers = came.filter((_each, i, all) => all[i - (i % 2)]?.toLowerCase() !== 'content-length');
     this.#socket.write(head(status, reasonPhrase(status, statusMessage), [...headers, ...way.added, 'Connection', 'close']));
     answer.pipe(this.#socket);
     answer.once('end', () => this.#finish(true));
-    answer.once('error', () => this.#cut());
+    answer.once('error', () => this.#reset());
   }
 
   #failed(status: 502 | 503 | 504, detail: string, cause: Error): void {
     if (this.#over || this.#backend !== undefined) return this.#cut();
-    const sent = this.#sent;
-    this.#way?.end({ sent, ok: false });
-    this.#way = undefined;
+    clearTimeout(this.#deadline);
+    const [way, asking] = [this.#way, this.#asking];
+    this.#way = this.#asking = undefined;
+    asking?.destroy();
+    if (way?.end({ sent: this.#sent, ok: false })) return;
     this.answer(this.#answerFor({ kind: 'failed', status, detail, attempts: 1, cause }));
-    this.#asking?.destroy();
   }
 
   #gone(): void {
     this.#delivery?.leave();
     this.#cut();
+  }
+
+  /** Breaks an answer off, whose end is that of its connection: a caller must not take what it has for all. */
+  #reset(): void {
+    this.#asking?.destroy();
+    if ('encrypted' in this.#socket) this.#socket.destroy();
+    else this.#socket.resetAndDestroy();
+    this.#finish(true);
   }
 
   #cut(): void {
@@ -176,9 +204,10 @@ export class TunnelEnd implements TunnelSink {
   #finish(ok: boolean): void {
     this.#over = true;
     this.#delivery = undefined;
+    clearTimeout(this.#deadline);
     const way = this.#way;
     this.#way = undefined;
-    way?.end({ sent: this.#sent, ok });
+    way?.end({ sent: this.#sent, ok, ...(this.#pushback === undefined ? {} : { pushback: this.#pushback }) });
   }
 }
 

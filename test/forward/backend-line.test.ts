@@ -58,13 +58,15 @@ test('one in use is closed when the last has left, also where that one moves on'
   expect(made[1]?.closed).toBe(false);
 });
 
+const TAKER = { onUrl() {}, onNoUrl() {} };
+
 test('a URL that was out and is configured no more is out no more', () => {
   const { lines, events } = linesOf([spec('a')]);
   const line = lines.of('a');
   line.enter();
-  line.choice.take(0 as Instant, new Set(), { onUrl() {} }).end(0 as Instant, 'failed');
-  const late = line.choice.take(0 as Instant, new Set(), { onUrl() {} });
+  line.choice.take(0 as Instant, new Set(), TAKER)?.end(0 as Instant, 'failed');
+  const late = line.choice.take(0 as Instant, new Set(), TAKER);
   lines.prepare([])();
-  late.end(0 as Instant, 'failed');
+  late?.end(0 as Instant, 'failed');
   expect(events.map(({ kind }) => kind)).toEqual(['ejected', 'restored']);
 });

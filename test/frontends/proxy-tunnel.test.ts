@@ -107,3 +107,24 @@ test('without a group it is joined at once; without a route it is 404', async ()
   nowhere.write(upgrade('/nowhere'));
   expect(await nowhere.untilClosed()).toMatch(/^HTTP\/1\.1 404 /);
 });
+
+test('one that the backend refuses with 429 and Retry-After pauses its group as any answer does', async () => {
+  const paused = await proxyRig(
+    `backends: { shop: { urls: [ BACKEND ] } }
+groups: { g: { limits: [ { name: slots, concurrency: 2 } ], ttl: { default: 0s } } }
+routes: [ { match: { path: /* }, group: g, backend: shop, attempts: 1 } ]
+`,
+    (_request, socket) => void socket.write('HTTP/1.1 429 Slow Down\r\nRetry-After: 30\r\nContent-Length: 4\r\n\r\nlate'),
+  );
+  try {
+    const wire = await paused.wire();
+    wire.write(upgrade('/ws'));
+    expect(await wire.untilClosed()).toMatch(/^HTTP\/1\.1 429 Slow Down\r\nRetry-After: 30\r\n[\s\S]*\r\n\r\nlate$/);
+    await paused.shows('g', { leases: 0 });
+    const next = await paused.ask();
+    expect([next.status, next.headers['sluice-reason'], Number(next.headers['retry-after']) > 25]).toEqual([429, 'infeasible', true]);
+    expect(paused.backend.seen.length).toBe(1);
+  } finally {
+    await paused.stop();
+  }
+});
