@@ -1,5 +1,6 @@
-import { Client, type Dispatcher } from 'undici';
+import { type buildConnector, Client, type Dispatcher } from 'undici';
 import type { Millis } from '../core/time.ts';
+import { InterimFilter } from './interim.ts';
 
 /** A connection that was not needed for so long is forgotten; its socket was closed long before. */
 const UNUSED_MS: Millis = 60_000;
@@ -7,7 +8,7 @@ const UNUSED_MS: Millis = 60_000;
 /** What connections are made of. */
 export interface ConnectionsParts {
   readonly origin: string;
-  readonly options: Client.Options;
+  readonly options: Client.Options & { readonly connect: buildConnector.connector };
   /** A connection older than this is used no more. */
   readonly ageMsMax: Millis;
   /** From any moment on; never back. */
@@ -23,6 +24,7 @@ export interface ConnectionHandler extends Dispatcher.DispatchHandler {
 /** One connection, as undici sees it: with no socket, or one, or one after another. */
 interface Line {
   readonly client: Client;
+  readonly interim: InterimFilter;
   /** When its socket was opened; undefined: it never was. */
   openedAt: number | undefined;
   free: boolean;
@@ -56,6 +58,7 @@ export class Connections {
     if (this.#closed) return handler.onResponseError?.(undefined as never, new Error('The connections of this backend are closed.'));
     const line = this.#take();
     line.handler = handler;
+    line.interim.arm();
     // One that cannot be sent at all never made it busy, and no drain follows.
     if (line.client.dispatch(options, handler) || (handler.over && line.client.stats.size === 0)) this.#give(line);
   }
@@ -83,8 +86,17 @@ export class Connections {
   }
 
   #opened(): Line {
-    const client = new Client(this.#parts.origin, this.#parts.options);
-    const line: Line = { client, openedAt: undefined, free: false, freeSince: 0, handler: undefined };
+    const { origin, options } = this.#parts;
+    const interim = new InterimFilter();
+    const connect: buildConnector.connector = (to, callback) =>
+      options.connect(to, (...[error, socket]: Parameters<buildConnector.Callback>) => {
+        // undici leaves the socket out beside an error.
+        if (error !== null) return callback(error, null);
+        interim.attach(socket);
+        callback(null, socket);
+      });
+    const client = new Client(origin, { ...options, connect });
+    const line: Line = { client, interim, openedAt: undefined, free: false, freeSince: 0, handler: undefined };
     client.on('connect', () => {
       line.openedAt = this.#parts.now();
     });

@@ -2,8 +2,8 @@ import { lookup } from 'node:dns';
 import { isIP } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { Readable } from 'node:stream';
-import { buildConnector, type Client, type Dispatcher } from 'undici';
-import { MILLISECOND } from '../core/time.ts';
+import { buildConnector, type Client, type Dispatcher, errors } from 'undici';
+import { MILLISECOND, type Millis } from '../core/time.ts';
 import { type ConnectionHandler, Connections } from './connections.ts';
 import type { Attempt, BackendHead, BackendSink, FailedBy, Forwarder, HeldRequest, RawHeaders, Sending } from './forwarder.ts';
 import { guardedLookup } from './guarded-lookup.ts';
@@ -25,7 +25,10 @@ export function createUndiciForwarder(spec: BackendSpec): Forwarder {
 class UndiciForwarder implements Forwarder {
   readonly #urls: readonly { readonly connections: Connections; readonly servername: string }[];
 
+  readonly #headMsMax: Millis;
+
   constructor(spec: BackendSpec) {
+    this.#headMsMax = spec.timeout.firstByte / MILLISECOND;
     this.#urls = spec.urls.map((url) => {
       // Never from the Host field of a request, which undici would take for want of another.
       return { connections: connectionsOf(spec, url), servername: spec.tls?.servername ?? new URL(url).hostname };
@@ -37,7 +40,7 @@ class UndiciForwarder implements Forwarder {
     if (target === undefined) throw new Error(`This backend has no URL ${url}.`);
     const { body } = request;
     const opened = body === undefined ? null : (body.open() as Buffer | Readable);
-    const sending = new UndiciSending(sink, opened);
+    const sending = new UndiciSending(sink, opened, this.#headMsMax);
     // Of bytes undici says the length itself.
     const announced = opened !== null && 'destroy' in opened ? body?.length : undefined;
     const headers = announced === undefined ? request.headers : request.headers.concat('content-length', String(announced));
@@ -80,7 +83,7 @@ function connectionsOf(spec: BackendSpec, url: string): Connections {
     minVersion: 'TLSv1.2',
   } as buildConnector.BuildOptions);
   const servername = tls?.servername ?? (isIP(bare) === 0 ? bare : undefined);
-  const options: Client.Options = {
+  const options: Client.Options & { readonly connect: buildConnector.connector } = {
     pipelining: 1,
     allowH2: false,
     headersTimeout: timeout.firstByte / MILLISECOND,
@@ -106,10 +109,14 @@ class UndiciSending implements Sending, ConnectionHandler {
   #controller: Dispatcher.DispatchController | undefined;
   #aborted: Error | undefined;
   #status = 0;
+  /** When the first 1xx came. */
+  #informedSince: Millis | undefined;
+  readonly #headMsMax: Millis;
   #resume: (() => void) | undefined;
   readonly #body: Readable | Uint8Array | null;
 
-  constructor(sink: BackendSink, body: Readable | Uint8Array | null) {
+  constructor(sink: BackendSink, body: Readable | Uint8Array | null, headMsMax: Millis) {
+    this.#headMsMax = headMsMax;
     this.#sink = sink;
     this.#body = body;
   }
@@ -134,7 +141,12 @@ class UndiciSending implements Sending, ConnectionHandler {
   onResponseStart(controller: Dispatcher.DispatchController, status: number, _headers: unknown, statusText = ''): void {
     if (this.#sink === undefined) return;
     const head: BackendHead = { status, statusText, headers: rawOf((controller as { rawHeaders?: unknown }).rawHeaders) };
-    if (status < 200) return this.#sink.onInformation(head);
+    if (status < 200) {
+      // undici begins to wait anew at each 1xx; in all it is waited for twice as long at most.
+      this.#informedSince ??= performance.now();
+      if (performance.now() - this.#informedSince > this.#headMsMax) return controller.abort(new errors.HeadersTimeoutError('no answer but 1xx'));
+      return this.#sink.onInformation(head);
+    }
     this.#status = status;
     this.#sink.onHead(head);
   }

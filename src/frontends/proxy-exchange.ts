@@ -32,6 +32,8 @@ export class ProxyExchange implements CallerSink, Enrolled {
   readonly #owner: ExchangeOwner;
   #delivery: Delivery | undefined;
   #over = false;
+  /** Something of the body was written. */
+  #written = false;
   #stalledSince: number | undefined;
 
   constructor(request: IncomingMessage, response: ServerResponse, owner: ExchangeOwner) {
@@ -79,6 +81,7 @@ export class ProxyExchange implements CallerSink, Enrolled {
     this.#response.sendDate = false;
     try {
       this.#response.writeHead(head.status, reasonPhrase(head.status, head.statusText), headers as string[]);
+      flushLater(this);
     } catch (cause) {
       this.#owner.onFault(cause);
       this.#delivery?.leave();
@@ -86,8 +89,14 @@ export class ProxyExchange implements CallerSink, Enrolled {
     }
   }
 
+  /** Sends the head now, unless it left with the first bytes of the body. */
+  flush(): void {
+    if (!this.#over && !this.#written) this.#response.flushHeaders();
+  }
+
   onData(chunk: Uint8Array, resume: () => void): boolean {
     if (this.#over) return true;
+    this.#written = true;
     if (this.#response.write(chunk)) return true;
     this.#stalledSince = performance.now();
     this.#response.once('drain', () => {
@@ -171,6 +180,19 @@ export class ProxyExchange implements CallerSink, Enrolled {
     this.#finish();
     delivery?.leave();
   }
+}
+
+/** Heads that wait for what came with them; mostly a body that came in the same packet, which is cheaper to write with its head. */
+let heads: ProxyExchange[] = [];
+
+function flushLater(exchange: ProxyExchange): void {
+  if (heads.push(exchange) === 1) queueMicrotask(flushHeads);
+}
+
+function flushHeads(): void {
+  const all = heads;
+  heads = [];
+  for (const exchange of all) exchange.flush();
 }
 
 function pairs(raw: RawHeaders): [string, string][] {

@@ -33,6 +33,8 @@ export class TunnelEnd implements TunnelSink {
   /** Fields of an answer that pushed back. */
   #pushback: RawHeaders | undefined;
   #sent = false;
+  /** The head of an answer in place of a tunnel is on its way to the caller. */
+  #refusing = false;
   #over = false;
   #target = '/';
 
@@ -164,6 +166,7 @@ export class TunnelEnd implements TunnelSink {
     this.#waitFor(way.spec.timeout.idle, () => this.#reset());
     answer.on('data', () => this.#deadline?.refresh());
     const headers = came.filter((_each, i, all) => all[i - (i % 2)]?.toLowerCase() !== 'content-length');
+    this.#refusing = true;
     this.#socket.write(head(status, reasonPhrase(status, statusMessage), [...headers, ...way.added, 'Connection', 'close']));
     answer.pipe(this.#socket);
     answer.once('end', () => this.#finish(true));
@@ -171,6 +174,7 @@ export class TunnelEnd implements TunnelSink {
   }
 
   #failed(status: 502 | 503 | 504, detail: string, cause: Error): void {
+    if (this.#refusing) return this.#reset();
     if (this.#over || this.#backend !== undefined) return this.#cut();
     clearTimeout(this.#deadline);
     const [way, asking] = [this.#way, this.#asking];
@@ -187,6 +191,7 @@ export class TunnelEnd implements TunnelSink {
 
   /** Breaks an answer off, whose end is that of its connection: a caller must not take what it has for all. */
   #reset(): void {
+    if (this.#over) return;
     this.#asking?.destroy();
     if ('encrypted' in this.#socket) this.#socket.destroy();
     else this.#socket.resetAndDestroy();

@@ -1,3 +1,4 @@
+import { buildConnector } from 'undici';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type ConnectionHandler, Connections } from '../../src/forward/connections.ts';
 import { type BackendWire, ScriptedBackend } from '../fakes/backend.ts';
@@ -14,7 +15,7 @@ beforeEach(async () => {
   backend = await ScriptedBackend.open((_seen, wire) => wire.answer(200));
   now = 1_000;
   held = [];
-  connections = new Connections({ origin: backend.url, options: { pipelining: 1 }, ageMsMax: AGE_MS_MAX, now: () => now });
+  connections = new Connections({ origin: backend.url, options: { pipelining: 1, connect: buildConnector({}) }, ageMsMax: AGE_MS_MAX, now: () => now });
 });
 
 afterEach(async () => {

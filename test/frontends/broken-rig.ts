@@ -60,6 +60,8 @@ export class BrokenBackend {
     this.open.add(socket);
     this.#all.add(socket);
     let text = '';
+    /** Bytes of a body to come. */
+    let body = 0;
     socket.on('error', () => {});
     const over = (): void => void this.open.delete(socket);
     socket.on('close', over);
@@ -67,9 +69,15 @@ export class BrokenBackend {
     socket.on('end', over);
     socket.on('data', (bytes: Buffer) => {
       text += bytes.toString('latin1');
-      for (let end = text.indexOf('\r\n\r\n'); end >= 0 && /^[A-Z]+ \//.test(text); end = text.indexOf('\r\n\r\n')) {
+      for (;;) {
+        const skipped = Math.min(body, text.length);
+        text = text.slice(skipped);
+        body -= skipped;
+        const end = text.indexOf('\r\n\r\n');
+        if (end < 0) return;
         const head = text.slice(0, end + 4);
         text = text.slice(end + 4);
+        body = Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? 0);
         this.heads.push(head);
         this.onHead(socket, head);
       }
