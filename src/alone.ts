@@ -77,10 +77,10 @@ function watchRoom(room: () => StoreRoom, { clock, log, metrics }: { clock: Cloc
     const { used, bytes, fill } = room();
     if (!filling && fill >= FILLING) {
       const msg = 'The store fills up: a tree of groups nears its share. Raise store.bytes, or look for leases that are never released.';
-      log.tell('warn', 'store_filling', { msg, used, bytes, fill });
+      log.tell('warn', 'store_filling', msg, { used, bytes, fill });
       filling = true;
     } else if (filling && fill < EASED) {
-      log.tell('info', 'store_eased', { msg: 'The store has room again.', used, bytes, fill });
+      log.tell('info', 'store_eased', 'The store has room again.', { used, bytes, fill });
       filling = false;
     }
     cancel = clock.at(after(clock.now(), LOOK_EVERY), look);
@@ -113,14 +113,14 @@ async function openWhenRoom(config: Config, parts: OpenParts): Promise<Foundatio
   for (;;) {
     try {
       const foundation = await openFoundation(config, parts);
-      if (tellAt > 0) log.tell('info', 'store_ready', { msg: 'There is room on the disk again; the store is open.', path: config.store.path });
+      if (tellAt > 0) log.tell('info', 'store_ready', 'There is room on the disk again; the store is open.', { path: config.store.path });
       return foundation;
     } catch (cause) {
       if (!isOutOfRoom(cause) || stopping?.aborted) throw cause;
       if (performance.now() >= tellAt) {
         tellAt = performance.now() + ROOM_TELL_MS;
         const msg = 'The disk is full: the server waits for room and serves nothing before. Free some, or set store.path.';
-        log.tell('error', 'store_waiting', { msg, path: config.store.path, err: cause });
+        log.tell('error', 'store_waiting', msg, { path: config.store.path, err: cause });
       }
       await sleepUnless(ROOM_RETRY_MS, stopping);
       if (stopping?.aborted) throw cause;
@@ -133,8 +133,8 @@ async function openFoundation(config: Config, parts: OpenParts): Promise<Foundat
   const storage = await openStorage(config.store, {
     holder: holderOf(parts, [api, grpc, proxy].flatMap((listener) => shown(listener.address)).join(', ')),
     verified: (pages, whole, tookMs) => {
-      if (!whole) parts.log.tell('warn', 'store_unverified', { msg: 'The store is too large to be checked whole before the start.', pages });
-      else parts.log.tell('debug', 'store_verified', { msg: 'The pages of the store refer to each other as they should.', pages, tookMs });
+      if (!whole) parts.log.tell('warn', 'store_unverified', 'The store is too large to be checked whole before the start.', { pages });
+      else parts.log.tell('debug', 'store_verified', 'The pages of the store refer to each other as they should.', { pages, tookMs });
     },
   });
   let clock: SystemClock | undefined;

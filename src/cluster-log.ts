@@ -4,25 +4,40 @@ import type { LinkChange } from './nats/options.ts';
 import type { RelayEvent } from './relay/relay.ts';
 import type { Log } from './telemetry/log.ts';
 
+/** A sentence for each change of a connection. */
+const LINK: Readonly<Record<LinkChange['kind'], (fields: Readonly<Record<string, unknown>>) => string>> = {
+  waiting: ({ why }) => `NATS is not ready yet, and is tried again: ${why}`,
+  connected: ({ line, server, again }) => `The ${line} connection to NATS is up${again === true ? ' again' : ''}: ${server}.`,
+  disconnected: ({ line, server }) => `The ${line} connection to NATS broke (${server}); it is dialled again.`,
+  leaving: ({ line, server }) => `NATS server ${server} is about to stop; the ${line} connection moves to another.`,
+  unfit: ({ why }) => `NATS must not be built on as it is: ${why}`,
+  refused: ({ why }) => `NATS refused something: ${why}`,
+  closed: ({ line }) => `The ${line} connection to NATS is closed.`,
+};
+
 /** What becomes of the connections to NATS. */
 export function tellLink(log: Log, change: LinkChange): void {
   const { kind, ...fields } = change;
   const bad = kind === 'unfit' || kind === 'refused' ? 'error' : kind === 'disconnected' || kind === 'waiting' ? 'warn' : 'info';
-  log.tell(bad, `nats_${kind}`, fields);
+  log.tell(bad, `nats_${kind}`, LINK[kind](fields as Record<string, unknown>), fields);
 }
 
 /** What an operator of replicas looks for. */
 export function tellReplica(log: Log, event: ReplicaEvent): void {
   switch (event.kind) {
-    case 'gained':
-      return log.tell('debug', 'gained', { shard: event.ground.shard, term: String(event.ground.tenure.term) });
+    case 'gained': {
+      const { shard, tenure } = event.ground;
+      return log.tell('debug', 'shard_acquired', `Shard ${shard} is decided here, in term ${tenure.term}.`, { shard, term: String(tenure.term) });
+    }
     case 'lost':
+      return log.tell('debug', 'shard_lost', `Shard ${event.shard} is not decided here any more.`, { shard: event.shard, term: String(event.term) });
     case 'seal':
-      return log.tell('debug', event.kind, { shard: event.shard, term: String(event.term) });
+      return log.tell('debug', 'shard_sealing', `Shard ${event.shard} is being handed over.`, { shard: event.shard, term: String(event.term) });
     case 'reachable':
-      return log.tell(event.reachable ? 'info' : 'warn', event.reachable ? 'cluster_reached' : 'cluster_lost');
+      if (event.reachable) return log.tell('info', 'cluster_reached', 'A session of this replica is live in NATS: it may decide.');
+      return log.tell('warn', 'cluster_lost', 'No session of this replica is live in NATS: it decides nothing of what it had.');
     case 'trouble':
-      return log.tell('warn', 'cluster_trouble', { what: event.what, err: event.cause });
+      return log.tell('warn', 'cluster_trouble', sentence(event.what), { what: event.what, err: event.cause });
     case 'placed':
     case 'peers':
       return;
@@ -40,11 +55,59 @@ export function clusterRemarks(alone: boolean, replicas: readonly ReplicaView[])
 /** What becomes of the way to the other replicas. */
 export function tellRelay(log: Log, event: Exclude<RelayEvent, { kind: 'degraded' }>): void {
   switch (event.kind) {
-    case 'alone':
-      return log.tell(event.alone ? 'warn' : 'info', event.alone ? 'alone' : 'together', { replicas: event.replicas });
+    case 'alone': {
+      const { alone, replicas } = event;
+      if (!alone) return log.tell('info', 'cluster_rejoined', 'The other replicas are reached again.', { replicas });
+      return log.tell('warn', 'cluster_isolated', `No other replica is reached; groups go on as their \`unreachable\` says, as one of ${replicas}.`, {
+        replicas,
+      });
+    }
     case 'readdressed':
-      return log.tell('warn', 'readdressed', { instance: event.instance });
+      return log.tell('warn', 'instance_replaced', 'The others had taken this process for dead; its callers are asked for again.', {
+        instance: event.instance,
+      });
     case 'trouble':
-      return log.tell('warn', 'relay_trouble', { what: event.what, err: event.cause });
+      return log.tell('warn', 'relay_trouble', `In the traffic between replicas: ${event.what} failed.`, { what: event.what, err: event.cause });
+  }
+}
+
+function sentence(text: string): string {
+  return text.endsWith('.') ? text : `${text}.`;
+}
+
+/** What a tracker of peers looks at. */
+interface PeersSeen {
+  peers(): readonly { readonly replica: string; readonly instance: string }[];
+  /** Shards that this replica is still known to own. */
+  shardsOf(replica: string): number;
+}
+
+/** Logs who joins and who is gone. A peer that leaves in order has given its shards away; one that dies has not. */
+export class PeerLog {
+  readonly #log: Log;
+  #known = new Map<string, string>();
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /** To be called at each change of the peers. */
+  changed({ peers, shardsOf }: PeersSeen): void {
+    const now = new Map(peers().map(({ instance, replica }) => [instance, replica]));
+    for (const [instance, replica] of this.#known) {
+      if (now.has(instance)) continue;
+      const shards = shardsOf(replica);
+      if (shards === 0) this.#log.tell('info', 'peer_left', `Replica ${replica} has left; it decided nothing any more.`, { replica, instance });
+      else
+        this.#log.tell('warn', 'peer_lost', `Replica ${replica} is silent: dead or cut off, with ${shards} shards to be taken over.`, {
+          replica,
+          instance,
+          shards,
+        });
+    }
+    for (const [instance, replica] of now) {
+      if (!this.#known.has(instance)) this.#log.tell('info', 'peer_joined', `Replica ${replica} is there.`, { replica, instance });
+    }
+    this.#known = now;
   }
 }

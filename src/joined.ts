@@ -4,7 +4,7 @@ import type { Clock } from './admission/clock.ts';
 import type { Gatekeeper } from './admission/gatekeeper.ts';
 import type { SystemClock } from './admission/system-clock.ts';
 import { createTreeClock } from './admission/tree-clock.ts';
-import { tellRelay, tellReplica } from './cluster-log.ts';
+import { PeerLog, tellRelay, tellReplica } from './cluster-log.ts';
 import { createReplica } from './coordination/driver.ts';
 import type { Replica, ReplicaEvent, Timers } from './coordination/replica.ts';
 import type { Revision } from './coordination/session-record.ts';
@@ -43,6 +43,7 @@ export interface JoinParts {
 /** A replica and its relay, joined to the door of this process; the replica is yet to be started. */
 export function join(parts: JoinParts): { readonly replica: Replica; readonly relay: Relay } {
   const { nats, clock, timely, store, gatekeeper, timers, log } = parts;
+  const peerLog = new PeerLog(log);
   const replica: Replica = createReplica({
     replica: parts.name,
     instance: randomUUID(),
@@ -59,6 +60,8 @@ export function join(parts: JoinParts): { readonly replica: Replica; readonly re
     onEvent: (event) => {
       follow(event, { gatekeeper, relay, replica, store, clock: timely });
       tellReplica(log, event);
+      const shardsOf = (name: string): number => replica.views().filter(({ owner }) => owner === name).length;
+      if (event.kind === 'peers') peerLog.changed({ peers: () => replica.peers(), shardsOf });
     },
   });
   const relay: Relay = new Relay({

@@ -90,7 +90,11 @@ async function frontendsOf(config: Config, parts: ListenerParts): Promise<readon
   };
   const apiRoutes = (open: boolean): readonly Routes[] => [new Connect({ ...parts, operators: open }), new Rest({ ...parts, operators: open })];
   const engine = await chooseEngine(config.http.engine, { clientCa: api.tls?.clientCa !== undefined });
-  parts.log.tell('info', 'engine', { listener: 'api', engine: engine.name, why: engine.why });
+  parts.log.tell('info', 'engine_chosen', `HTTP/1.1 on api is served by ${engine.name}: ${engine.why}`, {
+    listener: 'api',
+    engine: engine.name,
+    why: engine.why,
+  });
   http('api', api, apiRoutes(operators), engine.make);
   if (grpc.address !== 'none') frontends.push(new Grpc({ ...parts, ...grpc.address, ...(await pem(grpc.tls)), operators }));
   const proxied = proxyOf(config, parts);

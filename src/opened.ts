@@ -6,6 +6,7 @@ import type { Config } from './config/load.ts';
 import type { Variables } from './config/overlay.ts';
 import { Gate } from './core/gate.ts';
 import type { Micros } from './core/time.ts';
+import { logNotice } from './log-events.ts';
 import { createRandom } from './random.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
@@ -58,7 +59,7 @@ export function gateParts(
     settings: groups,
     events: metrics.event,
     notices: (notice) => {
-      tellNotice(log, notice);
+      logNotice(log, notice);
       notices(notice);
     },
     random: createRandom(),
@@ -66,28 +67,4 @@ export function gateParts(
     gate: (parts) => new Gate(parts),
     defer: (run) => void setImmediate(run),
   };
-}
-
-/** Writes what admission notices to the log. */
-function tellNotice(log: Log, notice: Notice): void {
-  switch (notice.kind) {
-    case 'lost':
-      return log.tell('error', 'lost', { err: notice.cause, advice: 'Another process took this store over (store.takeOver); this one stops.' });
-    case 'unstored':
-      return log.tell('error', 'unstored', {
-        msg: 'The store takes no writes: groups that need it are refused until it does.',
-        root: notice.root,
-        err: notice.cause,
-      });
-    case 'stored':
-      return log.tell('info', 'stored', { msg: 'The store takes writes again.', root: notice.root });
-    case 'unsealed':
-      return log.tell('error', 'unsealed', { root: notice.root, err: notice.cause });
-    case 'withdrawn': {
-      const { group, waiting, leases } = notice;
-      return log.tell('warn', 'group_withdrawn', { group, waiting, leases, advice: 'Its waiters were refused; its leases end by themselves.' });
-    }
-    case 'fault':
-      return log.tell('error', 'fault', { err: notice.cause });
-  }
 }

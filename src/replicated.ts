@@ -140,9 +140,10 @@ function nameOf({ listen }: Config, { name }: Cluster): string {
 function forgetNowAndThen(nats: NatsLink, timers: Timers, log: Log): () => void {
   const act = async (): Promise<void> => {
     const sessions = await nats.forgetSessions();
-    if (sessions > 0) log.tell('info', 'forgotten', { sessions });
+    if (sessions > 0) log.tell('info', 'sessions_collected', `${sessions} ended sessions were cleared away in NATS.`, { sessions });
   };
-  const failed = (cause: unknown) => log.tell('warn', 'unforgotten', { err: cause, advice: 'Old sessions stay in NATS; it is tried again in an hour.' });
+  const failed = (cause: unknown) =>
+    log.tell('warn', 'session_gc_failed', 'Ended sessions could not be cleared away in NATS; it is tried again in an hour.', { err: cause });
   return hourly({ timers, random: Math.random, act, failed });
 }
 

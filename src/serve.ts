@@ -8,9 +8,10 @@ import type { Variables } from './config/overlay.ts';
 import { resolveKeys } from './config/secrets.ts';
 import type { ReloadEvent } from './config/watch.ts';
 import { MILLISECOND } from './core/time.ts';
-import type { ForwardEvent, Forwarding } from './forward/forwarding.ts';
+import type { Forwarding } from './forward/forwarding.ts';
 import { type Auth, createAuth, guarded, optionally, scopedAsks } from './frontends/auth.ts';
 import { checkAddresses, openListeners } from './listeners.ts';
+import { BackendLog, logFault, logOperator, logReload, logServing } from './log-events.ts';
 import type { Closer, OpenedAdmission, OpenParts } from './opened.ts';
 import { createRandom } from './random.ts';
 import { compileBackends, compileRoutes, openForwarding } from './routes.ts';
@@ -66,7 +67,8 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
   const door = await (config.cluster === undefined ? openAlone(config, toOpen) : openCluster(config, config.cluster, toOpen));
   const { admission, metrics, clock } = door;
   const state: { notReady: string | undefined; refusals: Refusals } = { notReady: 'starting', refusals: refusalsOf(config) };
-  const onFault = (error: unknown): void => log.tell('error', 'fault', { err: error });
+  const onFault = (error: unknown): void => logFault(log, error);
+  const backendLog = new BackendLog(log, () => performance.now());
   const forwarding = await openForwarding(config, {
     // Routes say who may go where; a caller that shows a credential is held to it.
     admission: scopedAsks(admission, optionally(auth)),
@@ -74,7 +76,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     random: createRandom(),
     events: (event) => {
       metrics.forward(event);
-      tellForward(log, event);
+      backendLog.take(event);
     },
     onFault,
   });
@@ -87,6 +89,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     auth,
     log,
     onFault,
+    onOperator: (event) => logOperator(log, event),
     refusalOf: (group) => state.refusals.get(group),
     proxy: forwarding && { routes: compileRoutes(config), forwarding, auth, crowded: (what) => metrics.forward({ kind: 'crowded', what }) },
     health: { notReady: () => state.notReady, remarks: door.remarks, metrics: () => metrics.scrape(), onFault },
@@ -94,12 +97,11 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
   await door.serving?.(listeners.addresses);
   state.notReady = undefined;
   let closing: Promise<void> | undefined;
-  if (!auth.demanded) log.tell('warn', 'no_auth', { advice: 'Whoever reaches api or grpc may acquire; set auth.keys. Operators are answered on admin only.' });
-  log.tell('info', 'serving', { version: parts.version, revision: config.revision, groups: config.groups.length, ...listeners.addresses });
+  logServing(log, { version, config, addresses: listeners.addresses, guarded: auth.demanded });
   return {
     addresses: listeners.addresses,
     lost: door.lost,
-    tell: (event) => tellReload(log, event),
+    tell: (event) => logReload(log, event),
     reload: async (next) => {
       const others = await reload(next, { parts, log, auth, door, forwarding });
       if (others.length > 0) return others;
@@ -109,7 +111,8 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     },
     drain: async (atOnce = false) => {
       const [delay, grace] = atOnce ? [0, 0] : [config.drain.delay / MILLISECOND, config.drain.grace / MILLISECOND];
-      log.tell('info', 'draining', { delayMs: delay, graceMs: grace });
+      const what = `Not ready any more: serves on for ${delay / 1000} s, then refuses newcomers; callers that wait have up to ${grace / 1000} s.`;
+      log.tell('info', 'draining', what, { delayMs: delay, graceMs: grace });
       state.notReady = 'draining';
       listeners.leaving();
       if (delay > 0) await sleep(delay);
@@ -119,7 +122,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
       closing ??= forwarding?.close(LAST_ANSWERS_MS * MILLISECOND);
       await closing;
       await door.close();
-      log.tell('info', 'stopped');
+      log.tell('info', 'stopped', 'All callers are answered and the state is written.');
     },
   };
 }
@@ -165,19 +168,6 @@ async function reload(
   backends?.();
   log.setLevel(next.log.level);
   return [];
-}
-
-function tellReload(log: Log, event: ReloadEvent): void {
-  if (event.kind === 'refused') return log.tell('error', 'reload_refused', { mistakes: event.mistakes, advice: 'Nothing was changed.' });
-  const { revision, groups, needRestart } = event;
-  log.tell(needRestart.length > 0 ? 'warn' : 'info', 'reloaded', { revision, groups, needRestart });
-}
-
-/** What an operator acts on, and what he looks for; attempts are counted only. */
-function tellForward(log: Log, event: ForwardEvent): void {
-  if (event.kind === 'attempt') return;
-  const { kind, ...fields } = event;
-  log.tell(kind === 'ejected' ? 'warn' : kind === 'restored' ? 'info' : 'debug', kind, fields);
 }
 
 function sleep(ms: number): Promise<void> {

@@ -68,8 +68,8 @@ test('a server gives permits, and says at start where, with what, and who may co
   expect(await acquire(running, 'slots')).toMatchObject({ status: 200, body: { fence: expect.any(String) as string } });
   expect(await acquire(running, 'slots')).toMatchObject({ status: 429, body: { reason: 'expired', limit: 'one' } });
   expect(await acquire(running, 'none')).toMatchObject({ status: 404 });
-  expect(logged()).toContain('"event":"no_auth"');
-  expect(logged()).toMatch(/"revision":3,"groups":2,.*"event":"serving"/);
+  expect(logged()).toContain('"event":"auth_missing"');
+  expect(logged()).toMatch(/"event":"serving".*"revision":3,"groups":2,.*"msg":"Sluice 1\.2\.3 serves 2 groups: api on /);
 });
 
 test('the health address says whether to send callers here, and what has happened', async () => {
@@ -143,7 +143,7 @@ test('with keys in the file only their holders come in, each to its own groups; 
   expect(await running.reload(config(text))).toEqual([]);
   expect((await acquire(running, 'slots', as('old'))).status).toBe(401);
   expect((await acquire(running, 'slots', as('new'))).status).toBe(429);
-  expect(logged()).not.toContain('no_auth');
+  expect(logged()).not.toContain('auth_missing');
 });
 
 test('a server that cannot start says what to do, and leaves the store alone', async () => {
@@ -193,4 +193,26 @@ test('a drain refuses those who are held once its grace has ended', async () => 
   await servers.pop()?.drain();
   expect(await held).toMatchObject({ status: 503, body: { reason: 'draining' } });
   expect(logged()).toContain('"event":"stopped"');
+});
+
+test('what operators do is logged, with who did it', async () => {
+  const { running, logged } = await start(`store: memory\n${GROUPS}`);
+  const admin = (path: string, body?: object, method = 'POST') =>
+    fetch(`http://${running.addresses['admin']}/v1/groups/${path}`, {
+      method,
+      ...(body === undefined ? {} : { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }),
+    });
+  expect((await admin('slots/pause', { duration: '1m' })).status).toBe(200);
+  expect((await admin('slots/resume')).status).toBe(200);
+  expect((await admin('nothing/pause')).status).toBe(404);
+  const lines = logged()
+    .split('\n')
+    .filter((line) => /group_(paused|resumed)/.test(line))
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  expect(lines).toMatchObject([
+    { level: 'info', event: 'group_paused', group: 'slots', caller: '', forMs: 60_000, msg: 'An operator paused group slots.' },
+    { level: 'info', event: 'group_resumed', group: 'slots' },
+    { level: 'warn', event: 'group_paused', group: 'nothing', refused: 'unknown_group' },
+  ]);
+  for (const line of logged().trim().split('\n')) expect((JSON.parse(line) as { msg?: string }).msg).toMatch(/^[A-Z].+/);
 });

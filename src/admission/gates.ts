@@ -1,6 +1,6 @@
 import type { GateParts, RestoredGate } from '../core/gate-state.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { after, later, SECOND } from '../core/time.ts';
+import { after, later, type Micros, SECOND } from '../core/time.ts';
 import type { TreeLedger } from '../ledger/ledger.ts';
 import type { GroupSettings } from './admission.ts';
 import { Answers } from './answers.ts';
@@ -21,6 +21,22 @@ const SECRET_BYTES = 32;
 export interface Home {
   readonly tree: Tree;
   readonly entry: Entry;
+}
+
+/** What was found of trees that were opened: of earlier terms. */
+export class Recovery {
+  trees = 0;
+  /** Those whose last term did not stop cleanly. */
+  crashed = 0;
+  leases = 0;
+  bounds = 0;
+
+  add({ seal, leases, reservations }: RestoredGate): void {
+    this.trees++;
+    if (seal === undefined) this.crashed++;
+    this.leases += leases.length;
+    this.bounds += reservations.length;
+  }
 }
 
 /** What a tree is decided on now; undefined: it is not decided here. */
@@ -65,10 +81,20 @@ export class Gates {
     const { trees, mistakes } = plant(settings);
     if (mistakes.length > 0) throw new RangeError(mistakes.join(' '));
     const planted = [...trees.values()];
+    const recovery = new Recovery();
     const openNext = async (): Promise<void> => {
-      for (let next = planted.pop(); next !== undefined; next = planted.pop()) this.adopt(next, await this.build(next));
+      for (let next = planted.pop(); next !== undefined; next = planted.pop()) this.adopt(next, await this.build(next, recovery));
     };
     await Promise.all(Array.from({ length: OPENING_MAX }, openNext));
+    const { coordinator, clock } = this.#parts;
+    const placement = coordinator.place('');
+    const from = placement.at === 'here' ? placement.tenure.from : clock.now();
+    this.reportRecovery(recovery, Math.max(0, from - clock.now()));
+  }
+
+  /** Reports what was found, unless that was nothing. */
+  reportRecovery({ trees, crashed, leases, bounds }: Recovery, heldFor: Micros, shard?: number): void {
+    if (crashed > 0 || leases > 0) this.report({ kind: 'recovered', shard, trees, crashed, leases, bounds, heldFor });
   }
 
   home(group: string): Home | undefined {
@@ -126,10 +152,12 @@ export class Gates {
     return ledger;
   }
 
-  /** A tree as the ledger left it. */
-  async build(planted: Planted): Promise<Tree> {
+  /** A tree as the ledger left it; what that was is added to `recovery`. */
+  async build(planted: Planted, recovery?: Recovery): Promise<Tree> {
     const ledger = await this.ledgerOf(planted.root);
-    return this.grow(planted, ledger, ledger.restored);
+    const { restored } = ledger;
+    if (restored !== undefined) recovery?.add(restored);
+    return this.grow(planted, ledger, restored);
   }
 
   /** A tree from a known state. */

@@ -3,7 +3,7 @@ import { LedgerLost } from '../ledger/ledger.ts';
 import type { GroupSettings } from './admission.ts';
 import type { Clock } from './clock.ts';
 import { type Planted, plant } from './forest.ts';
-import type { Gates } from './gates.ts';
+import { type Gates, Recovery } from './gates.ts';
 import { MOVED } from './moved.ts';
 import type { AdmissionParts, Ground } from './parts.ts';
 import type { Tree } from './tree.ts';
@@ -18,6 +18,13 @@ const QUIET_FOR: Micros = SECOND;
 export interface GroundsParts extends Pick<AdmissionParts, 'notices'> {
   readonly clock: Clock;
   readonly shardOf: (root: string) => number;
+}
+
+/** What a tree is opened with, when its shard was gained. */
+interface Gained {
+  readonly ground: Ground;
+  readonly barrier: Promise<void>;
+  readonly recovery: Recovery;
 }
 
 /**
@@ -89,7 +96,9 @@ export class Grounds {
   async gain(shard: number, ground: Ground, barrier: Promise<void>): Promise<void> {
     this.#set(shard, ground);
     const ours = [...this.#planted.values()].filter(({ root }) => this.#parts.shardOf(root) === shard);
-    await Promise.all(ours.map(({ root }) => this.#open(root, ground, barrier)));
+    const recovery = new Recovery();
+    await Promise.all(ours.map(({ root }) => this.#open(root, { ground, barrier, recovery })));
+    this.#gates?.reportRecovery(recovery, Math.max(0, ground.tenure.from - ground.clock.now()), shard);
   }
 
   /** The term is over: nothing is decided in it any more. */
@@ -137,8 +146,8 @@ export class Grounds {
     else this.#grounds.set(shard, ground);
   }
 
-  #open(root: string, ground: Ground, barrier: Promise<void>): Promise<void> {
-    const opening = this.#tryToOpen(root, ground, barrier).finally(() => {
+  #open(root: string, gained: Gained): Promise<void> {
+    const opening = this.#tryToOpen(root, gained).finally(() => {
       if (this.#opening.get(root) === opening) this.#opening.delete(root);
     });
     this.#opening.set(root, opening);
@@ -146,12 +155,12 @@ export class Grounds {
   }
 
   /** Until it is open, or decided elsewhere, or out of the configuration. */
-  async #tryToOpen(root: string, ground: Ground, barrier: Promise<void>): Promise<void> {
+  async #tryToOpen(root: string, { ground, barrier, recovery }: Gained): Promise<void> {
     for (let failed = false; ; failed = true) {
       const planted = this.#planted.get(root);
       if (this.#gates === undefined || planted === undefined || this.of(root) !== ground) return;
       try {
-        const tree = await this.#gates.build(planted);
+        const tree = await this.#gates.build(planted, recovery);
         if (this.of(root) !== ground || this.#planted.get(root) !== planted) {
           tree.stop(MOVED);
           continue;

@@ -2,7 +2,7 @@ import type { Coordinator, Tenure } from '../coordination/coordinator.ts';
 import type { GateEvent } from '../core/events.ts';
 import type { Gate } from '../core/gate.ts';
 import type { GateParts } from '../core/gate-state.ts';
-import type { Instant } from '../core/time.ts';
+import type { Instant, Micros } from '../core/time.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { GroupSettings } from './admission.ts';
 import type { Clock } from './clock.ts';
@@ -19,6 +19,19 @@ export type Notice =
   | { readonly kind: 'stored'; readonly root: string }
   /** A clean stop of this tree could not be written: the next start treats it as a crash. */
   | { readonly kind: 'unsealed'; readonly root: string; readonly cause: unknown }
+  /**
+   * Trees of groups were opened over what earlier terms left: how many, how many of them without a clean stop; leases and bounds on record; nothing is
+   * admitted for `heldFor`. `shard`: of replicas, whose trees come with their shards.
+   */
+  | {
+      readonly kind: 'recovered';
+      readonly shard?: number | undefined;
+      readonly trees: number;
+      readonly crashed: number;
+      readonly leases: number;
+      readonly bounds: number;
+      readonly heldFor: Micros;
+    }
   /** A group was taken out of the configuration while callers waited or leases lived in it; its waiters were refused `undecided`. */
   | { readonly kind: 'withdrawn'; readonly group: string; readonly waiting: number; readonly leases: number }
   /** A front end threw at its answer: a bug. */

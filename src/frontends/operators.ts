@@ -1,6 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import type { Quota } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
+import { MILLISECOND, type Micros } from '../core/time.ts';
 import * as pb from '../gen/sluice/v1/group_pb.ts';
 import { checkGroup, checkName, isRefusal } from './ask.ts';
 import type { Action } from './auth.ts';
@@ -8,6 +9,7 @@ import { type Unary, type UnaryCall, unary } from './calls.ts';
 import { fromProto, UNREADABLE } from './duration.ts';
 import { group, lease, replica, waiter } from './messages.ts';
 import { checkPause, toOverride, toPage } from './operator-ask.ts';
+import type { OperatorEvent } from './operator-event.ts';
 import { answer, refuse, type ServiceParts } from './service.ts';
 
 /** What each call of sluice.v1.GroupService does, by the fields of its request: a new one does not compile until it is said. */
@@ -90,38 +92,55 @@ function looks(parts: ServiceParts): readonly UnaryCall[] {
   ];
 }
 
+/** Does something, reports it to the log, and answers with what was made before. */
+function changing({ onOperator }: ServiceParts) {
+  return async <O extends object>(made: O, event: OperatorEvent, deed: () => Promise<Refusal | undefined>): Promise<O | Refusal> => {
+    const refusal = await deed();
+    onOperator?.(refusal === undefined ? event : { ...event, refused: refusal.reason });
+    return refusal ?? made;
+  };
+}
+
 /** Calls that change something. */
 function deeds(parts: ServiceParts): readonly UnaryCall[] {
   const { admission, auth } = parts;
   const { pause, resume, override, evictWaiter, revokeLease } = pb.GroupService.method;
-  const change = <O extends object>(made: O, deed: () => Promise<Refusal | undefined>): Promise<O | Refusal> => deed().then((refusal) => refusal ?? made);
+  const change = changing(parts);
   return [
-    unary(pause, (_facts, request, reply) => {
+    unary(pause, ({ caller }, request, reply) => {
       const duration = fromProto(request.duration);
       const wrong = checkPause(request.group, request.key, duration);
       if (wrong !== undefined) return refuse(reply, wrong);
       return answer(
         parts,
-        change(create(pb.PauseResponseSchema), () => admission.pause(request.group, request.key, duration)),
+        change(create(pb.PauseResponseSchema), { kind: 'group_paused', caller, group: request.group, key: request.key, forMs: millis(duration) }, () =>
+          admission.pause(request.group, request.key, duration),
+        ),
         reply,
       );
     }),
-    unary(resume, (_facts, request, reply) => {
+    unary(resume, ({ caller }, request, reply) => {
       const wrong = checkPause(request.group, request.key);
       if (wrong !== undefined) return refuse(reply, wrong);
       return answer(
         parts,
-        change(create(pb.ResumeResponseSchema), () => admission.resume(request.group, request.key)),
+        change(create(pb.ResumeResponseSchema), { kind: 'group_resumed', caller, group: request.group, key: request.key }, () =>
+          admission.resume(request.group, request.key),
+        ),
         reply,
       );
     }),
-    unary(override, (_facts, request, reply) => {
+    unary(override, ({ caller }, request, reply) => {
       const limits = new Map(Object.entries(request.limits).map(([name, quota]) => [name, quotaOf(quota)]));
       const wish = toOverride({ group: request.group, limits, enforce: request.enforce, duration: fromProto(request.duration) });
       if (isRefusal(wish)) return refuse(reply, wish);
       return answer(
         parts,
-        change(create(pb.OverrideResponseSchema), () => admission.override(request.group, wish)),
+        change(
+          create(pb.OverrideResponseSchema),
+          { kind: 'group_overridden', caller, group: request.group, limits: [...limits.keys()], enforce: request.enforce, forMs: millis(wish.for) },
+          () => admission.override(request.group, wish),
+        ),
         reply,
       );
     }),
@@ -130,7 +149,9 @@ function deeds(parts: ServiceParts): readonly UnaryCall[] {
       if (wrong !== undefined) return refuse(reply, wrong);
       return answer(
         parts,
-        change(create(pb.EvictWaiterResponseSchema), () => admission.evictWaiter(request.group, request.waiter, auth.keyOf(caller))),
+        change(create(pb.EvictWaiterResponseSchema), { kind: 'waiter_evicted', caller, group: request.group, waiter: request.waiter }, () =>
+          admission.evictWaiter(request.group, request.waiter, auth.keyOf(caller)),
+        ),
         reply,
       );
     }),
@@ -139,7 +160,9 @@ function deeds(parts: ServiceParts): readonly UnaryCall[] {
       if (wrong !== undefined) return refuse(reply, wrong);
       return answer(
         parts,
-        change(create(pb.RevokeLeaseResponseSchema), () => admission.revokeLease(request.group, request.permit, auth.keyOf(caller))),
+        change(create(pb.RevokeLeaseResponseSchema), { kind: 'lease_revoked', caller, group: request.group, permit: request.permit }, () =>
+          admission.revokeLease(request.group, request.permit, auth.keyOf(caller)),
+        ),
         reply,
       );
     }),
@@ -173,4 +196,8 @@ function quotaOf(quota: pb.Quota): Quota | undefined {
     default:
       return undefined;
   }
+}
+
+function millis(micros: Micros | undefined): number | undefined {
+  return micros === undefined ? undefined : micros / MILLISECOND;
 }

@@ -8,6 +8,7 @@ import type { Auth } from './auth.ts';
 import { type Ongoing, type Reply, SETTLED, type UnaryCall, unary } from './calls.ts';
 import { fromProto } from './duration.ts';
 import { acquireResponse, limit, place, refusalMessage, renewResponse } from './messages.ts';
+import type { OperatorEvent } from './operator-event.ts';
 import { FAULT } from './status.ts';
 
 /** Told of a throw, which the caller sees as `fault` only. */
@@ -18,6 +19,8 @@ export interface ServiceParts {
   readonly admission: AdmissionService;
   readonly auth: Pick<Auth, 'identify' | 'check' | 'keyOf'>;
   readonly onFault: OnFault;
+  /** What operators do; for the log. */
+  readonly onOperator?: (event: OperatorEvent) => void;
 }
 
 /** The unary calls of sluice.v1.AdmissionService; Watch and Session are in files of their own. */

@@ -7,10 +7,10 @@ export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
 /** What is logged with an event; no secrets, no bodies. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
-/** The log: one JSON line per event, `{"level":"info","time":"...","event":"listening",...}`. */
+/** The log: one JSON line per event, `{"level":"info","time":"...","event":"listening",...,"msg":"..."}`. */
 export interface Log {
-  /** `event` is a name that stays the same; what differs is in the fields. An Error goes under `err`. */
-  tell(level: LogLevel, event: string, fields?: LogFields): void;
+  /** `event` is a name that stays the same, `msg` a sentence for people; what differs is also in the fields. An Error goes under `err`. */
+  tell(level: LogLevel, event: string, msg: string, fields?: LogFields): void;
   /** Lines below this are dropped from now on; silent: all of them. */
   setLevel(level: LogLevel | 'silent'): void;
 }
@@ -22,14 +22,13 @@ export function createLog(level: LogLevel | 'silent', to: Writable): Log {
       level,
       // No process id or host: whoever collects the lines knows them.
       base: null,
-      messageKey: 'event',
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
     to,
   );
   return {
-    tell: (weight, event, fields = {}) => logger[weight](fields, event),
+    tell: (weight, event, msg, fields = {}) => logger[weight]({ event, ...fields }, msg),
     setLevel: (next) => {
       logger.level = next;
     },

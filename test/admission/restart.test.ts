@@ -194,3 +194,18 @@ test('a group that is taken out and put back has spent what it spent', async () 
   await rig.pass(1);
   expect(callers.filter((caller) => caller.outcome?.kind === 'admitted')).toHaveLength(2);
 });
+
+test('what a crash costs is noticed at the next start, and nothing of it after a clean stop', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(3)])), settingsOf(group('idle', [concurrency(1)]))]);
+  const first = await machine.start();
+  expect(first.notices).toEqual([]);
+  await admittedAt(first, 1);
+  await admittedAt(first, 1);
+  const crashed = await machine.restartAfter(1);
+  expect(crashed.notices).toEqual([{ kind: 'recovered', trees: 2, crashed: 2, leases: 2, bounds: 0, heldFor: expect.any(Number) as number, shard: undefined }]);
+  const draining = crashed.keeper.drain(0);
+  await machine.clock.advanceAsync(2 * SECOND);
+  await draining;
+  const stopped = await machine.start();
+  expect(stopped.notices).toMatchObject([{ kind: 'recovered', trees: 2, crashed: 0, leases: 2 }]);
+});

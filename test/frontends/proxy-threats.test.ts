@@ -43,7 +43,7 @@ afterEach(async () => {
   await rig.shows('counted', { waiting: 0, leases: 0 });
   expect((await rig.ask({ path: '/after' })).body).toBe('ok');
   expect(await (await fetch(`http://${rig.running.addresses['health']}/metrics`)).text()).toContain('sluice_forward_held_bodies 0');
-  expect(rig.logged()).not.toContain('"event":"fault"');
+  expect(rig.logged()).not.toContain('"event":"unexpected_error"');
   await rig.stop();
 });
 

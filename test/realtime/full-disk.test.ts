@@ -77,7 +77,7 @@ test('a server whose disk is full answers unstored, stays alive, and admits agai
   limitFiles(server.child.pid, 'unlimited');
   const admitted = await Promise.all(['slots', 'day'].map((group) => acquire(api, group, '10s')));
   expect(admitted.map(({ status }) => status)).toEqual([200, 200]);
-  expect(server.log.some(({ event }) => event === 'unstored')).toBe(true);
+  expect(server.log.some(({ event }) => event === 'ledger_unavailable')).toBe(true);
   server.child.kill('SIGTERM');
   expect(await server.exit).toBe(0);
 }, 60_000);

@@ -13,20 +13,20 @@ function scene(level: 'info' | 'silent') {
   return { log, lines };
 }
 
-test('a line is one JSON object with level, time, event and fields', () => {
+test('a line is one JSON object with level, time, event, fields and a sentence', () => {
   const { log, lines } = scene('info');
-  log.tell('warn', 'unstored', { root: 'llm', err: new Error('disk full') });
+  log.tell('warn', 'ledger_unavailable', 'The ledger cannot be written.', { root: 'llm', err: new Error('disk full') });
   const [line] = lines();
-  expect(line).toMatchObject({ level: 'warn', event: 'unstored', root: 'llm', err: { message: 'disk full' } });
-  expect(Object.keys(line ?? {})).toEqual(['level', 'time', 'root', 'err', 'event']);
+  expect(line).toMatchObject({ level: 'warn', event: 'ledger_unavailable', msg: 'The ledger cannot be written.', root: 'llm', err: { message: 'disk full' } });
+  expect(Object.keys(line ?? {})).toEqual(['level', 'time', 'event', 'root', 'err', 'msg']);
   expect(new Date(String(line?.['time'])).toISOString()).toBe(line?.['time']);
 });
 
 test('the level can be changed while it runs', () => {
   const { log, lines } = scene('silent');
-  log.tell('error', 'unseen');
+  log.tell('error', 'unseen', 'Not shown.');
   log.setLevel('debug');
-  log.tell('debug', 'seen');
-  log.tell('trace', 'unseen');
+  log.tell('debug', 'seen', 'Shown.');
+  log.tell('trace', 'unseen', 'Not shown.');
   expect(lines().map(({ event }) => event)).toEqual(['seen']);
 });

@@ -1,0 +1,14 @@
+/** What an operator did, for the log: who, to which group. `refused`: why it was not done. Times in milliseconds; undefined: without end. */
+export interface OperatorEvent {
+  readonly kind: 'group_paused' | 'group_resumed' | 'group_overridden' | 'waiter_evicted' | 'lease_revoked';
+  /** The credential's name; '' without auth. */
+  readonly caller: string;
+  readonly group: string;
+  readonly key?: string | undefined;
+  readonly forMs?: number | undefined;
+  readonly limits?: readonly string[] | undefined;
+  readonly enforce?: boolean | undefined;
+  readonly waiter?: string | undefined;
+  readonly permit?: string | undefined;
+  readonly refused?: string | undefined;
+}
