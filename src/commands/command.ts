@@ -25,7 +25,7 @@ export interface CommandWorld {
   readonly stdin: Readable;
   readonly stdout: Writable;
   readonly stderr: Writable;
-  /** stderr is a person's terminal. */
+  /** stderr is a person's terminal: progress may be written there. */
   readonly interactive: boolean;
   /** Calls back at each such signal, in place of what the system would do; answers how to stop listening. */
   readonly onSignal: (signal: Signal, act: () => void) => () => void;

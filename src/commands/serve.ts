@@ -7,6 +7,7 @@ import { type Config, loadConfig } from '../config/load.ts';
 import { showMistake } from '../config/mistake.ts';
 import type { Flag } from '../config/overlay.ts';
 import { ConfigWatch } from '../config/watch.ts';
+import { type Micros, SECOND } from '../core/time.ts';
 import { type Running, serve } from '../serve.ts';
 import { type Command, type CommandWorld, EXIT, type Signal, sayLine } from './command.ts';
 import { configArguments } from './options.ts';
@@ -73,6 +74,7 @@ async function keep(file: ConfigFile, text: string, config: Config): Promise<num
   const forget = world.onSignal('SIGHUP', () => void watching.reload());
   const why = await Promise.race([stop.asked, running.lost]);
   forget();
+  if (world.interactive && !(why instanceof Error)) sayLine(world.stderr, drainLine(config));
   await watching.stop();
   // Who has lost the store has nothing to decide: its callers are better off elsewhere.
   await running.drain(why instanceof Error);
@@ -96,6 +98,15 @@ async function started(config: Config, world: CommandWorld, asked: Promise<Signa
   clearTimeout(timer);
   // A server that came up at the same moment is told of the signal as always.
   return 'drain' in came ? came : { why: undefined };
+}
+
+/** What a person at a terminal is told, who would else see nothing for as long. */
+function drainLine({ drain: { delay, grace } }: Config): string {
+  const seconds = (time: Micros): string => `${time / SECOND} s`;
+  return (
+    `Stopping: serves on for ${seconds(delay)} while balancers learn of it (drain.delay), then waits up to ${seconds(grace)} ` +
+    'for callers that are held (drain.grace). Press Ctrl-C again to end at once.'
+  );
 }
 
 const NUMBERS: Readonly<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };

@@ -1,7 +1,10 @@
-import { mkdirSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
+import { serveCommand } from '../../src/commands/serve.ts';
 import { ServerProcess } from '../fakes/server-process.ts';
+import { fakeWorld } from './world.ts';
 
 /* `sluice serve` as a process of its own: signals, exit codes, and the file under its feet. */
 
@@ -77,3 +80,24 @@ test('a file that is swapped as a ConfigMap of Kubernetes is, by a symbolic link
   version('..2', `${LISTEN}revision: 2\n${ONE}`);
   expect(await until('reloaded')).toMatchObject({ revision: 2 });
 });
+
+test.each([true, false])(
+  'at a terminal (%s) Ctrl-C says what is waited for and that a second one ends at once; elsewhere nothing is said',
+  async (interactive) => {
+    const folder = mkdtempSync(join(tmpdir(), 'sluice-terminal-'));
+    const file = join(folder, 'sluice.yaml');
+    writeFileSync(file, `${LISTEN}drain: { delay: 50ms, grace: 1s }\n${ONE}`);
+    const world = { ...fakeWorld(), interactive };
+    const ended = serveCommand.run(['--config', file], world);
+    await expect.poll(() => world.out()).toContain('"event":"serving"');
+    world.signal('SIGINT');
+    await expect.poll(() => world.out()).toContain('"event":"draining"');
+    const said =
+      'Stopping: serves on for 0.05 s while balancers learn of it (drain.delay), then waits up to 1 s for callers that are held (drain.grace). Press Ctrl-C again to end at once.\n';
+    expect(world.err()).toBe(interactive ? said : '');
+    world.signal('SIGINT');
+    expect(world.exits).toEqual([130]);
+    expect(await ended).toBe(0);
+    rmSync(folder, { recursive: true });
+  },
+);
