@@ -1,0 +1,86 @@
+import type { Attempt, RequestEnd, RequestHead, RequestRow } from '../request.ts';
+
+/** A body to be stored: whole up to 64 KiB, else pieces that were stored before under `uploadedPieces`. */
+export type StoredBody = Uint8Array | { readonly upload: number; readonly pieces: number; readonly bytes: number };
+
+/** One change of the store. A batch is applied in order, all or nothing (on JetStream: each change by itself, in order). */
+export type Change =
+  | { readonly kind: 'submit'; readonly row: RequestRow; readonly head: RequestHead; readonly body: StoredBody }
+  /** Everything that may be on its way from here on, replacing what was armed before: once a batch, before anything is sent. */
+  | { readonly kind: 'arm'; readonly flights: readonly Flight[] }
+  /** A failed attempt: the row as it is now, with its next due time, and the attempt for people. */
+  | { readonly kind: 'retry'; readonly row: RequestRow; readonly attempt: Attempt }
+  /** The end. `attempt`: the last one. A dead letter keeps head and body; others may lose them to the sweep. */
+  | { readonly kind: 'end'; readonly end: RequestEnd; readonly row: RequestRow; readonly attempt: Attempt | undefined }
+  /** A dead letter is pending again, as the newest of its order: `row` has a new acceptance time and due time, and keeps sequence, secret and idHash. */
+  | { readonly kind: 'redrive'; readonly row: RequestRow };
+
+/** One request that may be on its way. */
+export interface Flight {
+  readonly sequence: number;
+  readonly attempt: number;
+}
+
+/** A page of dead letters, oldest death first. */
+export interface DeadPage {
+  readonly letters: readonly { readonly row: RequestRow; readonly end: RequestEnd }[];
+  /** '' when there is no more. */
+  readonly next: string;
+}
+
+/** Which dead letters. Filters besides `group` and `since` are checked on the way: at most 10,000 are looked at for a page. */
+export interface DeadFilter {
+  readonly group: string | undefined;
+  readonly key: string | undefined;
+  readonly error: string | undefined;
+  /** Milliseconds since 1970. */
+  readonly since: number | undefined;
+  readonly until: number | undefined;
+}
+
+/** Why nothing was committed: `full` while there is no room for submits (ends are still recorded), `failed` for any other fault of disk or cluster. */
+export class StoreUnavailable extends Error {
+  readonly reason: 'full' | 'failed';
+
+  constructor(reason: 'full' | 'failed', message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'StoreUnavailable';
+    this.reason = reason;
+  }
+}
+
+/**
+ * Where stored requests survive (docs/decisions/0022). It accepts, arms, ends, loads and looks up; it never orders. One batch is
+ * committed at a time; callers go through `BatchedStore`, which joins what arrives meanwhile into the next batch.
+ */
+export interface DeferredStore {
+  /**
+   * Reads all rows that are not ended, in order of their sequence, then what was in flight. Called once, before anything else.
+   * Rejects with what is damaged, by name, and what to do.
+   */
+  open(onRow: (row: RequestRow) => void): Promise<{ readonly flights: readonly Flight[]; readonly nextSequence: number }>;
+  /** Commits a batch; when it resolves everything is on disk (LMDB: synced; JetStream: acknowledged by a majority). Rejects with {@link StoreUnavailable}: nothing of it was applied. */
+  commit(batch: readonly Change[]): Promise<void>;
+  /** Stores pieces of a body that is still arriving, at most 256 KiB each; the upload is given to a `submit` or dropped. */
+  upload(upload: number, piece: number, bytes: Uint8Array): Promise<void>;
+  dropUpload(upload: number): Promise<void>;
+  /** Head and body of a request that is pending, in flight or dead; undefined: there is none. `body` is called again for each attempt. */
+  load(
+    sequence: number,
+  ):
+    | { readonly head: RequestHead; readonly body: () => AsyncIterable<Uint8Array> }
+    | undefined
+    | Promise<{ readonly head: RequestHead; readonly body: () => AsyncIterable<Uint8Array> } | undefined>;
+  /** How a request ended; undefined: it has not, or it is no longer kept. `row`: as it was. */
+  ended(sequence: number): Promise<{ readonly end: RequestEnd; readonly row: RequestRow } | undefined>;
+  /** Its last attempts, at most 20, oldest first. */
+  attempts(sequence: number): Promise<readonly Attempt[]>;
+  dead(filter: DeadFilter, size: number, token: string): Promise<DeadPage>;
+  /** How many of each state are kept that have ended. */
+  counts(): { readonly done: number; readonly dead: number; readonly cancelled: number };
+  /** Removes what is no longer needed or kept: at most 3,000 rows or 4 MiB a call. Resolves with whether there is more to do. */
+  sweep(nowMs: number): Promise<boolean>;
+  /** Pages in use and the bound; submits are refused at 95 % of it. */
+  readonly space: { readonly bytes: number; readonly bytesMax: number };
+  close(): Promise<void>;
+}
