@@ -24,6 +24,7 @@ import { explain } from './explain.ts';
 import { plant } from './forest.ts';
 import { Gates, type Home } from './gates.ts';
 import { Grounds } from './grounds.ts';
+import { Hold } from './hold.ts';
 import { MOVED } from './moved.ts';
 import { evict, override, pause, resume, revoke } from './operate.ts';
 import type { AdmissionParts, Ground } from './parts.ts';
@@ -33,10 +34,11 @@ import { reconfigure } from './reconfigure.ts';
 import { NOBODY, Requests } from './requests.ts';
 import { Sessions } from './sessions.ts';
 import { shiftExplanation, shiftGroup, shiftLeaseView, shiftLimit, shiftPage, shiftRefusal, shiftRenewal, shiftWaiter } from './shift.ts';
+import type { StoredLine, StoredRequestAsk, StoredSink } from './stored-line.ts';
 import { groupView, leasePage, limitViews, waiterPage } from './views.ts';
 
 /** The door of this process: finds the tree of a group, and lets its gate decide. */
-export class Gatekeeper implements AdmissionService {
+export class Gatekeeper implements AdmissionService, StoredLine {
   readonly #parts: AdmissionParts;
   readonly #gates: Gates;
   readonly #grounds: Grounds | undefined;
@@ -94,6 +96,25 @@ export class Gatekeeper implements AdmissionService {
     }
     if (ask.session === undefined && ask.requestId === undefined) return home.tree.acquire(home.entry, ask, done);
     return this.#acquireNamed(home, ask, done);
+  }
+
+  attach(sink: StoredSink): void {
+    this.#gates.attach(sink);
+  }
+
+  enqueue(group: string, request: StoredRequestAsk): ReturnType<StoredLine['enqueue']> {
+    const home = this.#gates.home(group);
+    return home?.tree.enqueueStored(home.entry, request);
+  }
+
+  cancel(group: string, entry: number, sequence: number): boolean {
+    return this.#gates.home(group)?.tree.cancelStored(entry, sequence) ?? false;
+  }
+
+  convert(held: Held, sequence: number, deadline: Instant): ReturnType<StoredLine['convert']> {
+    if (!(held instanceof Hold)) return undefined;
+    const entry = held.keeper.convert(held, sequence, deadline);
+    return entry === undefined ? undefined : { group: held.entry.name, entry };
   }
 
   async renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> {

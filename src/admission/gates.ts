@@ -8,6 +8,7 @@ import { Entry } from './entry.ts';
 import { type Planted, plant, writesOf } from './forest.ts';
 import type { AdmissionParts, GateFace, Ground, Notice } from './parts.ts';
 import { PermitProofs } from './permit-proofs.ts';
+import type { StoredSink } from './stored-line.ts';
 import { Tags } from './tags.ts';
 import { Tree } from './tree.ts';
 
@@ -64,6 +65,8 @@ export class Gates {
   onEmpty: () => void = () => {};
   /** Told when a newer term writes the chain of a tree that came with its shard. */
   onLedgerLost: (root: string) => void = () => {};
+
+  #stored: StoredSink | undefined;
 
   /** `grounds`: what each tree is decided on, where trees come and go with their shards. */
   constructor(parts: AdmissionParts, grounds?: GroundsOf) {
@@ -188,6 +191,11 @@ export class Gates {
       notices,
       lost,
       empty: () => this.onEmpty(),
+      stored: () => this.#stored,
+      unqueued: (from, group) => {
+        // A group that moved to another tree was closed before it was opened there.
+        if ((this.#homes.get(group)?.tree ?? from) === from) this.#stored?.closed([group]);
+      },
       outside: clock === outside ? undefined : outside,
     });
   }
@@ -207,22 +215,36 @@ export class Gates {
       if (entries.has(name)) continue;
       this.#homes.delete(name);
       this.#gone.set(name, { tree, entry });
+      this.#stored?.closed([name]);
     }
     this.rehome(tree, entries);
   }
 
   rehome(tree: Tree, entries: ReadonlyMap<string, Entry>): void {
     tree.turn.entries = entries;
+    const opened: string[] = [];
     for (const [name, entry] of entries) {
+      const before = this.#homes.get(name);
+      if (before?.tree !== tree) opened.push(name);
+      if (before !== undefined && before.tree !== tree) this.#stored?.closed([name]);
       this.#homes.set(name, { tree, entry });
       this.#gone.delete(name);
     }
+    if (opened.length > 0) this.#stored?.opened(opened);
+  }
+
+  /** Who keeps stored requests hears of every group that is decided here, from now on. */
+  attach(sink: StoredSink): void {
+    this.#stored = sink;
+    sink.opened([...this.#homes.keys()]);
   }
 
   /** Nobody finds this tree any more; groups that moved were adopted by another before. */
   retire(tree: Tree): void {
     if (this.#trees.get(tree.root) === tree) this.#trees.delete(tree.root);
-    for (const name of tree.turn.entries.keys()) if (this.#homes.get(name)?.tree === tree) this.#homes.delete(name);
+    const gone = [...tree.turn.entries.keys()].filter((name) => this.#homes.get(name)?.tree === tree);
+    for (const name of gone) this.#homes.delete(name);
+    if (gone.length > 0) this.#stored?.closed(gone);
     for (const [name, home] of this.#gone) if (home.tree === tree) this.#gone.delete(name);
   }
 

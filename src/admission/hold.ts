@@ -31,6 +31,8 @@ export interface Keeper {
   /** Passed over, at its place, until `unsuspend`. */
   suspend(hold: Hold): void;
   unsuspend(hold: Hold): void;
+  /** Its place becomes a stored request's, and it is held no more; undefined if it was decided. */
+  convert(hold: Hold, sequence: number, deadline: Instant): number | undefined;
   /** What turns its instants into those of the process. */
   readonly skew: Micros;
 }

@@ -1,7 +1,7 @@
 import type { GateEvent } from '../core/events.ts';
 import type { Claim } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
+import { after, type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
 import type { Ask, Place, Since } from '../core/waiter.ts';
 import type { AdmissionAsk, Outcome } from './admission.ts';
 import type { Clock } from './clock.ts';
@@ -10,6 +10,7 @@ import { Hold, type Keeper, type Phase } from './hold.ts';
 import { MOVED } from './moved.ts';
 import type { AdmissionBounds } from './parts.ts';
 import { shiftPlace, shiftRefusal, shiftSince } from './shift.ts';
+import type { StoredLine, StoredRequestAsk, StoredSink } from './stored-line.ts';
 import type { Tags } from './tags.ts';
 import { Threshold } from './threshold.ts';
 import { Turn } from './turn.ts';
@@ -27,7 +28,11 @@ function claimOf({ caller }: AdmissionAsk): Claim {
 const UNDECIDED_FOR = SECOND;
 
 /** What one tree is made of. */
-export interface TreeParts extends TurnParts {
+export interface TreeParts extends Omit<TurnParts, 'storedHold' | 'unqueued'> {
+  /** Who keeps the stored requests in line; undefined if nothing stores requests here. */
+  readonly stored: () => StoredSink | undefined;
+  /** What this tree had in line for a stored group is forgotten. */
+  readonly unqueued: (tree: Tree, group: string) => void;
   readonly tags: Tags;
   readonly bounds: AdmissionBounds;
   /** Nobody is held in this tree any more. */
@@ -48,12 +53,13 @@ export class Tree implements Keeper {
   #entering = false;
   #draining = false;
   #moving = false;
+  #deciding = false;
 
   constructor(parts: TreeParts) {
     this.root = parts.root;
     this.#parts = parts;
     this.#clock = parts.clock;
-    this.turn = new Turn(parts);
+    this.turn = new Turn({ ...parts, storedHold: (sequence, group) => this.#storedHold(sequence, group), unqueued: (group) => parts.unqueued(this, group) });
     this.#threshold = new Threshold({
       clock: this.#clock,
       tooLate: (hold) => this.refuse(hold, this.turn.termFails ? this.turn.unstored() : this.undecided()),
@@ -101,6 +107,52 @@ export class Tree implements Keeper {
       reported: ask.reported,
       claim: claimOf(ask),
     };
+  }
+
+  /** A stored request enters the line; the gate decides about it, and all that entered in the same turn, in a moment. See {@link StoredLine.enqueue}. */
+  enqueueStored(entry: Entry, request: StoredRequestAsk): ReturnType<StoredLine['enqueue']> {
+    if (this.#moving || this.#draining || this.turn.over !== undefined) return undefined;
+    const { skew } = this;
+    const { deadline, since } = request;
+    const queued = this.turn.gate.enqueueStored(this.#clock.now(), {
+      ...request,
+      group: entry.index,
+      arrivedAt: after(request.arrivedAt, -skew),
+      deadline: deadline === NEVER ? NEVER : after(deadline, -skew),
+      since: since && shiftSince(since, -skew),
+      tag: this.#parts.tags.next(),
+    });
+    this.#decideStored();
+    return queued;
+  }
+
+  /** See {@link StoredLine.cancel}. */
+  cancelStored(entry: number, sequence: number): boolean {
+    const gone = this.turn.gate.cancelStored(entry, sequence);
+    if (gone) this.#decideStored();
+    return gone;
+  }
+
+  /** Once for all that is enqueued and cancelled in one turn. */
+  #decideStored(): void {
+    if (this.#deciding) return;
+    this.#deciding = true;
+    queueMicrotask(() => {
+      this.#deciding = false;
+      this.turn.decide((now) => this.turn.gate.decideStored(now));
+    });
+  }
+
+  #storedHold(sequence: number, group: string): Hold | undefined {
+    const sink = this.#parts.stored();
+    const entry = this.turn.entries.get(group);
+    if (sink === undefined || entry === undefined) return undefined;
+    const hold: Hold = new Hold(this, entry, NEVER, ++this.#serials, (outcome) => {
+      if (outcome.kind === 'admitted') sink.admitted(sequence, outcome, hold);
+      else sink.refused(sequence, outcome.refusal);
+    });
+    this.#open++;
+    return hold;
   }
 
   /** Refuses somebody who is not in the gate; counted as the gate counts. */
@@ -200,6 +252,16 @@ export class Tree implements Keeper {
       hold.over();
       if (permit.lease !== undefined) turn.decide((now) => void turn.gate.release(now, permit.serial, permit.tag, 'used', undefined));
     }
+  }
+
+  convert(hold: Hold, sequence: number, deadline: Instant): number | undefined {
+    if (hold.phase !== 'waiting' || this.turn.waiting.get(hold.ref) !== hold) return undefined;
+    const entry = this.turn.gate.becomeStored(hold.ref, sequence, deadline === NEVER ? NEVER : after(deadline, -this.skew));
+    if (entry === undefined) return undefined;
+    this.turn.waiting.delete(hold.ref);
+    this.closed();
+    hold.over();
+    return entry;
   }
 
   closed(): void {

@@ -5,6 +5,7 @@ import type { TreeLedger } from '../ledger/ledger.ts';
 import type { Answers } from './answers.ts';
 import type { Clock } from './clock.ts';
 import type { Entry } from './entry.ts';
+import type { Hold } from './hold.ts';
 import type { GateFace, Notice } from './parts.ts';
 import type { PermitProofs } from './permit-proofs.ts';
 
@@ -24,4 +25,8 @@ export interface TurnParts {
   readonly notices: (notice: Notice) => void;
   readonly lost: (cause: Error) => void;
   readonly proofs: PermitProofs;
+  /** The holder of a stored request that the gate has decided about; undefined if nothing stores requests here. */
+  readonly storedHold: (sequence: number, group: string) => Hold | undefined;
+  /** The stored requests of this group are no longer in line. */
+  readonly unqueued: (group: string) => void;
 }

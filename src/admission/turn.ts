@@ -1,6 +1,7 @@
 import type { GateEvent, Reservation } from '../core/events.ts';
 import type { LeaseRecord, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
+import { isStored } from '../core/stored-requests.ts';
 import { after, type Instant, SECOND } from '../core/time.ts';
 import { DECIDED, type WaiterRef } from '../core/waiter.ts';
 import type { LedgerSnapshot } from '../ledger/ledger.ts';
@@ -262,11 +263,15 @@ export class Turn implements WriterHost {
     const elsewhere = event.kind === 'refused' && event.refusal === MOVED;
     if (!elsewhere) this.#parts.events(event, now);
     switch (event.kind) {
-      case 'admitted':
-        this.#admitted(event.token as Hold, event);
+      case 'admitted': {
+        const hold = this.#holdOf(event.token, event.permit.group);
+        if (hold === undefined) this.#undone.push(event.permit);
+        else this.#admitted(hold, event);
         break;
+      }
       case 'refused': {
-        const hold = event.token as Hold;
+        const hold = this.#holdOf(event.token, event.group);
+        if (hold === undefined) break;
         if (!elsewhere) hold.entry.counters.count(event);
         if (hold.ref !== DECIDED) this.waiting.delete(hold.ref);
         if (hold.phase !== 'over') this.tell(hold, event.refusal);
@@ -285,9 +290,16 @@ export class Turn implements WriterHost {
       case 'settled':
       case 'paused':
       case 'overridden':
+        break;
       case 'unqueued':
+        this.#parts.unqueued(event.group);
         break;
     }
+  }
+
+  /** The holder behind a token of the gate; a stored request has none until it is decided. */
+  #holdOf(token: unknown, group: string): Hold | undefined {
+    return isStored(token) ? this.#parts.storedHold(token.sequence, group) : (token as Hold);
   }
 
   #admitted(hold: Hold, event: Extract<GateEvent, { kind: 'admitted' }>): void {

@@ -59,12 +59,12 @@ export class Gate {
   }
 
   /**
-   * A stored request comes into line, without patience and outside the bounds of the backlog. Answers its entry, for
-   * {@link cancelStored}, or that it could never pass; undefined: the group has as many keys as it may, or is gone. Events tell what became of it, with a
-   * `StoredRef` as token. `since` puts a request that was tried before back to its old place; the order of the rest is that of the calls.
+   * A stored request comes into line, without a wait timeout and outside the bounds of the backlog. Returns its entry, for
+   * {@link cancelStored}, or that it could never pass; undefined if the group has as many keys as it may, or is gone. Decides nothing:
+   * call {@link decideStored} after one call or many. Events report the outcome, with a `StoredRef` as token. `since` puts a request
+   * that was tried before back to its old place; the order of the rest is that of the calls.
    */
   enqueueStored(now: Instant, request: StoredAsk): { readonly entry: number } | { readonly refusal: Refusal } | undefined {
-    this.#catchUp(now);
     const node = this.#node(request.group);
     const state = node.removed || this.#draining || this.#all.sealed ? undefined : this.#all.keyState(now, node, request.key);
     if (state === undefined) return undefined;
@@ -72,16 +72,22 @@ export class Gate {
     if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized } };
     const order = this.#all.slab.orderFor(request);
     const entry = { sequence: request.sequence, order, arrivedAt: request.arrivedAt, deadline: request.deadline, costs: request.costs, tag: request.tag };
-    const queued = this.#all.enqueueStored(state, request.priority, entry, request.lease);
-    this.#pump(now);
-    return { entry: queued };
+    return { entry: this.#all.enqueueStored(state, request.priority, entry, request.lease) };
   }
 
-  /** A stored request leaves the line, without an event. False: it was decided, or never came. */
-  cancelStored(now: Instant, entry: number, sequence: number): boolean {
-    const gone = this.#all.cancelStored(entry, sequence);
-    if (gone) this.#settle(now);
-    return gone;
+  /** A stored request leaves the line, without an event; call {@link decideStored} after. Returns false if it was decided, or never came. */
+  cancelStored(entry: number, sequence: number): boolean {
+    return this.#all.cancelStored(entry, sequence);
+  }
+
+  /** Decides about what {@link enqueueStored} and {@link cancelStored} changed. */
+  decideStored(now: Instant): void {
+    this.#settle(now);
+  }
+
+  /** Forgets all stored requests in line, without events except one `unqueued` for each group that had any. */
+  dropStored(): void {
+    for (const node of this.#all.tree.nodes) this.#unqueue(node);
   }
 
   /** A waiter whose request has been stored keeps its place and waits on as a stored request. Answers its entry; undefined: it was decided. */

@@ -22,6 +22,7 @@ function store(gate: Gate, now: Instant, sequence: number, key = '', more: More 
   const costs = cost === undefined ? ONE_REQUEST : { requests: cost };
   const queued = gate.enqueueStored(now, { group: 0, key, priority: PRIORITY_DEFERRED, costs, sequence, arrivedAt, deadline, lease: sec(10), tag: TAG });
   if (queued === undefined || !('entry' in queued)) throw new Error(`request ${sequence} was not queued: ${JSON.stringify(queued)}`);
+  gate.decideStored(now);
   return queued.entry;
 }
 
@@ -67,10 +68,10 @@ describe('a stored request', () => {
   test('that is cancelled in line is passed over, once, and is known no more', () => {
     const gate = gateOf(group('g', [rolling(1, sec(10))]));
     const entries = [1, 2, 3, 4].map((sequence) => store(gate, START, sequence));
-    expect(gate.cancelStored(START, entries[2] as number, 3)).toBe(true);
-    expect(gate.cancelStored(START, entries[2] as number, 3)).toBe(false);
-    expect(gate.cancelStored(START, entries[1] as number, 2)).toBe(true);
-    expect(gate.cancelStored(START, entries[0] as number, 1)).toBe(false);
+    expect(gate.cancelStored(entries[2] as number, 3)).toBe(true);
+    expect(gate.cancelStored(entries[2] as number, 3)).toBe(false);
+    expect(gate.cancelStored(entries[1] as number, 2)).toBe(true);
+    expect(gate.cancelStored(entries[0] as number, 1)).toBe(false);
     gate.tick(t(10));
     expect(told(gate, 'admitted')).toEqual([1, 4]);
     expect(gate.status(t(10), 0)).toMatchObject({ waiting: 0 });
@@ -135,6 +136,7 @@ describe('a stored request', () => {
         tag: TAG,
       });
     }
+    shrunk.decideStored(START);
     shrunk.takeEvents();
     shrunk.reconfigure(START, [group('root', [rolling(1, sec(10))])]);
     expect(shrunk.takeEvents().map((event) => event.kind)).toContain('unqueued');

@@ -67,6 +67,7 @@ class Side {
         since,
       });
       if (entry !== undefined && 'entry' in entry) this.stored.set(number, { handle: entry.entry, ask, entry: true });
+      gate.decideStored(now);
     } else {
       const token = { stored: number };
       const ref = gate.acquire(now, {
@@ -91,8 +92,10 @@ class Side {
     const known = this.stored.get(number);
     if (known === undefined) return;
     this.stored.delete(number);
-    if (known.entry) this.gate.cancelStored(now, known.handle, number);
-    else this.gate.cancel(now, known.handle as WaiterRef);
+    if (known.entry) {
+      this.gate.cancelStored(known.handle, number);
+      this.gate.decideStored(now);
+    } else this.gate.cancel(now, known.handle as WaiterRef);
   }
 
   /** When the first stored request has to be cancelled for its deadline: it may still go at that very moment. */

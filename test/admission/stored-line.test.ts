@@ -1,0 +1,132 @@
+import { describe, expect, test } from 'vitest';
+import type { Held, Outcome } from '../../src/admission/admission.ts';
+import type { StoredRequestAsk, StoredSink } from '../../src/admission/stored-line.ts';
+import { ONE_REQUEST, PRIORITY_DEFERRED } from '../../src/core/group.ts';
+import type { Refusal } from '../../src/core/refusal.ts';
+import { NEVER, SECOND } from '../../src/core/time.ts';
+import { concurrency, group, rolling, START, spacing } from '../core/specs.ts';
+import { settled } from '../fakes/clock.ts';
+import { type Rig, rigged, settingsOf } from './rig.ts';
+
+/** Keeps what it hears. */
+class Sink implements StoredSink {
+  readonly admissions: { sequence: number; outcome: Extract<Outcome, { kind: 'admitted' }>; held: Held }[] = [];
+  readonly refusals: [number, Refusal][] = [];
+  readonly heard: string[] = [];
+
+  admitted(sequence: number, outcome: Extract<Outcome, { kind: 'admitted' }>, held: Held): void {
+    this.admissions.push({ sequence, outcome, held });
+  }
+
+  refused(sequence: number, refusal: Refusal): void {
+    this.refusals.push([sequence, refusal]);
+  }
+
+  opened(groups: readonly string[]): void {
+    this.heard.push(`opened ${groups.join(' ')}`);
+  }
+
+  closed(groups: readonly string[]): void {
+    this.heard.push(`closed ${groups.join(' ')}`);
+  }
+
+  get sequences(): readonly number[] {
+    return this.admissions.map(({ sequence }) => sequence);
+  }
+}
+
+function stored(sequence: number, more: Partial<StoredRequestAsk> = {}): StoredRequestAsk {
+  return { key: '', priority: PRIORITY_DEFERRED, costs: ONE_REQUEST, sequence, arrivedAt: START, deadline: NEVER, lease: 10 * SECOND, ...more };
+}
+
+async function storing(...settings: Parameters<typeof rigged>[0]): Promise<{ rig: Rig; sink: Sink }> {
+  const rig = await rigged(settings);
+  const sink = new Sink();
+  rig.keeper.attach(sink);
+  return { rig, sink };
+}
+
+describe('a stored request in line', () => {
+  test('shares limits and order with live callers, after their classes', async () => {
+    const { rig, sink } = await storing(settingsOf(group('g', [spacing(5 * SECOND)])));
+    for (const sequence of [1, 2]) rig.keeper.enqueue('g', stored(sequence));
+    await settled();
+    const live = rig.ask();
+    await rig.pass(5);
+    expect(sink.sequences).toEqual([1]);
+    expect(live.seconds).toBe(5);
+    await rig.pass(5);
+    expect(sink.sequences).toEqual([1, 2]);
+    expect(sink.admissions[1]?.outcome.permit.waited).toBe(10 * SECOND);
+  });
+
+  test('holds a lease that is released as any other, and lets the next one go', async () => {
+    const { rig, sink } = await storing(settingsOf(group('g', [concurrency(1)])));
+    for (const sequence of [1, 2]) rig.keeper.enqueue('g', stored(sequence));
+    await settled();
+    expect(sink.sequences).toEqual([1]);
+    sink.admissions[0]?.held.delivered();
+    expect(await rig.keeper.release('', sink.admissions[0]?.outcome.id as string, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+    await settled();
+    expect(sink.sequences).toEqual([1, 2]);
+  });
+
+  test('leaves when cancelled, and a grant that is not used goes back', async () => {
+    const { rig, sink } = await storing(settingsOf(group('g', [rolling(1, 60 * SECOND)])));
+    const entries = [1, 2, 3].map((sequence) => (rig.keeper.enqueue('g', stored(sequence)) as { entry: number }).entry);
+    await settled();
+    expect(rig.keeper.cancel('g', entries[1] as number, 2)).toBe(true);
+    sink.admissions[0]?.held.leave();
+    await settled();
+    expect(sink.sequences).toEqual([1, 3]);
+    expect(rig.waiting()).toBe(0);
+  });
+
+  test('that could never pass is refused at once, and an unknown group takes none', async () => {
+    const { rig } = await storing(settingsOf(group('g', [rolling(1, SECOND)])));
+    expect(rig.keeper.enqueue('g', stored(1, { costs: { requests: 2 } }))).toMatchObject({ refusal: { reason: 'oversized' } });
+    expect(rig.keeper.enqueue('h', stored(1))).toBeUndefined();
+  });
+
+  test('is forgotten once, without refusals, when its group leaves the configuration, and may enter again when it is back', async () => {
+    const settings = settingsOf(group('g', [spacing(5 * SECOND)]));
+    const other = settingsOf(group('other', []));
+    const { rig, sink } = await storing(settings, other);
+    for (let sequence = 1; sequence <= 100; sequence++) rig.keeper.enqueue('g', stored(sequence));
+    await settled();
+    expect(await rig.keeper.reconfigure([other])).toEqual([]);
+    await settled();
+    expect(await rig.keeper.reconfigure([settings, other])).toEqual([]);
+    expect(sink.heard.filter((line) => line.endsWith(' g'))).toEqual(expect.arrayContaining(['closed g', 'opened g']));
+    expect(sink.heard.at(-1)).toBe('opened g');
+    expect(sink.refusals).toEqual([]);
+    expect(rig.waiting()).toBe(0);
+    rig.keeper.enqueue('g', stored(2));
+    await settled();
+    await rig.pass(5);
+    expect(sink.sequences).toEqual([1, 2]);
+  });
+
+  test('takes the place of a live caller, who is held no more', async () => {
+    const { rig, sink } = await storing(settingsOf(group('g', [spacing(5 * SECOND)])));
+    const callers = [rig.ask(), rig.ask(), rig.ask()];
+    await settled();
+    expect(rig.keeper.convert(callers[1]?.held as Held, 7, NEVER)).toMatchObject({ group: 'g' });
+    expect(rig.keeper.convert(callers[0]?.held as Held, 8, NEVER)).toBeUndefined();
+    await rig.pass(10);
+    expect(sink.sequences).toEqual([7]);
+    expect(callers[2]?.seconds).toBe(10);
+    expect(callers[1]?.told).toBe(0);
+  });
+
+  test('does not hold up a drain', async () => {
+    const { rig } = await storing(settingsOf(group('g', [spacing(60 * SECOND)])));
+    for (const sequence of [1, 2, 3]) rig.keeper.enqueue('g', stored(sequence));
+    await settled();
+    const live = rig.ask();
+    const drained = rig.keeper.drain(SECOND);
+    await rig.pass(2);
+    await drained;
+    expect(live.refusal?.reason).toBe('draining');
+  });
+});
