@@ -233,6 +233,13 @@ export interface AdmissionService {
   epoch(at: Instant): number;
 }
 
+/** What an ask costs that does not name a unit. */
+export interface CostRule {
+  readonly default?: number | undefined;
+  /** It is refused. */
+  readonly required: boolean;
+}
+
 /** A group with what lies outside the core: patience, lease lives, names of priorities, refusals. */
 export interface GroupSettings {
   readonly spec: GroupSpec;
@@ -240,6 +247,8 @@ export interface GroupSettings {
   readonly lease: { readonly default: Micros; readonly max: Micros };
   readonly priority: { readonly classes: ReadonlyMap<string, number>; readonly default: number };
   readonly pushback: { readonly scope: 'key' | 'group'; readonly max: Micros };
+  /** What asks cost that do not name a unit, and which units they must name; for the groups below, too. */
+  readonly costs: ReadonlyMap<string, CostRule>;
   readonly refusal: { readonly status: number; readonly contentType: string; readonly body: string } | undefined;
   readonly unreachable: 'closed' | 'share' | 'open';
 }

@@ -1,6 +1,8 @@
+import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { AdmissionAsk, GroupSettings } from './admission.ts';
 import { Counters } from './counters.ts';
+import type { Units } from './units.ts';
 
 /** One group at the door: its settings, its index in its gate, its figures. */
 export class Entry {
@@ -11,8 +13,12 @@ export class Entry {
   index: number;
   /** An admission may need the disk: a lease, or a limit whose bounds are written ahead, here or above. */
   writes: boolean;
+  #units: Units;
+  /** Counted under an earlier configuration of this process: permits of that time may still be settled. */
+  readonly #unitsBefore = new Set<string>();
 
-  constructor(parts: { settings: GroupSettings; index: number; writes: boolean }) {
+  constructor(parts: { settings: GroupSettings; index: number; writes: boolean; units: Units }) {
+    this.#units = parts.units;
     this.settings = parts.settings;
     this.name = parts.settings.spec.name;
     this.index = parts.index;
@@ -22,6 +28,20 @@ export class Entry {
   /** The key that a pushback of a permit for `key` needs: '' where it is by group. */
   pushbackKey(key: string): string {
     return this.settings.pushback.scope === 'key' ? key : '';
+  }
+
+  get units(): Units {
+    return this.#units;
+  }
+
+  set units(units: Units) {
+    for (const unit of this.#units.names) this.#unitsBefore.add(unit);
+    this.#units = units;
+  }
+
+  /** `malformed` if costs to settle name a unit that is not counted, and was not before. */
+  unsettleable(costs: Costs): Refusal | undefined {
+    return this.#units.unknownIn(costs, this.#unitsBefore);
   }
 }
 

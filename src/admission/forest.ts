@@ -36,6 +36,18 @@ export function writesOf(name: string, specs: readonly GroupSpec[]): boolean {
   return false;
 }
 
+/** A group, then those above it. */
+export function lineOf(settings: GroupSettings, all: readonly GroupSettings[]): readonly GroupSettings[] {
+  const line = [settings];
+  for (let at = settings.spec.parent; at !== undefined && line.length <= all.length; ) {
+    const above = all.find(({ spec }) => spec.name === at?.group);
+    if (above === undefined) break;
+    line.push(above);
+    at = above.spec.parent;
+  }
+  return line;
+}
+
 function rootOf(settings: GroupSettings, byName: ReadonlyMap<string, GroupSettings>): string | undefined {
   let at: GroupSettings | undefined = settings;
   for (let steps = 0; at !== undefined && steps <= byName.size; steps++) {

@@ -5,12 +5,13 @@ import type { TreeLedger } from '../ledger/ledger.ts';
 import type { GroupSettings } from './admission.ts';
 import { Answers } from './answers.ts';
 import { Entry } from './entry.ts';
-import { type Planted, plant, writesOf } from './forest.ts';
+import { lineOf, type Planted, plant, writesOf } from './forest.ts';
 import type { AdmissionParts, GateFace, Ground, Notice } from './parts.ts';
 import { PermitProofs } from './permit-proofs.ts';
 import type { StoredSink } from './stored-line.ts';
 import { Tags } from './tags.ts';
 import { Tree } from './tree.ts';
+import { Units } from './units.ts';
 
 /** Trees opened at once: each is a few writes. */
 const OPENING_MAX = 16;
@@ -315,12 +316,14 @@ function entriesOf(gate: GateFace, all: readonly GroupSettings[], before: Readon
     const index = gate.groupOf(name);
     if (index === undefined) throw new Error(`group ${name} is not in its gate`);
     const writes = writesOf(name, specs);
+    const units = new Units(lineOf(settings, all));
     const known = before.get(name);
-    if (known === undefined) entries.set(name, new Entry({ settings, index, writes }));
+    if (known === undefined) entries.set(name, new Entry({ settings, index, writes, units }));
     else {
       known.settings = settings;
       known.index = index;
       known.writes = writes;
+      known.units = units;
       entries.set(name, known);
     }
   }

@@ -47,6 +47,8 @@ export async function renewPermit(turn: Turn, entry: Entry, name: PermitName, ca
 /** Ends a permit, settles its costs, and learns of a backend's pushback: the pause is in force before anyone takes the place that is free now. */
 export async function releasePermit(turn: Turn, entry: Entry, name: PermitName, caller: string, wish: ReleaseWish): Promise<ReleaseOutcome> {
   const { tag, serial } = name;
+  const unknown = wish.costs && entry.unsettleable(wish.costs);
+  if (unknown !== undefined) return refused(unknown);
   const pushed = wish.how === 'dropped' && wish.retryAfter !== undefined ? wish.retryAfter : undefined;
   if (tag === undefined) {
     if (pushed !== undefined) pushback(turn, entry, wish.key ?? name.key ?? '', pushed);

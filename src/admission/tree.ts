@@ -1,4 +1,5 @@
 import type { GateEvent } from '../core/events.ts';
+import type { Costs } from '../core/group.ts';
 import type { Claim } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { after, type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
@@ -15,6 +16,7 @@ import type { Tags } from './tags.ts';
 import { Threshold } from './threshold.ts';
 import { Turn } from './turn.ts';
 import type { TurnParts } from './turn-parts.ts';
+import { isRefusal } from './units.ts';
 
 /** Of callers without a request id one object does for all that come in a row. */
 let lastClaim: Claim = { caller: '' };
@@ -80,23 +82,25 @@ export class Tree implements Keeper {
     if (ask.reported !== true) hold.caller = ask.caller;
     this.#open++;
     const priority = priorityOf(ask, settings);
+    const costs = entry.units.priced(ask.costs);
     if (typeof priority !== 'number') this.refuse(hold, priority, ask);
+    else if (isRefusal(costs)) this.refuse(hold, costs, ask);
     else {
       const closed = this.#closed(entry, now);
       if (closed !== undefined) this.refuse(hold, closed, ask);
-      else this.#admit(now, hold, this.request(entry, ask, priority, waitUntil, hold));
+      else this.#admit(now, hold, this.request(entry, ask, priority, costs, waitUntil, hold));
     }
     return hold;
   }
 
   /** An ask as the gate takes it. */
-  request(entry: Entry, ask: AdmissionAsk, priority: number, waitUntil: Instant, token: unknown): Ask {
+  request(entry: Entry, ask: AdmissionAsk, priority: number, costs: Costs, waitUntil: Instant, token: unknown): Ask {
     const { settings } = entry;
     return {
       group: entry.index,
       key: ask.key,
       priority,
-      costs: ask.costs,
+      costs,
       waitUntil,
       lease: Math.min(ask.lease ?? settings.lease.default, settings.lease.max),
       bytes: ask.bytes,

@@ -29,6 +29,7 @@ function compileGroup(name: string, options: GroupOptions): GroupSettings {
     lease,
     priority: { classes, default: usual },
     pushback,
+    costs: options.costs,
     refusal,
     unreachable,
   };

@@ -1,3 +1,4 @@
+import { UNITS_MAX } from '../core/bounds.ts';
 import type { Adapt } from '../core/group.ts';
 import { MILLISECOND } from '../core/time.ts';
 import { decimal, duration, integer, oneOf, percent } from './leaves.ts';
@@ -16,8 +17,8 @@ const concurrency = struct(
       'How a number below `max` is found: by how much longer permits are held than at a third of it, or one more each round until there is overload.',
       'none: always `max`',
     ),
-    floor: optional(integer({ min: 1, max: 1e9 }), 'With adapt: never fewer than this.', '1'),
-    initial: optional(integer({ min: 1, max: 1e9 }), 'With adapt: how many at first, after every start.', `${INITIAL}, within floor and max`),
+    floor: optional(integer({ min: 1, max: UNITS_MAX }), 'With adapt: never fewer than this.', '1'),
+    initial: optional(integer({ min: 1, max: UNITS_MAX }), 'With adapt: how many at first, after every start.', `${INITIAL}, within floor and max`),
     tolerance: optional(decimal({ min: 1, max: 10 }), 'Gradient only: permits may be held so many times as long as at a third of the limit.', '1.5'),
     backoff: optional(percent(), 'With adapt: what is left of the limit after a permit was dropped, lapsed or slow.', '90%'),
     slow: optional(duration({ min: MILLISECOND, max: PER.max }), 'With adapt: a permit held longer is overload too.', 'none is'),

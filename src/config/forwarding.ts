@@ -5,6 +5,7 @@ import { Fault } from './mistake.ts';
 import { nearest } from './nearest.ts';
 import type { Tell, Unsure } from './option.ts';
 import type { RouteOptions } from './route-options.ts';
+import { unitsOf, unknownUnit } from './units.ts';
 
 /** The parts of a configuration that forwarding is made of. */
 interface Forwarding {
@@ -58,6 +59,11 @@ function checkRoute(options: Unsure<Forwarding>, route: Unsure<RouteOptions>, te
       if (route[name] !== undefined) tell([name], new Fault(`${name} has no meaning without a group`, `Name the group whose limits count, or remove ${name}.`));
     if ((route.costs?.size ?? 0) > 0)
       tell(['costs'], new Fault('costs have no meaning without a group', 'Name the group whose limits count, or remove costs.'));
+  }
+  const units = group === undefined || groups?.has(group) !== true ? undefined : unitsOf(groups, group);
+  for (const unit of route.costs?.keys() ?? []) {
+    const fault = units && unknownUnit(group ?? '', unit, units);
+    if (fault !== undefined) tell(['costs', unit], fault);
   }
   checkClass(options, route, tell);
   for (const name of ['key', 'class'] as const) {

@@ -1,7 +1,8 @@
+import { LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { PRIORITY_MAX } from '../core/group.ts';
 import { DAY, MILLISECOND } from '../core/time.ts';
 import { decimal, duration, durationOrNone, integer, KEY_NAME, oneOf, percent, size, text, truth } from './leaves.ts';
-import { limitOptions } from './limit-options.ts';
+import { limitOptions, unitName } from './limit-options.ts';
 import { Fault } from './mistake.ts';
 import { checked, dictionary, leaf, list, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
 import { showDuration } from './quantity.ts';
@@ -108,6 +109,20 @@ const backlog = struct({
   ),
 });
 
+const costs = dictionary(
+  checked(
+    struct({
+      default: optional(integer({ min: 0, max: UNITS_MAX }), 'What an ask that does not name this unit costs in it.', '0'),
+      required: option(truth(), false, 'true: an ask that does not name this unit is refused as malformed.'),
+    }),
+    (cost, tell) => {
+      if (cost.required === true && cost.default !== undefined)
+        tell(['required'], new Fault('a cost that must be named needs no default', 'Remove default, or required.'));
+    },
+  ),
+  unitName,
+);
+
 /** What is said in place of a problem. */
 export const refusalOptions = struct({
   status: option(integer({ min: 400, max: 599 }, 'HTTP status'), 429, 'HTTP status of shed, expired and infeasible.'),
@@ -141,8 +156,8 @@ const group = struct({
   ttl: option(
     checked(
       struct({
-        default: option(duration({ min: 0, max: DAY }), '30s', 'How long a caller waits that does not say; 0: now or not at all.'),
-        max: option(duration({ min: 0, max: DAY }), '10m', 'A caller that asks for more waits this long.'),
+        default: option(duration({ min: 0, max: TTL_MAX }), '30s', 'How long a caller waits that does not say; 0: now or not at all.'),
+        max: option(duration({ min: 0, max: TTL_MAX }), '10m', 'A caller that asks for more waits this long.'),
       }),
       checkTimes,
     ),
@@ -155,8 +170,8 @@ const group = struct({
   lease: option(
     checked(
       struct({
-        default: option(duration({ min: 100 * MILLISECOND, max: 7 * DAY }), '30s', 'Life of a lease when the caller does not say.'),
-        max: option(duration({ min: 100 * MILLISECOND, max: 7 * DAY }), '10m', 'A caller that asks for more gets this; renewing starts anew.'),
+        default: option(duration({ min: 100 * MILLISECOND, max: LEASE_MAX }), '30s', 'Life of a lease when the caller does not say.'),
+        max: option(duration({ min: 100 * MILLISECOND, max: LEASE_MAX }), '10m', 'A caller that asks for more gets this; renewing starts anew.'),
       }),
       checkTimes,
     ),
@@ -171,6 +186,7 @@ const group = struct({
     {},
     'What a backend that pushes back may do.',
   ),
+  costs: option(costs, {}, 'What asks cost that do not say, by unit; for the groups below, too. A unit that no limit counts is refused.'),
   refusal: optional(refusalOptions, 'What a refused HTTP caller gets in place of application/problem+json.', 'application/problem+json'),
   unreachable: option(
     oneOf('closed', 'share', 'open'),

@@ -1,15 +1,16 @@
-import { DAY, HOUR, MILLISECOND, MINUTE, type Micros, SECOND } from '../core/time.ts';
+import { PER_MAX, PER_MIN, UNITS_MAX } from '../core/bounds.ts';
+import { HOUR, MINUTE, type Micros, SECOND } from '../core/time.ts';
 import { integer, type Range, readDuration } from './leaves.ts';
 import { Fault } from './mistake.ts';
 import { type Leaf, leaf } from './option.ts';
 import { DURATION_PATTERN, PERMITS_PER_PATTERN, parsePermitsPer } from './quantity.ts';
 import { type Raw, showRaw } from './raw.ts';
 
-/** Permits of one limit: more would not stay exact in a double when counted against microseconds. */
-export const PERMITS: Range = { min: 1, max: 1e12 };
+/** Permits of one limit. */
+export const PERMITS: Range = { min: 1, max: UNITS_MAX };
 
 /** The time that permits are for, and between two callers of a spacing. */
-export const PER: Range = { min: MILLISECOND, max: 400 * DAY };
+export const PER: Range = { min: PER_MIN, max: PER_MAX };
 
 /** Permits per time, as in `500/60s`. */
 export interface PermitsPer {
@@ -36,7 +37,7 @@ function readPermitsPer(raw: Raw, months: boolean): PermitsPer | Fault {
   if (parsed === undefined)
     return new Fault(`${showRaw(raw)} is not permits/duration`, `Write how many, a slash and how long: 500/60s${months ? ', 1000/24h, 1000/month' : ''}.`);
   if (parsed.permits === 0) return ZERO;
-  if (parsed.permits > PERMITS.max) return new Fault(`${showRaw(raw)} has too many permits`, 'Take at most 1000000000000.');
+  if (parsed.permits > PERMITS.max) return new Fault(`${showRaw(raw)} has too many permits`, `Take at most ${PERMITS.max}.`);
   if (parsed.per === 'month')
     return months ? parsed : new Fault('a rate has no months: they differ in length', 'Use window: N/month with kind: fixed and align: calendar.');
   const within = parsed.per >= PER.min && parsed.per <= PER.max;
@@ -45,12 +46,12 @@ function readPermitsPer(raw: Raw, months: boolean): PermitsPer | Fault {
 
 /** Units held at once. */
 export function concurrencyMax(): Leaf<number> {
-  const numbers = integer({ min: 1, max: 1e9 });
+  const numbers = integer(PERMITS);
   const read = (raw: Raw): number | Fault => {
     if (raw.kind === 'scalar' && raw.value === 0) return ZERO;
     const whole = raw.kind === 'scalar' && typeof raw.value === 'number' && Number.isInteger(raw.value);
     if (!whole) return new Fault(`${showRaw(raw)} is not a whole number`, 'Write how many may be held at once, without a unit: 8.');
-    return raw.value >= 1 && raw.value <= 1e9 ? raw.value : new Fault(`${showRaw(raw)} is out of bounds`, 'Take 1 to 1000000000.');
+    return raw.value >= 1 && raw.value <= PERMITS.max ? raw.value : new Fault(`${showRaw(raw)} is out of bounds`, `Take 1 to ${PERMITS.max}.`);
   };
   return leaf({ unit: 'number', bounds: numbers.bounds, json: numbers.json, read });
 }
@@ -59,7 +60,7 @@ export function concurrencyMax(): Leaf<number> {
 export function exception(): Leaf<Exception> {
   const json = {
     anyOf: [
-      { type: 'integer', minimum: 1, maximum: 1e9 },
+      { type: 'integer', minimum: 1, maximum: PERMITS.max },
       { type: 'string', pattern: PERMITS_PER_PATTERN },
       { type: 'string', pattern: DURATION_PATTERN, minLength: 1 },
     ],

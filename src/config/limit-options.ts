@@ -1,3 +1,4 @@
+import { SLACK_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { DAY } from '../core/time.ts';
 import { concurrencyOptions } from './concurrency-options.ts';
 import { duration, integer, KEY_NAME, oneOf, text } from './leaves.ts';
@@ -21,6 +22,14 @@ const keys = dictionary(exception(), {
   rule: '1 to 256 characters, none of them a control character.',
 });
 
+/** Names of units, as keys of a dictionary. */
+export const unitName = {
+  noun: 'unit',
+  names: /^(?!(?:constructor|requests)$)[a-z][a-z0-9_-]{0,63}$/,
+  namesMax: 16,
+  rule: 'Lower-case letters, digits, "_" and "-", a letter first, at most 64; "requests" is always there, and every ask costs 1 of it unless it says more.',
+};
+
 const limit = struct({
   name: required(
     text({ unit: 'limit name', pattern: /^[A-Za-z0-9][A-Za-z0-9_-]*$/, rule: NAME_RULE, lengthMax: 64 }),
@@ -31,7 +40,7 @@ const limit = struct({
   spacing: optional(duration(PER), 'At most one per this time, measured from the admission before.'),
   concurrency: optional(concurrencyOptions, 'At most this many held at once, by leases.'),
   burst: optional(integer(PERMITS), 'Rate only: how many may pass at once after a rest.', '1'),
-  slack: optional(duration({ min: 0, max: DAY }), 'Spacing only: added to it, for networks that bring two callers closer together.', '0'),
+  slack: optional(duration({ min: 0, max: SLACK_MAX }), 'Spacing only: added to it, for networks that bring two callers closer together.', '0'),
   kind: optional(
     oneOf('rolling', 'fixed'),
     'Window only: rolling holds for every interval; fixed windows lie side by side and may pass twice their number around an edge.',
@@ -45,7 +54,7 @@ const limit = struct({
   day: optional(integer({ min: 1, max: 31 }), 'Calendar only: day of the month (the last one where a month is shorter), or of the week (1 is Monday).', '1'),
   time: optional(timeOfDay(), 'Calendar only: when on that day a window opens.', '"00:00"'),
   timezone: optional(timezone(), 'Calendar only: whose days they are.', 'UTC'),
-  spill: optional(integer({ min: 0, max: 1e12 }), 'Fixed windows only: unspent permits carried into the next window, at most.', '0'),
+  spill: optional(integer({ min: 0, max: UNITS_MAX }), 'Fixed windows only: unspent permits carried into the next window, at most.', '0'),
   unit: option(
     text({
       unit: 'unit name',

@@ -7,6 +7,7 @@ import { type Flag, overlayEnvironment, overlayFlags, type Variables } from './o
 import { locate, type Raw } from './raw.ts';
 import { type Options, rootOptions } from './schema.ts';
 import { checkTree } from './tree.ts';
+import { checkUnits } from './units.ts';
 import { parseYaml } from './yaml.ts';
 
 /** A whole configuration without a mistake in it; times in microseconds, sizes in bytes. */
@@ -56,6 +57,7 @@ function checkWhole(options: Unsure<Options>, raw: Raw, report: Report): void {
   const { groups, bounds } = options;
   if (groups === undefined) return;
   checkTree(groups, tellAt(['groups']));
+  checkUnits(groups, tellAt(['groups']));
   if (bounds?.groups !== undefined && groups.size > bounds.groups) {
     tellAt(['groups'])([], new Fault(`${groups.size} groups are more than bounds.groups allows (${bounds.groups})`, 'Raise bounds.groups, or split the file.'));
   }

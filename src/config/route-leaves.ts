@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { UNITS_MAX } from '../core/bounds.ts';
 import { className } from './group-options.ts';
 import { Fault } from './mistake.ts';
 import { type Leaf, leaf } from './option.ts';
@@ -82,13 +83,13 @@ export const askSource: Leaf<CostSource> = leaf<CostSource>({
   bounds: 'a number, header NAME, query NAME, json PATH',
   json: {
     anyOf: [
-      { type: 'integer', minimum: 0, maximum: 1_000_000_000 },
+      { type: 'integer', minimum: 0, maximum: UNITS_MAX },
       { type: 'string', pattern: `^(header ${FIELD}|query ${NAME}|${JSON_PATH.source.slice(1, -1)})$` },
     ],
   },
   read: (raw) => {
     const value = raw.kind === 'scalar' ? raw.value : undefined;
-    if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 1_000_000_000) return { from: 'value', value };
+    if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= UNITS_MAX) return { from: 'value', value };
     const text = textOf(raw);
     const found = named(text, ['header', 'query']) as { from: 'header' | 'query'; name: string } | undefined;
     return found ?? jsonOf(text) ?? new Fault(`${showRaw(raw)} says of no cost where it is`, 'Write a number, header x-tokens, query n, or json max_tokens.');

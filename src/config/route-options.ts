@@ -1,3 +1,4 @@
+import { UNITS_MAX } from '../core/bounds.ts';
 import { DAY, MILLISECOND } from '../core/time.ts';
 import { BACKEND_NAME } from './backend-options.ts';
 import { groupName, refusalOptions } from './group-options.ts';
@@ -34,7 +35,7 @@ const costs = dictionary(
   struct(
     {
       ask: optional(askSource, 'What a request asks for: a number, or where it stands in the request.', 'the default'),
-      default: option(integer({ min: 0, max: 1_000_000_000 }), 1, 'Where the request does not say.'),
+      default: option(integer({ min: 0, max: UNITS_MAX }), 1, 'Where the request does not say.'),
       settle: optional(settleSource, 'Where the answer, JSON or SSE, says what was used; not found: the ask stands.', 'the ask stands'),
     },
     { short: 'ask' },

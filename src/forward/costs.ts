@@ -1,3 +1,4 @@
+import { UNITS_MAX } from '../core/bounds.ts';
 import { type Costs, ONE_REQUEST } from '../core/group.ts';
 import type { CostRule, JsonPath } from './route.ts';
 
@@ -5,8 +6,6 @@ import type { CostRule, JsonPath } from './route.ts';
 export const JSON_BYTES_MAX = 1 << 20;
 /** So much of the end of an SSE stream is looked through. */
 const SSE_BYTES_MAX = 64 << 10;
-/** Larger costs lose digits. */
-const COST_MAX = 2 ** 40;
 
 /** `usage.total_tokens`, `choices[0].n`, `$.a["b.c"]`, `list[-1]` as steps; undefined: not such a path. */
 export function parseJsonPath(text: string): JsonPath | undefined {
@@ -142,7 +141,7 @@ function firstNumber(roots: readonly unknown[], path: JsonPath): number | undefi
 /** A whole number from 0, also as text of digits. */
 function wholeNumber(value: unknown): number | undefined {
   const number = typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value;
-  return typeof number === 'number' && Number.isInteger(number) && number >= 0 && number <= COST_MAX ? number : undefined;
+  return typeof number === 'number' && Number.isInteger(number) && number >= 0 && number <= UNITS_MAX ? number : undefined;
 }
 
 function parse(text: string): unknown {

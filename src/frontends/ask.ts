@@ -1,5 +1,6 @@
 import type { AdmissionAsk } from '../admission/admission.ts';
 import { PERMIT_CHARS_MAX } from '../admission/permit-id.ts';
+import { LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { type Costs, ONE_REQUEST, PRIORITY_MAX } from '../core/group.ts';
 import type { Disposition } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
@@ -45,12 +46,12 @@ export type Release =
   | { readonly of: 'permit'; readonly permit: string; readonly how: Disposition; readonly costs: Costs | undefined; readonly retryAfter: Micros | undefined }
   | { readonly of: 'request'; readonly group: string; readonly requestId: string };
 
-/** Longest patience, lease and pushback a caller may name. */
+/** Longest pushback a caller may name. */
 const DURATION_MAX: Micros = DAY;
 /** An answer needs this long to reach its caller before the caller's own deadline; a deadline that passes becomes a stream reset. */
 const DEADLINE_MARGIN: Micros = 50 * MILLISECOND;
-const COST_MAX = 1_000_000_000;
-const UNITS_MAX = 16;
+/** Units that one ask may name. */
+const COSTS_MAX = 16;
 
 const GROUP = /^[A-Za-z0-9._-]{1,128}$/;
 const UNIT = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/;
@@ -74,9 +75,9 @@ export function toAsk(fields: AskFields, facts: CallFacts): AdmissionAsk | Refus
   const wrong =
     checkGroup(fields.group) ??
     checkText('key', key, 256) ??
-    (ttl === undefined ? undefined : checkDuration('ttl', ttl, 0)) ??
+    (ttl === undefined ? undefined : checkDuration('ttl', ttl, 0, TTL_MAX)) ??
     checkUrgency(priority, priorityClass) ??
-    (lease === undefined ? undefined : checkDuration('lease', lease, 1)) ??
+    (lease === undefined ? undefined : checkDuration('lease', lease, 1, LEASE_MAX)) ??
     checkText('holder', holder, 256) ??
     checkText('request_id', requestId, 128);
   if (wrong !== undefined) return wrong;
@@ -103,7 +104,7 @@ export function toAsk(fields: AskFields, facts: CallFacts): AdmissionAsk | Refus
 /** Checks a renewal. */
 export function toRenew(fields: { permit: string; lease?: Micros | undefined }): { readonly permit: string; readonly lease: Micros | undefined } | Refusal {
   const { permit, lease } = fields;
-  return checkName('permit', permit) ?? (lease === undefined ? undefined : checkDuration('lease', lease, 1)) ?? { permit, lease };
+  return checkName('permit', permit) ?? (lease === undefined ? undefined : checkDuration('lease', lease, 1, LEASE_MAX)) ?? { permit, lease };
 }
 
 /** Checks a release. */
@@ -169,11 +170,11 @@ function checkUrgency(priority: number | undefined, priorityClass: string): Refu
 
 function checkCosts(costs: Costs): Costs | Refusal {
   const units = Object.keys(costs);
-  if (units.length > UNITS_MAX) return malformed(`\`costs\` names more than ${UNITS_MAX} units; name fewer.`);
+  if (units.length > COSTS_MAX) return malformed(`\`costs\` names more than ${COSTS_MAX} units; name fewer.`);
   for (const unit of units) {
     if (!UNIT.test(unit)) return malformed('A unit in `costs` must be 1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter.');
     const cost = costs[unit] ?? Number.NaN;
-    if (!(Number.isInteger(cost) && cost >= 0 && cost <= COST_MAX)) return malformed(`The cost of \`${unit}\` must be a whole number from 0 to ${COST_MAX}.`);
+    if (!(Number.isInteger(cost) && cost >= 0 && cost <= UNITS_MAX)) return malformed(`The cost of \`${unit}\` must be a whole number from 0 to ${UNITS_MAX}.`);
   }
   return costs;
 }

@@ -1,7 +1,8 @@
 import type { OverrideWish } from '../admission/admission.ts';
+import { PER_MAX, PER_MIN, SLACK_MAX, UNITS_MAX } from '../core/bounds.ts';
 import type { Quota } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { DAY, HOUR, MILLISECOND, type Micros } from '../core/time.ts';
+import { DAY, type Micros } from '../core/time.ts';
 import { checkDuration, checkGroup, checkText, malformed } from './ask.ts';
 
 /** An operator's change, decoded but not checked; numbers a protocol could not read are NaN. */
@@ -13,8 +14,6 @@ export interface OverrideFields {
 }
 
 const HOLD_MAX: Micros = 30 * DAY;
-const PERIOD_MAX: Micros = 366 * DAY;
-const PERMITS_MAX = 1_000_000_000;
 const LIMITS_MAX = 64;
 const PAGE_MAX = 1000;
 const PAGE_DEFAULT = 100;
@@ -61,7 +60,7 @@ function checkQuota(name: string, quota: Quota): Refusal | undefined {
     case 'rate':
       return checkPermits(name, quota.permits) ?? checkPeriod(name, quota.per) ?? checkPermits(name, quota.burst);
     case 'spacing':
-      return checkPeriod(name, quota.spacing) ?? checkDuration(`${name}.slack`, quota.slack, 0, HOUR);
+      return checkPeriod(name, quota.spacing) ?? checkDuration(`${name}.slack`, quota.slack, 0, SLACK_MAX);
     case 'window':
       return checkPermits(name, quota.permits) ?? checkPeriod(name, quota.per);
     case 'fixed':
@@ -72,10 +71,10 @@ function checkQuota(name: string, quota: Quota): Refusal | undefined {
 }
 
 function checkPermits(name: string, permits: number): Refusal | undefined {
-  if (Number.isInteger(permits) && permits >= 1 && permits <= PERMITS_MAX) return undefined;
-  return malformed(`The numbers of limit \`${name}\` must be whole, from 1 to ${PERMITS_MAX}; to let nobody pass, pause the group.`);
+  if (Number.isInteger(permits) && permits >= 1 && permits <= UNITS_MAX) return undefined;
+  return malformed(`The numbers of limit \`${name}\` must be whole, from 1 to ${UNITS_MAX}; to let nobody pass, pause the group.`);
 }
 
 function checkPeriod(name: string, micros: Micros): Refusal | undefined {
-  return checkDuration(`${name}.per`, micros, MILLISECOND, PERIOD_MAX);
+  return checkDuration(`${name}.per`, micros, PER_MIN, PER_MAX);
 }

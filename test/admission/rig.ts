@@ -22,6 +22,7 @@ export function settingsOf(spec: GroupSpec, more: Partial<Omit<GroupSettings, 's
     lease: { default: 30 * SECOND, max: 10 * MINUTE },
     priority: { classes: new Map(), default: PRIORITY_MAX },
     pushback: { scope: 'key', max: MINUTE },
+    costs: new Map(),
     refusal: undefined,
     unreachable: 'closed',
     ...more,

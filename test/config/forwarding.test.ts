@@ -14,7 +14,8 @@ function read(text: string): Config {
   return config;
 }
 
-const BASE = 'listen: { proxy: 8000 }\nbackends: { shop: { urls: [ http://10.0.0.1:7780 ] } }\ngroups: { erp: { priority: { classes: { production: 1 } } } }\n';
+const BASE =
+  'listen: { proxy: 8000 }\nbackends: { shop: { urls: [ http://10.0.0.1:7780 ] } }\ngroups: { erp: { limits: [ { name: l, window: 9/1s, unit: t } ], priority: { classes: { production: 1 } } } }\n';
 
 /** The mistakes of a file whose route is on line 4. */
 function mistakes(route: string): readonly string[] {
@@ -59,7 +60,9 @@ test('the routes of product.md are read', () => {
 backends:
   shop: { urls: [ http://10.0.0.1:7780, http://10.0.0.2:7780 ], timeout: { connect: 2s, firstByte: 60s, idle: 60s }, concurrency: 20, onAbort: finish }
   llm: { urls: [ "https://api.example.com" ], ca: ca.pem }
-groups: { resource: { priority: { classes: { production: 1 } } }, llm: {} }
+groups:
+  resource: { limits: [ { name: tpm, window: 100/60s, unit: tokens } ], priority: { classes: { production: 1 } } }
+  llm: { limits: [ { name: tpm, window: 100/60s, unit: tokens } ] }
 routes:
   - { match: { host: API.example.com, path: '/resource/{id}', methods: [ GET, POST ] }, group: resource, key: header X-Tenant, class: header X-Group, backend: shop }
   - { match: { path: '/v1/chat/*' }, group: llm, key: caller, costs: { tokens: { ask: json max_tokens, default: 2000, settle: json usage.total_tokens } }, backend: llm }

@@ -95,6 +95,7 @@ test('a group that says nothing has every default of product.md', () => {
       priority: { classes: new Map(), default: 999 },
       pushback: { scope: 'key', max: 60 * SECOND },
       refusal: undefined,
+      costs: new Map(),
       unreachable: 'closed',
     },
   ]);
@@ -129,6 +130,7 @@ test('a group that says everything is what it says', () => {
       fairness: { by: 'key', weights: new Map([['acme', 4]]) },
     },
     wait: { default: 0, max: HOUR },
+    costs: new Map(),
     lease: { default: 5 * SECOND, max: 7 * DAY },
     priority: {
       classes: new Map([
@@ -148,7 +150,7 @@ test('a file that is to be empty is a server with no groups on the usual ports',
   expect({ groups, revision, store, drain }).toEqual({
     groups: [],
     revision: 0,
-    store: { kind: 'disk', path: './data', bytes: 10 * 2 ** 30 },
+    store: { kind: 'disk', path: './data', bytes: 10 * 2 ** 30, takeOver: false },
     drain: { delay: 5 * SECOND, grace: 20 * SECOND },
   });
   expect([listen.api, listen.grpc, listen.health, listen.admin].map(({ address }) => address)).toEqual([

@@ -75,7 +75,7 @@ export type AcquireRequest = Message<"sluice.v1.AcquireRequest"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * What it spends, by unit: whole numbers from 0 to 1,000,000,000; at most 16 units, each named by 1 to 64 of
+   * What it spends, by unit; a unit that no limit of the group, or above it, counts is refused: whole numbers from 0 to 10^12; at most 16 units, each named by 1 to 64 of
    * `a-z A-Z 0-9 . _ -`. `requests` counts 1 where it is not named, every other unit 0.
    *
    * @generated from field: map<string, int64> costs = 6;
@@ -83,7 +83,7 @@ export type AcquireRequest = Message<"sluice.v1.AcquireRequest"> & {
   costs: { [key: string]: bigint };
 
   /**
-   * Life of the lease where concurrency is limited: more than 0, at most 24 h, cut to the group's `lease.max`. Absent:
+   * Life of the lease where concurrency is limited: more than 0, at most 7 days, cut to the group's `lease.max`. Absent:
    * the group's `lease.default`.
    *
    * @generated from field: google.protobuf.Duration lease = 7;
@@ -219,7 +219,7 @@ export type RenewRequest = Message<"sluice.v1.RenewRequest"> & {
   permit: string;
 
   /**
-   * New life from now: more than 0, at most 24 h, cut to the group's `lease.max`. Absent: as long as it was given before.
+   * New life from now: more than 0, at most 7 days, cut to the group's `lease.max`. Absent: as long as it was given before.
    *
    * @generated from field: google.protobuf.Duration lease = 2;
    */

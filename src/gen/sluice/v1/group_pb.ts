@@ -894,21 +894,21 @@ export const QuotaSchema: GenMessage<Quota> = /*@__PURE__*/
  */
 export type RateQuota = Message<"sluice.v1.RateQuota"> & {
   /**
-   * 1 to 1,000,000,000 units.
+   * 1 to 10^12 units.
    *
    * @generated from field: int64 permits = 1;
    */
   permits: bigint;
 
   /**
-   * 1 ms to 366 days.
+   * 1 ms to 400 days.
    *
    * @generated from field: google.protobuf.Duration per = 2;
    */
   per?: Duration | undefined;
 
   /**
-   * 1 to 1,000,000,000 units; 0: 1.
+   * 1 to 10^12 units; 0: 1.
    *
    * @generated from field: int64 burst = 3;
    */
@@ -929,14 +929,14 @@ export const RateQuotaSchema: GenMessage<RateQuota> = /*@__PURE__*/
  */
 export type SpacingQuota = Message<"sluice.v1.SpacingQuota"> & {
   /**
-   * 1 ms to 366 days.
+   * 1 ms to 400 days.
    *
    * @generated from field: google.protobuf.Duration spacing = 1;
    */
   spacing?: Duration | undefined;
 
   /**
-   * 0 (default) to 1 h.
+   * 0 (default) to 1 day.
    *
    * @generated from field: google.protobuf.Duration slack = 2;
    */
@@ -957,14 +957,14 @@ export const SpacingQuotaSchema: GenMessage<SpacingQuota> = /*@__PURE__*/
  */
 export type WindowQuota = Message<"sluice.v1.WindowQuota"> & {
   /**
-   * 1 to 1,000,000,000 units.
+   * 1 to 10^12 units.
    *
    * @generated from field: int64 permits = 1;
    */
   permits: bigint;
 
   /**
-   * 1 ms to 366 days.
+   * 1 ms to 400 days.
    *
    * @generated from field: google.protobuf.Duration per = 2;
    */
@@ -985,7 +985,7 @@ export const WindowQuotaSchema: GenMessage<WindowQuota> = /*@__PURE__*/
  */
 export type ConcurrencyQuota = Message<"sluice.v1.ConcurrencyQuota"> & {
   /**
-   * 1 to 1,000,000,000 units.
+   * 1 to 10^12 units.
    *
    * @generated from field: int64 max = 1;
    */
