@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { performance } from 'node:perf_hooks';
 import type { Config } from './config/load.ts';
 import { MILLISECOND, type Millis } from './core/time.ts';
 import { Connect } from './frontends/connect.ts';
@@ -7,6 +8,7 @@ import { chooseEngine, type EngineFactory } from './frontends/engines/choose.ts'
 import type { EngineHandler, EngineOptions } from './frontends/engines/engine.ts';
 import type { Frontend, Routes } from './frontends/frontend.ts';
 import { Grpc } from './frontends/grpc.ts';
+import type { FloodKind, GrpcBounds } from './frontends/grpc-guard.ts';
 import { Health, type HealthParts } from './frontends/health.ts';
 import { engineProblem } from './frontends/problem.ts';
 import { ProxyFrontend, type ProxyParts } from './frontends/proxy.ts';
@@ -96,7 +98,9 @@ async function frontendsOf(config: Config, parts: ListenerParts): Promise<readon
     why: engine.why,
   });
   http('api', api, apiRoutes(operators), engine.make);
-  if (grpc.address !== 'none') frontends.push(new Grpc({ ...parts, ...grpc.address, ...(await pem(grpc.tls)), operators }));
+  if (grpc.address !== 'none') {
+    frontends.push(new Grpc({ ...parts, ...grpc.address, ...(await pem(grpc.tls)), operators, bounds: grpcBounds(config), onFlood: floodLog(parts.log) }));
+  }
   const proxied = proxyOf(config, parts);
   if (proxied !== undefined) frontends.push(proxied);
   const node = await chooseEngine('node', { clientCa: false });
@@ -112,6 +116,36 @@ function proxyOf(config: Config, parts: ListenerParts): Frontend | undefined {
   const bounds = { headMsMax: receive / MILLISECOND, unreadMsMax: unread / MILLISECOND, perClientMax: perClient };
   const refusesAmbiguous = config.http.ambiguousPaths === 'refuse';
   return new ProxyFrontend({ ...parts, ...parts.proxy, ...bounds, refusesAmbiguous, address, ...engineTls(tls), random: Math.random });
+}
+
+function grpcBounds({ bounds }: Config): GrpcBounds {
+  return {
+    streamsMax: bounds.grpcStreams,
+    opensPerSecondMax: bounds.grpcOpens,
+    resetsMax: bounds.grpcResets,
+    bytesPerSecondMax: bounds.grpcBytes,
+    firstMessageMs: bounds.firstMessage / MILLISECOND,
+    unreadMs: bounds.unread / MILLISECOND,
+    unreadBytesMax: bounds.unreadBytes,
+  };
+}
+
+/** Logs connections that were closed for a flood: one line a second at most, which says how many there were since the last. */
+function floodLog(log: Log): (kind: FloodKind, remoteAddress: string) => void {
+  let until = 0;
+  let count = 0;
+  return (kind, remoteAddress) => {
+    count += 1;
+    const now = performance.now();
+    if (now < until) return;
+    until = now + 1_000;
+    log.tell('warn', 'grpc_flood', `closed ${count} gRPC connections for a flood of ${kind}, the last from ${remoteAddress}`, {
+      kind,
+      remoteAddress,
+      connections: count,
+    });
+    count = 0;
+  };
 }
 
 /** The texts of the PEM files. */

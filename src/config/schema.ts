@@ -33,12 +33,38 @@ const bounds = struct({
   sessions: option(integer({ min: 1, max: 1_000_000 }, 'sessions'), 20_000, 'Sessions open at once, and those that may yet resume; more are shed.'),
   undecided: option(integer({ min: 0, max: 1_000_000 }, 'callers'), 10_000, 'Callers held while the right to decide is awaited, in one tree of groups.'),
   requestIds: option(integer({ min: 1, max: 10_000_000 }, 'ids'), 200_000, 'Request ids remembered for callers that come back.'),
-  unread: option(duration({ min: 1000 * MILLISECOND, max: 60 * MINUTE }), '60s', 'A caller of the proxy that reads nothing of its answer for so long is cut.'),
+  unread: option(
+    duration({ min: 1000 * MILLISECOND, max: 60 * MINUTE }),
+    '60s',
+    'A caller of the proxy, or of a gRPC call, that reads nothing of its answer for so long is cut.',
+  ),
   perClient: option(
     integer({ min: 1, max: 1_000_000 }, 'connections'),
     10_000,
     'Connections of one address (of IPv6: one /64) to the proxy; more are closed. Behind trustedProxies: requests of one client under way; more are shed.',
   ),
+  grpcStreams: option(integer({ min: 1, max: 100_000 }, 'calls'), 1_000, 'Calls open at once on one gRPC connection; more wait at the client, or are refused.'),
+  grpcOpens: option(
+    integer({ min: 10, max: 1_000_000 }, 'calls'),
+    10_000,
+    'Calls that one gRPC connection may open in a second; it is closed beyond (ENHANCE_YOUR_CALM), and its address slowed down.',
+  ),
+  grpcResets: option(
+    integer({ min: 10, max: 990 }, 'calls'),
+    950,
+    'Calls of one gRPC connection that may end unanswered at once (cancelled, empty, unknown); a thirtieth of it comes back each second. Closed beyond.',
+  ),
+  grpcBytes: option(
+    size({ min: 65_536, max: 1 << 30 }),
+    '4MiB',
+    'Bytes of one gRPC connection in a second, beyond 64 KiB for each call that it opens; it is closed beyond.',
+  ),
+  firstMessage: option(
+    duration({ min: 100 * MILLISECOND, max: 10 * MINUTE }),
+    '10s',
+    'Time for the request of a gRPC call to arrive, or the first of its requests.',
+  ),
+  unreadBytes: option(size({ min: 65_536, max: 1 << 30 }), '4MiB', 'Bytes of one gRPC stream that may wait for its reader; it is reset beyond.'),
   settled: option(
     integer({ min: 0, max: 10_000_000 }, 'permits'),
     100_000,

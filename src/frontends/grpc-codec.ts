@@ -21,10 +21,11 @@ export function methodDefinition(method: DescMethod): MethodDefinition<Received<
     responseStream: methodKind === 'server_streaming' || methodKind === 'bidi_streaming',
     requestDeserialize: input === AcquireRequestSchema ? receiveAcquire : (bytes) => receive(input, bytes),
     requestSerialize: (received) => bytesOf(input, 'message' in received ? received.message : create(input)),
+    // Streams encode before they write, to count what waits.
     responseSerialize:
       output === AcquireResponseSchema
         ? (message) => encodeAcquired(message as AcquireResponse) ?? bytesOf(output, message)
-        : (message) => bytesOf(output, message),
+        : (message) => (message instanceof Uint8Array ? bufferOf(message) : bytesOf(output, message)),
     responseDeserialize: (bytes) => fromBinary(output, bytes),
   };
 }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { toBinary } from '@bufbuild/protobuf';
 import {
   Server,
   ServerCredentials,
@@ -17,12 +18,14 @@ import type { Refusal } from '../core/refusal.ts';
 import type { Micros, Millis } from '../core/time.ts';
 import { file_google_rpc_error_details } from '../gen/google/rpc/error_details_pb.ts';
 import { Health } from '../gen/grpc/health/v1/health_pb.ts';
-import { AdmissionService, type SessionRequest, type SessionResponse, type WatchRequest, type WatchResponse } from '../gen/sluice/v1/admission_pb.ts';
-import { type CallFacts, isRefusal } from './ask.ts';
+import { AdmissionService, type SessionRequest, SessionResponseSchema, type WatchRequest, WatchResponseSchema } from '../gen/sluice/v1/admission_pb.ts';
+import { type CallFacts, isRefusal, malformed } from './ask.ts';
 import { ANSWERED, hold, type UnaryCall } from './calls.ts';
 import { pathOf, SERVICES, UNBUILT, unaryCalls } from './directory.ts';
 import type { Frontend } from './frontend.ts';
 import { encodedFiles, methodDefinition, type Received, statusOf } from './grpc-codec.ts';
+import { type FloodKind, type GrpcBounds, GrpcGuard, STREAM_ID } from './grpc-guard.ts';
+import { Outbox, type OutboxStream } from './grpc-outbox.ts';
 import type { ServiceParts } from './service.ts';
 import { Session } from './session.ts';
 import { everyInterval, watch } from './watch.ts';
@@ -36,6 +39,10 @@ export interface GrpcParts extends ServiceParts {
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
   /** GroupService answers here. */
   readonly operators: boolean;
+  /** What one connection may do. */
+  readonly bounds: GrpcBounds;
+  /** Records that a connection was closed for a flood. */
+  readonly onFlood: (kind: FloodKind, remoteAddress: string) => void;
 }
 
 /** Longest message taken: an ask with every field at its bound is below 4 KiB, an override of 64 limits below 16. */
@@ -47,8 +54,9 @@ export const MESSAGE_BYTES_MAX = 65_536;
  */
 const KEEPALIVE_MS = 30_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
-/** Calls held on one connection at most. */
-const STREAMS_MAX = 100_000;
+
+const WATCH = pathOf(AdmissionService.method.watch);
+const SESSION = pathOf(AdmissionService.method.session);
 
 /** gRPC on a port of its own, with health and reflection. */
 export class Grpc implements Frontend {
@@ -58,19 +66,30 @@ export class Grpc implements Frontend {
   readonly #health: HealthImplementation;
   readonly #healthWatches = new Set<{ end: () => void }>();
   readonly #left = new Leavers();
+  readonly #guard: GrpcGuard;
+  readonly #paths = new Set<string>();
 
   constructor(parts: GrpcParts) {
     this.#parts = parts;
+    const { bounds, onFlood } = parts;
+    this.#guard = new GrpcGuard({ bounds, onFlood, cuttable: new Set([WATCH, SESSION]), endless: new Set([SESSION]), serves: (path) => this.#paths.has(path) });
     this.#server = new Server({
       'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
       'grpc.keepalive_time_ms': KEEPALIVE_MS,
       'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
-      'grpc.max_concurrent_streams': STREAMS_MAX,
+      'grpc.max_concurrent_streams': parts.bounds.streamsMax,
+      // Counts calls for an inspector that is not served.
+      'grpc.enable_channelz': 0,
     });
     this.#addServices();
     this.#health = new HealthImplementation();
     this.#addHealth();
-    new ReflectionService(reflected()).addToServer(this.#server);
+    new ReflectionService(reflected()).addToServer({ addService: (service, handlers) => this.#add(service as ServiceDefinition, pacedByReader(handlers)) });
+  }
+
+  #add(service: ServiceDefinition, handlers: Record<string, UntypedHandleCall>): void {
+    for (const { path } of Object.values(service)) this.#paths.add(path);
+    this.#server.addService(service, handlers);
   }
 
   async listen(): Promise<{ readonly address: string }> {
@@ -83,6 +102,7 @@ export class Grpc implements Frontend {
         else reject(new Error(`gRPC cannot listen on ${bracketed}:${port}; free the port or set \`listen.grpc\` to another.`, { cause: error }));
       });
     });
+    this.#guard.attach(this.#server);
     this.serving(true);
     return { address: `${bracketed}:${bound}` };
   }
@@ -94,6 +114,7 @@ export class Grpc implements Frontend {
 
   async drain(graceMs: Millis): Promise<void> {
     this.serving(false);
+    this.#guard.close();
     for (const call of this.#healthWatches) call.end();
     await new Promise<void>((resolve) => {
       const cut = setTimeout(() => {
@@ -120,7 +141,7 @@ export class Grpc implements Frontend {
         else if (method === AdmissionService.method.session) handlers[method.name] = this.#session;
         else handlers[method.name] = unbuilt;
       }
-      this.#server.addService(definition, handlers);
+      this.#add(definition, handlers);
     }
   }
 
@@ -141,17 +162,15 @@ export class Grpc implements Frontend {
     };
   }
 
-  readonly #watch = (stream: ServerWritableStream<Received<WatchRequest>, WatchResponse>): void => {
+  readonly #watch = (stream: ServerWritableStream<Received<WatchRequest>, Uint8Array>): void => {
     const { request } = stream;
     const facts = this.#factsOf(stream);
     if (isRefusal(facts)) return this.#fail(stream, facts);
     if ('refusal' in request) return this.#fail(stream, request.refusal);
+    const outbox = this.#outbox(stream);
     const leave = watch({ ...this.#parts, every: everyInterval }, facts, request.message, {
-      send: (news) => {
-        if (stream.cancelled) return false;
-        stream.write(news);
-        return true;
-      },
+      ready: () => outbox.empty,
+      send: (news) => outbox.send(toBinary(WatchResponseSchema, news)) !== undefined,
       end: (refusal) => {
         if (stream.cancelled) return;
         if (refusal === undefined) stream.end();
@@ -161,22 +180,27 @@ export class Grpc implements Frontend {
     this.#left.watch(stream, leave);
   };
 
-  readonly #session = (stream: ServerDuplexStream<Received<SessionRequest>, SessionResponse>): void => {
+  readonly #session = (stream: ServerDuplexStream<Received<SessionRequest>, Uint8Array>): void => {
     const facts = this.#factsOf(stream);
     if (isRefusal(facts)) return this.#fail(stream, facts);
+    const outbox = this.#outbox(stream);
+    const { bounds } = this.#parts;
+    const first = setTimeout(() => this.#fail(stream, malformed(`No message came within ${bounds.firstMessageMs / 1000} s.`)), bounds.firstMessageMs);
+    first.unref();
     const session = new Session({
       ...this.#parts,
       newId: randomUUID,
       facts: () => ({ ...facts, remaining: remainingOf(stream) }),
       send: (message) => {
-        if (stream.cancelled) return false;
+        const more = outbox.send(toBinary(SessionResponseSchema, message));
         // A caller that asks and does not read is not listened to until it does.
-        if (!stream.write(message)) stream.pause();
-        return true;
+        if (more === false) stream.pause();
+        return more !== undefined;
       },
     });
     stream.on('drain', () => stream.resume());
     stream.on('data', (received: Received<SessionRequest>) => {
+      clearTimeout(first);
       if ('message' in received) return session.receive(received.message);
       session.end();
       this.#fail(stream, received.refusal);
@@ -185,8 +209,19 @@ export class Grpc implements Frontend {
       session.end();
       stream.end();
     });
-    this.#left.watch(stream, () => session.end());
+    this.#left.watch(stream, () => {
+      clearTimeout(first);
+      session.end();
+    });
   };
+
+  #outbox(stream: OutboxStream & Pick<ServerWritableStream<unknown, unknown>, 'metadata'> & LeavingStream): Outbox {
+    const id = stream.metadata.get(STREAM_ID)[0]?.toString();
+    const { unreadBytesMax, unreadMs } = this.#parts.bounds;
+    const outbox = new Outbox(stream, { bytesMax: unreadBytesMax, unreadMs, cut: () => this.#guard.cut(id) });
+    stream.on('cancelled', () => outbox.close());
+    return outbox;
+  }
 
   /** Who calls and how long they stay, or why they may not. */
   #factsOf(stream: Pick<ServerUnaryCall<unknown, unknown>, 'metadata' | 'getDeadline'>): CallFacts | Refusal {
@@ -209,10 +244,14 @@ export class Grpc implements Frontend {
           call.on('cancelled', () => this.#healthWatches.delete(call));
           watchHealth(call);
         };
-        this.#server.addService(service as ServiceDefinition, { check, watch: tracked as UntypedHandleCall });
+        this.#add(service as ServiceDefinition, { check, watch: tracked as UntypedHandleCall });
       },
     });
   }
+}
+
+interface LeavingStream {
+  on(event: 'cancelled', left: () => void): unknown;
 }
 
 /**
@@ -222,7 +261,7 @@ export class Grpc implements Frontend {
 class Leavers {
   #leaving: (() => void)[] = [];
 
-  watch(stream: { on(event: 'cancelled', left: () => void): unknown }, leave: () => void): void {
+  watch(stream: LeavingStream, leave: () => void): void {
     stream.on('cancelled', () => {
       // Two turns: the cancels of one packet may span two reads.
       if (this.#leaving.push(leave) === 1) setImmediate(() => setImmediate(() => this.#handOn()));
@@ -246,6 +285,27 @@ function remainingOf(stream: { getDeadline(): Date | number }): Micros | undefin
 function reflected(): ConstructorParameters<typeof ReflectionService>[0] {
   const fileDescriptorProtos = encodedFiles([...SERVICES.map(({ file }) => file), Health.file, file_google_rpc_error_details]);
   return { sluice: { fileDescriptorProtos } } as unknown as ConstructorParameters<typeof ReflectionService>[0];
+}
+
+/** Streams in both directions whose requests are read no faster than their answers are. */
+function pacedByReader(handlers: Record<string, UntypedHandleCall>): Record<string, UntypedHandleCall> {
+  const paced = Object.entries(handlers).map(([name, handle]): [string, UntypedHandleCall] => {
+    const handleStream = handle as (call: ServerDuplexStream<unknown, unknown>) => void;
+    return [
+      name,
+      ((call: ServerDuplexStream<unknown, unknown>) => {
+        const write = call.write.bind(call) as (message: unknown) => boolean;
+        call.write = ((message: unknown) => {
+          const more = write(message);
+          if (!more) call.pause();
+          return more;
+        }) as typeof call.write;
+        call.on('drain', () => call.resume());
+        handleStream(call);
+      }) as UntypedHandleCall,
+    ];
+  });
+  return Object.fromEntries(paced);
 }
 
 function unbuilt(_stream: unknown, answer: sendUnaryData<unknown>): void {

@@ -29,9 +29,9 @@ export class Crowd {
   }
 }
 
-/** An address of IPv4; of IPv6 its first 64 bits, all of which one host has (RFC 4291 2.5.1). */
-function siteOf(address: string): string {
-  if (!address.includes(':')) return address;
+/** Returns an address of IPv4 as it is, also where IPv6 maps it; of IPv6 its first 64 bits, all of which one host has (RFC 4291 2.5.1). */
+export function siteOf(address: string): string {
+  if (!address.includes(':') || address.includes('.')) return address;
   const [before = '', after] = address.toLowerCase().split('::');
   const groups = before === '' ? [] : before.split(':');
   const behind = after === undefined || after === '' ? 0 : after.split(':').length;

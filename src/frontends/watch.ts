@@ -22,6 +22,8 @@ export interface WatchParts extends ServiceParts {
 export interface WatchSink {
   /** False: the caller is gone. */
   send(news: pb.WatchResponse): boolean;
+  /** False: the caller has not read what was sent before; a place would be out of date once it does. Left out: always true. */
+  ready?(): boolean;
   /** The end: after the permit, or with the refusal. Once. */
   end(refusal: Refusal | undefined): void;
 }
@@ -75,6 +77,7 @@ function tellPlace(parts: WatchParts, interval: Micros, find: () => Place | unde
   let told: Place | undefined;
   let toldAt = admission.now();
   const tell = (): void => {
+    if (sink.ready?.() === false) return;
     const at = find();
     if (at === undefined) return;
     const now = admission.now();

@@ -3,6 +3,7 @@ import { Connect } from '../../src/frontends/connect.ts';
 import type { EngineFactory } from '../../src/frontends/engines/choose.ts';
 import { nodeEngine } from '../../src/frontends/engines/node.ts';
 import { Grpc } from '../../src/frontends/grpc.ts';
+import type { FloodKind, GrpcBounds } from '../../src/frontends/grpc-guard.ts';
 import type { ServiceParts } from '../../src/frontends/service.ts';
 import { FakeAdmission } from '../fakes/admission.ts';
 
@@ -19,12 +20,27 @@ function partsOf(admission: FakeAdmission, auth: Auth = createAuth([]), operator
   return { admission, auth, onFault, operators };
 }
 
+/** As by default. */
+const GRPC_BOUNDS: GrpcBounds = {
+  streamsMax: 1_000,
+  opensPerSecondMax: 10_000,
+  resetsMax: 950,
+  bytesPerSecondMax: 4 << 20,
+  firstMessageMs: 10_000,
+  unreadMs: 60_000,
+  unreadBytesMax: 4 << 20,
+};
+
 /** gRPC before a fake door. */
-export async function startGrpc(): Promise<Started & { readonly address: string; readonly grpc: Grpc }> {
+export async function startGrpc(
+  bounds: Partial<GrpcBounds> = {},
+): Promise<Started & { readonly address: string; readonly grpc: Grpc; readonly floods: readonly FloodKind[] }> {
   const admission = new FakeAdmission();
-  const grpc = new Grpc({ ...partsOf(admission), host: '127.0.0.1', port: 0 });
+  const floods: FloodKind[] = [];
+  const onFlood = (kind: FloodKind): void => void floods.push(kind);
+  const grpc = new Grpc({ ...partsOf(admission), host: '127.0.0.1', port: 0, bounds: { ...GRPC_BOUNDS, ...bounds }, onFlood });
   const { address } = await grpc.listen();
-  return { admission, address, grpc, stop: () => grpc.drain(100) };
+  return { admission, address, grpc, floods, stop: () => grpc.drain(100) };
 }
 
 /** What a test may want otherwise. */
