@@ -2,9 +2,10 @@ import type { AdmissionAsk, GroupSettings } from '../../src/admission/admission.
 import type { Clock } from '../../src/admission/clock.ts';
 import { Gatekeeper } from '../../src/admission/gatekeeper.ts';
 import { ADMISSION_BOUNDS, type Ground } from '../../src/admission/parts.ts';
+import type { Tenure } from '../../src/coordination/coordinator.ts';
 import type { PeerView, Timers, Whereabouts } from '../../src/coordination/replica.ts';
 import { Gate } from '../../src/core/gate.ts';
-import { after, LONG_AGO, MILLISECOND, type Micros, NEVER, SECOND } from '../../src/core/time.ts';
+import { after, type Instant, LONG_AGO, MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
 import { createLedger } from '../../src/ledger/ledger-log.ts';
 import { MemoryStore } from '../../src/ledger/stores/memory.ts';
 import { RELAY_BOUNDS, Relay, type RelayBounds, type RelayEvent } from '../../src/relay/relay.ts';
@@ -221,11 +222,18 @@ export class Fleet {
     const store = this.#store;
     const shared = { append: store.append.bind(store), read: store.read.bind(store), trim: store.trim.bind(store), close: async () => {} };
     const from = last === undefined ? LONG_AGO : after(clock.now(), more.from ?? 0);
-    const ground: Ground = { clock, ledger: createLedger({ store: shared, clock, term }), tenure: { term, from, until: () => NEVER, extend: () => undefined } };
+    const ground: Ground = { clock, ledger: createLedger({ store: shared, clock, term }), tenure: this.#tenure(clock, term, from) };
     node.view.set(shard, { at: 'here', term });
     void node.keeper.gain(shard, ground, node.relay.barrier(shard, term));
     node.relay.onReplica({ kind: 'placed', shard, at: { at: 'here', term } });
     for (const other of this.nodes) if (other !== node) this.#see(other, shard, { at: 'peer', instance: node.instance, term });
+  }
+
+  /** Slots of shard time that always end a second ahead; a time outside of them waits for the next renewal, as it would of a session. */
+  #tenure(clock: Clock, term: bigint, from: Instant): Tenure {
+    const until = (): Instant => after(clock.now(), SECOND);
+    const renewal = (): Promise<void> => new Promise((resolve) => void clock.at(after(clock.now(), SECOND / 5), resolve));
+    return { term, from, until, extend: (now) => (now < until() ? undefined : renewal()) };
   }
 
   /** Everybody sees that nobody decides, or who does. */

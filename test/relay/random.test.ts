@@ -169,3 +169,38 @@ test(
   },
   MINUTE / 1000,
 );
+
+/** A reload of all replicas, whose process clocks differ by a thousand seconds each, then the death of two of them. */
+async function reloadThenKill(seed: number): Promise<void> {
+  const dice = new Dice(seed);
+  const groups = [0, 1, 2, 3].map((shard) => settingsOf(group(`pace${shard}`, [spacing(SECOND)])));
+  const fleet = await launched(groups, { seed });
+  const survivor = dice.pick(fleet.nodes);
+  for (const shard of [0, 1, 2, 3]) await fleet.give(shard, dice.pick(fleet.nodes), { sealed: true, from: -SECOND });
+  await fleet.pass(dice.unit());
+  const callers = groups.map(({ spec }) => survivor.ask({ group: spec.name, wait: MINUTE }));
+  const reloads = fleet.nodes.map(async (node) => ({ node, refused: await node.relay.admission.reconfigure(groups) }));
+  await fleet.pass(dice.chance(0.3) ? 0 : 6 * dice.unit());
+  const dead = fleet.nodes.filter((node) => node !== survivor);
+  for (const node of dead) fleet.kill(node);
+  await fleet.pass(1);
+  for (const [shard, { node }] of [...fleet.owners]) if (node.dead) await fleet.give(shard, survivor, { from: dice.unit() * SECOND });
+  callers.push(...groups.map(({ spec }) => survivor.ask({ group: spec.name, wait: MINUTE })));
+  await fleet.pass(6);
+  for (const { outcome, told } of callers) expect({ kind: outcome?.kind, told }).toEqual({ kind: 'admitted', told: 1 });
+  for (const { node, refused } of await Promise.all(reloads)) if (!node.dead) expect(refused).toEqual([]);
+}
+
+test(
+  'After a reload of all replicas, whose clocks differ, and the death of two of them at any moment, the third decides for all groups within seconds',
+  async () => {
+    for (let seed = 1; seed <= 30; seed++) {
+      try {
+        await reloadThenKill(seed);
+      } catch (cause) {
+        throw new Error(`seed ${seed}: ${(cause as Error).message}`, { cause });
+      }
+    }
+  },
+  MINUTE / 1000,
+);
