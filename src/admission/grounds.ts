@@ -170,6 +170,7 @@ export class Grounds {
         if (failed) this.#parts.notices({ kind: 'stored', root });
         return;
       } catch (cause) {
+        if (this.of(root) !== ground) return;
         if (cause instanceof LedgerLost) return this.#fenced(this.#parts.shardOf(root));
         if (!failed) this.#parts.notices({ kind: 'unstored', root, cause });
         await this.#sleep(RETRY);
