@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { TcpProxy } from './tcp-proxy.ts';
+import { reset, TcpProxy } from './tcp-proxy.ts';
 import { until } from './until.ts';
 
 let server: Server;
@@ -192,4 +192,15 @@ describe('delay', () => {
     await proxy.heal();
     expect(await read(far)).toBe('slow');
   });
+});
+
+test('A connection that is reset in the moment of its own end is closed, so that its process can end', async () => {
+  const socket = connect({ port: (server.address() as { port: number }).port, host: '127.0.0.1', allowHalfOpen: true });
+  await once(socket, 'connect');
+  const errors: Error[] = [];
+  socket.on('error', (error) => errors.push(error));
+  socket.end();
+  reset(socket);
+  await once(socket, 'close');
+  expect(errors).toEqual([]);
 });

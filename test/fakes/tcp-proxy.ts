@@ -118,7 +118,7 @@ class Line {
   }
 
   reset(): void {
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) reset(socket);
   }
 
   pump(): void {
@@ -178,11 +178,20 @@ class Flow {
   }
 
   #deliver(what: Buffer | 'end' | 'reset'): void {
-    if (what === 'reset') this.#to.resetAndDestroy();
+    if (what === 'reset') reset(this.#to);
     else if (what === 'end') this.#to.end();
     else {
       this.#heldBytes -= what.length;
       this.#to.write(what);
     }
   }
+}
+
+/**
+ * Resets a connection. One whose own end is just being sent is closed instead: Node 24 fails to reset it (EINVAL), never closes its handle,
+ * and spins for ever when the process is to end.
+ */
+export function reset(socket: Socket): void {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
 }

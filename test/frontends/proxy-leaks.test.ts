@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, expect, test } from 'vitest';
+import { reset } from '../fakes/tcp-proxy.ts';
 import { type ProxyRig, proxyRig } from './proxy-rig.ts';
 
 /* Callers who leave at any moment leave nothing behind: no place, no slot, no byte, no socket, no timer, no memory. */
@@ -57,7 +58,7 @@ async function leave(): Promise<void> {
   socket.write(whole.slice(0, sent));
   if (random() < 0.8) await pause(random() * 12);
   const closed = once(socket, 'close');
-  if (random() < 0.5) socket.resetAndDestroy();
+  if (random() < 0.5) reset(socket);
   else socket.destroy();
   await closed;
 }
