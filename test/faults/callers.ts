@@ -52,7 +52,7 @@ export class Callers {
   start(): void {
     for (const group of this.#parts.groups) {
       // Parents are asked through their children.
-      if (this.#parts.groups.some(({ parent }) => parent === group.name)) continue;
+      if (group.probed === true || this.#parts.groups.some(({ parent }) => parent === group.name)) continue;
       for (let caller = 0; caller < this.#parts.eachGroup; caller++) this.#loops.push(this.#loop(group, caller));
     }
   }

@@ -87,6 +87,11 @@ export function judge(lines: readonly HistoryLine[]): Verdict {
   };
 }
 
+/** Whether a violation is of what no load of the machine can cause: over, doubled, a fence back. Not of lateness or order. */
+export function isOfSafety(violation: string): boolean {
+  return /permits within|leases held at|^permit .* went to|^ask .* got|: fence .* came after/.test(violation);
+}
+
 function tally(names: readonly string[]): ReadonlyMap<string, number> {
   const counts = new Map<string, number>();
   for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);

@@ -1,5 +1,8 @@
 /** Faults of replicas and of their lines alone: NATS takes writes all the time. */
-export const REPLICA_FAULTS = ['kill', 'pause', 'cut', 'cut-up', 'cut-down', 'slow', 'rolling', 'wall'] as const;
+export const REPLICA_FAULTS = ['kill', 'pause', 'cut', 'cut-up', 'cut-down', 'slow', 'rolling', 'wall', 'reload', 'reload-kill', 'overrun'] as const;
+
+/** Faults that show an owner that decides past the end of its slots. */
+export const OVERRUN_FAULTS = ['pause', 'cut', 'cut-up', 'cut-down', 'overrun'] as const;
 
 /** Faults of NATS. */
 export const NATS_FAULTS = ['nats-kill', 'nats-leader', 'nats-pause', 'nats-rolling'] as const;

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { NatsBinary } from '../fakes/nats-binary.ts';
 import { type NatsCluster, startNatsCluster } from '../fakes/nats-cluster.ts';
 import { type NatsServer, startNats } from '../fakes/nats-server.ts';
@@ -22,13 +23,15 @@ export interface FleetParts {
   readonly more?: string;
   /** libfaketime's library: replicas have wall clocks that can be set, see {@link FleetReplica.setWall}. */
   readonly faketime?: string | undefined;
+  /** How far ahead the replicas' wall clocks are at the start, in seconds, by number; default 0. Only with `faketime`. */
+  readonly walls?: readonly number[];
   /** The file that replicas run in the place of `src/main.ts`. */
   readonly main?: string | undefined;
   /** A folder for the replicas' logs. */
   readonly logs?: string | undefined;
 }
 
-type WayParts = Pick<FleetParts, 'faketime' | 'main' | 'logs'>;
+type WayParts = Pick<FleetParts, 'faketime' | 'walls' | 'main' | 'logs'>;
 
 /** Of `api`, `health`, `admin` and `proxy`. */
 type Ports = readonly [number, number, number, number];
@@ -58,7 +61,7 @@ export class FleetReplica {
       logFile: parts.logs === undefined ? undefined : join(parts.logs, `r${parts.index}.log`),
       env: this.#wall === undefined || parts.faketime === undefined ? {} : wallEnvironment(parts.faketime, this.#wall),
     };
-    if (this.#wall !== undefined) this.setWall(0);
+    if (this.#wall !== undefined) this.setWall(parts.walls?.[parts.index] ?? 0);
   }
 
   /** Sets its wall clock so many seconds ahead of the machine's, within a second and for good; CLOCK_MONOTONIC stays true. Only with `faketime`. */
@@ -85,6 +88,19 @@ export class FleetReplica {
   async start(): Promise<void> {
     this.#process = new ServerProcess(this.#configuration, this.#process?.folder, this.#ways);
     await this.#process.until('serving');
+  }
+
+  /** Has it read its file again; settles when it says that it did. Rejects if it does not within this time. */
+  async reload(msMax: number): Promise<void> {
+    const { child } = this.process;
+    child.kill('SIGHUP');
+    const late = new AbortController();
+    const lateness = wait(msMax, undefined, { signal: late.signal }).then(
+      () => Promise.reject(new Error(`Replica ${this.index} did not finish a reload within ${msMax} ms.`)),
+      () => undefined,
+    );
+    await Promise.race([this.process.until('reloaded'), lateness]);
+    late.abort();
   }
 
   /** Stops it as an orchestrator does; settles when it has ended. */

@@ -1,6 +1,17 @@
+import { shardOf } from '../../src/ledger/subjects.ts';
 import type { CheckedGroup } from './history.ts';
 
 const SECOND = 1_000_000;
+
+/** Groups that only probes ask for, each in a shard of its own: spaced widely enough to tell two permits apart, and open again soon. */
+export const PROBED: readonly CheckedGroup[] = Array.from({ length: 6 }, (_, index) => ({
+  name: `swift${index}`,
+  probed: true,
+  limits: [{ kind: 'spacing', every: SECOND / 10 }],
+}));
+
+/** The shards of the probed groups, by name. */
+export const PROBED_SHARDS: ReadonlyMap<string, number> = new Map(PROBED.map(({ name }) => [name, shardOf(name)]));
 
 /** One group of every kind of limit, and a tree; short, so that an error shows within seconds. */
 export const GROUPS: readonly CheckedGroup[] = [
@@ -13,6 +24,7 @@ export const GROUPS: readonly CheckedGroup[] = [
   { name: 'top', limits: [{ kind: 'rate', burst: 2, every: SECOND / 10 }] },
   { name: 'left', parent: 'top', limits: [] },
   { name: 'right', parent: 'top', limits: [{ kind: 'spacing', every: SECOND / 4 }] },
+  ...PROBED,
 ];
 
 /** The same for the servers. */
@@ -26,4 +38,5 @@ export const GROUPS_YAML = `
   top: { limits: [ { name: a, rate: 10/1s, burst: 2 } ] }
   left: { parent: { group: top } }
   right: { parent: { group: top }, limits: [ { name: a, spacing: 250ms } ] }
+${PROBED.map(({ name }) => `  ${name}: { limits: [ { name: a, spacing: 100ms } ] }`).join('\n')}
 `;

@@ -107,6 +107,8 @@ export type CheckedLimit = TimedLimit | { readonly kind: 'concurrency'; readonly
 export interface CheckedGroup {
   readonly name: string;
   readonly parent?: string;
+  /** Only probes ask for it. */
+  readonly probed?: boolean;
   readonly limits: readonly CheckedLimit[];
 }
 

@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
 import type { NatsServer } from '../fakes/nats-server.ts';
+import { Beats } from './beats.ts';
 import { monotonic } from './callers.ts';
 import type { OutageLine } from './history.ts';
 
@@ -15,10 +16,15 @@ const ANSWER_MS = 400;
 export class NatsWatch {
   readonly #connections: readonly NatsConnection[];
   readonly #streams: readonly string[];
+  /** What the replicas say of themselves, as the first server passes it on. */
+  readonly beats: Beats;
 
   private constructor(connections: readonly NatsConnection[], streams: readonly string[]) {
     this.#connections = connections;
     this.#streams = streams;
+    const [first] = connections;
+    if (first === undefined) throw new Error('There is no server to watch.');
+    this.beats = new Beats(first);
   }
 
   /** Connects to each server. */

@@ -3,13 +3,19 @@ import type { NatsServer } from '../fakes/nats-server.ts';
 import { monotonic } from './callers.ts';
 import { type FaultKind, isOfNats, quietAfter } from './fault-kinds.ts';
 import type { Fleet, FleetReplica } from './fleet.ts';
+import { PROBED_SHARDS } from './groups.ts';
 import type { HistoryLine } from './history.ts';
 import type { NatsWatch } from './nats-watch.ts';
+import { overrun } from './overrun.ts';
+import type { Probes } from './probes.ts';
 
 /** What a nemesis needs. */
 export interface NemesisParts {
   readonly fleet: Fleet;
   readonly watch: NatsWatch;
+  readonly probes: Probes;
+  /** The wall clocks can be set. */
+  readonly walls: boolean;
   readonly write: (line: HistoryLine) => void;
   /** Evenly in [0, 1). */
   readonly random: () => number;
@@ -30,6 +36,12 @@ const LONG_OF = 8;
 const LONG_MS = 7_000;
 
 const HOUR_S = 3_600;
+
+/** How far apart wall clocks are set around a reload. */
+const APART_S = 600;
+
+/** A file that has not changed is reloaded within this, also where wall clocks differ. */
+const RELOADED_MS = 15_000;
 
 interface Planned {
   readonly kind: FaultKind;
@@ -70,7 +82,14 @@ export class Nemesis {
       return { kind, target: kind === 'nats-rolling' ? 'nats' : node.name, run: () => this.#hurtNats(kind, node) };
     }
     if (kind === 'rolling') return { kind, target: 'all', run: () => this.#roll() };
+    // Callers are to notice nothing of it.
+    if (kind === 'reload') return { kind, target: 'files', run: () => this.#reload() };
     const replica = this.#pick(fleet.replicas);
+    if (kind === 'reload-kill') return { kind, target: 'all', run: () => this.#reloadAndKill(replica) };
+    if (kind === 'overrun') {
+      const owner = this.#ownerOfProbed() ?? replica;
+      return { kind, target: `r${owner.index}`, run: () => this.#overrun(owner) };
+    }
     // Its callers are to notice nothing of a wall clock.
     const target = kind === 'wall' ? `wall of r${replica.index}` : `r${replica.index}`;
     return { kind, target, run: () => this.#hurtReplica(kind, replica) };
@@ -145,6 +164,50 @@ export class Nemesis {
     }
   }
 
+  /** All of them, whose wall clocks differ where they can be set; settles when all say that it is done. */
+  async #reload(): Promise<void> {
+    const { replicas } = this.#parts.fleet;
+    this.#partWalls();
+    await Promise.all(replicas.map((replica) => replica.reload(RELOADED_MS)));
+  }
+
+  /** Reloads all, and kills all but one up to six seconds later, before the reload is done or after. */
+  async #reloadAndKill(survivor: FleetReplica): Promise<void> {
+    const { fleet, write } = this.#parts;
+    this.#partWalls();
+    for (const { process: running } of fleet.replicas) running.child.kill('SIGHUP');
+    await wait(this.#below(6_000));
+    const dead = fleet.replicas.filter((replica) => replica !== survivor);
+    const from = monotonic();
+    for (const replica of dead) replica.process.kill();
+    await Promise.all(dead.map((replica) => replica.process.exit));
+    await wait(4_000 + this.#below(4_000));
+    await Promise.all(dead.map((replica) => replica.start()));
+    for (const { index } of dead) write({ op: 'fault', kind: 'kill', target: `r${index}`, from, until: monotonic() });
+  }
+
+  #partWalls(): void {
+    if (!this.#parts.walls) return;
+    const turn = this.#below(3);
+    for (const replica of this.#parts.fleet.replicas) replica.setWall((((replica.index + turn) % 3) - 1) * APART_S);
+  }
+
+  /** Who owns most of the probed groups. */
+  #ownerOfProbed(): FleetReplica | undefined {
+    const { fleet, watch } = this.#parts;
+    const shards = [...PROBED_SHARDS.values()];
+    const count = ({ index }: FleetReplica) => watch.beats.owned(`r${index}`, shards).length;
+    return [...fleet.replicas].sort((a, b) => count(b) - count(a))[0];
+  }
+
+  async #overrun(owner: FleetReplica): Promise<void> {
+    const { fleet, watch, probes } = this.#parts;
+    const others = fleet.replicas.filter((replica) => replica !== owner).map(({ index }) => index);
+    const lateMs = 22 + this.#below(18);
+    await overrun({ owner, other: this.#pick(others), beats: watch.beats, probes, lateMs });
+    await this.#heal(owner, 300);
+  }
+
   async #pause(replica: FleetReplica, ms: number): Promise<void> {
     const { child } = replica.process;
     child.kill('SIGSTOP');
@@ -176,8 +239,11 @@ export class Nemesis {
   }
 }
 
+/** Each of these hurts all replicas, or counts on the others being whole. */
+const ALONE: readonly FaultKind[] = ['rolling', 'nats-rolling', 'reload', 'reload-kill', 'overrun'];
+
 /** Two faults of one target would end each other; with a rolling restart each replica is one. */
 function goTogether(one: Planned | undefined, other: Planned): boolean {
-  const alone = (fault: Planned | undefined) => fault === undefined || fault.kind === 'rolling' || fault.kind === 'nats-rolling';
+  const alone = (fault: Planned | undefined) => fault === undefined || ALONE.includes(fault.kind);
   return !alone(one) && !alone(other) && one?.target.slice(-2) !== other.target.slice(-2);
 }

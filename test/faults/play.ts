@@ -1,5 +1,4 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { NatsBinary } from '../fakes/nats-binary.ts';
 import { Callers, monotonic } from './callers.ts';
 import { judge, type Verdict } from './checker.ts';
@@ -9,6 +8,7 @@ import { GROUPS, GROUPS_YAML } from './groups.ts';
 import { type HistoryLine, parseHistory } from './history.ts';
 import { NatsWatch } from './nats-watch.ts';
 import { Nemesis } from './nemesis.ts';
+import { Probes } from './probes.ts';
 import { watchLags, watchStalls } from './stalls.ts';
 
 /** What is played. */
@@ -18,8 +18,8 @@ export interface PlayParts {
   readonly seed: number;
   readonly nats: 1 | 3;
   readonly kinds: readonly FaultKind[];
-  /** Replicas are the broken owner of broken-owner-process.ts. */
-  readonly broken?: boolean;
+  /** The file that replicas run in the place of `src/main.ts`: they are broken on purpose. */
+  readonly main?: string | undefined;
   readonly faketime?: string | undefined;
   /** A folder for the replicas' logs. */
   readonly logs?: string | undefined;
@@ -37,6 +37,9 @@ export interface PlayParts {
   readonly msMax?: number;
 }
 
+/** Where wall clocks can be set, they differ from the start, in seconds. */
+const WALLS = [0, 600, -600];
+
 /** What came of it. */
 export interface PlayReport extends Verdict {
   /** Faults that were begun before time was over. */
@@ -45,7 +48,7 @@ export interface PlayReport extends Verdict {
 
 /** Starts a fleet, lets callers ask, hurts it, lets it heal, and judges what the callers saw. */
 export async function play(parts: PlayParts): Promise<PlayReport> {
-  const { binary, faults, seed, nats, kinds, broken = false, faketime, logs, eachGroup = 12, ttlMs = 20_000, quiet = 1, say = () => {} } = parts;
+  const { binary, faults, seed, nats, kinds, main, faketime, logs, eachGroup = 12, ttlMs = 20_000, quiet = 1, say = () => {} } = parts;
   const lines: string[] = [];
   let asks = 0;
   const write = (line: HistoryLine): void => {
@@ -54,10 +57,10 @@ export async function play(parts: PlayParts): Promise<PlayReport> {
     parts.write?.(line);
   };
   write({ op: 'groups', groups: GROUPS });
-  const main = broken ? fileURLToPath(new URL('broken-owner-process.ts', import.meta.url)) : undefined;
-  const fleet = await Fleet.start({ binary, nats, replicas: 3, groups: GROUPS_YAML, main, faketime, logs });
+  const fleet = await Fleet.start({ binary, nats, replicas: 3, groups: GROUPS_YAML, main, faketime, walls: WALLS, logs });
   const urls = fleet.replicas.map(({ url }) => url);
   const callers = new Callers({ urls, groups: GROUPS, write, random: dice(seed + 1), eachGroup, ttlMs });
+  const probes = new Probes({ urls, write });
   const stalls = watchStalls(write);
   const lags = watchLags(
     fleet.replicas.map(({ healthPort }) => `http://127.0.0.1:${healthPort}`),
@@ -77,10 +80,10 @@ export async function play(parts: PlayParts): Promise<PlayReport> {
       begun++;
       say(`${((monotonic() - start) / 1e6).toFixed(1).padStart(6)} s  fault ${count} of ${faults}: ${kind} ${target}; ${asks} asks answered`);
     };
-    await new Nemesis({ fleet, watch, write, random: dice(seed), kinds, progress, quiet, signal }).run(faults);
-    await callers.stop();
+    await new Nemesis({ fleet, watch, probes, walls: faketime !== undefined, write, random: dice(seed), kinds, progress, quiet, signal }).run(faults);
+    await Promise.all([callers.stop(), probes.settled()]);
   } finally {
-    await Promise.all([stalls.close(), lags.close(), watch?.close(), fleet.clean()]);
+    await Promise.all([stalls.close(), lags.close(), probes.close(), watch?.close(), fleet.clean()]);
   }
   return { ...judge(parseHistory(lines.join('\n'))), begun };
 }

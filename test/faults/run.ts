@@ -1,9 +1,13 @@
 import { createWriteStream, globSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { findNatsServer } from '../fakes/nats-binary.ts';
-import { type FaultKind, faultKind, NATS_FAULTS, REPLICA_FAULTS } from './fault-kinds.ts';
+import { removed, unseen } from '../sim/rules.ts';
+import { isOfSafety } from './checker.ts';
+import { type FaultKind, faultKind, NATS_FAULTS, OVERRUN_FAULTS, REPLICA_FAULTS } from './fault-kinds.ts';
+import { mutatedMain } from './mutated.ts';
 import { play } from './play.ts';
 import { reportOf } from './report.ts';
 
@@ -11,7 +15,8 @@ import { reportOf } from './report.ts';
  * npm run faults -- --faults 60 --seed 7 --nats 3 --only replica
  *
  * Hurts three replicas over NATS while callers ask, and judges what the callers saw. Exit code 1: something that was promised
- * was not kept. `--broken` runs replicas that ignore the end of their slots: then nothing found is the failure.
+ * was not kept. `--mutant NAME` runs replicas without one rule of test/sim/rules.ts, or `deaf`, which ignore that they lost their
+ * slots: then nothing found is the failure.
  */
 
 const { values } = parseArgs({
@@ -23,7 +28,7 @@ const { values } = parseArgs({
     kinds: { type: 'string' },
     minutes: { type: 'string' },
     callers: { type: 'string', default: '12' },
-    broken: { type: 'boolean', default: false },
+    mutant: { type: 'string' },
   },
 });
 
@@ -46,7 +51,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 const faults = Number(values.faults);
 const report = await play({
-  ...{ binary, faults, nats, kinds, faketime, say, logs: folder, broken: values.broken, signal: stop.signal },
+  ...{ binary, faults, nats, kinds, faketime, say, logs: folder, main: mutant(), signal: stop.signal },
   seed: Number(values.seed),
   eachGroup: Number(values.callers),
   write: (line) => void history.write(`${JSON.stringify(line)}\n`),
@@ -54,13 +59,26 @@ const report = await play({
 });
 for (const line of reportOf(report)) say(line);
 if (report.begun < faults) say(`only ${report.begun} of ${faults} faults: time was over, or the run was ended`);
-const over = report.violations.some((violation) => violation.includes('permits within'));
-const failed = values.broken ? !over : report.violations.length > 0;
-process.exitCode = failed || report.begun < faults ? 1 : 0;
+const found = report.violations.filter(isOfSafety);
+const failed = values.mutant === undefined ? report.violations.length > 0 : found.length === 0;
+if (values.mutant !== undefined) say(`mutant ${values.mutant}: ${found.length === 0 ? 'NOT CAUGHT' : `caught, ${found.length} times`}`);
+await new Promise((resolve) => history.end(resolve));
+// Nothing that a hurt connection left behind keeps the process.
+process.exit(failed || report.begun < faults ? 1 : 0);
+
+/** The file that replicas run. */
+function mutant(): string | undefined {
+  if (values.mutant === undefined) return undefined;
+  if (values.mutant === 'deaf') return fileURLToPath(new URL('broken-owner-process.ts', import.meta.url));
+  const all = [...removed, ...unseen];
+  const found = all.find(({ name }) => name === values.mutant);
+  if (found === undefined) throw new Error(`There is no mutant '${values.mutant}': deaf, ${all.map(({ name }) => name).join(', ')}.`);
+  return mutatedMain(found, join(folder, 'mutant'));
+}
 
 function chosen(): readonly FaultKind[] {
   if (values.kinds !== undefined) return values.kinds.split(',').map(faultKind);
-  if (values.broken) return ['pause', 'cut', 'cut-up', 'cut-down'];
+  if (values.mutant !== undefined) return OVERRUN_FAULTS;
   const ofNats = NATS_FAULTS.filter((kind) => nats === 3 || kind !== 'nats-leader');
   return values.only === 'replica' ? REPLICA_FAULTS : values.only === 'nats' ? ofNats : [...REPLICA_FAULTS, ...ofNats];
 }

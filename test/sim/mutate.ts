@@ -2,26 +2,20 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { SimParts } from './parts.ts';
-import type { Removed } from './rules.ts';
+import { type Removed, without } from './rules.ts';
 
 const source = fileURLToPath(new URL('../../src', import.meta.url));
 
 /** A copy of what is simulated, in `folder`, with one rule taken out. */
-export async function without({ file, from, to }: Removed, folder: string): Promise<SimParts> {
+export async function loadWithout(removed: Removed, folder: string): Promise<SimParts> {
   for (const part of ['core', 'coordination', 'ledger']) {
     cpSync(join(source, part), join(folder, part), {
       recursive: true,
       filter: (path) => !path.endsWith('.json') && !path.includes('/stores') && !path.includes('/registers/'),
     });
   }
-  const path = join(folder, file);
-  const text = readFileSync(path, 'utf8');
-  if (text.split(from).length !== 2)
-    throw new Error(`src/${file} does not say once: ${from}\nThe code has changed: take the rule out where it is written now.`);
-  writeFileSync(
-    path,
-    text.replace(from, () => to),
-  );
+  const path = join(folder, removed.file);
+  writeFileSync(path, without(removed, readFileSync(path, 'utf8')));
   const load = (name: string): Promise<unknown> => import(/* @vite-ignore */ pathToFileURL(join(folder, name)).href);
   const [member, channels, gate, replay] = await Promise.all(
     ['coordination/member.ts', 'coordination/channels.ts', 'core/gate.ts', 'ledger/replay.ts'].map(load),

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { without } from './mutate.ts';
+import { loadWithout } from './mutate.ts';
 import { SHIPPED } from './parts.ts';
 import { removed } from './rules.ts';
 import { simulate } from './world.ts';
@@ -21,7 +21,7 @@ describe('without this rule the simulation fails', () => {
   it.each(removed.map((each, index) => ({ ...each, index })))(
     '$rule',
     async (each) => {
-      const parts = await without(each, join(folder, `r${each.index}`));
+      const parts = await loadWithout(each, join(folder, `r${each.index}`));
       expect(parts.Member).not.toBe(SHIPPED.Member);
       let complaint: string | undefined;
       for (let seed = each.seed; complaint === undefined && seed < each.seed + SEEDS; seed++) {

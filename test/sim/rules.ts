@@ -1,18 +1,70 @@
 /** One rule taken out on purpose: in `file` under src/, `from` (which must be there once) becomes `to`. */
 export interface Removed {
+  /** Names the mutant, in `test/mutants.json` and for `npm run faults -- --mutant`. */
+  readonly name: string;
   readonly rule: string;
   readonly file: string;
   readonly from: string;
   readonly to: string;
+  /** Another place of the same rule in the same file. */
+  readonly also?: { readonly from: string; readonly to: string };
   /** The broken promise shows only with real gates. */
   readonly gates?: boolean;
   /** Where to begin: a seed that showed it when this was written. */
   readonly seed: number;
 }
 
+/** Returns the text of `file` with the rule taken out. Throws if the code has changed around it. */
+export function without({ file, from, to, also }: Pick<Removed, 'file' | 'from' | 'to' | 'also'>, text: string): string {
+  if (text.split(from).length !== 2)
+    throw new Error(`src/${file} does not say once: ${from}\nThe code has changed: take the rule out where it is written now.`);
+  const changed = text.replace(from, () => to);
+  return also === undefined ? changed : without({ file, ...also }, changed);
+}
+
+/** An owner that decides so many microseconds past its `until`, in the simulation (`right`) and in the server (`until`). */
+function late(name: string, by: number, seed: number): Removed {
+  return {
+    ...{ name, seed, file: 'coordination/holdings.ts' },
+    rule: `slots end: nothing is decided ${by} us past \`until\``,
+    from: 'if (at < hold.from || at >= hold.until) return undefined;',
+    to: `if (at < hold.from || at >= hold.until + ${by}) return undefined;`,
+    also: { from: 'return LONG_AGO;\n    return hold.until;', to: `return LONG_AGO;\n    return after(hold.until, ${by});` },
+  };
+}
+
+/** Rules that no seed of the simulation needs: what finds each of them out is in `test/mutants.json`. */
+export const unseen: readonly Removed[] = [
+  {
+    name: 'renewal-of-any-term',
+    rule: 'term tag: a renewal gives slots only to the term that it names',
+    file: 'coordination/holdings.ts',
+    from: 'if (hold?.term === term) hold.until',
+    to: 'if (hold !== undefined) hold.until',
+    seed: 1,
+  },
+  {
+    name: 'clock-without-last-record',
+    rule: 'a clock is never behind what its last owner wrote',
+    file: 'coordination/ownership-record.ts',
+    from: 'clock = later(clock, entry.at);',
+    to: '',
+    seed: 1,
+  },
+  {
+    name: 'reload-in-process-time',
+    rule: 'a reload asks each tree for the right to decide in the time of its shard',
+    file: 'admission/reconfigure.ts',
+    from: 'tree.turn.awaitRight(tree.now()) ?? []',
+    to: 'tree.turn.awaitRight(outsideTime(tree)) ?? []',
+    seed: 1,
+  },
+];
+
 /** The rules that the protocol stands on, coordination.md 2 and 3: without any one of them the simulation must fail. */
 export const removed: readonly Removed[] = [
   {
+    name: 'no-slot-wait',
     rule: 'slot wait: a term begins where the slots of a dead owner end',
     file: 'coordination/ownership-record.ts',
     from: 'from = later(from, entry.until);',
@@ -20,6 +72,7 @@ export const removed: readonly Removed[] = [
     seed: 1,
   },
   {
+    name: 'no-record-votes',
     rule: 'no record, no vote: a session whose record is lost cannot be revoked',
     file: 'coordination/revocation.ts',
     from: 'if (answer.value === undefined) return this.#bury(peer, 0, reading);',
@@ -27,6 +80,7 @@ export const removed: readonly Removed[] = [
     seed: 8,
   },
   {
+    name: 'no-drift',
     rule: 'drift: evidence of a clock gets weaker with age',
     file: 'coordination/evidence.ts',
     from: 'return offset - DRIFT_MAX * (now - mono);',
@@ -34,6 +88,7 @@ export const removed: readonly Removed[] = [
     seed: 2,
   },
   {
+    name: 'evidence-of-any-term',
     rule: 'term tag: evidence of one term says nothing about another',
     file: 'coordination/evidence.ts',
     from: 'if (known?.term !== term) return undefined;',
@@ -41,6 +96,7 @@ export const removed: readonly Removed[] = [
     seed: 13,
   },
   {
+    name: 'bound-of-any-term',
     rule: 'term tag: the bound of a new term does not go on from the old one',
     file: 'coordination/evidence.ts',
     from: 'if (known?.term === term) offset',
@@ -48,6 +104,7 @@ export const removed: readonly Removed[] = [
     seed: 1,
   },
   {
+    name: 'fences-without-term',
     rule: 'fences carry their term',
     file: 'core/grants.ts',
     from: 'return (this.term << 40n) | BigInt(serial - this.#serialBase);',
@@ -56,13 +113,18 @@ export const removed: readonly Removed[] = [
     seed: 1,
   },
   {
+    name: 'slots-never-end',
     rule: 'slots end: nothing is decided from `until` on',
     file: 'coordination/holdings.ts',
     from: 'if (at < hold.from || at >= hold.until) return undefined;',
     to: 'if (at < hold.from) return undefined;',
+    also: { from: 'return LONG_AGO;\n    return hold.until;', to: 'return LONG_AGO;\n    return after(LONG_AGO, Number.MAX_SAFE_INTEGER);' },
     seed: 1,
   },
+  late('late-50ms', 50_000, 1),
+  late('late-1s', 1_000_000, 1),
   {
+    name: 'slots-never-begin',
     rule: 'slots begin: nothing is decided before `from`',
     file: 'coordination/holdings.ts',
     from: 'if (at < hold.from || at >= hold.until) return undefined;',
@@ -70,6 +132,7 @@ export const removed: readonly Removed[] = [
     seed: 1,
   },
   {
+    name: 'unacknowledged-renewals',
     rule: 'only an acknowledged renewal makes slots ours',
     file: 'coordination/session.ts',
     from: "if (answer.kind !== 'changed') return;",
@@ -77,6 +140,7 @@ export const removed: readonly Removed[] = [
     seed: 1,
   },
   {
+    name: 'revoked-by-reading',
     rule: 'only a changed register revokes: what was read may be old',
     file: 'coordination/revocation.ts',
     from: "if (changed.kind === 'changed') peers.end",
@@ -84,6 +148,7 @@ export const removed: readonly Removed[] = [
     seed: 1,
   },
   {
+    name: 'claimed-without-cas',
     rule: 'a claim is compare-and-set: one that failed is no claim',
     file: 'coordination/ownership.ts',
     from: "if (answer.kind !== 'changed') {",
@@ -91,6 +156,7 @@ export const removed: readonly Removed[] = [
     seed: 1,
   },
   {
+    name: 'views-go-back',
     rule: 'reads may lag: what is known of a shard never goes back to an older term',
     file: 'coordination/views.ts',
     from: 'if (known?.record !== undefined && (record === undefined || record.term <= known.record.term)) return known;',
@@ -98,6 +164,7 @@ export const removed: readonly Removed[] = [
     seed: 8,
   },
   {
+    name: 'decides-after-halt',
     rule: 'who hands over stops first',
     file: 'coordination/holdings.ts',
     from: "if (hold === undefined || hold.phase === 'halted' || hold.phase === 'sealed') return undefined;",
@@ -105,6 +172,7 @@ export const removed: readonly Removed[] = [
     seed: 1,
   },
   {
+    name: 'moving-shard-unrecorded',
     rule: 'a shard stays in the session record until its register names another',
     file: 'coordination/holdings.ts',
     from: 'return [...this.#holds.values()].map(({ shard, term, clock, until }) => {',
@@ -113,6 +181,7 @@ export const removed: readonly Removed[] = [
     seed: 24,
   },
   {
+    name: 'channel-repeats',
     rule: 'a channel delivers once',
     file: 'coordination/channel.ts',
     from: 'if (frame.seq <= this.#delivered || frame.seq > this.#delivered + FRAMES_MAX) {',
@@ -120,6 +189,7 @@ export const removed: readonly Removed[] = [
     seed: 1,
   },
   {
+    name: 'channel-reorders',
     rule: 'a channel delivers in order',
     file: 'coordination/channel.ts',
     from: 'this.#early.set(frame.seq, frame.ops);',
@@ -127,6 +197,7 @@ export const removed: readonly Removed[] = [
     seed: 1,
   },
   {
+    name: 'channel-never-resends',
     rule: 'a channel sends again what was not acknowledged',
     file: 'coordination/channel.ts',
     from: 'if (mono - sent.sentAt >= RETRANSMIT_AFTER) this.#put(seq, sent, mono);',
@@ -134,6 +205,7 @@ export const removed: readonly Removed[] = [
     seed: 42,
   },
   {
+    name: 'agreed-time-exact',
     rule: 'cold start: what clocks agree on may be off twice, by taker and dead owner',
     file: 'coordination/ownership-record.ts',
     from: 'return after(at, Math.floor(Math.max(0, agreed - wall - 2 * AGREED_WITHIN) * (1 - DRIFT_MAX)));',
@@ -141,6 +213,7 @@ export const removed: readonly Removed[] = [
     seed: 1,
   },
   {
+    name: 'old-revision-keeps',
     rule: 'who runs by an older configuration gives everything to who runs by the newest',
     file: 'coordination/balance.ts',
     from: 'leaving: leaving || revision < newest',
