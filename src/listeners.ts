@@ -14,6 +14,7 @@ import { engineProblem } from './frontends/problem.ts';
 import { ProxyFrontend, type ProxyParts } from './frontends/proxy.ts';
 import { Rest, type RestParts } from './frontends/rest.ts';
 import type { ServiceParts } from './frontends/service.ts';
+import { siteGuard } from './frontends/site-guard.ts';
 import type { Log } from './telemetry/log.ts';
 
 /** What the listeners share. */
@@ -87,8 +88,9 @@ async function frontendsOf(config: Config, parts: ListenerParts): Promise<readon
   // Without credentials operators are answered where only they should come in.
   const operators = config.auth.keys.length > 0;
   const frontends: Frontend[] = [];
-  const http = (name: string, listener: Listener, routes: readonly Routes[], make: EngineFactory): void => {
-    if (listener.address !== 'none') frontends.push(new HttpFrontend({ name, address: listener.address, tls: listener.tls, routes, make, config }));
+  const http = (name: string, listener: Listener, routes: readonly Routes[], make: EngineFactory, guard: Guard = (handler) => handler): void => {
+    const { address, tls } = listener;
+    if (address !== 'none') frontends.push(new HttpFrontend({ name, address, tls, handler: guard(dispatch(routes)), make, config }));
   };
   const apiRoutes = (open: boolean): readonly Routes[] => [new Connect({ ...parts, operators: open }), new Rest({ ...parts, operators: open })];
   const engine = await chooseEngine(config.http.engine, { clientCa: api.tls?.clientCa !== undefined });
@@ -104,9 +106,18 @@ async function frontendsOf(config: Config, parts: ListenerParts): Promise<readon
   const proxied = proxyOf(config, parts);
   if (proxied !== undefined) frontends.push(proxied);
   const node = await chooseEngine('node', { clientCa: false });
-  http('admin', admin, apiRoutes(true), node.make);
+  http('admin', admin, apiRoutes(true), node.make, (handler) => siteGuard({ hosts: operators ? undefined : hostsOf(admin), problem: engineProblem }, handler));
   http('health', health, [new Health(parts.health)], node.make);
   return frontends;
+}
+
+/** Stands before the handler of a listener. */
+type Guard = (handler: EngineHandler) => EngineHandler;
+
+/** Names of the listener of operators beside those of loopback. */
+function hostsOf({ address, hosts }: Config['listen']['admin']): ReadonlySet<string> {
+  const own = address === 'none' ? [] : [address.host.includes(':') ? `[${address.host}]` : address.host];
+  return new Set([...own, ...hosts].map((host) => host.toLowerCase()));
 }
 
 function proxyOf(config: Config, parts: ListenerParts): Frontend | undefined {
@@ -169,11 +180,11 @@ class HttpFrontend implements Frontend {
     name: string;
     address: { host: string; port: number };
     tls: Listener['tls'];
-    routes: readonly Routes[];
+    handler: EngineHandler;
     make: EngineFactory;
     config: Config;
   }) {
-    const { name, address, tls, routes, make, config } = parts;
+    const { name, address, tls, handler, make, config } = parts;
     this.name = name;
     this.#address = address;
     const options: EngineOptions = {
@@ -182,7 +193,7 @@ class HttpFrontend implements Frontend {
       problem: engineProblem,
       ...engineTls(tls),
     };
-    this.#engine = make(options, dispatch(routes));
+    this.#engine = make(options, handler);
   }
 
   async listen(): Promise<{ readonly address: string }> {

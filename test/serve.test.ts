@@ -153,7 +153,7 @@ test('a server that cannot start says what to do, and leaves the store alone', a
   await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
   const { port } = taken.address() as { port: number };
   const clash = store + GROUPS;
-  const second = { ...config(clash), listen: { ...config(clash).listen, admin: { address: { host: '127.0.0.1', port }, tls: undefined } } };
+  const second = { ...config(clash), listen: { ...config(clash).listen, admin: { address: { host: '127.0.0.1', port }, tls: undefined, hosts: [] } } };
   const parts = {
     env: {},
     clocks: { monotonic: process.hrtime.bigint, wall: Date.now, boot: 'test' },
@@ -200,7 +200,8 @@ test('what operators do is logged, with who did it', async () => {
   const admin = (path: string, body?: object, method = 'POST') =>
     fetch(`http://${running.addresses['admin']}/v1/groups/${path}`, {
       method,
-      ...(body === undefined ? {} : { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }),
+      headers: { 'Content-Type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
   expect((await admin('slots/pause', { duration: '1m' })).status).toBe(200);
   expect((await admin('slots/resume')).status).toBe(200);

@@ -1,6 +1,6 @@
 import { text } from './leaves.ts';
 import { Fault } from './mistake.ts';
-import { checked, type Field, leaf, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
+import { checked, type Field, leaf, list, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
 import { type Raw, showRaw } from './raw.ts';
 
 /** Where a listener takes connections; port 0: any free one. */
@@ -45,6 +45,26 @@ const listener = struct(
   { short: 'address' },
 );
 
+const hostName = text({
+  unit: 'host name',
+  pattern: /^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/,
+  rule: 'A name or an IPv4 address without a port, letters, digits, ".", "_" and "-".',
+  lengthMax: 253,
+});
+
+const adminListener = struct(
+  {
+    address: required(address, 'Port, host:port, or none. Beyond loopback only with `auth.keys` or `tls.clientCa`.'),
+    tls: optional(tls, 'Encrypts what this listener takes.', 'no TLS'),
+    hosts: option(
+      list(hostName, 64),
+      [],
+      'Names in `Host` that are taken beside localhost and the addresses of loopback, so that no page in a browser reaches it by a name of its own. With `auth.keys` every name is.',
+    ),
+  },
+  { short: 'address' },
+);
+
 /** A listener as read. */
 export type Listener = ValueOf<typeof listener>;
 
@@ -65,7 +85,7 @@ const listen = struct({
   api: at(8080, 'Connect, gRPC-Web and plain HTTP.'),
   grpc: at(9090, 'gRPC.'),
   health: at(9092, '/livez, /readyz and /metrics.'),
-  admin: at('127.0.0.1:9091', 'Calls of operators; where `auth` is missing, the only place that answers them.'),
+  admin: option(adminListener, '127.0.0.1:9091', 'Calls of operators; where `auth` is missing, the only place that answers them.'),
   proxy: at('none', 'Requests that are held, admitted, and sent on by `routes`.'),
   gatewayQueue: option(absent, 'none', 'Gateway queue clients.'),
 });
@@ -92,4 +112,18 @@ function checkPorts(listen: Unsure<ListenOptions>, tell: Tell): void {
 
 function isEvery(host: string): boolean {
   return host === '0.0.0.0' || host === '::';
+}
+
+/** Tells of a listener of operators that a network reaches and that asks nobody who they are. */
+export function checkAdmin(admin: Unsure<ListenOptions>['admin'], hasKeys: boolean, tell: Tell): void {
+  const address = admin?.address;
+  if (address === undefined || address === 'none' || hasKeys || admin?.tls?.clientCa !== undefined) return;
+  const { host } = address;
+  if (host === undefined || isLoopback(host)) return;
+  const what = host === '0.0.0.0' ? 'every IPv4 address (a port alone is that)' : host;
+  tell([], new Fault(`operators would be answered on ${what} without a credential`, 'Set auth.keys or tls.clientCa, or listen on 127.0.0.1:9091.'));
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host);
 }

@@ -1,6 +1,7 @@
 import type { GroupSettings } from '../admission/admission.ts';
 import { compileGroups } from './compile.ts';
 import { checkRoutes } from './forwarding.ts';
+import { checkAdmin } from './listen-options.ts';
 import { type ConfigMistake, collectMistakes, Fault, type Path, type Report } from './mistake.ts';
 import type { Tell, Unsure } from './option.ts';
 import { type Flag, overlayEnvironment, overlayFlags, type Variables } from './overlay.ts';
@@ -54,7 +55,8 @@ function checkWhole(options: Unsure<Options>, raw: Raw, report: Report): void {
     (above: Path): Tell =>
     (below, fault) =>
       report(locate(raw, [...above, ...below]), [...above, ...below], fault);
-  const { groups, bounds } = options;
+  const { groups, bounds, listen, auth } = options;
+  checkAdmin(listen?.admin, (auth?.keys ?? []).length > 0, tellAt(['listen', 'admin']));
   if (groups === undefined) return;
   checkTree(groups, tellAt(['groups']));
   checkUnits(groups, tellAt(['groups']));

@@ -20,7 +20,8 @@ const PATHS: Readonly<Record<string, readonly [method: string, path: string]>> =
 
 /** Plain HTTP by fetch: fields as JSON, or, with `asQuery` and where there is no body, in the query. */
 export function restRunner(baseUrl: string, asQuery: boolean, authorization?: string): Runner {
-  const credential: Record<string, string> = authorization === undefined ? {} : { Authorization: authorization };
+  // The address of operators takes no change that a page of another site could send.
+  const credential: Record<string, string> = authorization === undefined ? { 'Sluice-Request': '1' } : { Authorization: authorization };
   const type: Record<string, string> = { 'Content-Type': 'application/json', ...credential };
   return {
     name: asQuery ? 'plain HTTP, query' : 'plain HTTP, JSON',
