@@ -17,6 +17,8 @@ export interface RequestRow {
   /** 64 random bits as 16 hexadecimal digits; with the sequence they make the public id. */
   readonly secret: string;
   readonly group: string;
+  /** The route that accepted it, by name. If it is gone, another deferred route of the group sends it; without one it waits. */
+  readonly route: string;
   /** '' where the request names none. */
   readonly key: string;
   /** 0 .. 999 where the route names a class, else PRIORITY_DEFERRED. */
@@ -33,6 +35,8 @@ export interface RequestRow {
   readonly attempts: number;
   /** First 64 bits of SHA-256 over credential, scope and idempotency key or dedupe id, as 16 hexadecimal digits; '' without one. */
   readonly idHash: string;
+  /** First 64 bits of SHA-256 over method, host, target and body, as 16 hexadecimal digits: tells the same request from another under one key. */
+  readonly requestHash: string;
   /** Stays in order within its key (`order: key`): a younger one of the same key is not sent before it has ended. */
   readonly ordered: boolean;
   /** A callback that reports the end of another request, not a request of a caller. */
@@ -41,8 +45,6 @@ export interface RequestRow {
 
 /** The rest of a request: read when it is sent or shown, written once. */
 export interface RequestHead {
-  /** The route that accepted it, by name; a route that is gone falls back to the group's other deferred route or pauses it. */
-  readonly route: string;
   readonly host: string;
   readonly method: string;
   /** Path and query as the backend sees them. */
@@ -50,10 +52,6 @@ export interface RequestHead {
   readonly headers: RawHeaders;
   /** Name of the credential that submitted it; '' without auth. */
   readonly caller: string;
-  /** The full idempotency key or dedupe id, and the scope that `RequestRow.idHash` covers; '' without one. */
-  readonly idempotencyKey: string;
-  /** SHA-256 over method, host, target and body, in hexadecimal: tells the same request from another under one key. */
-  readonly requestHash: string;
   readonly bodyBytes: number;
   /** Narrower than the route's, where the request says; milliseconds. */
   readonly timeoutMs: number | undefined;

@@ -27,6 +27,8 @@ export interface IncomingRequest {
   readonly facts: RequestFacts;
   /** Patience, where the caller says (`Prefer: wait`); undefined: the route's. */
   readonly wait: Micros | undefined;
+  /** Set for a request that is sent for a permit of its own: attempts before this one, and the fence of its lease. */
+  readonly sent?: { readonly attemptsBefore: number; readonly fence: { readonly fence: bigint; readonly floor: bigint } | undefined } | undefined;
 }
 
 /** Why a caller gets no answer of the backend. Nothing was written yet, apart from 1xx. */

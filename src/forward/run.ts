@@ -175,8 +175,9 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
     const { method, target, facts } = incoming;
     const lease = this.#pass?.permit.lease;
     const attempt = this.#attempts + 1;
-    const fence = lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor };
-    const headers = requestHeaders(incoming.headers, { facts, attempt, fence, traceparent: parts.traceparent });
+    const fence = lease === undefined ? incoming.sent?.fence : { fence: lease.fence, floor: lease.fenceFloor };
+    const told = attempt + (incoming.sent?.attemptsBefore ?? 0);
+    const headers = requestHeaders(incoming.headers, { facts, attempt: told, fence, traceparent: parts.traceparent });
     if (headers === undefined) {
       this.#pass?.unused();
       return this.onNone({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });

@@ -1,4 +1,4 @@
-import type { Attempt, RequestEnd, RequestHead, RequestRow } from '../request.ts';
+import type { Attempt, EndState, RequestEnd, RequestHead, RequestRow } from './request.ts';
 
 /** A body to be stored: whole up to 64 KiB, else pieces that were stored before under `uploadedPieces`. */
 export type StoredBody = Uint8Array | { readonly upload: number; readonly pieces: number; readonly bytes: number };
@@ -21,19 +21,34 @@ export interface Flight {
   readonly attempt: number;
 }
 
-/** A page of dead letters, oldest death first. */
-export interface DeadPage {
-  readonly letters: readonly { readonly row: RequestRow; readonly end: RequestEnd }[];
+/** What a store says when it is open. */
+export interface Opened {
+  /** What may have been on its way when the process ended: each counts as one attempt. */
+  readonly flights: readonly Flight[];
+  /** The first sequence that was never used, whatever crashed. */
+  readonly nextSequence: number;
+}
+
+/** A request as it is sent or shown. */
+export interface LoadedRequest {
+  readonly head: RequestHead;
+  /** From the first byte; called for each attempt. */
+  readonly body: () => AsyncIterable<Uint8Array>;
+}
+
+/** A page of ended requests of one state, the oldest end first. */
+export interface EndedPage {
+  readonly requests: readonly { readonly row: RequestRow; readonly end: RequestEnd }[];
   /** '' when there is no more. */
   readonly next: string;
 }
 
-/** Which dead letters. Filters besides `group` and `since` are checked on the way: at most 10,000 are looked at for a page. */
-export interface DeadFilter {
+/** Which ended requests; undefined members: any. At most 10,000 are looked at for a page. Times are milliseconds since 1970, of the end. */
+export interface EndedFilter {
+  readonly state: EndState;
   readonly group: string | undefined;
   readonly key: string | undefined;
   readonly error: string | undefined;
-  /** Milliseconds since 1970. */
   readonly since: number | undefined;
   readonly until: number | undefined;
 }
@@ -55,27 +70,26 @@ export class StoreUnavailable extends Error {
  */
 export interface DeferredStore {
   /**
-   * Reads all rows that are not ended, in order of their sequence, then what was in flight. Called once, before anything else.
+   * Reads all rows that are not ended, in order of their sequence (`onRow`), those of ended requests that have an `idHash` and
+   * are still kept (`onEnded`), then what was in flight. Called once, before anything else.
    * Rejects with what is damaged, by name, and what to do.
    */
-  open(onRow: (row: RequestRow) => void): Promise<{ readonly flights: readonly Flight[]; readonly nextSequence: number }>;
+  open(onRow: (row: RequestRow) => void, onEnded: (row: RequestRow, end: Pick<RequestEnd, 'state' | 'goneAt'>) => void): Promise<Opened>;
   /** Commits a batch; when it resolves everything is on disk (LMDB: synced; JetStream: acknowledged by a majority). Rejects with {@link StoreUnavailable}: nothing of it was applied. */
   commit(batch: readonly Change[]): Promise<void>;
+  /** Resolves once all sequences below `end` count as used after any crash; called ahead of need, a million at a time. */
+  reserve(end: number): Promise<void>;
   /** Stores pieces of a body that is still arriving, at most 256 KiB each; the upload is given to a `submit` or dropped. */
   upload(upload: number, piece: number, bytes: Uint8Array): Promise<void>;
   dropUpload(upload: number): Promise<void>;
-  /** Head and body of a request that is pending, in flight or dead; undefined: there is none. `body` is called again for each attempt. */
-  load(
-    sequence: number,
-  ):
-    | { readonly head: RequestHead; readonly body: () => AsyncIterable<Uint8Array> }
-    | undefined
-    | Promise<{ readonly head: RequestHead; readonly body: () => AsyncIterable<Uint8Array> } | undefined>;
+  /** Returns head and body of a request that is pending, in flight or dead; undefined if there is none. */
+  load(sequence: number): Promise<LoadedRequest | undefined>;
   /** How a request ended; undefined: it has not, or it is no longer kept. `row`: as it was. */
   ended(sequence: number): Promise<{ readonly end: RequestEnd; readonly row: RequestRow } | undefined>;
   /** Its last attempts, at most 20, oldest first. */
   attempts(sequence: number): Promise<readonly Attempt[]>;
-  dead(filter: DeadFilter, size: number, token: string): Promise<DeadPage>;
+  /** Without bodies of answers. */
+  listEnded(filter: EndedFilter, size: number, token: string): Promise<EndedPage>;
   /** How many of each state are kept that have ended. */
   counts(): { readonly done: number; readonly dead: number; readonly cancelled: number };
   /** Removes what is no longer needed or kept: at most 3,000 rows or 4 MiB a call. Resolves with whether there is more to do. */

@@ -1,0 +1,96 @@
+import { type Change, type DeferredStore, type Flight, StoreUnavailable } from './store.ts';
+
+/** Changes in one batch at most: a larger one makes each of its callers wait for all. */
+const BATCH_MAX = 256;
+/** Bytes of bodies in one batch at most. */
+const BATCH_BYTES_MAX = 1 << 20;
+
+/** A change as callers ask for it; arming is by flight, not by the whole register. */
+export type Write = Exclude<Change, { kind: 'arm' }> | { readonly kind: 'arm'; readonly flight: Flight };
+
+interface Waiting {
+  readonly write: Write;
+  readonly resolve: () => void;
+  readonly reject: (cause: unknown) => void;
+}
+
+/**
+ * Group commit over a store: one batch is in flight, what arrives meanwhile is the next. Keeps the register of what may be on
+ * its way and writes it once a batch, before anything armed in it is sent. When the store is full the batch is tried again
+ * without its submits, so that ends are recorded.
+ */
+export class BatchedStore {
+  readonly store: DeferredStore;
+  readonly #flights = new Map<number, number>();
+  #queue: Waiting[] = [];
+  #running: Promise<void> | undefined;
+
+  constructor(store: DeferredStore) {
+    this.store = store;
+  }
+
+  /** Resolves once the change is on disk. Rejects with {@link StoreUnavailable}: it was not applied. */
+  write(write: Write): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ write, resolve, reject });
+      this.#running ??= this.#run();
+    });
+  }
+
+  /** Changes that wait for their batch, and those in the batch under way. */
+  get waiting(): number {
+    return this.#queue.length;
+  }
+
+  /** Resolves when nothing is under way. */
+  async quiet(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    await Promise.resolve();
+    while (this.#queue.length > 0) await this.#commit(this.#next());
+    this.#running = undefined;
+  }
+
+  #next(): readonly Waiting[] {
+    let bytes = 0;
+    let count = 0;
+    for (const { write } of this.#queue) {
+      if (count === BATCH_MAX || (count > 0 && bytes > BATCH_BYTES_MAX)) break;
+      count++;
+      if (write.kind === 'submit' && write.body instanceof Uint8Array) bytes += write.body.byteLength;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  async #commit(batch: readonly Waiting[]): Promise<void> {
+    try {
+      await this.store.commit(this.#changes(batch));
+      for (const { resolve } of batch) resolve();
+    } catch (cause) {
+      const submits = batch.filter(({ write }) => write.kind === 'submit');
+      const rest = batch.filter(({ write }) => write.kind !== 'submit');
+      const full = cause instanceof StoreUnavailable && cause.reason === 'full';
+      for (const { reject } of full && submits.length > 0 ? submits : batch) reject(cause);
+      if (full && submits.length > 0 && rest.length > 0) await this.#commit(rest);
+    }
+  }
+
+  /** The changes of a batch; what it arms as one register with all that is on its way. */
+  #changes(batch: readonly Waiting[]): readonly Change[] {
+    const changes: Change[] = [];
+    let arms = false;
+    for (const { write } of batch) {
+      if (write.kind === 'arm') {
+        arms = true;
+        this.#flights.set(write.flight.sequence, write.flight.attempt);
+      } else {
+        if (write.kind === 'retry' || write.kind === 'end') this.#flights.delete(write.row.sequence);
+        changes.push(write);
+      }
+    }
+    if (arms) changes.push({ kind: 'arm', flights: [...this.#flights].map(([sequence, attempt]) => ({ sequence, attempt })) });
+    return changes;
+  }
+}

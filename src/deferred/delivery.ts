@@ -1,0 +1,211 @@
+import { Readable } from 'node:stream';
+import type { AdmissionService, Held, Outcome } from '../admission/admission.ts';
+import type { Clock } from '../admission/clock.ts';
+import { MILLISECOND, type Micros } from '../core/time.ts';
+import { Settler } from '../forward/costs.ts';
+import type { BackendHead, RawHeaders } from '../forward/forwarder.ts';
+import type { Forwarding } from '../forward/forwarding.ts';
+import { headerOf } from '../forward/headers.ts';
+import type { CallerSink, Delivery, IncomingRequest, NoAnswer } from '../forward/incoming.ts';
+import type { Newcomers } from '../forward/newcomers.ts';
+import { Pass } from '../forward/pass.ts';
+import { pushbackHint } from '../forward/pushback-hints.ts';
+import type { AttemptOutcome, DeferredRoute } from './deferred-route.ts';
+import type { StoredResponse } from './request.ts';
+import type { LoadedRequest } from './store.ts';
+
+/** First bytes of an answer that an attempt shows. */
+const FIRST_BYTES_MAX = 256;
+/** A body up to this size is read whole before it is sent, so that a signature can cover it and a piece more costs no stream. */
+const WHOLE_BYTES_MAX = 64 << 10;
+const NO_PARAMS: ReadonlyMap<string, string> = new Map();
+
+/** What deliveries are made of. */
+export interface DeliveryDeps {
+  readonly admission: AdmissionService;
+  readonly clock: Clock;
+  readonly forwarding: Pick<Forwarding, 'deliver'>;
+  readonly passes: Newcomers;
+  readonly onFault: (error: unknown) => void;
+  /** A rule that settles costs found nothing in the answer. */
+  readonly costMissing: (route: string, unit: string) => void;
+}
+
+/** One attempt, armed already. */
+export interface AttemptAsk {
+  readonly id: string;
+  readonly route: DeferredRoute;
+  readonly loaded: LoadedRequest;
+  /** 1 for the first. */
+  readonly attempt: number;
+  readonly timeoutMs: number;
+  readonly admitted: Extract<Outcome, { kind: 'admitted' }>;
+  readonly held: Held;
+}
+
+/** How an attempt went. */
+export interface AttemptResult {
+  readonly outcome: AttemptOutcome;
+  readonly response: StoredResponse | undefined;
+  readonly firstBytes: Uint8Array;
+}
+
+/** An attempt on its way. */
+export interface RunningAttempt {
+  /** Resolves once, whatever becomes of it; the permit is released by then. */
+  readonly result: Promise<AttemptResult>;
+  /** Gives it up: as the backend's `onAbort` says. */
+  abort(): void;
+}
+
+/** Sends one stored request for the permit it was given, and releases the permit with what the answer says it cost. */
+export function startAttempt(deps: DeliveryDeps, ask: AttemptAsk): RunningAttempt {
+  const attempt = new OneAttempt(deps, ask);
+  void attempt.begin();
+  return attempt;
+}
+
+class OneAttempt implements CallerSink, RunningAttempt {
+  readonly result: Promise<AttemptResult>;
+  readonly #deps: DeliveryDeps;
+  readonly #ask: AttemptAsk;
+  readonly #pass: Pass;
+  #resolve!: (result: AttemptResult) => void;
+  #delivery: Delivery | undefined;
+  #stopTimer: (() => void) | undefined;
+  #head: BackendHead | undefined;
+  #settler: Settler | undefined;
+  #kept: Uint8Array[] = [];
+  #keptBytes = 0;
+  #truncated = false;
+  #over = false;
+
+  constructor(deps: DeliveryDeps, ask: AttemptAsk) {
+    this.#deps = deps;
+    this.#ask = ask;
+    this.result = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    const facts = { facts: { caller: ask.loaded.head.caller } };
+    const parts = { admission: deps.admission, clock: deps.clock, onFault: deps.onFault, passes: deps.passes };
+    this.#pass = new Pass({ parts, incoming: facts }, ask.held, ask.admitted, { onLost: () => this.#fail('fenced') });
+  }
+
+  async begin(): Promise<void> {
+    const { deps, ask } = { deps: this.#deps, ask: this.#ask };
+    const { clock } = deps;
+    this.#stopTimer = clock.at((clock.now() + ask.timeoutMs * MILLISECOND) as ReturnType<Clock['now']>, () => this.#fail('timeout'));
+    try {
+      const incoming = await this.#incoming();
+      if (!this.#over) this.#delivery = deps.forwarding.deliver(incoming, ask.route.forward, this);
+    } catch (cause) {
+      deps.onFault(cause);
+      this.#fail('store');
+    }
+  }
+
+  abort(): void {
+    this.#fail('aborted');
+  }
+
+  onInformation(): void {}
+
+  onHead(head: BackendHead): void {
+    this.#head = head;
+    const { costs } = this.#ask.route;
+    if (costs.length > 0) this.#settler = Settler.of(costs, headerOf(head.headers, 'content-type'), headerOf(head.headers, 'content-encoding'));
+  }
+
+  onData(chunk: Uint8Array): boolean {
+    this.#settler?.take(chunk);
+    const room = Math.max(this.#ask.route.resultBytesMax, FIRST_BYTES_MAX) - this.#keptBytes;
+    if (chunk.byteLength > room) this.#truncated = true;
+    if (room <= 0) return true;
+    const kept = Uint8Array.from(chunk.subarray(0, room));
+    this.#kept.push(kept);
+    this.#keptBytes += kept.byteLength;
+    return true;
+  }
+
+  onEnd(): void {
+    const head = this.#head;
+    if (head === undefined) return this.#fail('invalid');
+    const { clock } = this.#deps;
+    const pushedBack = head.status === 429 || head.status === 503;
+    const hint = pushedBack ? pushbackHint(head.headers, clock.epoch(clock.now())) : undefined;
+    const retryAfterMs = hint === undefined ? undefined : Math.ceil(hint / MILLISECOND);
+    this.#finish({ kind: 'answered', status: head.status, retryAfterMs }, pushedBack, hint);
+  }
+
+  onNone(why: NoAnswer): void {
+    if (why.kind === 'failed') return this.#fail(why.status === 503 ? 'connect' : why.status === 504 ? 'timeout' : 'reset');
+    this.#fail(why.kind === 'refused' ? why.refusal.reason : 'invalid');
+  }
+
+  onBroken(): void {
+    this.#fail('reset');
+  }
+
+  async #incoming(): Promise<IncomingRequest> {
+    const { id, route, loaded, attempt, admitted } = this.#ask;
+    const { head } = loaded;
+    const small = head.bodyBytes <= WHOLE_BYTES_MAX;
+    const whole = small ? await wholeOf(loaded.body()) : undefined;
+    const signed =
+      route.sign === undefined ? [] : route.sign({ id, nowMs: this.#deps.clock.epoch(this.#deps.clock.now()), body: whole ?? (await wholeOf(loaded.body())) });
+    const { lease } = admitted.permit;
+    return {
+      method: head.method,
+      target: head.target,
+      headers: [...withKey(head.headers, id), 'Sluice-Request', id, ...signed],
+      body: bodyOf(head.bodyBytes, whole, loaded),
+      facts: { params: NO_PARAMS, caller: head.caller, clientIp: '', peerIp: '', peerTrusted: false, scheme: 'http' },
+      wait: undefined,
+      sent: { attemptsBefore: attempt - 1, fence: lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor } },
+    };
+  }
+
+  #fail(error: string): void {
+    if (this.#over) return;
+    const delivery = this.#delivery;
+    this.#finish({ kind: 'failed', error }, false, undefined);
+    delivery?.leave();
+  }
+
+  #finish(outcome: AttemptOutcome, pushedBack: boolean, hint: Micros | undefined): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#stopTimer?.();
+    const { route } = this.#ask;
+    const costs = this.#settler?.costs((unit) => this.#deps.costMissing(route.name, unit));
+    const released = pushedBack && route.pushback === 'group' ? this.#pass.dropped(hint) : this.#pass.used(costs);
+    const body = Buffer.concat(this.#kept);
+    const head = this.#head;
+    const response =
+      head === undefined || outcome.kind === 'failed'
+        ? undefined
+        : {
+            status: head.status,
+            headers: head.headers,
+            body: body.subarray(0, route.resultBytesMax),
+            truncated: this.#truncated || body.byteLength > route.resultBytesMax,
+          };
+    void released.finally(() => this.#resolve({ outcome, response, firstBytes: body.subarray(0, FIRST_BYTES_MAX) }));
+  }
+}
+
+/** The same `Idempotency-Key` on every attempt: the client's own, else the request's id. */
+function withKey(headers: RawHeaders, id: string): RawHeaders {
+  return headerOf(headers, 'idempotency-key') === undefined ? [...headers, 'Idempotency-Key', `"${id}"`] : headers;
+}
+
+function bodyOf(bytes: number, whole: Uint8Array | undefined, loaded: LoadedRequest): IncomingRequest['body'] {
+  if (bytes === 0) return undefined;
+  return { length: bytes, stream: Readable.from(whole === undefined ? loaded.body() : [whole], { objectMode: false }), wanted: () => {} };
+}
+
+async function wholeOf(pieces: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const all: Uint8Array[] = [];
+  for await (const piece of pieces) all.push(piece);
+  return all.length === 1 ? (all[0] as Uint8Array) : Buffer.concat(all);
+}

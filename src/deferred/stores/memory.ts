@@ -1,0 +1,179 @@
+import type { Attempt, RequestEnd, RequestHead, RequestRow } from '../request.ts';
+import { type Change, type DeferredStore, type EndedFilter, type EndedPage, type Flight, type LoadedRequest, type Opened, StoreUnavailable } from '../store.ts';
+
+const ATTEMPTS_MAX = 20;
+const LOOKED_AT_MAX = 10_000;
+
+/** What stays when the process ends: share one between two stores to play a restart. */
+export class MemoryDisk {
+  readonly rows = new Map<number, RequestRow>();
+  readonly heads = new Map<number, { readonly head: RequestHead; readonly body: Uint8Array }>();
+  readonly ended = new Map<number, { readonly row: RequestRow; readonly end: RequestEnd }>();
+  readonly attempts = new Map<number, Attempt[]>();
+  readonly uploads = new Map<number, Uint8Array[]>();
+  flights: readonly Flight[] = [];
+  reserved = 1;
+}
+
+/** A store in memory: `store: memory` and tests. It defines what the others mean; nothing survives the process. */
+export class MemoryStore implements DeferredStore {
+  readonly #disk: MemoryDisk;
+  readonly #bytesMax: number;
+  #bytes = 0;
+
+  constructor(options: { readonly disk?: MemoryDisk; readonly bytesMax: number }) {
+    this.#disk = options.disk ?? new MemoryDisk();
+    this.#bytesMax = options.bytesMax;
+    for (const { head, body } of this.#disk.heads.values()) this.#bytes += sizeOf(head, body);
+  }
+
+  get space(): { readonly bytes: number; readonly bytesMax: number } {
+    return { bytes: this.#bytes, bytesMax: this.#bytesMax };
+  }
+
+  open(onRow: (row: RequestRow) => void, onEnded: (row: RequestRow, end: Pick<RequestEnd, 'state' | 'goneAt'>) => void): Promise<Opened> {
+    const disk = this.#disk;
+    for (const row of [...disk.rows.values()].sort((a, b) => a.sequence - b.sequence)) onRow(row);
+    for (const { row, end } of disk.ended.values()) if (row.idHash !== '') onEnded(row, end);
+    disk.uploads.clear();
+    return Promise.resolve({ flights: disk.flights, nextSequence: disk.reserved });
+  }
+
+  reserve(end: number): Promise<void> {
+    this.#disk.reserved = Math.max(this.#disk.reserved, end);
+    return Promise.resolve();
+  }
+
+  async commit(batch: readonly Change[]): Promise<void> {
+    const grows = batch.some(({ kind }) => kind === 'submit');
+    if (grows && this.#bytes >= this.#bytesMax * 0.95)
+      throw new StoreUnavailable('full', 'The store is full: raise store.bytes, or wait until requests have ended.');
+    for (const change of batch) this.#apply(change);
+    await Promise.resolve();
+  }
+
+  upload(upload: number, piece: number, bytes: Uint8Array): Promise<void> {
+    const pieces = this.#disk.uploads.get(upload) ?? [];
+    pieces[piece] = bytes.slice();
+    this.#disk.uploads.set(upload, pieces);
+    return Promise.resolve();
+  }
+
+  dropUpload(upload: number): Promise<void> {
+    this.#disk.uploads.delete(upload);
+    return Promise.resolve();
+  }
+
+  load(sequence: number): Promise<LoadedRequest | undefined> {
+    const found = this.#disk.heads.get(sequence);
+    if (found === undefined) return Promise.resolve(undefined);
+    return Promise.resolve({
+      head: found.head,
+      async *body() {
+        if (found.body.byteLength > 0) yield found.body;
+      },
+    });
+  }
+
+  ended(sequence: number): Promise<{ readonly end: RequestEnd; readonly row: RequestRow } | undefined> {
+    return Promise.resolve(this.#disk.ended.get(sequence));
+  }
+
+  attempts(sequence: number): Promise<readonly Attempt[]> {
+    return Promise.resolve([...(this.#disk.attempts.get(sequence) ?? [])]);
+  }
+
+  listEnded(filter: EndedFilter, size: number, token: string): Promise<EndedPage> {
+    const requests: { row: RequestRow; end: RequestEnd }[] = [];
+    let looked = 0;
+    let index = token === '' ? 0 : Number(token);
+    const all = [...this.#disk.ended.values()].sort((a, b) => a.end.at - b.end.at || a.row.sequence - b.row.sequence);
+    for (; index < all.length && requests.length < size && looked < LOOKED_AT_MAX; index++) {
+      const each = all[index] as { row: RequestRow; end: RequestEnd };
+      looked++;
+      if (matches(filter, each.row, each.end)) requests.push(each);
+    }
+    return Promise.resolve({ requests, next: index < all.length ? String(index) : '' });
+  }
+
+  counts(): { readonly done: number; readonly dead: number; readonly cancelled: number } {
+    const counts = { done: 0, dead: 0, cancelled: 0 };
+    for (const { end } of this.#disk.ended.values()) counts[end.state]++;
+    return counts;
+  }
+
+  sweep(nowMs: number): Promise<boolean> {
+    for (const [sequence, { end }] of this.#disk.ended) {
+      if (end.goneAt > nowMs) continue;
+      this.#disk.ended.delete(sequence);
+      this.#disk.attempts.delete(sequence);
+      this.#dropHead(sequence);
+    }
+    return Promise.resolve(false);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  #apply(change: Change): void {
+    const disk = this.#disk;
+    switch (change.kind) {
+      case 'submit': {
+        const { row, head, body } = change;
+        const bytes = body instanceof Uint8Array ? body.slice() : Buffer.concat(disk.uploads.get(body.upload) ?? []);
+        if (!(body instanceof Uint8Array)) disk.uploads.delete(body.upload);
+        disk.rows.set(row.sequence, row);
+        disk.heads.set(row.sequence, { head, body: bytes });
+        this.#bytes += sizeOf(head, bytes);
+        break;
+      }
+      case 'arm':
+        disk.flights = change.flights;
+        break;
+      case 'retry':
+        disk.rows.set(change.row.sequence, change.row);
+        this.#tried(change.row.sequence, change.attempt);
+        break;
+      case 'end': {
+        const { row, end, attempt } = change;
+        disk.rows.delete(row.sequence);
+        disk.ended.set(row.sequence, { row, end });
+        if (attempt !== undefined) this.#tried(row.sequence, attempt);
+        if (end.state !== 'dead') this.#dropHead(row.sequence);
+        break;
+      }
+      case 'redrive':
+        disk.ended.delete(change.row.sequence);
+        disk.rows.set(change.row.sequence, change.row);
+        break;
+    }
+  }
+
+  #tried(sequence: number, attempt: Attempt): void {
+    const attempts = this.#disk.attempts.get(sequence) ?? [];
+    attempts.push(attempt);
+    if (attempts.length > ATTEMPTS_MAX) attempts.shift();
+    this.#disk.attempts.set(sequence, attempts);
+  }
+
+  #dropHead(sequence: number): void {
+    const found = this.#disk.heads.get(sequence);
+    if (found === undefined) return;
+    this.#bytes -= sizeOf(found.head, found.body);
+    this.#disk.heads.delete(sequence);
+  }
+}
+
+function sizeOf(head: RequestHead, body: Uint8Array): number {
+  return body.byteLength + head.target.length + head.headers.reduce((sum, each) => sum + each.length, 0) + 256;
+}
+
+/** Returns whether an ended request is one that a filter asks for. */
+export function matches(filter: EndedFilter, row: RequestRow, end: RequestEnd): boolean {
+  if (end.state !== filter.state) return false;
+  if (filter.group !== undefined && row.group !== filter.group) return false;
+  if (filter.key !== undefined && row.key !== filter.key) return false;
+  if (filter.error !== undefined && end.error !== filter.error) return false;
+  return (filter.since === undefined || end.at >= filter.since) && (filter.until === undefined || end.at < filter.until);
+}
