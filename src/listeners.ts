@@ -4,8 +4,11 @@ import { performance } from 'node:perf_hooks';
 import type { Config } from './config/load.ts';
 import { MILLISECOND, type Millis } from './core/time.ts';
 import { Connect } from './frontends/connect.ts';
+import { oversizedBody } from './frontends/connect-answer.ts';
+import { ENVELOPE_BYTES } from './frontends/connect-format.ts';
 import { chooseEngine, type EngineFactory } from './frontends/engines/choose.ts';
 import type { EngineHandler, EngineOptions } from './frontends/engines/engine.ts';
+import type { FaultBody, Refused } from './frontends/engines/framing.ts';
 import type { Frontend, Routes } from './frontends/frontend.ts';
 import { Grpc } from './frontends/grpc.ts';
 import type { FloodKind, GrpcBounds } from './frontends/grpc-guard.ts';
@@ -92,7 +95,10 @@ async function frontendsOf(config: Config, parts: ListenerParts): Promise<readon
     const { address, tls } = listener;
     if (address !== 'none') frontends.push(new HttpFrontend({ name, address, tls, handler: guard(dispatch(routes)), make, config }));
   };
-  const apiRoutes = (open: boolean): readonly Routes[] => [new Connect({ ...parts, operators: open }), new Rest({ ...parts, operators: open })];
+  const apiRoutes = (open: boolean): readonly Routes[] => [
+    new Connect({ ...parts, operators: open, messageBytesMax: config.bounds.body }),
+    new Rest({ ...parts, operators: open }),
+  ];
   const engine = await chooseEngine(config.http.engine, { clientCa: api.tls?.clientCa !== undefined });
   parts.log.tell('info', 'engine_chosen', `HTTP/1.1 on api is served by ${engine.name}: ${engine.why}`, {
     listener: 'api',
@@ -188,9 +194,10 @@ class HttpFrontend implements Frontend {
     this.name = name;
     this.#address = address;
     const options: EngineOptions = {
-      bodyBytesMax: config.bounds.body,
+      // A message of the longest may be in an envelope.
+      bodyBytesMax: config.bounds.body + ENVELOPE_BYTES,
       receiveMsMax: config.bounds.receive / MILLISECOND,
-      problem: engineProblem,
+      problem: (status, detail, refused) => connectOversized(status, detail, refused) ?? engineProblem(status, detail),
       ...engineTls(tls),
     };
     this.#engine = make(options, handler);
@@ -204,6 +211,11 @@ class HttpFrontend implements Frontend {
   drain(graceMs: Millis): Promise<void> {
     return this.#engine.close(graceMs);
   }
+}
+
+/** A body that is too large for the listener, as Connect and gRPC-Web say it. */
+function connectOversized(status: number, detail: string, refused: Refused | undefined): FaultBody | undefined {
+  return status === 413 && refused?.path.startsWith('/sluice.v1.') === true ? oversizedBody(refused.contentType, detail) : undefined;
 }
 
 function engineTls(tls: Listener['tls']): Pick<EngineOptions, 'tls'> {

@@ -1,4 +1,4 @@
-import type { DescMessage, DescMethodUnary, MessageShape } from '@bufbuild/protobuf';
+import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageShape } from '@bufbuild/protobuf';
 import type { Refusal } from '../core/refusal.ts';
 import type { CallFacts } from './ask.ts';
 
@@ -20,6 +20,23 @@ export type Unary<I, O> = (facts: CallFacts, request: I, reply: Reply<O>) => Ong
 export interface UnaryCall {
   readonly method: DescMethodUnary;
   readonly call: Unary<unknown, unknown>;
+}
+
+/** Where the answers of a server stream go, of whatever protocol. */
+export interface StreamSink<O> {
+  /** False: the caller is gone. */
+  send(message: O): boolean;
+  /** False: the caller has not read what was sent before; news would be out of date once it does. Left out: always true. */
+  ready?(): boolean;
+  /** The end: after the last message, or with why there are no more. Once. */
+  end(refusal: Refusal | undefined): void;
+}
+
+/** A call that is answered by a stream, the types of its messages forgotten. */
+export interface StreamCall {
+  readonly method: DescMethodServerStreaming;
+  /** Returns what to do when the caller leaves. */
+  readonly open: (facts: CallFacts, request: unknown, sink: StreamSink<unknown>) => () => void;
 }
 
 /** Joins a descriptor and the call of its very types. */

@@ -1,6 +1,6 @@
 import type { Refusal } from '../core/refusal.ts';
 import { type Instant, SECOND } from '../core/time.ts';
-import { envelope, type Format } from './connect-format.ts';
+import { envelope, type Format, formatOf } from './connect-format.ts';
 import { type ErrorDetail, errorDetails, statusDetails } from './details.ts';
 import type { EngineReply } from './engines/engine.ts';
 import { CODES, CONNECT_HTTP, type CodeName, describe, retryAfter, STATUSES } from './status.ts';
@@ -30,9 +30,31 @@ export function errorOf(refusal: Refusal, now: Instant): WireError {
   };
 }
 
+/** An error that no refusal stands for. */
+export function plainError(code: CodeName, message: string): WireError {
+  return { code, message, details: [], status: undefined, retrySeconds: undefined };
+}
+
 /** What the server does not do. */
 export function unimplemented(message: string): WireError {
-  return { code: 'unimplemented', message, details: [], status: undefined, retrySeconds: undefined };
+  return plainError('unimplemented', message);
+}
+
+/** An answer of HTTP's own (405, 415): no client may take it for an error of the call, so it is plain text. */
+export function sendPlain(reply: EngineReply, status: number, message: string, more: Headers): boolean {
+  return reply.send(status, [...headersOf('text/plain; charset=utf-8'), ...more], `${message}\n`);
+}
+
+/** A body of more bytes than an engine takes, answered as the protocol of its content type wants it; undefined: of none. */
+export function oversizedBody(
+  contentType: string,
+  detail: string,
+): { readonly status: number; readonly contentType: string; readonly body: string | Uint8Array } | undefined {
+  const format = formatOf(contentType, false) ?? formatOf(contentType, true);
+  if (format === undefined) return undefined;
+  const error = errorOf({ reason: 'too_large', detail }, 0 as Instant);
+  if (format.protocol === 'unary') return { status: CONNECT_HTTP[error.code], contentType: 'application/json', body: JSON.stringify(errorJson(error)) };
+  return { status: 200, contentType: format.contentType, body: ending(format, error) };
 }
 
 /** Writes the answer of a unary call; false: the caller was gone. */
@@ -41,7 +63,7 @@ export function sendMessage(reply: EngineReply, format: Format, bytes: Uint8Arra
   return reply.send(200, headersOf(format.contentType), Buffer.concat([envelope(0, bytes), ending(format, undefined)]));
 }
 
-/** Writes an error as the whole answer; false: the caller was gone. `http` where the error is HTTP's own (404, 405, 415). */
+/** Writes an error as the whole answer; false: the caller was gone. `http` where the error is HTTP's own (404). */
 export function sendError(reply: EngineReply, format: Format | undefined, error: WireError, http?: number, more: Headers = []): boolean {
   if (format !== undefined && format.protocol !== 'unary') {
     return reply.send(200, [...headersOf(format.contentType), ...more], ending(format, error));

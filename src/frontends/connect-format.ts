@@ -1,4 +1,4 @@
-import { type DescMessage, fromBinary, fromJsonString, type Message, toBinary, toJsonString } from '@bufbuild/protobuf';
+import { type DescMessage, fromBinary, fromJsonString, type Message, type Registry, toBinary, toJsonString } from '@bufbuild/protobuf';
 import type { Refusal } from '../core/refusal.ts';
 import { MILLISECOND, type Micros, SECOND } from '../core/time.ts';
 import { AcquireRequestSchema, type AcquireResponse, AcquireResponseSchema, ExplainRequestSchema } from '../gen/sluice/v1/admission_pb.ts';
@@ -74,15 +74,20 @@ export function timeoutOf(request: EngineRequest, { protocol }: Format): Micros 
   return /^\d{1,10}$/.test(text) ? Number(text) * MILLISECOND : malformed('`Connect-Timeout-Ms` must be up to 10 digits.');
 }
 
+/** A message of more bytes than may be. */
+export function tooLong(bytesMax: number): Refusal {
+  return { reason: 'too_large', detail: `A message may be at most ${bytesMax} bytes.` };
+}
+
 const UTF8 = new TextDecoder('utf-8', { fatal: true });
 
 /** A message from its bytes; unknown members of JSON are refused (mostly misspelt ones), unknown fields of the binary form are not. */
-export function decode(schema: DescMessage, bytes: Uint8Array, json: boolean): Message | Refusal {
+export function decode(schema: DescMessage, bytes: Uint8Array, json: boolean, registry?: Registry): Message | Refusal {
   try {
     if (schema === AcquireRequestSchema) return decodeAsk(bytes, json);
     if (!json) return fromBinary(schema, bytes);
     const text = UTF8.decode(bytes);
-    return fromJsonString(schema, schema === ExplainRequestSchema ? withoutAlias(text, 2) : text);
+    return fromJsonString(schema, schema === ExplainRequestSchema ? withoutAlias(text, 2) : text, registry === undefined ? {} : { registry });
   } catch (error) {
     return malformed(`The body is no ${schema.typeName} in ${json ? 'JSON' : 'binary form'}: ${error instanceof Error ? error.message : 'unreadable'}.`);
   }
@@ -127,21 +132,35 @@ function encodePermit(permit: AcquireResponse, json: boolean): Uint8Array | unde
 }
 
 /** The bytes of a message, or its text as one line. */
-export function encode(schema: DescMessage, message: unknown, json: boolean): Uint8Array {
+export function encode(schema: DescMessage, message: unknown, json: boolean, registry?: Registry): Uint8Array {
   const byHand = schema === AcquireResponseSchema ? encodePermit(message as AcquireResponse, json) : undefined;
   if (byHand !== undefined) return byHand;
-  return json ? Buffer.from(`${toJsonString(schema, message as Message)}\n`) : toBinary(schema, message as Message);
+  return json ? Buffer.from(`${toJsonString(schema, message as Message, registry === undefined ? {} : { registry })}\n`) : toBinary(schema, message as Message);
 }
 
-const ENVELOPE_BYTES = 5;
+/** Bytes before a message of an enveloped body. */
+export const ENVELOPE_BYTES = 5;
 const COMPRESSED = 1;
 
-/** The one message of an enveloped body, or what is wrong with its framing. */
-export function unwrap(body: Uint8Array): Uint8Array | Refusal {
+/** What is wrong with the framing of a body, beside what is malformed. */
+export interface FramingError {
+  readonly code: 'unimplemented' | 'internal';
+  readonly message: string;
+}
+
+const NO_MESSAGE: FramingError = { code: 'unimplemented', message: 'The body holds no message; send exactly one.' };
+const TWO_MESSAGES: FramingError = { code: 'unimplemented', message: 'The body holds more than one message; send exactly one.' };
+const COMPRESSED_PLAIN: FramingError = { code: 'internal', message: 'The message is marked as compressed, and no encoding was named.' };
+
+/** Returns the one message of an enveloped body, which may have `bytesMax`, or what is wrong with its framing; codes as the gRPC and Connect specifications name them. */
+export function unwrap(body: Uint8Array, bytesMax: number): Uint8Array | Refusal | FramingError {
+  if (body.length === 0) return NO_MESSAGE;
   if (body.length < ENVELOPE_BYTES) return malformed('The body must hold one message behind its envelope of 5 bytes.');
   const length = Buffer.from(body.buffer, body.byteOffset, body.length).readUInt32BE(1);
-  if (((body[0] ?? 0) & COMPRESSED) !== 0) return malformed('The message is marked as compressed, and no encoding was named.');
+  if (((body[0] ?? 0) & COMPRESSED) !== 0) return COMPRESSED_PLAIN;
   if (body[0] !== 0) return malformed('The envelope has flags that a request does not have.');
+  if (length > bytesMax) return tooLong(bytesMax);
+  if (body.length > ENVELOPE_BYTES + length) return TWO_MESSAGES;
   if (body.length !== ENVELOPE_BYTES + length) return malformed('The body must hold exactly one message, as long as its envelope says.');
   return body.subarray(ENVELOPE_BYTES);
 }

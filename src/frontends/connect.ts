@@ -1,35 +1,41 @@
-import type { DescMethod, DescService } from '@bufbuild/protobuf';
+import type { DescMethod, DescService, Registry } from '@bufbuild/protobuf';
 import { MethodOptions_IdempotencyLevel } from '@bufbuild/protobuf/wkt';
 import type { Refusal } from '../core/refusal.ts';
-import { AdmissionService, type WatchRequest, WatchResponseSchema } from '../gen/sluice/v1/admission_pb.ts';
+import { AdmissionService } from '../gen/sluice/v1/admission_pb.ts';
 import { type CallFacts, isRefusal, malformed } from './ask.ts';
-import { ANSWERED, hold, type UnaryCall } from './calls.ts';
-import { ending, errorOf, headersOf, sendError, sendMessage, unimplemented, type WireError } from './connect-answer.ts';
-import { acceptPost, decode, encode, envelope, type Format, foreignEncoding, formatOf, queryFormat, timeoutOf, unwrap } from './connect-format.ts';
+import { ANSWERED, hold, type StreamCall, type UnaryCall } from './calls.ts';
+import { ending, errorOf, headersOf, plainError, sendError, sendMessage, sendPlain, unimplemented, type WireError } from './connect-answer.ts';
+import { acceptPost, decode, encode, envelope, type Format, foreignEncoding, formatOf, queryFormat, timeoutOf, tooLong, unwrap } from './connect-format.ts';
 import { pathOf, SERVICES, UNBUILT, unaryCalls } from './directory.ts';
 import type { EngineReply, EngineRequest, EngineStream } from './engines/engine.ts';
 import type { Routes } from './frontend.ts';
 import type { ServiceParts } from './service.ts';
-import { everyInterval, watch } from './watch.ts';
+import { watchCall } from './watch.ts';
 
 /** What Connect and gRPC-Web need. */
 export interface ConnectParts extends ServiceParts {
   /** GroupService answers here. */
   readonly operators: boolean;
-  /** Calls besides those of sluice.v1; the public conformance suite drives the very code with its own. */
-  readonly more?: readonly UnaryCall[];
+  /** Calls besides those of sluice.v1; the public conformance suite drives the very code with its own, and with the rest. */
+  readonly more?: readonly (UnaryCall | StreamCall)[];
+  /** Writes refusals; default {@link errorOf}. */
+  readonly errorOf?: typeof errorOf;
+  /** Messages that an Any may hold in JSON. */
+  readonly registry?: Registry;
+  /** Longest message taken; default {@link MESSAGE_BYTES_MAX}. */
+  readonly messageBytesMax?: number;
 }
 
-/** Longest body taken; as over gRPC. */
-const BODY_BYTES_MAX = 65_536;
+/** Longest message taken, its envelope not counted; as over gRPC. */
+export const MESSAGE_BYTES_MAX = 65_536;
 /** Longest query of a GET. */
 const QUERY_BYTES_MAX = 8192;
 
-/** A method with what is done for it: a unary call, the one stream, or a sentence why not. */
+/** A method with what is done for it: a call, or a sentence why not. */
 interface Entry {
   readonly method: DescMethod;
   readonly streaming: boolean;
-  readonly serve: UnaryCall | 'watch' | WireError;
+  readonly serve: UnaryCall | StreamCall | WireError;
 }
 
 const NO_SESSION = unimplemented('Session needs a stream in both directions, which HTTP/1.1 has not; use gRPC, or Acquire.');
@@ -39,15 +45,19 @@ const NO_METHOD = unimplemented('No such call; look into proto/sluice/v1 for tho
 export class Connect implements Routes {
   readonly #parts: ConnectParts;
   readonly #entries = new Map<string, Entry>();
+  readonly #errorOf: typeof errorOf;
+  readonly #bytesMax: number;
 
   constructor(parts: ConnectParts) {
     this.#parts = parts;
-    for (const call of [...unaryCalls(parts, parts.operators), ...(parts.more ?? [])]) {
-      this.#entries.set(pathOf(call.method), { method: call.method, streaming: false, serve: call });
+    this.#errorOf = parts.errorOf ?? errorOf;
+    this.#bytesMax = parts.messageBytesMax ?? MESSAGE_BYTES_MAX;
+    for (const call of [...unaryCalls(parts, parts.operators), watchCall(parts), ...(parts.more ?? [])]) {
+      this.#entries.set(pathOf(call.method), { method: call.method, streaming: 'open' in call, serve: call });
     }
     for (const method of SERVICES.flatMap((service: DescService) => service.methods)) {
       if (this.#entries.has(pathOf(method))) continue;
-      const serve = method === AdmissionService.method.watch ? 'watch' : method === AdmissionService.method.session ? NO_SESSION : unimplemented(UNBUILT);
+      const serve = method === AdmissionService.method.session ? NO_SESSION : unimplemented(UNBUILT);
       this.#entries.set(pathOf(method), { method, streaming: method.methodKind !== 'unary', serve });
     }
   }
@@ -62,12 +72,12 @@ export class Connect implements Routes {
     if (request.method === 'GET' && entry.method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS) return this.#get(entry, request, reply);
     if (request.method !== 'POST') {
       const allow = entry.method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS ? 'GET, POST' : 'POST';
-      return void sendError(reply, undefined, unimplemented(`Use ${allow} for this call.`), 405, [['Allow', allow]]);
+      return void sendPlain(reply, 405, `Use ${allow} for this call.`, [['Allow', allow]]);
     }
     const format = formatOf(request.header('content-type') ?? '', entry.streaming);
     if (format === undefined) {
       const accepted = acceptPost(entry.streaming);
-      return void sendError(reply, undefined, unimplemented(`Send one of the content types ${accepted}.`), 415, [['Accept-Post', accepted]]);
+      return void sendPlain(reply, 415, `Send one of the content types ${accepted}.`, [['Accept-Post', accepted]]);
     }
     const encoding = foreignEncoding(request, format);
     if (encoding !== undefined) {
@@ -76,12 +86,14 @@ export class Connect implements Routes {
     }
     const version = request.header('connect-protocol-version');
     if (version !== undefined && version !== '1') return this.#refuse(reply, format, malformed('`Connect-Protocol-Version` must be 1.'));
-    if (request.body.length > BODY_BYTES_MAX) {
-      return this.#refuse(reply, format, { reason: 'too_large', detail: `The body may be at most ${BODY_BYTES_MAX} bytes.` });
-    }
-    const bytes = format.protocol === 'unary' ? request.body : unwrap(request.body);
+    const bytes = format.protocol === 'unary' ? this.#whole(request.body) : unwrap(request.body, this.#bytesMax);
     if ('reason' in bytes) return this.#refuse(reply, format, bytes);
+    if ('code' in bytes) return void sendError(reply, format, plainError(bytes.code, bytes.message));
     this.#serve(entry, format, bytes, request, reply);
+  }
+
+  #whole(body: Uint8Array): Uint8Array | Refusal {
+    return body.length > this.#bytesMax ? tooLong(this.#bytesMax) : body;
   }
 
   /** https://connectrpc.com/docs/protocol#unary-get-request */
@@ -89,7 +101,7 @@ export class Connect implements Routes {
     if (request.query.length > QUERY_BYTES_MAX) return this.#refuse(reply, undefined, { reason: 'too_large', detail: 'The query is too long; use POST.' });
     const query = new URLSearchParams(request.query);
     const format = queryFormat(query.get('encoding'));
-    if (format === undefined) return void sendError(reply, undefined, unimplemented('`encoding` must be json or proto.'), 415);
+    if (format === undefined) return void sendPlain(reply, 415, '`encoding` must be json or proto.', []);
     const version = query.get('connect');
     if (version !== null && version !== 'v1') return this.#refuse(reply, format, malformed('`connect` must be v1.'));
     const compression = query.get('compression');
@@ -101,31 +113,31 @@ export class Connect implements Routes {
   }
 
   #serve({ method, serve }: Entry, format: Format, bytes: Uint8Array, request: EngineRequest, reply: EngineReply): void {
-    if (serve !== 'watch' && 'code' in serve) return void sendError(reply, format, serve);
+    if ('code' in serve) return void sendError(reply, format, serve);
     const facts = this.#factsOf(request, format);
     if (isRefusal(facts)) return this.#refuse(reply, format, facts);
-    const message = decode(method.input, bytes, format.json);
+    const message = decode(method.input, bytes, format.json, this.#parts.registry);
     if (isRefusal(message)) return this.#refuse(reply, format, message);
-    const leave = serve === 'watch' ? this.#watch(facts, message as WatchRequest, format, reply) : this.#unary(serve, facts, message, format, reply);
+    const leave = 'open' in serve ? this.#stream(serve, facts, message, format, reply) : this.#unary(serve, facts, message, format, reply);
     if (leave !== ANSWERED) reply.onGone(leave);
   }
 
   #unary({ method, call }: UnaryCall, facts: CallFacts, request: unknown, format: Format, reply: EngineReply): () => void {
     return hold(call, facts, request, (message, refusal) => {
-      if (refusal !== undefined) return sendError(reply, format, errorOf(refusal, this.#parts.admission.now()));
-      return sendMessage(reply, format, encode(method.output, message, format.json));
+      if (refusal !== undefined) return sendError(reply, format, this.#errorOf(refusal, this.#parts.admission.now()));
+      return sendMessage(reply, format, encode(method.output, message, format.json, this.#parts.registry));
     });
   }
 
-  #watch(facts: CallFacts, request: WatchRequest, format: Format, reply: EngineReply): () => void {
+  #stream({ method, open }: StreamCall, facts: CallFacts, request: unknown, format: Format, reply: EngineReply): () => void {
     let stream: EngineStream | undefined;
-    return watch({ ...this.#parts, every: everyInterval }, facts, request, {
-      send: (news) => {
+    return open(facts, request, {
+      send: (message) => {
         stream ??= reply.stream(200, headersOf(format.contentType));
-        return stream.write(envelope(0, encode(WatchResponseSchema, news, format.json)));
+        return stream.write(envelope(0, encode(method.output, message, format.json, this.#parts.registry)));
       },
       end: (refusal) => {
-        const error = refusal === undefined ? undefined : errorOf(refusal, this.#parts.admission.now());
+        const error = refusal === undefined ? undefined : this.#errorOf(refusal, this.#parts.admission.now());
         stream ??= reply.stream(200, headersOf(format.contentType));
         stream.write(ending(format, error));
         stream.end();
@@ -141,6 +153,6 @@ export class Connect implements Routes {
   }
 
   #refuse(reply: EngineReply, format: Format | undefined, refusal: Refusal): void {
-    sendError(reply, format, errorOf(refusal, this.#parts.admission.now()));
+    sendError(reply, format, this.#errorOf(refusal, this.#parts.admission.now()));
   }
 }

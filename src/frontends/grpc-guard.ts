@@ -1,4 +1,12 @@
-import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import {
+  constants,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+  type ServerStreamResponseOptions,
+} from 'node:http2';
 import type { Server as NetServer } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { Server } from '@grpc/grpc-js';
@@ -139,6 +147,10 @@ export class GrpcGuard {
     const path = headers[':path'] ?? '';
     const empty = (flags & NGHTTP2_FLAG_END_STREAM) !== 0 || !this.deps.serves(path);
     if (!connection.open(stream, path, empty)) return;
+    const wrong = foreign(headers);
+    if (wrong !== undefined) return stream.respond(wrong, { endStream: true });
+    // Else grpc-js takes a compressed message for one that is not.
+    if (headers['grpc-encoding'] === undefined || headers['grpc-encoding'] === 'identity') headers['grpc-encoding'] = NONE;
     if (this.deps.cuttable.has(path)) this.#tag(stream, headers);
     if (connection.queue.push({ stream, headers, flags }) === 1) this.#waiting.push(connection);
     if (this.#armed) return;
@@ -159,7 +171,16 @@ export class GrpcGuard {
     this.#armed = false;
     const connections = this.#waiting.splice(0);
     for (const connection of connections) {
-      for (const { stream, headers, flags } of connection.queue.splice(0, SLICE)) if (!stream.closed) this.#begin(stream, headers, flags);
+      for (const { stream, headers, flags } of connection.queue.splice(0, SLICE)) {
+        if (stream.closed) continue;
+        // A request without a byte may have ended meanwhile, which grpc-js has to hear.
+        const ended = stream.readableEnded;
+        if (ended && !connection.empty()) break;
+        stream.respond = respond;
+        stream.sendTrailers = sendTrailers;
+        this.#begin(stream, headers, flags);
+        if (ended) stream.emit('end');
+      }
       if (connection.queue.length > 0) this.#waiting.push(connection);
     }
     if (this.#waiting.length === 0 || this.#armed) return;
@@ -258,6 +279,11 @@ class Connection {
     return true;
   }
 
+  /** Counts a call that ended without a message. False: the connection is closed. */
+  empty(): boolean {
+    return this.#spend(this.#resets, 'resets');
+  }
+
   #spend(bucket: Bucket, kind: FloodKind): boolean {
     if (this.#closed) return false;
     if (bucket.take()) return true;
@@ -303,6 +329,60 @@ class Connection {
       }
     }
   }
+}
+
+/** Stands for "no compression" in what grpc-js is given: it knows none of this name, and says so of a message that is compressed. */
+const NONE = 'none';
+const COMPRESSED_PLAIN = encodeURI(`"${NONE}"`);
+const ENCODINGS = new Set([undefined, 'identity', 'gzip', 'deflate']);
+const CONTENT_TYPES = new Set(['application/grpc', 'application/grpc+proto']);
+
+/** The answer to a request that grpc-js would take for another one: of another method, codec or compression. Undefined: none. */
+function foreign(headers: IncomingHttpHeaders): OutgoingHttpHeaders | undefined {
+  if (headers[':method'] !== 'POST') return { ':status': 405, allow: 'POST' };
+  const [type = ''] = (headers['content-type'] ?? '').split(';', 1);
+  if (!CONTENT_TYPES.has(type.trim().toLowerCase())) return { ':status': 415 };
+  if (ENCODINGS.has(headers['grpc-encoding'] as string | undefined)) return undefined;
+  const message = 'No such compression; send identity, gzip or deflate.';
+  const fields = { 'content-type': 'application/grpc+proto', 'grpc-accept-encoding': 'identity,deflate,gzip', 'grpc-status': 12, 'grpc-message': message };
+  return { ':status': 200, ...fields };
+}
+
+/** Own members of each stream of gRPC: what grpc-js writes otherwise than the specification has it is put right. */
+function respond(this: ServerHttp2Stream, fields?: OutgoingHttpHeaders, options?: ServerStreamResponseOptions): void {
+  prototypeOf(this).respond.call(this, options?.endStream === true ? tidied(fields) : fields, options);
+}
+
+function sendTrailers(this: ServerHttp2Stream, fields: OutgoingHttpHeaders): void {
+  prototypeOf(this).sendTrailers.call(this, tidied(fields) ?? fields);
+}
+
+function prototypeOf(stream: ServerHttp2Stream): ServerHttp2Stream {
+  return Object.getPrototypeOf(stream) as ServerHttp2Stream;
+}
+
+/** Trailers without `grpc-message: OK` beside status 0, and with details unpadded, as gRPC's "HTTP2 Protocol Mapping" has them. */
+function tidied(fields: OutgoingHttpHeaders | undefined): OutgoingHttpHeaders | undefined {
+  if (fields === undefined) return undefined;
+  const status = Number(fields['grpc-status']);
+  if (status === 0) delete fields['grpc-message'];
+  // UNIMPLEMENTED of an encoding that was never named: the specification has INTERNAL.
+  if (status === 12 && String(fields['grpc-message']).endsWith(COMPRESSED_PLAIN)) {
+    fields['grpc-status'] = 13;
+    fields['grpc-message'] = 'The message is marked as compressed, and no encoding was named.';
+  }
+  for (const name of Object.keys(fields)) {
+    if (!name.endsWith('-bin')) continue;
+    const value = fields[name];
+    fields[name] = Array.isArray(value) ? value.map(unpadded) : unpadded(String(value));
+  }
+  return fields;
+}
+
+function unpadded(value: string): string {
+  let end = value.length;
+  while (end > 0 && value[end - 1] === '=') end -= 1;
+  return value.slice(0, end);
 }
 
 interface Call {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { toBinary } from '@bufbuild/protobuf';
+import { type Message, toBinary } from '@bufbuild/protobuf';
 import {
   Server,
   ServerCredentials,
@@ -18,9 +18,9 @@ import type { Refusal } from '../core/refusal.ts';
 import type { Micros, Millis } from '../core/time.ts';
 import { file_google_rpc_error_details } from '../gen/google/rpc/error_details_pb.ts';
 import { Health } from '../gen/grpc/health/v1/health_pb.ts';
-import { AdmissionService, type SessionRequest, SessionResponseSchema, type WatchRequest, WatchResponseSchema } from '../gen/sluice/v1/admission_pb.ts';
+import { AdmissionService, type SessionRequest, SessionResponseSchema } from '../gen/sluice/v1/admission_pb.ts';
 import { type CallFacts, isRefusal, malformed } from './ask.ts';
-import { ANSWERED, hold, type UnaryCall } from './calls.ts';
+import { ANSWERED, hold, type StreamCall, type UnaryCall } from './calls.ts';
 import { pathOf, SERVICES, UNBUILT, unaryCalls } from './directory.ts';
 import type { Frontend } from './frontend.ts';
 import { encodedFiles, methodDefinition, type Received, statusOf } from './grpc-codec.ts';
@@ -28,7 +28,7 @@ import { type FloodKind, type GrpcBounds, GrpcGuard, STREAM_ID } from './grpc-gu
 import { Outbox, type OutboxStream } from './grpc-outbox.ts';
 import type { ServiceParts } from './service.ts';
 import { Session } from './session.ts';
-import { everyInterval, watch } from './watch.ts';
+import { watchCall } from './watch.ts';
 
 /** What the gRPC front end needs. */
 export interface GrpcParts extends ServiceParts {
@@ -39,6 +39,12 @@ export interface GrpcParts extends ServiceParts {
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
   /** GroupService answers here. */
   readonly operators: boolean;
+  /** Calls besides those of sluice.v1, as in Connect. */
+  readonly more?: readonly (UnaryCall | StreamCall)[];
+  /** Writes refusals; default {@link statusOf}. */
+  readonly statusOf?: typeof statusOf;
+  /** Longest message taken; default {@link MESSAGE_BYTES_MAX}. */
+  readonly messageBytesMax?: number;
   /** What one connection may do. */
   readonly bounds: GrpcBounds;
   /** Records that a connection was closed for a flood. */
@@ -67,14 +73,16 @@ export class Grpc implements Frontend {
   readonly #healthWatches = new Set<{ end: () => void }>();
   readonly #left = new Leavers();
   readonly #guard: GrpcGuard;
+  readonly #statusOf: typeof statusOf;
   readonly #paths = new Set<string>();
 
   constructor(parts: GrpcParts) {
     this.#parts = parts;
     const { bounds, onFlood } = parts;
+    this.#statusOf = parts.statusOf ?? statusOf;
     this.#guard = new GrpcGuard({ bounds, onFlood, cuttable: new Set([WATCH, SESSION]), endless: new Set([SESSION]), serves: (path) => this.#paths.has(path) });
     this.#server = new Server({
-      'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
+      'grpc.max_receive_message_length': parts.messageBytesMax ?? MESSAGE_BYTES_MAX,
       'grpc.keepalive_time_ms': KEEPALIVE_MS,
       'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
       'grpc.max_concurrent_streams': parts.bounds.streamsMax,
@@ -129,15 +137,16 @@ export class Grpc implements Frontend {
   }
 
   #addServices(): void {
-    const unary = new Map(unaryCalls(this.#parts, this.#parts.operators).map((each) => [pathOf(each.method), each]));
-    for (const service of SERVICES) {
+    const { operators, more = [] } = this.#parts;
+    const all = [...unaryCalls(this.#parts, operators), watchCall(this.#parts), ...more];
+    const calls = new Map(all.map((each) => [pathOf(each.method), each]));
+    for (const service of new Set([...SERVICES, ...more.map(({ method }) => method.parent)])) {
       const definition: Record<string, ServiceDefinition[string]> = {};
       const handlers: Record<string, UntypedHandleCall> = {};
       for (const method of service.methods) {
         definition[method.name] = methodDefinition(method);
-        const call = unary.get(pathOf(method));
-        if (call !== undefined) handlers[method.name] = this.#unary(call);
-        else if (method === AdmissionService.method.watch) handlers[method.name] = this.#watch;
+        const call = calls.get(pathOf(method));
+        if (call !== undefined) handlers[method.name] = 'open' in call ? this.#stream(call) : this.#unary(call);
         else if (method === AdmissionService.method.session) handlers[method.name] = this.#session;
         else handlers[method.name] = unbuilt;
       }
@@ -150,35 +159,37 @@ export class Grpc implements Frontend {
     return (stream: ServerUnaryCall<Received<unknown>, unknown>, answer: sendUnaryData<unknown>) => {
       const { request } = stream;
       const facts = this.#factsOf(stream);
-      if (isRefusal(facts)) return answer(statusOf(facts, admission.now()));
-      if ('refusal' in request) return answer(statusOf(request.refusal, admission.now()));
+      if (isRefusal(facts)) return answer(this.#statusOf(facts, admission.now()));
+      if ('refusal' in request) return answer(this.#statusOf(request.refusal, admission.now()));
       const leave = hold(call, facts, request.message, (message, refusal) => {
         if (stream.cancelled) return false;
         if (refusal === undefined) answer(null, message);
-        else answer(statusOf(refusal, admission.now()));
+        else answer(this.#statusOf(refusal, admission.now()));
         return true;
       });
       if (leave !== ANSWERED) this.#left.watch(stream, leave);
     };
   }
 
-  readonly #watch = (stream: ServerWritableStream<Received<WatchRequest>, Uint8Array>): void => {
-    const { request } = stream;
-    const facts = this.#factsOf(stream);
-    if (isRefusal(facts)) return this.#fail(stream, facts);
-    if ('refusal' in request) return this.#fail(stream, request.refusal);
-    const outbox = this.#outbox(stream);
-    const leave = watch({ ...this.#parts, every: everyInterval }, facts, request.message, {
-      ready: () => outbox.empty,
-      send: (news) => outbox.send(toBinary(WatchResponseSchema, news)) !== undefined,
-      end: (refusal) => {
-        if (stream.cancelled) return;
-        if (refusal === undefined) stream.end();
-        else this.#fail(stream, refusal);
-      },
-    });
-    this.#left.watch(stream, leave);
-  };
+  #stream({ method, open }: StreamCall): UntypedHandleCall {
+    return (stream: ServerWritableStream<Received<unknown>, Uint8Array>): void => {
+      const { request } = stream;
+      const facts = this.#factsOf(stream);
+      if (isRefusal(facts)) return this.#fail(stream, facts);
+      if ('refusal' in request) return this.#fail(stream, request.refusal);
+      const outbox = this.#outbox(stream);
+      const leave = open(facts, request.message, {
+        ready: () => outbox.empty,
+        send: (message) => outbox.send(toBinary(method.output, message as Message)) !== undefined,
+        end: (refusal) => {
+          if (stream.cancelled) return;
+          if (refusal === undefined) stream.end();
+          else this.#fail(stream, refusal);
+        },
+      });
+      this.#left.watch(stream, leave);
+    };
+  }
 
   readonly #session = (stream: ServerDuplexStream<Received<SessionRequest>, Uint8Array>): void => {
     const facts = this.#factsOf(stream);
@@ -231,7 +242,7 @@ export class Grpc implements Frontend {
 
   /** Ends a stream with a refusal: grpc-js takes the status of an error event. */
   #fail(stream: { emit(event: 'error', status: StatusObject): boolean }, refusal: Refusal): void {
-    stream.emit('error', statusOf(refusal, this.#parts.admission.now()));
+    stream.emit('error', this.#statusOf(refusal, this.#parts.admission.now()));
   }
 
   #addHealth(): void {

@@ -1,19 +1,23 @@
 import type { Refusal, RefusalReason } from '../core/refusal.ts';
 import { type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
 
-/** The codes that Sluice uses, with the numbers gRPC and Connect share (google.rpc.Code). */
+/** The codes of errors, with the numbers gRPC and Connect share (google.rpc.Code). */
 export const CODES = {
   canceled: 1,
+  unknown: 2,
   invalid_argument: 3,
+  deadline_exceeded: 4,
   not_found: 5,
   already_exists: 6,
   permission_denied: 7,
   resource_exhausted: 8,
   failed_precondition: 9,
   aborted: 10,
+  out_of_range: 11,
   unimplemented: 12,
   internal: 13,
   unavailable: 14,
+  data_loss: 15,
   unauthenticated: 16,
 } as const;
 
@@ -65,6 +69,10 @@ export const STATUSES: Readonly<Record<RefusalReason, Status>> = {
 /** Connect's HTTP status of each code: https://connectrpc.com/docs/protocol#error-codes */
 export const CONNECT_HTTP: Readonly<Record<CodeName, number>> = {
   canceled: 499,
+  unknown: 500,
+  deadline_exceeded: 504,
+  out_of_range: 400,
+  data_loss: 500,
   invalid_argument: 400,
   not_found: 404,
   already_exists: 409,

@@ -1,11 +1,10 @@
 import { create } from '@bufbuild/protobuf';
 import type { Held } from '../admission/admission.ts';
-import type { Refusal } from '../core/refusal.ts';
 import { MILLISECOND, MINUTE, type Micros, SECOND } from '../core/time.ts';
 import type { Place } from '../core/waiter.ts';
 import * as pb from '../gen/sluice/v1/admission_pb.ts';
 import { type CallFacts, checkDuration, isRefusal } from './ask.ts';
-import { hold, type Unary } from './calls.ts';
+import { hold, type StreamCall, type StreamSink, type Unary } from './calls.ts';
 import { fromProto } from './duration.ts';
 import { place } from './messages.ts';
 import { acquired, askOf, type ServiceParts } from './service.ts';
@@ -19,14 +18,7 @@ export interface WatchParts extends ServiceParts {
 }
 
 /** Where the news of a watched ask goes. */
-export interface WatchSink {
-  /** False: the caller is gone. */
-  send(news: pb.WatchResponse): boolean;
-  /** False: the caller has not read what was sent before; a place would be out of date once it does. Left out: always true. */
-  ready?(): boolean;
-  /** The end: after the permit, or with the refusal. Once. */
-  end(refusal: Refusal | undefined): void;
-}
+export type WatchSink = StreamSink<pb.WatchResponse>;
 
 const INTERVAL_LEAST: Micros = 100 * MILLISECOND;
 const INTERVAL_MAX: Micros = MINUTE;
@@ -39,6 +31,12 @@ export const everyInterval: Every = (micros, tick) => {
   timer.unref();
   return () => clearInterval(timer);
 };
+
+/** Watch, for front ends. */
+export function watchCall(parts: ServiceParts): StreamCall {
+  const watching = { ...parts, every: everyInterval };
+  return { method: pb.AdmissionService.method.watch, open: (facts, request, sink) => watch(watching, facts, request as pb.WatchRequest, sink) };
+}
 
 /** Acquire with news: places while it waits, at last the permit or the refusal. Answers what to do when the caller leaves. */
 export function watch(parts: WatchParts, facts: CallFacts, request: pb.WatchRequest, sink: WatchSink): () => void {

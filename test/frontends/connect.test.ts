@@ -25,7 +25,8 @@ async function post(
 ): Promise<{ status: number; headers: Headers; body: Record<string, unknown> }> {
   const init = { method: 'POST', headers: { 'Content-Type': 'application/json', ...headers }, body: typeof body === 'string' ? body : JSON.stringify(body) };
   const response = await fetch(`${started.baseUrl}${call.startsWith('/') ? call : `${PATH}/${call}`}`, init);
-  return { status: response.status, headers: response.headers, body: (await response.json()) as Record<string, unknown> };
+  const isJson = response.headers.get('content-type')?.startsWith('application/json') === true;
+  return { status: response.status, headers: response.headers, body: isJson ? ((await response.json()) as Record<string, unknown>) : {} };
 }
 
 async function until(condition: () => boolean): Promise<void> {
@@ -75,6 +76,7 @@ describe('Connect over HTTP/1.1', () => {
   ])('content type %s of a unary call: %i', async (type, expected) => {
     const { status, headers } = await post('Acquire', { group: 'open' }, { 'Content-Type': type });
     expect(status).toBe(expected);
+    expect(headers.get('content-type')).toBe(expected === 415 ? 'text/plain; charset=utf-8' : 'application/json');
     if (expected === 415) expect(headers.get('accept-post')).toContain('application/proto');
   });
 

@@ -210,6 +210,20 @@ describe('a call whose request does not come', () => {
   });
 });
 
+describe('a call without a message', () => {
+  it.each([
+    ['in HEADERS', FLAG.endStream, Buffer.alloc(0)],
+    ['in DATA without a byte', 0, frame(FRAME.data, FLAG.endStream, 1)],
+  ])('that ends %s is unimplemented at once', async (_name, flags, more) => {
+    await start();
+    const client = raw();
+    client.write(open(1, new HeaderBlocks(ACQUIRE), flags), more);
+    await until(() => client.of(FRAME.headers).length === 1);
+    // `grpc-status: 12`, literal or in Huffman code as nghttp2 writes it.
+    expect(client.of(FRAME.headers)[0]?.flags).toBe(FLAG.endHeaders | FLAG.endStream);
+  });
+});
+
 /** SETTINGS_INITIAL_WINDOW_SIZE 0: the server may send no byte of an answer. */
 const ZERO_WINDOW = [[4, 0]] as const;
 

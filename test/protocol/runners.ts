@@ -176,6 +176,10 @@ async function connectAnswer(response: Response, method: DescMethod, json: boole
   const bytes = new Uint8Array(await response.arrayBuffer());
   const text = Buffer.from(bytes).toString();
   if (response.ok) return json ? { ok: true, fields: JSON.parse(text) } : answerOf(method, fromBinary(method.output, bytes));
+  // An answer of HTTP's own (405, 415) is no error of the call.
+  if (!response.headers.get('content-type')?.startsWith('application/json')) {
+    return { ok: false, code: undefined, reason: undefined, limit: undefined, retry: false, message: text, http: response.status };
+  }
   const body = JSON.parse(text) as { code?: string; message?: string; details?: { type: string; value: string }[] };
   const find = (type: string): Uint8Array | undefined => {
     const found = body.details?.find((detail) => detail.type === type);

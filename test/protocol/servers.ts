@@ -21,7 +21,7 @@ function partsOf(admission: FakeAdmission, auth: Auth = createAuth([]), operator
 }
 
 /** As by default. */
-const GRPC_BOUNDS: GrpcBounds = {
+export const GRPC_BOUNDS: GrpcBounds = {
   streamsMax: 1_000,
   opensPerSecondMax: 10_000,
   resetsMax: 950,

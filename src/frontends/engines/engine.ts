@@ -1,3 +1,5 @@
+import type { FaultBody, Refused } from './framing.ts';
+
 /**
  * An HTTP/1.1 listener: parses requests with whole bodies, tells when the caller is gone, writes answers. Two fulfil it
  * (`node.ts`, `uws.ts`); front ends cannot tell which. Framing it cannot vouch for is refused here (stack.md, Traps),
@@ -20,7 +22,7 @@ export interface EngineOptions {
   /** Paths of PEM files, read once at `listen`; with `clientCa` callers must show a certificate of it (node:http only). */
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
   /** Writes the engine's own refusals (400, 408, 411, 413, 431) as bodies, so that they look like all others. */
-  readonly problem: (status: number, detail: string) => { readonly contentType: string; readonly body: string };
+  readonly problem: (status: number, detail: string, refused?: Refused) => FaultBody;
 }
 
 /** A request whose body has arrived whole. Valid for as long as its exchange. */

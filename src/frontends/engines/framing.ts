@@ -16,7 +16,15 @@ export interface Fault {
 /** Body of an engine's refusal, made by {@link EngineOptions.problem}. */
 export interface FaultBody {
   readonly contentType: string;
-  readonly body: string;
+  readonly body: string | Uint8Array;
+  /** Left out: the status of the refusal itself. */
+  readonly status?: number;
+}
+
+/** What a refused request was for; undefined where that was not read. */
+export interface Refused {
+  readonly path: string;
+  readonly contentType: string;
 }
 
 /** Methods that reach a handler, upper case. */
@@ -124,12 +132,13 @@ export function assertField(name: string, value: string): void {
 }
 
 /** A whole refusal as bytes for a socket, closing it; `more` are fields beside the usual ones. */
-export function rawRefusal(status: number, made: FaultBody, more: readonly (readonly [name: string, value: string])[] = []): string {
+export function rawRefusal(status: number, made: FaultBody, more: readonly (readonly [name: string, value: string])[] = []): Buffer {
   const allow = status === 405 ? `Allow: ${METHODS_ALLOWED}\r\n` : '';
   let fields = '';
   for (const [name, value] of more) {
     assertField(name, value);
     fields += `${name}: ${value}\r\n`;
   }
-  return `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Refused'}\r\n${allow}${fields}Content-Type: ${made.contentType}\r\nContent-Length: ${Buffer.byteLength(made.body)}\r\nConnection: close\r\n\r\n${made.body}`;
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Refused'}\r\n${allow}${fields}Content-Type: ${made.contentType}\r\nContent-Length: ${Buffer.byteLength(made.body)}\r\nConnection: close\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head, 'latin1'), Buffer.from(made.body)]);
 }

@@ -2,7 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { Engine, EngineHandler, EngineOptions } from './engine.ts';
-import { type Fault, LINGER_MS, METHODS_ALLOWED, methodFault, rawRefusal, tooLarge, tooSlow } from './framing.ts';
+import { type Fault, LINGER_MS, METHODS_ALLOWED, methodFault, type Refused, rawRefusal, tooLarge, tooSlow } from './framing.ts';
 import { Lingering } from './lingering.ts';
 import { NodeExchange, type NodeExchangeOwner } from './node-exchange.ts';
 import { clientFault, closeServer, createNodeServer, listenOn, mayFollow, NO_EXPECTATION, PIPELINED_MAX, vouch } from './node-server.ts';
@@ -11,6 +11,10 @@ import { runHandler } from './run.ts';
 /** The engine on node:http: the one that is always there, and the only one for forwarding. */
 export function nodeEngine(options: EngineOptions, handler: EngineHandler): Engine {
   return new NodeEngine(options, handler);
+}
+
+function refusedOf({ url = '', headers }: IncomingMessage): Refused {
+  return { path: url.split('?', 1)[0] ?? '', contentType: headers['content-type'] ?? '' };
 }
 
 /** A body on its way. */
@@ -110,11 +114,11 @@ class NodeEngine implements Engine, NodeExchangeOwner {
 
   #refuse(request: IncomingMessage, response: ServerResponse, fault: Fault): void {
     request.resume();
-    if (response.socket !== null) return this.#refuseRaw(request.socket, fault);
+    const made = this.#options.problem(fault.status, fault.detail, refusedOf(request));
+    if (response.socket !== null) return this.#refuseRaw(request.socket, fault, made);
     // Its turn comes after the requests before it.
-    const made = this.#options.problem(fault.status, fault.detail);
     const allow = fault.status === 405 ? ['Allow', METHODS_ALLOWED] : [];
-    response.writeHead(fault.status, [
+    response.writeHead(made.status ?? fault.status, [
       ...allow,
       'Content-Type',
       made.contentType,
@@ -126,8 +130,8 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     response.end(made.body);
   }
 
-  #refuseRaw(socket: Socket, fault: Fault): void {
-    socket.end(rawRefusal(fault.status, this.#options.problem(fault.status, fault.detail)));
+  #refuseRaw(socket: Socket, fault: Fault, made = this.#options.problem(fault.status, fault.detail)): void {
+    socket.end(rawRefusal(made.status ?? fault.status, made));
     this.#lingering.add(socket, LINGER_MS);
   }
 

@@ -132,7 +132,7 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
   }
 
   /** Ends the exchange with an answer of the engine's own, and the connection with it; only outside the parser. */
-  refuse(status: number, headers: readonly (readonly [string, string])[], body: string): void {
+  refuse(status: number, headers: readonly (readonly [string, string])[], body: string | Uint8Array): void {
     if (this.#over) return;
     this.#over = true;
     this.#response.cork(() => {

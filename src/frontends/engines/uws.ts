@@ -151,9 +151,9 @@ class UwsEngine implements Engine, UwsExchangeOwner {
   }
 
   #refuse(exchange: UwsExchange, fault: Fault): void {
-    const made = this.#options.problem(fault.status, fault.detail);
+    const made = this.#options.problem(fault.status, fault.detail, { path: exchange.path, contentType: exchange.header('content-type') ?? '' });
     const allow: (readonly [string, string])[] = fault.status === 405 ? [['Allow', METHODS_ALLOWED]] : [];
-    exchange.refuse(fault.status, [...allow, ['Content-Type', made.contentType]], made.body);
+    exchange.refuse(made.status ?? fault.status, [...allow, ['Content-Type', made.contentType]], made.body);
   }
 
   #sweep(): void {
