@@ -1,5 +1,5 @@
 import type { ReplicaView } from './admission/admission.ts';
-import type { ReplicaEvent } from './coordination/replica.ts';
+import type { GonePeer, ReplicaEvent } from './coordination/replica.ts';
 import type { LinkChange } from './nats/options.ts';
 import type { RelayEvent } from './relay/relay.ts';
 import type { Log } from './telemetry/log.ts';
@@ -75,39 +75,25 @@ function sentence(text: string): string {
   return text.endsWith('.') ? text : `${text}.`;
 }
 
-/** What a tracker of peers looks at. */
-interface PeersSeen {
-  peers(): readonly { readonly replica: string; readonly instance: string }[];
-  /** Shards that this replica is still known to own. */
-  shardsOf(replica: string): number;
-}
-
-/** Logs who joins and who is gone. A peer that leaves in order has given its shards away; one that dies has not. */
+/** Logs who joins and who is gone. A peer that leaves in order has given its shards away; one that dies, or is cut off, has not. */
 export class PeerLog {
   readonly #log: Log;
-  #known = new Map<string, string>();
+  #known: ReadonlySet<string> = new Set();
 
   constructor(log: Log) {
     this.#log = log;
   }
 
-  /** To be called at each change of the peers. */
-  changed({ peers, shardsOf }: PeersSeen): void {
-    const now = new Map(peers().map(({ instance, replica }) => [instance, replica]));
-    for (const [instance, replica] of this.#known) {
-      if (now.has(instance)) continue;
-      const shards = shardsOf(replica);
-      if (shards === 0) this.#log.tell('info', 'peer_left', `Replica ${replica} has left; it decided nothing any more.`, { replica, instance });
-      else
-        this.#log.tell('warn', 'peer_lost', `Replica ${replica} is silent: dead or cut off, with ${shards} shards to be taken over.`, {
-          replica,
-          instance,
-          shards,
-        });
+  /** To be called at each change of the peers, with those that are there and those that are gone since the last call. */
+  changed(peers: readonly { readonly replica: string; readonly instance: string }[], gone: readonly GonePeer[]): void {
+    for (const { replica, instance, shards, leaving } of gone) {
+      const fields = { replica, instance, shards };
+      if (leaving && shards === 0) this.#log.tell('info', 'peer_left', `Replica ${replica} has left; it decided nothing any more.`, fields);
+      else this.#log.tell('warn', 'peer_lost', `Replica ${replica} is silent: dead or cut off, with ${shards} shards to be taken over.`, fields);
     }
-    for (const [instance, replica] of now) {
+    for (const { replica, instance } of peers) {
       if (!this.#known.has(instance)) this.#log.tell('info', 'peer_joined', `Replica ${replica} is there.`, { replica, instance });
     }
-    this.#known = now;
+    this.#known = new Set(peers.map(({ instance }) => instance));
   }
 }

@@ -60,8 +60,7 @@ export function join(parts: JoinParts): { readonly replica: Replica; readonly re
     onEvent: (event) => {
       follow(event, { gatekeeper, relay, replica, store, clock: timely });
       tellReplica(log, event);
-      const shardsOf = (name: string): number => replica.views().filter(({ owner }) => owner === name).length;
-      if (event.kind === 'peers') peerLog.changed({ peers: () => replica.peers(), shardsOf });
+      if (event.kind === 'peers') peerLog.changed(replica.peers(), event.gone ?? []);
     },
   });
   const relay: Relay = new Relay({

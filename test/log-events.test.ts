@@ -114,17 +114,21 @@ test('a backend that dies is logged once, and once when it answers again', () =>
 test('a peer that dies with shards is told from one that left in order', () => {
   const { log, lines } = kept();
   const peers = new PeerLog(log);
-  const seen = (names: readonly string[], shards = 0) =>
-    peers.changed({ peers: () => names.map((name) => ({ replica: name, instance: `i-${name}` })), shardsOf: () => shards });
-  seen(['b', 'c']);
-  seen(['b', 'c']);
-  seen(['b'], 21);
-  seen([], 0);
+  const there = (...names: readonly string[]) => names.map((name) => ({ replica: name, instance: `i-${name}` }));
+  const gone = (name: string, shards: number, leaving: boolean) => [{ replica: name, instance: `i-${name}`, shards, leaving }];
+  peers.changed(there('b', 'c', 'd'), []);
+  peers.changed(there('b', 'c', 'd'), []);
+  peers.changed(there('b', 'd'), gone('c', 21, false));
+  peers.changed(there('d'), gone('b', 0, true));
+  // Killed before it had anything.
+  peers.changed([], gone('d', 0, false));
   expect(lines.map(({ level, event, fields }) => [level, event, fields['replica']])).toEqual([
     ['info', 'peer_joined', 'b'],
     ['info', 'peer_joined', 'c'],
+    ['info', 'peer_joined', 'd'],
     ['warn', 'peer_lost', 'c'],
     ['info', 'peer_left', 'b'],
+    ['warn', 'peer_lost', 'd'],
   ]);
-  expect(lines[2]?.msg).toBe('Replica c is silent: dead or cut off, with 21 shards to be taken over.');
+  expect(lines[3]?.msg).toBe('Replica c is silent: dead or cut off, with 21 shards to be taken over.');
 });

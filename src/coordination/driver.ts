@@ -5,7 +5,7 @@ import { Member } from './member.ts';
 import { Namesakes } from './namesakes.ts';
 import { Places } from './places.ts';
 import { Registrar } from './registrar.ts';
-import type { PeerView, Replica, ReplicaEvent, ReplicaParts, ShardView, Whereabouts } from './replica.ts';
+import type { GonePeer, PeerView, Replica, ReplicaEvent, ReplicaParts, ShardView, Whereabouts } from './replica.ts';
 import { type Beat, decodeBeat, encodeBeat, type Revision } from './session-record.ts';
 import type { ClockReading } from './shard-clock.ts';
 import { Suspends } from './suspends.ts';
@@ -51,6 +51,8 @@ class Driver implements Replica {
   #liveAt: Micros = Number.NEGATIVE_INFINITY;
   #reachable: boolean | undefined;
   #peers = '';
+  /** Those that are there, as their last heartbeats say, by instance. */
+  #there: ReadonlyMap<string, GonePeer> = new Map();
   #leave: { readonly done: Promise<void>; readonly end: () => void; readonly by: Micros } | undefined;
   #left = false;
   #closeBy: Micros | undefined;
@@ -242,7 +244,9 @@ class Driver implements Replica {
     const peers = JSON.stringify([number, hash, ...others.map(({ replica, instance, revision }) => [replica, instance, revision.number, revision.hash])]);
     const changed = peers !== this.#peers;
     this.#peers = peers;
-    if (changed) this.#emit({ kind: 'peers' });
+    const before = this.#there;
+    this.#there = new Map(others.map(({ replica, instance, own, takes }) => [instance, { replica, instance, shards: own.length, leaving: !takes }]));
+    if (changed) this.#emit({ kind: 'peers', gone: [...before.values()].filter(({ instance }) => !this.#there.has(instance)) });
     for (const { replica, revision } of changed ? others : []) {
       if (revision.number === number && revision.hash !== hash)
         this.#trouble(`Replica ${replica} runs by another configuration of the same revision ${number}.`);

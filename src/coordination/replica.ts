@@ -21,6 +21,16 @@ export interface PeerView {
   readonly shards: number;
 }
 
+/** A replica that is not heard any more. */
+export interface GonePeer {
+  readonly replica: string;
+  readonly instance: string;
+  /** How many it owned. */
+  readonly shards: number;
+  /** It was leaving, and said so. */
+  readonly leaving: boolean;
+}
+
 /** The clock of one shard in one term. */
 export interface ShardFace {
   /** Shard time; never goes back. */
@@ -44,8 +54,8 @@ export type ReplicaEvent =
   | { readonly kind: 'seal'; readonly shard: number; readonly term: bigint }
   /** Another one decides for it than before, or nobody. */
   | { readonly kind: 'placed'; readonly shard: number; readonly at: Whereabouts }
-  /** Who is there, or by what configuration, has changed. */
-  | { readonly kind: 'peers' }
+  /** Who is there, or by what configuration, has changed. `gone`: those that were there before, as their last heartbeats said. */
+  | { readonly kind: 'peers'; readonly gone?: readonly GonePeer[] }
   /** false: no session has been live for longer than the horizon; NATS is away for this one. */
   | { readonly kind: 'reachable'; readonly reachable: boolean }
   /** For the log. */

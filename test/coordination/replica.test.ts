@@ -14,6 +14,11 @@ async function three(): Promise<{ world: Replicas; a: Rig; b: Rig; c: Rig }> {
   return { world, a, b, c };
 }
 
+/** Who was gone at some change of the peers. */
+function goneFor(rig: Rig) {
+  return rig.events.flatMap((event) => (event.kind === 'peers' ? (event.gone ?? []) : []));
+}
+
 describe('replicas', () => {
   it('share all shards out, and each knows where each is', async () => {
     const { world, a, b, c } = await three();
@@ -42,7 +47,11 @@ describe('replicas', () => {
     expect(world.idle()).toEqual(mine);
     await world.run(460);
     expect(world.idle()).toEqual([]);
-    for (const rig of world.all) if (rig !== a) expect(rig.replica.peers()).toHaveLength(1);
+    for (const rig of world.all) {
+      if (rig === a) continue;
+      expect(rig.replica.peers()).toHaveLength(1);
+      expect(goneFor(rig)).toEqual([{ replica: 'a', instance: 'a-1', shards: mine.length, leaving: false }]);
+    }
   });
 
   it('give everything away when they leave, and nobody waits for slots', async () => {
@@ -61,6 +70,7 @@ describe('replicas', () => {
     expect(a.events.filter(({ kind }) => kind === 'reachable')).toHaveLength(1);
     await world.run(1_000);
     expect(b.replica.peers().map(({ replica }) => replica)).toEqual(['c']);
+    expect(goneFor(b)).toEqual([{ replica: 'a', instance: 'a-1', shards: 0, leaving: true }]);
     expect(await a.replica.leave()).toBeUndefined();
   });
 
