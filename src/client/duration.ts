@@ -5,7 +5,7 @@ export function toMillis(text: string): number {
   if (text === '0') return 0;
   if (!/^(\d+(\.\d+)?(w|d|h|ms|us|m|s))+$/.test(text)) throw new RangeError(`${JSON.stringify(text)} is not a duration; write for example 30s or 250ms`);
   let millis = 0;
-  for (const [, number, unit = ''] of text.matchAll(/([\d.]+)(w|d|h|ms|us|m|s)/g)) millis += Number(number) * (UNITS[unit] ?? Number.NaN);
+  for (const [, number, unit = ''] of text.matchAll(/(\d+(?:\.\d+)?)(w|d|h|ms|us|m|s)/gy)) millis += Number(number) * (UNITS[unit] ?? Number.NaN);
   return millis;
 }
 

@@ -39,7 +39,9 @@ export class Wire {
 
   constructor(parts: WireParts) {
     this.#parts = parts;
-    this.#base = parts.address.replace(/\/+$/, '');
+    let end = parts.address.length;
+    while (parts.address[end - 1] === '/') end--;
+    this.#base = parts.address.slice(0, end);
   }
 
   /** Sends a call and reads its answer. */

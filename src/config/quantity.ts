@@ -14,7 +14,7 @@ const DURATION_UNITS: readonly (readonly [unit: string, micros: Micros])[] = [
 export const DURATION_PATTERN = '^(0|(\\d+(\\.\\d+)?w)?(\\d+(\\.\\d+)?d)?(\\d+(\\.\\d+)?h)?(\\d+(\\.\\d+)?m)?(\\d+(\\.\\d+)?s)?(\\d+(\\.\\d+)?ms)?(\\d+us)?)$';
 
 const DURATION = new RegExp(DURATION_PATTERN);
-const PART = /(\d+(?:\.\d+)?)(w|d|h|ms|us|m|s)/g;
+const PART = /(\d+(?:\.\d+)?)(w|d|h|ms|us|m|s)/gy;
 
 /** `1m30s`, `250ms`, `3d`, `1.5s`, `0` as whole microseconds; undefined: not a duration, or finer than a microsecond. */
 export function parseDuration(text: string): Micros | undefined {

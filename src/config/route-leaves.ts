@@ -160,7 +160,7 @@ export const pathPattern: Leaf<string> = leaf<string>({
   json: { type: 'string', pattern: PATH_PATTERN.source, maxLength: 1024 },
   read: (raw) => {
     const text = textOf(raw);
-    const names = [...text.matchAll(/\{([^}]*)\}/g)].map(([, name]) => name);
+    const names = [...text.matchAll(/\{([^{}]*)\}/g)].map(([, name]) => name);
     if (text.length <= 1024 && PATH_PATTERN.test(text) && new Set(names).size === names.length) return text;
     const remedy = 'Begin with /; {name} (each once) and * stand for whole segments: /resource/{id}, /v1/chat/*. No query, and dots as they are.';
     return new Fault(`${showRaw(raw)} is not a path pattern`, remedy);

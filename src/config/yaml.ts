@@ -129,6 +129,6 @@ function faultOf(code: string, message: string): Fault {
     DUPLICATE_KEY: 'this name stands twice in one map',
     MULTIPLE_DOCS: 'the file holds more than one document',
   };
-  const problem = problems[code] ?? message.replace(/[.:\s]+$/, '');
+  const problem = problems[code] ?? message.trimEnd().replace(/[.:]$/, '');
   return new Fault(problem, remedies[code] ?? 'Mend the YAML here; values with {, [, #, : or * in them need quotes.');
 }

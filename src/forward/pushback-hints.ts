@@ -43,7 +43,7 @@ const UNITS: Readonly<Record<string, Micros>> = { d: DAY, h: HOUR, m: MINUTE, s:
 function unitsOf(text: string): Micros | undefined {
   if (!/^(\d{1,9}(\.\d{1,9})?(ms|us|µs|d|h|m|s))+$/.test(text)) return undefined;
   let sum = 0;
-  for (const [, number, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|us|µs|d|h|m|s)/g)) sum += Number(number) * (UNITS[unit ?? ''] ?? 0);
+  for (const [, number, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|us|µs|d|h|m|s)/gy)) sum += Number(number) * (UNITS[unit ?? ''] ?? 0);
   return bounded(sum);
 }
 
@@ -57,10 +57,24 @@ function momentOf(text: string, epochMs: number): Micros | undefined {
 
 /** The longest `t` of the items that have nothing left: `"rpm";r=0;t=12`. */
 function rateLimitReset(field: string): Micros | undefined {
-  const unquoted = field.slice(0, 8192).replaceAll(/"(?:[^"\\]|\\.)*"/g, '""');
-  const spent = unquoted.split(',').filter((item) => /;\s*r=0(\.0*)?\s*(;|$)/.test(item));
+  const spent = withoutQuoted(field.slice(0, 8192))
+    .split(',')
+    .filter((item) => /;\s*r=0(\.0*)?\s*(;|$)/.test(item));
   const times = spent.map((item) => /;\s*t=(\d{1,15})\s*(?:;|$)/.exec(item)?.[1]);
   return longest(times.map((seconds) => (seconds === undefined ? undefined : bounded(Number(seconds) * SECOND))));
+}
+
+/** The same without what stands in quotes (RFC 9651 3.3.3); a quote that does not end hides the rest. */
+function withoutQuoted(field: string): string {
+  let kept = '';
+  let within = false;
+  for (let at = 0; at < field.length; at++) {
+    const char = field[at] as string;
+    if (char === '"') within = !within;
+    else if (within && char === '\\') at++;
+    else if (!within) kept += char;
+  }
+  return kept;
 }
 
 function longest(all: readonly (Micros | undefined)[]): Micros | undefined {

@@ -101,5 +101,7 @@ function trailers({ code, message, status, retrySeconds }: WireError): string {
 }
 
 function unpadded(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64').replace(/=+$/, '');
+  const padded = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
+  const end = padded.indexOf('=');
+  return end < 0 ? padded : padded.slice(0, end);
 }

@@ -48,7 +48,10 @@ export function acceptPost(streaming: boolean): string {
 }
 
 function plain(contentType: string): string {
-  return contentType.toLowerCase().replace(/\s*;\s*charset="?utf-8"?\s*$/, '');
+  const lower = contentType.toLowerCase();
+  const mark = lower.indexOf(';');
+  const parameter = lower.slice(mark + 1).trim();
+  return mark >= 0 && (parameter === 'charset=utf-8' || parameter === 'charset="utf-8"') ? lower.slice(0, mark).trimEnd() : lower;
 }
 
 /** The compression a request names and the server does not have; undefined: none is named. */
@@ -100,7 +103,8 @@ function decodeAsk(bytes: Uint8Array, json: boolean): Message {
   return acquireFromJson(text) ?? fromJsonString(AcquireRequestSchema, withoutAlias(text, 1));
 }
 
-const TOKEN = /"(?:[^"\\]|\\.)*"(?=\s*(:?))|[{[\]}]/g;
+/** Sticky, and every character is in some token: a string that does not end is not looked for again. */
+const TOKEN = /"(?:[^"\\]|\\.)*"(?=\s*(:?))|[{[\]}]|[^"{[\]}]+/gy;
 
 /** The same JSON with the member `class`, as the file and plain HTTP call it, under the name that the message has for it. `depth`: of the ask. */
 function withoutAlias(text: string, depth: number): string {

@@ -27,7 +27,7 @@ export function fromText(text: string): Micros {
   const [, sign, body = ''] = /^(-?)(0|(?:\d{1,15}(?:\.\d{1,9})?(?:d|h|ms|us|m|s))+)$/.exec(text.slice(0, 65)) ?? [];
   if (sign === undefined) return UNREADABLE;
   let micros = 0;
-  for (const [, number, unit] of body.matchAll(/([\d.]+)(d|h|ms|us|m|s)/g)) {
+  for (const [, number, unit] of body.matchAll(/(\d+(?:\.\d+)?)(d|h|ms|us|m|s)/gy)) {
     micros += Math.ceil(Number(number) * (UNITS[unit ?? ''] ?? Number.NaN) - 1e-6);
   }
   if (!Number.isSafeInteger(micros)) return UNREADABLE;

@@ -24,6 +24,7 @@ export class TunnelEnd implements TunnelSink {
   readonly #socket: Socket;
   /** What came before the tunnel was there. */
   readonly #early: Buffer[];
+  #earlyBytes: number;
   readonly #answerFor: (why: NoAnswer) => OwnAnswer;
   #delivery: Delivery | undefined;
   #way: Way | undefined;
@@ -42,6 +43,7 @@ export class TunnelEnd implements TunnelSink {
   constructor(socket: Socket, first: Buffer, answerFor: (why: NoAnswer) => OwnAnswer) {
     this.#socket = socket;
     this.#early = [first];
+    this.#earlyBytes = first.length;
     this.#answerFor = answerFor;
     socket.setTimeout(0);
     socket.once('close', () => this.#gone());
@@ -53,7 +55,8 @@ export class TunnelEnd implements TunnelSink {
   readonly #hear = (bytes: Buffer): void => {
     if (this.#over) return;
     this.#early.push(bytes);
-    if (this.#early.reduce((sum, { length }) => sum + length, 0) > EARLY_BYTES_MAX) this.#gone();
+    this.#earlyBytes += bytes.length;
+    if (this.#earlyBytes > EARLY_BYTES_MAX) this.#gone();
   };
 
   handOver(delivery: Delivery): void {
