@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { Config } from './config/load.ts';
 import { MILLISECOND, type Millis } from './core/time.ts';
+import { DescriptorGuard, descriptorLimit } from './descriptors.ts';
 import { Connect } from './frontends/connect.ts';
 import { oversizedBody } from './frontends/connect-answer.ts';
 import { ENVELOPE_BYTES } from './frontends/connect-format.ts';
@@ -24,6 +25,8 @@ import type { Log } from './telemetry/log.ts';
 export interface ListenerParts extends ServiceParts, Pick<RestParts, 'refusalOf'> {
   readonly log: Log;
   readonly health: HealthParts;
+  /** A connection was closed as it was accepted, for want of file descriptors. */
+  readonly onShed: (listener: string) => void;
   /** undefined: nothing is forwarded. */
   readonly proxy: Pick<ProxyParts, 'routes' | 'forwarding' | 'auth' | 'crowded'> | undefined;
 }
@@ -43,7 +46,8 @@ type Listener = Config['listen']['api'];
 
 /** Opens every listener that is not `none`, or none at all: rejects with what to do about the first that cannot be had. */
 export async function openListeners(config: Config, parts: ListenerParts): Promise<Listeners> {
-  const frontends = await frontendsOf(config, parts);
+  const spared: { guard?: DescriptorGuard } = {};
+  const frontends = await frontendsOf(config, { ...parts, health: withRemark(parts.health, () => spared.guard?.remark) });
   const addresses: Record<string, string> = {};
   const open: Frontend[] = [];
   try {
@@ -55,6 +59,12 @@ export async function openListeners(config: Config, parts: ListenerParts): Promi
     for (const frontend of open) await frontend.drain(0);
     throw cause;
   }
+  const guard = new DescriptorGuard({
+    ...{ limit: descriptorLimit(), reserve: config.bounds.descriptors, log: parts.log, onShed: parts.onShed },
+    ...{ names: portsOf(addresses), spared: new Set(portsOf({ health: addresses['health'], admin: addresses['admin'] }).keys()) },
+    nowMs: () => performance.now(),
+  });
+  spared.guard = guard;
   return {
     addresses,
     leaving: () => {
@@ -65,8 +75,19 @@ export async function openListeners(config: Config, parts: ListenerParts): Promi
     },
     drain: async (graceMs) => {
       await Promise.all(open.map((frontend) => frontend.drain(graceMs)));
+      guard.close();
     },
   };
+}
+
+function withRemark(health: HealthParts, remark: () => string | undefined): HealthParts {
+  return { ...health, remarks: () => [...health.remarks(), ...[remark()].filter((line) => line !== undefined)] };
+}
+
+function portsOf(addresses: Readonly<Record<string, string | undefined>>): ReadonlyMap<number, string> {
+  const ports = new Map<number, string>();
+  for (const [name, address] of Object.entries(addresses)) if (address !== undefined) ports.set(Number(address.slice(address.lastIndexOf(':') + 1)), name);
+  return ports;
 }
 
 /**

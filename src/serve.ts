@@ -92,6 +92,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     onOperator: (event) => logOperator(log, event),
     refusalOf: (group) => state.refusals.get(group),
     proxy: forwarding && { routes: compileRoutes(config), forwarding, auth, crowded: (what) => metrics.forward({ kind: 'crowded', what }) },
+    onShed: metrics.connectionShed,
     health: { notReady: () => state.notReady, remarks: door.remarks, metrics: () => metrics.scrape(), onFault },
   });
   await door.serving?.(listeners.addresses);

@@ -65,6 +65,11 @@ const bounds = struct({
     'Time for the request of a gRPC call to arrive, or the first of its requests.',
   ),
   unreadBytes: option(size({ min: 65_536, max: 1 << 30 }), '4MiB', 'Bytes of one gRPC stream that may wait for its reader; it is reset beyond.'),
+  descriptors: option(
+    integer({ min: 16, max: 100_000 }, 'descriptors'),
+    64,
+    'File descriptors kept for health, admin, backends and files, at most a quarter of the process (ulimit -n); with fewer left, new connections of callers are closed.',
+  ),
   settled: option(
     integer({ min: 0, max: 10_000_000 }, 'permits'),
     100_000,

@@ -29,6 +29,8 @@ export interface Metrics {
   readonly holding: (source: () => HeldBodies) => void;
   /** What forwarding tells. */
   readonly forward: (news: ForwardNews) => void;
+  /** A connection was closed as it was accepted, for want of file descriptors. */
+  readonly connectionShed: (listener: string) => void;
   /** A replica among several, and who knows of it; answers how an admission outside the promises is counted. Once. */
   readonly cluster: (source: () => ClusterFigures) => (group: string, how: string) => void;
   /** Who knows how full the embedded store is. Once. */
@@ -100,7 +102,14 @@ export function createMetrics(parts: MetricsParts): Metrics {
     { version: parts.version, node: parts.nodeVersion },
     1,
   );
+  const shed = new Counter({
+    name: 'sluice_connections_shed_total',
+    help: 'Connections closed as they were accepted, for want of file descriptors.',
+    labelNames: ['listener'],
+    registers: [registry],
+  });
   return {
+    connectionShed: (listener) => shed.inc({ listener }),
     event: (event) => count(of, event),
     wokeLate: (micros) => late.observe(micros),
     flushed: (micros) => flush.observe(micros),
