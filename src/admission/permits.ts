@@ -48,9 +48,9 @@ export async function renewPermit(turn: Turn, entry: Entry, name: PermitName, ca
 export async function releasePermit(turn: Turn, entry: Entry, name: PermitName, caller: string, wish: ReleaseWish): Promise<ReleaseOutcome> {
   const { tag, serial } = name;
   const unknown = wish.costs && entry.unsettleable(wish.costs);
-  if (unknown !== undefined) return refused(unknown);
   const pushed = wish.how === 'dropped' && wish.retryAfter !== undefined ? wish.retryAfter : undefined;
   if (tag === undefined) {
+    if (unknown !== undefined) return refused(unknown);
     if (pushed !== undefined) pushback(turn, entry, wish.key ?? name.key ?? '', pushed);
     return { kind: 'released', ended: false };
   }
@@ -61,6 +61,8 @@ export async function releasePermit(turn: Turn, entry: Entry, name: PermitName, 
     (now) => {
       turn.ended = undefined;
       if (!isHolder(turn.gate.remembered(entry.name, serial, tag), caller)) return UNKNOWN;
+      // Said to its holder alone: it names the group and its units.
+      if (unknown !== undefined) return unknown;
       until = pushed === undefined ? undefined : untilOf(entry, now, pushed);
       const quiet = until === undefined ? undefined : { group: entry.index, scope, key: wish.key, until };
       return turn.gate.release(now, serial, tag, wish.how, wish.costs, quiet);

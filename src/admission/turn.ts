@@ -195,8 +195,8 @@ export class Turn implements WriterHost {
     }
   }
 
-  stands(standIn: LeaseRecord): void {
-    this.gate.written(standIn);
+  stands(record: LeaseRecord): void {
+    this.gate.written(record);
   }
 
   unrecorded(hold: Hold): void {

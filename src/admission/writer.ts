@@ -10,8 +10,8 @@ const RETRY = 250 * MILLISECOND;
 
 /** What a tree does once something is on disk, or cannot be. */
 export interface WriterHost {
-  /** This record of a stand-in is on disk. */
-  stands(standIn: LeaseRecord): void;
+  /** This record of a lease or a stand-in is on disk. */
+  stands(record: LeaseRecord): void;
   /** The lease of this caller, or what stands for it, is on disk. */
   recorded(hold: Hold): void;
   /** It is not, and its patience has ended, or it left. */
@@ -129,7 +129,7 @@ export class Writer {
     if (this.#stopped) return;
     this.#works();
     for (const item of items) {
-      if ('lease' in item.record && item.record.lease.standIn) this.#host.stands(item.record.lease);
+      if ('lease' in item.record) this.#host.stands(item.record.lease);
       item.told?.(true);
       if (item.hold !== undefined) this.#host.recorded(item.hold);
     }

@@ -5,7 +5,7 @@ import type { KeyState } from './key-state.ts';
 import type { Claim, Lease, LeaseRecord, Permit, Shadow } from './permit.ts';
 import type { Cell } from './rule.ts';
 import { cover, type StandIn } from './stand-ins.ts';
-import { after, type Instant, LONG_AGO, type Micros } from './time.ts';
+import { after, type Instant, LONG_AGO, later, type Micros } from './time.ts';
 import type { Tag } from './waiter.ts';
 
 /** Who is admitted. */
@@ -92,12 +92,14 @@ export function leaseOf(grant: Grant, now: Instant): Lease {
 /** What must be on disk before the lease is told as it is now; undefined: nothing. */
 export function neededBy(decisions: Decisions, now: Instant, grant: Grant): LeaseRecord | undefined {
   if (grant.coveredBy !== undefined) return cover(decisions.events, now, grant.coveredBy, grant);
-  return decisions.keeper.recording && grant.expiresAt > grant.recordedUntil ? recordOf(grant, now) : undefined;
+  const isWritten = grant.expiresAt <= grant.writtenUntil && grant.duration <= grant.writtenFor;
+  return decisions.keeper.recording && !isWritten ? recordOf(grant, now) : undefined;
 }
 
-/** The lease as the ledger keeps it: for twice its length, so that most renewals need no write. */
+/** The lease as the ledger keeps it: to its end, so that a new term ends it as told; once renewed for twice its length, so that most renewals need no write. */
 function recordOf(grant: Grant, now: Instant): LeaseRecord {
-  grant.recordedUntil = after(now, 2 * grant.duration);
+  const until = grant.recordedUntil === LONG_AGO ? grant.expiresAt : after(now, 2 * grant.duration);
+  grant.recordedUntil = later(grant.recordedUntil, until);
   return viewOf(grant, grant.recordedUntil);
 }
 
@@ -140,6 +142,8 @@ function remember(decisions: Decisions, now: Instant, state: KeyState, who: Admi
     duration: who.lease,
     expiresAt,
     recordedUntil: decisions.keeper.recording ? LONG_AGO : expiresAt,
+    writtenUntil: LONG_AGO,
+    writtenFor: who.lease,
     ended: undefined,
     slot: -1,
     nextFence: undefined,

@@ -253,9 +253,10 @@ export class Gate {
     this.#pump(now);
   }
 
-  /** This record of a stand-in is on disk: what it covers is told at once from now on. `done` false: it could not be written. */
-  written(standIn: LeaseRecord, done = true): void {
-    this.#all.keeper.standIns.written(standIn, done);
+  /** This record of a lease or a stand-in is on disk: what it covers is told at once from now on. `done` false: it could not be written. */
+  written(record: LeaseRecord, done = true): void {
+    if (record.standIn) this.#all.keeper.standIns.written(record, done);
+    else this.#all.grants.written(record, done);
   }
 
   /** Where a waiter stands; undefined when decided. */

@@ -1,11 +1,11 @@
 import type { Costs } from './group.ts';
 import type { KeyState } from './key-state.ts';
 import type { GroupNode } from './node.ts';
-import type { Claim, Disposition } from './permit.ts';
+import type { Claim, Disposition, LeaseRecord } from './permit.ts';
 import type { Refusal } from './refusal.ts';
 import type { Cell } from './rule.ts';
 import type { StandIn } from './stand-ins.ts';
-import { after, type Instant, MINUTE, type Micros, NEVER } from './time.ts';
+import { after, type Instant, later, MINUTE, type Micros, NEVER } from './time.ts';
 import type { Tag } from './waiter.ts';
 import { Wheel } from './wheel.ts';
 
@@ -41,8 +41,12 @@ export interface Grant {
   readonly claim: Claim | undefined;
   duration: Micros;
   expiresAt: Instant;
-  /** The end that the ledger knows. */
+  /** The latest end that was given to the ledger; LONG_AGO: none. */
   recordedUntil: Instant;
+  /** The latest end known to be in the ledger. Nothing is told beyond it. */
+  writtenUntil: Instant;
+  /** A renewal for longer than this needs a record: a new term holds the lease for the `duration` recorded at most. */
+  writtenFor: Micros;
   ended: Disposition | 'lapsed' | 'revoked' | undefined;
   /** Slot in the wheel of leases; -1: none. */
   slot: number;
@@ -126,6 +130,14 @@ export class Grants {
   named(group: string, serial: number, tag: Tag): Grant | undefined {
     const grant = this.find(serial, tag);
     return grant === undefined || 'reason' in grant || grant.node.name !== group ? undefined : grant;
+  }
+
+  /** This record of a lease is in the ledger, or could not be written. */
+  written({ serial, expiresAt, duration }: LeaseRecord, done: boolean): void {
+    const grant = this.#bySerial.get(serial);
+    if (grant === undefined || !done) return;
+    grant.writtenUntil = later(grant.writtenUntil, expiresAt);
+    grant.writtenFor = Math.min(duration, grant.duration);
   }
 
   bySerial(serial: number): Grant | undefined {

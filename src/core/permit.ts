@@ -89,7 +89,7 @@ export interface LeaseRecord {
   readonly tag: Tag;
   readonly costs: Costs;
   readonly grantedAt: Instant;
-  /** Recorded as now + 2 x lease, so that most renewals need no write. */
+  /** As it was told at the grant; from the first renewal on now + 2 x lease, so that most renewals need no write. */
   readonly expiresAt: Instant;
   readonly duration: Micros;
   readonly holder: string;

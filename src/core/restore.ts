@@ -23,8 +23,8 @@ export function restore(decisions: Decisions, course: Course, restored: Restored
 }
 
 /**
- * Leases of earlier terms live on: they hold their units, keep their fences, and lapse at the end that was recorded. What
- * stood for reported ones lapses one lease length from `at` at the latest: none of them was told to live longer.
+ * Leases of earlier terms live on: they hold their units, keep their fences, and lapse at the end that was recorded, or one lease
+ * length from `at`, whichever is earlier: nothing was told to live longer, since nothing was told after `at`.
  */
 function restoreLeases(decisions: Decisions, records: readonly LeaseRecord[], at: Instant): void {
   const inOrder = records.map((record) => ({ record, fence: (record.term << SERIAL_BITS) | (BigInt(record.serial) & SERIAL_MASK) }));
@@ -40,7 +40,7 @@ function restoreLeases(decisions: Decisions, records: readonly LeaseRecord[], at
       if (record.standIn) takeInTwo(cell.limit, at, cost);
       else cell.limit.take(at, cost);
     }
-    const expiresAt = record.standIn ? earlier(record.expiresAt, after(at, record.duration)) : record.expiresAt;
+    const expiresAt = earlier(record.expiresAt, after(at, record.duration));
     decisions.alarms.dueBy(expiresAt);
     decisions.grants.addLease({
       serial: record.serial,
@@ -61,6 +61,8 @@ function restoreLeases(decisions: Decisions, records: readonly LeaseRecord[], at
       duration: record.duration,
       expiresAt,
       recordedUntil: expiresAt,
+      writtenUntil: expiresAt,
+      writtenFor: record.duration,
       ended: undefined,
       slot: -1,
       nextFence: undefined,

@@ -22,6 +22,8 @@ export function renew(decisions: Decisions, now: Instant, serial: number, tag: T
   decisions.grants.reschedule(grant, after(now, grant.duration));
   decisions.alarms.dueBy(grant.expiresAt);
   decisions.events.push({ kind: 'renewed', group: grant.node.name, record: neededBy(decisions, now, grant) });
+  // What is written from now on, a snapshot too, may say no more than this length.
+  grant.writtenFor = Math.min(grant.writtenFor, grant.duration);
   return leaseOf(grant, now);
 }
 

@@ -3,7 +3,7 @@ import { HOUR, MINUTE, SECOND } from '../../src/core/time.ts';
 import { concurrency, group, rate, rolling, spacing } from '../core/specs.ts';
 import { settled } from '../fakes/clock.ts';
 import { Machine } from './machine.ts';
-import { type Caller, type Rig, settingsOf } from './rig.ts';
+import { type Caller, Rig, settingsOf } from './rig.ts';
 
 async function admittedAt(rig: Rig, seconds: number, name = 'g'): Promise<Caller> {
   const caller = rig.ask({ group: name });
@@ -208,4 +208,77 @@ test('what a crash costs is noticed at the next start, and nothing of it after a
   await draining;
   const stopped = await machine.start();
   expect(stopped.notices).toMatchObject([{ kind: 'recovered', trees: 2, crashed: 0, leases: 2 }]);
+});
+
+test('a lease that was not renewed ends after a crash when its holder was told it would', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(1)]))]);
+  const before = await machine.start();
+  const { permit } = await before.asked({ lease: 20 * SECOND });
+  const after = await machine.restartAfter(2.3);
+  const waiting = after.ask();
+  await after.pass(40);
+  expect((waiting.at ?? 0) - (permit.lease?.expiresAt ?? 0)).toBeGreaterThanOrEqual(0);
+  expect((waiting.at ?? Number.POSITIVE_INFINITY) - (permit.lease?.expiresAt ?? 0)).toBeLessThan(0.1 * SECOND);
+});
+
+test('a lease that was renewed ends one length after the new start at the latest, and never before its holder was told', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(1)]))]);
+  const before = await machine.start();
+  const { id } = await before.asked({ lease: 20 * SECOND });
+  await before.pass(5);
+  const renewed = await before.keeper.renew('', id, undefined);
+  const told = renewed.kind === 'renewed' ? renewed.permit.expiresAt : 0;
+  const after = await machine.restartAfter(2);
+  const begun = machine.clock.now();
+  const waiting = after.ask();
+  await after.pass(60);
+  expect((waiting.at ?? 0) - told).toBeGreaterThanOrEqual(0);
+  expect((waiting.at ?? Number.POSITIVE_INFINITY) - begun).toBeLessThan(21.5 * SECOND);
+});
+
+test('a renewal for longer than before outlasts a crash, though the end on disk was late enough', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(1)]))]);
+  const before = await machine.start();
+  const { id } = await before.asked({ lease: 30 * SECOND });
+  await before.pass(1);
+  await before.keeper.renew('', id, 5 * SECOND);
+  await before.pass(1);
+  const renewed = await before.keeper.renew('', id, 25 * SECOND);
+  const told = renewed.kind === 'renewed' ? renewed.permit.expiresAt : 0;
+  const after = await machine.restartAfter(0.5);
+  const waiting = after.ask();
+  await after.pass(60);
+  expect(waiting.at).toBeGreaterThanOrEqual(told);
+});
+
+test('of two renewals at once none is told before the disk has it', async () => {
+  const rig = new Rig([settingsOf(group('g', [concurrency(1)]))]);
+  await rig.keeper.start();
+  const { id } = await rig.asked({ lease: 10 * SECOND });
+  await rig.pass(5);
+  rig.ledger.stalled = true;
+  const told: string[] = [];
+  const renewals = [1, 2].map(() => rig.keeper.renew('', id, undefined).then(({ kind }) => told.push(kind)));
+  await settled();
+  expect(told).toEqual([]);
+  rig.ledger.release();
+  await Promise.all(renewals);
+  expect(told).toEqual(['renewed', 'renewed']);
+});
+
+test('after a renewal that could not be written the next one is not told without the disk either', async () => {
+  const rig = new Rig([settingsOf(group('g', [concurrency(1)]))]);
+  await rig.keeper.start();
+  const { id } = await rig.asked({ lease: 10 * SECOND });
+  await rig.pass(5);
+  const renew = async () => {
+    const renewal = rig.keeper.renew('', id, undefined);
+    await rig.pass(0.5);
+    return renewal;
+  };
+  rig.ledger.failure = new Error('no room');
+  expect(await renew()).toMatchObject({ kind: 'refused', refusal: { reason: 'unstored' } });
+  expect(await renew()).toMatchObject({ kind: 'refused', refusal: { reason: 'unstored' } });
+  rig.ledger.failure = undefined;
+  expect(await renew()).toMatchObject({ kind: 'renewed' });
 });

@@ -251,7 +251,7 @@ export class Driver {
   #writeLease(record: LeaseRecord, tell?: () => void): void {
     this.written.push(record);
     this.#write(this.disk.lease(record), () => {
-      if (record.standIn) this.gate.written(record);
+      this.gate.written(record);
       tell?.();
     });
   }
