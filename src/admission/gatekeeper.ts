@@ -54,6 +54,7 @@ export class Gatekeeper implements AdmissionService, StoredLine {
     this.#gates = new Gates(parts, this.#grounds);
     this.#grounds?.serve(this.#gates);
     this.#requests = new Requests({ clock, max: bounds.requests });
+    this.#gates.onAdopted = (tree) => this.#requests.recover(tree);
     this.#sessions = new Sessions({ clock, max: bounds.sessions });
   }
 

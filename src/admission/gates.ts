@@ -64,6 +64,8 @@ export class Gates {
   #lost: Error | undefined;
   /** Told when a tree holds nobody any more. */
   onEmpty: () => void = () => {};
+  /** Told of each tree that answers for its groups from now on. */
+  onAdopted: (tree: Tree) => void = () => {};
   /** Told when a newer term writes the chain of a tree that came with its shard. */
   onLedgerLost: (root: string) => void = () => {};
 
@@ -205,6 +207,7 @@ export class Gates {
   adopt(planted: Planted, tree: Tree): void {
     this.#trees.set(planted.root, tree);
     this.rehome(tree, tree.turn.entries);
+    this.onAdopted(tree);
     if (this.#lost !== undefined) tree.stop(this.#undecided());
   }
 

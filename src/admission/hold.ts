@@ -83,6 +83,15 @@ export class Hold implements Held {
     this.#done({ kind: 'admitted', permit: shiftPermit(this.permit, this.keeper.skew), id: this.id });
   }
 
+  /** Takes a permit of an earlier term, as one that was delivered; instead of waiting for one. */
+  recovered(permit: Permit, id: string, caller: string): void {
+    this.permit = permit;
+    this.lease = permit.lease;
+    this.id = id;
+    this.caller = caller;
+    this.phase = 'kept';
+  }
+
   leave(): void {
     const was = this.phase;
     if (was === 'kept' || was === 'over') return;

@@ -6,6 +6,8 @@ import type { Clock } from './clock.ts';
 import type { Entry } from './entry.ts';
 import type { Hold } from './hold.ts';
 import { Later } from './later.ts';
+import { digestOf } from './request-digest.ts';
+import { shiftPermit } from './shift.ts';
 import type { Tree } from './tree.ts';
 
 /** How long a place waits for its caller to come back, and an answer is kept (coordination.md 2.8). */
@@ -45,7 +47,12 @@ export class Requests {
   acquire(tree: Tree, entry: Entry, ask: AdmissionAsk, done: (outcome: Outcome) => void, opened: (shared: Shared) => void): Held {
     const name = nameOf(ask.caller, ask.group, ask.requestId ?? '');
     const known = this.#shared.get(name);
-    if (known !== undefined && (known.inUse || known.keptUntil > this.#clock.now())) return this.#again(known, ask, done);
+    if (known !== undefined && (known.inUse || known.keptUntil > this.#clock.now())) {
+      const held = this.#again(known, ask, done);
+      if (held !== NOBODY && known.isRecovered) opened(known);
+      known.isRecovered &&= held === NOBODY;
+      return held;
+    }
     known?.drop();
     // Nothing is left of it and its patience is over: it is not asked anew.
     if (ask.resumes !== undefined && ask.wait === 0) {
@@ -56,12 +63,34 @@ export class Requests {
       done({ kind: 'refused', refusal: { reason: 'shed', limit: 'requests', retryAt: after(this.#clock.now(), SECOND) } });
       return NOBODY;
     }
-    const shared = new Shared({ name, ask, tree, clock: this.#clock, forget: () => this.#shared.delete(name), look: (one) => this.#later.push(one) });
-    this.#shared.set(name, shared);
+    const shared = this.#share(name, digestOf(ask), tree);
     const held = shared.attach(done);
-    shared.open(entry);
+    shared.open(entry, ask);
     if (!shared.over) opened(shared);
     return held;
+  }
+
+  /** Remembers the request ids of leases that lived before this tree was opened here: who asks again gets the same permit, and its end gives it up. */
+  recover(tree: Tree): void {
+    for (const { permit, claim } of tree.turn.gate.claimed(tree.now())) {
+      const entry = tree.turn.entries.get(permit.group);
+      if (entry === undefined || claim.request === undefined || this.#shared.size >= this.#max) continue;
+      const name = nameOf(claim.caller, permit.group, claim.request.id);
+      const known = this.#shared.get(name);
+      if (known?.inUse) continue;
+      known?.drop();
+      this.#share(name, claim.request.digest, tree).recover(tree.recover(entry, permit, claim));
+    }
+  }
+
+  #share(name: string, digest: string, tree: Tree): Shared {
+    const shared = new Shared({ name, digest, tree, clock: this.#clock, forget: () => this.#forget(name, shared), look: (one) => this.#later.push(one) });
+    this.#shared.set(name, shared);
+    return shared;
+  }
+
+  #forget(name: string, shared: Shared): void {
+    if (this.#shared.get(name) === shared) this.#shared.delete(name);
   }
 
   /** Gives the ask up at once, waiting or admitted; undefined: no such ask. */
@@ -75,7 +104,7 @@ export class Requests {
   }
 
   #again(shared: Shared, ask: AdmissionAsk, done: (outcome: Outcome) => void): Held {
-    if (!sameAsk(shared.ask, ask)) {
+    if (shared.digest !== digestOf(ask)) {
       const detail = 'This request id was used with other fields: use a new id for a new ask.';
       done({ kind: 'refused', refusal: { reason: 'malformed', detail } });
       return NOBODY;
@@ -106,7 +135,8 @@ export class Requests {
 /** One ask with a request id, and everybody who asked for it. */
 export class Shared {
   readonly name: string;
-  readonly ask: AdmissionAsk;
+  /** Of the ask, see {@link digestOf}. */
+  readonly digest: string;
   readonly #tree: Tree;
   readonly #clock: Clock;
   readonly #forget: () => void;
@@ -115,14 +145,16 @@ export class Shared {
   hold: Hold | undefined;
   outcome: Outcome | undefined;
   isDelivered = false;
+  /** Its lease is of an earlier term, and nobody has asked for it since. */
+  isRecovered = false;
   /** Forgotten, cancelled or refused. */
   over = false;
   /** Kept until then, whoever left. */
   keptUntil = 0 as Instant;
 
-  constructor(parts: { name: string; ask: AdmissionAsk; tree: Tree; clock: Clock; forget: () => void; look: (shared: Shared) => void }) {
+  constructor(parts: { name: string; digest: string; tree: Tree; clock: Clock; forget: () => void; look: (shared: Shared) => void }) {
     this.name = parts.name;
-    this.ask = parts.ask;
+    this.digest = parts.digest;
     this.#tree = parts.tree;
     this.#clock = parts.clock;
     this.#forget = parts.forget;
@@ -141,10 +173,21 @@ export class Shared {
   }
 
   /** Asks for the place. */
-  open(entry: Entry): void {
-    this.hold = this.#tree.acquire(entry, this.ask, (outcome) => this.#settled(outcome));
+  open(entry: Entry, ask: AdmissionAsk): void {
+    this.hold = this.#tree.acquire(entry, ask, (outcome) => this.#settled(outcome));
     // So that it learns when its lease ends.
     this.hold.watch(() => {});
+  }
+
+  /** Takes a lease of an earlier term for its answer. */
+  recover(hold: Hold): void {
+    this.hold = hold;
+    this.isDelivered = true;
+    this.isRecovered = true;
+    const { permit } = hold;
+    if (permit !== undefined) this.outcome = { kind: 'admitted', permit: shiftPermit(permit, this.#tree.skew), id: hold.id };
+    hold.watch(() => {});
+    this.#look(this);
   }
 
   /** One more caller for the same answer. */
@@ -153,7 +196,7 @@ export class Shared {
     const back = this.#allAway && this.hold !== undefined && this.outcome === undefined;
     this.#attached.add(attachment);
     if (back && this.hold !== undefined) this.#tree.unsuspend(this.hold);
-    if (this.outcome !== undefined) attachment.answer(this.outcome);
+    if (this.outcome !== undefined) attachment.answer(this.#outcomeNow(this.outcome));
     if (this.outcome?.kind === 'refused') this.drop();
     return attachment;
   }
@@ -218,6 +261,15 @@ export class Shared {
   keep(until: Instant): void {
     this.keptUntil = later(this.keptUntil, until);
     this.#look(this);
+  }
+
+  /** Who asks again later is told what is left of the lease, counted from now. */
+  #outcomeNow(outcome: Outcome): Outcome {
+    const lease = this.isDelivered ? this.hold?.view() : undefined;
+    if (outcome.kind === 'refused' || outcome.permit.lease === undefined || lease === undefined) return outcome;
+    const { expiresAt } = lease;
+    const duration = Math.max(0, Math.min(lease.duration, expiresAt - this.#clock.now()));
+    return { ...outcome, permit: { ...outcome.permit, lease: { ...outcome.permit.lease, expiresAt, duration } } };
   }
 
   #settled(outcome: Outcome): void {
@@ -304,11 +356,4 @@ class Attachment implements Held {
 
 function nameOf(caller: string, group: string, requestId: string): string {
   return `${caller}\u0000${group}\u0000${requestId}`;
-}
-
-/** All but patience (cut by each call's own deadline), bytes and `holder` (for people). */
-function sameAsk(a: AdmissionAsk, b: AdmissionAsk): boolean {
-  if (a.key !== b.key || a.priority !== b.priority || a.priorityClass !== b.priorityClass || a.lease !== b.lease || a.session !== b.session) return false;
-  const units = Object.keys(a.costs);
-  return units.length === Object.keys(b.costs).length && units.every((unit) => a.costs[unit] === b.costs[unit]);
 }

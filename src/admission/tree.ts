@@ -1,6 +1,6 @@
 import type { GateEvent } from '../core/events.ts';
 import type { Costs } from '../core/group.ts';
-import type { Claim } from '../core/permit.ts';
+import type { Claim, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { after, type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
 import type { Ask, Place, Since } from '../core/waiter.ts';
@@ -10,6 +10,8 @@ import { type Entry, priorityOf } from './entry.ts';
 import { Hold, type Keeper, type Phase } from './hold.ts';
 import { MOVED } from './moved.ts';
 import type { AdmissionBounds } from './parts.ts';
+import { permitId } from './permit-id.ts';
+import { digestOf } from './request-digest.ts';
 import { shiftPlace, shiftRefusal, shiftSince } from './shift.ts';
 import type { StoredLine, StoredRequestAsk, StoredSink } from './stored-line.ts';
 import type { Tags } from './tags.ts';
@@ -21,7 +23,9 @@ import { isRefusal } from './units.ts';
 /** Of callers without a request id one object does for all that come in a row. */
 let lastClaim: Claim = { caller: '' };
 
-function claimOf({ caller }: AdmissionAsk): Claim {
+function claimOf(ask: AdmissionAsk): Claim {
+  const { caller, requestId } = ask;
+  if (requestId !== undefined) return { caller, request: { id: requestId, digest: digestOf(ask) } };
   if (lastClaim.caller !== caller) lastClaim = { caller };
   return lastClaim;
 }
@@ -90,6 +94,13 @@ export class Tree implements Keeper {
       if (closed !== undefined) this.refuse(hold, closed, ask);
       else this.#admit(now, hold, this.request(entry, ask, priority, costs, waitUntil, hold));
     }
+    return hold;
+  }
+
+  /** A lease of an earlier term, held again for the request that it answers: as one that was written to its caller. */
+  recover(entry: Entry, permit: Permit, claim: Claim): Hold {
+    const hold = new Hold(this, entry, NEVER, ++this.#serials, () => {});
+    hold.recovered(permit, permitId(permit.group, permit.serial, permit.tag), claim.caller);
     return hold;
   }
 

@@ -10,14 +10,14 @@ import type { Remembered } from './grants.ts';
 import type { Costs, GroupSpec } from './group.ts';
 import { Keeper } from './keeper.ts';
 import type { GroupNode } from './node.ts';
-import type { Disposition, Lease, LeaseRecord, LeaseView, Permit, Quiet } from './permit.ts';
+import type { Claim, Disposition, Lease, LeaseRecord, LeaseView, Permit, Quiet } from './permit.ts';
 import { placeOf } from './place.ts';
 import { type Refusal, withdrawn } from './refusal.ts';
 import { restore } from './restore.ts';
 import { endGrant, release, renew, undo } from './returns.ts';
 import { NONE } from './slab.ts';
 import { type Instant, LONG_AGO, later, type Micros, NEVER } from './time.ts';
-import { leasesOf, limitsOf, snapshotOf, statusOf, waitersOf } from './views.ts';
+import { claimedOf, leasesOf, limitsOf, snapshotOf, statusOf, waitersOf } from './views.ts';
 import type { Ask, Place, Since, StoredAsk, Tag, WaiterRef, WaiterView } from './waiter.ts';
 
 /** Permits remembered for settling or for telling that they ended, per tree. */
@@ -120,6 +120,11 @@ export class Gate {
   keyOfWaiter(ref: WaiterRef): string | undefined {
     const slot = this.#all.slab.slotOf(ref);
     return slot === NONE ? undefined : this.#all.slab.keyOf(slot).key;
+  }
+
+  /** Live leases that were asked for with a request id, as permits: those of earlier terms too. */
+  claimed(now: Instant): readonly { readonly permit: Permit; readonly claim: Claim }[] {
+    return claimedOf(this.#all, now);
   }
 
   /** What is remembered of the permit of this name; undefined: nothing, or it has another name. */

@@ -1,11 +1,11 @@
-import { viewOf } from './admit.ts';
+import { leaseOf, viewOf } from './admit.ts';
 import type { Decisions } from './decisions.ts';
 import type { GroupStatus, NamedLimit, RestoredGate } from './gate-state.ts';
 import type { Costs } from './group.ts';
 import type { KeyState } from './key-state.ts';
 import type { Lane } from './lane.ts';
 import type { GroupNode } from './node.ts';
-import type { LeaseView } from './permit.ts';
+import type { Claim, LeaseView, Permit } from './permit.ts';
 import { namedLimit, placeOf } from './place.ts';
 import type { Instant } from './time.ts';
 import type { WaiterView } from './waiter.ts';
@@ -88,6 +88,21 @@ export function leasesOf(decisions: Decisions, node: GroupNode, from: number, co
   const live = [...decisions.grants.all()].filter((grant) => grant.node === node);
   live.sort((a, b) => (a.fence < b.fence ? -1 : 1));
   return live.slice(from, from + count).map((grant) => ({ ...viewOf(grant, grant.expiresAt), fence: grant.fence }));
+}
+
+/** Live leases that answer a request id, as permits. */
+export function claimedOf(decisions: Decisions, now: Instant): readonly { readonly permit: Permit; readonly claim: Claim }[] {
+  return [...decisions.grants.all()].flatMap((grant) => {
+    const { claim, node, keyState, serial, tag, costs, at } = grant;
+    if (claim?.request === undefined || grant.expiresAt <= now) return [];
+    const lease = leaseOf(grant, now);
+    return [
+      {
+        claim,
+        permit: { group: node.name, key: keyState.key, serial, tag, costs, grantedAt: at, waited: 0, order: 0, lease, settleable: true, shadow: undefined },
+      },
+    ];
+  });
 }
 
 /** What a ledger keeps instead of all records so far. */

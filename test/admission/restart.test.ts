@@ -282,3 +282,46 @@ test('after a renewal that could not be written the next one is not told without
   rig.ledger.failure = undefined;
   expect(await renew()).toMatchObject({ kind: 'renewed' });
 });
+
+test.each(['a crash', 'a clean stop'])('after %s the request id of a live lease gets the same permit, with what is left of it', async (how) => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(1)]))]);
+  const before = await machine.start();
+  const asked = { requestId: 'job', caller: 'mine', lease: 20 * SECOND, key: 'k', costs: { requests: 1 } };
+  const first = await before.asked(asked);
+  if (how === 'a clean stop') await before.keeper.drain(SECOND);
+  const after = await machine.restartAfter(2);
+  await after.pass(2);
+  const again = await after.asked(asked);
+  expect(again.id).toBe(first.id);
+  expect(again.permit.lease).toMatchObject({ fence: first.permit.lease?.fence, expiresAt: first.permit.lease?.expiresAt });
+  expect(again.permit.lease?.duration).toBe((first.permit.lease?.expiresAt ?? 0) - machine.clock.now());
+  expect(after.ask({ ...asked, costs: { requests: 0 } }).refusal?.reason).toBe('malformed');
+  expect((await after.asked({ ...asked, caller: 'other', wait: 0 })).outcome?.kind).not.toBe('admitted');
+  expect(await after.keeper.releaseRequest('other', 'g', 'job')).toEqual({ kind: 'released', ended: false });
+  expect(await after.keeper.releaseRequest('mine', 'g', 'job')).toEqual({ kind: 'released', ended: true });
+  expect((await after.asked({ wait: 0 })).outcome?.kind).toBe('admitted');
+});
+
+test('a request id that came through a restart is forgotten with its lease, and may then be asked anew', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(1)]))]);
+  const before = await machine.start();
+  const first = await before.asked({ requestId: 'job', lease: 20 * SECOND });
+  const after = await machine.restartAfter(2);
+  await after.pass(30);
+  const anew = await after.asked({ requestId: 'job', lease: 20 * SECOND });
+  expect(anew.permit.serial).not.toBe(first.permit.serial);
+});
+
+test("a lease of a session that comes back by its request id after a restart is the session's again", async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(1)]))]);
+  const before = await machine.start();
+  const asked = { requestId: 'job', session: 's', lease: MINUTE };
+  const first = await before.asked(asked);
+  const after = await machine.restartAfter(2);
+  await after.pass(2);
+  after.keeper.resumeSession('', 's');
+  expect((await after.asked(asked)).id).toBe(first.id);
+  after.keeper.endSession('', 's', 0);
+  await settled();
+  expect((await after.asked({ wait: 0 })).outcome?.kind).toBe('admitted');
+});
