@@ -27,6 +27,8 @@ export interface PermitParts {
 
 /** Milliseconds of silence after which a short call is tried again. */
 const SILENCE_MS = 5000;
+/** A renewal is tried again sooner, so that one silent connection does not cost a short lease: after a sixth of it; from `least` on, or a third of shorter leases. */
+const RENEWAL = { part: 1 / 6, leastMs: 1000, leastPart: 1 / 3 };
 const RELEASE_TRIES = 3;
 
 /** The right to go once; where the group limits concurrency a lease, which has to be released or kept alive. */
@@ -73,7 +75,7 @@ export class Permit {
   /** A new life of `lease` (`30s`; absent: as long as before) from now. Throws SluiceRefused (`fenced`: it is over) or SluiceUnreachable. */
   async renew(lease?: string): Promise<void> {
     const sent = this.#parts.timing.now();
-    const body = answered(await this.#call('renew', lease === undefined ? {} : { lease }));
+    const body = answered(await this.#call('renew', lease === undefined ? {} : { lease }, renewalSilenceMs(this.#leaseMs)));
     this.#leaseMs = millisOf(body['lease']) ?? this.#leaseMs;
     this.#endsAt = sent + (this.#leaseMs ?? 0);
   }
@@ -110,9 +112,14 @@ export class Permit {
     }
   }
 
-  #call(name: 'renew' | 'release', body: object): Promise<Reply> {
-    return this.#parts.wire.call({ method: 'POST', path: `/v1/permits/${encodeURIComponent(this.id)}/${name}`, body, silenceMs: SILENCE_MS });
+  #call(name: 'renew' | 'release', body: object, silenceMs = SILENCE_MS): Promise<Reply> {
+    return this.#parts.wire.call({ method: 'POST', path: `/v1/permits/${encodeURIComponent(this.id)}/${name}`, body, silenceMs });
   }
+}
+
+/** Milliseconds of silence after which the renewal of a lease of this length is given up. */
+function renewalSilenceMs(leaseMs = Number.POSITIVE_INFINITY): number {
+  return Math.min(SILENCE_MS, Math.max(leaseMs * RENEWAL.part, Math.min(RENEWAL.leastMs, leaseMs * RENEWAL.leastPart)));
 }
 
 /** The body of an answer; throws whatever else came. */

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { type AcquireOptions, createSluice, type Permit, type Sluice, SluiceRefused, SluiceUnreachable } from '../client/client.ts';
 import type { AskArguments } from './asking-arguments.ts';
-import { type CommandWorld, type Signal, sayLine } from './command.ts';
+import { type CommandWorld, ENDING_SIGNALS, type Signal, sayLine } from './command.ts';
 import { placeLine } from './place-line.ts';
 
 /** Exit codes of the commands that ask a server, as in sysexits.h where it has one. */
@@ -38,20 +39,14 @@ const EXITS: Readonly<Record<string, number>> = {
   forbidden: ASK_EXIT.denied,
 };
 
-/** Signals that end a command, with what the shell adds to 128 for them. */
-export const SIGNAL_NUMBERS: Readonly<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
-
-/** The names of {@link SIGNAL_NUMBERS}. */
-export const SIGNALS: readonly Signal[] = ['SIGHUP', 'SIGINT', 'SIGTERM'];
-
 /** Asks and shows the place meanwhile. A signal gives the place up at once; a second one ends the process. Answers the permit or the exit code. */
 export async function askFor(asked: AskArguments, world: CommandWorld): Promise<Permit | number> {
   const sluice = await clientOf(asked, world);
   if (typeof sluice === 'number') return sluice;
   const leave = new AbortController();
-  const stops = SIGNALS.map((signal) =>
+  const stops = ENDING_SIGNALS.map((signal: Signal) =>
     world.onSignal(signal, () => {
-      const code = 128 + SIGNAL_NUMBERS[signal];
+      const code = 128 + constants.signals[signal];
       if (leave.signal.aborted) world.exit(code);
       leave.abort(code);
     }),

@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
-import { SIGNALS } from './asking.ts';
-import { type CommandWorld, sayLine } from './command.ts';
+import { type CommandWorld, ENDING_SIGNALS, type Signal, sayLine } from './command.ts';
 
 /** A command that runs in the foreground of this one. */
 export interface Child {
@@ -13,17 +12,20 @@ export interface Child {
   end(graceMs: number): void;
 }
 
+/** Signals that a terminal sends to all processes in its foreground. */
+const OF_TERMINAL: ReadonlySet<Signal> = new Set(['SIGINT', 'SIGQUIT']);
+
 /**
- * Starts a command with this process's own streams and passes signals on to it. On a terminal Ctrl-C reaches both by itself
- * and is not passed on a second time. Only the command gets signals, not what it started: in `sh -c`, use `exec`.
+ * Starts a command with this process's own streams and passes all signals on to it that would end this process, which holds its
+ * permit until it has ended. On a terminal Ctrl-C and Ctrl-\ reach both by themselves and are not passed on a second time. Only the command gets signals, not what it started: in `sh -c`, use `exec`.
  */
 export function startChild(command: readonly [string, ...string[]], env: Readonly<Record<string, string | undefined>>, world: CommandWorld): Child {
   const [name, ...args] = command;
   const child = spawn(name, args, { stdio: 'inherit', env: { ...env } });
   const terminal = [world.stdin, world.stdout, world.stderr].some((stream) => 'isTTY' in stream && stream.isTTY === true);
-  const stops = SIGNALS.map((signal) =>
+  const stops = ENDING_SIGNALS.map((signal) =>
     world.onSignal(signal, () => {
-      if (signal !== 'SIGINT' || !terminal) child.kill(signal);
+      if (!terminal || !OF_TERMINAL.has(signal)) child.kill(signal);
     }),
   );
   let killing: ReturnType<typeof setTimeout> | undefined;

@@ -12,7 +12,25 @@ export const EXIT = {
 } as const;
 
 /** Signals a command may answer to. */
-export type Signal = 'SIGHUP' | 'SIGINT' | 'SIGTERM';
+export type Signal = (typeof ENDING_SIGNALS)[number];
+
+/** Signals that end a process unless it listens, and that it may listen to; those of faults and SIGKILL are not among them. */
+export const ENDING_SIGNALS = [
+  'SIGHUP',
+  'SIGINT',
+  'SIGQUIT',
+  'SIGTERM',
+  'SIGABRT',
+  'SIGALRM',
+  'SIGIO',
+  'SIGPWR',
+  'SIGSTKFLT',
+  'SIGUSR1',
+  'SIGUSR2',
+  'SIGVTALRM',
+  'SIGXCPU',
+  'SIGXFSZ',
+] as const;
 
 /** The world as a command sees it; main.ts hands it in, tests make one. */
 export interface CommandWorld {

@@ -1,6 +1,6 @@
 import { watch } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, constants } from 'node:os';
 import { basename, dirname } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { type Config, loadConfig } from '../config/load.ts';
@@ -109,8 +109,6 @@ function drainLine({ drain: { delay, grace } }: Config): string {
   );
 }
 
-const NUMBERS: Readonly<Record<Signal, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
-
 /** Resolves at the first SIGTERM or SIGINT; the second ends the process, whatever it is doing. */
 function stopped(world: CommandWorld): { readonly asked: Promise<Signal>; forget(): void } {
   const forgets: (() => void)[] = [];
@@ -118,7 +116,7 @@ function stopped(world: CommandWorld): { readonly asked: Promise<Signal>; forget
   const asked = new Promise<Signal>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       const act = (): void => {
-        if (!first) world.exit(128 + NUMBERS[signal]);
+        if (!first) world.exit(128 + constants.signals[signal]);
         first = false;
         resolve(signal);
       };

@@ -28,20 +28,20 @@ export function pushbackHint(headers: RawHeaders, epochMs: number): Micros | und
 /** `7`, `1.5`, an HTTP date, an ISO date, seconds or milliseconds since 1970, `6m5s`, `250ms`; never negative. */
 function lengthOf(text: string, epochMs: number): Micros | undefined {
   const trimmed = text.trim();
-  if (trimmed === '' || trimmed.length > 64) return undefined;
-  if (/^\d{1,15}(\.\d{1,9})?$/.test(trimmed)) {
+  // Of a number that is too long to be read exactly, or is none any more, the most counts.
+  if (/^\d+(\.\d+)?$/.test(trimmed)) {
     const number = Number(trimmed);
     if (number >= EPOCH_MILLIS_MIN) return bounded((number - epochMs) * MILLISECOND);
     return bounded(number >= EPOCH_SECONDS_MIN ? (number * 1000 - epochMs) * MILLISECOND : number * SECOND);
   }
-  return unitsOf(trimmed) ?? momentOf(trimmed, epochMs);
+  return trimmed.length > 64 ? undefined : (unitsOf(trimmed) ?? momentOf(trimmed, epochMs));
 }
 
 const UNITS: Readonly<Record<string, Micros>> = { d: DAY, h: HOUR, m: MINUTE, s: SECOND, ms: MILLISECOND, us: 1, µs: 1 };
 
 /** Go's durations, as OpenAI sends them: `6m5s`, `1h0m0s`, `120ms`, `1.5s`. */
 function unitsOf(text: string): Micros | undefined {
-  if (!/^(\d{1,9}(\.\d{1,9})?(ms|us|µs|d|h|m|s))+$/.test(text)) return undefined;
+  if (!/^(\d+(\.\d+)?(ms|us|µs|d|h|m|s))+$/.test(text)) return undefined;
   let sum = 0;
   for (const [, number, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|us|µs|d|h|m|s)/gy)) sum += Number(number) * (UNITS[unit ?? ''] ?? 0);
   return bounded(sum);
@@ -60,7 +60,7 @@ function rateLimitReset(field: string): Micros | undefined {
   const spent = withoutQuoted(field.slice(0, 8192))
     .split(',')
     .filter((item) => /;\s*r=0(\.0*)?\s*(;|$)/.test(item));
-  const times = spent.map((item) => /;\s*t=(\d{1,15})\s*(?:;|$)/.exec(item)?.[1]);
+  const times = spent.map((item) => /;\s*t=(\d+)\s*(?:;|$)/.exec(item)?.[1]);
   return longest(times.map((seconds) => (seconds === undefined ? undefined : bounded(Number(seconds) * SECOND))));
 }
 

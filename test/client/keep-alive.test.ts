@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { createSluice } from '../../src/client/client.ts';
 import { type Keeping, keepAlive } from '../../src/client/keep-alive.ts';
 import { SluiceLeaseLost, SluiceRefused } from '../../src/client/refused.ts';
 import { HandTiming } from './hand-timing.ts';
@@ -97,5 +98,44 @@ describe('a lease that is kept alive', () => {
     const lease = new Lease(undefined);
     keepAlive(lease.timing, lease);
     expect(lease.timing.waits).toEqual([]);
+  });
+});
+
+describe('a lease over HTTP', () => {
+  /** A client of a server whose renewals get these answers, and its permit with a lease of so many seconds. */
+  async function held(seconds: number, renewals: readonly ('silent' | 'ok')[]) {
+    const timing = new HandTiming();
+    const calls: number[] = [];
+    const send = (_url: unknown, { signal }: { readonly signal: AbortSignal }): Promise<Response> => {
+      const how = calls.length === 0 ? 'ok' : renewals[calls.length - 1];
+      calls.push(timing.now() - 1000);
+      if (how === 'ok') return Promise.resolve(Response.json({ permit: 'p', fence: '1', fenceFloor: '1', lease: `${seconds}s`, waited: '0s' }));
+      return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)));
+    };
+    const permit = await createSluice({ address: 'http://sluice', fetch: send as unknown as typeof fetch, timing }).acquire('g');
+    return { timing, calls, permit, lost: permit.keepAlive() };
+  }
+
+  test('of 6 s outlives a silent connection, and two', async () => {
+    const once = await held(6, ['silent', 'ok', 'ok', 'ok', 'ok']);
+    await once.timing.pass(8_000);
+    expect([once.lost.aborted, once.permit.leftMs > 0]).toEqual([false, true]);
+    expect(once.calls.slice(1, 3)).toEqual([2_000, 3_300]);
+    const twice = await held(6, ['silent', 'silent', 'ok', 'ok', 'ok']);
+    await twice.timing.pass(8_000);
+    expect(twice.lost.aborted).toBe(false);
+  });
+
+  test.each([1, 2, 3, 6, 15, 30, 60, 600])('of %i s is tried again before it is over', async (seconds) => {
+    const { timing, calls, lost } = await held(seconds, ['silent', ...Array.from({ length: 20 }, () => 'ok' as const)]);
+    await timing.pass(seconds * 1500);
+    expect(lost.aborted).toBe(false);
+    expect(calls[2]).toBeLessThan(seconds * 1000);
+  });
+
+  test('of 30 s and more waits for an answer as long as before', async () => {
+    const { timing, calls } = await held(30, ['silent', 'ok', 'ok']);
+    await timing.pass(16_500);
+    expect(calls.slice(1)).toEqual([10_000, 16_500]);
   });
 });

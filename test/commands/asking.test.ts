@@ -1,9 +1,12 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createSluice } from '../../src/client/client.ts';
+import { ENDING_SIGNALS } from '../../src/commands/command.ts';
 import { dispatch } from '../../src/commands/dispatch.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { type Running, serve } from '../../src/serve.ts';
@@ -150,6 +153,7 @@ describe('sluice acquire', () => {
     ['SIGINT', 130],
     ['SIGTERM', 143],
     ['SIGHUP', 129],
+    ['SIGQUIT', 131],
   ] as const)('%s frees the place at once', async (signal, code) => {
     const first = await slots();
     const asked = begin('acquire', 'slots', '--quiet');
@@ -206,6 +210,30 @@ describe('sluice run', () => {
     await becomes(() => written(file), true);
     world.signal('SIGTERM');
     expect(await code).toBe(9);
+    expect(await get('/v1/groups/slots/leases')).toMatchObject({ leases: [] });
+  });
+
+  test.each(ENDING_SIGNALS)('passes %s on, and holds its permit until the command has ended', async (signal) => {
+    const file = note();
+    const { world, code } = run(
+      `trap 'while [ ! -e ${file}.end ]; do sleep 0.02; done; exit 9' ${constants.signals[signal]}; echo up > ${file}; while :; do sleep 0.02; done`,
+    );
+    await becomes(() => written(file), true);
+    world.signal(signal);
+    expect(await get('/v1/groups/slots/leases')).toMatchObject({ leases: [{}] });
+    writeFileSync(`${file}.end`, '');
+    expect(await code).toBe(9);
+    expect(await get('/v1/groups/slots/leases')).toMatchObject({ leases: [] });
+  });
+
+  test('as a process of its own it outlives SIGQUIT as long as its command does', async () => {
+    const file = note();
+    const script = `trap 'exit 9' QUIT; echo up > ${file}; while :; do sleep 0.02; done`;
+    const child = spawn(process.execPath, ['src/main.ts', 'run', '--address', address, '--group', 'slots', '--', 'sh', '-c', script], { stdio: 'ignore' });
+    const ended = once(child, 'exit');
+    await becomes(() => written(file), true);
+    child.kill('SIGQUIT');
+    expect(await ended).toEqual([9, null]);
     expect(await get('/v1/groups/slots/leases')).toMatchObject({ leases: [] });
   });
 
