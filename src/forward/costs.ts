@@ -46,6 +46,11 @@ export function readsBody(rules: readonly CostRule[]): boolean {
   return rules.some(({ ask }) => ask?.from === 'json');
 }
 
+/** Whether a rule wants to see the answer. */
+export function readsAnswer(rules: readonly CostRule[]): boolean {
+  return rules.some(({ settle }) => settle !== undefined);
+}
+
 /** What a request costs. `read` finds a rule's text or number; `missing` hears of units that fell back though they had where to look. */
 export function askCosts(rules: readonly CostRule[], read: (rule: CostRule) => unknown, missing: (unit: string) => void): Costs {
   if (rules.length === 0) return ONE_REQUEST;

@@ -57,10 +57,12 @@ export interface RequestAdditions {
   readonly fence: { readonly fence: bigint; readonly floor: bigint } | undefined;
   /** A new `traceparent`, asked for only where the caller sent none: see {@link createTraceparents}. */
   readonly traceparent: () => string;
+  /** Asks for an answer that is not compressed, in place of what the caller accepts: the proxy reads in it what the request cost. */
+  readonly identity?: boolean;
 }
 
 /** Fields that a request is sent with beside its own, and their values, at most. */
-const ADDED_MAX = 2 * 9;
+const ADDED_MAX = 2 * 10;
 
 /** The fields a backend sees; undefined: one of them would break out of its line, and the request must be refused. */
 export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): string[] | undefined {
@@ -84,6 +86,10 @@ export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): st
       case 'length':
       case 'expect':
         continue;
+      case 'encoding':
+        if (additions.identity) continue;
+        if (named?.has(field.lower)) continue;
+        break;
       case 'forwarding':
         if (!facts.peerTrusted) continue;
         came ??= { forwarded: [], for: [], proto: undefined, host: undefined };
@@ -98,6 +104,7 @@ export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): st
     out[n++] = name;
     out[n++] = value;
   }
+  if (additions.identity) n = put(out, n, 'Accept-Encoding', 'identity');
   if (!traced) n = put(out, n, 'traceparent', additions.traceparent());
   n = forwarding(out, n, came, host, facts);
   n = put(out, n, 'Via', VIA);
@@ -196,7 +203,7 @@ function connectionNames(raw: RawHeaders): ReadonlySet<string> | undefined {
 /** What a field is, by its name. `hop`: for one connection, or Sluice's own; `length` and `expect` are written anew, or were for us. */
 interface Field {
   readonly lower: string;
-  readonly kind: 'plain' | 'host' | 'hop' | 'length' | 'expect' | 'forwarding' | 'trace';
+  readonly kind: 'plain' | 'host' | 'hop' | 'length' | 'expect' | 'encoding' | 'forwarding' | 'trace';
 }
 
 /** Names come again and again; what they are is looked up. Strangers do not fill it for good. */
@@ -222,6 +229,7 @@ function kindOf(lower: string): Field['kind'] {
   if (HOP_BY_HOP.has(lower) || lower.startsWith('sluice-') || lower.startsWith('sluice_')) return 'hop';
   if (lower === 'content-length') return 'length';
   if (lower === 'expect') return 'expect';
+  if (lower === 'accept-encoding') return 'encoding';
   if (lower === 'forwarded' || lower.startsWith('x-forwarded-') || lower.startsWith('x_forwarded_')) return 'forwarding';
   return lower === 'traceparent' ? 'trace' : 'plain';
 }

@@ -3,6 +3,7 @@ import { Admittance, type AdmittanceEnd } from './admittance.ts';
 import { type AnswerRun, AnswerWay } from './answer-way.ts';
 import type { BackendLine } from './backend-line.ts';
 import type { Health, Turn, UrlTaker } from './backends.ts';
+import { readsAnswer } from './costs.ts';
 import type { Attempt, BackendHead, BackendSink, RawHeaders, Sending } from './forwarder.ts';
 import { addToAnswer, answerHeaders, requestHeaders } from './headers.ts';
 import type { CallerSink, Delivery, NoAnswer } from './incoming.ts';
@@ -177,7 +178,8 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
     const attempt = this.#attempts + 1;
     const fence = lease === undefined ? incoming.sent?.fence : { fence: lease.fence, floor: lease.fenceFloor };
     const told = attempt + (incoming.sent?.attemptsBefore ?? 0);
-    const headers = requestHeaders(incoming.headers, { facts, attempt: told, fence, traceparent: parts.traceparent });
+    const identity = readsAnswer(this.#all.route.admission?.costs ?? NO_COSTS);
+    const headers = requestHeaders(incoming.headers, { facts, attempt: told, fence, identity, traceparent: parts.traceparent });
     if (headers === undefined) {
       this.#pass?.unused();
       return this.onNone({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });

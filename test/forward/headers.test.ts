@@ -21,6 +21,12 @@ function crossing(headers: readonly string[]): readonly string[] | undefined {
 
 const TRACE = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
 
+test('an answer that is to be read is asked for as identity, whatever the caller accepts', () => {
+  const came = ['Host', 'shop', 'Accept-Encoding', 'gzip', 'accept-encoding', 'br'];
+  expect(headersOf(requestHeaders(came, additions({}, { identity: true })) ?? [], 'accept-encoding')).toEqual(['identity']);
+  expect(headersOf(requestHeaders(came, additions()) ?? [], 'accept-encoding')).toEqual(['gzip', 'br']);
+});
+
 describe('a request', () => {
   test('end-to-end fields cross in order, with repeats, spelling and bytes', () => {
     const headers = ['Accept', 'a/b', 'X-One', '1', 'COOKIE', 'a=1; b=2', 'x-one', '2', 'X-Empty', '', 'X-Latin', 'caf\u00e9 \tend', 'cookie', 'c=3'];
