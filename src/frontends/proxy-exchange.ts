@@ -91,7 +91,8 @@ export class ProxyExchange implements CallerSink, Enrolled {
 
   /** Sends the head now, unless it left with the first bytes of the body. */
   flush(): void {
-    if (!this.#over && !this.#written) this.#response.flushHeaders();
+    // `flushHeaders` would write the bytes of a field as UTF-8.
+    if (!this.#over && !this.#written) this.#response.write('', 'latin1');
   }
 
   onData(chunk: Uint8Array, resume: () => void): boolean {

@@ -145,12 +145,12 @@ describe('the head of an answer', () => {
     let socket: Socket | undefined;
     await served((each) => {
       socket = each;
-      each.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n');
+      each.write(Buffer.from('HTTP/1.1 200 OK\r\nX-Latin: caf\xe9\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n', 'latin1'));
     });
     const wire = await rig.wire();
     wire.write(`GET ${path} HTTP/1.1\r\nHost: h\r\n\r\n`);
     const head = await wire.until((text) => text.includes('\r\n\r\n'));
-    expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\n$/);
+    expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\nX-Latin: caf\xe9\r\n[\s\S]*\r\n\r\n$/);
     socket?.write('9\r\ndata: 1\n\n\r\n0\r\n\r\n');
     expect(await wire.until((text) => text.endsWith('0\r\n\r\n'))).toContain('data: 1');
     await expectNothingLeft(rig, [backend], 1);
