@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { HEAD_ONLY } from './head-first.ts';
 import type { Cursor } from './kept-bytes.ts';
 
 /** What a backend reads of a body that is not in one piece of memory. */
@@ -19,6 +20,11 @@ export class BodyReader extends Readable implements Cursor {
     this.#pull = pull;
     // One that nobody reads yet has nobody to hear of its end.
     this.on('error', () => {});
+  }
+
+  /** Begins with the mark by which the head of its request is sent before the first byte; before anything is read. */
+  mark(): void {
+    this.push(HEAD_ONLY);
   }
 
   override _read(): void {

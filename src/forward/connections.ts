@@ -1,5 +1,6 @@
 import { type buildConnector, Client, type Dispatcher } from 'undici';
 import type { Millis } from '../core/time.ts';
+import { HeadFirst } from './head-first.ts';
 import { InterimFilter } from './interim.ts';
 
 /** A connection that was not needed for so long is forgotten; its socket was closed long before. */
@@ -25,6 +26,7 @@ export interface ConnectionHandler extends Dispatcher.DispatchHandler {
 interface Line {
   readonly client: Client;
   readonly interim: InterimFilter;
+  readonly headFirst: HeadFirst;
   /** When its socket was opened; undefined: it never was. */
   openedAt: number | undefined;
   free: boolean;
@@ -53,12 +55,13 @@ export class Connections {
     return this.#all.size;
   }
 
-  /** Sends on a free connection, or a new one. After `close` the handler hears of an error. */
-  dispatch(options: Dispatcher.DispatchOptions, handler: ConnectionHandler): void {
+  /** Sends on a free connection, or a new one; `marked`: the body begins with `HEAD_ONLY`. After `close` the handler hears of an error. */
+  dispatch(options: Dispatcher.DispatchOptions, handler: ConnectionHandler, marked = false): void {
     if (this.#closed) return handler.onResponseError?.(undefined as never, new Error('The connections of this backend are closed.'));
     const line = this.#take();
     line.handler = handler;
     line.interim.arm();
+    line.headFirst.arm(marked);
     // One that cannot be sent at all never made it busy, and no drain follows.
     if (line.client.dispatch(options, handler) || (handler.over && line.client.stats.size === 0)) this.#give(line);
   }
@@ -88,15 +91,17 @@ export class Connections {
   #opened(): Line {
     const { origin, options } = this.#parts;
     const interim = new InterimFilter();
+    const headFirst = new HeadFirst();
     const connect: buildConnector.connector = (to, callback) =>
       options.connect(to, (...[error, socket]: Parameters<buildConnector.Callback>) => {
         // undici leaves the socket out beside an error.
         if (error !== null) return callback(error, null);
         interim.attach(socket);
+        headFirst.attach(socket);
         callback(null, socket);
       });
     const client = new Client(origin, { ...options, connect });
-    const line: Line = { client, interim, openedAt: undefined, free: false, freeSince: 0, handler: undefined };
+    const line: Line = { client, interim, headFirst, openedAt: undefined, free: false, freeSince: 0, handler: undefined };
     client.on('connect', () => {
       line.openedAt = this.#parts.now();
     });

@@ -4,9 +4,11 @@ import { performance } from 'node:perf_hooks';
 import type { Readable } from 'node:stream';
 import { buildConnector, type Client, type Dispatcher, errors } from 'undici';
 import { MILLISECOND, type Millis } from '../core/time.ts';
+import { BodyReader } from './body-reader.ts';
 import { type ConnectionHandler, Connections } from './connections.ts';
 import type { Attempt, BackendHead, BackendSink, FailedBy, Forwarder, HeldRequest, RawHeaders, Sending } from './forwarder.ts';
 import { guardedLookup } from './guarded-lookup.ts';
+import { HEAD_ONLY_BYTES } from './head-first.ts';
 import type { BackendSpec } from './route.ts';
 
 /** Bytes of an answer's head at most. */
@@ -42,7 +44,11 @@ class UndiciForwarder implements Forwarder {
     const opened = body === undefined ? null : (body.open() as Buffer | Readable);
     const sending = new UndiciSending(sink, opened, this.#headMsMax);
     // Of bytes undici says the length itself.
-    const announced = opened !== null && 'destroy' in opened ? body?.length : undefined;
+    const length = opened !== null && 'destroy' in opened ? body?.length : undefined;
+    // A body that is still on its way: its first byte may be late, and the backend is to have the head before.
+    const marked = opened instanceof BodyReader && !opened.replays;
+    if (marked) opened.mark();
+    const announced = marked && length !== undefined ? length + HEAD_ONLY_BYTES : length;
     const headers = announced === undefined ? request.headers : request.headers.concat('content-length', String(announced));
     const options: Dispatcher.DispatchOptions & { readonly servername: string } = {
       method: request.method as Dispatcher.HttpMethod,
@@ -52,7 +58,7 @@ class UndiciForwarder implements Forwarder {
       servername: target.servername,
     };
     try {
-      target.connections.dispatch(options, sending);
+      target.connections.dispatch(options, sending, marked);
     } catch (cause) {
       sending.onResponseError(undefined, cause as Error);
     }

@@ -1,9 +1,11 @@
+import { lookup } from 'node:dns';
 import { type ClientRequest, type IncomingMessage, request as plainRequest } from 'node:http';
 import { request as tlsRequest } from 'node:https';
 import type { Socket } from 'node:net';
 import { MILLISECOND, type Micros, type Millis } from '../core/time.ts';
 import type { RawHeaders } from '../forward/forwarder.ts';
 import type { Forwarding, TunnelSink, Way } from '../forward/forwarding.ts';
+import { guardedLookup } from '../forward/guarded-lookup.ts';
 import { answerHeaders } from '../forward/headers.ts';
 import type { Delivery, IncomingRequest, NoAnswer } from '../forward/incoming.ts';
 import type { Route } from '../forward/route.ts';
@@ -94,6 +96,7 @@ export class TunnelEnd implements TunnelSink {
       path: this.#target,
       headers: [...way.headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket'],
       setHost: false,
+      lookup: guardedLookup(lookup),
       ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
       ...(tls?.cert === undefined ? {} : { cert: tls.cert }),
       ...(tls?.key === undefined ? {} : { key: tls.key }),
