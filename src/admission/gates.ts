@@ -1,6 +1,6 @@
 import type { GateParts, RestoredGate } from '../core/gate-state.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { after, later, type Micros, SECOND } from '../core/time.ts';
+import { after, type Instant, later, type Micros, SECOND } from '../core/time.ts';
 import type { TreeLedger } from '../ledger/ledger.ts';
 import type { GroupSettings } from './admission.ts';
 import { Answers } from './answers.ts';
@@ -126,6 +126,12 @@ export class Gates {
 
   get lost(): Error | undefined {
     return this.#lost;
+  }
+
+  /** Returns the time that the tree of a root decides in; undefined if it is not decided here. */
+  timeOf(root: string): Instant | undefined {
+    if (this.#grounds === undefined) return this.#parts.clock.now();
+    return this.#grounds.of(root)?.clock.now();
   }
 
   /** Passes a notice on to the log. */

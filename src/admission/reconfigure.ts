@@ -1,12 +1,15 @@
 import type { RestoredGate } from '../core/gate-state.ts';
 import { withdrawn } from '../core/refusal.ts';
-import { after, type Instant, LONG_AGO, later } from '../core/time.ts';
+import { after, type Instant, LONG_AGO, later, SECOND } from '../core/time.ts';
 import type { GroupSettings } from './admission.ts';
 import type { Entry } from './entry.ts';
 import { type Planted, plant } from './forest.ts';
 import type { Gates } from './gates.ts';
 import type { Notice } from './parts.ts';
 import type { Tree } from './tree.ts';
+
+/** Shard times this far apart count as one when a group moves from one tree to another. */
+const APART_MAX = SECOND / 4;
 
 interface Change {
   /** Same root, no group comes from or goes to another tree: the gate takes it with everybody in line. */
@@ -131,6 +134,8 @@ async function prepareMove(gates: Gates, { moved }: Change): Promise<Moving> {
   if (busy.length > 0) {
     return { mistakes: busy.map((tree) => `A group moves from or to the tree of ${tree.root}, where callers wait or leases live: wait until it is idle.`) };
   }
+  const apart = clocksApart(gates, moved);
+  if (apart !== undefined) return { mistakes: [apart] };
   // Nothing that matters is under way then: whoever waits for the disk holds a lease or waits.
   await Promise.all(moved.from.map((tree) => tree.turn.writer.quiet()));
   const states = moved.from.map((tree) => tree.turn.gate.snapshot(tree.now()));
@@ -139,6 +144,16 @@ async function prepareMove(gates: Gates, { moved }: Change): Promise<Moving> {
     await ledger.snapshot(partOf(states, planted));
   }
   return { states };
+}
+
+/** Instants of one shard's time say nothing in another's: a state that is taken along would open limits early, or late. */
+function clocksApart(gates: Gates, { from, to }: Change['moved']): string | undefined {
+  const roots = [...new Set([...from.map(({ root }) => root), ...to.map(({ root }) => root)])];
+  const times = [...from.map((tree) => tree.now()), ...to.flatMap(({ root }) => gates.timeOf(root) ?? [])];
+  const apart = Math.max(0, ...times) - Math.min(...times);
+  if (apart <= APART_MAX) return undefined;
+  const seconds = Math.round(apart / SECOND);
+  return `A group moves between the trees of ${roots.join(', ')}, whose shards' times are ${seconds} s apart: take it out in one revision, and add it in the next.`;
 }
 
 function inUse(tree: Tree): boolean {

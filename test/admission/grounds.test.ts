@@ -254,3 +254,18 @@ test('A shard that is gained while a reload waits for another shard is decided a
   await clock.advanceAsync(30 * SECOND);
   expect([second.seconds, third.seconds]).toEqual([60, 80]);
 });
+
+test('A group does not move to a tree whose shard is in another time, since its limits would open early there', async () => {
+  const alone = [settingsOf(group(GROUP, [spacing(MINUTE)])), settingsOf(group('other', []))];
+  const moved = [settingsOf(group(GROUP, [spacing(MINUTE)], { parent: { group: 'other', share: undefined } })), settingsOf(group('other', []))];
+  const { clock, a } = two(alone);
+  await a.keeper.start();
+  await a.gainOf(SHARD, 10 * MINUTE, renewing(clock, 10 * MINUTE));
+  await a.gainOf(OTHER_SHARD, 0, renewing(clock, 0));
+  expect((await a.asked()).outcome?.kind).toBe('admitted');
+  const [refused] = await a.keeper.reconfigure(moved);
+  expect(refused).toMatch(/times are 600 s apart: take it out in one revision/);
+  const next = await a.asked();
+  await clock.advanceAsync(2 * MINUTE);
+  expect(next.seconds).toBe(60);
+});
