@@ -1,0 +1,367 @@
+import type { Held, Outcome } from '../admission/admission.ts';
+import type { Clock } from '../admission/clock.ts';
+import type { StoredLine, StoredSink } from '../admission/stored-line.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { after, type Instant, MILLISECOND, NEVER } from '../core/time.ts';
+import type { Since } from '../core/waiter.ts';
+import { Agenda } from './agenda.ts';
+import type { DeferredRoute } from './deferred-route.ts';
+import { KeyOrder } from './key-order.ts';
+import { ENDED, NONE, PENDING, type RequestIndex, SENDING, WAITING } from './request-index.ts';
+
+/** Requests entered in one turn of the event loop when a group opens. */
+const SLICE = 2_000;
+/** A request that found no room for its key, or no owner, tries again after this long at the latest. */
+const AGAIN_MS = 1_000;
+
+type Admitted = Extract<Outcome, { kind: 'admitted' }>;
+
+/** What the dispatcher is made of. */
+export interface DispatcherDeps {
+  readonly index: RequestIndex;
+  readonly line: StoredLine;
+  readonly clock: Clock;
+  /** How this request is sent; undefined if its group has no deferred route any more. */
+  readonly routeOf: (slot: number) => DeferredRoute | undefined;
+  /** The request's backend is down: it stays out of line unless it is the probe. */
+  readonly isDown: (backend: string) => boolean;
+  /** Sends it for this permit; the dispatcher hears of the end by `retryAt`, `ended`. */
+  readonly start: (slot: number, admitted: Admitted, held: Held) => void;
+  /** It can never be sent: `deadline`, or `oversized`. */
+  readonly giveUp: (slot: number, error: string) => void;
+  /** Runs something in the next turn of the event loop. */
+  readonly defer: (run: () => void) => void;
+  /** Attempts at once. */
+  readonly inFlightMax: number;
+}
+
+/**
+ * Brings stored requests into the lines of their groups when they may go, and out again: due times, deadlines, order within a
+ * key, backends that are down, groups that come and go. Decides nothing about order: that is the gate's.
+ */
+export class Dispatcher implements StoredSink {
+  readonly #deps: DispatcherDeps;
+  readonly #open = new Set<string>();
+  /** Groups whose requests are being entered, in the order of their sequence; newcomers are met on the way. */
+  readonly #filling = new Map<string, object>();
+  readonly #due: Agenda;
+  readonly #deadlines: Agenda;
+  readonly #order = new KeyOrder();
+  /** Places of requests that were sent before, by sequence: they come back to where they stood. */
+  readonly #places = new Map<number, Since>();
+  /** Requests that found no room for their key, oldest first, by group. */
+  readonly #crowded = new Map<string, Set<number>>();
+  #retrying = false;
+  readonly #admitted: { readonly slot: number; readonly sequence: number; readonly admitted: Admitted; readonly held: Held }[] = [];
+  #inFlight = 0;
+  #stopped = false;
+
+  constructor(deps: DispatcherDeps) {
+    this.#deps = deps;
+    this.#due = new Agenda(deps.clock, (sequence) => this.#isDue(sequence));
+    this.#deadlines = new Agenda(deps.clock, (sequence) => this.#isOver(sequence));
+  }
+
+  /** Attempts under way. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Requests that wait for their due time or the next attempt. */
+  get delayed(): number {
+    return this.#due.length;
+  }
+
+  /** The line is ready; the index holds what the store had. */
+  begin(): void {
+    for (const slot of this.#deps.index.slots()) {
+      if (this.#deps.index.stateOf(slot) === ENDED || this.#deps.index.callbackOf(slot) !== 0) continue;
+      this.#watch(slot);
+    }
+    this.#deps.line.attach(this);
+  }
+
+  /** A request was stored (or redriven, or is to be tried again): it enters its line as soon as it may. */
+  add(slot: number): void {
+    this.#watch(slot);
+    if (this.#filling.has(this.#deps.index.groupOf(slot))) return;
+    this.#enter(slot);
+  }
+
+  /** A live caller's place became this request's: it is in line already. */
+  adopt(slot: number, entry: number): void {
+    this.#watch(slot);
+    this.#deps.index.setEntry(slot, entry);
+    this.#deps.index.setState(slot, PENDING);
+  }
+
+  /** The request is no longer to be sent; it left the line unless it was decided. */
+  remove(slot: number): void {
+    const { index, line } = this.#deps;
+    const sequence = index.sequenceOf(slot);
+    const entry = index.entryOf(slot);
+    if (entry !== NONE) line.cancel(index.groupOf(slot), entry, sequence);
+    index.setEntry(slot, NONE);
+    this.#due.delete(sequence);
+    this.#deadlines.delete(sequence);
+    this.#places.delete(sequence);
+    this.#crowded.get(index.groupOf(slot))?.delete(sequence);
+    const next = this.#order.leave(index.groupOf(slot), index.keyOf(slot), sequence);
+    if (next !== undefined) this.#enterSequence(next);
+  }
+
+  /** A dead head keeps its key closed (`onDead: hold`), until it is redriven or cancelled. */
+  hold(slot: number): void {
+    const { index } = this.#deps;
+    const sequence = index.sequenceOf(slot);
+    this.#due.delete(sequence);
+    this.#deadlines.delete(sequence);
+    this.#places.delete(sequence);
+  }
+
+  /** A head that was held lets the next of its key go. */
+  release(group: string, key: string, sequence: number): void {
+    const next = this.#order.leave(group, key, sequence);
+    if (next !== undefined) this.#enterSequence(next);
+  }
+
+  /** An attempt is over; `again`: the request is pending, due at its due time. */
+  attemptOver(slot: number, again: boolean): void {
+    this.#inFlight--;
+    if (again) this.add(slot);
+    this.#startNext();
+  }
+
+  /** All requests of this backend leave their lines; those of other backends stay. */
+  withdraw(backend: string): void {
+    const { index, line, routeOf } = this.#deps;
+    for (const slot of index.slots()) {
+      const entry = index.entryOf(slot);
+      if (entry === NONE || routeOf(slot)?.backend !== backend) continue;
+      line.cancel(index.groupOf(slot), entry, index.sequenceOf(slot));
+      index.setEntry(slot, NONE);
+      index.setState(slot, WAITING);
+    }
+  }
+
+  /** The oldest request of a backend that is down enters its line alone; false if there is none, or one is in line or on its way. */
+  probe(backend: string): boolean {
+    const { index, routeOf } = this.#deps;
+    for (const slot of index.slots()) {
+      if (index.stateOf(slot) === ENDED || index.callbackOf(slot) !== 0 || routeOf(slot)?.backend !== backend) continue;
+      if (!this.#open.has(index.groupOf(slot)) || index.entryOf(slot) !== NONE || index.stateOf(slot) === SENDING) continue;
+      if (index.orderedOf(slot) && !this.#order.isHead(index.groupOf(slot), index.keyOf(slot), index.sequenceOf(slot))) continue;
+      this.#due.delete(index.sequenceOf(slot));
+      this.#enqueue(slot);
+      return true;
+    }
+    return false;
+  }
+
+  /** The backend answers again: what waited for it enters, in the order of its sequences, due or not by backoff. */
+  restore(backend: string): void {
+    const groups = new Set<string>();
+    for (const slot of this.#deps.index.slots()) if (this.#deps.routeOf(slot)?.backend === backend) groups.add(this.#deps.index.groupOf(slot));
+    for (const group of groups) if (this.#open.has(group)) this.#fill(group);
+  }
+
+  /** Starts nothing any more; what is in line is forgotten. */
+  stop(): void {
+    this.#stopped = true;
+    this.#due.stop();
+    this.#deadlines.stop();
+    this.#filling.clear();
+    const { index, line } = this.#deps;
+    for (const slot of index.slots()) {
+      const entry = index.entryOf(slot);
+      if (entry !== NONE) line.cancel(index.groupOf(slot), entry, index.sequenceOf(slot));
+    }
+    for (const { held } of this.#admitted.splice(0)) held.leave();
+  }
+
+  // StoredSink
+
+  admitted(sequence: number, admitted: Admitted, held: Held): void {
+    const { index, clock } = this.#deps;
+    const slot = index.slotOf(sequence);
+    if (this.#stopped || slot === NONE || index.stateOf(slot) !== PENDING) return held.leave();
+    const { permit } = admitted;
+    index.setEntry(slot, NONE);
+    this.#places.set(sequence, { arrivedAt: after(permit.grantedAt, -permit.waited), order: permit.order });
+    const deadline = index.deadlineAtOf(slot);
+    if (deadline !== 0 && deadline < clock.epoch(clock.now())) {
+      held.leave();
+      return this.#deps.giveUp(slot, 'deadline');
+    }
+    index.setState(slot, SENDING);
+    this.#admitted.push({ slot, sequence, admitted, held });
+    this.#startNext();
+    this.#placeCrowded(index.groupOf(slot));
+  }
+
+  refused(sequence: number, refusal: Refusal): void {
+    const { index } = this.#deps;
+    const slot = index.slotOf(sequence);
+    if (slot === NONE || index.stateOf(slot) !== PENDING) return;
+    index.setEntry(slot, NONE);
+    if (refusal.reason === 'oversized') this.#deps.giveUp(slot, 'oversized');
+    else if (refusal.reason === 'expired') this.#deps.giveUp(slot, 'deadline');
+    else this.#again(slot);
+  }
+
+  opened(groups: readonly string[]): void {
+    for (const group of groups) {
+      this.#open.add(group);
+      this.#fill(group);
+    }
+  }
+
+  closed(groups: readonly string[]): void {
+    const closed = new Set(groups);
+    for (const group of groups) {
+      this.#open.delete(group);
+      this.#filling.delete(group);
+      this.#crowded.delete(group);
+    }
+    const { index } = this.#deps;
+    for (const slot of index.slots()) if (index.entryOf(slot) !== NONE && closed.has(index.groupOf(slot))) index.setEntry(slot, NONE);
+  }
+
+  #startNext(): void {
+    while (!this.#stopped && this.#inFlight < this.#deps.inFlightMax) {
+      const next = this.#admitted.shift();
+      if (next === undefined) return;
+      this.#inFlight++;
+      this.#deps.start(next.slot, next.admitted, next.held);
+    }
+  }
+
+  /** Its deadline has a timer, and its key an order. */
+  #watch(slot: number): void {
+    const { index } = this.#deps;
+    const sequence = index.sequenceOf(slot);
+    const deadline = index.deadlineAtOf(slot);
+    if (deadline !== 0) this.#deadlines.set(sequence, this.#instantOf(deadline));
+    if (index.orderedOf(slot)) this.#order.enter(index.groupOf(slot), index.keyOf(slot), sequence);
+  }
+
+  /** Enters its line, or waits for what it has to wait for. */
+  #enter(slot: number): void {
+    const { index, clock, isDown, routeOf } = this.#deps;
+    if (this.#stopped || index.entryOf(slot) !== NONE) return;
+    const sequence = index.sequenceOf(slot);
+    index.setState(slot, WAITING);
+    if (index.orderedOf(slot) && !this.#order.isHead(index.groupOf(slot), index.keyOf(slot), sequence)) return;
+    const dueAt = index.dueAtOf(slot);
+    if (dueAt > clock.epoch(clock.now())) return this.#due.set(sequence, this.#instantOf(dueAt));
+    if (!this.#open.has(index.groupOf(slot))) return;
+    const route = routeOf(slot);
+    if (route === undefined || isDown(route.backend)) return;
+    this.#enqueue(slot);
+  }
+
+  #enqueue(slot: number): void {
+    const { index, line, clock, routeOf } = this.#deps;
+    const sequence = index.sequenceOf(slot);
+    const group = index.groupOf(slot);
+    const deadline = index.deadlineAtOf(slot);
+    index.setState(slot, PENDING);
+    const queued = line.enqueue(group, {
+      key: index.keyOf(slot),
+      priority: index.priorityOf(slot),
+      costs: index.costsOf(slot),
+      sequence,
+      arrivedAt: this.#instantOf(Math.min(index.acceptedAtOf(slot), clock.epoch(clock.now()))),
+      deadline: deadline === 0 ? NEVER : this.#instantOf(deadline),
+      lease: (routeOf(slot)?.leaseMs ?? 10_000) * MILLISECOND,
+      since: this.#places.get(sequence),
+    });
+    if (queued === undefined) this.#again(slot);
+    else if ('refusal' in queued) this.#deps.giveUp(slot, queued.refusal.reason);
+    else index.setEntry(slot, queued.entry);
+  }
+
+  /** There was no room for its key, or nobody decides just now. */
+  #again(slot: number): void {
+    const { index, clock } = this.#deps;
+    const group = index.groupOf(slot);
+    index.setState(slot, WAITING);
+    const crowded = this.#crowded.get(group) ?? new Set();
+    crowded.add(index.sequenceOf(slot));
+    this.#crowded.set(group, crowded);
+    if (this.#retrying) return;
+    this.#retrying = true;
+    clock.at(after(clock.now(), AGAIN_MS * MILLISECOND), () => {
+      this.#retrying = false;
+      if (!this.#stopped) for (const each of [...this.#crowded.keys()]) this.#placeCrowded(each);
+    });
+  }
+
+  /** Those who found no room try again, oldest first, until one finds none. */
+  #placeCrowded(group: string): void {
+    const crowded = this.#crowded.get(group);
+    if (crowded === undefined || !this.#open.has(group)) return;
+    for (const sequence of [...crowded].slice(0, SLICE)) {
+      crowded.delete(sequence);
+      const slot = this.#deps.index.slotOf(sequence);
+      if (slot === NONE || this.#deps.index.stateOf(slot) !== WAITING) continue;
+      this.#enter(slot);
+      if (crowded.has(sequence)) break;
+    }
+    if (crowded.size === 0) this.#crowded.delete(group);
+  }
+
+  /** Enters all requests of a group that may go, in the order of their sequence, a slice in each turn of the event loop. */
+  #fill(group: string): void {
+    const token = {};
+    this.#filling.set(group, token);
+    const slots = this.#deps.index.slots();
+    const slice = (): void => {
+      if (this.#filling.get(group) !== token || this.#stopped) return;
+      for (let looked = 0; looked < SLICE; looked++) {
+        const { value: slot, done } = slots.next();
+        if (done === true) {
+          this.#filling.delete(group);
+          return;
+        }
+        this.#enterWaiting(slot, group);
+      }
+      this.#deps.defer(slice);
+    };
+    slice();
+  }
+
+  #enterWaiting(slot: number, group: string): void {
+    const { index } = this.#deps;
+    if (index.groupOf(slot) !== group || index.callbackOf(slot) !== 0) return;
+    const state = index.stateOf(slot);
+    if (state === PENDING || state === WAITING) this.#enter(slot);
+  }
+
+  #enterSequence(sequence: number): void {
+    const slot = this.#deps.index.slotOf(sequence);
+    if (slot !== NONE && !this.#filling.has(this.#deps.index.groupOf(slot))) this.#enter(slot);
+  }
+
+  #isDue(sequence: number): void {
+    const { index } = this.#deps;
+    const slot = index.slotOf(sequence);
+    if (slot === NONE || index.stateOf(slot) !== WAITING) return;
+    index.setDueAt(slot, 0);
+    this.#enter(slot);
+  }
+
+  #isOver(sequence: number): void {
+    const { index } = this.#deps;
+    const slot = index.slotOf(sequence);
+    if (slot === NONE || index.stateOf(slot) === SENDING || index.stateOf(slot) === ENDED) return;
+    this.#deps.giveUp(slot, 'deadline');
+  }
+
+  /** The moment of a wall time, in the time of the process. */
+  #instantOf(epochMs: number): Instant {
+    const { clock } = this.#deps;
+    const now = clock.now();
+    return after(now, Math.round((epochMs - clock.epoch(now)) * MILLISECOND));
+  }
+}

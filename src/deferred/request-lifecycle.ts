@@ -1,0 +1,365 @@
+import type { AdmissionService, GroupSettings, Held, Outcome } from '../admission/admission.ts';
+import type { Clock } from '../admission/clock.ts';
+import type { StoredLine } from '../admission/stored-line.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { after, MILLISECOND, SECOND } from '../core/time.ts';
+import type { Forwarding } from '../forward/forwarding.ts';
+import { Newcomers } from '../forward/newcomers.ts';
+import { BackendOutages } from './backend-outages.ts';
+import { BatchedStore } from './batched-store.ts';
+import { type DeferredRoute, nextAttemptAt, verdictOf } from './deferred-route.ts';
+import { type AttemptResult, type DeliveryDeps, type RunningAttempt, startAttempt } from './delivery.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { type Attempt, type RequestEnd, type RequestHead, type RequestRow, requestId } from './request.ts';
+import { ENDED, NONE, PENDING, RequestIndex, SENDING } from './request-index.ts';
+import { type DeferredStore, type Flight, type LoadedRequest, StoreUnavailable } from './store.ts';
+
+/** An end or a retry that cannot be stored is tried again after this long, until the process ends. */
+const STORE_AGAIN_MS = 1_000;
+/** A caller whose request cannot be stored may come back after this long. */
+const RETRY_AFTER = 2 * SECOND;
+
+/** What happened, for metrics and the log. Times are milliseconds. */
+export type DeferredEvent =
+  | { readonly kind: 'accepted'; readonly group: string; readonly route: string; readonly existing: boolean }
+  | { readonly kind: 'attempted'; readonly group: string; readonly route: string; readonly outcome: string; readonly tookMs: number }
+  | { readonly kind: 'retried'; readonly group: string; readonly route: string; readonly error: string }
+  | {
+      readonly kind: 'ended';
+      readonly group: string;
+      readonly route: string;
+      readonly state: RequestEnd['state'];
+      readonly error: string;
+      readonly ageMs: number;
+    }
+  | { readonly kind: 'redriven'; readonly group: string }
+  | { readonly kind: 'backend_down' | 'backend_up'; readonly backend: string }
+  | { readonly kind: 'cost_missing'; readonly route: string; readonly unit: string }
+  | { readonly kind: 'loaded'; readonly requests: number; readonly armed: number }
+  /** The store cannot commit (or can again): submits are refused meanwhile. */
+  | { readonly kind: 'store_failed' | 'store_works'; readonly cause: unknown };
+
+/** What deferred mode is made of. */
+export interface DeferredDeps {
+  readonly store: DeferredStore;
+  readonly line: StoredLine;
+  readonly admission: AdmissionService;
+  readonly forwarding: Pick<Forwarding, 'deliver'>;
+  readonly clock: Clock;
+  /** Routes of the configuration in force, by name. */
+  readonly routes: () => ReadonlyMap<string, DeferredRoute>;
+  /** Settings of a group; undefined: there is none. */
+  readonly settings: (group: string) => GroupSettings | undefined;
+  readonly events: (event: DeferredEvent) => void;
+  readonly onFault: (error: unknown) => void;
+  readonly defer: (run: () => void) => void;
+  /** Uniform in [0, 1): jitter of retries. */
+  readonly random: () => number;
+  readonly bounds: { readonly inFlightMax: number; readonly downAfter: number; readonly probeMs: number; readonly callbackMs?: number };
+  /** Reports the end of a request that asked for it; absent: nothing does. */
+  readonly callback?: (row: RequestRow, head: RequestHead, end: RequestEnd) => void;
+}
+
+type Admitted = Extract<Outcome, { kind: 'admitted' }>;
+
+/** What an attempt was, when it is over. */
+interface OverAttempt {
+  readonly slot: number;
+  readonly sequence: number;
+  readonly route: DeferredRoute;
+  readonly loaded: LoadedRequest;
+  readonly attempt: number;
+  readonly began: number;
+  readonly result: AttemptResult;
+}
+
+/**
+ * Requests from their store to their end:
+ *
+ *     stored ─▶ in line ─▶ admitted ─▶ armed ─▶ sent ─▶ done | dead
+ *                  ▲                              │
+ *                  └── retry, or the process ended ┘
+ *
+ * An attempt is on disk as armed before it is sent; an end is recorded however long the store fails.
+ */
+export class RequestLifecycle {
+  readonly index = new RequestIndex();
+  readonly store: BatchedStore;
+  readonly dispatcher: Dispatcher;
+  readonly outages: BackendOutages;
+  /** Attempts under way, by sequence. */
+  readonly running = new Map<number, RunningAttempt>();
+  /** Called once when their request has ended, by sequence. */
+  readonly waiters = new Map<number, Set<() => void>>();
+  readonly #deps: DeferredDeps;
+  readonly #delivery: DeliveryDeps;
+  #failing = false;
+  #draining = false;
+
+  constructor(deps: DeferredDeps) {
+    const { clock, admission, forwarding, onFault, events, bounds } = deps;
+    this.#deps = deps;
+    this.store = new BatchedStore(deps.store);
+    const costMissing = (route: string, unit: string): void => events({ kind: 'cost_missing', route, unit });
+    this.#delivery = { admission, clock, forwarding, passes: new Newcomers(clock), onFault, costMissing };
+    this.outages = new BackendOutages({
+      clock,
+      after: bounds.downAfter,
+      probeMs: bounds.probeMs,
+      onDown: (backend) => {
+        events({ kind: 'backend_down', backend });
+        this.dispatcher.withdraw(backend);
+      },
+      onUp: (backend) => {
+        events({ kind: 'backend_up', backend });
+        this.dispatcher.restore(backend);
+      },
+      probe: (backend) => this.dispatcher.probe(backend),
+    });
+    this.dispatcher = new Dispatcher({
+      index: this.index,
+      line: deps.line,
+      clock,
+      routeOf: (slot) => this.routeOf(slot),
+      isDown: (backend) => this.outages.isDown(backend),
+      start: (slot, admitted, held) => void this.#attempt(slot, admitted, held),
+      giveUp: (slot, error) => void this.end(slot, 'dead', error, undefined, undefined),
+      defer: deps.defer,
+      inFlightMax: bounds.inFlightMax,
+    });
+  }
+
+  /** Counts what may have been on its way when the process ended: each is one attempt. Returns how many did. */
+  countFlights(flights: readonly Flight[]): number {
+    const { index } = this;
+    let armed = 0;
+    for (const { sequence, attempt } of flights) {
+      const slot = index.slotOf(sequence);
+      if (slot === NONE || index.stateOf(slot) === ENDED || index.attemptsOf(slot) >= attempt) continue;
+      index.setAttempts(slot, attempt);
+      if (index.firstAttemptAtOf(slot) === 0) index.setFirstAttemptAt(slot, this.now());
+      armed++;
+    }
+    return armed;
+  }
+
+  /** The wall clock, in milliseconds since 1970. */
+  now(): number {
+    const { clock } = this.#deps;
+    return clock.epoch(clock.now());
+  }
+
+  /** Starts nothing any more. Resolves when no attempt is under way, at the latest after the grace, and what happened is stored. */
+  async drain(graceMs: number): Promise<void> {
+    this.#draining = true;
+    this.dispatcher.stop();
+    this.outages.stop();
+    const { clock } = this.#deps;
+    const all = Promise.allSettled([...this.running.values()].map(({ result }) => result));
+    let stop = (): void => {};
+    const grace = new Promise<void>((resolve) => {
+      stop = clock.at(after(clock.now(), graceMs * MILLISECOND), resolve);
+    });
+    await Promise.race([all, grace]);
+    stop();
+    for (const running of this.running.values()) running.abort();
+    for (const waiting of this.waiters.values()) for (const wake of [...waiting]) wake();
+    await this.store.quiet();
+  }
+
+  async #attempt(slot: number, admitted: Admitted, held: Held): Promise<void> {
+    const index = this.index;
+    const sequence = index.sequenceOf(slot);
+    const route = this.routeOf(slot);
+    const attempt = index.attemptsOf(slot) + 1;
+    const began = this.now();
+    try {
+      const loaded = await this.#deps.store.load(sequence);
+      if (route === undefined || loaded === undefined) {
+        held.leave();
+        this.dispatcher.attemptOver(slot, false);
+        if (loaded === undefined) await this.end(slot, 'dead', 'lost', undefined, undefined);
+        else index.setState(slot, PENDING);
+        return;
+      }
+      await this.store.write({ kind: 'arm', flight: { sequence, attempt } });
+      // Cancelled while it was armed.
+      if (index.slotOf(sequence) !== slot || index.stateOf(slot) !== SENDING) {
+        held.leave();
+        return this.dispatcher.attemptOver(slot, false);
+      }
+      index.setAttempts(slot, attempt);
+      if (index.firstAttemptAtOf(slot) === 0) index.setFirstAttemptAt(slot, began);
+      const id = requestId(sequence, index.secretOf(slot));
+      const timeoutMs = Math.min(route.timeoutMs, loaded.head.timeoutMs ?? Number.POSITIVE_INFINITY);
+      const running = startAttempt(this.#delivery, { id, route, loaded, attempt, timeoutMs, admitted, held });
+      this.running.set(sequence, running);
+      const result = await running.result;
+      this.running.delete(sequence);
+      await this.#attempted({ slot, sequence, route, loaded, attempt, began, result });
+    } catch (cause) {
+      this.running.delete(sequence);
+      held.leave();
+      this.storeFailed(cause);
+      this.dispatcher.attemptOver(slot, false);
+      if (index.slotOf(sequence) === slot && index.stateOf(slot) === SENDING) this.#later(() => this.dispatcher.add(slot));
+    }
+  }
+
+  /** What follows from an attempt: the end, or the next one. */
+  async #attempted(over: OverAttempt): Promise<void> {
+    const { slot, sequence, route, loaded, attempt, began, result } = over;
+    const index = this.index;
+    const { outcome } = result;
+    const label = outcome.kind === 'answered' ? String(outcome.status) : outcome.error;
+    const now = this.now();
+    this.#deps.events({ kind: 'attempted', group: route.group, route: route.name, outcome: label, tookMs: now - began });
+    const spared = this.outages.note(route.backend, outcome);
+    // Cancelled meanwhile: its end is stored, and this attempt's outcome is dropped.
+    if (index.slotOf(sequence) !== slot || index.stateOf(slot) === ENDED) return this.dispatcher.attemptOver(slot, false);
+    if (this.#draining && outcome.kind === 'failed' && outcome.error === 'aborted') return;
+    const verdict = verdictOf(outcome, route.success);
+    const shown = (error: string, nextAt: number): Attempt => ({
+      number: attempt,
+      at: began,
+      status: outcome.kind === 'answered' ? outcome.status : 0,
+      error,
+      firstBytes: result.firstBytes,
+      nextAt,
+    });
+    if (verdict.kind === 'done') {
+      this.dispatcher.attemptOver(slot, false);
+      await this.end(slot, 'done', '', shown('', 0), result.response);
+    } else if (verdict.kind === 'dead') {
+      this.dispatcher.attemptOver(slot, false);
+      await this.end(slot, 'dead', verdict.error, shown(verdict.error, 0), result.response);
+    } else {
+      const counted = spared ? attempt - 1 : attempt;
+      const ask = {
+        attempts: Math.max(1, counted),
+        firstAttemptAt: index.firstAttemptAtOf(slot),
+        nowMs: now,
+        retryAfterMs: verdict.retryAfterMs,
+        random: this.#deps.random(),
+      };
+      const due = spared ? now : nextAttemptAt(route.retry, loaded.head.retries, ask);
+      const deadline = index.deadlineAtOf(slot);
+      const expired = spared && now > index.firstAttemptAtOf(slot) + route.retry.forMs && route.retry.delaysMs === undefined;
+      if (due === undefined || expired || (deadline !== 0 && due > deadline)) {
+        this.dispatcher.attemptOver(slot, false);
+        const error = deadline !== 0 && due !== undefined && due > deadline ? 'deadline' : verdict.error;
+        await this.end(slot, 'dead', error, shown(verdict.error, 0), result.response);
+        return;
+      }
+      await this.#retry(slot, route, spared ? counted : attempt, due, shown(verdict.error, due), verdict.error);
+    }
+  }
+
+  async #retry(slot: number, route: DeferredRoute, attempts: number, dueAt: number, attempt: Attempt, error: string): Promise<void> {
+    const index = this.index;
+    const sequence = index.sequenceOf(slot);
+    index.setAttempts(slot, attempts);
+    index.setDueAt(slot, dueAt);
+    this.#deps.events({ kind: 'retried', group: route.group, route: route.name, error });
+    await this.#recorded(
+      () => this.store.write({ kind: 'retry', row: index.row(slot), attempt }),
+      () => index.slotOf(sequence) === slot && index.stateOf(slot) !== ENDED,
+    );
+    if (index.slotOf(sequence) !== slot || index.stateOf(slot) === ENDED) return this.dispatcher.attemptOver(slot, false);
+    this.dispatcher.attemptOver(slot, true);
+  }
+
+  /** Ends a request, once. Returns why it could not be stored; it is tried again until it is, unless it was a cancel. */
+  async end(
+    slot: number,
+    state: RequestEnd['state'],
+    error: string,
+    attempt: Attempt | undefined,
+    response: RequestEnd['response'],
+  ): Promise<Refusal | undefined> {
+    const index = this.index;
+    if (index.stateOf(slot) === ENDED) return undefined;
+    const row = index.row(slot);
+    const route = this.routeOf(slot);
+    const now = this.now();
+    const keepMs = route === undefined ? 3_600_000 : state === 'dead' ? route.keep.deadMs : route.keep.resultsMs;
+    const end: RequestEnd = { sequence: row.sequence, state, at: now, attempts: row.attempts, error, response, goneAt: now + keepMs };
+    const before = index.stateOf(slot);
+    index.setState(slot, ENDED);
+    if (state === 'dead' && row.ordered && route?.onDead === 'hold') this.dispatcher.hold(slot);
+    else this.dispatcher.remove(slot);
+    const store = (): Promise<void> => this.store.write({ kind: 'end', end, row, attempt });
+    if (state === 'cancelled') {
+      try {
+        await store();
+      } catch (cause) {
+        index.setState(slot, before);
+        this.dispatcher.add(slot);
+        return this.unstored(cause);
+      }
+    } else await this.#recorded(store, () => true);
+    this.#deps.events({ kind: 'ended', group: row.group, route: row.route, state, error, ageMs: now - row.acceptedAt });
+    await this.#callBack(row, end);
+    if (row.idHash === '') index.remove(slot);
+    const waiting = this.waiters.get(row.sequence);
+    this.waiters.delete(row.sequence);
+    if (waiting !== undefined) for (const wake of waiting) wake();
+    return undefined;
+  }
+
+  async #callBack(row: RequestRow, end: RequestEnd): Promise<void> {
+    const { callback, store } = this.#deps;
+    if (callback === undefined) return;
+    const loaded = await store.load(row.sequence);
+    if (loaded !== undefined && loaded.head.callback !== '') callback(row, loaded.head, end);
+  }
+
+  /** Stores what has happened already, however long the store fails; gives up when `wanted` says so, or the process stops. */
+  async #recorded(store: () => Promise<void>, wanted: () => boolean): Promise<void> {
+    for (;;) {
+      try {
+        await store();
+        return this.works();
+      } catch (cause) {
+        this.storeFailed(cause);
+        if (this.#draining || !wanted()) return;
+        await new Promise<void>((resolve) => this.#later(resolve));
+      }
+    }
+  }
+
+  #later(run: () => void): void {
+    const { clock } = this.#deps;
+    clock.at(after(clock.now(), STORE_AGAIN_MS * MILLISECOND), run);
+  }
+
+  storeFailed(cause: unknown): void {
+    if (!(cause instanceof StoreUnavailable)) this.#deps.onFault(cause);
+    if (this.#failing) return;
+    this.#failing = true;
+    this.#deps.events({ kind: 'store_failed', cause });
+  }
+
+  works(): void {
+    if (!this.#failing) return;
+    this.#failing = false;
+    this.#deps.events({ kind: 'store_works', cause: undefined });
+  }
+
+  routeOf(slot: number): DeferredRoute | undefined {
+    const routes = this.#deps.routes();
+    const named = routes.get(this.index.routeOf(slot));
+    if (named !== undefined) return named;
+    const group = this.index.groupOf(slot);
+    for (const route of routes.values()) if (route.group === group) return route;
+    return undefined;
+  }
+
+  /** Returns the refusal of a request that could not be stored. */
+  unstored(cause: unknown): Refusal {
+    this.storeFailed(cause);
+    const full = cause instanceof StoreUnavailable && cause.reason === 'full';
+    const detail = full ? 'The store for deferred requests is full.' : 'The request could not be stored.';
+    return { reason: 'unstored', detail, retryAt: after(this.#deps.clock.now(), RETRY_AFTER) };
+  }
+}

@@ -1,0 +1,43 @@
+import type { RequestFilter, RequestScope, RequestView } from './deferred.ts';
+import { type RequestEnd, type RequestHead, type RequestRow, requestId } from './request.ts';
+
+/** Returns whether a credential may see requests of this group and key. */
+export function inScope(scope: RequestScope, group: string, key: string): boolean {
+  return (scope.groups === undefined || scope.groups.has(group)) && (scope.key === undefined || scope.key === key);
+}
+
+/** The key that a list is narrowed to: the filter's, else the credential's. */
+export function narrowed(scope: RequestScope, filter: RequestFilter): { readonly key: string | undefined } {
+  return { key: filter.key ?? scope.key };
+}
+
+/** Returns whether a pending request is one that a filter asks for. */
+export function fits(filter: RequestFilter, row: RequestRow): boolean {
+  if (filter.group !== undefined && filter.group !== row.group) return false;
+  if (filter.key !== undefined && filter.key !== row.key) return false;
+  return (filter.since === undefined || row.acceptedAt >= filter.since) && (filter.until === undefined || row.acceptedAt < filter.until);
+}
+
+/** A request as it is shown. */
+export function viewOf(row: RequestRow, head: RequestHead | undefined, end: RequestEnd | undefined, state: RequestView['state']): RequestView {
+  return {
+    id: requestId(row.sequence, row.secret),
+    state,
+    group: row.group,
+    key: row.key,
+    route: row.route,
+    method: head?.method ?? '',
+    target: head?.target ?? '',
+    bodyBytes: head?.bodyBytes ?? 0,
+    acceptedAt: row.acceptedAt,
+    notBefore: row.attempts === 0 ? row.dueAt : 0,
+    deadlineAt: row.deadlineAt,
+    attempts: end?.attempts ?? row.attempts,
+    nextAttemptAt: end === undefined ? row.dueAt : 0,
+    error: end?.error ?? '',
+    tries: [],
+    response: end?.response,
+    callback: 'none',
+    goneAt: end?.goneAt ?? 0,
+  };
+}

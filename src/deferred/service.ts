@@ -1,0 +1,442 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { Held } from '../admission/admission.ts';
+import { PRIORITY_DEFERRED } from '../core/group.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { after, MILLISECOND, NEVER } from '../core/time.ts';
+import type { DeferredRequests, RequestFilter, RequestScope, RequestView, Submission, SubmitOutcome } from './deferred.ts';
+import type { DeferredRoute } from './deferred-route.ts';
+import { IncomingBody } from './incoming-body.ts';
+import { parseRequestId, type RequestEnd, type RequestHead, type RequestRow, requestId } from './request.ts';
+import { ENDED, NONE, SENDING } from './request-index.ts';
+import { type DeferredDeps, RequestLifecycle } from './request-lifecycle.ts';
+import { fits, inScope, narrowed, viewOf } from './request-view.ts';
+import type { DeferredStore, StoredBody } from './store.ts';
+
+/** Sequences that count as used from before they are given out. */
+const RESERVED = 1_000_000;
+const SWEEP_MS = 1_000;
+
+/** A live caller whose request is to be stored while it waits (`Prefer: wait=N, respond-async`). */
+export interface Conversion {
+  readonly held: Held;
+}
+
+/** Opens the store, reads its rows, and begins to deliver. Rejects when the store cannot be read: it says what is damaged. */
+export async function createDeferred(deps: DeferredDeps): Promise<DeferredService> {
+  const service = new DeferredService(deps);
+  await service.begin();
+  return service;
+}
+
+/** Deferred requests of one process over one store. */
+export class DeferredService implements DeferredRequests {
+  readonly #deps: DeferredDeps;
+  readonly #requests: RequestLifecycle;
+  /** Submits under way, by the hash of their key: a second one waits for the first. */
+  readonly #keys = new Map<string, Promise<unknown>>();
+  #next = 1;
+  #reserved = 1;
+  #reserving: Promise<void> | undefined;
+  #uploads = 0;
+  #draining = false;
+  #stopSweep: (() => void) | undefined;
+
+  constructor(deps: DeferredDeps) {
+    this.#deps = deps;
+    this.#requests = new RequestLifecycle(deps);
+  }
+
+  /** Reads the store and enters what is pending. */
+  async begin(): Promise<void> {
+    let requests = 0;
+    const { flights, nextSequence } = await this.#deps.store.open(
+      (row) => {
+        this.#requests.index.add(row);
+        requests++;
+      },
+      (row) => this.#requests.index.setState(this.#requests.index.add(row), ENDED),
+    );
+    this.#next = nextSequence;
+    this.#reserved = nextSequence;
+    const armed = this.#requests.countFlights(flights);
+    this.#deps.events({ kind: 'loaded', requests, armed });
+    this.#requests.dispatcher.begin();
+    this.#sweepLater();
+  }
+
+  /** Numbers for metrics. */
+  get figures(): {
+    readonly pending: number;
+    readonly sending: number;
+    readonly delayed: number;
+    readonly ended: ReturnType<DeferredStore['counts']>;
+    readonly bytes: number;
+    readonly bytesMax: number;
+    readonly down: readonly string[];
+  } {
+    const sending = this.#requests.running.size;
+    const { bytes, bytesMax } = this.#deps.store.space;
+    return {
+      pending: this.#requests.index.length - sending,
+      sending,
+      delayed: this.#requests.dispatcher.delayed,
+      ended: this.#deps.store.counts(),
+      bytes,
+      bytesMax,
+      down: this.#requests.outages.down,
+    };
+  }
+
+  async submit(submission: Submission, conversion?: Conversion): Promise<SubmitOutcome> {
+    if (this.#draining) return refused({ reason: 'draining', retryAt: this.#deps.clock.now() });
+    const checked = this.#check(submission);
+    if ('reason' in checked) return refused(checked);
+    const idHash = hashOfKey(submission);
+    for (let other = this.#keys.get(idHash); idHash !== '' && other !== undefined; other = this.#keys.get(idHash)) await other;
+    const stored = this.#submit(submission, checked, idHash, conversion);
+    if (idHash !== '') {
+      this.#keys.set(
+        idHash,
+        stored.catch(() => undefined),
+      );
+      void stored.catch(() => undefined).finally(() => this.#keys.delete(idHash));
+    }
+    return stored;
+  }
+
+  async get(scope: RequestScope, id: string, waitMs: number, signal?: AbortSignal): Promise<RequestView | Refusal> {
+    const found = await this.#find(scope, id);
+    if ('reason' in found) return found;
+    if (waitMs > 0 && (found.state === 'pending' || found.state === 'sending')) {
+      await this.#ended(parseRequestId(id)?.sequence as number, waitMs, signal);
+      return this.#find(scope, id);
+    }
+    return found;
+  }
+
+  async cancel(scope: RequestScope, id: string): Promise<{ readonly cancelled: boolean; readonly aborted: boolean } | Refusal> {
+    const found = await this.#find(scope, id);
+    if ('reason' in found) return found;
+    const slot = this.#requests.index.slotOf(parseRequestId(id)?.sequence as number);
+    if (slot === NONE || this.#requests.index.stateOf(slot) === ENDED) {
+      if (found.state !== 'dead') return { cancelled: false, aborted: false };
+      return this.#cancelDead(parseRequestId(id)?.sequence as number);
+    }
+    const running = this.#requests.running.get(this.#requests.index.sequenceOf(slot));
+    const cancelled = await this.#requests.end(slot, 'cancelled', '', undefined, undefined);
+    if (cancelled !== undefined) return cancelled;
+    running?.abort();
+    return { cancelled: true, aborted: running !== undefined };
+  }
+
+  async list(
+    scope: RequestScope,
+    filter: RequestFilter,
+    size: number,
+    token: string,
+  ): Promise<{ readonly requests: readonly RequestView[]; readonly next: string } | Refusal> {
+    const { state } = filter;
+    if (state === 'done' || state === 'dead' || state === 'cancelled') {
+      const page = await this.#deps.store.listEnded({ ...filter, state, ...narrowed(scope, filter) }, size, token);
+      const requests = page.requests.filter(({ row }) => inScope(scope, row.group, row.key)).map(({ row, end }) => viewOf(row, undefined, end, end.state));
+      return { requests, next: page.next };
+    }
+    const requests: RequestView[] = [];
+    const from = token === '' ? 0 : Number(token);
+    if (!Number.isSafeInteger(from)) return { reason: 'malformed', detail: 'This page token is not one of this list.' };
+    let next = '';
+    for (const slot of this.#requests.index.slots()) {
+      const sequence = this.#requests.index.sequenceOf(slot);
+      if (sequence < from || this.#requests.index.stateOf(slot) === ENDED) continue;
+      const row = this.#requests.index.row(slot);
+      const view = viewOf(row, undefined, undefined, this.#requests.index.stateOf(slot) === SENDING ? 'sending' : 'pending');
+      if ((state !== undefined && view.state !== state) || !inScope(scope, row.group, row.key) || !fits(filter, row)) continue;
+      if (requests.length === size) {
+        next = String(sequence);
+        break;
+      }
+      requests.push(view);
+    }
+    return { requests, next };
+  }
+
+  async redrive(scope: RequestScope, id: string): Promise<Refusal | undefined> {
+    const parsed = parseRequestId(id);
+    const found = await this.#find(scope, id);
+    if ('reason' in found) return found;
+    if (found.state !== 'dead' || parsed === undefined)
+      return { reason: 'conflict', detail: `This request is ${found.state}: only a dead letter can be redriven.` };
+    return this.#redrive(parsed.sequence);
+  }
+
+  async redriveAll(
+    scope: RequestScope,
+    filter: RequestFilter,
+    max: number,
+    token: string,
+  ): Promise<{ readonly redriven: number; readonly next: string } | Refusal> {
+    let redriven = 0;
+    let next = token;
+    do {
+      const page = await this.#deps.store.listEnded({ ...filter, state: 'dead', ...narrowed(scope, filter) }, Math.min(64, max - redriven), next);
+      const sequences = page.requests.filter(({ row }) => inScope(scope, row.group, row.key)).map(({ row }) => row.sequence);
+      const results = await Promise.all(sequences.map((sequence) => this.#redrive(sequence)));
+      const failed = results.find((each) => each !== undefined);
+      redriven += results.filter((each) => each === undefined).length;
+      if (failed !== undefined) return redriven === 0 ? failed : { redriven, next };
+      // What was redriven is no longer in the list: the same token shows what came after it, unless a filter passed some over.
+      next = page.next;
+    } while (next !== '' && redriven < max);
+    return { redriven, next };
+  }
+
+  async drain(graceMs: number): Promise<void> {
+    this.#draining = true;
+    this.#stopSweep?.();
+    await this.#requests.drain(graceMs);
+    await this.#deps.store.close();
+  }
+
+  #now(): number {
+    const { clock } = this.#deps;
+    return clock.epoch(clock.now());
+  }
+
+  #check(submission: Submission): { readonly route: DeferredRoute; readonly priority: number } | Refusal {
+    const { routes, settings, admission } = this.#deps;
+    const route = routes().get(submission.route);
+    const group = settings(submission.group);
+    if (route === undefined || group === undefined)
+      return { reason: 'unknown_group', detail: `There is no deferred route ${JSON.stringify(submission.route)}.` };
+    const { priorityClass, notBeforeMs, deadlineMs } = submission;
+    const classed = priorityClass === undefined ? PRIORITY_DEFERRED : group.priority.classes.get(priorityClass);
+    if (classed === undefined) return { reason: 'malformed', detail: `Group ${submission.group} has no priority class ${JSON.stringify(priorityClass)}.` };
+    if (notBeforeMs !== undefined && deadlineMs !== undefined && notBeforeMs > this.#requests.now() + deadlineMs) {
+      return { reason: 'malformed', detail: 'The request may not be sent before its deadline has passed.' };
+    }
+    const limits = admission.limitsFor(submission.group, submission.key);
+    const oversized = limits.find((limit) => (submission.costs[limit.unit] ?? (limit.unit === 'requests' ? 1 : 0)) > limit.capacity);
+    if (oversized !== undefined) return { reason: 'oversized', limit: oversized.name };
+    return { route, priority: classed };
+  }
+
+  async #submit(
+    submission: Submission,
+    { route, priority }: { readonly route: DeferredRoute; readonly priority: number },
+    idHash: string,
+    conversion: Conversion | undefined,
+  ): Promise<SubmitOutcome> {
+    const known = idHash === '' ? NONE : this.#requests.index.slotOfHash(idHash);
+    const body = new IncomingBody(submission, (piece, bytes) => this.#upload(piece, bytes));
+    try {
+      await body.read();
+      const requestHash = body.requestHash;
+      if (known !== NONE) {
+        const answer = await this.#existing(submission, known, requestHash, route);
+        if (answer !== undefined) {
+          await body.drop(this.#deps.store);
+          return answer;
+        }
+        this.#requests.index.forgetHash(known);
+      }
+      return await this.#accept({ submission, route, priority, idHash, requestHash, body: body.stored, bodyBytes: body.bytes, conversion });
+    } catch (cause) {
+      await body.drop(this.#deps.store).catch(() => undefined);
+      return refused(this.#requests.unstored(cause));
+    }
+  }
+
+  async #upload(piece: { upload: number; number: number }, bytes: Uint8Array): Promise<void> {
+    if (piece.upload === 0) piece.upload = ++this.#uploads;
+    await this.#deps.store.upload(piece.upload, piece.number, bytes);
+  }
+
+  async #accept(ask: {
+    readonly submission: Submission;
+    readonly route: DeferredRoute;
+    readonly priority: number;
+    readonly idHash: string;
+    readonly requestHash: string;
+    readonly body: StoredBody;
+    readonly bodyBytes: number;
+    readonly conversion: Conversion | undefined;
+  }): Promise<SubmitOutcome> {
+    const { submission, route, priority, idHash, requestHash, body, bodyBytes } = ask;
+    const sequence = await this.#sequence();
+    const now = this.#requests.now();
+    const row: RequestRow = {
+      sequence,
+      secret: randomBytes(8).toString('hex'),
+      group: submission.group,
+      route: route.name,
+      key: submission.key,
+      priority,
+      costs: submission.costs,
+      acceptedAt: now,
+      dueAt: submission.notBeforeMs ?? 0,
+      deadlineAt: submission.deadlineMs === undefined ? 0 : now + submission.deadlineMs,
+      firstAttemptAt: 0,
+      attempts: 0,
+      idHash,
+      requestHash,
+      ordered: route.order === 'key',
+      callbackOf: 0,
+    };
+    const head: RequestHead = {
+      host: submission.host,
+      method: submission.method,
+      target: submission.target,
+      headers: submission.headers,
+      caller: submission.caller,
+      bodyBytes,
+      timeoutMs: submission.timeoutMs,
+      retries: submission.retries,
+      callback: submission.callback,
+    };
+    await this.#requests.store.write({ kind: 'submit', row, head, body });
+    this.#requests.works();
+    const slot = this.#requests.index.add(row);
+    this.#deps.events({ kind: 'accepted', group: row.group, route: row.route, existing: false });
+    this.#enter(slot, row, ask.conversion);
+    return { kind: 'accepted', id: requestId(sequence, row.secret), sequence, existing: false, keyExpiresAt: undefined };
+  }
+
+  /** A newcomer enters its line; a caller who waited there hands its place over. */
+  #enter(slot: number, row: RequestRow, conversion: Conversion | undefined): void {
+    if (conversion === undefined) return this.#requests.dispatcher.add(slot);
+    const { line, clock } = this.#deps;
+    const deadline = row.deadlineAt === 0 ? NEVER : after(clock.now(), (row.deadlineAt - this.#requests.now()) * MILLISECOND);
+    const converted = line.convert(conversion.held, row.sequence, deadline);
+    if (converted === undefined) {
+      conversion.held.leave();
+      this.#requests.dispatcher.add(slot);
+    } else this.#requests.dispatcher.adopt(slot, converted.entry);
+  }
+
+  /** The answer for a key that is known; undefined: it may be submitted anew. */
+  async #existing(submission: Submission, slot: number, requestHash: string, route: DeferredRoute): Promise<SubmitOutcome | undefined> {
+    const row = this.#requests.index.row(slot);
+    const ended = this.#requests.index.stateOf(slot) === ENDED ? await this.#deps.store.ended(row.sequence) : undefined;
+    if (this.#requests.index.stateOf(slot) === ENDED) {
+      if (ended === undefined || ended.end.state !== 'done') return undefined;
+      if (submission.dedupeId !== '' && ended.end.at + route.keep.dedupeMs < this.#requests.now()) return undefined;
+    }
+    if (submission.dedupeId === '' && row.requestHash !== requestHash) {
+      return { kind: 'refused', payloadDiffers: true, refusal: { reason: 'conflict', detail: 'This Idempotency-Key was used for another request.' } };
+    }
+    this.#deps.events({ kind: 'accepted', group: row.group, route: row.route, existing: true });
+    return { kind: 'accepted', id: requestId(row.sequence, row.secret), sequence: row.sequence, existing: true, keyExpiresAt: ended?.end.goneAt };
+  }
+
+  async #sequence(): Promise<number> {
+    while (this.#next >= this.#reserved) {
+      this.#reserving ??= this.#deps.store.reserve(this.#next + RESERVED).then(
+        () => {
+          this.#reserved = this.#next + RESERVED;
+          this.#reserving = undefined;
+        },
+        (cause: unknown) => {
+          this.#reserving = undefined;
+          throw cause;
+        },
+      );
+      await this.#reserving;
+    }
+    return this.#next++;
+  }
+
+  async #cancelDead(sequence: number): Promise<{ readonly cancelled: boolean; readonly aborted: boolean } | Refusal> {
+    const found = await this.#deps.store.ended(sequence);
+    if (found === undefined || found.end.state !== 'dead') return { cancelled: false, aborted: false };
+    const now = this.#requests.now();
+    const route = this.#deps.routes().get(found.row.route);
+    const end: RequestEnd = { ...found.end, state: 'cancelled', at: now, goneAt: now + (route?.keep.resultsMs ?? 3_600_000) };
+    try {
+      await this.#requests.store.write({ kind: 'end', end, row: found.row, attempt: undefined });
+    } catch (cause) {
+      return this.#requests.unstored(cause);
+    }
+    this.#requests.dispatcher.release(found.row.group, found.row.key, sequence);
+    return { cancelled: true, aborted: false };
+  }
+
+  async #redrive(sequence: number): Promise<Refusal | undefined> {
+    const found = await this.#deps.store.ended(sequence);
+    if (found === undefined || found.end.state !== 'dead') return { reason: 'conflict', detail: 'This request is not a dead letter any more.' };
+    const row: RequestRow = { ...found.row, acceptedAt: this.#requests.now(), dueAt: 0, deadlineAt: 0, firstAttemptAt: 0 };
+    try {
+      await this.#requests.store.write({ kind: 'redrive', row });
+    } catch (cause) {
+      return this.#requests.unstored(cause);
+    }
+    const before = this.#requests.index.slotOf(sequence);
+    if (before !== NONE) this.#requests.index.remove(before);
+    const slot = this.#requests.index.add(row);
+    this.#deps.events({ kind: 'redriven', group: row.group });
+    this.#requests.dispatcher.add(slot);
+    return undefined;
+  }
+
+  async #find(scope: RequestScope, id: string): Promise<RequestView | Refusal> {
+    const parsed = parseRequestId(id);
+    if (parsed === undefined) return UNKNOWN;
+    const { store } = this.#deps;
+    const slot = this.#requests.index.slotOf(parsed.sequence);
+    const pending = slot !== NONE && this.#requests.index.stateOf(slot) !== ENDED;
+    const ended = pending ? undefined : await store.ended(parsed.sequence);
+    const row = pending ? this.#requests.index.row(slot) : ended?.row;
+    if (row === undefined) return parsed.sequence < this.#next ? { reason: 'gone' } : UNKNOWN;
+    if (row.secret !== parsed.secret || !inScope(scope, row.group, row.key)) return UNKNOWN;
+    const loaded = await store.load(parsed.sequence);
+    if (!scope.all && loaded !== undefined && loaded.head.caller !== scope.caller) return UNKNOWN;
+    const tries = await store.attempts(parsed.sequence);
+    const state = ended === undefined ? (this.#requests.index.stateOf(slot) === SENDING ? 'sending' : 'pending') : ended.end.state;
+    return { ...viewOf(row, loaded?.head, ended?.end, state), tries, error: ended?.end.error ?? tries.at(-1)?.error ?? '' };
+  }
+
+  /** Resolves at the end of a request, or after `waitMs`. */
+  #ended(sequence: number, waitMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const { clock } = this.#deps;
+    return new Promise((resolve) => {
+      const waiting = this.#requests.waiters.get(sequence) ?? new Set();
+      this.#requests.waiters.set(sequence, waiting);
+      const over = (): void => {
+        stop();
+        signal?.removeEventListener('abort', over);
+        waiting.delete(over);
+        if (waiting.size === 0 && this.#requests.waiters.get(sequence) === waiting) this.#requests.waiters.delete(sequence);
+        resolve();
+      };
+      const stop = clock.at(after(clock.now(), waitMs * MILLISECOND), over);
+      signal?.addEventListener('abort', over);
+      waiting.add(over);
+    });
+  }
+
+  #sweepLater(): void {
+    const { clock, store } = this.#deps;
+    this.#stopSweep = clock.at(after(clock.now(), SWEEP_MS * MILLISECOND), () => {
+      void (async () => {
+        try {
+          const now = this.#requests.now();
+          for (let more = true; more && !this.#draining; ) more = await store.sweep(now);
+        } catch (cause) {
+          this.#requests.storeFailed(cause);
+        }
+        if (!this.#draining) this.#sweepLater();
+      })();
+    });
+  }
+}
+
+const UNKNOWN: Refusal = { reason: 'unknown_request' };
+
+function refused(refusal: Refusal): SubmitOutcome {
+  return { kind: 'refused', refusal };
+}
+
+function hashOfKey({ caller, group, idempotencyKey, dedupeId, route }: Submission): string {
+  if (idempotencyKey === '' && dedupeId === '') return '';
+  const scope = dedupeId === '' ? ['key', caller, group, idempotencyKey] : ['dedupe', route, dedupeId];
+  return createHash('sha256').update(scope.join('\u0000')).digest('hex').slice(0, 16);
+}
