@@ -1,0 +1,200 @@
+import { describe, expect, test } from 'vitest';
+import { SECOND } from '../../src/core/time.ts';
+import { settingsOf } from '../admission/rig.ts';
+import { concurrency, group, rolling, spacing } from '../core/specs.ts';
+import { settled } from '../fakes/clock.ts';
+import { ANYONE, DeferredRig, routeOf } from './rig.ts';
+
+const every5s = settingsOf(group('g', [spacing(5 * SECOND)]));
+const open = settingsOf(group('g', [rolling(1_000, SECOND)]));
+
+async function view(rig: DeferredRig, id: string) {
+  const found = await rig.service.get(ANYONE, id, 0);
+  if ('reason' in found) throw new Error(found.reason);
+  return found;
+}
+
+describe('a stored request', () => {
+  test('is delivered whole, in order, at the pace of its group, and its answer is kept', async () => {
+    const rig = await new DeferredRig([every5s]).start();
+    rig.behave = ({ target }) => ({ status: 201, headers: ['X-Seen', target], body: `made ${target}` });
+    const tickets = [];
+    for (const id of [1, 2, 3]) tickets.push(await rig.submit({ target: `/orders?id=${id}`, body: Buffer.from(`order ${id}`) }));
+    await rig.pass(10);
+    expect(rig.seen.map(({ target, body, attempt }) => [target, body, attempt])).toEqual([1, 2, 3].map((id) => [`/orders?id=${id}`, `order ${id}`, 1]));
+    expect(rig.seen.map(({ at }) => at - (rig.seen[0]?.at ?? 0))).toEqual([0, 5_000, 10_000]);
+    const done = await view(rig, tickets[1]?.id ?? '');
+    expect(done).toMatchObject({ state: 'done', attempts: 1, response: { status: 201, truncated: false } });
+    expect(Buffer.from(done.response?.body ?? []).toString()).toBe('made /orders?id=2');
+  });
+
+  test('shares one budget with live callers, who go first', async () => {
+    const rig = await new DeferredRig([every5s]).start();
+    await rig.submit();
+    await rig.submit();
+    const live = rig.admission.ask();
+    await rig.pass(5);
+    expect(rig.seen.length).toBe(1);
+    expect(live.outcome?.kind).toBe('admitted');
+    await rig.pass(5);
+    expect(rig.seen.length).toBe(2);
+  });
+
+  test('is tried again with the same key and a higher attempt number, and dies at the end of its delays, with every attempt shown', async () => {
+    const rig = await new DeferredRig([open], {
+      routes: [routeOf({ retry: { forMs: 60_000, firstMs: 1, maxMs: 1, delaysMs: [1_000, 2_000], attemptsMax: undefined } })],
+    }).start();
+    rig.behave = () => ({ status: 500, body: 'broken' });
+    const { id } = await rig.submit();
+    await rig.pass(10);
+    expect(rig.seen.map(({ attempt }) => attempt)).toEqual([1, 2, 3]);
+    expect(new Set(rig.seen.map(({ key }) => key)).size).toBe(1);
+    const dead = await view(rig, id);
+    expect(dead).toMatchObject({ state: 'dead', error: 'status_500', attempts: 3 });
+    expect(dead.tries.map(({ status, error, firstBytes }) => [status, error, Buffer.from(firstBytes).toString()])).toEqual(
+      [1, 2, 3].map(() => [500, 'status_500', 'broken']),
+    );
+  });
+
+  test('that is dead is listed, redriven as a newcomer, and delivered under its old id', async () => {
+    const rig = await new DeferredRig([open]).start();
+    rig.behave = () => ({ status: 422 });
+    const { id } = await rig.submit();
+    await rig.pass(1);
+    const listed = await rig.service.list(
+      ANYONE,
+      { state: 'dead', group: 'g', key: undefined, error: 'status_422', since: undefined, until: undefined },
+      10,
+      '',
+    );
+    expect(listed).toMatchObject({ requests: [{ id }], next: '' });
+    rig.behave = () => ({ status: 200 });
+    expect(await rig.service.redrive(ANYONE, id)).toBeUndefined();
+    await rig.pass(1);
+    expect((await view(rig, id)).state).toBe('done');
+    expect(await rig.service.redrive(ANYONE, id)).toMatchObject({ reason: 'conflict' });
+  });
+
+  test('is not sent before its time, and is dead at its deadline', async () => {
+    const rig = await new DeferredRig([settingsOf(group('g', [spacing(100 * SECOND)]))]).start();
+    const later = await rig.submit({ notBeforeMs: rig.nowMs + 10_000 });
+    await rig.pass(9);
+    expect(rig.seen.length).toBe(0);
+    await rig.pass(1);
+    expect(rig.seen.length).toBe(1);
+    const late = await rig.submit({ deadlineMs: 20_000 });
+    await rig.pass(21);
+    expect(await view(rig, late.id)).toMatchObject({ state: 'dead', error: 'deadline', attempts: 0 });
+    expect(await view(rig, later.id)).toMatchObject({ state: 'done' });
+    expect(await rig.trySubmit({ notBeforeMs: rig.nowMs + 10_000, deadlineMs: 5_000 })).toMatchObject({ kind: 'refused', refusal: { reason: 'malformed' } });
+  });
+
+  test('is cancelled while it waits, and while it is on its way', async () => {
+    const rig = await new DeferredRig([every5s]).start();
+    rig.behave = () => ({ status: 0 });
+    const [first, second] = [await rig.submit(), await rig.submit()];
+    expect(await rig.service.cancel(ANYONE, second.id)).toEqual({ cancelled: true, aborted: false });
+    expect(await rig.service.cancel(ANYONE, first.id)).toEqual({ cancelled: true, aborted: true });
+    await rig.pass(10);
+    expect(rig.seen.length).toBe(1);
+    expect((await view(rig, first.id)).state).toBe('cancelled');
+    expect(await rig.service.cancel(ANYONE, first.id)).toEqual({ cancelled: false, aborted: false });
+  });
+
+  test('with a known idempotency key gets the same ticket, and another payload is a conflict', async () => {
+    const rig = await new DeferredRig([every5s]).start();
+    const [first, same] = await Promise.all([rig.submit({ idempotencyKey: 'a' }), rig.submit({ idempotencyKey: 'a' })]);
+    expect(same).toMatchObject({ id: first.id, existing: true });
+    expect(await rig.trySubmit({ idempotencyKey: 'a', body: Buffer.from('other') })).toMatchObject({
+      kind: 'refused',
+      payloadDiffers: true,
+      refusal: { reason: 'conflict' },
+    });
+    expect((await rig.submit({ idempotencyKey: 'b' })).id).not.toBe(first.id);
+    await rig.pass(10);
+    expect(await rig.submit({ idempotencyKey: 'a' })).toMatchObject({ id: first.id, existing: true });
+    expect(rig.seen.length).toBe(2);
+  });
+
+  test('survives a restart: what was armed counts as one attempt, and the order stays', async () => {
+    const rig = await new DeferredRig([every5s]).start();
+    rig.behave = () => ({ status: 0 });
+    const tickets = [];
+    for (const id of [1, 2, 3]) tickets.push(await rig.submit({ target: `/${id}` }));
+    await settled();
+    // The process dies: nothing is drained.
+    const again = await new DeferredRig([every5s], { disk: rig.disk }).start();
+    await again.pass(15);
+    expect(again.seen.map(({ target, attempt }) => [target, attempt])).toEqual([
+      ['/1', 2],
+      ['/2', 1],
+      ['/3', 1],
+    ]);
+    for (const { id } of tickets) expect((await view(again, id)).state).toBe('done');
+  });
+
+  test('of an ordered key waits for the one before it, also while that is tried again; other keys pass', async () => {
+    const rig = await new DeferredRig([open], {
+      routes: [routeOf({ order: 'key', retry: { forMs: 60_000, firstMs: 1, maxMs: 1, delaysMs: [5_000], attemptsMax: undefined } })],
+    }).start();
+    let failures = 1;
+    rig.behave = ({ target }) => (target === '/a1' && failures-- > 0 ? { status: 500 } : { status: 200 });
+    for (const [key, target] of [
+      ['a', '/a1'],
+      ['a', '/a2'],
+      ['b', '/b1'],
+    ] as const)
+      await rig.submit({ key, target });
+    await rig.pass(1);
+    expect(rig.seen.map(({ target }) => target)).toEqual(['/a1', '/b1']);
+    await rig.pass(6);
+    expect(rig.seen.map(({ target }) => target)).toEqual(['/a1', '/b1', '/a1', '/a2']);
+  });
+
+  test('keeps its key closed when it is dead and the route says hold, until it is redriven', async () => {
+    const rig = await new DeferredRig([open], { routes: [routeOf({ order: 'key', onDead: 'hold' })] }).start();
+    rig.behave = ({ target }) => ({ status: target === '/a1' ? 400 : 200 });
+    const head = await rig.submit({ key: 'a', target: '/a1' });
+    await rig.submit({ key: 'a', target: '/a2' });
+    await rig.pass(5);
+    expect(rig.seen.map(({ target }) => target)).toEqual(['/a1']);
+    rig.behave = () => ({ status: 200 });
+    await rig.service.redrive(ANYONE, head.id);
+    await rig.pass(1);
+    expect(rig.seen.map(({ target }) => target)).toEqual(['/a1', '/a1', '/a2']);
+  });
+});
+
+describe('a backend that is down', () => {
+  test('is probed by one request, nobody spends an attempt, and nothing dies while it is away', async () => {
+    const rig = await new DeferredRig([settingsOf(group('g', [concurrency(1)]))], {
+      routes: [routeOf({ retry: { forMs: 86_400_000, firstMs: 1, maxMs: 1, delaysMs: Array.from({ length: 6 }, () => 10), attemptsMax: undefined } })],
+    }).start();
+    rig.behave = () => ({ fails: 503 });
+    for (let id = 0; id < 50; id++) await rig.submit({ target: `/${id}` });
+    await rig.pass(1);
+    const before = rig.seen.length;
+    expect(rig.events.some(({ kind }) => kind === 'backend_down')).toBe(true);
+    await rig.pass(180);
+    expect(rig.seen.length - before).toBeLessThanOrEqual(61);
+    expect(rig.service.figures.ended.dead).toBe(0);
+    rig.behave = () => ({ status: 200 });
+    await rig.pass(30);
+    expect(rig.service.figures.ended).toMatchObject({ done: 50, dead: 0 });
+    expect(rig.events.some(({ kind }) => kind === 'backend_up')).toBe(true);
+  });
+});
+
+describe('a store that fails', () => {
+  test('refuses submits with a time to come back, goes on recording ends, and takes submits again when it works', async () => {
+    const rig = await new DeferredRig([every5s]).start();
+    const { id } = await rig.submit();
+    const commit = rig.store.commit.bind(rig.store);
+    let broken = true;
+    rig.store.commit = (batch) => (broken ? Promise.reject(new Error('EIO')) : commit(batch));
+    await rig.pass(0.1).catch(() => undefined);
+    expect((await view(rig, id)).state).toBe('done');
+    broken = false;
+    expect((await rig.submit()).kind).toBe('accepted');
+  });
+});
