@@ -1,6 +1,6 @@
 import type { GroupSettings } from '../../src/admission/admission.ts';
 import { ONE_REQUEST } from '../../src/core/group.ts';
-import type { DeferredRequests, RequestScope, Submission, SubmitOutcome } from '../../src/deferred/deferred.ts';
+import type { RequestScope, Submission, SubmitOutcome } from '../../src/deferred/deferred.ts';
 import type { DeferredRoute } from '../../src/deferred/deferred-route.ts';
 import type { DeferredEvent } from '../../src/deferred/request-lifecycle.ts';
 import { createDeferred, type DeferredService } from '../../src/deferred/service.ts';
@@ -178,6 +178,3 @@ const submission: Submission = {
   retries: undefined,
   callback: '',
 };
-
-/** The service as its callers see it. */
-export type { DeferredRequests };
