@@ -1,3 +1,4 @@
+import type { KeysInUse } from '../core/gate-state.ts';
 import type { Costs, GroupSpec } from '../core/group.ts';
 import type { LimitStatus } from '../core/limit.ts';
 import type { Disposition, LeaseView, Permit } from '../core/permit.ts';
@@ -115,6 +116,8 @@ export interface LimitView extends LimitStatus {
   readonly permits?: number | undefined;
   /** Explain only: when this limit alone would let the ask pass. */
   readonly readyAt: Instant | undefined;
+  /** A limit with scope `key` in a group's view: the keys that use it. */
+  readonly keys?: KeysInUse | undefined;
 }
 
 /** A group as shown to people. */

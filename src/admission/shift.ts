@@ -73,7 +73,10 @@ export function shiftRenewal(outcome: RenewOutcome, by: Micros): RenewOutcome {
 
 /** A limit as shown. */
 export function shiftLimit(view: LimitView, by: Micros): LimitView {
-  return by === 0 ? view : { ...view, resetAt: shift(view.resetAt, by), readyAt: perhaps(view.readyAt, by) };
+  if (by === 0) return view;
+  const { keys } = view;
+  const fullest = keys?.fullest.map((each) => ({ ...each, resetAt: shift(each.resetAt, by) })) ?? [];
+  return { ...view, resetAt: shift(view.resetAt, by), readyAt: perhaps(view.readyAt, by), ...(keys && { keys: { ...keys, fullest } }) };
 }
 
 /** A group as shown. */

@@ -21,7 +21,7 @@ export function groupView(now: Instant, tree: Tree, entry: Entry): GroupView {
     name: entry.name,
     parent: entry.settings.spec.parent?.group,
     enforce: status.enforce,
-    limits: gate.limits(now, entry.index, '').filter((limit) => limit.group === entry.name),
+    limits: gate.ownLimits(now, entry.index),
     waiting: status.waiting,
     waitingBytes: status.waitingBytes,
     waitingByPriority: status.waitingByPriority,

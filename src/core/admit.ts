@@ -35,6 +35,7 @@ export function admit(decisions: Decisions, now: Instant, state: KeyState, who: 
   if (node.leases) {
     const grant = remember(decisions, now, state, who, serial, cells, standIn);
     decisions.grants.addLease(grant);
+    holds(grant);
     decisions.alarms.dueBy(grant.expiresAt);
     lease = leaseOf(grant, now);
     settleable = true;
@@ -58,6 +59,11 @@ export function admit(decisions: Decisions, now: Instant, state: KeyState, who: 
     shadow,
   };
   decisions.events.push({ kind: 'admitted', token: who.token, permit, priority: who.priority, record });
+}
+
+/** The lease counts among those that hold its concurrency limits. */
+export function holds(grant: Grant): void {
+  for (const cell of grant.cells) if (cell.leases !== undefined && costOf(grant.costs, cell.rule.unit) > 0) cell.leases.add(grant);
 }
 
 /** Charges every cell; what is in shadow and not ready is left out and told. */

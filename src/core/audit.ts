@@ -6,7 +6,7 @@ import type { GroupNode } from './node.ts';
 import { ASIDE, FREE, NONE, type Slab } from './slab.ts';
 import type { StandIn } from './stand-ins.ts';
 import { isStored } from './stored-requests.ts';
-import type { Instant } from './time.ts';
+import { type Instant, NEVER } from './time.ts';
 
 /** Counts everything again from scratch and names what disagrees with the counters. Empty: sound. */
 export function auditOf(decisions: Decisions, now: Instant): readonly string[] {
@@ -151,6 +151,8 @@ function auditConcurrency(decisions: Decisions, now: Instant, expect: Expect): v
       if (!cell.isConcurrency) continue;
       const { used, debt, capacity } = cell.limit.status(now);
       expect(`${node.name}/${cell.rule.name} within its bounds`, capacity, Math.max(1, Math.min(capacity, cell.limit.capacity)));
+      const ends = [...decisions.grants.all()].filter((grant) => grant.cells.includes(cell) && costOf(grant.costs, cell.rule.unit) > 0);
+      expect(`earliest lease of ${node.name}/${cell.rule.name}`, cell.leases?.earliest() ?? -1, Math.min(NEVER, ...ends.map((grant) => grant.expiresAt)));
       expect(`units held of ${node.name}/${cell.rule.name}`, used + debt, held.get(cell) ?? 0);
     }
   }

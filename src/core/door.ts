@@ -42,7 +42,7 @@ export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, a
   if (impossible !== undefined) return impossible;
   const disk = awaitsDisk(decisions, now, slot);
   if (ask.waitUntil <= now) {
-    if (!disk) return withRetry(now, { reason: 'expired' }, placeOf(decisions, now, slot));
+    if (!disk) return withRetry(now, state, ask.costs, { reason: 'expired' }, placeOf(decisions, now, slot));
     keepForDisk(decisions, slot, after(now, DISK_WAIT_MAX));
   }
   // Only the disk holds it: it takes no place of the backlog. Those behind it do, or a disk that hangs would let in everybody.
@@ -58,7 +58,9 @@ export function refuseAtDoor(decisions: Decisions, now: Instant, slot: number, a
 }
 
 function shed(decisions: Decisions, now: Instant, slot: number, bound: string | undefined): Refusal {
-  return withRetry(now, { reason: 'shed', ...(bound === undefined ? {} : { limit: bound }) }, placeOf(decisions, now, slot));
+  const { slab } = decisions;
+  const refusal: Refusal = { reason: 'shed', ...(bound === undefined ? {} : { limit: bound }) };
+  return withRetry(now, slab.keyOf(slot), slab.costsOf(slot), refusal, placeOf(decisions, now, slot));
 }
 
 /** What the asker would meet: the refusal at the door, its place, every limit on the way. Nothing that counts changes. */
@@ -75,7 +77,7 @@ export function explain(decisions: Decisions, now: Instant, state: KeyState, ask
   if (admitted) return { refusal: undefined, admitted, place: { place: 1, expectedAt: now, limit: '' }, limits };
   const refusal =
     infeasible(decisions, now, state, ask) ??
-    (ask.waitUntil <= now ? withRetry(now, { reason: 'expired' }, place) : undefined) ??
+    (ask.waitUntil <= now ? withRetry(now, state, ask.costs, { reason: 'expired' }, place) : undefined) ??
     backlogRefusal(decisions, now, state, ask, place.expectedAt);
   return { refusal, admitted, place, limits };
 }
@@ -123,13 +125,30 @@ function backlogRefusal(decisions: Decisions, now: Instant, state: KeyState, ask
   if (keepsPlace(node, ask)) return undefined;
   const bound = overBacklog(node, state, 1, ask.bytes);
   if (bound === undefined || wouldMakeRoom(decisions.slab, state, bound, now, ask.priority)) return overWait(now, node, expectedAt);
-  return withRetry(now, { reason: 'shed', limit: bound }, { expectedAt, limit: '' });
+  return withRetry(now, state, ask.costs, { reason: 'shed', limit: bound }, { expectedAt, limit: '' });
 }
 
-function withRetry(now: Instant, refusal: Refusal, place: { readonly expectedAt: Instant; readonly limit: string }): Refusal {
-  const { expectedAt } = place;
+/** A refusal with the limit that binds at this place, and a time to come back. */
+function withRetry(now: Instant, state: KeyState, costs: Costs, refusal: Refusal, place: { readonly expectedAt: Instant; readonly limit: string }): Refusal {
   const limit = refusal.limit ?? (place.limit === '' ? undefined : place.limit);
-  return { ...refusal, ...(limit === undefined ? {} : { limit }), retryAt: expectedAt === NEVER ? after(now, RETRY_UNKNOWN) : expectedAt };
+  return { ...refusal, ...(limit === undefined ? {} : { limit }), retryAt: retryAt(now, state, costs, place.expectedAt) };
+}
+
+/**
+ * When asking again makes sense: where a limit waits for leases, when the first of them ends; else at `expectedAt`, when its
+ * place in the queue would have gone; else when the limits alone would let it pass.
+ */
+function retryAt(now: Instant, state: KeyState, costs: Costs, expectedAt: Instant): Instant {
+  let at: Instant = later(now, pausedFor(state, now));
+  let byLease = false;
+  for (const cell of state.charged) {
+    if (!cell.enforced) continue;
+    const cost = costOf(costs, cell.rule.unit);
+    byLease ||= cell.isConcurrency && cell.limit.readyAt(now, cost) === NEVER;
+    at = later(at, cell.opensAt(now, cost));
+  }
+  if (!byLease && expectedAt !== NEVER) at = later(now, expectedAt);
+  return at === NEVER ? after(now, RETRY_UNKNOWN) : at;
 }
 
 /** Ends a waiter with a refusal. The caller pumps. */
@@ -220,6 +239,6 @@ export function expire(decisions: Decisions, now: Instant, slot: number): void {
   refuseSlot(decisions, now, slot, {
     reason: 'expired',
     ...(cell === undefined ? {} : { limit: cell.rule.labelFor(state.node) }),
-    retryAt: ready === NEVER ? after(now, cell !== undefined && cell.held > 0 ? cell.held : RETRY_UNKNOWN) : later(now, ready),
+    retryAt: retryAt(now, state, decisions.slab.costsOf(slot), ready === NEVER ? NEVER : later(now, ready)),
   });
 }

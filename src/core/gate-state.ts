@@ -73,6 +73,15 @@ export interface NamedLimit extends LimitStatus {
   /** Units per `per`, where that is not `capacity`: a rate's capacity is its burst. */
   readonly permits?: number | undefined;
   readonly readyAt: Instant | undefined;
+  /** Of a limit with scope `key`, where the whole group is looked at: the keys that use it. */
+  readonly keys?: KeysInUse | undefined;
+}
+
+/** Keys of which something of one limit is used or owed. */
+export interface KeysInUse {
+  readonly count: number;
+  /** The fullest, at most 10, the fullest first. */
+  readonly fullest: readonly ({ readonly key: string } & LimitStatus)[];
 }
 
 /** A dry run of an ask. */

@@ -17,7 +17,7 @@ import { restore } from './restore.ts';
 import { endGrant, release, renew, undo } from './returns.ts';
 import { NONE } from './slab.ts';
 import { type Instant, LONG_AGO, later, type Micros, NEVER } from './time.ts';
-import { claimedOf, leasesOf, limitsOf, snapshotOf, statusOf, waitersOf } from './views.ts';
+import { claimedOf, leasesOf, limitsOf, ownLimitsOf, snapshotOf, statusOf, waitersOf } from './views.ts';
 import type { Ask, Place, Since, StoredAsk, Tag, WaiterRef, WaiterView } from './waiter.ts';
 
 /** Permits remembered for settling or for telling that they ended, per tree. */
@@ -286,6 +286,11 @@ export class Gate {
   /** All limits that an ask of this group and key meets, the group's own first, then upwards. */
   limits(now: Instant, group: number, key: string, costs?: Costs): readonly NamedLimit[] {
     return this.#all.peekKey(now, this.#node(group), key, (state) => limitsOf(now, state, costs));
+  }
+
+  /** The group's own limits, those counted by key with the keys that use them. */
+  ownLimits(now: Instant, group: number): readonly NamedLimit[] {
+    return this.#all.peekKey(now, this.#node(group), '', (state) => ownLimitsOf(now, state));
   }
 
   status(now: Instant, group: number): GroupStatus {

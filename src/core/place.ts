@@ -37,6 +37,7 @@ export function namedLimit(cell: Cell, now: Instant, key: string, costs: Costs |
   const quota = rule.quotaFor(key);
   return {
     ...cell.limit.status(now),
+    ...(cell.isConcurrency ? { resetAt: cell.opensAt(now, 1) } : {}),
     group: rule.node.name,
     name: rule.name,
     unit: rule.unit,

@@ -1,7 +1,9 @@
+import { holds } from './admit.ts';
 import { mistakeInOverride, setPause } from './changes.ts';
 import type { Course } from './course.ts';
 import type { Decisions } from './decisions.ts';
 import type { RestoredGate } from './gate-state.ts';
+import type { Grant } from './grants.ts';
 import { costOf } from './group.ts';
 import type { Limit } from './limit.ts';
 import { type LeaseRecord, SERIAL_BITS } from './permit.ts';
@@ -42,7 +44,7 @@ function restoreLeases(decisions: Decisions, records: readonly LeaseRecord[], at
     }
     const expiresAt = earlier(record.expiresAt, after(at, record.duration));
     decisions.alarms.dueBy(expiresAt);
-    decisions.grants.addLease({
+    const grant: Grant = {
       serial: record.serial,
       fence,
       tag: record.tag,
@@ -67,7 +69,9 @@ function restoreLeases(decisions: Decisions, records: readonly LeaseRecord[], at
       slot: -1,
       nextFence: undefined,
       previousFence: undefined,
-    });
+    };
+    decisions.grants.addLease(grant);
+    holds(grant);
   }
 }
 

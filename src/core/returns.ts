@@ -19,7 +19,9 @@ export function renew(decisions: Decisions, now: Instant, serial: number, tag: T
   if (grant.ended !== undefined) return { reason: grant.ended === 'lapsed' || grant.ended === 'revoked' ? 'fenced' : 'unknown_permit' };
   if (!grant.leased) return { reason: 'unknown_permit', detail: 'This permit has no lease: its group limits no concurrency, so there is nothing to renew.' };
   grant.duration = lease ?? grant.duration;
+  const before = grant.expiresAt;
   decisions.grants.reschedule(grant, after(now, grant.duration));
+  if (grant.expiresAt < before) for (const cell of grant.cells) if (costOf(grant.costs, cell.rule.unit) > 0) cell.leases?.sooner(grant);
   decisions.alarms.dueBy(grant.expiresAt);
   decisions.events.push({ kind: 'renewed', group: grant.node.name, record: neededBy(decisions, now, grant) });
   // What is written from now on, a snapshot too, may say no more than this length.
@@ -55,6 +57,7 @@ export function endGrant(decisions: Decisions, now: Instant, grant: Grant, how: 
     const before = cell.limit.estimate;
     cell.limit.ended?.(now, grant.at, cost, grant.standIn ? 'unused' : how);
     cell.limit.giveBack(now, grant.at, cost);
+    cell.leases?.ended();
     decisions.opened(cell);
     if (before !== undefined) moved(decisions, cell, before);
   }

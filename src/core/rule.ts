@@ -1,9 +1,10 @@
 import type { LimitSpec, Quota } from './group.ts';
 import type { KeyState } from './key-state.ts';
+import { LeaseEnds } from './lease-ends.ts';
 import type { Limit } from './limit.ts';
 import { createLimit } from './limits/create-limit.ts';
 import type { GroupNode } from './node.ts';
-import { type Instant, LONG_AGO, type Micros } from './time.ts';
+import { earlier, type Instant, LONG_AGO, later, type Micros, NEVER } from './time.ts';
 
 /**
  * A limit of a group as it is now: the file's quota, or an override's. Its state lives in cells: one for the group, or
@@ -55,16 +56,26 @@ export class Cell {
   reservedAt: Instant = LONG_AGO;
   /** How long leases held it lately (mean that forgets), for the expected wait. 0: nobody knows yet. */
   held: Micros = 0;
+  /** Concurrency only: the leases that hold it, by their ends. */
+  readonly leases: LeaseEnds | undefined;
 
   constructor(rule: Rule, keyState: KeyState | undefined, key: string) {
     this.rule = rule;
     this.keyState = keyState;
     this.limit = createLimit(rule.quotaFor(key));
+    this.leases = this.isConcurrency ? new LeaseEnds() : undefined;
   }
 
   /** Whether this limit holds anybody; false in shadow. */
   get enforced(): boolean {
     return this.rule.node.enforce;
+  }
+
+  /** When `cost` may pass at the earliest, if nothing else is taken before: a limit that only a release opens does when its first lease ends, at the latest. NEVER: nobody knows. */
+  opensAt(now: Instant, cost: number): Instant {
+    const ready = this.limit.readyAt(now, cost);
+    if (ready !== NEVER || this.leases === undefined || cost > this.limit.capacity) return ready;
+    return later(now, earlier(this.leases.earliest(), this.limit.changesAt?.(now) ?? NEVER));
   }
 
   get isConcurrency(): boolean {

@@ -1,9 +1,10 @@
 import { leaseOf, viewOf } from './admit.ts';
 import type { Decisions } from './decisions.ts';
-import type { GroupStatus, NamedLimit, RestoredGate } from './gate-state.ts';
+import type { GroupStatus, KeysInUse, NamedLimit, RestoredGate } from './gate-state.ts';
 import type { Costs } from './group.ts';
 import type { KeyState } from './key-state.ts';
 import type { Lane } from './lane.ts';
+import type { LimitStatus } from './limit.ts';
 import type { GroupNode } from './node.ts';
 import type { Claim, LeaseView, Permit } from './permit.ts';
 import { namedLimit, placeOf } from './place.ts';
@@ -21,6 +22,35 @@ export function limitsOf(now: Instant, state: KeyState, costs: Costs | undefined
     }
   }
   return limits;
+}
+
+/** Keys shown of one limit. */
+const FULLEST_MAX = 10;
+
+/** The group's own limits; those with scope `key` with the keys that use them now. */
+export function ownLimitsOf(now: Instant, state: KeyState): readonly NamedLimit[] {
+  const { node } = state;
+  const own = limitsOf(now, state, undefined).filter((limit) => limit.group === node.name);
+  return own.map((limit) => (limit.scope === 'group' ? limit : { ...limit, keys: keysInUse(now, node, limit.name) }));
+}
+
+function keysInUse(now: Instant, node: GroupNode, name: string): KeysInUse {
+  let count = 0;
+  let fullest: KeysInUse['fullest'][number][] = [];
+  for (const { key, cells } of node.keys.values()) {
+    const cell = cells.find(({ rule }) => rule.name === name);
+    const status = cell?.limit.status(now);
+    if (cell === undefined || status === undefined || status.used + status.debt === 0) continue;
+    count++;
+    fullest.push({ key, ...status, ...(cell.isConcurrency ? { resetAt: cell.opensAt(now, 1) } : {}) });
+    if (fullest.length >= 20 * FULLEST_MAX) fullest = firstBy(fullest);
+  }
+  return { count, fullest: firstBy(fullest) };
+}
+
+function firstBy(keys: readonly KeysInUse['fullest'][number][]): KeysInUse['fullest'][number][] {
+  const part = ({ used, debt, capacity }: LimitStatus): number => (used + debt) / Math.max(1, capacity);
+  return keys.toSorted((a, b) => part(b) - part(a) || (a.key < b.key ? -1 : 1)).slice(0, FULLEST_MAX);
 }
 
 /** A group's numbers. */

@@ -1,5 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import type { GroupView, LimitView, Outcome, PermitView, ReplicaView } from '../admission/admission.ts';
+import type { KeysInUse } from '../core/gate-state.ts';
 import type { Costs } from '../core/group.ts';
 import type { LeaseView, Permit, Shadow } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
@@ -95,8 +96,15 @@ export function limit(view: LimitView, now: Instant): pb.Limit {
       resetAfter: until(view.resetAt, now),
       per: view.per === undefined ? undefined : toProto(view.per),
       readyAfter: until(view.readyAt, now),
+      permits: view.permits === undefined ? undefined : whole(view.permits),
+      keysInUse: view.keys === undefined ? undefined : whole(view.keys.count),
+      fullest: view.keys?.fullest.map((each) => keyUse(each, now)),
     }),
   );
+}
+
+function keyUse({ key, capacity, used, debt, resetAt }: KeysInUse['fullest'][number], now: Instant): pb.KeyUse {
+  return create(pb.KeyUseSchema, filled({ key, capacity: whole(capacity), used: whole(used), debt: whole(debt), resetAfter: until(resetAt, now) }));
 }
 
 /** A group as it stands. */

@@ -201,7 +201,7 @@ export type Group = Message<"sluice.v1.Group"> & {
   enforce: boolean;
 
   /**
-   * Its own limits; those with scope KEY show their quota with nothing used.
+   * Its own limits; those with scope KEY show their quota, and the keys that use them.
    *
    * @generated from field: repeated sluice.v1.Limit limits = 4;
    */
