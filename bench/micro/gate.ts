@@ -32,7 +32,16 @@ const RATE = 10_000;
 function gateOf(name: string, limit: Pick<LimitSpec, 'scope' | 'quota'>): Gate {
   const backlog = { requests: 2_000_000, bytes: 1e12, perKey: 2_000_000, keys: 2_000_000, wait: undefined, onFull: 'leastUrgent' as const };
   const limits: readonly LimitSpec[] = [{ name: 'limit', unit: 'requests', keys: new Map(), ...limit }];
-  const group: GroupSpec = { name, limits, parent: undefined, enforce: true, backlog, aging: undefined, fairness: { by: 'key', weights: new Map() } };
+  const group: GroupSpec = {
+    name,
+    limits,
+    parent: undefined,
+    enforce: true,
+    settleMax: 10,
+    backlog,
+    aging: undefined,
+    fairness: { by: 'key', weights: new Map() },
+  };
   return new Gate({ term: 1n, groups: [group], from: LONG_AGO, recording: false, restored: undefined });
 }
 

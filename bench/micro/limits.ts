@@ -72,6 +72,7 @@ function ofGate(keys: number): number {
     limits: [rate],
     parent: undefined,
     enforce: true,
+    settleMax: 10,
     backlog,
     aging: undefined,
     fairness: { by: 'key', weights: new Map() },

@@ -175,8 +175,10 @@ export interface GroupCounters {
 export interface OverrideWish {
   readonly limits: ReadonlyMap<string, GroupSpec['limits'][number]['quota']>;
   readonly enforce: boolean | undefined;
-  /** How long it holds; then the file rules again. 0 ends a running override. */
-  readonly for: Micros;
+  /** How long it holds; then the file rules again. 0 ends a running override; undefined: nothing is overridden, debt is forgiven. */
+  readonly for: Micros | undefined;
+  /** Debt of the group's own limits is dropped at once. Absent: false. */
+  readonly forgive?: boolean | undefined;
 }
 
 /** A page of a list. */

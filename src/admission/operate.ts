@@ -39,6 +39,8 @@ export async function resume({ tree, entry }: Home, key: string | undefined): Pr
 export async function override({ tree, entry }: Home, wish: OverrideWish): Promise<Refusal | undefined> {
   const { turn } = tree;
   const done = await turn.rule(async (now) => {
+    if (wish.forgive === true) turn.gate.forgive(now, entry.index);
+    if (wish.for === undefined) return true;
     const change: Override | undefined =
       wish.for <= 0 ? undefined : { limits: sameKind(entry, wish.limits), enforce: wish.enforce, until: after(now, wish.for) };
     const wrong = turn.gate.override(now, entry.index, change);

@@ -20,6 +20,7 @@ function compileGroup(name: string, options: GroupOptions): GroupSettings {
       name,
       limits: options.limits.map(compileLimit),
       parent: options.parent && { group: options.parent.group, share: options.parent.share },
+      settleMax: options.settle.max,
       enforce: options.enforce,
       backlog: options.backlog,
       aging,

@@ -186,6 +186,17 @@ const group = struct({
     {},
     'What a backend that pushes back may do.',
   ),
+  settle: option(
+    struct({
+      max: option(
+        decimal({ min: 1, max: 1000 }),
+        10,
+        "What counts against a limit once real costs were settled, at most, as a multiple of the limit's number; what is beyond is not charged.",
+      ),
+    }),
+    {},
+    'Real costs above what was asked for.',
+  ),
   costs: option(costs, {}, 'What asks cost that do not say, by unit; for the groups below, too. A unit that no limit counts is refused.'),
   refusal: optional(refusalOptions, 'What a refused HTTP caller gets in place of application/problem+json.', 'application/problem+json'),
   unreachable: option(

@@ -42,7 +42,8 @@ export type GateEvent =
     }
   /** The stored requests of this group are no longer in line: it left the configuration. Their entries are not known any more. */
   | { readonly kind: 'unqueued'; readonly group: string }
-  | { readonly kind: 'settled'; readonly group: string; readonly unit: string; readonly refunded: number; readonly debited: number }
+  /** `uncharged`: of `debited`, beyond what the limits take as debt. */
+  | { readonly kind: 'settled'; readonly group: string; readonly unit: string; readonly refunded: number; readonly debited: number; readonly uncharged: number }
   | { readonly kind: 'paused'; readonly group: string; readonly key: string | undefined; readonly until: Instant }
   | { readonly kind: 'overridden'; readonly group: string; readonly until: Instant | undefined };
 

@@ -194,6 +194,17 @@ export class Gate {
     return undefined;
   }
 
+  /** Drops all debt of the group's own limits, for every key: who waited for it to be paid goes on under what is used. */
+  forgive(now: Instant, group: number): void {
+    this.#catchUp(now);
+    const node = this.#node(group);
+    for (const cell of [...node.cells, ...[...node.keys.values()].flatMap((state) => state.cells)]) {
+      cell.limit.forgive(now);
+      this.#all.opened(cell);
+    }
+    this.#pump(now);
+  }
+
   /** New limits for the same tree; waiters stay in line, those of groups that are gone are refused. Answers why it cannot be done, changing nothing. */
   reconfigure(now: Instant, groups: readonly GroupSpec[]): string | undefined {
     const wrong = this.#all.tree.mistakeIn(groups);

@@ -81,6 +81,8 @@ export interface GroupSpec {
   readonly limits: readonly LimitSpec[];
   /** Its limits must agree too; `share` (0..1] caps this group at that part of every limit of the parent. */
   readonly parent: { readonly group: string; readonly share: number | undefined } | undefined;
+  /** What counts against a limit of this group after a debit is at most so many times the limit's number; what is beyond is not charged. At least 1. */
+  readonly settleMax: number;
   /** false: shadow. Limits count and report, nobody is held by them. */
   readonly enforce: boolean;
   readonly backlog: {

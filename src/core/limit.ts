@@ -40,6 +40,8 @@ export interface Limit {
   giveBack(now: Instant, at: Instant, cost: number, charged?: number): void;
   /** Charges more than was asked for, without asking: may run into debt. */
   debit(now: Instant, cost: number): void;
+  /** Drops all debt; what was charged before cannot be given back any more where that would open more than is used. */
+  forgive(now: Instant): void;
   status(now: Instant): LimitStatus;
   /** When `cost` would pass if `ahead` units were taken as soon as possible before it; an estimate. `holdMs`-like figures are not known here: concurrency answers NEVER when full. */
   readyAfter(now: Instant, ahead: number, cost: number): Instant;

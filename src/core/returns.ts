@@ -2,6 +2,7 @@ import { leaseOf, neededBy } from './admit.ts';
 import type { Decisions } from './decisions.ts';
 import type { Grant } from './grants.ts';
 import { type Costs, costOf } from './group.ts';
+import { numberOf } from './limits/create-limit.ts';
 import type { Disposition, Lease, Permit } from './permit.ts';
 import type { Refusal } from './refusal.ts';
 import type { Cell } from './rule.ts';
@@ -107,6 +108,8 @@ function giveAllBack(decisions: Decisions, now: Instant, at: Instant, cells: rea
 
 /** The real costs: less is a refund, more is a debit; a unit that is not named stays as charged. */
 function settle(decisions: Decisions, now: Instant, grant: Grant, costs: Costs): void {
+  // By unit, the most that some limit was not charged.
+  let beyond: Map<string, number> | undefined;
   for (const cell of grant.cells) {
     if (cell.isConcurrency) continue;
     const { unit } = cell.rule;
@@ -114,12 +117,24 @@ function settle(decisions: Decisions, now: Instant, grant: Grant, costs: Costs):
     if (real === undefined) continue;
     const charged = costOf(grant.costs, unit);
     if (real < charged) refund(decisions, now, grant.at, cell, charged - real, charged);
-    else if (real > charged) debit(decisions, now, cell, real - charged);
+    else if (real > charged) {
+      const uncharged = debit(decisions, now, cell, real - charged);
+      if (uncharged === 0) continue;
+      beyond ??= new Map();
+      beyond.set(unit, Math.max(uncharged, beyond.get(unit) ?? 0));
+    }
   }
   for (const unit in costs) {
     const difference = (costs[unit] ?? 0) - costOf(grant.costs, unit);
     if (difference === 0) continue;
-    decisions.events.push({ kind: 'settled', group: grant.node.name, unit, refunded: Math.max(0, -difference), debited: Math.max(0, difference) });
+    decisions.events.push({
+      kind: 'settled',
+      group: grant.node.name,
+      unit,
+      refunded: Math.max(0, -difference),
+      debited: Math.max(0, difference),
+      uncharged: beyond?.get(unit) ?? 0,
+    });
   }
 }
 
@@ -128,8 +143,20 @@ function refund(decisions: Decisions, now: Instant, at: Instant, cell: Cell, cos
   decisions.opened(cell);
 }
 
-/** What was offered under this cell is asked again: it may no longer pass. */
-function debit(decisions: Decisions, now: Instant, cell: Cell, cost: number): void {
+/**
+ * Charges what a permit cost beyond what it asked for, as far as `settleMax` allows, and returns what was not charged. What
+ * was offered under this cell is asked again: it may no longer pass.
+ */
+function debit(decisions: Decisions, now: Instant, cell: Cell, beyond: number): number {
+  const { node } = cell.rule;
+  const { used, debt } = cell.limit.status(now);
+  const room = node.spec.settleMax * numberOf(cell.rule.quotaFor(cell.keyState?.key ?? '')) - used - debt;
+  const cost = Math.min(beyond, Math.max(0, Math.floor(room)));
+  if (cost > 0) charge(decisions, now, cell, cost);
+  return beyond - cost;
+}
+
+function charge(decisions: Decisions, now: Instant, cell: Cell, cost: number): void {
   cell.limit.debit(now, cost);
   cell.spent += cost;
   decisions.tightened(cell);

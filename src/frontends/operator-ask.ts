@@ -11,6 +11,8 @@ export interface OverrideFields {
   readonly limits: ReadonlyMap<string, Quota | undefined>;
   readonly enforce: boolean | undefined;
   readonly duration: Micros | undefined;
+  /** Absent: false. */
+  readonly forgive?: boolean | undefined;
 }
 
 const HOLD_MAX: Micros = 30 * DAY;
@@ -36,13 +38,14 @@ export function checkPause(group: string, key: string | undefined, duration?: Mi
 
 /** Checks an override. */
 export function toOverride(fields: OverrideFields): OverrideWish | Refusal {
-  const { group, enforce, duration } = fields;
+  const { group, enforce, duration, forgive = false } = fields;
   const wrong = checkGroup(group);
   if (wrong !== undefined) return wrong;
+  const changes = fields.limits.size > 0 || enforce !== undefined;
+  if (duration === undefined && forgive && !changes) return { limits: new Map(), enforce: undefined, for: undefined, forgive };
   if (duration === undefined) return malformed('`duration` is missing; say how long the change holds (0 ends a running one).');
   const long = checkDuration('duration', duration, 0, HOLD_MAX);
   if (long !== undefined) return long;
-  const changes = fields.limits.size > 0 || enforce !== undefined;
   if (duration === 0 && changes) return malformed('A `duration` of 0 ends the running override; leave `limits` and `enforce` out.');
   if (duration > 0 && !changes) return malformed('Nothing to change; name `limits` or `enforce`.');
   if (fields.limits.size > LIMITS_MAX) return malformed(`\`limits\` names more than ${LIMITS_MAX}; name fewer.`);
@@ -52,7 +55,7 @@ export function toOverride(fields: OverrideFields): OverrideWish | Refusal {
     if (bad !== undefined) return bad;
     if (quota !== undefined) limits.set(name, quota);
   }
-  return { limits, enforce, for: duration };
+  return { limits, enforce, for: duration, ...(forgive && { forgive }) };
 }
 
 function checkQuota(name: string, quota: Quota): Refusal | undefined {

@@ -6,6 +6,8 @@ export interface OperatorEvent {
   readonly group: string;
   readonly key?: string | undefined;
   readonly forMs?: number | undefined;
+  /** Debt of the group's limits was dropped. */
+  readonly forgiveDebt?: boolean | undefined;
   readonly limits?: readonly string[] | undefined;
   readonly enforce?: boolean | undefined;
   readonly waiter?: string | undefined;

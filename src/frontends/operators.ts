@@ -132,13 +132,21 @@ function deeds(parts: ServiceParts): readonly UnaryCall[] {
     }),
     unary(override, ({ caller }, request, reply) => {
       const limits = new Map(Object.entries(request.limits).map(([name, quota]) => [name, quotaOf(quota)]));
-      const wish = toOverride({ group: request.group, limits, enforce: request.enforce, duration: fromProto(request.duration) });
+      const wish = toOverride({ group: request.group, limits, enforce: request.enforce, duration: fromProto(request.duration), forgive: request.forgiveDebt });
       if (isRefusal(wish)) return refuse(reply, wish);
       return answer(
         parts,
         change(
           create(pb.OverrideResponseSchema),
-          { kind: 'group_overridden', caller, group: request.group, limits: [...limits.keys()], enforce: request.enforce, forMs: millis(wish.for) },
+          {
+            kind: 'group_overridden',
+            caller,
+            group: request.group,
+            limits: [...limits.keys()],
+            enforce: request.enforce,
+            forMs: millis(wish.for),
+            forgiveDebt: request.forgiveDebt || undefined,
+          },
           () => admission.override(request.group, wish),
         ),
         reply,

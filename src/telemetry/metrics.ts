@@ -59,7 +59,7 @@ class GroupFigures {
   renewed = 0;
   readonly refused = new Map<string, number>();
   readonly ended: Record<(typeof HOWS)[number], number> = { used: 0, unused: 0, dropped: 0, lapsed: 0, revoked: 0 };
-  readonly settled = new Map<string, { refunded: number; debited: number }>();
+  readonly settled = new Map<string, { refunded: number; debited: number; uncharged: number }>();
   readonly wait = new Buckets(WAIT_BUCKETS);
   readonly hold = new Buckets(WAIT_BUCKETS);
 }
@@ -165,8 +165,12 @@ function count(of: (group: string) => GroupFigures, event: GateEvent): void {
       return;
     case 'settled': {
       const { settled } = of(event.group);
-      const before = settled.get(event.unit) ?? { refunded: 0, debited: 0 };
-      settled.set(event.unit, { refunded: before.refunded + event.refunded, debited: before.debited + event.debited });
+      const before = settled.get(event.unit) ?? { refunded: 0, debited: 0, uncharged: 0 };
+      settled.set(event.unit, {
+        refunded: before.refunded + event.refunded,
+        debited: before.debited + event.debited,
+        uncharged: before.uncharged + event.uncharged,
+      });
       return;
     }
     case 'queued':
@@ -212,6 +216,9 @@ function registerCounters(registry: Registry, figures: ReadonlyMap<string, Group
   });
   counter('debited_units', 'Units charged later by settling.', ['group', 'unit'], (add, group, of) => {
     for (const [unit, { debited }] of of.settled) add({ group, unit }, debited);
+  });
+  counter('uncharged_units', 'Of the units debited, those beyond settle.max, which no limit was charged.', ['group', 'unit'], (add, group, of) => {
+    for (const [unit, { uncharged }] of of.settled) add({ group, unit }, uncharged);
   });
 }
 

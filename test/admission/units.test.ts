@@ -60,3 +60,16 @@ test('a permit of a unit that a reload took away is still settled and released',
   expect((await rig.asked({ group: 'llm', costs: { tokens: 1 } })).refusal?.reason).toBe('malformed');
   expect(await rig.keeper.release('', id, 'used', { tokens: 10 }, undefined)).toEqual({ kind: 'released', ended: true });
 });
+
+test('an operator forgives the debt of a group without ending a running override', async () => {
+  const rig = await rigged([settingsOf(group('g', [TOKENS], { settleMax: 10 }))]);
+  const { id } = await rig.asked({ group: 'g', costs: { tokens: 1 } });
+  await rig.keeper.release('', id, 'used', { tokens: 1_000_000 }, undefined);
+  expect(rig.keeper.group('g')).toMatchObject({ limits: [{ used: 100, debt: 900 }] });
+  expect(await rig.keeper.override('g', { limits: new Map(), enforce: true, for: MINUTE })).toBeUndefined();
+  expect(await rig.keeper.override('g', { limits: new Map(), enforce: undefined, for: undefined, forgive: true })).toBeUndefined();
+  const view = rig.keeper.group('g');
+  expect(view).toMatchObject({ limits: [{ used: 100, debt: 0 }], overriddenUntil: expect.any(Number) });
+  await rig.pass(61);
+  expect((await rig.asked({ group: 'g', costs: { tokens: 100 }, wait: 0 })).outcome?.kind).toBe('admitted');
+});

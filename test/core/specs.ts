@@ -68,6 +68,7 @@ export function group(name: string, limits: readonly LimitSpec[], more: Partial<
     limits,
     parent: undefined,
     enforce: true,
+    settleMax: 1e9,
     backlog: { requests: 2_000_000, bytes: Number.MAX_SAFE_INTEGER, perKey: 2_000_000, keys: 1_000_000, wait: undefined, onFull: 'leastUrgent' },
     aging: undefined,
     fairness: { by: 'none', weights: new Map() },

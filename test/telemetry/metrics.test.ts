@@ -44,7 +44,7 @@ describe('metrics', () => {
     metrics.event({ kind: 'refused', token: undefined, group: 'llm', key: '', priority: 1, refusal: { reason: 'expired' }, waited: 30 * SECOND }, now);
     metrics.event({ kind: 'ended', group: 'llm', key: '', serial: 1, term: 1n, how: 'lapsed', recorded: false, held: 30 * SECOND }, now);
     metrics.event({ kind: 'ended', group: 'llm', key: '', serial: 2, term: 1n, how: 'used', recorded: false, held: SECOND }, now);
-    metrics.event({ kind: 'settled', group: 'llm', unit: 'tokens', refunded: 70, debited: 0 }, now);
+    metrics.event({ kind: 'settled', group: 'llm', unit: 'tokens', refunded: 70, debited: 0, uncharged: 0 }, now);
     expect(await lines(metrics, 'sluice_admitted_total')).toEqual(['sluice_admitted_total{group="llm"} 2']);
     expect(await lines(metrics, 'sluice_refused_total')).toEqual(['sluice_refused_total{group="llm",reason="expired"} 1']);
     expect(await lines(metrics, 'sluice_lapsed_total')).toEqual(['sluice_lapsed_total{group="llm"} 1']);

@@ -63,6 +63,9 @@ export class Concurrency implements Limit {
     this.#held += cost;
   }
 
+  /** What is held beyond the limit is held by leases, which end. */
+  forgive(): void {}
+
   status(now: Instant): LimitStatus {
     const capacity = this.#limitAt(now);
     const used = Math.min(this.#held, capacity);

@@ -40,6 +40,11 @@ export function capacityOf(quota: Quota): number {
   }
 }
 
+/** The number that a quota names, which `settleMax` multiplies: of a rate the larger of its permits and its burst. */
+export function numberOf(quota: Quota): number {
+  return quota.kind === 'rate' ? Math.max(quota.permits, burstOf(quota)) : capacityOf(quota);
+}
+
 /**
  * The part of a parent's quota that a child may use: whole units rounded down, pauses rounded up, so that the child never
  * has more than its share; but at least one unit. 60 % of 10 is 6 (LN-19).

@@ -71,13 +71,20 @@ export class FixedWindow implements Limit {
     this.take(now, cost);
   }
 
+  forgive(now: Instant): void {
+    if (this.#left(now) >= 0) return;
+    this.#open(now);
+    this.#forgiven = this.#beyond;
+    this.#since = now;
+  }
+
   status(now: Instant): LimitStatus {
     const { permits } = this.#quota;
     const left = this.#left(now);
     const passed = this.#passed(now);
     const capacity = permits + Math.max(0, left - permits, passed === 0 ? this.#carry : 0);
     const used = Math.min(capacity, capacity - left);
-    if (left <= 0) return { capacity, used, debt: -left, resetAt: this.readyAt(now, 1) };
+    if (left <= 0) return { capacity, used, debt: Math.max(0, -left), resetAt: this.readyAt(now, 1) };
     return { capacity, used, debt: 0, resetAt: used === 0 ? now : this.#opens(now, 1) };
   }
 

@@ -96,6 +96,14 @@ export class Gcra implements Limit {
     if (cost > 0) this.#charge(now, cost);
   }
 
+  forgive(now: Instant): void {
+    const full = now + this.#shape.refill;
+    if (this.#tat < full) return;
+    this.#tat = full;
+    this.#part = 0;
+    this.#since = now;
+  }
+
   status(now: Instant): LimitStatus {
     const { burst } = this.#shape;
     const spent = this.#spent(now);

@@ -74,6 +74,11 @@ export class RollingWindow implements Limit {
     if (cost > 0) this.#charge(now, cost);
   }
 
+  forgive(now: Instant): void {
+    this.#advance(now);
+    this.#debt = 0;
+  }
+
   status(now: Instant): LimitStatus {
     const charged = this.#charged(now);
     const used = Math.min(charged, this.#permits);

@@ -54,6 +54,13 @@ export class Spacing implements Limit {
     this.#next = Math.min(Number.MAX_SAFE_INTEGER, Math.max(this.#next, now) + cost * this.#period);
   }
 
+  forgive(now: Instant): void {
+    if (this.#next <= now + this.#period) return;
+    this.#next = now + this.#period;
+    this.#last = now;
+    this.#since = now;
+  }
+
   status(now: Instant): LimitStatus {
     const spent = Math.max(0, Math.ceil((this.#next - now) / this.#period));
     const used = Math.min(spent, 1);

@@ -36,6 +36,7 @@ export function hunt(gateClass: GateClass): string | undefined {
     comesAgain(gateClass);
     comesAgainInTime(gateClass);
     holdsTheKeyless(gateClass);
+    boundsDebts(gateClass);
     for (const plan of fair) new Play(plan.groups, { gateClass, model: false, recording: true }).run(plan);
     for (const plan of compared) new Play(plan.groups, { gateClass, model: true }).run(plan);
     for (const plan of adapting) new Play(plan.groups, { gateClass, model: true }).run(plan);
@@ -132,6 +133,15 @@ function comesAgainInTime(gateClass: GateClass): void {
   driver.advance(SECOND);
   const again = driver.ask({ key: 'a', priority: 2, since: arrivalOf(first) });
   if (again.fate !== 'admitted') throw new Error(`who came again is ${again.fate}`);
+}
+
+/** A huge settlement blocks a window for as many of its lengths as the group says. */
+function boundsDebts(gateClass: GateClass): void {
+  const driver = new Driver({ groups: [group('debt', [rolling(10, SECOND, { unit: 'tokens' })], { settleMax: 3 })], gateClass });
+  driver.release(driver.ask({ costs: { tokens: 1 } }), 'used', { tokens: 1_000_000 });
+  const waits = driver.ask({ costs: { tokens: 1 } });
+  driver.advance(3 * SECOND + 1_000);
+  if (waits.fate !== 'admitted') throw new Error(`after a debit of 3 windows at most it is ${waits.fate}`);
 }
 
 /** Callers without a key are no tenant: only the group's own bound holds for them. */

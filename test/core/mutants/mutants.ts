@@ -314,4 +314,16 @@ export const mutants: readonly Mutant[] = [
     from: 'this.sinceOverdue < floor.every - 1',
     to: 'this.sinceOverdue < floor.every',
   },
+  {
+    name: 'a debit has no bound',
+    file: 'returns.ts',
+    from: 'const cost = Math.min(beyond, Math.max(0, Math.floor(room)));',
+    to: 'const cost = beyond;',
+  },
+  {
+    name: 'the time to come back is that of a lease that has been renewed',
+    file: 'lease-ends.ts',
+    from: 'if (grant.ended === undefined && grant.expiresAt === known) return grant.expiresAt;',
+    to: 'if (grant.ended === undefined) return known as Instant;',
+  },
 ];
