@@ -104,7 +104,7 @@ function changing({ onOperator }: ServiceParts) {
 /** Calls that change something. */
 function deeds(parts: ServiceParts): readonly UnaryCall[] {
   const { admission, auth } = parts;
-  const { pause, resume, override, evictWaiter, revokeLease } = pb.GroupService.method;
+  const { pause, resume, evictWaiter, revokeLease } = pb.GroupService.method;
   const change = changing(parts);
   return [
     unary(pause, ({ caller }, request, reply) => {
@@ -130,28 +130,7 @@ function deeds(parts: ServiceParts): readonly UnaryCall[] {
         reply,
       );
     }),
-    unary(override, ({ caller }, request, reply) => {
-      const limits = new Map(Object.entries(request.limits).map(([name, quota]) => [name, quotaOf(quota)]));
-      const wish = toOverride({ group: request.group, limits, enforce: request.enforce, duration: fromProto(request.duration), forgive: request.forgiveDebt });
-      if (isRefusal(wish)) return refuse(reply, wish);
-      return answer(
-        parts,
-        change(
-          create(pb.OverrideResponseSchema),
-          {
-            kind: 'group_overridden',
-            caller,
-            group: request.group,
-            limits: [...limits.keys()],
-            enforce: request.enforce,
-            forMs: millis(wish.for),
-            forgiveDebt: request.forgiveDebt || undefined,
-          },
-          () => admission.override(request.group, wish),
-        ),
-        reply,
-      );
-    }),
+    overriding(parts),
     unary(evictWaiter, ({ caller }, request, reply) => {
       const wrong = checkGroup(request.group) ?? checkName('waiter', request.waiter);
       if (wrong !== undefined) return refuse(reply, wrong);
@@ -175,6 +154,33 @@ function deeds(parts: ServiceParts): readonly UnaryCall[] {
       );
     }),
   ];
+}
+
+/** The call that changes limits for a stated time. */
+function overriding(parts: ServiceParts): UnaryCall {
+  const change = changing(parts);
+  return unary(pb.GroupService.method.override, ({ caller }, request, reply) => {
+    const limits = new Map(Object.entries(request.limits).map(([name, quota]) => [name, quotaOf(quota)]));
+    const wish = toOverride({ group: request.group, limits, enforce: request.enforce, duration: fromProto(request.duration), forgive: request.forgiveDebt });
+    if (isRefusal(wish)) return refuse(reply, wish);
+    return answer(
+      parts,
+      change(
+        create(pb.OverrideResponseSchema),
+        {
+          kind: 'group_overridden',
+          caller,
+          group: request.group,
+          limits: [...limits.keys()],
+          enforce: request.enforce,
+          forMs: millis(wish.for),
+          forgiveDebt: request.forgiveDebt || undefined,
+        },
+        () => parts.admission.override(request.group, wish),
+      ),
+      reply,
+    );
+  });
 }
 
 /** Groups are few: a page is a slice by name, its token the last name seen. */
