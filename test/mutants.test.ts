@@ -11,7 +11,7 @@ import { removed, unseen } from './sim/rules.ts';
 interface Row {
   /** `caught`: shown by test/sim/rules.test.ts. */
   readonly simulation: 'caught' | 'survives';
-  /** By client logs alone. `caught`: when this was last measured, as `npm run faults -- --mutant NAME` does. */
+  /** By client logs, or by a reload that does not end. `caught`: when this was last measured, as the table says. */
   readonly faults: 'caught' | 'survives';
   /** A test that fails without the rule, where the simulation does not. */
   readonly test?: string;
