@@ -6,7 +6,7 @@ import type { Config } from './config/load.ts';
 import type { Coordinator } from './coordination/coordinator.ts';
 import { lastClock, openLocalCoordinator } from './coordination/local.ts';
 import { after, SECOND } from './core/time.ts';
-import { isOutOfRoom } from './disk/deadline.ts';
+import { isDiskRefusal } from './disk/deadline.ts';
 import type { Holder } from './disk/store-lock.ts';
 import { createLedger } from './ledger/ledger-log.ts';
 import type { StoreRoom } from './ledger/store.ts';
@@ -113,13 +113,13 @@ async function openWhenRoom(config: Config, parts: OpenParts): Promise<Foundatio
   for (;;) {
     try {
       const foundation = await openFoundation(config, parts);
-      if (tellAt > 0) log.tell('info', 'store_ready', 'There is room on the disk again; the store is open.', { path: config.store.path });
+      if (tellAt > 0) log.tell('info', 'store_ready', 'The disk takes writes again; the store is open.', { path: config.store.path });
       return foundation;
     } catch (cause) {
-      if (!isOutOfRoom(cause) || stopping?.aborted) throw cause;
+      if (!isDiskRefusal(cause) || stopping?.aborted) throw cause;
       if (performance.now() >= tellAt) {
         tellAt = performance.now() + ROOM_TELL_MS;
-        const msg = 'The disk is full: the server waits for room and serves nothing before. Free some, or set store.path.';
+        const msg = 'The disk takes no writes, as it is full or fails: the server waits and serves nothing before. Make room, or set store.path.';
         log.tell('error', 'store_waiting', msg, { path: config.store.path, err: cause });
       }
       await sleepUnless(ROOM_RETRY_MS, stopping);

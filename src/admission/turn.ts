@@ -258,7 +258,8 @@ export class Turn implements WriterHost {
     this.lane.flush();
   }
 
-  #happened(event: GateEvent, now: Instant): void {
+  #happened(said: GateEvent, now: Instant): void {
+    const event = this.#blamed(said);
     // Nobody was refused who only goes on elsewhere.
     const elsewhere = event.kind === 'refused' && event.refusal === MOVED;
     if (!elsewhere) this.#parts.events(event, now);
@@ -300,6 +301,12 @@ export class Turn implements WriterHost {
   /** The holder behind a token of the gate; a stored request has none until it is decided. */
   #holdOf(token: unknown, group: string): Hold | undefined {
     return isStored(token) ? this.#parts.storedHold(token.sequence, group) : (token as Hold);
+  }
+
+  /** Names the store as the reason where a wait ended in vain while nothing could be written. */
+  #blamed(event: GateEvent): GateEvent {
+    if (event.kind !== 'refused' || event.refusal.reason !== 'expired' || this.#troubles.size === 0) return event;
+    return this.entries.get(event.group)?.writes ? { ...event, refusal: this.unstored() } : event;
   }
 
   #admitted(hold: Hold, event: Extract<GateEvent, { kind: 'admitted' }>): void {

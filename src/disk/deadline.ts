@@ -3,14 +3,14 @@ export class DiskUnavailable extends Error {
   override readonly name = 'DiskUnavailable';
 }
 
-/** ENOSPC, EFBIG and EDQUOT by number on Linux, as lmdb says them. */
-const OUT_OF_ROOM: ReadonlySet<unknown> = new Set(['ENOSPC', 'EFBIG', 'EDQUOT', 28, 27, 122]);
+/** By name, and by number on Linux as lmdb says them. LMDB calls a write that was cut short EIO, so a full disk is often that. */
+const REFUSALS: ReadonlySet<unknown> = new Set(['ENOSPC', 'EFBIG', 'EDQUOT', 'EIO', 28, 27, 122, 5]);
 
-/** Whether an error, or one that caused it, says that the disk has no room. SQLITE_FULL counts. */
-export function isOutOfRoom(cause: unknown): boolean {
+/** Whether an error, or one that caused it, says that the disk took no write: it is full, or fails. SQLITE_FULL counts. */
+export function isDiskRefusal(cause: unknown): boolean {
   for (let at = cause, depth = 0; at instanceof Error && depth < 8; at = at.cause, depth++) {
     const { code, errcode } = at as { code?: unknown; errcode?: unknown };
-    if (OUT_OF_ROOM.has(code) || errcode === 13) return true;
+    if (REFUSALS.has(code) || errcode === 13) return true;
   }
   return false;
 }

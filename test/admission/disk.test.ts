@@ -75,3 +75,12 @@ test('without a ledger nothing is written and leases are answered at once', asyn
   expect(rig.ask({ group: 'day' }).outcome?.kind).toBe('admitted');
   expect(rig.ledger.trees.get('lease')?.records).toEqual([]);
 });
+
+test('who waits for a bound that cannot be written is refused unstored at the end of its patience, not expired', async () => {
+  const rig = await rigged([settingsOf(group('day', [rolling(100, 3600 * SECOND)]))]);
+  rig.ledger.failure = new Error('ENOSPC');
+  const caller = rig.ask({ group: 'day', wait: SECOND });
+  await rig.pass(2);
+  expect(caller.refusal).toMatchObject({ reason: 'unstored', retryAt: expect.any(Number) as number });
+  expect(rig.events.find(({ kind }) => kind === 'refused')).toMatchObject({ refusal: { reason: 'unstored' } });
+});

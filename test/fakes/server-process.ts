@@ -60,15 +60,15 @@ export class ServerProcess {
     this.exit = once(child, 'exit') as Promise<[number | null, string | null]>;
   }
 
-  /** Reads the log on to the next line of this event. */
-  async until(event: string): Promise<LogLine> {
+  /** Reads the log on to the next line of one of these events. */
+  async until(...events: readonly string[]): Promise<LogLine> {
     for (;;) {
       for (let next = this.#lines.shift(); next !== undefined; next = this.#lines.shift()) {
         this.#last = [...this.#last.slice(-19), next];
         const line = JSON.parse(next) as LogLine;
-        if (line.event === event) return line;
+        if (events.includes(line.event)) return line;
       }
-      if (this.#ended) throw new Error(`the process ended without ${event}; it said:\n${this.#last.join('\n')}`);
+      if (this.#ended) throw new Error(`the process ended without ${events.join(' or ')}; it said:\n${this.#last.join('\n')}`);
       await new Promise<void>((resolve) => {
         this.#read = resolve;
       });

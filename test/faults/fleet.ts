@@ -186,7 +186,8 @@ export class Fleet {
   }
 }
 
-function wallEnvironment(library: string, file: string): Record<string, string> {
+/** What makes libfaketime read a wall clock from `file`; CLOCK_MONOTONIC stays true. */
+export function wallEnvironment(library: string, file: string): Record<string, string> {
   return {
     LD_PRELOAD: library,
     FAKETIME_TIMESTAMP_FILE: file,

@@ -89,7 +89,7 @@ export async function play(parts: PlayParts): Promise<PlayReport> {
 }
 
 /** mulberry32: the same numbers for the same seed. */
-function dice(seed: number): () => number {
+export function dice(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
