@@ -3,9 +3,9 @@ import { until } from '../fakes/until.ts';
 import { Client, check, inParallel, metric, type Ordeal } from './ordeal.ts';
 
 const HEAP_MB = 128;
-const KEYS = 100_000;
-const LEASES = 100_000;
-const WAITERS = 3_000;
+const KEYS = 30_000;
+const LEASES = 30_000;
+const WAITERS = 2_000;
 
 const CONFIGURATION = `
 listen: { api: "127.0.0.1:0", grpc: none, health: "127.0.0.1:0", admin: none }
