@@ -71,7 +71,7 @@ export async function revoke({ tree, entry }: Home, permit: string, key: string 
   const { gate } = tree.turn;
   const done = await tree.turn.rule((now) => {
     const found = gate.remembered(entry.name, serial, tag);
-    return found !== undefined && (key === undefined || found.keyState.key === key) && gate.revoke(now, serial);
+    return found !== undefined && (key === undefined || found.keyState?.key === key) && gate.revoke(now, serial);
   });
   if (done === false) return { reason: 'unknown_permit' };
   return done === true ? undefined : done;

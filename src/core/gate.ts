@@ -141,7 +141,8 @@ export class Gate {
   /** Ends a permit and settles `costs` by unit; `quiet` begins before anyone takes what it held. False: it ended before. Refusals: `fenced`, `unknown_permit`. */
   release(now: Instant, serial: number, tag: Tag, how: Disposition, costs: Costs | undefined, quiet?: Quiet): boolean | Refusal {
     this.#catchUp(now);
-    const key = quiet && (quiet.key ?? this.#all.grants.bySerial(serial)?.keyState.key ?? '');
+    const held = quiet && this.#all.grants.bySerial(serial);
+    const key = quiet?.key ?? (held !== undefined && 'keyState' in held ? held.keyState.key : '');
     const released = release(this.#all, now, serial, tag, how, costs);
     if (released === true && quiet !== undefined) {
       this.#pause(this.#node(quiet.group), quiet.scope === 'key' ? key : undefined, quiet.until);

@@ -56,9 +56,30 @@ export interface Grant {
 
 /** What others than the core need to know of a permit. */
 export interface Remembered {
-  readonly keyState: { readonly key: string };
+  /** Absent once its lease is over. */
+  readonly keyState?: { readonly key: string };
   readonly claim: Claim | undefined;
   readonly standIn: boolean;
+}
+
+/**
+ * What is kept of a lease that is over, for ten minutes: enough to answer its holder once more, who may not have received the first answer,
+ * or may still work and must be told that it is fenced. Its key, costs and cells are not kept, so a key may go when nothing else of it counts.
+ */
+export interface EndedLease extends Remembered {
+  readonly serial: number;
+  readonly tag: Tag;
+  /** Name of its group. */
+  readonly group: string;
+  readonly ended: Exclude<Grant['ended'], undefined>;
+  /** When it is forgotten. */
+  readonly at: Instant;
+}
+
+/** A permit without lease, until its costs can no longer be settled: its debits must meet the cells that it was charged to. */
+interface Settleable {
+  readonly grant: Grant;
+  readonly at: Instant;
 }
 
 /**
@@ -66,12 +87,12 @@ export interface Remembered {
  * ten minutes, or the oldest first when there are too many.
  */
 export class Grants {
-  readonly #bySerial = new Map<number, Grant>();
+  readonly #bySerial = new Map<number, Grant | EndedLease>();
   readonly #leased: (Grant | undefined)[] = [];
   readonly #freeSlots: number[] = [];
   readonly #wheel = new Wheel();
   /** Ended or settle-only grants with the time to forget them; in order, since all wait equally long. */
-  readonly #fading: { grant: Grant; at: Instant }[] = [];
+  readonly #fading: (EndedLease | Settleable)[] = [];
   #fadingHead = 0;
   readonly #fadingMax: number;
   readonly term: bigint;
@@ -115,11 +136,11 @@ export class Grants {
   addSettleable(grant: Grant): void {
     this.#bySerial.set(grant.serial, grant);
     grant.keyState.settleables++;
-    this.#fade(grant, grant.at);
+    this.#fade({ grant, at: after(grant.at, SETTLE_FOR) }, grant.at);
   }
 
   /** The remembered permit of that serial; a refusal when the tag is another's, undefined when nothing is remembered. */
-  find(serial: number, tag: Tag): Grant | Refusal | undefined {
+  find(serial: number, tag: Tag): Grant | EndedLease | Refusal | undefined {
     const grant = this.#bySerial.get(serial);
     if (grant === undefined) return undefined;
     if (grant.tag.high !== tag.high || grant.tag.low !== tag.low) return { reason: 'unknown_permit' };
@@ -127,20 +148,21 @@ export class Grants {
   }
 
   /** The remembered permit of this name; undefined: nothing is remembered, or it has another group or tag. */
-  named(group: string, serial: number, tag: Tag): Grant | undefined {
-    const grant = this.find(serial, tag);
-    return grant === undefined || 'reason' in grant || grant.node.name !== group ? undefined : grant;
+  named(group: string, serial: number, tag: Tag): Remembered | undefined {
+    const found = this.find(serial, tag);
+    if (found === undefined || 'reason' in found) return undefined;
+    return ('node' in found ? found.node.name : found.group) === group ? found : undefined;
   }
 
   /** This record of a lease is in the ledger, or could not be written. */
   written({ serial, expiresAt, duration }: LeaseRecord, done: boolean): void {
     const grant = this.#bySerial.get(serial);
-    if (grant === undefined || !done) return;
+    if (grant === undefined || !('node' in grant) || !done) return;
     grant.writtenUntil = later(grant.writtenUntil, expiresAt);
     grant.writtenFor = Math.min(duration, grant.duration);
   }
 
-  bySerial(serial: number): Grant | undefined {
+  bySerial(serial: number): Grant | EndedLease | undefined {
     return this.#bySerial.get(serial);
   }
 
@@ -173,8 +195,14 @@ export class Grants {
     grant.node.leasesLive--;
     this.live--;
     // Its holder asks no more: to remember many would cost more than they did.
-    if (grant.reported && how !== 'lapsed' && how !== 'revoked') this.#bySerial.delete(grant.serial);
-    else this.#fade(grant, now);
+    if (grant.reported && how !== 'lapsed' && how !== 'revoked') {
+      this.#bySerial.delete(grant.serial);
+      return;
+    }
+    const { serial, tag, node, claim, standIn } = grant;
+    const ended: EndedLease = { serial, tag, group: node.name, claim, standIn, ended: how, at: after(now, SETTLE_FOR) };
+    this.#bySerial.set(grant.serial, ended);
+    this.#fade(ended, now);
   }
 
   /** When the next lease lapses (or a little before). */
@@ -195,8 +223,10 @@ export class Grants {
       if (oldest === undefined) return;
       const count = this.#fading.length - this.#fadingHead;
       if (oldest.at > now && count <= this.#fadingMax) return;
-      this.#bySerial.delete(oldest.grant.serial);
-      if (!oldest.grant.leased && oldest.grant.ended === undefined) oldest.grant.keyState.settleables--;
+      if ('grant' in oldest) {
+        this.#bySerial.delete(oldest.grant.serial);
+        if (oldest.grant.ended === undefined) oldest.grant.keyState.settleables--;
+      } else this.#bySerial.delete(oldest.serial);
       this.#fadingHead++;
       if (this.#fadingHead > 1024 && this.#fadingHead * 2 > this.#fading.length) {
         this.#fading.splice(0, this.#fadingHead);
@@ -215,8 +245,8 @@ export class Grants {
     return this.#bySerial.size;
   }
 
-  #fade(grant: Grant, from: Instant): void {
-    this.#fading.push({ grant, at: after(from, SETTLE_FOR) });
-    this.forget(from);
+  #fade(one: EndedLease | Settleable, now: Instant): void {
+    this.#fading.push(one);
+    this.forget(now);
   }
 }

@@ -56,7 +56,10 @@ function firstBy(keys: readonly KeysInUse['fullest'][number][]): KeysInUse['full
 /** A group's numbers. */
 export function statusOf(decisions: Decisions, now: Instant, node: GroupNode): GroupStatus {
   let oldest: Instant | undefined;
+  let keys = 0;
   for (const state of node.keys.values()) {
+    // One that no longer matters is forgotten when others come; until then it is not in use.
+    if (!state.idle(now)) keys++;
     for (const lane of state.lanes) {
       const heads = [lane.head, ...lane.aside].filter((slot) => slot >= 0);
       for (const slot of heads) {
@@ -72,7 +75,7 @@ export function statusOf(decisions: Decisions, now: Instant, node: GroupNode): G
     waitingByPriority: node.bands.filter((band) => band.waiting > 0).map((band) => ({ priority: band.priority, waiting: band.waiting })),
     oldestSince: oldest,
     leases: node.leasesLive,
-    keys: node.keys.size,
+    keys,
     pausedUntil: node.pausedUntil > now ? node.pausedUntil : undefined,
     pausedKeys: node.pausedKeys.size,
     overriddenUntil: node.override?.until,
