@@ -16,10 +16,37 @@ import type { Log } from './telemetry/log.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { timedClock, timedStore } from './timed.ts';
 
-/** Admission of a node that works alone: from the disk up to the door. */
+/**
+ * Admission of a node that works alone: from the disk up to the door. While the disk takes no writes it says so and tries again: a term
+ * and the first record of every tree are written before anything may be decided. Rejects at once for any other reason, and when the
+ * start is given up.
+ */
 export async function openAlone(config: Config, parts: OpenParts): Promise<OpenedAdmission> {
+  const { log, stopping, opened } = parts;
+  let tellAt = 0;
+  for (;;) {
+    const before = opened.length;
+    try {
+      const door = await openOnce(config, parts);
+      if (tellAt > 0) log.tell('info', 'store_ready', 'The disk takes writes again; the store is open.', { path: config.store.path });
+      return door;
+    } catch (cause) {
+      for (const close of opened.splice(before).reverse()) await close().catch(() => {});
+      if (!isDiskRefusal(cause) || stopping?.aborted) throw cause;
+      if (performance.now() >= tellAt) {
+        tellAt = performance.now() + ROOM_TELL_MS;
+        const msg = 'The disk takes no writes, as it is full or fails: the server waits and serves nothing before. Make room, or set store.path.';
+        log.tell('error', 'store_waiting', msg, { path: config.store.path, err: cause });
+      }
+      await sleepUnless(ROOM_RETRY_MS, stopping);
+      if (stopping?.aborted) throw cause;
+    }
+  }
+}
+
+async function openOnce(config: Config, parts: OpenParts): Promise<OpenedAdmission> {
   const { version, nodeVersion, log, opened } = parts;
-  const { storage, clock, coordinator } = await openWhenRoom(config, parts);
+  const { storage, clock, coordinator } = await openFoundation(config, parts);
   opened.push(storage.close);
   opened.push(async () => clock.stop());
   opened.push(() => coordinator.leave());
@@ -102,32 +129,7 @@ const ROOM_RETRY_MS = 1_000;
 /** Between two lines of the log about it. */
 const ROOM_TELL_MS = 60_000;
 
-/**
- * Opens the store and takes its term. On a full disk it says so and tries again until there is room: every permit carries a
- * fence of a new term, so nothing can be served before the term is written. Rejects at once for any other reason, and when
- * the start is given up.
- */
-async function openWhenRoom(config: Config, parts: OpenParts): Promise<Foundation> {
-  const { log, stopping } = parts;
-  let tellAt = 0;
-  for (;;) {
-    try {
-      const foundation = await openFoundation(config, parts);
-      if (tellAt > 0) log.tell('info', 'store_ready', 'The disk takes writes again; the store is open.', { path: config.store.path });
-      return foundation;
-    } catch (cause) {
-      if (!isDiskRefusal(cause) || stopping?.aborted) throw cause;
-      if (performance.now() >= tellAt) {
-        tellAt = performance.now() + ROOM_TELL_MS;
-        const msg = 'The disk takes no writes, as it is full or fails: the server waits and serves nothing before. Make room, or set store.path.';
-        log.tell('error', 'store_waiting', msg, { path: config.store.path, err: cause });
-      }
-      await sleepUnless(ROOM_RETRY_MS, stopping);
-      if (stopping?.aborted) throw cause;
-    }
-  }
-}
-
+/** Opens the store and takes its term. */
 async function openFoundation(config: Config, parts: OpenParts): Promise<Foundation> {
   const { api, grpc, proxy } = config.listen;
   const storage = await openStorage(config.store, {
