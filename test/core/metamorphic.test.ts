@@ -15,9 +15,9 @@ function history(plan: Plan, options: Partial<PlayOptions> = {}): readonly strin
   return play.driver.log.map(({ what, at, handle }) => `${play.driver.handles.indexOf(handle)} ${what} ${at - start} ${handle.refusal?.reason ?? ''}`);
 }
 
-/** Other names for groups and keys. */
+/** Returns the plan with other names for groups and keys. The empty key stays empty: it stands for callers without a key, which `backlog.perKey` does not count. */
 function renamed({ groups, steps }: Plan): Plan {
-  const key = (name: string): string => `tenant ${name.repeat(3)} é`;
+  const key = (name: string): string => (name === '' ? '' : `tenant ${name.repeat(3)} é`);
   const other = (spec: GroupSpec): GroupSpec => ({
     ...spec,
     name: `renamed ${spec.name}`,

@@ -1,3 +1,6 @@
+import { LEASE_MAX, TTL_MAX, UNITS_MAX } from '../../src/core/bounds.ts';
+import { SECOND } from '../../src/core/time.ts';
+
 /**
  * One table of asks and the answers expected of every protocol. A case is made of steps; what a step answers is there for
  * the steps after it. Each case has a key of its own, and all groups limit by key, so that cases can share one server.
@@ -62,7 +65,9 @@ export interface Case {
 export const TABLE_GROUPS = `
 groups:
   open:
-    limits: [ { name: plenty, rate: 1000000/1s, burst: 1000000, scope: key } ]
+    limits:
+      - { name: plenty, rate: ${UNITS_MAX}/1s, burst: ${UNITS_MAX}, scope: key }
+      - { name: tokens, rate: 1000000/1s, burst: 1000000, unit: tokens, scope: key }
   slots:
     limits: [ { name: slots, concurrency: 1, scope: key } ]
     lease: { default: 30s, max: 10m }
@@ -103,10 +108,12 @@ const ASKS: readonly Case[] = [
   acquire('a group name with a slash', { group: 'a/b' }, MALFORMED),
   acquire('a group name of 129 letters', { group: 'g'.repeat(129) }, MALFORMED),
   acquire('negative ttl', { ttl: '-1s' }, MALFORMED),
-  acquire('huge ttl', { ttl: '86401s' }, MALFORMED),
+  acquire('ttl at the bound', { ttl: `${TTL_MAX / SECOND}s` }, { ok: {} }),
+  acquire('huge ttl', { ttl: `${TTL_MAX / SECOND + 1}s` }, MALFORMED),
   acquire('absurd ttl', { ttl: '315576000000s' }, MALFORMED),
   acquire('negative cost', { costs: { requests: -1 } }, MALFORMED),
-  acquire('huge cost', { costs: { requests: 1_000_000_001 } }, MALFORMED),
+  acquire('a cost at the bound', { costs: { requests: UNITS_MAX } }, { ok: {} }),
+  acquire('huge cost', { costs: { requests: UNITS_MAX + 1 } }, MALFORMED),
   acquire('a cost beyond 2^53', { costs: { requests: '9007199254740993' } }, MALFORMED),
   acquire('a cost in a unit that is no name', { costs: { 'a b': 1 } }, MALFORMED),
   acquire('seventeen units', { costs: MANY_UNITS }, MALFORMED),
@@ -117,7 +124,8 @@ const ASKS: readonly Case[] = [
   acquire('huge priority', { priority: 1000 }, MALFORMED),
   acquire('a class the group does not have', { priorityClass: 'nobodys' }, MALFORMED),
   acquire('a lease of nothing', { lease: '0s' }, MALFORMED),
-  acquire('a huge lease', { lease: '86401s' }, MALFORMED),
+  acquire('a lease at the bound', { lease: `${LEASE_MAX / SECOND}s` }, { ok: {} }),
+  acquire('a huge lease', { lease: `${LEASE_MAX / SECOND + 1}s` }, MALFORMED),
   acquire('a holder of 257 bytes', { holder: 'h'.repeat(257) }, MALFORMED),
   acquire('a request id of 129 bytes', { requestId: 'r'.repeat(129) }, MALFORMED),
   acquire('a cost that can never pass', { group: 'slots', costs: { requests: 2 } }, { reason: 'OVERSIZED', code: 'failed_precondition', limit: 'slots' }),
