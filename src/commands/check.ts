@@ -4,15 +4,18 @@ import { showMistake } from '../config/mistake.ts';
 import { type Command, type CommandWorld, EXIT, sayLine } from './command.ts';
 import { configArguments } from './options.ts';
 
-/** `sluice check FILE`: every mistake with its line on stderr, or what the groups are on stdout. The environment counts as it would for `serve`. */
+/**
+ * `sluice check [FILE]`: writes every mistake with its line to stderr, or a summary of the groups to stdout. The environment counts as
+ * for `serve`, and so does the file that is read when none is named.
+ */
 export const check: Command = {
   name: 'check',
-  usage: 'FILE [--path.to.option=value ...]',
-  summary: 'tells every mistake in a configuration, with its line; exit 0 when there is none',
+  usage: '[FILE] [--path.to.option=value ...]',
+  summary: 'tells every mistake in FILE (SLUICE_CONFIG, or sluice.yaml here), with its line; exit 0 when there is none',
   async run(args, world) {
     const { config, flags, positionals, help, bare } = configArguments(args, false);
-    const [name = config, ...more] = positionals;
-    if (help || name === undefined || more.length > 0 || bare.length > 0) {
+    const [name = config ?? world.env['SLUICE_CONFIG'] ?? 'sluice.yaml', ...more] = positionals;
+    if (help || more.length > 0 || bare.length > 0) {
       sayLine(help ? world.stdout : world.stderr, `Usage: sluice check ${this.usage}`);
       return help ? EXIT.ok : EXIT.usage;
     }

@@ -84,8 +84,13 @@ describe('sluice check', () => {
     expect(await sluice(['check', join(folder, 'none.yaml')])).toMatchObject({ code: 1, err: expect.stringContaining('cannot be read: ENOENT') as string });
   });
 
-  test.each([[[]], [[GOOD, BAD]], [[GOOD, '--drain.grace']]])('is called wrongly: %j', async (args) => {
-    expect(await sluice(['check', ...args])).toMatchObject({ code: 2, err: expect.stringContaining('Usage: sluice check FILE') as string });
+  test('reads the file that serve would read when none is named', async () => {
+    expect((await sluice(['check'], { SLUICE_CONFIG: GOOD })).out).toContain(`${GOOD} is good`);
+    expect((await sluice(['check'])).out).toContain('sluice.yaml is good: revision 1');
+  });
+
+  test.each([[[GOOD, BAD]], [[GOOD, '--drain.grace']]])('is called wrongly: %j', async (args) => {
+    expect(await sluice(['check', ...args])).toMatchObject({ code: 2, err: expect.stringContaining('Usage: sluice check [FILE]') as string });
   });
 });
 
