@@ -2,6 +2,7 @@ import type { Notice } from './admission/parts.ts';
 import type { Config } from './config/load.ts';
 import type { ReloadEvent } from './config/watch.ts';
 import { MILLISECOND, SECOND } from './core/time.ts';
+import type { DeferredEvent } from './deferred/request-lifecycle.ts';
 import type { ForwardEvent } from './forward/forwarding.ts';
 import type { OperatorEvent } from './frontends/operator-event.ts';
 import type { Log } from './telemetry/log.ts';
@@ -51,6 +52,62 @@ export function logNotice(log: Log, notice: Notice): void {
     }
     case 'fault':
       return logFault(log, notice.cause);
+  }
+}
+
+/** One line for dead letters of a group in this time. */
+const DEAD_EVERY_MS = 10_000;
+
+/** What deferred mode says in the log: outages and dead letters, not each request. */
+export class DeferredLog {
+  readonly #log: Log;
+  readonly #nowMs: () => number;
+  readonly #dead = new Map<string, { toldAt: number; since: number }>();
+
+  /** `nowMs`: any clock that never goes back. */
+  constructor(log: Log, nowMs: () => number) {
+    this.#log = log;
+    this.#nowMs = nowMs;
+  }
+
+  take(event: DeferredEvent): void {
+    const log = this.#log;
+    switch (event.kind) {
+      case 'loaded': {
+        const { requests, armed } = event;
+        if (requests === 0) return;
+        const what = `${requests} stored requests wait for delivery; ${armed} may have been on their way when the last process ended and count as tried.`;
+        return log.tell('info', 'requests_loaded', what, { requests, armed });
+      }
+      case 'backend_down':
+        return log.tell('warn', 'backend_down', `Backend ${event.backend} is down: one stored request at a time probes it, the others wait.`, {
+          backend: event.backend,
+        });
+      case 'backend_up':
+        return log.tell('info', 'backend_up', `Backend ${event.backend} answers again: its stored requests are sent.`, { backend: event.backend });
+      case 'store_failed':
+        return log.tell('error', 'requests_unstored', 'The store for deferred requests cannot commit: submits are refused until it can.', { err: event.cause });
+      case 'store_works':
+        return log.tell('info', 'requests_stored', 'The store for deferred requests commits again.');
+      case 'ended':
+        if (event.state === 'dead') this.#died(event.group, event.error);
+        return;
+      default:
+        return;
+    }
+  }
+
+  #died(group: string, error: string): void {
+    const now = this.#nowMs();
+    const known = this.#dead.get(group) ?? { toldAt: Number.NEGATIVE_INFINITY, since: 0 };
+    this.#dead.set(group, known);
+    known.since++;
+    if (now - known.toldAt < DEAD_EVERY_MS) return;
+    const { since } = known;
+    known.toldAt = now;
+    known.since = 0;
+    const what = `${since} stored requests of group ${group} became dead letters, the last for ${error}; see \`sluice requests list --state dead --group ${group}\`.`;
+    this.#log.tell('warn', 'requests_dead', what, { group, error, dead: since });
   }
 }
 

@@ -45,6 +45,7 @@ export class RequestIndex {
   #free = NONE;
   /** Requests in the index. */
   length = 0;
+  readonly #pending = new Map<string, number>();
 
   /** Adds a row; its slot is valid until `remove`. */
   add(row: RequestRow): number {
@@ -75,11 +76,13 @@ export class RequestIndex {
     this.#page(row.sequence).slots[row.sequence % PAGE] = slot + 1;
     this.#page(row.sequence).used++;
     this.length++;
+    this.#count(row.group, 1);
     return slot;
   }
 
   /** Forgets a request. */
   remove(slot: number): void {
+    if (this.stateOf(slot) !== ENDED) this.#count(this.groupOf(slot), -1);
     const sequence = this.sequenceOf(slot);
     const number = Math.floor(sequence / PAGE);
     const page = this.#pages.get(number);
@@ -232,7 +235,14 @@ export class RequestIndex {
   }
 
   setState(slot: number, state: number): void {
+    const before = this.#state[slot];
     this.#state[slot] = state;
+    if ((before === ENDED) !== (state === ENDED)) this.#count(this.groupOf(slot), state === ENDED ? -1 : 1);
+  }
+
+  /** Requests that have not ended, by group; a group without any is left out. */
+  get pending(): ReadonlyMap<string, number> {
+    return this.#pending;
   }
 
   /** The entry in its group's line; NONE while it is in none. */
@@ -242,6 +252,12 @@ export class RequestIndex {
 
   setEntry(slot: number, entry: number): void {
     this.#entry[slot] = entry;
+  }
+
+  #count(group: string, more: number): void {
+    const count = (this.#pending.get(group) ?? 0) + more;
+    if (count === 0) this.#pending.delete(group);
+    else this.#pending.set(group, count);
   }
 
   #page(sequence: number): { readonly slots: Int32Array; used: number } {

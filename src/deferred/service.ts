@@ -15,6 +15,19 @@ import type { DeferredStore, StoredBody } from './store.ts';
 /** Sequences that count as used from before they are given out. */
 const RESERVED = 1_000_000;
 const SWEEP_MS = 1_000;
+const OLDEST_LOOKED_AT_MAX = 10_000;
+
+/** Numbers of deferred mode at one moment. */
+export interface DeferredFigures {
+  readonly sending: number;
+  /** Waiting for a due time or the next attempt. */
+  readonly delayed: number;
+  readonly ended: ReturnType<DeferredStore['counts']>;
+  readonly groups: ReadonlyMap<string, { readonly pending: number; readonly oldestMs: number }>;
+  readonly bytes: number;
+  readonly bytesMax: number;
+  readonly down: readonly string[];
+}
 
 /** A live caller whose request is to be stored while it waits (`Prefer: wait=N, respond-async`). */
 export interface Conversion {
@@ -64,27 +77,21 @@ export class DeferredService implements DeferredRequests {
     this.#sweepLater();
   }
 
-  /** Numbers for metrics. */
-  get figures(): {
-    readonly pending: number;
-    readonly sending: number;
-    readonly delayed: number;
-    readonly ended: ReturnType<DeferredStore['counts']>;
-    readonly bytes: number;
-    readonly bytesMax: number;
-    readonly down: readonly string[];
-  } {
-    const sending = this.#requests.running.size;
-    const { bytes, bytesMax } = this.#deps.store.space;
-    return {
-      pending: this.#requests.index.length - sending,
-      sending,
-      delayed: this.#requests.dispatcher.delayed,
-      ended: this.#deps.store.counts(),
-      bytes,
-      bytesMax,
-      down: this.#requests.outages.down,
-    };
+  /** Numbers for metrics. `groups`: of each group with requests, how many have not ended and when the oldest was accepted (looked for among the 10,000 oldest). */
+  get figures(): DeferredFigures {
+    const { index, running, dispatcher, outages } = this.#requests;
+    const { store, clock } = this.#deps;
+    const groups = new Map([...index.pending].map(([group, pending]) => [group, { pending, oldestMs: 0 }]));
+    let left = groups.size;
+    let looked = 0;
+    for (const slot of index.slots()) {
+      if (left === 0 || ++looked > OLDEST_LOOKED_AT_MAX) break;
+      const figures = index.stateOf(slot) === ENDED ? undefined : groups.get(index.groupOf(slot));
+      if (figures === undefined || figures.oldestMs !== 0) continue;
+      figures.oldestMs = Math.max(1, clock.epoch(clock.now()) - index.acceptedAtOf(slot));
+      left--;
+    }
+    return { sending: running.size, delayed: dispatcher.delayed, ended: store.counts(), groups, ...store.space, down: outages.down };
   }
 
   async submit(submission: Submission, conversion?: Conversion): Promise<SubmitOutcome> {

@@ -3,6 +3,7 @@ import type { GroupView } from '../admission/admission.ts';
 import type { GateEvent } from '../core/events.ts';
 import { type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
 import { type ClusterFigures, createClusterMetrics } from './cluster-metrics.ts';
+import { createDeferredMetrics, type DeferredNews, type DeferredNumbers } from './deferred-metrics.ts';
 import { createForwardMetrics, type ForwardNews, type HeldBodies } from './forward-metrics.ts';
 import { Buckets, FINE_BUCKETS, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
 
@@ -35,6 +36,8 @@ export interface Metrics {
   readonly cluster: (source: () => ClusterFigures) => (group: string, how: string) => void;
   /** Who knows how full the embedded store is. Once. */
   readonly storing: (source: () => StoreFigures) => void;
+  /** Deferred mode runs, and who knows of it; returns how what happens there is counted. Once. */
+  readonly deferred: (source: () => DeferredNumbers) => (news: DeferredNews) => void;
   /** All of it in Prometheus' text form. */
   readonly scrape: () => Promise<{ readonly contentType: string; readonly body: string }>;
 }
@@ -119,6 +122,7 @@ export function createMetrics(parts: MetricsParts): Metrics {
     },
     cluster: (source) => createClusterMetrics(registry, source),
     storing: (source) => registerStore(registry, source),
+    deferred: (source) => createDeferredMetrics(registry, source),
     scrape: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
   };
 }

@@ -7,6 +7,7 @@ test('operations.md names every metric of ours, and none that is not there', asy
   const metrics = createMetrics({ version: '0', nodeVersion: 'v24', now: () => 0 as Instant, groups: () => [], groupsMax: 1 });
   // What only a replica shows.
   metrics.cluster(() => ({ shards: [], peers: [], revision: { number: 0, hash: '' }, connected: true, elsewhere: 0, visiting: 0 }));
+  metrics.deferred(() => ({ sending: 0, delayed: 0, ended: { done: 0, dead: 0, cancelled: 0 }, groups: new Map(), bytes: 0, bytesMax: 1, down: [] }));
   metrics.storing(() => ({ used: 1, bytes: 2, fill: 0.5 }));
   const there = [...(await metrics.scrape()).body.matchAll(/^# TYPE (sluice_\w+) /gm)].map((match) => match[1]);
   const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
