@@ -112,6 +112,11 @@ export class Gatekeeper implements AdmissionService, StoredLine {
     return this.#gates.home(group)?.tree.cancelStored(entry, sequence) ?? false;
   }
 
+  withdraw(group: string): void {
+    const home = this.#gates.home(group);
+    home?.tree.withdrawStored(home.entry);
+  }
+
   convert(held: Held, sequence: number, deadline: Instant): ReturnType<StoredLine['convert']> {
     if (!(held instanceof Hold)) return undefined;
     const entry = held.keeper.convert(held, sequence, deadline);

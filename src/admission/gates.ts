@@ -203,7 +203,7 @@ export class Gates {
       stored: () => this.#stored,
       unqueued: (from, group) => {
         // A group that moved to another tree was closed before it was opened there.
-        if ((this.#homes.get(group)?.tree ?? from) === from) this.#stored?.closed([group]);
+        if ((this.#homes.get(group)?.tree ?? from) === from) this.#stored?.unqueued(group);
       },
       outside: clock === outside ? undefined : outside,
     });

@@ -16,6 +16,8 @@ export interface StoredSink {
   opened(groups: readonly string[]): void;
   /** These groups are no longer decided here, or left the configuration: what they had in line is forgotten, without a call for each. */
   closed(groups: readonly string[]): void;
+  /** What this group had in line is forgotten, as {@link StoredLine.withdraw} asked, or because its tree changes; it may be enqueued again. */
+  unqueued(group: string): void;
 }
 
 /** The line for requests that are stored: the same groups, limits and order as live callers. */
@@ -26,6 +28,8 @@ export interface StoredLine {
   enqueue(group: string, request: StoredRequestAsk): { readonly entry: number } | { readonly refusal: Refusal } | undefined;
   /** Leaves the line. False: it was decided, or its group closed. */
   cancel(group: string, entry: number, sequence: number): boolean;
+  /** Forgets all that this group has in line, whatever its number; the sink hears `unqueued` if there was any. */
+  withdraw(group: string): void;
   /** A live caller's place becomes that of a stored request; its own outcome is never called. undefined: it was decided. */
   convert(held: Held, sequence: number, deadline: Instant): { readonly group: string; readonly entry: number } | undefined;
 }

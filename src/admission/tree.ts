@@ -148,6 +148,12 @@ export class Tree implements Keeper {
     return gone;
   }
 
+  /** See {@link StoredLine.withdraw}. */
+  withdrawStored(entry: Entry): void {
+    this.turn.gate.dropStored(entry.index);
+    this.turn.settle(this.#clock.now());
+  }
+
   /** Once for all that is enqueued and cancelled in one turn. */
   #decideStored(): void {
     if (this.#deciding) return;

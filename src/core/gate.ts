@@ -85,9 +85,9 @@ export class Gate {
     this.#settle(now);
   }
 
-  /** Forgets all stored requests in line, without events except one `unqueued` for each group that had any. */
-  dropStored(): void {
-    for (const node of this.#all.tree.nodes) this.#unqueue(node);
+  /** Forgets all stored requests of a group in line, without events except one `unqueued` if it had any. */
+  dropStored(group: number): void {
+    this.#unqueue(this.#node(group));
   }
 
   /** A waiter whose request has been stored keeps its place and waits on as a stored request. Answers its entry; undefined: it was decided. */

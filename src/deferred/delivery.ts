@@ -34,6 +34,8 @@ export interface DeliveryDeps {
 /** One attempt, armed already. */
 export interface AttemptAsk {
   readonly id: string;
+  /** The credential that submitted it. */
+  readonly caller: string;
   readonly route: DeferredRoute;
   readonly loaded: LoadedRequest;
   /** 1 for the first. */
@@ -86,7 +88,7 @@ class OneAttempt implements CallerSink, RunningAttempt {
     this.result = new Promise((resolve) => {
       this.#resolve = resolve;
     });
-    const facts = { facts: { caller: ask.loaded.head.caller } };
+    const facts = { facts: { caller: ask.caller } };
     const parts = { admission: deps.admission, clock: deps.clock, onFault: deps.onFault, passes: deps.passes };
     this.#pass = new Pass({ parts, incoming: facts }, ask.held, ask.admitted, { onLost: () => this.#fail('fenced') });
   }
@@ -159,7 +161,7 @@ class OneAttempt implements CallerSink, RunningAttempt {
       target: head.target,
       headers: [...withKey(head.headers, id), 'Sluice-Request', id, ...signed],
       body: bodyOf(head.bodyBytes, whole, loaded),
-      facts: { params: NO_PARAMS, caller: head.caller, clientIp: '', peerIp: '', peerTrusted: false, scheme: 'http' },
+      facts: { params: NO_PARAMS, caller: this.#ask.caller, clientIp: '', peerIp: '', peerTrusted: false, scheme: 'http' },
       wait: undefined,
       sent: { attemptsBefore: attempt - 1, fence: lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor } },
     };

@@ -44,6 +44,8 @@ export class Dispatcher implements StoredSink {
   readonly #open = new Set<string>();
   /** Groups whose requests are being entered, in the order of their sequence; newcomers are met on the way. */
   readonly #filling = new Map<string, object>();
+  /** Sequences to be entered when no fill is under way. */
+  readonly #missed: number[] = [];
   readonly #due: Agenda;
   readonly #deadlines: Agenda;
   readonly #order = new KeyOrder();
@@ -52,6 +54,10 @@ export class Dispatcher implements StoredSink {
   /** Requests that found no room for their key, oldest first, by group. */
   readonly #crowded = new Map<string, Set<number>>();
   #retrying = false;
+  /** So many were admitted that all lines were left until they are sent. */
+  #overloaded = false;
+  /** The one request of each backend that probes it, by sequence. */
+  readonly #probes = new Set<number>();
   readonly #admitted: { readonly slot: number; readonly sequence: number; readonly admitted: Admitted; readonly held: Held }[] = [];
   #inFlight = 0;
   #stopped = false;
@@ -84,8 +90,11 @@ export class Dispatcher implements StoredSink {
   /** A request was stored (or redriven, or is to be tried again): it enters its line as soon as it may. */
   add(slot: number): void {
     this.#watch(slot);
-    if (this.#filling.has(this.#deps.index.groupOf(slot))) return;
-    this.#enter(slot);
+    if (this.#filling.has(this.#deps.index.groupOf(slot))) {
+      // A newcomer is met on the way; one that came back may be behind the fill.
+      this.#deps.index.setState(slot, WAITING);
+      this.#missed.push(this.#deps.index.sequenceOf(slot));
+    } else this.#enter(slot);
   }
 
   /** A live caller's place became this request's: it is in line already. */
@@ -132,16 +141,24 @@ export class Dispatcher implements StoredSink {
     this.#startNext();
   }
 
-  /** All requests of this backend leave their lines; those of other backends stay. */
+  /** Requests of this backend leave their lines, a slice in each turn of the event loop; one that is admitted meanwhile gives its permit back. */
   withdraw(backend: string): void {
-    const { index, line, routeOf } = this.#deps;
-    for (const slot of index.slots()) {
-      const entry = index.entryOf(slot);
-      if (entry === NONE || routeOf(slot)?.backend !== backend) continue;
-      line.cancel(index.groupOf(slot), entry, index.sequenceOf(slot));
-      index.setEntry(slot, NONE);
-      index.setState(slot, WAITING);
-    }
+    const { index, line, routeOf, isDown, defer } = this.#deps;
+    const slots = index.slots();
+    const slice = (): void => {
+      if (this.#stopped || !isDown(backend)) return;
+      for (let looked = 0; looked < SLICE; looked++) {
+        const { value: slot, done } = slots.next();
+        if (done === true) return;
+        const entry = index.entryOf(slot);
+        if (entry === NONE || index.stateOf(slot) !== PENDING || routeOf(slot)?.backend !== backend || this.#probes.has(index.sequenceOf(slot))) continue;
+        line.cancel(index.groupOf(slot), entry, index.sequenceOf(slot));
+        index.setEntry(slot, NONE);
+        index.setState(slot, WAITING);
+      }
+      defer(slice);
+    };
+    slice();
   }
 
   /** The oldest request of a backend that is down enters its line alone; false if there is none, or one is in line or on its way. */
@@ -152,6 +169,7 @@ export class Dispatcher implements StoredSink {
       if (!this.#open.has(index.groupOf(slot)) || index.entryOf(slot) !== NONE || index.stateOf(slot) === SENDING) continue;
       if (index.orderedOf(slot) && !this.#order.isHead(index.groupOf(slot), index.keyOf(slot), index.sequenceOf(slot))) continue;
       this.#due.delete(index.sequenceOf(slot));
+      this.#probes.add(index.sequenceOf(slot));
       this.#enqueue(slot);
       return true;
     }
@@ -162,7 +180,7 @@ export class Dispatcher implements StoredSink {
   restore(backend: string): void {
     const groups = new Set<string>();
     for (const slot of this.#deps.index.slots()) if (this.#deps.routeOf(slot)?.backend === backend) groups.add(this.#deps.index.groupOf(slot));
-    for (const group of groups) if (this.#open.has(group)) this.#fill(group);
+    this.#fill([...groups].filter((group) => this.#open.has(group)));
   }
 
   /** Starts nothing any more; what is in line is forgotten. */
@@ -193,10 +211,23 @@ export class Dispatcher implements StoredSink {
       held.leave();
       return this.#deps.giveUp(slot, 'deadline');
     }
+    const backend = this.#deps.routeOf(slot)?.backend;
+    if (!this.#probes.delete(sequence) && backend !== undefined && this.#deps.isDown(backend)) {
+      index.setState(slot, WAITING);
+      return held.leave();
+    }
     index.setState(slot, SENDING);
     this.#admitted.push({ slot, sequence, admitted, held });
     this.#startNext();
-    this.#placeCrowded(index.groupOf(slot));
+    if (this.#admitted.length >= this.#deps.inFlightMax) this.#overload();
+    else this.#placeCrowded(index.groupOf(slot));
+  }
+
+  /** More were admitted than can be sent: all lines are left until half of them are on their way. */
+  #overload(): void {
+    if (this.#overloaded) return;
+    this.#overloaded = true;
+    for (const group of this.#open) this.#deps.line.withdraw(group);
   }
 
   refused(sequence: number, refusal: Refusal): void {
@@ -210,30 +241,51 @@ export class Dispatcher implements StoredSink {
   }
 
   opened(groups: readonly string[]): void {
-    for (const group of groups) {
-      this.#open.add(group);
-      this.#fill(group);
-    }
+    for (const group of groups) this.#open.add(group);
+    this.#fill(groups);
   }
 
   closed(groups: readonly string[]): void {
-    const closed = new Set(groups);
+    const { index } = this.#deps;
+    const closed = new Set(groups.map((group) => index.groupNumber(group)));
     for (const group of groups) {
       this.#open.delete(group);
       this.#filling.delete(group);
       this.#crowded.delete(group);
     }
+    this.#forget(closed);
+  }
+
+  unqueued(group: string): void {
+    this.#forget(new Set([this.#deps.index.groupNumber(group)]));
+  }
+
+  /** The entries of these groups are no longer in line. */
+  #forget(groups: ReadonlySet<number>): void {
     const { index } = this.#deps;
-    for (const slot of index.slots()) if (index.entryOf(slot) !== NONE && closed.has(index.groupOf(slot))) index.setEntry(slot, NONE);
+    for (const slot of index.slots()) {
+      if (index.entryOf(slot) === NONE || !groups.has(index.groupNumberOf(slot))) continue;
+      index.setEntry(slot, NONE);
+      if (index.stateOf(slot) === PENDING) index.setState(slot, WAITING);
+    }
   }
 
   #startNext(): void {
     while (!this.#stopped && this.#inFlight < this.#deps.inFlightMax) {
       const next = this.#admitted.shift();
-      if (next === undefined) return;
+      if (next === undefined) break;
+      const { index } = this.#deps;
+      // It was cancelled while it waited for its turn.
+      if (index.slotOf(next.sequence) !== next.slot || index.stateOf(next.slot) !== SENDING) {
+        next.held.leave();
+        continue;
+      }
       this.#inFlight++;
       this.#deps.start(next.slot, next.admitted, next.held);
     }
+    if (!this.#overloaded || this.#admitted.length > this.#deps.inFlightMax / 2) return;
+    this.#overloaded = false;
+    this.#fill([...this.#open]);
   }
 
   /** Its deadline has a timer, and its key an order. */
@@ -254,7 +306,7 @@ export class Dispatcher implements StoredSink {
     if (index.orderedOf(slot) && !this.#order.isHead(index.groupOf(slot), index.keyOf(slot), sequence)) return;
     const dueAt = index.dueAtOf(slot);
     if (dueAt > clock.epoch(clock.now())) return this.#due.set(sequence, this.#instantOf(dueAt));
-    if (!this.#open.has(index.groupOf(slot))) return;
+    if (this.#overloaded || !this.#open.has(index.groupOf(slot))) return;
     const route = routeOf(slot);
     if (route === undefined || isDown(route.backend)) return;
     this.#enqueue(slot);
@@ -311,36 +363,38 @@ export class Dispatcher implements StoredSink {
     if (crowded.size === 0) this.#crowded.delete(group);
   }
 
-  /** Enters all requests of a group that may go, in the order of their sequence, a slice in each turn of the event loop. */
-  #fill(group: string): void {
-    const token = {};
-    this.#filling.set(group, token);
-    const slots = this.#deps.index.slots();
+  /** Enters all requests of these groups that may go, in the order of their sequence, a slice in each turn of the event loop. */
+  #fill(groups: readonly string[]): void {
+    const filling = {};
+    for (const group of groups) this.#filling.set(group, filling);
+    const { index, defer } = this.#deps;
+    const slots = index.slots();
     const slice = (): void => {
-      if (this.#filling.get(group) !== token || this.#stopped) return;
+      if (this.#stopped) return;
       for (let looked = 0; looked < SLICE; looked++) {
         const { value: slot, done } = slots.next();
         if (done === true) {
-          this.#filling.delete(group);
-          return;
+          for (const [group, by] of this.#filling) if (by === filling) this.#filling.delete(group);
+          return this.#enterMissed();
         }
-        this.#enterWaiting(slot, group);
+        if (index.stateOf(slot) === ENDED || index.callbackOf(slot) !== 0 || this.#filling.get(index.groupOf(slot)) !== filling) continue;
+        if (index.stateOf(slot) !== SENDING) this.#enter(slot);
       }
-      this.#deps.defer(slice);
+      defer(slice);
     };
     slice();
   }
 
-  #enterWaiting(slot: number, group: string): void {
-    const { index } = this.#deps;
-    if (index.groupOf(slot) !== group || index.callbackOf(slot) !== 0) return;
-    const state = index.stateOf(slot);
-    if (state === PENDING || state === WAITING) this.#enter(slot);
+  /** Retries that fell due, and redriven requests, while their group was being filled past them. */
+  #enterMissed(): void {
+    for (const sequence of this.#missed.splice(0)) this.#enterSequence(sequence);
   }
 
   #enterSequence(sequence: number): void {
     const slot = this.#deps.index.slotOf(sequence);
-    if (slot !== NONE && !this.#filling.has(this.#deps.index.groupOf(slot))) this.#enter(slot);
+    if (slot === NONE || this.#deps.index.stateOf(slot) === ENDED || this.#deps.index.stateOf(slot) === SENDING) return;
+    if (this.#filling.has(this.#deps.index.groupOf(slot))) this.#missed.push(sequence);
+    else this.#enter(slot);
   }
 
   #isDue(sequence: number): void {

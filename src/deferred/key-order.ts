@@ -1,33 +1,48 @@
+interface Queue {
+  items: number[];
+  /** Where the queue begins: taking the first one moves nothing. */
+  head: number;
+}
+
 /** Requests of one key that are sent one after the other: only the oldest may be in line or on its way. */
 export class KeyOrder {
-  readonly #queues = new Map<string, number[]>();
+  readonly #queues = new Map<string, Queue>();
 
   /** Enters in the order of sequences; again for one that is in the queue does nothing. */
   enter(group: string, key: string, sequence: number): void {
     const name = nameOf(group, key);
     const queue = this.#queues.get(name);
-    if (queue === undefined) this.#queues.set(name, [sequence]);
-    else if ((queue.at(-1) as number) < sequence) queue.push(sequence);
-    else if (!queue.includes(sequence)) {
-      const at = queue.findIndex((each) => each > sequence);
+    if (queue === undefined) this.#queues.set(name, { items: [sequence], head: 0 });
+    else if ((queue.items.at(-1) as number) < sequence) queue.items.push(sequence);
+    else if (queue.items.indexOf(sequence, queue.head) < 0) {
+      const at = queue.items.findIndex((each, index) => index >= queue.head && each > sequence);
       // A redriven one is younger than the head that is on its way, whatever its sequence.
-      queue.splice(Math.max(1, at), 0, sequence);
+      queue.items.splice(Math.max(queue.head + 1, at), 0, sequence);
     }
   }
 
   isHead(group: string, key: string, sequence: number): boolean {
-    return this.#queues.get(nameOf(group, key))?.[0] === sequence;
+    const queue = this.#queues.get(nameOf(group, key));
+    return queue !== undefined && queue.items[queue.head] === sequence;
   }
 
   /** It has ended; returns the next one of its key if it was the head. */
   leave(group: string, key: string, sequence: number): number | undefined {
     const name = nameOf(group, key);
     const queue = this.#queues.get(name);
-    const at = queue?.indexOf(sequence) ?? -1;
+    const at = queue?.items.indexOf(sequence, queue.head) ?? -1;
     if (queue === undefined || at < 0) return undefined;
-    queue.splice(at, 1);
-    if (queue.length === 0) this.#queues.delete(name);
-    return at === 0 ? queue[0] : undefined;
+    if (at > queue.head) {
+      queue.items.splice(at, 1);
+      return undefined;
+    }
+    queue.head++;
+    if (queue.head === queue.items.length) this.#queues.delete(name);
+    else if (queue.head > 1_024 && queue.head * 2 > queue.items.length) {
+      queue.items = queue.items.slice(queue.head);
+      queue.head = 0;
+    }
+    return queue.items[queue.head];
   }
 }
 

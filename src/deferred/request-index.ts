@@ -14,9 +14,11 @@ export const ENDED = 3;
 
 const SLOTS_FIRST = 64;
 const PAGE = 4096;
+/** Names of a slot: group, key, route, caller, costs. */
+const NAMES = 5;
 
 /**
- * All stored requests of this process in typed columns: 61 bytes each, 12 more with an idempotency key, and what is rare
+ * All stored requests of this process in typed columns: 65 bytes each, 12 more with an idempotency key, and what is rare
  * (due times, deadlines, first attempts) in maps. Found by sequence or by the hash of their key.
  */
 export class RequestIndex {
@@ -24,7 +26,7 @@ export class RequestIndex {
   #acceptedAt = new Float64Array(SLOTS_FIRST);
   #secret = new Uint32Array(SLOTS_FIRST * 2);
   #hash = new Uint32Array(SLOTS_FIRST * 2);
-  #names = new Uint32Array(SLOTS_FIRST * 4);
+  #names = new Uint32Array(SLOTS_FIRST * NAMES);
   #entry = new Int32Array(SLOTS_FIRST);
   #next = new Int32Array(SLOTS_FIRST);
   #priority = new Uint16Array(SLOTS_FIRST);
@@ -34,6 +36,7 @@ export class RequestIndex {
   readonly #dueAt = new Map<number, number>();
   readonly #deadlineAt = new Map<number, number>();
   readonly #firstAttemptAt = new Map<number, number>();
+  readonly #spared = new Map<number, number>();
   readonly #callbackOf = new Map<number, number>();
   readonly #requestHash = new Map<number, string>();
   readonly #pages = new Map<number, { readonly slots: Int32Array; used: number }>();
@@ -54,11 +57,12 @@ export class RequestIndex {
     this.#acceptedAt[slot] = row.acceptedAt;
     putHex(this.#secret, slot, row.secret);
     putHex(this.#hash, slot, row.idHash === '' ? ZERO : row.idHash);
-    const at = slot * 4;
+    const at = slot * NAMES;
     this.#names[at] = this.#strings.intern(row.group);
     this.#names[at + 1] = this.#strings.intern(row.key);
     this.#names[at + 2] = this.#strings.intern(row.route);
-    this.#names[at + 3] = row.costs === ONE_REQUEST ? 0 : this.#costs.intern(JSON.stringify(row.costs));
+    this.#names[at + 3] = this.#strings.intern(row.caller);
+    this.#names[at + 4] = row.costs === ONE_REQUEST ? 0 : this.#costs.intern(JSON.stringify(row.costs));
     this.#entry[slot] = NONE;
     this.#next[slot] = NONE;
     this.#priority[slot] = row.priority;
@@ -68,6 +72,7 @@ export class RequestIndex {
     putRare(this.#dueAt, slot, row.dueAt);
     putRare(this.#deadlineAt, slot, row.deadlineAt);
     putRare(this.#firstAttemptAt, slot, row.firstAttemptAt);
+    putRare(this.#spared, slot, row.spared);
     putRare(this.#callbackOf, slot, row.callbackOf);
     if (row.idHash !== '') {
       this.#byHash.set(row.idHash, slot);
@@ -93,10 +98,10 @@ export class RequestIndex {
     }
     const hash = this.idHashOf(slot);
     if (hash !== '' && this.#byHash.get(hash) === slot) this.#byHash.delete(hash);
-    for (const rare of [this.#dueAt, this.#deadlineAt, this.#firstAttemptAt, this.#callbackOf, this.#requestHash]) rare.delete(slot);
-    const at = slot * 4;
-    for (let name = 0; name < 3; name++) this.#strings.release(this.#names[at + name] as number);
-    if (this.#names[at + 3] !== 0) this.#costs.release(this.#names[at + 3] as number);
+    for (const rare of [this.#dueAt, this.#deadlineAt, this.#firstAttemptAt, this.#spared, this.#callbackOf, this.#requestHash]) rare.delete(slot);
+    const at = slot * NAMES;
+    for (let name = 0; name < 4; name++) this.#strings.release(this.#names[at + name] as number);
+    if (this.#names[at + 4] !== 0) this.#costs.release(this.#names[at + 4] as number);
     this.#next[slot] = this.#free;
     this.#free = slot;
     this.length--;
@@ -131,6 +136,7 @@ export class RequestIndex {
       secret: this.secretOf(slot),
       group: this.groupOf(slot),
       route: this.routeOf(slot),
+      caller: this.callerOf(slot),
       key: this.keyOf(slot),
       priority: this.#priority[slot] as number,
       costs: this.costsOf(slot),
@@ -139,6 +145,7 @@ export class RequestIndex {
       deadlineAt: this.deadlineAtOf(slot),
       firstAttemptAt: this.firstAttemptAtOf(slot),
       attempts: this.attemptsOf(slot),
+      spared: this.sparedOf(slot),
       idHash: this.idHashOf(slot),
       requestHash: this.#requestHash.get(slot) ?? '',
       ordered: this.orderedOf(slot),
@@ -174,19 +181,32 @@ export class RequestIndex {
   }
 
   groupOf(slot: number): string {
-    return this.#strings.text(this.#names[slot * 4] as number);
+    return this.#strings.text(this.#names[slot * NAMES] as number);
   }
 
   keyOf(slot: number): string {
-    return this.#strings.text(this.#names[slot * 4 + 1] as number);
+    return this.#strings.text(this.#names[slot * NAMES + 1] as number);
   }
 
   routeOf(slot: number): string {
-    return this.#strings.text(this.#names[slot * 4 + 2] as number);
+    return this.#strings.text(this.#names[slot * NAMES + 2] as number);
+  }
+
+  callerOf(slot: number): string {
+    return this.#strings.text(this.#names[slot * NAMES + 3] as number);
+  }
+
+  /** A small number for the group, to compare it by without its text; 0: no request has this group. */
+  groupNumber(group: string): number {
+    return this.#strings.indexOf(group);
+  }
+
+  groupNumberOf(slot: number): number {
+    return this.#names[slot * NAMES] as number;
   }
 
   costsOf(slot: number): Costs {
-    const index = this.#names[slot * 4 + 3] as number;
+    const index = this.#names[slot * NAMES + 4] as number;
     return index === 0 ? ONE_REQUEST : (this.#costs.value(index, (text) => JSON.parse(text) as Costs) as Costs);
   }
 
@@ -232,6 +252,15 @@ export class RequestIndex {
 
   stateOf(slot: number): number {
     return this.#state[slot] as number;
+  }
+
+  /** Attempts that do not count against its retries. */
+  sparedOf(slot: number): number {
+    return this.#spared.get(slot) ?? 0;
+  }
+
+  setSpared(slot: number, spared: number): void {
+    putRare(this.#spared, slot, spared);
   }
 
   setState(slot: number, state: number): void {
@@ -285,7 +314,7 @@ export class RequestIndex {
     this.#acceptedAt = grown(this.#acceptedAt, new Float64Array(size));
     this.#secret = grown(this.#secret, new Uint32Array(size * 2));
     this.#hash = grown(this.#hash, new Uint32Array(size * 2));
-    this.#names = grown(this.#names, new Uint32Array(size * 4));
+    this.#names = grown(this.#names, new Uint32Array(size * NAMES));
     this.#entry = grown(this.#entry, new Int32Array(size));
     this.#next = grown(this.#next, new Int32Array(size));
     this.#priority = grown(this.#priority, new Uint16Array(size));
@@ -338,6 +367,11 @@ class Interned {
     }
     this.#uses[index] = (this.#uses[index] as number) + 1;
     return index;
+  }
+
+  /** 0: it is not in use. */
+  indexOf(text: string): number {
+    return this.#indexes.get(text) ?? 0;
   }
 
   release(index: number): void {

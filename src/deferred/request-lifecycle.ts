@@ -192,7 +192,7 @@ export class RequestLifecycle {
       if (index.firstAttemptAtOf(slot) === 0) index.setFirstAttemptAt(slot, began);
       const id = requestId(sequence, index.secretOf(slot));
       const timeoutMs = Math.min(route.timeoutMs, loaded.head.timeoutMs ?? Number.POSITIVE_INFINITY);
-      const running = startAttempt(this.#delivery, { id, route, loaded, attempt, timeoutMs, admitted, held });
+      const running = startAttempt(this.#delivery, { id, caller: index.callerOf(slot), route, loaded, attempt, timeoutMs, admitted, held });
       this.running.set(sequence, running);
       const result = await running.result;
       this.running.delete(sequence);
@@ -234,9 +234,10 @@ export class RequestLifecycle {
       this.dispatcher.attemptOver(slot, false);
       await this.end(slot, 'dead', verdict.error, shown(verdict.error, 0), result.response);
     } else {
-      const counted = spared ? attempt - 1 : attempt;
+      if (spared) index.setSpared(slot, index.sparedOf(slot) + 1);
+      const counted = Math.max(1, attempt - index.sparedOf(slot));
       const ask = {
-        attempts: Math.max(1, counted),
+        attempts: counted,
         firstAttemptAt: index.firstAttemptAtOf(slot),
         nowMs: now,
         retryAfterMs: verdict.retryAfterMs,
@@ -251,7 +252,7 @@ export class RequestLifecycle {
         await this.end(slot, 'dead', error, shown(verdict.error, 0), result.response);
         return;
       }
-      await this.#retry(slot, route, spared ? counted : attempt, due, shown(verdict.error, due), verdict.error);
+      await this.#retry(slot, route, attempt, due, shown(verdict.error, due), verdict.error);
     }
   }
 

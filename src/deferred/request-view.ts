@@ -1,8 +1,9 @@
 import type { RequestFilter, RequestScope, RequestView } from './deferred.ts';
 import { type RequestEnd, type RequestHead, type RequestRow, requestId } from './request.ts';
 
-/** Returns whether a credential may see requests of this group and key. */
-export function inScope(scope: RequestScope, group: string, key: string): boolean {
+/** Returns whether a credential may see this request. */
+export function inScope(scope: RequestScope, { caller, group, key }: Pick<RequestRow, 'caller' | 'group' | 'key'>): boolean {
+  if (!scope.all && caller !== scope.caller) return false;
   return (scope.groups === undefined || scope.groups.has(group)) && (scope.key === undefined || scope.key === key);
 }
 

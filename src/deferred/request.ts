@@ -19,6 +19,8 @@ export interface RequestRow {
   readonly group: string;
   /** The route that accepted it, by name. If it is gone, another deferred route of the group sends it; without one it waits. */
   readonly route: string;
+  /** Name of the credential that submitted it; '' without auth. */
+  readonly caller: string;
   /** '' where the request names none. */
   readonly key: string;
   /** 0 .. 999 where the route names a class, else PRIORITY_DEFERRED. */
@@ -33,6 +35,8 @@ export interface RequestRow {
   readonly firstAttemptAt: number;
   /** Attempts that were armed: an upper bound of how often the backend saw it. */
   readonly attempts: number;
+  /** Of these, how many do not count against its retries: its backend was down. */
+  readonly spared: number;
   /** First 64 bits of SHA-256 over credential, scope and idempotency key or dedupe id, as 16 hexadecimal digits; '' without one. */
   readonly idHash: string;
   /** First 64 bits of SHA-256 over method, host, target and body, as 16 hexadecimal digits: tells the same request from another under one key. */
@@ -50,8 +54,6 @@ export interface RequestHead {
   /** Path and query as the backend sees them. */
   readonly target: string;
   readonly headers: RawHeaders;
-  /** Name of the credential that submitted it; '' without auth. */
-  readonly caller: string;
   readonly bodyBytes: number;
   /** Narrower than the route's, where the request says; milliseconds. */
   readonly timeoutMs: number | undefined;

@@ -145,7 +145,7 @@ export class DeferredService implements DeferredRequests {
     const { state } = filter;
     if (state === 'done' || state === 'dead' || state === 'cancelled') {
       const page = await this.#deps.store.listEnded({ ...filter, state, ...narrowed(scope, filter) }, size, token);
-      const requests = page.requests.filter(({ row }) => inScope(scope, row.group, row.key)).map(({ row, end }) => viewOf(row, undefined, end, end.state));
+      const requests = page.requests.filter(({ row }) => inScope(scope, row)).map(({ row, end }) => viewOf(row, undefined, end, end.state));
       return { requests, next: page.next };
     }
     const requests: RequestView[] = [];
@@ -157,7 +157,7 @@ export class DeferredService implements DeferredRequests {
       if (sequence < from || this.#requests.index.stateOf(slot) === ENDED) continue;
       const row = this.#requests.index.row(slot);
       const view = viewOf(row, undefined, undefined, this.#requests.index.stateOf(slot) === SENDING ? 'sending' : 'pending');
-      if ((state !== undefined && view.state !== state) || !inScope(scope, row.group, row.key) || !fits(filter, row)) continue;
+      if ((state !== undefined && view.state !== state) || !inScope(scope, row) || !fits(filter, row)) continue;
       if (requests.length === size) {
         next = String(sequence);
         break;
@@ -186,7 +186,7 @@ export class DeferredService implements DeferredRequests {
     let next = token;
     do {
       const page = await this.#deps.store.listEnded({ ...filter, state: 'dead', ...narrowed(scope, filter) }, Math.min(64, max - redriven), next);
-      const sequences = page.requests.filter(({ row }) => inScope(scope, row.group, row.key)).map(({ row }) => row.sequence);
+      const sequences = page.requests.filter(({ row }) => inScope(scope, row)).map(({ row }) => row.sequence);
       const results = await Promise.all(sequences.map((sequence) => this.#redrive(sequence)));
       const failed = results.find((each) => each !== undefined);
       redriven += results.filter((each) => each === undefined).length;
@@ -276,6 +276,7 @@ export class DeferredService implements DeferredRequests {
       secret: randomBytes(8).toString('hex'),
       group: submission.group,
       route: route.name,
+      caller: submission.caller,
       key: submission.key,
       priority,
       costs: submission.costs,
@@ -284,6 +285,7 @@ export class DeferredService implements DeferredRequests {
       deadlineAt: submission.deadlineMs === undefined ? 0 : now + submission.deadlineMs,
       firstAttemptAt: 0,
       attempts: 0,
+      spared: 0,
       idHash,
       requestHash,
       ordered: route.order === 'key',
@@ -294,7 +296,6 @@ export class DeferredService implements DeferredRequests {
       method: submission.method,
       target: submission.target,
       headers: submission.headers,
-      caller: submission.caller,
       bodyBytes,
       timeoutMs: submission.timeoutMs,
       retries: submission.retries,
@@ -393,9 +394,8 @@ export class DeferredService implements DeferredRequests {
     const ended = pending ? undefined : await store.ended(parsed.sequence);
     const row = pending ? this.#requests.index.row(slot) : ended?.row;
     if (row === undefined) return parsed.sequence < this.#next ? { reason: 'gone' } : UNKNOWN;
-    if (row.secret !== parsed.secret || !inScope(scope, row.group, row.key)) return UNKNOWN;
+    if (row.secret !== parsed.secret || !inScope(scope, row)) return UNKNOWN;
     const loaded = await store.load(parsed.sequence);
-    if (!scope.all && loaded !== undefined && loaded.head.caller !== scope.caller) return UNKNOWN;
     const tries = await store.attempts(parsed.sequence);
     const state = ended === undefined ? (this.#requests.index.stateOf(slot) === SENDING ? 'sending' : 'pending') : ended.end.state;
     return { ...viewOf(row, loaded?.head, ended?.end, state), tries, error: ended?.end.error ?? tries.at(-1)?.error ?? '' };

@@ -30,6 +30,10 @@ class Sink implements StoredSink {
     this.heard.push(`closed ${groups.join(' ')}`);
   }
 
+  unqueued(group: string): void {
+    this.heard.push(`unqueued ${group}`);
+  }
+
   get sequences(): readonly number[] {
     return this.admissions.map(({ sequence }) => sequence);
   }
