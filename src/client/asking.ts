@@ -41,6 +41,8 @@ const KEPT_MS = 10_000;
 const NEVER_HEARD_MS = 1000;
 const BACKOFF_MS = { first: 50, max: 1000 };
 const GIVE_UP_MS = 2000;
+/** A hold that ends without an answer is shorter than this only where something between ignores `Prefer: wait` or cuts event streams. */
+const HOLD_LEAST_MS = 1000;
 
 /**
  * Asks, and is held until the answer. A hold that ends, or a cut connection, comes back to the same place under the same
@@ -64,19 +66,24 @@ export async function ask(wire: Wire, timing: Timing, asking: Asking): Promise<A
       if (reply.kind === 'refused') return reply;
       signal?.throwIfAborted();
       again = true;
-      heard ||= reply.heard || timing.now() - sent > NEVER_HEARD_MS;
-      if (reply.kind === 'held' || reply.heard) cuts = 0;
-      if (reply.kind === 'held') continue;
+      const lasted = timing.now() - sent;
+      heard ||= reply.heard || lasted > NEVER_HEARD_MS;
+      if (reply.heard && lasted >= HOLD_LEAST_MS) cuts = 0;
+      if (reply.kind === 'held' && cuts === 0 && lasted >= HOLD_LEAST_MS) continue;
       cuts += 1;
       if (cuts === 1) cutAt = timing.now();
       const wait = Math.min(BACKOFF_MS.max, BACKOFF_MS.first * 2 ** (cuts - 1)) * (0.5 + timing.random() / 2);
-      if (timing.now() + wait - cutAt > (heard ? KEPT_MS : NEVER_HEARD_MS)) throw new SluiceUnreachable('Sluice cannot be reached', { cause: reply.cause });
+      if (timing.now() + wait - cutAt > (heard ? KEPT_MS : NEVER_HEARD_MS)) throw new SluiceUnreachable('Sluice cannot be reached', { cause: causeOf(reply) });
       await pause(timing, wait, signal);
     }
   } catch (error) {
     if (!(error instanceof SluiceUnreachable)) await giveUp(wire, asking);
     throw error;
   }
+}
+
+function causeOf(reply: Held): unknown {
+  return 'cause' in reply ? reply.cause : new Error('every hold ended at once without an answer');
 }
 
 /** The server began to count `waited` after the first call was sent; where it had to begin anew, the answer is still no older than a place is kept. */

@@ -8,6 +8,9 @@ import { Conflict, type Sequence, type Store, StoreFull } from './store.ts';
 /** Bytes of pieces that wait to be written; beyond, further ones are refused at once. */
 const WAITING_BYTES_MAX = 16 << 20;
 
+/** Times at most that an opening reads what came since, and appends: others' records came between as often. */
+const OPEN_TRIES = 16;
+
 /** Pieces kept after a failure; the rest is lost, at no harm. */
 const KEPT_MAX = 10_000;
 
@@ -71,14 +74,16 @@ export class Chain {
 
   /**
    * Reads everything, then appends the opening of this term after it: success proves that the reading was complete and
-   * fences every older writer. Throws {@link LedgerLost} when a newer term was here; damaged or unreadable records throw as
-   * they are, and nothing is decided on half a chain.
+   * fences every older writer. After a conflict reads only what came since, so an older writer that goes on cannot keep it from its end
+   * by the length of the log. Throws the last {@link Conflict} after {@link OPEN_TRIES} tries; {@link LedgerLost} when a newer term was
+   * here; damaged or unreadable records throw as they are, and nothing is decided on half a chain.
    */
   async open(): Promise<Replay> {
-    for (;;) {
-      const replay = new Replay();
-      this.bytesSince = 0;
-      for await (const { sequence, bytes } of this.#store.read(this.#subject, 0)) {
+    const replay = new Replay();
+    this.#last = 0;
+    this.bytesSince = 0;
+    for (let tries = 1; ; tries++) {
+      for await (const { sequence, bytes } of this.#store.read(this.#subject, this.#last === 0 ? 0 : this.#last + 1)) {
         const batch = decodeBatch(bytes);
         if (batch.term > this.#term) throw this.#end(new LedgerLost(`Term ${batch.term} writes ${this.#subject}; this process has term ${this.#term}.`));
         replay.apply(batch);
@@ -89,7 +94,7 @@ export class Chain {
         this.#last = await this.#store.append(this.#subject, encodeBatch({ ...NOTHING, term: this.#term, opening: true }), this.#last, true);
         return replay;
       } catch (cause) {
-        if (!(cause instanceof Conflict)) throw cause;
+        if (!(cause instanceof Conflict) || tries >= OPEN_TRIES) throw cause;
       }
     }
   }

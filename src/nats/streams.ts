@@ -69,21 +69,28 @@ export async function openStreams(parts: StreamsParts): Promise<readonly Place[]
   return places.filter((place) => place !== undefined);
 }
 
-interface StreamParts {
-  readonly manager: JetStreamManager;
+/** One stream, and how long to try. */
+export interface StreamParts {
+  readonly manager: { readonly streams: Pick<JetStreamManager['streams'], 'add' | 'info'> };
   readonly limit: { until: number };
   readonly tell: (change: LinkChange) => void;
   readonly wanted: Partial<StreamConfig> & WantedStream;
 }
 
-async function openStream({ manager, limit, tell, wanted }: StreamParts): Promise<Place | undefined> {
-  for (;;) {
+/** Makes the stream if it is not there. Waits {@link RETRY_MS} after each failure, and after each creation that did not show; rejects at the limit. */
+export async function openStream({ manager, limit, tell, wanted }: StreamParts): Promise<Place | undefined> {
+  for (let made = false; ; ) {
     try {
       const found = await infoOf(manager, wanted.name);
       const mismatch = found && differs(wanted, found.config);
       if (mismatch !== undefined) throw new NatsUnfit(`The stream ${wanted.name} ${mismatch}.`);
       if (found !== undefined) return found.state.last_seq > 0 ? undefined : { stream: wanted.name, subject: (wanted.subjects[0] ?? '').replace('>', 'ready') };
+      if (made) {
+        made = false;
+        throw new Error('NATS says that it was created, and then that there is none');
+      }
       await create(manager, wanted);
+      made = true;
     } catch (cause) {
       if (cause instanceof NatsUnfit) throw cause;
       const why = `the stream ${wanted.name} cannot be had: ${messageOf(cause)}`;
@@ -95,7 +102,7 @@ async function openStream({ manager, limit, tell, wanted }: StreamParts): Promis
   }
 }
 
-async function infoOf(manager: JetStreamManager, name: string): Promise<StreamInfo | undefined> {
+async function infoOf(manager: StreamParts['manager'], name: string): Promise<StreamInfo | undefined> {
   try {
     return await manager.streams.info(name);
   } catch (cause) {
@@ -104,7 +111,7 @@ async function infoOf(manager: JetStreamManager, name: string): Promise<StreamIn
   }
 }
 
-async function create(manager: JetStreamManager, wanted: Partial<StreamConfig> & WantedStream): Promise<void> {
+async function create(manager: StreamParts['manager'], wanted: Partial<StreamConfig> & WantedStream): Promise<void> {
   try {
     await manager.streams.add(wanted);
   } catch (cause) {

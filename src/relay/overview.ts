@@ -1,13 +1,19 @@
 import type { GroupView } from '../admission/admission.ts';
 import { shiftAll, shiftGroup } from '../admission/shift.ts';
 import type { Whereabouts } from '../coordination/replica.ts';
-import { type Micros, SECOND } from '../core/time.ts';
+import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
 import type { Calls } from './calls.ts';
 import type { Directory, Spot } from './directory.ts';
 import type { Door } from './door.ts';
 
-/** A peer that does not say what it has within this time is left out. */
+/** A peer that does not answer one page within this time is asked no further. */
 const WAIT: Micros = SECOND;
+
+/** Time at most for all pages of one peer. */
+const PAGES_WITHIN: Micros = 5 * SECOND;
+
+/** Groups at most of one peer: as many as a file may have (`bounds.groups`). */
+const GROUPS_MAX = 100_000;
 
 /** What it takes to see all groups. */
 export interface OverviewParts {
@@ -16,12 +22,13 @@ export interface OverviewParts {
   readonly calls: Calls;
   readonly place: (shard: number) => Whereabouts;
   readonly peers: () => readonly string[];
+  readonly now: () => Instant;
 }
 
 /** Every group, as the replica that decides for it sees it; of one that nobody decides for what its settings say. */
 export async function overview(parts: OverviewParts): Promise<readonly GroupView[]> {
   const { door, directory, place } = parts;
-  const [here, ...there] = await Promise.all([door.groups(), ...parts.peers().map((peer) => groupsOf(parts.calls, peer))]);
+  const [here, ...there] = await Promise.all([door.groups(), ...parts.peers().map((peer) => groupsOf(parts, peer))]);
   const views = new Map<string, GroupView>();
   const take = (view: GroupView, from: string): void => {
     const spot = directory.of(view.name);
@@ -34,15 +41,20 @@ export async function overview(parts: OverviewParts): Promise<readonly GroupView
   return [...directory.all().values()].map((spot) => views.get(spot.settings.spec.name) ?? unseen(spot));
 }
 
-async function groupsOf(calls: Calls, peer: string): Promise<{ readonly peer: string; readonly groups: readonly GroupView[] }> {
-  const groups: GroupView[] = [];
-  for (;;) {
-    const reply = await calls.make(peer, 'groups', { from: groups.length }, WAIT);
-    if (reply.how !== 'value') return { peer, groups };
-    const page = shiftAll(reply.value as readonly GroupView[], reply.by, shiftGroup);
-    if (page.length === 0) return { peer, groups };
-    groups.push(...page);
+/**
+ * Returns the groups of a peer, page by page. Ends at an empty page, at one that brings nothing new (the peer ignores `from`), at
+ * {@link GROUPS_MAX} groups and after {@link PAGES_WITHIN}, whatever the peer answers. Never rejects.
+ */
+async function groupsOf({ calls, now }: OverviewParts, peer: string): Promise<{ readonly peer: string; readonly groups: readonly GroupView[] }> {
+  const groups = new Map<string, GroupView>();
+  const end = after(now(), PAGES_WITHIN);
+  for (let before = -1; before < groups.size && groups.size < GROUPS_MAX && now() < end; ) {
+    before = groups.size;
+    const reply = await calls.make(peer, 'groups', { from: groups.size }, Math.min(WAIT, end - now()));
+    if (reply.how !== 'value') break;
+    for (const view of shiftAll(reply.value as readonly GroupView[], reply.by, shiftGroup)) groups.set(view.name, view);
   }
+  return { peer, groups: [...groups.values()] };
 }
 
 function unseen({ settings }: Spot): GroupView {

@@ -1,0 +1,29 @@
+import { JetStreamApiError } from '@nats-io/jetstream';
+import { expect, test } from 'vitest';
+import { NatsUnfit } from '../../src/nats/options.ts';
+import { openStream, type StreamParts } from '../../src/nats/streams.ts';
+
+const missing = () => new JetStreamApiError({ code: 404, err_code: 10059, description: 'stream not found' });
+
+test('A stream that is created and never found is tried twice a second, and given up at the limit', async () => {
+  let creations = 0;
+  const told: unknown[] = [];
+  const info = async (): Promise<never> => {
+    // An endless loop is a failure and no hang.
+    if (creations > 1_000) throw new NatsUnfit('It never gives up.');
+    throw missing();
+  };
+  const add = async (): Promise<never> => {
+    creations++;
+    return undefined as never;
+  };
+  const parts = {
+    manager: { streams: { info, add } },
+    limit: { until: performance.now() + 600 },
+    tell: (change: unknown) => void told.push(change),
+    wanted: { name: 'S', subjects: ['s.>'] },
+  } as unknown as StreamParts;
+  await expect(openStream(parts)).rejects.toThrow(/^the stream S cannot be had: NATS says that it was created, and then that there is none; /);
+  expect(creations).toBe(2);
+  expect(told).toEqual([{ kind: 'waiting', why: 'the stream S cannot be had: NATS says that it was created, and then that there is none' }]);
+});
