@@ -80,7 +80,7 @@ export function retrySeconds(refusal: Refusal, now: Instant, leastSeconds: numbe
   return Math.max(leastSeconds, Math.ceil((wait / 1e6) * (1 + random / 10)));
 }
 
-const ENGINE_REASONS: Readonly<Record<number, RefusalReason>> = { 413: 'too_large', 500: 'fault' };
+const ENGINE_REASONS: Readonly<Record<number, RefusalReason>> = { 413: 'too_large', 500: 'fault', 503: 'unstored' };
 
 /** A refusal of an engine, which knows no reasons; for `EngineOptions.problem`. */
 export function engineProblem(status: number, detail: string): { readonly contentType: string; readonly body: string } {

@@ -1,3 +1,4 @@
+import type { BodyBudget } from './body-budget.ts';
 import type { FaultBody, Refused } from './framing.ts';
 
 /**
@@ -17,12 +18,22 @@ export interface Engine {
 export interface EngineOptions {
   /** A longer body is refused with 413 before the handler runs. */
   readonly bodyBytesMax: number;
+  /** Bodies of paths that may be longer than `bodyBytesMax`. */
+  readonly longBodies?: LongBodies;
   /** Longest time for a request's head and body to arrive. */
   readonly receiveMsMax: number;
   /** Paths of PEM files, read once at `listen`; with `clientCa` callers must show a certificate of it (node:http only). */
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
   /** Writes the engine's own refusals (400, 408, 411, 413, 431) as bodies, so that they look like all others. */
   readonly problem: (status: number, detail: string, refused?: Refused) => FaultBody;
+}
+
+/** Paths whose bodies may be longer, and how much of them is held at once. */
+export interface LongBodies {
+  /** Longest body at a path, without its query; undefined: `bodyBytesMax` holds. */
+  readonly bytesMax: (path: string) => number | undefined;
+  /** What is held of them, by all connections; one for which there is no room is refused with 503. */
+  readonly budget: BodyBudget;
 }
 
 /** A request whose body has arrived whole. Valid for as long as its exchange. */

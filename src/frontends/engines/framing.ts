@@ -11,6 +11,8 @@ export interface Fault {
   readonly status: number;
   /** For people: what is wrong and what to do. */
   readonly detail: string;
+  /** Retry-After; undefined: none is sent. */
+  readonly retrySeconds?: number;
 }
 
 /** Body of an engine's refusal, made by {@link EngineOptions.problem}. */
@@ -121,6 +123,14 @@ export function tooLarge(bodyBytesMax: number): Fault {
   return { status: 413, detail: `A request body may be at most ${bodyBytesMax} bytes.` };
 }
 
+/** 503: bodies of other requests take all the room there is for long ones. */
+export const NO_ROOM: Fault = { status: 503, detail: 'Too many long bodies are on their way; send this one again after a pause.', retrySeconds: 1 };
+
+/** Fields of a refusal beside the usual ones. */
+export function faultFields({ retrySeconds }: Fault): readonly (readonly [name: string, value: string])[] {
+  return retrySeconds === undefined ? [] : [['Retry-After', String(retrySeconds)]];
+}
+
 /** 408, saying the bound. */
 export function tooSlow(receiveMsMax: number): Fault {
   return { status: 408, detail: `A request must arrive whole within ${receiveMsMax / 1000} seconds.` };
@@ -133,7 +143,7 @@ export function assertField(name: string, value: string): void {
 
 /** A whole refusal as bytes for a socket, closing it; `more` are fields beside the usual ones. */
 export function rawRefusal(status: number, made: FaultBody, more: readonly (readonly [name: string, value: string])[] = []): Buffer {
-  const allow = status === 405 ? `Allow: ${METHODS_ALLOWED}\r\n` : '';
+  const allow = status === 405 && !more.some(([name]) => name === 'Allow') ? `Allow: ${METHODS_ALLOWED}\r\n` : '';
   let fields = '';
   for (const [name, value] of more) {
     assertField(name, value);

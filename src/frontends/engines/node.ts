@@ -2,7 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { Engine, EngineHandler, EngineOptions } from './engine.ts';
-import { type Fault, LINGER_MS, METHODS_ALLOWED, methodFault, type Refused, rawRefusal, tooLarge, tooSlow } from './framing.ts';
+import { type Fault, faultFields, LINGER_MS, METHODS_ALLOWED, methodFault, NO_ROOM, type Refused, rawRefusal, tooLarge, tooSlow } from './framing.ts';
 import { Lingering } from './lingering.ts';
 import { NodeExchange, type NodeExchangeOwner } from './node-exchange.ts';
 import { clientFault, closeServer, createNodeServer, listenOn, mayFollow, NO_EXPECTATION, PIPELINED_MAX, vouch } from './node-server.ts';
@@ -75,21 +75,28 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     const exchange = new NodeExchange(request, response, target, this);
     if (headers['transfer-encoding'] === undefined && (length === undefined || length === '0'))
       return runHandler(this.#handler, exchange, this.#options.problem);
-    if (length !== undefined && Number(length) > this.#options.bodyBytesMax) return this.#refuse(request, response, tooLarge(this.#options.bodyBytesMax));
+    const { bodyBytesMax, longBodies } = this.#options;
+    const bytesMax = longBodies?.bytesMax(exchange.path) ?? bodyBytesMax;
+    if (length !== undefined && Number(length) > bytesMax) return this.#refuse(request, response, tooLarge(bytesMax));
     if (awaitsContinue) response.writeContinue();
-    this.#receive(request, response, exchange);
+    this.#receive(request, response, exchange, bytesMax);
   }
 
-  #receive(request: IncomingMessage, response: ServerResponse, exchange: NodeExchange): void {
+  #receive(request: IncomingMessage, response: ServerResponse, exchange: NodeExchange, bytesMax: number): void {
     const receiving: Receiving = { exchange, by: performance.now() + this.#options.receiveMsMax };
     this.#receiving.add(receiving);
     let first: Uint8Array | undefined;
     let more: Uint8Array[] | undefined;
     let bytes = 0;
+    const hasRoom = this.#room(response);
     request.on('data', (chunk: Uint8Array) => {
+      if (!this.#receiving.has(receiving)) return;
       bytes += chunk.byteLength;
-      if (bytes > this.#options.bodyBytesMax) {
-        if (this.#receiving.delete(receiving)) this.#refuse(request, response, tooLarge(this.#options.bodyBytesMax));
+      const fault = bytes > bytesMax ? tooLarge(bytesMax) : bytes > this.#options.bodyBytesMax && !hasRoom(bytes) ? NO_ROOM : undefined;
+      if (fault !== undefined) {
+        first = more = undefined;
+        this.#receiving.delete(receiving);
+        this.#refuse(request, response, fault);
       } else if (first === undefined) first = chunk;
       else {
         more ??= [first];
@@ -101,6 +108,18 @@ class NodeEngine implements Engine, NodeExchangeOwner {
       exchange.body = more === undefined ? (first ?? exchange.body) : Buffer.concat(more);
       runHandler(this.#handler, exchange, this.#options.problem);
     });
+  }
+
+  /** Takes room for a long body as it comes; given back when its answer is out, or its caller gone. */
+  #room(response: ServerResponse): (bytes: number) => boolean {
+    let taken = 0;
+    return (bytes) => {
+      const budget = this.#options.longBodies?.budget;
+      if (budget?.take(bytes - taken) !== true) return false;
+      if (taken === 0) response.once('close', () => budget.give(taken));
+      taken = bytes;
+      return true;
+    };
   }
 
   #mayQueue(socket: Socket, response: ServerResponse): boolean {
@@ -117,7 +136,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     const made = this.#options.problem(fault.status, fault.detail, refusedOf(request));
     if (response.socket !== null) return this.#refuseRaw(request.socket, fault, made);
     // Its turn comes after the requests before it.
-    const allow = fault.status === 405 ? ['Allow', METHODS_ALLOWED] : [];
+    const allow = fault.status === 405 ? ['Allow', METHODS_ALLOWED] : faultFields(fault).flat();
     response.writeHead(made.status ?? fault.status, [
       ...allow,
       'Content-Type',
@@ -131,7 +150,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
   }
 
   #refuseRaw(socket: Socket, fault: Fault, made = this.#options.problem(fault.status, fault.detail)): void {
-    socket.end(rawRefusal(made.status ?? fault.status, made));
+    socket.end(rawRefusal(made.status ?? fault.status, made, faultFields(fault)));
     this.#lingering.add(socket, LINGER_MS);
   }
 

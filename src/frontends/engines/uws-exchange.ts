@@ -31,6 +31,8 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
   readonly #owner: UwsExchangeOwner;
   /** Set by the engine once the handler has returned: what is written from then on has to be corked. */
   late = false;
+  /** The engine's; called once, when the exchange is answered or its caller gone. */
+  onOver: (() => void) | undefined;
   #over = false;
   #begun = false;
   #gone: (() => void) | undefined;
@@ -76,14 +78,14 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
   /** The engine's: the response is dead from here on. */
   aborted(): void {
     if (this.#over) return;
-    this.#over = true;
+    this.#finish();
     this.#gone?.();
   }
 
   send(status: number, headers: readonly (readonly [string, string])[], body: string | Uint8Array): boolean {
     if (this.#over) return false;
     this.#check(headers);
-    this.#over = true;
+    this.#finish();
     if (this.late) this.#response.cork(() => this.#whole(status, headers, body));
     else this.#whole(status, headers, body);
     return true;
@@ -118,7 +120,7 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
 
   end(): void {
     if (this.#over) return;
-    this.#over = true;
+    this.#finish();
     this.#response.cork(() => {
       this.#response.end(undefined, this.#owner.closing);
     });
@@ -134,11 +136,16 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
   /** Ends the exchange with an answer of the engine's own, and the connection with it; only outside the parser. */
   refuse(status: number, headers: readonly (readonly [string, string])[], body: string | Uint8Array): void {
     if (this.#over) return;
-    this.#over = true;
+    this.#finish();
     this.#response.cork(() => {
       this.#head(status, headers);
       this.#response.end(body, true);
     });
+  }
+
+  #finish(): void {
+    this.#over = true;
+    this.onOver?.();
   }
 
   #check(headers: readonly (readonly [string, string])[]): void {

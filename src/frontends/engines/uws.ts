@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { Engine, EngineHandler, EngineOptions } from './engine.ts';
-import { type Fault, hostFault, lengthOf, METHODS_ALLOWED, methodFault, originForm, tooLarge, tooSlow } from './framing.ts';
+import { type Fault, faultFields, hostFault, lengthOf, METHODS_ALLOWED, methodFault, NO_ROOM, originForm, tooLarge, tooSlow } from './framing.ts';
 import { runHandler } from './run.ts';
 import type { UwsApp, UwsModule, UwsRequest, UwsResponse } from './uws-binding.ts';
 import { UwsExchange, type UwsExchangeOwner, type UwsHead } from './uws-exchange.ts';
@@ -98,14 +98,8 @@ class UwsEngine implements Engine, UwsExchangeOwner {
     const fault = methodFault(method) ?? hostFault(host) ?? (encoded ? NO_ENCODING : undefined);
     const target = fault ?? originForm(query === undefined ? url : `${url}?${query}`, method, host);
     const bytes = length === undefined ? 0 : lengthOf(length);
-    const refused =
-      typeof target !== 'string'
-        ? target
-        : typeof bytes !== 'number'
-          ? bytes
-          : bytes > this.#options.bodyBytesMax
-            ? tooLarge(this.#options.bodyBytesMax)
-            : undefined;
+    const bytesMax = this.#options.longBodies?.bytesMax(url) ?? this.#options.bodyBytesMax;
+    const refused = typeof target !== 'string' ? target : typeof bytes !== 'number' ? bytes : bytes > bytesMax ? tooLarge(bytesMax) : undefined;
     // Of an absolute form the rest, as on node:http.
     const origin = typeof target === 'string' ? target : url;
     const mark = origin.indexOf('?');
@@ -129,12 +123,19 @@ class UwsEngine implements Engine, UwsExchangeOwner {
     this.#receiving.add(receiving);
     let body: Uint8Array | undefined;
     let bytes = 0;
+    const hasRoom = this.#room(exchange);
     response.onAborted(() => {
       this.#receiving.delete(receiving);
       exchange.aborted();
     });
     response.onData((chunk, last) => {
-      if (exchange.over || bytes + chunk.byteLength > announced) return;
+      if (exchange.over || bytes + chunk.byteLength > announced || !this.#receiving.has(receiving)) return;
+      if (bytes + chunk.byteLength > this.#options.bodyBytesMax && !hasRoom(bytes + chunk.byteLength)) {
+        this.#receiving.delete(receiving);
+        body = undefined;
+        // Outside the parser, as every refusal.
+        return void setImmediate(() => this.#refuse(exchange, NO_ROOM));
+      }
       // The chunk's memory is taken back when this returns.
       if (last && bytes === 0) body = new Uint8Array(chunk.slice(0));
       else {
@@ -150,10 +151,22 @@ class UwsEngine implements Engine, UwsExchangeOwner {
     });
   }
 
+  /** Takes room for a long body as it comes; given back when its answer is out, or its caller gone. */
+  #room(exchange: UwsExchange): (bytes: number) => boolean {
+    let taken = 0;
+    return (bytes) => {
+      const budget = this.#options.longBodies?.budget;
+      if (budget?.take(bytes - taken) !== true) return false;
+      taken = bytes;
+      exchange.onOver = () => budget.give(taken);
+      return true;
+    };
+  }
+
   #refuse(exchange: UwsExchange, fault: Fault): void {
     const made = this.#options.problem(fault.status, fault.detail, { path: exchange.path, contentType: exchange.header('content-type') ?? '' });
     const allow: (readonly [string, string])[] = fault.status === 405 ? [['Allow', METHODS_ALLOWED]] : [];
-    exchange.refuse(made.status ?? fault.status, [...allow, ['Content-Type', made.contentType]], made.body);
+    exchange.refuse(made.status ?? fault.status, [...allow, ...faultFields(fault), ['Content-Type', made.contentType]], made.body);
   }
 
   #sweep(): void {
