@@ -7,8 +7,11 @@ import { DescriptorGuard, descriptorLimit } from './descriptors.ts';
 import { Connect } from './frontends/connect.ts';
 import { oversizedBody } from './frontends/connect-answer.ts';
 import { ENVELOPE_BYTES } from './frontends/connect-format.ts';
+import { SUBMIT_MESSAGE_BYTES_MAX } from './frontends/deferred-calls.ts';
+import { pathOf } from './frontends/directory.ts';
+import { BodyBudget } from './frontends/engines/body-budget.ts';
 import { chooseEngine, type EngineFactory } from './frontends/engines/choose.ts';
-import type { EngineHandler, EngineOptions } from './frontends/engines/engine.ts';
+import type { EngineHandler, EngineOptions, LongBodies } from './frontends/engines/engine.ts';
 import type { FaultBody, Refused } from './frontends/engines/framing.ts';
 import type { Frontend, Routes } from './frontends/frontend.ts';
 import { Grpc } from './frontends/grpc.ts';
@@ -16,9 +19,11 @@ import type { FloodKind, GrpcBounds } from './frontends/grpc-guard.ts';
 import { Health, type HealthParts } from './frontends/health.ts';
 import { engineProblem } from './frontends/problem.ts';
 import { ProxyFrontend, type ProxyParts } from './frontends/proxy.ts';
+import { ProxyReading } from './frontends/proxy-reading.ts';
 import { Rest, type RestParts } from './frontends/rest.ts';
 import type { ServiceParts } from './frontends/service.ts';
 import { siteGuard } from './frontends/site-guard.ts';
+import { DeferredService } from './gen/sluice/v1/deferred_pb.ts';
 import type { Log } from './telemetry/log.ts';
 
 /** What the listeners share. */
@@ -45,7 +50,9 @@ export interface Listeners {
 type Listener = Config['listen']['api'];
 
 /** Opens every listener that is not `none`, or none at all: rejects with what to do about the first that cannot be had. */
-export async function openListeners(config: Config, parts: ListenerParts): Promise<Listeners> {
+export async function openListeners(config: Config, given: ListenerParts): Promise<Listeners> {
+  const closing = new AbortController();
+  const parts = given.deferred === undefined ? given : { ...given, deferred: { ...given.deferred, closing: closing.signal } };
   const spared: { guard?: DescriptorGuard } = {};
   const frontends = await frontendsOf(config, { ...parts, health: withRemark(parts.health, () => spared.guard?.remark) });
   const addresses: Record<string, string> = {};
@@ -74,6 +81,7 @@ export async function openListeners(config: Config, parts: ListenerParts): Promi
       for (const frontend of open) if (frontend instanceof ProxyFrontend) frontend.reroute(routes);
     },
     drain: async (graceMs) => {
+      closing.abort();
       await Promise.all(open.map((frontend) => frontend.drain(graceMs)));
       guard.close();
     },
@@ -112,9 +120,10 @@ async function frontendsOf(config: Config, parts: ListenerParts): Promise<readon
   // Without credentials operators are answered where only they should come in.
   const operators = config.auth.keys.length > 0;
   const frontends: Frontend[] = [];
+  const longBodies = parts.deferred && longBodiesOf(parts.deferred.submitBytesMax);
   const http = (name: string, listener: Listener, routes: readonly Routes[], make: EngineFactory, guard: Guard = (handler) => handler): void => {
     const { address, tls } = listener;
-    if (address !== 'none') frontends.push(new HttpFrontend({ name, address, tls, handler: guard(dispatch(routes)), make, config }));
+    if (address !== 'none') frontends.push(new HttpFrontend({ name, address, tls, handler: guard(dispatch(routes)), make, config, longBodies }));
   };
   const apiRoutes = (open: boolean): readonly Routes[] => [
     new Connect({ ...parts, operators: open, messageBytesMax: config.bounds.body }),
@@ -138,6 +147,18 @@ async function frontendsOf(config: Config, parts: ListenerParts): Promise<readon
   return frontends;
 }
 
+/** Of submissions that are on their way, all listeners together. */
+const SUBMITS_BYTES_MAX = 256 << 20;
+
+/** Paths that take a whole request in their body. */
+function longBodiesOf(submitBytesMax: number): LongBodies {
+  const long = new Map([
+    ['/v1/requests', submitBytesMax],
+    [pathOf(DeferredService.method.submit), SUBMIT_MESSAGE_BYTES_MAX + ENVELOPE_BYTES],
+  ]);
+  return { bytesMax: (path) => long.get(path), budget: new BodyBudget(Math.max(SUBMITS_BYTES_MAX, submitBytesMax)) };
+}
+
 /** Stands before the handler of a listener. */
 type Guard = (handler: EngineHandler) => EngineHandler;
 
@@ -153,7 +174,8 @@ function proxyOf(config: Config, parts: ListenerParts): Frontend | undefined {
   const { receive, unread, perClient } = config.bounds;
   const bounds = { headMsMax: receive / MILLISECOND, unreadMsMax: unread / MILLISECOND, perClientMax: perClient };
   const refusesAmbiguous = config.http.ambiguousPaths === 'refuse';
-  return new ProxyFrontend({ ...parts, ...parts.proxy, ...bounds, refusesAmbiguous, address, ...engineTls(tls), random: Math.random });
+  const reading = parts.deferred && new ProxyReading({ ...parts, random: Math.random }, parts.deferred);
+  return new ProxyFrontend({ ...parts, ...parts.proxy, ...bounds, refusesAmbiguous, address, ...engineTls(tls), random: Math.random, reading });
 }
 
 function grpcBounds({ bounds }: Config): GrpcBounds {
@@ -210,13 +232,15 @@ class HttpFrontend implements Frontend {
     handler: EngineHandler;
     make: EngineFactory;
     config: Config;
+    longBodies: LongBodies | undefined;
   }) {
-    const { name, address, tls, handler, make, config } = parts;
+    const { name, address, tls, handler, make, config, longBodies } = parts;
     this.name = name;
     this.#address = address;
     const options: EngineOptions = {
       // A message of the longest may be in an envelope.
       bodyBytesMax: config.bounds.body + ENVELOPE_BYTES,
+      ...(longBodies !== undefined && { longBodies }),
       receiveMsMax: config.bounds.receive / MILLISECOND,
       problem: (status, detail, refused) => connectOversized(status, detail, refused) ?? engineProblem(status, detail),
       ...engineTls(tls),

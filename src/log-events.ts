@@ -146,6 +146,7 @@ const DEEDS: Readonly<Record<OperatorEvent['kind'], string>> = {
   group_overridden: 'overrode limits of',
   waiter_evicted: 'evicted a waiter of',
   lease_revoked: 'revoked a lease of',
+  requests_redriven: 'redrove dead letters of',
 };
 
 /** Logs what an operator did, or was refused: who, to which group, for how long. */
@@ -154,7 +155,7 @@ export function logOperator(log: Log, event: OperatorEvent): void {
   const who = caller === '' ? 'An operator' : `Operator ${caller}`;
   const done = refused === undefined ? '' : `, which was refused: ${refused}`;
   const all = { caller, group, ...fields, ...(refused === undefined ? {} : { refused }) };
-  log.tell(refused === undefined ? 'info' : 'warn', kind, `${who} ${DEEDS[kind]} group ${group}${done}.`, all);
+  log.tell(refused === undefined ? 'info' : 'warn', kind, `${who} ${DEEDS[kind]} ${group === '' ? 'any group' : `group ${group}`}${done}.`, all);
 }
 
 /** A URL that fails and answers in turn is logged at most this often, in milliseconds. */

@@ -40,6 +40,8 @@ export interface Auth {
   check(caller: string, action: Action): Refusal | undefined;
   /** The only key whose waiters and leases this caller may see and end; undefined: every key's. */
   keyOf(caller: string): string | undefined;
+  /** The only groups this caller may name; undefined: all. */
+  groupsOf(caller: string): ReadonlySet<string> | undefined;
   /** What the ask becomes for its caller (`ask.caller`), or `forbidden`. */
   scope(ask: AdmissionAsk): AdmissionAsk | Refusal;
   /** Other credentials from now on; for calls that come in later. */
@@ -72,6 +74,10 @@ export function createAuth(credentials: readonly Credential[]): Auth {
     },
     keyOf(caller) {
       return names.get(caller)?.key;
+    },
+    groupsOf(caller) {
+      const groups = names.get(caller)?.groups;
+      return groups === undefined ? undefined : new Set(groups);
     },
     scope(ask) {
       if (names.size === 0) return ask;

@@ -2,11 +2,13 @@ import type { DescMethod, DescService, Registry } from '@bufbuild/protobuf';
 import { MethodOptions_IdempotencyLevel } from '@bufbuild/protobuf/wkt';
 import type { Refusal } from '../core/refusal.ts';
 import { AdmissionService } from '../gen/sluice/v1/admission_pb.ts';
+import { DeferredService } from '../gen/sluice/v1/deferred_pb.ts';
 import { type CallFacts, isRefusal, malformed } from './ask.ts';
 import { ANSWERED, hold, type StreamCall, type UnaryCall } from './calls.ts';
 import { ending, errorOf, headersOf, plainError, sendError, sendMessage, sendPlain, unimplemented, type WireError } from './connect-answer.ts';
 import { acceptPost, decode, encode, envelope, type Format, foreignEncoding, formatOf, queryFormat, timeoutOf, tooLong, unwrap } from './connect-format.ts';
-import { pathOf, SERVICES, UNBUILT, unaryCalls } from './directory.ts';
+import { SUBMIT_MESSAGE_BYTES_MAX } from './deferred-calls.ts';
+import { NOT_DEFERRED, pathOf, SERVICES, unaryCalls } from './directory.ts';
 import type { EngineReply, EngineRequest, EngineStream } from './engines/engine.ts';
 import type { Routes } from './frontend.ts';
 import type { ServiceParts } from './service.ts';
@@ -57,7 +59,7 @@ export class Connect implements Routes {
     }
     for (const method of SERVICES.flatMap((service: DescService) => service.methods)) {
       if (this.#entries.has(pathOf(method))) continue;
-      const serve = method === AdmissionService.method.session ? NO_SESSION : unimplemented(UNBUILT);
+      const serve = method === AdmissionService.method.session ? NO_SESSION : unimplemented(NOT_DEFERRED);
       this.#entries.set(pathOf(method), { method, streaming: method.methodKind !== 'unary', serve });
     }
   }
@@ -86,14 +88,11 @@ export class Connect implements Routes {
     }
     const version = request.header('connect-protocol-version');
     if (version !== undefined && version !== '1') return this.#refuse(reply, format, malformed('`Connect-Protocol-Version` must be 1.'));
-    const bytes = format.protocol === 'unary' ? this.#whole(request.body) : unwrap(request.body, this.#bytesMax);
+    const bytesMax = entry.method === DeferredService.method.submit ? SUBMIT_MESSAGE_BYTES_MAX : this.#bytesMax;
+    const bytes = format.protocol === 'unary' ? whole(request.body, bytesMax) : unwrap(request.body, bytesMax);
     if ('reason' in bytes) return this.#refuse(reply, format, bytes);
     if ('code' in bytes) return void sendError(reply, format, plainError(bytes.code, bytes.message));
     this.#serve(entry, format, bytes, request, reply);
-  }
-
-  #whole(body: Uint8Array): Uint8Array | Refusal {
-    return body.length > this.#bytesMax ? tooLong(this.#bytesMax) : body;
   }
 
   /** https://connectrpc.com/docs/protocol#unary-get-request */
@@ -155,4 +154,8 @@ export class Connect implements Routes {
   #refuse(reply: EngineReply, format: Format | undefined, refusal: Refusal): void {
     sendError(reply, format, this.#errorOf(refusal, this.#parts.admission.now()));
   }
+}
+
+function whole(body: Uint8Array, bytesMax: number): Uint8Array | Refusal {
+  return body.length > bytesMax ? tooLong(bytesMax) : body;
 }

@@ -3,6 +3,7 @@ import { AdmissionService } from '../gen/sluice/v1/admission_pb.ts';
 import { DeferredService } from '../gen/sluice/v1/deferred_pb.ts';
 import { GroupService } from '../gen/sluice/v1/group_pb.ts';
 import type { UnaryCall } from './calls.ts';
+import { deferredCalls, isForOperators } from './deferred-calls.ts';
 import { operatorCalls } from './operators.ts';
 import { admissionCalls, type OnFault, refuse, type ServiceParts } from './service.ts';
 import { FAULT } from './status.ts';
@@ -10,13 +11,15 @@ import { FAULT } from './status.ts';
 /** Every service of sluice.v1, for definitions, health and reflection. */
 export const SERVICES: readonly DescService[] = [AdmissionService, GroupService, DeferredService];
 
-/** What is said of a call that is published but not built. */
-export const UNBUILT = 'Deferred requests are not built yet; ask for a permit with Acquire and send the request yourself.';
+/** Answer to a call of DeferredService where no route is deferred. */
+export const NOT_DEFERRED = 'This server keeps no requests for later: none of its routes says `mode: deferred`. Ask for a permit with Acquire instead.';
 
-/** Every unary call that is built. Without `operators` those of GroupService are refused: anybody may come in there. */
+/** Every unary call that is served. Without `operators` those of GroupService, and lists and redrives of requests, are refused: any caller may come in there. */
 export function unaryCalls(parts: ServiceParts, operators: boolean): readonly UnaryCall[] {
-  const forOperators = operatorCalls(parts);
-  return [...admissionCalls(parts), ...(operators ? forOperators : forOperators.map(closed))].map((each) => caught(parts.onFault, each));
+  const deferred = parts.deferred === undefined ? [] : deferredCalls(parts, parts.deferred);
+  const forOperators = [...operatorCalls(parts), ...deferred.filter(isForOperators)];
+  const forCallers = [...admissionCalls(parts), ...deferred.filter((each) => !isForOperators(each))];
+  return [...forCallers, ...(operators ? forOperators : forOperators.map(closed))].map((each) => caught(parts.onFault, each));
 }
 
 /** A throw is a bug or broken I/O: told once, and a `fault` to the caller. */
@@ -40,6 +43,7 @@ export function pathOf(method: DescMethod): string {
 }
 
 function closed({ method }: UnaryCall): UnaryCall {
-  const detail = `${method.parent.name} answers on the admin address only, as long as the server has no \`auth\`.`;
+  const what = method.parent === DeferredService ? method.name : method.parent.name;
+  const detail = `${what} answers on the admin address only, as long as the server has no \`auth\`.`;
   return { method, call: (_facts, _request, reply) => refuse(reply, { reason: 'forbidden', detail }) };
 }

@@ -6,20 +6,22 @@ import type { Instant } from '../core/time.ts';
 import { AcquireRequestSchema, type AcquireResponse, AcquireResponseSchema } from '../gen/sluice/v1/admission_pb.ts';
 import { decodeAcquire, encodeAcquired } from './acquire-codec.ts';
 import { malformed } from './ask.ts';
+import { tooLong } from './connect-format.ts';
 import { statusDetails } from './details.ts';
 import { CODES, describe, retryAfter, STATUSES } from './status.ts';
 
 /** A request as it came: a message, or why its bytes are none. grpc-js would answer INTERNAL where a caller's bytes are at fault. */
 export type Received<T> = { readonly message: T } | { readonly refusal: Refusal };
 
-/** How grpc-js reads and writes one method; made once, so that no call looks anything up. */
-export function methodDefinition(method: DescMethod): MethodDefinition<Received<unknown>, unknown> {
+/** How grpc-js reads and writes one method; made once, so that no call looks anything up. A message of more than `bytesMax` is refused. */
+export function methodDefinition(method: DescMethod, bytesMax: number): MethodDefinition<Received<unknown>, unknown> {
   const { input, output, methodKind } = method;
   return {
     path: `/${method.parent.typeName}/${method.name}`,
     requestStream: methodKind === 'client_streaming' || methodKind === 'bidi_streaming',
     responseStream: methodKind === 'server_streaming' || methodKind === 'bidi_streaming',
-    requestDeserialize: input === AcquireRequestSchema ? receiveAcquire : (bytes) => receive(input, bytes),
+    requestDeserialize: (bytes) =>
+      bytes.length > bytesMax ? { refusal: tooLong(bytesMax) } : input === AcquireRequestSchema ? receiveAcquire(bytes) : receive(input, bytes),
     requestSerialize: (received) => bytesOf(input, 'message' in received ? received.message : create(input)),
     // Streams encode before they write, to count what waits.
     responseSerialize:

@@ -43,6 +43,8 @@ export interface GrpcGuardDeps {
   readonly endless: ReadonlySet<string>;
   /** Paths that are served; a call of another one counts as reset. */
   readonly serves: (path: string) => boolean;
+  /** Bytes that a call of a path allows its connection, where its messages may be longer than 64 KiB. */
+  readonly longMessages?: ReadonlyMap<string, number>;
   readonly onFlood: (kind: FloodKind, remoteAddress: string) => void;
 }
 
@@ -57,6 +59,8 @@ const CONTROL_PER_SECOND = 10;
 const RESETS_SECONDS = 30;
 /** Bytes of a connection that each call allows it beside `bytesPerSecondMax`: those of the longest message. */
 const BYTES_PER_CALL = 64 << 10;
+/** Bytes that calls with long messages allow a connection together: as much as 1,000 calls of 64 KiB. */
+const LONG_BYTES_MAX = 64 << 20;
 /** Bytes are looked at so often, of so many connections each time. */
 const METER_MS = 100;
 const METERED_MAX = 1_000;
@@ -235,6 +239,7 @@ class Connection {
   readonly #onFlood: GrpcGuardDeps['onFlood'];
   #bytesRead = 0;
   #bytesLeft: number;
+  #longLeft = 0;
   #measuredAt = performance.now();
 
   constructor(session: ServerHttp2Session, deps: GrpcGuardDeps, onFlood: GrpcGuardDeps['onFlood']) {
@@ -269,7 +274,9 @@ class Connection {
     if (this.#closed || !this.#spend(this.#opens, 'opens')) return false;
     if (empty && !this.#spend(this.#resets, 'resets')) return false;
     this.#control.give();
-    this.#bytesLeft += BYTES_PER_CALL;
+    const long = this.#deps.longMessages?.get(path);
+    if (long === undefined) this.#bytesLeft += BYTES_PER_CALL;
+    else this.#longLeft = Math.min(LONG_BYTES_MAX, this.#longLeft + long);
     this.#live.set(stream, { path, since: performance.now(), unread: false });
     stream.once('close', () => {
       this.#live.delete(stream);
@@ -305,7 +312,11 @@ class Connection {
     const read = this.#session.socket?.bytesRead ?? 0;
     const { bytesPerSecondMax } = this.#deps.bounds;
     const given = ((now - this.#measuredAt) / 1000) * bytesPerSecondMax;
-    this.#bytesLeft = Math.min(bytesPerSecondMax, this.#bytesLeft + given - (read - this.#bytesRead));
+    const came = read - this.#bytesRead;
+    // Long messages take longer than one look; what they may have is not cut to a second's bytes.
+    const ofLong = Math.min(this.#longLeft, came);
+    this.#longLeft -= ofLong;
+    this.#bytesLeft = Math.min(bytesPerSecondMax, this.#bytesLeft + given - (came - ofLong));
     this.#bytesRead = read;
     this.#measuredAt = now;
     if (this.#bytesLeft < 0) this.#end('bytes');

@@ -19,9 +19,11 @@ import type { Micros, Millis } from '../core/time.ts';
 import { file_google_rpc_error_details } from '../gen/google/rpc/error_details_pb.ts';
 import { Health } from '../gen/grpc/health/v1/health_pb.ts';
 import { AdmissionService, type SessionRequest, SessionResponseSchema } from '../gen/sluice/v1/admission_pb.ts';
+import { DeferredService } from '../gen/sluice/v1/deferred_pb.ts';
 import { type CallFacts, isRefusal, malformed } from './ask.ts';
 import { ANSWERED, hold, type StreamCall, type UnaryCall } from './calls.ts';
-import { pathOf, SERVICES, UNBUILT, unaryCalls } from './directory.ts';
+import { SUBMIT_MESSAGE_BYTES_MAX } from './deferred-calls.ts';
+import { NOT_DEFERRED, pathOf, SERVICES, unaryCalls } from './directory.ts';
 import type { Frontend } from './frontend.ts';
 import { encodedFiles, methodDefinition, type Received, statusOf } from './grpc-codec.ts';
 import { type FloodKind, type GrpcBounds, GrpcGuard, STREAM_ID } from './grpc-guard.ts';
@@ -63,11 +65,13 @@ const KEEPALIVE_TIMEOUT_MS = 20_000;
 
 const WATCH = pathOf(AdmissionService.method.watch);
 const SESSION = pathOf(AdmissionService.method.session);
+const SUBMIT = pathOf(DeferredService.method.submit);
 
 /** gRPC on a port of its own, with health and reflection. */
 export class Grpc implements Frontend {
   readonly name = 'grpc';
   readonly #parts: GrpcParts;
+  readonly #bytesMax: number;
   readonly #server: Server;
   readonly #health: HealthImplementation;
   readonly #healthWatches = new Set<{ end: () => void }>();
@@ -79,10 +83,15 @@ export class Grpc implements Frontend {
   constructor(parts: GrpcParts) {
     this.#parts = parts;
     const { bounds, onFlood } = parts;
+    this.#bytesMax = parts.messageBytesMax ?? MESSAGE_BYTES_MAX;
+    const longest = parts.deferred === undefined ? this.#bytesMax : Math.max(this.#bytesMax, SUBMIT_MESSAGE_BYTES_MAX);
     this.#statusOf = parts.statusOf ?? statusOf;
-    this.#guard = new GrpcGuard({ bounds, onFlood, cuttable: new Set([WATCH, SESSION]), endless: new Set([SESSION]), serves: (path) => this.#paths.has(path) });
+    const longMessages = new Map(parts.deferred === undefined ? [] : [[SUBMIT, longest]]);
+    const serves = (path: string): boolean => this.#paths.has(path);
+    this.#guard = new GrpcGuard({ bounds, onFlood, cuttable: new Set([WATCH, SESSION]), endless: new Set([SESSION]), serves, longMessages });
     this.#server = new Server({
-      'grpc.max_receive_message_length': parts.messageBytesMax ?? MESSAGE_BYTES_MAX,
+      // Of the longest there is; each method has its own bound (grpc-codec.ts).
+      'grpc.max_receive_message_length': longest,
       'grpc.keepalive_time_ms': KEEPALIVE_MS,
       'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
       'grpc.max_concurrent_streams': parts.bounds.streamsMax,
@@ -144,11 +153,11 @@ export class Grpc implements Frontend {
       const definition: Record<string, ServiceDefinition[string]> = {};
       const handlers: Record<string, UntypedHandleCall> = {};
       for (const method of service.methods) {
-        definition[method.name] = methodDefinition(method);
+        definition[method.name] = methodDefinition(method, pathOf(method) === SUBMIT ? SUBMIT_MESSAGE_BYTES_MAX : this.#bytesMax);
         const call = calls.get(pathOf(method));
         if (call !== undefined) handlers[method.name] = 'open' in call ? this.#stream(call) : this.#unary(call);
         else if (method === AdmissionService.method.session) handlers[method.name] = this.#session;
-        else handlers[method.name] = unbuilt;
+        else handlers[method.name] = notDeferred;
       }
       this.#add(definition, handlers);
     }
@@ -319,8 +328,8 @@ function pacedByReader(handlers: Record<string, UntypedHandleCall>): Record<stri
   return Object.fromEntries(paced);
 }
 
-function unbuilt(_stream: unknown, answer: sendUnaryData<unknown>): void {
-  answer({ code: status.UNIMPLEMENTED, details: UNBUILT });
+function notDeferred(_stream: unknown, answer: sendUnaryData<unknown>): void {
+  answer({ code: status.UNIMPLEMENTED, details: NOT_DEFERRED });
 }
 
 function secure(tls: NonNullable<GrpcParts['tls']>): ServerCredentials {

@@ -136,6 +136,11 @@ export class ProxyExchange implements CallerSink, Enrolled {
     else this.refuse(answer.status, { contentType: '', body: answer.body }, answer.headers);
   }
 
+  /** Leaves the answer to another; nothing was written. */
+  release(): void {
+    this.#finish();
+  }
+
   onBroken(): void {
     if (!this.#over) this.#abandon();
   }

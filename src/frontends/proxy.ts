@@ -9,12 +9,14 @@ import type { Auth } from './auth.ts';
 import type { EngineOptions } from './engines/engine.ts';
 import { type Fault, LINGER_MS, rawRefusal } from './engines/framing.ts';
 import { Lingering } from './engines/lingering.ts';
+import { NodeExchange, type NodeExchangeOwner } from './engines/node-exchange.ts';
 import { clientFault, closeServer, createNodeServer, listenOn, mayFollow, NO_EXPECTATION, PIPELINED_MAX, vouch } from './engines/node-server.ts';
 import type { Frontend } from './frontend.ts';
 import { engineProblem } from './problem.ts';
 import { plain } from './proxy-client.ts';
 import { Crowd, trustedBy } from './proxy-crowd.ts';
 import { type ExchangeOwner, ProxyExchange } from './proxy-exchange.ts';
+import type { ProxyReading } from './proxy-reading.ts';
 import { type OwnAnswer, ownAnswer, plainProblem } from './proxy-refusal.ts';
 import { createDoor, type Door, type Entered, forwardedMethodFault, isWebSocket, whomOf } from './proxy-request.ts';
 import type { ProxyRoute } from './proxy-route.ts';
@@ -39,6 +41,8 @@ export interface ProxyParts extends AnswerParts {
   /** Somebody had as many as it may. */
   readonly crowded: (what: 'connection' | 'request') => void;
   readonly onFault: (error: unknown) => void;
+  /** Deferred requests are read below a path of the proxy's own; undefined: that path is the routes' as any. */
+  readonly reading?: ProxyReading | undefined;
 }
 
 /** Time for a body to end once it is answered. */
@@ -48,7 +52,7 @@ const DUMP_MS = 10_000;
  * Takes whole requests and passes them on: one connection's requests in their order, one at a time; bodies and answers as
  * streams, with back-pressure both ways. Always on node:http, whose framing is strict (proof.md 4.2).
  */
-export class ProxyFrontend implements Frontend, ExchangeOwner {
+export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner {
   readonly name = 'proxy';
   closing = false;
   readonly #parts: ProxyParts;
@@ -163,6 +167,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
     const exchange = new ProxyExchange(request, response, this);
     const target = expected ?? vouch(request, forwardedMethodFault);
     if (typeof target !== 'string') return exchange.refuse(target.status, engineProblem(target.status, target.detail), [['Sluice-Reason', 'malformed']]);
+    if (this.#parts.reading?.takes(target) === true) return this.#read(this.#parts.reading, exchange, response, target);
     const entered = this.#enter(request, target, awaitsContinue ? () => exchange.wanted() : NOTHING);
     exchange.entered = entered;
     this.#active.add(exchange);
@@ -179,6 +184,22 @@ export class ProxyFrontend implements Frontend, ExchangeOwner {
       if (exchange.begun) exchange.onBroken();
       else exchange.onNone({ kind: 'refused', refusal: { reason: 'fault' }, attempts: 0 });
     }
+  }
+
+  /** Answers at the proxy's own path. */
+  #read(reading: ProxyReading, exchange: ProxyExchange, response: ServerResponse, target: string): void {
+    const { request } = exchange;
+    const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+    const bare = (request.method === 'GET' || request.method === 'HEAD') && encoding === undefined && (length === undefined || Number(length) === 0);
+    if (!bare) return exchange.answer(plainProblem(405, 'malformed', 'Use GET or HEAD here, without a body.', [['Allow', 'GET, HEAD']]));
+    const own = new NodeExchange(request, response, target, this);
+    exchange.release();
+    reading.handle(own, own);
+  }
+
+  /** An answer of {@link ProxyReading} is written, and not read to its end yet. */
+  unread(socket: Socket): void {
+    this.#lingering.add(socket, this.#parts.unreadMsMax);
   }
 
   #enter(request: IncomingMessage, target: string, wanted: () => void): Entered {

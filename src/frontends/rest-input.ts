@@ -147,7 +147,7 @@ function merge(input: Input, member: string, name: string, value: unknown): Refu
 }
 
 /** The member that a name stands for: names are taken in snake_case and in camelCase, and `class` as the file has it. */
-function memberOf(name: string): string {
+export function memberOf(name: string): string {
   if (name === 'class') return 'priorityClass';
   return name.includes('_') ? name.replaceAll(/(?<=[a-z])_[a-z]/g, (letter) => letter.charAt(1).toUpperCase()) : name;
 }

@@ -1,6 +1,9 @@
 /** Methods that some path answers to; HEAD is GET, OPTIONS says which there are. */
 export type RestMethod = 'GET' | 'POST' | 'DELETE';
 
+/** Calls of plain HTTP about deferred requests. */
+export type RequestCall = 'Submit' | 'ListRequests' | 'RedriveMany' | 'GetRequest' | 'GetResponse' | 'CancelRequest' | 'Redrive';
+
 /** What is done: a call of the API by its name, or `Again` for the Location of a 202. */
 export type RestCall =
   | 'Acquire'
@@ -16,7 +19,8 @@ export type RestCall =
   | 'Resume'
   | 'Override'
   | 'EvictWaiter'
-  | 'RevokeLease';
+  | 'RevokeLease'
+  | RequestCall;
 
 /** Parts of a path by the names of fields. */
 export type Path = Readonly<Record<string, string>>;
@@ -41,6 +45,12 @@ export const PATHS: readonly (readonly [path: string, methods: Methods])[] = [
   ['/v1/groups/{group}/pause', { POST: 'Pause' }],
   ['/v1/groups/{group}/resume', { POST: 'Resume' }],
   ['/v1/groups/{group}/override', { POST: 'Override' }],
+  ['/v1/requests', { POST: 'Submit', GET: 'ListRequests' }],
+  ['/v1/requests/redrive', { POST: 'RedriveMany' }],
+  ['/v1/requests/{id}', { GET: 'GetRequest', DELETE: 'CancelRequest' }],
+  ['/v1/requests/{id}/response', { GET: 'GetResponse' }],
+  ['/v1/requests/{id}/cancel', { POST: 'CancelRequest' }],
+  ['/v1/requests/{id}/redrive', { POST: 'Redrive' }],
 ];
 
 const BY_LENGTH = new Map<number, { readonly parts: readonly string[]; readonly methods: Methods }[]>();

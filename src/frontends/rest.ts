@@ -6,7 +6,7 @@ import { ExplainRequestSchema } from '../gen/sluice/v1/admission_pb.ts';
 import { type GetGroupResponse, GroupSchema, GroupService } from '../gen/sluice/v1/group_pb.ts';
 import { type CallFacts, isRefusal } from './ask.ts';
 import { ANSWERED, hold, type UnaryCall } from './calls.ts';
-import { unaryCalls } from './directory.ts';
+import { NOT_DEFERRED, unaryCalls } from './directory.ts';
 import type { EngineReply, EngineRequest } from './engines/engine.ts';
 import type { Routes } from './frontend.ts';
 import { PlaceNews } from './place-news.ts';
@@ -15,6 +15,7 @@ import { type Refused, sendJson, sendRefusal } from './rest-answer.ts';
 import { askFieldsOf, askMessage, fromTicket } from './rest-ask.ts';
 import { decoded, type Input, inputOf, isWrong } from './rest-input.ts';
 import { isMessage, messageOf } from './rest-message.ts';
+import { isRequestCall, RestRequests } from './rest-requests.ts';
 import { allowed, type Path, type RestMethod, route } from './rest-routes.ts';
 import type { ServiceParts } from './service.ts';
 import { FAULT } from './status.ts';
@@ -35,6 +36,7 @@ export interface RestParts extends ServiceParts {
 const EVERYTHING = { alwaysEmitImplicit: true };
 
 const UNKNOWN_PATH: Refusal = { reason: 'malformed', detail: 'Nothing answers at this path; look into the API for those that do.' };
+const NO_DEFERRED: Refusal = { reason: 'unknown_request', detail: NOT_DEFERRED };
 const BAD_PATH: Refusal = { reason: 'malformed', detail: 'The path holds a percent sign that encodes no UTF-8; write %25 for the sign itself.' };
 const NO_TICKET: Refusal = { reason: 'unknown_request', detail: 'This is no Location that a 202 gave; ask anew.' };
 
@@ -42,6 +44,7 @@ const NO_TICKET: Refusal = { reason: 'unknown_request', detail: 'This is no Loca
 export class Rest implements Routes {
   readonly #parts: RestParts;
   readonly #acquiring: RestAcquireParts;
+  readonly #requests: RestRequests | undefined;
   readonly #calls: ReadonlyMap<string, UnaryCall>;
 
   constructor(parts: RestParts) {
@@ -49,6 +52,7 @@ export class Rest implements Routes {
     this.#parts = parts;
     const news = new PlaceNews(every, () => admission.now());
     this.#acquiring = { admission, refusalOf, random, after, news, newId: () => randomBytes(16).toString('base64url') };
+    this.#requests = parts.deferred && new RestRequests({ ...parts, answers: this.#acquiring }, parts.deferred);
     this.#calls = new Map(unaryCalls(parts, parts.operators).map((call) => [call.method.name, call]));
   }
 
@@ -89,6 +93,10 @@ export class Rest implements Routes {
     const caller = this.#parts.auth.identify(request.header('authorization'));
     if (typeof caller !== 'string') return this.#refuse(reply, caller);
     const facts: CallFacts = { caller, remaining: undefined };
+    if (isRequestCall(does)) {
+      if (this.#requests === undefined) return this.#refuse(reply, NO_DEFERRED, 404);
+      return this.#requests.handle(does, facts, path, request, reply);
+    }
     if (does === 'Again') return this.#again(facts, path, request, reply);
     const input = inputOf(request, path);
     if (isWrong(input)) return this.#refuse(reply, input, 'status' in input ? input.status : undefined);

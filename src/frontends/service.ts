@@ -6,6 +6,7 @@ import * as pb from '../gen/sluice/v1/admission_pb.ts';
 import { type AskFields, type CallFacts, isRefusal, malformed, toAsk, toRelease, toRenew } from './ask.ts';
 import type { Auth } from './auth.ts';
 import { type Ongoing, type Reply, SETTLED, type UnaryCall, unary } from './calls.ts';
+import type { DeferredAccess } from './deferred-access.ts';
 import { fromProto } from './duration.ts';
 import { acquireResponse, limit, place, refusalMessage, renewResponse } from './messages.ts';
 import type { OperatorEvent } from './operator-event.ts';
@@ -17,10 +18,12 @@ export type OnFault = (error: unknown) => void;
 /** What the calls are made of. */
 export interface ServiceParts {
   readonly admission: AdmissionService;
-  readonly auth: Pick<Auth, 'identify' | 'check' | 'keyOf'>;
+  readonly auth: Pick<Auth, 'demanded' | 'identify' | 'check' | 'keyOf' | 'groupsOf' | 'scope'>;
   readonly onFault: OnFault;
   /** What operators do; for the log. */
   readonly onOperator?: (event: OperatorEvent) => void;
+  /** Requests that are stored and delivered later; undefined: no route is deferred. */
+  readonly deferred?: DeferredAccess | undefined;
 }
 
 /** The unary calls of sluice.v1.AdmissionService; Watch and Session are in files of their own. */
@@ -116,7 +119,7 @@ function asError(refusal: Refusal): boolean {
 }
 
 /** Costs by unit as numbers; undefined: none named. Beyond 2^53 they lose digits, but no bound lets them pass. */
-function costsOf(costs: Readonly<Record<string, bigint>>): Costs | undefined {
+export function costsOf(costs: Readonly<Record<string, bigint>>): Costs | undefined {
   let found: Record<string, number> | undefined;
   for (const unit in costs) {
     found ??= {};

@@ -117,7 +117,7 @@ describe('Connect over HTTP/1.1', () => {
     expect(await post('Acquired', {})).toMatchObject({ status: 404, body: { code: 'unimplemented' } });
     expect(await post('/sluice.v1.DeferredService/Submit', {})).toMatchObject({
       status: 501,
-      body: { code: 'unimplemented', message: expect.stringContaining('not built') },
+      body: { code: 'unimplemented', message: expect.stringContaining('mode: deferred') },
     });
     const session = await fetch(`${started.baseUrl}${PATH}/Session`, {
       method: 'POST',

@@ -132,10 +132,10 @@ describe('gRPC', () => {
     expect(Number(error.metadata.get('retry-after-ms')[0])).toBeGreaterThan(3_590_000);
   });
 
-  it('says of the deferred service that it is not built', async () => {
+  it('says of the deferred service that no route is deferred', async () => {
     const { submit } = DeferredService.method;
     const error = (await unary(submit, create(submit.input)).result) as ServiceError;
-    expect(error).toMatchObject({ code: status.UNIMPLEMENTED, details: expect.stringContaining('not built yet') });
+    expect(error).toMatchObject({ code: status.UNIMPLEMENTED, details: expect.stringContaining('mode: deferred') });
   });
 
   it('a fault is INTERNAL to the caller, and a throw is told once', async () => {

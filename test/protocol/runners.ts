@@ -5,12 +5,13 @@ import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/
 import { ErrorInfoSchema, RetryInfoSchema } from '../../src/gen/google/rpc/error_details_pb.ts';
 import { StatusSchema } from '../../src/gen/google/rpc/status_pb.ts';
 import { AcquireRequestSchema, AdmissionService } from '../../src/gen/sluice/v1/admission_pb.ts';
+import { DeferredService } from '../../src/gen/sluice/v1/deferred_pb.ts';
 import { GroupService } from '../../src/gen/sluice/v1/group_pb.ts';
 import type { Answer, Badness, Fields, Runner } from './table.ts';
 
 /** Fills the gap between a client's types and a table's: the method by its name. */
 export function methodNamed(name: string): DescMethodUnary {
-  const method = [...AdmissionService.methods, ...GroupService.methods].find((each) => each.name === name);
+  const method = [...AdmissionService.methods, ...GroupService.methods, ...DeferredService.methods].find((each) => each.name === name);
   if (method?.methodKind !== 'unary') throw new Error(`The table names ${name}, which is no unary method.`);
   return method as DescMethodUnary;
 }

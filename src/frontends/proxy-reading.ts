@@ -1,0 +1,58 @@
+import { isRefusal } from './ask.ts';
+import type { DeferredAccess } from './deferred-access.ts';
+import { DeferredApi } from './deferred-api.ts';
+import type { EngineReply, EngineRequest } from './engines/engine.ts';
+import { type LookUp, RequestReading } from './request-reading.ts';
+import { type AnswerParts, sendRefusal } from './rest-answer.ts';
+import { decoded } from './rest-input.ts';
+import type { ServiceParts } from './service.ts';
+
+/** What the proxy's own path needs. */
+export interface ProxyReadingParts extends Pick<ServiceParts, 'admission' | 'auth' | 'onFault'> {
+  readonly refusalOf: AnswerParts['refusalOf'];
+  readonly random: () => number;
+}
+
+const PATH = '/.sluice/requests/';
+
+/**
+ * Deferred requests as their senders read them on the proxy: GET of `/.sluice/requests/{id}` and of its `/response`, as below
+ * /v1/requests. A caller without `Sluice-Authorization` sees what was submitted without, by its id.
+ */
+export class ProxyReading {
+  readonly #parts: ProxyReadingParts;
+  readonly #api: DeferredApi;
+  readonly #reading: RequestReading;
+
+  constructor(parts: ProxyReadingParts, access: DeferredAccess) {
+    this.#parts = parts;
+    this.#api = new DeferredApi(parts, access);
+    this.#reading = new RequestReading({ ...parts, path: PATH, foreign: false });
+  }
+
+  /** Whether a target in origin form is read here, and by no route. */
+  takes(target: string): boolean {
+    return target.startsWith(PATH);
+  }
+
+  /** Answers a GET or HEAD without a body. */
+  handle(request: EngineRequest, reply: EngineReply): void {
+    const { auth } = this.#parts;
+    const [, id, tail] = /^\/\.sluice\/requests\/([^/]{1,128})(\/response)?$/.exec(request.path) ?? [];
+    const name = id === undefined ? undefined : decoded(id);
+    if (name === undefined) return void sendRefusal(reply, this.#parts, { reason: 'unknown_request' });
+    const credential = request.header('sluice-authorization');
+    const caller = auth.demanded && credential === undefined ? undefined : auth.identify(credential);
+    if (caller !== undefined && isRefused(caller)) return void sendRefusal(reply, this.#parts, caller);
+    const lookUp: LookUp =
+      caller === undefined
+        ? (of, wait, signal) => this.#api.getOwn(of, wait, signal)
+        : (of, wait, signal) => this.#api.get({ caller, remaining: undefined }, of, wait, signal);
+    if (tail === undefined) this.#reading.show(lookUp, name, request, reply);
+    else this.#reading.showResponse(lookUp, name, request, reply);
+  }
+}
+
+function isRefused<T extends object>(caller: string | T): caller is T {
+  return typeof caller !== 'string' && isRefusal(caller);
+}
