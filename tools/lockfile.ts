@@ -21,7 +21,9 @@ interface Entry {
   optionalDependencies?: Record<string, string>;
 }
 
-const OS = /(android|darwin|freebsd|linux|netbsd|openbsd|openharmony|sunos|win32)/;
+const OS = /(android|darwin|freebsd|linux|macos|netbsd|openbsd|openharmony|sunos|win32|windows)/;
+/** Names of systems that some packages have instead of npm's. */
+const NPM_OS: Readonly<Record<string, string>> = { macos: 'darwin', windows: 'win32' };
 const CPU: readonly (readonly [part: RegExp, cpu: string])[] = [
   [/aarch64|arm64/, 'arm64'],
   [/-arm/, 'arm'],
@@ -29,14 +31,15 @@ const CPU: readonly (readonly [part: RegExp, cpu: string])[] = [
   [/(ia32|loong64|mips64el|ppc64|riscv64|s390x|wasm32)/, ''],
 ];
 
-/** What the name of a platform's package says of the platform; undefined: nothing. */
+/** Returns what the name of a platform's package says of the platform; undefined if it says nothing. A name without a processor (`-macos`, `-jar`) is for all of them. */
 function platform(name: string): Pick<Entry, 'cpu' | 'os' | 'libc'> | undefined {
-  const os = OS.exec(name)?.[1];
+  const named = OS.exec(name)?.[1] ?? '';
+  const os = NPM_OS[named] ?? named;
   const found = CPU.find(([part]) => part.test(name));
-  if (found === undefined) return undefined;
-  const cpu = found[1] === '' ? (found[0].exec(name)?.[1] ?? '') : found[1];
+  if (found === undefined && os === '' && !name.endsWith('-jar')) return undefined;
+  const cpu = found?.[1] === '' ? (found[0].exec(name)?.[1] ?? '') : found?.[1];
   const libc = /musl/.test(name) ? 'musl' : /gnu/.test(name) ? 'glibc' : undefined;
-  return { cpu: [cpu], ...(libc === undefined ? {} : { libc: [libc] }), ...(os === undefined ? {} : { os: [os] }) };
+  return { ...(cpu === undefined ? {} : { cpu: [cpu] }), ...(libc === undefined ? {} : { libc: [libc] }), ...(os === '' ? {} : { os: [os] }) };
 }
 
 const file = 'package-lock.json';
@@ -51,7 +54,7 @@ for (const parent of Object.values(lock.packages)) {
       throw new Error(`${name}@${version}: its platform or exact version is not known; name it by hand.`);
     lock.packages[path] = {
       version,
-      cpu: where.cpu ?? [],
+      ...(where.cpu ? { cpu: where.cpu } : {}),
       ...(parent.dev === true ? { dev: true } : {}),
       ...(where.libc ? { libc: where.libc } : {}),
       optional: true,
