@@ -2,6 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import { slowness } from './expression-linear.ts';
+import { expressionsOf } from './expressions.ts';
 
 /*
  * `npm run check`: everything that can be said without running the server. Each step runs even when one before it failed,
@@ -18,6 +20,7 @@ const steps: Readonly<Record<string, () => Finding>> = {
   'proto breaking': breaking,
   'generated code': fresh,
   unused: () => run('knip', []),
+  expressions,
 };
 
 function run(command: string, args: readonly string[]): Finding {
@@ -80,6 +83,20 @@ function fresh(): Finding {
     const stale = [...names].filter((name) => text(join(made, name)) !== text(join('src/gen', name)));
     return stale.length === 0 ? undefined : `src/gen is not what proto says; run \`npm run gen\`: ${stale.join(', ')}`;
   });
+}
+
+/** Every regular expression of `src` is proved to take linear time. */
+function expressions(): Finding {
+  const slow = files('src')
+    .filter((name) => name.endsWith('.ts'))
+    .flatMap((name) => {
+      const found = expressionsOf(text(join('src', name)) ?? '');
+      return found.flatMap(({ line, source, flags }) => {
+        const why = slowness(source, flags);
+        return why === undefined ? [] : [`src/${name}:${line}: /${source}/${flags}: ${why}`];
+      });
+    });
+  return slow.length === 0 ? undefined : `take more than linear time, or cannot be proved not to:\n    ${slow.join('\n    ')}`;
 }
 
 function text(file: string): string | undefined {

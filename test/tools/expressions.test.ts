@@ -1,18 +1,23 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { automatonOf, slowness } from '../../tools/expression-linear.ts';
 import { type Expression, expressionsOf } from '../../tools/expressions.ts';
+import { STEPS_MAX, search } from './backtracking.ts';
 
 /*
- * Every regular expression of `src` takes linear time, whatever it is given: each is run over texts as long as the longest
- * that come from outside (a head is 16 KiB, a body or an SSE event 64 KiB) and made of its own characters.
+ * Every regular expression of `src` takes linear time, whatever it is given. tools/expression-linear.ts proves it, and `npm run check`
+ * demands it. Here the proof is held against a matcher that counts its steps, over texts made of each expression's own characters.
  */
 
-/** Characters of a head, and of what a slow expression is tried with again. */
-const HEAD = 16_384;
-const MORE = 32_768;
-/** Processor time that a linear expression never needs for a head, and a quadratic one always for `MORE`: a linear one takes less than a twentieth of either, a quadratic one three times the second. */
-const SUSPECT_MS = 15;
-const SLOW_MS = 250;
+/** Characters of a text, and of one twice as long. */
+const SHORT = 64;
+const LONG = 2 * SHORT;
+/** Steps over the longer text, as a multiple of those over the shorter: 2 where they are linear, 4 where they are quadratic. */
+const GROWTH_MAX = 3;
+/** Steps for each character below which nothing grows. */
+const FEW = 16;
+/** What few expressions go on over, so that matches fail at the end. */
+const END = '\u0001\n';
 
 /** Beginnings that lead into the expressions of the protocols. */
 const BEGINNINGS = [
@@ -52,29 +57,26 @@ function pumpsOf({ source }: Pick<Expression, 'source'>): readonly string[] {
   return [...single, ...own.flatMap((first) => ['a', '0', ' ', '\\', '"'].map((second) => first + second))];
 }
 
-function cpuMs(run: () => void): number {
-  const before = process.cpuUsage();
-  run();
-  const { user, system } = process.cpuUsage(before);
-  return (user + system) / 1000;
-}
-
-/** The first text over which an expression takes more than linear time; undefined: none of those tried. */
-function slowOver(each: Pick<Expression, 'source' | 'flags'>): string | undefined {
-  const expression = new RegExp(each.source, each.flags.includes('g') ? each.flags : `${each.flags}g`);
+/** The first text over which the steps of an expression grow more than in proportion; undefined: none of those tried. */
+function growsOver(each: Pick<Expression, 'source' | 'flags'>): string | undefined {
+  const automaton = automatonOf(each.source, each.flags);
+  const sticky = each.flags.includes('y');
   for (const beginning of BEGINNINGS) {
     for (const pump of pumpsOf(each)) {
-      for (const end of ['', '\u0001']) {
-        const text = (length: number): string => beginning + pump.repeat(length / pump.length) + end;
-        const head = text(HEAD);
-        if (cpuMs(() => void head.replaceAll(expression, '')) < SUSPECT_MS) continue;
-        const more = text(MORE);
-        if (cpuMs(() => void more.replaceAll(expression, '')) > SLOW_MS) return `${JSON.stringify(beginning)} and ${JSON.stringify(pump)} again and again`;
-      }
+      const steps = (length: number): number => search(automaton, beginning + pump.repeat(length / pump.length) + END, sticky).steps;
+      const long = steps(LONG);
+      if (long >= STEPS_MAX || (long > FEW * LONG && long > GROWTH_MAX * steps(SHORT)))
+        return `${JSON.stringify(beginning)} and ${JSON.stringify(pump)} again and again`;
     }
   }
   return undefined;
 }
+
+/** Expressions that take quadratic time, or worse, each in its own way. */
+const SLOW = [
+  ...['\\s*;\\s*charset="?utf-8"?\\s*$', '=+$', '([\\d.]+)(d|h|ms|us|m|s)', '"(?:[^"\\\\]|\\\\.)*"', '[.:\\s]+$', '\\{([^}]*)\\}'],
+  ...['^(a+)+$', '^(a*)*b', '^(a|a)*$', '^a*a*$', '(?:a*b|a)*', '^(?:a?0?)*c', '^(?:a|a0|0)*$', '^a{0,64}a{0,64}$', '^(?:a(?=.*;))*', '^.*-.*-.*$'],
+];
 
 test('the regular expressions of the sources are found', () => {
   expect(all.length).toBeGreaterThan(100);
@@ -94,19 +96,51 @@ test('an expression is told from a division, a comment, a text and a template', 
   expect(sources('\'/no/\' + "/no/" /* /no/ */ && /yes/y.test(x) ? a[0] / 2 / 3 : 1')).toEqual(['yes y']);
 });
 
+const unique = [...new Map(all.map((each) => [`/${each.source}/${each.flags}`, each])).entries()];
+
 describe('an expression over outside text takes linear time', () => {
-  const unique = [...new Map(all.map((each) => [`/${each.source}/${each.flags}`, each])).entries()];
   test.each(unique)('%s', (_shown, each) => {
-    expect(slowOver(each)).toBeUndefined();
+    expect({ proof: slowness(each.source, each.flags), search: growsOver(each) }).toEqual({});
   });
 });
 
-test.each(['\\s*;\\s*charset="?utf-8"?\\s*$', '=+$', '([\\d.]+)(d|h|ms|us|m|s)', '"(?:[^"\\\\]|\\\\.)*"', '[.:\\s]+$', '\\{([^}]*)\\}'])(
-  'the search finds that /%s/ takes quadratic time',
+test.each(SLOW)('the proof finds that /%s/ takes more than linear time, and so does the search', (source) => {
+  expect(slowness(source, '')).toMatch(/again and again|in two ways/);
+  expect(growsOver({ source, flags: '' })).toBeDefined();
+});
+
+test.each(['a+', '^a+$', '^(a+0)+$', '^[^,]*,[^,]*$', ',[^,]*', '(?:a0)*', '^a{1,16}0', '\\d{4}$', '^(?:a0|a)0*$'])(
+  'the proof takes /%s/ for linear',
   (source) => {
-    expect(slowOver({ source, flags: '' })).toBeDefined();
+    expect({ proof: slowness(source, ''), search: growsOver({ source, flags: '' }) }).toEqual({});
   },
 );
+
+test.each(['(a)\\1', '(?<=a*)b', '(?<name>a)\\k<name>', 'a)', '[a'])('the proof says that it does not understand /%s/', (source) => {
+  expect(slowness(source, '')).toMatch(/^not understood: /);
+});
+
+test('the counting matcher finds what the built-in one finds', () => {
+  const plain = unique.filter(([, { source, flags }]) => !/\(\?[=!<]|\\b/i.test(source) && !/[myu]/.test(flags));
+  expect(plain.length).toBeGreaterThan(80);
+  for (const [, { source, flags }] of plain) {
+    const automaton = automatonOf(source, flags);
+    const expression = new RegExp(source, flags.includes('g') ? flags : `${flags}g`);
+    for (const pump of pumpsOf({ source })) {
+      for (const text of [pump, pump.repeat(3), `${pump}1.5s`, `/a/${pump}`, `${pump},wait=5`]) {
+        const builtIn = [...text.matchAll(expression)].map(({ index, 0: { length } }) => [index, index + length]);
+        expect(search(automaton, text).matches, `/${source}/${flags} over ${JSON.stringify(text)}`).toEqual(builtIn);
+      }
+    }
+  }
+});
+
+test('the patterns of the published schema take linear time in an editor, too', () => {
+  const schema = readFileSync(new URL('../../docs/sluice.schema.json', import.meta.url), 'utf8');
+  const patterns = [...new Set([...schema.matchAll(/"pattern": ("(?:[^"\\\n]|\\.)*")/g)].map(([, text = '""']) => JSON.parse(text) as string))];
+  expect(patterns.length).toBeGreaterThan(10);
+  for (const pattern of patterns) expect(slowness(pattern, 'u'), pattern).toBeUndefined();
+});
 
 test('expressions made at run time are made of constants of their own file', () => {
   const made = files.flatMap((name) =>
