@@ -45,13 +45,14 @@ export async function openForwarding(config: Config, parts: ForwardingParts): Pr
 /** Backends as forwarding takes them. Rejects when a file with authorities cannot be read. */
 export async function compileBackends({ backends }: Pick<ForwardingOptions, 'backends'>): Promise<readonly BackendSpec[]> {
   return Promise.all(
-    [...backends].map(async ([name, { urls, timeout, concurrency, onAbort, ca, ejection, resolve }]) => ({
+    [...backends].map(async ([name, { urls, timeout, concurrency, onAbort, ca, ejection, queue, resolve }]) => ({
       name,
       urls,
       timeout,
       concurrency,
       onAbort,
       eject: ejection,
+      queue: { requestsMax: queue.requests, wait: queue.wait },
       resolveEvery: resolve,
       tls: ca === undefined ? undefined : { ca: await authorities(name, ca), cert: undefined, key: undefined, servername: undefined },
     })),

@@ -48,6 +48,22 @@ const backend = struct({
     'Requests in flight per URL and replica; more wait with their permit, first in, first out.',
     'no bound but the groups',
   ),
+  queue: option(
+    struct({
+      requests: option(
+        integer({ min: 0, max: 1_000_000 }, 'requests'),
+        10_000,
+        'Requests that wait for a URL with room (`concurrency`) at most, in this replica; beyond, a request is refused as `shed` with `Retry-After`.',
+      ),
+      wait: option(
+        milliseconds(HOUR),
+        '30s',
+        'So long a request waits for a URL whose route has no group and that says no `Prefer: wait`; others wait until their own `ttl` is over. Then it is refused as `expired` with `Retry-After`.',
+      ),
+    }),
+    {},
+    'The line before `concurrency`.',
+  ),
   onAbort: option(
     oneOf('cancel', 'finish'),
     'cancel',

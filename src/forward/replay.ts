@@ -23,6 +23,15 @@ export function dialsEnough(refused: number, left: Micros | undefined): boolean 
   return refused > 1 && left === 0;
 }
 
+/** Refuses a request that was in line for a URL of its backend: `shed` where the line was full, `expired` when its patience ended. */
+export function lineRefusal(reason: 'shed' | 'expired', attempts: number): NoAnswer {
+  const detail =
+    reason === 'shed'
+      ? 'Every URL of the backend has as many requests as its `concurrency` allows, and too many wait for one; ask again later.'
+      : 'No URL of the backend had room (`concurrency`) within the ttl; ask again later, or with more patience.';
+  return { kind: 'refused', refusal: { reason, detail }, attempts };
+}
+
 /** What an attempt says of its URL. A backend that answers, whatever it answers, is well. */
 export function healthOf(attempt: Attempt): Health {
   if (attempt.kind === 'answered') return 'well';

@@ -103,6 +103,8 @@ export interface BackendSpec {
   };
   /** Requests on their way at once, for each URL, in this replica; undefined: no bound. */
   readonly concurrency: number | undefined;
+  /** Requests that wait for a URL with room at most, and for how long those wait that have no patience of their own. */
+  readonly queue: { readonly requestsMax: number; readonly wait: Micros };
   /** What becomes of a request whose caller left: given up, or carried to its end with its slot held. */
   readonly onAbort: 'cancel' | 'finish';
   /** Consecutive failures that eject a URL, and for how long; then one request probes it. */

@@ -8,9 +8,10 @@ import type { Attempt, BackendHead, BackendSink, RawHeaders, Sending } from './f
 import { addToAnswer, answerHeaders, requestHeaders } from './headers.ts';
 import type { CallerSink, Delivery, NoAnswer } from './incoming.ts';
 import type { Pass } from './pass.ts';
-import { dialsEnough, failure, healthOf, mayFollow } from './replay.ts';
+import { dialsEnough, failure, healthOf, lineRefusal, mayFollow } from './replay.ts';
 import type { CostRule } from './route.ts';
 import type { RunParts } from './run-parts.ts';
+import { UrlWait } from './url-wait.ts';
 
 const NO_URLS: ReadonlySet<number> = new Set();
 const NO_URL = -1;
@@ -39,6 +40,8 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
   /** Why the last dial failed. */
   #unreached: Extract<Attempt, { kind: 'failed' }> | undefined;
   #url = 0;
+  /** It is in line for a URL, or was. */
+  #wait: UrlWait | undefined;
   #attempts = 0;
   /** Attempts of which no byte reached a backend. */
   #unsentAttempts = 0;
@@ -151,10 +154,23 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
     this.#turn = line.choice.take(this.#all.parts.clock.now(), this.#tried ?? NO_URLS, this, this.#refused);
     if (this.#url !== NO_URL) this.#send();
     else if (this.#turn === undefined) this.onNoUrl();
+    else {
+      this.#wait ??= new UrlWait();
+      this.#wait.begin(this.#all, line, this.#admittance.left, (reason) => this.#notServed(reason));
+    }
+  }
+
+  /** It was in line for a URL, and is no longer. */
+  #notServed(reason: 'shed' | 'expired'): void {
+    if (this.#over) return;
+    this.#giveBack(this.#all.parts.clock.now(), 'unknown');
+    this.#pass?.unused();
+    this.onNone(lineRefusal(reason, this.#attempts));
   }
 
   onUrl(url: number): void {
     this.#url = url;
+    this.#wait?.end();
     // Else it is known before it is waited for.
     if (this.#turn === undefined) return;
     try {
@@ -166,6 +182,7 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
 
   onNoUrl(): void {
     this.#turn = undefined;
+    this.#wait?.end();
     this.#pass?.unused();
     const cause = new Error('There is no URL left to send this request to.');
     this.#failed(this.#unreached ?? { kind: 'failed', sent: false, why: 'connect', cause });
@@ -291,6 +308,7 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
   #giveBack(now: Instant, health: Health): void {
     const turn = this.#turn;
     this.#turn = undefined;
+    this.#wait?.end();
     turn?.end(now, health);
   }
 

@@ -7,8 +7,9 @@ import { addToAnswer, requestHeaders } from './headers.ts';
 import type { Delivery, NoAnswer } from './incoming.ts';
 import type { Pass } from './pass.ts';
 import { pushbackHint } from './pushback-hints.ts';
-import { dialsEnough } from './replay.ts';
+import { dialsEnough, lineRefusal } from './replay.ts';
 import type { RunParts } from './run-parts.ts';
+import { UrlWait } from './url-wait.ts';
 
 /** An upgrade on its way to a backend's URL: admitted as any request, its slot held until the tunnel ends. */
 export class TunnelRun implements Delivery, UrlTaker {
@@ -20,6 +21,7 @@ export class TunnelRun implements Delivery, UrlTaker {
   /** The way was handed out: its end is the listener's. */
   #handed = false;
   #url = NO_URL;
+  readonly #wait = new UrlWait();
   /** URLs that could not be connected to. */
   readonly #refused = new Set<number>();
   #dials = 0;
@@ -49,12 +51,14 @@ export class TunnelRun implements Delivery, UrlTaker {
 
   onUrl(url: number): void {
     this.#url = url;
+    this.#wait.end();
     // Else it is known before it is waited for.
     if (this.#turn !== undefined) this.#hand();
   }
 
   onNoUrl(): void {
     this.#turn = undefined;
+    this.#wait.end();
     const cause = new Error('No URL of this backend can be connected to.');
     this.#none({ kind: 'failed', status: 503, detail: 'No connection to the backend; it has not seen the request.', attempts: this.#dials, cause });
   }
@@ -70,6 +74,7 @@ export class TunnelRun implements Delivery, UrlTaker {
     this.#turn = this.#line.choice.take(this.#all.parts.clock.now(), this.#refused, this, this.#refused);
     if (this.#url !== NO_URL) this.#hand();
     else if (this.#turn === undefined) this.onNoUrl();
+    else this.#wait.begin(this.#all, this.#line, this.#admittance.left, (reason) => this.#none(lineRefusal(reason, this.#dials)));
   }
 
   #hand(): void {
@@ -120,6 +125,7 @@ export class TunnelRun implements Delivery, UrlTaker {
   #finish({ sent, ok, pushback }: WayEnd): void {
     if (this.#over) return;
     this.#over = true;
+    this.#wait.end();
     const { parts, route } = this.#all;
     this.#turn?.end(parts.clock.now(), !ok ? 'failed' : sent ? 'well' : 'unknown');
     if (!sent) this.#pass?.unused();

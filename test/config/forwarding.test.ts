@@ -28,6 +28,7 @@ test('a backend that says nothing but where it is has every default of product.m
     urls: ['http://10.0.0.1:7780'],
     timeout: { connect: 2 * SECOND, firstByte: 60 * SECOND, idle: 60 * SECOND },
     concurrency: undefined,
+    queue: { requests: 10_000, wait: 30 * SECOND },
     onAbort: 'cancel',
     ca: undefined,
     resolve: 30 * SECOND,

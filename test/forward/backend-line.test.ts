@@ -12,6 +12,7 @@ const spec = (name: string, url = 'http://a'): BackendSpec => ({
   concurrency: undefined,
   onAbort: 'cancel',
   eject: { failures: 1, for: MINUTE },
+  queue: { requestsMax: 10_000, wait: 30 * SECOND },
   resolveEvery: MINUTE,
   tls: undefined,
 });

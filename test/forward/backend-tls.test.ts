@@ -40,6 +40,7 @@ describe('a backend behind TLS', () => {
       concurrency: undefined,
       onAbort: 'cancel' as const,
       eject: { failures: 5, for: SECOND },
+      queue: { requestsMax: 10_000, wait: 30 * SECOND },
       resolveEvery: MINUTE,
       tls,
     };

@@ -36,6 +36,7 @@ beforeAll(async () => {
         concurrency: undefined,
         onAbort: 'cancel',
         eject: { failures: 5, for: SECOND },
+        queue: { requestsMax: 10_000, wait: 30 * SECOND },
         resolveEvery: MINUTE,
         tls: undefined,
       },

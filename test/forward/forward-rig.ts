@@ -176,6 +176,7 @@ export async function forwardRigged(options: ForwardRigOptions = {}): Promise<Fo
     concurrency: undefined,
     onAbort: 'cancel',
     eject: { failures: 5, for: 10 * SECOND },
+    queue: { requestsMax: 10_000, wait: 30 * SECOND },
     resolveEvery: MINUTE,
     tls: undefined,
     ...options.backend,

@@ -68,6 +68,7 @@ function specOf(url: string, more: Partial<BackendSpec> = {}): BackendSpec {
     concurrency: undefined,
     onAbort: 'cancel',
     eject: { failures: 5, for: 10 * SECOND },
+    queue: { requestsMax: 10_000, wait: 30 * SECOND },
     resolveEvery: MINUTE,
     tls: undefined,
     ...more,
