@@ -15,6 +15,17 @@ export function isDiskRefusal(cause: unknown): boolean {
   return false;
 }
 
+/** ENOSPC, EFBIG and EDQUOT by name, and by number on Linux, as lmdb reports them. */
+const OUT_OF_ROOM: ReadonlySet<unknown> = new Set(['ENOSPC', 'EFBIG', 'EDQUOT', 28, 27, 122]);
+
+/** Returns whether an error, or one that caused it, says that the disk has no room. */
+export function isOutOfRoom(cause: unknown): boolean {
+  for (let at = cause, depth = 0; at instanceof Error && depth < 8; at = at.cause, depth++) {
+    if (OUT_OF_ROOM.has((at as { code?: unknown }).code)) return true;
+  }
+  return false;
+}
+
 /**
  * `promise`, or a rejection with {@link DiskUnavailable} after `deadlineMs`. A late rejection of `promise` is swallowed:
  * somebody has been told already.

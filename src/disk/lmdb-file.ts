@@ -1,11 +1,14 @@
 import { type Database, open, type RootDatabase } from 'lmdb';
 import { DiskUnavailable, durably, settledWhole, within } from './deadline.ts';
 
-/** A key of a table: a string, or a string and a number, in their natural order. */
-export type Key = string | [string, number];
+/** A key of a table: a string, or a string and a number, in their natural order; in a file with binary keys, bytes in their order. */
+export type Key = string | [string, number] | Uint8Array;
+
+/** How the keys of a file's tables are written. */
+export type KeyKind = 'ordered' | 'binary';
 
 /** A named table of binary values, for reading. */
-export type Table = Pick<Database<Uint8Array, Key>, 'get' | 'getEntry' | 'getRange'>;
+export type Table = Pick<Database<Uint8Array, Key>, 'get' | 'getEntry' | 'getKeys' | 'getRange'>;
 
 /** Holds if the entry has this version; `undefined`: if there is no entry. */
 export interface Condition {
@@ -24,6 +27,7 @@ export interface Edit {
 
 /** What lmdb tells of a table. (Its types say `{}`.) */
 interface TableStats {
+  readonly entryCount: number;
   readonly treeBranchPageCount: number;
   readonly treeLeafPageCount: number;
   readonly overflowPages: number;
@@ -60,6 +64,7 @@ const DEADLINE_MS = 5_000;
  */
 export class LmdbFile {
   readonly #path: string;
+  readonly #keys: KeyKind;
   readonly #deadlineMs: number;
   #env: RootDatabase<Uint8Array>;
   #tables = new Map<string, Database<Uint8Array, Key>>();
@@ -68,8 +73,9 @@ export class LmdbFile {
   #closed = false;
 
   /** Opens or makes the folder. Throws what LMDB throws when it cannot. */
-  constructor(path: string, deadlineMs = DEADLINE_MS) {
+  constructor(path: string, deadlineMs = DEADLINE_MS, keys: KeyKind = 'ordered') {
     this.#path = path;
+    this.#keys = keys;
     this.#deadlineMs = deadlineMs;
     this.#env = this.#open();
   }
@@ -114,7 +120,8 @@ export class LmdbFile {
   #table(name: string): Database<Uint8Array, Key> {
     let table = this.#tables.get(name);
     if (table === undefined) {
-      table = this.#env.openDB(name, { encoding: 'binary', cache: false, useVersions: true });
+      const keyEncoding = this.#keys === 'binary' ? 'binary' : 'ordered-binary';
+      table = this.#env.openDB(name, { encoding: 'binary', keyEncoding, cache: false, useVersions: true });
       this.#tables.set(name, table);
     }
     return table;
@@ -123,6 +130,11 @@ export class LmdbFile {
   /** Reads see what other processes have committed since. */
   refresh(): void {
     this.#env.resetReadTxn();
+  }
+
+  /** Returns how many entries a table has, without reading them. */
+  entries(name: string): number {
+    return (this.#table(name).getStats() as unknown as TableStats).entryCount;
   }
 
   /**

@@ -1,7 +1,7 @@
 import { mkdir, open, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { DiskUnavailable, within } from './deadline.ts';
-import { LmdbFile } from './lmdb-file.ts';
+import { type KeyKind, LmdbFile } from './lmdb-file.ts';
 import { describeHolder, type Holder, StoreInUse, StoreLock } from './store-lock.ts';
 import { DamagedStore, verifyStore } from './verify.ts';
 
@@ -23,6 +23,8 @@ export interface StoreWays {
   readonly holder: Holder;
   /** Open it although another process holds it. */
   readonly takeOver: boolean;
+  /** Default: ordered. */
+  readonly keys?: KeyKind;
   /** Told how the check of an existing store went. */
   readonly verified?: (pages: number, whole: boolean, tookMs: number) => void;
 }
@@ -53,7 +55,7 @@ export async function openStore(path: string, ways: StoreWays): Promise<OpenedSt
       await verify(path, ways);
       await step(path, allocateReaders(join(path, 'lock.mdb')));
     }
-    const file = new LmdbFile(path);
+    const file = new LmdbFile(path, undefined, ways.keys);
     const relocking = lock === undefined ? relock(path, ways.holder, (taken) => (lock = taken)) : undefined;
     return {
       file,
