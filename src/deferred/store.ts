@@ -70,7 +70,8 @@ export class StoreUnavailable extends Error {
  */
 export interface DeferredStore {
   /**
-   * Reads all rows that are not ended, in order of their sequence (`onRow`), those of ended requests that have an `idHash` and
+   * Reads all rows that are not ended (`onRow`) in the order of acceptance: by sequence, and what was redriven after all that had
+   * been accepted before its redrive. Then those of ended requests that have an `idHash` and
    * are still kept (`onEnded`), then what was in flight. Called once, before anything else.
    * Rejects with what is damaged, by name, and what to do.
    */

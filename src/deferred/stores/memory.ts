@@ -11,6 +11,10 @@ export class MemoryDisk {
   readonly ended = new Map<number, { readonly row: RequestRow; readonly end: RequestEnd }>();
   readonly attempts = new Map<number, Attempt[]>();
   readonly uploads = new Map<number, Uint8Array[]>();
+  /** Of requests that were redriven: the newest sequence at that time, and how many redrives there had been. */
+  readonly redriven = new Map<number, readonly [newest: number, redrives: number]>();
+  newest = 0;
+  redrives = 0;
   flights: readonly Flight[] = [];
   reserved = 1;
 }
@@ -33,7 +37,9 @@ export class MemoryStore implements DeferredStore {
 
   open(onRow: (row: RequestRow) => void, onEnded: (row: RequestRow, end: Pick<RequestEnd, 'state' | 'goneAt'>) => void): Promise<Opened> {
     const disk = this.#disk;
-    for (const row of [...disk.rows.values()].sort((a, b) => a.sequence - b.sequence)) onRow(row);
+    const place = ({ sequence }: RequestRow): readonly [number, number] => disk.redriven.get(sequence) ?? [sequence, 0];
+    const rows = [...disk.rows.values()].map((row) => ({ row, place: place(row) }));
+    for (const { row } of rows.sort((a, b) => a.place[0] - b.place[0] || a.place[1] - b.place[1])) onRow(row);
     for (const { row, end } of disk.ended.values()) if (row.idHash !== '') onEnded(row, end);
     disk.uploads.clear();
     return Promise.resolve({ flights: disk.flights, nextSequence: disk.reserved });
@@ -45,18 +51,17 @@ export class MemoryStore implements DeferredStore {
   }
 
   async commit(batch: readonly Change[]): Promise<void> {
-    const grows = batch.some(({ kind }) => kind === 'submit');
-    if (grows && this.#bytes >= this.#bytesMax * 0.95)
-      throw new StoreUnavailable('full', 'The store is full: raise store.bytes, or wait until requests have ended.');
+    if (batch.some(({ kind }) => kind === 'submit')) this.#refuseFull();
     for (const change of batch) this.#apply(change);
     await Promise.resolve();
   }
 
-  upload(upload: number, piece: number, bytes: Uint8Array): Promise<void> {
+  async upload(upload: number, piece: number, bytes: Uint8Array): Promise<void> {
+    this.#refuseFull();
     const pieces = this.#disk.uploads.get(upload) ?? [];
     pieces[piece] = bytes.slice();
     this.#disk.uploads.set(upload, pieces);
-    return Promise.resolve();
+    await Promise.resolve();
   }
 
   dropUpload(upload: number): Promise<void> {
@@ -85,15 +90,15 @@ export class MemoryStore implements DeferredStore {
 
   listEnded(filter: EndedFilter, size: number, token: string): Promise<EndedPage> {
     const requests: { row: RequestRow; end: RequestEnd }[] = [];
-    let looked = 0;
-    let index = token === '' ? 0 : Number(token);
-    const all = [...this.#disk.ended.values()].sort((a, b) => a.end.at - b.end.at || a.row.sequence - b.row.sequence);
-    for (; index < all.length && requests.length < size && looked < LOOKED_AT_MAX; index++) {
-      const each = all[index] as { row: RequestRow; end: RequestEnd };
-      looked++;
-      if (matches(filter, each.row, each.end)) requests.push(each);
+    const [lastAt = -1, lastSequence = -1] = token === '' ? [] : token.split('.').map(Number);
+    const isAfter = ({ end }: { end: RequestEnd }): boolean => end.at > lastAt || (end.at === lastAt && end.sequence > lastSequence);
+    const all = [...this.#disk.ended.values()].filter(isAfter).sort((a, b) => a.end.at - b.end.at || a.end.sequence - b.end.sequence);
+    for (const [index, { row, end }] of all.entries()) {
+      if (matches(filter, row, end)) requests.push({ row, end: withoutBody(end) });
+      const more = index < all.length - 1 && (requests.length >= size || index + 1 >= LOOKED_AT_MAX);
+      if (more) return Promise.resolve({ requests, next: `${end.at}.${end.sequence}` });
     }
-    return Promise.resolve({ requests, next: index < all.length ? String(index) : '' });
+    return Promise.resolve({ requests, next: '' });
   }
 
   counts(): { readonly done: number; readonly dead: number; readonly cancelled: number } {
@@ -107,6 +112,7 @@ export class MemoryStore implements DeferredStore {
       if (end.goneAt > nowMs) continue;
       this.#disk.ended.delete(sequence);
       this.#disk.attempts.delete(sequence);
+      this.#disk.redriven.delete(sequence);
       this.#dropHead(sequence);
     }
     return Promise.resolve(false);
@@ -114,6 +120,11 @@ export class MemoryStore implements DeferredStore {
 
   close(): Promise<void> {
     return Promise.resolve();
+  }
+
+  #refuseFull(): void {
+    if (this.#bytes < this.#bytesMax * 0.95) return;
+    throw new StoreUnavailable('full', 'The store is full: raise store.bytes, or wait until requests have ended.');
   }
 
   #apply(change: Change): void {
@@ -125,6 +136,7 @@ export class MemoryStore implements DeferredStore {
         if (!(body instanceof Uint8Array)) disk.uploads.delete(body.upload);
         disk.rows.set(row.sequence, row);
         disk.heads.set(row.sequence, { head, body: bytes });
+        disk.newest = Math.max(disk.newest, row.sequence);
         this.#bytes += sizeOf(head, bytes);
         break;
       }
@@ -132,21 +144,31 @@ export class MemoryStore implements DeferredStore {
         disk.flights = change.flights;
         break;
       case 'retry':
+        // Cancelled meanwhile: a row that is gone does not come back.
+        if (!disk.rows.has(change.row.sequence)) break;
         disk.rows.set(change.row.sequence, change.row);
         this.#tried(change.row.sequence, change.attempt);
         break;
       case 'end': {
         const { row, end, attempt } = change;
+        const before = disk.ended.get(row.sequence);
+        // At most one end; only a dead letter can be cancelled after it.
+        if (before !== undefined && (before.end.state !== 'dead' || end.state !== 'cancelled')) break;
         disk.rows.delete(row.sequence);
         disk.ended.set(row.sequence, { row, end });
         if (attempt !== undefined) this.#tried(row.sequence, attempt);
         if (end.state !== 'dead') this.#dropHead(row.sequence);
         break;
       }
-      case 'redrive':
-        disk.ended.delete(change.row.sequence);
-        disk.rows.set(change.row.sequence, change.row);
+      case 'redrive': {
+        const { sequence } = change.row;
+        // Redriven twice at once: the second finds it pending.
+        if (disk.ended.get(sequence)?.end.state !== 'dead') break;
+        disk.ended.delete(sequence);
+        disk.rows.set(sequence, change.row);
+        disk.redriven.set(sequence, [disk.newest, ++disk.redrives]);
         break;
+      }
     }
   }
 
@@ -167,6 +189,11 @@ export class MemoryStore implements DeferredStore {
 
 function sizeOf(head: RequestHead, body: Uint8Array): number {
   return body.byteLength + head.target.length + head.headers.reduce((sum, each) => sum + each.length, 0) + 256;
+}
+
+/** An end as lists have it. */
+export function withoutBody(end: RequestEnd): RequestEnd {
+  return end.response === undefined ? end : { ...end, response: { ...end.response, body: new Uint8Array(0) } };
 }
 
 /** Returns whether an ended request is one that a filter asks for. */

@@ -1,0 +1,92 @@
+import { CorruptRecord } from '../../disk/checked.ts';
+import { decodeHead } from './lmdb-codec.ts';
+import { decoded, numberIn, type Tables } from './lmdb-tables.ts';
+
+/** Up to so many heads all of them are read when the store is opened; above, only where the numbers of entries do not fit. */
+const ALWAYS_READ = 10_000;
+const NAMED_MAX = 10;
+const SLICE = 4_096;
+
+/** The store of deferred requests is not whole: it names what is missing. */
+export class DamagedRequests extends Error {
+  override readonly name = 'DamagedRequests';
+
+  constructor(what: readonly string[], options?: ErrorOptions) {
+    const named = what.slice(0, NAMED_MAX).join('; ');
+    const more = what.length > NAMED_MAX ? `; and ${what.length - NAMED_MAX} more` : '';
+    super(
+      `The store of deferred requests is damaged: ${named}${more}. Nothing was changed. Put a copy of its folder back, or move the folder away to ` +
+        'start with an empty one, which forgets the requests in it.',
+      options,
+    );
+  }
+}
+
+/** What the rows say that heads and bodies must be there. */
+export interface Expected {
+  /** Sequences of rows and of dead letters, called only when it is needed. */
+  readonly sequences: () => Promise<Set<number>>;
+  readonly heads: number;
+  readonly counted: { readonly heads: number; readonly pieces: number };
+  /** Bodies without a row that the store knows of. */
+  readonly orphans: ReadonlySet<number>;
+}
+
+/**
+ * Compares rows, heads and pieces: by their numbers, which costs nothing, and one by one where these differ or are small.
+ * Rejects with {@link DamagedRequests}.
+ */
+export async function checkWhole(tables: Tables, expected: Expected): Promise<void> {
+  const heads = tables.file.entries('head');
+  const pieces = tables.file.entries('body');
+  const fits = heads === expected.heads && heads === expected.counted.heads;
+  if (fits && expected.orphans.size === 0 && pieces === expected.counted.pieces && heads > ALWAYS_READ) return;
+  const faults = await compare(tables, await expected.sequences(), expected.orphans);
+  if (faults.length > 0) throw new DamagedRequests(faults);
+}
+
+async function compare(tables: Tables, rows: Set<number>, orphans: ReadonlySet<number>): Promise<readonly string[]> {
+  const faults: string[] = [];
+  const bodies = new Map<number, number>();
+  for await (const keys of keySlices(tables, 'head')) {
+    for (const key of keys) {
+      const sequence = numberIn(key, 0);
+      if (!rows.delete(sequence)) faults.push(`head ${sequence} has no row`);
+      try {
+        const entry = tables.get('head', key);
+        if (entry === undefined) continue;
+        const { place } = decoded(entry, decodeHead);
+        if (place.pieces > 0) bodies.set(place.body, place.pieces);
+      } catch (cause) {
+        if (!(cause instanceof CorruptRecord)) throw cause;
+        faults.push(`${cause.record} does not fit its checksum`);
+      }
+    }
+  }
+  for (const sequence of rows) faults.push(`the row of request ${sequence} has no head`);
+  // What a damaged head says of its body is not known.
+  if (faults.length > 0) return faults;
+  const found = new Map<number, number>();
+  for await (const keys of keySlices(tables, 'body')) {
+    for (const key of keys) {
+      const body = numberIn(key, 0);
+      if (!bodies.has(body) && !orphans.has(body)) faults.push(`piece ${numberIn(key, 1)} of body ${body} has no row`);
+      found.set(body, (found.get(body) ?? 0) + 1);
+    }
+  }
+  for (const [body, pieces] of bodies) {
+    if (found.get(body) !== pieces) faults.push(`body ${body} has ${found.get(body) ?? 0} of its ${pieces} pieces`);
+  }
+  return faults;
+}
+
+async function* keySlices(tables: Tables, table: 'head' | 'body'): AsyncIterable<readonly Uint8Array[]> {
+  for (let from: Uint8Array = Buffer.alloc(0); ; ) {
+    const keys = tables.keys(table, from, undefined, SLICE);
+    if (keys.length > 0) yield keys;
+    const last = keys.at(-1);
+    if (last === undefined || keys.length < SLICE) return;
+    from = Buffer.concat([last, Buffer.of(0)]);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}

@@ -1,0 +1,191 @@
+import { CorruptRecord, checked, withChecksum } from '../../disk/checked.ts';
+import type { Edit, LmdbFile } from '../../disk/lmdb-file.ts';
+
+import { type BodyPlace, decodeDead, decodeEnd, decodeEndIndex, decodeHead, decodeRow, type EndIndexEntry, type EndRecord } from './lmdb-codec.ts';
+
+/** Tables by name (docs/decisions/0022). */
+export type TableName = 'meta' | 'order' | 'head' | 'body' | 'open' | 'flight' | 'tries' | 'done' | 'dead' | 'ends';
+
+/** All tables. */
+export const TABLES: readonly TableName[] = ['meta', 'order', 'head', 'body', 'open', 'flight', 'tries', 'done', 'dead', 'ends'];
+
+/** Entries read between two turns of the event loop. */
+const READ_SLICE = 256;
+
+/** Bodies that arrived in pieces have numbers from here on; those that came with their row have its sequence. */
+export const UPLOADS_FROM = 2 ** 52;
+
+const NOTHING = Buffer.alloc(0);
+
+/** One number as a key: 8 bytes, big-endian. */
+export function numberKey(value: number): Buffer {
+  const key = Buffer.allocUnsafe(8);
+  key.writeUInt32BE(Math.floor(value / 2 ** 32), 0);
+  key.writeUInt32BE(value % 2 ** 32, 4);
+  return key;
+}
+
+/** Several numbers as a key, in the order of the first, then the second. */
+export function numbersKey(...values: readonly number[]): Buffer {
+  return Buffer.concat(values.map(numberKey));
+}
+
+/** The number at `index` of a key. */
+export function numberIn(key: Uint8Array, index: number): number {
+  const bytes = Buffer.from(key.buffer, key.byteOffset, key.byteLength);
+  return bytes.readUInt32BE(index * 8) * 2 ** 32 + bytes.readUInt32BE(index * 8 + 4);
+}
+
+/** A name as a key. */
+export function nameKey(name: string): Buffer {
+  return Buffer.from(name);
+}
+
+/** Key of a dead letter: its group, when it died, its sequence. A group name is no other's beginning here. */
+export function deadKey(group: string, at: number, sequence: number): Buffer {
+  return Buffer.concat([Buffer.from(group), Buffer.of(0), numbersKey(at, sequence)]);
+}
+
+/** How an entry is called in errors and checksums: its table and key. */
+export function recordOf(table: TableName, key: Uint8Array): string {
+  if (table === 'meta' || table === 'flight') return `${table} ${Buffer.from(key).toString()}`;
+  if (table === 'dead') return `${table} ${Buffer.from(key).toString('hex')}`;
+  return key.byteLength === 8 ? `${table} ${numberIn(key, 0)}` : `${table} ${numberIn(key, 0)}.${numberIn(key, 1)}`;
+}
+
+/** An entry as it is read: its key, its name for errors, its value without the checksum. */
+export interface Entry {
+  readonly key: Uint8Array;
+  readonly record: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Reads tables of a store. Every value was written by {@link Edits}; what is damaged throws {@link CorruptRecord}. */
+export class Tables {
+  readonly file: LmdbFile;
+
+  constructor(file: LmdbFile) {
+    this.file = file;
+  }
+
+  /** Reads see what was committed since. */
+  refresh(): void {
+    this.file.refresh();
+  }
+
+  /** Opens or makes all tables. Throws what LMDB throws. */
+  openAll(): void {
+    for (const table of TABLES) this.file.table(table);
+  }
+
+  get(table: TableName, key: Uint8Array): Entry | undefined {
+    const framed = this.file.table(table).get(key);
+    if (framed === undefined) return undefined;
+    const record = recordOf(table, key);
+    return { key, record, bytes: checked(record, framed) };
+  }
+
+  has(table: TableName, key: Uint8Array): boolean {
+    return this.file.table(table).get(key) !== undefined;
+  }
+
+  /** At most `limit` entries from `start` (inclusive) to `end` (exclusive). */
+  slice(table: TableName, start: Uint8Array, end: Uint8Array | undefined, limit = READ_SLICE): readonly Entry[] {
+    const range = { start, limit, ...(end === undefined ? {} : { end }) };
+    return [...this.file.table(table).getRange(range)].map(({ key, value }) => {
+      const record = recordOf(table, key as Uint8Array);
+      return { key: key as Uint8Array, record, bytes: checked(record, value) };
+    });
+  }
+
+  /** All entries from `start` on, in slices of `size`; the event loop has a turn between two. */
+  async *slices(table: TableName, start: Uint8Array = NOTHING, end?: Uint8Array, size = READ_SLICE): AsyncIterable<readonly Entry[]> {
+    let from = start;
+    for (;;) {
+      this.refresh();
+      const slice = this.slice(table, from, end, size);
+      if (slice.length > 0) yield slice;
+      const last = slice.at(-1);
+      if (last === undefined || slice.length < size) return;
+      from = Buffer.concat([last.key, Buffer.of(0)]);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** Keys alone of at most `limit` entries: no value is read. */
+  keys(table: TableName, start: Uint8Array, end: Uint8Array | undefined, limit: number): readonly Uint8Array[] {
+    const range = { start, limit, ...(end === undefined ? {} : { end }) };
+    return [...this.file.table(table).getKeys(range)] as Uint8Array[];
+  }
+
+  head(sequence: number): ReturnType<typeof decodeHead> | undefined {
+    const entry = this.get('head', numberKey(sequence));
+    return entry === undefined ? undefined : decoded(entry, decodeHead);
+  }
+
+  /** One entry of `done`, with the body of its response unless `bare`. */
+  end(number: number, bare = false): EndRecord | undefined {
+    const entry = this.get('done', numbersKey(number, 0));
+    if (entry === undefined) return undefined;
+    const record = decoded(entry, decodeEnd);
+    const { response } = record.end;
+    if (response === undefined || bare || !record.apart) return record;
+    const body = this.get('done', numbersKey(number, 1));
+    if (body === undefined) throw new CorruptRecord(recordOf('done', numbersKey(number, 1)));
+    return { ...record, end: { ...record.end, response: { ...response, body: new Uint8Array(body.bytes) } } };
+  }
+
+  endIndex(sequence: number): EndIndexEntry | undefined {
+    const entry = this.get('ends', numberKey(sequence));
+    return entry === undefined ? undefined : decoded(entry, decodeEndIndex);
+  }
+}
+
+/** Decodes an entry whose checksum fits; a value that is too short then counts as damaged as well. */
+export function decoded<T>({ record, bytes }: Entry, decode: (record: string, bytes: Uint8Array) => T): T {
+  try {
+    return decode(record, bytes);
+  } catch (cause) {
+    if (cause instanceof RangeError || cause instanceof SyntaxError) throw new CorruptRecord(record);
+    throw cause;
+  }
+}
+
+/** The row in an entry of `order`. */
+export const decodeOrder = (entry: Entry): ReturnType<typeof decodeRow> => decoded(entry, decodeRow);
+/** What an entry of `dead` says. */
+export const decodeDeadEntry = (entry: Entry): ReturnType<typeof decodeDead> => decoded(entry, decodeDead);
+
+/** Edits of one commit, and those that take them back. */
+export class Edits {
+  readonly list: Edit[] = [];
+  /** In the order in which they are to be applied. */
+  readonly undo: Edit[] = [];
+  /** Bytes that are written. */
+  bytes = 0;
+
+  /** Writes a value with its checksum. `before`: the value there now, framed; undefined: none; 'any': it need not come back. */
+  put(table: TableName, key: Uint8Array, bytes: Uint8Array, before: Uint8Array | undefined | 'any'): void {
+    const value = withChecksum(recordOf(table, key), bytes);
+    this.list.push({ table, key, value });
+    this.bytes += value.byteLength;
+    if (before !== 'any') this.undo.unshift({ table, key, value: before });
+  }
+
+  /** `before` as in {@link put}. */
+  remove(table: TableName, key: Uint8Array, before: Uint8Array | undefined | 'any'): void {
+    this.list.push({ table, key, value: undefined });
+    if (before !== 'any') this.undo.unshift({ table, key, value: before });
+  }
+}
+
+/** The value of an entry as it is stored, copied; undefined if there is none. */
+export function framed(tables: Tables, table: TableName, key: Uint8Array): Uint8Array | undefined {
+  const value = tables.file.table(table).get(key);
+  return value === undefined ? undefined : Uint8Array.from(value);
+}
+
+/** Returns the range of keys of the pieces of a body. */
+export function piecesOf({ body }: Pick<BodyPlace, 'body'>): { readonly start: Buffer; readonly end: Buffer } {
+  return { start: numbersKey(body, 0), end: numberKey(body + 1) };
+}
