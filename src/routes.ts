@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { GroupSettings } from './admission/admission.ts';
 import type { BackendOptions } from './config/backend-options.ts';
+import { routeName } from './config/forwarding.ts';
 import type { Config } from './config/load.ts';
 import type { RouteOptions } from './config/route-options.ts';
 import { type Micros, SECOND } from './core/time.ts';
@@ -73,6 +74,7 @@ export function compileRoutes({ routes, groups }: Omit<ForwardingOptions, 'backe
       refusal,
       trusted: listOf(options.trustedProxies),
       needsCaller: key?.from === 'caller',
+      deferred: undefined,
     };
   });
 }
@@ -80,7 +82,7 @@ export function compileRoutes({ routes, groups }: Omit<ForwardingOptions, 'backe
 function compileRoute(options: RouteOptions, index: number, group: GroupSettings | undefined): Route {
   const { body, charge } = options;
   return {
-    name: options.match.path ?? `routes[${index}]`,
+    name: routeName(options, index),
     backend: options.backend,
     admission: group && {
       group: group.spec.name,
@@ -111,7 +113,8 @@ function compileCost(unit: string, { ask, default: usual, settle }: CostOptions)
   return { unit, ask, fallback: usual, settle };
 }
 
-function listOf(ranges: RouteOptions['trustedProxies']): BlockList {
+/** Addresses of an option, to look one up in. */
+export function listOf(ranges: RouteOptions['trustedProxies']): BlockList {
   const list = new BlockList();
   for (const { address, bits, family } of ranges) list.addSubnet(address, bits, family);
   return list;

@@ -5,16 +5,17 @@ import type { ClockSources } from './admission/system-clock.ts';
 import { openAlone } from './alone.ts';
 import type { Config } from './config/load.ts';
 import type { Variables } from './config/overlay.ts';
-import { resolveKeys } from './config/secrets.ts';
+import { resolveKeys, type SecretSources } from './config/secrets.ts';
 import type { ReloadEvent } from './config/watch.ts';
 import { MILLISECOND } from './core/time.ts';
+import { type CompiledRoutes, compileAllRoutes } from './deferred-routes.ts';
 import type { Forwarding } from './forward/forwarding.ts';
 import { type Auth, createAuth, guarded, optionally, scopedAsks } from './frontends/auth.ts';
 import { checkAddresses, openListeners } from './listeners.ts';
 import { BackendLog, logFault, logOperator, logReload, logServing } from './log-events.ts';
 import type { Closer, OpenedAdmission, OpenParts } from './opened.ts';
 import { createRandom } from './random.ts';
-import { compileBackends, compileRoutes, openForwarding } from './routes.ts';
+import { compileBackends, openForwarding } from './routes.ts';
 import { createLog, type Log } from './telemetry/log.ts';
 
 /** What a server needs from the process it runs in. */
@@ -61,6 +62,7 @@ export async function serve(config: Config, parts: ServeParts): Promise<Running>
 
 async function build(config: Config, parts: ServeParts, log: Log, opened: Closer[]): Promise<Running> {
   const auth = createAuth(await credentials(config, parts));
+  const routes = await compileAllRoutes(config, secretSources(parts));
   await checkAddresses(config);
   const { env, clocks, version, nodeVersion, pid, stopping } = parts;
   const toOpen = { env, clocks, version, nodeVersion, pid, stopping, log, opened };
@@ -91,7 +93,7 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     onFault,
     onOperator: (event) => logOperator(log, event),
     refusalOf: (group) => state.refusals.get(group),
-    proxy: forwarding && { routes: compileRoutes(config), forwarding, auth, crowded: (what) => metrics.forward({ kind: 'crowded', what }) },
+    proxy: forwarding && { routes: routes.proxy, forwarding, auth, crowded: (what) => metrics.forward({ kind: 'crowded', what }) },
     onShed: metrics.connectionShed,
     health: { notReady: () => state.notReady, remarks: door.remarks, metrics: () => metrics.scrape(), onFault },
   });
@@ -104,10 +106,10 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     lost: door.lost,
     tell: (event) => logReload(log, event),
     reload: async (next) => {
-      const others = await reload(next, { parts, log, auth, door, forwarding });
-      if (others.length > 0) return others;
+      const taken = await reload(next, { parts, log, auth, door, forwarding });
+      if (!('proxy' in taken)) return taken;
       state.refusals = refusalsOf(next);
-      listeners.reroute(compileRoutes(next));
+      listeners.reroute(taken.proxy);
       return [];
     },
     drain: async (atOnce = false) => {
@@ -143,16 +145,22 @@ function refusalsOf(config: Config): Refusals {
 }
 
 async function credentials(config: Config, parts: Pick<ServeParts, 'env'>) {
-  const { keys, mistakes } = await resolveKeys(config.auth.keys, { env: parts.env, readFile: (path) => readFile(path, 'utf8') });
+  const { keys, mistakes } = await resolveKeys(config.auth.keys, secretSources(parts));
   if (mistakes.length > 0) throw new Error(mistakes.join('; '));
   return keys;
+}
+
+function secretSources({ env }: Pick<ServeParts, 'env'>): SecretSources {
+  return { env, readFile: (path) => readFile(path, 'utf8') };
 }
 
 /** What may be refused or fail comes first, so that all of it is taken or nothing. */
 async function reload(
   next: Config,
   { parts, log, auth, door, forwarding }: { parts: ServeParts; log: Log; auth: Auth; door: OpenedAdmission; forwarding: Forwarding | undefined },
-): Promise<readonly string[]> {
+): Promise<readonly string[] | CompiledRoutes> {
+  const routes = await compileAllRoutes(next, secretSources(parts)).catch((cause: Error) => cause);
+  if (routes instanceof Error) return [routes.message];
   const keys = await credentials(next, parts).catch((cause: Error) => cause);
   if (keys instanceof Error) return [keys.message];
   // Who may call GroupService on api and grpc was settled at the start.
@@ -168,7 +176,7 @@ async function reload(
   auth.replace(keys);
   backends?.();
   log.setLevel(next.log.level);
-  return [];
+  return routes;
 }
 
 function sleep(ms: number): Promise<void> {

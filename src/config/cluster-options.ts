@@ -1,6 +1,6 @@
 import { MILLISECOND, MINUTE, SECOND } from '../core/time.ts';
 import { type Reference, referenceIn } from './auth-options.ts';
-import { duration, size, text, truth } from './leaves.ts';
+import { duration, oneOf, size, text, truth } from './leaves.ts';
 import { filePath } from './listen-options.ts';
 import { Fault } from './mistake.ts';
 import { checked, leaf, list, notBuilt, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
@@ -87,6 +87,11 @@ const cluster = struct({
     duration({ min: 50 * MILLISECOND, max: 5 * SECOND }),
     '250ms',
     'A renewal that NATS has not answered by then is tried anew; several times the round trip, and less than a second.',
+  ),
+  durability: option(
+    oneOf('synced', 'acknowledged'),
+    'synced',
+    'For deferred requests. acknowledged: what a majority of NATS has taken counts as stored, synced to its disks or not (`sync_interval`).',
   ),
   monitor: optional(notBuilt('Remove it: it is for deferred requests, which this version does not have.'), 'Monitoring of NATS: not built in this version.'),
 });

@@ -1,16 +1,26 @@
 import type { GroupSettings } from '../admission/admission.ts';
 import { type LimitSpec, PRIORITY_MAX, type Quota } from '../core/group.ts';
 import { concurrencyQuota } from './concurrency-options.ts';
+import type { DeferredOptions } from './deferred-options.ts';
+import { isStored } from './forwarding.ts';
 import type { GroupOptions } from './group-options.ts';
 import type { Exception } from './limit-leaves.ts';
 import type { LimitOptions } from './limit-options.ts';
+import type { RouteOptions } from './route-options.ts';
 
 /** Groups as admission and the core take them, every default resolved. The options must have been read without a mistake. */
-export function compileGroups(groups: ReadonlyMap<string, GroupOptions>): readonly GroupSettings[] {
-  return [...groups].map(([name, options]) => compileGroup(name, options));
+export function compileGroups(groups: ReadonlyMap<string, GroupOptions>, { routes, deferred }: Stored): readonly GroupSettings[] {
+  const stored = new Set(routes.filter(isStored).map(({ group }) => group));
+  return [...groups].map(([name, options]) => compileGroup(name, options, stored.has(name) ? deferred.floor : undefined));
 }
 
-function compileGroup(name: string, options: GroupOptions): GroupSettings {
+/** What groups take from the rest of the file: which of them have stored requests, and the share those have at least. */
+interface Stored {
+  readonly routes: readonly Pick<RouteOptions, 'group' | 'mode' | 'respondAsync'>[];
+  readonly deferred: Pick<DeferredOptions, 'floor'>;
+}
+
+function compileGroup(name: string, options: GroupOptions, floor: GroupSettings['spec']['floor']): GroupSettings {
   const { ttl, lease, pushback, refusal, unreachable } = options;
   const { classes, default: named, aging } = options.priority;
   const least = named === 'least' ? PRIORITY_MAX : undefined;
@@ -25,6 +35,7 @@ function compileGroup(name: string, options: GroupOptions): GroupSettings {
       backlog: options.backlog,
       aging,
       fairness: options.fairness,
+      floor,
     },
     wait: ttl,
     lease,

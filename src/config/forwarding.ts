@@ -1,4 +1,5 @@
 import type { BackendOptions } from './backend-options.ts';
+import type { ClusterOptions } from './cluster-options.ts';
 import type { GroupOptions } from './group-options.ts';
 import type { Listener } from './listen-options.ts';
 import { Fault } from './mistake.ts';
@@ -9,6 +10,7 @@ import { unitsOf, unknownUnit } from './units.ts';
 
 /** The parts of a configuration that forwarding is made of. */
 interface Forwarding {
+  readonly cluster?: Pick<ClusterOptions, 'durability'> | undefined;
   readonly listen: { readonly proxy: Pick<Listener, 'address'> };
   readonly groups: ReadonlyMap<string, GroupOptions>;
   readonly backends: ReadonlyMap<string, BackendOptions>;
@@ -20,11 +22,44 @@ export function checkRoutes(options: Unsure<Forwarding>, tell: Tell): void {
   for (const [index, route] of (options.routes ?? []).entries())
     if (route !== undefined) checkRoute(options, route, (below, fault) => tell(['routes', index, ...below], fault));
   checkSpellings(options.routes ?? [], tell);
+  checkStored(options, tell);
   const proxy = options.listen?.proxy?.address;
   const routes = options.routes?.length ?? 0;
   if (proxy === 'none' && routes > 0) tell(['routes'], new Fault('routes without a listener', 'Give listen.proxy a port, or remove the routes.'));
   if (proxy !== undefined && proxy !== 'none' && options.routes !== undefined && routes === 0)
     tell(['listen', 'proxy'], new Fault('a proxy without routes would answer 404 to everybody', 'Write routes, or leave listen.proxy out.'));
+}
+
+/** The name of a route: its own, or its path, or its place among all. */
+export function routeName(
+  route: { readonly name?: string | undefined; readonly match?: { readonly path?: string | undefined } | undefined },
+  index: number,
+): string {
+  return route.name ?? route.match?.path ?? `routes[${index}]`;
+}
+
+/** Whether requests of a route may be stored. */
+export function isStored({ mode, respondAsync }: { readonly mode?: string | undefined; readonly respondAsync?: boolean | undefined }): boolean {
+  return mode === 'deferred' || respondAsync === true;
+}
+
+/** Reports routes whose stored requests could not be told apart, and a cluster that does not say whether what it acknowledges survives. */
+function checkStored({ cluster, routes }: Unsure<Forwarding>, tell: Tell): void {
+  const names = new Map<string, number>();
+  for (const [index, route] of (routes ?? []).entries()) {
+    if (route === undefined || !isStored(route)) continue;
+    const name = routeName(route, index);
+    const first = names.get(name);
+    if (first !== undefined) {
+      const remedy = 'Stored requests know their route by name: give each a name of its own.';
+      tell(['routes', index, route.name === undefined ? 'match' : 'name'], new Fault(`routes[${first}] is called ${JSON.stringify(name)} too`, remedy));
+    } else names.set(name, index);
+    if (cluster?.durability === 'synced') {
+      const remedy =
+        'Set cluster.durability: acknowledged if the disks of NATS sync (`sync_interval: always`), or a loss of all its servers at once may lose requests.';
+      tell(['routes', index, route.mode === 'deferred' ? 'mode' : 'respondAsync'], new Fault('nothing says that NATS syncs what it has taken', remedy));
+    }
+  }
 }
 
 /** Reports a route that never takes a request, since one before it takes its path in any case, or with or without a slash at its end. */

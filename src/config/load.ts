@@ -47,7 +47,7 @@ export function loadConfig(sources: ConfigSources): Loaded {
   if (mistakes.length === 0 && options?.groups.size === 0 && !options.allowEmpty) report(locate(raw, ['groups']), ['groups'], NO_GROUPS);
   if (options === undefined || mistakes.length > 0) return { kind: 'mistakes', mistakes: sorted(mistakes) };
   const { groups, ...rest } = options;
-  return { kind: 'config', config: { ...rest, groups: compileGroups(groups) } };
+  return { kind: 'config', config: { ...rest, groups: compileGroups(groups, options) } };
 }
 
 function checkWhole(options: Unsure<Options>, raw: Raw, report: Report): void {

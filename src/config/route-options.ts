@@ -1,13 +1,13 @@
 import { UNITS_MAX } from '../core/bounds.ts';
 import { DAY, MILLISECOND } from '../core/time.ts';
 import { BACKEND_NAME } from './backend-options.ts';
+import { checkMode } from './deferred-mode.ts';
+import { deferredFields, FIELD_NAME } from './deferred-options.ts';
 import { groupName, refusalOptions } from './group-options.ts';
 import { duration, integer, oneOf, size, text } from './leaves.ts';
 import { filePath } from './listen-options.ts';
-import { dictionary, list, notBuilt, option, optional, required, struct, type ValueOf } from './option.ts';
+import { checked, dictionary, list, option, optional, required, struct, type ValueOf } from './option.ts';
 import { addressRange, askSource, classSource, hostPattern, keySource, methodName, pathPattern, settleSource } from './route-leaves.ts';
-
-const FIELD_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/;
 
 const match = struct({
   host: optional(hostPattern, 'The Host field, without case; *.name for every name below.', 'any host'),
@@ -48,7 +48,7 @@ const costs = dictionary(
 );
 
 /** One route. */
-export const routeOptions = struct({
+const route = struct({
   match: option(match, {}, 'Which requests; all that is said must fit. The first route that fits takes the request; none: 404.'),
   backend: required(
     text({ unit: 'backend name', pattern: BACKEND_NAME, rule: 'The name of one of `backends`.', lengthMax: 128 }),
@@ -84,14 +84,14 @@ export const routeOptions = struct({
   attempts: option(integer({ min: 1, max: 10 }, 'attempts'), 3, 'How often a request is sent at most, where it may be sent again.'),
   trustedProxies: option(list(addressRange, 1000), [], 'Whose X-Forwarded-For is believed for client-ip and passed on; of others the address counts.'),
   refusal: optional(refusalOptions, 'What a refused caller of this route gets.', "the group's refusal"),
-  mode: optional(notBuilt('Remove it: this version keeps no requests for later.'), 'Deferred requests: not built in this version.'),
+  ...deferredFields,
 });
 
 /** A route as read. */
-export type RouteOptions = ValueOf<typeof routeOptions>;
+export type RouteOptions = ValueOf<typeof route>;
 
 /** The routes, in order. */
-export const routesOptions = list(routeOptions, 10_000);
+export const routesOptions = list(checked(route, checkMode), 10_000);
 
 /** What is held of bodies, in all. */
 export const bodiesOptions = struct({

@@ -2,10 +2,11 @@ import { MILLISECOND, MINUTE } from '../core/time.ts';
 import { authOptions } from './auth-options.ts';
 import { backendsOptions } from './backend-options.ts';
 import { clusterOptions } from './cluster-options.ts';
+import { deferredOptions } from './deferred-options.ts';
 import { GROUP_NAME, groupOptions } from './group-options.ts';
 import { duration, integer, oneOf, size, truth } from './leaves.ts';
 import { filePath, listenOptions } from './listen-options.ts';
-import { dictionary, notBuilt, option, optional, struct, type ValueOf } from './option.ts';
+import { dictionary, option, optional, struct, type ValueOf } from './option.ts';
 import { bodiesOptions, routesOptions } from './route-options.ts';
 
 const storeOptions = struct(
@@ -134,7 +135,7 @@ export const rootOptions = struct({
   backends: option(backendsOptions, {}, 'Servers that requests are sent on to, by name.'),
   routes: option(routesOptions, [], 'Which requests go where, under which limits; the first that fits.'),
   bodies: option(bodiesOptions, {}, 'Bodies of requests held for all routes.'),
-  deferred: optional(notBuilt('Remove it: this version keeps no requests for later.'), 'Deferred requests: not built in this version.'),
+  deferred: option(deferredOptions, {}, 'Requests that are stored and sent later, of all routes.'),
 });
 
 /** Every option as read, before the groups are compiled. */

@@ -53,6 +53,17 @@ function whereOf(reference: Reference): string {
   return reference.from === 'env' ? `the variable ${reference.env}` : `the file ${reference.file}`;
 }
 
+/** The secrets of one option, looked up. `mistakes` gets a sentence for each that cannot be had or is empty. */
+export async function resolveSecrets(option: string, references: readonly Reference[], sources: SecretSources, mistakes: string[]): Promise<readonly string[]> {
+  const secrets: string[] = [];
+  for (const reference of references) {
+    const found = await fetched(reference, sources);
+    if (found.kind === 'found' && found.value !== '') secrets.push(found.value);
+    else mistakes.push(`${option}: ${found.kind === 'missing' ? found.why : `${whereOf(reference)} is empty`}`);
+  }
+  return secrets;
+}
+
 /** Who a replica is to NATS. */
 export type ClusterLogin =
   | { readonly kind: 'none' }

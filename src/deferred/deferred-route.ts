@@ -1,3 +1,4 @@
+import type { BlockList } from 'node:net';
 import type { CostRule, Route } from '../forward/route.ts';
 
 /** How a route's stored requests are sent, retried and kept; compiled from the configuration. Times are milliseconds. */
@@ -27,6 +28,21 @@ export interface DeferredRoute {
   readonly resultBytesMax: number;
   /** Adds a fresh signature to each attempt; undefined: none. */
   readonly sign: ((fields: SignedFields) => readonly string[]) | undefined;
+  /** Where its requests may have their end reported; undefined: nowhere. */
+  readonly callback: CallbackPolicy | undefined;
+}
+
+/** Which callbacks a route allows, and how they are sent. */
+export interface CallbackPolicy {
+  /** Lower case: names, `*.name`, with a port only where it counts, or `*` for every host. */
+  readonly hosts: readonly string[];
+  /** http:// too. */
+  readonly plainHttp: boolean;
+  /** Private addresses that may be called all the same. */
+  readonly addresses: BlockList;
+  readonly sign: (fields: SignedFields) => readonly string[];
+  readonly timeoutMs: number;
+  readonly retry: RetryPolicy;
 }
 
 /** What a signature covers. */

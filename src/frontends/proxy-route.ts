@@ -1,6 +1,7 @@
 import type { BlockList } from 'node:net';
 import type { GroupSettings } from '../admission/admission.ts';
-import type { Route } from '../forward/route.ts';
+import type { VerificationRule } from '../deferred/verification.ts';
+import type { Route, Source } from '../forward/route.ts';
 import type { RouteMatch } from '../forward/routing.ts';
 
 /** A route as the listener sees it: which requests it takes, and what their callers are told. */
@@ -13,4 +14,16 @@ export interface ProxyRoute {
   readonly trusted: BlockList;
   /** Its key is the caller: a credential is demanded where there are any. */
   readonly needsCaller: boolean;
+  /** Requests are stored, all of them or where their callers prefer that; undefined: none. */
+  readonly deferred: DeferredIntake | undefined;
+}
+
+/** How a route takes requests that are stored. */
+export interface DeferredIntake {
+  readonly when: 'always' | 'preferred';
+  readonly answer: { readonly status: number; readonly shape: 'ticket' | 'empty' | 'lunar' };
+  /** A request that is not signed so is refused before it is stored. */
+  readonly verify: VerificationRule | undefined;
+  /** A sender's own id of a delivery. */
+  readonly dedupe: Source | undefined;
 }

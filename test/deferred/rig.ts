@@ -44,6 +44,7 @@ export function routeOf(more: Partial<DeferredRoute> = {}): DeferredRoute {
     pushback: 'group',
     resultBytesMax: 65_536,
     sign: undefined,
+    callback: undefined,
     ...more,
   };
 }
