@@ -33,7 +33,7 @@ export interface ListenerParts extends ServiceParts, Pick<RestParts, 'refusalOf'
   /** A connection was closed as it was accepted, for want of file descriptors. */
   readonly onShed: (listener: string) => void;
   /** undefined: nothing is forwarded. */
-  readonly proxy: Pick<ProxyParts, 'routes' | 'forwarding' | 'auth' | 'crowded'> | undefined;
+  readonly proxy: Pick<ProxyParts, 'routes' | 'forwarding' | 'auth' | 'crowded' | 'storing'> | undefined;
 }
 
 /** Every listener of the configuration, taking callers. */

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import type { AdmissionService, Held, Outcome } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
 import { MILLISECOND, type Micros } from '../core/time.ts';
-import { Settler } from '../forward/costs.ts';
+import { readsAnswer, Settler } from '../forward/costs.ts';
 import type { BackendHead, RawHeaders } from '../forward/forwarder.ts';
 import type { Forwarding } from '../forward/forwarding.ts';
 import { headerOf } from '../forward/headers.ts';
@@ -159,11 +159,11 @@ class OneAttempt implements CallerSink, RunningAttempt {
     return {
       method: head.method,
       target: head.target,
-      headers: [...withKey(head.headers, id), 'Sluice-Request', id, ...signed],
+      headers: [...hostOf(head), ...withKey(identityOf(head.headers, route), id), ...signed],
       body: bodyOf(head.bodyBytes, whole, loaded),
       facts: { params: NO_PARAMS, caller: this.#ask.caller, clientIp: '', peerIp: '', peerTrusted: false, scheme: 'http' },
       wait: undefined,
-      sent: { attemptsBefore: attempt - 1, fence: lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor } },
+      sent: { id, attemptsBefore: attempt - 1, fence: lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor } },
     };
   }
 
@@ -199,6 +199,18 @@ class OneAttempt implements CallerSink, RunningAttempt {
 /** The same `Idempotency-Key` on every attempt: the client's own, else the request's id. */
 function withKey(headers: RawHeaders, id: string): RawHeaders {
   return headerOf(headers, 'idempotency-key') === undefined ? [...headers, 'Idempotency-Key', `"${id}"`] : headers;
+}
+
+/** `Host`, where the fields do not have it. */
+function hostOf({ host, headers }: LoadedRequest['head']): RawHeaders {
+  return host === '' || headerOf(headers, 'host') !== undefined ? [] : ['Host', host];
+}
+
+/** Asks for an answer that is not compressed where it says what the request cost. */
+function identityOf(headers: RawHeaders, { costs }: DeferredRoute): RawHeaders {
+  if (!readsAnswer(costs)) return headers;
+  const others = headers.filter((_each, i) => (headers[i - (i % 2)] as string).toLowerCase() !== 'accept-encoding');
+  return [...others, 'Accept-Encoding', 'identity'];
 }
 
 function bodyOf(bytes: number, whole: Uint8Array | undefined, loaded: LoadedRequest): IncomingRequest['body'] {

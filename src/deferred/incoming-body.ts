@@ -6,6 +6,14 @@ import type { DeferredStore, StoredBody } from './store.ts';
 const INLINE_BYTES_MAX = 64 << 10;
 const PIECE_BYTES = 256 << 10;
 
+/** The body of a submission ended early: its sender left, or was refused. Not a fault of the store. */
+export class BodyBroken extends Error {
+  constructor(cause: unknown) {
+    super('The body of a submission did not come whole.', { cause });
+    this.name = 'BodyBroken';
+  }
+}
+
 /** Reads a body as it arrives: small ones stay whole, larger ones are stored in pieces; both are hashed. */
 export class IncomingBody {
   readonly #submission: Submission;
@@ -36,7 +44,7 @@ export class IncomingBody {
   async read(): Promise<void> {
     const { body } = this.#submission;
     if (body instanceof Uint8Array) await this.#take(body);
-    else for await (const chunk of body) await this.#take(chunk);
+    else for await (const chunk of checked(body)) await this.#take(chunk);
     if (this.#piece.upload !== 0 || this.bytes > INLINE_BYTES_MAX) await this.#flush(1);
     this.#digest = this.#hash.digest('hex').slice(0, 16);
   }
@@ -63,5 +71,14 @@ export class IncomingBody {
       await this.#upload(this.#piece, piece);
       this.#piece.number++;
     }
+  }
+}
+
+/** The same, whose own failure is a {@link BodyBroken}. */
+async function* checked(body: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  try {
+    yield* body;
+  } catch (cause) {
+    throw new BodyBroken(cause);
   }
 }

@@ -5,7 +5,7 @@ import type { Refusal } from '../core/refusal.ts';
 import { after, MILLISECOND, NEVER } from '../core/time.ts';
 import type { DeferredRequests, RequestFilter, RequestScope, RequestView, Submission, SubmitOutcome } from './deferred.ts';
 import type { DeferredRoute } from './deferred-route.ts';
-import { IncomingBody } from './incoming-body.ts';
+import { BodyBroken, IncomingBody } from './incoming-body.ts';
 import { parseRequestId, type RequestEnd, type RequestHead, type RequestRow, requestId } from './request.ts';
 import { ENDED, NONE, SENDING } from './request-index.ts';
 import { type DeferredDeps, RequestLifecycle } from './request-lifecycle.ts';
@@ -249,6 +249,7 @@ export class DeferredService implements DeferredRequests {
       return await this.#accept({ submission, route, priority, idHash, requestHash, body: body.stored, bodyBytes: body.bytes, conversion });
     } catch (cause) {
       await body.drop(this.#deps.store).catch(() => undefined);
+      if (cause instanceof BodyBroken) return refused({ reason: 'malformed', detail: 'The body did not come whole.' });
       return refused(this.#requests.unstored(cause));
     }
   }

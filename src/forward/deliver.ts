@@ -1,9 +1,10 @@
 import { after, type Micros } from '../core/time.ts';
 import { type BackendLine, BackendLines } from './backend-line.ts';
 import { JSON_BYTES_MAX, readsBody } from './costs.ts';
-import type { Delivering, DeliveryParts, Forwarding, TunnelSink } from './forwarding.ts';
-import { createTraceparents } from './headers.ts';
+import type { Delivering, DeliveryParts, Forwarding, TakenRequest, TunnelSink } from './forwarding.ts';
+import { createTraceparents, requestHeaders } from './headers.ts';
 import { Hold } from './hold.ts';
+import type { HoldingBody } from './holding-body.ts';
 import type { CallerSink, Delivery, IncomingRequest } from './incoming.ts';
 import { Newcomers } from './newcomers.ts';
 import type { BackendSpec, Route } from './route.ts';
@@ -45,14 +46,17 @@ class Deliveries implements Forwarding {
 
   deliver(incoming: IncomingRequest, route: Route, sink: CallerSink): Delivery {
     const line = this.#lines.of(route.backend);
-    const { admission, hold } = route;
-    // A body whose JSON is to be read stays in memory as far as it is read.
-    const limits = admission !== undefined && readsBody(admission.costs) ? { ...hold, memoryBytesMax: Math.max(hold.memoryBytesMax, JSON_BYTES_MAX) } : hold;
-    const body = incoming.body === undefined ? undefined : this.#hold.body(incoming.body, admission?.group ?? '', limits);
+    const body = this.#bodyOf(incoming, route);
     this.#begin(line);
     const run = new Run({ parts: this.#parts, incoming, route, line, body, sink, over: this.#over });
     run.begin();
     return run;
+  }
+
+  take(incoming: IncomingRequest, route: Route): TakenRequest | undefined {
+    const { facts } = incoming;
+    const headers = requestHeaders(incoming.headers, { facts, attempt: undefined, fence: undefined, traceparent: this.#parts.traceparent });
+    return headers && { headers, body: this.#bodyOf(incoming, route) };
   }
 
   tunnel(incoming: IncomingRequest, route: Route, sink: TunnelSink): Delivery {
@@ -77,6 +81,13 @@ class Deliveries implements Forwarding {
       stop?.();
     }
     await this.#lines.close();
+  }
+
+  #bodyOf({ body }: IncomingRequest, { admission, hold }: Route): HoldingBody | undefined {
+    if (body === undefined) return undefined;
+    // A body whose JSON is to be read stays in memory as far as it is read.
+    const limits = admission !== undefined && readsBody(admission.costs) ? { ...hold, memoryBytesMax: Math.max(hold.memoryBytesMax, JSON_BYTES_MAX) } : hold;
+    return this.#hold.body(body, admission?.group ?? '', limits);
   }
 
   #begin(line: BackendLine): void {

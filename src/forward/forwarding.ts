@@ -2,6 +2,7 @@ import type { AdmissionService } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
 import type { Micros } from '../core/time.ts';
 import type { Forwarder, RawHeaders } from './forwarder.ts';
+import type { HoldingBody } from './holding-body.ts';
 import type { CallerSink, Delivery, IncomingRequest, NoAnswer } from './incoming.ts';
 import type { Newcomers } from './newcomers.ts';
 import type { BackendSpec, Route } from './route.ts';
@@ -70,12 +71,22 @@ export interface TunnelSink {
   onLost(cause: Error): void;
 }
 
+/** A request that is to be stored. */
+export interface TakenRequest {
+  /** Fields as a backend is to see them, but for what each attempt adds. */
+  readonly headers: RawHeaders;
+  /** Under the route's bounds of size and time; nothing is read before `receive`, and it must be dropped in the end. undefined: it has none. */
+  readonly body: HoldingBody | undefined;
+}
+
 /** Forwarding, whole: what the listener calls. */
 export interface Forwarding {
   /** Holds, admits, sends, answers through `sink`, releases. The backend must be known (`route.backend`). */
   deliver(incoming: IncomingRequest, route: Route, sink: CallerSink): Delivery;
   /** The same for an upgrade: holds, admits, chooses a URL, and hands both over; the listener connects and pipes. `leave` while waiting; `Way.end` after. */
   tunnel(incoming: IncomingRequest, route: Route, sink: TunnelSink): Delivery;
+  /** Takes a request in that is to be stored, not sent; undefined: one of its fields cannot be forwarded. */
+  take(incoming: IncomingRequest, route: Route): TakenRequest | undefined;
   /**
    * Other backends: throws where they cannot be had; what it answers puts them in force, and cannot fail. What waits is then sent
    * to them, what is on its way ends where it is, and after it the connections of those that are gone are closed.

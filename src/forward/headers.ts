@@ -51,28 +51,32 @@ const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 /** What a request gets beside its own fields. */
 export interface RequestAdditions {
   readonly facts: RequestFacts;
-  /** 1 for the first. */
-  readonly attempt: number;
+  /** 1 for the first; undefined: it is stored, not sent. */
+  readonly attempt: number | undefined;
   /** Where a lease was given. */
   readonly fence: { readonly fence: bigint; readonly floor: bigint } | undefined;
   /** A new `traceparent`, asked for only where the caller sent none: see {@link createTraceparents}. */
   readonly traceparent: () => string;
   /** Asks for an answer that is not compressed, in place of what the caller accepts: the proxy reads in it what the request cost. */
   readonly identity?: boolean;
+  /** Id of a request that was stored: what a proxy adds was added before, and is left as it is. */
+  readonly requestId?: string | undefined;
 }
 
 /** Fields that a request is sent with beside its own, and their values, at most. */
-const ADDED_MAX = 2 * 10;
+const ADDED_MAX = 2 * 11;
 
 /** The fields a backend sees; undefined: one of them would break out of its line, and the request must be refused. */
 export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): string[] | undefined {
-  const { facts, fence } = additions;
+  const { facts, fence, requestId } = additions;
+  const wasStored = requestId !== undefined;
   const named = connectionNames(raw);
   const out = new Array<string>(raw.length + ADDED_MAX);
   let n = 0;
   let came: Came | undefined;
   let host = '';
   let traced = false;
+  let passed = false;
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
     const value = raw[i + 1] as string;
@@ -91,12 +95,14 @@ export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): st
         if (named?.has(field.lower)) continue;
         break;
       case 'forwarding':
+        if (wasStored) break;
         if (!facts.peerTrusted) continue;
         came ??= { forwarded: [], for: [], proto: undefined, host: undefined };
         if (keep(came, field.lower, value)) continue;
         break;
       default:
         if (named?.has(field.lower)) continue;
+        if (wasStored && field.lower === 'via') passed = true;
         if (field.kind !== 'trace') break;
         if (traced || !TRACEPARENT.test(value)) continue;
         traced = true;
@@ -106,9 +112,10 @@ export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): st
   }
   if (additions.identity) n = put(out, n, 'Accept-Encoding', 'identity');
   if (!traced) n = put(out, n, 'traceparent', additions.traceparent());
-  n = forwarding(out, n, came, host, facts);
-  n = put(out, n, 'Via', VIA);
-  n = put(out, n, 'Sluice-Attempt', String(additions.attempt));
+  if (!wasStored) n = forwarding(out, n, came, host, facts);
+  if (!passed) n = put(out, n, 'Via', VIA);
+  if (additions.attempt !== undefined) n = put(out, n, 'Sluice-Attempt', String(additions.attempt));
+  if (wasStored) n = put(out, n, 'Sluice-Request-Id', requestId);
   if (fence !== undefined) {
     n = put(out, n, 'Sluice-Fence', String(fence.fence));
     n = put(out, n, 'Sluice-Fence-Floor', String(fence.floor));

@@ -27,8 +27,12 @@ export interface IncomingRequest {
   readonly facts: RequestFacts;
   /** Patience, where the caller says (`Prefer: wait`); undefined: the route's. */
   readonly wait: Micros | undefined;
-  /** Set for a request that is sent for a permit of its own: attempts before this one, and the fence of its lease. */
-  readonly sent?: { readonly attemptsBefore: number; readonly fence: { readonly fence: bigint; readonly floor: bigint } | undefined } | undefined;
+  /** The caller says `Prefer: respond-async`: it would rather have its request stored than be refused for want of time. */
+  readonly respondAsync?: boolean;
+  /** Set for a request that was stored and is sent for a permit of its own: its id, attempts before this one, and the fence of its lease. */
+  readonly sent?:
+    | { readonly id: string; readonly attemptsBefore: number; readonly fence: { readonly fence: bigint; readonly floor: bigint } | undefined }
+    | undefined;
 }
 
 /** Why a caller gets no answer of the backend. Nothing was written yet, apart from 1xx. */

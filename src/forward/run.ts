@@ -196,7 +196,7 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
     const fence = lease === undefined ? incoming.sent?.fence : { fence: lease.fence, floor: lease.fenceFloor };
     const told = attempt + (incoming.sent?.attemptsBefore ?? 0);
     const identity = readsAnswer(this.#all.route.admission?.costs ?? NO_COSTS);
-    const headers = requestHeaders(incoming.headers, { facts, attempt: told, fence, identity, traceparent: parts.traceparent });
+    const headers = requestHeaders(incoming.headers, { facts, attempt: told, fence, identity, traceparent: parts.traceparent, requestId: incoming.sent?.id });
     if (headers === undefined) {
       this.#pass?.unused();
       return this.onNone({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });

@@ -9,7 +9,7 @@ import type { Fault } from './engines/framing.ts';
 import { clientAddress } from './proxy-client.ts';
 import type { RefusedRequest } from './proxy-refusal.ts';
 import type { ProxyRoute } from './proxy-route.ts';
-import { preferredWait } from './rest-acquire.ts';
+import { preferredWait, prefersAsync } from './rest-acquire.ts';
 
 /** Where a request goes; one that is refused may have been known already. */
 export type Entered =
@@ -65,7 +65,15 @@ export function createDoor({ routes, auth, scheme, refusesAmbiguous }: DoorParts
     const prefer = head.header('prefer');
     const seconds = prefer === undefined ? undefined : preferredWait(prefer);
     const wait = seconds === undefined ? undefined : seconds * SECOND;
-    const incoming = { method: head.method, target, headers: request.rawHeaders, facts, wait, body: bodyOf(request, wanted) };
+    const incoming = {
+      method: head.method,
+      target,
+      headers: request.rawHeaders,
+      facts,
+      wait,
+      respondAsync: prefersAsync(prefer),
+      body: bodyOf(request, wanted),
+    };
     return { kind: 'routed', route, incoming };
   };
 }

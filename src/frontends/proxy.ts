@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { Millis } from '../core/time.ts';
 import type { Forwarding } from '../forward/forwarding.ts';
-import type { IncomingRequest, NoAnswer } from '../forward/incoming.ts';
+import type { Delivery, IncomingRequest, NoAnswer } from '../forward/incoming.ts';
 import { Roll } from '../forward/roll.ts';
 import type { Auth } from './auth.ts';
 import type { EngineOptions } from './engines/engine.ts';
@@ -20,6 +20,7 @@ import type { ProxyReading } from './proxy-reading.ts';
 import { type OwnAnswer, ownAnswer, plainProblem } from './proxy-refusal.ts';
 import { createDoor, type Door, type Entered, forwardedMethodFault, isWebSocket, whomOf } from './proxy-request.ts';
 import type { ProxyRoute } from './proxy-route.ts';
+import { type StoringParts, storeRequest, storesAtOnce } from './proxy-store.ts';
 import { openTunnel, TunnelEnd } from './proxy-tunnel.ts';
 import type { AnswerParts } from './rest-answer.ts';
 
@@ -43,6 +44,8 @@ export interface ProxyParts extends AnswerParts {
   readonly onFault: (error: unknown) => void;
   /** Deferred requests are read below a path of the proxy's own; undefined: that path is the routes' as any. */
   readonly reading?: ProxyReading | undefined;
+  /** Requests that are stored; undefined: no route stores any, until a restart. */
+  readonly storing?: Omit<StoringParts, 'forwarding' | 'now' | 'onFault'> | undefined;
 }
 
 /** Time for a body to end once it is answered. */
@@ -64,6 +67,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
   readonly #pipelined = new WeakMap<Socket, number>();
   readonly #peers: Crowd;
   readonly #clients: Crowd;
+  readonly #storing: StoringParts | undefined;
   #trusted: (address: string) => boolean;
   #idle: (() => void) | undefined;
   #server: Server | undefined;
@@ -75,6 +79,8 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
     this.#clients = new Crowd(parts.perClientMax);
     this.#trusted = trustedBy(parts.routes.map(({ trusted }) => trusted));
     this.#door = this.#doorTo(parts.routes);
+    const { forwarding, admission, onFault, storing } = parts;
+    this.#storing = storing && { ...storing, forwarding, onFault, now: () => admission.now() };
   }
 
   /** Other routes from now on; for requests that come in later. */
@@ -178,7 +184,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
     if (ends === undefined) return exchange.onNone(TOO_MANY);
     if (ends !== NOTHING) response.once('close', ends);
     try {
-      exchange.handOver(this.#parts.forwarding.deliver(incoming, route.route, exchange));
+      exchange.handOver(this.#delivery(incoming, route, exchange));
     } catch (cause) {
       this.#parts.onFault(cause);
       if (exchange.begun) exchange.onBroken();
@@ -202,6 +208,22 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
     this.#lingering.add(socket, this.#parts.unreadMsMax);
   }
 
+  /** Stores a request where its route says so, or its caller prefers it and may; else sends it on. */
+  #delivery(incoming: IncomingRequest, route: ProxyRoute, exchange: ProxyExchange): Delivery {
+    const { forwarding } = this.#parts;
+    const storing = this.#storing;
+    if (!storesAtOnce(route, incoming)) return forwarding.deliver(incoming, route.route, exchange);
+    if (storing === undefined) {
+      exchange.onNone({
+        kind: 'refused',
+        refusal: { reason: 'unstored', detail: 'This server stores requests of this route only after a restart.' },
+        attempts: 0,
+      });
+      return { leave: NOTHING };
+    }
+    return storeRequest(storing, incoming, route, exchange, incoming.respondAsync === true);
+  }
+
   #enter(request: IncomingMessage, target: string, wanted: () => void): Entered {
     const entered = this.#door(request, target, wanted);
     // A route without group has no gate to say so.
@@ -221,6 +243,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
     if (entered.kind === 'nowhere') return tunnel.answer(NO_ROUTE);
     if (entered.kind === 'refused') return tunnel.onNone({ kind: 'refused', refusal: entered.refusal, attempts: 0 });
     const { incoming, route } = entered;
+    if (route.deferred?.when === 'always') return tunnel.answer(NOT_STORED);
     const ends = this.#counted(incoming);
     if (ends === undefined) return tunnel.onNone(TOO_MANY);
     this.#tunnels.add(tunnel);
@@ -282,6 +305,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
 }
 
 const NO_ROUTE = plainProblem(404, 'no_route', 'No route takes this request; see `routes` in the configuration of the server.');
+const NOT_STORED = plainProblem(501, 'malformed', 'This route stores requests for later, and a WebSocket cannot be stored.');
 const NOTHING = (): void => {};
 const TOO_MANY: NoAnswer = {
   kind: 'refused',

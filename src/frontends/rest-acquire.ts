@@ -23,11 +23,17 @@ export interface RestAcquireParts extends AnswerParts {
 const EVENT_STREAM: readonly Header[] = [['Content-Type', 'text/event-stream'], NO_STORE, ['X-Accel-Buffering', 'no']];
 const WANTS_EVENTS = /(?:^|,)\s*text\/event-stream\s*(?:;|,|$)/i;
 const PREFERS_WAIT = /(?:^|[,;])\s*wait\s*=\s*"?(\d{1,6})"?\s*(?:[,;]|$)/i;
+const PREFERS_ASYNC = /(?:^|[,;])\s*respond-async\s*(?:[,;]|$)/i;
 
 /** Seconds of `Prefer: wait=N` (RFC 7240 4.3); undefined: not preferred. */
 export function preferredWait(prefer: string | undefined): number | undefined {
   const [, seconds] = PREFERS_WAIT.exec(prefer ?? '') ?? [];
   return seconds === undefined ? undefined : Number(seconds);
+}
+
+/** Whether `Prefer` has `respond-async` (RFC 7240 4.1). */
+export function prefersAsync(prefer: string | undefined): boolean {
+  return prefer !== undefined && PREFERS_ASYNC.test(prefer);
 }
 
 /**

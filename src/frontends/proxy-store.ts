@@ -1,0 +1,236 @@
+import type { AdmissionAsk } from '../admission/admission.ts';
+import { ONE_REQUEST } from '../core/group.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { after, type Instant } from '../core/time.ts';
+import type { DeferredRequests, SubmitOutcome } from '../deferred/deferred.ts';
+import { beginVerification, type Verification } from '../deferred/verification.ts';
+import { askOf } from '../forward/asking.ts';
+import { readsBody } from '../forward/costs.ts';
+import type { Forwarding, TakenRequest } from '../forward/forwarding.ts';
+import type { BodyFault, BodyWatch } from '../forward/holding-body.ts';
+import type { CallerSink, Delivery, IncomingRequest } from '../forward/incoming.ts';
+import type { RouteAdmission } from '../forward/route.ts';
+import { textOf } from '../forward/sources.ts';
+import { type OwnAnswer, plainProblem } from './proxy-refusal.ts';
+import type { DeferredIntake, ProxyRoute } from './proxy-route.ts';
+import { type Header, NO_STORE } from './rest-answer.ts';
+import { storedFields } from './stored-fields.ts';
+
+/** A body of no more is read whole before it is stored: it goes to the store with its row. */
+const WHOLE_BYTES_MAX = 64 << 10;
+const EMPTY = new Uint8Array(0);
+
+/** Where requests are stored from. */
+export interface StoringParts {
+  readonly requests: Pick<DeferredRequests, 'submit'>;
+  readonly forwarding: Pick<Forwarding, 'take'>;
+  readonly now: () => Instant;
+  /** Milliseconds since 1970. */
+  readonly nowMs: () => number;
+  readonly costMissing: (route: string, unit: string) => void;
+  readonly onFault: (error: unknown) => void;
+}
+
+/** Where the answer to a caller goes. */
+export interface StoringSink extends Pick<CallerSink, 'onNone'> {
+  answer(answer: OwnAnswer): void;
+}
+
+/** A route that stores. */
+export type StoringRoute = ProxyRoute & { readonly deferred: DeferredIntake };
+
+/** Whether a request is stored without waiting for its turn: its route stores all, or its caller says `respond-async` without `wait`, and may. */
+export function storesAtOnce(route: ProxyRoute, { respondAsync, wait }: IncomingRequest): route is StoringRoute {
+  if (route.deferred === undefined) return false;
+  return route.deferred.when === 'always' || (respondAsync === true && wait === undefined);
+}
+
+/** Takes a request in, checks who sent it, and stores it; answers through `sink` once it is on disk, or says why not. */
+export function storeRequest(parts: StoringParts, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, asked: boolean): Delivery {
+  const storing = new Storing(parts, incoming, route, sink, asked);
+  storing.begin();
+  return storing;
+}
+
+class Storing implements Delivery, BodyWatch {
+  readonly #parts: StoringParts;
+  readonly #incoming: IncomingRequest;
+  readonly #route: StoringRoute;
+  readonly #sink: StoringSink;
+  /** The caller asked for it: `Prefer: respond-async`. */
+  readonly #asked: boolean;
+  #taken: TakenRequest | undefined;
+  #verification: Verification | undefined;
+  #submitted = false;
+  #over = false;
+
+  constructor(parts: StoringParts, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, asked: boolean) {
+    this.#parts = parts;
+    this.#incoming = incoming;
+    this.#route = route;
+    this.#sink = sink;
+    this.#asked = asked;
+  }
+
+  begin(): void {
+    const { route, deferred } = this.#route;
+    const { body, headers } = this.#incoming;
+    const { bodyBytesMax, receiveMax } = route.hold;
+    if (body?.length !== undefined && body.length > bodyBytesMax)
+      return this.#refuse({ reason: 'too_large', detail: `A request body may be at most ${bodyBytesMax} bytes here.` });
+    const verification = deferred.verify === undefined ? undefined : beginVerification(deferred.verify, headers, this.#parts.nowMs());
+    if (typeof verification === 'string') return this.#answer(forged(verification));
+    this.#verification = verification;
+    const taken = this.#parts.forwarding.take(this.#incoming, route);
+    if (taken === undefined) return this.#refuse({ reason: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
+    this.#taken = taken;
+    if (taken.body === undefined) return void this.#whole();
+    taken.body.receive(this, after(this.#parts.now(), receiveMax));
+    if (!this.#over && !this.#submitted && !this.#waitsForWhole) void this.#submit(taken.body.open() as AsyncIterable<Uint8Array>);
+  }
+
+  onWhole(): void {
+    void this.#whole();
+  }
+
+  onFault(fault: BodyFault): void {
+    if (this.#over) return;
+    if (fault.kind === 'gone') return this.leave();
+    if (fault.kind === 'refused') this.#refuse(fault.refusal);
+    else {
+      this.#end();
+      this.#sink.onNone(fault);
+    }
+  }
+
+  /** The caller is gone: what has come whole is stored all the same, since its sender may take it for stored; the rest is dropped. */
+  leave(): void {
+    if (!this.#over && !(this.#submitted && this.#taken?.body?.whole !== false)) this.#end();
+    this.#over = true;
+  }
+
+  /** Whether nothing may be stored before all of the body is there: it is to be verified, or read; or it is small. */
+  get #waitsForWhole(): boolean {
+    const { admission } = this.#route.route;
+    const length = this.#incoming.body?.length;
+    return this.#verification !== undefined || (length !== undefined && length <= WHOLE_BYTES_MAX) || (admission !== undefined && readsBody(admission.costs));
+  }
+
+  async #whole(): Promise<void> {
+    if (this.#over || this.#submitted) return;
+    this.#submitted = true;
+    try {
+      const body = this.#taken?.body;
+      if (this.#verification !== undefined) {
+        for await (const piece of piecesOf(body?.open())) this.#verification.update(piece);
+        if (!this.#verification.passes()) return this.#answer(forged('No signature of this request is that of its sender.'));
+      }
+      const opened = body?.open() ?? EMPTY;
+      await this.#submit(opened instanceof Uint8Array ? opened : (opened as AsyncIterable<Uint8Array>));
+    } catch (cause) {
+      this.#threw(cause);
+    }
+  }
+
+  async #submit(body: Uint8Array | AsyncIterable<Uint8Array>): Promise<void> {
+    this.#submitted = true;
+    try {
+      const { route, deferred } = this.#route;
+      const incoming = this.#incoming;
+      const { admission } = route;
+      const taken = this.#taken;
+      if (admission === undefined || taken === undefined) throw new Error(`route ${route.name} stores requests and has no group`);
+      const ask = this.#ask(admission);
+      const fields = storedFields(incoming, this.#parts.nowMs());
+      if ('reason' in ask) return this.#refuse(ask);
+      if ('reason' in fields) return this.#refuse(fields);
+      const outcome = await this.#parts.requests.submit({
+        ...fields,
+        route: route.name,
+        group: admission.group,
+        key: ask.key,
+        priorityClass: ask.priorityClass,
+        costs: ask.costs ?? ONE_REQUEST,
+        host: hostOf(incoming),
+        method: incoming.method,
+        target: incoming.target,
+        headers: taken.headers,
+        body,
+        caller: incoming.facts.caller,
+        dedupeId: deferred.dedupe === undefined ? '' : textOf(deferred.dedupe, incoming),
+      });
+      this.#stored(outcome);
+    } catch (cause) {
+      this.#threw(cause);
+    }
+  }
+
+  #ask(admission: RouteAdmission): AdmissionAsk | Refusal {
+    const { route } = this.#route;
+    return askOf(admission, this.#incoming, this.#taken?.body, { wait: 0, since: undefined }, (unit) => this.#parts.costMissing(route.name, unit));
+  }
+
+  #stored(outcome: SubmitOutcome): void {
+    if (outcome.kind === 'accepted') return this.#answer(acceptedAnswer(this.#route.deferred.answer, outcome, this.#asked));
+    if (outcome.payloadDiffers === true) return this.#answer(plainProblem(422, 'conflict', outcome.refusal.detail ?? ''));
+    this.#refuse(outcome.refusal);
+  }
+
+  #threw(cause: unknown): void {
+    if (this.#over) return this.#end();
+    this.#parts.onFault(cause);
+    this.#refuse({ reason: 'fault' });
+  }
+
+  #refuse(refusal: Refusal): void {
+    const over = this.#over;
+    this.#end();
+    if (!over) this.#sink.onNone({ kind: 'refused', refusal, attempts: 0 });
+  }
+
+  #answer(answer: OwnAnswer): void {
+    const over = this.#over;
+    this.#end();
+    if (!over) this.#sink.answer(answer);
+  }
+
+  #end(): void {
+    this.#over = true;
+    this.#taken?.body?.drop();
+  }
+}
+
+/** What a caller gets once its request is stored. */
+export function acceptedAnswer(
+  { status, shape }: DeferredIntake['answer'],
+  { id, existing, keyExpiresAt }: Extract<SubmitOutcome, { kind: 'accepted' }>,
+  asked: boolean,
+): OwnAnswer {
+  const headers: Header[] = [NO_STORE, ['Sluice-Request-Id', id]];
+  if (asked) headers.push(['Preference-Applied', 'respond-async']);
+  if (shape === 'empty') return { status, headers, body: '' };
+  if (shape === 'lunar') {
+    headers.push(['Content-Type', 'application/json'], ['Location', `/retrieve?sequence_id=${id}`], ['X-Lunar-Enqueued', 'true']);
+    return { status, headers, body: `${JSON.stringify({ msg: 'The request is stored and will be sent; ask for its answer at Location.' })}\n` };
+  }
+  const location = `/.sluice/requests/${id}`;
+  headers.push(['Content-Type', 'application/json'], ['Location', location]);
+  const expiresAt = keyExpiresAt === undefined ? undefined : new Date(keyExpiresAt).toISOString();
+  return { status, headers, body: `${JSON.stringify({ id, existing, expiresAt, location })}\n` };
+}
+
+/** An answer to a request whose sender did not sign it: 401, and nothing is stored. */
+function forged(detail: string): OwnAnswer {
+  return plainProblem(401, 'unauthenticated', detail);
+}
+
+async function* piecesOf(body: Uint8Array | AsyncIterable<Uint8Array> | undefined): AsyncIterable<Uint8Array> {
+  if (body instanceof Uint8Array) yield body;
+  else if (body !== undefined) yield* body;
+}
+
+/** What the request was sent to, as its `Host` says. */
+function hostOf({ headers }: IncomingRequest): string {
+  for (let i = 0; i < headers.length; i += 2) if ((headers[i] as string).toLowerCase() === 'host') return headers[i + 1] as string;
+  return '';
+}

@@ -1,0 +1,141 @@
+import { loadConfig } from '../../src/config/load.ts';
+import { showMistake } from '../../src/config/mistake.ts';
+import type { RequestView } from '../../src/deferred/deferred.ts';
+import type { DeferredRoute } from '../../src/deferred/deferred-route.ts';
+import type { DeferredEvent } from '../../src/deferred/request-lifecycle.ts';
+import { createDeferred, type DeferredService } from '../../src/deferred/service.ts';
+import { MemoryDisk, MemoryStore } from '../../src/deferred/stores/memory.ts';
+import { type CompiledRoutes, compileAllRoutes } from '../../src/deferred-routes.ts';
+import { createForwarding } from '../../src/forward/deliver.ts';
+import type { Forwarding } from '../../src/forward/forwarding.ts';
+import { createUndiciForwarder } from '../../src/forward/undici.ts';
+import { createAuth } from '../../src/frontends/auth.ts';
+import { ProxyFrontend } from '../../src/frontends/proxy.ts';
+import { compileBackends } from '../../src/routes.ts';
+import { Rig } from '../admission/rig.ts';
+import { FakeClock, settled } from '../fakes/clock.ts';
+import { Recorder, type Respond } from '../fakes/recorder.ts';
+import { Wire } from '../fakes/wire.ts';
+import { type Answered, type Asked, ask } from '../frontends/proxy-rig.ts';
+
+/** What a test chooses. */
+export interface DeferredProxyOptions {
+  readonly respond?: Respond;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly disk?: MemoryDisk;
+  readonly bytesMax?: number;
+}
+
+/**
+ * The real listener, forwarding over undici, and deferred requests over a store in memory, on a clock that moves when it is
+ * told to; the backend is a socket on loopback. `text` is a configuration with `BACKEND` for its URL.
+ */
+export class DeferredProxyRig {
+  readonly backend: Recorder;
+  readonly admission: Rig;
+  readonly routes: CompiledRoutes;
+  readonly disk: MemoryDisk;
+  readonly store: MemoryStore;
+  readonly events: DeferredEvent[] = [];
+  readonly faults: unknown[] = [];
+  readonly deferred: ReadonlyMap<string, DeferredRoute>;
+  service!: DeferredService;
+  forwarding!: Forwarding;
+  port = 0;
+  #proxy!: ProxyFrontend;
+  readonly #wires: Wire[] = [];
+
+  private constructor(backend: Recorder, admission: Rig, routes: CompiledRoutes, options: DeferredProxyOptions) {
+    this.backend = backend;
+    this.admission = admission;
+    this.routes = routes;
+    this.deferred = routes.deferred;
+    this.disk = options.disk ?? new MemoryDisk();
+    this.store = new MemoryStore({ disk: this.disk, bytesMax: options.bytesMax ?? 1 << 30 });
+  }
+
+  static async start(text: string, options: DeferredProxyOptions = {}): Promise<DeferredProxyRig> {
+    const backend = await Recorder.start(options.respond);
+    const loaded = loadConfig({ text: `listen: { proxy: 8000 }\n${text.replaceAll('BACKEND', backend.url)}`, name: 'f.yaml', env: {}, flags: [] });
+    if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(showMistake).join('\n'));
+    const { config } = loaded;
+    const routes = await compileAllRoutes(config, { env: options.env ?? {}, readFile: () => Promise.reject(new Error('no file')) });
+    const admission = new Rig(config.groups, { recording: false, clock: new FakeClock() });
+    await admission.keeper.start();
+    const rig = new DeferredProxyRig(backend, admission, routes, options);
+    const { keeper, clock } = admission;
+    const onFault = (error: unknown): void => void rig.faults.push(error);
+    rig.forwarding = await createForwarding({
+      ...{ admission: keeper, clock, onFault, events: () => {}, forwarder: createUndiciForwarder, backends: await compileBackends(config) },
+      ...{ hold: { memoryBytesMax: 64 << 20, diskBytesMax: 0, folder: '' }, random: (bytes) => new Uint8Array(bytes).fill(7) },
+    });
+    rig.service = await createDeferred({
+      ...{ store: rig.store, line: keeper, admission: keeper, forwarding: rig.forwarding, clock, onFault },
+      ...{ routes: () => routes.deferred, settings: (name) => config.groups.find(({ spec }) => spec.name === name) },
+      ...{ events: (event) => rig.events.push(event), defer: (run) => void setImmediate(run), random: () => 1 },
+      bounds: { inFlightMax: config.deferred.inFlight, downAfter: config.deferred.down.after, probeMs: config.deferred.down.probe / 1000 },
+    });
+    rig.#proxy = new ProxyFrontend({
+      ...{ admission: keeper, refusalOf: () => undefined, random: () => 0, address: { host: '127.0.0.1', port: 0 }, routes: routes.proxy },
+      ...{ forwarding: rig.forwarding, auth: createAuth([]), refusesAmbiguous: true, headMsMax: 10_000, unreadMsMax: 60_000, perClientMax: 1_000 },
+      ...{ crowded: () => {}, onFault, storing: { requests: rig.service, nowMs: () => rig.nowMs, costMissing: () => {} } },
+    });
+    rig.port = Number((await rig.#proxy.listen()).address.split(':').at(-1));
+    return rig;
+  }
+
+  get nowMs(): number {
+    const { clock } = this.admission;
+    return clock.epoch(clock.now());
+  }
+
+  ask(parts: Asked): Promise<Answered> {
+    return ask(this.port, parts);
+  }
+
+  async wire(): Promise<Wire> {
+    const wire = await Wire.open(this.port);
+    this.#wires.push(wire);
+    return wire;
+  }
+
+  /** Virtual time passes; what it wakes, and what is on its way over real sockets, settles. */
+  async pass(seconds: number): Promise<void> {
+    await this.admission.pass(seconds);
+    await settled();
+  }
+
+  /** Resolves when the backend has seen so many whole requests. */
+  async seen(count: number): Promise<Recorder['seen']> {
+    await until(() => this.backend.seen.filter(({ whole }) => whole).length >= count);
+    return this.backend.seen;
+  }
+
+  /** The request, when it has ended. */
+  async ended(id: string): Promise<RequestView> {
+    const view = async (): Promise<RequestView> => {
+      const found = await this.service.get({ caller: '', all: true, groups: undefined, key: undefined }, id, 0);
+      if ('reason' in found) throw new Error(found.reason);
+      return found;
+    };
+    await until(async () => !['pending', 'sending'].includes((await view()).state));
+    return view();
+  }
+
+  async stop(): Promise<void> {
+    for (const wire of this.#wires) wire.destroy();
+    await this.#proxy.drain(0);
+    await this.service.drain(0);
+    await this.forwarding.close(0);
+    await this.backend.stop();
+  }
+}
+
+/** Looks in each turn of the event loop, as sockets have no bell; fails after 5 s. */
+export async function until(done: () => boolean | Promise<boolean>): Promise<void> {
+  const end = performance.now() + 5_000;
+  while (!(await done())) {
+    if (performance.now() > end) throw new Error('it did not come about within 5 s');
+    await new Promise((resolve) => void setImmediate(resolve));
+  }
+}
