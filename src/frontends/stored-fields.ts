@@ -4,13 +4,11 @@ import type { Submission } from '../deferred/deferred.ts';
 import { headerOf, headersOf } from '../forward/headers.ts';
 import type { IncomingRequest } from '../forward/incoming.ts';
 import { fromText } from './duration.ts';
+import { idempotencyKeyOf } from './idempotency-key.ts';
 
 /** What a caller may say of a request that is to be stored, in fields of the request itself. */
 export type StoredFields = Pick<Submission, 'idempotencyKey' | 'notBeforeMs' | 'deadlineMs' | 'timeoutMs' | 'retries' | 'callback'>;
 
-/** A String of RFC 9651 3.3.3. */
-const QUOTED = /^"((?:[ !#-[\]-~]|\\["\\])+)"$/;
-const UNQUOTED = /^[!#-~]+$/;
 const KEY_LENGTH_MAX = 256;
 const YEAR: Micros = 365 * DAY;
 const RETRIES_MAX = 100;
@@ -24,8 +22,9 @@ const URL_LENGTH_MAX = 2_048;
 export function storedFields({ headers }: Pick<IncomingRequest, 'headers'>, nowMs: number): StoredFields | Refusal {
   for (const name of ['idempotency-key', 'sluice-delay', 'sluice-deadline', 'sluice-timeout', 'sluice-retries', 'sluice-callback'])
     if (headersOf(headers, name).length > 1) return malformed(`\`${name}\` stands more than once; send it once.`);
-  const idempotencyKey = keyOf(headerOf(headers, 'idempotency-key')?.trim());
+  const idempotencyKey = idempotencyKeyOf(headerOf(headers, 'idempotency-key'));
   if (typeof idempotencyKey !== 'string') return idempotencyKey;
+  if (idempotencyKey.length > KEY_LENGTH_MAX) return malformed(`\`Idempotency-Key\` may have at most ${KEY_LENGTH_MAX} characters.`);
   const delay = durationOf(headerOf(headers, 'sluice-delay'), 0, YEAR);
   const deadline = durationOf(headerOf(headers, 'sluice-deadline'), SECOND, YEAR);
   const timeout = durationOf(headerOf(headers, 'sluice-timeout'), 100 * MILLISECOND, DAY);
@@ -47,13 +46,6 @@ export function storedFields({ headers }: Pick<IncomingRequest, 'headers'>, nowM
     retries: retries === 'wrong' ? undefined : retries,
     callback,
   };
-}
-
-function keyOf(text: string | undefined): string | Refusal {
-  if (text === undefined) return '';
-  const key = QUOTED.exec(text)?.[1]?.replaceAll(/\\(.)/g, '$1') ?? (UNQUOTED.test(text) ? text : undefined);
-  if (key !== undefined && key.length <= KEY_LENGTH_MAX) return key;
-  return malformed(`\`Idempotency-Key\` must be one text in double quotes, printable ASCII, of 1 to ${KEY_LENGTH_MAX} characters.`);
 }
 
 function durationOf(text: string | undefined, min: Micros, max: Micros): Micros | 'wrong' | undefined {
