@@ -4,6 +4,7 @@
  */
 import { clusterCosts } from './cluster/costs.ts';
 import { sharedLimit } from './cluster/shared.ts';
+import { takeovers } from './cluster/takeover.ts';
 import { forwarded } from './forward/forwarded.ts';
 import { overload } from './forward/overload.ts';
 import { acquireGrpc, acquireHttp, type Effort } from './frontends/acquire.ts';
@@ -43,6 +44,10 @@ const benches: Readonly<Record<string, Bench>> = {
   shared: {
     what: 'B10: use of one limit that binds, shared by three replicas',
     run: async (effort) => (await sharedLimit(effort)) ?? NO_NATS,
+  },
+  takeover: {
+    what: '10,000 groups over three replicas while one is killed, comes back, and all read their files again',
+    run: async () => (await takeovers()) ?? NO_NATS,
   },
   load: {
     what: 'k6: acquire over HTTP and gRPC, holding, forwarding 64 KiB',

@@ -48,9 +48,9 @@ export class Gatekeeper implements AdmissionService, StoredLine {
   #draining = false;
 
   constructor(parts: AdmissionParts) {
-    const { clock, bounds, notices, shardOf } = parts;
+    const { clock, bounds, notices, defer, shardOf } = parts;
     this.#parts = parts;
-    this.#grounds = shardOf && new Grounds({ clock, notices, shardOf });
+    this.#grounds = shardOf && new Grounds({ clock, notices, defer, shardOf });
     this.#gates = new Gates(parts, this.#grounds);
     this.#grounds?.serve(this.#gates);
     this.#requests = new Requests({ clock, max: bounds.requests });

@@ -5,6 +5,7 @@ import type { Clock } from './clock.ts';
 import { type Planted, plant } from './forest.ts';
 import { type Gates, Recovery } from './gates.ts';
 import { MOVED } from './moved.ts';
+import { OpeningQueue } from './opening-queue.ts';
 import type { AdmissionParts, Ground } from './parts.ts';
 import type { Tree } from './tree.ts';
 
@@ -15,7 +16,7 @@ const RETRY: Micros = 250 * MILLISECOND;
 const QUIET_FOR: Micros = SECOND;
 
 /** What the coming and going of shards is made of. */
-export interface GroundsParts extends Pick<AdmissionParts, 'notices'> {
+export interface GroundsParts extends Pick<AdmissionParts, 'notices' | 'defer'> {
   readonly clock: Clock;
   readonly shardOf: (root: string) => number;
 }
@@ -35,24 +36,29 @@ export class Grounds {
   readonly #parts: GroundsParts;
   readonly #grounds = new Map<number, Ground>();
   readonly #opening = new Map<string, Promise<void>>();
+  readonly #openings: OpeningQueue;
   #gates: Gates | undefined;
   #planted: ReadonlyMap<string, Planted> = new Map();
   #roots = new Map<string, string>();
+  /** Of the roots of the configuration: hashing all of them again for each shard that comes or goes took seconds with 10,000. */
+  #shards = new Map<string, number>();
+  #rootsOf = new Map<number, string[]>();
   #generation = 0;
 
   constructor(parts: GroundsParts) {
     this.#parts = parts;
+    this.#openings = new OpeningQueue(parts);
   }
 
   /** The gates whose trees come and go; once, before anything else. */
   serve(gates: Gates): void {
     this.#gates = gates;
-    gates.onLedgerLost = (root) => this.#fenced(this.#parts.shardOf(root));
+    gates.onLedgerLost = (root) => this.#fenced(this.#shardOf(root));
   }
 
   /** What a tree is decided on now; undefined: it is not decided here. */
   of(root: string): Ground | undefined {
-    return this.#grounds.get(this.#parts.shardOf(root));
+    return this.#grounds.get(this.#shardOf(root));
   }
 
   /** All groups of the configuration, decided here or not. Throws on groups that make no trees. */
@@ -60,6 +66,8 @@ export class Grounds {
     const { trees, mistakes } = plant(settings);
     if (mistakes.length > 0) throw new RangeError(mistakes.join(' '));
     this.#planted = trees;
+    this.#shards = new Map([...trees.keys()].map((root) => [root, this.#shardOf(root)]));
+    this.#rootsOf = Map.groupBy(trees.keys(), (root) => this.#shardOf(root));
     this.#roots = new Map([...trees.values()].flatMap(({ root, settings: all }) => all.map(({ spec }) => [spec.name, root])));
   }
 
@@ -73,10 +81,12 @@ export class Grounds {
     return [...plant(settings).trees.values()].flatMap(({ root, settings: all }) => (this.of(root) === undefined ? [] : all));
   }
 
-  /** The tree of this group is being opened: ask again when this resolves; it never rejects. */
+  /** The tree of this group is being opened, and now before others: ask again when this resolves; it never rejects. */
   opening(group: string): Promise<void> | undefined {
     const root = this.#roots.get(group);
-    return root === undefined ? undefined : this.#opening.get(root);
+    const opening = root === undefined ? undefined : this.#opening.get(root);
+    if (root !== undefined && opening !== undefined) this.#openings.hurry(this.#shardOf(root), root);
+    return opening;
   }
 
   /** Resolves when all that is being opened now is open, or lost; undefined if nothing is being opened. */
@@ -95,9 +105,8 @@ export class Grounds {
    */
   async gain(shard: number, ground: Ground, barrier: Promise<void>): Promise<void> {
     this.#set(shard, ground);
-    const ours = [...this.#planted.values()].filter(({ root }) => this.#parts.shardOf(root) === shard);
     const recovery = new Recovery();
-    await Promise.all(ours.map(({ root }) => this.#open(root, { ground, barrier, recovery })));
+    await Promise.all((this.#rootsOf.get(shard) ?? []).map((root) => this.#open(root, { ground, barrier, recovery })));
     this.#gates?.reportRecovery(recovery, Math.max(0, ground.tenure.from - ground.clock.now()), shard);
   }
 
@@ -117,6 +126,7 @@ export class Grounds {
    */
   async seal(shard: number, halted: () => void): Promise<void> {
     const ground = this.#grounds.get(shard);
+    this.#openings.drop(shard);
     const before = this.#trees(shard);
     for (const tree of before) tree.moveAway();
     await Promise.race([Promise.all(before.map((tree) => tree.turn.writer.quiet())), this.#sleep(QUIET_FOR)]);
@@ -142,6 +152,7 @@ export class Grounds {
 
   #set(shard: number, ground: Ground | undefined): void {
     this.#generation++;
+    this.#openings.drop(shard);
     if (ground === undefined) this.#grounds.delete(shard);
     else this.#grounds.set(shard, ground);
   }
@@ -155,10 +166,20 @@ export class Grounds {
   }
 
   /** Until it is open, or decided elsewhere, or out of the configuration. */
-  async #tryToOpen(root: string, { ground, barrier, recovery }: Gained): Promise<void> {
+  async #tryToOpen(root: string, gained: Gained): Promise<void> {
     for (let failed = false; ; failed = true) {
+      const tried = await this.#openings.run(this.#shardOf(root), root, () => this.#tryOnce(root, gained, failed));
+      if (tried !== 'failed') return;
+      await this.#sleep(RETRY);
+      if (this.of(root) !== gained.ground) return;
+    }
+  }
+
+  /** Never rejects. `failed`: an earlier try did. */
+  async #tryOnce(root: string, { ground, barrier, recovery }: Gained, failed: boolean): Promise<'over' | 'failed'> {
+    for (;;) {
       const planted = this.#planted.get(root);
-      if (this.#gates === undefined || planted === undefined || this.of(root) !== ground) return;
+      if (this.#gates === undefined || planted === undefined || this.of(root) !== ground) return 'over';
       try {
         const tree = await this.#gates.build(planted, recovery);
         if (this.of(root) !== ground || this.#planted.get(root) !== planted) {
@@ -168,12 +189,15 @@ export class Grounds {
         tree.turn.bar(barrier);
         this.#gates.adopt(planted, tree);
         if (failed) this.#parts.notices({ kind: 'stored', root });
-        return;
+        return 'over';
       } catch (cause) {
-        if (this.of(root) !== ground) return;
-        if (cause instanceof LedgerLost) return this.#fenced(this.#parts.shardOf(root));
+        if (this.of(root) !== ground) return 'over';
+        if (cause instanceof LedgerLost) {
+          this.#fenced(this.#shardOf(root));
+          return 'over';
+        }
         if (!failed) this.#parts.notices({ kind: 'unstored', root, cause });
-        await this.#sleep(RETRY);
+        return 'failed';
       }
     }
   }
@@ -191,7 +215,11 @@ export class Grounds {
   }
 
   #trees(shard: number): readonly Tree[] {
-    return (this.#gates?.trees() ?? []).filter((tree) => this.#parts.shardOf(tree.root) === shard);
+    return (this.#rootsOf.get(shard) ?? []).flatMap((root) => this.#gates?.tree(root) ?? []);
+  }
+
+  #shardOf(root: string): number {
+    return this.#shards.get(root) ?? this.#parts.shardOf(root);
   }
 
   /** Its last notes may meet a newer term's records, or no server at all. */

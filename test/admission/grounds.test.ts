@@ -206,6 +206,65 @@ test('A tree whose chain a newer term writes is given up, and its waiters are to
   expect((await a.asked()).refusal).toBe(MOVED);
 });
 
+/** A store whose reads wait until they are let through. */
+class HeldStore extends MemoryStore {
+  readonly reads: string[] = [];
+  reading = 0;
+  most = 0;
+  held = true;
+  #waiting: (() => void)[] = [];
+
+  override async *read(subject: string, from: number): ReturnType<MemoryStore['read']> {
+    this.reads.push(subject.replace(/^ledger\.\d+\./, ''));
+    this.most = Math.max(this.most, ++this.reading);
+    if (this.held) await new Promise<void>((resolve) => void this.#waiting.push(resolve));
+    yield* super.read(subject, from);
+    this.reading--;
+  }
+
+  async release(): Promise<void> {
+    for (const free of this.#waiting.splice(0)) free();
+    await settled();
+    await settled();
+  }
+}
+
+test('Of many trees of a shard sixteen are opened at a time, those with callers first; the rest is not opened once the shard is lost, and is for the next term', async () => {
+  const clock = new FakeClock(START);
+  const store = new HeldStore({ bytes: 1 << 24 });
+  const settings = Array.from({ length: 200 }, (_, at) => settingsOf(group(`g${at}`, [spacing(SECOND)])));
+  const a = new Replica(clock, store, settings);
+  await a.keeper.start();
+  await a.gain(1n, LONG_AGO, 0);
+  expect(store.reads).toEqual(settings.slice(0, 16).map(({ spec }) => spec.name));
+  const opening = a.keeper.opening('g150');
+  let opened = false;
+  void opening?.then(() => {
+    opened = true;
+  });
+  await store.release();
+  expect(store.reads[16]).toBe('g150');
+  await store.release();
+  expect(opened).toBe(true);
+  expect((await a.asked({ group: 'g150' })).outcome?.kind).toBe('admitted');
+  expect([store.most, store.reads.length]).toEqual([16, 48]);
+  const waited = a.keeper.opening('g199');
+  a.keeper.lose(SHARD, 1n);
+  await store.release();
+  await waited;
+  expect((await a.asked({ group: 'g199' })).refusal).toBe(MOVED);
+  expect((await a.asked({ group: 'g150' })).refusal).toBe(MOVED);
+  expect([store.reads.length, store.reading, clock.pending]).toEqual([48, 0, 0]);
+  store.held = false;
+  void a.gain(2n, after(clock.now(), SECOND), 0);
+  for (let turn = 0; turn < 40; turn++) await settled();
+  expect(new Set(store.reads.slice(48)).size).toBe(200);
+  const again = await a.asked({ group: 'g199' });
+  await clock.advanceAsync(3 * SECOND);
+  expect(again.outcome?.kind).toBe('admitted');
+  expect(a.notices.filter(({ kind }) => kind !== 'recovered')).toEqual([]);
+});
+
 /** A term that began a second ago, with slots of shard time up to one second ahead, as a session renews them; asking for more waits for the next renewal. */
 function renewing(clock: FakeClock, lag: Micros, term = 1n): Tenure {
   const until = () => after(clock.now(), SECOND - lag);
