@@ -83,12 +83,12 @@ export interface DeferredStore {
   /** Stores pieces of a body that is still arriving, at most 256 KiB each; the upload is given to a `submit` or dropped. */
   upload(upload: number, piece: number, bytes: Uint8Array): Promise<void>;
   dropUpload(upload: number): Promise<void>;
-  /** Returns head and body of a request that is pending, in flight or dead; undefined if there is none. */
-  load(sequence: number): Promise<LoadedRequest | undefined>;
+  /** Returns head and body of a request that is pending, in flight or dead; undefined if there is none. `secret`: of its row; JetStream finds nothing but what is pending without it. */
+  load(sequence: number, secret?: string): Promise<LoadedRequest | undefined>;
   /** How a request ended; undefined: it has not, or it is no longer kept. `row`: as it was. */
-  ended(sequence: number): Promise<{ readonly end: RequestEnd; readonly row: RequestRow } | undefined>;
+  ended(sequence: number, secret?: string): Promise<{ readonly end: RequestEnd; readonly row: RequestRow } | undefined>;
   /** Its last attempts, at most 20, oldest first. */
-  attempts(sequence: number): Promise<readonly Attempt[]>;
+  attempts(sequence: number, secret?: string): Promise<readonly Attempt[]>;
   /** Without bodies of answers. */
   listEnded(filter: EndedFilter, size: number, token: string): Promise<EndedPage>;
   /** How many of each state are kept that have ended. */

@@ -15,7 +15,8 @@ export interface Place {
 }
 
 /** What a stream must be; the rest is the server's. */
-export type WantedStream = Pick<StreamConfig, 'name' | 'subjects' | 'max_msgs_per_subject' | 'max_bytes' | 'deny_purge'>;
+export type WantedStream = Pick<StreamConfig, 'name' | 'subjects' | 'max_msgs_per_subject' | 'max_bytes' | 'deny_purge'> &
+  Partial<Pick<StreamConfig, 'allow_msg_ttl' | 'allow_atomic'>>;
 
 /**
  * Names and subjects of everything that is kept in NATS, versioned: what changes in a way that an older Sluice cannot read

@@ -49,6 +49,23 @@ export class Room {
     if (known !== undefined) known.at = Number.NEGATIVE_INFINITY;
   }
 
+  /** Whether a record of this size would find room; takes none. */
+  has(stream: string, size: number): boolean {
+    const known = this.#streams.get(stream);
+    return known === undefined || this.#fits(known, size, false);
+  }
+
+  /** How full a stream is, as far as it is known. */
+  known(stream: string): { readonly bytes: number; readonly bytesMax: number } {
+    const { bytes, since, bytesMax } = this.#streams.get(stream) ?? { bytes: 0, since: 0, bytesMax: 0 };
+    return { bytes: bytes + since, bytesMax };
+  }
+
+  /** Asks the servers how full a stream is, unless that is known. */
+  async refresh(stream: string): Promise<void> {
+    await this.#ask(stream);
+  }
+
   #fits(known: Known, size: number, relief: boolean): boolean {
     let sum = size;
     for (const each of this.#streams.values()) sum += each.bytes + each.since;

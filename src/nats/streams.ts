@@ -1,7 +1,7 @@
 import { JetStreamApiError, type JetStreamManager, jetstreamManager, type StreamConfig, type StreamInfo } from '@nats-io/jetstream';
 import { MILLISECOND, SECOND } from '../core/time.ts';
 import type { Line } from './connection.ts';
-import type { Layout, Place, WantedStream } from './layout.ts';
+import type { Place, WantedStream } from './layout.ts';
 import { type LinkChange, type NatsOptions, NatsUnfit } from './options.ts';
 
 /** A request to the streams' leaders, which may be in an election. */
@@ -41,7 +41,7 @@ const NAME_IN_USE = 10058;
 
 interface StreamsParts {
   readonly line: Line;
-  readonly layout: Layout;
+  readonly layout: { wanted(bytes: number): readonly WantedStream[] };
   readonly options: Pick<NatsOptions, 'replicas' | 'ledgerBytes'>;
   readonly tell: (change: LinkChange) => void;
   /** When to give up, on the clock of `performance.now`. */

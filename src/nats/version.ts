@@ -19,6 +19,17 @@ export function readsBatches(version: string): boolean {
   return parts !== undefined && !before(parts, [2, 11, 0]);
 }
 
+/** Whether a server forgets single messages after a time of their own: 2.11. */
+export function supportsMessageTtl(version: string): boolean {
+  return readsBatches(version);
+}
+
+/** Whether a server takes several messages wholly or not at all: 2.12. */
+export function supportsBatchedWrites(version: string): boolean {
+  const parts = numbers(version);
+  return parts !== undefined && !before(parts, [2, 12, 0]);
+}
+
 function numbers(version: string): readonly number[] | undefined {
   const found = /^v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})/.exec(version);
   return found?.slice(1).map(Number);

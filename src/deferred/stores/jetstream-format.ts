@@ -1,0 +1,119 @@
+import { crc32 } from 'node:zlib';
+import { CorruptRecord, checked, withChecksum } from '../../disk/checked.ts';
+import type { QueueMessage } from '../../nats/queue-records.ts';
+import type { Attempt, RequestEnd, RequestHead, RequestRow, StoredResponse } from '../request.ts';
+import type { Flight } from '../store.ts';
+
+/** Of rows and payloads; a reader refuses what it does not know. */
+const FORMAT = 1;
+
+/** What the headers of a message say of a request: all that a takeover reads. */
+export interface QueuedRow {
+  readonly row: RequestRow;
+  /** Tells the message of one submit from that of another under the same key. */
+  readonly nonce: string;
+  /** Where the body's pieces are; '' when it is stored with the request, or there is none. */
+  readonly upload: string;
+  /** How it ended; undefined: it is pending. */
+  readonly end: Omit<RequestEnd, 'sequence' | 'response'> | undefined;
+}
+
+/** A body as it is stored: whole, or how many pieces of how many bytes. */
+export type QueuedBody = Uint8Array | { readonly pieces: number; readonly bytes: number };
+
+/** The row as a header: ASCII, a CRC-32 over subject and text in front. */
+export function encodeRow(subject: string, { row, nonce, upload, end }: QueuedRow): string {
+  const text = JSON.stringify({ format: FORMAT, row, nonce, upload, end }).replace(
+    /[\u007f-\uffff]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+  return `${checksum(subject, text)} ${text}`;
+}
+
+/** A row without a sequence has that of its message. Throws {@link CorruptRecord}. */
+export function decodeRow({ subject, sequence, row: header }: Pick<QueueMessage, 'subject' | 'sequence' | 'row'>): QueuedRow {
+  const text = header.slice(9);
+  if (header.slice(0, 8) !== checksum(subject, text)) throw new CorruptRecord(`${subject}#${sequence}`);
+  const { format, row, nonce, upload, end } = JSON.parse(text) as QueuedRow & { format: number };
+  if (format !== FORMAT) throw new Error(`${subject} has format ${format}: it was written by a newer Sluice; upgrade this one.`);
+  return { row: row.sequence === 0 ? { ...row, sequence } : row, nonce, upload, end };
+}
+
+/** Head and body of a request. */
+export function encodeRequest(subject: string, head: RequestHead, body: QueuedBody): Uint8Array {
+  const whole = body instanceof Uint8Array;
+  return framed(subject, { head, ...(whole ? {} : { pieces: body.pieces, bytes: body.bytes }) }, whole ? body : NOTHING);
+}
+
+/** Throws {@link CorruptRecord}. */
+export function decodeRequest({ subject, bytes }: Pick<QueueMessage, 'subject' | 'bytes'>): { readonly head: RequestHead; readonly body: QueuedBody } {
+  const { value, rest } = unframed<{ head: RequestHead; pieces?: number; bytes?: number }>(subject, bytes);
+  // JSON leaves out what is undefined.
+  const head = { ...value.head, timeoutMs: value.head.timeoutMs, retries: value.head.retries };
+  return { head, body: value.pieces === undefined ? rest : { pieces: value.pieces, bytes: value.bytes ?? 0 } };
+}
+
+/** The answer that ended a request, and its attempts. */
+export function encodeEnd(subject: string, response: StoredResponse | undefined, attempts: readonly Attempt[]): Uint8Array {
+  const { body, ...rest } = response ?? { body: NOTHING };
+  return framed(subject, { response: response === undefined ? undefined : rest, attempts: attempts.map(written) }, body);
+}
+
+/** Throws {@link CorruptRecord}. */
+export function decodeEnd({ subject, bytes }: Pick<QueueMessage, 'subject' | 'bytes'>): {
+  readonly response: StoredResponse | undefined;
+  readonly attempts: readonly Attempt[];
+} {
+  const { value, rest } = unframed<{ response?: Omit<StoredResponse, 'body'>; attempts: readonly WrittenAttempt[] }>(subject, bytes);
+  return { response: value.response === undefined ? undefined : { ...value.response, body: rest }, attempts: value.attempts.map(read) };
+}
+
+/** What may be on its way, as the owner of a term knows it. */
+export function encodeFlights(subject: string, term: bigint, flights: readonly Flight[]): Uint8Array {
+  return framed(subject, { term: String(term), flights: flights.map(({ sequence, attempt }) => [sequence, attempt]) }, NOTHING);
+}
+
+/** Throws {@link CorruptRecord}. */
+export function decodeFlights({ subject, bytes }: Pick<QueueMessage, 'subject' | 'bytes'>): { readonly term: bigint; readonly flights: readonly Flight[] } {
+  const { value } = unframed<{ term: string; flights: readonly [number, number][] }>(subject, bytes);
+  return { term: BigInt(value.term), flights: value.flights.map(([sequence, attempt]) => ({ sequence, attempt })) };
+}
+
+const NOTHING = new Uint8Array();
+
+/** JSON has no bytes. */
+type WrittenAttempt = Omit<Attempt, 'firstBytes'> & { readonly firstBytes: string };
+
+function written(attempt: Attempt): WrittenAttempt {
+  return { ...attempt, firstBytes: Buffer.from(attempt.firstBytes).toString('base64') };
+}
+
+function read(attempt: WrittenAttempt): Attempt {
+  return { ...attempt, firstBytes: new Uint8Array(Buffer.from(attempt.firstBytes, 'base64')) };
+}
+
+/** Format, length of the text, the text, then bytes as they are. */
+function framed(subject: string, value: object, rest: Uint8Array): Uint8Array {
+  const text = new TextEncoder().encode(JSON.stringify(value));
+  const joined = new Uint8Array(HEAD + text.length + rest.length);
+  const view = new DataView(joined.buffer);
+  view.setUint8(0, FORMAT);
+  view.setUint32(1, text.length);
+  joined.set(text, HEAD);
+  joined.set(rest, HEAD + text.length);
+  return withChecksum(subject, joined);
+}
+
+function unframed<T>(subject: string, bytes: Uint8Array): { readonly value: T; readonly rest: Uint8Array } {
+  const joined = checked(subject, bytes);
+  const view = new DataView(joined.buffer, joined.byteOffset, joined.byteLength);
+  if (view.getUint8(0) !== FORMAT) throw new Error(`${subject} has format ${view.getUint8(0)}: it was written by a newer Sluice; upgrade this one.`);
+  const end = HEAD + view.getUint32(1);
+  return { value: JSON.parse(new TextDecoder().decode(joined.subarray(HEAD, end))) as T, rest: joined.subarray(end) };
+}
+
+const HEAD = 5;
+
+function checksum(subject: string, text: string): string {
+  return crc32(text, crc32(subject)).toString(16).padStart(8, '0');
+}
