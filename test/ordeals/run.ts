@@ -1,4 +1,5 @@
 import { crashRestarts } from './crash-restarts.ts';
+import { deferredKills } from './deferred-kills.ts';
 import { fullDisk } from './full-disk.ts';
 import type { Ordeal } from './ordeal.ts';
 import { smallHeap } from './small-heap.ts';
@@ -11,7 +12,7 @@ import { storeFull } from './store-full.ts';
  * so, and the exit code is 3.
  */
 
-const ORDEALS: readonly Ordeal[] = [fullDisk, storeFull, smallHeap, crashRestarts];
+const ORDEALS: readonly Ordeal[] = [fullDisk, storeFull, smallHeap, crashRestarts, deferredKills];
 
 const names = process.argv.slice(2);
 const chosen = names.includes('all') ? ORDEALS : ORDEALS.filter(({ name }) => names.includes(name));

@@ -1,0 +1,36 @@
+import { describe, expect, test } from 'vitest';
+import { checkDeliveries, type DeliveryHistory, outOfOrder } from './delivery-checker.ts';
+
+const sound: DeliveryHistory = {
+  acknowledged: [
+    { key: 'a', id: '1-aa', body: 'x', at: 1 },
+    { key: 'b', id: '2-bb', body: 'y', at: 2 },
+  ],
+  delivered: [
+    { key: 'a', attempt: 1, body: 'x', at: 100 },
+    { key: 'b', attempt: 1, body: 'y', at: 200 },
+    { key: 'b', attempt: 2, body: 'y', at: 900 },
+  ],
+  kills: [250],
+};
+
+describe('the checker of deliveries', () => {
+  test('passes a run in which a kill made one repeat', () => {
+    expect(checkDeliveries(sound)).toEqual([]);
+    expect(outOfOrder(sound, 0)).toBe(0);
+  });
+
+  test.each([
+    ['a lost request', { delivered: sound.delivered.slice(1) }, 'acknowledged and lost: a'],
+    ['other bytes', { delivered: [{ key: 'a', attempt: 1, body: 'z', at: 100 }, ...sound.delivered.slice(1)] }, 'other bytes'],
+    ['a repeat that no kill explains', { kills: [] }, 'twice without a kill'],
+    ['a repeat that says it is the first', { delivered: [...sound.delivered.slice(0, 2), { key: 'b', attempt: 1, body: 'y', at: 900 }] }, 'attempt 1 after 1'],
+    ['two tickets for one key', { acknowledged: [...sound.acknowledged, { key: 'a', id: '3-cc', body: 'x', at: 3 }] }, 'as 1-aa and as 3-cc'],
+  ])('finds %s', (_what, change, complaint) => {
+    expect(checkDeliveries({ ...sound, ...change }).join('\n')).toContain(complaint);
+  });
+
+  test('counts first deliveries that came out of order', () => {
+    expect(outOfOrder({ ...sound, delivered: [...sound.delivered].reverse() }, 0)).toBe(1);
+  });
+});

@@ -1,0 +1,72 @@
+/** What a client was told, in the order of the answers. Times are of one monotonic clock, in milliseconds. */
+export interface Acknowledged {
+  readonly key: string;
+  readonly id: string;
+  readonly body: string;
+  readonly at: number;
+}
+
+/** What a backend got. */
+export interface Delivered {
+  readonly key: string;
+  readonly attempt: number;
+  readonly body: string;
+  readonly at: number;
+}
+
+/** What happened, as client and backend wrote it down. */
+export interface DeliveryHistory {
+  readonly acknowledged: readonly Acknowledged[];
+  readonly delivered: readonly Delivered[];
+  /** When the server was killed. */
+  readonly kills: readonly number[];
+}
+
+/** A repeat may belong to a kill so long before it: armed, killed, started, sent. */
+const REPEAT_WITHIN_MS = 60_000;
+
+/**
+ * Judges a run by the logs of clients and backend alone: every acknowledged request was delivered, with its bytes; one that was
+ * delivered again had been on its way when the server was killed, and said so by a higher attempt number under the same key.
+ * Returns what is wrong.
+ */
+export function checkDeliveries({ acknowledged, delivered, kills }: DeliveryHistory): readonly string[] {
+  const wrong: string[] = [];
+  const byKey = new Map<string, Delivered[]>();
+  for (const each of delivered) byKey.set(each.key, [...(byKey.get(each.key) ?? []), each]);
+  const ids = new Map<string, string>();
+  for (const { key, id, body } of acknowledged) {
+    const before = ids.get(key);
+    if (before !== undefined && before !== id) wrong.push(`key ${key} was acknowledged as ${before} and as ${id}`);
+    ids.set(key, id);
+    const seen = byKey.get(key);
+    if (seen === undefined) wrong.push(`acknowledged and lost: ${key} (${id})`);
+    else if (seen.some((each) => each.body !== body)) wrong.push(`${key} was delivered with other bytes`);
+  }
+  for (const [key, seen] of byKey) {
+    let last = 0;
+    for (const [index, { attempt, at }] of seen.entries()) {
+      if (attempt <= last) wrong.push(`${key} was delivered as attempt ${attempt} after ${last}`);
+      last = Math.max(last, attempt);
+      if (index === 0) continue;
+      const previous = seen[index - 1] as Delivered;
+      if (!kills.some((kill) => kill >= previous.at - 50 && kill <= at && at - kill < REPEAT_WITHIN_MS)) wrong.push(`${key} was delivered twice without a kill between`);
+    }
+  }
+  return wrong;
+}
+
+/** Pairs of first deliveries that came in another order than their requests were accepted; `allowed` neighbours may swap. */
+export function outOfOrder({ acknowledged, delivered }: DeliveryHistory, allowed: number): number {
+  const sequence = new Map(acknowledged.map(({ key, id }) => [key, id.split('-', 1)[0] ?? '']));
+  const order = [...sequence].sort(([, a], [, b]) => a.length - b.length || (a < b ? -1 : 1)).map(([key]) => key);
+  const rank = new Map(order.map((key, index) => [key, index]));
+  const firsts = [...new Set(delivered.map(({ key }) => key))].flatMap((key) => rank.get(key) ?? []);
+  let wrong = 0;
+  let highest = -1;
+  for (const each of firsts) {
+    if (each < highest - allowed) wrong++;
+    highest = Math.max(highest, each);
+  }
+  return wrong;
+}
