@@ -77,7 +77,7 @@ describe('replicas at three servers of a cluster', () => {
     };
     await expect(fill(false)).rejects.toThrow(StoreFull);
     expect(log.length - 1).toBe(8);
-    await expect(fill(true)).rejects.toThrow(/^The store holds the 67108864 bytes it may hold \(cluster.ledgerBytes\)/);
+    await expect(fill(true)).rejects.toThrow(/^The store is full: of 67108864 bytes \(cluster.ledgerBytes\) no more/);
     expect(log.length - 1).toBe(9);
     await link.store.trim('ledger.02.x', log.at(-1) ?? 0);
     await link.store.append('ledger.02.x', large, log.at(-1) ?? 0);
