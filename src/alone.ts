@@ -73,6 +73,7 @@ async function openOnce(config: Config, parts: OpenParts): Promise<OpenedAdmissi
   opened.push(() => gatekeeper.drain(0));
   return {
     admission: gatekeeper,
+    line: gatekeeper,
     metrics,
     clock,
     remarks: () => [],

@@ -58,7 +58,7 @@ export function logNotice(log: Log, notice: Notice): void {
 /** One line for dead letters of a group in this time. */
 const DEAD_EVERY_MS = 10_000;
 
-/** What deferred mode says in the log: outages and dead letters, not each request. @public */
+/** What deferred mode says in the log: outages and dead letters, not each request. */
 export class DeferredLog {
   readonly #log: Log;
   readonly #nowMs: () => number;

@@ -1,6 +1,7 @@
 import type { AdmissionService } from './admission/admission.ts';
 import type { Clock } from './admission/clock.ts';
 import type { AdmissionParts, Notice } from './admission/parts.ts';
+import type { StoredLine } from './admission/stored-line.ts';
 import type { ClockSources } from './admission/system-clock.ts';
 import type { Config } from './config/load.ts';
 import type { Variables } from './config/overlay.ts';
@@ -32,6 +33,8 @@ export interface OpenParts {
 /** Admission with all that stands behind it: what a server serves. */
 export interface OpenedAdmission {
   readonly admission: AdmissionService;
+  /** Where stored requests stand in line; undefined: nowhere, as yet among replicas. */
+  readonly line: StoredLine | undefined;
   readonly metrics: Metrics;
   /** The time of this process. */
   readonly clock: Clock;

@@ -74,6 +74,7 @@ export async function openReplicated(config: Config, cluster: Cluster, parts: Op
   await new Promise<void>((resolve) => timers.after(HEAR_FOR, resolve));
   return {
     admission: relay.admission,
+    line: undefined,
     metrics,
     clock,
     remarks: () => clusterRemarks(relay.alone, relay.admission.replicas()),

@@ -27,9 +27,9 @@ export interface ForwardingOptions {
 /** What forwarding needs besides the configuration. */
 export type ForwardingParts = Pick<DeliveryParts, 'admission' | 'clock' | 'random' | 'events' | 'onFault'>;
 
-/** Forwarding, or undefined where no proxy listens. Rejects with what to do when a file or the folder for bodies cannot be had. */
-export async function openForwarding(config: Config, parts: ForwardingParts): Promise<Forwarding | undefined> {
-  if (config.listen.proxy.address === 'none') return undefined;
+/** Forwarding, or undefined where no proxy listens and none is needed for stored requests (`wanted`). Rejects with what to do when a file or the folder for bodies cannot be had. */
+export async function openForwarding(config: Config, wanted: boolean, parts: ForwardingParts): Promise<Forwarding | undefined> {
+  if (config.listen.proxy.address === 'none' && !wanted) return undefined;
   const { memory, disk, path } = config.bodies;
   return createForwarding({
     ...parts,

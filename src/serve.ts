@@ -8,10 +8,11 @@ import type { Variables } from './config/overlay.ts';
 import { resolveKeys, type SecretSources } from './config/secrets.ts';
 import type { ReloadEvent } from './config/watch.ts';
 import { MILLISECOND } from './core/time.ts';
+import { type DeferredMode, type DeferredModeDeps, keepsRequests, openDeferredMode } from './deferred-mode.ts';
 import { type CompiledRoutes, compileAllRoutes } from './deferred-routes.ts';
 import type { Forwarding } from './forward/forwarding.ts';
 import { type Auth, createAuth, guarded, optionally, scopedAsks } from './frontends/auth.ts';
-import { checkAddresses, openListeners } from './listeners.ts';
+import { checkAddresses, type Listeners, openListeners } from './listeners.ts';
 import { BackendLog, logFault, logOperator, logReload, logServing } from './log-events.ts';
 import type { Closer, OpenedAdmission, OpenParts } from './opened.ts';
 import { createRandom } from './random.ts';
@@ -71,7 +72,8 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
   const state: { notReady: string | undefined; refusals: Refusals } = { notReady: 'starting', refusals: refusalsOf(config) };
   const onFault = (error: unknown): void => logFault(log, error);
   const backendLog = new BackendLog(log, () => performance.now());
-  const forwarding = await openForwarding(config, {
+  const keeps = keepsRequests(config, routes);
+  const forwarding = await openForwarding(config, keeps, {
     // Routes say who may go where; a caller that shows a credential is held to it.
     admission: scopedAsks(admission, optionally(auth)),
     clock,
@@ -86,6 +88,9 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     opened.push(() => forwarding.close(0));
     metrics.holding(() => forwarding.held);
   }
+  const deferred = keeps
+    ? await openDeferred(config, { ...door, log, onFault, routes, forwarding, holder: { pid, address: 'this process' } }, opened)
+    : undefined;
   const listeners = await openListeners(config, {
     admission: guarded(admission, auth),
     auth,
@@ -93,40 +98,57 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     onFault,
     onOperator: (event) => logOperator(log, event),
     refusalOf: (group) => state.refusals.get(group),
-    proxy: forwarding && { routes: routes.proxy, forwarding, auth, crowded: (what) => metrics.forward({ kind: 'crowded', what }) },
+    deferred: deferred?.access,
+    proxy: forwarding && { routes: routes.proxy, forwarding, auth, storing: deferred?.storing, crowded: (what) => metrics.forward({ kind: 'crowded', what }) },
     onShed: metrics.connectionShed,
     health: { notReady: () => state.notReady, remarks: door.remarks, metrics: () => metrics.scrape(), onFault },
   });
   await door.serving?.(listeners.addresses);
   state.notReady = undefined;
-  let closing: Promise<void> | undefined;
   logServing(log, { version, config, addresses: listeners.addresses, guarded: auth.demanded });
   return {
     addresses: listeners.addresses,
     lost: door.lost,
     tell: (event) => logReload(log, event),
     reload: async (next) => {
-      const taken = await reload(next, { parts, log, auth, door, forwarding });
+      const taken = await reload(next, { parts, log, auth, door, forwarding, stores: deferred !== undefined });
       if (!('proxy' in taken)) return taken;
+      deferred?.replace(taken, next.groups);
       state.refusals = refusalsOf(next);
       listeners.reroute(taken.proxy);
       return [];
     },
-    drain: async (atOnce = false) => {
-      const [delay, grace] = atOnce ? [0, 0] : [config.drain.delay / MILLISECOND, config.drain.grace / MILLISECOND];
-      const what = `Not ready any more: serves on for ${delay / 1000} s, then refuses newcomers; callers that wait have up to ${grace / 1000} s.`;
-      log.tell('info', 'draining', what, { delayMs: delay, graceMs: grace });
-      state.notReady = 'draining';
-      listeners.leaving();
-      if (delay > 0) await sleep(delay);
-      // Those held are answered by admission; then their connections can end.
-      await Promise.all([door.drain(grace * MILLISECOND), listeners.drain(grace + LAST_ANSWERS_MS)]);
-      // A second signal drains again, without patience.
-      closing ??= forwarding?.close(LAST_ANSWERS_MS * MILLISECOND);
-      await closing;
-      await door.close();
-      log.tell('info', 'stopped', 'All callers are answered and the state is written.');
-    },
+    drain: drainer({ config, log, door, forwarding, deferred, listeners, notReady: () => (state.notReady = 'draining') }),
+  };
+}
+
+/** What is drained, and told of it. */
+interface Drained {
+  readonly config: Config;
+  readonly log: Log;
+  readonly door: OpenedAdmission;
+  readonly forwarding: Forwarding | undefined;
+  readonly deferred: DeferredMode | undefined;
+  readonly listeners: Listeners;
+  readonly notReady: () => void;
+}
+
+function drainer({ config, log, door, forwarding, deferred, listeners, notReady }: Drained): Running['drain'] {
+  let closing: Promise<void> | undefined;
+  return async (atOnce = false) => {
+    const [delay, grace] = atOnce ? [0, 0] : [config.drain.delay / MILLISECOND, config.drain.grace / MILLISECOND];
+    const what = `Not ready any more: serves on for ${delay / 1000} s, then refuses newcomers; callers that wait have up to ${grace / 1000} s.`;
+    log.tell('info', 'draining', what, { delayMs: delay, graceMs: grace });
+    notReady();
+    listeners.leaving();
+    if (delay > 0) await sleep(delay);
+    // Those held are answered by admission; then their connections can end.
+    await Promise.all([door.drain(grace * MILLISECOND), listeners.drain(grace + LAST_ANSWERS_MS), deferred?.drain(grace)]);
+    // A second signal drains again, without patience.
+    closing ??= forwarding?.close(LAST_ANSWERS_MS * MILLISECOND);
+    await closing;
+    await door.close();
+    log.tell('info', 'stopped', 'All callers are answered and the state is written.');
   };
 }
 
@@ -154,13 +176,35 @@ function secretSources({ env }: Pick<ServeParts, 'env'>): SecretSources {
   return { env, readFile: (path) => readFile(path, 'utf8') };
 }
 
+/** What a reload changes. */
+interface Reloading {
+  readonly parts: ServeParts;
+  readonly log: Log;
+  readonly auth: Auth;
+  readonly door: OpenedAdmission;
+  readonly forwarding: Forwarding | undefined;
+  /** Requests are stored here. */
+  readonly stores: boolean;
+}
+
+/** Deferred requests; closed again when the start fails. */
+async function openDeferred(
+  config: Config,
+  deps: Omit<DeferredModeDeps, 'forwarding'> & { readonly forwarding: Forwarding | undefined },
+  opened: Closer[],
+): Promise<DeferredMode> {
+  const { forwarding } = deps;
+  if (forwarding === undefined) throw new Error('forwarding is not open');
+  const mode = await openDeferredMode(config, { ...deps, forwarding });
+  opened.push(() => mode.drain(0));
+  return mode;
+}
+
 /** What may be refused or fail comes first, so that all of it is taken or nothing. */
-async function reload(
-  next: Config,
-  { parts, log, auth, door, forwarding }: { parts: ServeParts; log: Log; auth: Auth; door: OpenedAdmission; forwarding: Forwarding | undefined },
-): Promise<readonly string[] | CompiledRoutes> {
+async function reload(next: Config, { parts, log, auth, door, forwarding, stores }: Reloading): Promise<readonly string[] | CompiledRoutes> {
   const routes = await compileAllRoutes(next, secretSources(parts)).catch((cause: Error) => cause);
   if (routes instanceof Error) return [routes.message];
+  if (routes.deferred.size > 0 && !stores) return ['routes: the first route that stores requests takes a restart'];
   const keys = await credentials(next, parts).catch((cause: Error) => cause);
   if (keys instanceof Error) return [keys.message];
   // Who may call GroupService on api and grpc was settled at the start.

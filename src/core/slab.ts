@@ -146,6 +146,7 @@ export class Slab {
     objects[o + COSTS] = stored.costsOf(entry);
     objects[o + HOLDER] = '';
     objects[o + TOKEN] = new StoredRef(stored.sequenceOf(entry), entry);
+    objects[o + CLAIM] = undefined;
     this.length++;
     return slot;
   }

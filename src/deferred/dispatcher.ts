@@ -189,11 +189,7 @@ export class Dispatcher implements StoredSink {
     this.#due.stop();
     this.#deadlines.stop();
     this.#filling.clear();
-    const { index, line } = this.#deps;
-    for (const slot of index.slots()) {
-      const entry = index.entryOf(slot);
-      if (entry !== NONE) line.cancel(index.groupOf(slot), entry, index.sequenceOf(slot));
-    }
+    for (const group of this.#open) this.#deps.line.withdraw(group);
     for (const { held } of this.#admitted.splice(0)) held.leave();
   }
 

@@ -50,7 +50,8 @@ export function checkDeliveries({ acknowledged, delivered, kills }: DeliveryHist
       last = Math.max(last, attempt);
       if (index === 0) continue;
       const previous = seen[index - 1] as Delivered;
-      if (!kills.some((kill) => kill >= previous.at - 50 && kill <= at && at - kill < REPEAT_WITHIN_MS)) wrong.push(`${key} was delivered twice without a kill between`);
+      if (!kills.some((kill) => kill >= previous.at - 50 && kill <= at && at - kill < REPEAT_WITHIN_MS))
+        wrong.push(`${key} was delivered twice without a kill between`);
     }
   }
   return wrong;

@@ -75,7 +75,7 @@ class StillPlace implements Place {
     const onFault = (error: unknown): void => {
       throw error;
     };
-    const forwarding = await openForwarding(config, {
+    const forwarding = await openForwarding(config, false, {
       admission: rig.keeper,
       clock: rig.clock,
       random: (bytes) => new Uint8Array(bytes).fill(1),

@@ -41,7 +41,7 @@ export interface LmdbDeferredOptions {
  * its space and its faults are not those of the ledger. Rejects as `openStore` does.
  */
 export async function openLmdbDeferred(path: string, ways: StoreWays, options: LmdbDeferredOptions): Promise<LmdbDeferredStore> {
-  const { file, close } = await openStore(join(path, 'deferred'), { ...ways, keys: 'binary' });
+  const { file, close } = await openStore(deferredFolder(path), { ...ways, keys: 'binary' });
   return new LmdbDeferredStore(file, { ...options, close });
 }
 
@@ -64,6 +64,11 @@ interface Outcome {
 const LATE: Outcome = { takenBack: false, grows: false };
 
 const OTHER_PROCESS = 'Another process writes the store of deferred requests.';
+
+/** The folder of the store of deferred requests under `store.path`. */
+export function deferredFolder(path: string): string {
+  return join(path, 'deferred');
+}
 
 interface Upload {
   readonly body: number;
