@@ -372,7 +372,7 @@ export class DeferredService implements DeferredRequests {
   async #redrive(sequence: number): Promise<Refusal | undefined> {
     const found = await this.#deps.store.ended(sequence);
     if (found === undefined || found.end.state !== 'dead') return { reason: 'conflict', detail: 'This request is not a dead letter any more.' };
-    const row: RequestRow = { ...found.row, acceptedAt: this.#requests.now(), dueAt: 0, deadlineAt: 0, firstAttemptAt: 0 };
+    const row: RequestRow = { ...found.row, acceptedAt: this.#requests.now(), dueAt: 0, deadlineAt: 0, firstAttemptAt: 0, spared: found.row.attempts };
     try {
       await this.#requests.store.write({ kind: 'redrive', row });
     } catch (cause) {

@@ -165,6 +165,18 @@ describe('a stored request', () => {
   });
 });
 
+test('a redriven request has all its retries again, and goes on counting its attempts', async () => {
+  const delays = { forMs: 60_000, firstMs: 1, maxMs: 1, delaysMs: [1_000], attemptsMax: undefined };
+  const rig = await new DeferredRig([open], { routes: [routeOf({ retry: delays })] }).start();
+  rig.behave = () => ({ status: 500 });
+  const { id } = await rig.submit();
+  await rig.pass(5);
+  expect(await rig.service.redrive(ANYONE, id)).toBeUndefined();
+  await rig.pass(5);
+  expect(rig.seen.map(({ attempt }) => attempt)).toEqual([1, 2, 3, 4]);
+  expect(await view(rig, id)).toMatchObject({ state: 'dead', attempts: 4 });
+});
+
 describe('a backend that is down', () => {
   test('is probed by one request, nobody spends an attempt, and nothing dies while it is away', async () => {
     const rig = await new DeferredRig([settingsOf(group('g', [concurrency(1)]))], {
