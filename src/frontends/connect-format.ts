@@ -36,7 +36,7 @@ export function formatOf(contentType: string, streaming: boolean): Format | unde
 }
 
 /** The format of a GET, from its `encoding`. */
-export function queryFormat(encoding: string | null): Format | undefined {
+export function queryFormat(encoding: string | undefined): Format | undefined {
   return encoding === 'json' ? UNARY_JSON : encoding === 'proto' ? UNARY_PROTO : undefined;
 }
 

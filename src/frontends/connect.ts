@@ -10,6 +10,7 @@ import { acceptPost, decode, encode, envelope, type Format, foreignEncoding, for
 import { SUBMIT_MESSAGE_BYTES_MAX } from './deferred-calls.ts';
 import { NOT_DEFERRED, pathOf, SERVICES, unaryCalls } from './directory.ts';
 import type { EngineReply, EngineRequest, EngineStream } from './engines/engine.ts';
+import { formQuery } from './form-query.ts';
 import type { Routes } from './frontend.ts';
 import type { ServiceParts } from './service.ts';
 import { watchCall } from './watch.ts';
@@ -98,15 +99,15 @@ export class Connect implements Routes {
   /** https://connectrpc.com/docs/protocol#unary-get-request */
   #get(entry: Entry, request: EngineRequest, reply: EngineReply): void {
     if (request.query.length > QUERY_BYTES_MAX) return this.#refuse(reply, undefined, { reason: 'too_large', detail: 'The query is too long; use POST.' });
-    const query = new URLSearchParams(request.query);
+    const query = formQuery(request.query);
+    if (query === undefined)
+      return this.#refuse(reply, undefined, malformed('The query holds a percent sign that encodes no UTF-8; write %25 for the sign itself.'));
     const format = queryFormat(query.get('encoding'));
     if (format === undefined) return void sendPlain(reply, 415, '`encoding` must be json or proto.', []);
-    const version = query.get('connect');
-    if (version !== null && version !== 'v1') return this.#refuse(reply, format, malformed('`connect` must be v1.'));
-    const compression = query.get('compression');
-    if (compression !== null && compression !== 'identity') return void sendError(reply, format, unimplemented('No compression is understood.'));
+    if ((query.get('connect') ?? 'v1') !== 'v1') return this.#refuse(reply, format, malformed('`connect` must be v1.'));
+    if ((query.get('compression') ?? 'identity') !== 'identity') return void sendError(reply, format, unimplemented('No compression is understood.'));
     const message = query.get('message');
-    if (message === null) return this.#refuse(reply, format, malformed('`message` is missing in the query.'));
+    if (message === undefined) return this.#refuse(reply, format, malformed('`message` is missing in the query.'));
     const bytes = Buffer.from(message, query.get('base64') === '1' ? 'base64url' : 'utf8');
     this.#serve(entry, format, bytes, request, reply);
   }

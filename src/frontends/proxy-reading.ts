@@ -2,9 +2,10 @@ import { isRefusal } from './ask.ts';
 import type { DeferredAccess } from './deferred-access.ts';
 import { DeferredApi } from './deferred-api.ts';
 import type { EngineReply, EngineRequest } from './engines/engine.ts';
+import { decoded } from './form-query.ts';
 import { type LookUp, RequestReading } from './request-reading.ts';
 import { type AnswerParts, sendRefusal } from './rest-answer.ts';
-import { decoded } from './rest-input.ts';
+
 import type { ServiceParts } from './service.ts';
 
 /** What the proxy's own path needs. */

@@ -2,6 +2,7 @@ import type { Refusal } from '../core/refusal.ts';
 import { malformed } from './ask.ts';
 import { fromText } from './duration.ts';
 import type { EngineRequest } from './engines/engine.ts';
+import { formText } from './form-query.ts';
 
 /**
  * Fields of a plain HTTP call by their names in camelCase: from its path, its query and its JSON body, which must agree.
@@ -55,23 +56,13 @@ export function durationOf(name: string, value: unknown): number | Refusal {
   return malformed(`\`${name}\` is not a duration; write for example \`30s\`.`);
 }
 
-/** A path segment or a query part without its percent encoding; undefined: it is not well-formed. */
-export function decoded(text: string): string | undefined {
-  if (!text.includes('%')) return text;
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return undefined;
-  }
-}
-
 function takeQuery(query: string, input: Input, path: Readonly<Record<string, string>>): Refusal | StatusRefusal | undefined {
   if (query.length > QUERY_BYTES_MAX) return { reason: 'too_large', detail: `The query may be at most ${QUERY_BYTES_MAX} bytes.`, status: 414 };
   for (const pair of query.split('&')) {
     if (pair === '') continue;
     const mark = pair.indexOf('=');
-    const name = plain(mark < 0 ? pair : pair.slice(0, mark));
-    const value = plain(mark < 0 ? '' : pair.slice(mark + 1));
+    const name = formText(mark < 0 ? pair : pair.slice(0, mark));
+    const value = formText(mark < 0 ? '' : pair.slice(mark + 1));
     if (name === undefined || value === undefined) return malformed('The query holds a percent sign that encodes no UTF-8; write %25 for the sign itself.');
     if (name === 'cost' || name.startsWith('cost.')) {
       const costs = costsIn(input);
@@ -87,11 +78,6 @@ function takeQuery(query: string, input: Input, path: Readonly<Record<string, st
     else input.set(member, value);
   }
   return undefined;
-}
-
-/** A part of a query without its encoding; undefined: it is not well-formed. */
-function plain(text: string): string | undefined {
-  return decoded(text.includes('+') ? text.replaceAll('+', ' ') : text);
 }
 
 function costsIn(input: Input): Input {
