@@ -104,8 +104,8 @@ export class Dispatcher implements StoredSink {
     this.#deps.index.setState(slot, PENDING);
   }
 
-  /** The request is no longer to be sent; it left the line unless it was decided. */
-  remove(slot: number): void {
+  /** The request is no longer to be sent: it leaves the line unless it was decided. The order of its key is kept until {@link release}. */
+  leave(slot: number): void {
     const { index, line } = this.#deps;
     const sequence = index.sequenceOf(slot);
     const entry = index.entryOf(slot);
@@ -114,21 +114,11 @@ export class Dispatcher implements StoredSink {
     this.#due.delete(sequence);
     this.#deadlines.delete(sequence);
     this.#places.delete(sequence);
+    this.#probes.delete(sequence);
     this.#crowded.get(index.groupOf(slot))?.delete(sequence);
-    const next = this.#order.leave(index.groupOf(slot), index.keyOf(slot), sequence);
-    if (next !== undefined) this.#enterSequence(next);
   }
 
-  /** A dead head keeps its key closed (`onDead: hold`), until it is redriven or cancelled. */
-  hold(slot: number): void {
-    const { index } = this.#deps;
-    const sequence = index.sequenceOf(slot);
-    this.#due.delete(sequence);
-    this.#deadlines.delete(sequence);
-    this.#places.delete(sequence);
-  }
-
-  /** A head that was held lets the next of its key go. */
+  /** A request of an ordered key has ended: the next of its key may go. */
   release(group: string, key: string, sequence: number): void {
     const next = this.#order.leave(group, key, sequence);
     if (next !== undefined) this.#enterSequence(next);

@@ -5,6 +5,7 @@ import type { Refusal } from '../core/refusal.ts';
 import { after, MILLISECOND, SECOND } from '../core/time.ts';
 import type { Forwarding } from '../forward/forwarding.ts';
 import { Newcomers } from '../forward/newcomers.ts';
+import { Agenda } from './agenda.ts';
 import { BackendOutages } from './backend-outages.ts';
 import { BatchedStore } from './batched-store.ts';
 import { type DeferredRoute, nextAttemptAt, verdictOf } from './deferred-route.ts';
@@ -93,12 +94,17 @@ export class RequestLifecycle {
   readonly waiters = new Map<number, Set<() => void>>();
   readonly #deps: DeferredDeps;
   readonly #delivery: DeliveryDeps;
+  /** Ends that are being stored, by sequence. */
+  readonly #ending = new Map<number, Promise<unknown>>();
+  /** When ended requests with a key are forgotten. */
+  readonly #kept: Agenda;
   #failing = false;
   #draining = false;
 
   constructor(deps: DeferredDeps) {
     const { clock, admission, forwarding, onFault, events, bounds } = deps;
     this.#deps = deps;
+    this.#kept = new Agenda(clock, (sequence) => this.#forget(sequence));
     this.store = new BatchedStore(deps.store);
     const costMissing = (route: string, unit: string): void => events({ kind: 'cost_missing', route, unit });
     this.#delivery = { admission, clock, forwarding, passes: new Newcomers(clock), onFault, costMissing };
@@ -154,6 +160,7 @@ export class RequestLifecycle {
     this.#draining = true;
     this.dispatcher.stop();
     this.outages.stop();
+    this.#kept.stop();
     const { clock } = this.#deps;
     const all = Promise.allSettled([...this.running.values()].map(({ result }) => result));
     let stop = (): void => {};
@@ -270,6 +277,18 @@ export class RequestLifecycle {
     this.dispatcher.attemptOver(slot, true);
   }
 
+  /** Resolves when the end of this request that is being stored now is on disk, or could not be stored; at once if none is. */
+  async settled(sequence: number): Promise<void> {
+    await this.#ending.get(sequence);
+  }
+
+  /** An ended request whose key is remembered is forgotten at `goneAt`, in milliseconds since 1970. */
+  forgetAt(slot: number, goneAt: number): void {
+    const { clock } = this.#deps;
+    const now = clock.now();
+    this.#kept.set(this.index.sequenceOf(slot), after(now, Math.max(0, goneAt - clock.epoch(now)) * MILLISECOND));
+  }
+
   /** Ends a request, once. Returns why it could not be stored; it is tried again until it is, unless it was a cancel. */
   async end(
     slot: number,
@@ -278,8 +297,21 @@ export class RequestLifecycle {
     attempt: Attempt | undefined,
     response: RequestEnd['response'],
   ): Promise<Refusal | undefined> {
+    if (this.index.stateOf(slot) === ENDED) return undefined;
+    const sequence = this.index.sequenceOf(slot);
+    const ended = this.#end(slot, state, error, attempt, response).finally(() => this.#ending.delete(sequence));
+    this.#ending.set(sequence, ended);
+    return ended;
+  }
+
+  async #end(
+    slot: number,
+    state: RequestEnd['state'],
+    error: string,
+    attempt: Attempt | undefined,
+    response: RequestEnd['response'],
+  ): Promise<Refusal | undefined> {
     const index = this.index;
-    if (index.stateOf(slot) === ENDED) return undefined;
     const row = index.row(slot);
     const route = this.routeOf(slot);
     const now = this.now();
@@ -287,8 +319,7 @@ export class RequestLifecycle {
     const end: RequestEnd = { sequence: row.sequence, state, at: now, attempts: row.attempts, error, response, goneAt: now + keepMs };
     const before = index.stateOf(slot);
     index.setState(slot, ENDED);
-    if (state === 'dead' && row.ordered && route?.onDead === 'hold') this.dispatcher.hold(slot);
-    else this.dispatcher.remove(slot);
+    this.dispatcher.leave(slot);
     const store = (): Promise<void> => this.store.write({ kind: 'end', end, row, attempt });
     if (state === 'cancelled') {
       try {
@@ -300,12 +331,20 @@ export class RequestLifecycle {
       }
     } else await this.#recorded(store, () => true);
     this.#deps.events({ kind: 'ended', group: row.group, route: row.route, state, error, ageMs: now - row.acceptedAt });
+    // The next of an ordered key goes once this end is on disk: a crash before repeats this one first.
+    if (row.ordered && (state !== 'dead' || route?.onDead !== 'hold')) this.dispatcher.release(row.group, row.key, row.sequence);
     await this.#callBack(row, end);
     if (row.idHash === '') index.remove(slot);
+    else this.forgetAt(slot, end.goneAt);
     const waiting = this.waiters.get(row.sequence);
     this.waiters.delete(row.sequence);
     if (waiting !== undefined) for (const wake of waiting) wake();
     return undefined;
+  }
+
+  #forget(sequence: number): void {
+    const slot = this.index.slotOf(sequence);
+    if (slot !== NONE && this.index.stateOf(slot) === ENDED) this.index.remove(slot);
   }
 
   async #callBack(row: RequestRow, end: RequestEnd): Promise<void> {

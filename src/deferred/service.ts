@@ -67,7 +67,11 @@ export class DeferredService implements DeferredRequests {
         this.#requests.index.add(row);
         requests++;
       },
-      (row) => this.#requests.index.setState(this.#requests.index.add(row), ENDED),
+      (row, { goneAt }) => {
+        const slot = this.#requests.index.add(row);
+        this.#requests.index.setState(slot, ENDED);
+        this.#requests.forgetAt(slot, goneAt);
+      },
     );
     this.#next = nextSequence;
     this.#reserved = nextSequence;
@@ -325,6 +329,7 @@ export class DeferredService implements DeferredRequests {
   /** The answer for a key that is known; undefined: it may be submitted anew. */
   async #existing(submission: Submission, slot: number, requestHash: string, route: DeferredRoute): Promise<SubmitOutcome | undefined> {
     const row = this.#requests.index.row(slot);
+    await this.#requests.settled(row.sequence);
     const ended = this.#requests.index.stateOf(slot) === ENDED ? await this.#deps.store.ended(row.sequence) : undefined;
     if (this.#requests.index.stateOf(slot) === ENDED) {
       if (ended === undefined || ended.end.state !== 'done') return undefined;
@@ -390,6 +395,7 @@ export class DeferredService implements DeferredRequests {
     const parsed = parseRequestId(id);
     if (parsed === undefined) return UNKNOWN;
     const { store } = this.#deps;
+    await this.#requests.settled(parsed.sequence);
     const slot = this.#requests.index.slotOf(parsed.sequence);
     const pending = slot !== NONE && this.#requests.index.stateOf(slot) !== ENDED;
     const ended = pending ? undefined : await store.ended(parsed.sequence);

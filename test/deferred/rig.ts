@@ -109,7 +109,7 @@ export class DeferredRig {
   }
 
   async trySubmit(more: Partial<Submission> = {}): Promise<SubmitOutcome> {
-    const outcome = await this.service.submit({ ...submission, ...more });
+    const outcome = await this.service.submit({ ...SUBMISSION, ...more });
     await settled();
     return outcome;
   }
@@ -159,7 +159,8 @@ export class DeferredRig {
 /** May see everything. */
 export const ANYONE: RequestScope = { caller: '', all: true, groups: undefined, key: undefined };
 
-const submission: Submission = {
+/** A submission to the route `hook`. */
+export const SUBMISSION: Submission = {
   route: 'hook',
   group: 'g',
   key: '',

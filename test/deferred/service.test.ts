@@ -3,7 +3,7 @@ import { SECOND } from '../../src/core/time.ts';
 import { settingsOf } from '../admission/rig.ts';
 import { concurrency, group, rolling, spacing } from '../core/specs.ts';
 import { settled } from '../fakes/clock.ts';
-import { ANYONE, DeferredRig, routeOf } from './rig.ts';
+import { ANYONE, DeferredRig, routeOf, SUBMISSION } from './rig.ts';
 
 const every5s = settingsOf(group('g', [spacing(5 * SECOND)]));
 const open = settingsOf(group('g', [rolling(1_000, SECOND)]));
@@ -114,6 +114,35 @@ describe('a stored request', () => {
     await rig.pass(10);
     expect(await rig.submit({ idempotencyKey: 'a' })).toMatchObject({ id: first.id, existing: true });
     expect(rig.seen.length).toBe(2);
+  });
+
+  test('is known by its key also while its end is being stored', async () => {
+    const rig = await new DeferredRig([open]).start();
+    const commit = rig.store.commit.bind(rig.store);
+    const { promise: held, resolve: release } = Promise.withResolvers<void>();
+    rig.store.commit = async (batch) => {
+      if (batch.some(({ kind }) => kind === 'end')) await held;
+      return commit(batch);
+    };
+    const { id } = await rig.submit({ idempotencyKey: 'a' });
+    await rig.pass(1);
+    const [again, seen] = [rig.service.submit({ ...SUBMISSION, idempotencyKey: 'a' }), rig.service.get(ANYONE, id, 0)];
+    await settled();
+    release();
+    expect(await again).toMatchObject({ id, existing: true });
+    expect(await seen).toMatchObject({ state: 'done' });
+    await rig.pass(1);
+    expect(rig.seen.length).toBe(1);
+  });
+
+  test('is forgotten with its key when it is no longer kept', async () => {
+    const rig = await new DeferredRig([open]).start();
+    const { id } = await rig.submit({ idempotencyKey: 'a' });
+    await rig.pass(3_601);
+    const again = await rig.submit({ idempotencyKey: 'a' });
+    expect(again.existing).toBe(false);
+    expect(again.id).not.toBe(id);
+    expect(await rig.service.get(ANYONE, id, 0)).toMatchObject({ reason: 'gone' });
   });
 
   test('survives a restart: what was armed counts as one attempt, and the order stays', async () => {
