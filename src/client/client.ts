@@ -2,10 +2,34 @@ import { ask, type Place } from './asking.ts';
 import { toMillis } from './duration.ts';
 import { Permit, type ReleaseOptions } from './permit.ts';
 import { SluiceLeaseLost, SluiceRefused, SluiceUnreachable } from './refused.ts';
+import {
+  createRequests,
+  type DeferredRequest,
+  type DeferredResponse,
+  type RequestQuery,
+  type RequestStateName,
+  type Requests,
+  type RequestTry,
+  type SubmitOptions,
+  type Ticket,
+} from './requests.ts';
 import { pause, REAL_TIMING, type Timing } from './timing.ts';
 import { Wire } from './wire.ts';
 
-export type { Permit, Place, ReleaseOptions, Timing };
+export type {
+  DeferredRequest,
+  DeferredResponse,
+  Permit,
+  Place,
+  ReleaseOptions,
+  RequestQuery,
+  RequestStateName,
+  Requests,
+  RequestTry,
+  SubmitOptions,
+  Ticket,
+  Timing,
+};
 export { SluiceLeaseLost, SluiceRefused, SluiceUnreachable };
 
 /** Where the server is, and who calls. */
@@ -60,6 +84,8 @@ export interface Sluice {
    * another outcome release within it. `lost` is aborted when the lease is lost.
    */
   withPermit<T>(group: string, options: AcquireOptions, work: (permit: Permit, lost: AbortSignal) => T | Promise<T>): Promise<T>;
+  /** Requests that are stored now and delivered later. */
+  readonly requests: Requests;
 }
 
 /** Makes a client; nothing is sent yet. Works in Node and browsers, over plain HTTP. */
@@ -78,6 +104,7 @@ export function createSluice(options: SluiceOptions): Sluice {
         await permit.release().catch(() => false);
       }
     },
+    requests: createRequests(wire, timing),
   };
 }
 

@@ -12,9 +12,11 @@ export interface WireParts {
 
 /** One call. */
 export interface Call {
-  readonly method: 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   readonly body?: object | undefined;
+  /** In place of `body`: of another type than JSON. */
+  readonly text?: { readonly type: string; readonly text: string };
   readonly headers?: Readonly<Record<string, string>>;
   /** Whoever aborts it gets {@link Reply} `cut`. */
   readonly signal?: AbortSignal | undefined;
@@ -27,6 +29,11 @@ export type Reply =
   | { readonly kind: 'ok'; readonly status: number; readonly body: Readonly<Record<string, unknown>> }
   | { readonly kind: 'stream'; readonly body: ReadableStream<Uint8Array>; readonly heard: () => void; readonly close: () => void }
   | { readonly kind: 'refused'; readonly refusal: SluiceRefused }
+  | { readonly kind: 'cut'; readonly cause: unknown };
+
+/** How a call ended whose answer is not looked into. */
+export type RawReply =
+  | { readonly kind: 'whole'; readonly status: number; readonly headers: Headers; readonly bytes: Uint8Array }
   | { readonly kind: 'cut'; readonly cause: unknown };
 
 /** Statuses of those in between (a gateway, a balancer) that say nothing about the ask. */
@@ -77,14 +84,29 @@ export class Wire {
     }
   }
 
-  async #send(call: Call, signal: AbortSignal): Promise<Response> {
+  /** Sends a call and reads its answer whole, whatever it is. Redirects are not followed. */
+  async raw(call: Call): Promise<RawReply> {
+    const over = new AbortController();
+    const stop = this.#parts.timing.later(call.silenceMs, () => over.abort(new Error(`no answer came within ${Math.round(call.silenceMs / 1000)} s`)));
+    try {
+      const response = await this.#send(call, over.signal, 'manual');
+      return { kind: 'whole', status: response.status, headers: response.headers, bytes: new Uint8Array(await response.arrayBuffer()) };
+    } catch (cause) {
+      return { kind: 'cut', cause: over.signal.aborted ? over.signal.reason : cause };
+    } finally {
+      stop();
+    }
+  }
+
+  async #send(call: Call, signal: AbortSignal, redirect: 'follow' | 'manual' = 'follow'): Promise<Response> {
     const { token, fetch } = this.#parts;
     const secret = typeof token === 'function' ? await token() : token;
     const headers: Record<string, string> = { Accept: 'application/json', ...call.headers };
     if (secret !== undefined && secret !== '') headers['Authorization'] = `Bearer ${secret}`;
     if (call.body !== undefined) headers['Content-Type'] = 'application/json';
-    const body = call.body === undefined ? null : JSON.stringify(call.body);
-    return fetch(`${this.#base}${call.path}`, { method: call.method, headers, body, signal });
+    if (call.text !== undefined) headers['Content-Type'] = call.text.type;
+    const body = call.text?.text ?? (call.body === undefined ? null : JSON.stringify(call.body));
+    return fetch(`${this.#base}${call.path}`, { method: call.method, headers, body, signal, redirect });
   }
 }
 
