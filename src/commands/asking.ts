@@ -9,8 +9,10 @@ import { placeLine } from './place-line.ts';
 export const ASK_EXIT = {
   /** Called wrongly (EX_USAGE). */
   usage: 64,
-  /** This ask can never pass as it is: `malformed`, `unknown_group`, `oversized`, `too_large` (EX_DATAERR). */
+  /** This ask can never pass as it is: `malformed`, `unknown_group`, `oversized`, `too_large`, `conflict` (EX_DATAERR). */
   never: 65,
+  /** No such request, or no longer kept: `unknown_request`, `gone` (EX_NOINPUT). */
+  missing: 66,
   /** Nobody can decide: not reached, `draining`, `undecided`, `unstored` (EX_UNAVAILABLE). */
   unavailable: 69,
   /** `fault`, or an answer that is not Sluice's (EX_SOFTWARE). */
@@ -28,6 +30,9 @@ const EXITS: Readonly<Record<string, number>> = {
   unknown_group: ASK_EXIT.never,
   oversized: ASK_EXIT.never,
   too_large: ASK_EXIT.never,
+  conflict: ASK_EXIT.never,
+  unknown_request: ASK_EXIT.missing,
+  gone: ASK_EXIT.missing,
   draining: ASK_EXIT.unavailable,
   undecided: ASK_EXIT.unavailable,
   unstored: ASK_EXIT.unavailable,
@@ -68,7 +73,8 @@ export async function askFor(asked: AskArguments, world: CommandWorld): Promise<
   }
 }
 
-async function clientOf(asked: AskArguments, world: CommandWorld): Promise<Sluice | number> {
+/** Makes a client of the server that the flags name; a number is the exit code of what is wrong with them. */
+export async function clientOf(asked: Pick<AskArguments, 'address' | 'tokenFile' | 'holder'>, world: CommandWorld): Promise<Sluice | number> {
   const { address, tokenFile, holder } = asked;
   try {
     const token = tokenFile === undefined ? world.env['SLUICE_TOKEN'] : (await readFile(tokenFile, 'utf8')).trim();
@@ -79,8 +85,8 @@ async function clientOf(asked: AskArguments, world: CommandWorld): Promise<Sluic
   }
 }
 
-/** Says what went wrong, and answers the exit code. A throw of another kind is a bug, and thrown on. */
-function failed(error: unknown, asked: AskArguments, world: CommandWorld): number {
+/** Reports what went wrong, and returns the exit code. A throw of another kind is a bug, and thrown on. */
+export function failed(error: unknown, asked: Pick<AskArguments, 'address'>, world: CommandWorld): number {
   if (error instanceof SluiceUnreachable) {
     sayLine(world.stderr, `sluice: ${asked.address} does not answer: ${rootCause(error)}`);
     return ASK_EXIT.unavailable;

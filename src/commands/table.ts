@@ -6,4 +6,5 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   check: async () => (await import('./check.ts')).check,
   acquire: async () => (await import('./acquire.ts')).acquire,
   run: async () => (await import('./run.ts')).run,
+  requests: async () => (await import('./requests.ts')).requests,
 };

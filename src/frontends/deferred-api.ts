@@ -184,16 +184,17 @@ export class DeferredApi {
     const [, digit, rest = ''] = token === '' ? ['', filter.error === undefined ? '0' : '1'] : (/^([0-3])\.(.*)$/.exec(token) ?? []);
     if (digit === undefined) return malformed('This page token is not one of this list.');
     const requests: RequestView[] = [];
-    let inner = rest;
-    for (let at = Number(digit); at < ANY_STATE.length; at++) {
-      const page = await this.#access.requests.list(scope, { ...filter, state: ANY_STATE[at] }, size - requests.length, inner);
+    // Only dead letters have a reason.
+    const last = filter.error === undefined ? ANY_STATE.length - 1 : 1;
+    for (let at = Number(digit), inner = rest; at <= last; at++, inner = '') {
+      const full = requests.length >= size;
+      const page = await this.#access.requests.list(scope, { ...filter, state: ANY_STATE[at] }, full ? 1 : size - requests.length, inner);
       if (isRefusal(page)) return page;
+      // Looked at only to know whether there is more.
+      if (full && page.requests.length > 0) return { requests, next: `${at}.` };
+      if (full) continue;
       requests.push(...page.requests);
       if (page.next !== '') return { requests, next: `${at}.${page.next}` };
-      if (requests.length >= size && at + 1 < ANY_STATE.length) return { requests, next: `${at + 1}.` };
-      inner = '';
-      // Only dead letters have a reason.
-      if (filter.error !== undefined) break;
     }
     return { requests, next: '' };
   }

@@ -1,0 +1,68 @@
+import type { DeferredRequest, RequestTry } from '../client/client.ts';
+
+const COLUMNS = ['ID', 'STATE', 'GROUP', 'KEY', 'TRIES', 'AGE', 'NEXT', 'ERROR'] as const;
+
+/** Lines of a table of requests, its head first; columns as wide as what they hold. `nowMs`: milliseconds since 1970. */
+export function requestTable(requests: readonly DeferredRequest[], nowMs: number): readonly string[] {
+  const rows = requests.map(({ id, state, group, key, attempts, acceptedAt, nextAttemptAt, error = '' }) => [
+    ...[id, state, plain(group), plain(key), String(attempts), span(nowMs - Date.parse(acceptedAt))],
+    ...[nextAttemptAt === undefined ? '' : span(Date.parse(nextAttemptAt) - nowMs), plain(error)],
+  ]);
+  const all = [[...COLUMNS], ...rows];
+  const widths = COLUMNS.map((_, at) => Math.max(...all.map((row) => (row[at] ?? '').length)));
+  return all.map((row) =>
+    row
+      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+/** A request and its attempts, a line for each thing that is known. */
+export function requestLines(request: DeferredRequest, nowMs: number): readonly string[] {
+  const { id, state, group, key, route, method, path, bodyBytes, attempts, error, nextAttemptAt, callback, response, tries = [] } = request;
+  const facts: readonly (readonly [string, string | undefined])[] = [
+    ['id', id],
+    ['state', error === undefined ? state : `${state} (${error})`],
+    ['request', method === undefined ? undefined : `${method} ${path ?? ''}, ${bodyBytes ?? 0} bytes`],
+    ['route', route],
+    ['group', key === '' ? group : `${group}, key ${key}`],
+    ['accepted', timed(request.acceptedAt, nowMs)],
+    ['not before', timed(request.notBefore, nowMs)],
+    ['deadline', timed(request.deadlineAt, nowMs)],
+    ['attempts', String(attempts)],
+    ['next attempt', timed(nextAttemptAt, nowMs)],
+    ['response', response && `${response.status}, ${response.bytes} bytes${response.truncated === true ? ' (cut)' : ''}`],
+    ['callback', callback],
+    ['kept until', timed(request.goneAt, nowMs)],
+  ];
+  const lines = facts.filter(([, value]) => value !== undefined && value !== '').map(([name, value = '']) => `${name.padEnd(13)} ${plain(value)}`);
+  return tries.length === 0 ? lines : [...lines, '', ...tries.map(tryLine)];
+}
+
+function tryLine({ number, at, status, error = '', firstBytes, nextAt }: RequestTry): string {
+  const answered = status === undefined ? 'no answer' : String(status);
+  const next = nextAt === undefined ? '' : `, next ${nextAt}`;
+  const said = firstBytes === undefined ? '' : `: ${plain(firstBytes)}`;
+  return `  ${String(number).padStart(2)}  ${at}  ${answered}${error === '' ? '' : ` (${plain(error)})`}${next}${said}`;
+}
+
+function timed(time: string | undefined, nowMs: number): string | undefined {
+  if (time === undefined) return undefined;
+  const away = Date.parse(time) - nowMs;
+  return `${time} (${away < 0 ? `${span(-away)} ago` : `in ${span(away)}`})`;
+}
+
+/** A span of milliseconds in its largest unit, as `12s`, `5m`, `3h`, `2d`. */
+function span(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 120) return `${seconds}s`;
+  if (seconds < 7_200) return `${Math.round(seconds / 60)}m`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3_600)}h` : `${Math.round(seconds / 86_400)}d`;
+}
+
+/** Text from elsewhere, fit for a terminal: without controls, which could move its cursor or hide lines. */
+function plain(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
+}
