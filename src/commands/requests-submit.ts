@@ -64,7 +64,7 @@ async function bodyOf({ text }: RequestArguments, world: CommandWorld): Promise<
 
 function retriesOf({ text }: RequestArguments): SubmitOptions['retries'] | string {
   const [count, delays] = [text('retries'), text('retry-delays')];
-  if (count !== undefined) return wholeFlag('retries', count, 1, 1000);
+  if (count !== undefined) return wholeFlag('retries', count, 1, 99_999);
   if (delays === undefined) return undefined;
   const list = delays.split(',');
   try {

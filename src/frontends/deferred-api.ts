@@ -35,6 +35,7 @@ export interface SubmitRefusal extends Refusal {
 
 /** Longest wait for the end of a request in one call. */
 export const END_WAIT_MAX: Micros = MINUTE;
+const SIGNED = 'This route takes requests that their sender has signed, on the proxy; here it needs `auth.keys` and a credential.';
 const ID_BYTES_MAX = 128;
 const FAILURE_BYTES_MAX = 64;
 const REDRIVE_MAX = 10_000;
@@ -74,6 +75,8 @@ export class DeferredApi {
     const mayGroup = (group: string): boolean => auth.check(caller, { ability: 'acquire', group }) === undefined;
     const routed = this.#routes.find(fields, { caller, mayGroup, restricted: auth.groupsOf(caller) !== undefined });
     if (isRefusal(routed)) return routed;
+    // A forged request must not slip in here where the proxy would refuse it.
+    if (routed.signed && !auth.demanded) return { reason: 'forbidden', detail: SIGNED };
     const { group, key, priorityClass, costs } = routed;
     const ask = toAsk({ group, key, priorityClass, costs }, facts);
     if (isRefusal(ask)) return ask;
@@ -91,11 +94,11 @@ export class DeferredApi {
       host: routed.host,
       method: fields.method === '' ? 'POST' : fields.method,
       target: fields.path,
-      headers: fields.headers.flat(),
+      headers: [...fields.headers, ...keyField(fields.idempotencyKey)].flat(),
       body: fields.body,
       caller,
       idempotencyKey: fields.idempotencyKey,
-      dedupeId: fields.dedupeId,
+      dedupeId: routed.dedupeId,
       notBeforeMs: fields.notBeforeMs,
       deadlineMs: deadline === undefined ? undefined : Math.ceil(deadline / MILLISECOND),
       timeoutMs: timeout === undefined ? undefined : Math.ceil(timeout / MILLISECOND),
@@ -242,6 +245,11 @@ export class DeferredApi {
     const { admission } = this.#parts;
     return admission.epoch(admission.now());
   }
+}
+
+/** The client's key as the backend gets it with every attempt, as from the proxy; without one it gets the id. */
+function keyField(key: string): readonly (readonly [string, string])[] {
+  return key === '' ? [] : [['Idempotency-Key', `"${key.replaceAll(/["\\]/g, '\\$&')}"`]];
 }
 
 function checkId(id: string): Refusal | undefined {

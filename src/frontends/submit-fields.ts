@@ -1,6 +1,6 @@
 import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { DAY, HOUR, MILLISECOND, type Micros, SECOND } from '../core/time.ts';
+import { DAY, MILLISECOND, type Micros, SECOND } from '../core/time.ts';
 import { checkDuration, checkText, malformed } from './ask.ts';
 import { hostFault } from './engines/framing.ts';
 
@@ -57,9 +57,10 @@ const HOST_BYTES_MAX = 253;
 const CALLBACK_BYTES_MAX = 2048;
 const NAME_BYTES_MAX = 256;
 const DELAYS_MAX = 100;
-const ATTEMPTS_MAX = 1000;
-const LATER_MAX: Micros = 30 * DAY;
-const TIMEOUT_MAX: Micros = HOUR;
+const ATTEMPTS_MAX = 99_999;
+const LATER_MAX: Micros = 365 * DAY;
+const TIMEOUT_MIN: Micros = 100 * MILLISECOND;
+const TIMEOUT_MAX: Micros = DAY;
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}$/;
 /** What a field's value can hold on the wire: bytes without controls other than tab. */
@@ -142,11 +143,11 @@ function checkHeaders(headers: SubmitFields['headers']): Refusal | undefined {
 function checkTimes({ notBeforeMs, deadline, timeout }: SubmitFields, nowMs: number): Refusal | undefined {
   if (notBeforeMs !== undefined) {
     if (!Number.isFinite(notBeforeMs)) return malformed('`not_before` is not a time; write for example `2030-01-31T08:00:00Z`.');
-    if (notBeforeMs > nowMs + LATER_MAX / MILLISECOND) return malformed('`not_before` must be at most 30 days from now.');
+    if (notBeforeMs > nowMs + LATER_MAX / MILLISECOND) return malformed('`not_before` must be at most 365 days from now.');
   }
   return (
     (deadline === undefined ? undefined : checkDuration('deadline', deadline, SECOND, LATER_MAX)) ??
-    (timeout === undefined ? undefined : checkDuration('timeout', timeout, MILLISECOND, TIMEOUT_MAX))
+    (timeout === undefined ? undefined : checkDuration('timeout', timeout, TIMEOUT_MIN, TIMEOUT_MAX))
   );
 }
 

@@ -1,10 +1,11 @@
 import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { askCosts, jsonOf, readsBody, valueAt } from '../forward/costs.ts';
-import type { Route, RouteAdmission } from '../forward/route.ts';
+import type { Route, RouteAdmission, Source } from '../forward/route.ts';
 import { createRouter, type RequestHead, type RouteMatch, type Router } from '../forward/routing.ts';
 import { isKey, textOf } from '../forward/sources.ts';
 import { malformed } from './ask.ts';
+import type { ProxyRoute } from './proxy-route.ts';
 import type { SubmitFields } from './submit-fields.ts';
 
 /** A deferred route as submissions see it: which requests it takes, and what it reads from them. */
@@ -13,6 +14,19 @@ export interface SubmitRoute {
   readonly name: string;
   readonly match: RouteMatch;
   readonly route: Pick<Route, 'backend' | 'hold'> & { readonly admission: RouteAdmission };
+  /** Requests of the proxy are refused unless their sender has signed them: here they need a credential. */
+  readonly signed: boolean;
+  /** A sender's own id of a delivery. */
+  readonly dedupe: Source | undefined;
+}
+
+/** The routes of the proxy that store requests, as submissions see them. */
+export function submitRoutesOf(routes: readonly ProxyRoute[]): readonly SubmitRoute[] {
+  return routes.flatMap(({ match, route, deferred }) => {
+    const { admission, ...rest } = route;
+    if (deferred === undefined || admission === undefined) return [];
+    return [{ name: route.name, match, route: { ...rest, admission }, signed: deferred.verify !== undefined, dedupe: deferred.dedupe }];
+  });
 }
 
 /** What the route of a request says of it; what the request names itself is in it already. */
@@ -25,6 +39,8 @@ export interface RoutedSubmit {
   readonly costs: Costs;
   readonly host: string;
   readonly bodyBytesMax: number;
+  readonly signed: boolean;
+  readonly dedupeId: string;
 }
 
 /** Who asks for a route. */
@@ -122,7 +138,12 @@ function headOf({ path, host, headers }: SubmitFields, method: string): RequestH
   };
 }
 
-function read({ name, match, route }: SubmitRoute, fields: SubmitFields, caller: string, params: ReadonlyMap<string, string>): RoutedSubmit | Refusal {
+function read(
+  { name, match, route, signed, dedupe }: SubmitRoute,
+  fields: SubmitFields,
+  caller: string,
+  params: ReadonlyMap<string, string>,
+): RoutedSubmit | Refusal {
   const { admission, hold } = route;
   const facts = { params, caller, clientIp: '', peerIp: '', peerTrusted: false, scheme: 'http' as const };
   const request = { headers: fields.headers.flat(), target: fields.path, facts };
@@ -145,5 +166,7 @@ function read({ name, match, route }: SubmitRoute, fields: SubmitFields, caller:
     costs: fields.costs === undefined ? costs : { ...costs, ...fields.costs },
     host,
     bodyBytesMax: hold.bodyBytesMax,
+    signed,
+    dedupeId: fields.dedupeId !== '' || dedupe === undefined ? fields.dedupeId : textOf(dedupe, request),
   };
 }

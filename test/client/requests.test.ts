@@ -17,7 +17,10 @@ describe('before a server', () => {
   test('submits, waits in slices, and reads the response', async () => {
     const { id, existing } = await sluice.requests.submit({ path: '/erp/1', headers: { 'X-A': ['1', '2'] }, body: Buffer.alloc(20_000, 7), retries: ['1s'] });
     expect(existing).toBe(false);
-    expect(server.requests.all[0]?.submission).toMatchObject({ headers: ['X-A', '1', 'X-A', '2'], retries: { delaysMs: [1_000] } });
+    expect(server.requests.all[0]?.submission).toMatchObject({
+      headers: ['X-A', '1', 'X-A', '2', 'Idempotency-Key', expect.stringMatching(/^"[0-9a-f-]{36}"$/)],
+      retries: { delaysMs: [1_000] },
+    });
     expect(server.requests.all[0]?.bytes.equals(Buffer.alloc(20_000, 7))).toBe(true);
     expect((await sluice.requests.get(id)).state).toBe('pending');
     await expect(sluice.requests.response(id)).rejects.toMatchObject({ reason: 'conflict', status: 409 });

@@ -65,7 +65,15 @@ describe('sluice requests submit', () => {
     const id = await submitted(...options, ...more, '--retry-delays', '1s,10s', '--cost', '2', '--cost.tokens=9', '--callback', 'https://me.example.com/');
     expect(id).toBe(server.requests.all[0]?.view.id);
     expect(server.requests.all[0]?.submission).toMatchObject({
-      ...{ route: 'erp', key: 'acme', priorityClass: 'urgent', host: 'erp.example.com', method: 'PUT', target: '/erp/1', headers: ['X-A', '1', 'X-A', '2'] },
+      ...{
+        route: 'erp',
+        key: 'acme',
+        priorityClass: 'urgent',
+        host: 'erp.example.com',
+        method: 'PUT',
+        target: '/erp/1',
+        headers: ['X-A', '1', 'X-A', '2', 'Idempotency-Key', '"k"'],
+      },
       ...{ idempotencyKey: 'k', notBeforeMs: 1_000_080_000_000, deadlineMs: 172_800_000, timeoutMs: 30_000, retries: { delaysMs: [1_000, 10_000] } },
       ...{ costs: { requests: 2, tokens: 9 }, callback: 'https://me.example.com/', caller: 'all' },
     });

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { BodyBudget } from '../../src/frontends/engines/body-budget.ts';
 import type { EngineFactory } from '../../src/frontends/engines/choose.ts';
 import type { Engine, EngineOptions, EngineReply } from '../../src/frontends/engines/engine.ts';
 import { Wire } from '../fakes/wire.ts';
@@ -125,5 +126,60 @@ export function closing(make: EngineFactory): void {
     await engine.close(50);
     await gone.promise;
     await wire.untilClosed();
+  });
+}
+
+/** Bodies of paths that may be longer than others, within a budget of all connections. */
+export function longBodies(make: EngineFactory): void {
+  const serve = async (): Promise<{ port: number; engine: Engine; budget: BodyBudget; held: EngineReply[] }> => {
+    const budget = new BodyBudget(10_000);
+    const held: EngineReply[] = [];
+    const options = { ...BOUNDS, longBodies: { bytesMax: (path: string) => (path === '/long' ? 8_000 : undefined), budget } };
+    const engine = make(options, (request, reply) => {
+      if (request.query === 'hold') held.push(reply);
+      else reply.send(200, [], `${request.body.byteLength}`);
+    });
+    const { port } = await engine.listen('127.0.0.1', 0);
+    return { port, engine, budget, held };
+  };
+  const post = (path: string, bytes: number): string => `POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: ${bytes}\r\n\r\n${'x'.repeat(bytes)}`;
+  const status = async (port: number, text: string): Promise<string> => {
+    const wire = await Wire.open(port);
+    wire.write(text);
+    const answer = await wire.until((received) => received.includes('\r\n\r\n'));
+    wire.destroy();
+    return answer;
+  };
+
+  it('takes a longer body at such a path only, and refuses one above its own bound', async () => {
+    const { port, engine, budget } = await serve();
+    expect(await status(port, post('/long?a', 8_000))).toMatch(/^HTTP\/1\.1 200 [^]*\r\n\r\n8000$/);
+    expect(await status(port, post('/long', 8_001))).toMatch(/^HTTP\/1\.1 413 /);
+    expect(await status(port, post('/short', 1_001))).toMatch(/^HTTP\/1\.1 413 /);
+    await expect.poll(() => budget.bytes).toBe(0);
+    await engine.close(0);
+  });
+
+  it('refuses with 503 and Retry-After where there is no room, and gives room back with the answer or when the caller leaves', async () => {
+    const { port, engine, budget, held } = await serve();
+    const first = await Wire.open(port);
+    first.write(post('/long?hold', 6_000));
+    await expect.poll(() => held.length).toBe(1);
+    expect(budget.bytes).toBe(6_000);
+    const refused = await status(port, post('/long', 5_000));
+    expect(refused).toMatch(/^HTTP\/1\.1 503 /);
+    expect(refused).toContain('Retry-After: 1\r\n');
+    // Short ones need no room.
+    expect(await status(port, post('/long', 900))).toMatch(/^HTTP\/1\.1 200 /);
+    first.destroy();
+    await expect.poll(() => budget.bytes).toBe(0);
+    expect(await status(port, post('/long', 5_000))).toMatch(/^HTTP\/1\.1 200 /);
+    const second = await Wire.open(port);
+    second.write(post('/long?hold', 6_000));
+    await expect.poll(() => held.length).toBe(2);
+    held[1]?.send(200, [], 'late');
+    await expect.poll(() => budget.bytes).toBe(0);
+    second.destroy();
+    await engine.close(0);
   });
 }

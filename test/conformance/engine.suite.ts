@@ -3,7 +3,7 @@ import type { EngineFactory } from '../../src/frontends/engines/choose.ts';
 import type { Engine, EngineReply, EngineRequest } from '../../src/frontends/engines/engine.ts';
 import { Wire } from '../fakes/wire.ts';
 import { BAD_FRAMING } from './engine-bad-input.ts';
-import { BOUNDS, closing, streaming } from './engine-life.ts';
+import { BOUNDS, closing, longBodies, streaming } from './engine-life.ts';
 
 /** What a handler under test has seen; held requests wait in it. */
 interface Seen {
@@ -60,6 +60,7 @@ export function engineSuite(name: string, make: EngineFactory, except: Readonly<
     leaving(fresh, seen, held, until);
     refusing(fresh, seen, except);
     streaming(make);
+    longBodies(make);
     closing(make);
   });
 }

@@ -171,7 +171,7 @@ export function submitRoute(
   bodyBytesMax = 4 << 20,
 ): SubmitRoute {
   return {
-    name,
+    ...{ name, signed: false, dedupe: undefined },
     match: { host, path, methods: undefined, headers: new Map(), exactCase: false, exactSlash: false },
     route: {
       backend: 'erp',

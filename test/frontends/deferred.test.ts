@@ -43,7 +43,14 @@ describe.each(Object.keys(PROTOCOLS))('over %s', (protocol) => {
     const { id } = await call('Submit', fields);
     expect(server.requests.all[0]?.submission).toMatchObject({
       ...{ route: 'erp', group: 'slots', key: 'acme', priorityClass: 'urgent', host: 'erp.example.com', method: 'PUT', target: '/erp/7', caller: 'all' },
-      ...{ headers: ['X-A', '1'], idempotencyKey: 'k-1', dedupeId: '', notBeforeMs: 1_000_080_000_000, deadlineMs: 172_800_000, timeoutMs: 30_000 },
+      ...{
+        headers: ['X-A', '1', 'Idempotency-Key', '"k-1"'],
+        idempotencyKey: 'k-1',
+        dedupeId: '',
+        notBeforeMs: 1_000_080_000_000,
+        deadlineMs: 172_800_000,
+        timeoutMs: 30_000,
+      },
       ...{ retries: { attemptsMax: 4 }, costs: { tokens: 9 }, callback: 'https://me.example.com/' },
     });
     expect(server.requests.all[0]?.bytes.toString()).toBe('{"n":5}');

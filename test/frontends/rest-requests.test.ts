@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type DeferredServer, startDeferred } from './deferred-server.ts';
+import { submitRoute } from '../fakes/deferred.ts';
+import { type DeferredServer, keyFor, startDeferred } from './deferred-server.ts';
 
 /* Deferred requests over plain HTTP, on a whole set of listeners before fakes. */
 
@@ -110,11 +111,11 @@ describe('POST /v1/requests', () => {
     ['a cost of less than nothing', { costs: { tokens: -1 } }, 400, 'tokens'],
     ['a cost that is no number', { costs: { tokens: 'many' } }, 400, 'tokens'],
     ['a time without zone', { notBefore: '2030-01-01T00:00:00' }, 400, '`not_before`'],
-    ['a time far away', { notBefore: '2030-01-01T00:00:00Z' }, 400, '30 days'],
+    ['a time far away', { notBefore: '2030-01-01T00:00:00Z' }, 400, '365 days'],
     ['a deadline without unit', { deadline: 30 }, 400, 'unit'],
     ['a deadline of half a second', { deadline: '500ms' }, 400, '`deadline`'],
-    ['a deadline of 31 days', { deadline: '31d' }, 400, '`deadline`'],
-    ['a timeout of nothing', { timeout: '0s' }, 400, '`timeout`'],
+    ['a deadline of 366 days', { deadline: '366d' }, 400, '`deadline`'],
+    ['a timeout of 99 ms', { timeout: '99ms' }, 400, '`timeout`'],
     ['no attempts', { retries: 0 }, 400, '`attempts_max`'],
     ['retries twice', { retries: 2, retryDelays: ['1s'] }, 400, 'not both'],
     ['101 delays', { retries: Array.from({ length: 101 }, () => '1s') }, 400, '100'],
@@ -146,7 +147,7 @@ describe('POST /v1/requests', () => {
   test('the same Idempotency-Key and request answers the same ticket, another request under it 422', async () => {
     const first = await submit({ body: 'a' }, { 'Idempotency-Key': '"k\\"1"' });
     const again = await submit({ body: 'a' }, { 'Idempotency-Key': '"k\\"1"' });
-    expect(stored()?.idempotencyKey).toBe('k"1');
+    expect(stored()).toMatchObject({ idempotencyKey: 'k"1', headers: ['Idempotency-Key', '"k\\"1"'] });
     expect([again.status, again.json]).toEqual([202, { ...first.json, existing: true, expiresAt: '2030-03-17T17:46:40.000Z' }]);
     const other = await submit({ body: 'b' }, { 'Idempotency-Key': '"k\\"1"' });
     expect([other.status, other.json['reason'], other.json['status']]).toEqual([422, 'conflict', 422]);
@@ -154,6 +155,19 @@ describe('POST /v1/requests', () => {
     await submit({}, { 'Idempotency-Key': 'plain-1' });
     expect((await submit({ idempotencyKey: 'plain-1' })).json['existing']).toBe(true);
     expect((await submit({ idempotencyKey: 'x' }, { 'Idempotency-Key': 'y' })).status).toBe(400);
+  });
+
+  test('a route whose senders sign takes no request here without credentials, and its own id of a delivery', async () => {
+    await server.stop();
+    const route = { ...submitRoute('shop', '/shop/*', { group: 'open' }), signed: true, dedupe: { from: 'header', name: 'x-id' } as const };
+    server = await startDeferred({ routes: [route] });
+    expect(await submit({ path: '/shop/1' })).toMatchObject({ status: 403, json: { reason: 'forbidden', detail: expect.stringContaining('signed') } });
+    await server.stop();
+    server = await startDeferred({ routes: [route], keys: [keyFor('me', {})] });
+    const mine = (fields: object) => submit({ path: '/shop/1', headers: { 'X-Id': 'd-1' }, ...fields }, { Authorization: 'Bearer me' });
+    const { json } = await mine({});
+    expect(stored()?.dedupeId).toBe('d-1');
+    expect((await mine({ body: 'again' })).json).toMatchObject({ id: json['id'], existing: true });
   });
 
   test.each([

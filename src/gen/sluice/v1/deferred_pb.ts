@@ -104,7 +104,7 @@ export type SubmitRequest = Message<"sluice.v1.SubmitRequest"> & {
   idempotencyKey: string;
 
   /**
-   * Given up when it was not delivered by then, counted from acceptance: 1 s to 30 days; absent: the route's `retry.for` alone decides.
+   * Given up when it was not delivered by then, counted from acceptance: 1 s to 365 days; absent: the route's `retry.for` alone decides.
    *
    * @generated from field: google.protobuf.Duration deadline = 7;
    */
@@ -146,14 +146,14 @@ export type SubmitRequest = Message<"sluice.v1.SubmitRequest"> & {
   priorityClass: string;
 
   /**
-   * Not sent before: at most 30 days from now. Absent: at once.
+   * Not sent before: at most 365 days from now. Absent: at once.
    *
    * @generated from field: google.protobuf.Timestamp not_before = 13;
    */
   notBefore?: Timestamp | undefined;
 
   /**
-   * Time for one attempt, within the route's: 1 ms to 1 h. Absent: the route's.
+   * Time for one attempt, within the route's: 100 ms to 1 day. Absent: the route's.
    *
    * @generated from field: google.protobuf.Duration timeout = 14;
    */
@@ -166,7 +166,7 @@ export type SubmitRequest = Message<"sluice.v1.SubmitRequest"> & {
    */
   retries: {
     /**
-     * Attempts in all: 1 to 1000; 1: never again.
+     * Attempts in all: 1 to 99999; 1: never again.
      *
      * @generated from field: int32 attempts_max = 15;
      */
@@ -191,7 +191,7 @@ export type SubmitRequest = Message<"sluice.v1.SubmitRequest"> & {
 
   /**
    * A sender's own id of a delivery: a known one answers the first ticket, whatever it carries, while that request is pending or
-   * was delivered within the route's `keep.dedupe`. At most 256 bytes; empty: none. Not beside `idempotency_key`.
+   * was delivered within the route's `keep.dedupe`. At most 256 bytes; empty: what the route's `dedupe` takes from the request. Not beside `idempotency_key`.
    *
    * @generated from field: string dedupe_id = 18;
    */
@@ -212,7 +212,7 @@ export const SubmitRequestSchema: GenMessage<SubmitRequest> = /*@__PURE__*/
  */
 export type RetryDelays = Message<"sluice.v1.RetryDelays"> & {
   /**
-   * In order, at most 100, each 0 to 30 days.
+   * In order, at most 100, each 0 to 365 days.
    *
    * @generated from field: repeated google.protobuf.Duration delays = 1;
    */
