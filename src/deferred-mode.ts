@@ -14,7 +14,7 @@ import type { Holder } from './disk/store-lock.ts';
 import type { Forwarding } from './forward/forwarding.ts';
 import type { DeferredAccess } from './frontends/deferred-access.ts';
 import type { ProxyParts } from './frontends/proxy.ts';
-import type { SubmitRoute } from './frontends/submit-routes.ts';
+import { type SubmitRoute, submitRoutesOf } from './frontends/submit-routes.ts';
 import { DeferredLog } from './log-events.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
@@ -54,7 +54,7 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
   const { log, metrics, clock, line, forwarding } = deps;
   if (line === undefined) throw new Error(AMONG_REPLICAS);
   let { routes } = deps;
-  let submitRoutes = submitRoutesOf(routes);
+  let submitRoutes = submitRoutesOf(routes.proxy);
   let groups = settingsByName(config.groups);
   const deferredLog = new DeferredLog(log, () => performance.now());
   const store = await openStore(config, deps);
@@ -93,7 +93,7 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
     storing: { requests: service, nowMs: () => clock.epoch(clock.now()), costMissing },
     replace: (next, settings) => {
       routes = next;
-      submitRoutes = submitRoutesOf(next);
+      submitRoutes = submitRoutesOf(next.proxy);
       groups = settingsByName(settings);
       tellStranded(log, service, groups);
     },
@@ -110,17 +110,13 @@ function tellStranded(log: Log, service: DeferredService, groups: ReadonlyMap<st
   }
 }
 
-function submitRoutesOf({ proxy }: CompiledRoutes): readonly SubmitRoute[] {
-  return proxy.flatMap(({ match, route, deferred }) => {
-    const { name, backend, hold, admission } = route;
-    return deferred === undefined || admission === undefined ? [] : { name, match, route: { backend, hold, admission } };
-  });
-}
+/** Longest submission: a body of 32 MiB in base64. It is held and read whole; larger ones stream to their route on the proxy. */
+const SUBMIT_BYTES_MAX = 48 << 20;
 
 /** JSON with the longest body in base64, and some room for the rest. */
 function submitBytesOf(routes: readonly SubmitRoute[]): number {
   const longest = Math.max(1 << 20, ...routes.map(({ route }) => route.hold.bodyBytesMax));
-  return Math.ceil((longest * 4) / 3) + (64 << 10);
+  return Math.min(SUBMIT_BYTES_MAX, Math.ceil((longest * 4) / 3) + (64 << 10));
 }
 
 const AMONG_REPLICAS = 'Deferred requests are kept by one node as yet: take `cluster` out, or the routes with mode: deferred and respondAsync.';

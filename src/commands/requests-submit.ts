@@ -88,9 +88,9 @@ function costsOf(given: RequestArguments): SubmitOptions['costs'] | string {
 function headersOf(lines: readonly string[]): SubmitOptions['headers'] | string {
   const headers: Record<string, string[]> = {};
   for (const line of lines) {
-    const [, name, value] = /^([^:\s]+):[ \t]*(.*)$/.exec(line) ?? [];
+    const [, name, value] = /^([^:\s]+):(.*)$/.exec(line) ?? [];
     if (name === undefined || value === undefined) return `--header ${JSON.stringify(line)} has to be written as 'Name: value'`;
-    headers[name] = [...(headers[name] ?? []), value];
+    headers[name] = [...(headers[name] ?? []), value.trim()];
   }
   return lines.length === 0 ? undefined : headers;
 }

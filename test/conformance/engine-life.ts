@@ -153,7 +153,7 @@ export function longBodies(make: EngineFactory): void {
 
   it('takes a longer body at such a path only, and refuses one above its own bound', async () => {
     const { port, engine, budget } = await serve();
-    expect(await status(port, post('/long?a', 8_000))).toMatch(/^HTTP\/1\.1 200 [^]*\r\n\r\n8000$/);
+    expect(await status(port, post('/long?a', 8_000))).toMatch(/^HTTP\/1\.1 200 .*\r\n\r\n8000$/s);
     expect(await status(port, post('/long', 8_001))).toMatch(/^HTTP\/1\.1 413 /);
     expect(await status(port, post('/short', 1_001))).toMatch(/^HTTP\/1\.1 413 /);
     await expect.poll(() => budget.bytes).toBe(0);
