@@ -9,6 +9,7 @@ import { createReplica } from './coordination/driver.ts';
 import type { Replica, ReplicaEvent, Timers } from './coordination/replica.ts';
 import type { Revision } from './coordination/session-record.ts';
 import { TIMING } from './coordination/timing.ts';
+import type { Micros } from './core/time.ts';
 import { createLedger } from './ledger/ledger-log.ts';
 import type { Store } from './ledger/store.ts';
 import { SHARDS, shardOf } from './ledger/subjects.ts';
@@ -35,6 +36,8 @@ export interface JoinParts {
   /** The configuration that it runs by now. */
   readonly revision: () => Revision;
   readonly timers: Timers;
+  /** A question to the registers is asked again after this without an answer. */
+  readonly answerWithin: Micros;
   readonly log: Log;
   /** An admission outside the promises is to be counted. */
   readonly degraded: (group: string, how: string) => void;
@@ -54,6 +57,8 @@ export function join(parts: JoinParts): { readonly replica: Replica; readonly re
     notify: (instance, shard, term) => relay.notify(instance, shard, term),
     clocks: { reading: () => clock.record(), uptime },
     timers,
+    answerWithin: parts.answerWithin,
+    defer: (run) => void setImmediate(run),
     newName: randomUUID,
     revision: parts.revision(),
     serverTime: () => nats.serverTime(),

@@ -2,6 +2,7 @@ import type { Config } from './config/load.ts';
 import { forgetSessions } from './coordination/janitor.ts';
 import { JetStreamRegisters } from './coordination/registers/jetstream.ts';
 import type { Registers } from './coordination/registers.ts';
+import { TIMING } from './coordination/timing.ts';
 import { type EpochMs, MILLISECOND, SECOND } from './core/time.ts';
 import type { Store } from './ledger/store.ts';
 import { JetStreamStore } from './ledger/stores/jetstream.ts';
@@ -38,6 +39,9 @@ export function natsOptionsOf(cluster: NonNullable<Config['cluster']>, login: Na
   return { servers, login, tls, prefix, name: `sluice ${name}`, replicas, ledgerBytes, startWithin, dialWithin, answerWithin };
 }
 
+/** An answer of a register counts so long after the question: beyond, the slots that a renewal could make are over. */
+const REGISTERS_WITHIN = TIMING.horizon;
+
 /** An append or a read of the ledger that has not answered by then is unknown: longer than for registers, since records are large. */
 const LEDGER_WITHIN = 2 * SECOND;
 
@@ -67,6 +71,8 @@ export async function openNats(options: NatsOptions, tell: (change: LinkChange) 
     const ledger = await open('ledger');
     const unwritten = await openStreams({ line: data, layout, options, tell: tellAll, until });
     const records = new Records({ line: data, within: options.answerWithin });
+    // What is not answered within `answerWithin` is asked again; the first answer counts all the same if it comes.
+    const registerRecords = new Records({ line: data, within: Math.max(options.answerWithin, REGISTERS_WITHIN) });
     const ledgerRecords = new Records({ line: ledger, within: LEDGER_WITHIN });
     const via = ({ stream }: Place): Records => (layout.ledger.includes(stream) ? ledgerRecords : records);
     await Promise.all(unwritten.map((place) => ready({ records: via(place), place, tell: tellAll, until })));
@@ -78,7 +84,7 @@ export async function openNats(options: NatsOptions, tell: (change: LinkChange) 
     }
     const store = new JetStreamStore({ records: ledgerRecords, layout, options: { bytes: options.ledgerBytes } });
     let closed: Promise<void> | undefined;
-    const registers = new JetStreamRegisters({ records, layout });
+    const registers = new JetStreamRegisters({ records: registerRecords, layout });
     return {
       registers,
       store,

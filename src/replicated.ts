@@ -59,6 +59,7 @@ export async function openReplicated(config: Config, cluster: Cluster, parts: Op
   const { replica, relay } = join({
     ...{ nats, clock, timely, store, gatekeeper, log, degraded, timers, settings: config.groups, revision: () => revision.now },
     name: nameOf(config, cluster),
+    answerWithin: cluster.answerWithin,
     bounds: { held: undecided, waiting: undecided, asks: requestIds },
     shareKeeper: (settings) => shareKeeper({ ...admissionParts, settings }),
   });

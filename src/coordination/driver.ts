@@ -70,6 +70,8 @@ class Driver implements Replica {
     this.#registrar = new Registrar({
       registers: parts.registers,
       timers: parts.timers,
+      defer: parts.defer,
+      answerWithin: parts.answerWithin,
       answered: (id, answer) =>
         this.#do(() => {
           this.#member.answered(id, answer, this.#reading());
@@ -156,7 +158,10 @@ class Driver implements Replica {
       this.#member.tick(reading);
       this.#endLeave(reading);
     });
-    if (this.#state === 'running') this.#untick = this.#parts.timers.after(this.#calm ? IDLE_TICK_EVERY : TICK_EVERY, () => this.#tick());
+    if (this.#state !== 'running') return;
+    const { timers, defer = (run) => run() } = this.#parts;
+    // After a stall timers come first: heartbeats and answers that wait to be read would be taken for missing.
+    this.#untick = timers.after(this.#calm ? IDLE_TICK_EVERY : TICK_EVERY, () => defer(() => this.#tick()));
   }
 
   /** A suspend stops CLOCK_MONOTONIC, so slots seem to be left that others have had since: all is given up. Any other pause shows in the slots. */

@@ -25,12 +25,19 @@ export type ReadAnswer = Exclude<Answer, { kind: 'changed' | 'conflict' }>;
 /** A change answers with its revision, a conflict, or not at all. */
 export type ChangeAnswer = Exclude<Answer, { kind: 'value' }>;
 
+/** A change that was made, although its answer was given up before it came. */
+export type LateAnswer = Extract<Answer, { kind: 'changed' }>;
+
+/** Changes given up whose late answers are waited for; beyond, the oldest is forgotten. */
+const LATE_MAX = 16;
+
 /**
  * The questions that the state machines of one process have put to the registers. It does no I/O: whoever drives the
  * machines takes them, asks, and brings the answers, in any order, late or never.
  */
 export class Questions {
   readonly #open = new Map<number, Then<Answer>>();
+  readonly #late = new Map<number, Then<LateAnswer>>();
   #asked: Question[] = [];
   #last = 0;
 
@@ -40,9 +47,10 @@ export class Questions {
     this.#asked.push({ id, kind: 'read', register });
   }
 
-  /** Writes if `revision` is still the newest (0: never written). */
-  change(register: string, bytes: Uint8Array, revision: number, then: Then<ChangeAnswer>): void {
+  /** Writes if `revision` is still the newest (0: never written). `late` is called once at most: `then` got `unknown`, and the change turns out to be made. */
+  change(register: string, bytes: Uint8Array, revision: number, then: Then<ChangeAnswer>, late?: Then<LateAnswer>): void {
     const id = ++this.#last;
+    if (late !== undefined) this.#await(id, late);
     this.#open.set(id, (answer, reading) => then(answer.kind === 'value' ? { kind: 'unknown' } : answer, reading));
     this.#asked.push({ id, kind: 'change', register, bytes, revision });
   }
@@ -54,11 +62,20 @@ export class Questions {
     return asked;
   }
 
-  /** The answer to one of them; a second answer to the same does nothing. */
+  /** The answer to one of them. A second answer to the same does nothing, unless it says that a change was made which was `unknown` before. */
   answer(id: number, answer: Answer, reading: ClockReading): void {
     const then = this.#open.get(id);
+    const late = this.#late.get(id);
     this.#open.delete(id);
-    then?.(answer, reading);
+    if (then === undefined || answer.kind !== 'unknown') this.#late.delete(id);
+    if (then !== undefined) then(answer, reading);
+    else if (answer.kind === 'changed') late?.(answer, reading);
+  }
+
+  #await(id: number, late: Then<LateAnswer>): void {
+    this.#late.set(id, late);
+    const [oldest] = this.#late.keys();
+    if (this.#late.size > LATE_MAX && oldest !== undefined) this.#late.delete(oldest);
   }
 
   /** Asked and not answered. */

@@ -10,13 +10,17 @@ const ANSWER_WITHIN: Micros = 250 * MILLISECOND;
 export interface RegistrarParts {
   readonly registers: Registers;
   readonly timers: Timers;
-  /** Called once for each question, never while it is being asked. */
+  /** A question is given up after this; default and most: 250 ms. */
+  readonly answerWithin?: Micros | undefined;
+  /** Runs something once what has arrived from outside was read: a process that stood still must not take what waits to be read for missing. Default: at once. */
+  readonly defer?: ((run: () => void) => void) | undefined;
+  /** Called once for each question, and again for a change that was `unknown` and is made; never while it is being asked. */
   readonly answered: (id: number, answer: Answer) => void;
   /** The registers reject, after they worked. */
   readonly failing: (cause: unknown) => void;
 }
 
-/** Puts questions to the registers and gives each one answer: in time, or `unknown`. What comes later is dropped. */
+/** Puts questions to the registers and gives each one answer: in time, or `unknown`. Of what comes later only a change that was made is said, once more. */
 export class Registrar {
   readonly #parts: RegistrarParts;
   #working = true;
@@ -26,16 +30,19 @@ export class Registrar {
   }
 
   ask(question: Question): void {
-    const { timers, answered } = this.#parts;
+    const { timers, answered, answerWithin = ANSWER_WITHIN, defer = (run) => run() } = this.#parts;
     let open = true;
-    const answer = (given: Answer): void => {
+    const giveUp = (): void => {
       if (!open) return;
       open = false;
-      cancel();
-      answered(question.id, given);
+      answered(question.id, { kind: 'unknown' });
     };
-    const cancel = timers.after(ANSWER_WITHIN, () => answer({ kind: 'unknown' }));
-    void this.#put(question).then(answer);
+    const cancel = timers.after(Math.min(answerWithin, ANSWER_WITHIN), () => defer(giveUp));
+    void this.#put(question).then((given) => {
+      cancel();
+      if (open || given.kind === 'changed') answered(question.id, given);
+      open = false;
+    });
   }
 
   /** Never rejects. */

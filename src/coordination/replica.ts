@@ -109,6 +109,10 @@ export interface ReplicaParts {
   readonly notify: (instance: string, shard: number, term: bigint) => void;
   readonly clocks: ReplicaClocks;
   readonly timers: Timers;
+  /** A question to the registers is asked again after this without an answer; default and most: 250 ms. */
+  readonly answerWithin?: Micros;
+  /** Runs something once what has arrived from outside was read; default: at once. */
+  readonly defer?: (run: () => void) => void;
   /** Random, never the same twice, anywhere. */
   readonly newName: () => string;
   readonly revision: Revision;

@@ -1,5 +1,5 @@
 import type { Micros } from '../core/time.ts';
-import type { ChangeAnswer, Questions, ReadAnswer } from './questions.ts';
+import type { ChangeAnswer, LateAnswer, Questions, ReadAnswer } from './questions.ts';
 import { type Beat, decodeSession, encodeSession, type OwnEntry, type SessionRecord, sessionRegister } from './session-record.ts';
 import type { ClockReading } from './shard-clock.ts';
 import type { Timing } from './timing.ts';
@@ -122,21 +122,29 @@ export class Session {
     const record: SessionRecord = { replica, instance, n: ++this.#n, state: this.#closing === undefined ? 'live' : 'closed', own, wall: reading.agreed };
     this.#dueAt = sentAt + timing.renewEvery;
     if (record.state === 'live') host.beat({ session: this.id, replica, instance, n: record.n, own, wall: record.wall });
-    questions.change(sessionRegister(this.id), encodeSession(record), this.#revision, (answer, then) => {
+    const answered = (answer: ChangeAnswer, then: ClockReading): void => {
       this.#asking = false;
       this.#written(answer, { record, sentAt }, then);
       if (this.#again && !this.#asking) this.#write(then);
-    });
+    };
+    const late = (answer: LateAnswer, then: ClockReading): void => this.#acknowledged(answer.revision, { record, sentAt }, then);
+    questions.change(sessionRegister(this.id), encodeSession(record), this.#revision, answered, late);
   }
 
   #written(answer: ChangeAnswer, { record, sentAt }: { record: SessionRecord; sentAt: Micros }, reading: ClockReading): void {
     if (answer.kind === 'conflict') return this.#look();
     if (answer.kind !== 'changed') return;
-    this.#revision = answer.revision;
+    this.#acknowledged(answer.revision, { record, sentAt }, reading);
+  }
+
+  /** The record was written, and later than any of this session before it. An answer that comes after it was given up says so as well as one in time. */
+  #acknowledged(revision: number, { record, sentAt }: { record: SessionRecord; sentAt: Micros }, reading: ClockReading): void {
+    this.#revision = Math.max(this.#revision, revision);
     if (record.state === 'closed') this.#closing = undefined;
     if (this.#state === 'over') return;
+    const heldUntil = sentAt + this.#parts.timing.horizon;
+    this.#heldUntil = this.#state === 'live' ? Math.max(this.#heldUntil, heldUntil) : heldUntil;
     this.#state = 'live';
-    this.#heldUntil = sentAt + this.#parts.timing.horizon;
     this.#parts.host.renewed(record.own);
     if (reading.mono > this.#heldUntil + this.#parts.timing.grace) this.#state = 'over';
   }

@@ -208,15 +208,46 @@ describe('the driver', () => {
     expect(looked).toBe(2);
   });
 
-  it('takes an answer that comes late for none: what nobody answers in time is not owned', async () => {
+  it('keeps what it owns while each renewal is answered only after it was given up and asked again', async () => {
     const { world, a } = await three();
+    const loads = world.loads();
+    expect(loads['a']).toBeGreaterThan(0);
     a.slow = 300 * MILLISECOND;
+    for (let step = 0; step < 200; step++) {
+      await world.run(50);
+      expect(world.idle()).toEqual([]);
+    }
+    expect(world.loads()).toEqual(loads);
+    expect(a.troubles()).toEqual([]);
+  });
+
+  it('reads the answer to its renewal before it looks at the time, after it stood still for 0.9 s', async () => {
+    const world = new Replicas(SHARDS);
+    const a = world.add('a');
+    await world.run(2_000);
+    a.slow = 50 * MILLISECOND;
+    let beats = 0;
+    world.listen(() => beats++);
+    while (beats === 0) await world.run(1);
+    a.stop();
+    await world.run(900);
+    await a.resume();
+    expect(a.events.filter(({ kind }) => kind === 'lost')).toEqual([]);
+    await world.run(100);
+    expect(world.idle()).toEqual([]);
+    expect(a.events.filter(({ kind }) => kind === 'lost')).toEqual([]);
+  });
+
+  it('owns nothing while answers take longer than the slots that they make, and is back once they do not', async () => {
+    const { world, a } = await three();
+    a.slow = 1_100 * MILLISECOND;
     await world.run(1_100);
     expect(world.loads()['a']).toBe(0);
     await world.run(2_000);
     expect(world.idle()).toEqual([]);
+    expect(world.loads()['a']).toBe(0);
     a.slow = 0;
-    await world.run(1_000);
+    await world.run(2_000);
     expect(a.events.findLast(({ kind }) => kind === 'reachable')).toEqual({ kind: 'reachable', reachable: true });
     expect(a.troubles()).toEqual([]);
   });

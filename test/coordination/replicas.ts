@@ -27,7 +27,9 @@ export class Rig {
   /** Called with every event, after it is noted. */
   listener: (event: ReplicaEvent) => void = () => {};
   /** What is to happen in it once it runs again; undefined: it runs. */
-  #stopped: (() => void)[] | undefined;
+  #stopped: { readonly act: () => void; readonly timer: boolean }[] | undefined;
+  /** What it puts off until it has read what arrived while it was stopped; undefined: nothing waits to be read. */
+  #deferred: (() => void)[] | undefined;
   readonly #clock: FakeClock;
 
   constructor(world: Replicas, name: string, revision: ReplicaParts['revision']) {
@@ -43,6 +45,7 @@ export class Rig {
       notify: (instance, shard, term) => world.notify(instance, shard, term),
       clocks: { reading: () => this.#reading(world), uptime: () => world.reading().mono + this.asleep },
       timers: this.#timers(),
+      defer: (run) => (this.#deferred === undefined ? run() : void this.#deferred.push(run)),
       newName: () => world.fresh(),
       revision,
       onEvent: (event) => this.#happened(event),
@@ -54,16 +57,23 @@ export class Rig {
     this.#stopped ??= [];
   }
 
+  /** As an event loop does: timers that are due first, then what has arrived, then what was deferred. */
   async resume(): Promise<void> {
     const due = this.#stopped ?? [];
+    const deferred: (() => void)[] = [];
     this.#stopped = undefined;
-    for (const act of due) act();
+    this.#deferred = deferred;
+    for (const { act, timer } of due) if (timer) act();
+    for (const { act, timer } of due) if (!timer) act();
+    await settled();
+    this.#deferred = undefined;
+    for (const act of deferred) act();
     await settled();
   }
 
-  run(act: () => void): void {
+  run(act: () => void, timer = false): void {
     if (this.#stopped === undefined) act();
-    else this.#stopped.push(act);
+    else this.#stopped.push({ act, timer });
   }
 
   /** May it decide for a shard at this moment, as Turn asks it? */
@@ -111,7 +121,7 @@ export class Rig {
   }
 
   #timers(): Timers {
-    return { after: (delay, act) => this.#clock.at(after(this.#clock.now(), delay), () => this.run(act)) };
+    return { after: (delay, act) => this.#clock.at(after(this.#clock.now(), delay), () => this.run(act, true)) };
   }
 }
 
