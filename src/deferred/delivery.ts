@@ -159,7 +159,7 @@ class OneAttempt implements CallerSink, RunningAttempt {
     return {
       method: head.method,
       target: head.target,
-      headers: [...hostOf(head), ...withKey(identityOf(head.headers, route), id), ...signed],
+      headers: [...hostOf(head), ...withKey(without(identityOf(head.headers, route), signed), id), ...signed],
       body: bodyOf(head.bodyBytes, whole, loaded),
       facts: { params: NO_PARAMS, caller: this.#ask.caller, clientIp: '', peerIp: '', peerTrusted: false, scheme: 'http' },
       wait: undefined,
@@ -204,6 +204,13 @@ function withKey(headers: RawHeaders, id: string): RawHeaders {
 /** `Host`, where the fields do not have it. */
 function hostOf({ host, headers }: LoadedRequest['head']): RawHeaders {
   return host === '' || headerOf(headers, 'host') !== undefined ? [] : ['Host', host];
+}
+
+/** Fields without those that others of the same names take the place of: a provider's own signature beside ours would make neither readable. */
+function without(headers: RawHeaders, others: RawHeaders): RawHeaders {
+  if (others.length === 0) return headers;
+  const names = new Set(others.filter((_each, i) => i % 2 === 0));
+  return headers.filter((_each, i) => !names.has((headers[i - (i % 2)] as string).toLowerCase()));
 }
 
 /** Asks for an answer that is not compressed where it says what the request cost. */
