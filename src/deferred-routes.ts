@@ -34,7 +34,7 @@ export async function compileAllRoutes(config: Pick<Config, 'routes' | 'groups' 
     const secrets = await lookUp(options, `routes[${index}]`, sources, mistakes);
     const stored = compileStored(options, { route, group, secrets, resultBytes: config.deferred.results });
     deferred.set(stored.name, stored);
-    proxy.push({ ...route, deferred: intakeOf(options, secrets.verify) });
+    proxy.push({ ...route, deferred: intakeOf(options, group, secrets.verify) });
   }
   if (mistakes.length > 0) throw new Error(mistakes.join('; '));
   return { proxy, deferred };
@@ -117,8 +117,8 @@ function successOf(option: RouteOptions['success']): SuccessRule {
   return typeof option === 'string' ? option : new Set(option);
 }
 
-function intakeOf({ mode, answer, verify, dedupe }: RouteOptions, keys: readonly Uint8Array[]): DeferredIntake {
-  return { when: mode === 'deferred' ? 'always' : 'preferred', answer, verify: verify && ruleOf(verify, keys), dedupe };
+function intakeOf({ mode, answer, verify, dedupe }: RouteOptions, group: GroupSettings, keys: readonly Uint8Array[]): DeferredIntake {
+  return { when: mode === 'deferred' ? 'always' : 'preferred', heldMax: group.wait.max, answer, verify: verify && ruleOf(verify, keys), dedupe };
 }
 
 function ruleOf(verify: NonNullable<RouteOptions['verify']>, keys: readonly Uint8Array[]): VerificationRule {

@@ -129,8 +129,11 @@ export class Tree implements Keeper {
     if (this.#moving || this.#draining || this.turn.over !== undefined) return undefined;
     const { skew } = this;
     const { deadline, since } = request;
+    // A unit that was taken out of the file since is not counted; what the request does not name costs what it costs a live caller.
+    const costs = entry.units.priced(request.costs);
     const queued = this.turn.gate.enqueueStored(this.#clock.now(), {
       ...request,
+      costs: isRefusal(costs) ? request.costs : costs,
       group: entry.index,
       arrivedAt: after(request.arrivedAt, -skew),
       deadline: deadline === NEVER ? NEVER : after(deadline, -skew),

@@ -1,3 +1,4 @@
+import type { Held, Outcome } from '../admission/admission.ts';
 import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { RawHeaders } from '../forward/forwarder.ts';
@@ -33,6 +34,21 @@ export interface Submission {
   readonly retries: { readonly attemptsMax: number } | { readonly delaysMs: readonly number[] } | undefined;
   /** Where the end is reported; '' for nowhere. */
   readonly callback: string;
+}
+
+/** A live request that is stored in place of being refused (`Prefer: respond-async, wait=N`); the class and place that it had are kept. */
+export interface Conversion {
+  /** Its place in line; undefined: it has none, and enters as a newcomer of its class. */
+  readonly place: ConvertedPlace | undefined;
+  /** Times it was sent as a live request. */
+  readonly attempts: number;
+}
+
+/** A place in line that a live caller hands over. It is handed on, or left, by the end of the submission. */
+export interface ConvertedPlace {
+  readonly held: Held;
+  /** Calls `then` with what is decided for it, once, now or later; never where it was handed on or left before. */
+  decided(then: (outcome: Outcome) => void): void;
 }
 
 /** Answer of a submission: stored (or known before: `existing`), or why not. */
@@ -97,7 +113,7 @@ export interface RequestScope {
 /** Deferred requests, whole: what every front end calls. Refusals are values; a throw is a bug. */
 export interface DeferredRequests {
   /** Resolves once the request is safely stored, or is refused: `unstored` (with a retry time), `unknown_group`, `oversized`, `too_large`, `conflict`, `draining`, `malformed`. */
-  submit(submission: Submission): Promise<SubmitOutcome>;
+  submit(submission: Submission, conversion?: Conversion): Promise<SubmitOutcome>;
   /** A request by id; `unknown_request` also where the scope may not see it, `gone` when it is no longer kept. Waits up to `waitMs` for its end. Aborting `signal` ends the wait. */
   get(scope: RequestScope, id: string, waitMs: number, signal?: AbortSignal): Promise<RequestView | Refusal>;
   /** `cancelled` false: it had ended. `aborted`: it was in flight, so the backend may have acted. */

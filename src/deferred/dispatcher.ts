@@ -104,6 +104,32 @@ export class Dispatcher implements StoredSink {
     this.#deps.index.setState(slot, PENDING);
   }
 
+  /** Whether it need not wait for another of its key. */
+  isNext(slot: number): boolean {
+    const { index } = this.#deps;
+    this.#watch(slot);
+    return !index.orderedOf(slot) || this.#order.isHead(index.groupOf(slot), index.keyOf(slot), index.sequenceOf(slot));
+  }
+
+  /** Whether it is admitted is about to be known, by its place as a live request: {@link adoptAdmitted}, or `add`. */
+  await(slot: number): void {
+    this.#watch(slot);
+    this.#deps.index.setState(slot, PENDING);
+  }
+
+  /** A live caller was admitted while its request was being stored: the permit is the request's, and its first attempt begins. */
+  adoptAdmitted(sequence: number, admitted: Admitted, held: Held): void {
+    const { index, line } = this.#deps;
+    const slot = index.slotOf(sequence);
+    if (slot === NONE || index.stateOf(slot) === ENDED || index.stateOf(slot) === SENDING) return held.leave();
+    const entry = index.entryOf(slot);
+    // It entered its line meanwhile, by a fill of its group.
+    if (entry !== NONE) line.cancel(index.groupOf(slot), entry, sequence);
+    this.#due.delete(sequence);
+    index.setState(slot, PENDING);
+    this.admitted(sequence, admitted, held);
+  }
+
   /** The request is no longer to be sent: it leaves the line unless it was decided. The order of its key is kept until {@link release}. */
   leave(slot: number): void {
     const { index, line } = this.#deps;

@@ -1,9 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
-import type { Held } from '../admission/admission.ts';
 import { PRIORITY_DEFERRED } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { after, MILLISECOND, NEVER } from '../core/time.ts';
-import type { DeferredRequests, RequestFilter, RequestScope, RequestView, Submission, SubmitOutcome } from './deferred.ts';
+import type { Conversion, DeferredRequests, RequestFilter, RequestScope, RequestView, Submission, SubmitOutcome } from './deferred.ts';
 import type { DeferredRoute } from './deferred-route.ts';
 import { BodyBroken, IncomingBody } from './incoming-body.ts';
 import { parseRequestId, type RequestEnd, type RequestHead, type RequestRow, requestId } from './request.ts';
@@ -27,11 +26,6 @@ export interface DeferredFigures {
   readonly bytes: number;
   readonly bytesMax: number;
   readonly down: readonly string[];
-}
-
-/** A live caller whose request is to be stored while it waits (`Prefer: wait=N, respond-async`). */
-export interface Conversion {
-  readonly held: Held;
 }
 
 /** Opens the store, reads its rows, and begins to deliver. Rejects when the store cannot be read: it says what is damaged. */
@@ -99,8 +93,19 @@ export class DeferredService implements DeferredRequests {
   }
 
   async submit(submission: Submission, conversion?: Conversion): Promise<SubmitOutcome> {
+    let stored = false;
+    try {
+      const outcome = await this.#submitOnce(submission, conversion);
+      stored = outcome.kind === 'accepted' && !outcome.existing;
+      return outcome;
+    } finally {
+      if (!stored) conversion?.place?.held.leave();
+    }
+  }
+
+  async #submitOnce(submission: Submission, conversion: Conversion | undefined): Promise<SubmitOutcome> {
     if (this.#draining) return refused({ reason: 'draining', retryAt: this.#deps.clock.now() });
-    const checked = this.#check(submission);
+    const checked = this.#check(submission, conversion);
     if ('reason' in checked) return refused(checked);
     const idHash = hashOfKey(submission);
     for (let other = this.#keys.get(idHash); idHash !== '' && other !== undefined; other = this.#keys.get(idHash)) await other;
@@ -213,14 +218,15 @@ export class DeferredService implements DeferredRequests {
     return clock.epoch(clock.now());
   }
 
-  #check(submission: Submission): { readonly route: DeferredRoute; readonly priority: number } | Refusal {
+  #check(submission: Submission, conversion: Conversion | undefined): { readonly route: DeferredRoute; readonly priority: number } | Refusal {
     const { routes, settings, admission } = this.#deps;
     const route = routes().get(submission.route);
     const group = settings(submission.group);
     if (route === undefined || group === undefined)
       return { reason: 'unknown_group', detail: `There is no deferred route ${JSON.stringify(submission.route)}.` };
     const { priorityClass, notBeforeMs, deadlineMs } = submission;
-    const classed = priorityClass === undefined ? PRIORITY_DEFERRED : group.priority.classes.get(priorityClass);
+    const usual = conversion === undefined ? PRIORITY_DEFERRED : group.priority.default;
+    const classed = priorityClass === undefined ? usual : group.priority.classes.get(priorityClass);
     if (classed === undefined) return { reason: 'malformed', detail: `Group ${submission.group} has no priority class ${JSON.stringify(priorityClass)}.` };
     if (notBeforeMs !== undefined && deadlineMs !== undefined && notBeforeMs > this.#requests.now() + deadlineMs) {
       return { reason: 'malformed', detail: 'The request may not be sent before its deadline has passed.' };
@@ -289,7 +295,7 @@ export class DeferredService implements DeferredRequests {
       dueAt: submission.notBeforeMs ?? 0,
       deadlineAt: submission.deadlineMs === undefined ? 0 : now + submission.deadlineMs,
       firstAttemptAt: 0,
-      attempts: 0,
+      attempts: ask.conversion?.attempts ?? 0,
       spared: 0,
       idHash,
       requestHash,
@@ -314,16 +320,25 @@ export class DeferredService implements DeferredRequests {
     return { kind: 'accepted', id: requestId(sequence, row.secret), sequence, existing: false, keyExpiresAt: undefined };
   }
 
-  /** A newcomer enters its line; a caller who waited there hands its place over. */
+  /** A newcomer enters its line; a caller who waited there hands its place over, or the permit that it was given meanwhile. */
   #enter(slot: number, row: RequestRow, conversion: Conversion | undefined): void {
-    if (conversion === undefined) return this.#requests.dispatcher.add(slot);
+    const { dispatcher } = this.#requests;
+    const place = conversion?.place;
+    if (place === undefined) return dispatcher.add(slot);
     const { line, clock } = this.#deps;
+    if (row.dueAt > this.#requests.now() || !dispatcher.isNext(slot)) {
+      // It may not be sent yet, or not before another of its key.
+      place.held.leave();
+      return dispatcher.add(slot);
+    }
     const deadline = row.deadlineAt === 0 ? NEVER : after(clock.now(), (row.deadlineAt - this.#requests.now()) * MILLISECOND);
-    const converted = line.convert(conversion.held, row.sequence, deadline);
-    if (converted === undefined) {
-      conversion.held.leave();
-      this.#requests.dispatcher.add(slot);
-    } else this.#requests.dispatcher.adopt(slot, converted.entry);
+    const converted = line.convert(place.held, row.sequence, deadline);
+    if (converted !== undefined) return dispatcher.adopt(slot, converted.entry);
+    dispatcher.await(slot);
+    place.decided((outcome) => {
+      if (outcome.kind === 'admitted') dispatcher.adoptAdmitted(row.sequence, outcome, place.held);
+      else dispatcher.add(slot);
+    });
   }
 
   /** The answer for a key that is known; undefined: it may be submitted anew. */

@@ -1,9 +1,10 @@
-import type { Held, Outcome } from '../admission/admission.ts';
+import type { AdmissionAsk, Held, Outcome } from '../admission/admission.ts';
 import { arrivalOf, type Permit } from '../core/permit.ts';
-import { withdrawn } from '../core/refusal.ts';
-import { after, type Instant, type Micros } from '../core/time.ts';
+import { type Refusal, withdrawn } from '../core/refusal.ts';
+import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
 import { askOf, isReady } from './asking.ts';
 import { readsBody } from './costs.ts';
+import { GivenPlace, isStorable, type Place } from './deferral.ts';
 import { mayStream, PROMPT_MAX, proofBytes } from './early.ts';
 import type { BodyFault, BodyWatch, HoldingBody } from './holding-body.ts';
 import type { NoAnswer } from './incoming.ts';
@@ -19,10 +20,15 @@ export interface AdmittanceEnd {
   onGone(): void;
   /** The lease was lost while the pass was in use. */
   onLost(cause: Error): void;
+  /** Not admitted in time, and its caller would rather have it stored; the body is whole. Only where the request has a deferral; in place of the first two. */
+  onDeferred(place: Place | undefined, ask: AdmissionAsk | Refusal): void;
 }
 
 /** A body of no more mostly comes in one packet with its head; bytes cost less to send on than a stream. */
 const SOON_BYTES = 16 << 10;
+
+/** A place in line lasts so much longer than its caller is held, while its request is stored. */
+export const HAND_OVER_MAX: Micros = 5 * SECOND;
 
 /** What an admittance works with. */
 export type AdmittanceParts = Pick<RunParts<unknown>, 'parts' | 'incoming' | 'route' | 'line' | 'body'>;
@@ -40,6 +46,11 @@ export class Admittance implements BodyWatch {
   /** So much of its body must be there for it to be asked before the rest; once. */
   #streamsFrom: number;
   #over = false;
+  /** The time in which it is held as a live request is over. */
+  #late = false;
+  #stopHolding: (() => void) | undefined;
+  /** Its place, when it was given away. */
+  #given: GivenPlace | undefined;
   /** Times asked before. */
   attempts = 0;
 
@@ -57,7 +68,8 @@ export class Admittance implements BodyWatch {
 
   #leftAt(now: Instant): Micros {
     const { incoming, route } = this.#of;
-    const wait = incoming.wait ?? route.admission?.wait ?? 0;
+    const { deferral } = incoming;
+    const wait = deferral === undefined ? (incoming.wait ?? route.admission?.wait ?? 0) : deferral.heldFor + HAND_OVER_MAX;
     return Math.max(0, after(this.#askedAt ?? this.#since, wait) - now);
   }
 
@@ -67,7 +79,9 @@ export class Admittance implements BodyWatch {
   }
 
   begin(): void {
-    const { body, route, incoming } = this.#of;
+    const { body, route, incoming, parts } = this.#of;
+    const { deferral } = incoming;
+    if (deferral !== undefined) this.#stopHolding = parts.clock.at(after(this.#since, deferral.heldFor), () => this.#defer());
     const { bodyBytesMax, receiveMax } = route.hold;
     if (body === undefined) return this.#ask();
     const announced = incoming.body?.length;
@@ -85,7 +99,8 @@ export class Admittance implements BodyWatch {
 
   onMore(): void {
     const { body, route, incoming } = this.#of;
-    if (this.#asked || body === undefined) return;
+    if (this.#late && body?.whole) return this.#defer();
+    if (this.#asked || this.#late || body === undefined) return;
     if (route.admission === undefined ? body.whole : isReady(route.admission, body)) this.#ask();
     else if (body.received >= this.#streamsFrom) void this.#askEarly(body, incoming.body?.length ?? 0);
   }
@@ -131,12 +146,27 @@ export class Admittance implements BodyWatch {
   /** Asks anew, at its old place: the backend pushed back, or an attempt that was charged has failed. */
   again(attempts: number): void {
     this.attempts = attempts;
-    this.#ask();
+    if (!this.#late) return this.#ask();
+    this.#asked = false;
+    this.#defer();
+  }
+
+  /** Its time as a live request is over: unless it was admitted it goes, with its place, to be stored, once its body is whole. */
+  #defer(): void {
+    this.#late = true;
+    const { body, incoming, route } = this.#of;
+    if (this.#over || route.admission === undefined || (this.#asked && this.#held === undefined) || (body !== undefined && !body.whole)) return;
+    this.#over = true;
+    this.#stopHolding?.();
+    this.#given = this.#held && new GivenPlace(this.#held);
+    this.#held = undefined;
+    this.#end.onDeferred(this.#given, askOf(route.admission, incoming, body, { wait: 0, since: undefined }, ignore));
   }
 
   /** The caller is gone: a place is free at once. What was admitted is its holder's to end. */
   leave(): void {
     this.#over = true;
+    this.#stopHolding?.();
     this.#held?.leave();
     this.#held = undefined;
   }
@@ -177,9 +207,15 @@ export class Admittance implements BodyWatch {
   }
 
   #told(held: Held, outcome: Outcome, early: boolean): void {
+    if (this.#given !== undefined) return this.#given.decide(outcome);
     if (outcome.kind === 'refused') {
       if (early) return this.#notYet();
       const { refusal } = outcome;
+      if (this.#of.incoming.deferral !== undefined && isStorable(refusal.reason)) {
+        this.#held = undefined;
+        this.#asked = false;
+        return this.#defer();
+      }
       // The caller never named the group, and the configuration has it for this route: it was taken out while the body came in.
       const mended = refusal.reason === 'unknown_group' ? withdrawn(this.#of.parts.clock.now()) : refusal;
       return this.#none({ kind: 'refused', refusal: mended, attempts: this.attempts });
@@ -195,11 +231,14 @@ export class Admittance implements BodyWatch {
     if (this.#over) return;
     this.#asked = false;
     this.#askedAt = undefined;
-    if (this.#of.body?.whole) this.#ask();
+    if (!this.#of.body?.whole) return;
+    if (this.#late) this.#defer();
+    else this.#ask();
   }
 
   #none(why: NoAnswer): void {
     this.#over = true;
+    this.#stopHolding?.();
     this.#held = undefined;
     this.#end.onNone(why);
   }

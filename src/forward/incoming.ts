@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { Refusal } from '../core/refusal.ts';
 import type { Micros } from '../core/time.ts';
+import type { Deferral } from './deferral.ts';
 import type { BackendHead, RawHeaders } from './forwarder.ts';
 import type { RequestFacts } from './route.ts';
 
@@ -29,6 +30,8 @@ export interface IncomingRequest {
   readonly wait: Micros | undefined;
   /** The caller says `Prefer: respond-async`: it would rather have its request stored than be refused for want of time. */
   readonly respondAsync?: boolean;
+  /** What becomes of it when its patience ends; undefined: it is refused. */
+  readonly deferral?: Deferral | undefined;
   /** Set for a request that was stored and is sent for a permit of its own: its id, attempts before this one, and the fence of its lease. */
   readonly sent?:
     | { readonly id: string; readonly attemptsBefore: number; readonly fence: { readonly fence: bigint; readonly floor: bigint } | undefined }

@@ -1,9 +1,12 @@
+import type { AdmissionAsk } from '../admission/admission.ts';
+import type { Refusal } from '../core/refusal.ts';
 import { type Instant, MILLISECOND, type Micros } from '../core/time.ts';
 import { Admittance, type AdmittanceEnd } from './admittance.ts';
 import { type AnswerRun, AnswerWay } from './answer-way.ts';
 import type { BackendLine } from './backend-line.ts';
 import type { Health, Turn, UrlTaker } from './backends.ts';
 import { readsAnswer } from './costs.ts';
+import type { Place } from './deferral.ts';
 import type { Attempt, BackendHead, BackendSink, RawHeaders, Sending } from './forwarder.ts';
 import { addToAnswer, answerHeaders, requestHeaders } from './headers.ts';
 import type { CallerSink, Delivery, NoAnswer } from './incoming.ts';
@@ -91,6 +94,13 @@ export class Run implements Delivery, BackendSink, AdmittanceEnd, AnswerRun, Url
 
   onGone(): void {
     this.#finish();
+  }
+
+  onDeferred(place: Place | undefined, ask: AdmissionAsk | Refusal): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#all.over(this.#line);
+    this.#all.incoming.deferral?.take({ body: this.#all.body, ask, place, attempts: this.#attempts });
   }
 
   onLost(cause: Error): void {

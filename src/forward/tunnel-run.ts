@@ -34,6 +34,8 @@ export class TunnelRun implements Delivery, UrlTaker {
       onAdmitted: (pass) => this.#admitted(pass),
       onNone: (why) => this.#none(why),
       onGone: () => this.leave(),
+      // A WebSocket cannot be stored, and has no deferral.
+      onDeferred: () => this.leave(),
       onLost: (cause) => (this.#handed ? all.sink.onLost(cause) : this.#none({ kind: 'refused', refusal: { reason: 'fenced' }, attempts: 0 })),
     });
   }

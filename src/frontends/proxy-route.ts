@@ -1,5 +1,6 @@
 import type { BlockList } from 'node:net';
 import type { GroupSettings } from '../admission/admission.ts';
+import type { Micros } from '../core/time.ts';
 import type { VerificationRule } from '../deferred/verification.ts';
 import type { Route, Source } from '../forward/route.ts';
 import type { RouteMatch } from '../forward/routing.ts';
@@ -21,6 +22,8 @@ export interface ProxyRoute {
 /** How a route takes requests that are stored. */
 export interface DeferredIntake {
   readonly when: 'always' | 'preferred';
+  /** Longest that the group holds a live request. */
+  readonly heldMax: Micros;
   readonly answer: { readonly status: number; readonly shape: 'ticket' | 'empty' | 'lunar' };
   /** A request that is not signed so is refused before it is stored. */
   readonly verify: VerificationRule | undefined;

@@ -2,11 +2,15 @@ import type { AdmissionAsk } from '../admission/admission.ts';
 import { ONE_REQUEST } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { after, type Instant } from '../core/time.ts';
-import type { DeferredRequests, SubmitOutcome } from '../deferred/deferred.ts';
+import type { DeferredRequests, Submission, SubmitOutcome } from '../deferred/deferred.ts';
 import { beginVerification, type Verification } from '../deferred/verification.ts';
+import { HAND_OVER_MAX } from '../forward/admittance.ts';
 import { askOf } from '../forward/asking.ts';
 import { readsBody } from '../forward/costs.ts';
+import type { TakenOver } from '../forward/deferral.ts';
+import type { RawHeaders } from '../forward/forwarder.ts';
 import type { Forwarding, TakenRequest } from '../forward/forwarding.ts';
+import { headerOf } from '../forward/headers.ts';
 import type { BodyFault, BodyWatch } from '../forward/holding-body.ts';
 import type { CallerSink, Delivery, IncomingRequest } from '../forward/incoming.ts';
 import type { RouteAdmission } from '../forward/route.ts';
@@ -23,7 +27,7 @@ const EMPTY = new Uint8Array(0);
 /** Where requests are stored from. */
 export interface StoringParts {
   readonly requests: Pick<DeferredRequests, 'submit'>;
-  readonly forwarding: Pick<Forwarding, 'take'>;
+  readonly forwarding: Pick<Forwarding, 'take' | 'deliver'>;
   readonly now: () => Instant;
   /** Milliseconds since 1970. */
   readonly nowMs: () => number;
@@ -39,10 +43,26 @@ export interface StoringSink extends Pick<CallerSink, 'onNone'> {
 /** A route that stores. */
 export type StoringRoute = ProxyRoute & { readonly deferred: DeferredIntake };
 
-/** Whether a request is stored without waiting for its turn: its route stores all, or its caller says `respond-async` without `wait`, and may. */
-export function storesAtOnce(route: ProxyRoute, { respondAsync, wait }: IncomingRequest): route is StoringRoute {
-  if (route.deferred === undefined) return false;
-  return route.deferred.when === 'always' || (respondAsync === true && wait === undefined);
+/** Whether requests of a route may be stored. */
+export function mayStore(route: ProxyRoute): route is StoringRoute {
+  return route.deferred !== undefined;
+}
+
+/** Whether a request is stored without waiting for its turn: its route stores all, or its caller says `respond-async` without `wait`. */
+export function storesAtOnce({ deferred }: StoringRoute, { respondAsync, wait }: IncomingRequest): boolean {
+  return deferred.when === 'always' || (respondAsync === true && wait === undefined);
+}
+
+/** Forwards a request whose caller waits for `wait` and would then rather come back: what is not admitted by then is stored, in its place in line. */
+export function storeLater(parts: StoringParts, incoming: IncomingRequest, route: StoringRoute, sink: CallerSink & StoringSink): Delivery {
+  const { heldMax } = route.deferred;
+  const longest = heldMax > 2 * HAND_OVER_MAX ? heldMax - HAND_OVER_MAX : Math.floor(heldMax / 2);
+  let stored: Delivery | undefined;
+  const take = (taken: TakenOver): void => {
+    stored = storeTaken(parts, incoming, route, sink, taken);
+  };
+  const live = parts.forwarding.deliver({ ...incoming, deferral: { heldFor: Math.min(incoming.wait ?? 0, longest), take } }, route.route, sink);
+  return { leave: () => (stored ?? live).leave() };
 }
 
 /** Takes a request in, checks who sent it, and stores it; answers through `sink` once it is on disk, or says why not. */
@@ -51,6 +71,77 @@ export function storeRequest(parts: StoringParts, incoming: IncomingRequest, rou
   storing.begin();
   return storing;
 }
+
+/** Stores a live request that was not admitted in time, and answers `202`. It is stored whether its caller is still there or not: it stood in line for it. */
+function storeTaken(parts: StoringParts, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, taken: TakenOver): Delivery {
+  let left = false;
+  const { place, attempts, body } = taken;
+  const store = async (): Promise<SubmitOutcome> => {
+    const opened = body?.open() ?? EMPTY;
+    const fields = {
+      headers: parts.forwarding.take({ ...incoming, body: undefined }, route.route)?.headers,
+      body: opened as Uint8Array | AsyncIterable<Uint8Array>,
+    };
+    const submission = submissionOf(incoming, route, fields, taken.ask, parts.nowMs());
+    if (!('reason' in submission)) return parts.requests.submit(submission, { place, attempts });
+    place?.held.leave();
+    return { kind: 'refused', refusal: submission };
+  };
+  const tell = (answer: OwnAnswer | Refusal): void => {
+    if (left) return;
+    if ('reason' in answer) sink.onNone({ kind: 'refused', refusal: answer, attempts });
+    else sink.answer(answer);
+  };
+  void store()
+    .then((outcome) => tell(answerOf(route, outcome, true)))
+    .catch((cause: unknown) => {
+      place?.held.leave();
+      parts.onFault(cause);
+      tell({ reason: 'fault' });
+    })
+    .finally(() => body?.drop());
+  return {
+    leave: () => {
+      left = true;
+    },
+  };
+}
+
+/** A request as it is stored; or what is wrong with it. `headers` undefined: one of its fields cannot be sent. */
+function submissionOf(
+  incoming: IncomingRequest,
+  { route, deferred }: StoringRoute,
+  { headers, body }: { readonly headers: RawHeaders | undefined; readonly body: Submission['body'] },
+  ask: AdmissionAsk | Refusal,
+  nowMs: number,
+): Submission | Refusal {
+  if (headers === undefined) return UNSENDABLE;
+  if ('reason' in ask) return ask;
+  const fields = storedFields(incoming, nowMs);
+  if ('reason' in fields) return fields;
+  return {
+    ...fields,
+    route: route.name,
+    group: ask.group,
+    key: ask.key,
+    priorityClass: ask.priorityClass,
+    costs: ask.costs ?? ONE_REQUEST,
+    host: headerOf(incoming.headers, 'host') ?? '',
+    method: incoming.method,
+    target: incoming.target,
+    headers,
+    body,
+    caller: incoming.facts.caller,
+    dedupeId: deferred.dedupe === undefined ? '' : textOf(deferred.dedupe, incoming),
+  };
+}
+
+function answerOf({ deferred }: StoringRoute, outcome: SubmitOutcome, asked: boolean): OwnAnswer | Refusal {
+  if (outcome.kind === 'accepted') return acceptedAnswer(deferred.answer, outcome, asked);
+  return outcome.payloadDiffers === true ? plainProblem(422, 'conflict', outcome.refusal.detail ?? '') : outcome.refusal;
+}
+
+const UNSENDABLE: Refusal = { reason: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' };
 
 class Storing implements Delivery, BodyWatch {
   readonly #parts: StoringParts;
@@ -82,7 +173,7 @@ class Storing implements Delivery, BodyWatch {
     if (typeof verification === 'string') return this.#answer(forged(verification));
     this.#verification = verification;
     const taken = this.#parts.forwarding.take(this.#incoming, route);
-    if (taken === undefined) return this.#refuse({ reason: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
+    if (taken === undefined) return this.#refuse(UNSENDABLE);
     this.#taken = taken;
     if (taken.body === undefined) return void this.#whole();
     taken.body.receive(this, after(this.#parts.now(), receiveMax));
@@ -135,30 +226,11 @@ class Storing implements Delivery, BodyWatch {
   async #submit(body: Uint8Array | AsyncIterable<Uint8Array>): Promise<void> {
     this.#submitted = true;
     try {
-      const { route, deferred } = this.#route;
-      const incoming = this.#incoming;
-      const { admission } = route;
-      const taken = this.#taken;
-      if (admission === undefined || taken === undefined) throw new Error(`route ${route.name} stores requests and has no group`);
-      const ask = this.#ask(admission);
-      const fields = storedFields(incoming, this.#parts.nowMs());
-      if ('reason' in ask) return this.#refuse(ask);
-      if ('reason' in fields) return this.#refuse(fields);
-      const outcome = await this.#parts.requests.submit({
-        ...fields,
-        route: route.name,
-        group: admission.group,
-        key: ask.key,
-        priorityClass: ask.priorityClass,
-        costs: ask.costs ?? ONE_REQUEST,
-        host: hostOf(incoming),
-        method: incoming.method,
-        target: incoming.target,
-        headers: taken.headers,
-        body,
-        caller: incoming.facts.caller,
-        dedupeId: deferred.dedupe === undefined ? '' : textOf(deferred.dedupe, incoming),
-      });
+      const { admission, name } = this.#route.route;
+      if (admission === undefined) throw new Error(`route ${name} stores requests and has no group`);
+      const submission = submissionOf(this.#incoming, this.#route, { headers: this.#taken?.headers, body }, this.#ask(admission), this.#parts.nowMs());
+      if ('reason' in submission) return this.#refuse(submission);
+      const outcome = await this.#parts.requests.submit(submission);
       this.#stored(outcome);
     } catch (cause) {
       this.#threw(cause);
@@ -171,9 +243,9 @@ class Storing implements Delivery, BodyWatch {
   }
 
   #stored(outcome: SubmitOutcome): void {
-    if (outcome.kind === 'accepted') return this.#answer(acceptedAnswer(this.#route.deferred.answer, outcome, this.#asked));
-    if (outcome.payloadDiffers === true) return this.#answer(plainProblem(422, 'conflict', outcome.refusal.detail ?? ''));
-    this.#refuse(outcome.refusal);
+    const answer = answerOf(this.#route, outcome, this.#asked);
+    if ('reason' in answer) this.#refuse(answer);
+    else this.#answer(answer);
   }
 
   #threw(cause: unknown): void {
@@ -227,10 +299,4 @@ function forged(detail: string): OwnAnswer {
 async function* piecesOf(body: Uint8Array | AsyncIterable<Uint8Array> | undefined): AsyncIterable<Uint8Array> {
   if (body instanceof Uint8Array) yield body;
   else if (body !== undefined) yield* body;
-}
-
-/** What the request was sent to, as its `Host` says. */
-function hostOf({ headers }: IncomingRequest): string {
-  for (let i = 0; i < headers.length; i += 2) if ((headers[i] as string).toLowerCase() === 'host') return headers[i + 1] as string;
-  return '';
 }

@@ -20,7 +20,7 @@ import type { ProxyReading } from './proxy-reading.ts';
 import { type OwnAnswer, ownAnswer, plainProblem } from './proxy-refusal.ts';
 import { createDoor, type Door, type Entered, forwardedMethodFault, isWebSocket, whomOf } from './proxy-request.ts';
 import type { ProxyRoute } from './proxy-route.ts';
-import { type StoringParts, storeRequest, storesAtOnce } from './proxy-store.ts';
+import { mayStore, type StoringParts, storeLater, storeRequest, storesAtOnce } from './proxy-store.ts';
 import { openTunnel, TunnelEnd } from './proxy-tunnel.ts';
 import type { AnswerParts } from './rest-answer.ts';
 
@@ -212,16 +212,14 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
   #delivery(incoming: IncomingRequest, route: ProxyRoute, exchange: ProxyExchange): Delivery {
     const { forwarding } = this.#parts;
     const storing = this.#storing;
-    if (!storesAtOnce(route, incoming)) return forwarding.deliver(incoming, route.route, exchange);
+    if (!mayStore(route)) return forwarding.deliver(incoming, route.route, exchange);
     if (storing === undefined) {
-      exchange.onNone({
-        kind: 'refused',
-        refusal: { reason: 'unstored', detail: 'This server stores requests of this route only after a restart.' },
-        attempts: 0,
-      });
+      if (route.deferred.when === 'preferred') return forwarding.deliver(incoming, route.route, exchange);
+      exchange.onNone(UNSTORED);
       return { leave: NOTHING };
     }
-    return storeRequest(storing, incoming, route, exchange, incoming.respondAsync === true);
+    if (storesAtOnce(route, incoming)) return storeRequest(storing, incoming, route, exchange, incoming.respondAsync === true);
+    return incoming.respondAsync === true ? storeLater(storing, incoming, route, exchange) : forwarding.deliver(incoming, route.route, exchange);
   }
 
   #enter(request: IncomingMessage, target: string, wanted: () => void): Entered {
@@ -305,6 +303,11 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
 }
 
 const NO_ROUTE = plainProblem(404, 'no_route', 'No route takes this request; see `routes` in the configuration of the server.');
+const UNSTORED: NoAnswer = {
+  kind: 'refused',
+  refusal: { reason: 'unstored', detail: 'This server stores requests of this route only after a restart.' },
+  attempts: 0,
+};
 const NOT_STORED = plainProblem(501, 'malformed', 'This route stores requests for later, and a WebSocket cannot be stored.');
 const NOTHING = (): void => {};
 const TOO_MANY: NoAnswer = {

@@ -47,6 +47,7 @@ test('the deferred route of product.md is read and compiled', async () => {
   });
   expect(proxy[0]?.deferred).toEqual({
     when: 'always',
+    heldMax: 10 * MINUTE,
     answer: { status: 200, shape: 'ticket' },
     verify: { sender: 'shopify', keys: [Buffer.from('shh')], toleranceMs: 300_000, hmac: undefined },
     dedupe: { from: 'header', name: 'x-shopify-webhook-id' },

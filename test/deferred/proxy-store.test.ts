@@ -174,6 +174,22 @@ describe('a deferred route', () => {
     expect((await rig.ask({ method: 'POST', headers: late })).status).toBe(400);
   });
 
+  test('costs what a live request costs: what its route says, and what its group says of units that are not named', async () => {
+    const rig = await DeferredProxyRig.start(
+      `backends: { shop: { urls: [ BACKEND ] } }
+groups: { erp: { limits: [ { name: tokens, window: 1000/1h, unit: tokens }, { name: pages, window: 1000/1h, unit: pages } ], costs: { pages: { default: 7 } } } }
+routes: [ { backend: shop, group: erp, mode: deferred, costs: { tokens: json usage.ask } } ]\n`,
+    );
+    rigs.push(rig);
+    const { body } = await rig.ask({ method: 'POST', body: JSON.stringify({ usage: { ask: 400 } }) });
+    await rig.ended(id(body));
+    const group = rig.admission.keeper.group('erp');
+    expect('reason' in group ? [] : group.limits.map(({ name, used }) => [name, used])).toEqual([
+      ['tokens', 400],
+      ['pages', 7],
+    ]);
+  });
+
   test('refuses an upgrade to websocket, which cannot be stored', async () => {
     const rig = await started('mode: deferred');
     const wire = await rig.wire();
