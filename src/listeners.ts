@@ -171,8 +171,8 @@ function hostsOf({ address, hosts }: Config['listen']['admin']): ReadonlySet<str
 function proxyOf(config: Config, parts: ListenerParts): Frontend | undefined {
   const { address, tls } = config.listen.proxy;
   if (parts.proxy === undefined || address === 'none') return undefined;
-  const { receive, unread, perClient } = config.bounds;
-  const bounds = { headMsMax: receive / MILLISECOND, unreadMsMax: unread / MILLISECOND, perClientMax: perClient };
+  const { receive, unread, unreadBytes, perClient } = config.bounds;
+  const bounds = { headMsMax: receive / MILLISECOND, unreadMsMax: unread / MILLISECOND, unreadBytesMax: unreadBytes, perClientMax: perClient };
   const refusesAmbiguous = config.http.ambiguousPaths === 'refuse';
   const reading = parts.deferred && new ProxyReading({ ...parts, random: Math.random }, parts.deferred);
   return new ProxyFrontend({ ...parts, ...parts.proxy, ...bounds, refusesAmbiguous, address, ...engineTls(tls), random: Math.random, reading });
@@ -242,6 +242,7 @@ class HttpFrontend implements Frontend {
       bodyBytesMax: config.bounds.body + ENVELOPE_BYTES,
       ...(longBodies !== undefined && { longBodies }),
       receiveMsMax: config.bounds.receive / MILLISECOND,
+      unread: { bytesMax: config.bounds.unreadBytes, msMax: config.bounds.unread / MILLISECOND },
       problem: (status, detail, refused) => connectOversized(status, detail, refused) ?? engineProblem(status, detail),
       ...engineTls(tls),
     };

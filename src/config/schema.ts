@@ -37,7 +37,7 @@ const bounds = struct({
   unread: option(
     duration({ min: 1000 * MILLISECOND, max: 60 * MINUTE }),
     '60s',
-    'A caller of the proxy, or of a gRPC call, that reads nothing of its answer for so long is cut.',
+    'A caller of the proxy, of a gRPC call, or of a stream over HTTP (SSE, Connect, gRPC-Web), that reads nothing of its answer for so long is cut.',
   ),
   perClient: option(
     integer({ min: 1, max: 1_000_000 }, 'connections'),
@@ -65,7 +65,11 @@ const bounds = struct({
     '10s',
     'Time for the request of a gRPC call to arrive, or the first of its requests.',
   ),
-  unreadBytes: option(size({ min: 65_536, max: 1 << 30 }), '4MiB', 'Bytes of one gRPC stream that may wait for its reader; it is reset beyond.'),
+  unreadBytes: option(
+    size({ min: 65_536, max: 1 << 30 }),
+    '4MiB',
+    'Bytes of one stream (gRPC, SSE, Connect, gRPC-Web) that may wait for its reader; it is cut beyond.',
+  ),
   descriptors: option(
     integer({ min: 16, max: 100_000 }, 'descriptors'),
     64,

@@ -132,6 +132,7 @@ export class Connect implements Routes {
   #stream({ method, open }: StreamCall, facts: CallFacts, request: unknown, format: Format, reply: EngineReply): () => void {
     let stream: EngineStream | undefined;
     return open(facts, request, {
+      ready: () => stream?.ready !== false,
       send: (message) => {
         stream ??= reply.stream(200, headersOf(format.contentType));
         return stream.write(envelope(0, encode(method.output, message, format.json, this.#parts.registry)));

@@ -1,9 +1,10 @@
 import type { Millis } from '../core/time.ts';
 
-/** The part of grpc-js' stream that an outbox writes to. */
+/** The part of a stream that an outbox writes to: of grpc-js, or of an HTTP/1.1 answer. */
 export interface OutboxStream {
+  /** The caller is gone. */
   readonly cancelled: boolean;
-  write(message: Uint8Array, written: () => void): boolean;
+  write(message: string | Uint8Array, written: () => void): boolean;
 }
 
 /** What an outbox needs. */
@@ -15,7 +16,7 @@ export interface OutboxDeps {
 }
 
 /**
- * Messages on their way to one gRPC caller, encoded. A caller that reads nothing for `unreadMs` while something waits, or
+ * Messages on their way to one caller, encoded. A caller that reads nothing for `unreadMs` while something waits, or
  * lets more than `bytesMax` wait, is cut: flow control alone would keep what waits for ever.
  */
 export class Outbox {
@@ -36,14 +37,15 @@ export class Outbox {
   }
 
   /** Sends a message. `undefined`: the caller is gone or was cut; else whether more may come before `drain`. */
-  send(message: Uint8Array): boolean | undefined {
+  send(message: string | Uint8Array): boolean | undefined {
     if (this.#over || this.#stream.cancelled) return undefined;
-    this.#bytes += message.byteLength;
+    const bytes = Buffer.byteLength(message);
+    this.#bytes += bytes;
     if (this.#bytes > this.#deps.bytesMax) {
       this.#cut();
       return undefined;
     }
-    const more = this.#stream.write(message, () => this.#written(message.byteLength));
+    const more = this.#stream.write(message, () => this.#written(bytes));
     if (this.#bytes > 0) this.#timer ??= this.#wait();
     return more;
   }

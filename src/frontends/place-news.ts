@@ -9,7 +9,7 @@ const HEARTBEAT: Micros = 15 * SECOND;
 
 /** One who watches its place. */
 export interface PlaceWatcher {
-  /** undefined: it waits no longer. */
+  /** undefined: it waits no longer, or is not to be told now. */
   place(): Place | undefined;
   /** Its place has changed. */
   moved(place: Place, now: Instant): void;

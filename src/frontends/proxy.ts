@@ -37,6 +37,8 @@ export interface ProxyParts extends AnswerParts {
   readonly headMsMax: Millis;
   /** A caller that reads nothing of its answer for so long is cut. */
   readonly unreadMsMax: Millis;
+  /** Bytes of a stream of the proxy's own ({@link ProxyReading}) that may wait for its reader; what backends send waits there. */
+  readonly unreadBytesMax: number;
   /** Connections of one address, and requests under way of one client behind a trusted proxy. */
   readonly perClientMax: number;
   /** Somebody had as many as it may. */
@@ -58,6 +60,7 @@ const DUMP_MS = 10_000;
 export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner {
   readonly name = 'proxy';
   closing = false;
+  readonly bounds: EngineOptions['unread'];
   readonly #parts: ProxyParts;
   #door: Door;
   readonly #active = new Roll<ProxyExchange>();
@@ -75,6 +78,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
 
   constructor(parts: ProxyParts) {
     this.#parts = parts;
+    this.bounds = { bytesMax: parts.unreadBytesMax, msMax: parts.unreadMsMax };
     this.#peers = new Crowd(parts.perClientMax);
     this.#clients = new Crowd(parts.perClientMax);
     this.#trusted = trustedBy(parts.routes.map(({ trusted }) => trusted));

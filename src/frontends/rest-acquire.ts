@@ -139,9 +139,12 @@ function acquireAsEvents(parts: RestAcquireParts, ask: AdmissionAsk, whom: Refus
     leave();
   };
   stop = parts.news.watch({
-    place: () => held?.place(),
+    // A caller that does not read is told its place when it reads again.
+    place: () => (events.ready ? held?.place() : undefined),
     moved: (place, now) => tell(events, event('place', placeJson(place, now)), gone),
-    silent: () => tell(events, ': still here\n\n', gone),
+    silent: () => {
+      if (events.ready) tell(events, ': still here\n\n', gone);
+    },
   });
   reply.onGone(gone);
 }

@@ -8,13 +8,14 @@ import { Wire } from '../fakes/wire.ts';
 export const BOUNDS: EngineOptions = {
   bodyBytesMax: 1_000,
   receiveMsMax: 600,
+  unread: { bytesMax: 1 << 20, msMax: 60_000 },
   problem: (status, detail) => ({ contentType: 'application/problem+json', body: JSON.stringify({ status, detail }) }),
 };
 
 /** Answers written bit by bit. */
 export function streaming(make: EngineFactory): void {
-  const serve = async (handler: (reply: EngineReply) => void): Promise<{ wire: Wire; engine: Engine }> => {
-    const engine = make(BOUNDS, (_request, reply) => handler(reply));
+  const serve = async (handler: (reply: EngineReply) => void, unread = BOUNDS.unread): Promise<{ wire: Wire; engine: Engine }> => {
+    const engine = make({ ...BOUNDS, unread }, (_request, reply) => handler(reply));
     const { port } = await engine.listen('127.0.0.1', 0);
     const wire = await Wire.open(port);
     wire.write('GET /stream HTTP/1.1\r\nHost: h\r\n\r\n');
@@ -77,6 +78,45 @@ export function streaming(make: EngineFactory): void {
     // What the kernel takes for both sides comes on top of the bound.
     expect(written).toBeGreaterThan(1 << 20);
     expect(written).toBeLessThan(16 << 20);
+    wire.destroy();
+    await engine.close(0);
+  });
+
+  it('closes a stream of which nothing is read for `unread.msMax`, and tells it has left', async () => {
+    const gone = Promise.withResolvers<void>();
+    const { wire, engine } = await serve(
+      (reply) => {
+        reply.onGone(gone.resolve);
+        const stream = reply.stream(200, []);
+        // More than the kernel takes for both sides, and less than the bound of bytes.
+        for (let chunks = 0; chunks < 256; chunks++) stream.write('z'.repeat(64 * 1024));
+      },
+      { bytesMax: 64 << 20, msMax: 100 },
+    );
+    wire.socket.pause();
+    await gone.promise;
+    wire.destroy();
+    await engine.close(0);
+  });
+
+  it('keeps a stream open that is read slowly, and one that has nothing to read', async () => {
+    const gone = Promise.withResolvers<string>();
+    const { wire, engine } = await serve(
+      (reply) => {
+        reply.onGone(() => gone.resolve('gone'));
+        const stream = reply.stream(200, []);
+        let left = 20;
+        const more = (): void => {
+          if (left-- === 0) return stream.end();
+          expect(stream.write('z'.repeat(1024))).toBe(true);
+          setTimeout(more, 20);
+        };
+        more();
+      },
+      { bytesMax: 64 << 20, msMax: 100 },
+    );
+    const received = await Promise.race([wire.until((text) => text.endsWith('0\r\n\r\n')), gone.promise]);
+    expect(received).toMatch(/0\r\n\r\n$/);
     wire.destroy();
     await engine.close(0);
   });

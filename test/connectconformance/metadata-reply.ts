@@ -38,7 +38,13 @@ export class MetadataReply implements EngineReply {
   stream(status: number, headers: Pairs): EngineStream {
     const type = contentType(headers);
     const stream = this.#reply.stream(status, [...headers, ...this.#metadata.headers]);
-    return { write: (chunk) => stream.write(this.#ended(type, Buffer.from(chunk))), end: () => stream.end() };
+    return {
+      get ready() {
+        return stream.ready;
+      },
+      write: (chunk) => stream.write(this.#ended(type, Buffer.from(chunk))),
+      end: () => stream.end(),
+    };
   }
 
   /** The same envelopes, the last with the trailers if it is the end of an answer. */

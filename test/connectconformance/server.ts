@@ -140,13 +140,16 @@ async function serveHttp(): Promise<number> {
             ...(pem.clientCa === undefined ? {} : { clientCa: file('ca.pem', pem.clientCa) }),
           },
         };
-  const engine = nodeEngine({ bodyBytesMax: limit + ENVELOPE_BYTES, receiveMsMax: 10_000, problem, ...tls }, (request, reply) => {
-    const at = asked.get(request.header(CASE) ?? '') ?? { headers: [], query: undefined, answer: { headers: [], trailers: [] } };
-    service.now = { ...at, query: request.method === 'GET' ? [...new URLSearchParams(request.query)] : undefined };
-    if (connect.takes(request.path)) return connect.handle(request, new MetadataReply(reply, service.now.answer));
-    const { contentType, body } = engineProblem(404, 'There is nothing at this path.');
-    reply.send(404, [['Content-Type', contentType]], body);
-  });
+  const engine = nodeEngine(
+    { bodyBytesMax: limit + ENVELOPE_BYTES, receiveMsMax: 10_000, unread: { bytesMax: 4 << 20, msMax: 60_000 }, problem, ...tls },
+    (request, reply) => {
+      const at = asked.get(request.header(CASE) ?? '') ?? { headers: [], query: undefined, answer: { headers: [], trailers: [] } };
+      service.now = { ...at, query: request.method === 'GET' ? [...new URLSearchParams(request.query)] : undefined };
+      if (connect.takes(request.path)) return connect.handle(request, new MetadataReply(reply, service.now.answer));
+      const { contentType, body } = engineProblem(404, 'There is nothing at this path.');
+      reply.send(404, [['Content-Type', contentType]], body);
+    },
+  );
   return (await engine.listen('127.0.0.1', 0)).port;
 }
 

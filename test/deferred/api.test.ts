@@ -33,7 +33,10 @@ async function start(
   const deferred = { requests: rig.service, routes: () => routes, submitBytesMax: 16 << 20 };
   const rest = new Rest({ admission: rig.admission.keeper, auth: createAuth([]), onFault, operators: true, refusalOf: () => undefined, deferred });
   const { make } = await chooseEngine('node', { clientCa: false });
-  const engine = make({ bodyBytesMax: 16 << 20, receiveMsMax: 10_000, problem: engineProblem }, (request, reply) => rest.handle(request, reply));
+  const engine = make(
+    { bodyBytesMax: 16 << 20, receiveMsMax: 10_000, unread: { bytesMax: 4 << 20, msMax: 60_000 }, problem: engineProblem },
+    (request, reply) => rest.handle(request, reply),
+  );
   const { port } = await engine.listen('127.0.0.1', 0);
   opened.push(() => rig.stop());
   opened.push(() => engine.close(0));

@@ -78,7 +78,7 @@ export class DeferredProxyRig {
     rig.#proxy = new ProxyFrontend({
       ...{ admission: keeper, refusalOf: () => undefined, random: () => 0, address: { host: '127.0.0.1', port: 0 }, routes: routes.proxy },
       ...{ forwarding: rig.forwarding, auth: createAuth([]), refusesAmbiguous: true, headMsMax: 10_000, unreadMsMax: 60_000, perClientMax: 1_000 },
-      ...{ crowded: () => {}, onFault, storing: { requests: rig.service, nowMs: () => rig.nowMs, costMissing: () => {} } },
+      ...{ unreadBytesMax: 4 << 20, crowded: () => {}, onFault, storing: { requests: rig.service, nowMs: () => rig.nowMs, costMissing: () => {} } },
     });
     rig.port = Number((await rig.#proxy.listen()).address.split(':').at(-1));
     return rig;

@@ -80,7 +80,10 @@ describe('a body that is larger than the listener takes', () => {
   ])('of %s is answered with %i in the way of its protocol', async (type, status, answered, contains) => {
     const problem = (code: number, detail: string, refused?: { contentType: string }) =>
       oversizedBody(refused?.contentType ?? '', detail) ?? engineProblem(code, detail);
-    const engine = nodeEngine({ bodyBytesMax: 100, receiveMsMax: 1_000, problem }, (_request, reply) => void reply.send(200, [], ''));
+    const engine = nodeEngine(
+      { bodyBytesMax: 100, receiveMsMax: 1_000, unread: { bytesMax: 4 << 20, msMax: 60_000 }, problem },
+      (_request, reply) => void reply.send(200, [], ''),
+    );
     const { port } = await engine.listen('127.0.0.1', 0);
     const response = await fetch(`http://127.0.0.1:${port}${ACQUIRE}`, { method: 'POST', headers: { 'Content-Type': type }, body: Buffer.alloc(101) });
     expect([response.status, response.headers.get('content-type')]).toEqual([status, answered]);

@@ -22,7 +22,9 @@ let baseUrl = '';
 
 beforeAll(async () => {
   const { make } = await chooseEngine('node', { clientCa: false });
-  engine = make({ bodyBytesMax: 1_000, receiveMsMax: 5_000, problem: engineProblem }, (request, reply) => health.handle(request, reply));
+  engine = make({ bodyBytesMax: 1_000, receiveMsMax: 5_000, unread: { bytesMax: 4 << 20, msMax: 60_000 }, problem: engineProblem }, (request, reply) =>
+    health.handle(request, reply),
+  );
   const { host, port } = await engine.listen('127.0.0.1', 0);
   baseUrl = `http://${host}:${port}`;
 });

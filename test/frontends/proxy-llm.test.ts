@@ -94,6 +94,7 @@ class StillPlace implements Place {
       refusesAmbiguous: true,
       headMsMax: 10_000 as Millis,
       unreadMsMax: 60_000 as Millis,
+      unreadBytesMax: 4 << 20,
       perClientMax: 10_000,
       crowded: () => {},
       onFault,

@@ -20,7 +20,10 @@ export async function startRest(parts: Partial<RestParts> = {}, make?: EngineFac
   };
   const rest = new Rest({ admission, auth: createAuth([]), onFault, operators: true, refusalOf: () => undefined, ...parts });
   const engineOf = make ?? (await chooseEngine('node', { clientCa: false })).make;
-  const engine = engineOf({ bodyBytesMax: 262_144, receiveMsMax: 10_000, problem: engineProblem }, (request, reply) => rest.handle(request, reply));
+  const engine = engineOf(
+    { bodyBytesMax: 262_144, receiveMsMax: 10_000, unread: { bytesMax: 4 << 20, msMax: 60_000 }, problem: engineProblem },
+    (request, reply) => rest.handle(request, reply),
+  );
   const { host, port } = await engine.listen('127.0.0.1', 0);
   return { admission, baseUrl: `http://${host}:${port}`, port, stop: () => engine.close(100) };
 }

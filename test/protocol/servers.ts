@@ -55,7 +55,9 @@ export async function startApi({ auth, operators, make = nodeEngine }: ApiWishes
   const admission = new FakeAdmission();
   const connect = new Connect(partsOf(admission, auth, operators));
   const problem = (status: number, detail: string) => ({ contentType: 'application/problem+json', body: JSON.stringify({ status, detail }) });
-  const engine = make({ bodyBytesMax: 262_144, receiveMsMax: 10_000, problem }, (request, reply) => connect.handle(request, reply));
+  const engine = make({ bodyBytesMax: 262_144, receiveMsMax: 10_000, unread: { bytesMax: 4 << 20, msMax: 60_000 }, problem }, (request, reply) =>
+    connect.handle(request, reply),
+  );
   const { host, port } = await engine.listen('127.0.0.1', 0);
   return { admission, baseUrl: `http://${host}:${port}`, stop: () => engine.close(100) };
 }

@@ -22,6 +22,8 @@ export interface EngineOptions {
   readonly longBodies?: LongBodies;
   /** Longest time for a request's head and body to arrive. */
   readonly receiveMsMax: number;
+  /** What a stream may keep for a caller that does not read: bytes, and milliseconds in which the caller takes none of them. Its connection is closed beyond. */
+  readonly unread: { readonly bytesMax: number; readonly msMax: number };
   /** Paths of PEM files, read once at `listen`; with `clientCa` callers must show a certificate of it (node:http only). */
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
   /** Writes the engine's own refusals (400, 408, 411, 413, 431) as bodies, so that they look like all others. */
@@ -62,7 +64,9 @@ export interface EngineReply {
 
 /** A body being written. */
 export interface EngineStream {
-  /** False: the caller is gone, or reads so slowly that more than 1 MiB waits: then the engine has closed it. */
+  /** False: what was written before has not left for the caller yet; news would be out of date once it does. */
+  readonly ready: boolean;
+  /** False: the caller is gone, or reads so slowly that more than `unread.bytesMax` waits: then the engine has closed it. */
   write(chunk: string | Uint8Array): boolean;
   end(): void;
 }

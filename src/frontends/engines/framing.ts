@@ -35,9 +35,6 @@ export const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT
 /** {@link METHODS} as an Allow field. */
 export const METHODS_ALLOWED = [...METHODS].join(', ');
 
-/** Bytes of an unfinished stream that may wait for a slow reader. */
-export const STREAM_BYTES_MAX = 1 << 20;
-
 /** How long a refused connection is still read from, so that its client sees the answer and not a reset. */
 export const LINGER_MS = 2_000;
 

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { EngineReply, EngineRequest, EngineStream } from './engine.ts';
-import { STREAM_BYTES_MAX } from './framing.ts';
+import type { Millis } from '../../core/time.ts';
+import { Outbox } from '../grpc-outbox.ts';
+import type { EngineOptions, EngineReply, EngineRequest, EngineStream } from './engine.ts';
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -9,6 +10,7 @@ const NO_BYTES = new Uint8Array(0);
 export interface NodeExchangeOwner {
   /** Answers tell keep-alive callers to leave. */
   readonly closing: boolean;
+  readonly bounds: EngineOptions['unread'];
   /** An answer is written but not all of it has been read. */
   unread(socket: Socket): void;
 }
@@ -22,6 +24,8 @@ export class NodeExchange implements EngineRequest, EngineReply, EngineStream {
   readonly #response: ServerResponse;
   readonly #owner: NodeExchangeOwner;
   #over = false;
+  /** What a stream has not been rid of yet; from the first write that has no answer before it on the connection. */
+  #outbox: Outbox | undefined;
   #queuedGone: (() => void) | undefined;
 
   /** `target` in origin form. */
@@ -65,6 +69,7 @@ export class NodeExchange implements EngineRequest, EngineReply, EngineStream {
     const closed = (): void => {
       if (this.#over) return;
       this.#over = true;
+      this.#outbox?.close();
       gone();
     };
     // A response queued behind a pipelined one is never told of its socket's end.
@@ -86,6 +91,10 @@ export class NodeExchange implements EngineRequest, EngineReply, EngineStream {
     return true;
   }
 
+  get ready(): boolean {
+    return this.#outbox?.empty ?? this.#response.writableLength === 0;
+  }
+
   stream(status: number, headers: readonly (readonly [string, string])[]): EngineStream {
     if (this.#over || this.lost) return this;
     this.#response.writeHead(status, this.#fields(headers, undefined));
@@ -95,8 +104,14 @@ export class NodeExchange implements EngineRequest, EngineReply, EngineStream {
 
   write(chunk: string | Uint8Array): boolean {
     if (this.#over || this.lost) return false;
-    this.#response.write(chunk);
-    if (this.#response.writableLength <= STREAM_BYTES_MAX) return true;
+    const response = this.#response;
+    // Behind another answer of the connection nothing can be read yet: only the bytes count.
+    if (response.socket === null) response.write(chunk);
+    else {
+      this.#outbox ??= this.#open();
+      if (this.#outbox.send(chunk) === undefined) return false;
+    }
+    if (response.writableLength <= this.#owner.bounds.bytesMax) return true;
     this.#request.socket.destroy();
     return false;
   }
@@ -118,8 +133,16 @@ export class NodeExchange implements EngineRequest, EngineReply, EngineStream {
     return this.#response.headersSent;
   }
 
+  #open(): Outbox {
+    const response = this.#response;
+    const stream = { cancelled: false, write: (chunk: string | Uint8Array, written: () => void) => response.write(chunk, written) };
+    const { bytesMax, msMax } = this.#owner.bounds;
+    return new Outbox(stream, { bytesMax, unreadMs: msMax as Millis, cut: () => void this.#request.socket.destroy() });
+  }
+
   #finish(): void {
     this.#over = true;
+    this.#outbox?.close();
     if (this.#queuedGone !== undefined) this.#request.socket.removeListener('close', this.#queuedGone);
   }
 

@@ -26,6 +26,7 @@ interface Receiving {
 class NodeEngine implements Engine, NodeExchangeOwner {
   readonly name = 'node';
   closing = false;
+  readonly bounds: EngineOptions['unread'];
   readonly #options: EngineOptions;
   readonly #handler: EngineHandler;
   readonly #receiving = new Set<Receiving>();
@@ -36,6 +37,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
 
   constructor(options: EngineOptions, handler: EngineHandler) {
     this.#options = options;
+    this.bounds = options.unread;
     this.#handler = handler;
   }
 

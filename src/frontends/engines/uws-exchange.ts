@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
-import type { EngineReply, EngineRequest, EngineStream } from './engine.ts';
-import { assertField, STREAM_BYTES_MAX } from './framing.ts';
+import type { EngineOptions, EngineReply, EngineRequest, EngineStream } from './engine.ts';
+import { assertField } from './framing.ts';
 import type { UwsResponse } from './uws-binding.ts';
 
 const NO_BYTES = new Uint8Array(0);
@@ -9,6 +9,7 @@ const STATUS_LINES = new Map(Object.entries(STATUS_CODES).map(([code, text]) => 
 /** What an exchange reads of its engine. */
 export interface UwsExchangeOwner {
   readonly closing: boolean;
+  readonly bounds: EngineOptions['unread'];
 }
 
 /** What was read of a request before its handler ran: `req` of uWebSockets.js dies with it. */
@@ -38,6 +39,8 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
   #gone: (() => void) | undefined;
   /** Bytes written since everything was last taken by the socket. */
   #unread = 0;
+  /** Closes the connection unless something is taken before. */
+  #unreadTimer: NodeJS.Timeout | undefined;
 
   constructor(head: UwsHead, response: UwsResponse, owner: UwsExchangeOwner) {
     this.method = head.method;
@@ -91,12 +94,16 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
     return true;
   }
 
+  get ready(): boolean {
+    return this.#unread === 0;
+  }
+
   stream(status: number, headers: readonly (readonly [string, string])[]): EngineStream {
     if (this.#over) return this;
     this.#check(headers);
     this.#begun = true;
     this.#response.onWritable(() => {
-      this.#unread = 0;
+      this.#read();
       return true;
     });
     // The head leaves with the first bytes of the body: uWebSockets.js has no flush, and an empty write would end it.
@@ -112,10 +119,22 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
     this.#response.cork(() => {
       taken = this.#response.write(chunk);
     });
-    this.#unread = taken ? 0 : this.#unread + bytes;
-    if (this.#unread <= STREAM_BYTES_MAX) return true;
+    const { bytesMax, msMax } = this.#owner.bounds;
+    if (taken) this.#read();
+    else {
+      this.#unread += bytes;
+      this.#unreadTimer ??= setTimeout(() => this.abandon(), msMax).unref();
+    }
+    if (this.#unread <= bytesMax) return true;
     this.abandon();
     return false;
+  }
+
+  /** The socket took all that was written. */
+  #read(): void {
+    this.#unread = 0;
+    clearTimeout(this.#unreadTimer);
+    this.#unreadTimer = undefined;
   }
 
   end(): void {
@@ -145,6 +164,7 @@ export class UwsExchange implements EngineRequest, EngineReply, EngineStream {
 
   #finish(): void {
     this.#over = true;
+    clearTimeout(this.#unreadTimer);
     this.onOver?.();
   }
 

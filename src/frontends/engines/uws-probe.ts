@@ -34,6 +34,7 @@ async function serve(uws: UwsModule, parts: readonly string[]): Promise<readonly
   const options = {
     bodyBytesMax: 1_000,
     receiveMsMax: PROBE_MS_MAX,
+    unread: { bytesMax: 65_536, msMax: PROBE_MS_MAX },
     problem: (_status: number, detail: string) => ({ contentType: 'text/plain', body: detail }),
   };
   const engine = uwsEngine(uws, options, (request, reply) => {

@@ -28,6 +28,7 @@ interface Receiving {
 class UwsEngine implements Engine, UwsExchangeOwner {
   readonly name = 'uws';
   closing = false;
+  readonly bounds: EngineOptions['unread'];
   readonly #uws: UwsModule;
   readonly #options: EngineOptions;
   readonly #handler: EngineHandler;
@@ -41,6 +42,7 @@ class UwsEngine implements Engine, UwsExchangeOwner {
   constructor(uws: UwsModule, options: EngineOptions, handler: EngineHandler) {
     this.#uws = uws;
     this.#options = options;
+    this.bounds = options.unread;
     this.#handler = handler;
   }
 
