@@ -77,6 +77,14 @@ test('the README and docs/clients.md have blocks that are run', () => {
     expect(read(file).filter(({ way }) => way.kind !== 'none').length, file).toBeGreaterThanOrEqual(least);
 });
 
+test('the blocks that are not run name scripts that exist', () => {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { readonly scripts: Readonly<Record<string, string>> };
+  const texts = documents.flatMap((file) => read(file).flatMap(({ way, text }) => (way.kind === 'none' ? [text] : [])));
+  const named = texts.flatMap((text) => [...text.matchAll(/^npm run ([\w:]+)/gm)].map(([, name = '']) => name));
+  expect(named.length).toBeGreaterThan(10);
+  expect(named.filter((name) => !(name in scripts))).toEqual([]);
+});
+
 describe.each(documents.filter((file) => read(file).length > 0))('%s', (file) => {
   const blocks = read(file);
   const run = blocks.filter(({ way }) => way.kind !== 'none');
