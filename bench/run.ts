@@ -5,6 +5,8 @@
 import { clusterCosts } from './cluster/costs.ts';
 import { sharedLimit } from './cluster/shared.ts';
 import { takeovers } from './cluster/takeover.ts';
+import { storedTable } from './deferred/stored.ts';
+import { submitTable } from './deferred/submit.ts';
 import { forwarded } from './forward/forwarded.ts';
 import { overload } from './forward/overload.ts';
 import { acquireGrpc, acquireHttp, type Effort } from './frontends/acquire.ts';
@@ -27,6 +29,8 @@ const benches: Readonly<Record<string, Bench>> = {
   limits: { what: 'B7: one decision of each limit, beside other limiters', run: async ({ rounds }) => limitsTable(Math.min(5, rounds)) },
   gate: { what: 'B6: up to a million waiters in the core', run: async ({ rounds }) => gateTable(Math.min(5, rounds) + 1) },
   ledger: { what: 'durable appends a second on this disk', run: ledger },
+  submit: { what: 'deferred: submits stored a second, beside an append-only file and BullMQ', run: submitTable },
+  stored: { what: 'deferred: commits and start with a million stored, beside a thousand', run: () => storedTable() },
   acquire: {
     what: 'B1: server CPU of an acquire over plain HTTP, beside hello on the same engine and nginx',
     run: (effort) => acquires(['rest'], effort, true),
