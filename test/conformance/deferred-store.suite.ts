@@ -58,6 +58,11 @@ export function deferredStoreSuite(name: string, rigged: () => Promise<DeferredS
       expect((await store.load(6))?.head).toEqual(head({ headers: [], bodyBytes: 0, retries: { attemptsMax: 3 } }));
       expect(await bodyOf(store, 7)).toEqual(Buffer.from(BODY));
       expect(await bodyOf(store, 6)).toEqual(Buffer.alloc(0));
+      for (const [index, size] of [1, 4_095, 4_096, 4_097, 65_536].entries()) {
+        const body = Buffer.alloc(size, index + 1);
+        await store.commit([submit(row(100 + index), body)]);
+        expect((await bodyOf(store, 100 + index))?.equals(body)).toBe(true);
+      }
       expect(await store.load(8)).toBe(undefined);
     });
 

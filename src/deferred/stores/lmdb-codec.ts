@@ -14,7 +14,7 @@ export class UnknownFormat extends Error {
   }
 }
 
-/** Where the body of a request is: `pieces` entries of the table `body`, under the number `body`; 0 pieces: it has none. */
+/** Where the body of a request is: `pieces` entries of the table `body`, under the number `body`; 0 pieces: it is with its head. */
 export interface BodyPlace {
   readonly body: number;
   readonly pieces: number;
@@ -64,8 +64,8 @@ export function decodeRow(record: string, bytes: Uint8Array): RequestRow {
   return readRow(new Reader(record, bytes));
 }
 
-/** A head, and where its body is, as a value of `head`. */
-export function encodeHead(head: RequestHead, place: BodyPlace): Uint8Array {
+/** A head, and its body or where that is, as a value of `head`. */
+export function encodeHead(head: RequestHead, place: BodyPlace, inline: Uint8Array): Uint8Array {
   const { retries, timeoutMs } = head;
   const out = new Writer();
   const delays = retries !== undefined && 'delaysMs' in retries ? retries.delaysMs : undefined;
@@ -79,11 +79,12 @@ export function encodeHead(head: RequestHead, place: BodyPlace): Uint8Array {
   if (timeoutMs !== undefined) out.number(timeoutMs);
   if (attemptsMax !== undefined) out.number(attemptsMax);
   if (delays !== undefined) out.numbers(delays);
+  out.bytes(inline);
   return out.done();
 }
 
 /** Reads what encodeHead wrote. */
-export function decodeHead(record: string, bytes: Uint8Array): { readonly head: RequestHead; readonly place: BodyPlace } {
+export function decodeHead(record: string, bytes: Uint8Array): { readonly head: RequestHead; readonly place: BodyPlace; readonly inline: Uint8Array } {
   const from = new Reader(record, bytes);
   const flags = from.byte();
   const place = { body: from.number(), pieces: from.number() };
@@ -94,7 +95,7 @@ export function decodeHead(record: string, bytes: Uint8Array): { readonly head: 
   let retries: RequestHead['retries'];
   if ((flags & HEAD.attemptsMax) !== 0) retries = { attemptsMax: from.number() };
   else if ((flags & HEAD.delays) !== 0) retries = { delaysMs: from.numbers() };
-  return { head: { host, method, target, headers, bodyBytes, timeoutMs, retries, callback }, place };
+  return { head: { host, method, target, headers, bodyBytes, timeoutMs, retries, callback }, place, inline: from.bytes() };
 }
 
 /** An end as a value of `done`. */

@@ -189,8 +189,10 @@ export class LmdbDeferredStore implements DeferredStore {
     this.#read();
     const found = this.#tables.head(sequence);
     if (found === undefined) return undefined;
+    const { inline } = found;
     const { body, pieces } = found.place;
     const read = async function* (this: LmdbDeferredStore): AsyncIterable<Uint8Array> {
+      if (inline.byteLength > 0) yield inline;
       for (let piece = 0; piece < pieces; piece++) {
         this.#read();
         const entry = this.#tables.get('body', numbersKey(body, piece));

@@ -72,7 +72,8 @@ async function started() {
 const flipped = (bytes: Uint8Array): Uint8Array => bytes.map((byte, at) => (at === bytes.length >> 1 ? byte ^ 4 : byte));
 
 describe('deferred store: lmdb, damaged', () => {
-  const three: readonly Change[] = [submit(row(1)), submit(row(2)), submit(row(3))];
+  const LARGE = new Uint8Array(9_000).fill(3);
+  const three: readonly Change[] = [submit(row(1)), submit(row(2), LARGE), submit(row(3))];
 
   it.each([
     ['a flipped byte of a row', 'order 2 does not fit', async ({ write, value }) => write('order', numberKey(2), flipped(value('order', numberKey(2))))],
