@@ -62,6 +62,12 @@ export class Course {
     this.#all.reconsider(node);
   }
 
+  /** These nodes have other limits, or stand elsewhere; all that stand below them are among them. */
+  rebuilt(now: Instant, nodes: readonly GroupNode[]): void {
+    this.#all.keeper.rewrite(now, this.#all.tree.cells(nodes));
+    this.#all.reconsiderAll(nodes);
+  }
+
   #nextSlot(): Instant {
     let next = earlier(this.#all.alarms.nextSlot(), this.#all.grants.nextLapse());
     if (this.#overridden.size > 0) for (const node of this.#overridden) next = earlier(next, node.override?.until ?? NEVER);

@@ -237,6 +237,14 @@ export class Decisions {
     }
   }
 
+  /** The same for exactly these nodes and all their keys. */
+  reconsiderAll(nodes: readonly GroupNode[]): void {
+    for (const node of nodes) {
+      for (const state of node.keys.values()) this.unpark(state);
+      this.#dirty.add(node);
+    }
+  }
+
   /** Looks again at what has changed and admits everybody who may go now; after a slice the rest is due at once, so that a window that opens for many does not hold up the process. */
   pump(now: Instant): void {
     const { root } = this.tree;

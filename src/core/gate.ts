@@ -208,17 +208,22 @@ export class Gate {
 
   /** New limits for the same tree; waiters stay in line, those of groups that are gone are refused. Answers why it cannot be done, changing nothing. */
   reconfigure(now: Instant, groups: readonly GroupSpec[]): string | undefined {
-    const wrong = this.#all.tree.mistakeIn(groups);
+    const wrong = this.mistakeIn(groups);
     if (wrong !== undefined) return wrong;
     this.#catchUp(now);
-    const gone = this.#all.tree.rebuild(now, groups);
+    const { gone, changed } = this.#all.tree.rebuild(now, groups);
     for (const node of gone) {
       this.#unqueue(node);
       refuseNode(this.#all, now, node, withdrawn(now));
     }
-    this.#course.changed(now, this.#all.tree.root);
+    this.#course.rebuilt(now, changed);
     this.#pump(now);
     return undefined;
+  }
+
+  /** Returns why {@link reconfigure} would refuse these groups; undefined if it would take them. Depends on the groups and on the root alone. */
+  mistakeIn(groups: readonly GroupSpec[]): string | undefined {
+    return this.#all.tree.mistakeIn(groups);
   }
 
   /** Refuses newcomers with `draining`; those held stay. */

@@ -61,17 +61,20 @@ export class Tree {
     return this.nodes.filter((each) => !each.removed && each.path.includes(node));
   }
 
-  /** The groups as they are to be from now on; answers the nodes that are gone. State of rules that keep name, kind, unit and scope goes on. */
-  rebuild(now: Instant, groups: readonly GroupSpec[]): readonly GroupNode[] {
+  /**
+   * The groups as they are to be from now on. State of rules that keep name, kind, unit and scope goes on. Groups whose specs, and those
+   * above them, are the same objects as before are not touched: their cost is a look-up each. Returns the nodes that are gone, and those that changed.
+   */
+  rebuild(now: Instant, groups: readonly GroupSpec[]): { readonly gone: readonly GroupNode[]; readonly changed: readonly GroupNode[] } {
     const kept = new Set(groups.map((group) => group.name));
     const gone = this.nodes.filter((node) => !node.removed && !kept.has(node.name));
     for (const node of gone) {
       node.removed = true;
       this.#byName.delete(node.name);
     }
-    this.#build(groups);
-    this.reshape(now);
-    return gone;
+    const changed = this.#build(groups);
+    this.#reshape(now, changed);
+    return { gone, changed };
   }
 
   /** Puts an override in force, or the file back. */
@@ -82,15 +85,7 @@ export class Tree {
 
   /** Every cell under the quota its rule has now. */
   reshape(now: Instant): void {
-    for (const node of this.nodes) {
-      if (node.removed) continue;
-      for (const rule of node.rules) {
-        rule.override = node.override?.limits.get(rule.name) ?? this.#shareOf(rule, node);
-        rule.cell?.limit.reshape(now, rule.quotaFor(''));
-      }
-      for (const key of node.keys.values()) for (const cell of key.cells) cell.limit.reshape(now, cell.rule.quotaFor(key.key));
-    }
-    for (const cell of this.cells()) if (cell.limit.estimate !== undefined) this.moveShares(cell);
+    this.#reshape(now, this.nodes);
   }
 
   /** The shares of a limit that adapts become their part of what it is now; answers their cells. */
@@ -129,33 +124,51 @@ export class Tree {
     for (const above of state.chain) if (above !== state) above.children--;
   }
 
-  /** Every cell there is. */
-  *cells(): IterableIterator<Cell> {
-    for (const node of this.nodes) {
+  /** Every cell there is, of all nodes or of these. */
+  *cells(nodes: Iterable<GroupNode> = this.nodes): IterableIterator<Cell> {
+    for (const node of nodes) {
       if (node.removed) continue;
       yield* node.cells;
       for (const state of node.keys.values()) yield* state.cells;
     }
   }
 
-  #build(groups: readonly GroupSpec[]): void {
+  /** Returns the nodes that are new, have another spec, or stand below one of these; parents before children. */
+  #build(groups: readonly GroupSpec[]): readonly GroupNode[] {
+    const respecified = new Set<GroupNode>();
     for (const spec of groups) {
       const known = this.#byName.get(spec.name);
-      if (known !== undefined) {
-        known.spec = spec;
-        continue;
-      }
-      const node = new GroupNode(this.nodes.length, spec, this.#slab);
+      if (known?.spec === spec) continue;
+      const node = known ?? new GroupNode(this.nodes.length, spec, this.#slab);
+      node.spec = spec;
+      respecified.add(node);
+      if (known !== undefined) continue;
       this.nodes.push(node);
       this.#byName.set(spec.name, node);
     }
-    for (const node of this.#byName.values()) {
+    if (respecified.size === 0) return [];
+    for (const node of respecified) {
       node.parent = node.spec.parent === undefined ? undefined : (this.#byName.get(node.spec.parent.group) as GroupNode);
       if (node.parent === undefined) this.root = node;
     }
-    const topDown = [...this.#byName.values()].sort((a, b) => depth(a) - depth(b));
+    const changed = [...this.#byName.values()].filter((node) => standsBelow(node, respecified)).map((node) => ({ node, depth: depth(node) }));
+    const topDown = changed.sort((a, b) => a.depth - b.depth).map(({ node }) => node);
     for (const node of topDown) this.#wire(node);
     for (const node of topDown) for (const state of node.keys.values()) this.#rewire(state);
+    return topDown;
+  }
+
+  #reshape(now: Instant, nodes: readonly GroupNode[]): void {
+    for (const node of nodes) {
+      if (node.removed) continue;
+      for (const rule of node.rules) {
+        rule.override = node.override?.limits.get(rule.name) ?? this.#shareOf(rule, node);
+        rule.cell?.limit.reshape(now, rule.quotaFor(''));
+      }
+      for (const key of node.keys.values()) for (const cell of key.cells) cell.limit.reshape(now, cell.rule.quotaFor(key.key));
+    }
+    const sources = new Set(nodes.flatMap((node) => (node.parent === undefined ? [node] : [node, node.parent])));
+    for (const cell of this.cells(sources)) if (cell.limit.estimate !== undefined) this.moveShares(cell);
   }
 
   #wire(node: GroupNode): void {
@@ -225,6 +238,11 @@ export class Tree {
 function follow(share: Cell, source: Cell): void {
   const { estimate } = source.limit;
   if (estimate !== undefined) share.limit.follow?.(part(estimate, share.rule.node.spec.parent?.share ?? 1, 1));
+}
+
+function standsBelow(node: GroupNode, nodes: ReadonlySet<GroupNode>): boolean {
+  for (let at: GroupNode | undefined = node; at !== undefined; at = at.parent) if (nodes.has(at)) return true;
+  return false;
 }
 
 function depth(node: GroupNode): number {
