@@ -1,6 +1,7 @@
-import type { GroupSpec, Quota } from '../core/group.ts';
+import type { Quota } from '../core/group.ts';
 import { HORIZON_RECOVERY_MAX } from '../core/limit.ts';
 import type { GroupSettings } from './admission.ts';
+import { atOnce, type Work } from './slices.ts';
 
 /** Groups that share a root, and so an owner, a gate and an order. */
 export interface Planted {
@@ -8,39 +9,67 @@ export interface Planted {
   readonly settings: readonly GroupSettings[];
 }
 
-/** Sorts groups into trees, by root; answers what is wrong with them instead (a parent that is not there, a ring). */
-export function plant(all: readonly GroupSettings[]): { readonly trees: ReadonlyMap<string, Planted>; readonly mistakes: readonly string[] } {
-  const byName = new Map(all.map((settings) => [settings.spec.name, settings]));
-  const mistakes: string[] = [];
-  const trees = new Map<string, { root: string; settings: GroupSettings[] }>();
-  if (byName.size !== all.length) mistakes.push('A group is named twice.');
-  for (const settings of all) {
-    const root = rootOf(settings, byName);
-    if (root === undefined) {
-      mistakes.push(`Group ${settings.spec.name}: its line of parents does not end in a group that is there.`);
-      continue;
-    }
-    const tree = trees.get(root);
-    if (tree === undefined) trees.set(root, { root, settings: [settings] });
-    else tree.settings.push(settings);
-  }
-  return { trees, mistakes };
+/** All groups of a configuration, by tree. */
+export interface Forest {
+  readonly trees: ReadonlyMap<string, Planted>;
+  /** The root of each group, by the group's name. */
+  readonly roots: ReadonlyMap<string, string>;
+  /** What is wrong with the groups: a parent that is not there, a ring. */
+  readonly mistakes: readonly string[];
 }
 
-/** May admitting here need the disk? Leases do, and limits that need long to recover, here or above (coordination.md 2.7). */
-export function writesOf(name: string, specs: readonly GroupSpec[]): boolean {
-  const byName = new Map(specs.map((spec) => [spec.name, spec]));
-  for (let at = byName.get(name); at !== undefined; at = at.parent === undefined ? undefined : byName.get(at.parent.group)) {
-    if (at.limits.some((limit) => needsDisk(limit.quota) || [...limit.keys.values()].some(needsDisk))) return true;
+/** Sorts groups into trees, by root, in one turn: about 1 us a group. */
+export function plant(all: readonly GroupSettings[]): Forest {
+  return atOnce(planting(all));
+}
+
+/** Sorts groups into trees, by root. A tree whose settings are all the same objects as in `before` is the same object as there. */
+export function* planting(all: readonly GroupSettings[], before?: ReadonlyMap<string, Planted>): Work<Forest> {
+  const byName = new Map<string, GroupSettings>();
+  for (const settings of all) {
+    byName.set(settings.spec.name, settings);
+    yield;
   }
-  return false;
+  const mistakes: string[] = [];
+  const grown = new Map<string, { root: string; settings: GroupSettings[] }>();
+  const roots = new Map<string, string>();
+  if (byName.size !== all.length) mistakes.push('A group is named twice.');
+  for (const settings of all) {
+    yield;
+    const { name } = settings.spec;
+    const root = rootOf(settings, byName);
+    if (root === undefined) {
+      mistakes.push(`Group ${name}: its line of parents does not end in a group that is there.`);
+      continue;
+    }
+    roots.set(name, root);
+    const tree = grown.get(root);
+    if (tree === undefined) grown.set(root, { root, settings: [settings] });
+    else tree.settings.push(settings);
+  }
+  const trees = new Map<string, Planted>();
+  for (const [root, tree] of grown) {
+    yield;
+    const old = before?.get(root);
+    trees.set(root, old !== undefined && isSame(old.settings, tree.settings) ? old : tree);
+  }
+  return { trees, roots, mistakes };
+}
+
+function isSame(before: readonly GroupSettings[], now: readonly GroupSettings[]): boolean {
+  return before.length === now.length && now.every((settings, at) => settings === before[at]);
+}
+
+/** May admitting a group need the disk? Leases do, and limits that need long to recover (coordination.md 2.7). `line`: the group, then those above it. */
+export function writesOf(line: readonly GroupSettings[]): boolean {
+  return line.some(({ spec }) => spec.limits.some((limit) => needsDisk(limit.quota) || [...limit.keys.values()].some(needsDisk)));
 }
 
 /** A group, then those above it. */
-export function lineOf(settings: GroupSettings, all: readonly GroupSettings[]): readonly GroupSettings[] {
+export function lineOf(settings: GroupSettings, byName: ReadonlyMap<string, GroupSettings>): readonly GroupSettings[] {
   const line = [settings];
-  for (let at = settings.spec.parent; at !== undefined && line.length <= all.length; ) {
-    const above = all.find(({ spec }) => spec.name === at?.group);
+  for (let at = settings.spec.parent; at !== undefined && line.length <= byName.size; ) {
+    const above = byName.get(at.group);
     if (above === undefined) break;
     line.push(above);
     at = above.spec.parent;

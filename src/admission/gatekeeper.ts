@@ -21,7 +21,7 @@ import type {
 import type { Clock } from './clock.ts';
 import { drain } from './drain.ts';
 import { explain } from './explain.ts';
-import { plant } from './forest.ts';
+import { type Forest, plant, planting } from './forest.ts';
 import { Gates, type Home } from './gates.ts';
 import { Grounds } from './grounds.ts';
 import { Hold } from './hold.ts';
@@ -34,6 +34,7 @@ import { reconfigure } from './reconfigure.ts';
 import { NOBODY, Requests } from './requests.ts';
 import { Sessions } from './sessions.ts';
 import { shiftExplanation, shiftGroup, shiftLeaseView, shiftLimit, shiftPage, shiftRefusal, shiftRenewal, shiftWaiter } from './shift.ts';
+import { atOnce, Slices } from './slices.ts';
 import type { StoredLine, StoredRequestAsk, StoredSink } from './stored-line.ts';
 import { groupView, leasePage, limitViews, waiterPage } from './views.ts';
 
@@ -44,12 +45,16 @@ export class Gatekeeper implements AdmissionService, StoredLine {
   readonly #grounds: Grounds | undefined;
   readonly #requests: Requests;
   readonly #sessions: Sessions;
+  readonly #slices: Slices;
+  /** The groups in force. */
+  #forest: Forest | undefined;
   #changing: Promise<unknown> = Promise.resolve();
   #draining = false;
 
   constructor(parts: AdmissionParts) {
     const { clock, bounds, notices, defer, shardOf } = parts;
     this.#parts = parts;
+    this.#slices = new Slices(parts);
     this.#grounds = shardOf && new Grounds({ clock, notices, defer, shardOf });
     this.#gates = new Gates(parts, this.#grounds);
     this.#grounds?.serve(this.#gates);
@@ -60,8 +65,11 @@ export class Gatekeeper implements AdmissionService, StoredLine {
 
   /** Opens all trees; before it resolves every group is unknown. Rejects when a ledger cannot be read. Trees that come with their shards are opened by `gain`. */
   async start(): Promise<void> {
-    if (this.#grounds === undefined) await this.#gates.open(this.#parts.settings);
-    else this.#grounds.plant(this.#parts.settings);
+    const forest = plant(this.#parts.settings);
+    if (forest.mistakes.length > 0) throw new RangeError(forest.mistakes.join(' '));
+    this.#forest = forest;
+    if (this.#grounds === undefined) await this.#gates.open(forest.trees.values());
+    else this.#grounds.plant(forest, atOnce(this.#grounds.sharding(forest)));
   }
 
   /** See {@link Grounds.gain}. A change of configuration under way does not delay it. */
@@ -272,20 +280,23 @@ export class Gatekeeper implements AdmissionService, StoredLine {
 
   /** Of trees that come with their shards only those decided here are changed now; the others come as the file says. */
   async #reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {
-    const gates = this.#gates;
     const grounds = this.#grounds;
-    const stopped = () => this.#stopped();
-    if (grounds === undefined) return reconfigure({ gates, settings: () => groups, stopped });
-    const { mistakes } = plant(groups);
-    if (mistakes.length > 0) return mistakes;
+    const forest = await this.#slices.run(planting(groups, this.#forest?.trees));
+    if (forest.mistakes.length > 0) return forest.mistakes;
+    const shards = grounds && (await this.#slices.run(grounds.sharding(forest)));
     return reconfigure({
-      gates,
-      settings: () => grounds.ours(groups),
-      opening: () => grounds.opened(),
-      generation: () => grounds.generation,
-      applied: () => grounds.plant(groups),
-      stopped,
-    });
+      gates: this.#gates,
+      slices: this.#slices,
+      trees: forest.trees,
+      decides: (root) => grounds === undefined || grounds.of(root) !== undefined,
+      opening: () => grounds?.opened(),
+      generation: () => grounds?.generation ?? 0,
+      applying: () => {
+        this.#forest = forest;
+        if (shards !== undefined) grounds?.plant(forest, shards);
+      },
+      stopped: () => this.#stopped(),
+    }).finally(() => grounds?.planted());
   }
 
   #stopped(): string | undefined {

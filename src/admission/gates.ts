@@ -5,7 +5,7 @@ import type { TreeLedger } from '../ledger/ledger.ts';
 import type { GroupSettings } from './admission.ts';
 import { Answers } from './answers.ts';
 import { Entry } from './entry.ts';
-import { lineOf, type Planted, plant, writesOf } from './forest.ts';
+import { lineOf, type Planted, writesOf } from './forest.ts';
 import type { AdmissionParts, GateFace, Ground, Notice } from './parts.ts';
 import { PermitProofs } from './permit-proofs.ts';
 import type { StoredSink } from './stored-line.ts';
@@ -55,10 +55,15 @@ export class Gates {
   /** Of all trees of this process. */
   readonly proofs: PermitProofs;
   readonly #trees = new Map<string, Tree>();
-  readonly #ledgers = new Map<string, TreeLedger>();
+  /** Chains by root; what was opened on an earlier ground of a shard is not used on a later one. */
+  readonly #ledgers = new Map<string, { readonly ground: Ground | undefined; readonly ledger: TreeLedger }>();
+  /** What each tree was planted from. */
+  readonly #planted = new WeakMap<Tree, Planted>();
   readonly #homes = new Map<string, Home>();
   /** Taken out of the configuration, but permits of theirs may still come back. */
   readonly #gone = new Map<string, Home>();
+  /** Their names, by tree. */
+  readonly #goneOf = new Map<Tree, Set<string>>();
   /** Roots decided before by this process: opened again, what is on disk was spent up to now. */
   readonly #closed = new Set<string>();
   #lost: Error | undefined;
@@ -82,16 +87,10 @@ export class Gates {
     parts.coordinator.onLost((cause) => this.lose(cause));
   }
 
-  /** Opens every tree of these settings. Rejects when a ledger cannot be read or this process may not decide. */
-  async open(settings: readonly GroupSettings[]): Promise<void> {
-    const { trees, mistakes } = plant(settings);
-    if (mistakes.length > 0) throw new RangeError(mistakes.join(' '));
-    const planted = [...trees.values()];
+  /** Opens these trees. Rejects when a ledger cannot be read or this process may not decide. */
+  async open(trees: Iterable<Planted>): Promise<void> {
     const recovery = new Recovery();
-    const openNext = async (): Promise<void> => {
-      for (let next = planted.pop(); next !== undefined; next = planted.pop()) this.adopt(next, await this.build(next, recovery));
-    };
-    await Promise.all(Array.from({ length: OPENING_MAX }, openNext));
+    await eachOf(trees, async (planted) => this.adopt(planted, await this.build(planted, recovery)));
     const { coordinator, clock } = this.#parts;
     const placement = coordinator.place('');
     const from = placement.at === 'here' ? placement.tenure.from : clock.now();
@@ -124,6 +123,17 @@ export class Gates {
     return this.#trees.get(root);
   }
 
+  /** Returns what the tree of a root was planted from; undefined if it is not decided here. */
+  plantedOf(root: string): Planted | undefined {
+    const tree = this.#trees.get(root);
+    return tree && this.#planted.get(tree);
+  }
+
+  /** Returns what the tree of a root is decided on, where trees come with their shards: another object for each time that the shard is gained. */
+  groundOf(root: string): Ground | undefined {
+    return this.#grounds?.of(root);
+  }
+
   get lost(): Error | undefined {
     return this.#lost;
   }
@@ -148,20 +158,20 @@ export class Gates {
 
   /** The chain of a root, opened once. */
   async ledgerOf(root: string): Promise<TreeLedger> {
+    const ground = this.groundOf(root);
     const known = this.#ledgers.get(root);
-    if (known !== undefined) return known;
-    const ground = this.#ground(root);
-    const ledger = await ground.ledger.tree(root);
+    if (known !== undefined && known.ground === ground) return known.ledger;
+    const ledger = await this.#ground(root).ledger.tree(root);
     // The right to decide may have gone meanwhile: the next term opens it anew.
-    if (this.#grounds === undefined || this.#grounds.of(root) === ground) this.#ledgers.set(root, ledger);
+    if (this.groundOf(root) === ground) this.#ledgers.set(root, { ground, ledger });
     return ledger;
   }
 
   /** The chain of a root that was opened before. */
   openLedger(root: string): TreeLedger {
-    const ledger = this.#ledgers.get(root);
-    if (ledger === undefined) throw new Error(`the ledger of ${root} is not open`);
-    return ledger;
+    const known = this.#ledgers.get(root);
+    if (known === undefined || known.ground !== this.groundOf(root)) throw new Error(`the ledger of ${root} is not open`);
+    return known.ledger;
   }
 
   /** A tree as the ledger left it; what that was is added to `recovery`. */
@@ -183,7 +193,7 @@ export class Gates {
     const firstOrder = clock === outside ? 0 : tenure.from;
     const gateParts: GateParts = { term: tenure.term, groups, from, firstOrder, recording, reports, restored, settledMax: bounds.settled };
     const gate = this.#parts.gate(gateParts);
-    const entries = entriesOf(gate, settings, new Map());
+    const entries = entriesOf(gate, settings, NO_ENTRIES);
     const lost = (cause: Error) => (this.#grounds === undefined ? this.lose(cause) : this.onLedgerLost(root));
     return new Tree({
       root,
@@ -212,19 +222,24 @@ export class Gates {
   /** This tree answers for its groups from now on. */
   adopt(planted: Planted, tree: Tree): void {
     this.#trees.set(planted.root, tree);
+    this.#planted.set(tree, planted);
     this.rehome(tree, tree.turn.entries);
     this.onAdopted(tree);
     if (this.#lost !== undefined) tree.stop(this.#undecided());
   }
 
   /** New settings of a tree whose gate took them already. */
-  resettle(tree: Tree, settings: readonly GroupSettings[]): void {
+  resettle(tree: Tree, planted: Planted): void {
     const before = tree.turn.entries;
-    const entries = entriesOf(tree.turn.gate, settings, before);
+    const entries = entriesOf(tree.turn.gate, planted.settings, before);
+    this.#planted.set(tree, planted);
     for (const [name, entry] of before) {
       if (entries.has(name)) continue;
       this.#homes.delete(name);
       this.#gone.set(name, { tree, entry });
+      const names = this.#goneOf.get(tree);
+      if (names === undefined) this.#goneOf.set(tree, new Set([name]));
+      else names.add(name);
       this.#stored?.closed([name]);
     }
     this.rehome(tree, entries);
@@ -235,6 +250,7 @@ export class Gates {
     const opened: string[] = [];
     for (const [name, entry] of entries) {
       const before = this.#homes.get(name);
+      if (before?.tree === tree && before.entry === entry) continue;
       if (before?.tree !== tree) opened.push(name);
       if (before !== undefined && before.tree !== tree) this.#stored?.closed([name]);
       this.#homes.set(name, { tree, entry });
@@ -255,7 +271,8 @@ export class Gates {
     const gone = [...tree.turn.entries.keys()].filter((name) => this.#homes.get(name)?.tree === tree);
     for (const name of gone) this.#homes.delete(name);
     if (gone.length > 0) this.#stored?.closed(gone);
-    for (const [name, home] of this.#gone) if (home.tree === tree) this.#gone.delete(name);
+    for (const name of this.#goneOf.get(tree) ?? []) if (this.#gone.get(name)?.tree === tree) this.#gone.delete(name);
+    this.#goneOf.delete(tree);
   }
 
   /** Seals a tree that admits nobody any more. What cannot be written is told: the next start treats it as a crash. */
@@ -316,17 +333,41 @@ export class Gates {
   }
 }
 
-/** Entries of a tree's groups; those that were there before are the same objects, with their counters. */
+const NO_ENTRIES: ReadonlyMap<string, Entry> = new Map();
+
+/** Runs `act` for each, {@link OPENING_MAX} at a time. Rejects with the first failure, once none is under way. */
+export async function eachOf<T>(all: Iterable<T>, act: (one: T) => Promise<void>): Promise<void> {
+  const left = all[Symbol.iterator]();
+  let failed = false;
+  const next = async (): Promise<void> => {
+    for (let step = left.next(); step.done !== true && !failed; step = left.next()) {
+      await act(step.value).catch((cause: unknown) => {
+        failed = true;
+        throw cause;
+      });
+    }
+  };
+  const outcomes = await Promise.allSettled(Array.from({ length: OPENING_MAX }, next));
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+}
+
+/** Entries of a tree's groups. Those that were there before are the same objects, with their counters; they are touched only where their settings, or those above, changed. */
 function entriesOf(gate: GateFace, all: readonly GroupSettings[], before: ReadonlyMap<string, Entry>): Map<string, Entry> {
-  const specs = all.map((settings) => settings.spec);
+  const byName = new Map(all.map((settings) => [settings.spec.name, settings]));
+  const changed = new Set(all.filter((settings) => before.get(settings.spec.name)?.settings !== settings));
   const entries = new Map<string, Entry>();
   for (const settings of all) {
     const { name } = settings.spec;
+    const line = lineOf(settings, byName);
+    const known = before.get(name);
+    if (known !== undefined && !line.some((each) => changed.has(each))) {
+      entries.set(name, known);
+      continue;
+    }
     const index = gate.groupOf(name);
     if (index === undefined) throw new Error(`group ${name} is not in its gate`);
-    const writes = writesOf(name, specs);
-    const units = new Units(lineOf(settings, all));
-    const known = before.get(name);
+    const writes = writesOf(line);
+    const units = new Units(line);
     if (known === undefined) entries.set(name, new Entry({ settings, index, writes, units }));
     else {
       known.settings = settings;

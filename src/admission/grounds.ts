@@ -1,12 +1,12 @@
 import { after, MILLISECOND, type Micros, SECOND } from '../core/time.ts';
 import { LedgerLost } from '../ledger/ledger.ts';
-import type { GroupSettings } from './admission.ts';
 import type { Clock } from './clock.ts';
-import { type Planted, plant } from './forest.ts';
+import type { Forest, Planted } from './forest.ts';
 import { type Gates, Recovery } from './gates.ts';
 import { MOVED } from './moved.ts';
 import { OpeningQueue } from './opening-queue.ts';
 import type { AdmissionParts, Ground } from './parts.ts';
+import type { Work } from './slices.ts';
 import type { Tree } from './tree.ts';
 
 /** Between two tries to open a tree whose ledger cannot be read. */
@@ -28,6 +28,14 @@ interface Gained {
   readonly recovery: Recovery;
 }
 
+/** Shards of the roots of a configuration, and the other way round. */
+export interface Shards {
+  readonly of: Map<string, number>;
+  readonly roots: Map<number, string[]>;
+}
+
+const NO_SHARDS: Shards = { of: new Map(), roots: new Map() };
+
 /**
  * The shards that this process decides, with what came with each: its trees are opened when a shard is gained, and given
  * up when it is lost or handed over. Whoever waits in them is told {@link MOVED}.
@@ -39,10 +47,11 @@ export class Grounds {
   readonly #openings: OpeningQueue;
   #gates: Gates | undefined;
   #planted: ReadonlyMap<string, Planted> = new Map();
-  #roots = new Map<string, string>();
+  #roots: ReadonlyMap<string, string> = new Map();
   /** Of the roots of the configuration: hashing all of them again for each shard that comes or goes took seconds with 10,000. */
-  #shards = new Map<string, number>();
-  #rootsOf = new Map<number, string[]>();
+  #shards: Shards = NO_SHARDS;
+  /** Of the configuration before, while trees that left it may still be open. */
+  #former: Shards = NO_SHARDS;
   #generation = 0;
 
   constructor(parts: GroundsParts) {
@@ -61,14 +70,17 @@ export class Grounds {
     return this.#grounds.get(this.#shardOf(root));
   }
 
-  /** All groups of the configuration, decided here or not. Throws on groups that make no trees. */
-  plant(settings: readonly GroupSettings[]): void {
-    const { trees, mistakes } = plant(settings);
-    if (mistakes.length > 0) throw new RangeError(mistakes.join(' '));
+  /** All groups of the configuration, decided here or not. */
+  plant({ trees, roots }: Forest, shards: Shards): void {
     this.#planted = trees;
-    this.#shards = new Map([...trees.keys()].map((root) => [root, this.#shardOf(root)]));
-    this.#rootsOf = Map.groupBy(trees.keys(), (root) => this.#shardOf(root));
-    this.#roots = new Map([...trees.values()].flatMap(({ root, settings: all }) => all.map(({ spec }) => [spec.name, root])));
+    this.#former = this.#shards;
+    this.#shards = shards;
+    this.#roots = roots;
+  }
+
+  /** The trees that left the configuration are closed. */
+  planted(): void {
+    this.#former = NO_SHARDS;
   }
 
   /** The root of a group's tree; undefined: no such group. */
@@ -76,9 +88,18 @@ export class Grounds {
     return this.#roots.get(group);
   }
 
-  /** Of these settings, those of trees that are decided here. */
-  ours(settings: readonly GroupSettings[]): readonly GroupSettings[] {
-    return [...plant(settings).trees.values()].flatMap(({ root, settings: all }) => (this.of(root) === undefined ? [] : all));
+  /** Finds the shard of each root. */
+  *sharding({ trees }: Forest): Work<Shards> {
+    const shards: Shards = { of: new Map(), roots: new Map() };
+    for (const root of trees.keys()) {
+      yield;
+      const shard = this.#shardOf(root);
+      shards.of.set(root, shard);
+      const roots = shards.roots.get(shard);
+      if (roots === undefined) shards.roots.set(shard, [root]);
+      else roots.push(root);
+    }
+    return shards;
   }
 
   /** The tree of this group is being opened, and now before others: ask again when this resolves; it never rejects. */
@@ -106,7 +127,7 @@ export class Grounds {
   async gain(shard: number, ground: Ground, barrier: Promise<void>): Promise<void> {
     this.#set(shard, ground);
     const recovery = new Recovery();
-    await Promise.all((this.#rootsOf.get(shard) ?? []).map((root) => this.#open(root, { ground, barrier, recovery })));
+    await Promise.all((this.#shards.roots.get(shard) ?? []).map((root) => this.#open(root, { ground, barrier, recovery })));
     this.#gates?.reportRecovery(recovery, Math.max(0, ground.tenure.from - ground.clock.now()), shard);
   }
 
@@ -215,11 +236,12 @@ export class Grounds {
   }
 
   #trees(shard: number): readonly Tree[] {
-    return (this.#rootsOf.get(shard) ?? []).flatMap((root) => this.#gates?.tree(root) ?? []);
+    const roots = new Set([...(this.#shards.roots.get(shard) ?? []), ...(this.#former.roots.get(shard) ?? [])]);
+    return [...roots].flatMap((root) => this.#gates?.tree(root) ?? []);
   }
 
   #shardOf(root: string): number {
-    return this.#shards.get(root) ?? this.#parts.shardOf(root);
+    return this.#shards.of.get(root) ?? this.#parts.shardOf(root);
   }
 
   /** Its last notes may meet a newer term's records, or no server at all. */

@@ -1,19 +1,27 @@
 import type { RestoredGate } from '../core/gate-state.ts';
+import type { GroupSpec } from '../core/group.ts';
 import { withdrawn } from '../core/refusal.ts';
 import { after, type Instant, LONG_AGO, later, SECOND } from '../core/time.ts';
-import type { GroupSettings } from './admission.ts';
 import type { Entry } from './entry.ts';
-import { type Planted, plant } from './forest.ts';
-import type { Gates } from './gates.ts';
-import type { Notice } from './parts.ts';
+import type { Planted } from './forest.ts';
+import { eachOf, type Gates } from './gates.ts';
+import { MOVED } from './moved.ts';
+import type { Ground, Notice } from './parts.ts';
+import type { Slices, Work } from './slices.ts';
 import type { Tree } from './tree.ts';
 
 /** Shard times this far apart count as one when a group moves from one tree to another. */
 const APART_MAX = SECOND / 4;
 
+/** A tree that is decided here, and what it is to be. */
+interface Kept {
+  readonly tree: Tree;
+  readonly planted: Planted;
+}
+
 interface Change {
-  /** Same root, no group comes from or goes to another tree: the gate takes it with everybody in line. */
-  readonly kept: readonly { readonly tree: Tree; readonly planted: Planted; readonly before: readonly GroupSettings[] }[];
+  /** Same root, no group comes from or goes to another tree: the gate takes it with all waiters. */
+  readonly kept: readonly Kept[];
   readonly fresh: readonly Planted[];
   /** Trees that lose or win a group to another: made again from their exact state, while nobody waits or holds. */
   readonly moved: { readonly from: readonly Tree[]; readonly to: readonly Planted[] };
@@ -23,25 +31,29 @@ interface Change {
 /** Where a change of configuration is made. */
 export interface ReconfigureDeps {
   readonly gates: Gates;
-  /** The settings that are to be in force in this process, of the trees that it decides now. */
-  readonly settings: () => readonly GroupSettings[];
+  readonly slices: Slices;
+  /** The groups that are to be in force, by root. Trees that are the same objects as those in force are not touched. */
+  readonly trees: ReadonlyMap<string, Planted>;
+  /** Reports whether this process decides the tree of a root now. */
+  readonly decides: (root: string) => boolean;
   /** Resolves once no tree is being opened under the old settings; undefined if none is. */
-  readonly opening?: () => Promise<void> | undefined;
+  readonly opening: () => Promise<void> | undefined;
   /** Grows whenever this process gains or loses a tree, other than by this change. */
-  readonly generation?: () => number;
-  /** Called in the moment in which the change takes effect. */
-  readonly applied?: () => void;
+  readonly generation: () => number;
+  /** Called in the moment from which the change is carried out: trees gained from then on are opened under the new settings. */
+  readonly applying: () => void;
   /** Says why nothing is to be changed any more; undefined: go on. */
   readonly stopped: () => string | undefined;
 }
 
 /**
- * Applies new groups, all or none. Returns what cannot be done; nothing has changed then. Trees that are gained or lost on the way do
- * not wait for it: it begins again with those that are there. Rejects if the ledger of a new tree cannot be opened.
+ * Applies new groups, all or none. Returns what cannot be done; nothing has changed then. All checks come first; then each tree changes in
+ * one moment, one after another, in slices of a few milliseconds. Trees that are gained or lost before the first one changes do not wait:
+ * it begins again with those that are there. Rejects if the ledger of a new tree cannot be opened; nothing has changed then.
  */
 export async function reconfigure(deps: ReconfigureDeps): Promise<readonly string[]> {
   for (;;) {
-    for (let opening = deps.opening?.(); opening !== undefined; opening = deps.opening?.()) await opening;
+    for (let opening = deps.opening(); opening !== undefined; opening = deps.opening()) await opening;
     const answer = await attempt(deps);
     if (answer !== undefined) return answer;
   }
@@ -49,11 +61,11 @@ export async function reconfigure(deps: ReconfigureDeps): Promise<readonly strin
 
 /** Returns undefined if trees were gained or lost meanwhile: nothing has changed then. */
 async function attempt(deps: ReconfigureDeps): Promise<readonly string[] | undefined> {
-  const { gates, settings, generation = () => 0, opening = () => undefined, applied = () => {} } = deps;
+  const { gates, slices, generation, opening } = deps;
   const began = generation();
-  const { trees, mistakes } = plant(settings());
-  if (mistakes.length > 0) return mistakes;
-  const change = compare(gates, trees);
+  const change = await slices.run(comparing(deps));
+  const wrong = await slices.run(checking(change));
+  if (wrong !== undefined) return [wrong];
   const fresh: Fresh[] = [];
   let free = (): void => {};
   const barred = new Promise<void>((resolve) => {
@@ -61,65 +73,133 @@ async function attempt(deps: ReconfigureDeps): Promise<readonly string[] | undef
   });
   for (const tree of change.moved.from) tree.turn.bar(barred);
   try {
-    for (const planted of change.fresh) fresh.push({ planted, tree: await gates.build(planted) });
+    await eachOf(change.fresh, async (planted) => void fresh.push({ planted, ground: gates.groundOf(planted.root), tree: await gates.build(planted) }));
     const moving = await prepareMove(gates, change);
     if ('mistakes' in moving) return moving.mistakes;
-    for (let awaited = rights(change); awaited.length > 0 && generation() === began; awaited = rights(change)) await Promise.all(awaited);
+    for (;;) {
+      const awaited = await slices.run(rights(change));
+      if (awaited.length === 0 || generation() !== began) break;
+      await Promise.all(awaited);
+    }
     const stopped = deps.stopped();
     if (stopped !== undefined) return [stopped];
     if (generation() !== began || opening() !== undefined) return undefined;
-    const refused = apply(gates, change, fresh, moving);
-    if (refused.length > 0) return refused;
-    applied();
-    fresh.length = 0;
+    deps.applying();
+    move(gates, change, moving);
+    free();
+    await slices.run(adopting(gates, fresh));
+  } catch (cause) {
+    // A tree that went elsewhere cannot be opened here any more.
+    if (generation() === began) throw cause;
+    return undefined;
   } finally {
     for (const { tree } of fresh) gates.discard(tree);
     free();
   }
-  await Promise.all(change.removed.map((tree) => remove(gates, tree)));
+  await applyKept(deps, change.kept);
+  await eachOf(change.removed, (tree) => remove(gates, tree));
   return [];
 }
 
-interface Fresh {
-  readonly planted: Planted;
-  readonly tree: Tree;
+interface Fresh extends Kept {
+  /** What it was built on. */
+  readonly ground: Ground | undefined;
 }
 
-/** Changes everything in one moment, each tree in its own time. */
-function apply(gates: Gates, change: Change, fresh: readonly Fresh[], moving: Prepared): readonly string[] {
-  const gone = change.kept.flatMap(({ tree, planted }) => goneFrom(tree, planted));
-  const wrong = takeKept(change);
-  if (wrong !== undefined) return [wrong];
-  for (const notice of gone) gates.report(notice);
-  for (const { tree, planted } of change.kept) gates.resettle(tree, planted.settings);
-  for (const { planted, tree } of fresh) gates.adopt(planted, tree);
-  move(gates, change, moving);
-  for (const { tree } of change.kept) tree.turn.settle(tree.now());
-  return [];
-}
-
-function compare(gates: Gates, trees: ReadonlyMap<string, Planted>): Change {
-  const movedRoots = new Set<string>();
+/** Finds what differs from the trees that are decided here. */
+function* comparing({ gates, trees, decides }: ReconfigureDeps): Work<Change> {
+  const touched: Planted[] = [];
   for (const planted of trees.values()) {
+    yield;
+    if (gates.plantedOf(planted.root) !== planted && decides(planted.root)) touched.push(planted);
+  }
+  const movedRoots = new Set<string>();
+  for (const planted of touched) {
     for (const { spec } of planted.settings) {
+      yield;
       const home = gates.home(spec.name);
-      if (home === undefined || home.tree.root === planted.root) continue;
+      if (home === undefined || home.tree.root === planted.root || !decides(home.tree.root)) continue;
       movedRoots.add(home.tree.root);
       movedRoots.add(planted.root);
     }
   }
-  const all = [...trees.values()];
-  const current = gates.trees();
-  const before = (tree: Tree) => [...tree.turn.entries.values()].map((entry) => entry.settings);
-  return {
-    kept: all.flatMap((planted) => {
-      const tree = movedRoots.has(planted.root) ? undefined : gates.tree(planted.root);
-      return tree === undefined ? [] : [{ tree, planted, before: before(tree) }];
-    }),
-    fresh: all.filter((planted) => !movedRoots.has(planted.root) && gates.tree(planted.root) === undefined),
-    moved: { from: current.filter((tree) => movedRoots.has(tree.root)), to: all.filter((planted) => movedRoots.has(planted.root)) },
-    removed: current.filter((tree) => !movedRoots.has(tree.root) && !trees.has(tree.root)),
-  };
+  const kept: Kept[] = [];
+  const fresh: Planted[] = [];
+  const to: Planted[] = [];
+  for (const planted of touched) {
+    yield;
+    const tree = gates.tree(planted.root);
+    if (movedRoots.has(planted.root)) to.push(planted);
+    else if (tree === undefined) fresh.push(planted);
+    else kept.push({ tree, planted });
+  }
+  const from: Tree[] = [];
+  const removed: Tree[] = [];
+  for (const tree of gates.trees()) {
+    yield;
+    if (movedRoots.has(tree.root)) from.push(tree);
+    else if (!trees.has(tree.root) && decides(tree.root)) removed.push(tree);
+  }
+  return { kept, fresh, moved: { from, to }, removed };
+}
+
+/** Returns why a kept gate would not take its groups; undefined if all will. It depends on nothing that callers do. */
+function* checking({ kept }: Change): Work<string | undefined> {
+  for (const { tree, planted } of kept) {
+    yield;
+    const wrong = tree.turn.gate.mistakeIn(specsOf(planted));
+    if (wrong !== undefined) return wrong;
+  }
+  return undefined;
+}
+
+/** Puts new trees in force; those whose shard was lost meanwhile are left to its next owner. Empties `fresh`. */
+function* adopting(gates: Gates, fresh: Fresh[]): Work<void> {
+  for (let one = fresh.pop(); one !== undefined; one = fresh.pop()) {
+    if (gates.groundOf(one.planted.root) === one.ground) gates.adopt(one.planted, one.tree);
+    else one.tree.stop(MOVED);
+    yield;
+  }
+}
+
+/** Changes the kept trees one after another, each as soon as it may decide: one that must wait does not hold up the others. */
+async function applyKept({ gates, slices, stopped }: ReconfigureDeps, kept: readonly Kept[]): Promise<void> {
+  for (let left = kept; left.length > 0 && stopped() === undefined; ) {
+    const waiting: Kept[] = [];
+    const awaited: Promise<void>[] = [];
+    const work = function* (): Work<void> {
+      for (const one of left) {
+        const right = applyTo(gates, one);
+        if (right !== undefined) {
+          waiting.push(one);
+          awaited.push(right);
+        }
+        yield;
+      }
+    };
+    await slices.run(work());
+    if (awaited.length > 0) await Promise.race(awaited);
+    left = waiting;
+  }
+}
+
+/** Changes one tree in one moment, in its own time. Returns what to wait for before it may decide; then nothing has changed. A tree that is decided elsewhere by now is passed over. */
+function applyTo(gates: Gates, { tree, planted }: Kept): Promise<void> | undefined {
+  if (gates.tree(tree.root) !== tree || tree.turn.over !== undefined) return undefined;
+  const now = tree.now();
+  const awaited = tree.turn.awaitRight(now);
+  if (awaited !== undefined) return awaited;
+  const gone = goneFrom(tree, planted);
+  const wrong = tree.turn.gate.reconfigure(now, specsOf(planted));
+  if (wrong !== undefined) throw new Error(`tree ${tree.root} refuses groups that were checked: ${wrong}`);
+  for (const notice of gone) gates.report(notice);
+  gates.resettle(tree, planted);
+  tree.turn.settle(tree.now());
+  return undefined;
+}
+
+function specsOf({ settings }: Planted): readonly GroupSpec[] {
+  return settings.map(({ spec }) => spec);
 }
 
 interface Prepared {
@@ -211,32 +291,18 @@ function outsideTime(tree: Tree): Instant {
   return after(tree.now(), tree.skew);
 }
 
-/** What has to be waited for until every kept tree may decide; empty once all may. */
-function rights({ kept }: Change): readonly Promise<void>[] {
-  return kept.flatMap(({ tree }) => (tree.turn.over === undefined ? (tree.turn.awaitRight(tree.now()) ?? []) : []));
-}
-
-/** Every kept gate takes its groups, or none does. */
-function takeKept({ kept }: Change): string | undefined {
-  for (const [index, { tree, planted }] of kept.entries()) {
-    const wrong = tree.turn.gate.reconfigure(
-      tree.now(),
-      planted.settings.map((each) => each.spec),
-    );
-    if (wrong === undefined) continue;
-    for (const done of kept.slice(0, index)) {
-      done.tree.turn.gate.reconfigure(
-        done.tree.now(),
-        done.before.map((each) => each.spec),
-      );
-      done.tree.turn.settle(done.tree.now());
-    }
-    return wrong;
+/** Finds what has to be waited for until every kept tree may decide; nothing once all may. */
+function* rights({ kept }: Change): Work<readonly Promise<void>[]> {
+  const awaited: Promise<void>[] = [];
+  for (const { tree } of kept) {
+    awaited.push(...(tree.turn.over === undefined ? [tree.turn.awaitRight(tree.now()) ?? []].flat() : []));
+    yield;
   }
-  return undefined;
+  return awaited;
 }
 
 async function remove(gates: Gates, tree: Tree): Promise<void> {
+  if (gates.tree(tree.root) !== tree) return;
   for (const entry of tree.turn.entries.values()) for (const notice of withdrawal(tree, entry)) gates.report(notice);
   gates.retire(tree);
   const refusal = withdrawn(outsideTime(tree));

@@ -1,0 +1,44 @@
+import { after, MILLISECOND, type Micros } from '../core/time.ts';
+import type { Clock } from './clock.ts';
+
+/** The event loop is kept this long at a time, and one step of the work longer at most. */
+const SLICE: Micros = 3 * MILLISECOND;
+
+/** Steps of one slice at most, whatever the clock says. */
+const STEPS_MAX = 1_000;
+
+/** Work that yields after each small step and returns its result. */
+export type Work<T> = Generator<void, T, void>;
+
+/** Runs long work in slices of a few milliseconds, between which the event loop answers callers. */
+export class Slices {
+  readonly #clock: Clock;
+  readonly #defer: (run: () => void) => void;
+
+  /** `defer` runs something in the next turn of the event loop. */
+  constructor(parts: { clock: Clock; defer: (run: () => void) => void }) {
+    this.#clock = parts.clock;
+    this.#defer = parts.defer;
+  }
+
+  /** Runs the first slice at once, the rest in later turns. Rejects with what the work throws. */
+  async run<T>(work: Work<T>): Promise<T> {
+    for (;;) {
+      const end = after(this.#clock.now(), SLICE);
+      for (let steps = 0; steps < STEPS_MAX; steps++) {
+        const step = work.next();
+        if (step.done === true) return step.value;
+        if (this.#clock.now() >= end) break;
+      }
+      await new Promise<void>((resolve) => this.#defer(resolve));
+    }
+  }
+}
+
+/** Runs work to its end in one turn: for a start, when no caller is served yet. */
+export function atOnce<T>(work: Work<T>): T {
+  for (;;) {
+    const step = work.next();
+    if (step.done === true) return step.value;
+  }
+}
