@@ -17,6 +17,7 @@ import { machineLine, progress } from './lib/pinned.ts';
 import { gateTable } from './micro/gate.ts';
 import { appendRates } from './micro/ledger.ts';
 import { limitsTable } from './micro/limits.ts';
+import { reloads } from './reload/reload.ts';
 
 const NO_UWS = 'Left out: uWebSockets.js is not installed (npm run uws).';
 
@@ -53,6 +54,7 @@ const benches: Readonly<Record<string, Bench>> = {
     what: '10,000 groups over three replicas while one is killed, comes back, and all read their files again',
     run: async () => (await takeovers()) ?? NO_NATS,
   },
+  reload: { what: 'reload of 10,000 groups under callers: how long the event loop stands still', run: ({ rounds }) => reloads(10_000, rounds) },
   load: {
     what: 'k6: acquire over HTTP and gRPC, holding, forwarding 64 KiB',
     run: async () => (await loadReport()) ?? 'Left out: k6 is not installed (go install go.k6.io/k6@latest).',
