@@ -1,5 +1,6 @@
 import type { GroupSettings } from '../admission/admission.ts';
-import { plant } from '../admission/forest.ts';
+import { planting } from '../admission/forest.ts';
+import { atOnce, type Work } from '../admission/slices.ts';
 
 /** A group, and the shard of its tree. */
 export interface Spot {
@@ -21,13 +22,31 @@ export class Directory {
 
   /** Other groups from now on. */
   replace(settings: readonly GroupSettings[]): void {
+    atOnce(this.replacing(settings));
+  }
+
+  /** Other groups from the last step on. */
+  *replacing(settings: readonly GroupSettings[]): Work<void> {
     const spots = new Map<string, Spot>();
-    for (const { root, settings: planted } of plant(settings).trees.values()) {
+    const { trees } = yield* planting(settings);
+    for (const { root, settings: planted } of trees.values()) {
       const shard = this.#shardOf(root);
-      for (const each of planted) spots.set(each.spec.name, { shard, settings: each });
+      for (const each of planted) {
+        const known = this.#spots.get(each.spec.name);
+        spots.set(each.spec.name, known?.settings === each && known.shard === shard ? known : { shard, settings: each });
+        yield;
+      }
     }
-    for (const [name, spot] of this.#spots) if (!spots.has(name)) this.#former.set(name, spot);
-    for (const name of spots.keys()) this.#former.delete(name);
+    const gone: (readonly [string, Spot])[] = [];
+    for (const one of this.#spots) {
+      yield;
+      if (!spots.has(one[0])) gone.push(one);
+    }
+    for (const name of this.#former.keys()) {
+      yield;
+      if (spots.has(name)) this.#former.delete(name);
+    }
+    for (const [name, spot] of gone) this.#former.set(name, spot);
     this.#spots = spots;
   }
 

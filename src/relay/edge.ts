@@ -27,6 +27,7 @@ import {
   shiftRenewal,
   shiftWaiter,
 } from '../admission/shift.ts';
+import type { Slices } from '../admission/slices.ts';
 import type { Costs } from '../core/group.ts';
 import type { Disposition, LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
@@ -47,6 +48,7 @@ import type { Standing } from './standing.ts';
 export interface EdgeParts extends OwnersParts {
   readonly door: Door;
   readonly directory: Directory;
+  readonly slices: Slices;
   readonly asks: Asks;
   readonly calls: Calls;
   readonly owners: Owners;
@@ -69,6 +71,8 @@ type Listed<T> = Page<T & { readonly id: string }>;
 export class Edge implements AdmissionService {
   readonly #parts: EdgeParts;
   #draining = false;
+  /** One change of the directory at a time, in the order of the door's. */
+  #replaced: Promise<void> = Promise.resolve();
 
   constructor(parts: EdgeParts) {
     this.#parts = parts;
@@ -175,10 +179,11 @@ export class Edge implements AdmissionService {
   }
 
   async reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {
-    const { door, directory, asks } = this.#parts;
+    const { door, directory, asks, slices } = this.#parts;
     const mistakes = await door.reconfigure(groups);
     if (mistakes.length > 0) return mistakes;
-    directory.replace(groups);
+    this.#replaced = this.#replaced.then(() => slices.run(directory.replacing(groups)));
+    await this.#replaced;
     asks.resettled();
     return [];
   }

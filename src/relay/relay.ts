@@ -1,5 +1,6 @@
 import type { AdmissionService, GroupSettings } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
+import { Slices } from '../admission/slices.ts';
 import type { PeerView, Replica, ReplicaEvent, Timers } from '../coordination/replica.ts';
 import { type Micros, SECOND } from '../core/time.ts';
 import { Asks } from './asks.ts';
@@ -119,7 +120,19 @@ export class Relay {
     };
     const told = () => this.#links.quiet(LAST_WORDS);
     const standing = new Standing({ directory, place, self: parts.self, others: () => replica.peers() });
-    this.admission = new Edge({ door, directory, asks: this.#asks, calls, owners, seen, outage, standing, peers, leave, told, timers, now, place });
+    this.admission = new Edge({
+      ...{ door, directory, slices: new Slices(parts), calls, owners },
+      asks: this.#asks,
+      seen,
+      outage,
+      standing,
+      peers,
+      leave,
+      told,
+      timers,
+      now,
+      place,
+    });
   }
 
   /** No session of it is live, and none has been for longer than slots last: it decides nothing. */
@@ -148,12 +161,6 @@ export class Relay {
     if (event.kind === 'placed') this.#asks.placed(event.shard);
     else if (event.kind === 'peers') this.#peersChanged();
     else if (event.kind === 'reachable') void this.#reach(event.reachable);
-  }
-
-  /** Groups as they are from now on; the door has them already. */
-  resettle(groups: readonly GroupSettings[]): void {
-    this.#directory.replace(groups);
-    this.#asks.resettled();
   }
 
   /** Tells a peer that it was given a shard; for {@link ReplicaParts.notify}. */

@@ -321,6 +321,25 @@ test('While nobody decides an ask is held until its patience ends, at least a se
   expect(patient.refusal?.reason).toBe('undecided');
 });
 
+test.each([
+  ['while nobody decides for it', false],
+  ['while its place is at another replica', true],
+])('An ask that is held for a group that vanishes from the file, %s, gets a refusal that can be retried, once', async (_when, decided) => {
+  const fleet = await launched(slots);
+  const [a, b] = fleet.nodes;
+  a!.ask();
+  if (!decided) fleet.place(shard, undefined);
+  const held = b!.ask();
+  await fleet.pass(0.1);
+  expect(held.told).toBe(0);
+  expect(await b!.relay.admission.reconfigure([settingsOf(group('h', []))])).toEqual([]);
+  await fleet.pass(0.1);
+  expect(held).toMatchObject({ told: 1, refusal: { reason: 'undecided', detail: expect.stringContaining('taken out of the configuration') } });
+  expect(held.refusal?.retryAt).toBeGreaterThan(b!.clock.now());
+  expect(b!.ask().refusal?.reason).toBe('unknown_group');
+  expect(b!.relay.figures.elsewhere).toBe(0);
+});
+
 test('An owner that says nothing costs its caller 300 ms beyond its patience', async () => {
   const fleet = await launched(spaced);
   const [, b] = fleet.nodes;
