@@ -328,3 +328,36 @@ test('A group does not move to a tree whose shard is in another time, since its 
   await clock.advanceAsync(2 * MINUTE);
   expect(next.seconds).toBe(60);
 });
+
+test.each([0, 2, 4, 6, 8, 10, 12, 14])('Shards that are lost and gained %i turns into a reload of thousands of groups go by the new settings', async (turn) => {
+  const settings = (period: Micros) => [
+    ...Array.from({ length: 3_000 }, (_, at) => settingsOf(group(`g${at}`, [spacing(period)]))),
+    settingsOf(group('other', [spacing(period)])),
+  ];
+  const { clock, a, b } = two(settings(60 * SECOND));
+  await Promise.all([a.keeper.start(), b.keeper.start()]);
+  const tenure = (term: bigint, from: Instant = LONG_AGO): Tenure => ({ term, from, until: () => NEVER, extend: () => undefined });
+  await a.gainOf(SHARD, 0, tenure(1n));
+  const held = [a.ask({ group: 'g2999' }), a.ask({ group: 'g2999' })];
+  let done = false;
+  const change = a.keeper.reconfigure(settings(5 * SECOND)).finally(() => {
+    done = true;
+  });
+  const first = [a.ask({ group: 'g0' }), a.ask({ group: 'g0' })];
+  for (let turns = 0; turns < 1_000 && !done; turns++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (turns === turn) {
+      a.keeper.lose(SHARD, 1n);
+      void a.gainOf(SHARD, 0, tenure(2n));
+      void a.gainOf(OTHER_SHARD, 0, tenure(2n));
+    }
+  }
+  expect(await change).toEqual([]);
+  await settled();
+  for (const caller of [...held, ...first]) expect(caller.told).toBeLessThan(2);
+  for (const name of ['g0', 'g1500', 'g2999', 'other']) {
+    const callers = [a.ask({ group: name }), a.ask({ group: name })];
+    await clock.advanceAsync(10 * SECOND);
+    expect(callers.map(({ told }) => told)).toEqual([1, 1]);
+  }
+});

@@ -1,4 +1,7 @@
 import { expect, test } from 'vitest';
+import { Gate } from '../../src/core/gate.ts';
+import type { GateParts } from '../../src/core/gate-state.ts';
+import type { LimitSpec } from '../../src/core/group.ts';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
 import { concurrency, group, rate, rolling, spacing } from '../core/specs.ts';
 import { settled } from '../fakes/clock.ts';
@@ -92,4 +95,79 @@ test('a change of configuration under way is waited for by the next', async () =
       .map((view) => view.name)
       .sort(),
   ).toEqual(['g', 'x']);
+});
+
+/** More groups than one slice of a change takes. */
+const MANY = 2_500;
+
+const many = (limit: LimitSpec) => Array.from({ length: MANY }, (_, at) => settingsOf(group(`g${at}`, [limit])));
+
+test('a reload with one changed group among many touches only its tree', async () => {
+  const touched: string[] = [];
+  const gate = (parts: GateParts): Gate => {
+    const made = new Gate(parts);
+    const reconfigure = made.reconfigure.bind(made);
+    made.reconfigure = (now, groups) => {
+      touched.push(parts.groups[0]?.name ?? '');
+      return reconfigure(now, groups);
+    };
+    return made;
+  };
+  const before = many(spacing(5 * SECOND));
+  const rig = await rigged(before, { gate });
+  const after = before.map((settings, at) => (at === 7 ? settingsOf(group('g7', [spacing(SECOND)])) : settings));
+  const callers = [rig.ask({ group: 'g7' }), rig.ask({ group: 'g7' }), rig.ask({ group: 'g8' }), rig.ask({ group: 'g8' })];
+  expect(await rig.keeper.reconfigure(after)).toEqual([]);
+  expect(touched).toEqual(['g7']);
+  await rig.pass(6);
+  expect(callers.map(({ seconds }) => seconds)).toEqual([0, 1, 0, 5]);
+});
+
+test('a reload of many groups lets callers in between, and loses none of those who wait', async () => {
+  const rig = await rigged(many(spacing(60 * SECOND)));
+  const names = Array.from({ length: MANY }, (_, at) => `g${at}`);
+  const first = names.map((name) => rig.ask({ group: name }));
+  const waiting = names.map((name) => rig.ask({ group: name }));
+  let applied = false;
+  const change = rig.keeper.reconfigure([...many(spacing(5 * SECOND)), settingsOf(group('between', []))]).then((answer) => {
+    applied = true;
+    return answer;
+  });
+  let between = 0;
+  while (!applied) {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (!applied) between++;
+  }
+  expect(between).toBeGreaterThan(2);
+  expect(await change).toEqual([]);
+  await rig.pass(5);
+  expect(first.every(({ seconds, told }) => seconds === 0 && told === 1)).toBe(true);
+  expect(waiting.every(({ seconds, told }) => seconds === 5 && told === 1)).toBe(true);
+});
+
+test('a tree that is too deep, the last of many, leaves all of them as they were', async () => {
+  const rig = await rigged(many(spacing(60 * SECOND)));
+  const deep = Array.from({ length: 9 }, (_, at) => settingsOf(group(`d${at}`, [], at === 0 ? {} : under(`d${at - 1}`))));
+  const [first, waiting] = [rig.ask({ group: 'g0' }), rig.ask({ group: 'g0' })];
+  await expect(rig.keeper.reconfigure([...many(spacing(SECOND)), ...deep])).rejects.toThrow('more than 8 groups above one another');
+  const grown = [...many(spacing(60 * SECOND)).slice(1), ...deep.slice(0, 8)];
+  expect(await rig.keeper.reconfigure([settingsOf(group('g0', [spacing(60 * SECOND)])), ...grown])).toEqual([]);
+  expect(await rig.keeper.reconfigure([...many(spacing(SECOND)), ...deep])).toEqual(['group d8: more than 8 groups above one another']);
+  await rig.pass(59);
+  expect([first.seconds, waiting.outcome]).toEqual([0, undefined]);
+  await rig.pass(1);
+  expect(waiting.seconds).toBe(60);
+});
+
+test('groups that are taken out and come back are decided anew, each in one tree only', async () => {
+  const all = many(spacing(SECOND));
+  const rig = await rigged(all);
+  expect(await rig.keeper.reconfigure(all.slice(0, 10))).toEqual([]);
+  expect(rig.keeper.groups()).toHaveLength(10);
+  expect(await rig.keeper.reconfigure(all)).toEqual([]);
+  expect(rig.keeper.groups()).toHaveLength(MANY);
+  // What its tree had on disk counts as spent up to now.
+  const last = rig.ask({ group: `g${MANY - 1}` });
+  await rig.pass(1);
+  expect(last.seconds).toBe(1);
 });

@@ -4,6 +4,7 @@ import { ADMISSION_BOUNDS, type AdmissionBounds, type AdmissionParts, type Notic
 import type { Coordinator } from '../../src/coordination/coordinator.ts';
 import type { GateEvent } from '../../src/core/events.ts';
 import { Gate } from '../../src/core/gate.ts';
+import type { GateParts } from '../../src/core/gate-state.ts';
 import { type GroupSpec, ONE_REQUEST, PRIORITY_MAX } from '../../src/core/group.ts';
 import type { Permit } from '../../src/core/permit.ts';
 import type { Refusal } from '../../src/core/refusal.ts';
@@ -66,6 +67,7 @@ export interface RigOptions {
   readonly bounds?: Partial<AdmissionBounds>;
   readonly recording?: boolean;
   readonly reports?: boolean;
+  readonly gate?: (parts: GateParts) => Gate;
 }
 
 /** A whole admission over real gates, with a clock that moves when told. */
@@ -91,7 +93,7 @@ export class Rig {
       notices: (notice) => this.notices.push(notice),
       random: (bytes) => Uint8Array.from({ length: bytes }, () => (this.#bytes = (this.#bytes * 5 + 17) % 251)),
       bounds: { ...ADMISSION_BOUNDS, ...options.bounds },
-      gate: (gateParts) => new Gate(gateParts),
+      gate: options.gate ?? ((gateParts) => new Gate(gateParts)),
       recording: options.recording ?? true,
       reports: options.reports ?? false,
       defer: (run) => void setImmediate(run),
