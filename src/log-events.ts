@@ -134,6 +134,10 @@ export function logReload(log: Log, event: ReloadEvent): void {
     const fields = { mistakes, advice: 'Nothing was changed.' };
     return log.tell('error', 'reload_refused', `The configuration was not reloaded, nothing was changed: ${mistakes[0] ?? 'no reason given'}${more}`, fields);
   }
+  if (event.kind === 'unthreaded') {
+    const what = `No worker thread could be started to read the configuration (${event.cause.message}); callers wait while it is read.`;
+    return log.tell('warn', 'reload_unthreaded', what, { err: event.cause });
+  }
   const { revision, groups, needRestart } = event;
   const waits = needRestart.length > 0 ? `; restart to change ${needRestart.join(', ')}` : '';
   const what = `The configuration was reloaded: revision ${revision}, ${groups} groups${waits}.`;

@@ -125,9 +125,8 @@ function unclosed(store: Store): Store {
 }
 
 /** The groups as the file has them; two files of one revision are to have one hash. */
-function revisionOf({ revision, groups }: Config): Revision {
-  const text = JSON.stringify(groups, (_key, value: unknown) => (value instanceof Map ? [...value] : typeof value === 'bigint' ? String(value) : value));
-  return { number: revision ?? 0, hash: createHash('sha256').update(text).digest('hex').slice(0, 16) };
+function revisionOf({ revision, digests }: Config): Revision {
+  return { number: revision ?? 0, hash: createHash('sha256').update(digests).digest('hex').slice(0, 16) };
 }
 
 /** Another for each replica of a machine, and the same over restarts. */

@@ -57,6 +57,8 @@ describe('events of the log', () => {
     logNotice(log, { kind: 'recovered', trees: 4, crashed: 2, leases: 3, bounds: 5, heldFor: 400_500 });
     logNotice(log, { kind: 'recovered', trees: 4, crashed: 0, leases: 3, bounds: 5, heldFor: 0 });
     logFault(log, cause);
+    logReload(log, { kind: 'unthreaded', cause });
+    expect(lines.at(-1)).toMatchObject({ level: 'warn', event: 'reload_unthreaded', msg: expect.stringContaining('(disk full); callers wait') });
     logReload(log, { kind: 'reloaded', revision: 2, groups: 3, needRestart: ['store.path'] });
     for (const kind of operators) logOperator(log, { kind, caller: 'ops', group: 'llm' });
     for (const line of ['data', 'ledger'] as const) {

@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { availableParallelism, constants } from 'node:os';
 import { basename, dirname } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
-import { type Config, loadConfig } from '../config/load.ts';
+import { loadInBackground, ThreadUnavailable } from '../config/background-load.ts';
+import { type Config, type Loaded, loadConfig } from '../config/load.ts';
 import { showMistake } from '../config/mistake.ts';
 import type { Flag } from '../config/overlay.ts';
 import { ConfigWatch } from '../config/watch.ts';
@@ -126,12 +127,24 @@ function stopped(world: CommandWorld): { readonly asked: Promise<Signal>; forget
   return { asked, forget: () => forgets.forEach((forget) => void forget()) };
 }
 
+/** Reads the file in a thread of its own; where none starts, in this one. */
+async function loadAside(file: ConfigFile, text: string, inForce: Config, running: Running): Promise<Loaded> {
+  const { name, flags, world } = file;
+  try {
+    return await loadInBackground({ text, name, env: world.env, flags }, inForce);
+  } catch (cause) {
+    if (!(cause instanceof ThreadUnavailable)) throw cause;
+    running.tell({ kind: 'unthreaded', cause });
+    return load(file, text);
+  }
+}
+
 function watchFile(file: ConfigFile, text: string, config: Config, running: Running): ConfigWatch {
   const watching = new ConfigWatch({
     config,
     text,
     read: () => readFile(file.name, 'utf8'),
-    load: (next) => load(file, next),
+    load: (next, inForce) => loadAside(file, next, inForce, running),
     apply: (next) => running.reload(next),
     tell: (event) => running.tell(event),
     notify: (changed) => notify(file.name, changed),

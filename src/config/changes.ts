@@ -2,16 +2,20 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Config } from './load.ts';
 
 /** What a reload takes as it is; everything else waits for a restart. */
-export const RELOADED: readonly string[] = ['groups', 'backends', 'routes', 'deferred.floor', 'revision', 'auth.keys', 'log.level'];
+export const RELOADED: readonly string[] = ['groups', 'digests', 'backends', 'routes', 'deferred.floor', 'revision', 'auth.keys', 'log.level'];
 
 /** Paths of the options that differ between two configurations and cannot be taken without a restart, as in the file. */
 export function needRestart(before: Config, after: Config): readonly string[] {
-  return differences(before, after, '');
+  // Not the whole at once: the groups, which need no restart, can be thousands.
+  return within({ ...before }, { ...after }, '');
 }
 
 function differences(before: unknown, after: unknown, path: string): readonly string[] {
   if (RELOADED.includes(path) || isDeepStrictEqual(before, after)) return [];
-  if (!isPlain(before) || !isPlain(after)) return [path];
+  return isPlain(before) && isPlain(after) ? within(before, after, path) : [path];
+}
+
+function within(before: Readonly<Record<string, unknown>>, after: Readonly<Record<string, unknown>>, path: string): readonly string[] {
   const names = new Set([...Object.keys(before), ...Object.keys(after)]);
   return [...names].flatMap((name) => differences(before[name], after[name], path === '' ? name : `${path}.${name}`));
 }

@@ -1,5 +1,6 @@
 import type { GroupSettings } from '../admission/admission.ts';
 import { compileGroups } from './compile.ts';
+import { digestsOf } from './digest.ts';
 import { checkRoutes } from './forwarding.ts';
 import { checkAdmin } from './listen-options.ts';
 import { type ConfigMistake, collectMistakes, Fault, type Path, type Report } from './mistake.ts';
@@ -14,6 +15,8 @@ import { parseYaml } from './yaml.ts';
 /** A whole configuration without a mistake in it; times in microseconds, sizes in bytes. */
 export interface Config extends Omit<Options, 'groups'> {
   readonly groups: readonly GroupSettings[];
+  /** One digest for each group, in their order ({@link digestsOf}). */
+  readonly digests: string;
 }
 
 /** What a configuration is read from; nothing else is looked at. */
@@ -47,7 +50,8 @@ export function loadConfig(sources: ConfigSources): Loaded {
   if (mistakes.length === 0 && options?.groups.size === 0 && !options.allowEmpty) report(locate(raw, ['groups']), ['groups'], NO_GROUPS);
   if (options === undefined || mistakes.length > 0) return { kind: 'mistakes', mistakes: sorted(mistakes) };
   const { groups, ...rest } = options;
-  return { kind: 'config', config: { ...rest, groups: compileGroups(groups, options) } };
+  const compiled = compileGroups(groups, options);
+  return { kind: 'config', config: { ...rest, groups: compiled, digests: digestsOf(compiled) } };
 }
 
 function checkWhole(options: Unsure<Options>, raw: Raw, report: Report): void {

@@ -11,7 +11,9 @@ export type ReloadEvent =
       readonly needRestart: readonly string[];
     }
   /** Nothing was changed: the file, or what it asks for, is wrong. Each mistake says where. */
-  | { readonly kind: 'refused'; readonly mistakes: readonly string[] };
+  | { readonly kind: 'refused'; readonly mistakes: readonly string[] }
+  /** No worker thread could be started: the file is read in the thread that answers callers, who wait meanwhile. */
+  | { readonly kind: 'unthreaded'; readonly cause: Error };
 
 /** What a watch is made of; times in milliseconds. */
 export interface ConfigWatchParts {
@@ -21,8 +23,8 @@ export interface ConfigWatchParts {
   readonly text: string;
   /** Reads the file now; rejects when it cannot be read. */
   readonly read: () => Promise<string>;
-  /** Reads a text as a configuration, under the same environment and flags as at the start. */
-  readonly load: (text: string) => Loaded;
+  /** Reads a text as a configuration, under the same environment and flags as at the start. Groups that are as in `inForce` are best the same objects. */
+  readonly load: (text: string, inForce: Config) => Loaded | Promise<Loaded>;
   /** Puts a configuration in force, wholly or not at all; answers what cannot be done. */
   readonly apply: (next: Config) => Promise<readonly string[]>;
   readonly tell: (event: ReloadEvent) => void;
@@ -112,13 +114,14 @@ export class ConfigWatch {
     if (text instanceof Error) return asked ? this.#refuse([`the file cannot be read: ${text.message}`]) : undefined;
     if (text === this.#text && !asked) return;
     this.#text = text;
-    const loaded = this.#parts.load(text);
+    const loaded = await this.#parts.load(text, this.#config);
     if (loaded.kind === 'mistakes') return this.#refuse(loaded.mistakes.map(showMistake));
     const refused = await this.#parts.apply(loaded.config);
     if (refused.length > 0) return this.#refuse(refused);
     const waiting = needRestart(this.#config, loaded.config);
-    this.#config = { ...this.#config, groups: loaded.config.groups, revision: loaded.config.revision, auth: loaded.config.auth, log: loaded.config.log };
-    this.#parts.tell({ kind: 'reloaded', revision: loaded.config.revision, groups: loaded.config.groups.length, needRestart: waiting });
+    const { groups, digests, revision, auth, log } = loaded.config;
+    this.#config = { ...this.#config, groups, digests, revision, auth, log };
+    this.#parts.tell({ kind: 'reloaded', revision, groups: groups.length, needRestart: waiting });
   }
 
   #read(): Promise<string | Error> {
