@@ -76,7 +76,7 @@ describe('events of the log', () => {
     tellRelay(log, { kind: 'alone', alone: false, replicas: 3 });
     tellRelay(log, { kind: 'readdressed', instance: 'x' });
     tellRelay(log, { kind: 'trouble', what: 'a call', cause });
-    expect(lines).toHaveLength(31);
+    expect(lines).toHaveLength(32);
     for (const { msg } of lines) expect(msg).toMatch(/^[A-Z].{20,}[^ ]$/);
     expect(lines.find(({ event }) => event === 'crash_recovered')).toMatchObject({
       level: 'warn',

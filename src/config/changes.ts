@@ -2,12 +2,14 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Config } from './load.ts';
 
 /** What a reload takes as it is; everything else waits for a restart. */
-export const RELOADED: readonly string[] = ['groups', 'digests', 'backends', 'routes', 'deferred.floor', 'revision', 'auth.keys', 'log.level'];
+export const RELOADED: readonly string[] = ['groups', 'backends', 'routes', 'deferred.floor', 'revision', 'auth.keys', 'log.level'];
 
 /** Paths of the options that differ between two configurations and cannot be taken without a restart, as in the file. */
 export function needRestart(before: Config, after: Config): readonly string[] {
   // Not the whole at once: the groups, which need no restart, can be thousands.
-  return within({ ...before }, { ...after }, '');
+  const { digests: _before, ...old } = before;
+  const { digests: _after, ...next } = after;
+  return within(old, next, '');
 }
 
 function differences(before: unknown, after: unknown, path: string): readonly string[] {
