@@ -64,5 +64,5 @@ function span(ms: number): string {
 /** Text from elsewhere, fit for a terminal: without controls, which could move its cursor or hide lines. */
 function plain(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trimEnd();
 }

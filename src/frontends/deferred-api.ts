@@ -145,8 +145,12 @@ export class DeferredApi {
     if (isRefusal(page)) return page;
     const filter = this.#filterOf(caller, this.#may(caller, 'read') ? 'read' : 'manage', fields);
     if (isRefusal(filter)) return filter;
-    if (state !== undefined) return this.#access.requests.list(scope, { ...filter, state }, page.size, page.token);
-    return this.#listAny(scope, filter, page.size, page.token);
+    const { size, token } = page;
+    const found = await (state === undefined
+      ? this.#listAny(scope, filter, size, token)
+      : this.#access.requests.list(scope, { ...filter, state }, size, token));
+    // Of an answer a list has less than all: it is not shown as if it were whole.
+    return isRefusal(found) ? found : { ...found, requests: found.requests.map((view) => ({ ...view, tries: [], response: undefined })) };
   }
 
   /** Puts a dead letter back into the queue. */

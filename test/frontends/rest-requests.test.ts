@@ -335,6 +335,10 @@ describe('what operators do', () => {
     const [first, token] = await list('state=dead&page_size=2');
     expect(first).toEqual(ids.slice(1, 3));
     expect(await list(`state=dead&page_size=2&page_token=${token}`)).toEqual([[ids[3]], '']);
+    // What a store keeps of an answer is in the request itself alone.
+    server.requests.change(ids[1] ?? '', { response: { status: 500, headers: [], body: Buffer.alloc(0), truncated: false } });
+    const { json } = await ask('GET', '/v1/requests?state=dead&page_size=1', undefined, {}, server.admin);
+    expect(json['requests']).toEqual([expect.not.objectContaining({ response: expect.anything() })]);
     // Of any state: what has not ended, then what has.
     expect(await list('')).toEqual([ids, '']);
     const [some, more] = await list('page_size=1');
