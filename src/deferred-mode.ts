@@ -5,6 +5,7 @@ import type { Clock } from './admission/clock.ts';
 import type { StoredLine } from './admission/stored-line.ts';
 import type { Config } from './config/load.ts';
 import { MILLISECOND } from './core/time.ts';
+import { createCallbackTransport } from './deferred/callback-transport.ts';
 import { createDeferred, type DeferredService } from './deferred/service.ts';
 import type { DeferredStore } from './deferred/store.ts';
 import { deferredFolder, openLmdbDeferred } from './deferred/stores/lmdb.ts';
@@ -77,6 +78,7 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
       onFault: deps.onFault,
       defer: (run) => void setImmediate(run),
       random: Math.random,
+      callbacks: createCallbackTransport(),
       bounds: { inFlightMax: inFlight, downAfter: down.after, probeMs: down.probe / MILLISECOND },
     });
   } catch (cause) {

@@ -1,4 +1,4 @@
-import { type Change, type DeferredStore, type Flight, StoreUnavailable } from './store.ts';
+import { type Change, type DeferredStore, type Flight, StoreUnavailable, takesRoom } from './store.ts';
 
 /** Changes in one batch at most: a larger one makes each of its callers wait for all. */
 const BATCH_MAX = 256;
@@ -9,7 +9,8 @@ const BATCH_BYTES_MAX = 1 << 20;
 export type Write = Exclude<Change, { kind: 'arm' }> | { readonly kind: 'arm'; readonly flight: Flight };
 
 interface Waiting {
-  readonly write: Write;
+  /** Committed together, or not at all. */
+  readonly writes: readonly Write[];
   readonly resolve: () => void;
   readonly reject: (cause: unknown) => void;
 }
@@ -29,10 +30,10 @@ export class BatchedStore {
     this.store = store;
   }
 
-  /** Resolves once the change is on disk. Rejects with {@link StoreUnavailable}: it was not applied. */
-  write(write: Write): Promise<void> {
+  /** Resolves once the changes, all in one batch and in this order, are on disk. Rejects with {@link StoreUnavailable}: none was applied. */
+  write(...writes: readonly Write[]): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ write, resolve, reject });
+      this.#queue.push({ writes, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -56,10 +57,10 @@ export class BatchedStore {
   #next(): readonly Waiting[] {
     let bytes = 0;
     let count = 0;
-    for (const { write } of this.#queue) {
+    for (const { writes } of this.#queue) {
       if (count === BATCH_MAX || (count > 0 && bytes > BATCH_BYTES_MAX)) break;
       count++;
-      if (write.kind === 'submit' && write.body instanceof Uint8Array) bytes += write.body.byteLength;
+      for (const write of writes) if (write.kind === 'submit' && write.body instanceof Uint8Array) bytes += write.body.byteLength;
     }
     return this.#queue.splice(0, count);
   }
@@ -69,8 +70,8 @@ export class BatchedStore {
       await this.store.commit(this.#changes(batch));
       for (const { resolve } of batch) resolve();
     } catch (cause) {
-      const submits = batch.filter(({ write }) => write.kind === 'submit');
-      const rest = batch.filter(({ write }) => write.kind !== 'submit');
+      const submits = batch.filter(({ writes }) => writes.some(takesRoom));
+      const rest = batch.filter(({ writes }) => !writes.some(takesRoom));
       const full = cause instanceof StoreUnavailable && cause.reason === 'full';
       for (const { reject } of full && submits.length > 0 ? submits : batch) reject(cause);
       if (full && submits.length > 0 && rest.length > 0) await this.#commit(rest);
@@ -81,7 +82,7 @@ export class BatchedStore {
   #changes(batch: readonly Waiting[]): readonly Change[] {
     const changes: Change[] = [];
     let arms = false;
-    for (const { write } of batch) {
+    for (const write of batch.flatMap(({ writes }) => writes)) {
       if (write.kind === 'arm') {
         arms = true;
         this.#flights.set(write.flight.sequence, write.flight.attempt);

@@ -8,10 +8,12 @@ import { Newcomers } from '../forward/newcomers.ts';
 import { Agenda } from './agenda.ts';
 import { BackendOutages } from './backend-outages.ts';
 import { BatchedStore } from './batched-store.ts';
+import type { CallbackTransport } from './callback-transport.ts';
+import { Callbacks, type NewCallback } from './callbacks.ts';
 import { type DeferredRoute, nextAttemptAt, verdictOf } from './deferred-route.ts';
 import { type AttemptResult, type DeliveryDeps, type RunningAttempt, startAttempt } from './delivery.ts';
 import { Dispatcher } from './dispatcher.ts';
-import { type Attempt, type RequestEnd, type RequestHead, type RequestRow, requestId } from './request.ts';
+import { type Attempt, type RequestEnd, requestId } from './request.ts';
 import { ENDED, NONE, PENDING, RequestIndex, SENDING } from './request-index.ts';
 import { type DeferredStore, type Flight, type LoadedRequest, StoreUnavailable } from './store.ts';
 
@@ -56,9 +58,9 @@ export interface DeferredDeps {
   readonly defer: (run: () => void) => void;
   /** Uniform in [0, 1): jitter of retries. */
   readonly random: () => number;
-  readonly bounds: { readonly inFlightMax: number; readonly downAfter: number; readonly probeMs: number; readonly callbackMs?: number };
-  /** Reports the end of a request that asked for it; absent: nothing does. */
-  readonly callback?: (row: RequestRow, head: RequestHead, end: RequestEnd) => void;
+  readonly bounds: { readonly inFlightMax: number; readonly downAfter: number; readonly probeMs: number };
+  /** Sends callbacks to the URLs that requests named; absent: nothing is reported. */
+  readonly callbacks?: CallbackTransport | undefined;
 }
 
 type Admitted = Extract<Outcome, { kind: 'admitted' }>;
@@ -88,6 +90,7 @@ export class RequestLifecycle {
   readonly store: BatchedStore;
   readonly dispatcher: Dispatcher;
   readonly outages: BackendOutages;
+  readonly callbacks: Callbacks | undefined;
   /** Attempts under way, by sequence. */
   readonly running = new Map<number, RunningAttempt>();
   /** Called once when their request has ended, by sequence. */
@@ -101,11 +104,13 @@ export class RequestLifecycle {
   #failing = false;
   #draining = false;
 
-  constructor(deps: DeferredDeps) {
+  /** `sequence` answers one that was never used. */
+  constructor(deps: DeferredDeps, sequence: () => Promise<number>) {
     const { clock, admission, forwarding, onFault, events, bounds } = deps;
     this.#deps = deps;
     this.#kept = new Agenda(clock, (sequence) => this.#forget(sequence));
     this.store = new BatchedStore(deps.store);
+    this.callbacks = deps.callbacks && this.#callbacksBy(deps.callbacks, sequence);
     const costMissing = (route: string, unit: string): void => events({ kind: 'cost_missing', route, unit });
     this.#delivery = { admission, clock, forwarding, passes: new Newcomers(clock), onFault, costMissing };
     this.outages = new BackendOutages({
@@ -135,6 +140,21 @@ export class RequestLifecycle {
     });
   }
 
+  #callbacksBy(transport: CallbackTransport, sequence: () => Promise<number>): Callbacks {
+    const { clock, random, onFault } = this.#deps;
+    return new Callbacks({
+      ...{ index: this.index, store: this.store, clock, transport, sequence, random, onFault },
+      routeOf: (slot) => this.routeOf(slot),
+      end: (slot, state, error, attempt) => this.end(slot, state, error, attempt, undefined),
+    });
+  }
+
+  /** A request, or a callback, is pending: it goes when it may. */
+  enter(slot: number): void {
+    if (this.index.callbackOf(slot) === 0) this.dispatcher.add(slot);
+    else this.callbacks?.add(slot);
+  }
+
   /** Counts what may have been on its way when the process ended: each is one attempt. Returns how many did. */
   countFlights(flights: readonly Flight[]): number {
     const { index } = this;
@@ -159,6 +179,7 @@ export class RequestLifecycle {
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;
     this.dispatcher.stop();
+    this.callbacks?.stop();
     this.outages.stop();
     this.#kept.stop();
     const { clock } = this.#deps;
@@ -320,20 +341,24 @@ export class RequestLifecycle {
     const before = index.stateOf(slot);
     index.setState(slot, ENDED);
     this.dispatcher.leave(slot);
-    const store = (): Promise<void> => this.store.write({ kind: 'end', end, row, attempt });
+    let callback: NewCallback | undefined;
+    const store = async (): Promise<void> => {
+      callback ??= await this.callbacks?.of(row, end, route);
+      await this.store.write(...(callback === undefined ? [] : [callback.write]), { kind: 'end', end, row, attempt });
+    };
     if (state === 'cancelled') {
       try {
         await store();
       } catch (cause) {
         index.setState(slot, before);
-        this.dispatcher.add(slot);
+        this.enter(slot);
         return this.unstored(cause);
       }
     } else await this.#recorded(store, () => true);
     this.#deps.events({ kind: 'ended', group: row.group, route: row.route, state, error, ageMs: now - row.acceptedAt });
     // The next of an ordered key goes once this end is on disk: a crash before repeats this one first.
     if (row.ordered && (state !== 'dead' || route?.onDead !== 'hold')) this.dispatcher.release(row.group, row.key, row.sequence);
-    await this.#callBack(row, end);
+    if (callback !== undefined) this.#callBack(callback);
     if (row.idHash === '') index.remove(slot);
     else this.forgetAt(slot, end.goneAt);
     const waiting = this.waiters.get(row.sequence);
@@ -347,11 +372,11 @@ export class RequestLifecycle {
     if (slot !== NONE && this.index.stateOf(slot) === ENDED) this.index.remove(slot);
   }
 
-  async #callBack(row: RequestRow, end: RequestEnd): Promise<void> {
-    const { callback, store } = this.#deps;
-    if (callback === undefined) return;
-    const loaded = await store.load(row.sequence);
-    if (loaded !== undefined && loaded.head.callback !== '') callback(row, loaded.head, end);
+  /** One that reported an earlier end of the same request is no longer found by it. */
+  #callBack({ row }: NewCallback): void {
+    const before = this.index.slotOfHash(row.idHash);
+    if (before !== NONE) this.index.forgetHash(before);
+    this.callbacks?.add(this.index.add(row));
   }
 
   /** Stores what has happened already, however long the store fails; gives up when `wanted` says so, or the process stops. */

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { PRIORITY_DEFERRED } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { after, MILLISECOND, NEVER } from '../core/time.ts';
+import { callbackUrl } from './callback-target.ts';
 import type { Conversion, DeferredRequests, RequestFilter, RequestScope, RequestView, Submission, SubmitOutcome } from './deferred.ts';
 import type { DeferredRoute } from './deferred-route.ts';
 import { BodyBroken, IncomingBody } from './incoming-body.ts';
@@ -50,7 +51,7 @@ export class DeferredService implements DeferredRequests {
 
   constructor(deps: DeferredDeps) {
     this.#deps = deps;
-    this.#requests = new RequestLifecycle(deps);
+    this.#requests = new RequestLifecycle(deps, () => this.#sequence());
   }
 
   /** Reads the store and enters what is pending. */
@@ -72,6 +73,7 @@ export class DeferredService implements DeferredRequests {
     const armed = this.#requests.countFlights(flights);
     this.#deps.events({ kind: 'loaded', requests, armed });
     this.#requests.dispatcher.begin();
+    this.#requests.callbacks?.begin();
     this.#sweepLater();
   }
 
@@ -231,6 +233,8 @@ export class DeferredService implements DeferredRequests {
     if (notBeforeMs !== undefined && deadlineMs !== undefined && notBeforeMs > this.#requests.now() + deadlineMs) {
       return { reason: 'malformed', detail: 'The request may not be sent before its deadline has passed.' };
     }
+    const callback = submission.callback === '' ? undefined : callbackUrl(submission.callback, route.callback);
+    if (callback !== undefined && 'reason' in callback) return callback;
     const limits = admission.limitsFor(submission.group, submission.key);
     const oversized = limits.find((limit) => (submission.costs[limit.unit] ?? (limit.unit === 'requests' ? 1 : 0)) > limit.capacity);
     if (oversized !== undefined) return { reason: 'oversized', limit: oversized.name };
@@ -402,7 +406,7 @@ export class DeferredService implements DeferredRequests {
     if (before !== NONE) this.#requests.index.remove(before);
     const slot = this.#requests.index.add(row);
     this.#deps.events({ kind: 'redriven', group: row.group });
-    this.#requests.dispatcher.add(slot);
+    this.#requests.enter(slot);
     return undefined;
   }
 
@@ -420,7 +424,16 @@ export class DeferredService implements DeferredRequests {
     const loaded = await store.load(parsed.sequence);
     const tries = await store.attempts(parsed.sequence);
     const state = ended === undefined ? (this.#requests.index.stateOf(slot) === SENDING ? 'sending' : 'pending') : ended.end.state;
-    return { ...viewOf(row, loaded?.head, ended?.end, state), tries, error: ended?.end.error ?? tries.at(-1)?.error ?? '' };
+    const callback = await this.#callbackOf(parsed.sequence, loaded?.head);
+    return { ...viewOf(row, loaded?.head, ended?.end, state), callback, tries, error: ended?.end.error ?? tries.at(-1)?.error ?? '' };
+  }
+
+  async #callbackOf(sequence: number, head: RequestHead | undefined): Promise<RequestView['callback']> {
+    const { index, callbacks } = this.#requests;
+    const slot = callbacks?.slotOf(sequence) ?? NONE;
+    if (slot === NONE) return head === undefined || head.callback === '' ? 'none' : 'pending';
+    if (index.stateOf(slot) !== ENDED) return 'pending';
+    return (await this.#deps.store.ended(index.sequenceOf(slot)))?.end.state === 'done' ? 'done' : 'dead';
   }
 
   /** Resolves at the end of a request, or after `waitMs`. */

@@ -15,6 +15,11 @@ export type Change =
   /** A dead letter is pending again, as the newest of its order: `row` has a new acceptance time and due time, and keeps sequence, secret and idHash. */
   | { readonly kind: 'redrive'; readonly row: RequestRow };
 
+/** Whether a change is refused while the store is full: a request of a caller. A callback belongs to the end that it reports. */
+export function takesRoom(change: { readonly kind: string; readonly row?: Pick<RequestRow, 'callbackOf'> }): boolean {
+  return change.kind === 'submit' && change.row?.callbackOf === 0;
+}
+
 /** One request that may be on its way. */
 export interface Flight {
   readonly sequence: number;

@@ -1,5 +1,6 @@
 import { loadConfig } from '../../src/config/load.ts';
 import { showMistake } from '../../src/config/mistake.ts';
+import { createCallbackTransport } from '../../src/deferred/callback-transport.ts';
 import type { RequestView } from '../../src/deferred/deferred.ts';
 import type { DeferredRoute } from '../../src/deferred/deferred-route.ts';
 import type { DeferredEvent } from '../../src/deferred/request-lifecycle.ts';
@@ -72,7 +73,7 @@ export class DeferredProxyRig {
     rig.service = await createDeferred({
       ...{ store: rig.store, line: keeper, admission: keeper, forwarding: rig.forwarding, clock, onFault },
       ...{ routes: () => routes.deferred, settings: (name) => config.groups.find(({ spec }) => spec.name === name) },
-      ...{ events: (event) => rig.events.push(event), defer: (run) => void setImmediate(run), random: () => 1 },
+      ...{ events: (event) => rig.events.push(event), defer: (run) => void setImmediate(run), random: () => 1, callbacks: createCallbackTransport() },
       bounds: { inFlightMax: config.deferred.inFlight, downAfter: config.deferred.down.after, probeMs: config.deferred.down.probe / 1000 },
     });
     rig.#proxy = new ProxyFrontend({

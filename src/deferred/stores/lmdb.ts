@@ -4,7 +4,7 @@ import { isOutOfRoom } from '../../disk/deadline.ts';
 import type { Edit, LmdbFile } from '../../disk/lmdb-file.ts';
 import { openStore, type StoreWays } from '../../disk/open-store.ts';
 import type { Attempt, RequestEnd, RequestRow } from '../request.ts';
-import { type Change, type DeferredStore, type EndedFilter, type EndedPage, type LoadedRequest, type Opened, StoreUnavailable } from '../store.ts';
+import { type Change, type DeferredStore, type EndedFilter, type EndedPage, type LoadedRequest, type Opened, StoreUnavailable, takesRoom } from '../store.ts';
 import { Batch, COUNTERS, FLIGHT, type LmdbState, orderKey } from './lmdb-batch.ts';
 import { checkWhole, DamagedRequests } from './lmdb-check.ts';
 import { decodeAttempts, decodeEnd, decodeEndIndex, decodeFlights, decodeNumbers, encodeNumbers, FORMAT, UnknownFormat } from './lmdb-codec.ts';
@@ -145,7 +145,7 @@ export class LmdbDeferredStore implements DeferredStore {
 
   commit(batch: readonly Change[]): Promise<void> {
     return this.#exclusive(async () => {
-      const submits = batch.some(({ kind }) => kind === 'submit');
+      const submits = batch.some(takesRoom);
       if (submits) this.#refuseFull();
       while (this.#state.ended.unswept.size > UNSWEPT_MAX) await this.#write(() => this.#sweep.rows(), LATE);
       await this.#write(() => new Batch(this.#state, batch), { takenBack: true, grows: submits });

@@ -1,5 +1,15 @@
 import type { Attempt, RequestEnd, RequestHead, RequestRow } from '../request.ts';
-import { type Change, type DeferredStore, type EndedFilter, type EndedPage, type Flight, type LoadedRequest, type Opened, StoreUnavailable } from '../store.ts';
+import {
+  type Change,
+  type DeferredStore,
+  type EndedFilter,
+  type EndedPage,
+  type Flight,
+  type LoadedRequest,
+  type Opened,
+  StoreUnavailable,
+  takesRoom,
+} from '../store.ts';
 
 const ATTEMPTS_MAX = 20;
 const LOOKED_AT_MAX = 10_000;
@@ -51,7 +61,7 @@ export class MemoryStore implements DeferredStore {
   }
 
   async commit(batch: readonly Change[]): Promise<void> {
-    if (batch.some(({ kind }) => kind === 'submit')) this.#refuseFull();
+    if (batch.some(takesRoom)) this.#refuseFull();
     for (const change of batch) this.#apply(change);
     await Promise.resolve();
   }
