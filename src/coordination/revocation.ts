@@ -49,9 +49,11 @@ export class Revocation {
     if (mono - peer.triedAt < timing.rankDelay) return;
     peer.triedAt = mono;
     peer.trying = true;
+    const { heardAt } = peer;
     questions.read(sessionRegister(peer.session), (answer, then) => {
       peer.trying = false;
-      this.#read(peer, answer, then);
+      // Its heartbeat may have told the very number that is read here, which is nothing new to us then, though it lives. Who is back from a cut asks and hears at the same time.
+      if (peer.heardAt === heardAt) this.#read(peer, answer, then);
     });
   }
 
