@@ -21,6 +21,10 @@ import { Writer, type WriterHost } from './writer.ts';
 /** What cannot be written. */
 type Trouble = 'term' | 'ledger';
 
+/** While a tree has keys, so many of each group are looked at so often: those that no longer matter are forgotten, though no other comes. */
+const SWEEP_EACH = 5 * SECOND;
+const SWEEP_STEPS = 2_000;
+
 /** A caller refused because nothing could be written asks again after this. */
 const UNSTORED_FOR = SECOND;
 
@@ -49,6 +53,7 @@ export class Turn implements WriterHost {
   readonly #troubles = new Set<Trouble>();
   #undone: Permit[] = [];
   #over: Refusal | undefined;
+  #cancelSweep: (() => void) | undefined;
 
   constructor(parts: TurnParts) {
     const { clock, gate, ledger } = parts;
@@ -152,7 +157,7 @@ export class Turn implements WriterHost {
   stop(refusal: Refusal): void {
     if (this.#over !== undefined) return;
     this.#over = refusal;
-    this.#waking.stop();
+    this.#stopWaking();
     const unwritten = this.writer.stop();
     this.refuseAll(refusal);
     for (const hold of unwritten) if (hold.phase === 'recording') this.tell(hold, refusal);
@@ -172,7 +177,7 @@ export class Turn implements WriterHost {
     const seal = this.gate.seal(now);
     const snapshot = this.gate.snapshot(now);
     this.#over = refusal;
-    this.#waking.stop();
+    this.#stopWaking();
     return async () => {
       await this.#parts.ledger.seal(seal, snapshot);
       this.writer.stop();
@@ -253,9 +258,26 @@ export class Turn implements WriterHost {
     }
     const reservations = this.gate.takeReservations();
     if (reservations.length > 0) this.writer.reserve(reservations);
-    if (this.#over === undefined) this.#waking.arm(now, this.gate.wakeAt(now));
+    if (this.#over === undefined) {
+      this.#waking.arm(now, this.gate.wakeAt(now));
+      if (this.#cancelSweep === undefined && this.gate.hasKeys) this.#armSweep(now);
+    }
     this.writer.flush();
     this.lane.flush();
+  }
+
+  #armSweep(now: Instant): void {
+    this.#cancelSweep = this.#clock.at(after(now, SWEEP_EACH), () => {
+      this.#cancelSweep = undefined;
+      const at = this.#clock.now();
+      if (this.#over === undefined && this.gate.sweep(at, SWEEP_STEPS)) this.#armSweep(at);
+    });
+  }
+
+  #stopWaking(): void {
+    this.#waking.stop();
+    this.#cancelSweep?.();
+    this.#cancelSweep = undefined;
   }
 
   #happened(said: GateEvent, now: Instant): void {

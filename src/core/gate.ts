@@ -250,6 +250,22 @@ export class Gate {
     return later(now, this.#course.nextAt(now));
   }
 
+  /** Some group has keys. */
+  get hasKeys(): boolean {
+    return this.#all.tree.nodes.some((node) => node.keys.size > 0);
+  }
+
+  /** Looks at `steps` keys of each group at most and forgets those that no longer matter; no decision depends on it. Returns whether keys are left. */
+  sweep(now: Instant, steps: number): boolean {
+    const { tree } = this.#all;
+    let left = false;
+    for (const node of tree.nodes) {
+      if (node.keys.size > 0) node.sweepKeys(now, Math.min(steps, node.keys.size + 1), (key) => tree.forgetKey(key));
+      left ||= node.keys.size > 0;
+    }
+    return left;
+  }
+
   /** Events since the last take, in order. */
   takeEvents(): readonly GateEvent[] {
     const { events } = this.#all;

@@ -48,6 +48,8 @@ export class KeyState {
   /** Nothing waits, holds, refers to it, or still counts. */
   idle(now: Instant): boolean {
     if (this.waiting > 0 || this.leases > 0 || this.settleables > 0 || this.children > 0 || this.blockees.size > 0) return false;
+    // What stands for its leases on disk serves the next one without a write.
+    if (this.standIn?.isOver(now) === false) return false;
     for (const lane of this.lanes) if (!lane.forgettable) return false;
     for (const cell of this.cells) {
       const at = cell.limit.idleAt(now);

@@ -30,3 +30,13 @@ it('the end of a lease is remembered for ten minutes, for a holder that asks aga
   driver.release(driver.ask({ key: 'b' }), 'used');
   expect(driver.call((gate, now) => gate.release(now, used.serial, used.tag, 'used', undefined))).toMatchObject({ reason: 'unknown_permit' });
 });
+
+it('a sweep forgets the keys that no longer matter, though nobody else comes, and says when none is left', () => {
+  const driver = new Driver({ groups: [keyed] });
+  const handles = Array.from({ length: 50 }, (_, index) => driver.ask({ key: `k${index}`, lease: MINUTE }));
+  const sweep = (steps: number) => driver.call((gate, now) => gate.sweep(now, steps));
+  expect([driver.gate.hasKeys, sweep(100)]).toEqual([true, true]);
+  for (const handle of handles) driver.release(handle, 'used');
+  driver.advance(3 * SECOND);
+  expect([sweep(20), driver.gate.hasKeys, sweep(100), driver.gate.hasKeys]).toEqual([true, true, false, false]);
+});
