@@ -15,6 +15,8 @@ export interface ProxyReadingParts extends Pick<ServiceParts, 'admission' | 'aut
 }
 
 const PATH = '/.sluice/requests/';
+/** Where routes with `answer: { shape: lunar }` send their callers. */
+const LUNAR = /^\/retrieve(?:$|\?)/;
 
 /**
  * Deferred requests as their senders read them on the proxy: GET of `/.sluice/requests/{id}` and of its `/response`, as below
@@ -32,14 +34,18 @@ export class ProxyReading {
   }
 
   /** Whether a target in origin form is read here, and by no route. */
-  takes(target: string): boolean {
-    return target.startsWith(PATH);
+  takes(target: string, asLunar: boolean): boolean {
+    return target.startsWith(PATH) || (asLunar && LUNAR.test(target));
   }
 
   /** Answers a GET or HEAD without a body. */
   handle(request: EngineRequest, reply: EngineReply): void {
     const { auth } = this.#parts;
-    const [, id, tail] = /^\/\.sluice\/requests\/([^/]{1,128})(\/response)?$/.exec(request.path) ?? [];
+    const asLunar = LUNAR.test(request.path);
+    const [, asked] = /(?:^|&)sequence_id=([^&]{1,128})(?:&|$)/.exec(request.query) ?? [];
+    if (asLunar && asked === undefined) return void sendRefusal(reply, this.#parts, { reason: 'malformed', detail: 'Say which: `/retrieve?sequence_id=ID`.' });
+    const [, named, tail] = /^\/\.sluice\/requests\/([^/]{1,128})(\/response)?$/.exec(request.path) ?? [];
+    const id = asLunar ? asked : named;
     const name = id === undefined ? undefined : decoded(id);
     if (name === undefined) return void sendRefusal(reply, this.#parts, { reason: 'unknown_request' });
     const credential = request.header('sluice-authorization');
@@ -49,7 +55,8 @@ export class ProxyReading {
       caller === undefined
         ? (of, wait, signal) => this.#api.getOwn(of, wait, signal)
         : (of, wait, signal) => this.#api.get({ caller, remaining: undefined }, of, wait, signal);
-    if (tail === undefined) this.#reading.show(lookUp, name, request, reply);
+    if (asLunar) this.#reading.showAsLunar(lookUp, name, request, reply);
+    else if (tail === undefined) this.#reading.show(lookUp, name, request, reply);
     else this.#reading.showResponse(lookUp, name, request, reply);
   }
 }

@@ -71,6 +71,8 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
   readonly #peers: Crowd;
   readonly #clients: Crowd;
   readonly #storing: StoringParts | undefined;
+  /** Some route answers as Lunar does: `/retrieve` is read here. */
+  #asLunar: boolean;
   #trusted: (address: string) => boolean;
   #idle: (() => void) | undefined;
   #server: Server | undefined;
@@ -83,6 +85,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
     this.#clients = new Crowd(parts.perClientMax);
     this.#trusted = trustedBy(parts.routes.map(({ trusted }) => trusted));
     this.#door = this.#doorTo(parts.routes);
+    this.#asLunar = parts.routes.some(answersAsLunar);
     const { forwarding, admission, onFault, storing } = parts;
     this.#storing = storing && { ...storing, forwarding, onFault, now: () => admission.now() };
   }
@@ -91,6 +94,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
   reroute(routes: readonly ProxyRoute[]): void {
     this.#trusted = trustedBy(routes.map(({ trusted }) => trusted));
     this.#door = this.#doorTo(routes);
+    this.#asLunar = routes.some(answersAsLunar);
   }
 
   #doorTo(routes: readonly ProxyRoute[]): Door {
@@ -177,7 +181,7 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
     const exchange = new ProxyExchange(request, response, this);
     const target = expected ?? vouch(request, forwardedMethodFault);
     if (typeof target !== 'string') return exchange.refuse(target.status, engineProblem(target.status, target.detail), [['Sluice-Reason', 'malformed']]);
-    if (this.#parts.reading?.takes(target) === true) return this.#read(this.#parts.reading, exchange, response, target);
+    if (this.#parts.reading?.takes(target, this.#asLunar) === true) return this.#read(this.#parts.reading, exchange, response, target);
     const entered = this.#enter(request, target, awaitsContinue ? () => exchange.wanted() : NOTHING);
     exchange.entered = entered;
     this.#active.add(exchange);
@@ -304,6 +308,10 @@ export class ProxyFrontend implements Frontend, ExchangeOwner, NodeExchangeOwner
     }
     this.#lingering.sweep(now);
   }
+}
+
+function answersAsLunar({ deferred }: ProxyRoute): boolean {
+  return deferred?.answer.shape === 'lunar';
 }
 
 const NO_ROUTE = plainProblem(404, 'no_route', 'No route takes this request; see `routes` in the configuration of the server.');

@@ -87,6 +87,17 @@ export class RequestReading {
     });
   }
 
+  /** Answers as the asynchronous queue of Lunar does: 202 until there is an answer, then that answer; 500 where there will be none. */
+  showAsLunar(lookUp: LookUp, id: string, request: EngineRequest, reply: EngineReply): void {
+    this.#read(lookUp, id, request, reply, (view, headers) => {
+      if (view.response !== undefined) return this.#sendStored(view, headers, reply);
+      if (!isPending(view)) return void sendJson(reply, 500, JSON.stringify({ msg: `The request is ${view.state}, without an answer.` }), headers);
+      const retry: Header = ['Retry-After', String(this.#retrySeconds(view))];
+      const own: readonly Header[] = [...headers, retry, ['Location', `/retrieve?sequence_id=${view.id}`], ['X-Lunar-Enqueued', 'true']];
+      sendJson(reply, 202, JSON.stringify({ msg: 'The request has no answer yet; ask again at Location.' }), own);
+    });
+  }
+
   #read(lookUp: LookUp, id: string, request: EngineRequest, reply: EngineReply, show: (view: RequestView, headers: readonly Header[]) => void): void {
     const { onFault } = this.#parts;
     const preferred = preferredWait(request.header('prefer'));
