@@ -38,7 +38,7 @@ export interface DeferredMode {
   /** For the protocols. */
   readonly access: DeferredAccess;
   /** For routes that store. */
-  readonly storing: NonNullable<ProxyParts['storing']>;
+  readonly storing: Omit<NonNullable<ProxyParts['storing']>, 'scope'>;
   /** Routes and groups of another file, from now on. */
   replace(routes: CompiledRoutes, groups: readonly GroupSettings[]): void;
   /** Starts no attempt any more; those on their way have `graceMs`. */

@@ -99,7 +99,13 @@ async function build(config: Config, parts: ServeParts, log: Log, opened: Closer
     onOperator: (event) => logOperator(log, event),
     refusalOf: (group) => state.refusals.get(group),
     deferred: deferred?.access,
-    proxy: forwarding && { routes: routes.proxy, forwarding, auth, storing: deferred?.storing, crowded: (what) => metrics.forward({ kind: 'crowded', what }) },
+    proxy: forwarding && {
+      routes: routes.proxy,
+      forwarding,
+      auth,
+      storing: deferred && { ...deferred.storing, ...optionally(auth) },
+      crowded: (what) => metrics.forward({ kind: 'crowded', what }),
+    },
     onShed: metrics.connectionShed,
     health: { notReady: () => state.notReady, remarks: door.remarks, metrics: () => metrics.scrape(), onFault },
   });

@@ -11,8 +11,8 @@ export interface OutagesDeps {
   readonly probeMs: number;
   readonly onDown: (backend: string) => void;
   readonly onUp: (backend: string) => void;
-  /** Sends one request to see whether the backend answers; returns false if there is none to send. */
-  readonly probe: (backend: string) => boolean;
+  /** Sends one request to see whether the backend answers: the oldest, or with `another` the next after the last probe. Returns false if there is none to send. */
+  readonly probe: (backend: string, another: boolean) => boolean;
 }
 
 /**
@@ -23,6 +23,8 @@ export class BackendOutages {
   readonly #deps: OutagesDeps;
   readonly #failures = new Map<string, number>();
   readonly #down = new Map<string, () => void>();
+  /** Backends that took the last connection: what failed may be the request's own fault. */
+  readonly #connected = new Set<string>();
   #stopped = false;
 
   constructor(deps: OutagesDeps) {
@@ -49,6 +51,8 @@ export class BackendOutages {
       this.#deps.onUp(backend);
       return false;
     }
+    if (outcome.kind === 'failed' && outcome.error === 'connect') this.#connected.delete(backend);
+    else this.#connected.add(backend);
     const failures = (this.#failures.get(backend) ?? 0) + 1;
     this.#failures.set(backend, failures);
     if (this.isDown(backend)) return true;
@@ -68,7 +72,7 @@ export class BackendOutages {
     const { clock, probeMs } = this.#deps;
     const stop = clock.at(after(clock.now(), probeMs * MILLISECOND), () => {
       if (this.#stopped || !this.#down.has(backend)) return;
-      this.#deps.probe(backend);
+      this.#deps.probe(backend, this.#connected.has(backend));
       this.#probeLater(backend);
     });
     this.#down.set(backend, stop);

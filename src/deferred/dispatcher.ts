@@ -58,6 +58,8 @@ export class Dispatcher implements StoredSink {
   #overloaded = false;
   /** The one request of each backend that probes it, by sequence. */
   readonly #probes = new Set<number>();
+  /** The sequence of the last probe of a backend. */
+  readonly #probing = new Map<string, number>();
   readonly #admitted: { readonly slot: number; readonly sequence: number; readonly admitted: Admitted; readonly held: Held }[] = [];
   #inFlight = 0;
   #stopped = false;
@@ -177,19 +179,40 @@ export class Dispatcher implements StoredSink {
     slice();
   }
 
-  /** The oldest request of a backend that is down enters its line alone; false if there is none, or one is in line or on its way. */
-  probe(backend: string): boolean {
-    const { index, routeOf } = this.#deps;
+  /**
+   * One request of a backend that is down enters its line alone: the oldest, which keeps the order; with `another` the next after
+   * the one that probed last, so that a request that breaks whatever takes it keeps no other from finding out. Returns false
+   * if there is none, or the last probe is not over.
+   */
+  probe(backend: string, another: boolean): boolean {
+    const { index } = this.#deps;
+    const last = this.#probing.get(backend) ?? 0;
+    const before = index.slotOf(last);
+    if (before !== NONE && (index.entryOf(before) !== NONE || index.stateOf(before) === SENDING)) return false;
+    let first: number | undefined;
     for (const slot of index.slots()) {
-      if (index.stateOf(slot) === ENDED || index.callbackOf(slot) !== 0 || routeOf(slot)?.backend !== backend) continue;
-      if (!this.#open.has(index.groupOf(slot)) || index.entryOf(slot) !== NONE || index.stateOf(slot) === SENDING) continue;
-      if (index.orderedOf(slot) && !this.#order.isHead(index.groupOf(slot), index.keyOf(slot), index.sequenceOf(slot))) continue;
-      this.#due.delete(index.sequenceOf(slot));
-      this.#probes.add(index.sequenceOf(slot));
-      this.#enqueue(slot);
-      return true;
+      if (!this.#mayProbe(slot, backend)) continue;
+      if (!another) return this.#sendProbe(slot, backend);
+      first ??= slot;
+      if (index.sequenceOf(slot) > last) return this.#sendProbe(slot, backend);
     }
-    return false;
+    return first === undefined ? false : this.#sendProbe(first, backend);
+  }
+
+  #mayProbe(slot: number, backend: string): boolean {
+    const { index, routeOf } = this.#deps;
+    if (index.stateOf(slot) === ENDED || index.callbackOf(slot) !== 0 || routeOf(slot)?.backend !== backend) return false;
+    if (!this.#open.has(index.groupOf(slot)) || index.entryOf(slot) !== NONE || index.stateOf(slot) === SENDING) return false;
+    return !index.orderedOf(slot) || this.#order.isHead(index.groupOf(slot), index.keyOf(slot), index.sequenceOf(slot));
+  }
+
+  #sendProbe(slot: number, backend: string): true {
+    const sequence = this.#deps.index.sequenceOf(slot);
+    this.#probing.set(backend, sequence);
+    this.#due.delete(sequence);
+    this.#probes.add(sequence);
+    this.#enqueue(slot);
+    return true;
   }
 
   /** The backend answers again: what waited for it enters, in the order of its sequences, due or not by backoff. */

@@ -125,7 +125,7 @@ export class RequestLifecycle {
         events({ kind: 'backend_up', backend });
         this.dispatcher.restore(backend);
       },
-      probe: (backend) => this.dispatcher.probe(backend),
+      probe: (backend, another) => this.dispatcher.probe(backend, another),
     });
     this.dispatcher = new Dispatcher({
       index: this.index,

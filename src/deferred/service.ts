@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { PRIORITY_DEFERRED } from '../core/group.ts';
+import { PRIORITY_DEFERRED, REQUESTS } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { after, MILLISECOND, NEVER } from '../core/time.ts';
 import { callbackUrl } from './callback-target.ts';
@@ -42,6 +42,8 @@ export class DeferredService implements DeferredRequests {
   readonly #requests: RequestLifecycle;
   /** Submits under way, by the hash of their key: a second one waits for the first. */
   readonly #keys = new Map<string, Promise<unknown>>();
+  /** Changes of dead letters under way, by sequence. */
+  readonly #changing = new Map<number, Promise<void>>();
   #next = 1;
   #reserved = 1;
   #reserving: Promise<void> | undefined;
@@ -199,7 +201,7 @@ export class DeferredService implements DeferredRequests {
       const page = await this.#deps.store.listEnded({ ...filter, state: 'dead', ...narrowed(scope, filter) }, Math.min(64, max - redriven), next);
       const sequences = page.requests.filter(({ row }) => inScope(scope, row)).map(({ row }) => row.sequence);
       const results = await Promise.all(sequences.map((sequence) => this.#redrive(sequence)));
-      const failed = results.find((each) => each !== undefined);
+      const failed = results.find((each) => each !== undefined && each !== NOT_DEAD);
       redriven += results.filter((each) => each === undefined).length;
       if (failed !== undefined) return redriven === 0 ? failed : { redriven, next };
       // What was redriven is no longer in the list: the same token shows what came after it, unless a filter passed some over.
@@ -236,7 +238,13 @@ export class DeferredService implements DeferredRequests {
     const callback = submission.callback === '' ? undefined : callbackUrl(submission.callback, route.callback);
     if (callback !== undefined && 'reason' in callback) return callback;
     const limits = admission.limitsFor(submission.group, submission.key);
-    const oversized = limits.find((limit) => (submission.costs[limit.unit] ?? (limit.unit === 'requests' ? 1 : 0)) > limit.capacity);
+    const unknown =
+      limits.length === 0 ? undefined : Object.keys(submission.costs).find((unit) => unit !== REQUESTS && !limits.some((limit) => limit.unit === unit));
+    if (unknown !== undefined) {
+      const units = [...new Set([REQUESTS, ...limits.map(({ unit }) => unit)])].join(', ');
+      return { reason: 'malformed', detail: `No limit of group ${submission.group} counts ${JSON.stringify(unknown)}; name one of ${units}.` };
+    }
+    const oversized = limits.find((limit) => (submission.costs[limit.unit] ?? (limit.unit === REQUESTS ? 1 : 0)) > limit.capacity);
     if (oversized !== undefined) return { reason: 'oversized', limit: oversized.name };
     return { route, priority: classed };
   }
@@ -378,7 +386,33 @@ export class DeferredService implements DeferredRequests {
     return this.#next++;
   }
 
-  async #cancelDead(sequence: number): Promise<{ readonly cancelled: boolean; readonly aborted: boolean } | Refusal> {
+  /** Cancels and redrives of one dead letter take turns, so that the second sees what the first did. */
+  async #inTurn<T>(sequence: number, change: () => Promise<T>): Promise<T> {
+    for (let other = this.#changing.get(sequence); other !== undefined; other = this.#changing.get(sequence)) await other;
+    const changed = change();
+    this.#changing.set(
+      sequence,
+      changed.then(
+        () => undefined,
+        () => undefined,
+      ),
+    );
+    try {
+      return await changed;
+    } finally {
+      this.#changing.delete(sequence);
+    }
+  }
+
+  #cancelDead(sequence: number): Promise<{ readonly cancelled: boolean; readonly aborted: boolean } | Refusal> {
+    return this.#inTurn(sequence, () => this.#cancelDeadNow(sequence));
+  }
+
+  #redrive(sequence: number): Promise<Refusal | undefined> {
+    return this.#inTurn(sequence, () => this.#redriveNow(sequence));
+  }
+
+  async #cancelDeadNow(sequence: number): Promise<{ readonly cancelled: boolean; readonly aborted: boolean } | Refusal> {
     const found = await this.#deps.store.ended(sequence);
     if (found === undefined || found.end.state !== 'dead') return { cancelled: false, aborted: false };
     const now = this.#requests.now();
@@ -393,9 +427,11 @@ export class DeferredService implements DeferredRequests {
     return { cancelled: true, aborted: false };
   }
 
-  async #redrive(sequence: number): Promise<Refusal | undefined> {
+  async #redriveNow(sequence: number): Promise<Refusal | undefined> {
+    const slotNow = this.#requests.index.slotOf(sequence);
+    if (slotNow !== NONE && this.#requests.index.stateOf(slotNow) !== ENDED) return NOT_DEAD;
     const found = await this.#deps.store.ended(sequence);
-    if (found === undefined || found.end.state !== 'dead') return { reason: 'conflict', detail: 'This request is not a dead letter any more.' };
+    if (found === undefined || found.end.state !== 'dead') return NOT_DEAD;
     const row: RequestRow = { ...found.row, acceptedAt: this.#requests.now(), dueAt: 0, deadlineAt: 0, firstAttemptAt: 0, spared: found.row.attempts };
     try {
       await this.#requests.store.write({ kind: 'redrive', row });
@@ -471,6 +507,7 @@ export class DeferredService implements DeferredRequests {
   }
 }
 
+const NOT_DEAD: Refusal = { reason: 'conflict', detail: 'This request is not a dead letter any more.' };
 const UNKNOWN: Refusal = { reason: 'unknown_request' };
 
 function refused(refusal: Refusal): SubmitOutcome {

@@ -29,6 +29,8 @@ export interface StoringParts {
   readonly requests: Pick<DeferredRequests, 'submit'>;
   readonly forwarding: Pick<Forwarding, 'take' | 'deliver'>;
   readonly now: () => Instant;
+  /** Holds an ask to its credential: group, key, class. */
+  readonly scope: (ask: AdmissionAsk) => AdmissionAsk | Refusal;
   /** Milliseconds since 1970. */
   readonly nowMs: () => number;
   readonly costMissing: (route: string, unit: string) => void;
@@ -82,7 +84,7 @@ function storeTaken(parts: StoringParts, incoming: IncomingRequest, route: Stori
       headers: parts.forwarding.take({ ...incoming, body: undefined }, route.route)?.headers,
       body: opened as Uint8Array | AsyncIterable<Uint8Array>,
     };
-    const submission = submissionOf(incoming, route, fields, taken.ask, parts.nowMs());
+    const submission = submissionOf(incoming, route, fields, scoped(parts, taken.ask), parts.nowMs());
     if (!('reason' in submission)) return parts.requests.submit(submission, { place, attempts });
     place?.held.leave();
     return { kind: 'refused', refusal: submission };
@@ -105,6 +107,11 @@ function storeTaken(parts: StoringParts, incoming: IncomingRequest, route: Stori
       left = true;
     },
   };
+}
+
+/** The ask of a request, held to the credential that it shows: as for a live one. */
+function scoped({ scope }: StoringParts, ask: AdmissionAsk | Refusal): AdmissionAsk | Refusal {
+  return 'reason' in ask ? ask : scope(ask);
 }
 
 /** A request as it is stored; or what is wrong with it. `headers` undefined: one of its fields cannot be sent. */
@@ -228,7 +235,13 @@ class Storing implements Delivery, BodyWatch {
     try {
       const { admission, name } = this.#route.route;
       if (admission === undefined) throw new Error(`route ${name} stores requests and has no group`);
-      const submission = submissionOf(this.#incoming, this.#route, { headers: this.#taken?.headers, body }, this.#ask(admission), this.#parts.nowMs());
+      const submission = submissionOf(
+        this.#incoming,
+        this.#route,
+        { headers: this.#taken?.headers, body },
+        scoped(this.#parts, this.#ask(admission)),
+        this.#parts.nowMs(),
+      );
       if ('reason' in submission) return this.#refuse(submission);
       const outcome = await this.#parts.requests.submit(submission);
       this.#stored(outcome);

@@ -41,6 +41,8 @@ export class DeferredProxyRig {
   readonly faults: unknown[] = [];
   readonly deferred: ReadonlyMap<string, DeferredRoute>;
   service!: DeferredService;
+  /** Holds asks to credentials; as it is, none is. */
+  scope: NonNullable<ConstructorParameters<typeof ProxyFrontend>[0]['storing']>['scope'] = (ask) => ask;
   forwarding!: Forwarding;
   port = 0;
   #proxy!: ProxyFrontend;
@@ -79,7 +81,12 @@ export class DeferredProxyRig {
     rig.#proxy = new ProxyFrontend({
       ...{ admission: keeper, refusalOf: () => undefined, random: () => 0, address: { host: '127.0.0.1', port: 0 }, routes: routes.proxy },
       ...{ forwarding: rig.forwarding, auth: createAuth([]), refusesAmbiguous: true, headMsMax: 10_000, unreadMsMax: 60_000, perClientMax: 1_000 },
-      ...{ unreadBytesMax: 4 << 20, crowded: () => {}, onFault, storing: { requests: rig.service, nowMs: () => rig.nowMs, costMissing: () => {} } },
+      ...{
+        unreadBytesMax: 4 << 20,
+        crowded: () => {},
+        onFault,
+        storing: { requests: rig.service, nowMs: () => rig.nowMs, costMissing: () => {}, scope: (ask) => rig.scope(ask) },
+      },
     });
     rig.port = Number((await rig.#proxy.listen()).address.split(':').at(-1));
     return rig;

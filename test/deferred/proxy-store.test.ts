@@ -19,6 +19,14 @@ async function started(route: string, options: DeferredProxyOptions = {}, limits
 const id = (body: string): string => (JSON.parse(body) as { id: string }).id;
 
 describe('a deferred route', () => {
+  test('holds a submission to what its credential may name, and stores nothing else', async () => {
+    const rig = await started('mode: deferred, match: { path: "/x/*" }, key: header x-key');
+    rig.scope = (ask) => (ask.key === 'B' ? { reason: 'forbidden' } : { ...ask, key: 'A' });
+    expect((await rig.ask({ method: 'POST', path: '/x/1', headers: { 'X-Key': 'B' } })).status).toBe(403);
+    expect((await rig.ask({ method: 'POST', path: '/x/2' })).status).toBe(202);
+    expect([...rig.disk.rows.values()].map(({ key }) => key).concat([...rig.disk.ended.values()].map(({ row }) => row.key))).toEqual(['A']);
+  });
+
   test('answers 202 once the request is stored, and the backend sees the same request later', async () => {
     const rig = await started('mode: deferred, match: { path: "/x/*" }');
     const body = Buffer.from(Array.from({ length: 1 << 20 }, (_, i) => (i * 31) % 256));

@@ -226,6 +226,38 @@ describe('a backend that is down', () => {
   });
 });
 
+test('a request that breaks every connection does not keep the others of its backend from being delivered', async () => {
+  const rig = await new DeferredRig([open]).start();
+  rig.behave = ({ target }) => (target === '/poison' ? { fails: 502 } : { status: 200 });
+  await rig.submit({ target: '/poison' });
+  await rig.pass(60);
+  expect(rig.events.some(({ kind }) => kind === 'backend_down')).toBe(true);
+  const tickets = [];
+  for (let index = 0; index < 4; index++) tickets.push(await rig.submit({ target: `/good${index}` }));
+  await rig.pass(10);
+  for (const { id } of tickets) expect((await view(rig, id)).state).toBe('done');
+});
+
+test('a dead letter that ten calls redrive at once is redriven once, and leaves no second place in line', async () => {
+  const rig = await new DeferredRig([open]).start();
+  rig.behave = () => ({ status: 400 });
+  const { id } = await rig.submit();
+  await rig.pass(1);
+  await rig.admission.keeper.pause('g', undefined, undefined);
+  const answers = await Promise.all(Array.from({ length: 10 }, () => rig.service.redrive(ANYONE, id)));
+  expect(answers.filter((answer) => answer === undefined).length).toBe(1);
+  expect(rig.admission.waiting()).toBe(1);
+  const everything = { state: undefined, group: undefined, key: undefined, error: undefined, since: undefined, until: undefined };
+  expect(await Promise.all([1, 2].map(() => rig.service.redriveAll(ANYONE, everything, 100, '')))).toMatchObject([{ redriven: 0 }, { redriven: 0 }]);
+});
+
+test('a unit that no limit of the group counts is refused, with the units there are', async () => {
+  const rig = await new DeferredRig([open]).start();
+  expect(await rig.trySubmit({ costs: { requests: 1, tokns: 5 } })).toMatchObject({
+    refusal: { reason: 'malformed', detail: expect.stringContaining('requests') },
+  });
+});
+
 describe('a store that fails', () => {
   test('refuses submits with a time to come back, goes on recording ends, and takes submits again when it works', async () => {
     const rig = await new DeferredRig([every5s]).start();
