@@ -8,6 +8,7 @@ import type { Place } from '../core/waiter.ts';
 import type { AsksParts } from './asks-parts.ts';
 import type { Spot } from './directory.ts';
 import { Errand, type ErrandHost, type ErrandState } from './errand.ts';
+import { LateGrants } from './late-grants.ts';
 import type { Lines } from './lines.ts';
 import type { Op } from './ops.ts';
 import { Retries } from './retries.ts';
@@ -29,6 +30,7 @@ export class Asks implements ErrandHost {
   readonly roll: Roll;
   readonly #lines: Lines;
   readonly #retries: Retries;
+  readonly #late: LateGrants;
   #serials = 0;
   #wids = 0;
   #reachable = true;
@@ -37,6 +39,7 @@ export class Asks implements ErrandHost {
     this.#parts = parts;
     this.roll = new Roll({ clock: parts.clock, giveUp: (errand) => void parts.send(errand.peer, { op: 'cancel', wid: errand.wid }) });
     this.#lines = this.roll.lines;
+    this.#late = new LateGrants(parts.clock);
     this.#retries = new Retries(parts.timers, (shard) => this.#retry(shard));
   }
 
@@ -54,10 +57,10 @@ export class Asks implements ErrandHost {
     if (op.op !== 'queued' && op.op !== 'moved' && op.op !== 'outcome') return false;
     const errand = this.#lines.named(op.wid);
     if (errand === undefined) {
-      // Of an attempt that is over: its grant was told to nobody.
+      // Of an attempt that is over.
       if (op.op === 'outcome' && op.outcome.kind === 'admitted') {
         this.#parts.send(peer, { op: 'cancel', wid: op.wid });
-        this.#returnLate('', op.outcome.permit, op.outcome.id);
+        this.#cameLate(this.#late.take(op.wid), op.outcome.permit, op.outcome.id);
       }
       return true;
     }
@@ -124,11 +127,20 @@ export class Asks implements ErrandHost {
 
   left(errand: Errand, was: ErrandState): void {
     const { local } = errand;
-    if (was !== 'told') this.roll.close(errand);
+    if (was !== 'told') {
+      this.roll.close(errand);
+      this.answered(errand);
+    }
     if (was === 'there' || (was === 'told' && errand.peer !== '')) this.#parts.send(errand.peer, { op: 'cancel', wid: errand.wid });
     else if (local !== undefined) local.leave();
     else errand.early = 'left';
     if (was === 'told' && errand.permit !== undefined) this.#returnLate(errand.ask.caller, errand.permit, errand.id);
+  }
+
+  answered(errand: Errand): void {
+    const { late } = errand;
+    errand.late = undefined;
+    if (late !== undefined && late.id !== errand.id) this.#returnLate('', late.permit, late.id);
   }
 
   kept(errand: Errand): void {
@@ -222,6 +234,13 @@ export class Asks implements ErrandHost {
     this.roll.finish(errand, outcome);
   }
 
+  /** A grant was told to nobody; but where its ask was made again under its request id, the next owner may give it this very permit, or has. */
+  #cameLate(errand: Errand | undefined, permit: Permit, id: string): void {
+    if (errand?.id === id) return;
+    if (errand === undefined || errand.state === 'told' || errand.state === 'over') this.#returnLate('', permit, id);
+    else errand.late = { permit, id };
+  }
+
   /** Who granted it cannot take it back any more, but whoever decides now knows of its lease. */
   #returnLate(caller: string, { group, lease }: Permit, id: string): void {
     const spot = this.#parts.directory.ofPermit(group);
@@ -260,6 +279,7 @@ export class Asks implements ErrandHost {
     this.roll.astray.delete(errand);
     if (errand.state !== 'there') return;
     this.#lines.unname(errand.wid);
+    if (!late) this.#late.gaveUp(errand);
     this.#parts.send(errand.peer, { op: 'cancel', wid: errand.wid, ...(late && { late }) });
     errand.state = 'held';
   }

@@ -17,6 +17,8 @@ export type ErrandState = 'held' | 'porch' | 'here' | 'there' | 'told' | 'over';
 export interface ErrandHost {
   /** The caller is gone; in this state. */
   left(errand: Errand, was: ErrandState): void;
+  /** It has its answer, which its caller is about to be told. */
+  answered(errand: Errand): void;
   /** A permit was written to its caller. */
   kept(errand: Errand): void;
   /** Where it stands at a peer, as last heard. */
@@ -49,6 +51,8 @@ export class Errand implements Held {
   cancelTimer: (() => void) | undefined;
   /** No gate of this process has it. */
   inLine = false;
+  /** Granted to an attempt that was given up, for an ask with a request id: returned at its end, unless it got this very permit. */
+  late: { readonly permit: Permit; readonly id: string } | undefined;
   /** What it was told. */
   permit: Permit | undefined;
   id = '';
@@ -92,6 +96,7 @@ export class Errand implements Held {
       this.permit = outcome.permit;
       this.id = outcome.id;
     }
+    this.#host.answered(this);
     this.#done(outcome);
   }
 

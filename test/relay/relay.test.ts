@@ -577,3 +577,23 @@ test('An ask that goes on through a replica whose clock is ahead waits to the en
   await fleet.pass(1);
   expect(resumed.refusal?.reason).toBe('expired');
 });
+
+test('A lease that its caller got by its request id where its group went is not given back when the first answer comes at last', async () => {
+  const fleet = await launched(slots);
+  const [a, b] = fleet.nodes;
+  const publish = fleet.bus.publish.bind(fleet.bus);
+  const late: (() => void)[] = [];
+  fleet.bus.publish = (from, subject, bytes) => (from === 'a' ? void late.push(() => publish(from, subject, bytes)) : publish(from, subject, bytes));
+  const caller = b!.ask({ requestId: 'r', wait: MINUTE, lease: MINUTE });
+  await fleet.pass(0.1);
+  expect(a!.keeper.group('g')).toMatchObject({ leases: 1 });
+  await fleet.give(shard, b!);
+  await fleet.pass(0.4);
+  expect(caller.permit.lease!.fence >> 40n).toBeLessThan(fleet.owners.get(shard)!.term);
+  fleet.bus.publish = publish;
+  for (const send of late) send();
+  await fleet.pass(0.5);
+  const next = b!.ask({ wait: MINUTE });
+  await fleet.pass(5);
+  expect([caller.told, next.outcome]).toEqual([1, undefined]);
+});
