@@ -69,6 +69,8 @@ export class AnswerWay {
       this.#sink = undefined;
       return run.abort(new Error('A header of the answer holds a control character or a name that is none.'));
     }
+    // RFC 9110 8.6: a 204 has no Content-Length; a strict reader behind would wait for bytes that never come.
+    if (head.status === 204) dropField(headers, 'content-length');
     run.sign(headers);
     this.told = true;
     this.#sink.onHead({ status: head.status, statusText: head.statusText, headers });
@@ -100,4 +102,8 @@ export class AnswerWay {
   costs(missing: (unit: string) => void): Costs | undefined {
     return this.#settler?.costs(missing);
   }
+}
+
+function dropField(headers: string[], name: string): void {
+  for (let i = headers.length - 2; i >= 0; i -= 2) if ((headers[i] as string).toLowerCase() === name) headers.splice(i, 2);
 }

@@ -30,6 +30,14 @@ async function sent(method = 'GET', path = '/x', body = ''): Promise<string> {
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
+test('a 204 with a Content-Length is passed on without it', async () => {
+  await served((socket) => void socket.write('HTTP/1.1 204 No Content\r\nContent-Length: 5\r\nX-A: b\r\n\r\n'));
+  const text = await sent();
+  expect(text).toContain('HTTP/1.1 204 No Content');
+  expect(text).toContain('X-A: b');
+  expect(text.toLowerCase()).not.toContain('content-length');
+});
+
 describe('1xx that nobody asked for', () => {
   test.each([
     ['100', 'HTTP/1.1 100 Continue\r\n\r\n', []],
