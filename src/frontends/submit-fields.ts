@@ -68,8 +68,12 @@ const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const PATH = /^\/[!"$-~]*$/;
 const PRINTABLE = /^[\x20-\x7e]*$/;
 
+/** Fields of ours, and those that say where a request came from: a proxy writes them. */
+const OWN = /^(sluice|x[-_]forwarded)[-_]/;
 /** Fields that are not the caller's to set: they frame the message, belong to one connection, or are written by Sluice (RFC 9110 7.6.1). */
 const FOREIGN: ReadonlySet<string> = new Set([
+  'forwarded',
+  'via',
   'connection',
   'keep-alive',
   'proxy-connection',
@@ -129,7 +133,7 @@ function checkHeaders(headers: SubmitFields['headers']): Refusal | undefined {
     if (!TOKEN.test(name)) return malformed(`A name in \`headers\` must be a token of 1 to ${HEADER_NAME_BYTES_MAX} characters (RFC 9110 5.1).`);
     const lower = name.toLowerCase();
     if (lower === 'idempotency-key') return malformed('Send the key as `idempotency_key`, not in `headers`: the backend gets it with every attempt.');
-    if (FOREIGN.has(lower) || lower.startsWith('sluice-') || lower.startsWith('sluice_')) {
+    if (FOREIGN.has(lower) || OWN.test(lower)) {
       return malformed(`The header ${name.slice(0, 64)} is not the caller's to set; leave it out.${lower === 'host' ? ' The host goes into `host`.' : ''}`);
     }
     if (value.length > HEADER_VALUE_BYTES_MAX)

@@ -96,6 +96,8 @@ describe('POST /v1/requests', () => {
     ['a header that frames', { headers: { 'Content-Length': '3' } }, 400, 'Content-Length'],
     ['a header of a connection', { headers: { connection: 'x-a' } }, 400, 'connection'],
     ['a header of ours', { headers: { 'Sluice-Fence': '9' } }, 400, 'Sluice-Fence'],
+    ['a header that says who it came from', { headers: { 'X-Forwarded-For': '1.1.1.1' } }, 400, 'X-Forwarded-For'],
+    ['a header that says whom it came through', { headers: { via: '1.1 x' } }, 400, 'via'],
     ['a header with a line break', { headers: { 'x-a': 'a\r\nb: c' } }, 400, 'x-a'],
     ['a header that is no name', { headers: { 'x a': 'b' } }, 400, 'token'],
     ['101 headers', { headers: Object.fromEntries(Array.from({ length: 101 }, (_, n) => [`x-${n}`, 'v'])) }, 400, '100'],
