@@ -108,8 +108,13 @@ export class Dispatcher implements StoredSink {
 
   /** Whether it need not wait for another of its key. */
   isNext(slot: number): boolean {
-    const { index } = this.#deps;
     this.#watch(slot);
+    return this.#isHead(slot);
+  }
+
+  /** No other request of its key goes before it, or its route keeps no order. */
+  #isHead(slot: number): boolean {
+    const { index } = this.#deps;
     return !index.orderedOf(slot) || this.#order.isHead(index.groupOf(slot), index.keyOf(slot), index.sequenceOf(slot));
   }
 
@@ -203,7 +208,7 @@ export class Dispatcher implements StoredSink {
     const { index, routeOf } = this.#deps;
     if (index.stateOf(slot) === ENDED || index.callbackOf(slot) !== 0 || routeOf(slot)?.backend !== backend) return false;
     if (!this.#open.has(index.groupOf(slot)) || index.entryOf(slot) !== NONE || index.stateOf(slot) === SENDING) return false;
-    return !index.orderedOf(slot) || this.#order.isHead(index.groupOf(slot), index.keyOf(slot), index.sequenceOf(slot));
+    return this.#isHead(slot);
   }
 
   #sendProbe(slot: number, backend: string): true {
@@ -338,7 +343,7 @@ export class Dispatcher implements StoredSink {
     if (this.#stopped || index.entryOf(slot) !== NONE) return;
     const sequence = index.sequenceOf(slot);
     index.setState(slot, WAITING);
-    if (index.orderedOf(slot) && !this.#order.isHead(index.groupOf(slot), index.keyOf(slot), sequence)) return;
+    if (!this.#isHead(slot)) return;
     const dueAt = index.dueAtOf(slot);
     if (dueAt > clock.epoch(clock.now())) return this.#due.set(sequence, this.#instantOf(dueAt));
     if (this.#overloaded || !this.#open.has(index.groupOf(slot))) return;

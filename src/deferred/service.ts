@@ -217,11 +217,6 @@ export class DeferredService implements DeferredRequests {
     await this.#deps.store.close();
   }
 
-  #now(): number {
-    const { clock } = this.#deps;
-    return clock.epoch(clock.now());
-  }
-
   #check(submission: Submission, conversion: Conversion | undefined): { readonly route: DeferredRoute; readonly priority: number } | Refusal {
     const { routes, settings, admission } = this.#deps;
     const route = routes().get(submission.route);
