@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { PRIORITY_DEFERRED, REQUESTS } from '../core/group.ts';
+import { ONE_REQUEST, PRIORITY_DEFERRED, REQUESTS } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { after, MILLISECOND, NEVER } from '../core/time.ts';
 import { callbackUrl } from './callback-target.ts';
@@ -218,7 +218,7 @@ export class DeferredService implements DeferredRequests {
   }
 
   #check(submission: Submission, conversion: Conversion | undefined): { readonly route: DeferredRoute; readonly priority: number } | Refusal {
-    const { routes, settings, admission } = this.#deps;
+    const { routes, settings } = this.#deps;
     const route = routes().get(submission.route);
     const group = settings(submission.group);
     if (route === undefined || group === undefined)
@@ -232,16 +232,20 @@ export class DeferredService implements DeferredRequests {
     }
     const callback = submission.callback === '' ? undefined : callbackUrl(submission.callback, route.callback);
     if (callback !== undefined && 'reason' in callback) return callback;
-    const limits = admission.limitsFor(submission.group, submission.key);
-    const unknown =
-      limits.length === 0 ? undefined : Object.keys(submission.costs).find((unit) => unit !== REQUESTS && !limits.some((limit) => limit.unit === unit));
+    return this.#fault(submission) ?? { route, priority: classed };
+  }
+
+  /** What is wrong with the costs of a submission; one request alone always fits, so that its limits are not looked up. */
+  #fault({ group, key, costs }: Submission): Refusal | undefined {
+    if (costs === ONE_REQUEST) return undefined;
+    const limits = this.#deps.admission.limitsFor(group, key);
+    const unknown = limits.length === 0 ? undefined : Object.keys(costs).find((unit) => unit !== REQUESTS && !limits.some((limit) => limit.unit === unit));
     if (unknown !== undefined) {
       const units = [...new Set([REQUESTS, ...limits.map(({ unit }) => unit)])].join(', ');
-      return { reason: 'malformed', detail: `No limit of group ${submission.group} counts ${JSON.stringify(unknown)}; name one of ${units}.` };
+      return { reason: 'malformed', detail: `No limit of group ${group} counts ${JSON.stringify(unknown)}; name one of ${units}.` };
     }
-    const oversized = limits.find((limit) => (submission.costs[limit.unit] ?? (limit.unit === REQUESTS ? 1 : 0)) > limit.capacity);
-    if (oversized !== undefined) return { reason: 'oversized', limit: oversized.name };
-    return { route, priority: classed };
+    const oversized = limits.find((limit) => (costs[limit.unit] ?? (limit.unit === REQUESTS ? 1 : 0)) > limit.capacity);
+    return oversized && { reason: 'oversized', limit: oversized.name };
   }
 
   async #submit(
