@@ -4,8 +4,8 @@ import { ClosingLine } from './tools/closing-line.ts';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: ['test/nats-setup.ts'],
-    setupFiles: ['test/seed.ts'],
+    globalSetup: ['test/support/nats-setup.ts'],
+    setupFiles: ['test/support/seed.ts'],
     // A test that passes at the second try is a failed test.
     retry: 0,
     pool: 'forks',

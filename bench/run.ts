@@ -2,21 +2,22 @@
  * `npm run bench`: every bench, or those that are named; figures to stdout as Markdown, progress to stderr.
  * `npm run bench -- list`, `npm run bench -- limits gate`, `npm run bench -- quick acquire` (fewer and shorter rounds), `npm run bench -- grpc rounds=9 seconds=10`.
  */
+
+import { acquireGrpc, acquireHttp, type Effort } from './api/acquire.ts';
+import { heldMemory, latenessTable, memoryTable, peerLateness, sluiceLateness } from './api/held.ts';
+import { loadReport } from './api/k6.ts';
 import { clusterCosts } from './cluster/costs.ts';
 import { sharedLimit } from './cluster/shared.ts';
 import { takeovers } from './cluster/takeover.ts';
 import { storedTable } from './deferred/stored.ts';
 import { submitTable } from './deferred/submit.ts';
-import { forwarded } from './forward/forwarded.ts';
-import { overload } from './forward/overload.ts';
-import { acquireGrpc, acquireHttp, type Effort } from './frontends/acquire.ts';
-import { heldMemory, latenessTable, memoryTable, peerLateness, sluiceLateness } from './frontends/held.ts';
-import { loadReport } from './frontends/k6.ts';
 import { pairedTable } from './lib/paired.ts';
 import { machineLine, progress } from './lib/pinned.ts';
 import { gateTable } from './micro/gate.ts';
 import { appendRates } from './micro/ledger.ts';
 import { limitsTable } from './micro/limits.ts';
+import { forwarded } from './proxy/forwarded.ts';
+import { overload } from './proxy/overload.ts';
 import { reloads } from './reload/reload.ts';
 
 const NO_UWS = 'Left out: uWebSockets.js is not installed (npm run uws).';

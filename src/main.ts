@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
-import { bootId } from './admission/system-clock.ts';
-import type { CommandWorld } from './commands/command.ts';
-import { dispatch } from './commands/dispatch.ts';
+import { dispatch } from './cli/cli.ts';
+import type { CliContext } from './cli/command.ts';
+import { bootId } from './platform/system-clock.ts';
 
 /*
  * The only file that says `process`: hands arguments, environment, streams, signals and clocks to the commands
- * (commands/table.ts) and sets the exit code they answer.
+ * (cli/table.ts) and sets the exit code they answer.
  */
 
 const NODE_MAJOR_MIN = 22;
@@ -17,7 +17,7 @@ function packageVersion(): string {
   return version;
 }
 
-const world: CommandWorld = {
+const world: CliContext = {
   version: packageVersion(),
   nodeVersion: process.versions.node,
   pid: process.pid,

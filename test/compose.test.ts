@@ -5,10 +5,10 @@ import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { formatError } from '../src/config/errors.ts';
 import { type Config, loadConfig } from '../src/config/load.ts';
-import { showMistake } from '../src/config/mistake.ts';
 import { SECOND } from '../src/core/time.ts';
-import { natsVersions } from './fakes/nats.ts';
+import { natsVersions } from './support/fakes/nats.ts';
 
 /* The files of examples/compose fit each other and what reads them. Whether containers start is not tried here. */
 
@@ -33,7 +33,7 @@ const seconds = (period: string) => Number(/^(\d+)s$/.exec(period)?.[1]);
 
 function config({ environment = {} }: Service): Config {
   const loaded = loadConfig({ text: text('sluice.yaml'), name: 'sluice.yaml', env: environment, flags: [] });
-  if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(showMistake).join('\n'));
+  if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(formatError).join('\n'));
   return loaded.config;
 }
 

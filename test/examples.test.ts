@@ -4,9 +4,9 @@ import { globSync, readFileSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { formatError } from '../src/config/errors.ts';
 import { type Config, loadConfig } from '../src/config/load.ts';
-import { showMistake } from '../src/config/mistake.ts';
-import { type Running, serve } from '../src/serve.ts';
+import { type RunningServer, serve } from '../src/server/serve.ts';
 
 /* The examples work: every configuration is a good one that says what it is for, and the clients that need only Node or a shell run. */
 
@@ -15,7 +15,7 @@ const text = (file: string) => readFileSync(root + file, 'utf8');
 
 function read(name: string, content: string): Config {
   const loaded = loadConfig({ text: content, name, env: {}, flags: [] });
-  if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(showMistake).join('\n'));
+  if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(formatError).join('\n'));
   return loaded.config;
 }
 
@@ -73,7 +73,7 @@ describe('the calls in comments of the configurations', () => {
 });
 
 describe('the clients of the examples', () => {
-  let running: Running;
+  let running: RunningServer;
   const at = (listener: string) => running.addresses[listener] ?? '';
 
   beforeAll(async () => {

@@ -89,7 +89,7 @@ describe('the source', () => {
       }
       return false;
     };
-    expect(['src/replicated.ts', 'src/main.ts', 'src/commands/serve.ts', 'src/serve.ts'].filter(loadsNats)).toEqual(['src/replicated.ts']);
+    expect(['src/server/cluster.ts', 'src/main.ts', 'src/cli/serve.ts', 'src/server/serve.ts'].filter(loadsNats)).toEqual(['src/server/cluster.ts']);
   });
 
   test('no linter rule is switched off without a reason', () => {

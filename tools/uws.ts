@@ -20,7 +20,7 @@ const TARGET = 'node_modules/uWebSockets.js';
 const GLIBC_MIN = 38;
 const LIBRARIES = resolve('.cache/debian13');
 /** Files of tests that meet the engine. */
-const TESTS = ['frontends', 'engine', 'protocol', 'uws', 'serve'];
+const TESTS = ['api', 'http', 'proxy', 'engine', 'protocol', 'uws', 'serve'];
 
 function stop(why: string): never {
   process.stderr.write(`${why}\n`);

@@ -3,9 +3,9 @@
  * replica without NATS, one compare-and-set per admission and Envoy's ratelimit, in one run. `npm run bench -- cluster`
  */
 import { resolve } from 'node:path';
-import type { NatsServer } from '../../test/fakes/nats-server.ts';
-import type { Effort } from '../frontends/acquire.ts';
-import { freeGroups, startSluice } from '../frontends/servers.ts';
+import type { NatsServer } from '../../test/support/fakes/nats-server.ts';
+import type { Effort } from '../api/acquire.ts';
+import { freeGroups, startSluice } from '../api/servers.ts';
 import { median, type Spread, short, spread, table } from '../lib/figures.ts';
 import { figuresOf } from '../lib/paired.ts';
 import { cpuSeconds, LOAD_CPU, progress, runPinned, sleep } from '../lib/pinned.ts';

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { shardOf } from '../../src/ledger/subjects.ts';
-import { findNatsServer } from '../../test/fakes/nats-binary.ts';
-import { type NatsServer, startNats } from '../../test/fakes/nats-server.ts';
+import { findNatsServer } from '../../test/support/fakes/nats-binary.ts';
+import { type NatsServer, startNats } from '../../test/support/fakes/nats-server.ts';
 import { AS_STARTED, freePort, pinned, progress, SERVER_CPU, sleep } from '../lib/pinned.ts';
 
 /** Replicas of every kind in these benches. */
@@ -14,7 +14,7 @@ export const GROUPS = 100;
 /** How uneven: the second group is asked for 2^-1.1 as often as the first. */
 export const ZIPF = 1.1;
 
-const COLLECT = resolve('bench/frontends/collect-on-signal.ts');
+const COLLECT = resolve('bench/api/collect-on-signal.ts');
 
 /** A nats-server with JetStream on the servers' processor; undefined: there is none and none can be had. */
 export async function startPinnedNats(): Promise<NatsServer | undefined> {

@@ -1,8 +1,8 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import type { NatsServer } from '../../test/fakes/nats-server.ts';
-import { programOf } from '../frontends/peers.ts';
+import type { NatsServer } from '../../test/support/fakes/nats-server.ts';
+import { programOf } from '../api/peers.ts';
 import { AS_STARTED, freePort, pinned, progress, SERVER_CPU } from '../lib/pinned.ts';
 import { REPLICAS } from './fleet.ts';
 

@@ -3,7 +3,7 @@
  * Beside it the same limit by compare-and-set. `npm run bench -- shared`
  */
 import { resolve } from 'node:path';
-import type { Effort } from '../frontends/acquire.ts';
+import type { Effort } from '../api/acquire.ts';
 import { median, table } from '../lib/figures.ts';
 import { LOAD_CPU, progress, runPinned, sleep } from '../lib/pinned.ts';
 import { admittedBy, GROUPS, startBenchFleet, startPinnedNats, ZIPF } from './fleet.ts';

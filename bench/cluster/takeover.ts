@@ -7,8 +7,8 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { findNatsServer } from '../../test/fakes/nats-binary.ts';
-import { startNats } from '../../test/fakes/nats-server.ts';
+import { findNatsServer } from '../../test/support/fakes/nats-binary.ts';
+import { startNats } from '../../test/support/fakes/nats-server.ts';
 import { table } from '../lib/figures.ts';
 import { AS_STARTED, freePort, progress, sleep } from '../lib/pinned.ts';
 

@@ -1,5 +1,5 @@
 // Requests of 64 KiB through the proxy, and answers of as many, at far less than the group lets pass: nobody is refused, nobody waits.
-// k6 run bench/load/forward-http.js      (the server: see sluice.yaml; the backend: node bench/forward/backend.ts 28484 65536 5 100000)
+// k6 run bench/load/forward-http.js      (the server: see sluice.yaml; the backend: node bench/proxy/backend.ts 28484 65536 5 100000)
 import { check } from 'k6';
 import http from 'k6/http';
 

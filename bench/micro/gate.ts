@@ -4,10 +4,10 @@
  */
 import { spawnSync } from 'node:child_process';
 import { performance } from 'node:perf_hooks';
-import { Gate } from '../../src/core/gate.ts';
+import { Gate } from '../../src/core/gate/gate.ts';
 import { type GroupSpec, type LimitSpec, ONE_REQUEST } from '../../src/core/group.ts';
-import { type Instant, LONG_AGO, MINUTE, NEVER, SECOND } from '../../src/core/time.ts';
-import type { WaiterRef } from '../../src/core/waiter.ts';
+import type { WaiterRef } from '../../src/core/request.ts';
+import { DISTANT_PAST, type Instant, MINUTE, NEVER, SECOND } from '../../src/core/time.ts';
 import { median, short, spread, table, threadMs } from '../lib/figures.ts';
 import { machineLine, progress } from '../lib/pinned.ts';
 import { type Simple, SimpleQueue } from './heap.ts';
@@ -42,7 +42,7 @@ function gateOf(name: string, limit: Pick<LimitSpec, 'scope' | 'quota'>): Gate {
     aging: undefined,
     fairness: { by: 'key', weights: new Map() },
   };
-  return new Gate({ term: 1n, groups: [group], from: LONG_AGO, recording: false, restored: undefined });
+  return new Gate({ term: 1n, groups: [group], from: DISTANT_PAST, recording: false, restored: undefined });
 }
 
 /** One step on its own is timed only where `steps` is given: the clock costs as much as a step. */

@@ -7,10 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import type { Instant } from '../../src/core/time.ts';
-import { LmdbFile } from '../../src/disk/lmdb-file.ts';
 import type { LedgerRecord, TreeLedger } from '../../src/ledger/ledger.ts';
-import { createLedger } from '../../src/ledger/ledger-log.ts';
+import { createLedger } from '../../src/ledger/log-ledger.ts';
 import { LmdbStore } from '../../src/ledger/stores/lmdb.ts';
+import { LmdbFile } from '../../src/storage/lmdb.ts';
 
 /** What one run found. */
 export interface AppendRates {
@@ -38,7 +38,7 @@ function lease(serial: number): LedgerRecord {
       expiresAt: at,
       duration: 30_000_000,
       holder: 'bench',
-      standIn: false,
+      aggregate: false,
     },
   };
 }

@@ -7,12 +7,12 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
-import { Gate } from '../../src/core/gate.ts';
+import { Gate } from '../../src/core/gate/gate.ts';
 import { ONE_REQUEST, type Quota } from '../../src/core/group.ts';
-import type { Limit } from '../../src/core/limit.ts';
 import { createLimit } from '../../src/core/limits/create-limit.ts';
-import { HOUR, type Instant, LONG_AGO, SECOND } from '../../src/core/time.ts';
-import { PACKAGES } from '../frontends/peers.ts';
+import type { Limit } from '../../src/core/limits/limit.ts';
+import { DISTANT_PAST, HOUR, type Instant, SECOND } from '../../src/core/time.ts';
+import { PACKAGES } from '../api/peers.ts';
 import { median, short, spread, table, threadMs, xorshift } from '../lib/figures.ts';
 import { machineLine, progress } from '../lib/pinned.ts';
 
@@ -39,7 +39,7 @@ function picks(keys: number): Uint32Array {
 function decide(limit: Limit, now: Instant, concurrency: boolean): boolean {
   if (limit.readyAt(now, 1) > now) return false;
   limit.take(now, 1);
-  if (concurrency) limit.giveBack(now, now, 1);
+  if (concurrency) limit.refund(now, now, 1);
   return true;
 }
 
@@ -77,7 +77,7 @@ function ofGate(keys: number): number {
     aging: undefined,
     fairness: { by: 'key', weights: new Map() },
   } as const;
-  const gate = new Gate({ term: 1n, groups: [group], from: LONG_AGO, recording: false, restored: undefined });
+  const gate = new Gate({ term: 1n, groups: [group], from: DISTANT_PAST, recording: false, restored: undefined });
   const names = Array.from({ length: keys }, (_, at) => `key-${at}`);
   const order = picks(keys);
   let passed = 0;

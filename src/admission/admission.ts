@@ -1,13 +1,13 @@
-import type { KeysInUse } from '../core/gate-state.ts';
+import type { KeysInUse } from '../core/gate/snapshot.ts';
 import type { Costs, GroupSpec } from '../core/group.ts';
-import type { LimitStatus } from '../core/limit.ts';
+import type { LimitStatus } from '../core/limits/limit.ts';
 import type { Disposition, LeaseView, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
+import type { Arrival, QueuePosition, WaiterView } from '../core/request.ts';
 import type { Instant, Micros } from '../core/time.ts';
-import type { Place, Since, WaiterView } from '../core/waiter.ts';
 
-/** One ask, decoded and checked by `frontends/ask.ts`; times in microseconds. */
-export interface AdmissionAsk {
+/** One ask, decoded and checked by `api/validation.ts`; times in microseconds. */
+export interface AdmissionRequest {
   readonly group: string;
   readonly key: string;
   /** undefined: the group's default. */
@@ -38,7 +38,7 @@ export interface AdmissionAsk {
   readonly session: string | undefined;
   readonly bytes: number;
   /** The place it had before its last permit came to nothing. From inside only: no front end reads it from a caller. */
-  readonly since?: Since | undefined;
+  readonly since?: Arrival | undefined;
   /** Whoever asks renews the lease and ends with this process: on one node it is reported, not recorded. From inside only. */
   readonly reported?: boolean | undefined;
 }
@@ -56,21 +56,21 @@ export type Outcome =
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly limits?: readonly LimitView[] | undefined };
 
 /** A held caller; every front end ends in exactly one of: `delivered` after the permit was written, or `leave`. */
-export interface Held {
+export interface AcquireHandle {
   /** The caller is gone. Waiting: its place is free at once (with a request id: passed over for 10 s, then gone). Admitted but not delivered: given back. After `delivered`: nothing. */
-  leave(): void;
+  cancel(): void;
   /** The outcome was written to the caller. */
   delivered(): void;
   /** Where it stands; undefined when no longer waiting. */
-  place(): Place | undefined;
+  position(): QueuePosition | undefined;
   /** End of its patience, in the time of this process. Absent: it was decided at once. */
   endsAt?(): Instant;
   /** Its arrival among all of its tree, for an ask that is to stand there again: while it waits, and once it was told that its tree moved. */
-  since(): Since | undefined;
+  arrival(): Arrival | undefined;
   /** Admitted, and too late to be told: given back at once, though a request id would keep it. Absent: as `leave`. */
-  giveBack?(): void;
+  reject?(): void;
   /** true: its caller cannot be reached just now, and is passed over at its place until false. Absent: it makes no difference. */
-  away?(away: boolean): void;
+  setReachable?(away: boolean): void;
 }
 
 /** Answer of renew: the lease's new end, or why not. */
@@ -97,7 +97,7 @@ export interface Explanation {
   /** The refusal it would meet at the door, if any. */
   readonly refusal: Refusal | undefined;
   /** Where it would stand, and when it would go. */
-  readonly place: Place;
+  readonly place: QueuePosition;
   /** Every limit on the way up, and when it alone would let this ask pass (NEVER: after a release). */
   readonly limits: readonly LimitView[];
 }
@@ -137,11 +137,11 @@ export interface GroupView {
   readonly overriddenUntil: Instant | undefined;
   readonly counters: GroupCounters;
   /** Where it is decided, as the replica that answers knows it; absent on one node. */
-  readonly placement?: Placement | undefined;
+  readonly placement?: GroupPlacement | undefined;
 }
 
 /** Where a group is decided. */
-export interface Placement {
+export interface GroupPlacement {
   readonly shard: number;
   /** The replica's name; '': nobody is known to decide. */
   readonly replica: string;
@@ -172,7 +172,7 @@ export interface GroupCounters {
 }
 
 /** Changes of a group for a stated time; names limits as in the file. */
-export interface OverrideWish {
+export interface OverrideRequest {
   readonly limits: ReadonlyMap<string, GroupSpec['limits'][number]['quota']>;
   readonly enforce: boolean | undefined;
   /** How long it holds; then the file rules again. 0 ends a running override; undefined: nothing is overridden, debt is forgiven. */
@@ -189,7 +189,7 @@ export interface Page<T> {
 }
 
 /** At once where this process knows, else once another has answered. */
-export type Answer<T> = T | Promise<T>;
+export type MaybePromise<T> = T | Promise<T>;
 
 /** The door: what every front end calls. Refusals are values; a throw is a bug or broken I/O. Every instant is in the time of this process (`now`), whoever decides. */
 export interface AdmissionService {
@@ -197,7 +197,7 @@ export interface AdmissionService {
    * Asks for a permit. `done` is called exactly once, possibly before this returns; after `leave` it may not be called
    * at all. No signal object: a callback costs a twentieth of an AbortController.
    */
-  acquire(ask: AdmissionAsk, done: (outcome: Outcome) => void): Held;
+  acquire(ask: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle;
   renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome>;
   /**
    * Ends a permit, settles `costs` where given; `retryAfter` with `dropped` pauses by the group's `pushback`: the permit's
@@ -210,20 +210,20 @@ export interface AdmissionService {
   /** A session's transport ended: its places are cancelled and its leases released after `resume` (0: now, at most 30 s) unless the same session comes back. */
   endSession(caller: string, session: string, resume: Micros): void;
   /** The session is back (or new): permits it still holds. */
-  resumeSession(caller: string, session: string): Answer<readonly PermitView[]>;
-  explain(ask: AdmissionAsk): Answer<Explanation | Refusal>;
-  groups(): Answer<readonly GroupView[]>;
-  group(name: string): Answer<GroupView | Refusal>;
+  resumeSession(caller: string, session: string): MaybePromise<readonly PermitView[]>;
+  explain(ask: AdmissionRequest): MaybePromise<Explanation | Refusal>;
+  groups(): MaybePromise<readonly GroupView[]>;
+  group(name: string): MaybePromise<GroupView | Refusal>;
   /** The replicas that live, as this one sees them, by name; none on one node. */
   replicas(): readonly ReplicaView[];
   /** Limits of a group and its ancestors as this key sees them, for RateLimit fields. */
   limitsFor(group: string, key: string): readonly LimitView[];
-  waiters(group: string, page: { size: number; token: string }): Answer<Page<WaiterView & { readonly id: string }> | Refusal>;
-  leases(group: string, page: { size: number; token: string }): Answer<Page<LeaseView & { readonly id: string }> | Refusal>;
+  waiters(group: string, page: { size: number; token: string }): MaybePromise<Page<WaiterView & { readonly id: string }> | Refusal>;
+  leases(group: string, page: { size: number; token: string }): MaybePromise<Page<LeaseView & { readonly id: string }> | Refusal>;
   /** `for` undefined: until resumed. */
   pause(group: string, key: string | undefined, pauseFor: Micros | undefined): Promise<Refusal | undefined>;
   resume(group: string, key: string | undefined): Promise<Refusal | undefined>;
-  override(group: string, wish: OverrideWish): Promise<Refusal | undefined>;
+  override(group: string, wish: OverrideRequest): Promise<Refusal | undefined>;
   /** With `key`: only one of that key; another is as unknown. */
   evictWaiter(group: string, id: string, key?: string): Promise<Refusal | undefined>;
   /** With `key`: only one of that key; another is as unknown. */

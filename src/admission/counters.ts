@@ -2,7 +2,7 @@ import type { GateEvent } from '../core/events.ts';
 import type { GroupCounters } from './admission.ts';
 
 /** What happened in one group since the start of the process. */
-export class Counters {
+export class GroupCounterSet {
   #admitted = 0;
   #lapsed = 0;
   #released = 0;

@@ -1,13 +1,13 @@
 import type { Refusal } from '../core/refusal.ts';
-import { after, type Micros, SECOND } from '../core/time.ts';
-import type { Gates } from './gates.ts';
-import type { AdmissionParts } from './parts.ts';
+import { type Micros, plus, SECOND } from '../core/time.ts';
+import type { AdmissionDeps } from './deps.ts';
+import type { TreeRegistry } from './tree-registry.ts';
 
 /** A disk that hangs does not hold up the end of the process for longer. */
 const SEAL_FOR: Micros = 5 * SECOND;
 
 /** Refuses newcomers, waits for those held until `grace` ends, refuses the rest, then leaves the exact state behind. */
-export async function drain(gates: Gates, parts: AdmissionParts, grace: Micros): Promise<void> {
+export async function drain(gates: TreeRegistry, parts: AdmissionDeps, grace: Micros): Promise<void> {
   const { clock } = parts;
   for (const tree of gates.trees()) tree.drain();
   await empty(gates, parts, grace);
@@ -28,10 +28,10 @@ export async function drain(gates: Gates, parts: AdmissionParts, grace: Micros):
 }
 
 /** Until nobody is held, for so long at most. */
-function empty(gates: Gates, { clock }: AdmissionParts, most: Micros): Promise<void> {
+function empty(gates: TreeRegistry, { clock }: AdmissionDeps, most: Micros): Promise<void> {
   if (gates.held === 0) return Promise.resolve();
   return new Promise((resolve) => {
-    const cancel = clock.at(after(clock.now(), most), () => {
+    const cancel = clock.at(plus(clock.now(), most), () => {
       gates.onEmpty = () => {};
       resolve();
     });
@@ -44,8 +44,8 @@ function empty(gates: Gates, { clock }: AdmissionParts, most: Micros): Promise<v
   });
 }
 
-function sleep({ clock }: AdmissionParts, time: Micros): Promise<void> {
+function sleep({ clock }: AdmissionDeps, time: Micros): Promise<void> {
   return new Promise((resolve) => {
-    clock.at(after(clock.now(), time), resolve);
+    clock.at(plus(clock.now(), time), resolve);
   });
 }

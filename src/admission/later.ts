@@ -1,8 +1,8 @@
-import { after, type Instant, type Micros } from '../core/time.ts';
+import { type Instant, type Micros, plus } from '../core/time.ts';
 import type { Clock } from './clock.ts';
 
 /** Things to look at again after a fixed time, in order, with one timer for all. */
-export class Later<T> {
+export class DelayQueue<T> {
   readonly #clock: Clock;
   readonly #delay: Micros;
   readonly #due: (thing: T, now: Instant) => void;
@@ -18,7 +18,7 @@ export class Later<T> {
 
   /** Looks at it once, `delay` from now. */
   push(thing: T): void {
-    this.#line.push({ thing, at: after(this.#clock.now(), this.#delay) });
+    this.#line.push({ thing, at: plus(this.#clock.now(), this.#delay) });
     this.#arm();
   }
 

@@ -1,4 +1,4 @@
-import { after, type Instant, MILLISECOND, type Micros } from '../core/time.ts';
+import { type Instant, MILLISECOND, type Micros, plus } from '../core/time.ts';
 import type { Clock } from './clock.ts';
 
 /** Openings under way at once that are answered in time; also the most that begin in one turn of the event loop. */
@@ -160,7 +160,7 @@ export class OpeningQueue {
     if (this.#cancelLook !== undefined) return;
     for (const { since, slow } of this.#running) {
       if (slow) continue;
-      this.#cancelLook = this.#deps.clock.at(after(since, SLOW_AFTER), () => this.#look());
+      this.#cancelLook = this.#deps.clock.at(plus(since, SLOW_AFTER), () => this.#look());
       return;
     }
   }
@@ -174,7 +174,7 @@ export class OpeningQueue {
     this.#cancelLook = undefined;
     const now = this.#deps.clock.now();
     for (const running of this.#running) {
-      if (running.slow || now < after(running.since, SLOW_AFTER)) continue;
+      if (running.slow || now < plus(running.since, SLOW_AFTER)) continue;
       running.slow = true;
       this.#slow++;
       this.#lane(running.shard).slow++;

@@ -1,4 +1,4 @@
-import type { Tag } from '../core/waiter.ts';
+import type { PermitTag } from '../core/request.ts';
 
 /** Longest name of a permit: a group of 128, a serial of 11, a proof of 12, a key of 256 bytes in 342 characters, three signs between. */
 export const PERMIT_CHARS_MAX = 496;
@@ -8,7 +8,7 @@ export interface PermitName {
   readonly group: string;
   readonly serial: number;
   /** undefined: a permit of which nothing is remembered; there is nothing to renew, settle or end. */
-  readonly tag: Tag | undefined;
+  readonly tag: PermitTag | undefined;
   /** Of a permit of which nothing is remembered: shows to whom it was given; absent: given to this process itself. */
   readonly proof?: string | undefined;
   /** The key that comes with a proof, where pushback is by key. */
@@ -18,7 +18,7 @@ export interface PermitName {
 const FORM = /^([A-Za-z0-9._-]{1,128})~([0-9a-z]{1,11})(?:~(?:([0-9a-z]{7})([0-9a-z]{7})|([A-Za-z0-9_-]{12})(?:~([A-Za-z0-9_-]{1,342}))?))?$/;
 
 /** The name of a permit, `group~serial~tag` in digits of 36: safe in a URL as it is. The serial carries the low bits of its term. */
-export function permitId(group: string, serial: number, tag: Tag | undefined): string {
+export function permitId(group: string, serial: number, tag: PermitTag | undefined): string {
   const name = `${group}~${digits(serial)}`;
   return tag === undefined ? name : `${name}~${word(tag.high)}${word(tag.low)}`;
 }

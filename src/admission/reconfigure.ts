@@ -1,39 +1,39 @@
-import type { RestoredGate } from '../core/gate-state.ts';
+import type { GateSnapshot } from '../core/gate/snapshot.ts';
 import type { GroupSpec } from '../core/group.ts';
 import { withdrawn } from '../core/refusal.ts';
-import { after, type Instant, LONG_AGO, later, SECOND } from '../core/time.ts';
-import type { Entry } from './entry.ts';
-import type { Planted } from './forest.ts';
-import { eachOf, type Gates } from './gates.ts';
+import { DISTANT_PAST, type Instant, later, plus, SECOND } from '../core/time.ts';
+import type { AdmissionNotice, ShardContext } from './deps.ts';
+import type { GroupEntry } from './group-entry.ts';
 import { MOVED } from './moved.ts';
-import type { Ground, Notice } from './parts.ts';
 import type { Slices, Work } from './slices.ts';
-import type { Tree } from './tree.ts';
+import type { TreeController } from './tree-controller.ts';
+import { eachOf, type TreeRegistry } from './tree-registry.ts';
+import type { TreeSpec } from './tree-spec.ts';
 
 /** Shard times this far apart count as one when a group moves from one tree to another. */
 const APART_MAX = SECOND / 4;
 
 /** A tree that is decided here, and what it is to be. */
 interface Kept {
-  readonly tree: Tree;
-  readonly planted: Planted;
+  readonly tree: TreeController;
+  readonly planted: TreeSpec;
 }
 
 interface Change {
   /** Same root, no group comes from or goes to another tree: the gate takes it with all waiters. */
   readonly kept: readonly Kept[];
-  readonly fresh: readonly Planted[];
+  readonly fresh: readonly TreeSpec[];
   /** Trees that lose or win a group to another: made again from their exact state, while nobody waits or holds. */
-  readonly moved: { readonly from: readonly Tree[]; readonly to: readonly Planted[] };
-  readonly removed: readonly Tree[];
+  readonly moved: { readonly from: readonly TreeController[]; readonly to: readonly TreeSpec[] };
+  readonly removed: readonly TreeController[];
 }
 
 /** Where a change of configuration is made. */
 export interface ReconfigureDeps {
-  readonly gates: Gates;
+  readonly gates: TreeRegistry;
   readonly slices: Slices;
   /** The groups that are to be in force, by root. Trees that are the same objects as those in force are not touched. */
-  readonly trees: ReadonlyMap<string, Planted>;
+  readonly trees: ReadonlyMap<string, TreeSpec>;
   /** Reports whether this process decides the tree of a root now. */
   readonly decides: (root: string) => boolean;
   /** Resolves once no tree is being opened under the old settings; undefined if none is. */
@@ -71,7 +71,7 @@ async function attempt(deps: ReconfigureDeps): Promise<readonly string[] | undef
   const barred = new Promise<void>((resolve) => {
     free = resolve;
   });
-  for (const tree of change.moved.from) tree.turn.bar(barred);
+  for (const tree of change.moved.from) tree.turn.block(barred);
   try {
     await eachOf(change.fresh, async (planted) => void fresh.push({ planted, ground: gates.groundOf(planted.root), tree: await gates.build(planted) }));
     const moving = await prepareMove(gates, change);
@@ -103,12 +103,12 @@ async function attempt(deps: ReconfigureDeps): Promise<readonly string[] | undef
 
 interface Fresh extends Kept {
   /** What it was built on. */
-  readonly ground: Ground | undefined;
+  readonly ground: ShardContext | undefined;
 }
 
 /** Finds what differs from the trees that are decided here. */
 function* comparing({ gates, trees, decides }: ReconfigureDeps): Work<Change> {
-  const touched: Planted[] = [];
+  const touched: TreeSpec[] = [];
   for (const planted of trees.values()) {
     yield;
     if (gates.plantedOf(planted.root) !== planted && decides(planted.root)) touched.push(planted);
@@ -124,8 +124,8 @@ function* comparing({ gates, trees, decides }: ReconfigureDeps): Work<Change> {
     }
   }
   const kept: Kept[] = [];
-  const fresh: Planted[] = [];
-  const to: Planted[] = [];
+  const fresh: TreeSpec[] = [];
+  const to: TreeSpec[] = [];
   for (const planted of touched) {
     yield;
     const tree = gates.tree(planted.root);
@@ -133,8 +133,8 @@ function* comparing({ gates, trees, decides }: ReconfigureDeps): Work<Change> {
     else if (tree === undefined) fresh.push(planted);
     else kept.push({ tree, planted });
   }
-  const from: Tree[] = [];
-  const removed: Tree[] = [];
+  const from: TreeController[] = [];
+  const removed: TreeController[] = [];
   for (const tree of gates.trees()) {
     yield;
     if (movedRoots.has(tree.root)) from.push(tree);
@@ -154,9 +154,9 @@ function* checking({ kept }: Change): Work<string | undefined> {
 }
 
 /** Puts new trees in force; those whose shard was lost meanwhile are left to its next owner. Empties `fresh`. */
-function* adopting(gates: Gates, fresh: Fresh[]): Work<void> {
+function* adopting(gates: TreeRegistry, fresh: Fresh[]): Work<void> {
   for (let one = fresh.pop(); one !== undefined; one = fresh.pop()) {
-    if (gates.groundOf(one.planted.root) === one.ground) gates.adopt(one.planted, one.tree);
+    if (gates.groundOf(one.planted.root) === one.ground) gates.register(one.planted, one.tree);
     else one.tree.stop(MOVED);
     yield;
   }
@@ -184,32 +184,32 @@ async function applyKept({ gates, slices, stopped }: ReconfigureDeps, kept: read
 }
 
 /** Changes one tree in one moment, in its own time. Returns what to wait for before it may decide; then nothing has changed. A tree that is decided elsewhere by now is passed over. */
-function applyTo(gates: Gates, { tree, planted }: Kept): Promise<void> | undefined {
-  if (gates.tree(tree.root) !== tree || tree.turn.over !== undefined) return undefined;
+function applyTo(gates: TreeRegistry, { tree, planted }: Kept): Promise<void> | undefined {
+  if (gates.tree(tree.root) !== tree || tree.turn.closedReason !== undefined) return undefined;
   const now = tree.now();
-  const awaited = tree.turn.awaitRight(now);
+  const awaited = tree.turn.awaitTerm(now);
   if (awaited !== undefined) return awaited;
   const gone = goneFrom(tree, planted);
   const wrong = tree.turn.gate.reconfigure(now, specsOf(planted));
   if (wrong !== undefined) throw new Error(`tree ${tree.root} refuses groups that were checked: ${wrong}`);
   for (const notice of gone) gates.report(notice);
-  gates.resettle(tree, planted);
+  gates.updateSettings(tree, planted);
   tree.turn.settle(tree.now());
   return undefined;
 }
 
-function specsOf({ settings }: Planted): readonly GroupSpec[] {
+function specsOf({ settings }: TreeSpec): readonly GroupSpec[] {
   return settings.map(({ spec }) => spec);
 }
 
 interface Prepared {
-  readonly states: readonly Omit<RestoredGate, 'seal'>[];
+  readonly states: readonly Omit<GateSnapshot, 'seal'>[];
 }
 
 type Moving = { readonly mistakes: readonly string[] } | Prepared;
 
 /** Nobody decides in these trees now; what they have on disk is written to where it goes, before anything changes. */
-async function prepareMove(gates: Gates, { moved }: Change): Promise<Moving> {
+async function prepareMove(gates: TreeRegistry, { moved }: Change): Promise<Moving> {
   const busy = moved.from.filter(inUse);
   if (busy.length > 0) {
     return { mistakes: busy.map((tree) => `A group moves from or to the tree of ${tree.root}, where callers wait or leases live: wait until it is idle.`) };
@@ -217,7 +217,7 @@ async function prepareMove(gates: Gates, { moved }: Change): Promise<Moving> {
   const apart = clocksApart(gates, moved);
   if (apart !== undefined) return { mistakes: [apart] };
   // Nothing that matters is under way then: whoever waits for the disk holds a lease or waits.
-  await Promise.all(moved.from.map((tree) => tree.turn.writer.quiet()));
+  await Promise.all(moved.from.map((tree) => tree.turn.writer.whenIdle()));
   const states = moved.from.map((tree) => tree.turn.gate.snapshot(tree.now()));
   for (const planted of moved.to) {
     const ledger = await gates.ledgerOf(planted.root);
@@ -227,7 +227,7 @@ async function prepareMove(gates: Gates, { moved }: Change): Promise<Moving> {
 }
 
 /** Instants of one shard's time say nothing in another's: a state that is taken along would open limits early, or late. */
-function clocksApart(gates: Gates, { from, to }: Change['moved']): string | undefined {
+function clocksApart(gates: TreeRegistry, { from, to }: Change['moved']): string | undefined {
   const roots = [...new Set([...from.map(({ root }) => root), ...to.map(({ root }) => root)])];
   const times = [...from.map((tree) => tree.now()), ...to.flatMap(({ root }) => gates.timeOf(root) ?? [])];
   const apart = Math.max(0, ...times) - Math.min(...times);
@@ -236,7 +236,7 @@ function clocksApart(gates: Gates, { from, to }: Change['moved']): string | unde
   return `A group moves between the trees of ${roots.join(', ')}, whose shards' times are ${seconds} s apart: take it out in one revision, and add it in the next.`;
 }
 
-function inUse(tree: Tree): boolean {
+function inUse(tree: TreeController): boolean {
   if (tree.turn.waiting.size > 0) return true;
   const now = tree.now();
   for (const entry of tree.turn.entries.values()) {
@@ -246,24 +246,24 @@ function inUse(tree: Tree): boolean {
 }
 
 /** In one moment: old gates are sealed, new ones go on from their exact state. Asks held meanwhile are told to ask again. */
-function move(gates: Gates, { moved }: Change, moving: Prepared): void {
+function move(gates: TreeRegistry, { moved }: Change, moving: Prepared): void {
   if (moved.from.length === 0) return;
   const sealed = moved.from.map((tree) => tree.turn.gate.seal(tree.now()));
-  const at = sealed.reduce((latest, seal) => later(latest, seal.at), LONG_AGO);
+  const at = sealed.reduce((latest, seal) => later(latest, seal.at), DISTANT_PAST);
   const seals = sealed.flatMap(({ limits }) => limits);
   for (const tree of moved.from) {
-    gates.retire(tree);
+    gates.unregister(tree);
     tree.stop({ reason: 'undecided', retryAt: outsideTime(tree), detail: 'The group is being moved: ask again at once.' });
   }
   for (const planted of moved.to) {
     const names = new Set(planted.settings.map(({ spec }) => spec.name));
     const seal = { at, limits: seals.filter((limit) => names.has(limit.group)) };
     const ledger = gates.openLedger(planted.root);
-    gates.adopt(planted, gates.grow(planted, ledger, { ...partOf(moving.states, planted), seal }));
+    gates.register(planted, gates.restoreTree(planted, ledger, { ...partOf(moving.states, planted), seal }));
   }
 }
 
-function partOf(states: readonly Omit<RestoredGate, 'seal'>[], planted: Planted): Omit<RestoredGate, 'seal'> {
+function partOf(states: readonly Omit<GateSnapshot, 'seal'>[], planted: TreeSpec): Omit<GateSnapshot, 'seal'> {
   const names = new Set(planted.settings.map(({ spec }) => spec.name));
   const ours = (one: { readonly group: string }) => names.has(one.group);
   return {
@@ -275,36 +275,36 @@ function partOf(states: readonly Omit<RestoredGate, 'seal'>[], planted: Planted)
 }
 
 /** Returns a notice for each group of a kept tree that the new settings leave out while callers wait or leases live in it. */
-function goneFrom(tree: Tree, planted: Planted): readonly Notice[] {
+function goneFrom(tree: TreeController, planted: TreeSpec): readonly AdmissionNotice[] {
   const names = new Set(planted.settings.map(({ spec }) => spec.name));
   return [...tree.turn.entries.values()].flatMap((entry) => (names.has(entry.name) ? [] : withdrawal(tree, entry)));
 }
 
 /** Returns the notice of a group that is taken out of the configuration; none if it is idle. */
-function withdrawal(tree: Tree, entry: Entry): readonly Notice[] {
+function withdrawal(tree: TreeController, entry: GroupEntry): readonly AdmissionNotice[] {
   const { waiting, leases } = tree.turn.gate.status(tree.now(), entry.index);
   return waiting > 0 || leases > 0 ? [{ kind: 'withdrawn', group: entry.name, waiting, leases }] : [];
 }
 
 /** Returns the time of the process at the tree's own time. */
-function outsideTime(tree: Tree): Instant {
-  return after(tree.now(), tree.skew);
+function outsideTime(tree: TreeController): Instant {
+  return plus(tree.now(), tree.clockOffset);
 }
 
 /** Finds what has to be waited for until every kept tree may decide; nothing once all may. */
 function* rights({ kept }: Change): Work<readonly Promise<void>[]> {
   const awaited: Promise<void>[] = [];
   for (const { tree } of kept) {
-    awaited.push(...(tree.turn.over === undefined ? [tree.turn.awaitRight(tree.now()) ?? []].flat() : []));
+    awaited.push(...(tree.turn.closedReason === undefined ? [tree.turn.awaitTerm(tree.now()) ?? []].flat() : []));
     yield;
   }
   return awaited;
 }
 
-async function remove(gates: Gates, tree: Tree): Promise<void> {
+async function remove(gates: TreeRegistry, tree: TreeController): Promise<void> {
   if (gates.tree(tree.root) !== tree) return;
   for (const entry of tree.turn.entries.values()) for (const notice of withdrawal(tree, entry)) gates.report(notice);
-  gates.retire(tree);
+  gates.unregister(tree);
   const refusal = withdrawn(outsideTime(tree));
   tree.refuseAll(refusal);
   tree.drain();

@@ -1,9 +1,9 @@
 import type { Refusal } from '../core/refusal.ts';
-import { after, type Micros, SECOND } from '../core/time.ts';
+import { type Micros, plus, SECOND } from '../core/time.ts';
 import type { PermitView } from './admission.ts';
 import type { Clock } from './clock.ts';
-import type { Hold } from './hold.ts';
-import type { Shared } from './requests.ts';
+import type { PendingAcquire } from './pending-acquire.ts';
+import type { SharedAcquire } from './request-ids.ts';
 
 /** A session may come back for this long at most. */
 export const RESUME_MAX: Micros = 30 * SECOND;
@@ -11,7 +11,7 @@ export const RESUME_MAX: Micros = 30 * SECOND;
 const ENDED: Refusal = { reason: 'cancelled', detail: 'The session ended.' };
 
 interface Session {
-  readonly members: Set<Hold | Shared>;
+  readonly members: Set<PendingAcquire | SharedAcquire>;
   /** Streams that carry it: the new one may open before the old one is known to be dead. */
   streams: number;
   /** Takes the end back. */
@@ -43,7 +43,7 @@ export class Sessions {
   }
 
   /** The session owns this ask from now on. */
-  add(caller: string, name: string, member: Hold | Shared): void {
+  add(caller: string, name: string, member: PendingAcquire | SharedAcquire): void {
     const hold = 'hold' in member ? member.hold : member;
     if (hold === undefined || hold.phase === 'over') return;
     const session = this.#of(nameOf(caller, name));
@@ -73,10 +73,10 @@ export class Sessions {
     if (session.streams > 0) return;
     session.revive?.();
     if (resume <= 0) return this.#end(key, session);
-    const until = after(this.#clock.now(), Math.min(resume, RESUME_MAX));
+    const until = plus(this.#clock.now(), Math.min(resume, RESUME_MAX));
     session.revive = this.#clock.at(until, () => this.#end(key, session));
     for (const member of [...session.members]) {
-      if ('park' in member) member.park(until);
+      if ('suspend' in member) member.suspend(until);
       else if (member.view() === undefined) member.end(ENDED);
     }
   }

@@ -1,4 +1,4 @@
-import { after, MILLISECOND, type Micros } from '../core/time.ts';
+import { MILLISECOND, type Micros, plus } from '../core/time.ts';
 import type { Clock } from './clock.ts';
 
 /** The event loop is kept this long at a time, and one step of the work longer at most. */
@@ -24,7 +24,7 @@ export class Slices {
   /** Runs the first slice at once, the rest in later turns. Rejects with what the work throws. */
   async run<T>(work: Work<T>): Promise<T> {
     for (;;) {
-      const end = after(this.#clock.now(), SLICE);
+      const end = plus(this.#clock.now(), SLICE);
       for (let steps = 0; steps < STEPS_MAX; steps++) {
         const step = work.next();
         if (step.done === true) return step.value;

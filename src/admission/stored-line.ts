@@ -1,7 +1,7 @@
 import type { Refusal } from '../core/refusal.ts';
+import type { StoredAsk } from '../core/request.ts';
 import type { Instant } from '../core/time.ts';
-import type { StoredAsk } from '../core/waiter.ts';
-import type { Held, Outcome } from './admission.ts';
+import type { AcquireHandle, Outcome } from './admission.ts';
 
 /** A stored request in line; `group` by name, times in the time of the process. */
 export type StoredRequestAsk = Omit<StoredAsk, 'group' | 'tag'>;
@@ -9,7 +9,7 @@ export type StoredRequestAsk = Omit<StoredAsk, 'group' | 'tag'>;
 /** What becomes of stored requests in line; exactly one call for each that was enqueued and not cancelled, or `closed` for its group. */
 export interface StoredSink {
   /** Admitted. Ends as for any caller: `held.delivered()` once it is on its way, then release; or `held.leave()`. */
-  admitted(sequence: number, outcome: Extract<Outcome, { kind: 'admitted' }>, held: Held): void;
+  admitted(sequence: number, outcome: Extract<Outcome, { kind: 'admitted' }>, held: AcquireHandle): void;
   /** `oversized`: it could never pass; `expired`: its deadline passed; else it could not be decided just now: enqueue it again. */
   refused(sequence: number, refusal: Refusal): void;
   /** These groups are decided here from now on: their requests may be enqueued. */
@@ -31,5 +31,5 @@ export interface StoredLine {
   /** Forgets all that this group has in line, whatever its number; the sink hears `unqueued` if there was any. */
   withdraw(group: string): void;
   /** A live caller's place becomes that of a stored request; its own outcome is never called. undefined: it was decided. */
-  convert(held: Held, sequence: number, deadline: Instant): { readonly group: string; readonly entry: number } | undefined;
+  convert(held: AcquireHandle, sequence: number, deadline: Instant): { readonly group: string; readonly entry: number } | undefined;
 }

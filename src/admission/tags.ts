@@ -1,9 +1,9 @@
-import type { Tag } from '../core/waiter.ts';
+import type { PermitTag } from '../core/request.ts';
 
 const POOL_BYTES = 8192;
 
 /** 64 random bits per permit, drawn from a pool: one call for randomness per thousand asks. */
-export class Tags {
+export class PermitTagSource {
   readonly #random: (bytes: number) => Uint8Array;
   #pool = new Uint32Array(0);
   #at = 0;
@@ -14,7 +14,7 @@ export class Tags {
   }
 
   /** The next tag; never the same bits twice. */
-  next(): Tag {
+  next(): PermitTag {
     if (this.#at + 2 > this.#pool.length) {
       // Copied, since an array of bytes may lie at any offset of its buffer.
       this.#pool = new Uint32Array(Uint8Array.from(this.#random(POOL_BYTES)).buffer);

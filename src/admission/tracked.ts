@@ -1,14 +1,14 @@
-import type { Hold } from './hold.ts';
+import type { PendingAcquire } from './pending-acquire.ts';
 
 /** Holds of leases whose end somebody wants to know, by the serial of their permit. */
-export class Tracked {
-  readonly #holds = new Map<number, Hold>();
+export class TrackedLeases {
+  readonly #holds = new Map<number, PendingAcquire>();
 
-  get(serial: number): Hold | undefined {
+  get(serial: number): PendingAcquire | undefined {
     return this.#holds.get(serial);
   }
 
-  set(serial: number, hold: Hold): void {
+  set(serial: number, hold: PendingAcquire): void {
     this.#holds.set(serial, hold);
   }
 
@@ -25,7 +25,7 @@ export class Tracked {
   }
 
   /** Leases that live on are no business of this process any more. */
-  forsake(): void {
+  closeAll(): void {
     for (const hold of [...this.#holds.values()]) if (hold.phase === 'kept') hold.over();
     this.#holds.clear();
   }

@@ -1,4 +1,4 @@
-import { after, type Instant, NEVER } from '../core/time.ts';
+import { type Instant, NEVER, plus } from '../core/time.ts';
 import type { Clock } from './clock.ts';
 
 /** Shard time, as whoever decides a shard keeps it. */
@@ -13,10 +13,10 @@ export interface ShardTime {
 export function createTreeClock(process: Clock, shard: ShardTime): Clock {
   return {
     now: () => shard.now(),
-    epoch: (at) => process.epoch(after(at, process.now() - shard.now())),
+    epoch: (at) => process.epoch(plus(at, process.now() - shard.now())),
     at(when, wake) {
       if (when === NEVER) return process.at(when, wake);
-      const arm = () => process.at(after(process.now(), Math.max(0, when - shard.now())), ring);
+      const arm = () => process.at(plus(process.now(), Math.max(0, when - shard.now())), ring);
       const ring = (): void => {
         if (shard.now() >= when) wake();
         else cancel = arm();

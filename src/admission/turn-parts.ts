@@ -1,13 +1,13 @@
-import type { Tenure } from '../coordination/coordinator.ts';
+import type { LeaderLease } from '../coordination/coordinator.ts';
 import type { GateEvent } from '../core/events.ts';
 import type { Instant } from '../core/time.ts';
 import type { TreeLedger } from '../ledger/ledger.ts';
-import type { Answers } from './answers.ts';
 import type { Clock } from './clock.ts';
-import type { Entry } from './entry.ts';
-import type { Hold } from './hold.ts';
-import type { GateFace, Notice } from './parts.ts';
+import type { AdmissionNotice, GateFace } from './deps.ts';
+import type { GroupEntry } from './group-entry.ts';
+import type { PendingAcquire } from './pending-acquire.ts';
 import type { PermitProofs } from './permit-proofs.ts';
+import type { ReplyScheduler } from './reply-scheduler.ts';
 
 /** The end of a permit, as the gate tells it. */
 export type EndedEvent = Extract<GateEvent, { kind: 'ended' }>;
@@ -17,16 +17,16 @@ export interface TurnParts {
   readonly root: string;
   readonly gate: GateFace;
   readonly ledger: TreeLedger;
-  readonly tenure: Tenure;
-  readonly entries: ReadonlyMap<string, Entry>;
+  readonly tenure: LeaderLease;
+  readonly entries: ReadonlyMap<string, GroupEntry>;
   readonly clock: Clock;
-  readonly answers: Answers;
+  readonly answers: ReplyScheduler;
   readonly events: (event: GateEvent, now: Instant) => void;
-  readonly notices: (notice: Notice) => void;
+  readonly notices: (notice: AdmissionNotice) => void;
   readonly lost: (cause: Error) => void;
   readonly proofs: PermitProofs;
   /** The holder of a stored request that the gate has decided about; undefined if nothing stores requests here. */
-  readonly storedHold: (sequence: number, group: string) => Hold | undefined;
+  readonly storedHold: (sequence: number, group: string) => PendingAcquire | undefined;
   /** The stored requests of this group are no longer in line. */
   readonly unqueued: (group: string) => void;
 }

@@ -1,7 +1,9 @@
-import { ask, type Place } from './asking.ts';
+import { awaitAdmission, type Place } from './acquire.ts';
+import { sleep, systemClock, type Timing } from './clock.ts';
 import { toMillis } from './duration.ts';
+import { SluiceLeaseLost, SluiceRefused, SluiceUnreachable } from './errors.ts';
+import { HttpTransport } from './http.ts';
 import { Permit, type ReleaseOptions } from './permit.ts';
-import { SluiceLeaseLost, SluiceRefused, SluiceUnreachable } from './refused.ts';
 import {
   createRequests,
   type DeferredRequest,
@@ -13,8 +15,6 @@ import {
   type SubmitOptions,
   type Ticket,
 } from './requests.ts';
-import { pause, REAL_TIMING, type Timing } from './timing.ts';
-import { Wire } from './wire.ts';
 
 export type {
   DeferredRequest,
@@ -90,8 +90,8 @@ export interface Sluice {
 
 /** Makes a client; nothing is sent yet. Works in Node and browsers, over plain HTTP. */
 export function createSluice(options: SluiceOptions): Sluice {
-  const { address, token, holder, fetch: send = globalThis.fetch, timing = REAL_TIMING } = options;
-  const wire = new Wire({ address: new URL(address).href, token, fetch: send, timing });
+  const { address, token, holder, fetch: send = globalThis.fetch, timing = systemClock } = options;
+  const wire = new HttpTransport({ address: new URL(address).href, token, fetch: send, timing });
   const acquire = (group: string, wish: AcquireOptions = {}): Promise<Permit> => acquireFrom(wire, timing, group, { ...wish, holder: wish.holder ?? holder });
   return {
     acquire,
@@ -110,14 +110,14 @@ export function createSluice(options: SluiceOptions): Sluice {
 
 const RETRY_MS = { least: 100, unknown: 1000 };
 
-async function acquireFrom(wire: Wire, timing: Timing, group: string, options: AcquireOptions): Promise<Permit> {
+async function acquireFrom(wire: HttpTransport, timing: Timing, group: string, options: AcquireOptions): Promise<Permit> {
   const { ttl, class: named, priority = named, signal, onPlace, requestId = crypto.randomUUID(), retry, key, costs, lease, holder } = options;
   if (named !== undefined && priority !== named) throw new RangeError('Give either `priority` or `class`, not both.');
   const urgency = typeof priority === 'string' ? { priorityClass: priority } : { priority };
   const fields = { key, costs, lease, holder, ...urgency };
   const giveUpAt = retry === undefined ? 0 : timing.now() + toMillis(retry.for);
   for (;;) {
-    const failed = await ask(wire, timing, { group, requestId, ttl, fields, signal, onPlace }).then(
+    const failed = await awaitAdmission(wire, timing, { group, requestId, ttl, fields, signal, onPlace }).then(
       (answer) => (answer.kind === 'granted' ? new Permit({ wire, timing, group, ...answer }) : answer.refusal),
       (error: unknown) => {
         if (error instanceof SluiceUnreachable) return error;
@@ -129,6 +129,6 @@ async function acquireFrom(wire: Wire, timing: Timing, group: string, options: A
     const after = failed instanceof SluiceRefused ? failed.retryAfterMs : undefined;
     const wait = Math.max(RETRY_MS.least, after ?? RETRY_MS.unknown) * (1 + timing.random() / 10);
     if (timing.now() + wait > giveUpAt) throw failed;
-    await pause(timing, wait, signal);
+    await sleep(timing, wait, signal);
   }
 }

@@ -15,7 +15,7 @@ export function fromMillis(millis: number): string {
 }
 
 /** As {@link toMillis} for what a server said; undefined: it said nothing, or nothing that can be read. */
-export function millisOf(said: unknown): number | undefined {
+export function parseServerDuration(said: unknown): number | undefined {
   try {
     return typeof said === 'string' ? toMillis(said) : undefined;
   } catch {

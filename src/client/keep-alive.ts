@@ -1,8 +1,8 @@
-import { SluiceLeaseLost, SluiceRefused } from './refused.ts';
-import type { Timing } from './timing.ts';
+import type { Timing } from './clock.ts';
+import { SluiceLeaseLost, SluiceRefused } from './errors.ts';
 
 /** A lease to be kept. */
-export interface Keeping {
+export interface KeptLease {
   /** Its length in milliseconds; undefined: there is none, or no more. */
   leaseMs(): number | undefined;
   /** Milliseconds until it lapses. */
@@ -20,7 +20,7 @@ const AGAIN_MS = { least: 100, most: 5000 };
  * Renews at each third of the lease, up to a thirtieth of it early. `lost` is aborted when the lease is over: the server said
  * so, or its time ran out on this side. `stop` ends it without that.
  */
-export function keepAlive(timing: Timing, lease: Keeping): { readonly lost: AbortSignal; stop(): void } {
+export function keepAlive(timing: Timing, lease: KeptLease): { readonly lost: AbortSignal; stop(): void } {
   const over = new AbortController();
   let failed: unknown;
   let cancelRenewal = (): void => {};

@@ -1,8 +1,8 @@
-import { millisOf } from './duration.ts';
+import { sleep, type Timing } from './clock.ts';
+import { parseServerDuration } from './duration.ts';
+import { SluiceUnreachable } from './errors.ts';
+import type { HttpTransport, Reply } from './http.ts';
 import { keepAlive } from './keep-alive.ts';
-import { SluiceUnreachable } from './refused.ts';
-import { pause, type Timing } from './timing.ts';
-import type { Reply, Wire } from './wire.ts';
 
 /** How a permit ends. */
 export interface ReleaseOptions {
@@ -15,8 +15,8 @@ export interface ReleaseOptions {
 }
 
 /** What a permit is made of. */
-export interface PermitParts {
-  readonly wire: Wire;
+export interface PermitInit {
+  readonly wire: HttpTransport;
   readonly timing: Timing;
   readonly group: string;
   /** The server's answer. */
@@ -46,13 +46,13 @@ export class Permit {
   readonly waitedMs: number;
   /** The group is not enforced, and would have held this caller by this limit; undefined: it would not. */
   readonly shadowLimit: string | undefined;
-  readonly #parts: PermitParts;
+  readonly #parts: PermitInit;
   #endsAt: number;
   #leaseMs: number | undefined;
   #released: Promise<boolean> | undefined;
   #kept: { readonly lost: AbortSignal; stop(): void } | undefined;
 
-  constructor(parts: PermitParts) {
+  constructor(parts: PermitInit) {
     const { body, at, group } = parts;
     const shadow = body['shadow'] as { readonly limit?: string } | undefined;
     this.#parts = parts;
@@ -60,8 +60,8 @@ export class Permit {
     this.group = group;
     this.fence = fenceOf(body['fence']);
     this.fenceFloor = fenceOf(body['fenceFloor']);
-    this.leaseMs = millisOf(body['lease']);
-    this.waitedMs = millisOf(body['waited']) ?? 0;
+    this.leaseMs = parseServerDuration(body['lease']);
+    this.waitedMs = parseServerDuration(body['waited']) ?? 0;
     this.shadowLimit = shadow?.limit;
     this.#leaseMs = this.leaseMs;
     this.#endsAt = at + (this.leaseMs ?? 0);
@@ -76,7 +76,7 @@ export class Permit {
   async renew(lease?: string): Promise<void> {
     const sent = this.#parts.timing.now();
     const body = answered(await this.#call('renew', lease === undefined ? {} : { lease }, renewalSilenceMs(this.#leaseMs)));
-    this.#leaseMs = millisOf(body['lease']) ?? this.#leaseMs;
+    this.#leaseMs = parseServerDuration(body['lease']) ?? this.#leaseMs;
     this.#endsAt = sent + (this.#leaseMs ?? 0);
   }
 
@@ -108,7 +108,7 @@ export class Permit {
     for (let tries = 1; ; tries += 1) {
       const reply = await this.#call('release', options);
       if (reply.kind !== 'cut' || tries === RELEASE_TRIES) return answered(reply)['ended'] === true;
-      await pause(timing, 100 * 2 ** tries * (0.5 + timing.random() / 2), undefined);
+      await sleep(timing, 100 * 2 ** tries * (0.5 + timing.random() / 2), undefined);
     }
   }
 

@@ -1,7 +1,7 @@
+import { sleep, type Timing } from './clock.ts';
 import { toMillis } from './duration.ts';
-import { SluiceRefused, SluiceUnreachable } from './refused.ts';
-import { pause, type Timing } from './timing.ts';
-import { parsed, type Reply, refusalOf, type Wire } from './wire.ts';
+import { SluiceRefused, SluiceUnreachable } from './errors.ts';
+import { type HttpTransport, parseJsonObject, type Reply, refusalOf } from './http.ts';
 
 /** A request to be delivered later. Durations are written with a unit. */
 export interface SubmitOptions {
@@ -132,7 +132,7 @@ const SLICE_S = 25;
 const TRIES = 3;
 
 /** Makes the part of a client that is about deferred requests. */
-export function createRequests(wire: Wire, timing: Timing): Requests {
+export function createRequests(wire: HttpTransport, timing: Timing): Requests {
   const one = (id: string, tail = ''): string => `/v1/requests/${encodeURIComponent(id)}${tail}`;
   const ask = async (method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<Readonly<Record<string, unknown>>> =>
     answered(await patiently(timing, () => wire.call({ method, path, body, silenceMs: SILENCE_MS })));
@@ -175,7 +175,7 @@ export function createRequests(wire: Wire, timing: Timing): Requests {
 }
 
 /** Looks again in slices, so that nothing in between cuts the wait. */
-async function waitFor(wire: Wire, timing: Timing, path: string, options: Parameters<Requests['wait']>[1] = {}): Promise<DeferredRequest> {
+async function waitFor(wire: HttpTransport, timing: Timing, path: string, options: Parameters<Requests['wait']>[1] = {}): Promise<DeferredRequest> {
   const { timeout, signal } = options;
   const until = timeout === undefined ? Number.POSITIVE_INFINITY : timing.now() + toMillis(timeout);
   for (;;) {
@@ -194,7 +194,7 @@ async function patiently<T extends { readonly kind: string }>(timing: Timing, ca
   for (let tries = 1; ; tries += 1) {
     const reply = await call();
     if (reply.kind !== 'cut' || tries === TRIES || signal?.aborted === true) return reply;
-    await pause(timing, 100 * 2 ** tries * (0.5 + timing.random() / 2), signal);
+    await sleep(timing, 100 * 2 ** tries * (0.5 + timing.random() / 2), signal);
   }
 }
 
@@ -222,7 +222,7 @@ function queryOf({ group, key, error, since, until }: RequestQuery): Record<stri
   return { group, key, error, since: time(since), until: time(until) };
 }
 
-type Raw = Awaited<ReturnType<Wire['raw']>>;
+type Raw = Awaited<ReturnType<HttpTransport['raw']>>;
 
 async function responseOf(raw: Raw): Promise<DeferredResponse> {
   if (raw.kind === 'cut') throw new SluiceUnreachable('Sluice cannot be reached', { cause: raw.cause });
@@ -241,14 +241,14 @@ function answersOf(raw: Raw, count: number): readonly (Ticket | SluiceRefused)[]
     .filter((line) => line !== '');
   if (lines.length !== count) throw new SluiceUnreachable(`Sluice answered ${lines.length} of ${count} lines`);
   return lines.map((line) => {
-    const body = parsed(line) ?? {};
+    const body = parseJsonObject(line) ?? {};
     const problem = body['problem'] as Readonly<Record<string, unknown>> | undefined;
     return problem === undefined ? (body as unknown as Ticket) : refusalOf(problem, Number(body['status']));
   });
 }
 
 function refusedBy({ status, bytes }: Raw & { kind: 'whole' }): SluiceRefused {
-  const problem = parsed(new TextDecoder().decode(bytes));
+  const problem = parseJsonObject(new TextDecoder().decode(bytes));
   if (typeof problem?.['reason'] === 'string') return refusalOf(problem, status);
   const detail = `the answer was HTTP ${status}, and not from Sluice`;
   return new SluiceRefused({ reason: 'http', status, detail, limit: undefined, retryAfterMs: undefined });

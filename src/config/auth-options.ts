@@ -1,8 +1,8 @@
+import { ValueError } from './errors.ts';
 import { className, groupName } from './group-options.ts';
-import { KEY_NAME, oneOf, text } from './leaves.ts';
-import { Fault } from './mistake.ts';
-import { checked, leaf, list, notBuilt, option, optional, required, struct, type ValueOf } from './option.ts';
-import { entryOf, type Raw, showRaw } from './raw.ts';
+import { KEY_NAME, oneOf, string } from './scalars.ts';
+import { list, option, optional, refine, required, scalar, struct, unsupported, type ValueOf } from './schema.ts';
+import { entryOf, formatSourceValue, type SourceValue } from './source-value.ts';
 
 /** A value that may be kept out of the file: given outright, or read from a file or a variable when the server starts. */
 export type Reference =
@@ -15,7 +15,7 @@ const SHA256 = /^[0-9a-fA-F]{64}$/;
 const RULE = 'Write the 64 hex digits of `printf %s "$KEY" | sha256sum`, or { file: PATH } or { env: NAME } that hold them.';
 
 /** The hash of an API key. The key itself never stands in a file. */
-const hash = leaf<Reference>({
+const hash = scalar<Reference>({
   unit: 'SHA-256',
   bounds: '64 hex digits, { file: PATH } or { env: NAME }',
   json: {
@@ -29,7 +29,7 @@ const hash = leaf<Reference>({
 });
 
 /** `{ file: PATH }` or `{ env: NAME }`; undefined: it is neither. */
-export function referenceIn(raw: Raw): Reference | undefined {
+export function referenceIn(raw: SourceValue): Reference | undefined {
   if (raw.kind !== 'map' || raw.entries.length !== 1) return undefined;
   const file = entryOf(raw, 'file');
   if (file?.kind === 'scalar' && typeof file.value === 'string' && file.value !== '') return { from: 'file', file: file.value };
@@ -38,12 +38,12 @@ export function referenceIn(raw: Raw): Reference | undefined {
   return undefined;
 }
 
-function readHash(raw: Raw): Reference | Fault {
+function readHash(raw: SourceValue): Reference | ValueError {
   const reference = referenceIn(raw);
   if (reference !== undefined) return reference;
   if (raw.kind === 'scalar' && SHA256.test(raw.text)) return { from: 'here', value: raw.text.toLowerCase() };
   // Not shown: it may be the key itself, put where its hash belongs.
-  return new Fault(raw.kind === 'scalar' ? 'this is not a SHA-256 hash' : `${showRaw(raw)} is not a SHA-256 hash`, RULE);
+  return new ValueError(raw.kind === 'scalar' ? 'this is not a SHA-256 hash' : `${formatSourceValue(raw)} is not a SHA-256 hash`, RULE);
 }
 
 /** What a credential lets its holder do. */
@@ -51,7 +51,7 @@ export type Ability = 'acquire' | 'read' | 'manage';
 
 const apiKey = struct({
   name: required(
-    text({
+    string({
       unit: 'name',
       pattern: /^[A-Za-z0-9][A-Za-z0-9._-]*$/,
       rule: 'Letters, digits, ".", "_" and "-", a letter or digit first, at most 64.',
@@ -67,7 +67,7 @@ const apiKey = struct({
   ),
   groups: optional(list(groupName, 10_000), 'The groups it may name, in every call; for others nothing tells whether they exist.', 'every group'),
   key: optional(
-    text({ unit: 'key', pattern: KEY_NAME, rule: '1 to 256 characters, none of them a control character.', lengthMax: 256 }),
+    string({ unit: 'key', pattern: KEY_NAME, rule: '1 to 256 characters, none of them a control character.', lengthMax: 256 }),
     'The only key it may ask for, pause, and see and end waiters and leases of; taken when an ask names none.',
     'any key',
   ),
@@ -78,12 +78,12 @@ const apiKey = struct({
 export type ApiKey = ValueOf<typeof apiKey>;
 
 /** Who may call. */
-export const authOptions = checked(
+export const authOptions = refine(
   struct({
     keys: option(list(apiKey, 10_000), [], 'API keys; only hashes are kept.'),
-    jwt: optional(notBuilt('Use auth.keys.'), 'Tokens of an identity provider: not built in this version.'),
+    jwt: optional(unsupported('Use auth.keys.'), 'Tokens of an identity provider: not built in this version.'),
     clientCa: optional(
-      notBuilt('Use auth.keys; listen.*.tls.clientCa demands certificates of callers already.'),
+      unsupported('Use auth.keys; listen.*.tls.clientCa demands certificates of callers already.'),
       'Certificates as credentials: not built in this version.',
     ),
   }),
@@ -94,7 +94,7 @@ export const authOptions = checked(
         const value = part === 'name' ? key?.name : key?.sha256 === undefined ? undefined : JSON.stringify(key.sha256);
         if (value === undefined) continue;
         const first = seen.get(value);
-        if (first !== undefined) tell(['keys', index, part], new Fault(`auth.keys[${first}] has the same ${part}`, 'Give each key its own.'));
+        if (first !== undefined) tell(['keys', index, part], new ValueError(`auth.keys[${first}] has the same ${part}`, 'Give each key its own.'));
         else seen.set(value, index);
       }
     }

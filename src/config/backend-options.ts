@@ -1,9 +1,9 @@
 import { DAY, HOUR, MILLISECOND, MINUTE, SECOND } from '../core/time.ts';
-import { duration, integer, oneOf } from './leaves.ts';
+import { ValueError } from './errors.ts';
 import { filePath } from './listen-options.ts';
-import { Fault } from './mistake.ts';
-import { checked, dictionary, leaf, list, option, optional, required, struct, type ValueOf } from './option.ts';
-import { type Raw, showRaw } from './raw.ts';
+import { duration, integer, oneOf } from './scalars.ts';
+import { dictionary, list, option, optional, refine, required, scalar, struct, type ValueOf } from './schema.ts';
+import { formatSourceValue, type SourceValue } from './source-value.ts';
 
 const NAME_RULE = 'Letters, digits, ".", "_" and "-", a letter or digit first, at most 128.';
 
@@ -13,19 +13,22 @@ export const BACKEND_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const ORIGIN = /^https?:\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?)(:\d{1,5})?\/?$/;
 
 /** Where a backend is; requests go nowhere else, whatever they say of hosts. A path would change what was sent. */
-const origin = leaf<string>({
+const origin = scalar<string>({
   unit: 'URL',
   bounds: 'http:// or https://, a host, a port; no path',
   json: { type: 'string', pattern: ORIGIN.source },
   read: readOrigin,
 });
 
-function readOrigin(raw: Raw): string | Fault {
+function readOrigin(raw: SourceValue): string | ValueError {
   const text = raw.kind === 'scalar' && typeof raw.value === 'string' ? raw.value : '';
   if (!ORIGIN.test(text) || !URL.canParse(text)) {
     // Not shown where it may hold a password.
-    const shown = text.includes('@') ? 'this URL' : showRaw(raw);
-    return new Fault(`${shown} is not the address of a backend`, 'Write scheme, host and port alone: http://10.0.0.1:7780. Paths are passed on as they came.');
+    const shown = text.includes('@') ? 'this URL' : formatSourceValue(raw);
+    return new ValueError(
+      `${shown} is not the address of a backend`,
+      'Write scheme, host and port alone: http://10.0.0.1:7780. Paths are passed on as they came.',
+    );
   }
   return new URL(text).origin;
 }
@@ -86,12 +89,12 @@ export type BackendOptions = ValueOf<typeof backend>;
 
 /** The backends, by name. */
 export const backendsOptions = dictionary(
-  checked(backend, ({ urls, ca }, tell) => {
-    if (urls?.length === 0) tell(['urls'], new Fault('a backend without URLs', 'Write at least one: [ http://10.0.0.1:7780 ].'));
+  refine(backend, ({ urls, ca }, tell) => {
+    if (urls?.length === 0) tell(['urls'], new ValueError('a backend without URLs', 'Write at least one: [ http://10.0.0.1:7780 ].'));
     if (ca !== undefined && urls?.every((url) => url?.startsWith('http:')))
-      tell(['ca'], new Fault('ca has no meaning without TLS', 'Write https:// in urls, or remove ca.'));
+      tell(['ca'], new ValueError('ca has no meaning without TLS', 'Write https:// in urls, or remove ca.'));
     const twice = urls?.findIndex((url, index) => url !== undefined && urls.indexOf(url) !== index) ?? -1;
-    if (twice >= 0) tell(['urls', twice], new Fault('this URL stands twice', 'Keep one: the bound of concurrency counts per URL.'));
+    if (twice >= 0) tell(['urls', twice], new ValueError('this URL stands twice', 'Keep one: the bound of concurrency counts per URL.'));
   }),
   { noun: 'backend', names: BACKEND_NAME, namesMax: 10_000, rule: NAME_RULE },
 );

@@ -2,10 +2,10 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Config } from './load.ts';
 
 /** What a reload takes as it is; everything else waits for a restart. */
-export const RELOADED: readonly string[] = ['groups', 'backends', 'routes', 'deferred.floor', 'revision', 'auth.keys', 'log.level'];
+export const RELOADABLE: readonly string[] = ['groups', 'backends', 'routes', 'deferred.floor', 'revision', 'auth.keys', 'log.level'];
 
 /** Paths of the options that differ between two configurations and cannot be taken without a restart, as in the file. */
-export function needRestart(before: Config, after: Config): readonly string[] {
+export function restartRequired(before: Config, after: Config): readonly string[] {
   // Not the whole at once: the groups, which need no restart, can be thousands.
   const { digests: _before, ...old } = before;
   const { digests: _after, ...next } = after;
@@ -13,7 +13,7 @@ export function needRestart(before: Config, after: Config): readonly string[] {
 }
 
 function differences(before: unknown, after: unknown, path: string): readonly string[] {
-  if (RELOADED.includes(path) || isDeepStrictEqual(before, after)) return [];
+  if (RELOADABLE.includes(path) || isDeepStrictEqual(before, after)) return [];
   return isPlain(before) && isPlain(after) ? within(before, after, path) : [path];
 }
 

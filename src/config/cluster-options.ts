@@ -1,41 +1,41 @@
 import { MILLISECOND, MINUTE, SECOND } from '../core/time.ts';
 import { type Reference, referenceIn } from './auth-options.ts';
-import { duration, oneOf, size, text, truth } from './leaves.ts';
+import { ValueError } from './errors.ts';
 import { filePath } from './listen-options.ts';
-import { Fault } from './mistake.ts';
-import { checked, leaf, list, notBuilt, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
-import type { Raw } from './raw.ts';
+import { boolean, duration, oneOf, size, string } from './scalars.ts';
+import { list, option, optional, type ReportAt, refine, required, scalar, struct, type Unverified, unsupported, type ValueOf } from './schema.ts';
+import type { SourceValue } from './source-value.ts';
 
 const SERVER = /^(?:(?:nats|tls):\/\/)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?$/;
 
 const SERVER_RULE = 'nats://host:port or tls://host:port, without a login; port 4222 if it says none.';
 
 /** Not shown when it is wrong: people put logins into URLs. */
-const server = leaf<string>({
+const server = scalar<string>({
   unit: 'URL',
   bounds: SERVER_RULE.replace(/\.$/, ''),
   json: { type: 'string', pattern: SERVER.source },
-  read(raw: Raw) {
+  read(raw: SourceValue) {
     const found = raw.kind === 'scalar' && typeof raw.value === 'string' ? SERVER.exec(raw.value) : null;
-    return found === null || Number(found[1] ?? 0) > 65_535 ? new Fault('this is not the URL of a NATS server', `Write ${SERVER_RULE}`) : found[0];
+    return found === null || Number(found[1] ?? 0) > 65_535 ? new ValueError('this is not the URL of a NATS server', `Write ${SERVER_RULE}`) : found[0];
   },
 });
 
 /** Never in the file itself, which is read by many. */
-const secret = leaf<Reference>({
+const secret = scalar<Reference>({
   unit: 'secret',
   bounds: '{ file: PATH } or { env: NAME }',
   json: {
     anyOf: ['file', 'env'].map((from) => ({ type: 'object', properties: { [from]: { type: 'string' } }, required: [from], additionalProperties: false })),
   },
-  read: (raw) => referenceIn(raw) ?? new Fault('a secret does not stand in this file', 'Write { file: PATH } or { env: NAME } that hold it.'),
+  read: (raw) => referenceIn(raw) ?? new ValueError('a secret does not stand in this file', 'Write { file: PATH } or { env: NAME } that hold it.'),
 });
 
 const tls = struct({
   ca: optional(filePath, "PEM file with the authorities that sign the servers' certificates.", "the system's"),
   cert: optional(filePath, 'PEM file with the certificate to show them.', 'none is shown'),
   key: optional(filePath, 'PEM file with its private key.', 'none'),
-  first: option(truth(), false, 'TLS before anything is said, for servers with `handshake_first`.'),
+  first: option(boolean(), false, 'TLS before anything is said, for servers with `handshake_first`.'),
 });
 
 const cluster = struct({
@@ -45,28 +45,28 @@ const cluster = struct({
     'Login by a file with a JWT and its seed (`.creds`), read again at each connect.',
     'no such login',
   ),
-  user: optional(text({ unit: 'name', pattern: /^\S+$/, rule: 'No spaces, at most 256 characters.', lengthMax: 256 }), 'Login by name.', 'no such login'),
+  user: optional(string({ unit: 'name', pattern: /^\S+$/, rule: 'No spaces, at most 256 characters.', lengthMax: 256 }), 'Login by name.', 'no such login'),
   password: optional(secret, 'Password of `user`.', 'no password'),
   token: optional(secret, 'Login by token.', 'no such login'),
   tls: optional(tls, 'Encrypts; a server without TLS is then refused.', 'as the servers offer'),
   prefix: option(
-    text({ unit: 'name', pattern: /^[a-z0-9][a-z0-9_-]*$/, rule: 'Small letters, digits, "_" and "-", at most 32.', lengthMax: 32 }),
+    string({ unit: 'name', pattern: /^[a-z0-9][a-z0-9_-]*$/, rule: 'Small letters, digits, "_" and "-", at most 32.', lengthMax: 32 }),
     'sluice',
     'Begins all subjects and, in capitals, all streams: one for each deployment on the same account.',
   ),
   name: optional(
-    text({ unit: 'name', pattern: /^[A-Za-z0-9][A-Za-z0-9._:-]*$/, rule: 'Letters, digits, ".", "_", ":" and "-", at most 128.', lengthMax: 128 }),
+    string({ unit: 'name', pattern: /^[A-Za-z0-9][A-Za-z0-9._:-]*$/, rule: 'Letters, digits, ".", "_", ":" and "-", at most 128.', lengthMax: 128 }),
     'Names this replica: another for each, the same over restarts.',
     "the host's name and the port of `api`",
   ),
   replicas: option(
-    leaf<'auto' | 1 | 3>({
+    scalar<'auto' | 1 | 3>({
       unit: 'copies',
       bounds: 'auto, 1, 3',
       json: { enum: ['auto', 1, 3] },
       read(raw) {
         const value = raw.kind === 'scalar' ? raw.value : undefined;
-        return value === 'auto' || value === 1 || value === 3 ? value : new Fault('this is no number of copies', 'Take auto, 1 or 3.');
+        return value === 'auto' || value === 1 || value === 3 ? value : new ValueError('this is no number of copies', 'Take auto, 1 or 3.');
       },
     }),
     'auto',
@@ -93,24 +93,24 @@ const cluster = struct({
     'synced',
     'For deferred requests. acknowledged: what a majority of NATS has taken counts as stored, synced to its disks or not (`sync_interval`).',
   ),
-  monitor: optional(notBuilt('Remove it: it is for deferred requests, which this version does not have.'), 'Monitoring of NATS: not built in this version.'),
+  monitor: optional(unsupported('Remove it: it is for deferred requests, which this version does not have.'), 'Monitoring of NATS: not built in this version.'),
 });
 
 /** How replicas reach NATS, as read. */
 export type ClusterOptions = ValueOf<typeof cluster>;
 
 /** Replicas over NATS. */
-export const clusterOptions = checked(cluster, checkCluster);
+export const clusterOptions = refine(cluster, checkCluster);
 
-function checkCluster(value: Unsure<ClusterOptions>, tell: Tell, written: ReadonlySet<string>): void {
-  if (value.nats?.length === 0) tell(['nats'], new Fault('no NATS server is named', 'Write one URL or more.'));
+function checkCluster(value: Unverified<ClusterOptions>, tell: ReportAt, written: ReadonlySet<string>): void {
+  if (value.nats?.length === 0) tell(['nats'], new ValueError('no NATS server is named', 'Write one URL or more.'));
   const logins = ['credentials', 'user', 'token'].filter((name) => written.has(name));
-  if (logins.length > 1) tell([logins[1] ?? ''], new Fault(`${logins.join(' and ')} are two logins`, 'Keep one of them.'));
+  if (logins.length > 1) tell([logins[1] ?? ''], new ValueError(`${logins.join(' and ')} are two logins`, 'Keep one of them.'));
   if (written.has('password') !== written.has('user')) {
     const [has, lacks] = written.has('user') ? ['user', 'password'] : ['password', 'user'];
-    tell([has], new Fault(`${has} stands without ${lacks}`, `Add cluster.${lacks}, or remove it.`));
+    tell([has], new ValueError(`${has} stands without ${lacks}`, `Add cluster.${lacks}, or remove it.`));
   }
   const { cert, key } = value.tls ?? {};
   if ((cert === undefined) !== (key === undefined))
-    tell(['tls'], new Fault('a certificate and its key go together', 'Give cluster.tls.cert and cluster.tls.key, or neither.'));
+    tell(['tls'], new ValueError('a certificate and its key go together', 'Give cluster.tls.cert and cluster.tls.key, or neither.'));
 }

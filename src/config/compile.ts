@@ -1,11 +1,11 @@
 import type { GroupSettings } from '../admission/admission.ts';
 import { type LimitSpec, PRIORITY_MAX, type Quota } from '../core/group.ts';
+import { isStored } from './check-routes.ts';
 import { concurrencyQuota } from './concurrency-options.ts';
 import type { DeferredOptions } from './deferred-options.ts';
-import { isStored } from './forwarding.ts';
 import type { GroupOptions } from './group-options.ts';
-import type { Exception } from './limit-leaves.ts';
 import type { LimitOptions } from './limit-options.ts';
+import type { Exception } from './limit-scalars.ts';
 import type { RouteOptions } from './route-options.ts';
 
 /** Groups as admission and the core take them, every default resolved. The options must have been read without a mistake. */

@@ -1,10 +1,10 @@
 import { UNITS_MAX } from '../core/bounds.ts';
 import type { Adapt } from '../core/group.ts';
 import { MILLISECOND } from '../core/time.ts';
-import { decimal, duration, integer, oneOf, percent } from './leaves.ts';
-import { concurrencyMax, PER } from './limit-leaves.ts';
-import { Fault } from './mistake.ts';
-import { checked, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
+import { ValueError } from './errors.ts';
+import { concurrencyMax, PER } from './limit-scalars.ts';
+import { decimal, duration, integer, oneOf, percent } from './scalars.ts';
+import { optional, type ReportAt, refine, required, struct, type Unverified, type ValueOf } from './schema.ts';
 
 /** Units a limit that adapts starts with, where nothing is said. */
 const INITIAL = 10;
@@ -30,21 +30,21 @@ const concurrency = struct(
 export type ConcurrencyOptions = ValueOf<typeof concurrency>;
 
 /** `8`, or `{ max: 200, adapt: gradient }`. */
-export const concurrencyOptions = checked(concurrency, checkConcurrency);
+export const concurrencyOptions = refine(concurrency, checkConcurrency);
 
-function checkConcurrency(said: Unsure<ConcurrencyOptions>, tell: Tell, written: ReadonlySet<string>): void {
+function checkConcurrency(said: Unverified<ConcurrencyOptions>, tell: ReportAt, written: ReadonlySet<string>): void {
   if (!written.has('adapt')) {
     for (const name of ['floor', 'initial', 'tolerance', 'backoff', 'slow']) {
-      if (written.has(name)) tell([name], new Fault(`${name} has no meaning for a fixed number`, 'Add adapt: gradient or adapt: aimd, or remove it.'));
+      if (written.has(name)) tell([name], new ValueError(`${name} has no meaning for a fixed number`, 'Add adapt: gradient or adapt: aimd, or remove it.'));
     }
     return;
   }
-  if (said.adapt === 'aimd' && written.has('tolerance')) tell(['tolerance'], new Fault('tolerance has no meaning for aimd', 'Remove it; aimd has slow.'));
+  if (said.adapt === 'aimd' && written.has('tolerance')) tell(['tolerance'], new ValueError('tolerance has no meaning for aimd', 'Remove it; aimd has slow.'));
   const { max, floor = 1, initial } = said;
   if (max === undefined) return;
-  if (floor > max) tell(['floor'], new Fault(`floor ${floor} is more than max ${max}`, 'Lower the floor, or raise max.'));
+  if (floor > max) tell(['floor'], new ValueError(`floor ${floor} is more than max ${max}`, 'Lower the floor, or raise max.'));
   else if (initial !== undefined && (initial < floor || initial > max))
-    tell(['initial'], new Fault(`initial ${initial} is not between floor ${floor} and max ${max}`, 'Take a number between them.'));
+    tell(['initial'], new ValueError(`initial ${initial} is not between floor ${floor} and max ${max}`, 'Take a number between them.'));
 }
 
 /** The quota that was said. */

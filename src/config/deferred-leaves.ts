@@ -1,8 +1,8 @@
 import { type Reference, referenceIn } from './auth-options.ts';
-import { Fault } from './mistake.ts';
-import { type Leaf, leaf } from './option.ts';
-import { type Raw, showRaw } from './raw.ts';
-import { hostPattern, keySource, type Source } from './route-leaves.ts';
+import { ValueError } from './errors.ts';
+import { hostPattern, keySource, type Source } from './route-scalars.ts';
+import { type ScalarSchema, scalar } from './schema.ts';
+import { formatSourceValue, type SourceValue } from './source-value.ts';
 
 /** Secrets in force at once: the current one, and the one before or after it. */
 const SECRETS_MAX = 2;
@@ -12,16 +12,18 @@ const reference = {
 };
 
 /** One secret, or two while they are exchanged. Never in the file itself, which is read by many. */
-export const secretReferences: Leaf<readonly Reference[]> = leaf<readonly Reference[]>({
+export const secretReferences: ScalarSchema<readonly Reference[]> = scalar<readonly Reference[]>({
   unit: 'secret',
   bounds: '{ file: PATH } or { env: NAME }, or a list of one or two of them',
   json: { anyOf: [reference, { type: 'array', items: reference, minItems: 1, maxItems: SECRETS_MAX }] },
   read: (raw) => {
     const items = raw.kind === 'list' ? raw.items : [raw];
     if (items.length === 0 || items.length > SECRETS_MAX)
-      return new Fault(`${items.length} secrets are not one or two`, 'Write one, or two while you exchange them.');
+      return new ValueError(`${items.length} secrets are not one or two`, 'Write one, or two while you exchange them.');
     const found = items.map(referenceIn).filter((each) => each !== undefined);
-    return found.length === items.length ? found : new Fault('a secret does not stand in this file', 'Write { file: PATH } or { env: NAME } that hold it.');
+    return found.length === items.length
+      ? found
+      : new ValueError('a secret does not stand in this file', 'Write { file: PATH } or { env: NAME } that hold it.');
   },
 });
 
@@ -31,7 +33,7 @@ export type SuccessOption = '2xx' | 'any' | readonly number[];
 const STATUSES_MAX = 64;
 
 /** `2xx`, `any`, `200`, `[ 200, 404 ]`. */
-export const successRule: Leaf<SuccessOption> = leaf<SuccessOption>({
+export const successRule: ScalarSchema<SuccessOption> = scalar<SuccessOption>({
   unit: 'statuses',
   bounds: `2xx, any, a status from 200 to 599, or a list of at most ${STATUSES_MAX}`,
   json: {
@@ -46,49 +48,54 @@ export const successRule: Leaf<SuccessOption> = leaf<SuccessOption>({
     const items = raw.kind === 'list' ? raw.items : [raw];
     const statuses = items.map(statusOf).filter((each) => each !== undefined);
     if (items.length > 0 && items.length <= STATUSES_MAX && statuses.length === items.length) return statuses;
-    return new Fault(`${showRaw(raw)} names no statuses`, 'Write 2xx, any, one status, or a list: [ 200, 404 ].');
+    return new ValueError(`${formatSourceValue(raw)} names no statuses`, 'Write 2xx, any, one status, or a list: [ 200, 404 ].');
   },
 });
 
-function statusOf(raw: Raw): number | undefined {
+function statusOf(raw: SourceValue): number | undefined {
   const value = raw.kind === 'scalar' ? raw.value : undefined;
   return typeof value === 'number' && Number.isInteger(value) && value >= 200 && value <= 599 ? value : undefined;
 }
 
 /** Where a sender writes its own id of a delivery: `header x-shopify-webhook-id`, `query id`, `path id`. */
-export const idSource: Leaf<Source> = leaf<Source>({
+export const idSource: ScalarSchema<Source> = scalar<Source>({
   unit: 'source',
   bounds: 'header NAME, path NAME, query NAME',
   json: keySource.json,
   read: (raw) => {
     const text = raw.kind === 'scalar' ? raw.value : undefined;
     const source = text === 'caller' || text === 'client-ip' ? undefined : keySource.read(raw, [], ignore);
-    return source ?? new Fault(`${showRaw(raw)} says of no id where it is`, 'Write header x-shopify-webhook-id, path id or query id.');
+    return source ?? new ValueError(`${formatSourceValue(raw)} says of no id where it is`, 'Write header x-shopify-webhook-id, path id or query id.');
   },
 });
 
 /** `hooks.example.com`, `*.example.com`, or `*` for every host. */
-export const callbackHost: Leaf<string> = leaf<string>({
+export const callbackHost: ScalarSchema<string> = scalar<string>({
   unit: 'host',
   bounds: 'a name, *.name for those below it, or * for every host; a port only where it counts',
   json: { type: 'string', maxLength: 260 },
   read: (raw) => {
     if (raw.kind === 'scalar' && raw.value === '*') return '*';
-    return hostPattern.read(raw, [], ignore) ?? new Fault(`${showRaw(raw)} is not a host`, 'Write hooks.example.com, "*.example.com", or "*" for every host.');
+    return (
+      hostPattern.read(raw, [], ignore) ??
+      new ValueError(`${formatSourceValue(raw)} is not a host`, 'Write hooks.example.com, "*.example.com", or "*" for every host.')
+    );
   },
 });
 
 const PLACES = ['{timestamp}', '{body}'];
 
 /** What a signature covers: text with `{timestamp}` once at most, and `{body}` at its end. */
-export const signedContent: Leaf<string> = leaf<string>({
+export const signedContent: ScalarSchema<string> = scalar<string>({
   unit: 'template',
   bounds: 'text that ends in {body}, with {timestamp} once at most; at most 64 characters',
   json: { type: 'string', pattern: '^[^{}]*(\\{timestamp\\}[^{}]*)?\\{body\\}$', maxLength: 64 },
   read: (raw) => {
     const text = raw.kind === 'scalar' && typeof raw.value === 'string' ? raw.value : '';
     const fits = /^[\x20-\x7e]{6,64}$/.test(text) && /^[^{}]*(\{timestamp\}[^{}]*)?\{body\}$/.test(text);
-    return fits ? text : new Fault(`${showRaw(raw)} is no content to sign`, `Write text with ${PLACES.join(' and ')} at its end: "{timestamp}.{body}".`);
+    return fits
+      ? text
+      : new ValueError(`${formatSourceValue(raw)} is no content to sign`, `Write text with ${PLACES.join(' and ')} at its end: "{timestamp}.{body}".`);
   },
 });
 

@@ -1,5 +1,5 @@
-import { Fault } from './mistake.ts';
-import type { Tell, Unsure } from './option.ts';
+import { ValueError } from './errors.ts';
+import type { ReportAt, Unverified } from './schema.ts';
 
 /** Options that mean something only where requests are stored. */
 const STORED = ['answer', 'dedupe', 'order', 'onDead', 'success', 'retry', 'keep', 'timeout', 'sign', 'callback', 'pushback', 'results'] as const;
@@ -14,31 +14,34 @@ interface Mode {
 }
 
 /** Reports options of a route that do not go with how its requests are answered. */
-export function checkMode(route: Unsure<Mode>, tell: Tell, written: ReadonlySet<string>): void {
+export function checkMode(route: Unverified<Mode>, tell: ReportAt, written: ReadonlySet<string>): void {
   const deferred = route.mode === 'deferred';
   if (route.mode === undefined || route.respondAsync === undefined) return;
   const stores = deferred || route.respondAsync;
   for (const name of STORED)
     if (!stores && written.has(name))
-      tell([name], new Fault(`${name} has no meaning where nothing is stored`, 'Write mode: deferred or respondAsync: true, or remove it.'));
+      tell([name], new ValueError(`${name} has no meaning where nothing is stored`, 'Write mode: deferred or respondAsync: true, or remove it.'));
   if (!deferred && written.has('verify'))
     tell(
       ['verify'],
-      new Fault('verify has no meaning on a forward route', 'Write mode: deferred; a backend that answers its callers itself checks signatures itself.'),
+      new ValueError('verify has no meaning on a forward route', 'Write mode: deferred; a backend that answers its callers itself checks signatures itself.'),
     );
   if (deferred && route.respondAsync)
-    tell(['respondAsync'], new Fault('every request of a deferred route is stored', 'Remove respondAsync, or mode: deferred.'));
+    tell(['respondAsync'], new ValueError('every request of a deferred route is stored', 'Remove respondAsync, or mode: deferred.'));
   if (stores && !written.has('group'))
-    tell([deferred ? 'mode' : 'respondAsync'], new Fault('requests are stored for a group, and this route has none', 'Name the group whose limits count.'));
+    tell(
+      [deferred ? 'mode' : 'respondAsync'],
+      new ValueError('requests are stored for a group, and this route has none', 'Name the group whose limits count.'),
+    );
   if (deferred)
     for (const [name, instead] of [
       ['attempts', 'retry.attempts'],
       ['charge', 'nothing: what is stored is whole'],
       ['refusal', 'nothing: a caller is not refused for lack of capacity'],
     ] as const)
-      if (written.has(name)) tell([name], new Fault(`${name} has no meaning on a deferred route`, `Take ${instead}.`));
+      if (written.has(name)) tell([name], new ValueError(`${name} has no meaning on a deferred route`, `Take ${instead}.`));
   if (!stores) return;
-  if (route.order === 'key' && !written.has('key')) tell(['order'], new Fault('order: key needs a key', 'Write key: header NAME, or remove order.'));
+  if (route.order === 'key' && !written.has('key')) tell(['order'], new ValueError('order: key needs a key', 'Write key: header NAME, or remove order.'));
   if (written.has('onDead') && route.order === 'none')
-    tell(['onDead'], new Fault('onDead has no meaning without order: key', 'Write order: key, or remove onDead.'));
+    tell(['onDead'], new ValueError('onDead has no meaning without order: key', 'Write order: key, or remove onDead.'));
 }

@@ -1,10 +1,10 @@
 import { DAY, HOUR, MILLISECOND, MINUTE } from '../core/time.ts';
 import { callbackHost, idSource, secretReferences, signedContent, successRule } from './deferred-leaves.ts';
-import { duration, integer, oneOf, size, text, truth } from './leaves.ts';
-import { Fault } from './mistake.ts';
-import { checked, list, option, optional, required, struct, type ValueOf } from './option.ts';
-import { showDuration } from './quantity.ts';
-import { addressRange } from './route-leaves.ts';
+import { ValueError } from './errors.ts';
+import { addressRange } from './route-scalars.ts';
+import { boolean, duration, integer, oneOf, size, string } from './scalars.ts';
+import { list, option, optional, refine, required, struct, type ValueOf } from './schema.ts';
+import { showDuration } from './units.ts';
 
 const MONTH = 30 * DAY;
 const YEAR = 365 * DAY;
@@ -12,7 +12,7 @@ const YEAR = 365 * DAY;
 /** What a field may be called. */
 export const FIELD_NAME = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/;
 
-const fieldName = text({ unit: 'header', pattern: FIELD_NAME, rule: 'The name of a header; case does not count.', lengthMax: 128 });
+const fieldName = string({ unit: 'header', pattern: FIELD_NAME, rule: 'The name of a header; case does not count.', lengthMax: 128 });
 
 const answer = struct(
   {
@@ -30,7 +30,7 @@ const hmac = struct({
   secrets: required(secretReferences, 'Key of the HMAC, as text; two while they are exchanged.'),
   header: required(fieldName, 'Header with the signature.'),
   prefix: option(
-    text({ unit: 'text', pattern: /^[\x21-\x7e]*$/, rule: 'Characters that print.', lengthMax: 32 }),
+    string({ unit: 'text', pattern: /^[\x21-\x7e]*$/, rule: 'Characters that print.', lengthMax: 32 }),
     '',
     'What stands before the signature: `sha256=`, `v0=`.',
   ),
@@ -40,7 +40,7 @@ const hmac = struct({
   content: optional(signedContent, 'What is signed.', '`{timestamp}.{body}` with `timestamp`, else `{body}`'),
 });
 
-const verify = checked(
+const verify = refine(
   struct({
     shopify: optional(
       secretReferences,
@@ -66,13 +66,13 @@ const verify = checked(
     if (named.length !== 1)
       tell(
         [named[1] ?? ''].filter((step) => step !== ''),
-        new Fault(`verify names ${named.length === 0 ? 'no sender' : named.join(' and ')}`, `Write exactly one of ${SENDERS.join(', ')}.`),
+        new ValueError(`verify names ${named.length === 0 ? 'no sender' : named.join(' and ')}`, `Write exactly one of ${SENDERS.join(', ')}.`),
       );
     const { timestamp, content } = options.hmac ?? {};
     if (content !== undefined && content.includes('{timestamp}') !== (timestamp !== undefined))
       tell(
         ['hmac', 'content'],
-        new Fault('{timestamp} and the header that holds it go together', 'Write timestamp: HEADER, and {timestamp} into content, or neither.'),
+        new ValueError('{timestamp} and the header that holds it go together', 'Write timestamp: HEADER, and {timestamp} into content, or neither.'),
       );
   },
 );
@@ -85,7 +85,7 @@ const backoff = {
   attempts: integer({ min: 1, max: 10_000 }, 'attempts'),
 } as const;
 
-const retry = checked(
+const retry = refine(
   struct({
     for: option(duration({ min: 0, max: YEAR }), '3d', 'Given up so long after its first attempt; 0: never sent again.'),
     first: option(backoff.first, '1s', 'Longest pause before the second attempt; it doubles with each, and the pause is drawn from 0 to it (full jitter).'),
@@ -101,17 +101,17 @@ const retry = checked(
     const { first, max } = options;
     if (options.delays !== undefined)
       for (const name of ['for', 'first', 'max'])
-        if (written.has(name)) tell([name], new Fault(`${name} has no meaning beside delays`, 'Keep delays, or the backoff.'));
-    if (options.delays?.length === 0) tell(['delays'], new Fault('a list without delays', 'Write for: 0 for one attempt alone.'));
+        if (written.has(name)) tell([name], new ValueError(`${name} has no meaning beside delays`, 'Keep delays, or the backoff.'));
+    if (options.delays?.length === 0) tell(['delays'], new ValueError('a list without delays', 'Write for: 0 for one attempt alone.'));
     if (first !== undefined && max !== undefined && first > max)
       tell(
         [written.has('first') ? 'first' : 'max'],
-        new Fault(`first (${showDuration(first)}) is above max (${showDuration(max)})`, 'Raise max, or lower first.'),
+        new ValueError(`first (${showDuration(first)}) is above max (${showDuration(max)})`, 'Raise max, or lower first.'),
       );
   },
 );
 
-const keep = checked(
+const keep = refine(
   struct({
     results: option(duration({ min: 0, max: YEAR }), '1h', 'How long an answer is kept, and an `Idempotency-Key` remembered, after the end.'),
     dead: option(duration({ min: MINUTE, max: YEAR }), '30d', 'How long a dead letter is kept.'),
@@ -120,7 +120,7 @@ const keep = checked(
   (options, tell, written) => {
     const { results, dedupe } = options;
     if (results === undefined || dedupe === undefined || dedupe <= results || !written.has('dedupe')) return;
-    tell(['dedupe'], new Fault(`ids are forgotten with their results (${showDuration(results)})`, 'Raise results, or lower dedupe.'));
+    tell(['dedupe'], new ValueError(`ids are forgotten with their results (${showDuration(results)})`, 'Raise results, or lower dedupe.'));
   },
 );
 
@@ -131,7 +131,7 @@ const sign = struct({
 const callback = struct({
   hosts: required(list(callbackHost, 100), 'Hosts that a request may name for its callback; "*" for every host.'),
   secrets: required(secretReferences, 'Sign callbacks as Standard Webhooks: `whsec_` and base64 of 24 to 64 bytes; with two, both signatures are sent.'),
-  http: option(truth(), false, 'true: http:// too, not only https://.'),
+  http: option(boolean(), false, 'true: http:// too, not only https://.'),
   addresses: option(
     list(addressRange, 100),
     [],
@@ -153,7 +153,7 @@ const callback = struct({
 /** Options of a route for requests that are stored. */
 export const deferredFields = {
   name: optional(
-    text({
+    string({
       unit: 'route name',
       pattern: /^[A-Za-z0-9][A-Za-z0-9._-]*$/,
       rule: 'Letters, digits, ".", "_" and "-", a letter or digit first, at most 128.',
@@ -168,7 +168,7 @@ export const deferredFields = {
     'forward: the caller is held until its request is admitted and answered; deferred: stored, answered at once, and sent when it is admitted.',
   ),
   respondAsync: option(
-    truth(),
+    boolean(),
     false,
     'true: a caller of this forward route may send `Prefer: respond-async`; with `wait=N` it is held up to N seconds first.',
   ),

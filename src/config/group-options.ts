@@ -1,12 +1,12 @@
 import { LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { PRIORITY_MAX } from '../core/group.ts';
 import { DAY, MILLISECOND } from '../core/time.ts';
-import { decimal, duration, durationOrNone, integer, KEY_NAME, oneOf, percent, size, text, truth } from './leaves.ts';
+import { ValueError } from './errors.ts';
 import { limitOptions, unitName } from './limit-options.ts';
-import { Fault } from './mistake.ts';
-import { checked, dictionary, leaf, list, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
-import { showDuration } from './quantity.ts';
-import { type Raw, showRaw } from './raw.ts';
+import { boolean, decimal, duration, durationOrNone, integer, KEY_NAME, oneOf, percent, size, string } from './scalars.ts';
+import { dictionary, list, option, optional, type ReportAt, refine, required, scalar, struct, type Unverified, type ValueOf } from './schema.ts';
+import { formatSourceValue, type SourceValue } from './source-value.ts';
+import { showDuration } from './units.ts';
 
 const NAME_RULE = 'Letters, digits, ".", "_" and "-", a letter or digit first, at most 128.';
 
@@ -14,10 +14,10 @@ const NAME_RULE = 'Letters, digits, ".", "_" and "-", a letter or digit first, a
 export const GROUP_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
 /** The name of a group, where one is named. */
-export const groupName = text({ unit: 'group name', pattern: GROUP_NAME, rule: NAME_RULE, lengthMax: 128 });
+export const groupName = string({ unit: 'group name', pattern: GROUP_NAME, rule: NAME_RULE, lengthMax: 128 });
 
 /** The name of a priority; a letter first, so that it is never taken for a number. */
-export const className = text({
+export const className = string({
   unit: 'class name',
   pattern: /^[A-Za-z][A-Za-z0-9._-]*$/,
   rule: 'Letters, digits, ".", "_" and "-", a letter first, at most 64.',
@@ -33,15 +33,17 @@ const classes = dictionary(priorityNumber, {
   rule: 'Letters, digits, ".", "_" and "-", a letter first, at most 64; "least" is taken.',
 });
 
-const defaultPriority = leaf<number | string>({
+const defaultPriority = scalar<number | string>({
   unit: 'priority',
   bounds: `least, a class, or 0 to ${PRIORITY_MAX}`,
   json: { anyOf: [priorityNumber.json, { type: 'string' }] },
-  read: (raw: Raw) => {
+  read: (raw: SourceValue) => {
     const value = raw.kind === 'scalar' ? raw.value : undefined;
     if (typeof value === 'string' && value !== '') return value;
     const fits = typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= PRIORITY_MAX;
-    return fits ? value : new Fault(`${showRaw(raw)} is not a priority`, `Take least, the name of a class, or 0 (most urgent) to ${PRIORITY_MAX}.`);
+    return fits
+      ? value
+      : new ValueError(`${formatSourceValue(raw)} is not a priority`, `Take least, the name of a class, or 0 (most urgent) to ${PRIORITY_MAX}.`);
   },
 });
 
@@ -53,13 +55,13 @@ const weights = dictionary(decimal({ min: 0.001, max: 1_000_000 }), {
 });
 
 /** `default` not above `max`, for patience and for lives of leases (seed LN-25). */
-function checkTimes(times: { readonly default?: number | undefined; readonly max?: number | undefined }, tell: Tell, written: ReadonlySet<string>): void {
+function checkTimes(times: { readonly default?: number | undefined; readonly max?: number | undefined }, tell: ReportAt, written: ReadonlySet<string>): void {
   if (times.default === undefined || times.max === undefined || times.default <= times.max) return;
   const problem = `the default of ${showDuration(times.default)} is above the maximum of ${showDuration(times.max)}`;
-  tell([written.has('default') ? 'default' : 'max'], new Fault(problem, 'Raise max, or lower default.'));
+  tell([written.has('default') ? 'default' : 'max'], new ValueError(problem, 'Raise max, or lower default.'));
 }
 
-const priority = checked(
+const priority = refine(
   struct({
     classes: option(classes, {}, 'Names of priorities; a lower number is more urgent.'),
     default: option(defaultPriority, 'least', `Priority of a caller that names none: least (${PRIORITY_MAX}), a class, or a number.`),
@@ -72,27 +74,27 @@ const priority = checked(
   checkPriority,
 );
 
-function checkPriority(options: Unsure<{ classes: ReadonlyMap<string, number>; default: number | string }>, tell: Tell): void {
+function checkPriority(options: Unverified<{ classes: ReadonlyMap<string, number>; default: number | string }>, tell: ReportAt): void {
   const named = options.default;
   if (typeof named !== 'string' || named === 'least' || options.classes === undefined || options.classes.has(named)) return;
   const known = [...options.classes.keys()];
   tell(
     ['default'],
-    new Fault(
+    new ValueError(
       `there is no class ${JSON.stringify(named)}`,
       known.length === 0 ? 'Name it under priority.classes, or take least or a number.' : `Take least, a number, or one of ${known.slice(0, 10).join(', ')}.`,
     ),
   );
 }
 
-const fairness = checked(
+const fairness = refine(
   struct({
     by: option(oneOf('key', 'none'), 'key', 'Inside one priority: key shares fairly between keys; none is plain first in, first out.'),
     weights: option(weights, {}, 'A key with weight 4 gets four times the share of a key without (1).'),
   }),
   (options, tell) => {
     if (options.by === 'none' && (options.weights?.size ?? 0) > 0)
-      tell(['weights'], new Fault('weights have no meaning with by: none', 'Remove them, or take by: key.'));
+      tell(['weights'], new ValueError('weights have no meaning with by: none', 'Remove them, or take by: key.'));
   },
 );
 
@@ -110,14 +112,14 @@ const backlog = struct({
 });
 
 const costs = dictionary(
-  checked(
+  refine(
     struct({
       default: optional(integer({ min: 0, max: UNITS_MAX }), 'What an ask that does not name this unit costs in it.', '0'),
-      required: option(truth(), false, 'true: an ask that does not name this unit is refused as malformed.'),
+      required: option(boolean(), false, 'true: an ask that does not name this unit is refused as malformed.'),
     }),
     (cost, tell) => {
       if (cost.required === true && cost.default !== undefined)
-        tell(['required'], new Fault('a cost that must be named needs no default', 'Remove default, or required.'));
+        tell(['required'], new ValueError('a cost that must be named needs no default', 'Remove default, or required.'));
     },
   ),
   unitName,
@@ -127,7 +129,7 @@ const costs = dictionary(
 export const refusalOptions = struct({
   status: option(integer({ min: 400, max: 599 }, 'HTTP status'), 429, 'HTTP status of shed, expired and infeasible.'),
   contentType: option(
-    text({
+    string({
       unit: 'content type',
       pattern: /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+(; ?[\w.+-]+=[\w.+-]+)*$/,
       rule: 'A media type: text/plain, application/json.',
@@ -137,7 +139,7 @@ export const refusalOptions = struct({
     'Content-Type of the body.',
   ),
   body: option(
-    text({ unit: 'text', pattern: /^/, rule: 'Text.', lengthMax: 65_536 }),
+    string({ unit: 'text', pattern: /^/, rule: 'Text.', lengthMax: 65_536 }),
     'Too many requests. Please try again later.',
     'The body, as it is sent.',
   ),
@@ -152,9 +154,9 @@ const group = struct({
     }),
     'A group above this one: a whole tree has one order.',
   ),
-  enforce: option(truth(), true, 'false: shadow; limits count and report, nobody is held.'),
+  enforce: option(boolean(), true, 'false: shadow; limits count and report, nobody is held.'),
   ttl: option(
-    checked(
+    refine(
       struct({
         default: option(duration({ min: 0, max: TTL_MAX }), '30s', 'How long a caller waits that does not say; 0: now or not at all.'),
         max: option(duration({ min: 0, max: TTL_MAX }), '10m', 'A caller that asks for more waits this long.'),
@@ -168,7 +170,7 @@ const group = struct({
   priority: option(priority, {}, 'Urgency.'),
   fairness: option(fairness, {}, 'Order inside one priority.'),
   lease: option(
-    checked(
+    refine(
       struct({
         default: option(duration({ min: 100 * MILLISECOND, max: LEASE_MAX }), '30s', 'Life of a lease when the caller does not say.'),
         max: option(duration({ min: 100 * MILLISECOND, max: LEASE_MAX }), '10m', 'A caller that asks for more gets this; renewing starts anew.'),
@@ -210,15 +212,15 @@ const group = struct({
 export type GroupOptions = ValueOf<typeof group>;
 
 /** Everything a group may say. */
-export const groupOptions = checked(group, checkLimitNames);
+export const groupOptions = refine(group, checkLimitNames);
 
-function checkLimitNames(group: Unsure<GroupOptions>, tell: Tell): void {
+function checkLimitNames(group: Unverified<GroupOptions>, tell: ReportAt): void {
   const seen = new Set<string>();
   for (const [index, limit] of (group.limits ?? []).entries()) {
     const name = limit?.name;
     if (name === undefined) continue;
     if (seen.has(name))
-      tell(['limits', index, 'name'], new Fault(`two limits are called ${name}`, 'Refusals and metrics tell limits apart by name: give each its own.'));
+      tell(['limits', index, 'name'], new ValueError(`two limits are called ${name}`, 'Refusals and metrics tell limits apart by name: give each its own.'));
     seen.add(name);
   }
 }

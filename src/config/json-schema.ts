@@ -1,5 +1,5 @@
-import type { Field, JsonSchema, Schema } from './option.ts';
-import { rootOptions } from './schema.ts';
+import { rootOptions } from './options.ts';
+import type { Field, JsonSchema, Schema } from './schema.ts';
 
 /** The configuration as a JSON Schema (draft 2020-12), for editors: names, forms, bounds, defaults, sentences. What options mean together is checked by `sluice check`. */
 export function configJsonSchema(): JsonSchema {

@@ -1,11 +1,11 @@
 import { SLACK_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { DAY } from '../core/time.ts';
 import { concurrencyOptions } from './concurrency-options.ts';
-import { duration, integer, KEY_NAME, oneOf, text } from './leaves.ts';
-import { type Exception, exception, PER, PERMITS, permitsPer, timeOfDay, timezone } from './limit-leaves.ts';
-import { Fault } from './mistake.ts';
-import { checked, dictionary, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
-import { showDuration } from './quantity.ts';
+import { ValueError } from './errors.ts';
+import { type Exception, exception, PER, PERMITS, permitsPer, timeOfDay, timezone } from './limit-scalars.ts';
+import { duration, integer, KEY_NAME, oneOf, string } from './scalars.ts';
+import { dictionary, option, optional, type ReportAt, refine, required, struct, type Unverified, type ValueOf } from './schema.ts';
+import { showDuration } from './units.ts';
 
 const NAME_RULE = 'Letters, digits, "_" and "-", a letter or digit first, at most 64.';
 
@@ -32,7 +32,7 @@ export const unitName = {
 
 const limit = struct({
   name: required(
-    text({ unit: 'limit name', pattern: /^[A-Za-z0-9][A-Za-z0-9_-]*$/, rule: NAME_RULE, lengthMax: 64 }),
+    string({ unit: 'limit name', pattern: /^[A-Za-z0-9][A-Za-z0-9_-]*$/, rule: NAME_RULE, lengthMax: 64 }),
     'Said in refusals, metrics and RateLimit fields; unique in its group.',
   ),
   rate: optional(permitsPer(false), 'Evenly spaced (GCRA): in any interval L at most `burst + floor(L x permits/per)`.'),
@@ -56,7 +56,7 @@ const limit = struct({
   timezone: optional(timezone(), 'Calendar only: whose days they are.', 'UTC'),
   spill: optional(integer({ min: 0, max: UNITS_MAX }), 'Fixed windows only: unspent permits carried into the next window, at most.', '0'),
   unit: option(
-    text({
+    string({
       unit: 'unit name',
       pattern: /^(?!constructor$)[a-z][a-z0-9_-]*$/,
       rule: 'Lower-case letters, digits, "_" and "-", a letter first, at most 64.',
@@ -73,27 +73,30 @@ const limit = struct({
 export type LimitOptions = ValueOf<typeof limit>;
 
 /** One limit of a group, in one of five short forms. */
-export const limitOptions = checked(limit, checkLimit);
+export const limitOptions = refine(limit, checkLimit);
 
-function checkLimit(limit: Unsure<LimitOptions>, tell: Tell, written: ReadonlySet<string>): void {
+function checkLimit(limit: Unverified<LimitOptions>, tell: ReportAt, written: ReadonlySet<string>): void {
   // By what is written, rightly or wrongly: a bad value is told once, not also as a missing one.
   const forms = FORMS.filter((form) => written.has(form));
   if (forms.length === 0)
     tell(
       [],
-      new Fault('a limit needs one of rate, window, spacing or concurrency', 'For example rate: 500/60s, window: 200000/60s, spacing: 5s or concurrency: 8.'),
+      new ValueError(
+        'a limit needs one of rate, window, spacing or concurrency',
+        'For example rate: 500/60s, window: 200000/60s, spacing: 5s or concurrency: 8.',
+      ),
     );
   if (forms.length > 1)
     tell(
       [forms[1] ?? ''],
-      new Fault(`${forms.join(' and ')} are two limits`, 'Make each a limit of its own, with its own name; a caller passes all of them at once.'),
+      new ValueError(`${forms.join(' and ')} are two limits`, 'Make each a limit of its own, with its own name; a caller passes all of them at once.'),
     );
   const form = forms.length === 1 ? forms[0] : undefined;
   if (form === undefined) return;
   checkOwners(written, form, tell);
   if (form === 'window' && written.has('kind') === (limit.kind !== undefined)) checkWindow(limit, tell);
   if (limit.scope === 'group' && limit.keys !== undefined && limit.keys.size > 0)
-    tell(['keys'], new Fault('exceptions for keys need a limit that counts keys', 'Add scope: key to this limit.'));
+    tell(['keys'], new ValueError('exceptions for keys need a limit that counts keys', 'Add scope: key to this limit.'));
   for (const [key, said] of limit.keys ?? []) checkException(limit, form, key, said as Exception | undefined, tell);
 }
 
@@ -108,31 +111,31 @@ const OWNERS: readonly (readonly [option: string, form: Form])[] = [
   ['spill', 'window'],
 ];
 
-function checkOwners(written: ReadonlySet<string>, form: Form, tell: Tell): void {
+function checkOwners(written: ReadonlySet<string>, form: Form, tell: ReportAt): void {
   for (const [name, owner] of OWNERS) {
-    if (written.has(name) && owner !== form) tell([name], new Fault(`${name} has no meaning for ${form}`, `Remove it; it belongs to ${owner}.`));
+    if (written.has(name) && owner !== form) tell([name], new ValueError(`${name} has no meaning for ${form}`, `Remove it; it belongs to ${owner}.`));
   }
 }
 
-function checkWindow(limit: Unsure<LimitOptions>, tell: Tell): void {
+function checkWindow(limit: Unverified<LimitOptions>, tell: ReportAt): void {
   const { window, kind = 'rolling', align } = limit;
   if (kind === 'rolling') {
     for (const name of ['align', 'day', 'time', 'timezone', 'spill'] as const) {
-      if (limit[name] !== undefined) tell([name], new Fault(`${name} has no meaning for a rolling window`, 'Add kind: fixed, or remove it.'));
+      if (limit[name] !== undefined) tell([name], new ValueError(`${name} has no meaning for a rolling window`, 'Add kind: fixed, or remove it.'));
     }
-    if (window?.per === 'month') tell(['window'], new Fault('a month is no rolling window', 'Add kind: fixed and align: calendar, or write 30d.'));
+    if (window?.per === 'month') tell(['window'], new ValueError('a month is no rolling window', 'Add kind: fixed and align: calendar, or write 30d.'));
     return;
   }
   if (align !== 'calendar') {
     for (const name of ['day', 'time', 'timezone'] as const) {
-      if (limit[name] !== undefined) tell([name], new Fault(`${name} has no meaning without a calendar`, 'Add align: calendar, or remove it.'));
+      if (limit[name] !== undefined) tell([name], new ValueError(`${name} has no meaning without a calendar`, 'Add align: calendar, or remove it.'));
     }
-    if (window?.per === 'month') tell(['window'], new Fault('a month is a window of the calendar', 'Add align: calendar.'));
+    if (window?.per === 'month') tell(['window'], new ValueError('a month is a window of the calendar', 'Add align: calendar.'));
   } else checkCalendar(limit, tell);
   if (limit.spill !== undefined && window?.permits !== undefined && limit.spill > window.permits) {
     tell(
       ['spill'],
-      new Fault(
+      new ValueError(
         `spill ${limit.spill} is more than the ${window.permits} permits of a window`,
         'More than one window cannot be left unspent: take at most as many as the window has.',
       ),
@@ -140,24 +143,26 @@ function checkWindow(limit: Unsure<LimitOptions>, tell: Tell): void {
   }
 }
 
-function checkCalendar(limit: Unsure<LimitOptions>, tell: Tell): void {
+function checkCalendar(limit: Unverified<LimitOptions>, tell: ReportAt): void {
   const per = limit.window?.per;
   if (per === undefined) return;
   if (!isCalendar(per))
-    tell(['window'], new Fault(`a calendar has no windows of ${showDuration(per as number)}`, 'Take 1d (or 24h), 7d or month; or align: epoch.'));
-  if (per === DAY && limit.day !== undefined) tell(['day'], new Fault('day has no meaning for windows of a day', 'Remove it; time says when a day begins.'));
-  if (per === 7 * DAY && limit.day !== undefined && limit.day > 7) tell(['day'], new Fault(`a week has no day ${limit.day}`, 'Take 1 (Monday) to 7 (Sunday).'));
+    tell(['window'], new ValueError(`a calendar has no windows of ${showDuration(per as number)}`, 'Take 1d (or 24h), 7d or month; or align: epoch.'));
+  if (per === DAY && limit.day !== undefined)
+    tell(['day'], new ValueError('day has no meaning for windows of a day', 'Remove it; time says when a day begins.'));
+  if (per === 7 * DAY && limit.day !== undefined && limit.day > 7)
+    tell(['day'], new ValueError(`a week has no day ${limit.day}`, 'Take 1 (Monday) to 7 (Sunday).'));
 }
 
 function isCalendar(per: number | 'month'): boolean {
   return per === 'month' || per === DAY || per === 7 * DAY;
 }
 
-function checkException(limit: Unsure<LimitOptions>, form: Form, key: string, said: Exception | undefined, tell: Tell): void {
+function checkException(limit: Unverified<LimitOptions>, form: Form, key: string, said: Exception | undefined, tell: ReportAt): void {
   if (said === undefined) return;
   const wanted = form === 'concurrency' ? 'max' : form === 'spacing' ? 'spacing' : 'per';
   const like = { max: 'a number: 32', spacing: 'a duration: 2s', per: 'permits/duration: 1000/60s' }[wanted];
-  const say = (problem: string, remedy: string): void => tell(['keys', key], new Fault(`this exception ${problem}`, remedy));
+  const say = (problem: string, remedy: string): void => tell(['keys', key], new ValueError(`this exception ${problem}`, remedy));
   if (said.form !== wanted) return say(`is not in the form of ${form}`, `Write ${like}.`);
   if (said.form === 'max' && (limit.concurrency?.floor ?? 1) > said.max)
     say(`is less than the floor of ${limit.concurrency?.floor}`, 'Raise it, or lower the floor.');

@@ -1,7 +1,7 @@
-import { text } from './leaves.ts';
-import { Fault } from './mistake.ts';
-import { checked, type Field, leaf, list, option, optional, required, struct, type Tell, type Unsure, type ValueOf } from './option.ts';
-import { type Raw, showRaw } from './raw.ts';
+import { ValueError } from './errors.ts';
+import { string } from './scalars.ts';
+import { type Field, list, option, optional, type ReportAt, refine, required, scalar, struct, type Unverified, type ValueOf } from './schema.ts';
+import { formatSourceValue, type SourceValue } from './source-value.ts';
 
 /** Where a listener takes connections; port 0: any free one. */
 export interface Address {
@@ -10,7 +10,7 @@ export interface Address {
 }
 
 /** A path of a file, as the process sees it. */
-export const filePath = text({ unit: 'file', pattern: /^[^\0\n]+$/, rule: 'A path; relative ones start at the working directory.', lengthMax: 4096 });
+export const filePath = string({ unit: 'file', pattern: /^[^\0\n]+$/, rule: 'A path; relative ones start at the working directory.', lengthMax: 4096 });
 
 const tls = struct({
   cert: required(filePath, 'PEM file with the certificate and its chain.'),
@@ -18,7 +18,7 @@ const tls = struct({
   clientCa: optional(filePath, 'PEM file: callers must show a certificate signed by one of these.', 'no client certificates'),
 });
 
-const address = leaf<Address | 'none'>({
+const address = scalar<Address | 'none'>({
   unit: 'address',
   bounds: 'a port, host:port, or none',
   json: { anyOf: [{ type: 'integer', minimum: 0, maximum: 65_535 }, { type: 'string' }] },
@@ -26,15 +26,17 @@ const address = leaf<Address | 'none'>({
 });
 
 /** `8080`, `127.0.0.1:9091`, `[::1]:9091`, `none`; a port alone means every IPv4 address. */
-function readAddress(raw: Raw): Address | 'none' | Fault {
-  const fault = new Fault(`${showRaw(raw)} is not an address`, 'Write a port (8080), host:port (127.0.0.1:9091, "[::1]:9091"), or none.');
+function readAddress(raw: SourceValue): Address | 'none' | ValueError {
+  const fault = new ValueError(`${formatSourceValue(raw)} is not an address`, 'Write a port (8080), host:port (127.0.0.1:9091, "[::1]:9091"), or none.');
   if (raw.kind !== 'scalar' || raw.value === null || typeof raw.value === 'boolean') return fault;
   const value = String(raw.value);
   if (value === 'none') return 'none';
   const [, bracketed, plain, digits] = /^(?:(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]{1,253})):)?(\d{1,5})$/.exec(value) ?? [];
   const port = Number(digits);
   if (digits === undefined) return fault;
-  return port <= 65_535 ? { host: bracketed ?? plain ?? '0.0.0.0', port } : new Fault(`port ${digits} is out of bounds`, 'Take 0 (any free port) to 65535.');
+  return port <= 65_535
+    ? { host: bracketed ?? plain ?? '0.0.0.0', port }
+    : new ValueError(`port ${digits} is out of bounds`, 'Take 0 (any free port) to 65535.');
 }
 
 const listener = struct(
@@ -45,7 +47,7 @@ const listener = struct(
   { short: 'address' },
 );
 
-const hostName = text({
+const hostName = string({
   unit: 'host name',
   pattern: /^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/,
   rule: 'A name or an IPv4 address without a port, letters, digits, ".", "_" and "-".',
@@ -73,12 +75,12 @@ function at(fallback: number | string, about: string): Field<Listener> {
 }
 
 /** Of a listener that this version does not have: `none` is taken, so that a file for a later one needs no other change. */
-const absent = leaf<'none'>({
+const absent = scalar<'none'>({
   unit: 'address',
   bounds: 'none: not built in this version',
   json: { const: 'none' },
   read: (raw) =>
-    raw.kind === 'scalar' && raw.value === 'none' ? 'none' : new Fault('this listener is not built in this version', 'Write none, or leave it out.'),
+    raw.kind === 'scalar' && raw.value === 'none' ? 'none' : new ValueError('this listener is not built in this version', 'Write none, or leave it out.'),
 });
 
 const listen = struct({
@@ -93,11 +95,11 @@ const listen = struct({
 type ListenOptions = ValueOf<typeof listen>;
 
 /** Every listener; each speaks one set of protocols. */
-export const listenOptions = checked(listen, checkPorts);
+export const listenOptions = refine(listen, checkPorts);
 
 const NAMES = ['api', 'grpc', 'proxy', 'health', 'admin'] as const;
 
-function checkPorts(listen: Unsure<ListenOptions>, tell: Tell): void {
+function checkPorts(listen: Unverified<ListenOptions>, tell: ReportAt): void {
   const taken = new Map<number, { readonly name: string; readonly host: string }[]>();
   for (const name of NAMES) {
     const wanted = listen[name]?.address;
@@ -105,7 +107,7 @@ function checkPorts(listen: Unsure<ListenOptions>, tell: Tell): void {
     const host = wanted.host ?? '';
     const others = taken.get(wanted.port) ?? [];
     const clash = others.find((other) => other.host === host || isEvery(other.host) || isEvery(host));
-    if (clash !== undefined) tell([name], new Fault(`${name} and ${clash.name} both want port ${wanted.port}`, 'Give each listener a port of its own.'));
+    if (clash !== undefined) tell([name], new ValueError(`${name} and ${clash.name} both want port ${wanted.port}`, 'Give each listener a port of its own.'));
     taken.set(wanted.port, [...others, { name, host }]);
   }
 }
@@ -115,13 +117,13 @@ function isEvery(host: string): boolean {
 }
 
 /** Tells of a listener of operators that a network reaches and that asks nobody who they are. */
-export function checkAdmin(admin: Unsure<ListenOptions>['admin'], hasKeys: boolean, tell: Tell): void {
+export function checkAdmin(admin: Unverified<ListenOptions>['admin'], hasKeys: boolean, tell: ReportAt): void {
   const address = admin?.address;
   if (address === undefined || address === 'none' || hasKeys || admin?.tls?.clientCa !== undefined) return;
   const { host } = address;
   if (host === undefined || isLoopback(host)) return;
   const what = host === '0.0.0.0' ? 'every IPv4 address (a port alone is that)' : host;
-  tell([], new Fault(`operators would be answered on ${what} without a credential`, 'Set auth.keys or tls.clientCa, or listen on 127.0.0.1:9091.'));
+  tell([], new ValueError(`operators would be answered on ${what} without a credential`, 'Set auth.keys or tls.clientCa, or listen on 127.0.0.1:9091.'));
 }
 
 function isLoopback(host: string): boolean {

@@ -1,8 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { GroupSettings } from '../admission/admission.ts';
 import { DIGEST_LENGTH, digestAt } from './digest.ts';
+import type { ConfigError } from './errors.ts';
 import { type Config, type ConfigSources, loadConfig } from './load.ts';
-import type { ConfigMistake } from './mistake.ts';
 
 /* Reads a configuration in a worker thread, for background-load.ts. */
 
@@ -19,7 +19,7 @@ export type SentGroup = number | GroupSettings;
 /** What the thread says, in this order: `started`, then mistakes; or the configuration, and on each request some more of its groups, until all are sent. */
 export type LoadMessage =
   | { readonly kind: 'started' }
-  | { readonly kind: 'mistakes'; readonly mistakes: readonly ConfigMistake[] }
+  | { readonly kind: 'mistakes'; readonly mistakes: readonly ConfigError[] }
   | { readonly kind: 'config'; readonly config: Omit<Config, 'groups'>; readonly groups: number }
   | { readonly kind: 'groups'; readonly groups: readonly SentGroup[] };
 

@@ -1,15 +1,15 @@
 import type { GroupSettings } from '../admission/admission.ts';
+import { checkGroups } from './check-groups.ts';
+import { checkRoutes } from './check-routes.ts';
 import { compileGroups } from './compile.ts';
+import { checkUnits } from './cost-units.ts';
 import { digestsOf } from './digest.ts';
-import { checkRoutes } from './forwarding.ts';
+import { type ConfigError, collectErrors, type Path, type Report, ValueError } from './errors.ts';
 import { checkAdmin } from './listen-options.ts';
-import { type ConfigMistake, collectMistakes, Fault, type Path, type Report } from './mistake.ts';
-import type { Tell, Unsure } from './option.ts';
+import { type Options, rootOptions } from './options.ts';
 import { type Flag, overlayEnvironment, overlayFlags, type Variables } from './overlay.ts';
-import { locate, type Raw } from './raw.ts';
-import { type Options, rootOptions } from './schema.ts';
-import { checkTree } from './tree.ts';
-import { checkUnits } from './units.ts';
+import type { ReportAt, Unverified } from './schema.ts';
+import { locate, type SourceValue } from './source-value.ts';
 import { parseYaml } from './yaml.ts';
 
 /** A whole configuration without a mistake in it; times in microseconds, sizes in bytes. */
@@ -32,16 +32,16 @@ export interface ConfigSources {
 }
 
 /** A configuration, or everything that is wrong with it. */
-export type Loaded = { readonly kind: 'config'; readonly config: Config } | { readonly kind: 'mistakes'; readonly mistakes: readonly ConfigMistake[] };
+export type Loaded = { readonly kind: 'config'; readonly config: Config } | { readonly kind: 'mistakes'; readonly mistakes: readonly ConfigError[] };
 
 /** Reported only of a file without other mistakes: what is misspelt may have been the groups. */
-const NO_GROUPS = new Fault('there are no groups', 'Write at least one; if no groups are wanted, set allowEmpty: true.');
+const NO_GROUPS = new ValueError('there are no groups', 'Write at least one; if no groups are wanted, set allowEmpty: true.');
 
 /** Reads a configuration: flags before environment before file before defaults. Every mistake is told at once, in the order of the file; never throws. */
 export function loadConfig(sources: ConfigSources): Loaded {
-  const { mistakes, report } = collectMistakes();
+  const { mistakes, report } = collectErrors();
   const file = parseYaml(sources.text, sources.name, report);
-  const nothing: Raw = { kind: 'map', entries: [], where: { source: sources.name, line: 1, column: 1 } };
+  const nothing: SourceValue = { kind: 'map', entries: [], where: { source: sources.name, line: 1, column: 1 } };
   const withEnv = overlayEnvironment(file ?? nothing, sources.env, report);
   const raw = overlayFlags(withEnv, sources.flags, report);
   // A file that is no YAML has no groups: what the rest says about them would mislead.
@@ -54,30 +54,33 @@ export function loadConfig(sources: ConfigSources): Loaded {
   return { kind: 'config', config: { ...rest, groups: compiled, digests: digestsOf(compiled) } };
 }
 
-function checkWhole(options: Unsure<Options>, raw: Raw, report: Report): void {
+function checkWhole(options: Unverified<Options>, raw: SourceValue, report: Report): void {
   const tellAt =
-    (above: Path): Tell =>
+    (above: Path): ReportAt =>
     (below, fault) =>
       report(locate(raw, [...above, ...below]), [...above, ...below], fault);
   const { groups, bounds, listen, auth } = options;
   checkAdmin(listen?.admin, (auth?.keys ?? []).length > 0, tellAt(['listen', 'admin']));
   if (groups === undefined) return;
-  checkTree(groups, tellAt(['groups']));
+  checkGroups(groups, tellAt(['groups']));
   checkUnits(groups, tellAt(['groups']));
   if (bounds?.groups !== undefined && groups.size > bounds.groups) {
-    tellAt(['groups'])([], new Fault(`${groups.size} groups are more than bounds.groups allows (${bounds.groups})`, 'Raise bounds.groups, or split the file.'));
+    tellAt(['groups'])(
+      [],
+      new ValueError(`${groups.size} groups are more than bounds.groups allows (${bounds.groups})`, 'Raise bounds.groups, or split the file.'),
+    );
   }
   checkKeys(options, tellAt(['auth', 'keys']));
   checkRoutes(options, tellAt([]));
 }
 
 /** Groups and classes that a credential names must exist: a slip here would lock somebody out, or let them in later. */
-function checkKeys({ auth, groups }: Unsure<Options>, tell: Tell): void {
+function checkKeys({ auth, groups }: Unverified<Options>, tell: ReportAt): void {
   for (const [index, key] of (auth?.keys ?? []).entries()) {
     const named = (key?.groups ?? []).filter((name) => name !== undefined);
     for (const [at, name] of (key?.groups ?? []).entries()) {
       if (name !== undefined && groups?.has(name) === false)
-        tell([index, 'groups', at], new Fault(`there is no group ${JSON.stringify(name)}`, 'Define it under groups, or take it out of this key.'));
+        tell([index, 'groups', at], new ValueError(`there is no group ${JSON.stringify(name)}`, 'Define it under groups, or take it out of this key.'));
     }
     const reachable = key?.groups === undefined ? [...(groups?.keys() ?? [])] : named;
     for (const [at, name] of (key?.classes ?? []).entries()) {
@@ -85,12 +88,12 @@ function checkKeys({ auth, groups }: Unsure<Options>, tell: Tell): void {
       if (name !== undefined && !known)
         tell(
           [index, 'classes', at],
-          new Fault(`none of its groups has a class ${JSON.stringify(name)}`, 'Name it under priority.classes of a group, or take it out of this key.'),
+          new ValueError(`none of its groups has a class ${JSON.stringify(name)}`, 'Name it under priority.classes of a group, or take it out of this key.'),
         );
     }
   }
 }
 
-function sorted(mistakes: readonly ConfigMistake[]): readonly ConfigMistake[] {
+function sorted(mistakes: readonly ConfigError[]): readonly ConfigError[] {
   return [...mistakes].sort((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
 }

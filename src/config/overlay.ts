@@ -1,8 +1,8 @@
-import { Fault, type Report, type Where } from './mistake.ts';
-import { nearest } from './nearest.ts';
-import { mapOf, type Schema, unknownName } from './option.ts';
-import type { Raw, RawEntry } from './raw.ts';
-import { rootOptions } from './schema.ts';
+import { type Report, ValueError, type Where } from './errors.ts';
+import { rootOptions } from './options.ts';
+import { mapOf, type Schema, unknownName } from './schema.ts';
+import type { RawEntry, SourceValue } from './source-value.ts';
+import { suggest } from './suggest.ts';
 import { parseYaml } from './yaml.ts';
 
 /** The environment, as it was handed in. */
@@ -35,7 +35,7 @@ function flat(name: string): string {
 }
 
 /** Puts `SLUICE_PATH_TO_OPTION=value` over what the file says. Empty variables count as absent; unknown ones are reported. */
-export function overlayEnvironment(root: Raw, env: Variables, report: Report): Raw {
+export function overlayEnvironment(root: SourceValue, env: Variables, report: Report): SourceValue {
   let raw = root;
   for (const [name, value] of Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1))) {
     if (!name.startsWith('SLUICE_') || value === undefined || value === '' || OTHERS.test(name)) continue;
@@ -46,7 +46,7 @@ export function overlayEnvironment(root: Raw, env: Variables, report: Report): R
 }
 
 /** Puts flags over what file and environment say, in their order: the last one counts. */
-export function overlayFlags(root: Raw, flags: readonly Flag[], report: Report): Raw {
+export function overlayFlags(root: SourceValue, flags: readonly Flag[], report: Report): SourceValue {
   let raw = root;
   for (const { name, value } of flags) {
     const where: Where = { source: `flag --${name}`, line: undefined, column: undefined };
@@ -61,7 +61,7 @@ interface Setting {
   readonly where: Where;
 }
 
-function overlay(root: Raw, setting: Setting, spelling: Spelling, report: Report): Raw {
+function overlay(root: SourceValue, setting: Setting, spelling: Spelling, report: Report): SourceValue {
   const { where } = setting;
   const value = parseValue(setting, report);
   if (value === undefined) return root;
@@ -69,17 +69,17 @@ function overlay(root: Raw, setting: Setting, spelling: Spelling, report: Report
   if (placed !== undefined) return placed;
   const [first = ''] = setting.steps;
   const known = [...rootOptions.fields.keys()];
-  const found = known.find((name) => spelling.same(first, name)) ?? nearest(first, known);
+  const found = known.find((name) => spelling.same(first, name)) ?? suggest(first, known);
   const remedy =
     found === undefined
       ? 'See docs/configuration.md for the names of all options.'
       : `Look under ${found} in docs/configuration.md; groups and keys must stand in the file to be changed one by one.`;
-  report(where, [], found === undefined ? unknownName(setting.steps.join(spelling.separator), known) : new Fault('this names no option', remedy));
+  report(where, [], found === undefined ? unknownName(setting.steps.join(spelling.separator), known) : new ValueError('this names no option', remedy));
   return root;
 }
 
 /** A value is read as YAML, so that lists and maps can be given too: `[acquire, read]`, `{ default: 5s }`. */
-function parseValue(setting: Setting, report: Report): Raw | undefined {
+function parseValue(setting: Setting, report: Report): SourceValue | undefined {
   let failed = false;
   const raw = parseYaml(setting.value, setting.where.source, (_where, path, fault) => {
     if (!failed) report(setting.where, path, fault);
@@ -89,14 +89,20 @@ function parseValue(setting: Setting, report: Report): Raw | undefined {
 }
 
 /** The same value, said to stand at `where`: a variable has no lines. */
-function moved(raw: Raw, where: Where): Raw {
+function moved(raw: SourceValue, where: Where): SourceValue {
   if (raw.kind === 'list') return { ...raw, where, items: raw.items.map((item) => moved(item, where)) };
   if (raw.kind === 'map') return { ...raw, where, entries: raw.entries.map((entry) => ({ name: entry.name, where, value: moved(entry.value, where) })) };
   return { ...raw, where };
 }
 
 /** `raw` with `value` at the end of `steps`; undefined: no option is spelled so. A name may take several steps (GATEWAY_QUEUE), the longest first. */
-function place(raw: Raw | undefined, schema: Schema<unknown>, steps: readonly string[], value: Raw, spelling: Spelling): Raw | undefined {
+function place(
+  raw: SourceValue | undefined,
+  schema: Schema<unknown>,
+  steps: readonly string[],
+  value: SourceValue,
+  spelling: Spelling,
+): SourceValue | undefined {
   if (steps.length === 0) return value;
   if (schema.kind === 'leaf' || schema.kind === 'refused') return undefined;
   for (let count = steps.length; count > 0; count--) {
@@ -111,7 +117,14 @@ function place(raw: Raw | undefined, schema: Schema<unknown>, steps: readonly st
 
 type Named = Extract<Schema<unknown>, { kind: 'struct' | 'dictionary' }>;
 
-function placeEntry(raw: Raw | undefined, schema: Named, step: string, rest: readonly string[], value: Raw, spelling: Spelling): Raw | undefined {
+function placeEntry(
+  raw: SourceValue | undefined,
+  schema: Named,
+  step: string,
+  rest: readonly string[],
+  value: SourceValue,
+  spelling: Spelling,
+): SourceValue | undefined {
   const short = schema.kind === 'struct' ? schema.short : undefined;
   const map = (raw && mapOf(raw, short)) ?? { kind: 'map', where: raw?.where ?? value.where, entries: [] };
   const written = map.entries.map((entry) => entry.name).filter((name) => spelling.same(step, name));
@@ -133,7 +146,14 @@ function placeEntry(raw: Raw | undefined, schema: Named, step: string, rest: rea
 }
 
 /** Items are named by their place from 0, or by their `name`. */
-function placeItem(raw: Raw | undefined, item: Schema<unknown>, step: string, rest: readonly string[], value: Raw, spelling: Spelling): Raw | undefined {
+function placeItem(
+  raw: SourceValue | undefined,
+  item: Schema<unknown>,
+  step: string,
+  rest: readonly string[],
+  value: SourceValue,
+  spelling: Spelling,
+): SourceValue | undefined {
   if (raw?.kind !== 'list') return undefined;
   const named = raw.items.findIndex(
     (each) =>

@@ -4,10 +4,10 @@ import { BACKEND_NAME } from './backend-options.ts';
 import { checkMode } from './deferred-mode.ts';
 import { deferredFields, FIELD_NAME } from './deferred-options.ts';
 import { groupName, refusalOptions } from './group-options.ts';
-import { duration, integer, oneOf, size, text } from './leaves.ts';
 import { filePath } from './listen-options.ts';
-import { checked, dictionary, list, option, optional, required, struct, type ValueOf } from './option.ts';
-import { addressRange, askSource, classSource, hostPattern, keySource, methodName, pathPattern, settleSource } from './route-leaves.ts';
+import { addressRange, askSource, classSource, hostPattern, keySource, methodName, pathPattern, settleSource } from './route-scalars.ts';
+import { duration, integer, oneOf, size, string } from './scalars.ts';
+import { dictionary, list, option, optional, refine, required, struct, type ValueOf } from './schema.ts';
 
 const match = struct({
   host: optional(hostPattern, 'The Host field, without case; *.name for every name below.', 'any host'),
@@ -20,7 +20,7 @@ const match = struct({
   ),
   methods: optional(list(methodName, 32), 'Methods; GET covers HEAD.', 'any method'),
   header: option(
-    dictionary(text({ unit: 'text', pattern: /^[\t\x20-\x7e]*$/, rule: 'The whole value, or * for any.', lengthMax: 1024 }), {
+    dictionary(string({ unit: 'text', pattern: /^[\t\x20-\x7e]*$/, rule: 'The whole value, or * for any.', lengthMax: 1024 }), {
       noun: 'header',
       names: FIELD_NAME,
       namesMax: 16,
@@ -51,7 +51,7 @@ const costs = dictionary(
 const route = struct({
   match: option(match, {}, 'Which requests; all that is said must fit. The first route that fits takes the request; none: 404.'),
   backend: required(
-    text({ unit: 'backend name', pattern: BACKEND_NAME, rule: 'The name of one of `backends`.', lengthMax: 128 }),
+    string({ unit: 'backend name', pattern: BACKEND_NAME, rule: 'The name of one of `backends`.', lengthMax: 128 }),
     'Where its requests go: one of `backends`.',
   ),
   group: optional(groupName, 'The group whose limits count.', 'it passes straight through'),
@@ -91,7 +91,7 @@ const route = struct({
 export type RouteOptions = ValueOf<typeof route>;
 
 /** The routes, in order. */
-export const routesOptions = list(checked(route, checkMode), 10_000);
+export const routesOptions = list(refine(route, checkMode), 10_000);
 
 /** What is held of bodies, in all. */
 export const bodiesOptions = struct({

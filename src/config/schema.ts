@@ -1,146 +1,238 @@
-import { MILLISECOND, MINUTE } from '../core/time.ts';
-import { authOptions } from './auth-options.ts';
-import { backendsOptions } from './backend-options.ts';
-import { clusterOptions } from './cluster-options.ts';
-import { deferredOptions } from './deferred-options.ts';
-import { GROUP_NAME, groupOptions } from './group-options.ts';
-import { duration, integer, oneOf, size, truth } from './leaves.ts';
-import { filePath, listenOptions } from './listen-options.ts';
-import { dictionary, option, optional, struct, type ValueOf } from './option.ts';
-import { bodiesOptions, routesOptions } from './route-options.ts';
+import { type Path, type Report, ValueError } from './errors.ts';
+import { entryOf, formatSourceValue, locate, type Plain, type RawMap, rawOf, type SourceValue } from './source-value.ts';
+import { suggest } from './suggest.ts';
 
-const storeOptions = struct(
-  {
-    kind: option(oneOf('disk', 'memory'), 'disk', 'memory: nothing survives a restart. `store: memory` says the same.'),
-    path: option(filePath, './data', 'Folder of the embedded store; one server at a time. With `cluster` only for bodies of forwarded requests.'),
-    bytes: option(
-      size({ min: 16 * 2 ** 20, max: 2 ** 44 }),
-      '10GiB',
-      'Disk it may take. A third is kept for compaction; one tree of groups takes at most half of what is left to all, so others find room.',
-    ),
-    takeOver: option(truth(), false, 'Start although another process holds the store: that one decides nothing more and ends. Else this one does not start.'),
-  },
-  { short: 'kind' },
-);
-
-const bounds = struct({
-  groups: option(integer({ min: 1, max: 100_000 }, 'groups'), 10_000, 'Groups in this file.'),
-  body: option(size({ min: 4096, max: 65_536 }), '64KiB', 'Body of an HTTP call; longer ones are refused as too_large. Over gRPC a message may have 64KiB.'),
-  receive: option(
-    duration({ min: 100 * MILLISECOND, max: 10 * MINUTE }),
-    '10s',
-    'Time for the whole of a request to arrive; at the proxy for its head, 10 s at most.',
-  ),
-  sessions: option(integer({ min: 1, max: 1_000_000 }, 'sessions'), 20_000, 'Sessions open at once, and those that may yet resume; more are shed.'),
-  undecided: option(integer({ min: 0, max: 1_000_000 }, 'callers'), 10_000, 'Callers held while the right to decide is awaited, in one tree of groups.'),
-  requestIds: option(integer({ min: 1, max: 10_000_000 }, 'ids'), 200_000, 'Request ids remembered for callers that come back.'),
-  unread: option(
-    duration({ min: 1000 * MILLISECOND, max: 60 * MINUTE }),
-    '60s',
-    'A caller of the proxy, of a gRPC call, or of a stream over HTTP (SSE, Connect, gRPC-Web), that reads nothing of its answer for so long is cut.',
-  ),
-  perClient: option(
-    integer({ min: 1, max: 1_000_000 }, 'connections'),
-    10_000,
-    'Connections of one address (of IPv6: one /64) to the proxy; more are closed. Behind trustedProxies: requests of one client under way; more are shed.',
-  ),
-  grpcStreams: option(integer({ min: 1, max: 100_000 }, 'calls'), 1_000, 'Calls open at once on one gRPC connection; more wait at the client, or are refused.'),
-  grpcOpens: option(
-    integer({ min: 10, max: 1_000_000 }, 'calls'),
-    10_000,
-    'Calls that one gRPC connection may open in a second; it is closed beyond (ENHANCE_YOUR_CALM), and its address slowed down.',
-  ),
-  grpcResets: option(
-    integer({ min: 10, max: 990 }, 'calls'),
-    950,
-    'Calls of one gRPC connection that may end unanswered at once (cancelled, empty, unknown); a thirtieth of it comes back each second. Closed beyond.',
-  ),
-  grpcBytes: option(
-    size({ min: 65_536, max: 1 << 30 }),
-    '4MiB',
-    'Bytes of one gRPC connection in a second, beyond 64 KiB for each call that it opens; it is closed beyond.',
-  ),
-  firstMessage: option(
-    duration({ min: 100 * MILLISECOND, max: 10 * MINUTE }),
-    '10s',
-    'Time for the request of a gRPC call to arrive, or the first of its requests.',
-  ),
-  unreadBytes: option(
-    size({ min: 65_536, max: 1 << 30 }),
-    '4MiB',
-    'Bytes of one stream (gRPC, SSE, Connect, gRPC-Web) that may wait for its reader; it is cut beyond.',
-  ),
-  descriptors: option(
-    integer({ min: 16, max: 100_000 }, 'descriptors'),
-    64,
-    'File descriptors kept for health, admin, backends and files, at most a quarter of the process (ulimit -n); with fewer left, new connections of callers are closed.',
-  ),
-  settled: option(
-    integer({ min: 0, max: 10_000_000 }, 'permits'),
-    100_000,
-    'Permits without lease that may still settle their costs, in one tree of groups; the oldest is forgotten.',
-  ),
-});
-
-/** The groups, by name. */
-export const groupsOptions = dictionary(groupOptions, {
-  noun: 'group',
-  names: GROUP_NAME,
-  namesMax: 100_000,
-  rule: 'Letters, digits, ".", "_" and "-", a letter or digit first, at most 128.',
-});
+/** A JSON Schema, or a part of one. */
+export type JsonSchema = { readonly [name: string]: unknown };
 
 /**
- * The one source of every option: its type, default, bounds, and sentence. `npm run gen` writes
- * docs/sluice.schema.json and docs/configuration.md from it.
+ * What a value may be. One tree of these is the source of everything about the configuration: its types
+ * ({@link ValueOf}), its reading, its defaults, the JSON Schema, the table in the docs, and the names of variables and
+ * flags (docs/decisions/0004-config-schema.md).
+ *
+ * `read` reports what is wrong and answers `undefined` in its place, so that the rest is read and checked all the same:
+ * what it answers is of type T exactly when nothing was reported.
  */
-export const rootOptions = struct({
-  listen: option(listenOptions, {}, 'Where the server takes connections.'),
-  http: option(
-    struct({
-      engine: option(
-        oneOf('auto', 'node', 'uws'),
-        'auto',
-        'HTTP/1.1 engine of `api`: auto takes uWebSockets.js where it is installed and loads, else node:http.',
-      ),
-      ambiguousPaths: option(
-        oneOf('refuse', 'match'),
-        'refuse',
-        'Paths at `proxy` that servers read in different ways (%2F, %5C, a backslash, encoded dots, and dots, // or ; where they lead to another route): 400; or match, by RFC 3986 alone.',
-      ),
-    }),
-    {},
-    'The HTTP/1.1 listeners.',
-  ),
-  auth: option(authOptions, {}, 'Who may call.'),
-  store: option(storeOptions, {}, 'What survives a restart, and where; with `cluster` that is in NATS.'),
-  drain: option(
-    struct({
-      delay: option(duration({ min: 0, max: 10 * MINUTE }), '5s', 'After SIGTERM: not ready but still serving, while balancers learn of it.'),
-      grace: option(duration({ min: 0, max: 60 * MINUTE }), '20s', 'Then those held stay this long to be admitted; the rest are refused.'),
-    }),
-    {},
-    'How the server stops.',
-  ),
-  log: option(
-    struct({ level: option(oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent'), 'info', 'Least weight of what is logged, as JSON lines on stdout.') }),
-    {},
-    'Logging.',
-  ),
-  revision: option(integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), 0, 'Counts up with each change of the file; said at start and at each reload.'),
-  bounds: option(bounds, {}, 'What one server holds at most, beside the bounds of each group.'),
-  groups: option(groupsOptions, {}, 'Named sets of limits, each with one queue.'),
-  allowEmpty: option(
-    truth(),
-    false,
-    'true: a file without groups is taken. false: it is a mistake at start and at reload, since a file that is being rewritten is empty for a moment.',
-  ),
-  cluster: optional(clusterOptions, 'Replicas that share every group over NATS JetStream.', 'one node'),
-  backends: option(backendsOptions, {}, 'Servers that requests are sent on to, by name.'),
-  routes: option(routesOptions, [], 'Which requests go where, under which limits; the first that fits.'),
-  bodies: option(bodiesOptions, {}, 'Bodies of requests held for all routes.'),
-  deferred: option(deferredOptions, {}, 'Requests that are stored and sent later, of all routes.'),
-});
+export type Schema<T> = ScalarSchema<T> | Struct<T> | List<T> | Dictionary<T> | UnsupportedOption<T>;
 
-/** Every option as read, before the groups are compiled. */
-export type Options = ValueOf<typeof rootOptions>;
+interface Readable<T> {
+  read(raw: SourceValue, at: Path, report: Report): T | undefined;
+  /** Never there: says T to the compiler, which cannot tell a T that may be undefined from `read`. */
+  readonly holds?: readonly [T];
+}
+
+/** A single value. */
+export interface ScalarSchema<T> extends Readable<T> {
+  readonly kind: 'leaf';
+  /** Of the table: `duration`, `size`, `number`, ... */
+  readonly unit: string;
+  /** Of the table: the values that are taken. */
+  readonly bounds: string;
+  readonly json: JsonSchema;
+}
+
+/** Named options. */
+export interface Struct<T> extends Readable<T> {
+  readonly kind: 'struct';
+  readonly fields: ReadonlyMap<string, Field<unknown>>;
+  /** A single value in its place stands for this field alone. */
+  readonly short: string | undefined;
+}
+
+/** A list whose items are alike. */
+export interface List<T> extends Readable<T> {
+  readonly kind: 'list';
+  readonly item: Schema<unknown>;
+  readonly itemsMax: number;
+}
+
+/** Names chosen by whoever writes the file. */
+export interface Dictionary<T> extends Readable<T> {
+  readonly kind: 'dictionary';
+  readonly value: Schema<unknown>;
+  /** What a name is called in messages and in the table: `group`, `key`. */
+  readonly noun: string;
+  readonly names: RegExp;
+  readonly namesMax: number;
+}
+
+/** An option of a later version: refused by name, rather than passed over in silence. */
+export interface UnsupportedOption<T> extends Readable<T> {
+  readonly kind: 'refused';
+}
+
+/** An option of a struct. */
+export interface Field<T> {
+  readonly schema: Schema<T>;
+  /** As it would stand in the file; undefined: none. */
+  readonly fallback: Plain | undefined;
+  /** What holds where it is left out, for the table; the code that uses it decides, since it depends on others. */
+  readonly implied: string | undefined;
+  readonly required: boolean;
+  /** One sentence for the table and the JSON Schema. */
+  readonly about: string;
+}
+
+/** The type of what a schema or a field reads. */
+export type ValueOf<S> = S extends { readonly schema: { readonly holds?: readonly [infer T] } }
+  ? T
+  : S extends { readonly holds?: readonly [infer T] }
+    ? T
+    : never;
+
+/** A value whose parts may be missing, because they were reported. Checks across options are written for these. */
+export type Unverified<T> =
+  T extends ReadonlyMap<infer K, infer V>
+    ? ReadonlyMap<K, Unverified<V>>
+    : T extends readonly (infer V)[]
+      ? readonly Unverified<V>[]
+      : T extends object
+        ? { readonly [K in keyof T]?: Unverified<T[K]> | undefined }
+        : T | undefined;
+
+/** An option with a default, written as in the file. */
+export function option<T>(schema: Schema<T>, fallback: Plain, about: string): Field<T> {
+  return { schema, fallback, implied: undefined, required: false, about };
+}
+
+/** An option that may be left out, which means something of its own: `implied`, for the table. */
+export function optional<T>(schema: Schema<T>, about: string, implied?: string): Field<T | undefined> {
+  return { schema: schema as Schema<T | undefined>, fallback: undefined, implied, required: false, about };
+}
+
+/** An option that must be there. */
+export function required<T>(schema: Schema<T>, about: string): Field<T> {
+  return { schema, fallback: undefined, implied: undefined, required: true, about };
+}
+
+/** A single value; `read` answers a {@link ValueError} for one it does not take. */
+export function scalar<T>(parts: { unit: string; bounds: string; json: JsonSchema; read: (raw: SourceValue) => T | ValueError }): ScalarSchema<T> {
+  const read = (raw: SourceValue, at: Path, report: Report): T | undefined => {
+    const value = parts.read(raw);
+    if (!(value instanceof ValueError)) return value;
+    report(raw.where, at, value);
+    return undefined;
+  };
+  return { kind: 'leaf', unit: parts.unit, bounds: parts.bounds, json: parts.json, read };
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a constraint that every field fulfils; the fields' own types are kept.
+type Fields = { readonly [name: string]: Field<any> };
+type StructOf<F extends Fields> = { readonly [K in keyof F]: ValueOf<F[K]> };
+
+/** Tells what is wrong at a path below the struct that is checked; a path that was not written falls back to what stands around it. */
+export type ReportAt = (below: Path, fault: ValueError) => void;
+
+/** Reports what does not fit together in one struct; `written` has the names that stand in the source, rightly or wrongly. */
+export type Check<T> = (value: Unverified<T>, tell: ReportAt, written: ReadonlySet<string>) => void;
+
+/** Named options; others are refused with the nearest name. `short`: a single value stands for this option alone. */
+export function struct<F extends Fields>(fields: F, more: { readonly short?: keyof F & string } = {}): Struct<StructOf<F>> {
+  const known: ReadonlyMap<string, Field<unknown>> = new Map(Object.entries(fields));
+  const read = (raw: SourceValue, at: Path, report: Report): StructOf<F> | undefined => {
+    const map = mapOf(raw, more.short);
+    if (map === undefined) {
+      report(
+        raw.where,
+        at,
+        new ValueError(
+          `${formatSourceValue(raw)} is not a map of options`,
+          `Write ${[...known.keys()].slice(0, 4).join(', ')} with their values, each on a line of its own.`,
+        ),
+      );
+      return undefined;
+    }
+    reportUnknown(map, known, at, report);
+    const value: Record<string, unknown> = {};
+    for (const [name, field] of known) value[name] = readField(map, name, field, at, report);
+    return value as StructOf<F>;
+  };
+  return { kind: 'struct', fields: known, short: more.short, read };
+}
+
+/** The same options with a check of how they fit together, run on what could be read. */
+export function refine<T>(schema: Struct<T>, check: Check<T>): Struct<T> {
+  const read = (raw: SourceValue, at: Path, report: Report): T | undefined => {
+    const value = schema.read(raw, at, report);
+    const map = mapOf(raw, schema.short);
+    if (value === undefined || map === undefined) return value;
+    const tell: ReportAt = (below, fault) => report(locate(map, below), [...at, ...below], fault);
+    check(value as Unverified<T>, tell, new Set(map.entries.map((entry) => entry.name)));
+    return value;
+  };
+  return { ...schema, read };
+}
+
+/** What stands there as a map of options: a single value becomes the option it is short for; undefined: it is none. */
+export function mapOf(raw: SourceValue, short: string | undefined): RawMap | undefined {
+  if (raw.kind === 'map') return raw;
+  if (raw.kind !== 'scalar' || raw.value === null || short === undefined) return undefined;
+  return { kind: 'map', where: raw.where, entries: [{ name: short, where: raw.where, value: raw }] };
+}
+
+function readField(map: RawMap, name: string, field: Field<unknown>, at: Path, report: Report): unknown {
+  const raw = entryOf(map, name);
+  if (raw !== undefined && (raw.kind !== 'scalar' || raw.value !== null)) return field.schema.read(raw, [...at, name], report);
+  // `name:` with nothing behind it means the default, except that a value was meant where one is required.
+  if (field.fallback !== undefined) return field.schema.read(rawOf(field.fallback, map.where), [...at, name], report);
+  if (field.required) report(raw?.where ?? map.where, at, new ValueError(`${name} is missing`, field.about));
+  return undefined;
+}
+
+function reportUnknown(map: RawMap, known: ReadonlyMap<string, unknown>, at: Path, report: Report): void {
+  for (const entry of map.entries) {
+    if (known.has(entry.name)) continue;
+    report(entry.where, at, unknownName(entry.name, [...known.keys()]));
+  }
+}
+
+/** The fault of a name that is none of `known`. */
+export function unknownName(name: string, known: readonly string[]): ValueError {
+  const shown = JSON.stringify(name.slice(0, 60));
+  if (name === '<<') return new ValueError('merge keys (<<) are not read', 'Write the options out, or put an alias at a whole value.');
+  const guess = suggest(name, known);
+  const names = known.length <= 16 ? `one of ${known.join(', ')}` : 'a name from docs/configuration.md';
+  return new ValueError(`there is no option ${shown} here`, guess === undefined ? `Use ${names}, or remove it.` : `Did you mean ${guess}?`);
+}
+
+/** A list of at most `itemsMax` items that are alike. */
+export function list<T>(item: Schema<T>, itemsMax: number): List<readonly T[]> {
+  const read = (raw: SourceValue, at: Path, report: Report): readonly T[] | undefined => {
+    if (raw.kind !== 'list') {
+      report(raw.where, at, new ValueError(`${formatSourceValue(raw)} is not a list`, 'Write [ a, b ], or one item per line, each after "- ".'));
+      return undefined;
+    }
+    if (raw.items.length > itemsMax) report(raw.where, at, new ValueError(`${raw.items.length} items are too many`, `At most ${itemsMax} are taken.`));
+    return raw.items.slice(0, itemsMax).map((each, index) => item.read(each, [...at, index], report) as T);
+  };
+  return { kind: 'list', item, itemsMax, read };
+}
+
+/** Values under free names, in the order of the file. A Map: no name is special to it. */
+export function dictionary<T>(value: Schema<T>, parts: { noun: string; names: RegExp; namesMax: number; rule: string }): Dictionary<ReadonlyMap<string, T>> {
+  const read = (raw: SourceValue, at: Path, report: Report): ReadonlyMap<string, T> | undefined => {
+    if (raw.kind !== 'map') {
+      report(raw.where, at, new ValueError(`${formatSourceValue(raw)} is not a map`, `Write the name of each ${parts.noun} with its value behind a colon.`));
+      return undefined;
+    }
+    if (raw.entries.length > parts.namesMax)
+      report(raw.where, at, new ValueError(`${raw.entries.length} names are too many`, `At most ${parts.namesMax} are taken.`));
+    const values = new Map<string, T>();
+    for (const entry of raw.entries.slice(0, parts.namesMax)) {
+      if (!parts.names.test(entry.name))
+        report(entry.where, at, new ValueError(`${JSON.stringify(entry.name.slice(0, 60))} cannot name a ${parts.noun}`, parts.rule));
+      else values.set(entry.name, value.read(entry.value, [...at, entry.name], report) as T);
+    }
+    return values;
+  };
+  return { kind: 'dictionary', value, noun: parts.noun, names: parts.names, namesMax: parts.namesMax, read };
+}
+
+/** An option that exists in the design and not in this version; `instead` says what to do meanwhile. */
+export function unsupported(instead: string): UnsupportedOption<undefined> {
+  const read = (raw: SourceValue, at: Path, report: Report): undefined => {
+    report(raw.where, at, new ValueError(`${at.at(-1)} is not built in this version`, instead));
+    return undefined;
+  };
+  return { kind: 'refused', read };
+}

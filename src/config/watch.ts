@@ -1,6 +1,6 @@
-import { needRestart } from './changes.ts';
+import { restartRequired } from './changes.ts';
+import { formatError } from './errors.ts';
 import type { Config, Loaded } from './load.ts';
-import { showMistake } from './mistake.ts';
 
 /** What a reload says, as events for the log. */
 export type ReloadEvent =
@@ -16,7 +16,7 @@ export type ReloadEvent =
   | { readonly kind: 'unthreaded'; readonly cause: Error };
 
 /** What a watch is made of; times in milliseconds. */
-export interface ConfigWatchParts {
+export interface ConfigWatchOptions {
   /** The configuration that is in force. */
   readonly config: Config;
   /** The text it was read from. */
@@ -45,7 +45,7 @@ const READINGS_MAX = 25;
 
 /** Keeps a configuration as its file is. One reload at a time; one that fails leaves everything as it was. */
 export class ConfigWatch {
-  readonly #parts: ConfigWatchParts;
+  readonly #parts: ConfigWatchOptions;
   #config: Config;
   /** The last text that was looked at, good or bad: a bad one is told once, not at each poll. */
   #text: string;
@@ -58,7 +58,7 @@ export class ConfigWatch {
   #unstable = false;
   #stopped = false;
 
-  constructor(parts: ConfigWatchParts) {
+  constructor(parts: ConfigWatchOptions) {
     this.#parts = parts;
     this.#config = parts.config;
     this.#text = parts.text;
@@ -115,10 +115,10 @@ export class ConfigWatch {
     if (text === this.#text && !asked) return;
     this.#text = text;
     const loaded = await this.#parts.load(text, this.#config);
-    if (loaded.kind === 'mistakes') return this.#refuse(loaded.mistakes.map(showMistake));
+    if (loaded.kind === 'mistakes') return this.#refuse(loaded.mistakes.map(formatError));
     const refused = await this.#parts.apply(loaded.config);
     if (refused.length > 0) return this.#refuse(refused);
-    const waiting = needRestart(this.#config, loaded.config);
+    const waiting = restartRequired(this.#config, loaded.config);
     const { groups, digests, revision, auth, log } = loaded.config;
     this.#config = { ...this.#config, groups, digests, revision, auth, log };
     this.#parts.tell({ kind: 'reloaded', revision, groups: groups.length, needRestart: waiting });

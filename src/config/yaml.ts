@@ -1,6 +1,6 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type Scalar } from 'yaml';
-import { Fault, type Path, type Report, type Where } from './mistake.ts';
-import type { Raw, RawEntry } from './raw.ts';
+import { type Path, type Report, ValueError, type Where } from './errors.ts';
+import type { RawEntry, SourceValue } from './source-value.ts';
 
 /** A longer file is refused before it is parsed. */
 export const FILE_BYTES_MAX = 4 * 1024 * 1024;
@@ -11,16 +11,19 @@ export const ALIASED_VALUES_MAX = 100_000;
 /** Levels of nesting. Deeper is refused: no option lies deeper than a dozen. */
 export const NESTING_MAX = 64;
 
-const TOO_DEEP = new Fault(`nested deeper than ${NESTING_MAX} levels`, 'Look for brackets that never end, or an alias inside its own anchor.');
+const TOO_DEEP = new ValueError(`nested deeper than ${NESTING_MAX} levels`, 'Look for brackets that never end, or an alias inside its own anchor.');
 
 /** Reads YAML 1.2 into located values. Answers undefined when it is no YAML at all; every mistake is reported. An empty text is an empty map. */
-export function parseYaml(text: string, source: string, report: Report): Raw | undefined {
+export function parseYaml(text: string, source: string, report: Report): SourceValue | undefined {
   const start: Where = { source, line: 1, column: 1 };
   if (text.length > FILE_BYTES_MAX) {
     report(
       start,
       [],
-      new Fault(`the file has more than ${FILE_BYTES_MAX} characters`, 'Split the groups over several servers, or write shared parts once with an anchor.'),
+      new ValueError(
+        `the file has more than ${FILE_BYTES_MAX} characters`,
+        'Split the groups over several servers, or write shared parts once with an anchor.',
+      ),
     );
     return undefined;
   }
@@ -29,7 +32,7 @@ export function parseYaml(text: string, source: string, report: Report): Raw | u
   } catch (cause) {
     // The parser recurses: a file of brackets overflows its stack.
     const sentence = cause instanceof Error ? cause.message : String(cause);
-    report(start, [], cause instanceof RangeError ? TOO_DEEP : new Fault(`not YAML: ${sentence}`, 'Mend it; a validator of YAML may say more.'));
+    report(start, [], cause instanceof RangeError ? TOO_DEEP : new ValueError(`not YAML: ${sentence}`, 'Mend it; a validator of YAML may say more.'));
     return undefined;
   }
 }
@@ -49,7 +52,7 @@ class Reader {
     this.#report = report;
   }
 
-  read(): Raw | undefined {
+  read(): SourceValue | undefined {
     const options = { lineCounter: this.#lines, stringKeys: true, prettyErrors: false, version: '1.2', resolveKnownTags: false } as const;
     const document = parseDocument(this.#text, options);
     const errors = [...document.errors, ...document.warnings];
@@ -59,7 +62,7 @@ class Reader {
     else for (const error of errors) this.#report(this.#where(error.pos[0]), [], faultOf(error.code, error.message));
     if (errors.length > 0) return undefined;
     const contents = document.contents;
-    const empty: Raw = { kind: 'map', entries: [], where: this.#where(0) };
+    const empty: SourceValue = { kind: 'map', entries: [], where: this.#where(0) };
     if (contents === null || (isScalar(contents) && contents.value === null)) return empty;
     const value = this.#value(contents, [], false);
     return this.#stopped ? undefined : value;
@@ -70,16 +73,20 @@ class Reader {
     return { source: this.#source, line: Math.max(1, at.line), column: Math.max(1, at.col) };
   }
 
-  #value(node: unknown, path: Path, aliased: boolean): Raw {
+  #value(node: unknown, path: Path, aliased: boolean): SourceValue {
     const where = this.#where((node as Node | null)?.range?.[0] ?? 0);
-    const nothing: Raw = { kind: 'scalar', value: null, text: '', where };
+    const nothing: SourceValue = { kind: 'scalar', value: null, text: '', where };
     if (this.#stopped) return nothing;
     if (path.length > NESTING_MAX) {
       this.#stop(where, path, TOO_DEEP);
       return nothing;
     }
     if (aliased && ++this.#aliased > ALIASED_VALUES_MAX) {
-      this.#stop(where, path, new Fault(`aliases stand for more than ${ALIASED_VALUES_MAX} values`, 'Write the groups out, or use fewer aliases of aliases.'));
+      this.#stop(
+        where,
+        path,
+        new ValueError(`aliases stand for more than ${ALIASED_VALUES_MAX} values`, 'Write the groups out, or use fewer aliases of aliases.'),
+      );
       return nothing;
     }
     if (isAlias(node)) return this.#alias(node.source, where, path);
@@ -89,10 +96,10 @@ class Reader {
     return isScalar(node) ? this.#scalar(node, where) : nothing;
   }
 
-  #alias(anchor: string, where: Where, path: Path): Raw {
+  #alias(anchor: string, where: Where, path: Path): SourceValue {
     const node = this.#anchors.get(anchor);
     if (node !== undefined) return this.#value(node, path, true);
-    this.#report(where, path, new Fault(`the alias *${anchor} has no anchor before it`, `Write &${anchor} at the value it stands for.`));
+    this.#report(where, path, new ValueError(`the alias *${anchor} has no anchor before it`, `Write &${anchor} at the value it stands for.`));
     return { kind: 'scalar', value: null, text: `*${anchor}`, where };
   }
 
@@ -104,20 +111,20 @@ class Reader {
     return { name, where, value: pair.value === null ? { ...value, where } : value };
   }
 
-  #scalar(node: Scalar, where: Where): Raw {
+  #scalar(node: Scalar, where: Where): SourceValue {
     const value = node.value;
     const known = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' || value === null;
     const text = node.source ?? String(value);
     return { kind: 'scalar', value: known ? value : text, text, where };
   }
 
-  #stop(where: Where, path: Path, fault: Fault): void {
+  #stop(where: Where, path: Path, fault: ValueError): void {
     this.#stopped = true;
     this.#report(where, path.slice(0, 8), fault);
   }
 }
 
-function faultOf(code: string, message: string): Fault {
+function faultOf(code: string, message: string): ValueError {
   const remedies: Readonly<Record<string, string>> = {
     DUPLICATE_KEY: 'Keep one of the two.',
     MULTIPLE_DOCS: 'Keep one document: remove what follows "---".',
@@ -130,5 +137,5 @@ function faultOf(code: string, message: string): Fault {
     MULTIPLE_DOCS: 'the file holds more than one document',
   };
   const problem = problems[code] ?? message.trimEnd().replace(/[.:]$/, '');
-  return new Fault(problem, remedies[code] ?? 'Mend the YAML here; values with {, [, #, : or * in them need quotes.');
+  return new ValueError(problem, remedies[code] ?? 'Mend the YAML here; values with {, [, #, : or * in them need quotes.');
 }

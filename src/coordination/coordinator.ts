@@ -4,7 +4,7 @@ import type { Instant } from '../core/time.ts';
  * The right to decide for a tree: in term `term`, at shard times from `from` up to, and not including, `until()`.
  * Nothing else: no wall clock, no "am I leader" flag (coordination.md 2.3).
  */
-export interface Tenure {
+export interface LeaderLease {
   readonly term: bigint;
   /** No decision before. LONG_AGO where no term came before. */
   readonly from: Instant;
@@ -15,11 +15,11 @@ export interface Tenure {
 }
 
 /** Where a tree is decided. */
-export type Placement = { readonly at: 'here'; readonly tenure: Tenure } | { readonly at: 'peer'; readonly peer: string } | { readonly at: 'nowhere' };
+export type TreePlacement = { readonly at: 'here'; readonly tenure: LeaderLease } | { readonly at: 'peer'; readonly peer: string } | { readonly at: 'nowhere' };
 
 /** Who decides for a tree of groups, in which term. */
 export interface Coordinator {
-  place(root: string): Placement;
+  place(root: string): TreePlacement;
   /** Called once when this process has lost what it owned (a newer process opened the same store); it must decide nothing more. */
   onLost(lost: (why: Error) => void): void;
   /** A clean leave: what is sealed needs no waiting by the next term. */

@@ -1,12 +1,12 @@
 import type { EpochMs, Instant, Micros } from '../core/time.ts';
-import type { Tenure } from './coordinator.ts';
-import type { Registers } from './registers.ts';
-import type { Revision } from './session-record.ts';
-import type { ClockReading } from './shard-clock.ts';
+import type { ClockReading } from './clocks/shard-clock.ts';
+import type { LeaderLease } from './coordinator.ts';
+import type { Revision } from './membership/session-record.ts';
+import type { Registers } from './registers/registers.ts';
 import type { Timing } from './timing.ts';
 
 /** Who decides for a shard now. `instance` is where the links find that process. */
-export type Whereabouts =
+export type ShardLocation =
   | { readonly at: 'here'; readonly term: bigint }
   | { readonly at: 'peer'; readonly instance: string; readonly term: bigint }
   | { readonly at: 'nowhere' };
@@ -32,28 +32,28 @@ export interface GonePeer {
 }
 
 /** The clock of one shard in one term. */
-export interface ShardFace {
+export interface ShardTime {
   /** Shard time; never goes back. */
   now(): Instant;
 }
 
 /** A shard's right to decide and its clock, as long as one term lasts. */
-export interface ShardGround {
+export interface ShardHandle {
   readonly shard: number;
-  readonly tenure: Tenure;
-  readonly clock: ShardFace;
+  readonly tenure: LeaderLease;
+  readonly clock: ShardTime;
 }
 
 /** What a replica tells its process, in order. */
 export type ReplicaEvent =
   /** May decide from `tenure.from` on. */
-  | { readonly kind: 'gained'; readonly ground: ShardGround }
+  | { readonly kind: 'gained'; readonly ground: ShardHandle }
   /** Decide nothing more, at once. */
   | { readonly kind: 'lost'; readonly shard: number; readonly term: bigint }
   /** A hand-over: stop deciding and call `halt` in that very moment, write the seal, then call `sealed`. */
   | { readonly kind: 'seal'; readonly shard: number; readonly term: bigint }
   /** Another one decides for it than before, or nobody. */
-  | { readonly kind: 'placed'; readonly shard: number; readonly at: Whereabouts }
+  | { readonly kind: 'placed'; readonly shard: number; readonly at: ShardLocation }
   /** Who is there, or by what configuration, has changed. `gone`: those that were there before, as their last heartbeats said. */
   | { readonly kind: 'peers'; readonly gone?: readonly GonePeer[] }
   /** false: no session has been live for longer than the horizon; NATS is away for this one. */
@@ -75,7 +75,7 @@ export interface ShardView {
 }
 
 /** Everybody's heartbeats, own ones included: lost, late, or twice, but never changed. */
-export interface BeatBus {
+export interface HeartbeatBus {
   beat(bytes: Uint8Array): void;
   /** Answers how to stop listening. */
   onBeat(listener: (bytes: Uint8Array) => void): () => void;
@@ -95,7 +95,7 @@ export interface Timers {
 }
 
 /** What a replica is made of. */
-export interface ReplicaParts {
+export interface ReplicaOptions {
   /** Stays the same over restarts, and is no other replica's: who ranks where goes by it. */
   readonly replica: string;
   /** Names this life of the process, for the links. */
@@ -104,7 +104,7 @@ export interface ReplicaParts {
   readonly shards: number;
   readonly timing: Timing;
   readonly registers: Registers;
-  readonly messages: BeatBus;
+  readonly messages: HeartbeatBus;
   /** Tells a peer that it was given a shard; it may get lost. */
   readonly notify: (instance: string, shard: number, term: bigint) => void;
   readonly clocks: ReplicaClocks;
@@ -126,7 +126,7 @@ export interface Replica {
   /** The name that the links go by now. */
   readonly instance: string;
   start(): void;
-  place(shard: number): Whereabouts;
+  locate(shard: number): ShardLocation;
   /** Those that live, others only. */
   peers(): readonly PeerView[];
   /** After `seal`: from this moment on nothing is decided in this term. */
@@ -134,7 +134,7 @@ export interface Replica {
   /** After `seal`: its state is where the next term reads it, or cannot be written. */
   sealed(shard: number, term: bigint): void;
   /** A peer says that it gave this replica the shard. */
-  told(shard: number, term: bigint): void;
+  onShardOffered(shard: number, term: bigint): void;
   /** This life of the links is over: heartbeats carry the new name from now on. */
   readdress(instance: string): void;
   /** Runs by another configuration from now on. */

@@ -1,5 +1,5 @@
-import { after, type Instant, LONG_AGO, later, MILLISECOND, type Micros, SECOND } from '../core/time.ts';
-import type { ClockRecord } from './shard-clock.ts';
+import { DISTANT_PAST, type Instant, later, MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';
+import type { ClockRecord } from './clocks/shard-clock.ts';
 
 /** Slots of shard time are written ahead by this much (coordination.md 2.6, H). */
 export const HORIZON: Micros = SECOND;
@@ -8,7 +8,7 @@ export const HORIZON: Micros = SECOND;
 export const RENEW_EVERY: Micros = 200 * MILLISECOND;
 
 /** What the register of a node says: whose term it is, and which instants of shard time that term may have used. */
-export interface TenancyRecord {
+export interface TermRecord {
   readonly term: bigint;
   /** Names the life of a process; two records of one session are of one writer. */
   readonly session: string;
@@ -21,8 +21,8 @@ export interface TenancyRecord {
 }
 
 /** A term as it begins. */
-export interface Succession {
-  readonly record: TenancyRecord;
+export interface TermStart {
+  readonly record: TermRecord;
   /** First instant at which the new term may decide. */
   readonly from: Instant;
 }
@@ -32,19 +32,19 @@ export interface Succession {
  * crashed, is frozen, or sealed itself: every instant belongs to one term (invariant I1). A sealed term's slots end at its
  * last decision, so nobody waits for them.
  */
-export function succeed(old: TenancyRecord | undefined, session: string, clock: ClockRecord): Succession {
-  const from = old?.until ?? LONG_AGO;
+export function nextTerm(old: TermRecord | undefined, session: string, clock: ClockRecord): TermStart {
+  const from = old?.until ?? DISTANT_PAST;
   return { from, record: { term: (old?.term ?? 0n) + 1n, session, until: from, sealed: false, clock } };
 }
 
 /** The record that makes slots up to H from now this term's. Never gives slots back: the old ones may be used already. */
-export function renewed(record: TenancyRecord, clock: ClockRecord): TenancyRecord {
-  return { ...record, until: later(record.until, after(clock.at, HORIZON)), clock };
+export function extendTerm(record: TermRecord, clock: ClockRecord): TermRecord {
+  return { ...record, until: later(record.until, plus(clock.at, HORIZON)), clock };
 }
 
 /** The last record of a clean stop: nothing is decided from the instant after `clock.at` on; slots ahead were not used. Before the term's own `from` nothing was used at all. */
-export function sealed(record: TenancyRecord, from: Instant, clock: ClockRecord): TenancyRecord {
-  return { ...record, until: later(from, after(clock.at, 1)), sealed: true, clock };
+export function sealTerm(record: TermRecord, from: Instant, clock: ClockRecord): TermRecord {
+  return { ...record, until: later(from, plus(clock.at, 1)), sealed: true, clock };
 }
 
 /** Should slots be written ahead, given decisions to take? */
@@ -53,13 +53,13 @@ export function renewalDue(now: Instant, until: Instant): boolean {
 }
 
 /** One register's bytes: JSON, since it is written a few times a second and read by people in trouble. */
-export function encodeTenancy(record: TenancyRecord): Uint8Array {
+export function encodeTermRecord(record: TermRecord): Uint8Array {
   return new TextEncoder().encode(JSON.stringify({ ...record, term: String(record.term) }));
 }
 
 /** The inverse; throws on anything else (the register's checksum has been checked before). */
-export function decodeTenancy(bytes: Uint8Array): TenancyRecord {
-  const raw = JSON.parse(new TextDecoder().decode(bytes)) as TenancyRecord & { readonly term: string };
+export function decodeTermRecord(bytes: Uint8Array): TermRecord {
+  const raw = JSON.parse(new TextDecoder().decode(bytes)) as TermRecord & { readonly term: string };
   const whole = [raw.until, raw.clock?.at, raw.clock?.mono, raw.clock?.wall].every(Number.isSafeInteger);
   if (!whole || typeof raw.session !== 'string' || typeof raw.sealed !== 'boolean') throw new TypeError('The register of the term holds something else.');
   return { ...raw, term: BigInt(raw.term) };

@@ -4,7 +4,7 @@ import { type Micros, SECOND } from '../core/time.ts';
 const TELL_EVERY: Micros = 10 * SECOND;
 
 /** Keeps a trouble that lasts from filling the log. */
-export class Troubles {
+export class WarningThrottle {
   readonly #told = new Map<string, Micros>();
 
   /** Is it to be told now? */
@@ -17,7 +17,7 @@ export class Troubles {
 }
 
 /** What an operator is to know about shards of a session whose record is lost; undefined: there are none. */
-export function strandedWords(shards: readonly number[]): string | undefined {
+export function orphanedShardsMessage(shards: readonly number[]): string | undefined {
   if (shards.length === 0) return undefined;
   return `Shards ${shards.join(', ')} stand still: the record of who decided for them is lost. They go on by themselves once a replica's wall clock and the registers' time agree within 250 ms, unless they did not agree when these shards were last owned either.`;
 }

@@ -1,4 +1,4 @@
-import type { Bound } from './limit.ts';
+import type { Bound } from './limits/limit.ts';
 import type { LeaseRecord, Permit } from './permit.ts';
 import type { Refusal } from './refusal.ts';
 import type { Instant, Micros } from './time.ts';

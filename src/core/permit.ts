@@ -1,12 +1,12 @@
 import type { Costs } from './group.ts';
-import { after, type Instant, type Micros } from './time.ts';
-import type { Since, Tag } from './waiter.ts';
+import type { Arrival, PermitTag } from './request.ts';
+import { type Instant, type Micros, plus } from './time.ts';
 
 /** How a permit ended: worked; nothing was sent; the backend pushed back. */
 export type Disposition = 'used' | 'unused' | 'dropped';
 
 /** A pause that begins with the end of a permit, before anyone takes what it held. */
-export interface Quiet {
+export interface PauseOnRelease {
   readonly group: number;
   readonly scope: 'key' | 'group';
   /** undefined: the permit's. */
@@ -23,7 +23,7 @@ export interface Permit {
   readonly key: string;
   /** Grows with every permit of the tree within its term; with the term it makes the fence. */
   readonly serial: number;
-  readonly tag: Tag;
+  readonly tag: PermitTag;
   readonly costs: Costs;
   readonly grantedAt: Instant;
   /** Since its first arrival, where it came again. */
@@ -35,12 +35,12 @@ export interface Permit {
   /** Release can still settle its costs. */
   readonly settleable: boolean;
   /** A shadow group would have held this caller: by which limit, and how long. */
-  readonly shadow: Shadow | undefined;
+  readonly shadow: ShadowOutcome | undefined;
 }
 
 /** The place of whoever got this permit, for an ask that takes it again. */
-export function arrivalOf({ grantedAt, waited, order }: Permit): Since {
-  return { arrivedAt: after(grantedAt, -waited), order };
+export function arrivalOf({ grantedAt, waited, order }: Permit): Arrival {
+  return { arrivedAt: plus(grantedAt, -waited), order };
 }
 
 /** Who asked for a permit: the only one who may renew and end it, and the request that it answers. */
@@ -61,7 +61,7 @@ export interface Lease {
 }
 
 /** What a limit that is not enforced would have done. */
-export interface Shadow {
+export interface ShadowOutcome {
   readonly limit: string;
   /** NEVER: only a release would have helped. */
   readonly readyAt: Instant;
@@ -72,7 +72,7 @@ export interface LeaseView {
   readonly group: string;
   readonly key: string;
   readonly serial: number;
-  readonly tag: Tag;
+  readonly tag: PermitTag;
   readonly fence: bigint;
   readonly costs: Costs;
   readonly grantedAt: Instant;
@@ -86,7 +86,7 @@ export interface LeaseRecord {
   readonly key: string;
   readonly term: bigint;
   readonly serial: number;
-  readonly tag: Tag;
+  readonly tag: PermitTag;
   readonly costs: Costs;
   readonly grantedAt: Instant;
   /** As it was told at the grant; from the first renewal on now + 2 x lease, so that most renewals need no write. */
@@ -94,7 +94,7 @@ export interface LeaseRecord {
   readonly duration: Micros;
   readonly holder: string;
   /** It stands for all reported leases of its group and key: a new term holds it for `duration` at most. */
-  readonly standIn: boolean;
+  readonly aggregate: boolean;
   /** undefined: written by a version that did not record it, or a stand-in. */
   readonly claim?: Claim | undefined;
 }

@@ -1,8 +1,8 @@
-import { after, type Instant, type Micros, SECOND } from './time.ts';
+import { type Instant, type Micros, plus, SECOND } from './time.ts';
 
 /**
  * Every way in which an ask can end without a permit, or a call about a permit can fail; a closed list, mapped to the
- * wire in one table (`frontends/status.ts`). Stages: `door` before the queue, `queue` while waiting, `lease` afterwards.
+ * wire in one table (`api/refusal-status.ts`). Stages: `door` before the queue, `queue` while waiting, `lease` afterwards.
  */
 export type RefusalReason =
   | 'malformed'
@@ -30,7 +30,7 @@ const WITHDRAWN_RETRY: Micros = SECOND;
 
 /** Refuses a waiter whose group was taken out of the configuration. Retryable: a group that is gone for good answers `unknown_group` to the next ask. */
 export function withdrawn(now: Instant): Refusal {
-  return { reason: 'undecided', retryAt: after(now, WITHDRAWN_RETRY), detail: 'The group was taken out of the configuration while this caller waited.' };
+  return { reason: 'undecided', retryAt: plus(now, WITHDRAWN_RETRY), detail: 'The group was taken out of the configuration while this caller waited.' };
 }
 
 /** An expected "no": a value, not an exception. */

@@ -22,7 +22,7 @@ export type EpochMs = number & { readonly brand: 'EpochMs' };
 export const NEVER = Number.POSITIVE_INFINITY as Instant;
 
 /** Before every moment of shard time. */
-export const LONG_AGO = 0 as Instant;
+export const DISTANT_PAST = 0 as Instant;
 
 /** Microseconds in a millisecond, a second, a minute, an hour, a day. */
 export const MILLISECOND: Micros = 1_000;
@@ -32,7 +32,7 @@ export const HOUR: Micros = 60 * MINUTE;
 export const DAY: Micros = 24 * HOUR;
 
 /** The moment `by` after `at`; NEVER stays NEVER. */
-export function after(at: Instant, by: Micros): Instant {
+export function plus(at: Instant, by: Micros): Instant {
   return (at + by) as Instant;
 }
 

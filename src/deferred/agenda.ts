@@ -1,5 +1,5 @@
 import type { Clock } from '../admission/clock.ts';
-import { Heap, type HeapItem } from '../core/heap.ts';
+import { Heap, type HeapItem } from '../core/collections/heap.ts';
 import type { Instant } from '../core/time.ts';
 
 /** Calls made in one turn of the event loop at most. */

@@ -1,5 +1,5 @@
 import type { Clock } from '../admission/clock.ts';
-import { after, MILLISECOND } from '../core/time.ts';
+import { MILLISECOND, plus } from '../core/time.ts';
 import { type AttemptOutcome, saysDown } from './deferred-route.ts';
 
 /** What the outages of backends are noticed by. */
@@ -70,7 +70,7 @@ export class BackendOutages {
 
   #probeLater(backend: string): void {
     const { clock, probeMs } = this.#deps;
-    const stop = clock.at(after(clock.now(), probeMs * MILLISECOND), () => {
+    const stop = clock.at(plus(clock.now(), probeMs * MILLISECOND), () => {
       if (this.#stopped || !this.#down.has(backend)) return;
       this.#deps.probe(backend, this.#connected.has(backend));
       this.#probeLater(backend);

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Clock } from '../admission/clock.ts';
 import { ONE_REQUEST, PRIORITY_DEFERRED } from '../core/group.ts';
-import { after, MILLISECOND } from '../core/time.ts';
+import { MILLISECOND, plus } from '../core/time.ts';
 import { Agenda } from './agenda.ts';
 import type { BatchedStore, Write } from './batched-store.ts';
 import { callbackUrl } from './callback-target.ts';
@@ -68,7 +68,7 @@ export class Callbacks {
     index.setState(slot, PENDING);
     const now = clock.now();
     const waitMs = index.dueAtOf(slot) - clock.epoch(now);
-    if (waitMs > 0) return this.#due.set(index.sequenceOf(slot), after(now, waitMs * MILLISECOND));
+    if (waitMs > 0) return this.#due.set(index.sequenceOf(slot), plus(now, waitMs * MILLISECOND));
     this.#ready.push(index.sequenceOf(slot));
     this.#next();
   }
@@ -147,7 +147,7 @@ export class Callbacks {
       for await (const piece of loaded.body()) pieces.push(piece);
       const body = Buffer.concat(pieces);
       const signed = policy.sign({ id: requestId(sequence, index.secretOf(slot)), nowMs: began, body });
-      const stop = clock.at(after(clock.now(), policy.timeoutMs * MILLISECOND), () => abort.abort());
+      const stop = clock.at(plus(clock.now(), policy.timeoutMs * MILLISECOND), () => abort.abort());
       result = await transport({ url, headers: [...loaded.head.headers, ...signed], body, addresses: policy.addresses, signal: abort.signal });
       stop();
     }
@@ -183,7 +183,7 @@ export class Callbacks {
     const { index, clock } = this.#deps;
     if (this.#stopped || index.slotOf(sequence) !== slot || index.stateOf(slot) === ENDED) return;
     index.setState(slot, PENDING);
-    this.#due.set(sequence, after(clock.now(), AGAIN_MS * MILLISECOND));
+    this.#due.set(sequence, plus(clock.now(), AGAIN_MS * MILLISECOND));
   }
 }
 

@@ -1,5 +1,5 @@
 import type { BlockList } from 'node:net';
-import type { CostRule, Route } from '../forward/route.ts';
+import type { CostRule, Route } from '../proxy/route.ts';
 
 /** How a route's stored requests are sent, retried and kept; compiled from the configuration. Times are milliseconds. */
 export interface DeferredRoute {

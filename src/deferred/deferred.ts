@@ -1,7 +1,7 @@
-import type { Held, Outcome } from '../admission/admission.ts';
+import type { AcquireHandle, Outcome } from '../admission/admission.ts';
 import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
-import type { RawHeaders } from '../forward/forwarder.ts';
+import type { RawHeaders } from '../proxy/upstream/forwarder.ts';
 import type { Attempt, RequestState, StoredResponse } from './request.ts';
 
 /** What a front end knows of a request that is to be stored; checked and bounded before. */
@@ -46,7 +46,7 @@ export interface Conversion {
 
 /** A place in line that a live caller hands over. It is handed on, or left, by the end of the submission. */
 export interface ConvertedPlace {
-  readonly held: Held;
+  readonly held: AcquireHandle;
   /** Calls `then` with what is decided for it, once, now or later; never where it was handed on or left before. */
   decided(then: (outcome: Outcome) => void): void;
 }

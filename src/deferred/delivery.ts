@@ -1,15 +1,15 @@
 import { Readable } from 'node:stream';
-import type { AdmissionService, Held, Outcome } from '../admission/admission.ts';
+import type { AcquireHandle, AdmissionService, Outcome } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
 import { MILLISECOND, type Micros } from '../core/time.ts';
-import { readsAnswer, Settler } from '../forward/costs.ts';
-import type { BackendHead, RawHeaders } from '../forward/forwarder.ts';
-import type { Forwarding } from '../forward/forwarding.ts';
-import { headerOf } from '../forward/headers.ts';
-import type { CallerSink, Delivery, IncomingRequest, NoAnswer } from '../forward/incoming.ts';
-import type { Newcomers } from '../forward/newcomers.ts';
-import { Pass } from '../forward/pass.ts';
-import { pushbackHint } from '../forward/pushback-hints.ts';
+import type { WatchLater } from '../proxy/body/watch-later.ts';
+import { readsAnswer, UsageParser } from '../proxy/costs.ts';
+import type { Forwarding } from '../proxy/forwarding.ts';
+import { firstHeader } from '../proxy/headers.ts';
+import type { ForwardFailure, ForwardHandle, IncomingRequest, ResponseSink } from '../proxy/incoming.ts';
+import { PermitHandle } from '../proxy/permit-handle.ts';
+import { parseRetryAfter } from '../proxy/retry-after.ts';
+import type { BackendHead, RawHeaders } from '../proxy/upstream/forwarder.ts';
 import type { AttemptOutcome, DeferredRoute } from './deferred-route.ts';
 import type { StoredResponse } from './request.ts';
 import type { LoadedRequest } from './store.ts';
@@ -25,7 +25,7 @@ export interface DeliveryDeps {
   readonly admission: AdmissionService;
   readonly clock: Clock;
   readonly forwarding: Pick<Forwarding, 'deliver'>;
-  readonly passes: Newcomers;
+  readonly passes: WatchLater;
   readonly onFault: (error: unknown) => void;
   /** A rule that settles costs found nothing in the answer. */
   readonly costMissing: (route: string, unit: string) => void;
@@ -42,7 +42,7 @@ export interface AttemptAsk {
   readonly attempt: number;
   readonly timeoutMs: number;
   readonly admitted: Extract<Outcome, { kind: 'admitted' }>;
-  readonly held: Held;
+  readonly held: AcquireHandle;
 }
 
 /** How an attempt went. */
@@ -67,16 +67,16 @@ export function startAttempt(deps: DeliveryDeps, ask: AttemptAsk): RunningAttemp
   return attempt;
 }
 
-class OneAttempt implements CallerSink, RunningAttempt {
+class OneAttempt implements ResponseSink, RunningAttempt {
   readonly result: Promise<AttemptResult>;
   readonly #deps: DeliveryDeps;
   readonly #ask: AttemptAsk;
-  readonly #pass: Pass;
+  readonly #pass: PermitHandle;
   #resolve!: (result: AttemptResult) => void;
-  #delivery: Delivery | undefined;
+  #delivery: ForwardHandle | undefined;
   #stopTimer: (() => void) | undefined;
   #head: BackendHead | undefined;
-  #settler: Settler | undefined;
+  #settler: UsageParser | undefined;
   #kept: Uint8Array[] = [];
   #keptBytes = 0;
   #truncated = false;
@@ -90,7 +90,7 @@ class OneAttempt implements CallerSink, RunningAttempt {
     });
     const facts = { facts: { caller: ask.caller } };
     const parts = { admission: deps.admission, clock: deps.clock, onFault: deps.onFault, passes: deps.passes };
-    this.#pass = new Pass({ parts, incoming: facts }, ask.held, ask.admitted, { onLost: () => this.#fail('fenced') });
+    this.#pass = new PermitHandle({ parts, incoming: facts }, ask.held, ask.admitted, { onLost: () => this.#fail('fenced') });
   }
 
   async begin(): Promise<void> {
@@ -115,7 +115,7 @@ class OneAttempt implements CallerSink, RunningAttempt {
   onHead(head: BackendHead): void {
     this.#head = head;
     const { costs } = this.#ask.route;
-    if (costs.length > 0) this.#settler = Settler.of(costs, headerOf(head.headers, 'content-type'), headerOf(head.headers, 'content-encoding'));
+    if (costs.length > 0) this.#settler = UsageParser.of(costs, firstHeader(head.headers, 'content-type'), firstHeader(head.headers, 'content-encoding'));
   }
 
   onData(chunk: Uint8Array): boolean {
@@ -134,12 +134,12 @@ class OneAttempt implements CallerSink, RunningAttempt {
     if (head === undefined) return this.#fail('invalid');
     const { clock } = this.#deps;
     const pushedBack = head.status === 429 || head.status === 503;
-    const hint = pushedBack ? pushbackHint(head.headers, clock.epoch(clock.now())) : undefined;
+    const hint = pushedBack ? parseRetryAfter(head.headers, clock.epoch(clock.now())) : undefined;
     const retryAfterMs = hint === undefined ? undefined : Math.ceil(hint / MILLISECOND);
     this.#finish({ kind: 'answered', status: head.status, retryAfterMs }, pushedBack, hint);
   }
 
-  onNone(why: NoAnswer): void {
+  onNone(why: ForwardFailure): void {
     if (why.kind === 'failed') return this.#fail(why.status === 503 ? 'connect' : why.status === 504 ? 'timeout' : 'reset');
     this.#fail(why.kind === 'refused' ? why.refusal.reason : 'invalid');
   }
@@ -180,7 +180,7 @@ class OneAttempt implements CallerSink, RunningAttempt {
     this.#stopTimer?.();
     const { route } = this.#ask;
     const costs = this.#settler?.costs((unit) => this.#deps.costMissing(route.name, unit));
-    const released = pushedBack && route.pushback === 'group' ? this.#pass.dropped(hint) : this.#pass.used(costs);
+    const released = pushedBack && route.pushback === 'group' ? this.#pass.releasePushedBack(hint) : this.#pass.release(costs);
     const body = Buffer.concat(this.#kept);
     const head = this.#head;
     const response =
@@ -198,12 +198,12 @@ class OneAttempt implements CallerSink, RunningAttempt {
 
 /** The same `Idempotency-Key` on every attempt: the client's own, else the request's id. */
 function withKey(headers: RawHeaders, id: string): RawHeaders {
-  return headerOf(headers, 'idempotency-key') === undefined ? [...headers, 'Idempotency-Key', `"${id}"`] : headers;
+  return firstHeader(headers, 'idempotency-key') === undefined ? [...headers, 'Idempotency-Key', `"${id}"`] : headers;
 }
 
 /** `Host`, where the fields do not have it. */
 function hostOf({ host, headers }: LoadedRequest['head']): RawHeaders {
-  return host === '' || headerOf(headers, 'host') !== undefined ? [] : ['Host', host];
+  return host === '' || firstHeader(headers, 'host') !== undefined ? [] : ['Host', host];
 }
 
 /** Fields without those that others of the same names take the place of: a provider's own signature beside ours would make neither readable. */

@@ -1,9 +1,9 @@
-import type { Held, Outcome } from '../admission/admission.ts';
+import type { AcquireHandle, Outcome } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
 import type { StoredLine, StoredSink } from '../admission/stored-line.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { after, type Instant, MILLISECOND, NEVER } from '../core/time.ts';
-import type { Since } from '../core/waiter.ts';
+import type { Arrival } from '../core/request.ts';
+import { type Instant, MILLISECOND, NEVER, plus } from '../core/time.ts';
 import { Agenda } from './agenda.ts';
 import type { DeferredRoute } from './deferred-route.ts';
 import { KeyOrder } from './key-order.ts';
@@ -26,7 +26,7 @@ export interface DispatcherDeps {
   /** The request's backend is down: it stays out of line unless it is the probe. */
   readonly isDown: (backend: string) => boolean;
   /** Sends it for this permit; the dispatcher hears of the end by `retryAt`, `ended`. */
-  readonly start: (slot: number, admitted: Admitted, held: Held) => void;
+  readonly start: (slot: number, admitted: Admitted, held: AcquireHandle) => void;
   /** It can never be sent: `deadline`, or `oversized`. */
   readonly giveUp: (slot: number, error: string) => void;
   /** Runs something in the next turn of the event loop. */
@@ -50,7 +50,7 @@ export class Dispatcher implements StoredSink {
   readonly #deadlines: Agenda;
   readonly #order = new KeyOrder();
   /** Places of requests that were sent before, by sequence: they come back to where they stood. */
-  readonly #places = new Map<number, Since>();
+  readonly #places = new Map<number, Arrival>();
   /** Requests that found no room for their key, oldest first, by group. */
   readonly #crowded = new Map<string, Set<number>>();
   #retrying = false;
@@ -60,7 +60,7 @@ export class Dispatcher implements StoredSink {
   readonly #probes = new Set<number>();
   /** The sequence of the last probe of a backend. */
   readonly #probing = new Map<string, number>();
-  readonly #admitted: { readonly slot: number; readonly sequence: number; readonly admitted: Admitted; readonly held: Held }[] = [];
+  readonly #admitted: { readonly slot: number; readonly sequence: number; readonly admitted: Admitted; readonly held: AcquireHandle }[] = [];
   #inFlight = 0;
   #stopped = false;
 
@@ -125,10 +125,10 @@ export class Dispatcher implements StoredSink {
   }
 
   /** A live caller was admitted while its request was being stored: the permit is the request's, and its first attempt begins. */
-  adoptAdmitted(sequence: number, admitted: Admitted, held: Held): void {
+  adoptAdmitted(sequence: number, admitted: Admitted, held: AcquireHandle): void {
     const { index, line } = this.#deps;
     const slot = index.slotOf(sequence);
-    if (slot === NONE || index.stateOf(slot) === ENDED || index.stateOf(slot) === SENDING) return held.leave();
+    if (slot === NONE || index.stateOf(slot) === ENDED || index.stateOf(slot) === SENDING) return held.cancel();
     const entry = index.entryOf(slot);
     // It entered its line meanwhile, by a fill of its group.
     if (entry !== NONE) line.cancel(index.groupOf(slot), entry, sequence);
@@ -234,27 +234,27 @@ export class Dispatcher implements StoredSink {
     this.#deadlines.stop();
     this.#filling.clear();
     for (const group of this.#open) this.#deps.line.withdraw(group);
-    for (const { held } of this.#admitted.splice(0)) held.leave();
+    for (const { held } of this.#admitted.splice(0)) held.cancel();
   }
 
   // StoredSink
 
-  admitted(sequence: number, admitted: Admitted, held: Held): void {
+  admitted(sequence: number, admitted: Admitted, held: AcquireHandle): void {
     const { index, clock } = this.#deps;
     const slot = index.slotOf(sequence);
-    if (this.#stopped || slot === NONE || index.stateOf(slot) !== PENDING) return held.leave();
+    if (this.#stopped || slot === NONE || index.stateOf(slot) !== PENDING) return held.cancel();
     const { permit } = admitted;
     index.setEntry(slot, NONE);
-    this.#places.set(sequence, { arrivedAt: after(permit.grantedAt, -permit.waited), order: permit.order });
+    this.#places.set(sequence, { arrivedAt: plus(permit.grantedAt, -permit.waited), order: permit.order });
     const deadline = index.deadlineAtOf(slot);
     if (deadline !== 0 && deadline < clock.epoch(clock.now())) {
-      held.leave();
+      held.cancel();
       return this.#deps.giveUp(slot, 'deadline');
     }
     const backend = this.#deps.routeOf(slot)?.backend;
     if (!this.#probes.delete(sequence) && backend !== undefined && this.#deps.isDown(backend)) {
       index.setState(slot, WAITING);
-      return held.leave();
+      return held.cancel();
     }
     index.setState(slot, SENDING);
     this.#admitted.push({ slot, sequence, admitted, held });
@@ -317,7 +317,7 @@ export class Dispatcher implements StoredSink {
       const { index } = this.#deps;
       // It was cancelled while it waited for its turn.
       if (index.slotOf(next.sequence) !== next.slot || index.stateOf(next.slot) !== SENDING) {
-        next.held.leave();
+        next.held.cancel();
         continue;
       }
       this.#inFlight++;
@@ -383,7 +383,7 @@ export class Dispatcher implements StoredSink {
     this.#crowded.set(group, crowded);
     if (this.#retrying) return;
     this.#retrying = true;
-    clock.at(after(clock.now(), AGAIN_MS * MILLISECOND), () => {
+    clock.at(plus(clock.now(), AGAIN_MS * MILLISECOND), () => {
       this.#retrying = false;
       if (!this.#stopped) for (const each of [...this.#crowded.keys()]) this.#placeCrowded(each);
     });
@@ -456,6 +456,6 @@ export class Dispatcher implements StoredSink {
   #instantOf(epochMs: number): Instant {
     const { clock } = this.#deps;
     const now = clock.now();
-    return after(now, Math.round((epochMs - clock.epoch(now)) * MILLISECOND));
+    return plus(now, Math.round((epochMs - clock.epoch(now)) * MILLISECOND));
   }
 }

@@ -1,10 +1,10 @@
-import type { AdmissionService, GroupSettings, Held, Outcome } from '../admission/admission.ts';
+import type { AcquireHandle, AdmissionService, GroupSettings, Outcome } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
 import type { StoredLine } from '../admission/stored-line.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { after, MILLISECOND, SECOND } from '../core/time.ts';
-import type { Forwarding } from '../forward/forwarding.ts';
-import { Newcomers } from '../forward/newcomers.ts';
+import { MILLISECOND, plus, SECOND } from '../core/time.ts';
+import { WatchLater } from '../proxy/body/watch-later.ts';
+import type { Forwarding } from '../proxy/forwarding.ts';
 import { Agenda } from './agenda.ts';
 import { BackendOutages } from './backend-outages.ts';
 import { BatchedStore } from './batched-store.ts';
@@ -112,7 +112,7 @@ export class RequestLifecycle {
     this.store = new BatchedStore(deps.store);
     this.callbacks = deps.callbacks && this.#callbacksBy(deps.callbacks, sequence);
     const costMissing = (route: string, unit: string): void => events({ kind: 'cost_missing', route, unit });
-    this.#delivery = { admission, clock, forwarding, passes: new Newcomers(clock), onFault, costMissing };
+    this.#delivery = { admission, clock, forwarding, passes: new WatchLater(clock), onFault, costMissing };
     this.outages = new BackendOutages({
       clock,
       after: bounds.downAfter,
@@ -186,7 +186,7 @@ export class RequestLifecycle {
     const all = Promise.allSettled([...this.running.values()].map(({ result }) => result));
     let stop = (): void => {};
     const grace = new Promise<void>((resolve) => {
-      stop = clock.at(after(clock.now(), graceMs * MILLISECOND), resolve);
+      stop = clock.at(plus(clock.now(), graceMs * MILLISECOND), resolve);
     });
     await Promise.race([all, grace]);
     stop();
@@ -195,7 +195,7 @@ export class RequestLifecycle {
     await this.store.quiet();
   }
 
-  async #attempt(slot: number, admitted: Admitted, held: Held): Promise<void> {
+  async #attempt(slot: number, admitted: Admitted, held: AcquireHandle): Promise<void> {
     const index = this.index;
     const sequence = index.sequenceOf(slot);
     const route = this.routeOf(slot);
@@ -204,7 +204,7 @@ export class RequestLifecycle {
     try {
       const loaded = await this.#deps.store.load(sequence);
       if (route === undefined || loaded === undefined) {
-        held.leave();
+        held.cancel();
         this.dispatcher.attemptOver(slot, false);
         if (loaded === undefined) await this.end(slot, 'dead', 'lost', undefined, undefined);
         else index.setState(slot, PENDING);
@@ -213,7 +213,7 @@ export class RequestLifecycle {
       await this.store.write({ kind: 'arm', flight: { sequence, attempt } });
       // Cancelled while it was armed.
       if (index.slotOf(sequence) !== slot || index.stateOf(slot) !== SENDING) {
-        held.leave();
+        held.cancel();
         return this.dispatcher.attemptOver(slot, false);
       }
       index.setAttempts(slot, attempt);
@@ -227,7 +227,7 @@ export class RequestLifecycle {
       await this.#attempted({ slot, sequence, route, loaded, attempt, began, result });
     } catch (cause) {
       this.running.delete(sequence);
-      held.leave();
+      held.cancel();
       this.storeFailed(cause);
       this.dispatcher.attemptOver(slot, false);
       if (index.slotOf(sequence) === slot && index.stateOf(slot) === SENDING) this.#later(() => this.dispatcher.add(slot));
@@ -307,7 +307,7 @@ export class RequestLifecycle {
   forgetAt(slot: number, goneAt: number): void {
     const { clock } = this.#deps;
     const now = clock.now();
-    this.#kept.set(this.index.sequenceOf(slot), after(now, Math.max(0, goneAt - clock.epoch(now)) * MILLISECOND));
+    this.#kept.set(this.index.sequenceOf(slot), plus(now, Math.max(0, goneAt - clock.epoch(now)) * MILLISECOND));
   }
 
   /** Ends a request, once. Returns why it could not be stored; it is tried again until it is, unless it was a cancel. */
@@ -395,7 +395,7 @@ export class RequestLifecycle {
 
   #later(run: () => void): void {
     const { clock } = this.#deps;
-    clock.at(after(clock.now(), STORE_AGAIN_MS * MILLISECOND), run);
+    clock.at(plus(clock.now(), STORE_AGAIN_MS * MILLISECOND), run);
   }
 
   storeFailed(cause: unknown): void {
@@ -425,6 +425,6 @@ export class RequestLifecycle {
     this.storeFailed(cause);
     const full = cause instanceof StoreUnavailable && cause.reason === 'full';
     const detail = full ? 'The store for deferred requests is full.' : 'The request could not be stored.';
-    return { reason: 'unstored', detail, retryAt: after(this.#deps.clock.now(), RETRY_AFTER) };
+    return { reason: 'unstored', detail, retryAt: plus(this.#deps.clock.now(), RETRY_AFTER) };
   }
 }

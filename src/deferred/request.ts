@@ -1,5 +1,5 @@
 import type { Costs } from '../core/group.ts';
-import type { RawHeaders } from '../forward/forwarder.ts';
+import type { RawHeaders } from '../proxy/upstream/forwarder.ts';
 
 /** Where a stored request stands. */
 export type RequestState = 'pending' | 'sending' | 'done' | 'dead' | 'cancelled';

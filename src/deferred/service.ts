@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { ONE_REQUEST, PRIORITY_DEFERRED, REQUESTS } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { after, MILLISECOND, NEVER } from '../core/time.ts';
+import { MILLISECOND, NEVER, plus } from '../core/time.ts';
 import { callbackUrl } from './callback-target.ts';
 import type { Conversion, DeferredRequests, RequestFilter, RequestScope, RequestView, Submission, SubmitOutcome } from './deferred.ts';
 import type { DeferredRoute } from './deferred-route.ts';
@@ -103,7 +103,7 @@ export class DeferredService implements DeferredRequests {
       stored = outcome.kind === 'accepted' && !outcome.existing;
       return outcome;
     } finally {
-      if (!stored) conversion?.place?.held.leave();
+      if (!stored) conversion?.place?.held.cancel();
     }
   }
 
@@ -339,10 +339,10 @@ export class DeferredService implements DeferredRequests {
     const { line, clock } = this.#deps;
     if (row.dueAt > this.#requests.now() || !dispatcher.isNext(slot)) {
       // It may not be sent yet, or not before another of its key.
-      place.held.leave();
+      place.held.cancel();
       return dispatcher.add(slot);
     }
-    const deadline = row.deadlineAt === 0 ? NEVER : after(clock.now(), (row.deadlineAt - this.#requests.now()) * MILLISECOND);
+    const deadline = row.deadlineAt === 0 ? NEVER : plus(clock.now(), (row.deadlineAt - this.#requests.now()) * MILLISECOND);
     const converted = line.convert(place.held, row.sequence, deadline);
     if (converted !== undefined) return dispatcher.adopt(slot, converted.entry);
     dispatcher.await(slot);
@@ -484,7 +484,7 @@ export class DeferredService implements DeferredRequests {
         if (waiting.size === 0 && this.#requests.waiters.get(sequence) === waiting) this.#requests.waiters.delete(sequence);
         resolve();
       };
-      const stop = clock.at(after(clock.now(), waitMs * MILLISECOND), over);
+      const stop = clock.at(plus(clock.now(), waitMs * MILLISECOND), over);
       signal?.addEventListener('abort', over);
       waiting.add(over);
     });
@@ -492,7 +492,7 @@ export class DeferredService implements DeferredRequests {
 
   #sweepLater(): void {
     const { clock, store } = this.#deps;
-    this.#stopSweep = clock.at(after(clock.now(), SWEEP_MS * MILLISECOND), () => {
+    this.#stopSweep = clock.at(plus(clock.now(), SWEEP_MS * MILLISECOND), () => {
       void (async () => {
         try {
           const now = this.#requests.now();

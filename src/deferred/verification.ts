@@ -1,6 +1,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import type { RawHeaders } from '../forward/forwarder.ts';
-import { headersOf } from '../forward/headers.ts';
+import { allHeaders } from '../proxy/headers.ts';
+import type { RawHeaders } from '../proxy/upstream/forwarder.ts';
 
 /** Signatures of one request that are looked at: a sender that exchanges secrets sends two. */
 const SIGNATURES_MAX = 16;
@@ -87,7 +87,7 @@ function claimOf({ sender, hmac, toleranceMs }: VerificationRule, headers: RawHe
       return late(timestamp) ?? { before: `${timestamp}.`, signatures: withPrefix(parts, 'v1='), encoding: 'hex', algorithm: 'sha256' };
     }
     case 'standardWebhooks': {
-      const prefix = headersOf(headers, 'webhook-signature').length > 0 ? 'webhook' : 'svix';
+      const prefix = allHeaders(headers, 'webhook-signature').length > 0 ? 'webhook' : 'svix';
       const [id, timestamp, signature] = [only(`${prefix}-id`), only(`${prefix}-timestamp`), only(`${prefix}-signature`)];
       if (id === undefined || id === '') return 'The request carries no webhook-id.';
       const signatures = withPrefix((signature ?? '').split(' '), 'v1,');
@@ -106,7 +106,7 @@ function claimOf({ sender, hmac, toleranceMs }: VerificationRule, headers: RawHe
 
 /** The value of a field that stands once; one that is repeated could be read in two ways. */
 function onlyValue(headers: RawHeaders, name: string): string | undefined {
-  const values = headersOf(headers, name);
+  const values = allHeaders(headers, name);
   return values.length === 1 && (values[0] as string).length <= HEADER_LENGTH_MAX ? values[0] : undefined;
 }
 

@@ -1,5 +1,5 @@
 import type { Reservation } from '../core/events.ts';
-import type { GateSeal, OverrideRecord, PauseRecord, RestoredGate } from '../core/gate-state.ts';
+import type { GateSnapshot, OverrideRecord, PauseRecord, SealedState } from '../core/gate/snapshot.ts';
 import type { LeaseRecord } from '../core/permit.ts';
 
 /** What is written of a tree, beside bounds. */
@@ -13,13 +13,13 @@ export type LedgerRecord =
   | { readonly kind: 'restore'; readonly group: string };
 
 /** Everything a snapshot replaces: the records before it may be trimmed. */
-export interface LedgerSnapshot extends Pick<RestoredGate, 'leases' | 'pauses' | 'overrides' | 'reservations'> {}
+export interface LedgerSnapshot extends Pick<GateSnapshot, 'leases' | 'pauses' | 'overrides' | 'reservations'> {}
 
 /** One chain of records per tree, each append compared with the one before: a newer term's first record makes every older writer fail. */
 export interface TreeLedger {
   /** What earlier terms left, in time of this term; undefined: nothing at all. */
-  readonly restored: RestoredGate | undefined;
-  /** Resolves when the bounds are on disk. Rejects with {@link LedgerLost} when a newer term owns the tree. */
+  readonly restored: GateSnapshot | undefined;
+  /** Resolves when the bounds are on disk. Rejects with {@link LedgerFenced} when a newer term owns the tree. */
   reserve(reservations: readonly Reservation[]): Promise<void>;
   /** Resolves when the records are on disk. Same rejection. */
   append(records: readonly LedgerRecord[]): Promise<void>;
@@ -32,7 +32,7 @@ export interface TreeLedger {
   /** Replaces the history. */
   snapshot(snapshot: LedgerSnapshot): Promise<void>;
   /** The last record of a clean stop: exact limit state; leases, pauses and overrides in a last snapshot with it. */
-  seal(seal: GateSeal, snapshot: LedgerSnapshot): Promise<void>;
+  seal(seal: SealedState, snapshot: LedgerSnapshot): Promise<void>;
 }
 
 /** Opens the chains of trees for the term that this process holds. */
@@ -44,6 +44,6 @@ export interface Ledger {
 }
 
 /** A newer term writes this ledger: this process must decide nothing more. */
-export class LedgerLost extends Error {
+export class LedgerFenced extends Error {
   override readonly name = 'LedgerLost';
 }

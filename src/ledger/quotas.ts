@@ -4,7 +4,7 @@ import { type NamedQuota, NamedQuotaSchema } from '../gen/sluice/internal/v1/led
 import { UnreadableBatch } from './strings.ts';
 
 /** A quota as the ledger writes it; `limit` is a reference to its name. */
-export function writtenQuota(limit: number, quota: Quota): NamedQuota {
+export function encodeQuota(limit: number, quota: Quota): NamedQuota {
   switch (quota.kind) {
     case 'rate':
       return create(NamedQuotaSchema, { limit, quota: { case: 'rate', value: { permits: quota.permits, per: quota.per, burst: quota.burst } } });
@@ -23,7 +23,7 @@ export function writtenQuota(limit: number, quota: Quota): NamedQuota {
 }
 
 /** The inverse. Throws {@link UnreadableBatch} for a kind of quota that this version does not know. */
-export function readQuota({ quota }: NamedQuota): Quota {
+export function decodeQuota({ quota }: NamedQuota): Quota {
   switch (quota.case) {
     case 'rate':
       return { kind: 'rate', permits: quota.value.permits, per: quota.value.per, burst: quota.value.burst };

@@ -1,9 +1,9 @@
 import type { Reservation } from '../core/events.ts';
-import type { GateSeal, OverrideRecord, PauseRecord, RestoredGate } from '../core/gate-state.ts';
+import type { GateSnapshot, OverrideRecord, PauseRecord, SealedState } from '../core/gate/snapshot.ts';
 import type { LeaseRecord } from '../core/permit.ts';
 import { later } from '../core/time.ts';
+import type { Batch } from './batch-codec.ts';
 import type { LedgerRecord } from './ledger.ts';
-import type { Batch } from './records.ts';
 
 /**
  * What a chain says, batch by batch, from its beginning or from any snapshot on. Every record sets something to a value, and
@@ -13,8 +13,8 @@ import type { Batch } from './records.ts';
 export class Replay {
   #state = new State();
   /** A snapshot that is not complete yet; it counts for nothing until it is. */
-  #staged: { readonly state: State; next: number; limits: GateSeal['limits'][number][] } | undefined;
-  #seal: GateSeal | undefined;
+  #staged: { readonly state: State; next: number; limits: SealedState['limits'][number][] } | undefined;
+  #seal: SealedState | undefined;
   #anything = false;
 
   apply(batch: Batch): void {
@@ -30,7 +30,7 @@ export class Replay {
   }
 
   /** What a new term starts from; undefined: the chain is empty. */
-  restored(): RestoredGate | undefined {
+  restored(): GateSnapshot | undefined {
     if (!this.#anything) return undefined;
     return { ...this.#state.lists(), seal: this.#seal };
   }
@@ -70,7 +70,7 @@ class State {
     for (const record of batch.records) this.#record(record);
   }
 
-  lists(): Omit<RestoredGate, 'seal'> {
+  lists(): Omit<GateSnapshot, 'seal'> {
     const reservations: Reservation[] = [];
     for (const { group, limit, key, values } of this.#bounds.values()) {
       for (const [slot, value] of values) reservations.push({ group, limit, key, bound: { slot, value } });
@@ -129,7 +129,7 @@ class State {
 /** The later end counts; a stand-in has room for whatever any of its records had. */
 function merged(known: LeaseRecord, lease: LeaseRecord): LeaseRecord {
   const ends = { ...lease, expiresAt: later(known.expiresAt, lease.expiresAt) };
-  if (!lease.standIn) return ends;
+  if (!lease.aggregate) return ends;
   const costs = { ...known.costs };
   for (const [unit, cost] of Object.entries(lease.costs)) costs[unit] = Math.max(cost, costs[unit] ?? 0);
   return { ...ends, costs, duration: Math.max(known.duration, lease.duration) };

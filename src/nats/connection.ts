@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { type Authenticator, type ConnectionOptions, connect, credsAuthenticator, errors, type NatsConnection, type Status } from '@nats-io/transport-node';
 import { MILLISECOND } from '../core/time.ts';
-import { pacedDials } from './dials.ts';
-import { type LineName, type LinkChange, type NatsLogin, type NatsOptions, NatsUnfit } from './options.ts';
-import { unfitVersion } from './version.ts';
+import { reconnectDelays } from './dials.ts';
+import { type ConnectionEvent, type ConnectionName, type NatsLogin, type NatsOptions, NatsUnsupported } from './options.ts';
+import { unsupportedVersion } from './version.ts';
 
 /** A server must take a record of the ledger with its headers in one message: nats-server's default. */
 const PAYLOAD_MIN = 1 << 20;
@@ -12,35 +12,35 @@ const PAYLOAD_MIN = 1 << 20;
 const RETRY_MS = { first: 250, most: 2000 } as const;
 
 /** Of a line that is opened. */
-interface LineParts {
-  readonly name: LineName;
+interface NatsClientOptions {
+  readonly name: ConnectionName;
   readonly options: NatsOptions;
   readonly inboxPrefix: string;
-  readonly tell: (change: LinkChange) => void;
+  readonly tell: (change: ConnectionEvent) => void;
   /** When to give up, on the clock of `performance.now`. */
   readonly until: number;
 }
 
 /**
- * Connects, trying again until `until`. Rejects with {@link NatsUnfit}: nobody there, the login is refused, or a server that
+ * Connects, trying again until `until`. Rejects with {@link NatsUnsupported}: nobody there, the login is refused, or a server that
  * cannot be built on.
  */
-export async function openLine(parts: LineParts): Promise<Line> {
+export async function connectNats(parts: NatsClientOptions): Promise<NatsClient> {
   const options = connectOptions(parts);
   for (let wait: number = RETRY_MS.first; ; wait = Math.min(2 * wait, RETRY_MS.most)) {
     try {
       const connection = await connect(options);
       const unfit = unfitServer(connection);
-      if (unfit === undefined) return new Line(parts, connection);
+      if (unfit === undefined) return new NatsClient(parts, connection);
       await connection.close();
-      throw new NatsUnfit(unfit);
+      throw new NatsUnsupported(unfit);
     } catch (cause) {
-      if (cause instanceof NatsUnfit) throw cause;
+      if (cause instanceof NatsUnsupported) throw cause;
       if (cause instanceof errors.AuthorizationError)
-        throw new NatsUnfit('NATS refuses the login; correct cluster.credentials, cluster.user or cluster.token.');
+        throw new NatsUnsupported('NATS refuses the login; correct cluster.credentials, cluster.user or cluster.token.');
       const why = `NATS at ${parts.options.servers.join(', ')} cannot be reached: ${reason(cause)}`;
       if (performance.now() + wait > parts.until)
-        throw new NatsUnfit(`${why}; start it, correct cluster.nats or cluster.tls, or raise cluster.startWithin.`, { cause });
+        throw new NatsUnsupported(`${why}; start it, correct cluster.nats or cluster.tls, or raise cluster.startWithin.`, { cause });
       parts.tell({ kind: 'waiting', why });
       await new Promise((resolve) => setTimeout(resolve, wait));
     }
@@ -48,15 +48,15 @@ export async function openLine(parts: LineParts): Promise<Line> {
 }
 
 /** One connection that never gives up. */
-export class Line {
+export class NatsClient {
   readonly connection: NatsConnection;
   readonly inboxPrefix: string;
-  readonly #name: LineName;
-  readonly #tell: (change: LinkChange) => void;
+  readonly #name: ConnectionName;
+  readonly #tell: (change: ConnectionEvent) => void;
   #connected = true;
   #watched: Promise<void>;
 
-  constructor(parts: Pick<LineParts, 'name' | 'inboxPrefix' | 'tell'>, connection: NatsConnection) {
+  constructor(parts: Pick<NatsClientOptions, 'name' | 'inboxPrefix' | 'tell'>, connection: NatsConnection) {
     this.connection = connection;
     this.inboxPrefix = parts.inboxPrefix;
     this.#name = parts.name;
@@ -116,14 +116,14 @@ export class Line {
 function unfitServer({ info }: NatsConnection): string | undefined {
   if (info === undefined) return undefined;
   const server = `NATS server ${info.server_name ?? info.server_id}`;
-  const version = unfitVersion(info.version);
+  const version = unsupportedVersion(info.version);
   if (version !== undefined) return `${server}: ${version}.`;
   if (info.headers !== true) return `${server} has headers switched off; switch them on.`;
   if (info.max_payload < PAYLOAD_MIN) return `${server} takes messages of ${info.max_payload} bytes only; set its max_payload to 1MB or more.`;
   return undefined;
 }
 
-function connectOptions({ name, options, inboxPrefix }: LineParts): ConnectionOptions {
+function connectOptions({ name, options, inboxPrefix }: NatsClientOptions): ConnectionOptions {
   const { login, tls } = options;
   const encrypted = tls !== undefined || options.servers.some((server) => server.startsWith('tls://'));
   return {
@@ -134,7 +134,7 @@ function connectOptions({ name, options, inboxPrefix }: LineParts): ConnectionOp
     ...(encrypted ? { tls: tlsOptions(tls) } : {}),
     // Defaults are ten attempts, and a dead server noticed after four minutes (coordination.md, 7).
     maxReconnectAttempts: -1,
-    ...pacedDials(() => performance.now(), Math.random),
+    ...reconnectDelays(() => performance.now(), Math.random),
     timeout: options.dialWithin / MILLISECOND,
     pingInterval: 300,
     maxPingOut: 2,
@@ -184,7 +184,7 @@ function credentialsOf(file: string): Authenticator {
     authenticator('');
   } catch {
     // Not said why: an error of the parser could quote what is in it.
-    throw new NatsUnfit(`${file} is not there, or is no NATS credentials file; correct cluster.credentials.`);
+    throw new NatsUnsupported(`${file} is not there, or is no NATS credentials file; correct cluster.credentials.`);
   }
   return authenticator;
 }

@@ -1,4 +1,4 @@
-import type { Place, WantedStream } from './layout.ts';
+import type { StreamSubject, WantedStream } from './layout.ts';
 import { supportsBatchedWrites, supportsMessageTtl } from './version.ts';
 
 /** Streams that stored requests are spread over, so that several can be synced at once; fixed for layout 1. */
@@ -10,24 +10,24 @@ const SHARES = { queues: 4, bodies: 3, dead: 1 } as const;
 /** Where everything of one shard's stored requests is. All of it is in streams of the shard's own number. */
 export interface ShardLayout {
   /** All requests, their retries and the register of flights. */
-  readonly all: Place;
+  readonly all: StreamSubject;
   /** A request, and later how it ended. */
-  request(token: string): Place;
+  request(token: string): StreamSubject;
   /** All retries, and the register of flights. */
-  readonly retries: Place;
+  readonly retries: StreamSubject;
   /** The row as it is after a failed attempt, with the attempts. */
-  retry(token: string): Place;
+  retry(token: string): StreamSubject;
   /** What may be on its way, and the owner's term. */
-  readonly flights: Place;
+  readonly flights: StreamSubject;
   /** Pieces of a body that is not stored with its request. */
-  piece(upload: string, number: number): Place;
-  pieces(upload: string): Place;
+  piece(upload: string, number: number): StreamSubject;
+  pieces(upload: string): StreamSubject;
   /** The first pieces of all bodies. */
-  readonly firstPieces: Place;
+  readonly firstPieces: StreamSubject;
   /** A dead letter's head and body. */
-  dead(group: string, token: string): Place;
+  dead(group: string, token: string): StreamSubject;
   /** All dead letters, or those of a group. */
-  everyDead(group: string | undefined): Place;
+  everyDead(group: string | undefined): StreamSubject;
   /** What kind of message is at a subject of `all`, and the request's token; undefined: none of these. */
   kindOf(subject: string): { readonly kind: 'request' | 'retry'; readonly token: string } | { readonly kind: 'flights' } | undefined;
   /** The upload whose piece is at a subject. */

@@ -11,7 +11,7 @@ const SERVERS_MAX = 100;
  * When a lost connection's servers are dialled: at once, and then each every 50 to 70 ms, as `now` (in milliseconds) counts.
  * The client by itself goes by the wall clock (nats.js `dodialLoop`): set back by an hour, it dials nobody for that hour.
  */
-export function pacedDials(now: () => number, random: () => number): Required<Pick<ConnectionOptions, 'reconnectDelayHandler' | 'reconnectToServer'>> {
+export function reconnectDelays(now: () => number, random: () => number): Required<Pick<ConnectionOptions, 'reconnectDelayHandler' | 'reconnectToServer'>> {
   const next = new Map<string, number>();
   const reconnectToServer: ReconnectToServerHandler = ([server]) => {
     if (server === undefined) return null;

@@ -9,7 +9,7 @@ const REGISTER_BYTES = 64 << 20;
 const RACE_BYTES = 1 << 20;
 
 /** A name in a stream. */
-export interface Place {
+export interface StreamSubject {
   readonly stream: string;
   readonly subject: string;
 }
@@ -32,13 +32,13 @@ export interface Layout {
   readonly inboxPrefix: string;
   readonly raceSubject: string;
   /** Where a register is. */
-  register(name: string): Place;
+  register(name: string): StreamSubject;
   /** All registers of sessions. */
-  readonly everySession: Place;
+  readonly everySession: StreamSubject;
   /** The name of the session's register at a subject; undefined: there is none. */
   sessionAt(subject: string): string | undefined;
   /** Where a log of the ledger is. */
-  log(subject: string): Place;
+  log(subject: string): StreamSubject;
   /** The subject of a core message. */
   message(subject: string): string;
   wanted(ledgerBytes: number): readonly WantedStream[];
@@ -130,7 +130,7 @@ function untokens(made: string): string | undefined {
  * The rights that an account needs if it is not one of its own, as subjects of `publish`; it subscribes to the prefix and to
  * its inboxes. `docs/nats.md` shows them, and a test works with nothing else.
  */
-export function rights(prefix: string): { readonly publish: readonly string[]; readonly subscribe: readonly string[] } {
+export function requiredPermissions(prefix: string): { readonly publish: readonly string[]; readonly subscribe: readonly string[] } {
   const layout = createLayout(prefix);
   const streams = layout.wanted(0);
   const publish = streams.flatMap(({ name, deny_purge: kept }) => [

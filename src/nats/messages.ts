@@ -1,9 +1,9 @@
-import type { Line } from './connection.ts';
+import type { NatsClient } from './connection.ts';
 import type { Layout } from './layout.ts';
 
 /**
  * Core messages below `<prefix>.1.`: at most once, in order from one sender, lost without a word when either side is cut
- * off. Whoever needs more numbers and acknowledges them (coordination/channel.ts).
+ * off. Whoever needs more numbers and acknowledges them (relay/transport/channel.ts).
  */
 export interface Messages {
   /** `subject` without the prefix: `hb`, `to.<instance>`. While disconnected it is dropped, as on any lost network. */
@@ -13,7 +13,7 @@ export interface Messages {
 }
 
 /** Core messages over a connection. */
-export function createMessages({ line, layout }: { readonly line: Line; readonly layout: Layout }): Messages {
+export function createMessages({ line, layout }: { readonly line: NatsClient; readonly layout: Layout }): Messages {
   return {
     publish(subject, bytes) {
       // Kept back by the client they would be sent late, or dropped at the dial: dropped at once they are at least never late.

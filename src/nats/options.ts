@@ -41,24 +41,24 @@ export interface NatsOptions {
 }
 
 /** The two connections: `ledger` is for large writes, so that they never delay a heartbeat on `data`. */
-export type LineName = 'data' | 'ledger';
+export type ConnectionName = 'data' | 'ledger';
 
 /** What becomes of the connections, for the log and for whoever decides by it. */
-export type LinkChange =
+export type ConnectionEvent =
   /** At the start: NATS is not there, or not ready; it is tried again. */
   | { readonly kind: 'waiting'; readonly why: string }
-  | { readonly kind: 'connected'; readonly line: LineName; readonly server: string; readonly version: string; readonly again: boolean }
-  | { readonly kind: 'disconnected'; readonly line: LineName; readonly server: string }
+  | { readonly kind: 'connected'; readonly line: ConnectionName; readonly server: string; readonly version: string; readonly again: boolean }
+  | { readonly kind: 'disconnected'; readonly line: ConnectionName; readonly server: string }
   /** The server is about to stop (lame duck); the connection moves to another one. */
-  | { readonly kind: 'leaving'; readonly line: LineName; readonly server: string }
+  | { readonly kind: 'leaving'; readonly line: ConnectionName; readonly server: string }
   /** A server joined that must not be built on, or a stream is not what it was: an operator must see to it. */
-  | { readonly kind: 'unfit'; readonly line: LineName; readonly why: string }
+  | { readonly kind: 'unfit'; readonly line: ConnectionName; readonly why: string }
   /** A server complained: a right is missing, the login has run out. */
-  | { readonly kind: 'refused'; readonly line: LineName; readonly why: string }
+  | { readonly kind: 'refused'; readonly line: ConnectionName; readonly why: string }
   /** For good: by `close`, never by the network. */
-  | { readonly kind: 'closed'; readonly line: LineName };
+  | { readonly kind: 'closed'; readonly line: ConnectionName };
 
 /** NATS cannot be used as it is: one sentence with what to do. Never holds a secret. */
-export class NatsUnfit extends Error {
+export class NatsUnsupported extends Error {
   override readonly name = 'NatsUnfit';
 }

@@ -1,10 +1,10 @@
 import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream';
 import { createInbox, headers, type Msg, type MsgHdrs, nanos } from '@nats-io/transport-node';
 import { MILLISECOND, type Micros } from '../core/time.ts';
-import type { Line } from './connection.ts';
-import type { Place } from './layout.ts';
-import { StreamFull, type StreamSize, WrongLast } from './records.ts';
-import { readsBatches } from './version.ts';
+import type { NatsClient } from './connection.ts';
+import type { StreamSubject } from './layout.ts';
+import { StreamFull, type StreamSize, WrongLastSequence } from './stream-client.ts';
+import { supportsBatchGet } from './version.ts';
 
 /** The header that holds what is read of each message without its payload. */
 const ROW = 'Sluice-Row';
@@ -35,7 +35,7 @@ export interface QueueMessage {
 
 /** A message to be written. */
 export interface QueueWrite {
-  readonly place: Place;
+  readonly place: StreamSubject;
   /** ASCII, without line ends. */
   readonly row: string;
   readonly bytes: Uint8Array;
@@ -62,11 +62,11 @@ export class BatchRefused extends Error {
  */
 export class QueueRecords {
   readonly features: QueueFeatures;
-  readonly #line: Line;
+  readonly #line: NatsClient;
   readonly #manager: JetStreamManager;
   readonly #withinMs: number;
 
-  private constructor(line: Line, withinMs: number, manager: JetStreamManager, features: QueueFeatures) {
+  private constructor(line: NatsClient, withinMs: number, manager: JetStreamManager, features: QueueFeatures) {
     this.#line = line;
     this.#withinMs = withinMs;
     this.#manager = manager;
@@ -74,7 +74,7 @@ export class QueueRecords {
   }
 
   /** Asks what the streams can do: made by an older server, they may lack what this one has. */
-  static async open(parts: { readonly line: Line; readonly within: Micros; readonly streams: readonly string[] }): Promise<QueueRecords> {
+  static async open(parts: { readonly line: NatsClient; readonly within: Micros; readonly streams: readonly string[] }): Promise<QueueRecords> {
     const withinMs = parts.within / MILLISECOND;
     const manager = await jetstreamManager(parts.line.connection, { checkAPI: false, timeout: withinMs });
     const configs = await Promise.all(parts.streams.map(async (stream) => (await manager.streams.info(stream)).config));
@@ -89,7 +89,7 @@ export class QueueRecords {
 
   /**
    * Writes one message, once, and resolves with its sequence when the servers that must have it have it. Rejects with
-   * {@link WrongLast} or {@link StreamFull}: not written; with anything else it may have been written, or be written yet.
+   * {@link WrongLastSequence} or {@link StreamFull}: not written; with anything else it may have been written, or be written yet.
    */
   async write(write: QueueWrite): Promise<number> {
     this.#check();
@@ -121,13 +121,13 @@ export class QueueRecords {
   }
 
   /** The newest message of a subject, as far as the answering server knows: it may lag behind. */
-  async newest({ stream, subject }: Place): Promise<QueueMessage | undefined> {
+  async newest({ stream, subject }: StreamSubject): Promise<QueueMessage | undefined> {
     this.#check();
     return queued(await this.#manager.direct.getMessage(stream, { last_by_subj: subject }));
   }
 
   /** The same as the leader of the stream knows it: nothing acknowledged is missing. Slower, and none while there is no leader. */
-  async certain({ stream, subject }: Place): Promise<QueueMessage | undefined> {
+  async certain({ stream, subject }: StreamSubject): Promise<QueueMessage | undefined> {
     this.#check();
     try {
       return queued(await this.#manager.streams.getMessage(stream, { last_by_subj: subject }));
@@ -147,7 +147,7 @@ export class QueueRecords {
    * Headers of all messages of a subject (which may have wildcards) from a sequence on, in order, by a consumer that lives as
    * long as the scan. A server that lags behind ends it early: only a message that is known to be there proves the end.
    */
-  async *scan({ stream, subject }: Place, from: number): AsyncIterable<QueueMessage> {
+  async *scan({ stream, subject }: StreamSubject, from: number): AsyncIterable<QueueMessage> {
     this.#check();
     const { name } = await this.#manager.consumers.add(stream, {
       ack_policy: 'none',
@@ -171,10 +171,10 @@ export class QueueRecords {
   }
 
   /** The next messages of a stream from a sequence on, whole, at most 256 or 4 MiB; none: there are no more yet. */
-  async tail({ stream, subject }: Place, from: number): Promise<readonly QueueMessage[]> {
+  async tail({ stream, subject }: StreamSubject, from: number): Promise<readonly QueueMessage[]> {
     this.#check();
     const seq = Math.max(1, from);
-    if (!readsBatches(this.#line.version)) {
+    if (!supportsBatchGet(this.#line.version)) {
       const message = queued(await this.#manager.direct.getMessage(stream, { seq, next_by_subj: subject }));
       return message === undefined ? [] : [message];
     }
@@ -184,13 +184,13 @@ export class QueueRecords {
   }
 
   /** Removes all messages of a subject, which may have wildcards, or those up to a sequence. */
-  async purge({ stream, subject }: Place, upTo?: number): Promise<void> {
+  async purge({ stream, subject }: StreamSubject, upTo?: number): Promise<void> {
     this.#check();
     await this.#manager.streams.purge(stream, upTo === undefined ? { filter: subject } : { filter: subject, seq: upTo + 1 });
   }
 
   /** The subjects there are below one with wildcards, as the leader knows them. */
-  async subjects({ stream, subject }: Place): Promise<readonly string[]> {
+  async subjects({ stream, subject }: StreamSubject): Promise<readonly string[]> {
     this.#check();
     const { state } = await this.#manager.streams.info(stream, { subjects_filter: subject });
     return Object.keys(state.subjects ?? {});
@@ -217,7 +217,7 @@ export class QueueRecords {
     return fields;
   }
 
-  #acknowledged(answer: Msg, place: Place): number {
+  #acknowledged(answer: Msg, place: StreamSubject): number {
     const said = answerOf(answer);
     if (said.error !== undefined) throw refusalOf(said.error, place);
     if (said.seq === undefined || said.duplicate === true) throw new Error(`${place.stream} acknowledges ${place.subject} without having stored it.`);
@@ -280,8 +280,8 @@ function answerOf(message: Msg): Answer {
   return message.json<Answer>();
 }
 
-function refusalOf({ err_code: code, description }: NonNullable<Answer['error']>, { stream, subject }: Place): Error {
-  if (WRONG_LAST.includes(code)) return new WrongLast(`${subject} has moved on.`);
+function refusalOf({ err_code: code, description }: NonNullable<Answer['error']>, { stream, subject }: StreamSubject): Error {
+  if (WRONG_LAST.includes(code)) return new WrongLastSequence(`${subject} has moved on.`);
   const full = NO_ROOM.includes(code) || (code === STORE_FAILED && /maximum (bytes|messages)|no space/.test(description));
   return full ? new StreamFull(`${stream} is full: ${description}`) : new Error(`${stream} answers ${code}: ${description}`);
 }

@@ -1,8 +1,8 @@
 import { JetStreamApiError, type JetStreamManager, jetstreamManager, type StreamConfig, type StreamInfo } from '@nats-io/jetstream';
 import { MILLISECOND, SECOND } from '../core/time.ts';
-import type { Line } from './connection.ts';
-import type { Place, WantedStream } from './layout.ts';
-import { type LinkChange, type NatsOptions, NatsUnfit } from './options.ts';
+import type { NatsClient } from './connection.ts';
+import type { StreamSubject, WantedStream } from './layout.ts';
+import { type ConnectionEvent, type NatsOptions, NatsUnsupported } from './options.ts';
 
 /** A request to the streams' leaders, which may be in an election. */
 const ANSWER_MS = (3 * SECOND) / MILLISECOND;
@@ -39,11 +39,11 @@ const NOT_FOUND = 10059;
 /** The name is taken by a stream of another configuration: somebody was faster, or changed it. */
 const NAME_IN_USE = 10058;
 
-interface StreamsParts {
-  readonly line: Line;
+interface OpenStreamsOptions {
+  readonly line: NatsClient;
   readonly layout: { wanted(bytes: number): readonly WantedStream[] };
   readonly options: Pick<NatsOptions, 'replicas' | 'ledgerBytes'>;
-  readonly tell: (change: LinkChange) => void;
+  readonly tell: (change: ConnectionEvent) => void;
   /** When to give up, on the clock of `performance.now`. */
   readonly until: number;
 }
@@ -51,9 +51,9 @@ interface StreamsParts {
 /**
  * Makes the streams that are not there, and compares what the server says of each with what must be: old servers pass over
  * in silence what they do not know. Answers a place in each that nothing was ever written to: it may not take writes yet. Rejects
- * with {@link NatsUnfit}: one sentence, what is wrong and what to do.
+ * with {@link NatsUnsupported}: one sentence, what is wrong and what to do.
  */
-export async function openStreams(parts: StreamsParts): Promise<readonly Place[]> {
+export async function openStreams(parts: OpenStreamsOptions): Promise<readonly StreamSubject[]> {
   const { line, layout, options } = parts;
   const manager = await jetstreamManager(line.connection, { checkAPI: false, timeout: ANSWER_MS });
   const clustered = line.connection.info?.cluster !== undefined;
@@ -73,17 +73,17 @@ export async function openStreams(parts: StreamsParts): Promise<readonly Place[]
 export interface StreamParts {
   readonly manager: { readonly streams: Pick<JetStreamManager['streams'], 'add' | 'info'> };
   readonly limit: { until: number };
-  readonly tell: (change: LinkChange) => void;
+  readonly tell: (change: ConnectionEvent) => void;
   readonly wanted: Partial<StreamConfig> & WantedStream;
 }
 
 /** Makes the stream if it is not there. Waits {@link RETRY_MS} after each failure, and after each creation that did not show; rejects at the limit. */
-export async function openStream({ manager, limit, tell, wanted }: StreamParts): Promise<Place | undefined> {
+export async function openStream({ manager, limit, tell, wanted }: StreamParts): Promise<StreamSubject | undefined> {
   for (let made = false; ; ) {
     try {
       const found = await infoOf(manager, wanted.name);
-      const mismatch = found && differs(wanted, found.config);
-      if (mismatch !== undefined) throw new NatsUnfit(`The stream ${wanted.name} ${mismatch}.`);
+      const mismatch = found && findDifference(wanted, found.config);
+      if (mismatch !== undefined) throw new NatsUnsupported(`The stream ${wanted.name} ${mismatch}.`);
       if (found !== undefined) return found.state.last_seq > 0 ? undefined : { stream: wanted.name, subject: (wanted.subjects[0] ?? '').replace('>', 'ready') };
       if (made) {
         made = false;
@@ -92,10 +92,10 @@ export async function openStream({ manager, limit, tell, wanted }: StreamParts):
       await create(manager, wanted);
       made = true;
     } catch (cause) {
-      if (cause instanceof NatsUnfit) throw cause;
+      if (cause instanceof NatsUnsupported) throw cause;
       const why = `the stream ${wanted.name} cannot be had: ${messageOf(cause)}`;
       const { advice, final } = adviceFor(cause);
-      if (final || performance.now() + RETRY_MS > limit.until) throw new NatsUnfit(`${why}; ${advice}.`, { cause });
+      if (final || performance.now() + RETRY_MS > limit.until) throw new NatsUnsupported(`${why}; ${advice}.`, { cause });
       tell({ kind: 'waiting', why });
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
@@ -138,7 +138,7 @@ function wholeConfig(wanted: WantedStream, replicas: number): Partial<StreamConf
 }
 
 /** What of a stream is not as it must be, and what to do; undefined: all is well. The bound of bytes is the operator's. */
-export function differs(wanted: Partial<StreamConfig> & WantedStream, found: Partial<StreamConfig>): string | undefined {
+export function findDifference(wanted: Partial<StreamConfig> & WantedStream, found: Partial<StreamConfig>): string | undefined {
   const replicas = wanted.num_replicas ?? 1;
   if ((found.num_replicas ?? 1) < replicas) {
     return `has ${found.num_replicas} of ${replicas} copies; run \`nats stream edit ${wanted.name} --replicas ${replicas}\`, or set cluster.replicas: ${found.num_replicas}`;

@@ -1,14 +1,14 @@
 import type { Timers } from '../coordination/replica.ts';
 import type { Micros } from '../core/time.ts';
-import type { Sent } from './links.ts';
-import type { CallArgs, Method, Op } from './ops.ts';
+import type { CallArgs, Method, RelayMessage } from './transport/codec.ts';
+import type { Sent } from './transport/peer-transport.ts';
 
 /** What became of a call; `by` turns instants of the value into those of this process. `lost`: nobody knows whether it was done. */
 export type Reply = { readonly how: 'value'; readonly value: unknown; readonly by: Micros } | { readonly how: 'moved' | 'fault' | 'lost' };
 
 /** What calls are made with. */
 export interface CallsParts {
-  readonly send: (to: string, op: Op) => Sent;
+  readonly send: (to: string, op: RelayMessage) => Sent;
   readonly timers: Timers;
 }
 
@@ -18,7 +18,7 @@ interface Pending {
 }
 
 /** Calls to peers that are not answered yet. */
-export class Calls {
+export class PendingCalls {
   readonly #parts: CallsParts;
   readonly #pending = new Map<number, Pending>();
   #ids = 0;
@@ -43,7 +43,7 @@ export class Calls {
   }
 
   /** A peer's answer. */
-  reply(peer: string, { id, how, value }: Extract<Op, { op: 'reply' }>, by: Micros): void {
+  reply(peer: string, { id, how, value }: Extract<RelayMessage, { op: 'reply' }>, by: Micros): void {
     const pending = this.#pending.get(id);
     if (pending?.peer === peer) pending.settle(how === 'value' ? { how, value, by } : { how });
   }

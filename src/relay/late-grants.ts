@@ -1,6 +1,6 @@
 import type { Clock } from '../admission/clock.ts';
-import { after, type Instant, type Micros, SECOND } from '../core/time.ts';
-import type { Errand } from './errand.ts';
+import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
+import type { PendingRequest } from './pending-request.ts';
 
 /** An answer may come so long after its attempt was given up: a peer that is silent for 15 s is gone, and its answers with it. */
 const KEPT_FOR: Micros = 20 * SECOND;
@@ -14,17 +14,17 @@ const KEPT_MAX = 10_000;
  */
 export class LateGrants {
   readonly #clock: Clock;
-  readonly #attempts = new Map<number, { readonly errand: Errand; readonly until: Instant }>();
+  readonly #attempts = new Map<number, { readonly errand: PendingRequest; readonly until: Instant }>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
   /** The last attempt of this ask is given up. */
-  gaveUp(errand: Errand): void {
+  gaveUp(errand: PendingRequest): void {
     if (errand.ask.requestId === undefined) return;
     const now = this.#clock.now();
-    this.#attempts.set(errand.wid, { errand, until: after(now, KEPT_FOR) });
+    this.#attempts.set(errand.requestSeq, { errand, until: plus(now, KEPT_FOR) });
     for (const [wid, { until }] of this.#attempts) {
       if (until > now && this.#attempts.size <= KEPT_MAX) return;
       this.#attempts.delete(wid);
@@ -32,7 +32,7 @@ export class LateGrants {
   }
 
   /** Returns the ask of an attempt whose answer has come, once. Returns undefined if it is not known. */
-  take(wid: number): Errand | undefined {
+  take(wid: number): PendingRequest | undefined {
     const errand = this.#attempts.get(wid)?.errand;
     this.#attempts.delete(wid);
     return errand;

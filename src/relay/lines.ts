@@ -1,10 +1,10 @@
-import type { Errand } from './errand.ts';
-import { bySince } from './porch.ts';
+import { compareArrival } from './opening-queue.ts';
+import type { PendingRequest } from './pending-request.ts';
 
 /** Asks of this replica's callers that no gate of this process has: by shard, and those asked at a peer by name. */
-export class Lines {
-  readonly #lines = new Map<number, Set<Errand>>();
-  readonly #named = new Map<number, Errand>();
+export class PendingIndex {
+  readonly #lines = new Map<number, Set<PendingRequest>>();
+  readonly #named = new Map<number, PendingRequest>();
   #size = 0;
 
   /** In all lines. */
@@ -12,8 +12,8 @@ export class Lines {
     return this.#size;
   }
 
-  add(errand: Errand): void {
-    const { shard } = errand.spot;
+  add(errand: PendingRequest): void {
+    const { shard } = errand.route;
     let line = this.#lines.get(shard);
     if (line === undefined) {
       line = new Set();
@@ -25,18 +25,18 @@ export class Lines {
     this.#size++;
   }
 
-  remove(errand: Errand): void {
+  remove(errand: PendingRequest): void {
     if (!errand.inLine) return;
     errand.inLine = false;
-    const { shard } = errand.spot;
+    const { shard } = errand.route;
     const line = this.#lines.get(shard);
     line?.delete(errand);
     this.#size--;
     if (line?.size === 0) this.#lines.delete(shard);
   }
 
-  name(errand: Errand): void {
-    this.#named.set(errand.wid, errand);
+  name(errand: PendingRequest): void {
+    this.#named.set(errand.requestSeq, errand);
   }
 
   /** The ask of this name is not waited for any more. */
@@ -44,16 +44,16 @@ export class Lines {
     this.#named.delete(wid);
   }
 
-  named(wid: number): Errand | undefined {
+  named(wid: number): PendingRequest | undefined {
     return this.#named.get(wid);
   }
 
   /** Of one shard, as they are to be asked again: those with a place in its order, then the others as they came. */
-  of(shard: number): readonly Errand[] {
-    return [...(this.#lines.get(shard) ?? [])].sort((a, b) => bySince(a.arrival, b.arrival) || a.serial - b.serial);
+  of(shard: number): readonly PendingRequest[] {
+    return [...(this.#lines.get(shard) ?? [])].sort((a, b) => compareArrival(a.knownArrival, b.knownArrival) || a.serial - b.serial);
   }
 
-  all(): readonly Errand[] {
+  all(): readonly PendingRequest[] {
     return [...this.#lines.values()].flatMap((line) => [...line]);
   }
 

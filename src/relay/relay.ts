@@ -1,24 +1,24 @@
 import type { AdmissionService, GroupSettings } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
+import type { LocalAdmissionService } from '../admission/door.ts';
 import { Slices } from '../admission/slices.ts';
 import type { PeerView, Replica, ReplicaEvent, Timers } from '../coordination/replica.ts';
 import { type Micros, SECOND } from '../core/time.ts';
-import { Asks } from './asks.ts';
-import { Barriers } from './barriers.ts';
-import { Calls } from './calls.ts';
-import { Desk } from './desk.ts';
-import { Directory } from './directory.ts';
-import type { Door } from './door.ts';
-import { Edge } from './edge.ts';
-import { HeadCount } from './head-count.ts';
-import { Links, type Messages } from './links.ts';
-import type { Op } from './ops.ts';
-import { type Degraded, Outage } from './outage.ts';
-import { Owners } from './owners.ts';
-import { PlaceWatch } from './place-watch.ts';
-import { Porch } from './porch.ts';
-import { SeenLimits } from './seen-limits.ts';
-import { Standing } from './standing.ts';
+import { PendingCalls } from './calls.ts';
+import { DegradedMode, type DegradedOptions } from './degraded-mode.ts';
+import { GroupDirectory } from './group-directory.ts';
+import { ReplicaCount } from './head-count.ts';
+import { OpeningQueue } from './opening-queue.ts';
+import { OwnerClient } from './owner-client.ts';
+import { OwnerService } from './owner-service.ts';
+import { PendingRequests } from './pending-requests.ts';
+import { PositionPoller } from './position-poller.ts';
+import { RoutedAdmission } from './routed-admission.ts';
+import { LimitCache } from './seen-limits.ts';
+import { ClusterView } from './standing.ts';
+import { TakeoverBarriers } from './takeover-barrier.ts';
+import type { RelayMessage } from './transport/codec.ts';
+import { type MessageBus, PeerTransport } from './transport/peer-transport.ts';
 
 /** How much the relay keeps; each is an option with a default. */
 export interface RelayBounds {
@@ -34,25 +34,25 @@ export interface RelayBounds {
 export const RELAY_BOUNDS: RelayBounds = { held: 10_000, waiting: 10_000, asks: 200_000 };
 
 /** At the end peers are waited for so long, until they know who waits no more. */
-const LAST_WORDS: Micros = SECOND / 2;
+const FLUSH_TIMEOUT: Micros = SECOND / 2;
 
 /** What the process is told of the relay; for the log and metrics. */
 export type RelayEvent =
   /** No other replica can be reached, or again: groups with `share` or `open` go on alone, as one of so many. */
-  | { readonly kind: 'alone'; readonly alone: boolean; readonly replicas: number }
+  | { readonly kind: 'alone'; readonly isIsolated: boolean; readonly replicas: number }
   /** Somebody was admitted on a share, or without any limit. */
-  | { readonly kind: 'degraded'; readonly group: string; readonly how: Degraded }
+  | { readonly kind: 'degraded'; readonly group: string; readonly how: DegradedOptions }
   /** This process was taken for dead by another, and goes on under another address. */
   | { readonly kind: 'readdressed'; readonly instance: string }
   | { readonly kind: 'trouble'; readonly what: string; readonly cause: unknown };
 
 /** What a relay is made of. */
-export interface RelayParts {
-  readonly door: Door;
-  readonly replica: Pick<Replica, 'instance' | 'place' | 'peers' | 'told' | 'readdress' | 'leave'>;
+export interface RelayOptions {
+  readonly door: LocalAdmissionService;
+  readonly replica: Pick<Replica, 'instance' | 'locate' | 'peers' | 'onShardOffered' | 'readdress' | 'leave'>;
   /** This replica as others see it; for people. */
   readonly self: () => Omit<PeerView, 'instance'>;
-  readonly messages: Messages;
+  readonly messages: MessageBus;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly defer: (run: () => void) => void;
@@ -62,7 +62,7 @@ export interface RelayParts {
   readonly bounds: RelayBounds;
   /** Limits are wanted with every outcome, for RateLimit fields. */
   readonly limits: boolean;
-  /** A door over nothing but memory, for a share of the limits; see {@link Outage}. Absent: every group is `closed`. */
+  /** A door over nothing but memory, for a share of the limits; see {@link DegradedMode}. Absent: every group is `closed`. */
   readonly shareKeeper?: ((settings: readonly GroupSettings[]) => Promise<AdmissionService>) | undefined;
   readonly onEvent: (event: RelayEvent) => void;
 }
@@ -70,57 +70,67 @@ export interface RelayParts {
 /** One replica's part in deciding with others: its callers' asks go to whoever decides, and others' asks come in here. */
 export class Relay {
   /** The door for the callers of this process. */
-  readonly admission: Edge;
-  readonly #parts: RelayParts;
-  readonly #links: Links;
-  readonly #desk: Desk;
-  readonly #asks: Asks;
-  readonly #calls: Calls;
-  readonly #barriers: Barriers;
-  readonly #directory: Directory;
-  readonly #outage: Outage | undefined;
+  readonly admission: RoutedAdmission;
+  readonly #parts: RelayOptions;
+  readonly #links: PeerTransport;
+  readonly #desk: OwnerService;
+  readonly #asks: PendingRequests;
+  readonly #calls: PendingCalls;
+  readonly #barriers: TakeoverBarriers;
+  readonly #directory: GroupDirectory;
+  readonly #outage: DegradedMode | undefined;
   /** Live replicas when last seen, with this one. */
-  readonly #heads: HeadCount;
+  readonly #heads: ReplicaCount;
   #reachable = true;
 
-  constructor(parts: RelayParts) {
+  constructor(parts: RelayOptions) {
     const { door, replica, clock, timers, bounds } = parts;
     this.#parts = parts;
     const now = () => clock.now();
-    this.#heads = new HeadCount(now);
-    const place = (shard: number) => replica.place(shard);
+    this.#heads = new ReplicaCount(now);
+    const place = (shard: number) => replica.locate(shard);
     const peers = () => replica.peers().map(({ instance }) => instance);
-    const send = (to: string, op: Op) => this.#links.send(to, op);
-    const porch = new Porch();
-    this.#directory = new Directory(parts);
+    const send = (to: string, op: RelayMessage) => this.#links.send(to, op);
+    const porch = new OpeningQueue();
+    this.#directory = new GroupDirectory(parts);
     const directory = this.#directory;
     this.#links = this.#openLinks();
-    this.#calls = new Calls({ send, timers });
+    this.#calls = new PendingCalls({ send, timers });
     const calls = this.#calls;
-    this.#barriers = new Barriers({ timers, peers });
-    const back = (peer: string, shard: number, term: bigint) => this.#barriers.back(peer, shard, term);
+    this.#barriers = new TakeoverBarriers({ timers, peers });
+    const back = (peer: string, shard: number, term: bigint) => this.#barriers.onPeerRejoined(peer, shard, term);
     const fault = (cause: unknown) => parts.onEvent({ kind: 'trouble', what: 'a call of another replica', cause });
-    this.#desk = new Desk({ door, porch, now, timers, isHere: (shard) => place(shard).at === 'here', send, rejoined: back, fault, asksMax: bounds.asks });
+    this.#desk = new OwnerService({
+      door,
+      porch,
+      now,
+      timers,
+      isHere: (shard) => place(shard).at === 'here',
+      send,
+      rejoined: back,
+      fault,
+      asksMax: bounds.asks,
+    });
     this.#outage = this.#openOutage(now);
     const outage = this.#outage;
-    const watch = new PlaceWatch({ calls, timers, now });
-    const seen = new SeenLimits();
-    this.#asks = new Asks({
+    const watch = new PositionPoller({ calls, timers, now });
+    const seen = new LimitCache();
+    this.#asks = new PendingRequests({
       ...{ door, porch, directory, clock, timers, place, send, limits: parts.limits, heldMax: bounds.held },
       stopgap: outage,
       entered: (shard, term) => back('', shard, term),
-      seen: (ask, limits) => seen.see(ask.group, ask.key, limits),
+      seen: (ask, limits) => seen.set(ask.group, ask.key, limits),
       watched: (errand) => watch.look(errand),
       unused: (caller, permit) => void this.admission.release(caller, permit, 'unused', undefined, undefined),
     });
-    const owners = new Owners({ door, directory, calls, timers, now, place });
+    const owners = new OwnerClient({ door, directory, calls, timers, now, place });
     const leave = () => {
-      this.#links.part();
+      this.#links.beginShutdown();
       return replica.leave();
     };
-    const told = () => this.#links.quiet(LAST_WORDS);
-    const standing = new Standing({ directory, place, self: parts.self, others: () => replica.peers() });
-    this.admission = new Edge({
+    const told = () => this.#links.flush(FLUSH_TIMEOUT);
+    const standing = new ClusterView({ directory, place, self: parts.self, others: () => replica.peers() });
+    this.admission = new RoutedAdmission({
       ...{ door, directory, slices: new Slices(parts), calls, owners },
       asks: this.#asks,
       seen,
@@ -136,7 +146,7 @@ export class Relay {
   }
 
   /** No session of it is live, and none has been for longer than slots last: it decides nothing. */
-  get alone(): boolean {
+  get isIsolated(): boolean {
     return !this.#reachable;
   }
 
@@ -150,20 +160,20 @@ export class Relay {
    * its trees, this replica's own callers and those of all peers, or after 150 ms.
    */
   barrier(shard: number, term: bigint): Promise<void> {
-    const raised = this.#barriers.raise(shard, term, '');
+    const raised = this.#barriers.arm(shard, term, '');
     // The trees begin to open after this turn.
-    this.#parts.defer(() => this.#asks.placed(shard));
+    this.#parts.defer(() => this.#asks.onShardLocated(shard));
     return raised;
   }
 
   /** What the replica says, in its order. */
   onReplica(event: ReplicaEvent): void {
-    if (event.kind === 'placed') this.#asks.placed(event.shard);
+    if (event.kind === 'placed') this.#asks.onShardLocated(event.shard);
     else if (event.kind === 'peers') this.#peersChanged();
     else if (event.kind === 'reachable') void this.#reach(event.reachable);
   }
 
-  /** Tells a peer that it was given a shard; for {@link ReplicaParts.notify}. */
+  /** Tells a peer that it was given a shard; for {@link ReplicaOptions.notify}. */
   notify(instance: string, shard: number, term: bigint): void {
     this.#links.send(instance, { op: 'gave', shard, term });
   }
@@ -178,37 +188,37 @@ export class Relay {
     this.#links.close();
   }
 
-  #openLinks(): Links {
+  #openLinks(): PeerTransport {
     const { replica, messages, clock, timers, defer, newName, bounds, onEvent } = this.#parts;
-    return new Links({
+    return new PeerTransport({
       ...{ messages, timers, defer, newName, instance: replica.instance, waitingMax: bounds.waiting },
       now: () => clock.now(),
       peers: () => replica.peers(),
       hear: (peer, op, by) => this.#hear(peer, op, by),
-      silent: (peer, silent) => this.#desk.silent(peer, silent),
+      silent: (peer, silent) => this.#desk.setPeerReachable(peer, silent),
       gone: (peer) => this.#gone(peer),
       readdressed: (instance) => this.#readdressed(instance),
       trouble: (what, cause) => onEvent({ kind: 'trouble', what, cause }),
     });
   }
 
-  #openOutage(now: () => ReturnType<Clock['now']>): Outage | undefined {
+  #openOutage(now: () => ReturnType<Clock['now']>): DegradedMode | undefined {
     const { shareKeeper, onEvent } = this.#parts;
     if (shareKeeper === undefined) return undefined;
     const settings = () => [...this.#directory.all().values()].map((spot) => spot.settings);
-    return new Outage({ now, settings, keeper: shareKeeper, admitted: (group, how) => onEvent({ kind: 'degraded', group, how }) });
+    return new DegradedMode({ now, settings, keeper: shareKeeper, admitted: (group, how) => onEvent({ kind: 'degraded', group, how }) });
   }
 
-  #hear(peer: string, op: Op, by: Micros): void {
+  #hear(peer: string, op: RelayMessage, by: Micros): void {
     if (op.op === 'reply') this.#calls.reply(peer, op, by);
-    else if (op.op === 'gave') this.#parts.replica.told(op.shard, op.term);
-    else if (!this.#asks.hear(peer, op, by)) this.#desk.hear(peer, op, by);
+    else if (op.op === 'gave') this.#parts.replica.onShardOffered(op.shard, op.term);
+    else if (!this.#asks.onMessage(peer, op, by)) this.#desk.hear(peer, op, by);
   }
 
   #gone(peer: string): void {
     this.#desk.gone(peer);
     this.#calls.gone(peer);
-    this.#asks.gone(peer);
+    this.#asks.onPeerLost(peer);
   }
 
   #readdressed(instance: string): void {
@@ -216,7 +226,7 @@ export class Relay {
     this.#parts.replica.readdress(instance);
     this.#desk.clear();
     this.#calls.gone();
-    this.#asks.readdressed();
+    this.#asks.onInstanceReplaced();
   }
 
   #peersChanged(): void {
@@ -228,7 +238,7 @@ export class Relay {
   async #reach(reachable: boolean): Promise<void> {
     this.#reachable = reachable;
     const replicas = this.#heads.most;
-    this.#parts.onEvent({ kind: 'alone', alone: !reachable, replicas });
+    this.#parts.onEvent({ kind: 'alone', isIsolated: !reachable, replicas });
     if (reachable) {
       this.#asks.reachable(true);
       this.#outage?.end();

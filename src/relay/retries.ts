@@ -6,7 +6,7 @@ const FIRST: Micros = 50 * MILLISECOND;
 const LAST: Micros = 800 * MILLISECOND;
 
 /** When to ask again for a shard whose supposed owner does not decide for it. */
-export class Retries {
+export class ShardRetries {
   readonly #timers: Timers;
   readonly #again: (shard: number) => void;
   readonly #planned = new Map<number, { cancel: (() => void) | undefined; delay: Micros }>();

@@ -4,14 +4,14 @@ import type { LimitView } from '../admission/admission.ts';
 const MAX = 10_000;
 
 /** Limits as last seen with an answer of another replica, for RateLimit fields. */
-export class SeenLimits {
+export class LimitCache {
   readonly #seen = new Map<string, readonly LimitView[]>();
 
   of(group: string, key: string): readonly LimitView[] {
     return this.#seen.get(`${group}\u0000${key}`) ?? [];
   }
 
-  see(group: string, key: string, limits: readonly LimitView[]): void {
+  set(group: string, key: string, limits: readonly LimitView[]): void {
     const name = `${group}\u0000${key}`;
     this.#seen.delete(name);
     this.#seen.set(name, limits);

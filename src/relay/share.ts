@@ -11,7 +11,7 @@ import type { GroupSpec, LimitSpec, Quota } from '../core/group.ts';
  *     spacing            n times as long, slack included
  *     concurrency        floor(max / n), at least 1
  */
-export function shared(settings: readonly GroupSettings[], replicas: number): readonly GroupSettings[] {
+export function divideLimits(settings: readonly GroupSettings[], replicas: number): readonly GroupSettings[] {
   return settings.map((each) => ({ ...each, spec: sharedSpec(each.spec, Math.max(1, replicas)) }));
 }
 
@@ -20,12 +20,12 @@ function sharedSpec(spec: GroupSpec, replicas: number): GroupSpec {
 }
 
 function sharedLimit(limit: LimitSpec, replicas: number): LimitSpec {
-  const keys = new Map([...limit.keys].map(([key, quota]) => [key, sharedQuota(quota, replicas)]));
-  return { ...limit, quota: sharedQuota(limit.quota, replicas), keys };
+  const keys = new Map([...limit.keys].map(([key, quota]) => [key, divideQuota(quota, replicas)]));
+  return { ...limit, quota: divideQuota(limit.quota, replicas), keys };
 }
 
 /** One limit's part. */
-export function sharedQuota(quota: Quota, replicas: number): Quota {
+export function divideQuota(quota: Quota, replicas: number): Quota {
   const part = (count: number) => Math.max(1, Math.floor(count / replicas));
   const longer = (permits: number, per: number) => (permits >= replicas ? per : Math.ceil((per * replicas) / permits));
   switch (quota.kind) {

@@ -1,11 +1,11 @@
 import type { GroupView, ReplicaView } from '../admission/admission.ts';
-import type { PeerView, Whereabouts } from '../coordination/replica.ts';
-import type { Directory } from './directory.ts';
+import type { PeerView, ShardLocation } from '../coordination/replica.ts';
+import type { GroupDirectory } from './group-directory.ts';
 
 /** What it takes to say who is there, and who decides. */
-export interface StandingParts {
-  readonly directory: Pick<Directory, 'of'>;
-  readonly place: (shard: number) => Whereabouts;
+export interface ClusterViewDeps {
+  readonly directory: Pick<GroupDirectory, 'of'>;
+  readonly place: (shard: number) => ShardLocation;
   /** This replica. */
   readonly self: () => Omit<PeerView, 'instance'>;
   /** The others that live. */
@@ -13,10 +13,10 @@ export interface StandingParts {
 }
 
 /** Who is there and who decides for what, as this replica sees it; for people. */
-export class Standing {
-  readonly #parts: StandingParts;
+export class ClusterView {
+  readonly #parts: ClusterViewDeps;
 
-  constructor(parts: StandingParts) {
+  constructor(parts: ClusterViewDeps) {
     this.#parts = parts;
   }
 

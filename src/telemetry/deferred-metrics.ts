@@ -1,5 +1,5 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
-import { Buckets, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
+import { Histogram, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
 
 /** What deferred mode reports; `deferred/request-lifecycle.ts` has the same with more. */
 export type DeferredNews =
@@ -28,7 +28,7 @@ export function createDeferredMetrics(registry: Registry, numbers: () => Deferre
   const attempts = counter('attempts', 'Stored requests sent to a backend, by the class of the answer or why there was none.', ['group', 'outcome']);
   const ended = counter('ended', 'Stored requests that ended: done, dead, cancelled.', ['group', 'state']);
   const redriven = counter('redriven', 'Dead letters put back into the queue.', ['group']);
-  const delivered = new Map<string, Buckets>();
+  const delivered = new Map<string, Histogram>();
   registerHistogram(registry, 'sluice_deferred_delivery_seconds', 'From the acceptance of a request to its delivery.', (name) =>
     [...delivered].flatMap(([group, buckets]) => buckets.samples(name, { group })),
   );
@@ -40,7 +40,7 @@ export function createDeferredMetrics(registry: Registry, numbers: () => Deferre
     else if (news.kind === 'ended' && 'state' in news) {
       ended.inc({ group: news.group, state: news.state });
       if (news.state !== 'done') return;
-      const buckets = delivered.get(news.group) ?? new Buckets(WAIT_BUCKETS);
+      const buckets = delivered.get(news.group) ?? new Histogram(WAIT_BUCKETS);
       delivered.set(news.group, buckets);
       buckets.observe(news.ageMs * 1_000);
     }

@@ -1,9 +1,9 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { Micros } from '../core/time.ts';
-import { Buckets, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
+import { Histogram, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
 
-/** What forwarding tells; `forward/forwarding.ts` has the same with more. */
-export type ForwardNews =
+/** What forwarding tells; `proxy/forwarding.ts` has the same with more. */
+export type ForwardEvent =
   | { readonly kind: 'attempt'; readonly backend: string; readonly outcome: string; readonly took: Micros }
   | { readonly kind: 'pushback'; readonly backend: string; readonly replayed: boolean }
   | { readonly kind: 'cost_missing'; readonly route: string; readonly unit: string; readonly stage: 'ask' | 'settle' }
@@ -18,9 +18,9 @@ export interface HeldBodies {
 }
 
 /** Counts what forwarding tells. Labels come from the configuration, never from requests. */
-export function createForwardMetrics(registry: Registry, held: () => HeldBodies): (news: ForwardNews) => void {
+export function createForwardMetrics(registry: Registry, held: () => HeldBodies): (news: ForwardEvent) => void {
   // Of every request: plain numbers, told to prom-client only when somebody asks.
-  const sent = new Map<string, { readonly outcomes: Map<string, number>; readonly took: Buckets }>();
+  const sent = new Map<string, { readonly outcomes: Map<string, number>; readonly took: Histogram }>();
   new Counter({
     name: 'sluice_forward_attempts_total',
     help: 'Requests sent to a backend, by how it ended.',
@@ -69,7 +69,7 @@ export function createForwardMetrics(registry: Registry, held: () => HeldBodies)
       case 'attempt': {
         let figures = sent.get(news.backend);
         if (figures === undefined) {
-          figures = { outcomes: new Map(), took: new Buckets(WAIT_BUCKETS) };
+          figures = { outcomes: new Map(), took: new Histogram(WAIT_BUCKETS) };
           sent.set(news.backend, figures);
         }
         figures.outcomes.set(news.outcome, (figures.outcomes.get(news.outcome) ?? 0) + 1);

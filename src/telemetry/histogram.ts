@@ -7,7 +7,7 @@ export const WAIT_BUCKETS: readonly number[] = [0.001, 0.005, 0.025, 0.1, 0.5, 1
 export const FINE_BUCKETS: readonly number[] = [0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1];
 
 /** Counts of one label in one array: an observation is a search among a dozen bounds and two additions. */
-export class Buckets {
+export class Histogram {
   readonly #bounds: readonly number[];
   readonly #counts: Float64Array;
   #sum = 0;

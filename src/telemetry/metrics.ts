@@ -4,11 +4,11 @@ import type { GateEvent } from '../core/events.ts';
 import { type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
 import { type ClusterFigures, createClusterMetrics } from './cluster-metrics.ts';
 import { createDeferredMetrics, type DeferredNews, type DeferredNumbers } from './deferred-metrics.ts';
-import { createForwardMetrics, type ForwardNews, type HeldBodies } from './forward-metrics.ts';
-import { Buckets, FINE_BUCKETS, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
+import { createForwardMetrics, type ForwardEvent, type HeldBodies } from './forward-metrics.ts';
+import { FINE_BUCKETS, Histogram, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
 
 /** What metrics are made of. */
-export interface MetricsParts {
+export interface MetricsOptions {
   readonly version: string;
   readonly nodeVersion: string;
   readonly now: () => Instant;
@@ -20,7 +20,7 @@ export interface MetricsParts {
 
 /** Functions handed to those who know; each costs less than a microsecond. */
 export interface Metrics {
-  /** For AdmissionParts.events. */
+  /** For AdmissionDeps.events. */
   readonly event: (event: GateEvent, now: Instant) => void;
   /** A wake-up came this much after it was due. */
   readonly wokeLate: (late: Micros) => void;
@@ -29,7 +29,7 @@ export interface Metrics {
   /** Who knows of the bodies that forwarding holds; before, there are none. */
   readonly holding: (source: () => HeldBodies) => void;
   /** What forwarding tells. */
-  readonly forward: (news: ForwardNews) => void;
+  readonly forward: (news: ForwardEvent) => void;
   /** A connection was closed as it was accepted, for want of file descriptors. */
   readonly connectionShed: (listener: string) => void;
   /** A replica among several, and who knows of it; answers how an admission outside the promises is counted. Once. */
@@ -63,18 +63,18 @@ class GroupFigures {
   readonly refused = new Map<string, number>();
   readonly ended: Record<(typeof HOWS)[number], number> = { used: 0, unused: 0, dropped: 0, lapsed: 0, revoked: 0 };
   readonly settled = new Map<string, { refunded: number; debited: number; uncharged: number }>();
-  readonly wait = new Buckets(WAIT_BUCKETS);
-  readonly hold = new Buckets(WAIT_BUCKETS);
+  readonly wait = new Histogram(WAIT_BUCKETS);
+  readonly hold = new Histogram(WAIT_BUCKETS);
 }
 
 /** Counts gate events and shows groups, under the prefix `sluice_`; groups are labels, keys never. */
-export function createMetrics(parts: MetricsParts): Metrics {
+export function createMetrics(parts: MetricsOptions): Metrics {
   const { groupsMax = 1_000 } = parts;
   let held = (): HeldBodies => NOTHING_HELD;
   const registry = new Registry();
   const figures = new Map<string, GroupFigures>();
-  const late = new Buckets(FINE_BUCKETS);
-  const flush = new Buckets(FINE_BUCKETS);
+  const late = new Histogram(FINE_BUCKETS);
+  const flush = new Histogram(FINE_BUCKETS);
   const of = (group: string): GroupFigures => {
     const found = figures.get(group);
     if (found !== undefined) return found;
@@ -86,7 +86,7 @@ export function createMetrics(parts: MetricsParts): Metrics {
   collectDefaultMetrics({ register: registry });
   registerCounters(registry, figures);
   registerGauges(registry, parts, groupsMax);
-  const byGroup = (pick: (of: GroupFigures) => Buckets) => (name: string) => [...figures].flatMap(([group, each]) => pick(each).samples(name, { group }));
+  const byGroup = (pick: (of: GroupFigures) => Histogram) => (name: string) => [...figures].flatMap(([group, each]) => pick(each).samples(name, { group }));
   registerHistogram(
     registry,
     'sluice_wait_seconds',
@@ -226,7 +226,7 @@ function registerCounters(registry: Registry, figures: ReadonlyMap<string, Group
   });
 }
 
-function registerGauges(registry: Registry, parts: MetricsParts, groupsMax: number): void {
+function registerGauges(registry: Registry, parts: MetricsOptions, groupsMax: number): void {
   let taken: { readonly at: Instant; readonly views: readonly GroupView[] } | undefined;
   // All gauges of one scrape are read in one go.
   const views = (): readonly GroupView[] => {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { SECOND } from '../../src/core/time.ts';
 import { group, spacing } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { rigged, settingsOf } from './rig.ts';
 
 const spaced = [settingsOf(group('g', [spacing(10 * SECOND)]))];
@@ -10,10 +10,10 @@ test('Who cannot be reached is passed over, and stands at its place again once i
   const rig = await rigged(spaced);
   await rig.asked();
   const [first, second, third] = [rig.ask(), rig.ask(), rig.ask()];
-  first.held.away?.(true);
+  first.held.setReachable?.(true);
   await rig.pass(10);
   expect([first.seconds, second.seconds]).toEqual([undefined, 10]);
-  first.held.away?.(false);
+  first.held.setReachable?.(false);
   await rig.pass(10);
   expect([first.seconds, third.seconds]).toEqual([20, undefined]);
 });
@@ -22,11 +22,11 @@ test('A place that two ask for by one request id is passed over only while neith
   const rig = await rigged(spaced);
   await rig.asked();
   const here = rig.ask({ requestId: 'r' });
-  here.held.away?.(true);
+  here.held.setReachable?.(true);
   const behind = rig.ask();
   const there = rig.ask({ requestId: 'r' });
   await rig.pass(10);
   expect([there.seconds, behind.seconds]).toEqual([10, undefined]);
-  expect(there.held.since()).toEqual(here.held.since());
+  expect(there.held.arrival()).toEqual(here.held.arrival());
   await settled();
 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
 import { concurrency, group, rolling } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { type Caller, type Rig, rigged, settingsOf } from './rig.ts';
 
 /** Small, seeded, good enough. */
@@ -58,7 +58,7 @@ async function play(seed: number): Promise<void> {
       }
       case 3:
         if (some !== undefined && !some.delivered) {
-          some.caller.held.leave();
+          some.caller.held.cancel();
           some.gone = true;
         }
         break;

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
 import { concurrency, group, rate, rolling } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { rigged, settingsOf } from './rig.ts';
 
 const ALL = [
@@ -40,7 +40,7 @@ test('a caller who leaves while its grant cannot be written holds nothing', asyn
   rig.ledger.failure = new Error('EIO');
   const caller = rig.ask();
   await settled();
-  caller.held.leave();
+  caller.held.cancel();
   await rig.pass(0.3);
   rig.ledger.failure = undefined;
   await rig.pass(0.3);

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { SECOND } from '../../src/core/time.ts';
 import { concurrency, group, rate, spacing } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { rigged, settingsOf } from './rig.ts';
 
 test('X11: newcomers are refused, those held go until the grace ends, then the rest; the state is sealed', async () => {

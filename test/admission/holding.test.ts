@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { ONE_REQUEST } from '../../src/core/group.ts';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
 import { concurrency, group, rate, rolling, spacing } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { askOf, rigged, settingsOf } from './rig.ts';
 
 test('a free slot of a horizon group is answered within the call', async () => {
@@ -48,7 +48,7 @@ test('X3: 1,000 wait, 900 abort: no slot is spent on them', async () => {
   const callers = Array.from({ length: 1010 }, () => rig.ask());
   await settled();
   expect(callers.filter((caller) => caller.outcome !== undefined)).toHaveLength(10);
-  for (const caller of callers.slice(10, 910)) caller.held.leave();
+  for (const caller of callers.slice(10, 910)) caller.held.cancel();
   await settled();
   expect(rig.waiting()).toBe(100);
   await rig.pass(9.5);
@@ -65,12 +65,12 @@ test('a grant that was not written to its caller is given back, once', async () 
     await settled();
     expect(first.outcome?.kind).toBe('admitted');
     const second = rig.ask({ group: name });
-    first.held.leave();
-    first.held.leave();
+    first.held.cancel();
+    first.held.cancel();
     await settled();
     expect(second.outcome?.kind).toBe('admitted');
     second.held.delivered();
-    second.held.leave();
+    second.held.cancel();
     await settled();
     expect(rig.used(name)).toBe(1);
   }
@@ -82,7 +82,7 @@ test('a leased grant whose caller left while the disk wrote is given back', asyn
   const [first, second] = [rig.ask(), rig.ask()];
   await settled();
   expect(first.outcome).toBeUndefined();
-  first.held.leave();
+  first.held.cancel();
   rig.ledger.release();
   await settled();
   expect(first.told).toBe(0);
@@ -166,7 +166,7 @@ test('answers go out in slices and in order; a cancel gets its turn between them
   const first = order.length;
   expect(first).toBeGreaterThan(0);
   expect(first).toBeLessThan(200);
-  held[4999]?.leave();
+  held[4999]?.cancel();
   let turns = 0;
   while (order.length < 4999 && turns++ < 1000) {
     const before = order.length;

@@ -1,11 +1,11 @@
 import type { GroupSettings } from '../../src/admission/admission.ts';
-import { openLocalCoordinator } from '../../src/coordination/local.ts';
 import { MemoryRegisters } from '../../src/coordination/registers/memory.ts';
+import { openSingleNodeCoordinator } from '../../src/coordination/single-node.ts';
 import { SECOND } from '../../src/core/time.ts';
-import { createLedger } from '../../src/ledger/ledger-log.ts';
+import { createLedger } from '../../src/ledger/log-ledger.ts';
 import { MemoryDisk, MemoryStore } from '../../src/ledger/stores/memory.ts';
 import { START } from '../core/specs.ts';
-import { FakeClock } from '../fakes/clock.ts';
+import { FakeClock } from '../support/fakes/clock.ts';
 import { Rig } from './rig.ts';
 
 /** One machine whose processes come and go; its disk and its clock stay. */
@@ -22,7 +22,7 @@ export class Machine {
 
   /** Starts a process; the one before is dead, or was drained. */
   async start(): Promise<Rig> {
-    const coordinator = await openLocalCoordinator({ registers: this.registers, clock: this.clock, session: `life-${++this.#lives}` });
+    const coordinator = await openSingleNodeCoordinator({ registers: this.registers, clock: this.clock, session: `life-${++this.#lives}` });
     const placement = coordinator.place('');
     if (placement.at !== 'here') throw new Error('not here');
     const ledger = createLedger({ store: new MemoryStore({ bytes: 1 << 30 }, this.disk), clock: this.clock, term: placement.tenure.term });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { OpeningQueue } from '../../src/admission/opening-queue.ts';
 import { SECOND } from '../../src/core/time.ts';
-import { FakeClock, settled } from '../fakes/clock.ts';
+import { FakeClock, settled } from '../support/fakes/clock.ts';
 
 /** A queue, what it began, in order, and the ends of those that run until they are told. */
 class Rig {

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import { Gate } from '../../src/core/gate.ts';
-import type { GateParts } from '../../src/core/gate-state.ts';
+import { Gate } from '../../src/core/gate/gate.ts';
+import type { GateOptions } from '../../src/core/gate/snapshot.ts';
 import type { LimitSpec } from '../../src/core/group.ts';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
 import { concurrency, group, rate, rolling, spacing } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { rigged, settingsOf } from './rig.ts';
 
 const under = (parent: string) => ({ parent: { group: parent, share: undefined } });
@@ -104,7 +104,7 @@ const many = (limit: LimitSpec) => Array.from({ length: MANY }, (_, at) => setti
 
 test('a reload with one changed group among many touches only its tree', async () => {
   const touched: string[] = [];
-  const gate = (parts: GateParts): Gate => {
+  const gate = (parts: GateOptions): Gate => {
     const made = new Gate(parts);
     const reconfigure = made.reconfigure.bind(made);
     made.reconfigure = (now, groups) => {

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
-import type { AdmissionAsk } from '../../src/admission/admission.ts';
+import type { AdmissionRequest } from '../../src/admission/admission.ts';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
 import { concurrency, group } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { type Caller, type Rig, rigged, settingsOf } from './rig.ts';
 
 /* Leases of forwarded requests: told without a write of their own (docs/decisions/0012-reported-leases.md). */
 
-const forwarded: Partial<AdmissionAsk> = { reported: true, lease: 10 * SECOND };
+const forwarded: Partial<AdmissionRequest> = { reported: true, lease: 10 * SECOND };
 const open = (): Promise<Rig> => rigged([settingsOf(group('g', [concurrency(5)]))], { reports: true });
 
 function told(caller: Caller): boolean {
@@ -75,7 +75,7 @@ test('a caller who leaves while what stands for it is being written holds nothin
   rig.ledger.stalled = true;
   const caller = rig.ask(forwarded);
   await settled();
-  caller.held.leave();
+  caller.held.cancel();
   rig.ledger.release();
   await settled();
   expect(caller.told).toBe(0);

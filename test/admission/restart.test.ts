@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { HOUR, MINUTE, SECOND } from '../../src/core/time.ts';
 import { concurrency, group, rate, rolling, spacing } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { Machine } from './machine.ts';
 import { type Caller, Rig, settingsOf } from './rig.ts';
 

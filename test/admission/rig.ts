@@ -1,19 +1,19 @@
-import type { AdmissionAsk, GroupSettings, Held, Outcome } from '../../src/admission/admission.ts';
-import { Gatekeeper } from '../../src/admission/gatekeeper.ts';
-import { ADMISSION_BOUNDS, type AdmissionBounds, type AdmissionParts, type Notice } from '../../src/admission/parts.ts';
+import type { AcquireHandle, AdmissionRequest, GroupSettings, Outcome } from '../../src/admission/admission.ts';
+import { ADMISSION_BOUNDS, type AdmissionDeps, type AdmissionLimits, type AdmissionNotice } from '../../src/admission/deps.ts';
+import { LocalAdmission } from '../../src/admission/local-admission.ts';
 import type { Coordinator } from '../../src/coordination/coordinator.ts';
 import type { GateEvent } from '../../src/core/events.ts';
-import { Gate } from '../../src/core/gate.ts';
-import type { GateParts } from '../../src/core/gate-state.ts';
+import { Gate } from '../../src/core/gate/gate.ts';
+import type { GateOptions } from '../../src/core/gate/snapshot.ts';
 import { type GroupSpec, ONE_REQUEST, PRIORITY_MAX } from '../../src/core/group.ts';
 import type { Permit } from '../../src/core/permit.ts';
 import type { Refusal } from '../../src/core/refusal.ts';
 import { HOUR, type Instant, MINUTE, SECOND } from '../../src/core/time.ts';
 import type { Ledger } from '../../src/ledger/ledger.ts';
 import { START } from '../core/specs.ts';
-import { FakeClock, settled } from '../fakes/clock.ts';
-import { FakeCoordinator } from '../fakes/coordinator.ts';
-import { FakeLedger } from '../fakes/ledger.ts';
+import { FakeClock, settled } from '../support/fakes/clock.ts';
+import { FakeCoordinator } from '../support/fakes/coordinator.ts';
+import { FakeLedger } from '../support/fakes/ledger.ts';
 
 /** A group's settings, wide where not said. */
 export function settingsOf(spec: GroupSpec, more: Partial<Omit<GroupSettings, 'spec'>> = {}): GroupSettings {
@@ -37,7 +37,7 @@ export class Caller {
   at: Instant | undefined;
   /** Answers so far; more than one is a defect. */
   told = 0;
-  held!: Held;
+  held!: AcquireHandle;
 
   get permit(): Permit {
     if (this.outcome?.kind !== 'admitted') throw new Error(`not admitted: ${JSON.stringify(this.outcome)}`);
@@ -64,10 +64,10 @@ export interface RigOptions {
   readonly clock?: FakeClock;
   readonly ledger?: Ledger;
   readonly coordinator?: Coordinator;
-  readonly bounds?: Partial<AdmissionBounds>;
+  readonly bounds?: Partial<AdmissionLimits>;
   readonly recording?: boolean;
   readonly reports?: boolean;
-  readonly gate?: (parts: GateParts) => Gate;
+  readonly gate?: (parts: GateOptions) => Gate;
 }
 
 /** A whole admission over real gates, with a clock that moves when told. */
@@ -75,16 +75,16 @@ export class Rig {
   readonly clock: FakeClock;
   readonly ledger: FakeLedger;
   readonly coordinator: FakeCoordinator;
-  readonly keeper: Gatekeeper;
+  readonly keeper: LocalAdmission;
   readonly events: GateEvent[] = [];
-  readonly notices: Notice[] = [];
+  readonly notices: AdmissionNotice[] = [];
   #bytes = 0;
 
   constructor(settings: readonly GroupSettings[], options: RigOptions = {}) {
     this.clock = options.clock ?? new FakeClock(START);
     this.ledger = new FakeLedger();
     this.coordinator = new FakeCoordinator();
-    const parts: AdmissionParts = {
+    const parts: AdmissionDeps = {
       clock: this.clock,
       coordinator: options.coordinator ?? this.coordinator,
       ledger: options.ledger ?? this.ledger,
@@ -98,11 +98,11 @@ export class Rig {
       reports: options.reports ?? false,
       defer: (run) => void setImmediate(run),
     };
-    this.keeper = new Gatekeeper(parts);
+    this.keeper = new LocalAdmission(parts);
   }
 
   /** Asks; the answer may be there already. */
-  ask(more: Partial<AdmissionAsk> = {}): Caller {
+  ask(more: Partial<AdmissionRequest> = {}): Caller {
     const caller = new Caller();
     caller.held = this.keeper.acquire(askOf(more), (outcome) => {
       caller.told++;
@@ -113,7 +113,7 @@ export class Rig {
   }
 
   /** Asks, and lets promises settle. */
-  async asked(more: Partial<AdmissionAsk> = {}): Promise<Caller> {
+  async asked(more: Partial<AdmissionRequest> = {}): Promise<Caller> {
     const caller = this.ask(more);
     await settled();
     if (caller.outcome?.kind === 'admitted') caller.held.delivered();
@@ -139,7 +139,7 @@ export class Rig {
 }
 
 /** An ask of group `g`, patient for an hour. */
-export function askOf(more: Partial<AdmissionAsk> = {}): AdmissionAsk {
+export function askOf(more: Partial<AdmissionRequest> = {}): AdmissionRequest {
   return {
     group: 'g',
     key: '',

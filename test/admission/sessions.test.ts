@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
 import { concurrency, group, rolling } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { rigged, settingsOf } from './rig.ts';
 
 const SLOTS = [settingsOf(group('g', [concurrency(2)]))];
@@ -14,7 +14,7 @@ test('TQ-9: a session with two leases ends: both are free, and what it still wai
   await rig.asked(IN);
   const pending = rig.ask(IN);
   const others = [rig.ask(), rig.ask()];
-  pending.held.leave();
+  pending.held.cancel();
   rig.keeper.endSession('c', 's', 0);
   await settled();
   expect(others.map((caller) => caller.outcome?.kind)).toEqual(['admitted', 'admitted']);

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
 import type { GroupSettings } from '../../src/admission/admission.ts';
-import { openLocalCoordinator } from '../../src/coordination/local.ts';
 import { MemoryRegisters } from '../../src/coordination/registers/memory.ts';
+import { openSingleNodeCoordinator } from '../../src/coordination/single-node.ts';
 import { HOUR, MINUTE } from '../../src/core/time.ts';
-import { createLedger } from '../../src/ledger/ledger-log.ts';
+import { createLedger } from '../../src/ledger/log-ledger.ts';
 import { MemoryDisk, MemoryStore } from '../../src/ledger/stores/memory.ts';
 import { concurrency, group, START } from '../core/specs.ts';
-import { FakeClock } from '../fakes/clock.ts';
+import { FakeClock } from '../support/fakes/clock.ts';
 import { type Caller, Rig, settingsOf } from './rig.ts';
 
 /* Reaching `store.bytes`: with leases that live, and after they ended. */
@@ -21,7 +21,7 @@ class Machine {
   readonly disk = new MemoryDisk();
 
   async start(settings: readonly GroupSettings[] = SETTINGS): Promise<Rig> {
-    const coordinator = await openLocalCoordinator({ registers: this.registers, clock: this.clock, session: `at-${this.clock.now()}` });
+    const coordinator = await openSingleNodeCoordinator({ registers: this.registers, clock: this.clock, session: `at-${this.clock.now()}` });
     const placement = coordinator.place('');
     if (placement.at !== 'here') throw new Error('not here');
     const ledger = createLedger({ store: new MemoryStore({ bytes: BYTES }, this.disk), clock: this.clock, term: placement.tenure.term });

@@ -1,20 +1,20 @@
 import { describe, expect, test } from 'vitest';
-import type { Held, Outcome } from '../../src/admission/admission.ts';
+import type { AcquireHandle, Outcome } from '../../src/admission/admission.ts';
 import type { StoredRequestAsk, StoredSink } from '../../src/admission/stored-line.ts';
 import { ONE_REQUEST, PRIORITY_DEFERRED } from '../../src/core/group.ts';
 import type { Refusal } from '../../src/core/refusal.ts';
 import { NEVER, SECOND } from '../../src/core/time.ts';
 import { concurrency, group, rolling, START, spacing } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { type Rig, rigged, settingsOf } from './rig.ts';
 
 /** Keeps what it hears. */
 class Sink implements StoredSink {
-  readonly admissions: { sequence: number; outcome: Extract<Outcome, { kind: 'admitted' }>; held: Held }[] = [];
+  readonly admissions: { sequence: number; outcome: Extract<Outcome, { kind: 'admitted' }>; held: AcquireHandle }[] = [];
   readonly refusals: [number, Refusal][] = [];
   readonly heard: string[] = [];
 
-  admitted(sequence: number, outcome: Extract<Outcome, { kind: 'admitted' }>, held: Held): void {
+  admitted(sequence: number, outcome: Extract<Outcome, { kind: 'admitted' }>, held: AcquireHandle): void {
     this.admissions.push({ sequence, outcome, held });
   }
 
@@ -80,7 +80,7 @@ describe('a stored request in line', () => {
     const entries = [1, 2, 3].map((sequence) => (rig.keeper.enqueue('g', stored(sequence)) as { entry: number }).entry);
     await settled();
     expect(rig.keeper.cancel('g', entries[1] as number, 2)).toBe(true);
-    sink.admissions[0]?.held.leave();
+    sink.admissions[0]?.held.cancel();
     await settled();
     expect(sink.sequences).toEqual([1, 3]);
     expect(rig.waiting()).toBe(0);
@@ -115,8 +115,8 @@ describe('a stored request in line', () => {
     const { rig, sink } = await storing(settingsOf(group('g', [spacing(5 * SECOND)])));
     const callers = [rig.ask(), rig.ask(), rig.ask()];
     await settled();
-    expect(rig.keeper.convert(callers[1]?.held as Held, 7, NEVER)).toMatchObject({ group: 'g' });
-    expect(rig.keeper.convert(callers[0]?.held as Held, 8, NEVER)).toBeUndefined();
+    expect(rig.keeper.convert(callers[1]?.held as AcquireHandle, 7, NEVER)).toMatchObject({ group: 'g' });
+    expect(rig.keeper.convert(callers[0]?.held as AcquireHandle, 8, NEVER)).toBeUndefined();
     await rig.pass(10);
     expect(sink.sequences).toEqual([7]);
     expect(callers[2]?.seconds).toBe(10);

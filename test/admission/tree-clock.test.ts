@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { createTreeClock } from '../../src/admission/tree-clock.ts';
-import { after, type Instant, NEVER, SECOND } from '../../src/core/time.ts';
-import { FakeClock } from '../fakes/clock.ts';
+import { type Instant, NEVER, plus, SECOND } from '../../src/core/time.ts';
+import { FakeClock } from '../support/fakes/clock.ts';
 
 /** A shard whose time began `behind` the process's and runs slower by a part in `slower`. */
 function slow(process: FakeClock, behind: number, slower: number) {
@@ -13,7 +13,7 @@ test('Wakes at the shard’s moment and never before it, though the process’s 
   const process = new FakeClock();
   const shard = slow(process, 30 * SECOND, 2_500);
   const clock = createTreeClock(process, shard);
-  const due = after(clock.now(), 100 * SECOND);
+  const due = plus(clock.now(), 100 * SECOND);
   let woke: Instant | undefined;
   clock.at(due, () => {
     woke = shard.now();
@@ -29,7 +29,7 @@ test('A wish is taken back, also after it was armed anew, and none is made for n
   const process = new FakeClock();
   const clock = createTreeClock(process, slow(process, 0, 1_000));
   let woke = 0;
-  const cancel = clock.at(after(clock.now(), 100 * SECOND), () => woke++);
+  const cancel = clock.at(plus(clock.now(), 100 * SECOND), () => woke++);
   process.advance(100 * SECOND);
   cancel();
   clock.at(NEVER, () => woke++);

@@ -1,4 +1,4 @@
-import type { Timing } from '../../src/client/timing.ts';
+import type { Timing } from '../../src/client/clock.ts';
 
 /** Time that moves by hand, and no chance. */
 export class HandTiming implements Timing {

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { createSluice } from '../../src/client/client.ts';
-import { type Keeping, keepAlive } from '../../src/client/keep-alive.ts';
-import { SluiceLeaseLost, SluiceRefused } from '../../src/client/refused.ts';
+import { SluiceLeaseLost, SluiceRefused } from '../../src/client/errors.ts';
+import { type KeptLease, keepAlive } from '../../src/client/keep-alive.ts';
 import { HandTiming } from './hand-timing.ts';
 
-class Lease implements Keeping {
+class Lease implements KeptLease {
   readonly timing = new HandTiming();
   readonly renewals: number[] = [];
   endsAt: number;

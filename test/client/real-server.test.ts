@@ -2,14 +2,14 @@ import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createSluice } from '../../src/client/client.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { type Running, serve } from '../../src/serve.ts';
+import { type RunningServer, serve } from '../../src/server/serve.ts';
 
 /* The client and a whole server on loopback: what both sides have to agree on. */
 
 const FILE =
   'listen: { api: "127.0.0.1:0", grpc: none, health: none, admin: "127.0.0.1:0" }\nhttp: { engine: node }\nstore: memory\ndrain: { delay: 0s, grace: 0s }\ngroups: { slots: { limits: [ { name: one, concurrency: 1 } ] }, plain: { limits: [ { name: rpm, rate: 100/1s, burst: 100 } ], refusal: { status: 503, contentType: text/plain, body: "Busy." } } }\n';
 
-let running: Running;
+let running: RunningServer;
 let address: string;
 
 beforeAll(async () => {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createSluice, type Sluice, SluiceRefused, SluiceUnreachable } from '../../src/client/client.ts';
-import { type DeferredServer, startDeferred } from '../frontends/deferred-server.ts';
+import { type DeferredServer, startDeferred } from '../api/deferred/server.ts';
 import { cut, FakeServer, json } from './fake-server.ts';
 
 /* The `requests` part of the client. */

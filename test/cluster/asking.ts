@@ -1,6 +1,6 @@
 import { shardOf } from '../../src/ledger/subjects.ts';
-import { until } from '../fakes/until.ts';
 import type { Fleet, FleetReplica } from '../faults/fleet.ts';
+import { until } from '../support/fakes/until.ts';
 
 /** How one ask ended, as its caller saw it. */
 export interface Answer {

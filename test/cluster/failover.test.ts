@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ScriptedBackend } from '../fakes/backend.ts';
-import { natsBinary, showLogsOfFailures } from '../fakes/nats.ts';
-import { until } from '../fakes/until.ts';
 import { Fleet } from '../faults/fleet.ts';
+import { ScriptedBackend } from '../support/fakes/backend.ts';
+import { natsBinary, showLogsOfFailures } from '../support/fakes/nats.ts';
+import { until } from '../support/fakes/until.ts';
 import { type Answer, Asking } from './asking.ts';
 
 /*

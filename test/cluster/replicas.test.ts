@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SHARDS, shardOf } from '../../src/ledger/subjects.ts';
-import { natsBinary, natsVersions, showLogsOfFailures } from '../fakes/nats.ts';
-import { until } from '../fakes/until.ts';
 import { Fleet } from '../faults/fleet.ts';
+import { natsBinary, natsVersions, showLogsOfFailures } from '../support/fakes/nats.ts';
+import { until } from '../support/fakes/until.ts';
 import { type Answer, Asking, type Standing } from './asking.ts';
 
 /*

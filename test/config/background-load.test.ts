@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { loadInBackground, ThreadUnavailable } from '../../src/config/background-load.ts';
-import { needRestart } from '../../src/config/changes.ts';
+import { restartRequired } from '../../src/config/changes.ts';
 import { type Config, loadConfig } from '../../src/config/load.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sluice-thread-'));
@@ -34,7 +34,7 @@ describe('A configuration that is read in a thread', () => {
     const text = `revision: 4\n${groups(300, { 2: 'rate: 7/1s, burst: 3', 250: 'concurrency: 5' })}backends: { b: { servers: ["http://127.0.0.1:1"] } }\nroutes: [{ match: { path: /x }, backend: b }]\n`;
     const read = await loadInBackground(sources(text), before);
     expect(read).toEqual(loadConfig(sources(text)));
-    if (read.kind === 'config') expect(needRestart(before, read.config)).toEqual([]);
+    if (read.kind === 'config') expect(restartRequired(before, read.config)).toEqual([]);
   });
 
   test('has the very objects of the groups that did not change, wherever they stand now', async () => {

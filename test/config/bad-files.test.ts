@@ -1,17 +1,17 @@
 import { describe, expect, test } from 'vitest';
+import { type ConfigError, formatError, MISTAKES_MAX } from '../../src/config/errors.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { type ConfigMistake, MISTAKES_MAX, showMistake } from '../../src/config/mistake.ts';
 import { FILE_BYTES_MAX } from '../../src/config/yaml.ts';
 import { BAD_FILES } from './bad-files.ts';
 
-function mistakesOf(text: string): readonly ConfigMistake[] {
+function mistakesOf(text: string): readonly ConfigError[] {
   const loaded = loadConfig({ text, name: 'f.yaml', env: {}, flags: [] });
   return loaded.kind === 'mistakes' ? loaded.mistakes : [];
 }
 
 describe('a bad file is refused, with the place of each mistake:', () => {
   test.each(BAD_FILES.map((file) => [file.name, file] as const))('%s', (_name, { text, mistakes }) => {
-    const found = mistakesOf(text).map((mistake) => [`${mistake.line}:${mistake.column} ${mistake.path}`, showMistake(mistake)] as const);
+    const found = mistakesOf(text).map((mistake) => [`${mistake.line}:${mistake.column} ${mistake.path}`, formatError(mistake)] as const);
     expect(found.map(([at]) => at)).toEqual(mistakes.map(([at]) => at));
     for (const [index, [, says]] of mistakes.entries()) expect(found[index]?.[1]).toContain(says);
   });
@@ -54,10 +54,10 @@ describe('a file that asks for too much is refused at once:', () => {
 
 test('one mistake reads as file:line:column path: problem. remedy', () => {
   const [mistake] = mistakesOf('drain:\n  grace: 20\n');
-  expect(mistake && showMistake(mistake)).toBe('f.yaml:2:10: drain.grace: 20 is not a duration. Give it a unit: 20s or 20ms.');
+  expect(mistake && formatError(mistake)).toBe('f.yaml:2:10: drain.grace: 20 is not a duration. Give it a unit: 20s or 20ms.');
 });
 
 test('a key that stands in place of its hash is not repeated in the message', () => {
   const [mistake] = mistakesOf('auth: { keys: [ { name: x, sha256: hunter2 } ] }');
-  expect(mistake && showMistake(mistake)).not.toContain('hunter2');
+  expect(mistake && formatError(mistake)).not.toContain('hunter2');
 });

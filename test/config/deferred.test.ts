@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { needRestart } from '../../src/config/changes.ts';
+import { restartRequired } from '../../src/config/changes.ts';
+import { formatError } from '../../src/config/errors.ts';
 import { type Config, loadConfig } from '../../src/config/load.ts';
-import { showMistake } from '../../src/config/mistake.ts';
 import { DAY, HOUR, MINUTE, SECOND } from '../../src/core/time.ts';
-import { compileAllRoutes } from '../../src/deferred-routes.ts';
+import { compileAllRoutes } from '../../src/server/deferred-routes.ts';
 
 const BASE = `listen: { proxy: 8000 }
 backends: { shop: { urls: [ http://10.0.0.1:7780 ] } }
@@ -14,7 +14,7 @@ const SECRET = `whsec_${Buffer.alloc(24, 1).toString('base64')}`;
 
 function load(route: string, more = ''): Config | readonly string[] {
   const loaded = loadConfig({ text: `${BASE}${more}routes: [ { backend: shop, ${route} } ]\n`, name: 'f.yaml', env: {}, flags: [] });
-  return loaded.kind === 'config' ? loaded.config : loaded.mistakes.map(showMistake);
+  return loaded.kind === 'config' ? loaded.config : loaded.mistakes.map(formatError);
 }
 
 function read(route: string, more = ''): Config {
@@ -82,7 +82,7 @@ test('only groups with stored requests have a floor, and a reload takes another'
     [{ after: MINUTE, every: 5 }, undefined],
   ]);
   expect(floors(read('group: erp'))).toEqual([undefined, undefined]);
-  expect(needRestart(before, after)).toEqual([]);
+  expect(restartRequired(before, after)).toEqual([]);
 });
 
 describe('a route is refused:', () => {

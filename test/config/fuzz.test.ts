@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { optionPaths } from '../../src/config/docs-table.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { parseDuration, parseSize, showDuration, showSize } from '../../src/config/quantity.ts';
+import { parseDuration, parseSize, showDuration, showSize } from '../../src/config/units.ts';
 import { BAD_FILES } from './bad-files.ts';
 
 const words = [

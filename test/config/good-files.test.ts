@@ -1,15 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { formatError } from '../../src/config/errors.ts';
 import { type Config, loadConfig } from '../../src/config/load.ts';
-import { showMistake } from '../../src/config/mistake.ts';
 import { DAY, HOUR, MILLISECOND, MINUTE, SECOND } from '../../src/core/time.ts';
 
 const file = (name: string) => readFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), 'utf8');
 
 function read(text: string): Config {
   const loaded = loadConfig({ text, name: 'f.yaml', env: {}, flags: [] });
-  if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(showMistake).join('\n'));
+  if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(formatError).join('\n'));
   return loaded.config;
 }
 

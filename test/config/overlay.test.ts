@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { formatError } from '../../src/config/errors.ts';
 import { type Loaded, loadConfig } from '../../src/config/load.ts';
-import { showMistake } from '../../src/config/mistake.ts';
 import type { Flag, Variables } from '../../src/config/overlay.ts';
 import { SECOND } from '../../src/core/time.ts';
 
@@ -20,13 +20,13 @@ function load(env: Variables, flags: readonly Flag[] = [], text = FILE): Loaded 
 
 function good(env: Variables, flags: readonly Flag[] = [], text = FILE) {
   const loaded = load(env, flags, text);
-  if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(showMistake).join('\n'));
+  if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(formatError).join('\n'));
   return loaded.config;
 }
 
 function bad(env: Variables, flags: readonly Flag[] = []): readonly string[] {
   const loaded = load(env, flags);
-  return loaded.kind === 'mistakes' ? loaded.mistakes.map(showMistake) : [];
+  return loaded.kind === 'mistakes' ? loaded.mistakes.map(formatError) : [];
 }
 
 test('a flag counts before a variable, a variable before the file, the file before the default', () => {

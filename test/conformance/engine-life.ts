@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
-import { BodyBudget } from '../../src/frontends/engines/body-budget.ts';
-import type { EngineFactory } from '../../src/frontends/engines/choose.ts';
-import type { Engine, EngineOptions, EngineReply } from '../../src/frontends/engines/engine.ts';
-import { Wire } from '../fakes/wire.ts';
+import { BodyBudget } from '../../src/http/body-budget.ts';
+import type { Engine, EngineOptions, EngineReply } from '../../src/http/engine.ts';
+import type { EngineFactory } from '../../src/http/select-engine.ts';
+import { Wire } from '../support/fakes/wire.ts';
 
 /** Small bounds, so that the tests of bounds are quick. */
 export const BOUNDS: EngineOptions = {

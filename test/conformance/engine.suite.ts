@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { EngineFactory } from '../../src/frontends/engines/choose.ts';
-import type { Engine, EngineReply, EngineRequest } from '../../src/frontends/engines/engine.ts';
-import { Wire } from '../fakes/wire.ts';
+import type { Engine, EngineReply, EngineRequest } from '../../src/http/engine.ts';
+import type { EngineFactory } from '../../src/http/select-engine.ts';
+import { Wire } from '../support/fakes/wire.ts';
 import { BAD_FRAMING } from './engine-bad-input.ts';
 import { BOUNDS, closing, longBodies, streaming } from './engine-life.ts';
 

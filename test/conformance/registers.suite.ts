@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { RegisterConflict, type Registers } from '../../src/coordination/registers.ts';
-import { CorruptRecord } from '../../src/disk/checked.ts';
+import { RegisterConflict, type Registers } from '../../src/coordination/registers/registers.ts';
+import { CorruptRecord } from '../../src/storage/checksum.ts';
 
 /** One disk that outlives its registers. */
 export interface RegistersRig {

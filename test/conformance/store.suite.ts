@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { CorruptRecord } from '../../src/disk/checked.ts';
-import { Conflict, Oversize, RECORD_BYTES_MAX, type Sequence, type Store, StoreFull } from '../../src/ledger/store.ts';
+import { Conflict, Oversize, RECORD_BYTES_MAX, type Sequence, type Store, StoreFull } from '../../src/ledger/stores/store.ts';
+import { CorruptRecord } from '../../src/storage/checksum.ts';
 
 /** What the suite needs of an implementation: one disk that outlives its stores. */
 export interface StoreRig {

@@ -1,4 +1,4 @@
-import type { EngineReply, EngineStream } from '../../src/frontends/engines/engine.ts';
+import type { EngineReply, EngineStream } from '../../src/http/engine.ts';
 
 type Pairs = readonly (readonly [name: string, value: string])[];
 

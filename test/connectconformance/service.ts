@@ -1,13 +1,13 @@
 import { create, type DescMessage, type DescMethod, type FileRegistry, type Message, toBinary } from '@bufbuild/protobuf';
 import { type Any, anyPack } from '@bufbuild/protobuf/wkt';
 import { Metadata, type StatusObject } from '@grpc/grpc-js';
+import type { Reply, StreamCall, StreamSink, UnaryCall } from '../../src/api/call.ts';
+import { errorOf, type WireError } from '../../src/api/connect/response.ts';
+import { statusOf } from '../../src/api/grpc/codec.ts';
+import { CODES, type CodeName } from '../../src/api/refusal-status.ts';
+import type { CallContext } from '../../src/api/validation.ts';
 import type { Refusal } from '../../src/core/refusal.ts';
 import type { Instant } from '../../src/core/time.ts';
-import type { CallFacts } from '../../src/frontends/ask.ts';
-import type { Reply, StreamCall, StreamSink, UnaryCall } from '../../src/frontends/calls.ts';
-import { errorOf, type WireError } from '../../src/frontends/connect-answer.ts';
-import { statusOf } from '../../src/frontends/grpc-codec.ts';
-import { CODES, type CodeName } from '../../src/frontends/status.ts';
 import { StatusSchema } from '../../src/gen/google/rpc/status_pb.ts';
 import type { AnswerMetadata } from './metadata-reply.ts';
 
@@ -67,11 +67,11 @@ export class ConformanceService {
     const unary = (name: string, answer: string): UnaryCall =>
       ({
         method: method(name),
-        call: (facts: CallFacts, request: unknown, reply: Reply<unknown>) => this.#unary(answer, method(name), facts, request as Dynamic, reply),
+        call: (facts: CallContext, request: unknown, reply: Reply<unknown>) => this.#unary(answer, method(name), facts, request as Dynamic, reply),
       }) as UnaryCall;
     const stream = {
       method: method('serverStream'),
-      open: (facts: CallFacts, request: unknown, sink: StreamSink<unknown>) => this.#stream(facts, request as Dynamic, sink),
+      open: (facts: CallContext, request: unknown, sink: StreamSink<unknown>) => this.#stream(facts, request as Dynamic, sink),
     };
     return [unary('unary', 'UnaryResponse'), unary('idempotentUnary', 'IdempotentUnaryResponse'), stream as unknown as StreamCall];
   }
@@ -86,7 +86,7 @@ export class ConformanceService {
     return { code: CODES[error.code], details: error.message, metadata };
   };
 
-  #unary(answer: string, method: DescMethod, facts: CallFacts, request: Dynamic, reply: Reply<unknown>): { leave(): void; delivered(): void } {
+  #unary(answer: string, method: DescMethod, facts: CallContext, request: Dynamic, reply: Reply<unknown>): { cancel(): void; delivered(): void } {
     const { now } = this;
     const wanted = request['responseDefinition'] as Dynamic | undefined;
     const requestInfo = this.#info(method.input, request, facts, now);
@@ -97,10 +97,10 @@ export class ConformanceService {
       reply(this.#messages.make(answer, { payload: this.#messages.make('ConformancePayload', { requestInfo, data }) }), undefined);
     };
     const timer = this.#later(facts, wanted, send, (refusal) => reply(undefined, refusal));
-    return { leave: () => clearTimeout(timer), delivered() {} };
+    return { cancel: () => clearTimeout(timer), delivered() {} };
   }
 
-  #stream(facts: CallFacts, request: Dynamic, sink: StreamSink<unknown>): () => void {
+  #stream(facts: CallContext, request: Dynamic, sink: StreamSink<unknown>): () => void {
     const { now } = this;
     const wanted = request['responseDefinition'] as Dynamic | undefined;
     const requestInfo = this.#info(this.#messages.desc('ServerStreamRequest'), request, facts, now);
@@ -128,7 +128,7 @@ export class ConformanceService {
   }
 
   /** Calls `then` after the delay that the suite wants, or `late` at the deadline of the caller if that is sooner. */
-  #later(facts: CallFacts, wanted: Dynamic | undefined, then: () => void, late: (refusal: Refusal) => void): NodeJS.Timeout | undefined {
+  #later(facts: CallContext, wanted: Dynamic | undefined, then: () => void, late: (refusal: Refusal) => void): NodeJS.Timeout | undefined {
     const delay = wanted?.['responseDelayMs'] ?? 0;
     const left = facts.remaining === undefined ? Number.POSITIVE_INFINITY : facts.remaining / 1000;
     if (left < delay)
@@ -147,7 +147,7 @@ export class ConformanceService {
     now.answer.trailers = pairs(wanted?.['responseTrailers']);
   }
 
-  #info(input: DescMessage, request: Dynamic, { remaining }: CallFacts, now: Asked | undefined): Dynamic {
+  #info(input: DescMessage, request: Dynamic, { remaining }: CallContext, now: Asked | undefined): Dynamic {
     const { make } = this.#messages;
     const info: Dynamic = { requestHeaders: this.#grouped(now?.headers ?? []), requests: [anyPack(input, request as Message)] };
     if (remaining !== undefined) info['timeoutMs'] = BigInt(Math.round(remaining / 1000));

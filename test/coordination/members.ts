@@ -1,9 +1,9 @@
-import { Member } from '../../src/coordination/member.ts';
-import type { Question } from '../../src/coordination/questions.ts';
-import type { RegisterValue } from '../../src/coordination/registers.ts';
-import type { Beat } from '../../src/coordination/session-record.ts';
+import type { Heartbeat } from '../../src/coordination/membership/session-record.ts';
+import type { RegisterValue } from '../../src/coordination/registers/registers.ts';
+import type { RegisterRequest } from '../../src/coordination/registers/requests.ts';
+import { ReplicaMachine } from '../../src/coordination/replica-machine.ts';
 import { TIMING } from '../../src/coordination/timing.ts';
-import type { MemberEvent } from '../../src/coordination/wanted.ts';
+import type { MachineEvent } from '../../src/coordination/wanted.ts';
 import { MILLISECOND, type Micros } from '../../src/core/time.ts';
 
 /** What becomes of a question: as it should; nobody hears it; it is done, but its answer is lost. */
@@ -12,15 +12,15 @@ export type Fate = 'ok' | 'lost' | 'unheard';
 /** One member, as a test sees it. */
 export interface Rigged {
   readonly name: string;
-  readonly member: Member;
-  readonly events: MemberEvent[];
+  readonly member: ReplicaMachine;
+  readonly events: MachineEvent[];
   /** Not run: its process is stopped or gone. */
   stopped: boolean;
   /** Its heartbeats reach nobody, itself neither. */
   mute: boolean;
   /** Its wall clock is not what the registers say. */
   disagrees: boolean;
-  fate: (question: Question) => Fate;
+  fate: (question: RegisterRequest) => Fate;
 }
 
 /** Where the wall clock begins. */
@@ -42,7 +42,7 @@ export class Members {
   }
 
   add(name: string): Rigged {
-    const member = new Member({
+    const member = new ReplicaMachine({
       replica: name,
       instance: `${name}-${this.all.length}`,
       shards: this.#shards,
@@ -81,7 +81,8 @@ export class Members {
         for (const question of questions) this.#serve(one, question);
         for (const beat of beats) this.#tell(one, beat);
         for (const { instance, shard, term } of notices)
-          for (const to of this.all) if (instance === `${to.name}-${this.all.indexOf(to)}` && !to.stopped) to.member.told(shard, term, this.reading(to));
+          for (const to of this.all)
+            if (instance === `${to.name}-${this.all.indexOf(to)}` && !to.stopped) to.member.onShardOffered(shard, term, this.reading(to));
         for (const event of events) {
           one.events.push(event);
           if (event.kind === 'seal') one.member.sealed(event.shard, event.term, this.reading(one));
@@ -103,12 +104,12 @@ export class Members {
     return loads;
   }
 
-  #tell(from: Rigged, beat: Beat): void {
+  #tell(from: Rigged, beat: Heartbeat): void {
     if (from.mute) return;
     for (const to of this.all) if (!to.stopped) to.member.heard(beat, this.reading());
   }
 
-  #serve(by: Rigged, question: Question): void {
+  #serve(by: Rigged, question: RegisterRequest): void {
     const fate = by.fate(question);
     const { id, register } = question;
     const newest = this.registers.get(register);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { createReplica } from '../../src/coordination/driver.ts';
-import { TenureLost } from '../../src/coordination/local.ts';
+import { createReplica } from '../../src/coordination/replica-driver.ts';
+import { LeadershipLost } from '../../src/coordination/single-node.ts';
 import { TIMING } from '../../src/coordination/timing.ts';
 import { MILLISECOND, SECOND } from '../../src/core/time.ts';
 import { Replicas, type Rig } from './replicas.ts';
@@ -26,7 +26,7 @@ describe('replicas', () => {
     for (const shard of world.every()) {
       const [owner] = world.deciders(shard);
       for (const { name, replica } of [a, b, c]) {
-        const at = replica.place(shard);
+        const at = replica.locate(shard);
         if (name === owner) expect(at.at).toBe('here');
         else expect(at).toMatchObject({ at: 'peer', instance: `${owner}-1` });
       }
@@ -101,7 +101,7 @@ describe('replicas', () => {
     await a.resume();
     await world.run(60);
     expect(a.troubles().some((what) => what.includes('stood still'))).toBe(true);
-    for (const { clock, tenure } of grounds) await expect(tenure.extend(clock.now())).rejects.toBeInstanceOf(TenureLost);
+    for (const { clock, tenure } of grounds) await expect(tenure.extend(clock.now())).rejects.toBeInstanceOf(LeadershipLost);
     expect(a.events).not.toContainEqual({ kind: 'reachable', reachable: false });
     await world.run(1_000);
     expect(world.idle()).toEqual([]);
@@ -116,7 +116,7 @@ describe('replicas', () => {
     await world.run(1_500);
     expect(world.idle()).toEqual([]);
     expect(a.events).toContainEqual({ kind: 'reachable', reachable: false });
-    for (const shard of mine) expect(a.replica.place(shard).at).toBe('peer');
+    for (const shard of mine) expect(a.replica.locate(shard).at).toBe('peer');
     expect(b.events).not.toContainEqual({ kind: 'reachable', reachable: false });
     a.cut = false;
     await world.run(1_000);
@@ -159,7 +159,7 @@ describe('replicas', () => {
     a.replica.readdress('a-2');
     expect(a.replica.instance).toBe('a-2');
     await world.run(220);
-    expect(b.replica.place(shard)).toMatchObject({ at: 'peer', instance: 'a-2' });
+    expect(b.replica.locate(shard)).toMatchObject({ at: 'peer', instance: 'a-2' });
     await world.run(2_000);
     expect(a.decides(shard)).toBe(true);
   });
@@ -270,8 +270,8 @@ describe('the driver', () => {
       onEvent: ({ kind }) => calls.push(kind),
     });
     replica.halt(0, 1n);
-    replica.told(0, 1n);
-    expect(replica.place(0)).toEqual({ at: 'nowhere' });
+    replica.onShardOffered(0, 1n);
+    expect(replica.locate(0)).toEqual({ at: 'nowhere' });
     await replica.leave();
     expect(calls).toEqual([]);
   });

@@ -1,11 +1,11 @@
-import { createReplica } from '../../src/coordination/driver.ts';
+import type { ClockReading } from '../../src/coordination/clocks/shard-clock.ts';
 import { MemoryRegisters } from '../../src/coordination/registers/memory.ts';
-import type { Registers } from '../../src/coordination/registers.ts';
-import type { Replica, ReplicaEvent, ReplicaParts, ShardGround, Timers } from '../../src/coordination/replica.ts';
-import type { ClockReading } from '../../src/coordination/shard-clock.ts';
+import type { Registers } from '../../src/coordination/registers/registers.ts';
+import type { Replica, ReplicaEvent, ReplicaOptions, ShardHandle, Timers } from '../../src/coordination/replica.ts';
+import { createReplica } from '../../src/coordination/replica-driver.ts';
 import { TIMING } from '../../src/coordination/timing.ts';
-import { after, MILLISECOND, type Micros } from '../../src/core/time.ts';
-import { FakeClock, settled } from '../fakes/clock.ts';
+import { MILLISECOND, type Micros, plus } from '../../src/core/time.ts';
+import { FakeClock, settled } from '../support/fakes/clock.ts';
 
 /** A message between two processes of one machine. */
 const LATENCY: Micros = MILLISECOND;
@@ -15,7 +15,7 @@ export class Rig {
   readonly name: string;
   readonly replica: Replica;
   readonly events: ReplicaEvent[] = [];
-  readonly grounds = new Map<number, ShardGround>();
+  readonly grounds = new Map<number, ShardHandle>();
   /** Its questions to the registers are not answered any more. */
   cut = false;
   /** Answers of the registers take so long. */
@@ -32,7 +32,7 @@ export class Rig {
   #deferred: (() => void)[] | undefined;
   readonly #clock: FakeClock;
 
-  constructor(world: Replicas, name: string, revision: ReplicaParts['revision']) {
+  constructor(world: Replicas, name: string, revision: ReplicaOptions['revision']) {
     this.name = name;
     this.#clock = world.clock;
     this.replica = createReplica({
@@ -97,7 +97,7 @@ export class Rig {
   }
 
   #registers(inner: Registers): Registers {
-    const late = () => new Promise<void>((resolve) => this.#clock.at(after(this.#clock.now(), this.slow), resolve));
+    const late = () => new Promise<void>((resolve) => this.#clock.at(plus(this.#clock.now(), this.slow), resolve));
     const meet = async <T>(ask: () => Promise<T>): Promise<T> => {
       if (this.failing) throw new Error('no responders');
       if (this.cut) return new Promise(() => {});
@@ -121,7 +121,7 @@ export class Rig {
   }
 
   #timers(): Timers {
-    return { after: (delay, act) => this.#clock.at(after(this.#clock.now(), delay), () => this.run(act, true)) };
+    return { after: (delay, act) => this.#clock.at(plus(this.#clock.now(), delay), () => this.run(act, true)) };
   }
 }
 
@@ -171,7 +171,7 @@ export class Replicas {
 
   notify(instance: string, shard: number, term: bigint): void {
     this.#soon(() => {
-      for (const rig of this.all) if (rig.replica.instance === instance) rig.run(() => rig.replica.told(shard, term));
+      for (const rig of this.all) if (rig.replica.instance === instance) rig.run(() => rig.replica.onShardOffered(shard, term));
     });
   }
 
@@ -194,6 +194,6 @@ export class Replicas {
   }
 
   #soon(act: () => void): void {
-    this.clock.at(after(this.clock.now(), LATENCY), act);
+    this.clock.at(plus(this.clock.now(), LATENCY), act);
   }
 }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { ClockEvidence, DRIFT_MAX } from '../../src/coordination/evidence.ts';
-import { decodeOwnership, encodeOwnership, type OwnershipRecord, succession } from '../../src/coordination/ownership-record.ts';
-import { rendezvous } from '../../src/coordination/rendezvous.ts';
-import { decodeSession, encodeSession, type SessionRecord } from '../../src/coordination/session-record.ts';
+import { ClockBounds, DRIFT_MAX } from '../../src/coordination/clocks/clock-bounds.ts';
+import { decodeSession, encodeSession, type SessionRecord } from '../../src/coordination/membership/session-record.ts';
+import { decodeOwnership, encodeOwnership, nextTermStart, type OwnershipRecord } from '../../src/coordination/ownership/ownership-record.ts';
+import { rendezvous } from '../../src/coordination/ownership/rendezvous.ts';
 import { type Instant, SECOND } from '../../src/core/time.ts';
 
 const at = (seconds: number) => (1_800_000_000_000_000 + seconds * SECOND) as Instant;
@@ -11,28 +11,28 @@ const own = (term: bigint, from: number, until: number) => ({ own: [{ shard: 7, 
 
 describe('the next term', () => {
   it('begins where the slots of the dead owner end, with the clock it last showed', () => {
-    expect(succession({ shard: 7, record, ended: own(4n, 20, 21), heard: undefined })).toEqual({ from: at(21), clock: at(20) });
+    expect(nextTermStart({ shard: 7, record, ended: own(4n, 20, 21), heard: undefined })).toEqual({ from: at(21), clock: at(20) });
   });
 
   it('begins where the last one did when that decided nothing', () => {
-    expect(succession({ shard: 7, record, ended: { own: [] }, heard: undefined })).toEqual({ from: at(10), clock: at(9.5) });
-    expect(succession({ shard: 7, record, ended: own(3n, 20, 21), heard: undefined })).toEqual({ from: at(10), clock: at(9.5) });
-    expect(succession({ shard: 8, record, ended: own(4n, 20, 21), heard: undefined })).toEqual({ from: at(10), clock: at(9.5) });
+    expect(nextTermStart({ shard: 7, record, ended: { own: [] }, heard: undefined })).toEqual({ from: at(10), clock: at(9.5) });
+    expect(nextTermStart({ shard: 7, record, ended: own(3n, 20, 21), heard: undefined })).toEqual({ from: at(10), clock: at(9.5) });
+    expect(nextTermStart({ shard: 8, record, ended: own(4n, 20, 21), heard: undefined })).toEqual({ from: at(10), clock: at(9.5) });
   });
 
   it('never begins before the last one began: slots that ended before were never used', () => {
-    expect(succession({ shard: 7, record, ended: own(4n, 8, 9), heard: undefined }).from).toBe(at(10));
+    expect(nextTermStart({ shard: 7, record, ended: own(4n, 8, 9), heard: undefined }).from).toBe(at(10));
   });
 
   it('takes the best of what is known of the clock', () => {
-    expect(succession({ shard: 7, record, ended: own(4n, 20, 21), heard: at(20.7) }).clock).toBe(at(20.7));
-    expect(succession({ shard: 7, record, ended: own(4n, 20, 21), heard: at(19) }).clock).toBe(at(20));
+    expect(nextTermStart({ shard: 7, record, ended: own(4n, 20, 21), heard: at(20.7) }).clock).toBe(at(20.7));
+    expect(nextTermStart({ shard: 7, record, ended: own(4n, 20, 21), heard: at(19) }).clock).toBe(at(20));
   });
 });
 
 describe('evidence of a clock', () => {
   it('is the best of what was heard, and weaker with age', () => {
-    const evidence = new ClockEvidence();
+    const evidence = new ClockBounds();
     evidence.heard(1, 1n, at(100), 0);
     // Heard late: says less than what is known.
     evidence.heard(1, 1n, at(101), 1.5 * SECOND);
@@ -42,7 +42,7 @@ describe('evidence of a clock', () => {
   });
 
   it('belongs to one term', () => {
-    const evidence = new ClockEvidence();
+    const evidence = new ClockBounds();
     evidence.heard(1, 2n, at(100), 0);
     expect(evidence.bound(1, 1n, 0)).toBeUndefined();
     expect(evidence.bound(1, 3n, 0)).toBeUndefined();

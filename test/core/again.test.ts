@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import type { Gate } from '../../src/core/gate.ts';
+import type { Gate } from '../../src/core/gate/gate.ts';
 import type { GroupSpec } from '../../src/core/group.ts';
 import { arrivalOf } from '../../src/core/permit.ts';
-import { LONG_AGO, MINUTE, SECOND } from '../../src/core/time.ts';
+import { DISTANT_PAST, MINUTE, SECOND } from '../../src/core/time.ts';
 import { type AskOptions, Driver } from './driver.ts';
 import { type Handle, permitOf } from './handle.ts';
 import { backlog, concurrency, group, rate, rolling, spacing } from './specs.ts';
@@ -147,7 +147,7 @@ describe('an ask with the place it had before', () => {
     driver.ask({ name: 'a' });
     pause();
     driver.ask({ name: 'b' });
-    driver.ask({ name: 'foreign', since: { arrivedAt: LONG_AGO, order: 1e9 } });
+    driver.ask({ name: 'foreign', since: { arrivedAt: DISTANT_PAST, order: 1e9 } });
     driver.ask({ name: 'c' });
     driver.advance(20 * SECOND);
     expect(driver.admitted()).toEqual(['a', 'b', 'foreign', 'c']);

@@ -1,5 +1,5 @@
 import type { Reservation } from '../../src/core/events.ts';
-import type { OverrideRecord, PauseRecord, RestoredGate } from '../../src/core/gate-state.ts';
+import type { GateSnapshot, OverrideRecord, PauseRecord } from '../../src/core/gate/snapshot.ts';
 import type { LeaseRecord } from '../../src/core/permit.ts';
 
 /**
@@ -25,13 +25,13 @@ export class Disk {
   }
 
   /** A snapshot takes the place of all that was written before. */
-  replace(snapshot: Omit<RestoredGate, 'seal'>): void {
+  replace(snapshot: Omit<GateSnapshot, 'seal'>): void {
     this.reservations.splice(0, Number.POSITIVE_INFINITY, ...snapshot.reservations);
     this.leases.clear();
     for (const record of snapshot.leases) this.lease(record)();
   }
 
-  restored(): RestoredGate {
+  restored(): GateSnapshot {
     return {
       reservations: [...this.reservations],
       leases: [...this.leases.values()],

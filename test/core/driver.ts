@@ -1,12 +1,12 @@
-import { Gate } from '../../src/core/gate.ts';
-import type { GateParts, RestoredGate } from '../../src/core/gate-state.ts';
+import { Gate } from '../../src/core/gate/gate.ts';
+import type { GateOptions, GateSnapshot } from '../../src/core/gate/snapshot.ts';
 import type { Costs, GroupSpec } from '../../src/core/group.ts';
 import { REQUESTS } from '../../src/core/group.ts';
 import type { Disposition, Lease, LeaseRecord, Permit } from '../../src/core/permit.ts';
 import type { Refusal } from '../../src/core/refusal.ts';
+import type { Arrival, GateRequest } from '../../src/core/request.ts';
 import type { Instant, Micros } from '../../src/core/time.ts';
-import { HOUR, LONG_AGO, NEVER, SECOND } from '../../src/core/time.ts';
-import type { Ask, Since } from '../../src/core/waiter.ts';
+import { DISTANT_PAST, HOUR, NEVER, SECOND } from '../../src/core/time.ts';
 import { Disk } from './disk.ts';
 import { Handle, permitOf } from './handle.ts';
 import { START } from './specs.ts';
@@ -25,7 +25,7 @@ export interface AskOptions {
   readonly lease?: Micros;
   readonly bytes?: number;
   /** Its place before. */
-  readonly since?: Since | undefined;
+  readonly since?: Arrival | undefined;
   readonly reported?: boolean;
 }
 
@@ -37,7 +37,7 @@ export interface LogLine {
 }
 
 /** How a driver is set up. */
-export interface DriverParts extends Partial<Omit<GateParts, 'groups'>> {
+export interface DriverParts extends Partial<Omit<GateOptions, 'groups'>> {
   readonly groups: readonly GroupSpec[];
   readonly now?: Instant;
   /** How long the disk takes to acknowledge; 0: within the same moment; NEVER: it hangs. */
@@ -76,7 +76,7 @@ export class Driver {
     this.gate = new gateClass({
       term: parts.term ?? 1n,
       groups: parts.groups,
-      from: parts.from ?? LONG_AGO,
+      from: parts.from ?? DISTANT_PAST,
       recording: parts.recording ?? false,
       restored: parts.restored,
       ...(parts.reports === undefined ? {} : { reports: parts.reports }),
@@ -96,7 +96,7 @@ export class Driver {
   ask(options: AskOptions = {}, before?: (handle: Handle) => void): Handle {
     const serial = this.handles.length + 1;
     const groupName = options.group ?? this.#first;
-    const ask: Ask = {
+    const ask: GateRequest = {
       group: this.group(groupName),
       key: options.key ?? '',
       priority: options.priority ?? 1,
@@ -219,7 +219,7 @@ export class Driver {
         }
       }
       const reservations = this.gate.takeReservations();
-      if (reservations.length > 0) this.#write(this.disk.reserve(reservations), () => this.gate.reserved(this.now, reservations));
+      if (reservations.length > 0) this.#write(this.disk.reserve(reservations), () => this.gate.onReservationsPersisted(this.now, reservations));
       const acked = this.#acknowledge();
       // Thousands at once are done in slices: it asks to be called again at once.
       const more = this.gate.wakeAt(this.now) <= this.now;
@@ -230,7 +230,7 @@ export class Driver {
   }
 
   /** A process that dies now and starts again: what was not acknowledged is lost. */
-  restored(): RestoredGate {
+  restored(): GateSnapshot {
     return this.disk.restored();
   }
 
@@ -251,7 +251,7 @@ export class Driver {
   #writeLease(record: LeaseRecord, tell?: () => void): void {
     this.written.push(record);
     this.#write(this.disk.lease(record), () => {
-      this.gate.written(record);
+      this.gate.onAggregatePersisted(record);
       tell?.();
     });
   }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { Gate } from '../../src/core/gate.ts';
+import { Gate } from '../../src/core/gate/gate.ts';
+import type { GateRequest } from '../../src/core/request.ts';
 import { DAY, HOUR, MILLISECOND, NEVER, SECOND } from '../../src/core/time.ts';
-import type { Ask } from '../../src/core/waiter.ts';
 import { Driver } from './driver.ts';
 import { outlivesItsBound } from './mutants/hunt.ts';
 import { backlog, concurrency, discord, fixed, group, rolling, spacing, t } from './specs.ts';
@@ -24,7 +24,7 @@ describe('found', () => {
     const driver = new Driver({ groups: [group('g', [spacing(2 * SECOND), fixed(2, 10 * SECOND, { align: 'first' }, { scope: 'key' })])] });
     driver.ask({ key: 'other' });
     const waiting = [1, 2, 3].map(() => driver.ask({ key: 'mine' }));
-    for (const handle of waiting) driver.gate.place(driver.now, handle.ref);
+    for (const handle of waiting) driver.gate.position(driver.now, handle.ref);
     driver.advance(HOUR);
     expect(driver.times()).toEqual([0, 2, 4, 12]);
   });
@@ -128,7 +128,7 @@ describe('found', () => {
     const driver = new Driver({ groups: [group('g', [rolling(2, SECOND)])] });
     driver.ask({});
     driver.ask({ cost: 2, priority: 5 });
-    const look = driver.call((gate, now) => gate.explain(now, { ...driver.handles[0]?.ask, waitUntil: now, priority: 1 } as Ask));
+    const look = driver.call((gate, now) => gate.explain(now, { ...driver.handles[0]?.ask, waitUntil: now, priority: 1 } as GateRequest));
     expect(look).toMatchObject({ admitted: true, refusal: undefined });
     expect(driver.ask({ priority: 1, ttl: 0 }).fate).toBe('admitted');
   });

@@ -1,9 +1,9 @@
 import type { Permit } from '../../src/core/permit.ts';
 import type { Refusal } from '../../src/core/refusal.ts';
+import type { GateRequest, WaiterRef } from '../../src/core/request.ts';
+import { DECIDED } from '../../src/core/request.ts';
 import type { Instant } from '../../src/core/time.ts';
 import { SECOND } from '../../src/core/time.ts';
-import type { Ask, WaiterRef } from '../../src/core/waiter.ts';
-import { DECIDED } from '../../src/core/waiter.ts';
 import { START } from './specs.ts';
 
 /** One ask and what became of it. */
@@ -23,10 +23,10 @@ export class Handle {
   };
   readonly name: string;
   readonly group: string;
-  readonly ask: Ask;
+  readonly ask: GateRequest;
   readonly askedAt: Instant;
 
-  constructor(name: string, group: string, ask: Ask, askedAt: Instant) {
+  constructor(name: string, group: string, ask: GateRequest, askedAt: Instant) {
     this.name = name;
     this.group = group;
     this.ask = ask;

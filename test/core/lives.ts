@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { Gate } from '../../src/core/gate.ts';
+import type { Gate } from '../../src/core/gate/gate.ts';
 import type { GroupSpec } from '../../src/core/group.ts';
 import { HOUR, later, MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
 import { Checker } from './checker.ts';

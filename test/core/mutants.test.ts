@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Gate } from '../../src/core/gate.ts';
+import { Gate } from '../../src/core/gate/gate.ts';
 import { hunt } from './mutants/hunt.ts';
 import { type Mutant, mutants } from './mutants/mutants.ts';
 
@@ -29,7 +29,7 @@ async function mutated(mutant: Mutant, name: string): Promise<typeof Gate> {
     file,
     text.replace(mutant.from, () => mutant.to),
   );
-  const module = (await import(/* @vite-ignore */ pathToFileURL(join(copy, 'gate.ts')).href)) as { Gate: typeof Gate };
+  const module = (await import(/* @vite-ignore */ pathToFileURL(join(copy, 'gate/gate.ts')).href)) as { Gate: typeof Gate };
   return module.Gate;
 }
 

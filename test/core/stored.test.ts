@@ -1,14 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { Gate } from '../../src/core/gate.ts';
+import { Gate } from '../../src/core/gate/gate.ts';
+import { isStored } from '../../src/core/gate/stored-requests.ts';
 import { type GroupSpec, ONE_REQUEST, PRIORITY_DEFERRED } from '../../src/core/group.ts';
-import { isStored } from '../../src/core/stored-requests.ts';
-import { after, type Instant, LONG_AGO, NEVER } from '../../src/core/time.ts';
+import { DISTANT_PAST, type Instant, NEVER, plus } from '../../src/core/time.ts';
 import { group, rate, rolling, START, sec, t } from './specs.ts';
 
 const TAG = { high: 1, low: 2 };
 
 function gateOf(...groups: readonly GroupSpec[]): Gate {
-  return new Gate({ term: 1n, groups, from: LONG_AGO, recording: false, restored: undefined });
+  return new Gate({ term: 1n, groups, from: DISTANT_PAST, recording: false, restored: undefined });
 }
 
 interface More {
@@ -32,7 +32,7 @@ function live(gate: Gate, now: Instant, ttl: number, priority = 999, key = ''): 
     key,
     priority,
     costs: ONE_REQUEST,
-    waitUntil: after(now, sec(ttl)),
+    waitUntil: plus(now, sec(ttl)),
     lease: sec(10),
     bytes: 0,
     holder: '',

@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { createAuth } from '../../src/frontends/auth.ts';
-import { chooseEngine } from '../../src/frontends/engines/choose.ts';
-import { engineProblem } from '../../src/frontends/problem.ts';
-import { Rest } from '../../src/frontends/rest.ts';
-import { submitRoutesOf } from '../../src/frontends/submit-routes.ts';
-import type { Respond } from '../fakes/recorder.ts';
+import { createAuth } from '../../src/api/auth.ts';
+import { submitRoutesOf } from '../../src/api/deferred/submit-routes.ts';
+import { engineProblem } from '../../src/api/problem.ts';
+import { Rest } from '../../src/api/rest/handler.ts';
+import { selectEngine } from '../../src/http/select-engine.ts';
+import type { Respond } from '../support/fakes/recorder.ts';
 import { type DeferredProxyOptions, DeferredProxyRig } from './proxy-rig.ts';
 
 /* Plain HTTP over real deferred requests: real routes, service, store in memory, forwarding, and a backend on loopback. */
@@ -32,7 +32,7 @@ async function start(
   const routes = submitRoutesOf(rig.routes.proxy);
   const deferred = { requests: rig.service, routes: () => routes, submitBytesMax: 16 << 20 };
   const rest = new Rest({ admission: rig.admission.keeper, auth: createAuth([]), onFault, operators: true, refusalOf: () => undefined, deferred });
-  const { make } = await chooseEngine('node', { clientCa: false });
+  const { make } = await selectEngine('node', { clientCa: false });
   const engine = make(
     { bodyBytesMax: 16 << 20, receiveMsMax: 10_000, unread: { bytesMax: 4 << 20, msMax: 60_000 }, problem: engineProblem },
     (request, reply) => rest.handle(request, reply),

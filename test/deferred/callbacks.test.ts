@@ -5,7 +5,7 @@ import { createCallbackTransport } from '../../src/deferred/callback-transport.t
 import type { CallbackPolicy } from '../../src/deferred/deferred-route.ts';
 import { MemoryDisk } from '../../src/deferred/stores/memory.ts';
 import { beginVerification } from '../../src/deferred/verification.ts';
-import { Recorder } from '../fakes/recorder.ts';
+import { Recorder } from '../support/fakes/recorder.ts';
 import { DeferredProxyRig, until } from './proxy-rig.ts';
 
 const stops: (() => Promise<void>)[] = [];

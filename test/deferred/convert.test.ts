@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { StoreUnavailable } from '../../src/deferred/store.ts';
-import type { Answered } from '../frontends/proxy-rig.ts';
+import type { Answered } from '../proxy/listener/rig.ts';
 import { type DeferredProxyOptions, DeferredProxyRig, until } from './proxy-rig.ts';
 
 /* `Prefer: respond-async, wait=N`: held as a live request up to N seconds, then stored, in its place. */

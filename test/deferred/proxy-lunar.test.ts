@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { proxyRig } from '../frontends/proxy-rig.ts';
+import { proxyRig } from '../proxy/listener/rig.ts';
 
 test('a client of the asynchronous queue of Lunar submits, asks at Location until there is an answer, and gets it as it was', async () => {
   let answer = (): void => {};

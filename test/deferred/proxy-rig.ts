@@ -1,23 +1,23 @@
+import { createAuth } from '../../src/api/auth.ts';
+import { formatError } from '../../src/config/errors.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { showMistake } from '../../src/config/mistake.ts';
 import { createCallbackTransport } from '../../src/deferred/callback-transport.ts';
 import type { RequestView } from '../../src/deferred/deferred.ts';
 import type { DeferredRoute } from '../../src/deferred/deferred-route.ts';
 import type { DeferredEvent } from '../../src/deferred/request-lifecycle.ts';
 import { createDeferred, type DeferredService } from '../../src/deferred/service.ts';
 import { MemoryDisk, MemoryStore } from '../../src/deferred/stores/memory.ts';
-import { type CompiledRoutes, compileAllRoutes } from '../../src/deferred-routes.ts';
-import { createForwarding } from '../../src/forward/deliver.ts';
-import type { Forwarding } from '../../src/forward/forwarding.ts';
-import { createUndiciForwarder } from '../../src/forward/undici.ts';
-import { createAuth } from '../../src/frontends/auth.ts';
-import { ProxyFrontend } from '../../src/frontends/proxy.ts';
-import { compileBackends } from '../../src/routes.ts';
+import type { Forwarding } from '../../src/proxy/forwarding.ts';
+import { createForwarding } from '../../src/proxy/forwarding-service.ts';
+import { ProxyListener } from '../../src/proxy/listener/listener.ts';
+import { createUndiciForwarder } from '../../src/proxy/upstream/undici.ts';
+import { type CompiledRoutes, compileAllRoutes } from '../../src/server/deferred-routes.ts';
+import { compileBackends } from '../../src/server/proxy.ts';
 import { Rig } from '../admission/rig.ts';
-import { FakeClock, settled } from '../fakes/clock.ts';
-import { Recorder, type Respond } from '../fakes/recorder.ts';
-import { Wire } from '../fakes/wire.ts';
-import { type Answered, type Asked, ask } from '../frontends/proxy-rig.ts';
+import { type Answered, type Asked, ask } from '../proxy/listener/rig.ts';
+import { FakeClock, settled } from '../support/fakes/clock.ts';
+import { Recorder, type Respond } from '../support/fakes/recorder.ts';
+import { Wire } from '../support/fakes/wire.ts';
 
 /** What a test chooses. */
 export interface DeferredProxyOptions {
@@ -42,10 +42,10 @@ export class DeferredProxyRig {
   readonly deferred: ReadonlyMap<string, DeferredRoute>;
   service!: DeferredService;
   /** Holds asks to credentials; as it is, none is. */
-  scope: NonNullable<ConstructorParameters<typeof ProxyFrontend>[0]['storing']>['scope'] = (ask) => ask;
+  scope: NonNullable<ConstructorParameters<typeof ProxyListener>[0]['storing']>['scope'] = (ask) => ask;
   forwarding!: Forwarding;
   port = 0;
-  #proxy!: ProxyFrontend;
+  #proxy!: ProxyListener;
   readonly #wires: Wire[] = [];
 
   private constructor(backend: Recorder, admission: Rig, routes: CompiledRoutes, options: DeferredProxyOptions) {
@@ -60,7 +60,7 @@ export class DeferredProxyRig {
   static async start(text: string, options: DeferredProxyOptions = {}): Promise<DeferredProxyRig> {
     const backend = await Recorder.start(options.respond);
     const loaded = loadConfig({ text: `listen: { proxy: 8000 }\n${text.replaceAll('BACKEND', backend.url)}`, name: 'f.yaml', env: {}, flags: [] });
-    if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(showMistake).join('\n'));
+    if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(formatError).join('\n'));
     const { config } = loaded;
     const routes = await compileAllRoutes(config, { env: options.env ?? {}, readFile: () => Promise.reject(new Error('no file')) });
     const admission = new Rig(config.groups, { recording: false, clock: new FakeClock() });
@@ -78,7 +78,7 @@ export class DeferredProxyRig {
       ...{ events: (event) => rig.events.push(event), defer: (run) => void setImmediate(run), random: () => 1, callbacks: createCallbackTransport() },
       bounds: { inFlightMax: config.deferred.inFlight, downAfter: config.deferred.down.after, probeMs: config.deferred.down.probe / 1000 },
     });
-    rig.#proxy = new ProxyFrontend({
+    rig.#proxy = new ProxyListener({
       ...{ admission: keeper, refusalOf: () => undefined, random: () => 0, address: { host: '127.0.0.1', port: 0 }, routes: routes.proxy },
       ...{ forwarding: rig.forwarding, auth: createAuth([]), refusesAmbiguous: true, headMsMax: 10_000, unreadMsMax: 60_000, perClientMax: 1_000 },
       ...{

@@ -6,10 +6,10 @@ import type { DeferredEvent } from '../../src/deferred/request-lifecycle.ts';
 import { createDeferred, type DeferredService } from '../../src/deferred/service.ts';
 import type { DeferredStore } from '../../src/deferred/store.ts';
 import { MemoryDisk, MemoryStore } from '../../src/deferred/stores/memory.ts';
-import { headerOf } from '../../src/forward/headers.ts';
-import type { CallerSink, Delivery, IncomingRequest } from '../../src/forward/incoming.ts';
+import { firstHeader } from '../../src/proxy/headers.ts';
+import type { ForwardHandle, IncomingRequest, ResponseSink } from '../../src/proxy/incoming.ts';
 import { Rig } from '../admission/rig.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 
 /** One request as a backend saw it. */
 export interface Seen {
@@ -120,7 +120,7 @@ export class DeferredRig {
     await settled();
   }
 
-  #deliver(incoming: IncomingRequest, sink: CallerSink): Delivery {
+  #deliver(incoming: IncomingRequest, sink: ResponseSink): ForwardHandle {
     let left = false;
     void (async () => {
       const pieces: Uint8Array[] = [];
@@ -129,7 +129,7 @@ export class DeferredRig {
         at: this.nowMs,
         method: incoming.method,
         target: incoming.target,
-        key: headerOf(incoming.headers, 'idempotency-key') ?? '',
+        key: firstHeader(incoming.headers, 'idempotency-key') ?? '',
         attempt: (incoming.sent?.attemptsBefore ?? 0) + 1,
         body: Buffer.concat(pieces).toString(),
       };

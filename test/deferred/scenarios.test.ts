@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { SECOND } from '../../src/core/time.ts';
 import { settingsOf } from '../admission/rig.ts';
 import { concurrency, group, rate, rolling, spacing } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { ANYONE, DeferredRig, routeOf } from './rig.ts';
 
 /* Scenarios of reQue (RQ) and of the Tarantool queue (TQ), in virtual time. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { SECOND } from '../../src/core/time.ts';
 import { settingsOf } from '../admission/rig.ts';
 import { concurrency, group, rolling, spacing } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { ANYONE, DeferredRig, routeOf, SUBMISSION } from './rig.ts';
 
 const every5s = settingsOf(group('g', [spacing(5 * SECOND)]));

@@ -3,8 +3,8 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import { tmpdir } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { natsBinary } from '../fakes/nats.ts';
-import { freePort } from '../fakes/ports.ts';
+import { natsBinary } from '../support/fakes/nats.ts';
+import { freePort } from '../support/fakes/ports.ts';
 import { findGrpcurl, type Grpcurl } from './grpcurl.ts';
 import type { Place } from './terminal.ts';
 

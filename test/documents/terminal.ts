@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { until } from '../fakes/until.ts';
+import { until } from '../support/fakes/until.ts';
 
 /** What a document's commands run in. */
 export interface Place {

@@ -1,5 +1,5 @@
 import type { NatsConnection } from '@nats-io/transport-node';
-import { decodeBeat } from '../../src/coordination/session-record.ts';
+import { decodeBeat } from '../../src/coordination/membership/session-record.ts';
 import { createLayout } from '../../src/nats/layout.ts';
 import { monotonic } from './callers.ts';
 

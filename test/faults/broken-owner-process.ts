@@ -1,7 +1,7 @@
-import { Grounds } from '../../src/admission/grounds.ts';
-import { Ground } from '../../src/coordination/ground.ts';
-import { Places } from '../../src/coordination/places.ts';
-import type { Whereabouts } from '../../src/coordination/replica.ts';
+import { ShardTrees } from '../../src/admission/shard-trees.ts';
+import { RoutingTable } from '../../src/coordination/ownership/routing-table.ts';
+import { ShardLease } from '../../src/coordination/ownership/shard-lease.ts';
+import type { ShardLocation } from '../../src/coordination/replica.ts';
 import { NEVER } from '../../src/core/time.ts';
 
 /*
@@ -9,22 +9,22 @@ import { NEVER } from '../../src/core/time.ts';
  * does not hear that they were lost. The judge of the fault runs has to find it out.
  */
 
-const given = new Map<number, Whereabouts>();
+const given = new Map<number, ShardLocation>();
 
-const { of } = Places.prototype;
-Places.prototype.of = function (this: Places, shard: number): Whereabouts {
-  const place = of.call(this, shard);
+const { ownerOf } = RoutingTable.prototype;
+RoutingTable.prototype.ownerOf = function (this: RoutingTable, shard: number): ShardLocation {
+  const place = ownerOf.call(this, shard);
   if (place.at === 'here') given.set(shard, place);
   return given.get(shard) ?? place;
 };
 
-Ground.prototype.until = () => NEVER;
-Ground.prototype.extend = () => undefined;
-Ground.prototype.lose = () => {};
-Grounds.prototype.lose = () => {};
+ShardLease.prototype.until = () => NEVER;
+ShardLease.prototype.extend = () => undefined;
+ShardLease.prototype.lose = () => {};
+ShardTrees.prototype.lose = () => {};
 
-const { seal } = Grounds.prototype;
-Grounds.prototype.seal = function (this: Grounds, shard: number, halted: () => void): Promise<void> {
+const { seal } = ShardTrees.prototype;
+ShardTrees.prototype.seal = function (this: ShardTrees, shard: number, halted: () => void): Promise<void> {
   given.delete(shard);
   return seal.call(this, shard, halted);
 };

@@ -2,13 +2,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { NatsBinary } from '../fakes/nats-binary.ts';
-import { type NatsCluster, startNatsCluster } from '../fakes/nats-cluster.ts';
-import { type NatsServer, startNats } from '../fakes/nats-server.ts';
-import { freePort } from '../fakes/ports.ts';
-import { type ProcessWays, ServerProcess } from '../fakes/server-process.ts';
-import { TcpProxy } from '../fakes/tcp-proxy.ts';
-import { until } from '../fakes/until.ts';
+import type { NatsBinary } from '../support/fakes/nats-binary.ts';
+import { type NatsCluster, startNatsCluster } from '../support/fakes/nats-cluster.ts';
+import { type NatsServer, startNats } from '../support/fakes/nats-server.ts';
+import { freePort } from '../support/fakes/ports.ts';
+import { type ProcessWays, ServerProcess } from '../support/fakes/server-process.ts';
+import { TcpProxy } from '../support/fakes/tcp-proxy.ts';
+import { until } from '../support/fakes/until.ts';
 
 /** What a fleet is started with. */
 export interface FleetParts {

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
-import type { NatsServer } from '../fakes/nats-server.ts';
+import type { NatsServer } from '../support/fakes/nats-server.ts';
 import { Beats } from './beats.ts';
 import { monotonic } from './callers.ts';
 import type { OutageLine } from './history.ts';

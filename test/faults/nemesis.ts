@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { NatsServer } from '../fakes/nats-server.ts';
+import type { NatsServer } from '../support/fakes/nats-server.ts';
 import { monotonic } from './callers.ts';
 import { type FaultKind, isOfNats, quietAfter } from './fault-kinds.ts';
 import type { Fleet, FleetReplica } from './fleet.ts';

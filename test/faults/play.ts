@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import type { NatsBinary } from '../fakes/nats-binary.ts';
+import type { NatsBinary } from '../support/fakes/nats-binary.ts';
 import { Callers, monotonic } from './callers.ts';
 import { judge, type Verdict } from './checker.ts';
 import type { FaultKind } from './fault-kinds.ts';

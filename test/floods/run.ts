@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { Client, credentials } from '@grpc/grpc-js';
-import { ServerProcess } from '../fakes/server-process.ts';
+import { ServerProcess } from '../support/fakes/server-process.ts';
 import { ATTACKS, type AttackCount, type AttackOrder } from './attacker.ts';
 
 /*

@@ -47,7 +47,7 @@ export const lease: fc.Arbitrary<LeaseRecord> = fc.record({
   expiresAt: instant,
   duration: whole,
   holder: fc.constantFrom('', 'build 7'),
-  standIn: fc.boolean(),
+  aggregate: fc.boolean(),
   claim: fc.option(
     fc.record({
       caller: fc.constantFrom('', 'search'),

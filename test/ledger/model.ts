@@ -1,5 +1,5 @@
 import type { Reservation } from '../../src/core/events.ts';
-import type { RestoredGate } from '../../src/core/gate-state.ts';
+import type { GateSnapshot } from '../../src/core/gate/snapshot.ts';
 import type { LedgerRecord, LedgerSnapshot } from '../../src/ledger/ledger.ts';
 
 /** What a ledger should say, kept as plainly as can be: an oracle for `Replay`, which it shares nothing with. */
@@ -21,7 +21,7 @@ export class LedgerModel {
       const before = this.leases[name];
       const expiresAt = Math.max(one.lease.expiresAt, before?.expiresAt ?? 0) as typeof one.lease.expiresAt;
       this.leases[name] = { ...one.lease, expiresAt };
-      if (before !== undefined && one.lease.standIn) {
+      if (before !== undefined && one.lease.aggregate) {
         const { costs, duration } = one.lease;
         const units = new Set([...Object.keys(before.costs), ...Object.keys(costs)]);
         const larger = Object.fromEntries([...units].map((unit) => [unit, Math.max(before.costs[unit] ?? 0, costs[unit] ?? 0)]));
@@ -48,7 +48,7 @@ export class LedgerModel {
 }
 
 /** Comparable, whatever the order. */
-export function sorted(state: LedgerSnapshot | RestoredGate | undefined): unknown {
+export function sorted(state: LedgerSnapshot | GateSnapshot | undefined): unknown {
   const list = (items: readonly unknown[]) => items.map((item) => JSON.stringify(item, plain)).sort();
   return state && { bounds: list(state.reservations), leases: list(state.leases), pauses: list(state.pauses), overrides: list(state.overrides) };
 }
@@ -63,7 +63,7 @@ function plain(_name: string, value: unknown): unknown {
 }
 
 /** May the state after a crash stand for `acknowledged`? Bounds not lower, no lease, pause or override missing or shorter. Answers what is wrong. */
-export function notDominated(restored: RestoredGate | undefined, acknowledged: LedgerSnapshot): string[] {
+export function notDominated(restored: GateSnapshot | undefined, acknowledged: LedgerSnapshot): string[] {
   const found = new LedgerModel();
   for (const one of restored?.reservations ?? []) found.reserve(one);
   for (const one of restored?.leases ?? []) found.record({ kind: 'grant', lease: one });

@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Coordinator, Tenure } from '../../src/coordination/coordinator.ts';
-import { openLocalCoordinator } from '../../src/coordination/local.ts';
+import type { Coordinator, LeaderLease } from '../../src/coordination/coordinator.ts';
 import { MemoryRegisters, type RegisterDisk } from '../../src/coordination/registers/memory.ts';
+import { openSingleNodeCoordinator } from '../../src/coordination/single-node.ts';
 import { type Instant, SECOND } from '../../src/core/time.ts';
 import type { Ledger, TreeLedger } from '../../src/ledger/ledger.ts';
-import { createLedger } from '../../src/ledger/ledger-log.ts';
+import { createLedger } from '../../src/ledger/log-ledger.ts';
 import { MemoryDisk, MemoryStore } from '../../src/ledger/stores/memory.ts';
-import { FakeClock } from '../fakes/clock.ts';
-import { FaultyStore } from '../fakes/store.ts';
+import { FakeClock } from '../support/fakes/clock.ts';
+import { FaultyStore } from '../support/fakes/store.ts';
 
 /** What outlives every process of a node. */
 interface Machine {
@@ -20,7 +20,7 @@ interface Machine {
 interface Server {
   readonly store: FaultyStore;
   readonly coordinator: Coordinator;
-  readonly tenure: Tenure;
+  readonly tenure: LeaderLease;
   readonly ledger: Ledger;
   readonly tree: TreeLedger;
 }
@@ -28,7 +28,7 @@ interface Server {
 let sessions = 0;
 
 async function start({ clock, registers, disk }: Machine): Promise<Server> {
-  const coordinator = await openLocalCoordinator({ registers: new MemoryRegisters(registers), clock, session: `s${++sessions}` });
+  const coordinator = await openSingleNodeCoordinator({ registers: new MemoryRegisters(registers), clock, session: `s${++sessions}` });
   const placement = coordinator.place('root');
   if (placement.at !== 'here') throw new Error('Not here.');
   const store = new FaultyStore(new MemoryStore({ bytes: 64 << 20 }, disk));
@@ -109,5 +109,5 @@ describe('one node through crashes, stops, rivals and lost answers', () => {
 });
 
 function record(term: bigint, serial: number, at: Instant) {
-  return { group: 'root', key: '', term, serial, tag: { high: 0, low: 0 }, costs: {}, grantedAt: at, expiresAt: at, duration: 0, holder: '', standIn: false };
+  return { group: 'root', key: '', term, serial, tag: { high: 0, low: 0 }, costs: {}, grantedAt: at, expiresAt: at, duration: 0, holder: '', aggregate: false };
 }

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, it } from 'vitest';
-import { LmdbFile } from '../../src/disk/lmdb-file.ts';
-import { createLedger } from '../../src/ledger/ledger-log.ts';
+import { createLedger } from '../../src/ledger/log-ledger.ts';
 import { LmdbStore } from '../../src/ledger/stores/lmdb.ts';
-import { FakeClock } from '../fakes/clock.ts';
-import { folder } from '../fakes/folder.ts';
+import { LmdbFile } from '../../src/storage/lmdb.ts';
+import { FakeClock } from '../support/fakes/clock.ts';
+import { folder } from '../support/fakes/folder.ts';
 
 interface Said {
   readonly say: 'open' | 'granted' | 'lost';
@@ -24,7 +24,7 @@ afterEach(() => {
 
 /** A server process on the folder, and all it says. */
 function rival(path: string) {
-  const child = spawn(process.execPath, [fileURLToPath(new URL('../fakes/rival.ts', import.meta.url)), path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [fileURLToPath(new URL('../support/fakes/rival.ts', import.meta.url)), path], { stdio: ['ignore', 'pipe', 'inherit'] });
   children.push(child);
   const said: Said[] = [];
   let rest = '';

@@ -1,22 +1,22 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { RegisterConflict } from '../../src/coordination/registers.ts';
+import { RegisterConflict } from '../../src/coordination/registers/registers.ts';
 import { MILLISECOND } from '../../src/core/time.ts';
-import { StoreFull } from '../../src/ledger/store.ts';
+import { StoreFull } from '../../src/ledger/stores/store.ts';
 import { createLayout } from '../../src/nats/layout.ts';
-import type { LinkChange } from '../../src/nats/options.ts';
-import { type NatsLink, openNats } from '../../src/nats-link.ts';
-import { natsBinary, showLogsOfFailures } from '../fakes/nats.ts';
-import { type NatsCluster, startNatsCluster } from '../fakes/nats-cluster.ts';
-import { natsOptions } from '../fakes/nats-options.ts';
-import { until } from '../fakes/until.ts';
+import type { ConnectionEvent } from '../../src/nats/options.ts';
+import { type NatsLink, openNats } from '../../src/server/nats.ts';
+import { natsBinary, showLogsOfFailures } from '../support/fakes/nats.ts';
+import { type NatsCluster, startNatsCluster } from '../support/fakes/nats-cluster.ts';
+import { natsOptions } from '../support/fakes/nats-options.ts';
+import { until } from '../support/fakes/until.ts';
 
 showLogsOfFailures();
 
 let cluster: NatsCluster;
 const links: NatsLink[] = [];
-const told: LinkChange[][] = [[], [], []];
+const told: ConnectionEvent[][] = [[], [], []];
 
 beforeAll(async () => {
   cluster = await startNatsCluster(3, { binary: natsBinary() });
@@ -121,7 +121,7 @@ describe('replicas at three servers of a cluster', () => {
   }, 60_000);
 
   test('leave a server that is about to stop at once', async () => {
-    const place = told[1] as LinkChange[];
+    const place = told[1] as ConnectionEvent[];
     const servers = (): string[] => place.flatMap((change) => (change.kind === 'connected' && change.line === 'data' ? [change.server] : []));
     const before = servers();
     const leaving = before.at(-1) ?? '';

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { pacedDials } from '../../src/nats/dials.ts';
+import { reconnectDelays } from '../../src/nats/dials.ts';
 
 const server = (listen: string) => ({ listen, hostname: '', port: 0, src: '', tlsName: '', reconnects: 0, lastConnect: 0, gossiped: false, didConnect: true });
 
 test('Each server is dialled at once, and then every 50 to 70 ms, whatever the others are', () => {
   let time = 1_000;
-  const { reconnectToServer, reconnectDelayHandler } = pacedDials(
+  const { reconnectToServer, reconnectDelayHandler } = reconnectDelays(
     () => time,
     () => 0.5,
   );

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ownershipRegister } from '../../src/coordination/ownership-record.ts';
-import { sessionRegister } from '../../src/coordination/session-record.ts';
+import { sessionRegister } from '../../src/coordination/membership/session-record.ts';
+import { ownershipRegister } from '../../src/coordination/ownership/ownership-record.ts';
 import { subjectOf } from '../../src/ledger/subjects.ts';
-import { createLayout, rights } from '../../src/nats/layout.ts';
+import { createLayout, requiredPermissions } from '../../src/nats/layout.ts';
 
 const layout = createLayout('sluice');
 
@@ -65,6 +65,6 @@ describe('names in NATS', () => {
 
 test('the rights that an account needs stand in the manual, all of them', () => {
   const manual = readFileSync(new URL('../../docs/nats.md', import.meta.url), 'utf8');
-  const { publish, subscribe } = rights('sluice');
+  const { publish, subscribe } = requiredPermissions('sluice');
   for (const subject of [...publish, ...subscribe]) expect(manual).toContain(`"${subject}"`);
 });

@@ -2,16 +2,16 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { SECOND } from '../../src/core/time.ts';
-import type { LinkChange, NatsOptions } from '../../src/nats/options.ts';
-import { NatsUnfit } from '../../src/nats/options.ts';
-import { openNats } from '../../src/nats-link.ts';
-import { certificate } from '../fakes/certificate.ts';
-import { folder } from '../fakes/folder.ts';
-import { natsBinary, showLogsOfFailures } from '../fakes/nats.ts';
-import { natsAccounts } from '../fakes/nats-accounts.ts';
-import { natsOptions } from '../fakes/nats-options.ts';
-import { startNats } from '../fakes/nats-server.ts';
-import { freePort } from '../fakes/ports.ts';
+import type { ConnectionEvent, NatsOptions } from '../../src/nats/options.ts';
+import { NatsUnsupported } from '../../src/nats/options.ts';
+import { openNats } from '../../src/server/nats.ts';
+import { certificate } from '../support/fakes/certificate.ts';
+import { folder } from '../support/fakes/folder.ts';
+import { natsBinary, showLogsOfFailures } from '../support/fakes/nats.ts';
+import { natsAccounts } from '../support/fakes/nats-accounts.ts';
+import { natsOptions } from '../support/fakes/nats-options.ts';
+import { startNats } from '../support/fakes/nats-server.ts';
+import { freePort } from '../support/fakes/ports.ts';
 
 showLogsOfFailures();
 
@@ -28,14 +28,14 @@ async function server(config: string) {
 
 /** Opens, and shows that a register works; or why not. */
 async function opened(servers: readonly string[], more: Partial<NatsOptions>): Promise<unknown> {
-  const told: LinkChange[] = [];
+  const told: ConnectionEvent[] = [];
   try {
     const link = await openNats(natsOptions(servers, more), (change) => told.push(change));
     ends.push(() => link.close());
     const revision = await link.registers.change('r', new Uint8Array(1), 0);
     return revision > 0 ? 'works' : 'does not';
   } catch (cause) {
-    expect(cause).toBeInstanceOf(NatsUnfit);
+    expect(cause).toBeInstanceOf(NatsUnsupported);
     for (const said of [(cause as Error).message, JSON.stringify(told)]) expect(said).not.toContain('hunter2');
     return (cause as Error).message;
   }
@@ -99,7 +99,7 @@ describe('encryption', () => {
 describe('the start', () => {
   test('waits for NATS, says so, and gives up in time with what to do', async () => {
     const url = `nats://127.0.0.1:${await freePort()}`;
-    const told: LinkChange[] = [];
+    const told: ConnectionEvent[] = [];
     const start = performance.now();
     const why = `NATS at ${url} cannot be reached: connect ECONNREFUSED ${url.slice(7)}`;
     await expect(openNats(natsOptions([url], { startWithin: SECOND }), (change) => told.push(change))).rejects.toThrow(

@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
-import { openLine } from '../../src/nats/connection.ts';
-import type { LinkChange } from '../../src/nats/options.ts';
-import { natsOptions } from '../fakes/nats-options.ts';
-import { until } from '../fakes/until.ts';
+import { connectNats } from '../../src/nats/connection.ts';
+import type { ConnectionEvent } from '../../src/nats/options.ts';
+import { natsOptions } from '../support/fakes/nats-options.ts';
+import { until } from '../support/fakes/until.ts';
 
 const ends: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -34,8 +34,8 @@ async function server(version: string) {
   return { url: `nats://127.0.0.1:${(listening.address() as AddressInfo).port}`, said, cut };
 }
 
-const open = (url: string, tell: (change: LinkChange) => void = () => {}) =>
-  openLine({ name: 'data', options: natsOptions([url]), inboxPrefix: '_INBOX_x', tell, until: performance.now() + 5000 });
+const open = (url: string, tell: (change: ConnectionEvent) => void = () => {}) =>
+  connectNats({ name: 'data', options: natsOptions([url]), inboxPrefix: '_INBOX_x', tell, until: performance.now() + 5000 });
 
 test('a server that is too old is refused at the start, at once', async () => {
   const { url } = await server('2.9.10');
@@ -44,7 +44,7 @@ test('a server that is too old is refused at the start, at once', async () => {
 
 test('a server that is too old and joins later is told of', async () => {
   const { url, said, cut } = await server('2.12.3');
-  const told: LinkChange[] = [];
+  const told: ConnectionEvent[] = [];
   const line = await open(url, (change) => told.push(change));
   ends.push(() => line.close());
   said.version = '2.12.1';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
-import { natsOptionsOf } from '../../src/nats-link.ts';
+import { natsOptionsOf } from '../../src/server/nats.ts';
 
 test('the options of a file become those of NATS', () => {
   const text = 'cluster: { nats: [ "tls://a", b:4223 ], tls: { ca: ca.pem }, ledgerBytes: 1GiB, dialWithin: 1s }\ngroups: { a: {} }\n';

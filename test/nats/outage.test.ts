@@ -1,18 +1,18 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { RegisterConflict } from '../../src/coordination/registers.ts';
+import { RegisterConflict } from '../../src/coordination/registers/registers.ts';
 import { MILLISECOND } from '../../src/core/time.ts';
-import type { LinkChange } from '../../src/nats/options.ts';
-import { type NatsLink, openNats } from '../../src/nats-link.ts';
-import { natsBinary, showLogsOfFailures } from '../fakes/nats.ts';
-import { natsOptions } from '../fakes/nats-options.ts';
-import { type NatsServer, startNats } from '../fakes/nats-server.ts';
-import { until } from '../fakes/until.ts';
+import type { ConnectionEvent } from '../../src/nats/options.ts';
+import { type NatsLink, openNats } from '../../src/server/nats.ts';
+import { natsBinary, showLogsOfFailures } from '../support/fakes/nats.ts';
+import { natsOptions } from '../support/fakes/nats-options.ts';
+import { type NatsServer, startNats } from '../support/fakes/nats-server.ts';
+import { until } from '../support/fakes/until.ts';
 
 showLogsOfFailures();
 
 let server: NatsServer;
 let link: NatsLink;
-let told: LinkChange[];
+let told: ConnectionEvent[];
 beforeEach(async () => {
   server = await startNats({ binary: natsBinary() });
   told = [];

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { JetStreamRegisters } from '../../src/coordination/registers/jetstream.ts';
-import { RegisterConflict } from '../../src/coordination/registers.ts';
-import { type NatsLink, openNats } from '../../src/nats-link.ts';
-import { natsBinary, showLogsOfFailures } from '../fakes/nats.ts';
-import { natsOptions } from '../fakes/nats-options.ts';
-import { type NatsServer, startNats } from '../fakes/nats-server.ts';
+import { RegisterConflict } from '../../src/coordination/registers/registers.ts';
+import { type NatsLink, openNats } from '../../src/server/nats.ts';
+import { natsBinary, showLogsOfFailures } from '../support/fakes/nats.ts';
+import { natsOptions } from '../support/fakes/nats-options.ts';
+import { type NatsServer, startNats } from '../support/fakes/nats-server.ts';
 
 showLogsOfFailures();
 

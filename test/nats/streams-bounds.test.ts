@@ -1,6 +1,6 @@
 import { JetStreamApiError } from '@nats-io/jetstream';
 import { expect, test } from 'vitest';
-import { NatsUnfit } from '../../src/nats/options.ts';
+import { NatsUnsupported } from '../../src/nats/options.ts';
 import { openStream, type StreamParts } from '../../src/nats/streams.ts';
 
 const missing = () => new JetStreamApiError({ code: 404, err_code: 10059, description: 'stream not found' });
@@ -10,7 +10,7 @@ test('A stream that is created and never found is tried twice a second, and give
   const told: unknown[] = [];
   const info = async (): Promise<never> => {
     // An endless loop is a failure and no hang.
-    if (creations > 1_000) throw new NatsUnfit('It never gives up.');
+    if (creations > 1_000) throw new NatsUnsupported('It never gives up.');
     throw missing();
   };
   const add = async (): Promise<never> => {

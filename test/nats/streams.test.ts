@@ -3,13 +3,13 @@ import { connect } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { JetStreamRegisters } from '../../src/coordination/registers/jetstream.ts';
 import { SECOND } from '../../src/core/time.ts';
-import { createLayout, rights } from '../../src/nats/layout.ts';
-import { NatsUnfit } from '../../src/nats/options.ts';
-import { differs } from '../../src/nats/streams.ts';
-import { openNats } from '../../src/nats-link.ts';
-import { natsBinary, showLogsOfFailures } from '../fakes/nats.ts';
-import { forgetStreams, natsOptions } from '../fakes/nats-options.ts';
-import { type NatsServer, startNats } from '../fakes/nats-server.ts';
+import { createLayout, requiredPermissions } from '../../src/nats/layout.ts';
+import { NatsUnsupported } from '../../src/nats/options.ts';
+import { findDifference } from '../../src/nats/streams.ts';
+import { openNats } from '../../src/server/nats.ts';
+import { natsBinary, showLogsOfFailures } from '../support/fakes/nats.ts';
+import { forgetStreams, natsOptions } from '../support/fakes/nats-options.ts';
+import { type NatsServer, startNats } from '../support/fakes/nats-server.ts';
 
 showLogsOfFailures();
 
@@ -31,7 +31,7 @@ const refusal = async (more = {}): Promise<string> => {
     (link) => link.close(),
     (why: unknown) => why,
   );
-  expect(cause).toBeInstanceOf(NatsUnfit);
+  expect(cause).toBeInstanceOf(NatsUnsupported);
   return (cause as Error).message;
 };
 
@@ -86,7 +86,7 @@ describe('streams', () => {
 });
 
 describe('a stream that was found', () => {
-  const wanted: Parameters<typeof differs>[0] = {
+  const wanted: Parameters<typeof findDifference>[0] = {
     name: 'S',
     subjects: ['s.>'],
     num_replicas: 3,
@@ -103,8 +103,8 @@ describe('a stream that was found', () => {
   };
 
   test('is good if it is what was wanted, or has more copies, or other bounds of bytes', () => {
-    expect(differs(wanted, { ...wanted, mirror_direct: false, sealed: false, sources: [] })).toBeUndefined();
-    expect(differs(wanted, { ...wanted, num_replicas: 5, max_bytes: 99 })).toBeUndefined();
+    expect(findDifference(wanted, { ...wanted, mirror_direct: false, sealed: false, sources: [] })).toBeUndefined();
+    expect(findDifference(wanted, { ...wanted, num_replicas: 5, max_bytes: 99 })).toBeUndefined();
   });
 
   test.each<[Partial<StreamConfig>, RegExp]>([
@@ -129,19 +129,19 @@ describe('a stream that was found', () => {
     [{ allow_rollup_hdrs: true }, /^has allow_rollup_hdrs, which/],
     [{ persist_mode: 'async' }, /^acknowledges before it has written/],
   ])('is refused with %o', (more, why) => {
-    expect(differs(wanted, { ...wanted, ...more })).toMatch(why);
+    expect(findDifference(wanted, { ...wanted, ...more })).toMatch(why);
   });
 });
 
 describe('a login that may no more than the manual says', () => {
   const withRights = async (publish: readonly string[]) => {
-    const permissions = `permissions: { publish: ${JSON.stringify(publish)}, subscribe: ${JSON.stringify(rights('sluice').subscribe)} }`;
+    const permissions = `permissions: { publish: ${JSON.stringify(publish)}, subscribe: ${JSON.stringify(requiredPermissions('sluice').subscribe)} }`;
     const limited = await startNats({ binary: natsBinary(), config: `authorization { users: [ { user: me, password: pw, ${permissions} } ] }` });
     return { limited, options: natsOptions([limited.url], { login: { kind: 'user', user: 'me', password: 'pw' }, startWithin: SECOND }) };
   };
 
   test('is enough for everything', async () => {
-    const { limited, options } = await withRights(rights('sluice').publish);
+    const { limited, options } = await withRights(requiredPermissions('sluice').publish);
     const told: string[] = [];
     const link = await openNats(options, (change) => told.push(change.kind));
     for (const name of ['owner.1', 'session.a']) expect((await link.registers.read(name))?.revision).toBeUndefined();
@@ -165,7 +165,7 @@ describe('a login that may no more than the manual says', () => {
   });
 
   test('without one of them is refused with where they are listed, and told which', async () => {
-    const { limited, options } = await withRights(rights('sluice').publish.filter((subject) => !subject.includes('STREAM.CREATE')));
+    const { limited, options } = await withRights(requiredPermissions('sluice').publish.filter((subject) => !subject.includes('STREAM.CREATE')));
     const told: string[] = [];
     await expect(openNats(options, (change) => told.push('why' in change ? change.why : ''))).rejects.toThrow(/the rights that docs\/nats.md lists/);
     expect(told.join('\n')).toMatch(/Permissions Violation for Publish to "\$JS.API.STREAM.CREATE.SLUICE1_/);

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { openNats } from '../../src/nats-link.ts';
-import { natsVersions, showLogsOfFailures } from '../fakes/nats.ts';
-import { natsOptions } from '../fakes/nats-options.ts';
-import { type NatsServer, startNats } from '../fakes/nats-server.ts';
+import { openNats } from '../../src/server/nats.ts';
+import { natsVersions, showLogsOfFailures } from '../support/fakes/nats.ts';
+import { natsOptions } from '../support/fakes/nats-options.ts';
+import { type NatsServer, startNats } from '../support/fakes/nats-server.ts';
 
 showLogsOfFailures();
 

@@ -2,8 +2,6 @@ import { globSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { freePort } from '../fakes/ports.ts';
-import { ServerProcess } from '../fakes/server-process.ts';
 import { Callers, monotonic } from '../faults/callers.ts';
 import { judge } from '../faults/checker.ts';
 import { wallEnvironment } from '../faults/fleet.ts';
@@ -11,6 +9,8 @@ import { GROUPS, GROUPS_YAML } from '../faults/groups.ts';
 import type { HistoryLine } from '../faults/history.ts';
 import { dice } from '../faults/play.ts';
 import { watchStalls } from '../faults/stalls.ts';
+import { freePort } from '../support/fakes/ports.ts';
+import { ServerProcess } from '../support/fakes/server-process.ts';
 import { check, type Ordeal } from './ordeal.ts';
 
 const RESTARTS = Number(process.env['SLUICE_RESTARTS'] ?? 60);

@@ -4,8 +4,8 @@ import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { Agent, request } from 'undici';
 import { type Acknowledged, checkDeliveries, type Delivered, outOfOrder } from '../deferred/delivery-checker.ts';
-import { ServerProcess } from '../fakes/server-process.ts';
-import { until } from '../fakes/until.ts';
+import { ServerProcess } from '../support/fakes/server-process.ts';
+import { until } from '../support/fakes/until.ts';
 import { check, inParallel, type Ordeal } from './ordeal.ts';
 
 /** How a run is played. */

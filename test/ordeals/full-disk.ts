@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ServerProcess } from '../fakes/server-process.ts';
-import { until } from '../fakes/until.ts';
+import { ServerProcess } from '../support/fakes/server-process.ts';
+import { until } from '../support/fakes/until.ts';
 import { Client, check, type Ordeal } from './ordeal.ts';
 
 const SIZE = '20m';

@@ -1,5 +1,5 @@
-import { ServerProcess } from '../fakes/server-process.ts';
-import { until } from '../fakes/until.ts';
+import { ServerProcess } from '../support/fakes/server-process.ts';
+import { until } from '../support/fakes/until.ts';
 import { Client, check, inParallel, metric, type Ordeal } from './ordeal.ts';
 
 const HEAP_MB = 128;

@@ -1,5 +1,5 @@
 import { describe, it } from 'vitest';
-import { chooseEngine } from '../../src/frontends/engines/choose.ts';
+import { selectEngine } from '../../src/http/select-engine.ts';
 import { connectRunner, grpcRunner, grpcWebRunner } from './runners.ts';
 import { startApi, startGrpc } from './servers.ts';
 import { protocolSuite } from './suite.ts';
@@ -17,7 +17,7 @@ const OVER_HTTP: readonly (readonly [name: 'Connect JSON' | 'Connect proto' | 'g
 ];
 
 for (const wish of ['node', 'uws'] as const) {
-  const engine = await chooseEngine(wish, { clientCa: false }).catch((cause: Error) => cause);
+  const engine = await selectEngine(wish, { clientCa: false }).catch((cause: Error) => cause);
   for (const [protocol, binary, make] of OVER_HTTP) {
     const name = `${protocol} on ${wish === 'node' ? 'node:http' : 'uWebSockets.js'}`;
     if (engine instanceof Error) {

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import { loadConfig } from '../../src/config/load.ts';
-import { type Running, serve } from '../../src/serve.ts';
+import { type RunningServer, serve } from '../../src/server/serve.ts';
 import { restRunner } from './rest-runner.ts';
 import { connectRunner, grpcRunner, grpcWebRunner } from './runners.ts';
 import { protocolSuite } from './suite.ts';
 import { type Runner, TABLE_GROUPS } from './table.ts';
 
 /** The whole server as `sluice serve` builds it, in memory, on ports of its own. */
-async function startReal(more: string): Promise<Running> {
+async function startReal(more: string): Promise<RunningServer> {
   const text = `
 listen: { api: 127.0.0.1:0, grpc: 127.0.0.1:0, health: none, admin: 127.0.0.1:0 }
 store: memory

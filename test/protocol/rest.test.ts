@@ -1,11 +1,11 @@
 import { describe, it } from 'vitest';
-import { chooseEngine } from '../../src/frontends/engines/choose.ts';
-import { startRest } from '../frontends/rest-server.ts';
+import { selectEngine } from '../../src/http/select-engine.ts';
+import { startRest } from '../api/rest/server.ts';
 import { restRunner } from './rest-runner.ts';
 import { protocolSuite } from './suite.ts';
 
 for (const wish of ['node', 'uws'] as const) {
-  const engine = await chooseEngine(wish, { clientCa: false }).catch((cause: Error) => cause);
+  const engine = await selectEngine(wish, { clientCa: false }).catch((cause: Error) => cause);
   for (const asQuery of [false, true]) {
     const name = `plain HTTP by ${asQuery ? 'query' : 'JSON'} on ${wish === 'node' ? 'node:http' : 'uWebSockets.js'}`;
     if (engine instanceof Error) {

@@ -1,11 +1,11 @@
-import { type Auth, createAuth } from '../../src/frontends/auth.ts';
-import { Connect } from '../../src/frontends/connect.ts';
-import type { EngineFactory } from '../../src/frontends/engines/choose.ts';
-import { nodeEngine } from '../../src/frontends/engines/node.ts';
-import { Grpc } from '../../src/frontends/grpc.ts';
-import type { FloodKind, GrpcBounds } from '../../src/frontends/grpc-guard.ts';
-import type { ServiceParts } from '../../src/frontends/service.ts';
-import { FakeAdmission } from '../fakes/admission.ts';
+import type { ServiceDeps } from '../../src/api/admission-service.ts';
+import { type Auth, createAuth } from '../../src/api/auth.ts';
+import { Connect } from '../../src/api/connect/handler.ts';
+import type { FloodKind, GrpcBounds } from '../../src/api/grpc/guard.ts';
+import { Grpc } from '../../src/api/grpc/server.ts';
+import { nodeEngine } from '../../src/http/node/engine.ts';
+import type { EngineFactory } from '../../src/http/select-engine.ts';
+import { FakeAdmission } from '../support/fakes/admission.ts';
 
 /** Front ends before a fake door, on ports of their own; a fault of theirs fails the test by being thrown. */
 export interface Started {
@@ -13,7 +13,7 @@ export interface Started {
   stop(): Promise<void>;
 }
 
-function partsOf(admission: FakeAdmission, auth: Auth = createAuth([]), operators = true): ServiceParts & { readonly operators: boolean } {
+function partsOf(admission: FakeAdmission, auth: Auth = createAuth([]), operators = true): ServiceDeps & { readonly operators: boolean } {
   const onFault = (error: unknown): void => {
     throw error;
   };

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
-import type { LogLine } from '../fakes/server-process.ts';
+import type { LogLine } from '../support/fakes/server-process.ts';
 
 /*
  * A server whose files may not grow: to LMDB the same as a full disk (EFBIG in the place of ENOSPC), and no root is needed.

@@ -2,7 +2,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ServerProcess } from '../fakes/server-process.ts';
+import { ServerProcess } from '../support/fakes/server-process.ts';
 
 /* kill -9 while requests are forwarded: their backend goes on with them, and must not be given more than it may have. */
 

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { afterAll, expect, test } from 'vitest';
-import { ServerProcess } from '../fakes/server-process.ts';
+import { ServerProcess } from '../support/fakes/server-process.ts';
 
 /* kill -9 of a real process on a real disk: what was spent stays spent, leases live on, fences only grow. */
 

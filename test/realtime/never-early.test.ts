@@ -1,7 +1,7 @@
 import { Agent, request } from 'node:http';
 import { performance } from 'node:perf_hooks';
 import { afterAll, describe, expect, test } from 'vitest';
-import { ServerProcess } from '../fakes/server-process.ts';
+import { ServerProcess } from '../support/fakes/server-process.ts';
 import { type Seen, worstExcess } from './conformance.ts';
 
 /*

@@ -1,20 +1,20 @@
-import type { AdmissionAsk, GroupSettings } from '../../src/admission/admission.ts';
+import type { AdmissionRequest, GroupSettings } from '../../src/admission/admission.ts';
 import type { Clock } from '../../src/admission/clock.ts';
-import { Gatekeeper } from '../../src/admission/gatekeeper.ts';
-import { ADMISSION_BOUNDS, type Ground } from '../../src/admission/parts.ts';
-import type { Tenure } from '../../src/coordination/coordinator.ts';
-import type { PeerView, Timers, Whereabouts } from '../../src/coordination/replica.ts';
-import { Gate } from '../../src/core/gate.ts';
-import { after, type Instant, LONG_AGO, MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
-import { createLedger } from '../../src/ledger/ledger-log.ts';
+import { ADMISSION_BOUNDS, type ShardContext } from '../../src/admission/deps.ts';
+import { LocalAdmission } from '../../src/admission/local-admission.ts';
+import type { LeaderLease } from '../../src/coordination/coordinator.ts';
+import type { PeerView, ShardLocation, Timers } from '../../src/coordination/replica.ts';
+import { Gate } from '../../src/core/gate/gate.ts';
+import { DISTANT_PAST, type Instant, MILLISECOND, type Micros, plus, SECOND } from '../../src/core/time.ts';
+import { createLedger } from '../../src/ledger/log-ledger.ts';
 import { MemoryStore } from '../../src/ledger/stores/memory.ts';
 import { RELAY_BOUNDS, Relay, type RelayBounds, type RelayEvent } from '../../src/relay/relay.ts';
 import { askOf, Caller } from '../admission/rig.ts';
 import { START } from '../core/specs.ts';
-import { FakeClock, settled } from '../fakes/clock.ts';
-import { FakeCoordinator } from '../fakes/coordinator.ts';
-import { FakeLedger } from '../fakes/ledger.ts';
 import { Dice } from '../sim/dice.ts';
+import { FakeClock, settled } from '../support/fakes/clock.ts';
+import { FakeCoordinator } from '../support/fakes/coordinator.ts';
+import { FakeLedger } from '../support/fakes/ledger.ts';
 
 /** What the network does to messages. */
 export interface Network {
@@ -59,7 +59,7 @@ export class Bus {
     const copies = this.#dice.chance(loss) ? 0 : this.#dice.chance(doubling) ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
       const delay = 200 + this.#dice.below(400) + (this.#dice.chance(lateness) ? this.#dice.below(100 * MILLISECOND) : 0);
-      this.#clock.at(after(this.#clock.now(), delay), () => {
+      this.#clock.at(plus(this.#clock.now(), delay), () => {
         if (this.cut(from, subject)) return;
         for (const listener of [...(this.#listeners.get(subject) ?? [])]) listener(bytes.slice());
       });
@@ -69,7 +69,7 @@ export class Bus {
 
 /** A clock that shows another time and runs the same. */
 export function shifted(clock: FakeClock, by: Micros): Clock {
-  return { now: () => after(clock.now(), by), epoch: (at) => clock.epoch(after(at, -by)), at: (when, wake) => clock.at(after(when, -by), wake) };
+  return { now: () => plus(clock.now(), by), epoch: (at) => clock.epoch(plus(at, -by)), at: (when, wake) => clock.at(plus(when, -by), wake) };
 }
 
 interface NodeParts {
@@ -82,11 +82,11 @@ interface NodeParts {
 export class Node {
   readonly name: string;
   readonly clock: Clock;
-  readonly keeper: Gatekeeper;
+  readonly keeper: LocalAdmission;
   readonly relay: Relay;
   readonly events: RelayEvent[] = [];
   readonly told: string[] = [];
-  readonly view = new Map<number, Whereabouts>();
+  readonly view = new Map<number, ShardLocation>();
   readonly #fleet: Fleet;
   #lives = 0;
   instance: string;
@@ -98,7 +98,7 @@ export class Node {
     this.#fleet = fleet;
     this.clock = shifted(fleet.clock, ahead);
     let bytes = 0;
-    this.keeper = new Gatekeeper({
+    this.keeper = new LocalAdmission({
       clock: this.clock,
       coordinator: new FakeCoordinator(),
       ledger: new FakeLedger(),
@@ -112,12 +112,12 @@ export class Node {
       defer: (run) => void setImmediate(run),
       shardOf: fleet.shardOf,
     });
-    const timers: Timers = { after: (delay, act) => this.clock.at(after(this.clock.now(), delay), act) };
+    const timers: Timers = { after: (delay, act) => this.clock.at(plus(this.clock.now(), delay), act) };
     const replica = {
       instance: this.instance,
-      place: (shard: number): Whereabouts => this.view.get(shard) ?? { at: 'nowhere' },
+      locate: (shard: number): ShardLocation => this.view.get(shard) ?? { at: 'nowhere' },
       peers: (): readonly PeerView[] => fleet.peersOf(this),
-      told: (shard: number, term: bigint) => void this.told.push(`${shard} ${term}`),
+      onShardOffered: (shard: number, term: bigint) => void this.told.push(`${shard} ${term}`),
       readdress: (instance: string) => fleet.readdress(this, instance),
       leave: () => fleet.leave(this),
     };
@@ -128,7 +128,7 @@ export class Node {
       messages: fleet.bus.of(name),
       clock: this.clock,
       timers,
-      defer: (run) => void fleet.clock.at(after(fleet.clock.now(), 50), run),
+      defer: (run) => void fleet.clock.at(plus(fleet.clock.now(), 50), run),
       newName: () => `${name}-${++this.#lives}`,
       settings: fleet.settings,
       shardOf: fleet.shardOf,
@@ -140,7 +140,7 @@ export class Node {
   }
 
   /** Asks at this node's door. */
-  ask(more: Partial<AdmissionAsk> = {}): Caller {
+  ask(more: Partial<AdmissionRequest> = {}): Caller {
     const caller = new Caller();
     caller.held = this.relay.admission.acquire(askOf(more), (outcome) => {
       caller.told++;
@@ -211,7 +211,7 @@ export class Fleet {
     if (last !== undefined && !last.node.dead) {
       if (more.sealed === true) await last.node.keeper.seal(shard, () => {});
       else {
-        last.node.keeper.lose(shard, last.term);
+        last.node.keeper.loseShard(shard, last.term);
         this.lostTerms.set(shard, last.term);
       }
       this.place(shard, undefined);
@@ -221,18 +221,18 @@ export class Fleet {
     const clock = shifted(this.clock, -3 * SECOND);
     const store = this.#store;
     const shared = { append: store.append.bind(store), read: store.read.bind(store), trim: store.trim.bind(store), close: async () => {} };
-    const from = last === undefined ? LONG_AGO : after(clock.now(), more.from ?? 0);
-    const ground: Ground = { clock, ledger: createLedger({ store: shared, clock, term }), tenure: this.#tenure(clock, term, from) };
+    const from = last === undefined ? DISTANT_PAST : plus(clock.now(), more.from ?? 0);
+    const ground: ShardContext = { clock, ledger: createLedger({ store: shared, clock, term }), tenure: this.#tenure(clock, term, from) };
     node.view.set(shard, { at: 'here', term });
-    void node.keeper.gain(shard, ground, node.relay.barrier(shard, term));
+    void node.keeper.openShard(shard, ground, node.relay.barrier(shard, term));
     node.relay.onReplica({ kind: 'placed', shard, at: { at: 'here', term } });
     for (const other of this.nodes) if (other !== node) this.#see(other, shard, { at: 'peer', instance: node.instance, term });
   }
 
   /** Slots of shard time that always end a second ahead; a time outside of them waits for the next renewal, as it would of a session. */
-  #tenure(clock: Clock, term: bigint, from: Instant): Tenure {
-    const until = (): Instant => after(clock.now(), SECOND);
-    const renewal = (): Promise<void> => new Promise((resolve) => void clock.at(after(clock.now(), SECOND / 5), resolve));
+  #tenure(clock: Clock, term: bigint, from: Instant): LeaderLease {
+    const until = (): Instant => plus(clock.now(), SECOND);
+    const renewal = (): Promise<void> => new Promise((resolve) => void clock.at(plus(clock.now(), SECOND / 5), resolve));
     return { term, from, until, extend: (now) => (now < until() ? undefined : renewal()) };
   }
 
@@ -244,7 +244,7 @@ export class Fleet {
     }
   }
 
-  #see(node: Node, shard: number, at: Whereabouts): void {
+  #see(node: Node, shard: number, at: ShardLocation): void {
     if (node.dead) return;
     node.view.set(shard, at);
     node.relay.onReplica({ kind: 'placed', shard, at });
@@ -256,7 +256,7 @@ export class Fleet {
     node.relay.close();
     for (const [shard, owner] of this.owners) {
       if (owner.node !== node) continue;
-      node.keeper.lose(shard, owner.term);
+      node.keeper.loseShard(shard, owner.term);
       this.place(shard, undefined);
     }
     for (const other of this.nodes) if (!other.dead) other.relay.onReplica({ kind: 'peers' });
@@ -275,8 +275,8 @@ export class Fleet {
   }
 
   /** A door over memory. */
-  async alone(node: Node, settings: readonly GroupSettings[]): Promise<Gatekeeper> {
-    const keeper = new Gatekeeper({
+  async alone(node: Node, settings: readonly GroupSettings[]): Promise<LocalAdmission> {
+    const keeper = new LocalAdmission({
       clock: node.clock,
       coordinator: new FakeCoordinator(),
       ledger: new FakeLedger(),

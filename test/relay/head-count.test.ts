@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
 import { SECOND } from '../../src/core/time.ts';
-import { HeadCount } from '../../src/relay/head-count.ts';
-import { FakeClock } from '../fakes/clock.ts';
+import { ReplicaCount } from '../../src/relay/head-count.ts';
+import { FakeClock } from '../support/fakes/clock.ts';
 
 test('Those who fell silent one by one within ten seconds are counted; those who left before are not', () => {
   const clock = new FakeClock();
-  const heads = new HeadCount(() => clock.now());
+  const heads = new ReplicaCount(() => clock.now());
   heads.set(3);
   clock.advance(60 * SECOND);
   heads.set(2);

@@ -3,8 +3,8 @@ import type { GroupSettings } from '../../src/admission/admission.ts';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
 import { type Caller, settingsOf } from '../admission/rig.ts';
 import { concurrency, group, spacing } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
 import { Dice } from '../sim/dice.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { type Fleet, launched, type Node } from './fleet.ts';
 
 const settings: readonly GroupSettings[] = [settingsOf(group('lease', [concurrency(3)])), settingsOf(group('pace', [spacing(SECOND / 2)]))];
@@ -60,7 +60,7 @@ function act(life: Life): void {
     caller.held.delivered();
     actor.delivered = true;
   } else if (!actor.delivered && dice.chance(0.3)) {
-    caller.held.leave();
+    caller.held.cancel();
     actor.gone = true;
   } else if (actor.delivered && !actor.released && actor.group === 'lease') {
     actor.released = true;

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
 import type { GroupSettings } from '../../src/admission/admission.ts';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
-import { Porch } from '../../src/relay/porch.ts';
+import { OpeningQueue } from '../../src/relay/opening-queue.ts';
 import { settingsOf } from '../admission/rig.ts';
 import { concurrency, group, rolling, START, spacing } from '../core/specs.ts';
-import { settled } from '../fakes/clock.ts';
+import { settled } from '../support/fakes/clock.ts';
 import { type Fleet, launched } from './fleet.ts';
 
 /** One each ten seconds. */
@@ -72,7 +72,7 @@ test('A caller who leaves frees its place at the owner at once', async () => {
   await fleet.pass(0.01);
   const [left, stays] = [b!.ask(), c!.ask()];
   await fleet.pass(0.01);
-  left.held.leave();
+  left.held.cancel();
   await fleet.pass(10.1);
   expect([left.told, stays.outcome?.kind]).toEqual([0, 'admitted']);
 });
@@ -87,11 +87,11 @@ test('A permit that was delivered is used; one whose caller left before it was w
   const next = c!.ask();
   await fleet.pass(1);
   expect(next.told).toBe(0);
-  lost.held.leave();
+  lost.held.cancel();
   await fleet.pass(0.01);
   expect(next.outcome?.kind).toBe('admitted');
   // Delivered: leaving it does nothing.
-  next.held.leave();
+  next.held.cancel();
   const third = a!.ask();
   await fleet.pass(1);
   expect(third.told).toBe(0);
@@ -105,7 +105,7 @@ test('A grant that crosses a cancel is given back', async () => {
   await fleet.pass(0.01);
   // Released and left in the same instant: the grant is on its way when the cancel leaves.
   await a!.relay.admission.release('', holder.id, 'used', undefined, undefined);
-  first.held.leave();
+  first.held.cancel();
   await fleet.pass(0.01);
   expect([first.told, second.outcome?.kind]).toEqual([0, 'admitted']);
 });
@@ -134,7 +134,7 @@ test('A permit that nobody got is fetched by its request id through another repl
   b!.delivers = false;
   const lost = b!.ask({ requestId: 'r' });
   await fleet.pass(0.01);
-  lost.held.leave();
+  lost.held.cancel();
   await fleet.pass(5);
   const fetched = c!.ask({ requestId: 'r' });
   await fleet.pass(0.1);
@@ -275,14 +275,14 @@ test('Who watches is told its place at another replica', async () => {
   a!.ask();
   await fleet.pass(0.01);
   const callers = [b!.ask(), b!.ask(), b!.ask()];
-  expect(callers.map(({ held }) => held.place())).toEqual([undefined, undefined, undefined]);
+  expect(callers.map(({ held }) => held.position())).toEqual([undefined, undefined, undefined]);
   await fleet.pass(0.3);
-  expect(callers.map(({ held }) => held.place()?.place)).toEqual([1, 2, 3]);
-  const expected = callers[0]!.held.place()!.expectedAt - b!.clock.now();
+  expect(callers.map(({ held }) => held.position()?.place)).toEqual([1, 2, 3]);
+  const expected = callers[0]!.held.position()!.expectedAt - b!.clock.now();
   expect(Math.abs(expected - 9.7 * SECOND)).toBeLessThan(0.1 * SECOND);
-  callers[0]!.held.leave();
+  callers[0]!.held.cancel();
   await fleet.pass(0.5);
-  expect(callers.map(({ held }) => held.place()?.place)).toEqual([undefined, 1, 2]);
+  expect(callers.map(({ held }) => held.position()?.place)).toEqual([undefined, 1, 2]);
 });
 
 test('The end of a session cancels its places and releases its leases at every owner', async () => {
@@ -504,7 +504,7 @@ test('A lease that nobody was told of is given back where its group went meanwhi
     const handing = fleet.give(shard, heir, { sealed: true });
     await fleet.pass(0.3);
     await handing;
-    lost.held.leave();
+    lost.held.cancel();
     await fleet.pass(0.05);
     const next = c!.ask();
     await fleet.pass(0.05);
@@ -531,7 +531,7 @@ test('A grant that is two seconds old when it comes is not told: its caller is a
 });
 
 test('Who stands before a tree that is being opened enters in the order that it had', async () => {
-  const porch = new Porch();
+  const porch = new OpeningQueue();
   const entered: string[] = [];
   const opened = Promise.withResolvers<void>();
   const wait = (name: string, order: number | undefined) => {
@@ -554,7 +554,7 @@ test('A place that expired at its owner while its caller was away answers its re
   await fleet.pass(0.01);
   const away = b!.ask({ requestId: 'r', wait: 2 * SECOND });
   await fleet.pass(0.5);
-  away.held.leave();
+  away.held.cancel();
   await fleet.pass(5);
   await a!.keeper.release('', holder.id, 'used', undefined, undefined);
   const again = c!.ask({ requestId: 'r', wait: 2 * SECOND });
@@ -569,7 +569,7 @@ test('An ask that goes on through a replica whose clock is ahead waits to the en
   await fleet.pass(0.01);
   const away = b!.ask({ requestId: 'r', wait: 20 * SECOND });
   await fleet.pass(0.5);
-  away.held.leave();
+  away.held.cancel();
   await fleet.pass(1);
   const resumed = c!.ask({ requestId: 'r', wait: 0, resumes: 20 * SECOND });
   await fleet.pass(18);

@@ -1,4 +1,4 @@
-import type { MemberEvent } from '../../src/coordination/wanted.ts';
+import type { MachineEvent } from '../../src/coordination/wanted.ts';
 import type { Told } from './gate-world.ts';
 import type { HouseParts } from './host.ts';
 import { SimGate } from './sim-gate.ts';
@@ -12,7 +12,7 @@ export class GateHouse {
     this.#parts = parts;
   }
 
-  happened(event: Exclude<MemberEvent, { kind: 'left' }>): void {
+  happened(event: Exclude<MachineEvent, { kind: 'left' }>): void {
     const { shard, term } = event;
     const known = this.#gates.get(shard);
     if (event.kind === 'gained') this.#gates.set(shard, new SimGate(this.#parts, event));

@@ -1,8 +1,8 @@
-import type { Frame } from '../../src/coordination/channel.ts';
-import type { RightNow } from '../../src/coordination/holdings.ts';
-import type { Beat } from '../../src/coordination/session-record.ts';
+import type { Heartbeat } from '../../src/coordination/membership/session-record.ts';
+import type { DecisionWindow } from '../../src/coordination/ownership/owned-shards.ts';
 import type { Timing } from '../../src/coordination/timing.ts';
 import type { Micros } from '../../src/core/time.ts';
+import type { Frame } from '../../src/relay/transport/channel.ts';
 import type { Agenda } from './agenda.ts';
 import type { Dice } from './dice.ts';
 import type { GateWorld, Told } from './gate-world.ts';
@@ -31,7 +31,7 @@ export interface SimWorld {
   fresh(prefix: string): string;
   /** The lives of processes that go on. */
   instances(): readonly string[];
-  broadcast(from: number, beat: Beat): void;
+  broadcast(from: number, beat: Heartbeat): void;
   /** The holder of a permit asks whoever decides for it now. */
   giveBack(told: Told, how: 'renew' | 'release'): void;
   post(from: number, frame: Frame<Word>): void;
@@ -42,7 +42,7 @@ export interface HouseParts {
   readonly world: SimWorld;
   readonly gates: GateWorld;
   readonly replica: number;
-  right(shard: number): RightNow | undefined;
+  right(shard: number): DecisionWindow | undefined;
   wake(act: () => void): void;
   halt(shard: number, term: bigint): void;
   sealed(shard: number, term: bigint): void;

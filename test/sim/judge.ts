@@ -1,4 +1,4 @@
-import { decodeOwnership } from '../../src/coordination/ownership-record.ts';
+import { decodeOwnership } from '../../src/coordination/ownership/ownership-record.ts';
 import type { Instant, Micros } from '../../src/core/time.ts';
 
 /** Clocks may be this much faster than real time (invariant I2). */

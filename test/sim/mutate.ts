@@ -8,17 +8,18 @@ const source = fileURLToPath(new URL('../../src', import.meta.url));
 
 /** A copy of what is simulated, in `folder`, with one rule taken out. */
 export async function loadWithout(removed: Removed, folder: string): Promise<SimParts> {
-  for (const part of ['core', 'coordination', 'ledger']) {
+  for (const part of ['core', 'coordination', 'ledger', 'relay/transport']) {
     cpSync(join(source, part), join(folder, part), {
       recursive: true,
-      filter: (path) => !path.endsWith('.json') && !path.includes('/stores') && !path.includes('/registers/'),
+      filter: (path) => !path.endsWith('.json') && !/\/(?:stores|registers)\/(?:jetstream|lmdb)/.test(path),
     });
   }
   const path = join(folder, removed.file);
   writeFileSync(path, without(removed, readFileSync(path, 'utf8')));
   const load = (name: string): Promise<unknown> => import(/* @vite-ignore */ pathToFileURL(join(folder, name)).href);
   const [member, channels, gate, replay] = await Promise.all(
-    ['coordination/member.ts', 'coordination/channels.ts', 'core/gate.ts', 'ledger/replay.ts'].map(load),
+    ['coordination/replica-machine.ts', 'relay/transport/channels.ts', 'core/gate/gate.ts', 'ledger/replay.ts'].map(load),
   );
-  return { ...(member as object), ...(channels as object), ...(gate as object), ...(replay as object) } as SimParts;
+  const { ReplicaMachine: Member } = member as { ReplicaMachine: SimParts['Member'] };
+  return { Member, ...(channels as object), ...(gate as object), ...(replay as object) } as SimParts;
 }

@@ -25,11 +25,11 @@ export function without({ file, from, to, also }: Pick<Removed, 'file' | 'from' 
 /** An owner that decides so many microseconds past its `until`, in the simulation (`right`) and in the server (`until`). */
 function late(name: string, by: number, seed: number): Removed {
   return {
-    ...{ name, seed, file: 'coordination/holdings.ts' },
+    ...{ name, seed, file: 'coordination/ownership/owned-shards.ts' },
     rule: `slots end: nothing is decided ${by} us past \`until\``,
     from: 'if (at < hold.from || at >= hold.until) return undefined;',
     to: `if (at < hold.from || at >= hold.until + ${by}) return undefined;`,
-    also: { from: 'return LONG_AGO;\n    return hold.until;', to: `return LONG_AGO;\n    return after(hold.until, ${by});` },
+    also: { from: 'return DISTANT_PAST;\n    return hold.until;', to: `return DISTANT_PAST;\n    return plus(hold.until, ${by});` },
   };
 }
 
@@ -38,7 +38,7 @@ export const unseen: readonly Removed[] = [
   {
     name: 'renewal-of-any-term',
     rule: 'term tag: a renewal gives slots only to the term that it names',
-    file: 'coordination/holdings.ts',
+    file: 'coordination/ownership/owned-shards.ts',
     from: 'if (hold?.term === term) hold.until',
     to: 'if (hold !== undefined) hold.until',
     seed: 1,
@@ -46,7 +46,7 @@ export const unseen: readonly Removed[] = [
   {
     name: 'clock-without-last-record',
     rule: 'a clock is never behind what its last owner wrote',
-    file: 'coordination/ownership-record.ts',
+    file: 'coordination/ownership/ownership-record.ts',
     from: 'clock = later(clock, entry.at);',
     to: '',
     seed: 1,
@@ -55,8 +55,8 @@ export const unseen: readonly Removed[] = [
     name: 'reload-in-process-time',
     rule: 'a reload asks each tree for the right to decide in the time of its shard',
     file: 'admission/reconfigure.ts',
-    from: 'tree.turn.awaitRight(tree.now()) ?? []',
-    to: 'tree.turn.awaitRight(outsideTime(tree)) ?? []',
+    from: 'tree.turn.awaitTerm(tree.now()) ?? []',
+    to: 'tree.turn.awaitTerm(outsideTime(tree)) ?? []',
     seed: 1,
   },
 ];
@@ -66,7 +66,7 @@ export const removed: readonly Removed[] = [
   {
     name: 'no-slot-wait',
     rule: 'slot wait: a term begins where the slots of a dead owner end',
-    file: 'coordination/ownership-record.ts',
+    file: 'coordination/ownership/ownership-record.ts',
     from: 'from = later(from, entry.until);',
     to: '',
     seed: 1,
@@ -74,15 +74,15 @@ export const removed: readonly Removed[] = [
   {
     name: 'no-record-votes',
     rule: 'no record, no vote: a session whose record is lost cannot be revoked',
-    file: 'coordination/revocation.ts',
-    from: 'if (answer.value === undefined) return this.#bury(peer, 0, reading);',
+    file: 'coordination/membership/revocation.ts',
+    from: 'if (answer.value === undefined) return this.#writeTombstone(peer, 0, reading);',
     to: 'if (answer.value === undefined) return void this.#parts.peers.end(peer.session, { own: [] }, reading.mono);',
     seed: 8,
   },
   {
     name: 'no-drift',
     rule: 'drift: evidence of a clock gets weaker with age',
-    file: 'coordination/evidence.ts',
+    file: 'coordination/clocks/clock-bounds.ts',
     from: 'return offset - DRIFT_MAX * (now - mono);',
     to: 'return offset;',
     seed: 2,
@@ -90,7 +90,7 @@ export const removed: readonly Removed[] = [
   {
     name: 'evidence-of-any-term',
     rule: 'term tag: evidence of one term says nothing about another',
-    file: 'coordination/evidence.ts',
+    file: 'coordination/clocks/clock-bounds.ts',
     from: 'if (known?.term !== term) return undefined;',
     to: 'if (known === undefined) return undefined;',
     seed: 13,
@@ -98,7 +98,7 @@ export const removed: readonly Removed[] = [
   {
     name: 'bound-of-any-term',
     rule: 'term tag: the bound of a new term does not go on from the old one',
-    file: 'coordination/evidence.ts',
+    file: 'coordination/clocks/clock-bounds.ts',
     from: 'if (known?.term === term) offset',
     to: 'if (known !== undefined) offset',
     seed: 1,
@@ -106,7 +106,7 @@ export const removed: readonly Removed[] = [
   {
     name: 'fences-without-term',
     rule: 'fences carry their term',
-    file: 'core/grants.ts',
+    file: 'core/leases/grants.ts',
     from: 'return (this.term << 40n) | BigInt(serial - this.#serialBase);',
     to: 'return BigInt(serial - this.#serialBase);',
     gates: true,
@@ -115,10 +115,10 @@ export const removed: readonly Removed[] = [
   {
     name: 'slots-never-end',
     rule: 'slots end: nothing is decided from `until` on',
-    file: 'coordination/holdings.ts',
+    file: 'coordination/ownership/owned-shards.ts',
     from: 'if (at < hold.from || at >= hold.until) return undefined;',
     to: 'if (at < hold.from) return undefined;',
-    also: { from: 'return LONG_AGO;\n    return hold.until;', to: 'return LONG_AGO;\n    return after(LONG_AGO, Number.MAX_SAFE_INTEGER);' },
+    also: { from: 'return DISTANT_PAST;\n    return hold.until;', to: 'return DISTANT_PAST;\n    return plus(DISTANT_PAST, Number.MAX_SAFE_INTEGER);' },
     seed: 1,
   },
   late('late-50ms', 50_000, 1),
@@ -126,7 +126,7 @@ export const removed: readonly Removed[] = [
   {
     name: 'slots-never-begin',
     rule: 'slots begin: nothing is decided before `from`',
-    file: 'coordination/holdings.ts',
+    file: 'coordination/ownership/owned-shards.ts',
     from: 'if (at < hold.from || at >= hold.until) return undefined;',
     to: 'if (at >= hold.until) return undefined;',
     seed: 1,
@@ -134,7 +134,7 @@ export const removed: readonly Removed[] = [
   {
     name: 'unacknowledged-renewals',
     rule: 'only an acknowledged renewal makes slots ours',
-    file: 'coordination/session.ts',
+    file: 'coordination/membership/session.ts',
     from: "if (answer.kind !== 'changed') return;",
     to: "if (answer.kind !== 'changed') return this.#parts.host.renewed(record.own);",
     seed: 1,
@@ -142,7 +142,7 @@ export const removed: readonly Removed[] = [
   {
     name: 'revoked-by-reading',
     rule: 'only a changed register revokes: what was read may be old',
-    file: 'coordination/revocation.ts',
+    file: 'coordination/membership/revocation.ts',
     from: "if (changed.kind === 'changed') peers.end",
     to: 'peers.end',
     seed: 1,
@@ -150,15 +150,17 @@ export const removed: readonly Removed[] = [
   {
     name: 'claimed-without-cas',
     rule: 'a claim is compare-and-set: one that failed is no claim',
-    file: 'coordination/ownership.ts',
+    file: 'coordination/ownership/claims.ts',
     from: "if (answer.kind !== 'changed') {",
-    to: "if (answer.kind === 'changed') this.#chances.delete(shard);\n      else host.gained(shard, record, 1, claimed, reading);\n      if (answer.kind !== 'changed') {",
+    to: `if (answer.kind === 'changed') this.#chances.delete(shard);
+      else host.gained(shard, record, 1, claimed, reading);
+      if (answer.kind !== 'changed') {`,
     seed: 1,
   },
   {
     name: 'views-go-back',
     rule: 'reads may lag: what is known of a shard never goes back to an older term',
-    file: 'coordination/views.ts',
+    file: 'coordination/ownership/ownership-cache.ts',
     from: 'if (known?.record !== undefined && (record === undefined || record.term <= known.record.term)) return known;',
     to: 'if (known?.record !== undefined && record === undefined) return known;',
     seed: 8,
@@ -166,7 +168,7 @@ export const removed: readonly Removed[] = [
   {
     name: 'decides-after-halt',
     rule: 'who hands over stops first',
-    file: 'coordination/holdings.ts',
+    file: 'coordination/ownership/owned-shards.ts',
     from: "if (hold === undefined || hold.phase === 'halted' || hold.phase === 'sealed') return undefined;",
     to: 'if (hold === undefined) return undefined;',
     seed: 1,
@@ -174,7 +176,7 @@ export const removed: readonly Removed[] = [
   {
     name: 'moving-shard-unrecorded',
     rule: 'a shard stays in the session record until its register names another',
-    file: 'coordination/holdings.ts',
+    file: 'coordination/ownership/owned-shards.ts',
     from: 'return [...this.#holds.values()].map(({ shard, term, clock, until }) => {',
     to: "return [...this.#holds.values()].filter(({ phase }) => phase === 'owned').map(({ shard, term, clock, until }) => {",
     gates: true,
@@ -183,23 +185,28 @@ export const removed: readonly Removed[] = [
   {
     name: 'channel-repeats',
     rule: 'a channel delivers once',
-    file: 'coordination/channel.ts',
+    file: 'relay/transport/channel.ts',
     from: 'if (frame.seq <= this.#delivered || frame.seq > this.#delivered + FRAMES_MAX) {',
-    to: 'if (frame.seq <= this.#delivered) return frame.ops;\n    if (frame.seq > this.#delivered + FRAMES_MAX) {',
+    to: `if (frame.seq <= this.#delivered) return frame.ops;
+    if (frame.seq > this.#delivered + FRAMES_MAX) {`,
     seed: 1,
   },
   {
     name: 'channel-reorders',
     rule: 'a channel delivers in order',
-    file: 'coordination/channel.ts',
+    file: 'relay/transport/channel.ts',
     from: 'this.#early.set(frame.seq, frame.ops);',
-    to: 'if (frame.seq > this.#delivered + 1) {\n      this.#delivered = frame.seq;\n      return frame.ops;\n    }\n    this.#early.set(frame.seq, frame.ops);',
+    to: `if (frame.seq > this.#delivered + 1) {
+      this.#delivered = frame.seq;
+      return frame.ops;
+    }
+    this.#early.set(frame.seq, frame.ops);`,
     seed: 1,
   },
   {
     name: 'channel-never-resends',
     rule: 'a channel sends again what was not acknowledged',
-    file: 'coordination/channel.ts',
+    file: 'relay/transport/channel.ts',
     from: 'if (mono - sent.sentAt >= RETRANSMIT_AFTER) this.#put(seq, sent, mono);',
     to: 'if (mono - sent.sentAt >= RETRANSMIT_AFTER) sent.sentAt = mono;',
     seed: 42,
@@ -207,15 +214,15 @@ export const removed: readonly Removed[] = [
   {
     name: 'agreed-time-exact',
     rule: 'cold start: what clocks agree on may be off twice, by taker and dead owner',
-    file: 'coordination/ownership-record.ts',
-    from: 'return after(at, Math.floor(Math.max(0, agreed - wall - 2 * AGREED_WITHIN) * (1 - DRIFT_MAX)));',
-    to: 'return after(at, Math.max(0, agreed - wall));',
+    file: 'coordination/ownership/ownership-record.ts',
+    from: 'return plus(at, Math.floor(Math.max(0, agreed - wall - 2 * AGREED_WITHIN) * (1 - DRIFT_MAX)));',
+    to: 'return plus(at, Math.max(0, agreed - wall));',
     seed: 1,
   },
   {
     name: 'old-revision-keeps',
     rule: 'who runs by an older configuration gives everything to who runs by the newest',
-    file: 'coordination/balance.ts',
+    file: 'coordination/ownership/rebalance.ts',
     from: 'leaving: leaving || revision < newest',
     to: 'leaving',
     seed: 1,

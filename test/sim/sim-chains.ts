@@ -1,4 +1,4 @@
-import type { Batch } from '../../src/ledger/records.ts';
+import type { Batch } from '../../src/ledger/batch-codec.ts';
 import type { SimNats } from './sim-registers.ts';
 
 /** One record of a chain. */

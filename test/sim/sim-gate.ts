@@ -1,7 +1,7 @@
-import type { Gate } from '../../src/core/gate.ts';
+import type { Gate } from '../../src/core/gate/gate.ts';
 import type { Permit } from '../../src/core/permit.ts';
-import { after, type Instant, LONG_AGO, MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
-import { type Batch, NOTHING } from '../../src/ledger/records.ts';
+import { DISTANT_PAST, type Instant, MILLISECOND, type Micros, plus, SECOND } from '../../src/core/time.ts';
+import { type Batch, EMPTY_BATCH } from '../../src/ledger/batch-codec.ts';
 import type { Told } from './gate-world.ts';
 import type { HouseParts } from './host.ts';
 import { SimWriter } from './sim-writer.ts';
@@ -63,7 +63,7 @@ export class SimGate {
         key: dice.pick(['a', 'b', 'c']),
         priority: 1,
         costs,
-        waitUntil: after(at, patience),
+        waitUntil: plus(at, patience),
         lease,
         bytes: 0,
         holder: '',
@@ -130,7 +130,7 @@ export class SimGate {
     const { limits, at } = gate.seal(right.at);
     this.#parts.halt(this.#shard, this.term);
     const records = leases.map((lease) => ({ kind: 'grant', lease }) as const);
-    const batch: Batch = { ...NOTHING, term: this.term, reservations, records, limits, part: { index: 0, of: 1, sealedAt: at } };
+    const batch: Batch = { ...EMPTY_BATCH, term: this.term, reservations, records, limits, part: { index: 0, of: 1, sealedAt: at } };
     this.#writer.write(batch, () => this.#parts.sealed(this.#shard, this.term));
   }
 
@@ -149,18 +149,18 @@ export class SimGate {
         const tell = this.#renewed ?? (() => {});
         this.#renewed = undefined;
         if (event.record === undefined) tell();
-        else this.#writer.write({ ...NOTHING, term: this.term, records: [{ kind: 'renew', lease: event.record }] }, tell);
+        else this.#writer.write({ ...EMPTY_BATCH, term: this.term, records: [{ kind: 'renew', lease: event.record }] }, tell);
       } else if (event.kind === 'ended' && event.recorded) {
         const { group, term, serial } = event;
-        this.#writer.write({ ...NOTHING, term: this.term, records: [{ kind: 'end', group, term, serial }] }, () => {});
+        this.#writer.write({ ...EMPTY_BATCH, term: this.term, records: [{ kind: 'end', group, term, serial }] }, () => {});
       }
     }
     this.#renewed?.();
     this.#renewed = undefined;
     const reservations = gate.takeReservations();
     if (reservations.length > 0) {
-      this.#writer.write({ ...NOTHING, term: this.term, reservations }, () => {
-        this.#due.push((open, then) => open.reserved(then, reservations));
+      this.#writer.write({ ...EMPTY_BATCH, term: this.term, reservations }, () => {
+        this.#due.push((open, then) => open.onReservationsPersisted(then, reservations));
       });
     }
     this.#arm(gate, at);
@@ -169,7 +169,7 @@ export class SimGate {
   #admitted(permit: Permit, record: Parameters<typeof grantBatch>[1] | undefined): void {
     const { gates, world } = this.#parts;
     if (permit.grantedAt < this.#from) world.judge.complain(`shard ${this.#shard}: a permit of term ${this.term} at ${permit.grantedAt}, before ${this.#from}`);
-    const told: Told = { shard: this.#shard, permit, now: world.agenda.now, end: permit.lease?.expiresAt ?? LONG_AGO, released: false };
+    const told: Told = { shard: this.#shard, permit, now: world.agenda.now, end: permit.lease?.expiresAt ?? DISTANT_PAST, released: false };
     const tell = () => {
       gates.told.push(told);
       if (permit.lease !== undefined) this.#hold(told);
@@ -202,5 +202,5 @@ export class SimGate {
 }
 
 function grantBatch(term: bigint, lease: Extract<Batch['records'][number], { kind: 'grant' }>['lease']): Batch {
-  return { ...NOTHING, term, records: [{ kind: 'grant', lease }] };
+  return { ...EMPTY_BATCH, term, records: [{ kind: 'grant', lease }] };
 }

@@ -1,11 +1,11 @@
-import type { Frame } from '../../src/coordination/channel.ts';
-import type { Channels } from '../../src/coordination/channels.ts';
-import type { Member } from '../../src/coordination/member.ts';
-import type { Answer } from '../../src/coordination/questions.ts';
-import type { Beat } from '../../src/coordination/session-record.ts';
-import { AGREED_WITHIN, type ClockReading } from '../../src/coordination/shard-clock.ts';
-import type { Wanted } from '../../src/coordination/wanted.ts';
+import { AGREED_WITHIN, type ClockReading } from '../../src/coordination/clocks/shard-clock.ts';
+import type { Heartbeat } from '../../src/coordination/membership/session-record.ts';
+import type { RegisterResponse } from '../../src/coordination/registers/requests.ts';
+import type { ReplicaMachine } from '../../src/coordination/replica-machine.ts';
+import type { MachineOutput } from '../../src/coordination/wanted.ts';
 import { MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
+import type { Frame } from '../../src/relay/transport/channel.ts';
+import type { Channels } from '../../src/relay/transport/channels.ts';
 import { GateHouse } from './gate-house.ts';
 import type { SimWorld, Word } from './host.ts';
 import { ANSWER_WITHIN } from './sim-registers.ts';
@@ -32,7 +32,7 @@ export interface Machine {
 /** One life of one replica's process: the pure parts, and what drives them. */
 export class SimProcess {
   readonly instance: string;
-  readonly member: Member;
+  readonly member: ReplicaMachine;
   readonly house: GateHouse | undefined;
   readonly #world: SimWorld;
   readonly #machine: Machine;
@@ -107,7 +107,7 @@ export class SimProcess {
     this.#follow();
   }
 
-  heard(beat: Beat): void {
+  heard(beat: Heartbeat): void {
     this.wake(() => this.member.heard(beat, this.reading()));
   }
 
@@ -154,10 +154,10 @@ export class SimProcess {
     });
   }
 
-  #do(wanted: Wanted): void {
+  #do(wanted: MachineOutput): void {
     const { agenda, registers } = this.#world;
     for (const question of wanted.questions) {
-      const answer = (given: Answer) => this.wake(() => this.member.answered(question.id, given, this.reading()));
+      const answer = (given: RegisterResponse) => this.wake(() => this.member.answered(question.id, given, this.reading()));
       agenda.after(ANSWER_WITHIN, () => answer({ kind: 'unknown' }));
       registers.ask(this.#machine.replica, question, answer);
     }
@@ -192,7 +192,7 @@ export class SimProcess {
   }
 
   #told(from: string, word: Word): void {
-    if (word.kind === 'gave') return this.member.told(word.shard, word.term, this.reading());
+    if (word.kind === 'gave') return this.member.onShardOffered(word.shard, word.term, this.reading());
     const counted = this.#countedOf(from);
     if (word.count !== counted.received + 1) this.#world.judge.complain(`channel ${from} to ${this.instance}: ${word.count} came after ${counted.received}`);
     counted.received = word.count;
@@ -212,6 +212,6 @@ export class SimProcess {
   }
 }
 
-function isSomething({ questions, beats, notices, events }: Wanted): boolean {
+function isSomething({ questions, beats, notices, events }: MachineOutput): boolean {
   return questions.length + beats.length + notices.length + events.length > 0;
 }

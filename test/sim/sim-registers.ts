@@ -1,5 +1,5 @@
-import type { Answer, Question } from '../../src/coordination/questions.ts';
-import type { RegisterValue } from '../../src/coordination/registers.ts';
+import type { RegisterValue } from '../../src/coordination/registers/registers.ts';
+import type { RegisterRequest, RegisterResponse } from '../../src/coordination/registers/requests.ts';
 import { MILLISECOND } from '../../src/core/time.ts';
 import type { Agenda } from './agenda.ts';
 import type { Dice } from './dice.ts';
@@ -55,7 +55,7 @@ export class SimRegisters {
   }
 
   /** `answer` is called once at the most. */
-  ask(replica: number, question: Question, answer: (answer: Answer) => void): void {
+  ask(replica: number, question: RegisterRequest, answer: (answer: RegisterResponse) => void): void {
     this.#nats.ask(replica, () => this.#serve(question), answer);
   }
 
@@ -73,7 +73,7 @@ export class SimRegisters {
     this.#versions.delete(register);
   }
 
-  #serve(question: Question): Answer {
+  #serve(question: RegisterRequest): RegisterResponse {
     const versions = this.#versions.get(question.register) ?? [];
     const newest = versions.at(-1);
     if (question.kind === 'read') {

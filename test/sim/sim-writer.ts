@@ -1,6 +1,6 @@
-import type { RestoredGate } from '../../src/core/gate-state.ts';
+import type { GateSnapshot } from '../../src/core/gate/snapshot.ts';
 import { MILLISECOND } from '../../src/core/time.ts';
-import { type Batch, NOTHING } from '../../src/ledger/records.ts';
+import { type Batch, EMPTY_BATCH } from '../../src/ledger/batch-codec.ts';
 import type { Replay } from '../../src/ledger/replay.ts';
 import type { Agenda } from './agenda.ts';
 import type { Link, SimChains } from './sim-chains.ts';
@@ -18,7 +18,7 @@ export interface WriterParts {
   wake(act: () => void): void;
 }
 
-type Opened = (restored: RestoredGate | undefined) => void;
+type Opened = (restored: GateSnapshot | undefined) => void;
 
 /** Appends one batch after the other; none is told to be there that is not. */
 export class SimWriter {
@@ -35,7 +35,7 @@ export class SimWriter {
   /** Reads everything, and writes that this term begins: success says that everything was read, and that no older term writes any more. */
   open(then: Opened): void {
     this.#busy = true;
-    this.#open({ ...NOTHING, part: undefined, term: this.#parts.term, opening: true }, then);
+    this.#open({ ...EMPTY_BATCH, part: undefined, term: this.#parts.term, opening: true }, then);
   }
 
   write(batch: Batch, then: () => void): void {

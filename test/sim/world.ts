@@ -1,8 +1,8 @@
-import type { Frame } from '../../src/coordination/channel.ts';
-import { decodeOwnership, ownershipRegister } from '../../src/coordination/ownership-record.ts';
-import { type Beat, decodeSession } from '../../src/coordination/session-record.ts';
+import { decodeSession, type Heartbeat } from '../../src/coordination/membership/session-record.ts';
+import { decodeOwnership, ownershipRegister } from '../../src/coordination/ownership/ownership-record.ts';
 import { TIMING, type Timing } from '../../src/coordination/timing.ts';
 import { MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
+import type { Frame } from '../../src/relay/transport/channel.ts';
 import { Agenda } from './agenda.ts';
 import { Dice } from './dice.ts';
 import { GateWorld, type Told } from './gate-world.ts';
@@ -119,7 +119,7 @@ export class World implements SimWorld {
     return this.#processes.flatMap((process) => (process?.alive ? process.instance : []));
   }
 
-  broadcast(from: number, beat: Beat): void {
+  broadcast(from: number, beat: Heartbeat): void {
     this.#mark(beat.n + beat.own.length);
     for (const { replica: to } of this.#machines) this.#carry(from, to, () => this.#processes[to]?.heard(beat));
   }

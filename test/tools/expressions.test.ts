@@ -147,9 +147,9 @@ test('expressions made at run time are made of constants of their own file', () 
     [...readFileSync(new URL(name, folder), 'utf8').matchAll(/new RegExp\((.*)\)/g)].map(([, from]) => `${name}: ${from?.replaceAll('$' + '{', '#{')}`),
   );
   expect(made).toEqual([
-    'config/quantity.ts: DURATION_PATTERN',
-    'config/route-leaves.ts: `^header (#{FIELD})$`',
-    'config/route-leaves.ts: `^path (#{NAME})$`',
-    'config/route-leaves.ts: `^query (#{NAME})$`',
+    'config/route-scalars.ts: `^header (#{FIELD})$`',
+    'config/route-scalars.ts: `^path (#{NAME})$`',
+    'config/route-scalars.ts: `^query (#{NAME})$`',
+    'config/units.ts: DURATION_PATTERN',
   ]);
 });

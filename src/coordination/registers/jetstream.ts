@@ -1,11 +1,11 @@
-import { checked, withChecksum } from '../../disk/checked.ts';
 import type { Layout } from '../../nats/layout.ts';
-import { type Records, WrongLast } from '../../nats/records.ts';
-import type { OldSession, SessionRegisters } from '../janitor.ts';
-import { RegisterConflict, type Registers, type RegisterValue } from '../registers.ts';
+import { type StreamClient, WrongLastSequence } from '../../nats/stream-client.ts';
+import { addChecksum, verifyChecksum } from '../../storage/checksum.ts';
+import type { SessionRegisters, StaleSession } from '../membership/session-gc.ts';
+import { RegisterConflict, type Registers, type RegisterValue } from './registers.ts';
 
 /** What of the streams registers use. */
-export type RegisterRecords = Pick<Records, 'write' | 'newest' | 'scan' | 'purge'>;
+export type RegisterRecords = Pick<StreamClient, 'write' | 'newest' | 'scan' | 'purge'>;
 
 /**
  * Registers in JetStream: one subject each that keeps one message, whose sequence is the revision. A change is a publish
@@ -24,18 +24,18 @@ export class JetStreamRegisters implements Registers, SessionRegisters {
   async read(name: string): Promise<RegisterValue | undefined> {
     const found = await this.#records.newest(this.#layout.register(name));
     // The broker has checksums of its own; this one finds what another hand has put there.
-    return found && { revision: found.sequence, bytes: checked(name, found.bytes) };
+    return found && { revision: found.sequence, bytes: verifyChecksum(name, found.bytes) };
   }
 
   async change(name: string, bytes: Uint8Array, revision: number): Promise<number> {
     try {
-      return await this.#records.write(this.#layout.register(name), withChecksum(name, bytes), revision);
+      return await this.#records.write(this.#layout.register(name), addChecksum(name, bytes), revision);
     } catch (cause) {
-      throw cause instanceof WrongLast ? new RegisterConflict(name, revision) : cause;
+      throw cause instanceof WrongLastSequence ? new RegisterConflict(name, revision) : cause;
     }
   }
 
-  async *sessions(): AsyncIterable<OldSession> {
+  async *sessions(): AsyncIterable<StaleSession> {
     for await (const { subject, sequence, at } of this.#records.scan(this.#layout.everySession, 0)) {
       const name = this.#layout.sessionAt(subject);
       if (name !== undefined) yield { register: name, revision: sequence, writtenAt: at };

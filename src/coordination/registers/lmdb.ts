@@ -1,6 +1,6 @@
-import { checked, withChecksum } from '../../disk/checked.ts';
-import type { LmdbFile } from '../../disk/lmdb-file.ts';
-import { RegisterConflict, type Registers, type RegisterValue } from '../registers.ts';
+import { addChecksum, verifyChecksum } from '../../storage/checksum.ts';
+import type { LmdbFile } from '../../storage/lmdb.ts';
+import { RegisterConflict, type Registers, type RegisterValue } from './registers.ts';
 
 const TABLE = 'registers';
 
@@ -18,11 +18,11 @@ export class LmdbRegisters implements Registers {
   async read(name: string): Promise<RegisterValue | undefined> {
     this.#file.refresh();
     const entry = this.#file.table(TABLE).getEntry(name);
-    return entry && { revision: entry.version ?? 0, bytes: checked(name, entry.value) };
+    return entry && { revision: entry.version ?? 0, bytes: verifyChecksum(name, entry.value) };
   }
 
   async change(name: string, bytes: Uint8Array, revision: number): Promise<number> {
-    const framed = withChecksum(name, bytes);
+    const framed = addChecksum(name, bytes);
     const applied = await this.#file.change({ table: TABLE, key: name, version: revision === 0 ? undefined : revision }, [
       { table: TABLE, key: name, value: framed, version: revision + 1 },
     ]);

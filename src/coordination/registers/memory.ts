@@ -1,5 +1,5 @@
-import { checked, withChecksum } from '../../disk/checked.ts';
-import { RegisterConflict, type Registers, type RegisterValue } from '../registers.ts';
+import { addChecksum, verifyChecksum } from '../../storage/checksum.ts';
+import { RegisterConflict, type Registers, type RegisterValue } from './registers.ts';
 
 /** What outlives a `MemoryRegisters`; several may share one, as processes share a disk. */
 export type RegisterDisk = Map<string, { revision: number; framed: Uint8Array }>;
@@ -14,12 +14,12 @@ export class MemoryRegisters implements Registers {
 
   async read(name: string): Promise<RegisterValue | undefined> {
     const found = this.#disk.get(name);
-    return found && { revision: found.revision, bytes: checked(name, found.framed) };
+    return found && { revision: found.revision, bytes: verifyChecksum(name, found.framed) };
   }
 
   async change(name: string, bytes: Uint8Array, revision: number): Promise<number> {
     if ((this.#disk.get(name)?.revision ?? 0) !== revision) throw new RegisterConflict(name, revision);
-    this.#disk.set(name, { revision: revision + 1, framed: withChecksum(name, bytes) });
+    this.#disk.set(name, { revision: revision + 1, framed: addChecksum(name, bytes) });
     return revision + 1;
   }
 }

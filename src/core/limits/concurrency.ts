@@ -1,7 +1,7 @@
 import type { Adapt, Quota } from '../group.ts';
-import type { Bound, Limit, LimitStatus } from '../limit.ts';
-import { after, type Instant, LONG_AGO, later, type Micros, NEVER, SECOND } from '../time.ts';
-import { Adaptation, type End } from './adaptation.ts';
+import { DISTANT_PAST, type Instant, later, type Micros, NEVER, plus, SECOND } from '../time.ts';
+import { AdaptiveConcurrency, type PermitOutcome } from './adaptive-concurrency.ts';
+import type { Bound, Limit, LimitStatus } from './limit.ts';
 
 /** A quota of units held at once. */
 export type ConcurrencyQuota = Extract<Quota, { kind: 'concurrency' }>;
@@ -20,14 +20,14 @@ export class Concurrency implements Limit {
   #held = 0;
   /** As many now, where nothing adapts. */
   #now: number;
-  #adaptation: Adaptation | undefined;
+  #adaptation: AdaptiveConcurrency | undefined;
   #adapts = false;
-  #endedAt: Instant = LONG_AGO;
+  #endedAt: Instant = DISTANT_PAST;
 
   constructor(quota: ConcurrencyQuota) {
     this.#max = quota.max;
     this.#now = quota.adapt === undefined ? quota.max : startOf(quota.adapt, quota.max);
-    this.#adopt(LONG_AGO, quota.adapt);
+    this.#adopt(DISTANT_PAST, quota.adapt);
   }
 
   get capacity(): number {
@@ -53,7 +53,7 @@ export class Concurrency implements Limit {
     this.#held += cost;
   }
 
-  giveBack(now: Instant, _at: Instant, cost: number): void {
+  refund(now: Instant, _at: Instant, cost: number): void {
     this.#held = Math.max(0, this.#held - cost);
     this.#endedAt = now;
   }
@@ -78,10 +78,10 @@ export class Concurrency implements Limit {
 
   idleAt(now: Instant): Instant {
     if (this.#held > 0) return NEVER;
-    return this.#adapts && this.#endedAt !== LONG_AGO ? later(now, after(this.#endedAt, ESTIMATE_FOR)) : now;
+    return this.#adapts && this.#endedAt !== DISTANT_PAST ? later(now, plus(this.#endedAt, ESTIMATE_FOR)) : now;
   }
 
-  reshape(now: Instant, quota: Quota): void {
+  reconfigure(now: Instant, quota: Quota): void {
     if (quota.kind !== 'concurrency') throw new TypeError(`a concurrency cannot become a ${quota.kind}`);
     this.#max = quota.max;
     if (quota.adapt === undefined) this.#now = quota.max;
@@ -89,7 +89,7 @@ export class Concurrency implements Limit {
     this.#adopt(now, quota.adapt);
   }
 
-  ended(now: Instant, at: Instant, cost: number, how: End): void {
+  onPermitEnded(now: Instant, at: Instant, cost: number, how: PermitOutcome): void {
     if (this.#adapts) this.#adaptation?.ended(now, this.#held, at, cost, how);
   }
 
@@ -97,11 +97,11 @@ export class Concurrency implements Limit {
     return this.#adapts ? (this.#adaptation?.changesAt(now) ?? NEVER) : NEVER;
   }
 
-  follow(units: number): void {
+  setShare(units: number): void {
     this.#now = Math.min(units, this.#max);
   }
 
-  covers(): boolean {
+  isCovered(): boolean {
     return true;
   }
 
@@ -109,13 +109,13 @@ export class Concurrency implements Limit {
     return { slot: 0, value: 0 };
   }
 
-  cover(_bound: Bound): void {}
+  onPersisted(_bound: Bound): void {}
 
   bounds(): readonly Bound[] {
     return [];
   }
 
-  recordBounds(): void {}
+  enablePersistence(): void {}
 
   restore(): void {}
 
@@ -132,7 +132,7 @@ export class Concurrency implements Limit {
     this.#adapts = adapt !== undefined && adapt.by !== 'parent';
     if (!this.#adapts || adapt === undefined) this.#adaptation?.pause();
     else {
-      this.#adaptation ??= new Adaptation(adapt, this.#max);
+      this.#adaptation ??= new AdaptiveConcurrency(adapt, this.#max);
       this.#adaptation.reshape(now, adapt, this.#max);
     }
   }

@@ -1,12 +1,12 @@
 import type { Adapt, Quota } from '../group.ts';
-import type { Limit } from '../limit.ts';
 import type { Micros } from '../time.ts';
 import { Concurrency } from './concurrency.ts';
 import { FixedWindow } from './fixed-window.ts';
-import { burstOf, Gcra, refillOf } from './gcra.ts';
+import { burstOf, fullRefillTime, Gcra } from './gcra.ts';
+import type { Limit } from './limit.ts';
 import { RollingWindow } from './rolling-window.ts';
-import { periodOf, Spacing } from './spacing.ts';
-import { lengthOf } from './windows.ts';
+import { minInterval, Spacing } from './spacing.ts';
+import { lengthOf } from './window-layout.ts';
 
 /** A fresh limit: nothing is spent. Hand in the same quota object for every key: what they share is kept once. */
 export function createLimit(quota: Quota): Limit {
@@ -52,15 +52,15 @@ export function numberOf(quota: Quota): number {
 export function scaleQuota(quota: Quota, share: number): Quota {
   switch (quota.kind) {
     case 'rate':
-      return { ...quota, permits: part(quota.permits, share, 1), burst: part(quota.burst, share, 1) };
+      return { ...quota, permits: shareOf(quota.permits, share, 1), burst: shareOf(quota.burst, share, 1) };
     case 'spacing':
       return { ...quota, spacing: stretched(quota.spacing, share), slack: stretched(quota.slack, share) };
     case 'window':
-      return { ...quota, permits: part(quota.permits, share, 1) };
+      return { ...quota, permits: shareOf(quota.permits, share, 1) };
     case 'fixed':
-      return { ...quota, permits: part(quota.permits, share, 1), spill: part(quota.spill, share, 0) };
+      return { ...quota, permits: shareOf(quota.permits, share, 1), spill: shareOf(quota.spill, share, 0) };
     case 'concurrency':
-      return { ...quota, max: part(quota.max, share, 1), ...(quota.adapt === undefined ? {} : { adapt: partOfAdapt(quota.adapt, share) }) };
+      return { ...quota, max: shareOf(quota.max, share, 1), ...(quota.adapt === undefined ? {} : { adapt: partOfAdapt(quota.adapt, share) }) };
   }
 }
 
@@ -68,9 +68,9 @@ export function scaleQuota(quota: Quota, share: number): Quota {
 export function recoveryOf(quota: Quota): Micros {
   switch (quota.kind) {
     case 'rate':
-      return refillOf(quota);
+      return fullRefillTime(quota);
     case 'spacing':
-      return periodOf(quota);
+      return minInterval(quota);
     case 'window':
       return quota.per;
     case 'fixed':
@@ -87,14 +87,14 @@ export function lookaheadUnits(demandPerSecond: number, capacity: number): numbe
 
 /** A share of a limit that adapts does not adapt by itself: it follows. */
 function partOfAdapt(adapt: Adapt, share: number): Adapt {
-  return { ...adapt, by: 'parent', floor: 1, initial: part(adapt.initial, share, 1) };
+  return { ...adapt, by: 'parent', floor: 1, initial: shareOf(adapt.initial, share, 1) };
 }
 
 /** 29 % of 100 is 29, though 0.29 * 100 is a little less in doubles. */
 const SLIP = 1e-12;
 
 /** So many of `units`, whole, rounded down, at least `least`. */
-export function part(units: number, share: number, least: number): number {
+export function shareOf(units: number, share: number, least: number): number {
   return Math.max(least, Math.floor(units * share * (1 + SLIP)));
 }
 

@@ -1,8 +1,8 @@
 import type { FixedQuota, Quota } from '../group.ts';
-import { type Bound, HORIZON_RECOVERY_MAX, type Limit, type LimitStatus } from '../limit.ts';
-import { type Instant, LONG_AGO, later, type Micros, NEVER } from '../time.ts';
-import { LOOKAHEAD } from './gcra.ts';
-import { lengthOf, type Windows, windowsOf } from './windows.ts';
+import { DISTANT_PAST, type Instant, later, type Micros, NEVER } from '../time.ts';
+import { RESERVE_AHEAD } from './gcra.ts';
+import { type Bound, type Limit, type LimitStatus, MAX_DRAINED_RECOVERY } from './limit.ts';
+import { lengthOf, type WindowLayout, windowsOf } from './window-layout.ts';
 
 /** Bounds remembered, the latest written last: the running window's, the next one's, and some that may owe. */
 const COVERED_MAX = 8;
@@ -20,7 +20,7 @@ const FRESH = -1;
  */
 export class FixedWindow implements Limit {
   #quota: FixedQuota;
-  #windows: Windows | undefined;
+  #windows: WindowLayout | undefined;
   #start: number = FRESH;
   #end = 0;
   /** Number of the window; not used by align `first`. */
@@ -30,7 +30,7 @@ export class FixedWindow implements Limit {
   /** Of `used` beyond what the quota allows now: allowed when it passed, so no debt. */
   #forgiven = 0;
   /** Only what was taken from here on counts in `used` one by one, and can be given back. */
-  #since: Instant = LONG_AGO;
+  #since: Instant = DISTANT_PAST;
   #recording = false;
   #covered: Bound[] = [];
 
@@ -62,7 +62,7 @@ export class FixedWindow implements Limit {
     this.#used += cost;
   }
 
-  giveBack(now: Instant, at: Instant, cost: number): void {
+  refund(now: Instant, at: Instant, cost: number): void {
     if (cost <= 0 || at < this.#since || this.#passed(now) > 0) return;
     this.#used = Math.max(0, this.#used - cost);
   }
@@ -107,7 +107,7 @@ export class FixedWindow implements Limit {
   }
 
   /** What the running window has used stays used in the window that holds `now` under the new quota. */
-  reshape(now: Instant, quota: Quota): void {
+  reconfigure(now: Instant, quota: Quota): void {
     if (quota.kind !== 'fixed') throw new TypeError(`a fixed window cannot become a ${quota.kind}`);
     const fresh = this.#start === FRESH;
     const closed = this.#windows === undefined && this.#passed(now) > 0;
@@ -126,8 +126,8 @@ export class FixedWindow implements Limit {
     this.#since = since;
   }
 
-  covers(now: Instant, cost: number): boolean {
-    if (!this.#recording || cost <= 0 || this.recovery <= HORIZON_RECOVERY_MAX) return true;
+  isCovered(now: Instant, cost: number): boolean {
+    if (!this.#recording || cost <= 0 || this.recovery <= MAX_DRAINED_RECOVERY) return true;
     const needed = this.#net(now) + cost;
     const start = this.#startAt(now);
     if (this.#windows === undefined) return this.#covered.some((bound) => bound.slot >= start && bound.value >= needed);
@@ -141,11 +141,11 @@ export class FixedWindow implements Limit {
   bound(now: Instant, cost: number, ahead: number): Bound {
     const at = later(now, this.readyAt(now, Math.min(cost, this.capacity)));
     const needed = this.#net(at) + cost;
-    const slot = this.#windows === undefined && this.#passed(at) > 0 ? at + LOOKAHEAD : this.#startAt(at);
+    const slot = this.#windows === undefined && this.#passed(at) > 0 ? at + RESERVE_AHEAD : this.#startAt(at);
     return { slot, value: Math.max(needed, Math.min(this.#quota.permits, needed + ahead)) };
   }
 
-  cover(bound: Bound): void {
+  onPersisted(bound: Bound): void {
     const same = this.#covered.findIndex((old) => old.slot === bound.slot);
     if (same < 0) this.#covered.push(bound);
     else if ((this.#covered[same] as Bound).value < bound.value) this.#covered[same] = bound;
@@ -153,10 +153,10 @@ export class FixedWindow implements Limit {
   }
 
   bounds(_now: Instant): readonly Bound[] {
-    return this.recovery <= HORIZON_RECOVERY_MAX ? [] : this.#covered;
+    return this.recovery <= MAX_DRAINED_RECOVERY ? [] : this.#covered;
   }
 
-  recordBounds(): void {
+  enablePersistence(): void {
     this.#recording = true;
   }
 
@@ -164,9 +164,9 @@ export class FixedWindow implements Limit {
     this.#start = FRESH;
     this.#carry = 0;
     this.#covered = [];
-    for (const bound of [...bounds].sort((a, b) => a.slot - b.slot)) this.cover(bound);
+    for (const bound of [...bounds].sort((a, b) => a.slot - b.slot)) this.onPersisted(bound);
     const last = (from - 1) as Instant;
-    if (this.recovery <= HORIZON_RECOVERY_MAX) {
+    if (this.recovery <= MAX_DRAINED_RECOVERY) {
       this.#place(last);
       this.#used = this.#quota.permits;
     } else if (bounds.length > 0) this.#restoreBounds(last, bounds);
@@ -191,7 +191,7 @@ export class FixedWindow implements Limit {
   /** The latest window that can have been used before `last`, with the most it can have used. */
   #restoreBounds(last: Instant, bounds: readonly Bound[]): void {
     const windows = this.#windows;
-    let latest = LONG_AGO;
+    let latest = DISTANT_PAST;
     for (const { slot } of bounds) if (slot <= last || windows === undefined) latest = later(latest, Math.min(slot, last) as Instant);
     this.#place(latest);
     const start = this.#start;

@@ -1,13 +1,13 @@
 import type { Quota } from '../group.ts';
-import { type Bound, HORIZON_RECOVERY_MAX, type Limit, type LimitStatus } from '../limit.ts';
-import { DAY, type Instant, LONG_AGO, later, MILLISECOND, type Micros, NEVER } from '../time.ts';
-import { type Interval, intervalOf, numeratorOf, partsOf, roughly } from './interval.ts';
+import { DAY, DISTANT_PAST, type Instant, later, MILLISECOND, type Micros, NEVER } from '../time.ts';
+import { approximately, intervalOf, numeratorOf, toNumerator, type UnitInterval } from './interval.ts';
+import { type Bound, type Limit, type LimitStatus, MAX_DRAINED_RECOVERY } from './limit.ts';
 
 /** A quota of steady refill. */
 export type RateQuota = Extract<Quota, { kind: 'rate' }>;
 
 /** A bound covers what opens this soon, so that a slot need not wait for the disk. */
-export const LOOKAHEAD: Micros = 100 * MILLISECOND;
+export const RESERVE_AHEAD: Micros = 100 * MILLISECOND;
 
 /** A burst that needs longer than this to come back is cut to what does: times must stay below 2^53 microseconds. */
 const REFILL_MAX: Micros = 36_525 * DAY;
@@ -16,7 +16,7 @@ const REFILL_MAX: Micros = 36_525 * DAY;
 interface Shape {
   readonly quota: RateQuota;
   readonly burst: number;
-  readonly interval: Interval;
+  readonly interval: UnitInterval;
   /** The whole burst, in whole microseconds, rounded up. */
   readonly refill: Micros;
 }
@@ -34,15 +34,15 @@ const shapes = new WeakMap<RateQuota, Shape>();
  *         │◀── used ──▶│◀──── left ────▶│
  * ```
  *
- * Arithmetic is exact: see {@link Interval}. `readyAt`, `covers`, `bound` and `status` change nothing.
+ * Arithmetic is exact: see {@link UnitInterval}. `readyAt`, `covers`, `bound` and `status` change nothing.
  */
 export class Gcra implements Limit {
   #shape: Shape;
-  #tat: number = LONG_AGO;
+  #tat: number = DISTANT_PAST;
   /** Numerator over `interval.of` that belongs to the TAT. */
   #part = 0;
   /** What was taken before is not given back: another term, or another quota, whose refill since is not known. */
-  #since: Instant = LONG_AGO;
+  #since: Instant = DISTANT_PAST;
   #recording = false;
   #covered = 0;
 
@@ -73,7 +73,7 @@ export class Gcra implements Limit {
     if (cost > 0) this.#charge(now, cost);
   }
 
-  giveBack(now: Instant, at: Instant, cost: number, charged = cost): void {
+  refund(now: Instant, at: Instant, cost: number, charged = cost): void {
     if (cost <= 0 || at < this.#since) return;
     // Of what was charged, `elapsed / interval` has refilled at most, and first what was really used: TAT has been at least
     // `at + charged * interval` since, so it stays at `now` or later, and not before where a smaller charge would have left it.
@@ -116,7 +116,7 @@ export class Gcra implements Limit {
     const { burst, interval } = this.#shape;
     if (cost > burst) return NEVER;
     if (ahead + cost <= burst) return this.readyAt(now, ahead + cost);
-    return (this.idleAt(now) + Math.ceil(roughly(interval, ahead + cost - burst))) as Instant;
+    return (this.idleAt(now) + Math.ceil(approximately(interval, ahead + cost - burst))) as Instant;
   }
 
   idleAt(now: Instant): Instant {
@@ -124,7 +124,7 @@ export class Gcra implements Limit {
   }
 
   /** What is spent is kept in units; what was taken before the change is not given back any more. */
-  reshape(now: Instant, quota: Quota): void {
+  reconfigure(now: Instant, quota: Quota): void {
     if (quota.kind !== 'rate') throw new TypeError(`a rate cannot become a ${quota.kind}`);
     const old = this.#shape.interval;
     this.#shape = shapeOf(quota);
@@ -137,20 +137,20 @@ export class Gcra implements Limit {
     this.#set(now, (spent * numeratorOf(interval) + divisor - 1n) / divisor);
   }
 
-  covers(now: Instant, cost: number): boolean {
-    if (!this.#recording || cost <= 0 || this.#shape.refill <= HORIZON_RECOVERY_MAX) return true;
+  isCovered(now: Instant, cost: number): boolean {
+    if (!this.#recording || cost <= 0 || this.#shape.refill <= MAX_DRAINED_RECOVERY) return true;
     return this.#needs(now, cost) <= this.#covered;
   }
 
   bound(now: Instant, cost: number, ahead: number): Bound {
     const { interval, refill } = this.#shape;
     // Nobody who goes within the lookahead can leave a later TAT behind than a whole burst at its end.
-    const most = later(now, this.readyAt(now, Math.min(cost, this.capacity))) + refill + LOOKAHEAD;
-    const wanted = this.#needs(now, cost) + Math.ceil(roughly(interval, ahead)) + LOOKAHEAD;
+    const most = later(now, this.readyAt(now, Math.min(cost, this.capacity))) + refill + RESERVE_AHEAD;
+    const wanted = this.#needs(now, cost) + Math.ceil(approximately(interval, ahead)) + RESERVE_AHEAD;
     return { slot: 0, value: Math.max(this.#needs(now, cost), Math.min(wanted, most)) };
   }
 
-  cover(bound: Bound): void {
+  onPersisted(bound: Bound): void {
     this.#covered = Math.max(this.#covered, bound.value);
   }
 
@@ -158,7 +158,7 @@ export class Gcra implements Limit {
     return this.#covered > now ? [{ slot: 0, value: this.#covered }] : [];
   }
 
-  recordBounds(): void {
+  enablePersistence(): void {
     this.#recording = true;
   }
 
@@ -166,8 +166,8 @@ export class Gcra implements Limit {
     this.#since = from;
     this.#part = 0;
     this.#covered = 0;
-    for (const bound of bounds) this.cover(bound);
-    this.#tat = this.#shape.refill <= HORIZON_RECOVERY_MAX ? from + this.#shape.refill : this.#covered;
+    for (const bound of bounds) this.onPersisted(bound);
+    this.#tat = this.#shape.refill <= MAX_DRAINED_RECOVERY ? from + this.#shape.refill : this.#covered;
   }
 
   seal(_now: Instant): readonly number[] {
@@ -192,7 +192,7 @@ export class Gcra implements Limit {
       this.#part = 0;
     }
     if (cost > interval.exactMax) {
-      this.#set(this.#tat, BigInt(this.#part) + partsOf(interval, cost));
+      this.#set(this.#tat, BigInt(this.#part) + toNumerator(interval, cost));
       return;
     }
     const parts = this.#part + cost * interval.rest;
@@ -213,7 +213,7 @@ export class Gcra implements Limit {
   /** The TAT after `cost`, rounded up. */
   #needs(now: Instant, cost: number): number {
     const { interval } = this.#shape;
-    if (cost > interval.exactMax) return Math.ceil(Math.max(this.#tat, now) + 1 + roughly(interval, cost));
+    if (cost > interval.exactMax) return Math.ceil(Math.max(this.#tat, now) + 1 + approximately(interval, cost));
     const idle = this.#tat < now;
     return (idle ? now : this.#tat) + cost * interval.whole + Math.ceil(((idle ? 0 : this.#part) + cost * interval.rest) / interval.of);
   }
@@ -236,7 +236,7 @@ export function burstOf(quota: RateQuota): number {
 }
 
 /** How long the whole burst takes to come back, rounded up. */
-export function refillOf(quota: RateQuota): Micros {
+export function fullRefillTime(quota: RateQuota): Micros {
   return shapeOf(quota).refill;
 }
 

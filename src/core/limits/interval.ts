@@ -11,7 +11,7 @@ import type { Micros } from '../time.ts';
  * replaced by the next *larger* one with a smaller denominator: units then come back later than promised (by less than
  * unitsMax^2 / 2^53 of a microsecond for a whole burst), never earlier.
  */
-export interface Interval {
+export interface UnitInterval {
   readonly whole: Micros;
   readonly rest: number;
   readonly of: number;
@@ -22,7 +22,7 @@ export interface Interval {
 const SAFE = Number.MAX_SAFE_INTEGER;
 
 /** The interval of `permits` units per `per` microseconds; products with up to `unitsMax` units are exact. */
-export function intervalOf(permits: number, per: Micros, unitsMax: number): Interval {
+export function intervalOf(permits: number, per: Micros, unitsMax: number): UnitInterval {
   const whole = Math.floor(per / permits);
   const left = per - whole * permits;
   const divisor = gcd(left, permits);
@@ -35,21 +35,21 @@ export function intervalOf(permits: number, per: Micros, unitsMax: number): Inte
 }
 
 /** `units` intervals as numerators over `of`, exact for any size. */
-export function partsOf(interval: Interval, units: number): bigint {
+export function toNumerator(interval: UnitInterval, units: number): bigint {
   return BigInt(units) * numeratorOf(interval);
 }
 
 /** One interval as a numerator over `of`. */
-export function numeratorOf(interval: Interval): bigint {
+export function numeratorOf(interval: UnitInterval): bigint {
   return BigInt(interval.whole) * BigInt(interval.of) + BigInt(interval.rest);
 }
 
 /** `units` intervals in microseconds, as a double: for estimates. */
-export function roughly(interval: Interval, units: number): number {
+export function approximately(interval: UnitInterval, units: number): number {
   return units * interval.whole + (units * interval.rest) / interval.of;
 }
 
-function made(whole: Micros, rest: number, of: number): Interval {
+function made(whole: Micros, rest: number, of: number): UnitInterval {
   return { whole, rest, of, exactMax: rest === 0 ? Math.floor(SAFE / Math.max(1, whole)) : Math.floor((SAFE - of) / rest) };
 }
 

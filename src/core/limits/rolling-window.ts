@@ -1,8 +1,8 @@
 import type { Quota } from '../group.ts';
-import { type Bound, HORIZON_RECOVERY_MAX, type Limit, type LimitStatus } from '../limit.ts';
-import { type Instant, LONG_AGO, later, type Micros, NEVER } from '../time.ts';
+import { DISTANT_PAST, type Instant, later, type Micros, NEVER } from '../time.ts';
 import { EntryRing } from './entry-ring.ts';
-import { SlotLedger } from './slot-ledger.ts';
+import { type Bound, type Limit, type LimitStatus, MAX_DRAINED_RECOVERY } from './limit.ts';
+import { PersistedSlots } from './persisted-slots.ts';
 
 /** A quota of a rolling window. */
 export type WindowQuota = Extract<Quota, { kind: 'window' }>;
@@ -31,8 +31,8 @@ export class RollingWindow implements Limit {
   #debt = 0;
   /** End of the grain of the newest entry: what comes before it merges. */
   #grainEnd = 0;
-  #since: Instant = LONG_AGO;
-  #slots: SlotLedger | undefined;
+  #since: Instant = DISTANT_PAST;
+  #slots: PersistedSlots | undefined;
 
   constructor(quota: WindowQuota) {
     this.#permits = quota.permits;
@@ -56,7 +56,7 @@ export class RollingWindow implements Limit {
     if (cost > 0) this.#charge(now, cost);
   }
 
-  giveBack(now: Instant, at: Instant, cost: number): void {
+  refund(now: Instant, at: Instant, cost: number): void {
     if (cost <= 0 || at < this.#since || at + this.#per <= now) return;
     this.#advance(now);
     const index = this.#entries.firstFrom(at);
@@ -96,7 +96,7 @@ export class RollingWindow implements Limit {
     return this.#leaves(now, this.#debt + this.#held);
   }
 
-  reshape(now: Instant, quota: Quota): void {
+  reconfigure(now: Instant, quota: Quota): void {
     if (quota.kind !== 'window') throw new TypeError(`a rolling window cannot become a ${quota.kind}`);
     this.#advance(now);
     this.#permits = quota.permits;
@@ -107,34 +107,34 @@ export class RollingWindow implements Limit {
     this.#payDebt(now);
   }
 
-  covers(now: Instant, cost: number): boolean {
-    if (this.#slots === undefined || cost <= 0 || this.#per <= HORIZON_RECOVERY_MAX) return true;
+  isCovered(now: Instant, cost: number): boolean {
+    if (this.#slots === undefined || cost <= 0 || this.#per <= MAX_DRAINED_RECOVERY) return true;
     return this.#slots.covers(now, cost);
   }
 
   bound(now: Instant, cost: number, ahead: number): Bound {
     const ready = this.readyAt(now, Math.min(cost, this.#permits));
-    this.recordBounds();
-    return (this.#slots as SlotLedger).bound(later(now, ready), cost, ahead, this.#permits);
+    this.enablePersistence();
+    return (this.#slots as PersistedSlots).bound(later(now, ready), cost, ahead, this.#permits);
   }
 
-  cover(bound: Bound): void {
+  onPersisted(bound: Bound): void {
     this.#slots?.cover(bound);
   }
 
   bounds(now: Instant): readonly Bound[] {
-    return this.#per <= HORIZON_RECOVERY_MAX ? [] : (this.#slots?.live(now) ?? []);
+    return this.#per <= MAX_DRAINED_RECOVERY ? [] : (this.#slots?.live(now) ?? []);
   }
 
-  recordBounds(): void {
-    this.#slots ??= new SlotLedger(this.#per);
+  enablePersistence(): void {
+    this.#slots ??= new PersistedSlots(this.#per);
   }
 
   restore(from: Instant, bounds: readonly Bound[]): void {
     this.#since = from;
     this.#entries.clear();
     this.#debt = 0;
-    const horizon = this.#per <= HORIZON_RECOVERY_MAX;
+    const horizon = this.#per <= MAX_DRAINED_RECOVERY;
     const spent = horizon ? [{ slot: from, value: this.#permits }] : [...bounds].sort((a, b) => b.slot - a.slot);
     // The newest units that can all have been taken dominate: older ones leave the window before them.
     const kept: [time: number, count: number][] = [];

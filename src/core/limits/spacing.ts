@@ -1,7 +1,7 @@
 import type { Quota } from '../group.ts';
-import { type Bound, HORIZON_RECOVERY_MAX, type Limit, type LimitStatus } from '../limit.ts';
-import { type Instant, LONG_AGO, later, type Micros, NEVER } from '../time.ts';
-import { LOOKAHEAD } from './gcra.ts';
+import { DISTANT_PAST, type Instant, later, type Micros, NEVER } from '../time.ts';
+import { RESERVE_AHEAD } from './gcra.ts';
+import { type Bound, type Limit, type LimitStatus, MAX_DRAINED_RECOVERY } from './limit.ts';
 
 /** A quota of one at a time with a pause after each. */
 export type SpacingQuota = Extract<Quota, { kind: 'spacing' }>;
@@ -19,13 +19,13 @@ export class Spacing implements Limit {
   #period: Micros;
   #last: number = NOT_YET;
   /** Everything charged is paid: the door opens. */
-  #next: number = LONG_AGO;
-  #since: Instant = LONG_AGO;
+  #next: number = DISTANT_PAST;
+  #since: Instant = DISTANT_PAST;
   #recording = false;
   #covered = 0;
 
   constructor(quota: SpacingQuota) {
-    this.#period = periodOf(quota);
+    this.#period = minInterval(quota);
   }
 
   get recovery(): Micros {
@@ -43,7 +43,7 @@ export class Spacing implements Limit {
     this.#last = now;
   }
 
-  giveBack(_now: Instant, at: Instant, cost: number): void {
+  refund(_now: Instant, at: Instant, cost: number): void {
     if (cost <= 0 || at < this.#since || at !== this.#last) return;
     this.#next = Math.max(this.#last, this.#next - cost * this.#period);
   }
@@ -77,24 +77,24 @@ export class Spacing implements Limit {
   }
 
   /** The new period counts from the last admission; debts are kept in units. */
-  reshape(_now: Instant, quota: Quota): void {
+  reconfigure(_now: Instant, quota: Quota): void {
     if (quota.kind !== 'spacing') throw new TypeError(`a spacing cannot become a ${quota.kind}`);
     const owed = Math.ceil((this.#next - this.#last) / this.#period);
-    this.#period = periodOf(quota);
+    this.#period = minInterval(quota);
     if (this.#last !== NOT_YET) this.#next = this.#last + owed * this.#period;
   }
 
-  covers(now: Instant, cost: number): boolean {
-    if (!this.#recording || cost <= 0 || this.#period <= HORIZON_RECOVERY_MAX) return true;
+  isCovered(now: Instant, cost: number): boolean {
+    if (!this.#recording || cost <= 0 || this.#period <= MAX_DRAINED_RECOVERY) return true;
     return Math.max(this.#next, now) + cost * this.#period <= this.#covered;
   }
 
   /** `ahead` is not looked at: only one can go, and the next bound is due before the next admission. */
   bound(now: Instant, cost: number, _ahead: number): Bound {
-    return { slot: 0, value: Math.max(this.#next, now) + cost * this.#period + LOOKAHEAD };
+    return { slot: 0, value: Math.max(this.#next, now) + cost * this.#period + RESERVE_AHEAD };
   }
 
-  cover(bound: Bound): void {
+  onPersisted(bound: Bound): void {
     this.#covered = Math.max(this.#covered, bound.value);
   }
 
@@ -102,15 +102,15 @@ export class Spacing implements Limit {
     return this.#covered > now ? [{ slot: 0, value: this.#covered }] : [];
   }
 
-  recordBounds(): void {
+  enablePersistence(): void {
     this.#recording = true;
   }
 
   restore(from: Instant, bounds: readonly Bound[]): void {
     this.#since = from;
     this.#covered = 0;
-    for (const bound of bounds) this.cover(bound);
-    this.#next = this.#period <= HORIZON_RECOVERY_MAX ? from + this.#period : this.#covered;
+    for (const bound of bounds) this.onPersisted(bound);
+    this.#next = this.#period <= MAX_DRAINED_RECOVERY ? from + this.#period : this.#covered;
     this.#last = this.#next > 0 ? this.#next - this.#period : NOT_YET;
   }
 
@@ -127,6 +127,6 @@ export class Spacing implements Limit {
 }
 
 /** How long the door is closed after an admission; at least a microsecond. */
-export function periodOf(quota: SpacingQuota): Micros {
+export function minInterval(quota: SpacingQuota): Micros {
   return Math.max(1, quota.spacing + quota.slack);
 }

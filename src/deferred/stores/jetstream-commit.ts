@@ -1,7 +1,7 @@
 import type { ShardLayout } from '../../nats/deferred-layout.ts';
-import type { Place } from '../../nats/layout.ts';
+import type { StreamSubject } from '../../nats/layout.ts';
 import { BatchRefused, type QueueMessage, type QueueWrite } from '../../nats/queue-records.ts';
-import { StreamFull, WrongLast } from '../../nats/records.ts';
+import { StreamFull, WrongLastSequence } from '../../nats/stream-client.ts';
 import type { Attempt, RequestEnd, RequestRow } from '../request.ts';
 import { type Change, type Flight, StoreUnavailable } from '../store.ts';
 import { failed, full, type QueueVerbs } from './jetstream-edge.ts';
@@ -30,7 +30,7 @@ export class ShardWriter {
   /** The sequence of the register of flights; set when the shard is opened. */
   flightsAt = 0;
   /** To be purged: no more than what is known, since a newer message may come to the same subject. */
-  readonly litter: { readonly place: Place; readonly upTo: number | undefined }[] = [];
+  readonly litter: { readonly place: StreamSubject; readonly upTo: number | undefined }[] = [];
   readonly #records: QueueVerbs;
   readonly #layout: ShardLayout;
   readonly #state: ShardState;
@@ -66,7 +66,7 @@ export class ShardWriter {
         this.#owns = true;
         return before.flights;
       } catch (cause) {
-        if (!(cause instanceof WrongLast)) throw cause;
+        if (!(cause instanceof WrongLastSequence)) throw cause;
       }
     }
   }
@@ -119,7 +119,7 @@ export class ShardWriter {
     try {
       done(await this.#records.write(write));
     } catch (cause) {
-      if (cause instanceof WrongLast) return moved();
+      if (cause instanceof WrongLastSequence) return moved();
       if (!(cause instanceof StreamFull) || smaller === undefined) throw cause;
       return this.#single({ write: smaller, done, moved });
     }
@@ -278,7 +278,7 @@ export class ShardWriter {
   }
 
   /** Marks what is at a subject now to be purged. */
-  async discard(place: Place): Promise<void> {
+  async discard(place: StreamSubject): Promise<void> {
     const found = await this.#records.certain(place);
     if (found !== undefined) this.litter.push({ place, upTo: found.sequence });
   }

@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { DeferredLayout } from '../../nats/deferred-layout.ts';
 import { BatchRefused, type QueueRecords, type QueueWrite } from '../../nats/queue-records.ts';
-import { StreamFull, WrongLast } from '../../nats/records.ts';
-import type { Room } from '../../nats/room.ts';
+import { StreamFull, WrongLastSequence } from '../../nats/stream-client.ts';
+import type { StreamQuota } from '../../nats/stream-quota.ts';
 import type { EdgeOutcome, EdgeSubmit, RequestEdge } from '../shared-store.ts';
 import { StoreUnavailable } from '../store.ts';
 import { decodeRow, encodeRequest, encodeRow, type QueuedRow } from './jetstream-format.ts';
@@ -42,14 +42,14 @@ interface Waiting {
 export class JetStreamEdge implements RequestEdge {
   readonly #records: QueueVerbs;
   readonly #layout: DeferredLayout;
-  readonly #room: Room;
+  readonly #room: StreamQuota;
   readonly #nowMs: () => number;
   /** Names of the uploads that are under way. */
   readonly #uploads = new Map<number, string>();
   readonly #lanes = new Map<string, { queue: Waiting[]; running: Promise<void> | undefined }>();
 
   /** `room`: of the streams of requests and of bodies. */
-  constructor(parts: { readonly records: QueueVerbs; readonly layout: DeferredLayout; readonly room: Room; readonly nowMs: () => number }) {
+  constructor(parts: { readonly records: QueueVerbs; readonly layout: DeferredLayout; readonly room: StreamQuota; readonly nowMs: () => number }) {
     this.#records = parts.records;
     this.#layout = parts.layout;
     this.#room = parts.room;
@@ -171,7 +171,7 @@ export class JetStreamEdge implements RequestEdge {
     try {
       return accepted(waiting, await this.#records.write(waiting.write));
     } catch (cause) {
-      if (cause instanceof WrongLast) return this.#known(waiting);
+      if (cause instanceof WrongLastSequence) return this.#known(waiting);
       if (cause instanceof StreamFull) throw full(cause);
       return this.#resolve(waiting, cause);
     }
@@ -185,7 +185,7 @@ export class JetStreamEdge implements RequestEdge {
     try {
       return accepted(waiting, await this.#records.write(waiting.write));
     } catch (again) {
-      if (again instanceof WrongLast) return this.#known(waiting);
+      if (again instanceof WrongLastSequence) return this.#known(waiting);
       if (again instanceof StreamFull) throw full(again);
       throw failed(`Request ${waiting.token}`, cause);
     }

@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
-import { CorruptRecord, checked, withChecksum } from '../../disk/checked.ts';
 import type { QueueMessage } from '../../nats/queue-records.ts';
+import { addChecksum, CorruptRecord, verifyChecksum } from '../../storage/checksum.ts';
 import type { Attempt, RequestEnd, RequestHead, RequestRow, StoredResponse } from '../request.ts';
 import type { Flight } from '../store.ts';
 
@@ -101,11 +101,11 @@ function framed(subject: string, value: object, rest: Uint8Array): Uint8Array {
   view.setUint32(1, text.length);
   joined.set(text, HEAD);
   joined.set(rest, HEAD + text.length);
-  return withChecksum(subject, joined);
+  return addChecksum(subject, joined);
 }
 
 function unframed<T>(subject: string, bytes: Uint8Array): { readonly value: T; readonly rest: Uint8Array } {
-  const joined = checked(subject, bytes);
+  const joined = verifyChecksum(subject, bytes);
   const view = new DataView(joined.buffer, joined.byteOffset, joined.byteLength);
   if (view.getUint8(0) !== FORMAT) throw new Error(`${subject} has format ${view.getUint8(0)}: it was written by a newer Sluice; upgrade this one.`);
   const end = HEAD + view.getUint32(1);

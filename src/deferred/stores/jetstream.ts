@@ -1,6 +1,6 @@
 import type { ShardLayout } from '../../nats/deferred-layout.ts';
 import type { QueueMessage } from '../../nats/queue-records.ts';
-import type { Room } from '../../nats/room.ts';
+import type { StreamQuota } from '../../nats/stream-quota.ts';
 import type { Attempt, RequestEnd, RequestHead, RequestRow } from '../request.ts';
 import type { PendingPage, SharedStore } from '../shared-store.ts';
 import { type Change, type EndedFilter, type EndedPage, type LoadedRequest, type Opened, StoreUnavailable } from '../store.ts';
@@ -33,7 +33,7 @@ export interface ShardStoreParts {
   readonly edge: JetStreamEdge;
   readonly nowMs: () => number;
   /** Shared with the edge. */
-  readonly room: Room;
+  readonly room: StreamQuota;
   /** On servers that forget nothing by themselves the whole stream is looked through so often. */
   readonly sweepEveryMs?: number;
 }
@@ -53,7 +53,7 @@ export class JetStreamStore implements SharedStore {
   readonly #writer: ShardWriter;
   /** Everything in the stream up to here was read. */
   #seen = 0;
-  readonly #room: Room;
+  readonly #room: StreamQuota;
   readonly #sweepEveryMs: number;
   #sweep = { from: 1, at: Number.NEGATIVE_INFINITY };
   #orphansFound = false;

@@ -1,4 +1,4 @@
-import { CorruptRecord, withChecksum } from '../../disk/checked.ts';
+import { addChecksum, CorruptRecord } from '../../storage/checksum.ts';
 import type { Attempt, RequestEnd, RequestRow } from '../request.ts';
 import type { Change } from '../store.ts';
 import {
@@ -58,7 +58,7 @@ export function putCounters(
   before: EndedRequests['counters'] | 'any',
 ): void {
   const encoded = (of: EndedRequests['counters']): Uint8Array => encodeNumbers(of.heads, of.pieces, of.done, of.dead, of.cancelled);
-  const undo = before === 'any' ? before : withChecksum(recordOf('meta', COUNTERS), encoded(before));
+  const undo = before === 'any' ? before : addChecksum(recordOf('meta', COUNTERS), encoded(before));
   edits.put('meta', COUNTERS, encoded({ heads, pieces, done, dead, cancelled }), undo);
 }
 
@@ -136,7 +136,7 @@ export class Batch {
     const body = uploads.get(upload);
     if (body === undefined) throw new Error(`No pieces are stored of upload ${upload}.`);
     const key = numberKey(body);
-    this.edits.remove('open', key, withChecksum(recordOf('open', key), EMPTY));
+    this.edits.remove('open', key, addChecksum(recordOf('open', key), EMPTY));
     this.#applied.push(() => uploads.delete(upload));
     return { body, pieces };
   }

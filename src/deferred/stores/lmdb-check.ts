@@ -1,4 +1,4 @@
-import { CorruptRecord } from '../../disk/checked.ts';
+import { CorruptRecord } from '../../storage/checksum.ts';
 import { decodeHead } from './lmdb-codec.ts';
 import { decoded, numberIn, type Tables } from './lmdb-tables.ts';
 

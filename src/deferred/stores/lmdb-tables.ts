@@ -1,5 +1,5 @@
-import { CorruptRecord, checked, withChecksum } from '../../disk/checked.ts';
-import type { Edit, LmdbFile } from '../../disk/lmdb-file.ts';
+import { addChecksum, CorruptRecord, verifyChecksum } from '../../storage/checksum.ts';
+import type { Edit, LmdbFile } from '../../storage/lmdb.ts';
 
 import { type BodyPlace, decodeDead, decodeEnd, decodeEndIndex, decodeHead, decodeRow, type EndIndexEntry, type EndRecord } from './lmdb-codec.ts';
 
@@ -82,7 +82,7 @@ export class Tables {
     const framed = this.file.table(table).get(key);
     if (framed === undefined) return undefined;
     const record = recordOf(table, key);
-    return { key, record, bytes: checked(record, framed) };
+    return { key, record, bytes: verifyChecksum(record, framed) };
   }
 
   has(table: TableName, key: Uint8Array): boolean {
@@ -94,7 +94,7 @@ export class Tables {
     const range = { start, limit, ...(end === undefined ? {} : { end }) };
     return [...this.file.table(table).getRange(range)].map(({ key, value }) => {
       const record = recordOf(table, key as Uint8Array);
-      return { key: key as Uint8Array, record, bytes: checked(record, value) };
+      return { key: key as Uint8Array, record, bytes: verifyChecksum(record, value) };
     });
   }
 
@@ -166,7 +166,7 @@ export class Edits {
 
   /** Writes a value with its checksum. `before`: the value there now, framed; undefined: none; 'any': it need not come back. */
   put(table: TableName, key: Uint8Array, bytes: Uint8Array, before: Uint8Array | undefined | 'any'): void {
-    const value = withChecksum(recordOf(table, key), bytes);
+    const value = addChecksum(recordOf(table, key), bytes);
     this.list.push({ table, key, value });
     this.bytes += value.byteLength;
     if (before !== 'any') this.undo.unshift({ table, key, value: before });

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { CorruptRecord, checked, withChecksum } from '../../disk/checked.ts';
-import { isOutOfRoom } from '../../disk/deadline.ts';
-import type { Edit, LmdbFile } from '../../disk/lmdb-file.ts';
-import { openStore, type StoreWays } from '../../disk/open-store.ts';
+import { addChecksum, CorruptRecord, verifyChecksum } from '../../storage/checksum.ts';
+import { isOutOfRoom } from '../../storage/deadline.ts';
+import type { Edit, LmdbFile } from '../../storage/lmdb.ts';
+import { openStore, type StoreWays } from '../../storage/open-store.ts';
 import type { Attempt, RequestEnd, RequestRow } from '../request.ts';
 import { type Change, type DeferredStore, type EndedFilter, type EndedPage, type LoadedRequest, type Opened, StoreUnavailable, takesRoom } from '../store.ts';
 import { Batch, COUNTERS, FLIGHT, type LmdbState, orderKey } from './lmdb-batch.ts';
@@ -297,7 +297,7 @@ export class LmdbDeferredStore implements DeferredStore {
   async #change(edits: readonly Edit[], late: Late, grows: boolean): Promise<boolean> {
     const attempt = ++this.#attempt;
     const version = (this.#version ?? 0) + 1;
-    const batch = { table: 'meta', key: BATCH, value: withChecksum(recordOf('meta', BATCH), encodeNumbers(attempt)), version };
+    const batch = { table: 'meta', key: BATCH, value: addChecksum(recordOf('meta', BATCH), encodeNumbers(attempt)), version };
     try {
       if (!(await this.#file.change({ table: 'meta', key: BATCH, version: this.#version }, [batch, ...edits]))) return false;
       this.#version = version;
@@ -314,7 +314,7 @@ export class LmdbDeferredStore implements DeferredStore {
   async #settle(): Promise<void> {
     this.#read();
     const entry = this.#file.table('meta').getEntry(BATCH);
-    const attempt = entry === undefined ? undefined : decodeNumbers('meta batch', checked(recordOf('meta', BATCH), entry.value))[0];
+    const attempt = entry === undefined ? undefined : decodeNumbers('meta batch', verifyChecksum(recordOf('meta', BATCH), entry.value))[0];
     const late = this.#unknown.get(attempt ?? 0);
     if (entry === undefined || late === undefined) throw new StoreUnavailable('failed', OTHER_PROCESS);
     this.#version = entry.version;
@@ -354,7 +354,7 @@ export class LmdbDeferredStore implements DeferredStore {
     const { ended } = this.#state;
     const entry = this.#file.table('meta').getEntry(BATCH);
     this.#version = entry?.version;
-    if (entry !== undefined) this.#attempt = decodeNumbers('meta batch', checked(recordOf('meta', BATCH), entry.value))[0] ?? 0;
+    if (entry !== undefined) this.#attempt = decodeNumbers('meta batch', verifyChecksum(recordOf('meta', BATCH), entry.value))[0] ?? 0;
     const format = this.#tables.get('meta', FORMAT_KEY);
     if (format === undefined) {
       if (entry !== undefined) throw new DamagedRequests(['its format is not said']);

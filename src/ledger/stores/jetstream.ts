@@ -1,7 +1,7 @@
-import { CorruptRecord, checked, withChecksum } from '../../disk/checked.ts';
-import type { Layout, Place } from '../../nats/layout.ts';
-import { type Records, StreamFull, WrongLast } from '../../nats/records.ts';
-import { Room } from '../../nats/room.ts';
+import type { Layout, StreamSubject } from '../../nats/layout.ts';
+import { type StreamClient, StreamFull, WrongLastSequence } from '../../nats/stream-client.ts';
+import { StreamQuota } from '../../nats/stream-quota.ts';
+import { addChecksum, CorruptRecord, verifyChecksum } from '../../storage/checksum.ts';
 import {
   Conflict,
   checkSubject,
@@ -9,16 +9,16 @@ import {
   RECORD_BYTES_MAX,
   RECORD_OVERHEAD,
   recordName,
-  reliefBytes,
+  reserveBytes,
   type Sequence,
   type Store,
   type StoredRecord,
   StoreFull,
   type StoreOptions,
-} from '../store.ts';
+} from './store.ts';
 
 /** What of the streams a store uses. */
-export type LogRecords = Pick<Records, 'write' | 'newest' | 'next' | 'scan' | 'purge' | 'size'>;
+export type LogRecords = Pick<StreamClient, 'write' | 'newest' | 'next' | 'scan' | 'purge' | 'size'>;
 
 /** Headers, subject, and the server's own, above what every store counts. */
 const MESSAGE_OVERHEAD = 128;
@@ -39,7 +39,7 @@ export class JetStreamStore implements Store {
   readonly #records: LogRecords;
   readonly #layout: Layout;
   readonly #bytes: number;
-  readonly #room: Room;
+  readonly #room: StreamQuota;
   readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(parts: { readonly records: LogRecords; readonly layout: Layout; readonly options: StoreOptions }) {
@@ -47,7 +47,7 @@ export class JetStreamStore implements Store {
     this.#records = records;
     this.#layout = layout;
     this.#bytes = options.bytes;
-    this.#room = new Room({ records, streams: layout.ledger, bytes: options.bytes, relief: reliefBytes(options.bytes) });
+    this.#room = new StreamQuota({ records, streams: layout.ledger, bytes: options.bytes, relief: reserveBytes(options.bytes) });
   }
 
   async append(subject: string, bytes: Uint8Array, last: Sequence, relief = false): Promise<Sequence> {
@@ -57,10 +57,10 @@ export class JetStreamStore implements Store {
     const size = bytes.length + RECORD_OVERHEAD + MESSAGE_OVERHEAD + place.subject.length;
     if (!(await this.#room.take(place.stream, size, relief))) throw new StoreFull(this.#bytes, FULL);
     try {
-      return await this.#wait(this.#records.write(place, withChecksum(subject, linked(last, bytes)), last));
+      return await this.#wait(this.#records.write(place, addChecksum(subject, linked(last, bytes)), last));
     } catch (cause) {
       this.#room.changed(place.stream);
-      if (cause instanceof WrongLast) throw new Conflict(subject, last);
+      if (cause instanceof WrongLastSequence) throw new Conflict(subject, last);
       throw cause instanceof StreamFull ? new StoreFull(this.#bytes, FULL) : cause;
     }
   }
@@ -103,7 +103,7 @@ export class JetStreamStore implements Store {
   }
 
   /** Everything before it was trimmed, and is not missing. */
-  async #isFirst(place: Place, sequence: Sequence): Promise<boolean> {
+  async #isFirst(place: StreamSubject, sequence: Sequence): Promise<boolean> {
     const first = await this.#records.next(place, 1);
     return first !== undefined && first.sequence >= sequence;
   }
@@ -129,7 +129,7 @@ function linked(last: Sequence, bytes: Uint8Array): Uint8Array {
 /** The checksum is over the subject alone: a record's sequence is not known before it is written. */
 function unlinked(record: string, subject: string, framed: Uint8Array): { readonly last: Sequence; readonly bytes: Uint8Array } {
   try {
-    const joined = checked(subject, framed);
+    const joined = verifyChecksum(subject, framed);
     return { last: new DataView(joined.buffer, joined.byteOffset, LINK).getFloat64(0, true), bytes: joined.subarray(LINK) };
   } catch {
     throw new CorruptRecord(record);

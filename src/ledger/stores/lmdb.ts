@@ -1,5 +1,5 @@
-import { checked, withChecksum } from '../../disk/checked.ts';
-import type { LmdbFile } from '../../disk/lmdb-file.ts';
+import { addChecksum, verifyChecksum } from '../../storage/checksum.ts';
+import type { LmdbFile } from '../../storage/lmdb.ts';
 import {
   Conflict,
   checkSubject,
@@ -7,7 +7,7 @@ import {
   RECORD_BYTES_MAX,
   RECORD_OVERHEAD,
   recordName,
-  reliefBytes,
+  reserveBytes,
   type Sequence,
   type Store,
   type StoredRecord,
@@ -15,7 +15,7 @@ import {
   type StoreOptions,
   type StoreRoom,
   shareOf,
-} from '../store.ts';
+} from './store.ts';
 
 /** Newest sequence of each subject, as the entry's version; the value is the bytes its log takes. */
 const HEADS = 'ledger-heads';
@@ -54,11 +54,11 @@ export class LmdbStore implements Store {
     checkSubject(subject);
     if (bytes.length > RECORD_BYTES_MAX) throw new Oversize(subject, bytes.length);
     const sequence = last + 1;
-    const framed = withChecksum(recordName(subject, sequence), bytes);
+    const framed = addChecksum(recordName(subject, sequence), bytes);
     const size = framed.length + RECORD_OVERHEAD;
     const before = this.#sizes.get(subject) ?? 0;
     const used = this.#measure();
-    const full = relief ? used + size > this.#bytes + reliefBytes(this.#bytes) : shareOf(this.#bytes, used, before, size) > 1;
+    const full = relief ? used + size > this.#bytes + reserveBytes(this.#bytes) : shareOf(this.#bytes, used, before, size) > 1;
     if (full) throw new StoreFull(this.#bytes);
     // Counted before it is there: many appends under way must not pass the bound together.
     this.#sized(subject, before + size);
@@ -81,7 +81,7 @@ export class LmdbStore implements Store {
       const slice = [...records.getRange({ start: [subject, next], end: [subject, Number.MAX_SAFE_INTEGER], limit: READ_SLICE })];
       for (const { key, value } of slice) {
         const sequence = key[1] as Sequence;
-        yield { sequence, bytes: checked(recordName(subject, sequence), value) };
+        yield { sequence, bytes: verifyChecksum(recordName(subject, sequence), value) };
         next = sequence + 1;
       }
       if (slice.length < READ_SLICE) return;

@@ -1,4 +1,4 @@
-import { checked, withChecksum } from '../../disk/checked.ts';
+import { addChecksum, verifyChecksum } from '../../storage/checksum.ts';
 import {
   Conflict,
   checkSubject,
@@ -6,14 +6,14 @@ import {
   RECORD_BYTES_MAX,
   RECORD_OVERHEAD,
   recordName,
-  reliefBytes,
+  reserveBytes,
   type Sequence,
   type Store,
   type StoredRecord,
   StoreFull,
   type StoreOptions,
   shareOf,
-} from '../store.ts';
+} from './store.ts';
 
 /** What outlives a `MemoryStore`, as a disk outlives a process: several stores may share one. */
 export class MemoryDisk {
@@ -36,9 +36,9 @@ export class MemoryStore implements Store {
     if (bytes.length > RECORD_BYTES_MAX) throw new Oversize(subject, bytes.length);
     const log = this.#disk.logs.get(subject) ?? { last: 0, bytes: 0, records: new Map<Sequence, Uint8Array>() };
     if (log.last !== last) throw new Conflict(subject, last);
-    const framed = withChecksum(recordName(subject, last + 1), bytes);
+    const framed = addChecksum(recordName(subject, last + 1), bytes);
     const size = framed.length + RECORD_OVERHEAD;
-    const full = relief ? this.#disk.bytes + size > this.#bytes + reliefBytes(this.#bytes) : shareOf(this.#bytes, this.#disk.bytes, log.bytes, size) > 1;
+    const full = relief ? this.#disk.bytes + size > this.#bytes + reserveBytes(this.#bytes) : shareOf(this.#bytes, this.#disk.bytes, log.bytes, size) > 1;
     if (full) throw new StoreFull(this.#bytes);
     log.last++;
     log.records.set(log.last, framed);
@@ -50,7 +50,7 @@ export class MemoryStore implements Store {
 
   async *read(subject: string, from: Sequence): AsyncIterable<StoredRecord> {
     for (const [sequence, framed] of this.#disk.logs.get(subject)?.records ?? []) {
-      if (sequence >= from) yield { sequence, bytes: checked(recordName(subject, sequence), framed) };
+      if (sequence >= from) yield { sequence, bytes: verifyChecksum(recordName(subject, sequence), framed) };
     }
   }
 

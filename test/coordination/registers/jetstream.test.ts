@@ -2,11 +2,11 @@ import { jetstream } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { afterAll, beforeAll, describe } from 'vitest';
 import { createLayout } from '../../../src/nats/layout.ts';
-import { type NatsLink, openNats } from '../../../src/nats-link.ts';
+import { type NatsLink, openNats } from '../../../src/server/nats.ts';
 import { registersSuite } from '../../conformance/registers.suite.ts';
-import { natsVersions, showLogsOfFailures } from '../../fakes/nats.ts';
-import { forgetStreams, natsOptions } from '../../fakes/nats-options.ts';
-import { type NatsServer, startNats } from '../../fakes/nats-server.ts';
+import { natsVersions, showLogsOfFailures } from '../../support/fakes/nats.ts';
+import { forgetStreams, natsOptions } from '../../support/fakes/nats-options.ts';
+import { type NatsServer, startNats } from '../../support/fakes/nats-server.ts';
 
 showLogsOfFailures();
 

@@ -1,7 +1,7 @@
 import { LmdbRegisters } from '../../../src/coordination/registers/lmdb.ts';
-import { LmdbFile } from '../../../src/disk/lmdb-file.ts';
+import { LmdbFile } from '../../../src/storage/lmdb.ts';
 import { registersSuite } from '../../conformance/registers.suite.ts';
-import { folder } from '../../fakes/folder.ts';
+import { folder } from '../../support/fakes/folder.ts';
 
 registersSuite('lmdb', async () => {
   const { path, end } = await folder();

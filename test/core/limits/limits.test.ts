@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { FixedQuota, Quota } from '../../../src/core/group.ts';
-import type { Limit } from '../../../src/core/limit.ts';
 import { capacityOf, createLimit, lookaheadUnits, recoveryOf, scaleQuota } from '../../../src/core/limits/create-limit.ts';
 import { intervalOf } from '../../../src/core/limits/interval.ts';
+import type { Limit } from '../../../src/core/limits/limit.ts';
 import { DAY, HOUR, type Instant, MINUTE, NEVER, SECOND } from '../../../src/core/time.ts';
 import { fixedQuota } from './quotas.ts';
 import { type Charge, NaiveWindow, violation } from './reference.ts';
@@ -88,11 +88,11 @@ describe('a rate', () => {
   it('keeps what is spent when its quota changes', () => {
     const limit = createLimit(rate(10, SECOND, 10));
     limit.take(T0, 6);
-    limit.reshape(T0, rate(1, SECOND, 10));
+    limit.reconfigure(T0, rate(1, SECOND, 10));
     expect(limit.status(T0)).toMatchObject({ used: 6, resetAt: at(6 * SECOND) });
-    limit.reshape(T0, rate(1, SECOND, 4));
+    limit.reconfigure(T0, rate(1, SECOND, 4));
     expect(limit.status(T0)).toMatchObject({ used: 4, debt: 2 });
-    limit.giveBack(at(1), (T0 - 1) as Instant, 6);
+    limit.refund(at(1), (T0 - 1) as Instant, 6);
     expect(limit.status(at(1)).debt).toBe(2);
   });
 });
@@ -109,18 +109,18 @@ describe('a spacing', () => {
     const limit = createLimit(spacing(SECOND));
     limit.take(T0, 1);
     limit.take(at(SECOND), 1);
-    limit.giveBack(at(SECOND), T0, 1);
+    limit.refund(at(SECOND), T0, 1);
     expect(limit.readyAt(at(SECOND), 1)).toBe(at(2 * SECOND));
-    limit.giveBack(at(SECOND + 1), at(SECOND), 1);
+    limit.refund(at(SECOND + 1), at(SECOND), 1);
     expect(limit.readyAt(at(SECOND + 1), 1)).toBe(at(SECOND + 1));
   });
 
   it('counts a changed pause from the last admission', () => {
     const limit = createLimit(spacing(SECOND));
     limit.take(T0, 1);
-    limit.reshape(at(3 * SECOND), spacing(10 * SECOND));
+    limit.reconfigure(at(3 * SECOND), spacing(10 * SECOND));
     expect(limit.readyAt(at(3 * SECOND), 1)).toBe(at(10 * SECOND));
-    limit.reshape(at(3 * SECOND), spacing(SECOND));
+    limit.reconfigure(at(3 * SECOND), spacing(SECOND));
     expect(limit.readyAt(at(3 * SECOND), 1)).toBe(at(3 * SECOND));
   });
 });
@@ -186,7 +186,7 @@ describe('a rolling window', () => {
     for (let n = 0; n < 60_000; n++) {
       now = (now + 2500) as Instant;
       limit.take(now, 3);
-      limit.giveBack(now, now, n % 3 === 0 ? 3 : 1);
+      limit.refund(now, now, n % 3 === 0 ? 3 : 1);
     }
     expect(limit.seal(now).length).toBeLessThanOrEqual(3 + 2 * 4099);
   });
@@ -195,7 +195,7 @@ describe('a rolling window', () => {
     const limit = createLimit(window(10, SECOND));
     limit.take(T0, 4);
     limit.take(at(1000), 4);
-    limit.reshape(at(2000), window(5, SECOND));
+    limit.reconfigure(at(2000), window(5, SECOND));
     expect(limit.status(at(2000))).toMatchObject({ used: 5, debt: 3 });
     expect(limit.readyAt(at(2000), 1)).toBe(at(SECOND));
     expect(limit.readyAt(at(2000), 2)).toBe(at(SECOND + 1000));
@@ -203,14 +203,14 @@ describe('a rolling window', () => {
 
   it('forgets no bound when its length changes in the middle of a slot', () => {
     const wide = createLimit(window(10, 64 * SECOND));
-    wide.recordBounds();
+    wide.enablePersistence();
     const bounds = [wide.bound(T0, 5, 0)];
-    for (const bound of bounds) wide.cover(bound);
+    for (const bound of bounds) wide.onPersisted(bound);
     wide.take(T0, 5);
-    wide.reshape(at(1), window(10, 32 * SECOND));
+    wide.reconfigure(at(1), window(10, 32 * SECOND));
     // The slot that ends with the old one starts from what the old one may hold.
     const late = at(SECOND + 1);
-    expect(wide.covers(late, 1)).toBe(false);
+    expect(wide.isCovered(late, 1)).toBe(false);
     expect(wide.bound(late, 1, 0)).toEqual({ slot: at(2 * SECOND), value: 6 });
   });
 });
@@ -255,12 +255,12 @@ describe('a fixed window', () => {
   it('after a takeover holds the calendar window before `from` to what is on disk', () => {
     const quota = fixedQuota({ permits: 5, per: DAY, align: 'calendar', timezone: 'Asia/Kolkata' });
     const before = createLimit(quota);
-    before.recordBounds();
+    before.enablePersistence();
     const bound = before.bound(T0, 2, 1);
-    before.cover(bound);
+    before.onPersisted(bound);
     before.take(T0, 2);
     const next = createLimit(quota);
-    next.recordBounds();
+    next.enablePersistence();
     next.restore(at(HOUR), [bound]);
     expect(next.status(at(HOUR))).toMatchObject({ used: 3 });
     expect(next.status(at(DAY))).toMatchObject({ used: 0 });
@@ -272,21 +272,21 @@ describe('a fixed window', () => {
   it('gives back only while its window runs', () => {
     const limit = createLimit(fixedQuota({ permits: 2, per: SECOND }));
     limit.take(T0, 2);
-    limit.giveBack(at(10), T0, 1);
+    limit.refund(at(10), T0, 1);
     expect(passing(limit, at(10), 3)).toBe(1);
     limit.take(at(SECOND), 2);
-    limit.giveBack(at(SECOND), at(10), 1);
+    limit.refund(at(SECOND), at(10), 1);
     expect(passing(limit, at(SECOND), 1)).toBe(0);
   });
 
   it('keeps what was used when its length changes, and gives none of it back twice', () => {
     const limit = createLimit(fixedQuota({ permits: 10, per: MINUTE }));
     limit.take(at(MINUTE), 4);
-    limit.reshape(at(MINUTE + 1), fixedQuota({ permits: 10, per: HOUR }));
+    limit.reconfigure(at(MINUTE + 1), fixedQuota({ permits: 10, per: HOUR }));
     expect(limit.status(at(MINUTE + 1)).used).toBe(4);
-    limit.giveBack(at(MINUTE + 1), T0, 4);
+    limit.refund(at(MINUTE + 1), T0, 4);
     expect(limit.status(at(MINUTE + 1)).used).toBe(4);
-    limit.giveBack(at(MINUTE + 1), at(MINUTE), 4);
+    limit.refund(at(MINUTE + 1), at(MINUTE), 4);
     expect(limit.status(at(MINUTE + 1)).used).toBe(0);
   });
 });
@@ -297,7 +297,7 @@ describe('a concurrency', () => {
     expect(passing(limit, T0, 3)).toBe(2);
     expect(limit.readyAt(T0, 1)).toBe(NEVER);
     expect(limit.status(T0)).toEqual({ capacity: 2, used: 2, debt: 0, resetAt: NEVER });
-    limit.giveBack(T0, T0, 1);
+    limit.refund(T0, T0, 1);
     expect(limit.readyAt(T0, 1)).toBe(T0);
     expect(limit.idleAt(T0)).toBe(NEVER);
   });
@@ -305,12 +305,12 @@ describe('a concurrency', () => {
   it('lets nobody pass below what is held after it shrank', () => {
     const limit = createLimit({ kind: 'concurrency', max: 4 });
     limit.take(T0, 4);
-    limit.reshape(T0, { kind: 'concurrency', max: 2 });
+    limit.reconfigure(T0, { kind: 'concurrency', max: 2 });
     expect(limit.status(T0)).toMatchObject({ used: 2, debt: 2 });
     expect(limit.readyAt(T0, 0)).toBe(NEVER);
-    limit.giveBack(T0, T0, 2);
+    limit.refund(T0, T0, 2);
     expect(limit.readyAt(T0, 1)).toBe(NEVER);
-    limit.giveBack(T0, T0, 1);
+    limit.refund(T0, T0, 1);
     expect(limit.readyAt(T0, 1)).toBe(T0);
   });
 });

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Quota } from '../../../src/core/group.ts';
-import type { Limit } from '../../../src/core/limit.ts';
 import { createLimit } from '../../../src/core/limits/create-limit.ts';
+import type { Limit } from '../../../src/core/limits/limit.ts';
 import { type Instant, NEVER } from '../../../src/core/time.ts';
 import { BASE, command, kinds, quotaOf } from './quotas.ts';
 import { type Charge, type Model, modelOf, violation } from './reference.ts';
@@ -63,7 +63,7 @@ class Run {
     const back = Math.min(units, charge.units);
     charge.units -= back;
     if (back === 0) return;
-    this.limit.giveBack(this.now, charge.at as Instant, back);
+    this.limit.refund(this.now, charge.at as Instant, back);
     this.model.giveBack(this.now, charge.at, back);
   }
 }

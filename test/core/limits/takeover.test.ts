@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Quota } from '../../../src/core/group.ts';
-import type { Bound, Limit } from '../../../src/core/limit.ts';
 import { createLimit } from '../../../src/core/limits/create-limit.ts';
+import type { Bound, Limit } from '../../../src/core/limits/limit.ts';
 import { type Instant, SECOND } from '../../../src/core/time.ts';
 import { BASE, kinds, quotaOf } from './quotas.ts';
 import { type Charge, violation } from './reference.ts';
@@ -54,7 +54,7 @@ class Terms {
     this.quota = quota;
     this.#per = per;
     this.limit = createLimit(quota);
-    this.limit.recordBounds();
+    this.limit.enablePersistence();
   }
 
   do(step: Command): void {
@@ -68,14 +68,14 @@ class Terms {
     const ready = this.limit.readyAt(this.now, cost);
     if (cost > this.limit.capacity || (ready > this.now && kind === 'ask')) return;
     // A slot that opens soon may be covered before it does.
-    if (written > 6 && !this.limit.covers(ready, cost)) this.#write(ready, cost, ahead);
+    if (written > 6 && !this.limit.isCovered(ready, cost)) this.#write(ready, cost, ahead);
     this.now = ready;
-    if (!this.limit.covers(this.now, cost)) {
+    if (!this.limit.isCovered(this.now, cost)) {
       if (written === 0) return;
       this.#write(this.now, cost, ahead);
       // The answer of the disk takes a moment.
       this.now = (this.now + written * 100) as Instant;
-      if (this.limit.readyAt(this.now, cost) > this.now || !this.limit.covers(this.now, cost)) return;
+      if (this.limit.readyAt(this.now, cost) > this.now || !this.limit.isCovered(this.now, cost)) return;
     }
     this.limit.take(this.now, cost);
     this.charges.push({ at: this.now, units: cost });
@@ -84,8 +84,8 @@ class Terms {
   #write(at: Instant, cost: number, ahead: number): void {
     const bound = this.limit.bound(at, cost, ahead);
     this.#disk.set(bound.slot, Math.max(bound.value, this.#disk.get(bound.slot) ?? 0));
-    this.limit.cover(bound);
-    expect(this.limit.covers(at, cost)).toBe(true);
+    this.limit.onPersisted(bound);
+    expect(this.limit.isCovered(at, cost)).toBe(true);
   }
 
   #refund(which: number, units: number): void {
@@ -94,7 +94,7 @@ class Terms {
     if (charge === undefined) return;
     const back = Math.min(units, charge.units);
     charge.units -= back;
-    this.limit.giveBack(this.now, charge.at as Instant, back);
+    this.limit.refund(this.now, charge.at as Instant, back);
   }
 
   /** The next owner knows the disk only, and may decide from `from` on: after whatever the one before can have decided. */
@@ -103,7 +103,7 @@ class Terms {
     const dead = this.limit;
     const disk: Bound[] = [...this.#disk].map(([slot, value]) => ({ slot, value }));
     this.limit = createLimit(this.quota);
-    this.limit.recordBounds();
+    this.limit.enablePersistence();
     this.limit.restore(from, disk);
     this.now = from;
     // Sometimes the ledger keeps only what the limit says still counts.

@@ -1,6 +1,6 @@
 import type { Costs, GroupSpec, LimitSpec } from '../../../src/core/group.ts';
 import { costOf, PRIORITY_DEFERRED } from '../../../src/core/group.ts';
-import type { End } from '../../../src/core/limits/adaptation.ts';
+import type { PermitOutcome } from '../../../src/core/limits/adaptive-concurrency.ts';
 import { NaiveAdaptation } from './naive-adaptation.ts';
 import type { Entry } from './quota-model.ts';
 import { capacityOf, quotaOf, readyAt, shareOf } from './quota-model.ts';
@@ -91,7 +91,7 @@ export class Model {
   }
 
   /** Ends a permit; `real` settles what it cost (`unused`: nothing). */
-  release(caller: Caller, real: Costs, how: End): void {
+  release(caller: Caller, real: Costs, how: PermitOutcome): void {
     if (this.live(caller)) this.#end(caller, how);
     caller.leaseEnd = Math.min(caller.leaseEnd, this.now);
     for (const { limit, log } of this.#places(caller)) {
@@ -264,7 +264,7 @@ export class Model {
   }
 
   /** Its lease is over: limits that adapt see how. */
-  #end(caller: Caller, how: End): void {
+  #end(caller: Caller, how: PermitOutcome): void {
     for (const place of this.#places(caller)) if (cost(caller, place.limit) > 0) foundIn(place)?.ended(this.now, caller, how);
   }
 

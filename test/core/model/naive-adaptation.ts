@@ -1,5 +1,5 @@
 import type { Adapt } from '../../../src/core/group.ts';
-import type { End } from '../../../src/core/limits/adaptation.ts';
+import type { PermitOutcome } from '../../../src/core/limits/adaptive-concurrency.ts';
 import { SECOND } from '../../../src/core/time.ts';
 
 interface Held {
@@ -7,7 +7,7 @@ interface Held {
   readonly at: number;
   readonly cost: number;
   end: number;
-  how: End | undefined;
+  how: PermitOutcome | undefined;
 }
 
 /**
@@ -67,7 +67,7 @@ export class NaiveAdaptation {
     this.#heights.push(this.held);
   }
 
-  ended(now: number, id: unknown, how: End): void {
+  ended(now: number, id: unknown, how: PermitOutcome): void {
     const permit = this.#permits.find((each) => each.id === id && each.how === undefined);
     if (permit === undefined) throw new Error('the end of a permit that nobody holds');
     const peak = Math.max(...this.#heights);

@@ -1,5 +1,5 @@
-import type { Gate } from '../../../src/core/gate.ts';
-import type { GateExplanation } from '../../../src/core/gate-state.ts';
+import type { Gate } from '../../../src/core/gate/gate.ts';
+import type { GateExplanation } from '../../../src/core/gate/snapshot.ts';
 import type { Costs, GroupSpec } from '../../../src/core/group.ts';
 import { REQUESTS } from '../../../src/core/group.ts';
 import { arrivalOf } from '../../../src/core/permit.ts';
@@ -268,7 +268,7 @@ export class Play {
     if (step.do === 'undo') this.witness.checker.settled(charge, this.#now, { [REQUESTS]: 0, tokens: 0 });
     const undone = { [REQUESTS]: 0, tokens: 0 };
     if (pair.caller) this.#model?.release(pair.caller, step.do === 'undo' ? undone : pair.caller.charged, step.do === 'undo' ? 'unused' : 'revoked');
-    this.driver.call((gate, now) => (step.do === 'undo' ? gate.undo(now, permit) : gate.revoke(now, permit.serial)));
+    this.driver.call((gate, now) => (step.do === 'undo' ? gate.rollback(now, permit) : gate.revoke(now, permit.serial)));
   }
 
   #waiter(step: Extract<Step, { do: 'cancel' | 'evict' | 'suspend' | 'unsuspend' }>): void {

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import type { GateEvent } from '../../../src/core/events.ts';
-import { Gate } from '../../../src/core/gate.ts';
+import { Gate } from '../../../src/core/gate/gate.ts';
+import type { StoredRef } from '../../../src/core/gate/stored-requests.ts';
 import { type GroupSpec, ONE_REQUEST, PRIORITY_DEFERRED } from '../../../src/core/group.ts';
-import type { StoredRef } from '../../../src/core/stored-requests.ts';
-import { after, type Instant, LONG_AGO, type Micros, NEVER } from '../../../src/core/time.ts';
-import type { WaiterRef } from '../../../src/core/waiter.ts';
+import type { WaiterRef } from '../../../src/core/request.ts';
+import { DISTANT_PAST, type Instant, type Micros, NEVER, plus } from '../../../src/core/time.ts';
 import { concurrency, group, rate, rolling, START, sec, spacing } from '../specs.ts';
 
 /*
@@ -47,7 +47,7 @@ class Side {
 
   constructor(chains: boolean, groups: readonly GroupSpec[], gateClass: typeof Gate) {
     this.chains = chains;
-    this.gate = new gateClass({ term: 1n, groups, from: LONG_AGO, recording: false, restored: undefined });
+    this.gate = new gateClass({ term: 1n, groups, from: DISTANT_PAST, recording: false, restored: undefined });
   }
 
   store(now: Instant, number: number, ask: Stored, since?: { arrivedAt: Instant; order: number }): void {
@@ -100,7 +100,7 @@ class Side {
 
   /** When the first stored request has to be cancelled for its deadline: it may still go at that very moment. */
   nextDeadline(): Instant {
-    return Math.min(NEVER, ...[...this.stored.values()].map(({ ask }) => (ask.deadline === NEVER ? NEVER : after(ask.deadline, 1)))) as Instant;
+    return Math.min(NEVER, ...[...this.stored.values()].map(({ ask }) => (ask.deadline === NEVER ? NEVER : plus(ask.deadline, 1)))) as Instant;
   }
 
   endOverdue(now: Instant): void {
@@ -129,7 +129,7 @@ class Side {
     const { ask } = this.stored.get(number) ?? { ask: undefined };
     this.stored.delete(number);
     if (ask !== undefined)
-      this.permits.set(number, { serial: event.permit.serial, order: event.permit.order, arrivedAt: after(event.permit.grantedAt, -event.permit.waited), ask });
+      this.permits.set(number, { serial: event.permit.serial, order: event.permit.order, arrivedAt: plus(event.permit.grantedAt, -event.permit.waited), ask });
   }
 }
 
@@ -229,7 +229,7 @@ export function playStored(first: Shape, steps: readonly Step[], gateClass: type
   let number = 0;
   for (const each of steps) {
     if (each.kind === 'wait') {
-      const until = after(now, each.ms * 1_000);
+      const until = plus(now, each.ms * 1_000);
       for (;;) {
         const at = Math.min(...sides.map((side) => Math.min(side.gate.wakeAt(now), side.nextDeadline()))) as Instant;
         if (at > until) break;
@@ -265,7 +265,7 @@ function act(first: Shape, sides: readonly [Side, Side], each: Exclude<Step, { k
   switch (each.kind) {
     case 'store':
       for (let i = 0; i < each.many; i++) {
-        const deadline = each.deadline === undefined ? NEVER : after(now, sec(each.deadline) + 1);
+        const deadline = each.deadline === undefined ? NEVER : plus(now, sec(each.deadline) + 1);
         const costs = each.cost === 1 ? ONE_REQUEST : { requests: each.cost };
         const ask = { group: each.group, key: each.key, priority: each.classed ? 5 : PRIORITY_DEFERRED, costs, deadline, lease: sec(30) };
         number++;
@@ -283,7 +283,7 @@ function act(first: Shape, sides: readonly [Side, Side], each: Exclude<Step, { k
           key: each.key,
           priority: each.priority,
           costs: ONE_REQUEST,
-          waitUntil: after(now, sec(each.ttl)),
+          waitUntil: plus(now, sec(each.ttl)),
           lease: sec(30),
           bytes: 10,
         };
@@ -336,7 +336,7 @@ function act(first: Shape, sides: readonly [Side, Side], each: Exclude<Step, { k
       break;
     }
     case 'pause':
-      for (const side of sides) side.gate.pause(now, each.group, after(now, sec(each.seconds)), each.key);
+      for (const side of sides) side.gate.pause(now, each.group, plus(now, sec(each.seconds)), each.key);
       break;
     case 'reload':
       for (const side of sides) {

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { Gate } from '../../../src/core/gate.ts';
+import type { Gate } from '../../../src/core/gate/gate.ts';
 import type { Adapt } from '../../../src/core/group.ts';
 import { arrivalOf } from '../../../src/core/permit.ts';
 import { HOUR, MILLISECOND, SECOND } from '../../../src/core/time.ts';

@@ -114,7 +114,7 @@ describe('what every seed lacked', () => {
     const driver = new Driver({ groups: [group('one', [spacing(10 * SECOND, 0, { name: 'pace' })], backlog({ requests: 3 }))] });
     driver.ask({});
     const waiting = [1, 2, 3].map(() => driver.ask({ ttl: MINUTE }));
-    expect(waiting.map((handle) => driver.gate.place(driver.now, handle.ref))).toMatchObject([
+    expect(waiting.map((handle) => driver.gate.position(driver.now, handle.ref))).toMatchObject([
       { place: 1, expectedAt: t(10), limit: 'pace' },
       { place: 2, expectedAt: t(20) },
       { place: 3, expectedAt: t(30) },

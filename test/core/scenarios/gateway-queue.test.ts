@@ -166,7 +166,7 @@ describe('gateway queue: spacing of 5 s per bucket, fixed day aligned with its f
         gate.limits(now, 0, `never seen ${look}`);
         gate.status(now, 0);
         gate.waiters(now, 0, 0, 10);
-        gate.place(now, waiting.ref);
+        gate.position(now, waiting.ref);
       });
       queue.advance(10 * MILLISECOND);
     }
@@ -180,7 +180,7 @@ describe('gateway queue: spacing of 5 s per bucket, fixed day aligned with its f
     const queue = new Gateway(1);
     queue.shard(0);
     const waiting = queue.shard(0);
-    expect(queue.gate.place(queue.now, waiting.ref)).toEqual({ place: 1, expectedAt: t(5), limit: 'identify' });
+    expect(queue.gate.position(queue.now, waiting.ref)).toEqual({ place: 1, expectedAt: t(5), limit: 'identify' });
     queue.advance(sec(4.999_999));
     expect(waiting.fate).toBe('waiting');
     queue.advance(1);

@@ -4,11 +4,11 @@ import type { EdgeSubmit } from '../../../src/deferred/shared-store.ts';
 import type { JetStreamStore } from '../../../src/deferred/stores/jetstream.ts';
 import type { JetStreamEdge } from '../../../src/deferred/stores/jetstream-edge.ts';
 import type { QueueWrite } from '../../../src/nats/queue-records.ts';
-import { StreamFull } from '../../../src/nats/records.ts';
+import { StreamFull } from '../../../src/nats/stream-client.ts';
 import { attempt, BODY, end, head, row } from '../../conformance/deferred-requests.ts';
-import { natsVersions, showLogsOfFailures } from '../../fakes/nats.ts';
-import { type NatsServer, startNats } from '../../fakes/nats-server.ts';
-import { until } from '../../fakes/until.ts';
+import { natsVersions, showLogsOfFailures } from '../../support/fakes/nats.ts';
+import { type NatsServer, startNats } from '../../support/fakes/nats-server.ts';
+import { until } from '../../support/fakes/until.ts';
 import { openQueues, type Queues, seatAt, withVerbs } from './jetstream-rig.ts';
 
 showLogsOfFailures();

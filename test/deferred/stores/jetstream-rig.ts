@@ -3,19 +3,19 @@ import type { Attempt, RequestEnd, RequestRow } from '../../../src/deferred/requ
 import type { Change, DeferredStore, EndedFilter, EndedPage, LoadedRequest, Opened } from '../../../src/deferred/store.ts';
 import { JetStreamStore } from '../../../src/deferred/stores/jetstream.ts';
 import { JetStreamEdge, type QueueVerbs } from '../../../src/deferred/stores/jetstream-edge.ts';
-import { type Line, openLine } from '../../../src/nats/connection.ts';
+import { connectNats, type NatsClient } from '../../../src/nats/connection.ts';
 import { createDeferredLayout, type DeferredLayout } from '../../../src/nats/deferred-layout.ts';
 import { createLayout } from '../../../src/nats/layout.ts';
 import { QueueRecords } from '../../../src/nats/queue-records.ts';
-import { Room } from '../../../src/nats/room.ts';
+import { StreamQuota } from '../../../src/nats/stream-quota.ts';
 import { openStreams } from '../../../src/nats/streams.ts';
-import { natsOptions } from '../../fakes/nats-options.ts';
+import { natsOptions } from '../../support/fakes/nats-options.ts';
 
 const BYTES = 512 << 20;
 
 /** The streams of stored requests on a server, and a way to them. */
 export interface Queues {
-  readonly line: Line;
+  readonly line: NatsClient;
   readonly layout: DeferredLayout;
   readonly records: QueueRecords;
 }
@@ -24,7 +24,7 @@ export async function openQueues(url: string, more: { readonly prefix?: string; 
   const { prefix = 'sluice', bytes = BYTES } = more;
   const options = natsOptions([url]);
   const until = performance.now() + 10_000;
-  const line = await openLine({ name: 'ledger', options, inboxPrefix: createLayout(prefix).inboxPrefix, tell: () => {}, until });
+  const line = await connectNats({ name: 'ledger', options, inboxPrefix: createLayout(prefix).inboxPrefix, tell: () => {}, until });
   const layout = createDeferredLayout(prefix);
   await openStreams({ line, layout: { wanted: () => layout.wanted(bytes, line.version) }, options, tell: () => {}, until });
   const records = await QueueRecords.open({ line, within: 5 * SECOND, streams: layout.queues });
@@ -39,7 +39,7 @@ export interface Seat {
 
 export function seatAt(queues: Pick<Queues, 'layout'> & { readonly records: QueueVerbs }, shard: number, term: bigint, nowMs: () => number = Date.now): Seat {
   const { records, layout } = queues;
-  const room = new Room({ records, streams: [...layout.queues, ...layout.bodies], bytes: 2 ** 50, relief: 0 });
+  const room = new StreamQuota({ records, streams: [...layout.queues, ...layout.bodies], bytes: 2 ** 50, relief: 0 });
   const edge = new JetStreamEdge({ records, layout, room, nowMs });
   const store = new JetStreamStore({ records, layout: layout.shard(shard), shard, term, edge, room, nowMs, sweepEveryMs: 0 });
   return { edge, store };

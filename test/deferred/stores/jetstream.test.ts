@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe } from 'vitest';
 import { type DeferredStoreRig, deferredStoreSuite } from '../../conformance/deferred-store.suite.ts';
-import { natsVersions, showLogsOfFailures } from '../../fakes/nats.ts';
-import { type NatsServer, startNats } from '../../fakes/nats-server.ts';
+import { natsVersions, showLogsOfFailures } from '../../support/fakes/nats.ts';
+import { type NatsServer, startNats } from '../../support/fakes/nats-server.ts';
 import { NumberedStore, type Numbers, openQueues, type Queues, seatAt, withVerbs } from './jetstream-rig.ts';
 
 showLogsOfFailures();

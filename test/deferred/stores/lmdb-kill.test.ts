@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, it, onTestFinished } from 'vitest';
 import { openLmdbDeferred } from '../../../src/deferred/stores/lmdb.ts';
 import { opened } from '../../conformance/deferred-requests.ts';
-import { folder } from '../../fakes/folder.ts';
+import { folder } from '../../support/fakes/folder.ts';
 
 /*
  * A process that submits and ends is killed (SIGKILL) again and again; what it had acknowledged must be there. SLUICE_KILLS=20

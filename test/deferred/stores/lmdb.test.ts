@@ -2,12 +2,12 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Change } from '../../../src/deferred/store.ts';
 import { LmdbDeferredStore } from '../../../src/deferred/stores/lmdb.ts';
 import { nameKey, numberKey, numbersKey } from '../../../src/deferred/stores/lmdb-tables.ts';
-import { withChecksum } from '../../../src/disk/checked.ts';
-import { DiskUnavailable } from '../../../src/disk/deadline.ts';
-import { type Condition, type Edit, LmdbFile } from '../../../src/disk/lmdb-file.ts';
+import { addChecksum } from '../../../src/storage/checksum.ts';
+import { DiskUnavailable } from '../../../src/storage/deadline.ts';
+import { type Condition, type Edit, LmdbFile } from '../../../src/storage/lmdb.ts';
 import { attempt, BODY, bodyOf, end, opened, row, submit, sweepAll } from '../../conformance/deferred-requests.ts';
 import { deferredStoreSuite } from '../../conformance/deferred-store.suite.ts';
-import { folder } from '../../fakes/folder.ts';
+import { folder } from '../../support/fakes/folder.ts';
 
 deferredStoreSuite('lmdb', async () => {
   const { path, end: remove } = await folder();
@@ -106,7 +106,7 @@ describe('deferred store: lmdb, damaged', () => {
 
   it('refuses a format that it does not know, by name', async () => {
     const { again, write } = await started();
-    await write('meta', nameKey('format'), withChecksum('meta format', new Uint8Array([1, 1, 9])));
+    await write('meta', nameKey('format'), addChecksum('meta format', new Uint8Array([1, 1, 9])));
     await expect(opened(again())).rejects.toThrow('has the format 9, and this version of Sluice reads 1');
   });
 

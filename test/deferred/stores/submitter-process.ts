@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { BatchedStore } from '../../../src/deferred/batched-store.ts';
 import type { Change } from '../../../src/deferred/store.ts';
 import { LmdbDeferredStore } from '../../../src/deferred/stores/lmdb.ts';
-import { openStore } from '../../../src/disk/open-store.ts';
+import { openStore } from '../../../src/storage/open-store.ts';
 import { attempt, end, row, submit } from '../../conformance/deferred-requests.ts';
 
 const SUBMITTERS = 64;

@@ -1,16 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SECOND } from '../../../src/core/time.ts';
-import { CorruptRecord } from '../../../src/disk/checked.ts';
-import type { Sequence } from '../../../src/ledger/store.ts';
 import { JetStreamStore, type LogRecords } from '../../../src/ledger/stores/jetstream.ts';
-import { type Line, openLine } from '../../../src/nats/connection.ts';
+import type { Sequence } from '../../../src/ledger/stores/store.ts';
+import { connectNats, type NatsClient } from '../../../src/nats/connection.ts';
 import { createLayout } from '../../../src/nats/layout.ts';
-import { Records, type StoredMessage } from '../../../src/nats/records.ts';
+import { type StoredMessage, StreamClient } from '../../../src/nats/stream-client.ts';
 import { openStreams } from '../../../src/nats/streams.ts';
+import { CorruptRecord } from '../../../src/storage/checksum.ts';
 import { storeSuite } from '../../conformance/store.suite.ts';
-import { natsBinary, natsVersions, showLogsOfFailures } from '../../fakes/nats.ts';
-import { forgetStreams, natsOptions } from '../../fakes/nats-options.ts';
-import { type NatsServer, startNats } from '../../fakes/nats-server.ts';
+import { natsBinary, natsVersions, showLogsOfFailures } from '../../support/fakes/nats.ts';
+import { forgetStreams, natsOptions } from '../../support/fakes/nats-options.ts';
+import { type NatsServer, startNats } from '../../support/fakes/nats-server.ts';
 
 showLogsOfFailures();
 
@@ -24,12 +24,12 @@ afterAll(() => server?.clean());
 
 /** Streams, and a way to them on which messages come to harm; `version` hides that the server is newer. */
 async function rigged(version?: string) {
-  const lines: Line[] = [];
+  const lines: NatsClient[] = [];
   const harm = new Map<string, (bytes: Uint8Array) => Uint8Array | undefined>();
-  const connected = async (): Promise<Line> => {
+  const connected = async (): Promise<NatsClient> => {
     const options = natsOptions([server.url]);
     const parts = { name: 'ledger', options, inboxPrefix: layout.inboxPrefix, tell: () => {}, until: performance.now() + 10_000 } as const;
-    const line = await openLine(parts);
+    const line = await connectNats(parts);
     await openStreams({ line, layout, options, tell: () => {}, until: performance.now() + 10_000 });
     lines.push(line);
     return line;
@@ -37,7 +37,7 @@ async function rigged(version?: string) {
   const records = async (): Promise<LogRecords> => {
     const line = await connected();
     const seen = version === undefined ? line : Object.create(line, { version: { value: version }, connected: { value: true } });
-    const sound = new Records({ line: seen, within: 2 * SECOND });
+    const sound = new StreamClient({ line: seen, within: 2 * SECOND });
     return {
       write: sound.write.bind(sound),
       newest: sound.newest.bind(sound),

@@ -1,7 +1,7 @@
-import { LmdbFile } from '../../../src/disk/lmdb-file.ts';
 import { LmdbStore } from '../../../src/ledger/stores/lmdb.ts';
+import { LmdbFile } from '../../../src/storage/lmdb.ts';
 import { storeSuite } from '../../conformance/store.suite.ts';
-import { folder } from '../../fakes/folder.ts';
+import { folder } from '../../support/fakes/folder.ts';
 
 storeSuite(
   'lmdb',

@@ -1,0 +1,368 @@
+import type { GateEvent, Reservation } from '../core/events.ts';
+import { isStored } from '../core/gate/stored-requests.ts';
+import type { LeaseRecord, Permit } from '../core/permit.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { DECIDED, type WaiterRef } from '../core/request.ts';
+import { type Instant, plus, SECOND } from '../core/time.ts';
+import type { LedgerSnapshot } from '../ledger/ledger.ts';
+import type { Clock } from './clock.ts';
+import type { GateFace } from './deps.ts';
+import { GateTimer } from './gate-timer.ts';
+import type { GroupEntry } from './group-entry.ts';
+import { LedgerWriter, type LedgerWriterCallbacks } from './ledger-writer.ts';
+import { MOVED } from './moved.ts';
+import type { PendingAcquire } from './pending-acquire.ts';
+import { permitId, provenPermitId } from './permit-id.ts';
+import type { ReplyQueue } from './reply-scheduler.ts';
+import { TermGuard } from './term-guard.ts';
+import { TrackedLeases } from './tracked.ts';
+import type { EndedEvent, TurnParts } from './turn-parts.ts';
+
+/** What cannot be written. */
+type Trouble = 'term' | 'ledger';
+
+/** While a tree has keys, so many of each group are looked at so often: those that no longer matter are forgotten, though no other comes. */
+const SWEEP_EACH = 5 * SECOND;
+const SWEEP_STEPS = 2_000;
+
+/** A caller refused because nothing could be written asks again after this. */
+const UNSTORED_FOR = SECOND;
+
+/**
+ * Runs one gate. Every call to it is a turn, taken only with the right to decide:
+ *
+ *     gate call ─▶ events ─▶ written, where it must be ─▶ told, in order and in slices
+ *              └─▶ bounds to reserve ─▶ on disk ─▶ gate      └─▶ one timer, at `wakeAt`
+ */
+export class GateDriver implements LedgerWriterCallbacks {
+  readonly gate: GateFace;
+  readonly writer: LedgerWriter;
+  readonly lane: ReplyQueue;
+  /** By name; replaced by a change of configuration. */
+  entries: ReadonlyMap<string, GroupEntry>;
+  /** Who waits in the gate. */
+  readonly waiting = new Map<WaiterRef, PendingAcquire>();
+  /** The last renewal that must be written, and the last permit that ended: for whoever took the turn. */
+  renewal: LeaseRecord | undefined;
+  ended: EndedEvent | undefined;
+  readonly tracked = new TrackedLeases();
+  readonly #parts: TurnParts;
+  readonly #clock: Clock;
+  readonly #right: TermGuard;
+  readonly #waking: GateTimer;
+  readonly #troubles = new Set<Trouble>();
+  #undone: Permit[] = [];
+  #over: Refusal | undefined;
+  #cancelSweep: (() => void) | undefined;
+
+  constructor(parts: TurnParts) {
+    const { clock, gate, ledger } = parts;
+    this.#parts = parts;
+    this.#clock = clock;
+    this.gate = gate;
+    this.entries = parts.entries;
+    this.lane = parts.answers.lane();
+    const troubled = (what: Trouble) => (cause: unknown) => this.#troubled(what, cause);
+    this.#right = new TermGuard({ clock, tenure: parts.tenure, lost: parts.lost, trouble: troubled('term') });
+    this.writer = new LedgerWriter({ clock, ledger, host: this });
+    const wake = () => this.run((now) => this.gate.tick(now));
+    this.#waking = new GateTimer({ clock, prepare: () => void this.#right.ready(clock.now()), wake });
+    this.settle(clock.now());
+  }
+
+  /** Why nothing is decided here any more; undefined: it is. */
+  get closedReason(): Refusal | undefined {
+    return this.#over;
+  }
+
+  /** undefined: decide now. Otherwise ask again when this has resolved; it never rejects. */
+  awaitTerm(now: Instant): Promise<void> | undefined {
+    return this.#right.ready(now);
+  }
+
+  /** Nobody decides until `change` has settled. */
+  block(change: Promise<unknown>): void {
+    this.#right.block(change);
+  }
+
+  /** Does something to the gate once there is the right to, in the order of the calls; never, when that is lost. */
+  run(change: (now: Instant) => void): void {
+    if (this.#over !== undefined) return;
+    const now = this.#clock.now();
+    const awaited = this.#right.ready(now);
+    if (awaited !== undefined) {
+      void awaited.then(() => this.run(change));
+      return;
+    }
+    change(now);
+    this.settle(now);
+  }
+
+  /** The same for those who wait for the answer; a refusal when nothing is decided here any more. `settled` runs in the same turn. */
+  async runDurably<T>(change: (now: Instant) => T, settled?: () => void): Promise<T | Refusal> {
+    for (;;) {
+      if (this.#over !== undefined) return this.#over;
+      const now = this.#clock.now();
+      const awaited = this.#right.ready(now);
+      if (awaited === undefined) {
+        const answer = change(now);
+        this.settle(now);
+        settled?.();
+        return answer;
+      }
+      await awaited;
+    }
+  }
+
+  /** A caller enters the gate; to be followed by `settle`. */
+  submit(now: Instant, hold: PendingAcquire, ask: Parameters<GateFace['acquire']>[1]): void {
+    const ref = this.gate.acquire(now, ask);
+    if (ref === DECIDED) return;
+    hold.ref = ref;
+    hold.phase = 'waiting';
+    this.waiting.set(ref, hold);
+  }
+
+  /** A permit that never reached its caller. */
+  rollback(permit: Permit): void {
+    this.run((now) => this.gate.rollback(now, permit));
+  }
+
+  /** This caller is to be told `refusal` at its turn. */
+  reply(hold: PendingAcquire, refusal: Refusal): void {
+    hold.permit = undefined;
+    hold.refusal = refusal;
+    hold.phase = 'granted';
+    this.lane.push(hold);
+  }
+
+  /** What could not be written was not done. */
+  unstored(): Refusal {
+    return { reason: 'unstored', retryAt: plus(this.#clock.now(), UNSTORED_FOR) };
+  }
+
+  /** The right to decide cannot be extended because its write fails. */
+  get termFails(): boolean {
+    return this.#right.failing;
+  }
+
+  /** Everybody in the gate is refused; needs no right, since nobody is admitted by it. */
+  refuseAll(refusal: Refusal): void {
+    const now = this.#clock.now();
+    this.gate.refuseAll(now, refusal);
+    this.settle(now);
+  }
+
+  /** Nothing is decided any more; grants that were not on disk are refused. */
+  stop(refusal: Refusal): void {
+    if (this.#over !== undefined) return;
+    this.#over = refusal;
+    this.#stopWaking();
+    const unwritten = this.writer.stop();
+    this.refuseAll(refusal);
+    for (const hold of unwritten) if (hold.phase === 'recording') this.reply(hold, refusal);
+    this.lane.flush();
+    this.tracked.closeAll();
+  }
+
+  /** A clean stop: the exact state goes into the ledger. Rejects when it could not be written. */
+  async seal(refusal: Refusal): Promise<void> {
+    await this.writer.whenIdle();
+    const closed = await this.runDurably((now) => ({ write: this.close(now, refusal) }));
+    if ('write' in closed) await closed.write();
+  }
+
+  /** Decides nothing more from `now` on; what it answers writes the exact state, as it is now. */
+  close(now: Instant, refusal: Refusal): () => Promise<void> {
+    const seal = this.gate.seal(now);
+    const snapshot = this.gate.snapshot(now);
+    this.#over = refusal;
+    this.#stopWaking();
+    return async () => {
+      await this.#parts.ledger.seal(seal, snapshot);
+      this.writer.stop();
+    };
+  }
+
+  // LedgerWriterCallbacks: what became of what was written.
+
+  onLeasePersisted(hold: PendingAcquire): void {
+    const { permit, refusal } = hold;
+    if (permit === undefined) return;
+    if (hold.phase === 'over') return this.rollback(permit);
+    if (refusal !== undefined) {
+      this.reply(hold, refusal);
+      this.rollback(permit);
+    } else if (permit.lease !== undefined && permit.lease.expiresAt <= this.#clock.now()) this.reply(hold, this.unstored());
+    else {
+      hold.phase = 'granted';
+      this.lane.push(hold);
+    }
+  }
+
+  onAggregatePersisted(record: LeaseRecord): void {
+    this.gate.onAggregatePersisted(record);
+  }
+
+  onLeaseAbandoned(hold: PendingAcquire): void {
+    const { permit } = hold;
+    if (hold.phase === 'recording') this.reply(hold, hold.refusal ?? this.unstored());
+    if (permit !== undefined) this.rollback(permit);
+  }
+
+  written(): void {
+    this.lane.flush();
+  }
+
+  reserved(reservations: readonly Reservation[]): Promise<void> {
+    return new Promise((resolve) => {
+      this.run((now) => {
+        this.gate.onReservationsPersisted(now, reservations);
+        resolve();
+      });
+    });
+  }
+
+  snapshot(): LedgerSnapshot {
+    return this.gate.snapshot(this.#clock.now());
+  }
+
+  lost(cause: Error): void {
+    this.#parts.lost(cause);
+  }
+
+  onWriteFailed(cause: unknown): void {
+    this.#troubled('ledger', cause);
+  }
+
+  /** Both are on one disk: reported once when the first fails, and once when the last works again. */
+  #troubled(what: Trouble, cause: unknown): void {
+    if (this.#over !== undefined) return;
+    const { root } = this.#parts;
+    const before = this.#troubles.size;
+    if (cause === undefined) this.#troubles.delete(what);
+    else this.#troubles.add(what);
+    const now = this.#troubles.size;
+    if (before === 0 && now > 0) this.#parts.notices({ kind: 'unstored', root, cause });
+    else if (before > 0 && now === 0) this.#parts.notices({ kind: 'stored', root });
+  }
+
+  /** After every call to the gate, within the same turn. */
+  settle(now: Instant): void {
+    for (const event of this.gate.takeEvents()) this.#happened(event, now);
+    while (this.#undone.length > 0) {
+      const undone = this.#undone;
+      this.#undone = [];
+      for (const permit of undone) this.gate.rollback(now, permit);
+      for (const event of this.gate.takeEvents()) this.#happened(event, now);
+    }
+    const reservations = this.gate.takeReservations();
+    if (reservations.length > 0) this.writer.reserve(reservations);
+    if (this.#over === undefined) {
+      this.#waking.arm(now, this.gate.wakeAt(now));
+      if (this.#cancelSweep === undefined && this.gate.hasKeys) this.#armSweep(now);
+    }
+    this.writer.flush();
+    this.lane.flush();
+  }
+
+  #armSweep(now: Instant): void {
+    this.#cancelSweep = this.#clock.at(plus(now, SWEEP_EACH), () => {
+      this.#cancelSweep = undefined;
+      const at = this.#clock.now();
+      if (this.#over === undefined && this.gate.sweep(at, SWEEP_STEPS)) this.#armSweep(at);
+    });
+  }
+
+  #stopWaking(): void {
+    this.#waking.stop();
+    this.#cancelSweep?.();
+    this.#cancelSweep = undefined;
+  }
+
+  #happened(said: GateEvent, now: Instant): void {
+    const event = this.#blamed(said);
+    // Nobody was refused who only goes on elsewhere.
+    const elsewhere = event.kind === 'refused' && event.refusal === MOVED;
+    if (!elsewhere) this.#parts.events(event, now);
+    switch (event.kind) {
+      case 'admitted': {
+        const hold = this.#holdOf(event.token, event.permit.group);
+        if (hold === undefined) this.#undone.push(event.permit);
+        else this.#admitted(hold, event);
+        break;
+      }
+      case 'refused': {
+        const hold = this.#holdOf(event.token, event.group);
+        if (hold === undefined) break;
+        if (!elsewhere) hold.entry.counters.count(event);
+        if (hold.ref !== DECIDED) this.waiting.delete(hold.ref);
+        if (hold.phase !== 'over') this.reply(hold, event.refusal);
+        break;
+      }
+      case 'renewed':
+        this.renewal = event.record;
+        break;
+      case 'standing':
+        void this.writer.append({ kind: 'grant', lease: event.record }).then((done) => done || this.gate.onAggregatePersisted(event.record, false));
+        break;
+      case 'ended':
+        this.#endedWith(event);
+        break;
+      case 'queued':
+      case 'settled':
+      case 'paused':
+      case 'overridden':
+        break;
+      case 'unqueued':
+        this.#parts.unqueued(event.group);
+        break;
+    }
+  }
+
+  /** The holder behind a token of the gate; a stored request has none until it is decided. */
+  #holdOf(token: unknown, group: string): PendingAcquire | undefined {
+    return isStored(token) ? this.#parts.storedHold(token.sequence, group) : (token as PendingAcquire);
+  }
+
+  /** Names the store as the reason where a wait ended in vain while nothing could be written. */
+  #blamed(event: GateEvent): GateEvent {
+    if (event.kind !== 'refused' || event.refusal.reason !== 'expired' || this.#troubles.size === 0) return event;
+    return this.entries.get(event.group)?.writes ? { ...event, refusal: this.unstored() } : event;
+  }
+
+  #admitted(hold: PendingAcquire, event: Extract<GateEvent, { kind: 'admitted' }>): void {
+    const { permit, record } = event;
+    hold.entry.counters.count(event);
+    if (hold.ref !== DECIDED) this.waiting.delete(hold.ref);
+    hold.permit = permit;
+    // It left while its leaving waited for the right to decide.
+    if (hold.phase === 'over') {
+      if (record !== undefined) this.writer.grant(record, hold);
+      else this.#undone.push(permit);
+      return;
+    }
+    hold.lease = permit.lease;
+    hold.id = this.#nameOf(permit, hold);
+    if (hold.watched && permit.lease !== undefined) this.tracked.set(permit.serial, hold);
+    hold.phase = record === undefined ? 'granted' : 'recording';
+    if (record === undefined) this.lane.push(hold);
+    else this.writer.grant(record, hold);
+  }
+
+  /** Nothing is remembered of a permit without lease and settlement: its name has to show whose it is. */
+  #nameOf({ group, serial, key, tag, lease, settleable }: Permit, { caller, entry }: PendingAcquire): string {
+    if (lease !== undefined || settleable) return permitId(group, serial, tag);
+    if (caller === undefined) return permitId(group, serial, undefined);
+    const proof = this.#parts.proofs.of({ caller, group, serial, key: entry.pushbackKey(key) });
+    return provenPermitId(group, serial, proof, entry.pushbackKey(key));
+  }
+
+  #endedWith(event: EndedEvent): void {
+    const { group, term, serial } = event;
+    this.entries.get(group)?.counters.count(event);
+    this.ended = event;
+    if (event.recorded) this.writer.appendUnawaited({ kind: 'end', group, term, serial });
+    this.tracked.ended(serial);
+  }
+}

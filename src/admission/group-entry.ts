@@ -1,0 +1,57 @@
+import type { Costs } from '../core/group.ts';
+import type { Refusal } from '../core/refusal.ts';
+import type { AdmissionRequest, GroupSettings } from './admission.ts';
+import { GroupCounterSet } from './counters.ts';
+import type { Units } from './units.ts';
+
+/** One group at the door: its settings, its index in its gate, its figures. */
+export class GroupEntry {
+  readonly name: string;
+  readonly counters = new GroupCounterSet();
+  settings: GroupSettings;
+  /** Index in the gate; changes with the configuration. */
+  index: number;
+  /** An admission may need the disk: a lease, or a limit whose bounds are written ahead, here or above. */
+  writes: boolean;
+  #units: Units;
+  /** Counted under an earlier configuration of this process: permits of that time may still be settled. */
+  readonly #unitsBefore = new Set<string>();
+
+  constructor(parts: { settings: GroupSettings; index: number; writes: boolean; units: Units }) {
+    this.#units = parts.units;
+    this.settings = parts.settings;
+    this.name = parts.settings.spec.name;
+    this.index = parts.index;
+    this.writes = parts.writes;
+  }
+
+  /** The key that a pushback of a permit for `key` needs: '' where it is by group. */
+  pushbackKey(key: string): string {
+    return this.settings.pushback.scope === 'key' ? key : '';
+  }
+
+  get units(): Units {
+    return this.#units;
+  }
+
+  set units(units: Units) {
+    for (const unit of this.#units.names) this.#unitsBefore.add(unit);
+    this.#units = units;
+  }
+
+  /** `malformed` if costs to settle name a unit that is not counted, and was not before. */
+  unsettleable(costs: Costs): Refusal | undefined {
+    return this.#units.unknownIn(costs, this.#unitsBefore);
+  }
+}
+
+/** The number behind an ask's priority or class; `malformed` where both are given or the class is unknown. */
+export function priorityOf(ask: AdmissionRequest, settings: GroupSettings): number | Refusal {
+  if (ask.priorityClass === undefined) return ask.priority ?? settings.priority.default;
+  if (ask.priority !== undefined) return { reason: 'malformed', detail: 'Give a priority or a priority class, not both.' };
+  const priority = settings.priority.classes.get(ask.priorityClass);
+  if (priority !== undefined) return priority;
+  const known = [...settings.priority.classes.keys()].join(', ');
+  const detail = known === '' ? `Group ${settings.spec.name} has no priority classes.` : `Group ${settings.spec.name} has the priority classes ${known}.`;
+  return { reason: 'malformed', detail };
+}

@@ -1,0 +1,338 @@
+import type { Costs } from '../core/group.ts';
+import type { Disposition, LeaseView } from '../core/permit.ts';
+import type { Refusal } from '../core/refusal.ts';
+import type { WaiterView } from '../core/request.ts';
+import { type Instant, type Micros, NEVER, plus } from '../core/time.ts';
+import type {
+  AcquireHandle,
+  AdmissionRequest,
+  AdmissionService,
+  Explanation,
+  GroupSettings,
+  GroupView,
+  LimitView,
+  Outcome,
+  OverrideRequest,
+  Page,
+  PermitView,
+  ReleaseOutcome,
+  RenewOutcome,
+} from './admission.ts';
+import type { Clock } from './clock.ts';
+import type { AdmissionDeps, ShardContext } from './deps.ts';
+import { drain } from './drain.ts';
+import { explain } from './explain.ts';
+import { MOVED } from './moved.ts';
+import { evict, override, pause, resume, revoke } from './operator-actions.ts';
+import { PendingAcquire } from './pending-acquire.ts';
+import { releasePermit, renewPermit } from './permit-actions.ts';
+import { type PermitName, parsePermitId } from './permit-id.ts';
+import { groupView, leasePage, limitViews, waiterPage } from './queries.ts';
+import { reconfigure } from './reconfigure.ts';
+import { NO_HANDLE, RequestIdTable } from './request-ids.ts';
+import { Sessions } from './sessions.ts';
+import { ShardTrees } from './shard-trees.ts';
+import { atOnce, Slices } from './slices.ts';
+import type { StoredLine, StoredRequestAsk, StoredSink } from './stored-line.ts';
+import { shiftExplanation, shiftGroup, shiftLeaseView, shiftLimit, shiftPage, shiftRefusal, shiftRenewal, shiftWaiter } from './time-shift.ts';
+import { type GroupLocation, TreeRegistry } from './tree-registry.ts';
+import { type Forest, partitionGroups, planting } from './tree-spec.ts';
+
+/** The door of this process: finds the tree of a group, and lets its gate decide. */
+export class LocalAdmission implements AdmissionService, StoredLine {
+  readonly #parts: AdmissionDeps;
+  readonly #gates: TreeRegistry;
+  readonly #grounds: ShardTrees | undefined;
+  readonly #requests: RequestIdTable;
+  readonly #sessions: Sessions;
+  readonly #slices: Slices;
+  /** The groups in force. */
+  #forest: Forest | undefined;
+  #changing: Promise<unknown> = Promise.resolve();
+  #draining = false;
+
+  constructor(parts: AdmissionDeps) {
+    const { clock, bounds, notices, defer, shardOf } = parts;
+    this.#parts = parts;
+    this.#slices = new Slices(parts);
+    this.#grounds = shardOf && new ShardTrees({ clock, notices, defer, shardOf });
+    this.#gates = new TreeRegistry(parts, this.#grounds);
+    this.#grounds?.serve(this.#gates);
+    this.#requests = new RequestIdTable({ clock, max: bounds.requests });
+    this.#gates.onAdopted = (tree) => this.#requests.recover(tree);
+    this.#sessions = new Sessions({ clock, max: bounds.sessions });
+  }
+
+  /** Opens all trees; before it resolves every group is unknown. Rejects when a ledger cannot be read. Trees that come with their shards are opened by `gain`. */
+  async start(): Promise<void> {
+    const forest = partitionGroups(this.#parts.settings);
+    if (forest.mistakes.length > 0) throw new RangeError(forest.mistakes.join(' '));
+    this.#forest = forest;
+    if (this.#grounds === undefined) await this.#gates.open(forest.trees.values());
+    else this.#grounds.plant(forest, atOnce(this.#grounds.sharding(forest)));
+  }
+
+  /** See {@link ShardTrees.openShard}. A change of configuration under way does not delay it. */
+  async openShard(shard: number, ground: ShardContext, barrier: Promise<void>): Promise<void> {
+    await this.#grounds?.openShard(shard, ground, barrier);
+  }
+
+  /** See {@link ShardTrees.lose}. */
+  loseShard(shard: number, term: bigint): void {
+    this.#grounds?.lose(shard, term);
+  }
+
+  /** See {@link ShardTrees.seal}. */
+  async seal(shard: number, halted: () => void): Promise<void> {
+    await this.#grounds?.seal(shard, halted);
+  }
+
+  /** The tree of this group is decided by this process, now. */
+  isLocal(group: string): boolean {
+    return this.#gates.home(group) !== undefined;
+  }
+
+  /** See {@link ShardTrees.opening}. */
+  opening(group: string): Promise<void> | undefined {
+    return this.#grounds?.opening(group);
+  }
+
+  acquire(ask: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
+    const home = this.#gates.home(ask.group);
+    if (home === undefined) {
+      done({ kind: 'refused', refusal: this.#refusalForUnknown(ask.group) });
+      return NO_HANDLE;
+    }
+    if (ask.session === undefined && ask.requestId === undefined) return home.tree.acquire(home.entry, ask, done);
+    return this.#acquireNamed(home, ask, done);
+  }
+
+  attach(sink: StoredSink): void {
+    this.#gates.attach(sink);
+  }
+
+  enqueue(group: string, request: StoredRequestAsk): ReturnType<StoredLine['enqueue']> {
+    const home = this.#gates.home(group);
+    return home?.tree.enqueueStored(home.entry, request);
+  }
+
+  cancel(group: string, entry: number, sequence: number): boolean {
+    return this.#gates.home(group)?.tree.cancelStored(entry, sequence) ?? false;
+  }
+
+  withdraw(group: string): void {
+    const home = this.#gates.home(group);
+    home?.tree.withdrawStored(home.entry);
+  }
+
+  convert(held: AcquireHandle, sequence: number, deadline: Instant): ReturnType<StoredLine['convert']> {
+    if (!(held instanceof PendingAcquire)) return undefined;
+    const entry = held.keeper.convert(held, sequence, deadline);
+    return entry === undefined ? undefined : { group: held.entry.name, entry };
+  }
+
+  async renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> {
+    const found = this.#ofPermit(permit);
+    if ('refusal' in found) return { kind: 'refused', refusal: found.refusal };
+    const { tree, entry } = found.home;
+    return shiftRenewal(await renewPermit(tree.turn, entry, found.name, caller, lease), tree.clockOffset);
+  }
+
+  async release(
+    caller: string,
+    permit: string,
+    how: Disposition,
+    costs: Costs | undefined,
+    retryAfter: Micros | undefined,
+    key?: string,
+  ): Promise<ReleaseOutcome> {
+    const found = this.#ofPermit(permit);
+    if ('refusal' in found) return { kind: 'refused', refusal: found.refusal };
+    const { home, name } = found;
+    // `key` comes from forwarding alone, which ends what it was given itself.
+    if (name.tag === undefined && key === undefined && !this.#isProven(caller, name)) return { kind: 'refused', refusal: UNKNOWN_PERMIT };
+    const { tree, entry } = home;
+    const released = await releasePermit(tree.turn, entry, name, caller, { how, costs, retryAfter, key });
+    return released.kind === 'released' ? released : { kind: 'refused', refusal: shiftRefusal(released.refusal, tree.clockOffset) };
+  }
+
+  releaseRequest(caller: string, group: string, requestId: string): Promise<ReleaseOutcome> {
+    const home = this.#gates.locatePermit(group);
+    if (home === undefined) return Promise.resolve({ kind: 'refused', refusal: this.#refusalForUnknown(group) });
+    const hold = this.#requests.release(caller, group, requestId);
+    const ended = hold !== undefined && hold.phase !== 'over';
+    hold?.end({ reason: 'cancelled' });
+    return Promise.resolve({ kind: 'released', ended });
+  }
+
+  endSession(caller: string, session: string, resumeFor: Micros): void {
+    this.#sessions.end(caller, session, resumeFor);
+  }
+
+  resumeSession(caller: string, session: string): readonly PermitView[] {
+    return this.#sessions.resume(caller, session);
+  }
+
+  explain(ask: AdmissionRequest): Explanation | Refusal {
+    return this.#at(ask.group, (home, now) => {
+      const explained = explain(home, now, ask, this.#draining);
+      return 'reason' in explained ? shiftRefusal(explained, home.tree.clockOffset) : shiftExplanation(explained, home.tree.clockOffset);
+    });
+  }
+
+  /** The groups that are decided here. */
+  groups(): readonly GroupView[] {
+    return [...this.#gates.homes()].map(({ tree, entry }) => shiftGroup(groupView(tree.now(), tree, entry), tree.clockOffset));
+  }
+
+  group(name: string): GroupView | Refusal {
+    return this.#at(name, ({ tree, entry }, now) => shiftGroup(groupView(now, tree, entry), tree.clockOffset));
+  }
+
+  /** It knows of none: {@link AdmissionService.replicas} of one node. */
+  replicas(): readonly [] {
+    return [];
+  }
+
+  limitsFor(group: string, key: string): readonly LimitView[] {
+    const home = this.#gates.home(group);
+    if (home === undefined) return [];
+    const { tree, entry } = home;
+    const { clockOffset } = tree;
+    const views = limitViews(tree.now(), tree, entry, key);
+    return clockOffset === 0 ? views : views.map((view) => shiftLimit(view, clockOffset));
+  }
+
+  waiters(group: string, page: { size: number; token: string }): Page<WaiterView & { readonly id: string }> | Refusal {
+    return this.#at(group, ({ tree, entry }, now) => {
+      const found = waiterPage(now, tree, entry, page);
+      return 'reason' in found ? found : shiftPage(found, tree.clockOffset, shiftWaiter);
+    });
+  }
+
+  leases(group: string, page: { size: number; token: string }): Page<LeaseView & { readonly id: string }> | Refusal {
+    return this.#at(group, ({ tree, entry }, now) => {
+      const found = leasePage(now, tree, entry, page);
+      return 'reason' in found ? found : shiftPage(found, tree.clockOffset, shiftLeaseView);
+    });
+  }
+
+  async pause(group: string, key: string | undefined, pauseFor: Micros | undefined): Promise<Refusal | undefined> {
+    return this.#at(group, (home, now) => pause(home, key, pauseFor === undefined ? NEVER : plus(now, pauseFor)));
+  }
+
+  async resume(group: string, key: string | undefined): Promise<Refusal | undefined> {
+    return this.#at(group, (home) => resume(home, key));
+  }
+
+  async override(group: string, wish: OverrideRequest): Promise<Refusal | undefined> {
+    return this.#at(group, (home) => override(home, wish));
+  }
+
+  async evictWaiter(group: string, id: string, key?: string): Promise<Refusal | undefined> {
+    return this.#at(group, (home) => evict(home, id, key));
+  }
+
+  async revokeLease(group: string, permit: string, key?: string): Promise<Refusal | undefined> {
+    return this.#at(group, (home) => revoke(home, permit, key));
+  }
+
+  reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {
+    const change = this.#changing.then(() => {
+      const stopped = this.#stopped();
+      return stopped === undefined ? this.#reconfigure(groups) : [stopped];
+    });
+    this.#changing = change.catch(() => undefined);
+    return change;
+  }
+
+  async drain(grace: Micros): Promise<void> {
+    if (this.#draining) return;
+    this.#draining = true;
+    // A change that cannot be applied now is not waited for longer than callers are.
+    await Promise.race([this.#changing, sleep(this.#parts.clock, grace)]);
+    await drain(this.#gates, this.#parts, grace);
+  }
+
+  now(): Instant {
+    return this.#parts.clock.now();
+  }
+
+  epoch(at: Instant): number {
+    return this.#parts.clock.epoch(at);
+  }
+
+  #acquireNamed({ tree, entry }: GroupLocation, ask: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
+    const { caller, session } = ask;
+    if (session !== undefined && !this.#sessions.admits(caller, session)) {
+      done({ kind: 'refused', refusal: { reason: 'shed', limit: 'sessions', retryAt: plus(this.now(), 1_000_000) } });
+      return NO_HANDLE;
+    }
+    if (ask.requestId !== undefined) {
+      return this.#requests.acquire(tree, entry, ask, done, (shared) => {
+        if (session !== undefined) this.#sessions.add(caller, session, shared);
+      });
+    }
+    const hold = tree.acquire(entry, ask, done);
+    if (session !== undefined) this.#sessions.add(caller, session, hold);
+    return hold;
+  }
+
+  /** Of trees that come with their shards only those decided here are changed now; the others come as the file says. */
+  async #reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {
+    const grounds = this.#grounds;
+    const forest = await this.#slices.run(planting(groups, this.#forest?.trees));
+    if (forest.mistakes.length > 0) return forest.mistakes;
+    const shards = grounds && (await this.#slices.run(grounds.sharding(forest)));
+    return reconfigure({
+      gates: this.#gates,
+      slices: this.#slices,
+      trees: forest.trees,
+      decides: (root) => grounds === undefined || grounds.of(root) !== undefined,
+      opening: () => grounds?.opened(),
+      generation: () => grounds?.generation ?? 0,
+      applying: () => {
+        this.#forest = forest;
+        if (shards !== undefined) grounds?.plant(forest, shards);
+      },
+      stopped: () => this.#stopped(),
+    }).finally(() => grounds?.planted());
+  }
+
+  #stopped(): string | undefined {
+    return this.#draining || this.#gates.lost !== undefined ? 'This process is stopping or no longer decides: nothing was changed.' : undefined;
+  }
+
+  /** `look` is told the tree's own time. */
+  #at<T>(group: string, look: (home: GroupLocation, now: Instant) => T): T | Refusal {
+    const home = this.#gates.home(group);
+    return home === undefined ? this.#refusalForUnknown(group) : look(home, home.tree.now());
+  }
+
+  #ofPermit(permit: string): { readonly home: GroupLocation; readonly name: PermitName } | { readonly refusal: Refusal } {
+    const name = parsePermitId(permit);
+    if (name === undefined) return { refusal: UNKNOWN_PERMIT };
+    const home = this.#gates.locatePermit(name.group);
+    if (home !== undefined) return { home, name };
+    return { refusal: this.#grounds?.rootOf(name.group) === undefined ? UNKNOWN_PERMIT : MOVED };
+  }
+
+  #isProven(caller: string, { group, serial, proof, key = '' }: PermitName): boolean {
+    return proof !== undefined && this.#gates.proofs.holds(proof, { caller, group, serial, key });
+  }
+
+  /** Why a group is not found: it is decided elsewhere, or there is none. */
+  #refusalForUnknown(group: string): Refusal {
+    return this.#grounds?.rootOf(group) === undefined ? unknownGroup(group) : MOVED;
+  }
+}
+
+function sleep(clock: Clock, time: Micros): Promise<void> {
+  return new Promise((resolve) => void clock.at(plus(clock.now(), time), resolve));
+}
+
+const UNKNOWN_PERMIT: Refusal = Object.freeze({ reason: 'unknown_permit' });
+
+function unknownGroup(name: string): Refusal {
+  return { reason: 'unknown_group', detail: `There is no group named ${JSON.stringify(name.slice(0, 128))}.` };
+}

@@ -1,0 +1,85 @@
+import type { LeaseView } from '../core/permit.ts';
+import type { Refusal } from '../core/refusal.ts';
+import type { WaiterRef, WaiterView } from '../core/request.ts';
+import { DISTANT_PAST, type Instant } from '../core/time.ts';
+import type { GroupView, LimitView, Page } from './admission.ts';
+import type { GroupEntry } from './group-entry.ts';
+import { PendingAcquire } from './pending-acquire.ts';
+import { permitId } from './permit-id.ts';
+import type { TreeController } from './tree-controller.ts';
+
+/** Items on one page at most. */
+const PAGE_MAX = 1000;
+
+const WAITER_FORM = /^w([0-9a-z]{1,11})-([0-9a-z]{1,11})$/;
+
+/** A group with its own limits, as people see it. */
+export function groupView(now: Instant, tree: TreeController, entry: GroupEntry): GroupView {
+  const { gate } = tree.turn;
+  const status = gate.status(now, entry.index);
+  return {
+    name: entry.name,
+    parent: entry.settings.spec.parent?.group,
+    enforce: status.enforce,
+    limits: gate.ownLimits(now, entry.index),
+    waiting: status.waiting,
+    waitingBytes: status.waitingBytes,
+    waitingByPriority: status.waitingByPriority,
+    oldestWaiterSince: status.oldestSince,
+    leases: status.leases,
+    keys: status.keys,
+    pausedUntil: status.pausedUntil === undefined || status.pausedUntil <= now ? undefined : status.pausedUntil,
+    pausedKeys: status.pausedKeys,
+    overriddenUntil: status.overriddenUntil === DISTANT_PAST ? undefined : status.overriddenUntil,
+    counters: entry.counters.view(),
+  };
+}
+
+/** Limits of a group and its ancestors as this key sees them. */
+export function limitViews(now: Instant, tree: TreeController, entry: GroupEntry, key: string): readonly LimitView[] {
+  return tree.turn.gate.limits(now, entry.index, key);
+}
+
+/** One page of those who wait; the token is an offset. */
+export function waiterPage(
+  now: Instant,
+  tree: TreeController,
+  entry: GroupEntry,
+  page: { size: number; token: string },
+): Page<WaiterView & { readonly id: string }> | Refusal {
+  return paged(page, (from, count) => tree.turn.gate.waiters(now, entry.index, from, count).map((view) => ({ ...view, id: waiterId(view.ref, view.token) })));
+}
+
+/** One page of the live leases. */
+export function leasePage(
+  now: Instant,
+  tree: TreeController,
+  entry: GroupEntry,
+  page: { size: number; token: string },
+): Page<LeaseView & { readonly id: string }> | Refusal {
+  return paged(page, (from, count) =>
+    tree.turn.gate.leases(now, entry.index, from, count).map((view) => ({ ...view, id: permitId(view.group, view.serial, view.tag) })),
+  );
+}
+
+/** The waiting caller that a name on a page stands for; undefined: it no longer waits. */
+export function findWaiter(tree: TreeController, entry: GroupEntry, id: string): PendingAcquire | undefined {
+  const parts = WAITER_FORM.exec(id);
+  if (parts === null) return undefined;
+  const hold = tree.turn.waiting.get(Number.parseInt(parts[1] as string, 36) as WaiterRef);
+  const serial = Number.parseInt(parts[2] as string, 36);
+  return hold?.serial === serial && hold.entry === entry ? hold : undefined;
+}
+
+/** A waiter's name for people: its reference, which another may have later, and its serial, which nobody else has. */
+function waiterId(ref: WaiterRef, token: unknown): string {
+  return `w${ref.toString(36)}-${token instanceof PendingAcquire ? token.serial.toString(36) : '0'}`;
+}
+
+function paged<T>(page: { size: number; token: string }, read: (from: number, count: number) => readonly T[]): Page<T> | Refusal {
+  const from = page.token === '' ? 0 : Number.parseInt(page.token, 36);
+  if (!Number.isSafeInteger(from) || from < 0) return { reason: 'malformed', detail: 'The page token is not one of ours.' };
+  const count = Math.min(Math.max(1, page.size), PAGE_MAX);
+  const items = read(from, count + 1);
+  return items.length > count ? { items: items.slice(0, count), next: (from + count).toString(36) } : { items, next: '' };
+}

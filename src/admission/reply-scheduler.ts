@@ -1,0 +1,114 @@
+import type { Micros } from '../core/time.ts';
+import type { Clock } from './clock.ts';
+import type { PendingAcquire } from './pending-acquire.ts';
+
+/** Answers in one turn of the event loop at most, and the time they may take (stack.md, "Releasing many"). */
+const SLICE_ANSWERS = 128;
+const SLICE_TIME: Micros = 4_000;
+/** Answers told within the call that decided them. */
+const AT_ONCE = 32;
+
+/**
+ * Tells callers what was decided, in order within each lane, and in slices: a window that opens for 19,000 callers must
+ * not keep the event loop from cancels and heartbeats. Lanes with more to tell take turns.
+ */
+export class ReplyScheduler {
+  readonly #clock: Clock;
+  readonly #defer: (run: () => void) => void;
+  readonly #fault: (cause: unknown) => void;
+  readonly #busy: ReplyQueue[] = [];
+  #scheduled = false;
+
+  /** `defer` runs something in the next turn of the event loop; `fault` hears of a front end that threw at its answer. */
+  constructor(parts: { clock: Clock; defer: (run: () => void) => void; fault: (cause: unknown) => void }) {
+    this.#clock = parts.clock;
+    this.#defer = parts.defer;
+    this.#fault = parts.fault;
+  }
+
+  /** A line of answers with an order of its own. */
+  lane(): ReplyQueue {
+    return new ReplyQueue((lane) => this.#more(lane), this.#fault);
+  }
+
+  #more(lane: ReplyQueue): void {
+    this.#busy.push(lane);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#defer(() => this.#slice());
+  }
+
+  #slice(): void {
+    this.#scheduled = false;
+    const end = this.#clock.now() + SLICE_TIME;
+    let left = SLICE_ANSWERS;
+    while (left > 0 && this.#busy.length > 0 && this.#clock.now() <= end) {
+      const lane = this.#busy.shift() as ReplyQueue;
+      left -= lane.tell(Math.min(left, 16));
+      if (lane.empty) lane.markIdle();
+      else this.#busy.push(lane);
+    }
+    if (this.#busy.length === 0) return;
+    this.#scheduled = true;
+    this.#defer(() => this.#slice());
+  }
+}
+
+/** One line of answers. */
+export class ReplyQueue {
+  readonly #more: (lane: ReplyQueue) => void;
+  readonly #fault: (cause: unknown) => void;
+  #line: PendingAcquire[] = [];
+  #head = 0;
+  /** Answering now, or later: newcomers go behind. */
+  #busy = false;
+
+  constructor(more: (lane: ReplyQueue) => void, fault: (cause: unknown) => void) {
+    this.#more = more;
+    this.#fault = fault;
+  }
+
+  get empty(): boolean {
+    return this.#head === this.#line.length;
+  }
+
+  push(hold: PendingAcquire): void {
+    this.#line.push(hold);
+  }
+
+  /** Tells the first ones now and leaves the rest to later turns. Calls from within an answer do nothing: the order is kept. */
+  flush(): void {
+    if (this.#busy || this.empty) return;
+    this.#busy = true;
+    this.tell(AT_ONCE);
+    if (this.empty) this.markIdle();
+    else this.#more(this);
+  }
+
+  /** Tells up to `count`; answers how many. */
+  tell(count: number): number {
+    let told = 0;
+    while (told < count && this.#head < this.#line.length) {
+      const hold = this.#line[this.#head++] as PendingAcquire;
+      told++;
+      try {
+        hold.answer();
+      } catch (cause) {
+        this.#fault(cause);
+      }
+    }
+    if (this.empty) {
+      this.#line.length = 0;
+      this.#head = 0;
+    } else if (this.#head > 4096) {
+      this.#line = this.#line.slice(this.#head);
+      this.#head = 0;
+    }
+    return told;
+  }
+
+  /** Nothing left to tell. */
+  markIdle(): void {
+    this.#busy = false;
+  }
+}

@@ -1,0 +1,119 @@
+import type { Lease, LeaseView, Permit } from '../core/permit.ts';
+import type { Refusal } from '../core/refusal.ts';
+import type { Arrival, QueuePosition, WaiterView } from '../core/request.ts';
+import { DISTANT_PAST, type Instant, type Micros, plus } from '../core/time.ts';
+import type { Explanation, GroupView, LimitView, Outcome, Page, PermitView, RenewOutcome } from './admission.ts';
+
+/*
+ * From one clock's time into another's: a tree decides in the time of its shard, another replica speaks in its own, and
+ * callers are told in the time of the process that holds their connection. Each moves every instant of a value by `by`;
+ * NEVER and LONG_AGO are no moments and stay, and by nothing the value itself is answered.
+ */
+
+/** One instant. */
+export function shiftInstant(at: Instant, by: Micros): Instant {
+  return at === DISTANT_PAST ? at : plus(at, by);
+}
+
+function perhaps(at: Instant | undefined, by: Micros): Instant | undefined {
+  return at === undefined ? undefined : shiftInstant(at, by);
+}
+
+/** A refusal; one without `retryAt` stays the same object. */
+export function shiftRefusal(refusal: Refusal, by: Micros): Refusal {
+  return by === 0 || refusal.retryAt === undefined ? refusal : { ...refusal, retryAt: shiftInstant(refusal.retryAt, by) };
+}
+
+/** An earlier arrival. */
+export function shiftArrival(since: Arrival, by: Micros): Arrival {
+  return by === 0 ? since : { ...since, arrivedAt: shiftInstant(since.arrivedAt, by) };
+}
+
+/** Where somebody stands. */
+export function shiftPosition<T extends QueuePosition>(place: T, by: Micros): T {
+  return by === 0 ? place : { ...place, expectedAt: shiftInstant(place.expectedAt, by) };
+}
+
+/** A permit with its lease. */
+export function shiftPermit(permit: Permit, by: Micros): Permit {
+  if (by === 0) return permit;
+  const { lease, shadow } = permit;
+  return {
+    ...permit,
+    grantedAt: shiftInstant(permit.grantedAt, by),
+    lease: lease && shiftLease(lease, by),
+    shadow: shadow && { ...shadow, readyAt: shiftInstant(shadow.readyAt, by) },
+  };
+}
+
+function shiftLease(lease: Lease, by: Micros): Lease {
+  return { ...lease, expiresAt: shiftInstant(lease.expiresAt, by) };
+}
+
+/** How an ask ended. */
+export function shiftOutcome(outcome: Outcome, by: Micros): Outcome {
+  if (by === 0) return outcome;
+  const limits = outcome.limits && shiftAll(outcome.limits, by, shiftLimit);
+  const moved =
+    outcome.kind === 'refused' ? { ...outcome, refusal: shiftRefusal(outcome.refusal, by) } : { ...outcome, permit: shiftPermit(outcome.permit, by) };
+  return limits === undefined ? moved : { ...moved, limits };
+}
+
+/** What is known of a permit. */
+export function shiftPermitView(view: PermitView, by: Micros): PermitView {
+  return by === 0 ? view : { ...view, expiresAt: shiftInstant(view.expiresAt, by) };
+}
+
+/** The answer of a renewal. */
+export function shiftRenewal(outcome: RenewOutcome, by: Micros): RenewOutcome {
+  return outcome.kind === 'renewed'
+    ? { kind: 'renewed', permit: shiftPermitView(outcome.permit, by) }
+    : { kind: 'refused', refusal: shiftRefusal(outcome.refusal, by) };
+}
+
+/** A limit as shown. */
+export function shiftLimit(view: LimitView, by: Micros): LimitView {
+  if (by === 0) return view;
+  const { keys } = view;
+  const fullest = keys?.fullest.map((each) => ({ ...each, resetAt: shiftInstant(each.resetAt, by) })) ?? [];
+  return { ...view, resetAt: shiftInstant(view.resetAt, by), readyAt: perhaps(view.readyAt, by), ...(keys && { keys: { ...keys, fullest } }) };
+}
+
+/** A group as shown. */
+export function shiftGroup(view: GroupView, by: Micros): GroupView {
+  if (by === 0) return view;
+  return {
+    ...view,
+    limits: shiftAll(view.limits, by, shiftLimit),
+    oldestWaiterSince: perhaps(view.oldestWaiterSince, by),
+    pausedUntil: perhaps(view.pausedUntil, by),
+    overriddenUntil: perhaps(view.overriddenUntil, by),
+  };
+}
+
+/** What would happen to an ask. */
+export function shiftExplanation(explanation: Explanation, by: Micros): Explanation {
+  if (by === 0) return explanation;
+  const { refusal, place, limits } = explanation;
+  return { ...explanation, refusal: refusal && shiftRefusal(refusal, by), place: shiftPosition(place, by), limits: shiftAll(limits, by, shiftLimit) };
+}
+
+/** A waiter as shown. */
+export function shiftWaiter<T extends WaiterView>(view: T, by: Micros): T {
+  return by === 0 ? view : { ...shiftPosition(view, by), since: shiftInstant(view.since, by), waitUntil: shiftInstant(view.waitUntil, by) };
+}
+
+/** A lease as shown. */
+export function shiftLeaseView<T extends LeaseView>(view: T, by: Micros): T {
+  return by === 0 ? view : { ...view, grantedAt: shiftInstant(view.grantedAt, by), expiresAt: shiftInstant(view.expiresAt, by) };
+}
+
+/** Each item of a page. */
+export function shiftPage<T>(page: Page<T>, by: Micros, one: (item: T, by: Micros) => T): Page<T> {
+  return by === 0 ? page : { ...page, items: shiftAll(page.items, by, one) };
+}
+
+/** Each of a list. */
+export function shiftAll<T>(all: readonly T[], by: Micros, one: (item: T, by: Micros) => T): readonly T[] {
+  return by === 0 ? all : all.map((item) => one(item, by));
+}

@@ -1,0 +1,194 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { AcquireHandle, AdmissionRequest, AdmissionService } from '../admission/admission.ts';
+import { parsePermitId } from '../admission/permit-id.ts';
+import type { Refusal } from '../core/refusal.ts';
+
+/** What a credential lets its holder do: ask for permits; look at groups, waiters and leases; change them. */
+export type Ability = 'acquire' | 'read' | 'manage';
+
+/** An API key as the configuration has it; the key itself is nowhere. */
+export interface Credential {
+  /** Unique; scopes request ids and sessions. */
+  readonly name: string;
+  /** SHA-256 of the key, 64 hex digits in lower case. */
+  readonly sha256: string;
+  readonly can: readonly Ability[];
+  /** The groups it may name; undefined: all. */
+  readonly groups: readonly string[] | undefined;
+  /** The only key it may name, taken where an ask names none; undefined: any. */
+  readonly key: string | undefined;
+  /** The classes it may name; undefined: any class, and numbers too. */
+  readonly classes: readonly string[] | undefined;
+}
+
+/** What a call is about to do; the one thing that rights are checked against. */
+export interface Action {
+  readonly ability: Ability;
+  /** The group it is about; absent: none in particular. */
+  readonly group?: string | undefined;
+  /** Whose part of the group it changes: one key's, or with `of` undefined that of all keys. Absent: nobody's. */
+  readonly key?: { readonly of: string | undefined };
+}
+
+/** Who calls, and what they may do. Without credentials everybody is '' and may do everything. */
+export interface Auth {
+  /** There are credentials: nobody is let in without. */
+  readonly demanded: boolean;
+  /** The credential's name behind an `Authorization` header, or `unauthenticated`. */
+  identify(authorization: string | undefined): string | Refusal;
+  /** Returns why this caller may not; undefined: it may. Every call of every protocol comes here, directly or by `scope`. */
+  check(caller: string, action: Action): Refusal | undefined;
+  /** The only key whose waiters and leases this caller may see and end; undefined: every key's. */
+  keyOf(caller: string): string | undefined;
+  /** The only groups this caller may name; undefined: all. */
+  groupsOf(caller: string): ReadonlySet<string> | undefined;
+  /** What the ask becomes for its caller (`ask.caller`), or `forbidden`. */
+  scope(ask: AdmissionRequest): AdmissionRequest | Refusal;
+  /** Other credentials from now on; for calls that come in later. */
+  replace(credentials: readonly Credential[]): void;
+}
+
+const UNAUTHENTICATED: Refusal = { reason: 'unauthenticated', detail: 'Send `Authorization: Bearer` with an API key of this server.' };
+
+/** Joins the credentials of the configuration. Keys are compared by hash and in constant time. */
+export function createAuth(credentials: readonly Credential[]): Auth {
+  let names = byName(credentials);
+  let hashes = byHash(credentials);
+  return {
+    get demanded() {
+      return names.size > 0;
+    },
+    identify(authorization) {
+      if (names.size === 0) return '';
+      const [, key] = /^Bearer +([\x21-\x7e]{1,1024})$/i.exec(authorization ?? '') ?? [];
+      if (key === undefined) return UNAUTHENTICATED;
+      const digest = createHash('sha256').update(key).digest();
+      const found = hashes.get(digest.toString('hex'));
+      return found !== undefined && timingSafeEqual(digest, Buffer.from(found.sha256, 'hex')) ? found.name : UNAUTHENTICATED;
+    },
+    check(caller, action) {
+      if (names.size === 0) return undefined;
+      const credential = names.get(caller);
+      // It was removed by a reload while its connection lived on.
+      return credential === undefined ? UNAUTHENTICATED : refusalOf(credential, action);
+    },
+    keyOf(caller) {
+      return names.get(caller)?.key;
+    },
+    groupsOf(caller) {
+      const groups = names.get(caller)?.groups;
+      return groups === undefined ? undefined : new Set(groups);
+    },
+    scope(ask) {
+      if (names.size === 0) return ask;
+      const credential = names.get(ask.caller);
+      // It was removed by a reload while its connection lived on.
+      return credential === undefined ? UNAUTHENTICATED : scoped(ask, credential);
+    },
+    replace(next) {
+      names = byName(next);
+      hashes = byHash(next);
+    },
+  };
+}
+
+function byName(credentials: readonly Credential[]): ReadonlyMap<string, Credential> {
+  return new Map(credentials.map((each) => [each.name, each]));
+}
+
+function byHash(credentials: readonly Credential[]): ReadonlyMap<string, Credential> {
+  return new Map(credentials.map((each) => [each.sha256, each]));
+}
+
+function forbidden(detail: string): Refusal {
+  return { reason: 'forbidden', detail };
+}
+
+function refusalOf({ can, groups, key }: Credential, action: Action): Refusal | undefined {
+  const { ability, group } = action;
+  if (!can.includes(ability)) return forbidden(`This credential may not ${ability}; ask an operator to add it to \`can\`.`);
+  // The same answer whether the group exists or not: names of others are not for it to find out.
+  if (group !== undefined && groups !== undefined && !groups.includes(group)) return forbidden('This credential may not name that group.');
+  if (key === undefined || action.key === undefined || action.key.of === key) return undefined;
+  if (action.key.of === undefined) return forbidden('This credential may not act on all keys of a group; name its own `key` where the call has one.');
+  return forbidden('This credential may not name that key; leave `key` out to take its own.');
+}
+
+function scoped(asked: AdmissionRequest, credential: Credential): AdmissionRequest | Refusal {
+  const { key, classes } = credential;
+  const ask = key !== undefined && asked.key === '' ? { ...asked, key } : asked;
+  const refusal = refusalOf(credential, { ability: 'acquire', group: ask.group, key: { of: ask.key } });
+  if (refusal !== undefined) return refusal;
+  if (classes !== undefined && ask.priority !== undefined) return forbidden('This credential may not name a priority by number; name one of its classes.');
+  if (classes !== undefined && ask.priorityClass !== undefined && !classes.includes(ask.priorityClass))
+    return forbidden('This credential may not name that priority class.');
+  return ask;
+}
+
+/** The same, for a front end whose callers may come without credentials, as those of a route do: who has one is held to it. */
+export function allowAnonymous(auth: Pick<Auth, 'scope'>): Pick<Auth, 'scope'> {
+  return { scope: (ask) => (ask.caller === '' ? ask : auth.scope(ask)) };
+}
+
+const NOTHING_HELD: AcquireHandle = Object.freeze({ cancel() {}, delivered() {}, position: () => undefined, arrival: () => undefined });
+
+/** The door for what forwarding asks: asks are cut to what their credential may name. What it was given it ends itself, whatever became of the credential. */
+export function scopedAsks(admission: AdmissionService, auth: Pick<Auth, 'scope'>): AdmissionService {
+  return Object.assign(Object.create(bound(admission)) as AdmissionService, askGuard(admission, auth));
+}
+
+/** The door for callers: whatever they ask for, renew or end is checked against their credential, before anything else. */
+export function withAuthorization(admission: AdmissionService, auth: Pick<Auth, 'scope' | 'check'>): AdmissionService {
+  const guard: Pick<AdmissionService, 'renew' | 'release' | 'releaseRequest'> = {
+    async renew(caller, permit, lease) {
+      const refusal = checkPermit(auth, caller, permit);
+      return refusal === undefined ? admission.renew(caller, permit, lease) : { kind: 'refused', refusal };
+    },
+    async release(caller, permit, how, costs, retryAfter) {
+      const refusal = checkPermit(auth, caller, permit);
+      return refusal === undefined ? admission.release(caller, permit, how, costs, retryAfter) : { kind: 'refused', refusal };
+    },
+    async releaseRequest(caller, group, requestId) {
+      const refusal = auth.check(caller, { ability: 'acquire', group });
+      return refusal === undefined ? admission.releaseRequest(caller, group, requestId) : { kind: 'refused', refusal };
+    },
+  };
+  // Through the prototype: every other call goes to the door itself.
+  return Object.assign(Object.create(bound(admission)) as AdmissionService, askGuard(admission, auth), guard);
+}
+
+/** A permit of a group that the caller may not name is none that it could have: the answer is that of an unknown one. */
+function checkPermit(auth: Pick<Auth, 'check'>, caller: string, permit: string): Refusal | undefined {
+  const refusal = auth.check(caller, { ability: 'acquire' });
+  if (refusal !== undefined) return refusal;
+  const group = parsePermitId(permit)?.group;
+  return auth.check(caller, { ability: 'acquire', group }) === undefined ? undefined : { reason: 'unknown_permit' };
+}
+
+function askGuard(admission: AdmissionService, auth: Pick<Auth, 'scope'>): Pick<AdmissionService, 'acquire' | 'explain'> {
+  return {
+    acquire(ask, done) {
+      const own = auth.scope(ask);
+      if (!('reason' in own)) return admission.acquire(own, done);
+      done({ kind: 'refused', refusal: own });
+      return NOTHING_HELD;
+    },
+    async explain(ask) {
+      const own = auth.scope(ask);
+      return 'reason' in own ? own : admission.explain(own);
+    },
+  };
+}
+
+/** The same calls with `this` bound, so that private fields are found behind another prototype; each bound once. */
+function bound(admission: AdmissionService): AdmissionService {
+  const calls = new Map<unknown, unknown>();
+  return new Proxy(admission, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name, target);
+      if (typeof value !== 'function') return value;
+      if (!calls.has(value)) calls.set(value, value.bind(target));
+      return calls.get(value);
+    },
+  });
+}

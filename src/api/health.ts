@@ -1,0 +1,73 @@
+import type { EngineReply, EngineRequest } from '../http/engine.ts';
+import type { HttpHandler } from '../http/listener.ts';
+import { engineProblem } from './problem.ts';
+
+/** What probes and scrapers are told. */
+export interface HealthOptions {
+  /** Why callers should go elsewhere (starting, draining); undefined: ready. */
+  readonly notReady: () => string | undefined;
+  /** What is to be known of it though it is ready; one line each. */
+  readonly remarks: () => readonly string[];
+  /** The metrics in Prometheus' text form. */
+  readonly metrics: () => Promise<{ readonly contentType: string; readonly body: string }>;
+  /** Told of a throw while metrics were gathered. */
+  readonly onFault: (error: unknown) => void;
+}
+
+const PATHS: ReadonlySet<string> = new Set(['/livez', '/readyz', '/metrics']);
+const TEXT = [
+  ['Content-Type', 'text/plain; charset=utf-8'],
+  ['Cache-Control', 'no-store'],
+] as const;
+
+/**
+ * /livez: the process answers. /readyz: send callers here, with what else is to be known; 503 and why not. /metrics. For a listener of their own: they
+ * never meet a limit, and no probe spends a permit.
+ */
+export class Health implements HttpHandler {
+  readonly #parts: HealthOptions;
+
+  constructor(parts: HealthOptions) {
+    this.#parts = parts;
+  }
+
+  takes(path: string): boolean {
+    return PATHS.has(path);
+  }
+
+  handle(request: EngineRequest, reply: EngineReply): void {
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      const { contentType, body } = engineProblem(405, 'Use GET, HEAD at this path.');
+      reply.send(
+        405,
+        [
+          ['Content-Type', contentType],
+          ['Allow', 'GET, HEAD'],
+        ],
+        body,
+      );
+      return;
+    }
+    if (request.path === '/metrics') return this.#metrics(reply);
+    const { notReady, remarks } = this.#parts;
+    const why = request.path === '/readyz' ? notReady() : undefined;
+    const lines = request.path === '/readyz' ? [why ?? 'ok', ...remarks()] : ['ok'];
+    reply.send(why === undefined ? 200 : 503, TEXT, lines.map((line) => `${line}\n`).join(''));
+  }
+
+  #metrics(reply: EngineReply): void {
+    let gone = false;
+    reply.onGone(() => {
+      gone = true;
+    });
+    this.#parts.metrics().then(
+      ({ contentType, body }) => {
+        if (!gone) reply.send(200, [['Content-Type', contentType], TEXT[1]], body);
+      },
+      (error: unknown) => {
+        this.#parts.onFault(error);
+        if (!gone) reply.send(500, TEXT, 'The metrics could not be gathered; the log says why.\n');
+      },
+    );
+  }
+}

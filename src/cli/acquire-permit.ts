@@ -1,0 +1,105 @@
+import { readFile } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { type AcquireOptions, createSluice, type Permit, type Sluice, SluiceRefused, SluiceUnreachable } from '../client/client.ts';
+import type { AcquireFlags } from './acquire-flags.ts';
+import { type CliContext, ENDING_SIGNALS, type Signal, writeLine } from './command.ts';
+import { placeLine } from './place-line.ts';
+
+/** Exit codes of the commands that ask a server, as in sysexits.h where it has one. */
+export const ACQUIRE_EXIT = {
+  /** Called wrongly (EX_USAGE). */
+  usage: 64,
+  /** This ask can never pass as it is: `malformed`, `unknown_group`, `oversized`, `too_large`, `conflict` (EX_DATAERR). */
+  never: 65,
+  /** No such request, or no longer kept: `unknown_request`, `gone` (EX_NOINPUT). */
+  missing: 66,
+  /** Nobody can decide: not reached, `draining`, `undecided`, `unstored` (EX_UNAVAILABLE). */
+  unavailable: 69,
+  /** `fault`, or an answer that is not Sluice's (EX_SOFTWARE). */
+  fault: 70,
+  /** Later it may pass: `shed`, `expired`, `infeasible`, `cancelled` (EX_TEMPFAIL). */
+  later: 75,
+  /** `unauthenticated`, `forbidden` (EX_NOPERM). */
+  denied: 77,
+  /** The lease was lost while the command ran, which was stopped for it. */
+  lost: 79,
+} as const;
+
+const EXITS: Readonly<Record<string, number>> = {
+  malformed: ACQUIRE_EXIT.never,
+  unknown_group: ACQUIRE_EXIT.never,
+  oversized: ACQUIRE_EXIT.never,
+  too_large: ACQUIRE_EXIT.never,
+  conflict: ACQUIRE_EXIT.never,
+  unknown_request: ACQUIRE_EXIT.missing,
+  gone: ACQUIRE_EXIT.missing,
+  draining: ACQUIRE_EXIT.unavailable,
+  undecided: ACQUIRE_EXIT.unavailable,
+  unstored: ACQUIRE_EXIT.unavailable,
+  shed: ACQUIRE_EXIT.later,
+  expired: ACQUIRE_EXIT.later,
+  infeasible: ACQUIRE_EXIT.later,
+  cancelled: ACQUIRE_EXIT.later,
+  unauthenticated: ACQUIRE_EXIT.denied,
+  forbidden: ACQUIRE_EXIT.denied,
+};
+
+/** Asks and shows the place meanwhile. A signal gives the place up at once; a second one ends the process. Answers the permit or the exit code. */
+export async function acquireWithProgress(asked: AcquireFlags, world: CliContext): Promise<Permit | number> {
+  const sluice = await clientOf(asked, world);
+  if (typeof sluice === 'number') return sluice;
+  const leave = new AbortController();
+  const stops = ENDING_SIGNALS.map((signal: Signal) =>
+    world.onSignal(signal, () => {
+      const code = 128 + constants.signals[signal];
+      if (leave.signal.aborted) world.exit(code);
+      leave.abort(code);
+    }),
+  );
+  const line = placeLine(world, asked.quiet);
+  const options: AcquireOptions = { ...asked.options, signal: leave.signal, onPlace: (place) => line.show(asked.group, place) };
+  try {
+    const permit = await sluice.acquire(asked.group, options);
+    if (!leave.signal.aborted) return permit;
+    await permit.release({ outcome: 'unused' }).catch(() => false);
+    return leave.signal.reason as number;
+  } catch (error) {
+    if (leave.signal.aborted) return leave.signal.reason as number;
+    line.end();
+    return failed(error, asked, world);
+  } finally {
+    line.end();
+    for (const stop of stops) stop();
+  }
+}
+
+/** Makes a client of the server that the flags name; a number is the exit code of what is wrong with them. */
+export async function clientOf(asked: Pick<AcquireFlags, 'address' | 'tokenFile' | 'holder'>, world: CliContext): Promise<Sluice | number> {
+  const { address, tokenFile, holder } = asked;
+  try {
+    const token = tokenFile === undefined ? world.env['SLUICE_TOKEN'] : (await readFile(tokenFile, 'utf8')).trim();
+    return createSluice({ address, token, holder });
+  } catch (error) {
+    writeLine(world.stderr, `sluice: ${tokenFile === undefined ? `${address} is no address` : (error as Error).message}`);
+    return ACQUIRE_EXIT.usage;
+  }
+}
+
+/** Reports what went wrong, and returns the exit code. A throw of another kind is a bug, and thrown on. */
+export function failed(error: unknown, asked: Pick<AcquireFlags, 'address'>, world: CliContext): number {
+  if (error instanceof SluiceUnreachable) {
+    writeLine(world.stderr, `sluice: ${asked.address} does not answer: ${rootCause(error)}`);
+    return ACQUIRE_EXIT.unavailable;
+  }
+  if (!(error instanceof SluiceRefused)) throw error;
+  const after = error.retryAfterMs === undefined ? '' : `; ask again in ${Math.ceil(error.retryAfterMs / 1000)} s`;
+  writeLine(world.stderr, `sluice: ${error.reason}: ${error.message}${after}`);
+  return EXITS[error.reason] ?? ACQUIRE_EXIT.fault;
+}
+
+/** The innermost reason: `fetch failed` alone helps nobody. */
+function rootCause(error: Error): string {
+  const { cause } = error;
+  if (cause instanceof AggregateError && cause.errors[0] instanceof Error) return cause.errors[0].message;
+  return cause instanceof Error ? rootCause(cause) : error.message;
+}

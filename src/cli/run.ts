@@ -1,0 +1,99 @@
+import type { Permit } from '../client/client.ts';
+import { toMillis } from '../client/duration.ts';
+import { type AcquireFlags, ASK_FLAGS, parseAcquireFlags, parseFlags, wrongDuration } from './acquire-flags.ts';
+import { ACQUIRE_EXIT, acquireWithProgress } from './acquire-permit.ts';
+import { type Child, startChild } from './child.ts';
+import { type CliContext, type Command, EXIT, writeLine } from './command.ts';
+
+interface RunArguments {
+  readonly asked: AcquireFlags;
+  readonly command: readonly [string, ...string[]];
+  readonly onLost: 'kill' | 'warn';
+  /** Milliseconds between SIGTERM and SIGKILL. */
+  readonly graceMs: number;
+}
+
+const RUN_FLAGS = `  --group GROUP        the group to ask; required
+  --on-lost kill       what to do with the command when the lease is lost: kill (default) or warn
+  --grace 10s          time between SIGTERM and SIGKILL for a command whose lease is lost`;
+const RUN_EXITS = `Else the command's own code, or 128 + the signal that ended it; 79 it was ended because its lease was lost; 126, 127 it does not start.
+The command finds SLUICE_PERMIT, SLUICE_GROUP and, with a lease, SLUICE_FENCE and SLUICE_FENCE_FLOOR in its environment.`;
+
+/** `sluice run --group G -- COMMAND`: runs a command while it holds a permit, whose lease is kept alive and released at the end. */
+export const run: Command = {
+  name: 'run',
+  usage: '--group GROUP [--ttl 30s] [--lease 30s] [...] -- COMMAND [ARGUMENTS]',
+  summary: 'waits for a permit of GROUP, runs COMMAND while its lease is kept alive, releases it and passes on the exit code',
+  async run(args, world) {
+    const read = runArguments(args, world);
+    if (read === 'help') {
+      writeLine(world.stdout, `Usage: sluice run ${this.usage}\n${RUN_FLAGS}\n${ASK_FLAGS}\n${RUN_EXITS}`);
+      return EXIT.ok;
+    }
+    if (typeof read === 'string') {
+      writeLine(world.stderr, `sluice run: ${read}\nUsage: sluice run ${this.usage}`);
+      return ACQUIRE_EXIT.usage;
+    }
+    const permit = await acquireWithProgress(read.asked, world);
+    return typeof permit === 'number' ? permit : runHolding(read, permit, world);
+  },
+};
+
+function runArguments(args: readonly string[], world: CliContext): RunArguments | string {
+  const mark = args.indexOf('--');
+  const parts = parseFlags(mark < 0 ? args : args.slice(0, mark), ['group', 'on-lost', 'grace']);
+  if (typeof parts === 'string') return parts;
+  const { given, positionals } = parts;
+  if (given['help'] === true) return 'help';
+  const { group, 'on-lost': onLost = 'kill', grace = '10s' } = given;
+  if (typeof group !== 'string') return 'name the group with --group';
+  const [name, ...rest] = mark < 0 ? [] : args.slice(mark + 1);
+  if (name === undefined || positionals.length > 0) return 'the command comes after --, as in: sluice run --group G -- make deploy';
+  if (onLost !== 'kill' && onLost !== 'warn') return '--on-lost is kill or warn';
+  const wrong = wrongDuration('grace', String(grace));
+  if (wrong !== undefined) return wrong;
+  const asked = parseAcquireFlags(group, given, world.env);
+  return typeof asked === 'string' ? asked : { asked, command: [name, ...rest], onLost, graceMs: toMillis(String(grace)) };
+}
+
+async function runHolding({ command, onLost, graceMs, asked }: RunArguments, permit: Permit, world: CliContext): Promise<number> {
+  const lost = permit.keepAlive();
+  const child = startChild(command, environment(permit, world), world);
+  let killed = false;
+  const react = (): void => {
+    const end = onLost === 'kill' ? `ending ${command[0]}` : `${command[0]} goes on without it`;
+    writeLine(world.stderr, `sluice: the lease on ${asked.group} is lost (${why(lost)}); ${end}`);
+    if (onLost === 'warn') return;
+    killed = true;
+    child.end(graceMs);
+  };
+  lost.addEventListener('abort', react);
+  const code = await child.ended;
+  lost.removeEventListener('abort', react);
+  if (!lost.aborted) await release(permit, child, world);
+  return killed ? ACQUIRE_EXIT.lost : code;
+}
+
+async function release(permit: Permit, child: Child, world: CliContext): Promise<void> {
+  try {
+    await permit.release({ outcome: child.started ? 'used' : 'unused' });
+  } catch (error) {
+    writeLine(world.stderr, `sluice: the permit could not be released: ${(error as Error).message}`);
+  }
+}
+
+function environment(permit: Permit, world: CliContext): Record<string, string | undefined> {
+  const { id, group, fence, fenceFloor } = permit;
+  return {
+    ...world.env,
+    SLUICE_PERMIT: id,
+    SLUICE_GROUP: group,
+    SLUICE_FENCE: fence?.toString(),
+    SLUICE_FENCE_FLOOR: fenceFloor?.toString(),
+  };
+}
+
+function why(lost: AbortSignal): string {
+  const { cause } = lost.reason as Error;
+  return cause instanceof Error ? cause.message : 'it was not renewed in time';
+}

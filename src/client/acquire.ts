@@ -1,0 +1,156 @@
+import type { Timing } from './clock.ts';
+import { sleep } from './clock.ts';
+import { fromMillis, parseServerDuration, toMillis } from './duration.ts';
+import { type SluiceRefused, SluiceUnreachable } from './errors.ts';
+import { eventsOf } from './events.ts';
+import { type HttpTransport, parseJsonObject, type Reply, refusalOf } from './http.ts';
+
+/** Where an ask stands while it waits. */
+export interface Place {
+  /** 1 is next; an estimate far behind. */
+  readonly place: number;
+  /** Milliseconds until it goes, estimated; undefined: nobody can say. */
+  readonly expectedMs: number | undefined;
+  /** The limit that binds now; empty: only those ahead do. */
+  readonly limit: string;
+}
+
+/** One ask, as it goes out. */
+export interface AcquireCall {
+  readonly group: string;
+  readonly requestId: string;
+  /** Patience, as Sluice reads it; undefined: the group's default. */
+  readonly ttl: string | undefined;
+  /** Every other field, as JSON. */
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly signal: AbortSignal | undefined;
+  readonly onPlace: ((place: Place) => void) | undefined;
+}
+
+/** How an ask ended; `at`: a time at or before the grant, by the client's clock. */
+export type AcquireResult =
+  | { readonly kind: 'granted'; readonly body: Readonly<Record<string, unknown>>; readonly at: number }
+  | { readonly kind: 'refused'; readonly refusal: SluiceRefused };
+
+/** One hold, well below the 60 s after which most balancers cut what is idle. */
+const HOLD_S = 25;
+const SILENCE_MS = (HOLD_S + 15) * 1000;
+/** The server keeps the place of a caller that was cut off for as long. */
+const KEPT_MS = 10_000;
+/** Who was never heard of is given up earlier. */
+const NEVER_HEARD_MS = 1000;
+const BACKOFF_MS = { first: 50, max: 1000 };
+const GIVE_UP_MS = 2000;
+/** A hold that ends without an answer is shorter than this only where something between ignores `Prefer: wait` or cuts event streams. */
+const HOLD_LEAST_MS = 1000;
+
+/**
+ * Asks, and is held until the answer. A hold that ends, or a cut connection, comes back to the same place under the same
+ * request id. Throws SluiceUnreachable, or the signal's reason after the place was given up.
+ */
+export async function awaitAdmission(wire: HttpTransport, timing: Timing, asking: AcquireCall): Promise<AcquireResult> {
+  const { signal, ttl } = asking;
+  const began = timing.now();
+  const patience = ttl === undefined ? undefined : toMillis(ttl);
+  let again = false;
+  let heard = false;
+  let cuts = 0;
+  let cutAt = 0;
+  try {
+    for (;;) {
+      signal?.throwIfAborted();
+      const sent = timing.now();
+      const left = patience === undefined || !again ? ttl : fromMillis(Math.max(0, patience - (sent - began)));
+      const reply = await hold(wire, asking, left);
+      if (reply.kind === 'granted') return { kind: 'granted', body: reply.body, at: grantedAt(reply.body, began, timing.now()) };
+      if (reply.kind === 'refused') return reply;
+      signal?.throwIfAborted();
+      again = true;
+      const lasted = timing.now() - sent;
+      heard ||= reply.heard || lasted > NEVER_HEARD_MS;
+      if (reply.heard && lasted >= HOLD_LEAST_MS) cuts = 0;
+      if (reply.kind === 'held' && cuts === 0 && lasted >= HOLD_LEAST_MS) continue;
+      cuts += 1;
+      if (cuts === 1) cutAt = timing.now();
+      const wait = Math.min(BACKOFF_MS.max, BACKOFF_MS.first * 2 ** (cuts - 1)) * (0.5 + timing.random() / 2);
+      if (timing.now() + wait - cutAt > (heard ? KEPT_MS : NEVER_HEARD_MS)) throw new SluiceUnreachable('Sluice cannot be reached', { cause: causeOf(reply) });
+      await sleep(timing, wait, signal);
+    }
+  } catch (error) {
+    if (!(error instanceof SluiceUnreachable)) await giveUp(wire, asking);
+    throw error;
+  }
+}
+
+function causeOf(reply: Held): unknown {
+  return 'cause' in reply ? reply.cause : new Error('every hold ended at once without an answer');
+}
+
+/** The server began to count `waited` after the first call was sent; where it had to begin anew, the answer is still no older than a place is kept. */
+function grantedAt(body: Readonly<Record<string, unknown>>, began: number, now: number): number {
+  return Math.min(now, Math.max(began + (parseServerDuration(body['waited']) ?? 0), now - KEPT_MS - NEVER_HEARD_MS));
+}
+
+/** Gives the ask up at once, waiting or admitted. What cannot be told is passed over by the server and gone after 10 s. */
+async function giveUp(wire: HttpTransport, { group, requestId }: AcquireCall): Promise<void> {
+  const path = `/v1/groups/${encodeURIComponent(group)}/requests/${encodeURIComponent(requestId)}`;
+  await wire.call({ method: 'DELETE', path, silenceMs: GIVE_UP_MS });
+}
+
+type Held =
+  | { readonly kind: 'granted'; readonly body: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'refused'; readonly refusal: SluiceRefused }
+  | { readonly kind: 'held'; readonly heard: true }
+  | { readonly kind: 'cut'; readonly heard: boolean; readonly cause: unknown };
+
+/** One call, held for `HOLD_S` at most, or as long as its events come. */
+async function hold(wire: HttpTransport, asking: AcquireCall, ttl: string | undefined): Promise<Held> {
+  const { group, requestId, fields, signal, onPlace } = asking;
+  const reply = await wire.call({
+    method: 'POST',
+    path: `/v1/groups/${encodeURIComponent(group)}/acquire`,
+    body: { ...fields, requestId, ttl },
+    headers: onPlace === undefined ? { Prefer: `wait=${HOLD_S}` } : { Accept: 'text/event-stream, application/json' },
+    signal,
+    silenceMs: SILENCE_MS,
+  });
+  switch (reply.kind) {
+    case 'ok':
+      return reply.status === 202 ? { kind: 'held', heard: true } : granted(reply.body);
+    case 'refused':
+      return reply;
+    case 'cut':
+      return { kind: 'cut', heard: false, cause: reply.cause };
+    case 'stream':
+      return watched(reply, onPlace);
+  }
+}
+
+async function watched(stream: Reply & { kind: 'stream' }, onPlace: AcquireCall['onPlace']): Promise<Held> {
+  const events = eventsOf(stream.body, stream.heard);
+  try {
+    for (;;) {
+      const next = await events.next().catch((cause: unknown) => ({ cause }));
+      if ('cause' in next) return { kind: 'cut', heard: true, cause: next.cause };
+      if (next.done) return { kind: 'cut', heard: true, cause: new Error('the event stream ended without an answer') };
+      const { name, data } = next.value;
+      const body = parseJsonObject(data);
+      if (body === undefined) continue;
+      if (name === 'admitted') return granted(body);
+      if (name === 'refused') return { kind: 'refused', refusal: refusalOf(body, 0) };
+      if (name === 'place') onPlace?.(placeOf(body));
+    }
+  } finally {
+    stream.close();
+    await events.return();
+  }
+}
+
+function granted(body: Readonly<Record<string, unknown>>): Held {
+  if (typeof body['permit'] === 'string') return { kind: 'granted', body };
+  return { kind: 'cut', heard: false, cause: new Error('the answer holds no permit') };
+}
+
+function placeOf({ place, expectedIn, limit }: Readonly<Record<string, unknown>>): Place {
+  return { place: Number(place), expectedMs: parseServerDuration(expectedIn), limit: typeof limit === 'string' ? limit : '' };
+}

@@ -1,0 +1,106 @@
+import { SECOND } from '../../core/time.ts';
+import type { ClockReading } from '../clocks/shard-clock.ts';
+import type { OwnershipCache } from '../ownership/ownership-cache.ts';
+import { rendezvous } from '../ownership/rendezvous.ts';
+import type { ReadResponse, RegisterRequests } from '../registers/requests.ts';
+import type { Timing } from '../timing.ts';
+import type { Peer, Peers } from './peers.ts';
+import { decodeSession, encodeSession, type SessionRecord, sessionRegister } from './session-record.ts';
+
+/** What revocations are made from. */
+export interface RevocationParts {
+  readonly replica: string;
+  readonly timing: Timing;
+  readonly questions: RegisterRequests;
+  readonly peers: Peers;
+  readonly views: OwnershipCache;
+}
+
+/**
+ * Ends sessions that stand still (coordination.md 2.4). Its register is read first: a number that is new to us says that it
+ * lives. Then the very record that was read is made `revoked`, by compare-and-set: success says that it was the last one,
+ * and that no later renewal can ever be acknowledged.
+ */
+export class Revocation {
+  readonly #parts: RevocationParts;
+
+  constructor(parts: RevocationParts) {
+    this.#parts = parts;
+  }
+
+  /** Looks at the owners that fell silent, at its turn among those that live; `own` is not looked at. */
+  tick(own: string | undefined, live: readonly Peer[], reading: ClockReading): void {
+    const { replica, peers, views, timing } = this.#parts;
+    for (const owner of views.owners()) {
+      if (owner === own) continue;
+      const peer = peers.track(owner, reading.mono);
+      if (peer.ended !== undefined || (!peer.mine && reading.mono - peer.heardAt <= timing.suspectAfter)) continue;
+      const rank = rendezvous(owner, [replica, ...live.map((other) => other.replica)]).indexOf(replica);
+      this.suspect(peer, rank, reading);
+    }
+  }
+
+  /** Looks at a silent session, when it is the turn of who stands at `rank` in its order. */
+  suspect(peer: Peer, rank: number, reading: ClockReading): void {
+    const { timing, questions } = this.#parts;
+    const { mono } = reading;
+    if (peer.ended !== undefined || peer.trying) return;
+    if (!peer.mine && mono - peer.heardAt <= timing.suspectAfter + rank * timing.rankDelay) return;
+    if (mono - peer.triedAt < timing.rankDelay) return;
+    peer.triedAt = mono;
+    peer.trying = true;
+    const { heardAt } = peer;
+    questions.read(sessionRegister(peer.session), (answer, then) => {
+      peer.trying = false;
+      // Its heartbeat may have told the very number that is read here, which is nothing new to us then, though it lives. Who is back from a cut asks and hears at the same time.
+      if (peer.heardAt === heardAt) this.#read(peer, answer, then);
+    });
+  }
+
+  #read(peer: Peer, answer: ReadResponse, reading: ClockReading): void {
+    if (answer.kind !== 'value') return;
+    if (answer.value === undefined) return this.#writeTombstone(peer, 0, reading);
+    const record = decodeSession(answer.value.bytes);
+    peer.buried = record.lost !== undefined;
+    if (record.lost === 'alleged') return this.#writeTombstone(peer, answer.value.revision, reading);
+    if (record.state !== 'live') {
+      this.#parts.peers.end(peer.session, record, reading.mono);
+      return;
+    }
+    if (record.n > peer.n) {
+      peer.n = record.n;
+      peer.heardAt = reading.mono;
+      return;
+    }
+    const { questions, peers } = this.#parts;
+    const bytes = encodeSession({ ...record, state: 'revoked' });
+    peer.trying = true;
+    questions.change(sessionRegister(peer.session), bytes, answer.value.revision, (changed, then) => {
+      peer.trying = false;
+      if (changed.kind === 'changed') peers.end(peer.session, record, then.mono);
+    });
+  }
+
+  /**
+   * A record that is gone can say nothing about how far its session went: no vote. One is put in its place, so that the session
+   * can never again be renewed; and again H and a second later: if that works, nothing was renewed since, not even over a
+   * stream that began anew and gave numbers twice. Then the session is dead, and its slots are over.
+   */
+  #writeTombstone(peer: Peer, revision: number, reading: ClockReading): void {
+    const { questions, peers, timing } = this.#parts;
+    const { mono } = reading;
+    peer.buried = true;
+    if (revision !== 0 && peer.tombstone?.revision !== revision) peer.tombstone = { revision, since: mono };
+    const sure = peer.tombstone !== undefined && revision !== 0 && mono - peer.tombstone.since > timing.horizon + SECOND;
+    if (reading.agreed === undefined || (revision !== 0 && !sure)) return;
+    const { replica, instance, n } = peer;
+    const record: SessionRecord = { replica, instance, n: Math.max(n, 0), state: 'revoked', own: [], lost: sure ? 'surely' : 'alleged' };
+    peer.trying = true;
+    questions.change(sessionRegister(peer.session), encodeSession(record), revision, (changed, then) => {
+      peer.trying = false;
+      if (changed.kind !== 'changed') return;
+      if (sure) peers.end(peer.session, record, then.mono);
+      else peer.tombstone = { revision: changed.revision, since: then.mono };
+    });
+  }
+}

@@ -1,0 +1,47 @@
+import { decodeOwnership, ownershipRegister } from '../ownership/ownership-record.ts';
+import type { Registers } from '../registers/registers.ts';
+import { sessionRegister } from './session-record.ts';
+
+/** Whatever a session may have under way is over this long after it was last written; it is written five times a second while it lives. */
+export const SESSION_KEPT_MS = 24 * 60 * 60 * 1000;
+
+/** A session's register as it is found. */
+export interface StaleSession {
+  readonly register: string;
+  readonly revision: number;
+  /** Milliseconds since 1970, of the clock of whoever keeps it. */
+  readonly writtenAt: number;
+}
+
+/** Registers of sessions that can be looked through and forgotten. */
+export interface SessionRegisters {
+  sessions(): AsyncIterable<StaleSession>;
+  /** Forgets a register unless it has been written since. */
+  forget(register: string, revision: number): Promise<void>;
+}
+
+/**
+ * Forgets the registers of sessions that were last written a day before the newest one, and that no shard names: nobody
+ * needs to know any more how far their slots went. Not by age alone: after everything stood still for a week, the first
+ * replica to start takes the shards over from just those records, and without them would have to take them for lost
+ * (revocation.ts). Answers how many; throws, having forgotten nothing wrong, when a register cannot be read.
+ *
+ * A session that is only frozen finds its register gone, as if it were revoked, and opens another one.
+ */
+export async function collectStaleSessions(parts: { readonly registers: Registers & SessionRegisters; readonly shards: number }): Promise<number> {
+  const { registers, shards } = parts;
+  const found: StaleSession[] = [];
+  for await (const session of registers.sessions()) found.push(session);
+  const newest = found.reduce((latest, { writtenAt }) => Math.max(latest, writtenAt), 0);
+  const old = found.filter(({ writtenAt }) => writtenAt < newest - SESSION_KEPT_MS);
+  if (old.length === 0) return 0;
+  // Read after the sessions were: one of those claims nothing any more.
+  const named = new Set<string>();
+  for (let shard = 0; shard < shards; shard++) {
+    const value = await registers.read(ownershipRegister(shard));
+    if (value !== undefined) named.add(sessionRegister(decodeOwnership(value.bytes).owner));
+  }
+  const garbage = old.filter(({ register }) => !named.has(register));
+  for (const { register, revision } of garbage) await registers.forget(register, revision);
+  return garbage.length;
+}

@@ -1,0 +1,130 @@
+import { DISTANT_PAST, type Instant, later, type Micros, plus } from '../../core/time.ts';
+import { type ClockReading, ShardClock } from '../clocks/shard-clock.ts';
+import type { OwnedSlots } from '../membership/session-record.ts';
+import type { OwnershipRecord } from './ownership-record.ts';
+
+/** A shard that this process owns, in one term. */
+export interface ShardOwnership {
+  readonly shard: number;
+  readonly term: bigint;
+  readonly from: Instant;
+  /** Of the shard's register, as this term wrote it. */
+  readonly revision: number;
+  readonly clock: ShardClock;
+  /** r1: slots below are ours. */
+  until: Instant;
+  /** `draining`: to be handed over, still deciding. `halted`: nothing is decided in this term any more. `sealed`: and its state is written. */
+  phase: 'owned' | 'draining' | 'halted' | 'sealed';
+  /** First instant that surely was not decided at, once halted. */
+  haltedAt: Instant;
+  /** The session that it is to go to. */
+  to: string;
+}
+
+/** The right to decide at this moment. */
+export interface DecisionWindow {
+  readonly term: bigint;
+  /** Shard time now. */
+  readonly at: Instant;
+  /** First instant that is no longer ours. */
+  readonly until: Instant;
+}
+
+/** The shards that this process owns, with their clocks and slots (coordination.md 2.3). */
+export class OwnedShards {
+  readonly #holds = new Map<number, ShardOwnership>();
+  readonly #horizon: Micros;
+
+  constructor(parts: { horizon: Micros }) {
+    this.#horizon = parts.horizon;
+  }
+
+  get size(): number {
+    return this.#holds.size;
+  }
+
+  get(shard: number): ShardOwnership | undefined {
+    return this.#holds.get(shard);
+  }
+
+  all(): Iterable<ShardOwnership> {
+    return this.#holds.values();
+  }
+
+  /** `record` is ours and in force. Its clock showed `record.clock` at `claimed`. No slot is ours before a record of the session says so. */
+  gain(shard: number, record: OwnershipRecord, revision: number, claimed: ClockReading, reading: ClockReading): ShardOwnership {
+    const clock = new ShardClock(inProcess(reading), { ...inProcess(claimed), at: record.clock });
+    const hold: ShardOwnership = {
+      shard,
+      term: record.term,
+      from: record.from,
+      revision,
+      clock,
+      until: DISTANT_PAST,
+      phase: 'owned',
+      haltedAt: DISTANT_PAST,
+      to: '',
+    };
+    this.#holds.set(shard, hold);
+    return hold;
+  }
+
+  drop(shard: number): void {
+    this.#holds.delete(shard);
+  }
+
+  /** May `shard` be decided for now, at which shard time? Nothing else counts: no wall clock, no flag. */
+  right(shard: number, mono: Micros): DecisionWindow | undefined {
+    const hold = this.#holds.get(shard);
+    if (hold === undefined || hold.phase === 'halted' || hold.phase === 'sealed') return undefined;
+    const at = hold.clock.at(mono);
+    if (at < hold.from || at >= hold.until) return undefined;
+    return { term: hold.term, at, until: hold.until };
+  }
+
+  /** r1 in `term`; LONG_AGO when that is not owned, or halted. */
+  until(shard: number, term: bigint): Instant {
+    const hold = this.#holds.get(shard);
+    if (hold?.term !== term || hold.phase === 'halted' || hold.phase === 'sealed') return DISTANT_PAST;
+    return hold.until;
+  }
+
+  /** What the next record of the session says: every shard, drained and sealed ones too. */
+  entries(reading: ClockReading): readonly OwnedSlots[] {
+    return [...this.#holds.values()].map(({ shard, term, clock, until }) => {
+      const at = clock.at(reading.mono);
+      return { shard, term, at, until: later(until, plus(at, this.#horizon)) };
+    });
+  }
+
+  /** The last record: nothing is decided from this moment on. */
+  lastEntries(reading: ClockReading): readonly OwnedSlots[] {
+    return [...this.#holds.values()].map(({ shard, term, from, clock }) => {
+      const at = clock.at(reading.mono);
+      return { shard, term, at, until: later(from, plus(at, 1)) };
+    });
+  }
+
+  /** As `lastEntries`, for a session that was lost: slots up to `until` may be used. */
+  lostEntries(reading: ClockReading): readonly OwnedSlots[] {
+    return [...this.#holds.values()].map(({ shard, term, from, clock, until }) => ({ shard, term, at: clock.at(reading.mono), until: later(from, until) }));
+  }
+
+  /** A record with these entries is acknowledged. */
+  renewed(entries: readonly OwnedSlots[]): void {
+    for (const { shard, term, until } of entries) {
+      const hold = this.#holds.get(shard);
+      if (hold?.term === term) hold.until = later(hold.until, until);
+    }
+  }
+
+  /** Clocks drift back to the wall clock, slowly. */
+  adjust(reading: ClockReading): void {
+    for (const { clock } of this.#holds.values()) if (clock.wantsReading(reading.mono)) clock.adjust(inProcess(reading));
+  }
+}
+
+/** Both readings are of this process, so its clock counts whatever the system says of its boots. */
+function inProcess(reading: ClockReading): ClockReading {
+  return { ...reading, boot: 'process' };
+}

@@ -1,0 +1,119 @@
+import type { Micros } from '../../core/time.ts';
+import type { Peer } from '../membership/peers.ts';
+import type { ShardOwnership } from './owned-shards.ts';
+import { weightOf } from './rendezvous.ts';
+
+/** Shards that one replica gives away at once. */
+export const MOVES_MAX = 2;
+
+/** A load so much above the mean is worth moving for. */
+const UNEVEN = 1.25;
+
+/** Who has what. */
+export interface Load {
+  /** Shards of this replica that are not on their way. */
+  readonly mine: readonly number[];
+  /** By session: how many shards the others have. */
+  readonly others: ReadonlyMap<string, { readonly replica: string; readonly count: number }>;
+  /** Shards on their way from here, by session that they go to. */
+  readonly moving: ReadonlyMap<string, number>;
+  /** Everything goes: this replica leaves, or runs by an older configuration. */
+  readonly leaving: boolean;
+}
+
+/** A shard to be given to a session. */
+export interface Move {
+  readonly shard: number;
+  readonly to: string;
+}
+
+/**
+ * What to give away now, and to whom; two at a time (coordination.md 2.8). A replica gives only what it has above the mean,
+ * and only to who has less than the mean, so that several who see a newcomer at once give it no more than its part together.
+ */
+export function planMoves({ mine, others, moving, leaving }: Load): readonly Move[] {
+  if (others.size === 0) return [];
+  const under = new Map([...others].map(([session, { replica, count }]) => [session, { replica, count: count + (moving.get(session) ?? 0) }]));
+  let total = mine.length;
+  for (const { count } of under.values()) total += count;
+  let onTheWay = 0;
+  for (const count of moving.values()) onTheWay += count;
+  const mean = total / (others.size + (leaving ? 0 : 1));
+  const kept = leaving ? 0 : mine.length > UNEVEN * mean ? Math.ceil(mean) : mine.length;
+  const left = [...mine];
+  const moves: Move[] = [];
+  while (left.length > kept && onTheWay + moves.length < MOVES_MAX) {
+    const move = best(left, under, leaving ? Number.POSITIVE_INFINITY : mean);
+    if (move === undefined) break;
+    moves.push(move);
+    left.splice(left.indexOf(move.shard), 1);
+    const receiver = under.get(move.to);
+    if (receiver !== undefined) receiver.count++;
+  }
+  return moves;
+}
+
+/** To whom has least; of the shards the one that ranks highest there. */
+function best(shards: readonly number[], receivers: ReadonlyMap<string, { replica: string; count: number }>, below: number): Move | undefined {
+  let to: string | undefined;
+  let least = below;
+  for (const [session, { count }] of receivers) if (count < least) [to, least] = [session, count];
+  if (to === undefined) return undefined;
+  const replica = receivers.get(to)?.replica ?? '';
+  const shard = shards.reduce((a, b) => (weightOf(String(b), replica) > weightOf(String(a), replica) ? b : a));
+  return { shard, to };
+}
+
+/** One replica among the others, and what it has. */
+export interface RebalanceInput {
+  readonly session: string;
+  /** The number of its configuration. */
+  readonly revision: number;
+  readonly leaving: boolean;
+  readonly holds: Iterable<ShardOwnership>;
+  /** The others that live. */
+  readonly peers: readonly Peer[];
+}
+
+/**
+ * When to give shards away: once who is there, and by what configuration, has stood still for a while, or at once when
+ * leaving. Only to those that run by the newest configuration; who runs by an older one gives them everything
+ * (coordination.md, decision 9).
+ */
+export class Rebalancer {
+  readonly #settleFor: Micros;
+  #known = '';
+  #since: Micros = Number.NEGATIVE_INFINITY;
+
+  constructor(parts: { settleFor: Micros }) {
+    this.#settleFor = parts.settleFor;
+  }
+
+  /** What to give away now; to '' while leaving with nobody there to take it. */
+  moves({ session, revision, leaving, holds, peers }: RebalanceInput, mono: Micros): readonly Move[] {
+    const still = this.#still([...peers.map((peer) => `${peer.session} ${peer.revision.number}`), `${session} ${revision}`], mono);
+    if (!leaving && still < this.#settleFor) return [];
+    const mine: number[] = [];
+    const moving = new Map<string, number>();
+    for (const { shard, phase, to } of holds) {
+      if (phase === 'owned') mine.push(shard);
+      else moving.set(to, (moving.get(to) ?? 0) + 1);
+    }
+    const takers = peers.filter(({ acceptsShards }) => acceptsShards);
+    if (leaving && takers.length === 0) return mine.map((shard) => ({ shard, to: '' }));
+    const newest = Math.max(...takers.map((peer) => peer.revision.number), leaving ? Number.NEGATIVE_INFINITY : revision);
+    const receivers = takers.filter((peer) => peer.revision.number === newest);
+    const others = new Map(receivers.map((peer) => [peer.session, { replica: peer.replica, count: peer.own.length }]));
+    return planMoves({ mine, others, moving, leaving: leaving || revision < newest });
+  }
+
+  /** How long these have been the ones that are there. */
+  #still(names: readonly string[], mono: Micros): Micros {
+    const now = [...names].sort().join('\n');
+    if (now !== this.#known) {
+      this.#known = now;
+      this.#since = mono;
+    }
+    return mono - this.#since;
+  }
+}

@@ -1,0 +1,82 @@
+import { DISTANT_PAST, type Instant, MILLISECOND, type Micros } from '../../core/time.ts';
+import type { ShardClock } from '../clocks/shard-clock.ts';
+import type { LeaderLease } from '../coordinator.ts';
+import type { ShardHandle, ShardTime, Timers } from '../replica.ts';
+import { LeadershipLost } from '../single-node.ts';
+
+/** Who waits for slots looks again after this long, whatever came of them. */
+const LOOK_AGAIN: Micros = 250 * MILLISECOND;
+
+/** What a ground is made of. */
+export interface ShardLeaseDeps {
+  readonly shard: number;
+  readonly term: bigint;
+  readonly from: Instant;
+  readonly shardClock: ShardClock;
+  /** r1 as of now: LONG_AGO once nothing is to be decided in this term. */
+  readonly until: () => Instant;
+  readonly mono: () => Micros;
+  readonly timers: Timers;
+}
+
+/** One shard in one term, for who decides on it. The session renews its slots anyway, so asking for more is waiting. */
+export class ShardLease implements ShardHandle, LeaderLease {
+  readonly shard: number;
+  readonly term: bigint;
+  readonly from: Instant;
+  readonly clock: ShardTime;
+  readonly #parts: ShardLeaseDeps;
+  #lost = false;
+  #waiting: { readonly promise: Promise<void>; readonly until: Instant; readonly end: (why?: Error) => void } | undefined;
+
+  constructor(parts: ShardLeaseDeps) {
+    this.#parts = parts;
+    this.shard = parts.shard;
+    this.term = parts.term;
+    this.from = parts.from;
+    this.clock = { now: () => parts.shardClock.at(parts.mono()) };
+  }
+
+  get tenure(): LeaderLease {
+    return this;
+  }
+
+  until(): Instant {
+    return this.#lost ? DISTANT_PAST : this.#parts.until();
+  }
+
+  extend(now: Instant): Promise<void> | undefined {
+    if (this.#lost) return Promise.reject(this.#why());
+    const until = this.until();
+    if (now < until) return undefined;
+    this.#waiting ??= this.#wait(until);
+    return this.#waiting.promise;
+  }
+
+  /** Something was acknowledged: there may be slots now. */
+  renewed(): void {
+    if (this.#waiting !== undefined && this.until() > this.#waiting.until) this.#waiting.end();
+  }
+
+  /** It is over for ever. */
+  lose(): void {
+    this.#lost = true;
+    this.#waiting?.end(this.#why());
+  }
+
+  #wait(until: Instant): { promise: Promise<void>; until: Instant; end: (why?: Error) => void } {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const end = (why?: Error): void => {
+      this.#waiting = undefined;
+      cancel();
+      if (why === undefined) resolve();
+      else reject(why);
+    };
+    const cancel = this.#parts.timers.after(LOOK_AGAIN, () => end());
+    return { promise, until, end };
+  }
+
+  #why(): LeadershipLost {
+    return new LeadershipLost(`Shard ${this.shard} is not decided here in term ${this.term} any more.`);
+  }
+}

@@ -1,0 +1,301 @@
+import { DISTANT_PAST, type Instant, type Micros } from '../core/time.ts';
+import { ClockBounds } from './clocks/clock-bounds.ts';
+import type { ClockReading } from './clocks/shard-clock.ts';
+import { type Peer, Peers } from './membership/peers.ts';
+import { Revocation } from './membership/revocation.ts';
+import { Session } from './membership/session.ts';
+import type { Heartbeat, OwnedSlots, Revision } from './membership/session-record.ts';
+import { ShardClaims } from './ownership/claims.ts';
+import { Handoff } from './ownership/handoff.ts';
+import { type DecisionWindow, OwnedShards, type ShardOwnership } from './ownership/owned-shards.ts';
+import { OwnershipCache } from './ownership/ownership-cache.ts';
+import type { OwnershipRecord } from './ownership/ownership-record.ts';
+import { Rebalancer } from './ownership/rebalance.ts';
+import { RegisterRequests, type RegisterResponse } from './registers/requests.ts';
+import type { Timing } from './timing.ts';
+import type { MachineEvent, MachineOutput } from './wanted.ts';
+
+/** What a member is made of. */
+export interface ReplicaMachineOptions {
+  /** Stays the same over restarts. */
+  readonly replica: string;
+  /** Names this life of the process. */
+  readonly instance: string;
+  readonly shards: number;
+  readonly timing: Timing;
+  readonly revision: Revision;
+  /** A name that no session ever had. */
+  readonly newSession: () => string;
+}
+
+/**
+ * One process among the replicas: its session, its shards and what it knows of the others (coordination.md 2). A state
+ * machine without clock, I/O or randomness of its own:
+ *
+ *     tick, heard, answered, told, halt, sealed ──▶ member ──▶ take: questions, beats, notices, events
+ *                                               └──▶ right(shard): may this shard be decided now?
+ */
+export class ReplicaMachine {
+  readonly #parts: ReplicaMachineOptions;
+  readonly #questions = new RegisterRequests();
+  readonly #peers = new Peers();
+  readonly #views = new OwnershipCache();
+  readonly #evidence = new ClockBounds();
+  readonly #balance: Rebalancer;
+  readonly #holdings: OwnedShards;
+  readonly #ownership: ShardClaims;
+  readonly #handover: Handoff;
+  readonly #revocation: Revocation;
+  /** The names of this process so far, the newest last. */
+  readonly #instances: string[];
+  #revision: Revision;
+  #session: Session | undefined;
+  #ending: Session[] = [];
+  #startedAt: Micros | undefined;
+  #leaving = false;
+  #left = false;
+  #beats: Heartbeat[] = [];
+  #notices: MachineOutput['notices'][number][] = [];
+  #events: MachineEvent[] = [];
+
+  constructor(parts: ReplicaMachineOptions) {
+    this.#parts = parts;
+    const { replica, shards, timing } = parts;
+    this.#instances = [parts.instance];
+    this.#revision = parts.revision;
+    this.#balance = new Rebalancer({ settleFor: timing.settleFor });
+    const [questions, peers, views, evidence] = [this.#questions, this.#peers, this.#views, this.#evidence];
+    this.#holdings = new OwnedShards({ horizon: timing.horizon });
+    this.#revocation = new Revocation({ replica, timing, questions, peers, views });
+    this.#ownership = new ShardClaims({
+      ...{ replica, shards, timing, questions, peers, views, evidence },
+      host: {
+        session: () => (this.#session?.state === 'live' ? this.#session.id : undefined),
+        claimant: (mono) => this.#claimingSession(mono),
+        revision: () => this.#revision.number,
+        holds: (shard) => this.#holdings.get(shard) !== undefined,
+        gained: (shard, record, revision, claimed, reading) => this.#gained(shard, record, revision, claimed, reading),
+      },
+    });
+    this.#handover = new Handoff({
+      questions,
+      views,
+      holdings: this.#holdings,
+      host: {
+        seal: ({ shard, term }: ShardOwnership) => this.#events.push({ kind: 'seal', shard, term }),
+        receiver: (session, mono) => this.#receiver(session, mono),
+        moved: (shard, record, revision, reading) => this.#moved(shard, record, revision, reading),
+      },
+    });
+  }
+
+  /** Lets time pass; to be called some fifty times a second. */
+  tick(reading: ClockReading): void {
+    const { mono } = reading;
+    this.#startedAt ??= mono;
+    for (const ending of this.#ending) ending.tick(reading);
+    this.#ending = this.#ending.filter((ending) => ending.closing);
+    this.#session?.tick(reading);
+    this.#settle(reading);
+    if (this.#session === undefined && this.#left) return;
+    this.#session ??= this.#begin();
+    this.#holdings.adjust(reading);
+    this.#handover.tick(reading);
+    if (this.#claimingSession(mono) !== undefined) this.#revocation.tick(this.#session?.id, this.others(mono), reading);
+    this.#ownership.tick(reading);
+    this.#rebalance(reading);
+    this.#peers.forget(mono, (session) => this.#views.names(session));
+  }
+
+  /** A heartbeat came, of another or its own. */
+  heard(beat: Heartbeat, reading: ClockReading): void {
+    const { mono } = reading;
+    if (beat.session === this.#session?.id) return this.#session.onOwnHeartbeat(mono);
+    if (this.#instances.includes(beat.instance)) return;
+    const peer = this.#peers.heard(beat, mono);
+    if (peer === undefined) return;
+    for (const { shard, term, at } of beat.own) {
+      this.#evidence.heard(shard, term, at, mono);
+      this.#ownership.onTermHeard(shard, term);
+    }
+  }
+
+  /** The answer to a question. */
+  answered(id: number, answer: RegisterResponse, reading: ClockReading): void {
+    this.#questions.answer(id, answer, reading);
+    this.#settle(reading);
+  }
+
+  /** Another process says that it gave this one a shard, in `term`. Only the register makes it true. */
+  onShardOffered(shard: number, term: bigint, reading: ClockReading): void {
+    this.#ownership.onTermHeard(shard, term);
+    this.#ownership.check(shard, reading);
+  }
+
+  /** After `seal`: nothing is decided for the shard any more from this moment on, and `right` says no. */
+  halt(shard: number, term: bigint, reading: ClockReading): void {
+    this.#handover.halt(shard, term, reading);
+  }
+
+  /** Its state, as it was when it halted, is written, or cannot be. */
+  sealed(shard: number, term: bigint, reading: ClockReading): void {
+    this.#handover.sealed(shard, term, reading);
+  }
+
+  /** Gives everything away, to others where there are any; ends with `left`. */
+  leave(): void {
+    this.#leaving = true;
+  }
+
+  /** The links find this process under another name from now on. */
+  readdress(instance: string): void {
+    this.#instances.push(instance);
+  }
+
+  /** It runs by another configuration from now on. */
+  revise(revision: Revision): void {
+    this.#revision = revision;
+  }
+
+  /** Lets go of everything at once, as it is: nothing is decided in these terms from now on. A new session begins, unless it leaves. */
+  giveUp(reading: ClockReading): void {
+    if (this.#leaving) this.#left = true;
+    if (this.#session !== undefined) this.#close(this.#session, reading);
+  }
+
+  get live(): boolean {
+    return this.#session?.state === 'live';
+  }
+
+  /** Is the last record of a session still to be written? */
+  get closing(): boolean {
+    return this.#ending.some(({ closing }) => closing);
+  }
+
+  /** The sessions of the other replicas that live. */
+  others(mono: Micros): readonly Peer[] {
+    return this.#peers.live(mono, this.#parts.timing.suspectAfter);
+  }
+
+  /** What this process owns. */
+  holds(): Iterable<ShardOwnership> {
+    return this.#holdings.all();
+  }
+
+  /** Shards that stand still because the record of their last owner is lost. */
+  orphanedShards(): readonly number[] {
+    return this.#views.ofOwners((session) => this.#peers.get(session)?.buried === true);
+  }
+
+  /** r1 of what is owned in `term`; LONG_AGO once nothing is to be decided in it. */
+  until(shard: number, term: bigint): Instant {
+    return this.live ? this.#holdings.until(shard, term) : DISTANT_PAST;
+  }
+
+  /** May `shard` be decided for at this moment, at which shard time? */
+  right(shard: number, mono: Micros): DecisionWindow | undefined {
+    if (this.#session?.state !== 'live') return undefined;
+    return this.#holdings.right(shard, mono);
+  }
+
+  /** Everything wanted since the last take. */
+  take(): MachineOutput {
+    const wanted = { questions: this.#questions.take(), beats: this.#beats, notices: this.#notices, events: this.#events };
+    this.#beats = [];
+    this.#notices = [];
+    this.#events = [];
+    return wanted;
+  }
+
+  #begin(): Session {
+    const { replica, timing, newSession } = this.#parts;
+    const host = {
+      entries: (reading: ClockReading) => this.#holdings.entries(reading),
+      renewed: (entries: readonly OwnedSlots[]) => this.#holdings.renewed(entries),
+      instance: () => this.#instances.at(-1) ?? '',
+      beat: (beat: Omit<Heartbeat, 'revision' | 'takes'>) =>
+        void this.#beats.push({ ...beat, revision: this.#revision, acceptsShards: this.live && !this.#leaving }),
+    };
+    return new Session({ id: newSession(), replica, timing, questions: this.#questions, host });
+  }
+
+  /** A session that is over takes all it owned with it; a deaf one is given up. */
+  #settle(reading: ClockReading): void {
+    const session = this.#session;
+    if (session === undefined) return;
+    if (session.state === 'over') return this.#lose(session, this.#holdings.lostEntries(reading), reading);
+    if (session.state === 'live' && this.#holdings.size > 0 && session.isIsolated(reading.mono)) return this.#close(session, reading);
+    if (this.#leaving && this.#done(reading.mono)) {
+      this.#left = true;
+      this.#close(session, reading);
+      this.#events.push({ kind: 'left' });
+    }
+  }
+
+  /** Leaving: all is given away, or nobody is there to take it and all is sealed. */
+  #done(mono: Micros): boolean {
+    if (this.#holdings.size === 0) return true;
+    return this.#takers(mono).length === 0 && [...this.#holdings.all()].every(({ phase }) => phase === 'sealed');
+  }
+
+  #close(session: Session, reading: ClockReading): void {
+    const last = this.#holdings.lastEntries(reading);
+    session.close(reading, last);
+    this.#ending.push(session);
+    this.#lose(session, last, reading);
+  }
+
+  /** This process knows best up to where it may have decided, and what its clocks showed. */
+  #lose(session: Session, last: readonly OwnedSlots[], reading: ClockReading): void {
+    this.#session = undefined;
+    this.#peers.end(session.id, { own: last }, reading.mono).mine = true;
+    for (const { shard, term, at } of last) {
+      this.#evidence.heard(shard, term, at, reading.mono);
+      this.#holdings.drop(shard);
+      this.#events.push({ kind: 'lost', shard, term });
+    }
+  }
+
+  #claimingSession(mono: Micros): string | undefined {
+    if (this.#leaving || this.#startedAt === undefined || mono - this.#startedAt < this.#parts.timing.listenFor) return undefined;
+    return this.#session?.isHealthy(mono) ? this.#session.id : undefined;
+  }
+
+  #gained(shard: number, record: OwnershipRecord, revision: number, claimed: ClockReading, reading: ClockReading): void {
+    const { clock } = this.#holdings.gain(shard, record, revision, claimed, reading);
+    this.#events.push({ kind: 'gained', shard, term: record.term, from: record.from, clock });
+    this.#session?.renew(reading);
+  }
+
+  /** The next term is in the register, or one after it: this process may have missed some while the answer was on its way. */
+  #moved(shard: number, record: OwnershipRecord, revision: number, reading: ClockReading): void {
+    const hold = this.#holdings.get(shard);
+    if (hold === undefined) return;
+    this.#evidence.heard(shard, hold.term, hold.clock.at(reading.mono), reading.mono);
+    this.#holdings.drop(shard);
+    this.#events.push({ kind: 'lost', shard, term: hold.term });
+    if (record.owner === this.#session?.id) return this.#ownership.adopt(shard, record, revision, reading);
+    const { instance } = this.#peers.track(record.owner, reading.mono);
+    this.#notices.push({ to: record.owner, instance, shard, term: record.term });
+    this.#session?.renew(reading);
+  }
+
+  /** To whom shards can be given, those of the newest configuration first. */
+  #takers(mono: Micros): readonly Peer[] {
+    const takers = this.others(mono).filter(({ acceptsShards }) => acceptsShards);
+    return takers.sort((a, b) => b.revision.number - a.revision.number);
+  }
+
+  #receiver(session: string, mono: Micros): string | undefined {
+    const peers = this.#takers(mono);
+    if (peers.some((peer) => peer.session === session)) return session;
+    return this.#leaving ? peers[0]?.session : this.#session?.id;
+  }
+
+  #rebalance({ mono }: ClockReading): void {
+    const session = this.#session;
+    if (!session?.isHealthy(mono)) return;
+    const standing = { session: session.id, revision: this.#revision.number, leaving: this.#leaving, holds: this.#holdings.all(), peers: this.others(mono) };
+    for (const { shard, to } of this.#balance.moves(standing, mono)) this.#handover.start(shard, to);
+  }
+}

@@ -1,0 +1,160 @@
+import { DISTANT_PAST, type Instant, MILLISECOND, type Micros, plus } from '../core/time.ts';
+import type { ClockRecord } from './clocks/shard-clock.ts';
+import type { Coordinator, LeaderLease, TreePlacement } from './coordinator.ts';
+import { RegisterConflict, type Registers, type RegisterValue } from './registers/registers.ts';
+import { decodeTermRecord, encodeTermRecord, extendTerm, nextTerm, renewalDue, sealTerm, type TermRecord } from './tenancy.ts';
+
+/** The register of a node that works alone. */
+const REGISTER = 'node';
+
+/** A claim of the next term that lost this many races in a row gives up: somebody starts servers in a loop. */
+const CLAIMS_MAX = 20;
+
+/** Between two renewals ahead when the first failed: fewer than four fit before the slots run out. */
+const RETRY_AFTER: Micros = 250 * MILLISECOND;
+
+/** What of a clock a coordinator needs. */
+export interface LeaseClock {
+  now(): Instant;
+  /** Shard time and the machine's clocks at one moment. */
+  record(): ClockRecord;
+}
+
+/** A newer process took the term: this one must decide nothing more. */
+export class LeadershipLost extends Error {
+  override readonly name = 'TenureLost';
+}
+
+/** Where the process before left shard time, to be given to the clock; undefined: a first start. Throws what the register throws. */
+export async function readLastClock(registers: Registers): Promise<ClockRecord | undefined> {
+  const found = await registers.read(REGISTER);
+  return found && decodeTermRecord(found.bytes).clock;
+}
+
+/**
+ * Takes the next term of this store for this process (coordination.md, decision 4). Whoever had it loses it at its next
+ * renewal, and is out of slots a second after its last one at the latest. `session` names this process's life: random.
+ */
+export async function openSingleNodeCoordinator(parts: { registers: Registers; clock: LeaseClock; session: string }): Promise<Coordinator> {
+  const { registers, clock, session } = parts;
+  for (let claim = 0; claim < CLAIMS_MAX; claim++) {
+    const old = await registers.read(REGISTER);
+    const { record, from } = nextTerm(old && decodeTermRecord(old.bytes), session, clock.record());
+    try {
+      const revision = await registers.change(REGISTER, encodeTermRecord(record), old?.revision ?? 0);
+      return new LocalCoordinator({ registers, clock, record, from, revision });
+    } catch (cause) {
+      if (!(cause instanceof RegisterConflict)) throw cause;
+    }
+  }
+  throw new LeadershipLost('Other processes keep taking the term of this store; stop all but one.');
+}
+
+interface SingleNodeOptions {
+  readonly registers: Registers;
+  readonly clock: LeaseClock;
+  readonly record: TermRecord;
+  readonly from: Instant;
+  readonly revision: number;
+}
+
+/** One tenure for all trees of the node. */
+class LocalCoordinator implements Coordinator, LeaderLease {
+  readonly term: bigint;
+  readonly from: Instant;
+  readonly #registers: Registers;
+  readonly #clock: LeaseClock;
+  /** As acknowledged by the register. */
+  #record: TermRecord;
+  #revision: number;
+  #renewal: Promise<void> | undefined;
+  /** No renewal ahead before, after one that failed. */
+  #retryAt: Instant = DISTANT_PAST;
+  #lost: Error | undefined;
+  #left = false;
+  #listeners: ((why: Error) => void)[] = [];
+
+  constructor(parts: SingleNodeOptions) {
+    this.term = parts.record.term;
+    this.from = parts.from;
+    this.#registers = parts.registers;
+    this.#clock = parts.clock;
+    this.#record = parts.record;
+    this.#revision = parts.revision;
+  }
+
+  place(_root: string): TreePlacement {
+    return this.#ended ? { at: 'nowhere' } : { at: 'here', tenure: this };
+  }
+
+  onLost(lost: (why: Error) => void): void {
+    if (this.#lost !== undefined) lost(this.#lost);
+    else this.#listeners.push(lost);
+  }
+
+  until(): Instant {
+    return this.#ended ? DISTANT_PAST : this.#record.until;
+  }
+
+  extend(now: Instant): Promise<void> | undefined {
+    if (this.#ended) return Promise.reject(this.#lost ?? new LeadershipLost('This process has left its term.'));
+    if (!renewalDue(now, this.#record.until)) return undefined;
+    // While there is time a failing disk is not asked again at every decision.
+    if (now < this.#record.until && now < this.#retryAt) return undefined;
+    this.#renewal ??= this.#renew().finally(() => {
+      this.#renewal = undefined;
+    });
+    if (now >= this.#record.until) return this.#renewal;
+    this.#renewal.catch(() => {
+      this.#retryAt = plus(now, RETRY_AFTER);
+    });
+    return undefined;
+  }
+
+  async leave(): Promise<void> {
+    if (this.#ended) return;
+    await this.#renewal?.catch(() => {});
+    if (this.#ended) return;
+    this.#left = true;
+    await this.#write(sealTerm(this.#record, this.from, this.#clock.record()));
+  }
+
+  get #ended(): boolean {
+    return this.#left || this.#lost !== undefined;
+  }
+
+  /** The clock is read before the write leaves: slots count from there, however long the disk takes. */
+  async #renew(): Promise<void> {
+    const next = extendTerm(this.#record, this.#clock.record());
+    await this.#write(next);
+    this.#record = next;
+  }
+
+  async #write(next: TermRecord): Promise<void> {
+    const bytes = encodeTermRecord(next);
+    try {
+      this.#revision = await this.#registers.change(REGISTER, bytes, this.#revision);
+    } catch (cause) {
+      if (!(cause instanceof RegisterConflict)) throw cause;
+      const found = await this.#registers.read(REGISTER);
+      if (!this.#mine(found)) throw this.#lose(cause);
+      // A write of ours whose answer never came is there after all: go on from it.
+      this.#revision = await this.#registers.change(REGISTER, bytes, found.revision);
+    }
+  }
+
+  #mine(found: RegisterValue | undefined): found is RegisterValue {
+    if (found === undefined) return false;
+    const { term, session } = decodeTermRecord(found.bytes);
+    return term === this.term && session === this.#record.session;
+  }
+
+  #lose(cause: unknown): Error {
+    const why = new LeadershipLost('A newer process decides for this store; this one must stop.', { cause });
+    this.#lost = why;
+    const listeners = this.#listeners;
+    this.#listeners = [];
+    for (const listener of listeners) listener(why);
+    return why;
+  }
+}

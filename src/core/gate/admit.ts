@@ -1,0 +1,173 @@
+import { type Costs, costOf, ONE_REQUEST, REQUESTS } from '../group.ts';
+import { type AggregateLease, ensureCovered } from '../leases/aggregate-lease.ts';
+import type { Grant } from '../leases/grants.ts';
+import type { Claim, Lease, LeaseRecord, Permit, ShadowOutcome } from '../permit.ts';
+import type { PermitTag } from '../request.ts';
+import { DISTANT_PAST, type Instant, later, type Micros, plus } from '../time.ts';
+import type { KeyState } from '../tree/key-state.ts';
+import type { LimitInstance } from '../tree/limit-rule.ts';
+import type { Dispatcher } from './dispatcher.ts';
+
+/** Who is admitted. */
+export interface AdmittedRequest {
+  /** The key as the caller named it; `state` may be the group's own where keys do not count. */
+  readonly key: string;
+  readonly priority: number;
+  readonly costs: Costs;
+  readonly lease: Micros;
+  readonly holder: string;
+  readonly tag: PermitTag;
+  readonly token: unknown;
+  readonly reported?: boolean | undefined;
+  readonly claim?: Claim | undefined;
+}
+
+/** Charges all limits and makes the permit; everything has been asked before. The ask arrived at `since`, as the `order`th. */
+export function admit(decisions: Dispatcher, now: Instant, state: KeyState, who: AdmittedRequest, since: Instant, order: number): void {
+  const { node } = state;
+  node.countAdmission(now, who.priority, since);
+  const { cells, shadow } = charge(now, state, who.costs);
+  const standIn = node.hasLeases && who.reported === true ? decisions.reservations.aggregateFor(now, state, who.tag, decisions.grants) : undefined;
+  const serial = decisions.grants.nextSerial();
+  let lease: Lease | undefined;
+  let record: LeaseRecord | undefined;
+  let settleable = false;
+  if (node.hasLeases) {
+    const grant = remember(decisions, now, state, who, serial, cells, standIn);
+    decisions.grants.addLease(grant);
+    holds(grant);
+    decisions.timers.dueBy(grant.expiresAt);
+    lease = toLease(grant, now);
+    settleable = true;
+    standIn?.add(grant);
+    record = requiredWrite(decisions, now, grant);
+  } else if (namesMore(who.costs)) {
+    decisions.grants.addSettleable(remember(decisions, now, state, who, serial, cells));
+    settleable = true;
+  }
+  const permit: Permit = {
+    group: node.name,
+    key: who.key,
+    serial,
+    tag: who.tag,
+    costs: who.costs,
+    grantedAt: now,
+    waited: now - since,
+    order,
+    lease,
+    settleable,
+    shadow,
+  };
+  decisions.events.push({ kind: 'admitted', token: who.token, permit, priority: who.priority, record });
+}
+
+/** The lease counts among those that hold its concurrency limits. */
+export function holds(grant: Grant): void {
+  for (const cell of grant.cells) if (cell.leases !== undefined && costOf(grant.costs, cell.rule.unit) > 0) cell.leases.add(grant);
+}
+
+/** Charges every cell; what is in shadow and not ready is left out and told. */
+function charge(now: Instant, state: KeyState, costs: Costs): { readonly cells: readonly LimitInstance[]; readonly shadow: ShadowOutcome | undefined } {
+  let shadow: ShadowOutcome | undefined;
+  let skipped: Set<LimitInstance> | undefined;
+  for (const cell of state.limits) {
+    const cost = costOf(costs, cell.rule.unit);
+    if (!cell.enforced) {
+      const readyAt = cell.limit.readyAt(now, cost);
+      if (readyAt > now) {
+        skipped ??= new Set();
+        skipped.add(cell);
+        if (shadow === undefined || readyAt > shadow.readyAt) shadow = { limit: cell.rule.qualifiedName(state.node), readyAt };
+        continue;
+      }
+    }
+    if (cost === 0) continue;
+    cell.limit.take(now, cost);
+    cell.spentSinceReservation += cost;
+  }
+  return { cells: skipped === undefined ? state.limits : state.limits.filter((cell) => !skipped.has(cell)), shadow };
+}
+
+/** The lease as told to its holder; leases that lapse at this very moment are no longer alive. */
+export function toLease(grant: Grant, now: Instant): Lease {
+  let oldest = grant.keyState.fenceHead;
+  while (oldest !== undefined && oldest !== grant && oldest.expiresAt <= now) oldest = oldest.nextFence;
+  return { fence: grant.fence, fenceFloor: (oldest ?? grant).fence, expiresAt: grant.expiresAt, duration: grant.duration };
+}
+
+/** What must be on disk before the lease is told as it is now; undefined: nothing. */
+export function requiredWrite(decisions: Dispatcher, now: Instant, grant: Grant): LeaseRecord | undefined {
+  if (grant.aggregate !== undefined) return ensureCovered(decisions.events, now, grant.aggregate, grant);
+  const isWritten = grant.expiresAt <= grant.writtenUntil && grant.duration <= grant.writtenFor;
+  return decisions.reservations.isDurable && !isWritten ? recordOf(grant, now) : undefined;
+}
+
+/** The lease as the ledger keeps it: to its end, so that a new term ends it as told; once renewed for twice its length, so that most renewals need no write. */
+function recordOf(grant: Grant, now: Instant): LeaseRecord {
+  const until = grant.recordedUntil === DISTANT_PAST ? grant.expiresAt : plus(now, 2 * grant.duration);
+  grant.recordedUntil = later(grant.recordedUntil, until);
+  return toLeaseRecord(grant, grant.recordedUntil);
+}
+
+/** A live lease as a record that ends at `expiresAt`. */
+export function toLeaseRecord(grant: Grant, expiresAt: Instant): LeaseRecord {
+  return {
+    group: grant.node.name,
+    key: grant.keyState.key,
+    term: grant.fence >> 40n,
+    serial: grant.serial,
+    tag: grant.tag,
+    costs: grant.costs,
+    grantedAt: grant.grantedAt,
+    expiresAt,
+    duration: grant.duration,
+    holder: grant.holder,
+    aggregate: grant.isAggregate,
+    claim: grant.claim,
+  };
+}
+
+function remember(
+  decisions: Dispatcher,
+  now: Instant,
+  state: KeyState,
+  who: AdmittedRequest,
+  serial: number,
+  cells: readonly LimitInstance[],
+  aggregate?: AggregateLease,
+): Grant {
+  const expiresAt = plus(now, who.lease);
+  return {
+    serial,
+    fence: decisions.grants.fenceOf(serial),
+    tag: who.tag,
+    node: state.node,
+    keyState: state,
+    costs: who.costs,
+    grantedAt: now,
+    holder: who.holder,
+    cells,
+    leased: state.node.hasLeases,
+    grantedThisTerm: true,
+    inProcess: who.reported === true && decisions.reservations.allowsInProcess,
+    aggregate,
+    isAggregate: false,
+    claim: who.claim,
+    duration: who.lease,
+    expiresAt,
+    recordedUntil: decisions.reservations.isDurable ? DISTANT_PAST : expiresAt,
+    writtenUntil: DISTANT_PAST,
+    writtenFor: who.lease,
+    ended: undefined,
+    slot: -1,
+    nextFence: undefined,
+    previousFence: undefined,
+  };
+}
+
+/** Whether the ask names a unit besides `requests`: then its real cost may be told later. */
+function namesMore(costs: Costs): boolean {
+  if (costs === ONE_REQUEST) return false;
+  for (const unit in costs) if (unit !== REQUESTS) return true;
+  return false;
+}

@@ -1,0 +1,394 @@
+import type { GateEvent } from '../events.ts';
+import { type Costs, costOf, type GroupSpec } from '../group.ts';
+import { GrantTable } from '../leases/grants.ts';
+import type { GateRequest, WaiterRef } from '../request.ts';
+import { DISTANT_PAST, type Instant, type Micros } from '../time.ts';
+import type { GroupNode } from '../tree/group-node.ts';
+import { GroupTree } from '../tree/group-tree.ts';
+import type { KeyState } from '../tree/key-state.ts';
+import type { LimitInstance } from '../tree/limit-rule.ts';
+import type { KeyQueue } from '../tree/queues.ts';
+import { NO_SLOT, WaiterTable } from '../tree/waiter-table.ts';
+import { admit } from './admit.ts';
+import { refuseOversized, refusePastDeadline } from './arrival-checks.ts';
+import { removeArrival } from './arrival-order.ts';
+import { Readiness } from './readiness.ts';
+import type { Reservations } from './reservations.ts';
+import { isStored, type StoredEntry, StoredRef } from './stored-requests.ts';
+import { GateTimers } from './timers.ts';
+
+/** Admissions, or expiries, in one go: some milliseconds. */
+export const MAX_BATCH = 5_000;
+
+/**
+ * Who goes next. Holds the waiters of one tree and moves offers up from the lanes to the root; whatever reaches the
+ * root's offer is admitted at once.
+ *
+ * Nobody is looked at twice for nothing: a key whose own limits are not ready is *parked* (its lanes leave the heaps)
+ * until time or a change of the cell that parked it; a node whose limits are not ready is *blocked*, and holds everyone
+ * behind it. Both cost nothing per waiter.
+ */
+export class Dispatcher {
+  readonly slab: WaiterTable;
+  readonly tree: GroupTree;
+  readonly grants: GrantTable;
+  readonly reservations: Reservations;
+  readonly timers = new GateTimers();
+  /** Waiters whose patience is over and who are kept for the disk. */
+  readonly overdue = new Set<WaiterRef>();
+  readonly #dirty = new Set<GroupNode>();
+  events: GateEvent[] = [];
+  readonly readiness: Readiness;
+  /** `pump` stopped at the end of its slice. */
+  hasMoreWork = false;
+  /** Stopped for good: nobody is admitted any more. */
+  sealed = false;
+  /** No decision before. */
+  readonly from: Instant;
+
+  constructor(parts: { term: bigint; groups: readonly GroupSpec[]; from: Instant; firstOrder: number; reservations: Reservations; settledMax: number }) {
+    this.slab = new WaiterTable(parts.firstOrder);
+    this.reservations = parts.reservations;
+    this.from = parts.from;
+    this.readiness = new Readiness(parts.reservations, parts.from);
+    this.grants = new GrantTable(parts.term, parts.settledMax);
+    this.tree = new GroupTree({ slab: this.slab, groups: parts.groups, born: (cell) => this.reservations.initializeLimit(cell) });
+  }
+
+  /** The key's state; undefined when the group has as many as it may. */
+  keyState(now: Instant, node: GroupNode, key: string): KeyState | undefined {
+    const known = node.keys.get(key);
+    if (known !== undefined) return known;
+    const forget = (state: KeyState): void => this.tree.dropKey(state);
+    node.collectIdleKeys(now, 2, forget);
+    const max = node.spec.backlog.keys;
+    if (node.keys.size >= max && node.collectIdleKeys(now, 64, forget) === 0) return undefined;
+    return this.tree.keyState(node, key);
+  }
+
+  /** Looks at a key without keeping it: one that was not there is made, shown and forgotten. */
+  peekKey<T>(now: Instant, node: GroupNode, key: string, look: (state: KeyState) => T): T {
+    const known = node.keys.get(key);
+    const state = known ?? this.tree.keyState(node, key);
+    const seen = look(state);
+    if (known === undefined) for (const link of state.path) if (link.idle(now)) this.tree.dropKey(link);
+    return seen;
+  }
+
+  /** A waiter comes into its lane: at the end, or where it stood before; `pump` decides about it. */
+  enqueue(now: Instant, ask: GateRequest, state: KeyState): number {
+    const slot = this.slab.add(now, ask, state);
+    const { node } = state;
+    const lane = node.band(ask.priority).queueFor(state);
+    lane.band.push(lane, slot);
+    state.waiting++;
+    node.count(slot, 1);
+    this.timers.setWaitTimeout(slot, ask.waitUntil);
+    if (state.parked && lane.head === slot && (ask.since !== undefined || mostUrgent(state, lane))) this.unpark(state);
+    else if (lane.head === slot) this.markDirty(node, slot);
+    return slot;
+  }
+
+  /** A stored request comes into its lane; `pump` decides about it. Answers its entry, by which {@link cancelStored} knows it. */
+  enqueueStored(state: KeyState, priority: number, request: StoredEntry, lease: Micros): number {
+    const { node } = state;
+    const lane = node.band(priority).queueFor(state);
+    const before = lane.head;
+    const entry = lane.band.pushStored(lane, request, lease);
+    state.waiting++;
+    state.stored++;
+    node.countStored(request.costs, 1);
+    if (lane.head === before) return entry;
+    if (state.parked) this.unpark(state);
+    else this.markDirty(node, lane.head);
+    return entry;
+  }
+
+  /** A stored request goes without being admitted; false: it was decided, or is not known. */
+  cancelStored(entry: number, sequence: number): boolean {
+    const { stored } = this.slab;
+    const slot = stored.slotOf(entry);
+    if (slot !== NO_SLOT) {
+      const token = this.slab.tokenOf(slot);
+      if (!isStored(token) || token.entry !== entry || token.sequence !== sequence) return false;
+      this.remove(slot);
+      return true;
+    }
+    const lane = stored.laneOf(entry);
+    if (lane === undefined || stored.sequenceOf(entry) !== sequence || !lane.band.cancelStored(entry)) return false;
+    this.#uncountStored(lane.keyState, stored.costsOf(entry));
+    return true;
+  }
+
+  /** Forgets all stored requests of a group, without events and without walking them. */
+  dropStored(node: GroupNode): void {
+    for (const state of node.keys.values()) {
+      for (const lane of state.lanes) {
+        const dropped = lane.band.dropStored(lane);
+        node.uncountStored(dropped);
+        state.waiting -= dropped;
+        state.stored -= dropped;
+        for (let slot = lane.head; slot !== NO_SLOT; ) {
+          const next = this.slab.nextOf(slot);
+          if (isStored(this.slab.tokenOf(slot))) this.remove(slot);
+          slot = next;
+        }
+      }
+    }
+    node.uncountStored(0);
+  }
+
+  /** A waiter stays where it is and is a stored request's from now on. Answers its entry. */
+  becomeStored(slot: number, sequence: number, deadline: Instant): number {
+    const { slab } = this;
+    const state = slab.keyOf(slot);
+    const { node } = state;
+    const lane = slab.queueOf(slot);
+    const costs = slab.costsOf(slot);
+    node.count(slot, -1);
+    const entry = slab.stored.addPulled(lane, slot, {
+      sequence,
+      order: slab.orderOf(slot),
+      arrivedAt: slab.arrivalOf(slot),
+      deadline,
+      costs,
+      tag: slab.tagOf(slot),
+    });
+    removeArrival(lane.band, slab, slot);
+    slab.becomeStored(slot, new StoredRef(sequence, entry), deadline);
+    node.count(slot, 1);
+    state.stored++;
+    this.timers.clearPatience(slot);
+    return entry;
+  }
+
+  #uncountStored(state: KeyState, costs: Costs): void {
+    state.node.countStored(costs, -1);
+    state.waiting--;
+    state.stored--;
+  }
+
+  /** Marks a node for another look if `slot` could change what it offers. */
+  markDirty(node: GroupNode, slot = NO_SLOT): void {
+    if (slot !== NO_SLOT && node.nextQueue()?.head !== slot) return;
+    this.#dirty.add(node);
+  }
+
+  /** A waiter goes without being admitted; the caller of this says why, and pumps. */
+  remove(slot: number): void {
+    const lane = this.slab.queueOf(slot);
+    const state = this.slab.keyOf(slot);
+    const wasHead = lane.head === slot;
+    this.#clearCandidate(state.node, slot);
+    this.#recompute(state.node);
+    lane.band.remove(slot);
+    if (wasHead && state.parked) this.unpark(state);
+    this.#removeWaiter(slot, state);
+  }
+
+  /** Keeps its place while its caller is away. */
+  suspend(slot: number): void {
+    const state = this.slab.keyOf(slot);
+    this.slab.queueOf(slot).band.goAway(slot);
+    this.#clearCandidate(state.node, slot);
+    this.#recompute(state.node);
+    if (state.parked) this.unpark(state);
+    this.markDirty(state.node);
+  }
+
+  resume(slot: number): void {
+    const lane = this.slab.queueOf(slot);
+    lane.band.comeBack(slot);
+    if (lane.keyState.parked && lane.head === slot) this.unpark(lane.keyState);
+    this.markDirty(lane.keyState.node);
+  }
+
+  /** A cell has more to give than before: whoever it holds is looked at again. */
+  onLimitReady(cell: LimitInstance): void {
+    if (cell.keyState === undefined) {
+      if (cell.rule.node.blockedUntil !== DISTANT_PAST) this.#dirty.add(cell.rule.node);
+      return;
+    }
+    for (const state of [...cell.keyState.blockedKeys]) this.unpark(state);
+  }
+
+  /** A key's lanes are offered again. */
+  unpark(state: KeyState): void {
+    if (!state.parked) return;
+    state.parked = false;
+    this.timers.clearKey(state.id);
+    state.parkedBy?.keyState?.blockedKeys.delete(state);
+    state.parkedBy = undefined;
+    for (const lane of state.lanes) lane.band.activate(lane);
+    this.#dirty.add(state.node);
+  }
+
+  /** A cell has less to give: what its node offers is asked again. Keys are asked again before they are admitted anyway. */
+  onLimitTightened(cell: LimitInstance): void {
+    this.#dirty.add(cell.rule.node);
+  }
+
+  /** Everything of this node and below is looked at again; with `key`, that key only (it was paused or resumed). */
+  invalidate(node: GroupNode, key?: string): void {
+    for (const below of this.tree.descendants(node)) {
+      const states = key === undefined ? below.keys.values() : [below.keys.get(key)];
+      for (const state of states) if (state !== undefined) this.unpark(state);
+      this.#dirty.add(below);
+    }
+  }
+
+  /** The same for exactly these nodes and all their keys. */
+  reconsiderAll(nodes: readonly GroupNode[]): void {
+    for (const node of nodes) {
+      for (const state of node.keys.values()) this.unpark(state);
+      this.#dirty.add(node);
+    }
+  }
+
+  /** Looks again at what has changed and admits everybody who may go now; after a slice the rest is due at once, so that a window that opens for many does not hold up the process. */
+  dispatch(now: Instant): void {
+    const { root } = this.tree;
+    if (this.sealed) return;
+    for (let admitted = 0; ; admitted++) {
+      for (const node of this.#dirty) {
+        this.#dirty.delete(node);
+        this.#propagate(now, node);
+      }
+      this.hasMoreWork = root.candidate !== NO_SLOT;
+      if (!this.hasMoreWork) return;
+      if (admitted >= MAX_BATCH) {
+        this.timers.dueBy(now);
+        return;
+      }
+      this.#propagate(now, this.#admitHead(now, root.candidate));
+    }
+  }
+
+  /** Looks again at everything whose time has come by `at`, with the limits as they are at `now`. */
+  dispatchAt(at: Instant, now: Instant): void {
+    const { timers } = this;
+    for (let id = timers.popKey(at); id >= 0; id = timers.popKey(at)) {
+      const state = this.tree.keyStates[id];
+      if (state !== undefined) this.unpark(state);
+    }
+    for (let index = timers.popNode(at); index >= 0; index = timers.popNode(at)) this.#dirty.add(this.tree.nodes[index] as GroupNode);
+    this.dispatch(now);
+  }
+
+  /** From `from` up to the root, or up to and without `end`: what does each offer now? */
+  #propagate(now: Instant, from: GroupNode, end?: GroupNode): void {
+    for (let node: GroupNode | undefined = from; node !== undefined && node !== end; node = node.parent) {
+      this.#refresh(now, node);
+      const { parent } = node;
+      if (parent === undefined) return;
+      if (node.candidate === NO_SLOT) {
+        if (node.position >= 0) parent.childCandidates.remove(node);
+      } else if (node.position >= 0) parent.childCandidates.update(node);
+      else parent.childCandidates.push(node);
+    }
+  }
+
+  /** What does this node offer now? A child's offer is asked for its key again: another child may have spent it meanwhile. */
+  #refresh(now: Instant, node: GroupNode): void {
+    const { slab } = this;
+    if (node.blockedUntil !== DISTANT_PAST) this.#unblock(node);
+    for (;;) {
+      node.askFloor(now);
+      const lane = node.nextQueue();
+      const child = node.childCandidates.peek();
+      if (lane === undefined && child === undefined) break;
+      const own = lane !== undefined && (child === undefined || node.ranksBefore(lane.head, child.candidate));
+      const slot = own ? lane.head : (child as GroupNode).candidate;
+      const state = slab.keyOf(slot);
+      if (refusePastDeadline(this, now, slot)) continue;
+      if (!this.readiness.keyReady(now, state, slab.costsOf(slot))) {
+        if (refuseOversized(this, now, slot)) continue;
+        this.#park(state);
+        this.#clearCandidate(state.node, slot);
+        this.#propagate(now, state.node, node);
+        continue;
+      }
+      if (!this.readiness.nodeReady(now, node, slab.costsOf(slot))) {
+        if (refuseOversized(this, now, slot)) continue;
+        this.#block(node);
+        break;
+      }
+      node.candidate = slot;
+      return;
+    }
+    node.candidate = NO_SLOT;
+  }
+
+  #park(state: KeyState): void {
+    const { until, because } = this.readiness;
+    state.parked = true;
+    state.parkedBy = because;
+    because?.keyState?.blockedKeys.add(state);
+    this.timers.setKey(state.id, until);
+    for (const lane of state.lanes) lane.band.deactivate(lane);
+  }
+
+  #block(node: GroupNode): void {
+    const { until, because } = this.readiness;
+    node.blockedUntil = until;
+    node.blockedBy = because;
+    this.timers.setNode(node.index, until);
+  }
+
+  #unblock(node: GroupNode): void {
+    this.timers.clearNode(node.index);
+    node.blockedUntil = DISTANT_PAST;
+    node.blockedBy = undefined;
+  }
+
+  /** Admits a waiter; answers its node. */
+  #admitHead(now: Instant, slot: number): GroupNode {
+    const { slab } = this;
+    const state = slab.keyOf(slot);
+    const lane = slab.queueOf(slot);
+    const { node } = state;
+    const costs = slab.costsOf(slot);
+    this.#clearCandidate(node, slot);
+    if (!this.readiness.covered(now, state, costs)) return node;
+    const unit = node.fairUnit;
+    lane.band.advanceVirtualTime(lane, unit === undefined ? 1 : costOf(costs, unit), node.weightOf(state.key));
+    const [{ key }, { priority }] = [state, lane.band];
+    const [lease, reported, claim] = [slab.leaseOf(slot), slab.inProcessOf(slot), slab.claimOf(slot)];
+    const who = { key, priority, costs, lease, holder: slab.holderOf(slot), tag: slab.tagOf(slot), token: slab.tokenOf(slot), reported, claim };
+    admit(this, now, state, who, slab.arrivalOf(slot), slab.orderOf(slot));
+    this.#removeWaiter(slot, state);
+    return node;
+  }
+
+  /** Nobody offers this waiter any more. */
+  #clearCandidate(node: GroupNode, slot: number): void {
+    for (const above of node.path) {
+      if (above.candidate !== slot) continue;
+      if (above.position >= 0) above.parent?.childCandidates.remove(above);
+      above.candidate = NO_SLOT;
+    }
+  }
+
+  /** Whoever blocked or was offered may be gone: these nodes choose again. */
+  #recompute(node: GroupNode): void {
+    for (const above of node.path) if (above.candidate === NO_SLOT) this.#dirty.add(above);
+  }
+
+  #removeWaiter(slot: number, state: KeyState): void {
+    state.node.count(slot, -1);
+    const token = this.slab.tokenOf(slot);
+    if (isStored(token)) {
+      state.stored--;
+      this.slab.stored.free(token.entry);
+    }
+    if (this.overdue.size > 0) this.overdue.delete(this.slab.refOf(slot));
+    state.waiting--;
+    this.timers.clearPatience(slot);
+    this.slab.free(slot);
+  }
+}
+
+/** No other lane of this key has anybody as urgent. */
+function mostUrgent(state: KeyState, lane: KeyQueue): boolean {
+  return state.lanes.every((other) => other === lane || other.head === NO_SLOT || other.band.priority > lane.band.priority);
+}

@@ -1,0 +1,406 @@
+import type { GateEvent, Reservation } from '../events.ts';
+import type { Costs, GroupSpec } from '../group.ts';
+import type { Remembered } from '../leases/grants.ts';
+import type { Claim, Disposition, Lease, LeaseRecord, LeaseView, PauseOnRelease, Permit } from '../permit.ts';
+import { type Refusal, withdrawn } from '../refusal.ts';
+import type { Arrival, GateRequest, PermitTag, QueuePosition, StoredAsk, WaiterRef, WaiterView } from '../request.ts';
+import { DISTANT_PAST, type Instant, later, type Micros, NEVER } from '../time.ts';
+import type { GroupNode } from '../tree/group-node.ts';
+import { setPause, validateOverride } from '../tree/overrides.ts';
+import { NO_SLOT } from '../tree/waiter-table.ts';
+import { acquire } from './acquire.ts';
+import { explain, findOversizedLimit, refuseNode, refuseSlot, resolveOverdue } from './arrival-checks.ts';
+import { audit } from './audit.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { positionOf } from './position.ts';
+import { endLease, release, renew, rollback } from './release.ts';
+import { Reservations } from './reservations.ts';
+import { restore } from './restore.ts';
+import type { GateExplanation, GateOptions, GateSnapshot, GroupStatus, LimitView, Override, SealedState } from './snapshot.ts';
+import { Ticker } from './ticker.ts';
+import { claimedOf, groupStatus, leaseViews, limitViews, ownLimitsOf, takeSnapshot, waiterViews } from './views.ts';
+
+/** Permits remembered for settling or for telling that they ended, per tree. */
+const SETTLED_MAX = 100_000;
+
+/**
+ * The decision for one tree of groups in one term: queues, limits and leases in one place, single-threaded, told the
+ * time, never calling anybody. Every call may produce events and reservations: take them after each call, then arm one
+ * timer at `wakeAt`.
+ *
+ * Time may come late: what is due is done in order of time, and a waiter whose patience ended is still admitted for a
+ * slot that opened before. Every call does what is due first, so that no newcomer passes a waiter.
+ */
+export class Gate {
+  readonly #all: Dispatcher;
+  readonly #course: Ticker;
+  #draining = false;
+
+  constructor(parts: GateOptions) {
+    const { restored, term, groups } = parts;
+    const from = restored?.seal === undefined ? parts.from : DISTANT_PAST;
+    const reservations = new Reservations({ isDurable: parts.recording, allowsInProcess: parts.reports ?? false, from, restored });
+    this.#all = new Dispatcher({ term, groups, from, reservations, firstOrder: parts.firstOrder ?? 0, settledMax: parts.settledMax ?? SETTLED_MAX });
+    this.#course = new Ticker(this.#all);
+    if (restored === undefined) return;
+    restore(this.#all, this.#course, restored, from);
+    this.#all.events = [];
+  }
+
+  /** Index of a group by name; undefined: not of this tree. */
+  groupOf(name: string): number | undefined {
+    return this.#all.tree.node(name)?.index;
+  }
+
+  /** Admits, queues or refuses; the outcome is an event. Answers the waiter when queued, else DECIDED. */
+  acquire(now: Instant, ask: GateRequest): WaiterRef {
+    this.#catchUp(now);
+    return acquire(this.#all, now, this.#node(ask.group), ask, this.#draining || this.#all.sealed);
+  }
+
+  /**
+   * A stored request comes into line, without a wait timeout and outside the bounds of the backlog. Returns its entry, for
+   * {@link cancelStored}, or that it could never pass; undefined if the group has as many keys as it may, or is gone. Decides nothing:
+   * call {@link decideStored} after one call or many. Events report the outcome, with a `StoredRef` as token. `since` puts a request
+   * that was tried before back to its old place; the order of the rest is that of the calls.
+   */
+  enqueueStored(now: Instant, request: StoredAsk): { readonly entry: number } | { readonly refusal: Refusal } | undefined {
+    const node = this.#node(request.group);
+    const state = node.removed || this.#draining || this.#all.sealed ? undefined : this.#all.keyState(now, node, request.key);
+    if (state === undefined) return undefined;
+    const oversized = findOversizedLimit(state, request.costs);
+    if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized } };
+    const order = this.#all.slab.orderFor(request);
+    const entry = { sequence: request.sequence, order, arrivedAt: request.arrivedAt, deadline: request.deadline, costs: request.costs, tag: request.tag };
+    return { entry: this.#all.enqueueStored(state, request.priority, entry, request.lease) };
+  }
+
+  /** A stored request leaves the line, without an event; call {@link decideStored} after. Returns false if it was decided, or never came. */
+  cancelStored(entry: number, sequence: number): boolean {
+    return this.#all.cancelStored(entry, sequence);
+  }
+
+  /** Decides about what {@link enqueueStored} and {@link cancelStored} changed. */
+  decideStored(now: Instant): void {
+    this.#settle(now);
+  }
+
+  /** Forgets all stored requests of a group in line, without events except one `unqueued` if it had any. */
+  dropStored(group: number): void {
+    this.#unqueue(this.#node(group));
+  }
+
+  /** A waiter whose request has been stored keeps its place and waits on as a stored request. Answers its entry; undefined: it was decided. */
+  becomeStored(ref: WaiterRef, sequence: number, deadline: Instant): number | undefined {
+    const slot = this.#all.slab.slotOf(ref);
+    return slot === NO_SLOT ? undefined : this.#all.becomeStored(slot, sequence, deadline);
+  }
+
+  /** The caller left: no event, no cost. False when already decided. */
+  cancel(now: Instant, ref: WaiterRef): boolean {
+    return this.#waiting(now, ref, (slot) => this.#all.remove(slot));
+  }
+
+  /** The caller is away but may return: keeps its place, is passed over. */
+  suspend(now: Instant, ref: WaiterRef): void {
+    this.#waiting(now, ref, (slot) => this.#all.suspend(slot));
+  }
+
+  /** It is back, at its old place. */
+  unsuspend(now: Instant, ref: WaiterRef): void {
+    this.#waiting(now, ref, (slot) => this.#all.resume(slot));
+  }
+
+  /** Refuses one waiter with the given refusal (an operator's eviction, a drain). */
+  evict(now: Instant, ref: WaiterRef, refusal: Refusal): boolean {
+    return this.#waiting(now, ref, (slot) => refuseSlot(this.#all, now, slot, refusal));
+  }
+
+  /** The key of a waiter; undefined when decided. */
+  keyOfWaiter(ref: WaiterRef): string | undefined {
+    const slot = this.#all.slab.slotOf(ref);
+    return slot === NO_SLOT ? undefined : this.#all.slab.keyOf(slot).key;
+  }
+
+  /** Live leases that were asked for with a request id, as permits: those of earlier terms too. */
+  claimed(now: Instant): readonly { readonly permit: Permit; readonly claim: Claim }[] {
+    return claimedOf(this.#all, now);
+  }
+
+  /** What is remembered of the permit of this name; undefined: nothing, or it has another name. */
+  remembered(group: string, serial: number, tag: PermitTag): Remembered | undefined {
+    return this.#all.grants.named(group, serial, tag);
+  }
+
+  /** Longer life for a lease, as long as before where `lease` is undefined; a refusal when it lapsed or was never known. */
+  renew(now: Instant, serial: number, tag: PermitTag, lease: Micros | undefined): Lease | Refusal {
+    this.#catchUp(now);
+    return renew(this.#all, now, serial, tag, lease);
+  }
+
+  /** Ends a permit and settles `costs` by unit; `quiet` begins before anyone takes what it held. False: it ended before. Refusals: `fenced`, `unknown_permit`. */
+  release(now: Instant, serial: number, tag: PermitTag, how: Disposition, costs: Costs | undefined, quiet?: PauseOnRelease): boolean | Refusal {
+    this.#catchUp(now);
+    const held = quiet && this.#all.grants.bySerial(serial);
+    const key = quiet?.key ?? (held !== undefined && 'keyState' in held ? held.keyState.key : '');
+    const released = release(this.#all, now, serial, tag, how, costs);
+    if (released === true && quiet !== undefined) {
+      this.#pause(this.#node(quiet.group), quiet.scope === 'key' ? key : undefined, quiet.until);
+    }
+    this.#pump(now);
+    return released;
+  }
+
+  /** A permit that never reached its caller: all that still counts goes back. */
+  rollback(now: Instant, permit: Permit): void {
+    this.#catchUp(now);
+    rollback(this.#all, now, permit);
+    this.#pump(now);
+  }
+
+  /** Ends a lease without its holder. */
+  revoke(now: Instant, serial: number): boolean {
+    this.#catchUp(now);
+    const grant = this.#all.grants.bySerial(serial);
+    if (grant === undefined || grant.ended !== undefined) return false;
+    endLease(this.#all, now, grant, 'revoked');
+    this.#pump(now);
+    return true;
+  }
+
+  /** Nobody of the group (and below), or of one key of it, is admitted until then; NEVER: until resumed. A pause never shortens a running one. */
+  pause(now: Instant, group: number, until: Instant, key?: string): void {
+    this.#catchUp(now);
+    this.#pause(this.#node(group), key, until);
+    this.#pump(now);
+  }
+
+  resume(now: Instant, group: number, key?: string): void {
+    this.#catchUp(now);
+    const node = this.#node(group);
+    if (key === undefined) node.pausedUntil = DISTANT_PAST;
+    else node.pausedKeys.delete(key);
+    this.#pauseChanged(node, key, now);
+    this.#pump(now);
+  }
+
+  /** Changes limits or `enforce` until a stated time; undefined ends a running override. Answers why it cannot be done. */
+  override(now: Instant, group: number, override: Override | undefined): string | undefined {
+    this.#catchUp(now);
+    const node = this.#node(group);
+    const wrong = override === undefined ? undefined : validateOverride(node, override);
+    if (wrong !== undefined) return wrong;
+    this.#course.override(now, node, override);
+    this.#pump(now);
+    return undefined;
+  }
+
+  /** Drops all debt of the group's own limits, for every key: who waited for it to be paid goes on under what is used. */
+  forgive(now: Instant, group: number): void {
+    this.#catchUp(now);
+    const node = this.#node(group);
+    for (const cell of [...node.cells, ...[...node.keys.values()].flatMap((state) => state.cells)]) {
+      cell.limit.forgive(now);
+      this.#all.onLimitReady(cell);
+    }
+    this.#pump(now);
+  }
+
+  /** New limits for the same tree; waiters stay in line, those of groups that are gone are refused. Answers why it cannot be done, changing nothing. */
+  reconfigure(now: Instant, groups: readonly GroupSpec[]): string | undefined {
+    const wrong = this.mistakeIn(groups);
+    if (wrong !== undefined) return wrong;
+    this.#catchUp(now);
+    const { gone, changed } = this.#all.tree.rebuild(now, groups);
+    for (const node of gone) {
+      this.#unqueue(node);
+      refuseNode(this.#all, now, node, withdrawn(now));
+    }
+    this.#course.rebuilt(now, changed);
+    this.#pump(now);
+    return undefined;
+  }
+
+  /** Returns why {@link reconfigure} would refuse these groups; undefined if it would take them. Depends on the groups and on the root alone. */
+  mistakeIn(groups: readonly GroupSpec[]): string | undefined {
+    return this.#all.tree.validate(groups);
+  }
+
+  /** Refuses newcomers with `draining`; those held stay. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  /** Refuses everybody who is still held. */
+  refuseAll(now: Instant, refusal: Refusal): void {
+    for (const node of this.#all.tree.nodes) {
+      this.#unqueue(node);
+      refuseNode(this.#all, now, node, refusal);
+    }
+  }
+
+  /** Lets time pass: in order of time, a slot open at or before the end of patience is given first, then the rest expire. Thousands at once are done in slices: `wakeAt` is then now. Extra calls do nothing. */
+  tick(now: Instant): void {
+    this.#course.advance(now);
+  }
+
+  /** When `tick` is next worth a call; NEVER: not before another call. */
+  wakeAt(now: Instant): Instant {
+    if (this.#all.sealed) return NEVER;
+    return later(now, this.#course.nextAt(now));
+  }
+
+  /** Some group has keys. */
+  get hasKeys(): boolean {
+    return this.#all.tree.nodes.some((node) => node.keys.size > 0);
+  }
+
+  /** Looks at `steps` keys of each group at most and forgets those that no longer matter; no decision depends on it. Returns whether keys are left. */
+  sweep(now: Instant, steps: number): boolean {
+    const { tree } = this.#all;
+    let left = false;
+    for (const node of tree.nodes) {
+      if (node.keys.size > 0) node.collectIdleKeys(now, Math.min(steps, node.keys.size + 1), (key) => tree.dropKey(key));
+      left ||= node.keys.size > 0;
+    }
+    return left;
+  }
+
+  /** Events since the last take, in order. */
+  takeEvents(): readonly GateEvent[] {
+    const { events } = this.#all;
+    if (events.length === 0) return NOTHING;
+    this.#all.events = [];
+    return events;
+  }
+
+  /** Bounds that must be written; each is asked for once. */
+  takeReservations(): readonly Reservation[] {
+    const { wanted } = this.#all.reservations;
+    if (wanted.length === 0) return NOTHING;
+    this.#all.reservations.wanted = [];
+    return wanted;
+  }
+
+  /** These bounds are on disk: whoever waited for them goes. `written` false: they could not be written, and are asked for again by whoever needs them. */
+  onReservationsPersisted(now: Instant, reservations: readonly Reservation[], written = true): void {
+    for (const cell of this.#all.reservations.onPersisted(this.#all.tree, reservations, written)) this.#all.onLimitReady(cell);
+    this.#settle(now);
+    if (this.#all.overdue.size === 0) return;
+    resolveOverdue(this.#all, now);
+    this.#pump(now);
+  }
+
+  /** This record of a lease or a stand-in is on disk: what it covers is told at once from now on. `done` false: it could not be written. */
+  onAggregatePersisted(record: LeaseRecord, done = true): void {
+    if (record.aggregate) this.#all.reservations.standIns.written(record, done);
+    else this.#all.grants.written(record, done);
+  }
+
+  /** Where a waiter stands; undefined when decided. */
+  position(now: Instant, ref: WaiterRef): QueuePosition | undefined {
+    const slot = this.#all.slab.slotOf(ref);
+    return slot === NO_SLOT ? undefined : positionOf(this.#all, now, slot);
+  }
+
+  /** A waiter's place among all arrivals, for an ask that is to stand there again; undefined when decided. */
+  arrival(ref: WaiterRef): Arrival | undefined {
+    const { slab } = this.#all;
+    const slot = slab.slotOf(ref);
+    return slot === NO_SLOT ? undefined : { arrivedAt: slab.arrivalOf(slot), order: slab.orderOf(slot) };
+  }
+
+  /** Would it pass, when, which limit binds; changes nothing that counts. */
+  explain(now: Instant, ask: GateRequest): GateExplanation {
+    this.#settle(now);
+    return this.#all.peekKey(now, this.#node(ask.group), ask.key, (state) => explain(this.#all, now, state, ask, this.#draining));
+  }
+
+  /** All limits that an ask of this group and key meets, the group's own first, then upwards. */
+  limits(now: Instant, group: number, key: string, costs?: Costs): readonly LimitView[] {
+    return this.#all.peekKey(now, this.#node(group), key, (state) => limitViews(now, state, costs));
+  }
+
+  /** The group's own limits, those counted by key with the keys that use them. */
+  ownLimits(now: Instant, group: number): readonly LimitView[] {
+    return this.#all.peekKey(now, this.#node(group), '', (state) => ownLimitsOf(now, state));
+  }
+
+  status(now: Instant, group: number): GroupStatus {
+    return groupStatus(this.#all, now, this.#node(group));
+  }
+
+  /** Waiters of a group in rough order, `from` an index of a page. */
+  waiters(now: Instant, group: number, from: number, count: number): readonly WaiterView[] {
+    return waiterViews(this.#all, now, this.#node(group), from, count);
+  }
+
+  leases(_now: Instant, group: number, from: number, count: number): readonly LeaseView[] {
+    return leaseViews(this.#all, this.#node(group), from, count);
+  }
+
+  /** Live leases, pauses, overrides and bounds, for a snapshot. */
+  snapshot(now: Instant): Omit<GateSnapshot, 'seal'> {
+    return takeSnapshot(this.#all, now);
+  }
+
+  /** Stops deciding for good and answers the exact state. Refuse or hand over the waiters before. */
+  seal(now: Instant): SealedState {
+    this.#all.sealed = true;
+    return this.#all.reservations.seal(now, this.#all.tree);
+  }
+
+  /** Recounts everything from scratch and names what disagrees; for tests and simulation. Empty: sound. */
+  audit(now: Instant): readonly string[] {
+    return audit(this.#all, now);
+  }
+
+  #unqueue(node: GroupNode): void {
+    if (node.stored === 0) return;
+    this.#all.dropStored(node);
+    this.#all.events.push({ kind: 'unqueued', group: node.name });
+  }
+
+  #node(index: number): GroupNode {
+    const node = this.#all.tree.nodes[index];
+    if (node === undefined) throw new RangeError(`no group ${index} in this tree`);
+    return node;
+  }
+
+  #pause(node: GroupNode, key: string | undefined, until: Instant): void {
+    setPause(node, until, key);
+    this.#pauseChanged(node, key, until);
+  }
+
+  #pauseChanged(node: GroupNode, key: string | undefined, until: Instant): void {
+    this.#all.events.push({ kind: 'paused', group: node.name, key, until });
+    if (key === undefined) this.#all.markDirty(node);
+    else this.#all.invalidate(node, key);
+  }
+
+  /** Does something to a waiter that is still there; false: it was decided. */
+  #waiting(now: Instant, ref: WaiterRef, act: (slot: number) => void): boolean {
+    const slot = this.#all.slab.slotOf(ref);
+    if (slot === NO_SLOT) return false;
+    act(slot);
+    this.#settle(now);
+    return true;
+  }
+
+  /** Does what is due, if anything is. */
+  #catchUp(now: Instant): void {
+    if (this.#all.timers.due <= now) this.#course.advance(now);
+  }
+
+  #settle(now: Instant): void {
+    this.#catchUp(now);
+    this.#pump(now);
+  }
+
+  /** Whoever may go now goes. Where thousands are due before, they come first, in their order, at the next tick. */
+  #pump(now: Instant): void {
+    if (this.#course.nextAt(now) > now) this.#all.dispatch(now);
+  }
+}
+
+const NOTHING: readonly never[] = [];

@@ -1,0 +1,252 @@
+import { type Costs, ONE_REQUEST } from '../group.ts';
+import type { PermitTag } from '../request.ts';
+
+import type { Instant } from '../time.ts';
+import type { KeyQueue } from '../tree/queues.ts';
+
+/** No entry. */
+const NONE = -1;
+/** Entries at most in one gate. */
+const ENTRIES_MAX = 2 ** 26;
+const ENTRIES_FIRST = 16;
+
+/** What an entry is doing; a number of 0 or more is the slot of the waiter table that it was pulled into. */
+const FREE = -1;
+const QUEUED = -2;
+/** Cancelled while queued: skipped when its lane comes to it. */
+const CANCELLED = -3;
+
+/** Doubles of an entry. */
+const SEQUENCE = 0;
+const ORDER = 1;
+const ARRIVAL = 2;
+const DEADLINE = 3;
+const DOUBLES = 4;
+
+/** Integers of an entry. */
+const NEXT = 0;
+const STATE = 1;
+const TAG_HIGH = 2;
+const TAG_LOW = 3;
+const INTS = 4;
+
+/** How many older entries one that comes back is moved behind before it is left where it is. */
+const STEPS_MAX = 64;
+
+/** The token of a waiter that was pulled from a lane's stored requests; events carry it. */
+export class StoredRef {
+  /** The number that the store gave the request. */
+  readonly sequence: number;
+  readonly entry: number;
+
+  constructor(sequence: number, entry: number) {
+    this.sequence = sequence;
+    this.entry = entry;
+  }
+}
+
+/** Whether this waiter's token says that it was pulled. */
+export function isStored(token: unknown): token is StoredRef {
+  return token instanceof StoredRef;
+}
+
+/** One stored request, as it enters a lane. */
+export interface StoredEntry {
+  readonly sequence: number;
+  readonly order: number;
+  readonly arrivedAt: Instant;
+  /** Never admitted after it; NEVER: none. */
+  readonly deadline: Instant;
+  readonly costs: Costs;
+  /** 64 random bits that make the permit's name unguessable. */
+  readonly tag: PermitTag;
+}
+
+/**
+ * Requests that are stored elsewhere and stand in line in typed arrays: 48 bytes each, and two references.
+ * A lane pulls them into the waiter table one at a time, when they come to its head (docs/decisions/0021). Chains of one
+ * lane are linked through `next`, oldest first.
+ */
+export class StoredRequests {
+  #doubles = new Float64Array(ENTRIES_FIRST * DOUBLES);
+  #ints = new Int32Array(ENTRIES_FIRST * INTS);
+  readonly #lanes: (KeyQueue | undefined)[] = [];
+  readonly #costs: Costs[] = [];
+  #size = ENTRIES_FIRST;
+  #used = 0;
+  #free = NONE;
+  /** Queued in chains, without those that were pulled or cancelled. */
+  queued = 0;
+
+  /** A free entry for `stored` in `lane`; not linked yet. Throws when 2^26 are queued. */
+  add(lane: KeyQueue, stored: StoredEntry): number {
+    const entry = this.#take();
+    const d = entry * DOUBLES;
+    const doubles = this.#doubles;
+    doubles[d + SEQUENCE] = stored.sequence;
+    doubles[d + ORDER] = stored.order;
+    doubles[d + ARRIVAL] = stored.arrivedAt;
+    doubles[d + DEADLINE] = stored.deadline;
+    const i = entry * INTS;
+    this.#ints[i + NEXT] = NONE;
+    this.#ints[i + STATE] = QUEUED;
+    this.#ints[i + TAG_HIGH] = stored.tag.high;
+    this.#ints[i + TAG_LOW] = stored.tag.low;
+    this.#lanes[entry] = lane;
+    this.#costs[entry] = stored.costs;
+    this.queued++;
+    return entry;
+  }
+
+  /** An entry for a waiter that is in the table already, at `slot`. */
+  addPulled(lane: KeyQueue, slot: number, stored: StoredEntry): number {
+    const entry = this.add(lane, stored);
+    this.pulled(entry, slot);
+    return entry;
+  }
+
+  /** Links an entry into its lane's chain: at the end, or at the front when it is older than the first, behind at most 64 that are older still. */
+  link(entry: number): void {
+    const lane = this.#lanes[entry] as KeyQueue;
+    const order = this.orderOf(entry);
+    if (lane.storedTail === NONE || this.orderOf(lane.storedTail) < order) {
+      if (lane.storedTail === NONE) lane.storedHead = entry;
+      else this.setNext(lane.storedTail, entry);
+      lane.storedTail = entry;
+      return;
+    }
+    let before = NONE;
+    let at = lane.storedHead;
+    for (let step = 0; step < STEPS_MAX && at !== NONE && this.orderOf(at) < order; step++) {
+      before = at;
+      at = this.nextOf(at);
+    }
+    this.setNext(entry, at);
+    if (before === NONE) lane.storedHead = entry;
+    else this.setNext(before, entry);
+    if (at === NONE) lane.storedTail = entry;
+  }
+
+  /** Takes the first entry out of a lane's chain; cancelled ones before it are freed. NONE: the chain is empty. */
+  shift(lane: KeyQueue): number {
+    const entry = this.first(lane);
+    if (entry !== NONE) this.#unlinkFirst(lane);
+    return entry;
+  }
+
+  /** The first entry of a lane's chain that is still queued; cancelled ones before it are freed. NONE: none. */
+  first(lane: KeyQueue): number {
+    for (;;) {
+      const entry = lane.storedHead;
+      if (entry === NONE || this.isQueued(entry)) return entry;
+      this.#unlinkFirst(lane);
+      this.free(entry);
+    }
+  }
+
+  /** Frees a whole chain at once, whatever its length; answers nothing about its entries, which are no longer known. */
+  drop(lane: KeyQueue, queued: number): void {
+    if (lane.storedHead === NONE) return;
+    this.setNext(lane.storedTail, this.#free);
+    this.#free = lane.storedHead;
+    lane.storedHead = NONE;
+    lane.storedTail = NONE;
+    this.queued -= queued;
+  }
+
+  #unlinkFirst(lane: KeyQueue): void {
+    lane.storedHead = this.nextOf(lane.storedHead);
+    if (lane.storedHead === NONE) lane.storedTail = NONE;
+  }
+
+  /** Gives one entry back. */
+  free(entry: number): void {
+    this.#ints[entry * INTS + STATE] = FREE;
+    this.#lanes[entry] = undefined;
+    this.#costs[entry] = ONE_REQUEST;
+    this.setNext(entry, this.#free);
+    this.#free = entry;
+  }
+
+  /** The entry was pulled into `slot` of the waiter table. */
+  pulled(entry: number, slot: number): void {
+    if (this.isQueued(entry)) this.queued--;
+    this.#ints[entry * INTS + STATE] = slot;
+  }
+
+  /** Marks a queued entry, to be freed when its lane comes to it. */
+  cancel(entry: number): void {
+    this.#ints[entry * INTS + STATE] = CANCELLED;
+    this.queued--;
+  }
+
+  isQueued(entry: number): boolean {
+    return this.#ints[entry * INTS + STATE] === QUEUED;
+  }
+
+  /** The waiter's slot; NONE while it is queued, cancelled or free. */
+  slotOf(entry: number): number {
+    const state = entry >= 0 && entry < this.#used ? (this.#ints[entry * INTS + STATE] as number) : FREE;
+    return state >= 0 ? state : NONE;
+  }
+
+  /** The lane in which it is queued or was; undefined when free. */
+  laneOf(entry: number): KeyQueue | undefined {
+    return this.#lanes[entry];
+  }
+
+  nextOf(entry: number): number {
+    return this.#ints[entry * INTS + NEXT] as number;
+  }
+
+  setNext(entry: number, next: number): void {
+    this.#ints[entry * INTS + NEXT] = next;
+  }
+
+  sequenceOf(entry: number): number {
+    return this.#doubles[entry * DOUBLES + SEQUENCE] as number;
+  }
+
+  orderOf(entry: number): number {
+    return this.#doubles[entry * DOUBLES + ORDER] as number;
+  }
+
+  arrivalOf(entry: number): Instant {
+    return this.#doubles[entry * DOUBLES + ARRIVAL] as Instant;
+  }
+
+  deadlineOf(entry: number): Instant {
+    return this.#doubles[entry * DOUBLES + DEADLINE] as Instant;
+  }
+
+  tagOf(entry: number): PermitTag {
+    const i = entry * INTS;
+    return { high: (this.#ints[i + TAG_HIGH] as number) >>> 0, low: (this.#ints[i + TAG_LOW] as number) >>> 0 };
+  }
+
+  costsOf(entry: number): Costs {
+    return this.#costs[entry] as Costs;
+  }
+
+  #take(): number {
+    if (this.#free !== NONE) {
+      const entry = this.#free;
+      this.#free = this.nextOf(entry);
+      return entry;
+    }
+    if (this.#used === this.#size) this.#grow();
+    return this.#used++;
+  }
+
+  #grow(): void {
+    const size = this.#size * 2;
+    if (size > ENTRIES_MAX) throw new RangeError('a gate holds at most 2^26 stored requests: lower store.bytes');
+    const doubles = new Float64Array(size * DOUBLES);
+    doubles.set(this.#doubles);
+    this.#doubles = doubles;
+    const ints = new Int32Array(size * INTS);
+    ints.set(this.#ints);
+    this.#ints = ints;
+    this.#size = size;
+  }
+}

@@ -1,0 +1,170 @@
+import type { Costs } from '../group.ts';
+import type { LimitStatus } from '../limits/limit.ts';
+import type { Claim, LeaseView, Permit } from '../permit.ts';
+import type { WaiterView } from '../request.ts';
+import type { Instant } from '../time.ts';
+import type { GroupNode } from '../tree/group-node.ts';
+import type { KeyState } from '../tree/key-state.ts';
+import type { KeyQueue } from '../tree/queues.ts';
+import { toLease, toLeaseRecord } from './admit.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import { namedLimit, positionOf } from './position.ts';
+import type { GateSnapshot, GroupStatus, KeysInUse, LimitView } from './snapshot.ts';
+
+/** Every limit that an ask of this key's group meets, the group's own first, then upwards. */
+export function limitViews(now: Instant, state: KeyState, costs: Costs | undefined): readonly LimitView[] {
+  const limits: LimitView[] = [];
+  for (const node of state.node.path) {
+    const link = state.path.find((each) => each.node === node);
+    for (const rule of node.rules) {
+      const cell = rule.cell ?? link?.cells.find((each) => each.rule === rule);
+      if (cell !== undefined) limits.push(namedLimit(cell, now, state.key, costs));
+    }
+  }
+  return limits;
+}
+
+/** Keys shown of one limit. */
+const FULLEST_MAX = 10;
+
+/** The group's own limits; those with scope `key` with the keys that use them now. */
+export function ownLimitsOf(now: Instant, state: KeyState): readonly LimitView[] {
+  const { node } = state;
+  const own = limitViews(now, state, undefined).filter((limit) => limit.group === node.name);
+  return own.map((limit) => (limit.scope === 'group' ? limit : { ...limit, keys: keysInUse(now, node, limit.name) }));
+}
+
+function keysInUse(now: Instant, node: GroupNode, name: string): KeysInUse {
+  let count = 0;
+  let fullest: KeysInUse['fullest'][number][] = [];
+  for (const { key, cells } of node.keys.values()) {
+    const cell = cells.find(({ rule }) => rule.name === name);
+    const status = cell?.limit.status(now);
+    if (cell === undefined || status === undefined || status.used + status.debt === 0) continue;
+    count++;
+    fullest.push({ key, ...status, ...(cell.isConcurrency ? { resetAt: cell.opensAt(now, 1) } : {}) });
+    if (fullest.length >= 20 * FULLEST_MAX) fullest = firstBy(fullest);
+  }
+  return { count, fullest: firstBy(fullest) };
+}
+
+function firstBy(keys: readonly KeysInUse['fullest'][number][]): KeysInUse['fullest'][number][] {
+  const part = ({ used, debt, capacity }: LimitStatus): number => (used + debt) / Math.max(1, capacity);
+  return keys.toSorted((a, b) => part(b) - part(a) || (a.key < b.key ? -1 : 1)).slice(0, FULLEST_MAX);
+}
+
+/** A group's numbers. */
+export function groupStatus(decisions: Dispatcher, now: Instant, node: GroupNode): GroupStatus {
+  let oldest: Instant | undefined;
+  let keys = 0;
+  for (const state of node.keys.values()) {
+    // One that no longer matters is forgotten when others come; until then it is not in use.
+    if (!state.idle(now)) keys++;
+    for (const lane of state.lanes) {
+      const heads = [lane.head, ...lane.detached].filter((slot) => slot >= 0);
+      for (const slot of heads) {
+        const since = decisions.slab.arrivalOf(slot);
+        if (oldest === undefined || since < oldest) oldest = since;
+      }
+    }
+  }
+  for (const [key, until] of node.pausedKeys) if (until <= now) node.pausedKeys.delete(key);
+  return {
+    waiting: node.waiting,
+    waitingBytes: node.waitingBytes,
+    waitingByPriority: node.priorityLevels.filter((band) => band.waiting > 0).map((band) => ({ priority: band.priority, waiting: band.waiting })),
+    oldestSince: oldest,
+    leases: node.leasesLive,
+    keys,
+    pausedUntil: node.pausedUntil > now ? node.pausedUntil : undefined,
+    pausedKeys: node.pausedKeys.size,
+    overriddenUntil: node.override?.until,
+    enforce: node.enforce,
+  };
+}
+
+/** Waiters of a group, by priority, then by key, then first in, first out. */
+export function waiterViews(decisions: Dispatcher, now: Instant, node: GroupNode, from: number, count: number): readonly WaiterView[] {
+  const { slab } = decisions;
+  const views: WaiterView[] = [];
+  let skip = from;
+  const lanes = [...node.keys.values()].flatMap((state) => state.lanes).sort((a, b) => a.band.priority - b.band.priority);
+  for (const lane of lanes) {
+    for (const slot of slotsOf(decisions, lane)) {
+      if (skip-- > 0) continue;
+      if (views.length >= count) return views;
+      const { key } = slab.keyOf(slot);
+      views.push({
+        ...positionOf(decisions, now, slot),
+        ref: slab.refOf(slot),
+        group: node.name,
+        key,
+        priority: lane.band.priority,
+        costs: slab.costsOf(slot),
+        since: slab.arrivalOf(slot),
+        waitUntil: slab.deadlineOf(slot),
+        holder: slab.holderOf(slot),
+        token: slab.tokenOf(slot),
+      });
+    }
+  }
+  return views;
+}
+
+function* slotsOf(decisions: Dispatcher, lane: KeyQueue): IterableIterator<number> {
+  yield* lane.detached;
+  for (let slot = lane.head; slot >= 0; slot = decisions.slab.nextOf(slot)) yield slot;
+}
+
+/** Live leases of a group in order of their fences. */
+export function leaseViews(decisions: Dispatcher, node: GroupNode, from: number, count: number): readonly LeaseView[] {
+  const live = [...decisions.grants.all()].filter((grant) => grant.node === node);
+  live.sort((a, b) => (a.fence < b.fence ? -1 : 1));
+  return live.slice(from, from + count).map((grant) => ({ ...toLeaseRecord(grant, grant.expiresAt), fence: grant.fence }));
+}
+
+/** Live leases that answer a request id, as permits. */
+export function claimedOf(decisions: Dispatcher, now: Instant): readonly { readonly permit: Permit; readonly claim: Claim }[] {
+  return [...decisions.grants.all()].flatMap((grant) => {
+    const { claim, node, keyState, serial, tag, costs, grantedAt } = grant;
+    if (claim?.request === undefined || grant.expiresAt <= now) return [];
+    const lease = toLease(grant, now);
+    return [
+      {
+        claim,
+        permit: {
+          group: node.name,
+          key: keyState.key,
+          serial,
+          tag,
+          costs,
+          grantedAt: grantedAt,
+          waited: 0,
+          order: 0,
+          lease,
+          settleable: true,
+          shadow: undefined,
+        },
+      },
+    ];
+  });
+}
+
+/** What a ledger keeps instead of all records so far. */
+export function takeSnapshot(decisions: Dispatcher, now: Instant): Omit<GateSnapshot, 'seal'> {
+  const { tree, grants, reservations } = decisions;
+  const pauses: GateSnapshot['pauses'][number][] = [];
+  const overrides: GateSnapshot['overrides'][number][] = [];
+  for (const node of tree.nodes) {
+    if (node.removed) continue;
+    if (node.pausedUntil > now) pauses.push({ group: node.name, key: undefined, until: node.pausedUntil });
+    for (const [key, until] of node.pausedKeys) if (until > now) pauses.push({ group: node.name, key, until });
+    if (node.override !== undefined && node.override.until > now) overrides.push({ group: node.name, override: node.override });
+  }
+  // After a clean stop nobody renews any more without the next term's knowledge: the true end is enough.
+  const endOf = (grant: { readonly expiresAt: Instant; readonly recordedUntil: Instant }) => (decisions.sealed ? grant.expiresAt : grant.recordedUntil);
+  // Reported leases are written when the process ends in order; until then a stand-in stands for them.
+  const leases = [...grants.all()].flatMap((grant) => (decisions.sealed || grant.aggregate === undefined ? toLeaseRecord(grant, endOf(grant)) : []));
+  if (!decisions.sealed) leases.push(...reservations.standIns.records(now));
+  return { leases, pauses, overrides, reservations: reservations.bounds(now) };
+}

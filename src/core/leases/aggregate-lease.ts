@@ -1,0 +1,196 @@
+import type { GateEvent } from '../events.ts';
+import { costOf, REQUESTS } from '../group.ts';
+import type { LeaseRecord } from '../permit.ts';
+import type { PermitTag } from '../request.ts';
+import { DISTANT_PAST, type Instant, later, plus } from '../time.ts';
+import type { KeyState } from '../tree/key-state.ts';
+import type { LimitInstance } from '../tree/limit-rule.ts';
+import type { Grant, GrantTable } from './grants.ts';
+
+/** A stand-in is written for so many lease lengths, and anew in good time before less than one is left. */
+const WRITTEN_FOR = 2;
+const RENEW_BELOW = 1.5;
+
+/** It has room for so many leases like the first, then for so many times what is held; more is asked for above this part. */
+const LEASES_FIRST = 8;
+const TIMES_HELD = 2;
+const GROWN_ABOVE = 3 / 4;
+
+/** Who holds it, for people who look after a crash. */
+const HOLDER = 'forwarded before the restart';
+
+/**
+ * What stands on disk for the reported leases of one group and key (docs/decisions/0012-reported-leases.md).
+ *
+ * At every moment the record on disk costs no less, in every unit, than all of them together that somebody was told of, and
+ * outlasts each. So a term that begins with it admits nobody for whom they leave no room; and it need hold it for its
+ * `duration` only, since no lease that was told before outlives that. Records of one stand-in only grow: whichever of
+ * those under way reached the disk, it has room for all that were told.
+ */
+export class AggregateLease {
+  readonly #state: KeyState;
+  readonly #name: Pick<LeaseRecord, 'term' | 'serial' | 'tag'>;
+  /** Units held by live reported leases. */
+  readonly #held = new Map<string, number>();
+  #leases = 0;
+  /** The newest that was asked for, and the newest known to be on disk. */
+  #asked: LeaseRecord | undefined;
+  #written: LeaseRecord | undefined;
+
+  constructor(state: KeyState, name: Pick<LeaseRecord, 'term' | 'serial' | 'tag'>) {
+    this.#state = state;
+    this.#name = name;
+  }
+
+  /** A lease that is not told yet. */
+  add(grant: Grant): void {
+    this.#leases++;
+    this.#count(grant, 1);
+  }
+
+  /** The lease is over. */
+  remove(grant: Grant): void {
+    this.#leases--;
+    this.#count(grant, -1);
+  }
+
+  /** What must be on disk before this lease is told as it is now; undefined: nothing. */
+  needed(now: Instant, grant: Grant): LeaseRecord | undefined {
+    if (this.#covers(this.#written, grant)) return undefined;
+    if (!this.#covers(this.#asked, grant)) this.#asked = this.#larger(now, grant);
+    return this.#asked;
+  }
+
+  /** What is worth writing though nobody waits for it, once; undefined: nothing, or something is under way. */
+  renewalNeeded(now: Instant, grant: Grant): LeaseRecord | undefined {
+    if (this.#asked === undefined || this.#asked !== this.#written) return undefined;
+    if (this.#asked.expiresAt >= plus(now, RENEW_BELOW * this.#asked.duration) && !this.#isTight(this.#asked)) return undefined;
+    this.#asked = this.#larger(now, grant);
+    return this.#asked;
+  }
+
+  /** This record of it is on disk, or could not be written: then it is asked for again. */
+  written(record: LeaseRecord, done: boolean): void {
+    if (done) this.#written = record;
+    else if (this.#asked === record) this.#asked = this.#written;
+  }
+
+  /** For a snapshot: what is, or is about to be, on disk, while it lasts. */
+  record(now: Instant): LeaseRecord | undefined {
+    return this.#asked !== undefined && this.#asked.expiresAt > now ? this.#asked : undefined;
+  }
+
+  /** It stands for nobody, and nothing of it lasts. */
+  isExpired(now: Instant): boolean {
+    return this.#leases === 0 && this.record(now) === undefined;
+  }
+
+  /** Units held, for an audit. */
+  get held(): ReadonlyMap<string, number> {
+    return this.#held;
+  }
+
+  #covers(record: LeaseRecord | undefined, grant: Grant): record is LeaseRecord {
+    if (record === undefined || record.expiresAt < grant.expiresAt || record.duration < grant.duration) return false;
+    for (const [unit, held] of this.#held) if (held > (record.costs[unit] ?? 0)) return false;
+    return true;
+  }
+
+  /** Little room is left, and the limits would let more be held. */
+  #isTight({ costs }: LeaseRecord): boolean {
+    for (const [unit, held] of this.#held) {
+      const room = costs[unit] ?? 0;
+      if (held > GROWN_ABOVE * room && room < leastOf(this.#state.limits, unit)) return true;
+    }
+    return false;
+  }
+
+  #larger(now: Instant, grant: Grant): LeaseRecord {
+    const before = this.#asked;
+    const duration = Math.max(grant.duration, before?.duration ?? 0);
+    // Silence would mean one request.
+    const costs: Record<string, number> = { [REQUESTS]: 0, ...before?.costs };
+    for (const [unit, held] of this.#held) {
+      const room = Math.max(LEASES_FIRST * costOf(grant.costs, unit), TIMES_HELD * held);
+      costs[unit] = Math.max(costs[unit] ?? 0, held, Math.min(room, leastOf(this.#state.limits, unit)));
+    }
+    return {
+      ...this.#name,
+      group: this.#state.node.name,
+      key: this.#state.key,
+      costs,
+      grantedAt: now,
+      expiresAt: later(before?.expiresAt ?? DISTANT_PAST, plus(now, WRITTEN_FOR * duration)),
+      duration,
+      holder: HOLDER,
+      aggregate: true,
+    };
+  }
+
+  /** By what it was charged to: a unit counts once, however many limits count it. */
+  #count({ cells, costs }: Grant, sign: 1 | -1): void {
+    for (let at = 0; at < cells.length; at++) {
+      const cell = cells[at] as LimitInstance;
+      const { unit } = cell.rule;
+      const cost = cell.isConcurrency ? costOf(costs, unit) : 0;
+      if (cost === 0 || isBefore(cells, at, unit)) continue;
+      this.#held.set(unit, (this.#held.get(unit) ?? 0) + sign * cost);
+    }
+  }
+}
+
+/** All stand-ins of a gate in one term. */
+export class AggregateLeases {
+  readonly #bySerial = new Map<number, AggregateLease>();
+
+  /** That of a group and key; a new one has a serial before those of all leases that it will stand for. */
+  of(now: Instant, state: KeyState, tag: PermitTag, grants: GrantTable): AggregateLease {
+    const known = state.aggregate;
+    if (known !== undefined && !known.isExpired(now)) return known;
+    const serial = grants.nextSerial();
+    const standIn = new AggregateLease(state, { term: grants.term, serial, tag });
+    state.aggregate = standIn;
+    this.#bySerial.set(serial, standIn);
+    return standIn;
+  }
+
+  /** This record is on disk, or could not be written. */
+  written(record: LeaseRecord, done: boolean): void {
+    this.#bySerial.get(record.serial)?.written(record, done);
+  }
+
+  /** All that last, for a snapshot; those that are over are forgotten. */
+  records(now: Instant): LeaseRecord[] {
+    const records: LeaseRecord[] = [];
+    for (const [serial, standIn] of this.#bySerial) {
+      const record = standIn.record(now);
+      if (record !== undefined) records.push(record);
+      else if (standIn.isExpired(now)) this.#bySerial.delete(serial);
+    }
+    return records;
+  }
+}
+
+/** What must be on disk before a reported lease is told as it is now; undefined: nothing. What is worth writing ahead becomes an event. */
+export function ensureCovered(events: GateEvent[], now: Instant, standIn: AggregateLease, grant: Grant): LeaseRecord | undefined {
+  const needed = standIn.needed(now, grant);
+  if (needed !== undefined) return needed;
+  const record = standIn.renewalNeeded(now, grant);
+  if (record !== undefined) events.push({ kind: 'standing', record });
+  return undefined;
+}
+
+/** Units that the limits let be held at once, by the least of those that hold anybody. */
+function leastOf(cells: readonly LimitInstance[], unit: string): number {
+  let least = Number.POSITIVE_INFINITY;
+  for (const cell of cells) if (cell.enforced && cell.isConcurrency && cell.rule.unit === unit) least = Math.min(least, cell.limit.capacity);
+  return least;
+}
+
+function isBefore(cells: readonly LimitInstance[], end: number, unit: string): boolean {
+  for (let at = 0; at < end; at++) {
+    const cell = cells[at] as LimitInstance;
+    if (cell.isConcurrency && cell.rule.unit === unit) return true;
+  }
+  return false;
+}

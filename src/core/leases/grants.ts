@@ -1,0 +1,252 @@
+import { TimingWheel } from '../collections/timing-wheel.ts';
+import type { Costs } from '../group.ts';
+import type { Claim, Disposition, LeaseRecord } from '../permit.ts';
+import type { Refusal } from '../refusal.ts';
+import type { PermitTag } from '../request.ts';
+import { type Instant, later, MINUTE, type Micros, NEVER, plus } from '../time.ts';
+import type { GroupNode } from '../tree/group-node.ts';
+import type { KeyState } from '../tree/key-state.ts';
+import type { LimitInstance } from '../tree/limit-rule.ts';
+import type { AggregateLease } from './aggregate-lease.ts';
+
+/** How long a permit can still be settled, or its end is remembered (decision 8). */
+export const SETTLEMENT_WINDOW: Micros = 10 * MINUTE;
+
+/** Serials within one term: 40 bits; a number that also carries 13 bits of the term stays below 2^53. */
+const SERIALS = 2 ** 40;
+
+/** A permit that is remembered: its lease lives, or its costs can still be settled, or its end is known (a reported lease: where its holder did not end it). */
+export interface Grant {
+  /** Serial with the term's low bits in front: unique over terms. */
+  readonly serial: number;
+  readonly fence: bigint;
+  readonly tag: PermitTag;
+  readonly node: GroupNode;
+  readonly keyState: KeyState;
+  readonly costs: Costs;
+  readonly grantedAt: Instant;
+  readonly holder: string;
+  /** What it was charged to, in this term. */
+  readonly cells: readonly LimitInstance[];
+  readonly leased: boolean;
+  /** Granted in this term: its rates can be given back. */
+  readonly grantedThisTerm: boolean;
+  /** Its holder is this process, which ends it once. */
+  readonly inProcess: boolean;
+  /** A reported lease: what stands for it on disk, where anything is written. */
+  readonly aggregate: AggregateLease | undefined;
+  /** What stood for reported leases of an earlier term. */
+  readonly isAggregate: boolean;
+  /** undefined: anyone who knows its name may renew and end it, unless it is a stand-in. */
+  readonly claim: Claim | undefined;
+  duration: Micros;
+  expiresAt: Instant;
+  /** The latest end that was given to the ledger; LONG_AGO: none. */
+  recordedUntil: Instant;
+  /** The latest end known to be in the ledger. Nothing is told beyond it. */
+  writtenUntil: Instant;
+  /** A renewal for longer than this needs a record: a new term holds the lease for the `duration` recorded at most. */
+  writtenFor: Micros;
+  ended: Disposition | 'lapsed' | 'revoked' | undefined;
+  /** Slot in the wheel of leases; -1: none. */
+  slot: number;
+  nextFence: Grant | undefined;
+  previousFence: Grant | undefined;
+}
+
+/** What others than the core need to know of a permit. */
+export interface Remembered {
+  /** Absent once its lease is over. */
+  readonly keyState?: { readonly key: string };
+  readonly claim: Claim | undefined;
+  readonly isAggregate: boolean;
+}
+
+/**
+ * What is kept of a lease that is over, for ten minutes: enough to answer its holder once more, who may not have received the first answer,
+ * or may still work and must be told that it is fenced. Its key, costs and cells are not kept, so a key may go when nothing else of it counts.
+ */
+export interface EndedLease extends Remembered {
+  readonly serial: number;
+  readonly tag: PermitTag;
+  /** Name of its group. */
+  readonly group: string;
+  readonly ended: Exclude<Grant['ended'], undefined>;
+  /** When it is forgotten. */
+  readonly at: Instant;
+}
+
+/** A permit without lease, until its costs can no longer be settled: its debits must meet the cells that it was charged to. */
+interface Settleable {
+  readonly grant: Grant;
+  readonly at: Instant;
+}
+
+/**
+ * All permits of one tree that are remembered. Leases end by the wheel; ended and settleable ones are forgotten after
+ * ten minutes, or the oldest first when there are too many.
+ */
+export class GrantTable {
+  readonly #bySerial = new Map<number, Grant | EndedLease>();
+  readonly #leased: (Grant | undefined)[] = [];
+  readonly #freeSlots: number[] = [];
+  readonly #wheel = new TimingWheel();
+  /** Ended or settle-only grants with the time to forget them; in order, since all wait equally long. */
+  readonly #retained: (EndedLease | Settleable)[] = [];
+  #fadingHead = 0;
+  readonly #fadingMax: number;
+  readonly term: bigint;
+  readonly #serialBase: number;
+  #serials = 0;
+  live = 0;
+
+  constructor(term: bigint, fadingMax: number) {
+    this.term = term;
+    this.#serialBase = Number(BigInt.asUintN(13, term)) * SERIALS;
+    this.#fadingMax = fadingMax;
+  }
+
+  /** Next serial of this term. */
+  nextSerial(): number {
+    return this.#serialBase + ++this.#serials;
+  }
+
+  /** The fence of a serial of this term. */
+  fenceOf(serial: number): bigint {
+    return (this.term << 40n) | BigInt(serial - this.#serialBase);
+  }
+
+  /** A live lease joins its key's line of fences. Restored ones come in order of their fences. */
+  addLease(grant: Grant): void {
+    this.#bySerial.set(grant.serial, grant);
+    grant.slot = this.#freeSlots.pop() ?? this.#leased.length;
+    this.#leased[grant.slot] = grant;
+    this.#wheel.schedule(grant.slot, grant.expiresAt);
+    const key = grant.keyState;
+    grant.previousFence = key.fenceTail;
+    if (key.fenceTail === undefined) key.fenceHead = grant;
+    else key.fenceTail.nextFence = grant;
+    key.fenceTail = grant;
+    key.leases++;
+    grant.node.leasesLive++;
+    this.live++;
+  }
+
+  /** A permit without lease whose costs can be settled. */
+  addSettleable(grant: Grant): void {
+    this.#bySerial.set(grant.serial, grant);
+    grant.keyState.settleables++;
+    this.#fade({ grant, at: plus(grant.grantedAt, SETTLEMENT_WINDOW) }, grant.grantedAt);
+  }
+
+  /** The remembered permit of that serial; a refusal when the tag is another's, undefined when nothing is remembered. */
+  find(serial: number, tag: PermitTag): Grant | EndedLease | Refusal | undefined {
+    const grant = this.#bySerial.get(serial);
+    if (grant === undefined) return undefined;
+    if (grant.tag.high !== tag.high || grant.tag.low !== tag.low) return { reason: 'unknown_permit' };
+    return grant;
+  }
+
+  /** The remembered permit of this name; undefined: nothing is remembered, or it has another group or tag. */
+  named(group: string, serial: number, tag: PermitTag): Remembered | undefined {
+    const found = this.find(serial, tag);
+    if (found === undefined || 'reason' in found) return undefined;
+    return ('node' in found ? found.node.name : found.group) === group ? found : undefined;
+  }
+
+  /** This record of a lease is in the ledger, or could not be written. */
+  written({ serial, expiresAt, duration }: LeaseRecord, done: boolean): void {
+    const grant = this.#bySerial.get(serial);
+    if (grant === undefined || !('node' in grant) || !done) return;
+    grant.writtenUntil = later(grant.writtenUntil, expiresAt);
+    grant.writtenFor = Math.min(duration, grant.duration);
+  }
+
+  bySerial(serial: number): Grant | EndedLease | undefined {
+    return this.#bySerial.get(serial);
+  }
+
+  /** Another end for a live lease. */
+  reschedule(grant: Grant, expiresAt: Instant): void {
+    grant.expiresAt = expiresAt;
+    this.#wheel.cancel(grant.slot);
+    this.#wheel.schedule(grant.slot, expiresAt);
+  }
+
+  /** The lease is over, however; it is remembered for a while. */
+  end(grant: Grant, how: Exclude<Grant['ended'], undefined>, now: Instant): void {
+    grant.ended = how;
+    if (!grant.leased) {
+      grant.keyState.settleables--;
+      return;
+    }
+    this.#wheel.cancel(grant.slot);
+    this.#leased[grant.slot] = undefined;
+    this.#freeSlots.push(grant.slot);
+    grant.slot = -1;
+    const key = grant.keyState;
+    if (grant.previousFence === undefined) key.fenceHead = grant.nextFence;
+    else grant.previousFence.nextFence = grant.nextFence;
+    if (grant.nextFence === undefined) key.fenceTail = grant.previousFence;
+    else grant.nextFence.previousFence = grant.previousFence;
+    grant.nextFence = undefined;
+    grant.previousFence = undefined;
+    key.leases--;
+    grant.node.leasesLive--;
+    this.live--;
+    // Its holder asks no more: to remember many would cost more than they did.
+    if (grant.inProcess && how !== 'lapsed' && how !== 'revoked') {
+      this.#bySerial.delete(grant.serial);
+      return;
+    }
+    const { serial, tag, node, claim, isAggregate } = grant;
+    const ended: EndedLease = { serial, tag, group: node.name, claim, isAggregate, ended: how, at: plus(now, SETTLEMENT_WINDOW) };
+    this.#bySerial.set(grant.serial, ended);
+    this.#fade(ended, now);
+  }
+
+  /** When the next lease lapses (or a little before). */
+  nextLapse(): Instant {
+    return this.live === 0 ? NEVER : this.#wheel.nextAt();
+  }
+
+  /** The next lease that lapsed by `now`, still to be ended. */
+  popLapsed(now: Instant): Grant | undefined {
+    const slot = this.#wheel.pop(now);
+    return slot < 0 ? undefined : this.#leased[slot];
+  }
+
+  /** Forgets what is older than ten minutes. */
+  prune(now: Instant): void {
+    for (;;) {
+      const oldest = this.#retained[this.#fadingHead];
+      if (oldest === undefined) return;
+      const count = this.#retained.length - this.#fadingHead;
+      if (oldest.at > now && count <= this.#fadingMax) return;
+      if ('grant' in oldest) {
+        this.#bySerial.delete(oldest.grant.serial);
+        if (oldest.grant.ended === undefined) oldest.grant.keyState.settleables--;
+      } else this.#bySerial.delete(oldest.serial);
+      this.#fadingHead++;
+      if (this.#fadingHead > 1024 && this.#fadingHead * 2 > this.#retained.length) {
+        this.#retained.splice(0, this.#fadingHead);
+        this.#fadingHead = 0;
+      }
+    }
+  }
+
+  /** Live leases in no particular order. */
+  *all(): IterableIterator<Grant> {
+    for (const grant of this.#leased) if (grant !== undefined) yield grant;
+  }
+
+  /** Remembered permits, live or fading. */
+  get remembered(): number {
+    return this.#bySerial.size;
+  }
+
+  #fade(one: EndedLease | Settleable, now: Instant): void {
+    this.#retained.push(one);
+    this.prune(now);
+  }
+}

@@ -1,0 +1,258 @@
+import type { Override } from '../gate/snapshot.ts';
+import type { GroupSpec, LimitSpec } from '../group.ts';
+import { scaleQuota, shareOf } from '../limits/create-limit.ts';
+import type { Instant } from '../time.ts';
+import { GroupNode } from './group-node.ts';
+import { KeyState } from './key-state.ts';
+import { LimitInstance, LimitRule } from './limit-rule.ts';
+import type { WaiterTable } from './waiter-table.ts';
+
+/** Groups above one another at most. */
+export const DEPTH_MAX = 8;
+
+/**
+ * The nodes of one tree and what they count in: rules from the file, shares of a parent's rules, overrides, and a cell
+ * for every group and key that is in use. Knows nothing of who waits.
+ */
+export class GroupTree {
+  readonly nodes: GroupNode[] = [];
+  root!: GroupNode;
+  readonly #byName = new Map<string, GroupNode>();
+  readonly #slab: WaiterTable;
+  /** Called for every new cell, so that it starts as the terms before left it. */
+  readonly #onNewLimit: (cell: LimitInstance) => void;
+  readonly #freeKeys: number[] = [];
+  readonly keyStates: (KeyState | undefined)[] = [];
+
+  constructor(parts: { slab: WaiterTable; groups: readonly GroupSpec[]; born: (cell: LimitInstance) => void }) {
+    this.#slab = parts.slab;
+    this.#onNewLimit = parts.born;
+    const wrong = this.validate(parts.groups);
+    if (wrong !== undefined) throw new RangeError(wrong);
+    this.#build(parts.groups);
+  }
+
+  node(name: string): GroupNode | undefined {
+    const node = this.#byName.get(name);
+    return node === undefined || node.removed ? undefined : node;
+  }
+
+  /** Why these groups are no tree, or not this one; undefined: they are. */
+  validate(groups: readonly GroupSpec[]): string | undefined {
+    const names = new Set(groups.map((group) => group.name));
+    if (names.size !== groups.length) return 'a group is named twice';
+    const roots = groups.filter((group) => group.parent === undefined);
+    if (roots.length !== 1) return `a tree has one root, these groups have ${roots.length}`;
+    const above = new Map(groups.map((group) => [group.name, group.parent?.group]));
+    for (const group of groups) {
+      let at = group.parent?.group;
+      for (let depth = 1; at !== undefined; depth++) {
+        if (!names.has(at)) return `group ${group.name}: its parent ${at} is not in this tree`;
+        if (depth >= DEPTH_MAX) return `group ${group.name}: more than ${DEPTH_MAX} groups above one another`;
+        at = above.get(at);
+      }
+    }
+    if (this.root !== undefined && roots[0]?.name !== this.root.name) return `the root changes from ${this.root.name} to ${roots[0]?.name}`;
+    return undefined;
+  }
+
+  /** A node and all below it. */
+  descendants(node: GroupNode): GroupNode[] {
+    return this.nodes.filter((each) => !each.removed && each.path.includes(node));
+  }
+
+  /**
+   * The groups as they are to be from now on. State of rules that keep name, kind, unit and scope goes on. Groups whose specs, and those
+   * above them, are the same objects as before are not touched: their cost is a look-up each. Returns the nodes that are gone, and those that changed.
+   */
+  rebuild(now: Instant, groups: readonly GroupSpec[]): { readonly gone: readonly GroupNode[]; readonly changed: readonly GroupNode[] } {
+    const kept = new Set(groups.map((group) => group.name));
+    const gone = this.nodes.filter((node) => !node.removed && !kept.has(node.name));
+    for (const node of gone) {
+      node.removed = true;
+      this.#byName.delete(node.name);
+    }
+    const changed = this.#build(groups);
+    this.#reshape(now, changed);
+    return { gone, changed };
+  }
+
+  /** Puts an override in force, or the file back. */
+  override(now: Instant, node: GroupNode, override: Override | undefined): void {
+    node.override = override;
+    this.reconfigureLimits(now);
+  }
+
+  /** Every cell under the quota its rule has now. */
+  reconfigureLimits(now: Instant): void {
+    this.#reshape(now, this.nodes);
+  }
+
+  /** The shares of a limit that adapts become their part of what it is now; answers their cells. */
+  rescaleShares(cell: LimitInstance): readonly LimitInstance[] {
+    const shares: LimitInstance[] = [];
+    for (const node of this.nodes) {
+      if (node.removed || node.parent !== cell.rule.node || node.spec.parent?.share === undefined) continue;
+      const cells = cell.keyState === undefined ? node.cells : (node.keys.get(cell.keyState.key)?.cells ?? []);
+      for (const share of cells) {
+        if (share.rule.source !== cell.rule) continue;
+        follow(share, cell);
+        shares.push(share);
+      }
+    }
+    return shares;
+  }
+
+  /** The state of a key, made when it is new together with its ancestors'. */
+  keyState(node: GroupNode, key: string): KeyState {
+    const known = node.keys.get(key);
+    if (known !== undefined) return known;
+    const id = this.#freeKeys.pop() ?? this.keyStates.length;
+    const state = new KeyState(node, key, id);
+    this.keyStates[id] = state;
+    node.keys.set(key, state);
+    state.cells = node.keyRules.map((rule) => this.#cell(rule, state));
+    this.#chain(state);
+    return state;
+  }
+
+  /** Forgets an idle key. */
+  dropKey(state: KeyState): void {
+    state.node.keys.delete(state.key);
+    this.keyStates[state.id] = undefined;
+    this.#freeKeys.push(state.id);
+    for (const above of state.path) if (above !== state) above.children--;
+  }
+
+  /** Every cell there is, of all nodes or of these. */
+  *cells(nodes: Iterable<GroupNode> = this.nodes): IterableIterator<LimitInstance> {
+    for (const node of nodes) {
+      if (node.removed) continue;
+      yield* node.cells;
+      for (const state of node.keys.values()) yield* state.cells;
+    }
+  }
+
+  /** Returns the nodes that are new, have another spec, or stand below one of these; parents before children. */
+  #build(groups: readonly GroupSpec[]): readonly GroupNode[] {
+    const respecified = new Set<GroupNode>();
+    for (const spec of groups) {
+      const known = this.#byName.get(spec.name);
+      if (known?.spec === spec) continue;
+      const node = known ?? new GroupNode(this.nodes.length, spec, this.#slab);
+      node.spec = spec;
+      respecified.add(node);
+      if (known !== undefined) continue;
+      this.nodes.push(node);
+      this.#byName.set(spec.name, node);
+    }
+    if (respecified.size === 0) return [];
+    for (const node of respecified) {
+      node.parent = node.spec.parent === undefined ? undefined : (this.#byName.get(node.spec.parent.group) as GroupNode);
+      if (node.parent === undefined) this.root = node;
+    }
+    const changed = [...this.#byName.values()].filter((node) => standsBelow(node, respecified)).map((node) => ({ node, depth: depth(node) }));
+    const topDown = changed.sort((a, b) => a.depth - b.depth).map(({ node }) => node);
+    for (const node of topDown) this.#wire(node);
+    for (const node of topDown) for (const state of node.keys.values()) this.#rewire(state);
+    return topDown;
+  }
+
+  #reshape(now: Instant, nodes: readonly GroupNode[]): void {
+    for (const node of nodes) {
+      if (node.removed) continue;
+      for (const rule of node.rules) {
+        rule.override = node.override?.limits.get(rule.name) ?? this.#shareOf(rule, node);
+        rule.cell?.limit.reconfigure(now, rule.quotaFor(''));
+      }
+      for (const key of node.keys.values()) for (const cell of key.cells) cell.limit.reconfigure(now, cell.rule.quotaFor(key.key));
+    }
+    const sources = new Set(nodes.flatMap((node) => (node.parent === undefined ? [node] : [node, node.parent])));
+    for (const cell of this.cells(sources)) if (cell.limit.estimate !== undefined) this.rescaleShares(cell);
+  }
+
+  #wire(node: GroupNode): void {
+    const old = node.rules;
+    const share = node.spec.parent?.share;
+    const own = node.spec.limits.map((spec) => this.#rule(node, old, spec, undefined));
+    const sources = share === undefined ? [] : (node.parent?.rules.filter((rule) => rule.source === undefined) ?? []);
+    const shares = sources.map((source) => this.#rule(node, old, shareSpec(source, share ?? 1), source));
+    node.rules = [...own, ...shares];
+    node.groupRules = node.rules.filter((rule) => rule.scope === 'group');
+    node.keyRules = node.rules.filter((rule) => rule.scope === 'key');
+    for (const rule of node.groupRules) rule.cell ??= this.#cell(rule, undefined);
+    node.cells = node.groupRules.map((rule) => rule.cell as LimitInstance);
+    node.path = [node, ...(node.parent?.path ?? [])];
+    node.pathCells = node.path.flatMap((above) => above.cells);
+    node.hasKeyLimits = node.path.some((above) => above.keyRules.length > 0);
+    node.hasLeases = node.path.some((above) => above.rules.some((rule) => rule.spec.quota.kind === 'concurrency'));
+  }
+
+  #rule(node: GroupNode, old: readonly LimitRule[], spec: LimitSpec, source: LimitRule | undefined): LimitRule {
+    const same = old.find(
+      (rule) =>
+        rule.name === spec.name && rule.unit === spec.unit && rule.scope === spec.scope && rule.spec.quota.kind === spec.quota.kind && rule.source === source,
+    );
+    if (same === undefined) return new LimitRule({ node, spec, source });
+    same.spec = spec;
+    return same;
+  }
+
+  /** A share follows an override of the parent's limit. */
+  #shareOf(rule: LimitRule, node: GroupNode): LimitRule['override'] {
+    const source = rule.source;
+    const override = source?.node.override?.limits.get(source.name);
+    return override === undefined ? undefined : scaleQuota(override, node.spec.parent?.share ?? 1);
+  }
+
+  #cell(rule: LimitRule, state: KeyState | undefined): LimitInstance {
+    const cell = new LimitInstance(rule, state, state?.key ?? '');
+    this.#onNewLimit(cell);
+    const { source } = rule;
+    const above = source?.cell ?? (state && source?.node.keys.get(state.key)?.cells.find((each) => each.rule === source));
+    if (above !== undefined) follow(cell, above);
+    return cell;
+  }
+
+  #rewire(state: KeyState): void {
+    const old = state.cells;
+    state.cells = state.node.keyRules.map((rule) => old.find((cell) => cell.rule === rule) ?? this.#cell(rule, state));
+    for (const above of state.path) if (above !== state) above.children--;
+    this.#chain(state);
+  }
+
+  #chain(state: KeyState): void {
+    const chain = [state];
+    for (const node of state.node.path.slice(1)) {
+      if (node.keyRules.length === 0) continue;
+      const above = this.keyState(node, state.key);
+      above.children++;
+      chain.push(above);
+    }
+    state.path = chain;
+    state.limits = [...chain.flatMap((link) => link.cells), ...state.node.pathCells];
+  }
+}
+
+/** A share is its part of what the parent's limit is now, where that adapts. */
+function follow(share: LimitInstance, source: LimitInstance): void {
+  const { estimate } = source.limit;
+  if (estimate !== undefined) share.limit.setShare?.(shareOf(estimate, share.rule.node.spec.parent?.share ?? 1, 1));
+}
+
+function standsBelow(node: GroupNode, nodes: ReadonlySet<GroupNode>): boolean {
+  for (let at: GroupNode | undefined = node; at !== undefined; at = at.parent) if (nodes.has(at)) return true;
+  return false;
+}
+
+function depth(node: GroupNode): number {
+  let at = 0;
+  for (let above = node.parent; above !== undefined; above = above.parent) at++;
+  return at;
+}
+
+function shareSpec(source: LimitRule, share: number): LimitSpec {
+  const { spec } = source;
+  const keys = new Map([...spec.keys].map(([key, quota]) => [key, scaleQuota(quota, share)] as const));
+  return { ...spec, name: `${source.node.name}.${spec.name}`, quota: scaleQuota(spec.quota, share), keys };
+}

@@ -1,0 +1,22 @@
+import type { Override } from '../gate/snapshot.ts';
+import { DISTANT_PAST, type Instant, later } from '../time.ts';
+import type { GroupNode } from './group-node.ts';
+
+/** Why an override cannot be put in force; undefined: it can. */
+export function validateOverride(node: GroupNode, override: Override): string | undefined {
+  for (const [name, quota] of override.limits) {
+    const rule = node.rules.find((each) => each.name === name && each.source === undefined);
+    if (rule === undefined) {
+      const known = node.rules.filter((each) => each.source === undefined).map((each) => each.name);
+      return `group ${node.name} has no limit ${name}: name one of ${known.join(', ') || 'none'}`;
+    }
+    if (rule.spec.quota.kind !== quota.kind) return `limit ${name} is of kind ${rule.spec.quota.kind}; an override keeps the kind`;
+  }
+  return undefined;
+}
+
+/** Pauses a node, or one key of it; a running pause is never shortened. */
+export function setPause(node: GroupNode, until: Instant, key: string | undefined): void {
+  if (key === undefined) node.pausedUntil = later(node.pausedUntil, until);
+  else node.pausedKeys.set(key, later(node.pausedKeys.get(key) ?? DISTANT_PAST, until));
+}

@@ -1,0 +1,295 @@
+import type { Readable } from 'node:stream';
+import type { Clock } from '../../admission/clock.ts';
+import type { Refusal } from '../../core/refusal.ts';
+import type { Instant, Micros } from '../../core/time.ts';
+import type { IncomingBody } from '../incoming.ts';
+import type { HoldLimits } from '../route.ts';
+import type { HeldBody } from '../upstream/forwarder.ts';
+import { type AppendResult, BodyBuffer, type BodyBufferOwner, type BufferBudgets } from './body-buffer.ts';
+import { BodyReader } from './body-reader.ts';
+import { UploadMonitor, type UploadSource } from './upload-monitor.ts';
+import type { WatchedLater, WatchLater } from './watch-later.ts';
+
+/** Why a body did not come whole; `gone`: its sender left. */
+export type BodyFault =
+  | { readonly kind: 'refused'; readonly refusal: Refusal }
+  | { readonly kind: 'slow'; readonly detail: string }
+  | { readonly kind: 'gone' };
+
+/** Hears of a body while it comes in. */
+export interface BodyWatch {
+  /** There is more than before. */
+  onMore?(): void;
+  /** One of these two, once. */
+  onWhole(): void;
+  onFault(fault: BodyFault): void;
+}
+
+/** Pieces of a longer body are sent as they are: to join them is to copy them, and room for another of its size. */
+const JOINED_BYTES = 16 << 10;
+
+/** Where a body is held, with those of the same group. */
+export interface BodyContext {
+  readonly clock: Clock;
+  readonly newcomers: WatchLater;
+  readonly onFault: (error: unknown) => void;
+  /** A body more; answers where its bytes may stay. */
+  enter(memoryBytesMax: number): BufferBudgets;
+  /** Nothing of it is held any more. */
+  leave(): void;
+}
+
+/**
+ * One body on its way from its sender to a backend:
+ *
+ *     sender ─▶ memory ─▶ disk ─▶ (socket paused)         while it is held
+ *     sender ───────────────────▶ reader                  once opened before it was whole, after what was held
+ *
+ * Opened when whole it can be opened again; opened earlier, only once, and nothing is kept.
+ */
+export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, UploadSource {
+  readonly #incoming: IncomingBody;
+  readonly #limits: HoldLimits;
+  readonly #home: BodyContext;
+  readonly #kept: BodyBuffer;
+  #watch: BodyWatch | undefined;
+  #state: 'before' | 'receiving' | 'whole' | 'failed' | 'dropped' = 'before';
+  #received = 0;
+  place = -1;
+  since = 0 as Instant;
+  #wholeBy: Instant | undefined;
+  #pace: UploadMonitor | undefined;
+  #reader: BodyReader | undefined;
+  /** The sender has said all; some of it may still be on its way to the disk. */
+  #ended = false;
+  /** A piece is on its way to its place. */
+  #keeping = false;
+  #fault: BodyFault | undefined;
+
+  /** Three arguments, not one object: this runs once per request. */
+  constructor(incoming: IncomingBody, limits: HoldLimits, home: BodyContext) {
+    this.#incoming = incoming;
+    this.#limits = limits;
+    this.#home = home;
+    this.#kept = new BodyBuffer(home.enter(limits.memoryBytesMax), this);
+  }
+
+  get length(): number | undefined {
+    return this.#incoming.length ?? (this.whole ? this.#received : undefined);
+  }
+
+  /** All of it is here. */
+  get whole(): boolean {
+    return this.#state === 'whole';
+  }
+
+  get replayable(): boolean {
+    return (this.whole && this.#reader?.replays !== false) || (this.#reader !== undefined && !this.#reader.started);
+  }
+
+  /** Whole within so long, not counting the time it is not read. */
+  setDeadline(within: Micros): void {
+    if (this.#state === 'receiving') this.watch().setDeadline(within);
+  }
+
+  /** Bytes received. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /** Nobody reads from the sender at the moment. */
+  get paused(): boolean {
+    return this.#incoming.stream.isPaused();
+  }
+
+  /** What went wrong, if anything. */
+  get fault(): BodyFault | undefined {
+    return this.#fault;
+  }
+
+  /** All of it, or as much as is there, where it is in memory; undefined: some of it is not. */
+  get bytes(): Uint8Array | undefined {
+    return this.#kept.inMemory ? this.#kept.bytes : undefined;
+  }
+
+  /** Reads from now on, and must be whole by `wholeBy`; the time in which an open reader takes nothing does not count. */
+  receive(watch: BodyWatch, wholeBy: Instant | undefined): void {
+    if (this.#state !== 'before') return;
+    this.#watch = watch;
+    this.#state = 'receiving';
+    this.#wholeBy = wholeBy;
+    const { clock, newcomers } = this.#home;
+    this.since = clock.now();
+    if (!newcomers.take(this, this.since, wholeBy)) this.watch();
+    const { stream } = this.#incoming;
+    this.#incoming.wanted();
+    stream.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onGone).on('error', this.#onGone);
+    stream.resume();
+    if (stream.destroyed) queueMicrotask(this.#onGone);
+  }
+
+  /** Its pace counts from its beginning, whenever somebody begins to look. */
+  watch(): UploadMonitor {
+    if (this.#pace !== undefined) return this.#pace;
+    const { clock, newcomers } = this.#home;
+    newcomers.leave(this);
+    this.#pace = new UploadMonitor({ clock, sender: this, bytesPerSecondMin: this.#limits.bytesPerSecondMin, wholeBy: this.#wholeBy });
+    return this.#pace;
+  }
+
+  tooSlow(why: 'speed' | 'time'): void {
+    const detail =
+      why === 'time' ? 'The request did not arrive whole in time.' : `A body must arrive at ${this.#limits.bytesPerSecondMin} bytes a second at least.`;
+    this.#fail(this.#kept.waits ? { kind: 'refused', refusal: NO_ROOM } : { kind: 'slow', detail });
+  }
+
+  /** A reader that nobody read from took nothing: another may take its place. */
+  open(): Uint8Array | Readable {
+    if (this.#reader !== undefined && !this.replayable) throw new Error('A body that was passed on as it came cannot be opened again.');
+    if (this.whole && this.#kept.inMemory && (this.#kept.pieces <= 1 || this.#received <= JOINED_BYTES)) return this.#kept.bytes;
+    this.#reader = new BodyReader(this.whole, (reader) => this.#pull(reader));
+    if (this.#fault !== undefined) this.#reader.destroy(senderError(this.#fault));
+    return this.#reader;
+  }
+
+  /** No other attempt will follow: what nobody reads any more is given back, however long the answer takes. */
+  spent(): void {
+    if (this.whole && (this.#reader === undefined || this.#reader.readableEnded)) this.drop();
+  }
+
+  drop(): void {
+    if (this.#state === 'dropped') return;
+    this.#stop();
+    this.#state = 'dropped';
+    this.#reader?.destroy();
+    this.#kept.drop();
+    this.#home.leave();
+  }
+
+  readonly #onData = (piece: Uint8Array): void => {
+    this.#received += piece.byteLength;
+    const { bodyBytesMax } = this.#limits;
+    if (this.#received > bodyBytesMax) return this.#fail({ kind: 'refused', refusal: tooLarge(bodyBytesMax) });
+    // A hungry reader has had everything that was kept.
+    if (this.#reader?.hungry) {
+      this.#reader.hungry = false;
+      if (!this.#reader.push(piece)) this.#pause();
+      return;
+    }
+    this.#keeping = true;
+    this.#kept.put(piece);
+    // One that passes on as it reads is not filled faster than it is emptied.
+    if (this.#keeping || this.#reader !== undefined) this.#pause();
+  };
+
+  onKept(kept: AppendResult): void {
+    this.#keeping = false;
+    if (kept.kind === 'full') return this.#fail({ kind: 'refused', refusal: NO_ROOM });
+    if (kept.kind === 'broken') {
+      this.#home.onFault(kept.cause);
+      return this.#fail({ kind: 'refused', refusal: UNSTORED });
+    }
+    this.#reader?.wake();
+    this.#watch?.onMore?.();
+    this.#goOn();
+  }
+
+  readonly #onEnd = (): void => {
+    this.#ended = true;
+    if (!this.#keeping) this.#complete();
+  };
+
+  readonly #onGone = (): void => {
+    if (!this.#ended) this.#fail({ kind: 'gone' });
+  };
+
+  #goOn(): void {
+    if (this.#state !== 'receiving' || this.#keeping) return;
+    if (this.#ended) return this.#complete();
+    if (this.#reader !== undefined && !this.#reader.hungry) return;
+    if (!this.paused) return;
+    this.#pace?.resume();
+    this.#incoming.stream.resume();
+  }
+
+  #complete(): void {
+    if (this.#state !== 'receiving') return;
+    this.#stop();
+    this.#state = 'whole';
+    this.#reader?.wake();
+    this.#watch?.onWhole();
+  }
+
+  #fail(fault: BodyFault): void {
+    if (this.#state !== 'receiving') return;
+    this.#stop();
+    this.#state = 'failed';
+    this.#fault = fault;
+    this.#reader?.destroy(senderError(fault));
+    this.#watch?.onFault(fault);
+  }
+
+  /** Listens no more. What the sender still sends is left in its socket. */
+  #stop(): void {
+    this.#home.newcomers.leave(this);
+    this.#pace?.stop();
+    if (this.#state !== 'receiving') return;
+    // Nothing more comes of one that has ended: who listens hears of nothing.
+    if (this.#ended) return;
+    const { stream } = this.#incoming;
+    stream.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onGone).off('error', this.#onGone);
+    // A late error of the socket has nobody else to hear it.
+    stream.on('error', ignore);
+    stream.pause();
+  }
+
+  #pause(): void {
+    if (this.#reader === undefined) this.watch().resetWindow();
+    else this.watch().pause();
+    this.#incoming.stream.pause();
+  }
+
+  /** The reader has room. */
+  #pull(reader: BodyReader): void {
+    if (reader !== this.#reader || this.#state === 'dropped' || this.#state === 'failed') return;
+    const piece = this.#kept.next(reader, !reader.replays);
+    if (piece instanceof Promise) return this.#pullLater(reader, piece);
+    if (piece !== undefined) return void reader.push(piece);
+    const waiting = this.#kept.takeWaiting();
+    if (waiting !== undefined) {
+      this.#keeping = false;
+      reader.push(waiting);
+      return this.#goOn();
+    }
+    if (this.whole) return void reader.push(null);
+    reader.hungry = true;
+    this.#goOn();
+  }
+
+  #pullLater(reader: BodyReader, piece: Promise<Uint8Array>): void {
+    piece.then(
+      (read) => {
+        if (!reader.destroyed) reader.push(read);
+      },
+      (cause: unknown) => {
+        if (reader.destroyed) return;
+        this.#home.onFault(cause);
+        reader.destroy(cause as Error);
+      },
+    );
+  }
+}
+
+function tooLarge(bytes: number): Refusal {
+  return { reason: 'too_large', detail: `A request body may be at most ${bytes} bytes here.` };
+}
+
+function senderError({ kind }: BodyFault): Error {
+  return Object.assign(new Error(`The body did not come whole: ${kind}.`), { code: 'ERR_SLUICE_SENDER' });
+}
+
+const NO_ROOM: Refusal = { reason: 'shed', limit: 'backlog.bytes', detail: 'There is no room to hold the request; ask again later.' };
+
+const UNSTORED: Refusal = { reason: 'unstored', detail: 'The request cannot be held on disk at the moment; ask again after a pause.' };
+
+function ignore(): void {}

@@ -1,0 +1,343 @@
+import type { AdmissionRequest } from '../admission/admission.ts';
+import type { Refusal } from '../core/refusal.ts';
+import { type Instant, MILLISECOND, type Micros } from '../core/time.ts';
+import { readsAnswer } from './costs.ts';
+import type { Place } from './deferral.ts';
+import { addResponseHeaders, requestHeaders, responseHeaders } from './headers.ts';
+import type { ForwardFailure, ForwardHandle, ResponseSink } from './incoming.ts';
+import type { PermitHandle } from './permit-handle.ts';
+import { RequestAdmission, type RequestAdmissionCallbacks } from './request-admission.ts';
+import { type ResponseOwner, ResponseRelay } from './response.ts';
+import { canRetry, dialsEnough, healthOf, lineRefusal, toFailure } from './retry-policy.ts';
+import type { CostRule } from './route.ts';
+import type { ForwardedRequestDeps } from './run-parts.ts';
+import type { Backend } from './upstream/backend.ts';
+import type { Attempt, BackendHead, BackendSink, RawHeaders, Sending } from './upstream/forwarder.ts';
+import type { Health, UrlReservation, UrlWaiter } from './upstream/load-balancer.ts';
+import { UrlWait } from './upstream/url-wait.ts';
+
+const NO_URLS: ReadonlySet<number> = new Set();
+const NO_URL = -1;
+const NO_COSTS: readonly CostRule[] = [];
+
+/**
+ * One request from the listener to its answer. Whatever happens it ends once: the sink is told, or its caller has left; the
+ * body is dropped, the URL given back, the pass ended.
+ */
+export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmissionCallbacks, ResponseOwner, UrlWaiter {
+  readonly #all: ForwardedRequestDeps<ResponseSink>;
+  readonly #admittance: RequestAdmission;
+  #line: Backend;
+  #pass: PermitHandle | undefined;
+  #turn: UrlReservation | undefined;
+  #sending: Sending | undefined;
+  /** `forward` has returned. */
+  #begun = false;
+  /** An attempt that was over before. */
+  #early: Attempt | undefined;
+  #answer: ResponseRelay | undefined;
+  /** URLs of failed attempts: others come first. */
+  #tried: Set<number> | undefined;
+  /** URLs that could not be connected to with this permit: each is dialled once. */
+  #refused: Set<number> | undefined;
+  /** Why the last dial failed. */
+  #unreached: Extract<Attempt, { kind: 'failed' }> | undefined;
+  #url = 0;
+  /** It is in line for a URL, or was. */
+  #wait: UrlWait | undefined;
+  #attempts = 0;
+  /** Attempts of which no byte reached a backend. */
+  #unsentAttempts = 0;
+  #sentAt = 0 as Instant;
+  #queued: Micros = 0;
+  #left = false;
+  #over = false;
+  #lost: Error | undefined;
+
+  constructor(all: ForwardedRequestDeps<ResponseSink>) {
+    this.#all = all;
+    this.#line = all.line;
+    this.#admittance = new RequestAdmission(all, this);
+  }
+
+  /** Begins; the sink may be told before this returns. */
+  begin(): void {
+    this.#admittance.begin();
+  }
+
+  leave(): void {
+    if (this.#over || this.#left) return;
+    this.#left = true;
+    this.#admittance.leave();
+    if (this.#sending === undefined) {
+      this.#pass?.rollback();
+      this.#finish();
+    } else if (this.#line.spec.onAbort === 'cancel') this.#sending.abort(new Error('The caller left.'));
+    else this.#answer?.leave();
+  }
+
+  onAdmitted(pass: PermitHandle | undefined): void {
+    try {
+      this.#pass = pass;
+      if (this.#over) pass?.rollback();
+      else this.#choose();
+    } catch (error) {
+      this.#threw(error);
+    }
+  }
+
+  onNone(why: ForwardFailure): void {
+    if (this.#over) return;
+    this.#finish();
+    if (!this.#left) this.#all.sink.onNone(why);
+  }
+
+  onGone(): void {
+    this.#finish();
+  }
+
+  onDeferred(place: Place | undefined, ask: AdmissionRequest | Refusal): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#all.over(this.#line);
+    this.#all.incoming.deferral?.take({ body: this.#all.body, ask, place, attempts: this.#attempts });
+  }
+
+  onLost(cause: Error): void {
+    this.#lost = cause;
+    if (this.#sending !== undefined) return this.#sending.abort(cause);
+    // In line for a URL.
+    this.#pass?.rollback();
+    this.onNone({ kind: 'refused', refusal: { reason: 'fenced' }, attempts: this.#attempts });
+  }
+
+  retry(pause: Micros): boolean {
+    const { parts, route } = this.#all;
+    const waits = Math.min(pause, route.admission?.pushbackMax ?? 0);
+    const replayed = this.#pass !== undefined && this.#mayFollow && waits < this.#admittance.left;
+    parts.events({ kind: 'pushback', route: route.name, backend: this.#line.spec.name, retryAfter: pause, replayed });
+    return replayed;
+  }
+
+  abort(cause: Error): void {
+    this.#sending?.abort(cause);
+  }
+
+  onInformation(head: BackendHead): void {
+    this.#turn?.responding();
+    const headers = this.#left ? undefined : responseHeaders(head.headers);
+    if (headers !== undefined) this.#all.sink.onInformation({ ...head, headers });
+  }
+
+  onHead(head: BackendHead): void {
+    const { parts, route, body } = this.#all;
+    this.#turn?.responding();
+    this.#answer = new ResponseRelay({
+      head,
+      costs: route.admission?.costs ?? NO_COSTS,
+      clock: parts.clock,
+      sink: this.#left ? undefined : this.#all.sink,
+      run: this,
+    });
+    this.#answer.begin();
+    if (this.#answer.told) body?.spent();
+  }
+
+  addHeaders(headers: string[]): void {
+    const queuedMs = this.#all.route.admission === undefined ? undefined : this.#queued / MILLISECOND;
+    addResponseHeaders(headers, queuedMs, this.#attempts, this.#pass);
+  }
+
+  onData(chunk: Uint8Array, resume: () => void): boolean {
+    return this.#answer?.data(chunk, resume) ?? true;
+  }
+
+  onEnd(trailers: RawHeaders): void {
+    this.#answer?.end(trailers);
+  }
+
+  #choose(): void {
+    const line = this.#line.moved();
+    if (line !== this.#line) this.#tried = this.#refused = undefined;
+    this.#line = line;
+    this.#url = NO_URL;
+    this.#turn = line.choice.take(this.#all.parts.clock.now(), this.#tried ?? NO_URLS, this, this.#refused);
+    if (this.#url !== NO_URL) this.#send();
+    else if (this.#turn === undefined) this.onNoUrl();
+    else {
+      this.#wait ??= new UrlWait();
+      this.#wait.begin(this.#all, line, this.#admittance.left, (reason) => this.#notServed(reason));
+    }
+  }
+
+  /** It was in line for a URL, and is no longer. */
+  #notServed(reason: 'shed' | 'expired'): void {
+    if (this.#over) return;
+    this.#giveBack(this.#all.parts.clock.now(), 'unknown');
+    this.#pass?.rollback();
+    this.onNone(lineRefusal(reason, this.#attempts));
+  }
+
+  onUrl(url: number): void {
+    this.#url = url;
+    this.#wait?.end();
+    // Else it is known before it is waited for.
+    if (this.#turn === undefined) return;
+    try {
+      this.#send();
+    } catch (error) {
+      this.#threw(error);
+    }
+  }
+
+  onNoUrl(): void {
+    this.#turn = undefined;
+    this.#wait?.end();
+    this.#pass?.rollback();
+    const cause = new Error('There is no URL left to send this request to.');
+    this.#failed(this.#unreached ?? { kind: 'failed', sent: false, why: 'connect', cause });
+  }
+
+  #send(): void {
+    const { parts, incoming, body } = this.#all;
+    const { method, target, facts } = incoming;
+    const lease = this.#pass?.permit.lease;
+    const attempt = this.#attempts + 1;
+    const fence = lease === undefined ? incoming.sent?.fence : { fence: lease.fence, floor: lease.fenceFloor };
+    const told = attempt + (incoming.sent?.attemptsBefore ?? 0);
+    const identity = readsAnswer(this.#all.route.admission?.costs ?? NO_COSTS);
+    const headers = requestHeaders(incoming.headers, { facts, attempt: told, fence, identity, traceparent: parts.traceparent, requestId: incoming.sent?.id });
+    if (headers === undefined) {
+      this.#pass?.rollback();
+      return this.onNone({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
+    }
+    this.#attempts = attempt;
+    this.#answer = undefined;
+    this.#sentAt = parts.clock.now();
+    this.#queued = this.#admittance.queuedUntil(this.#sentAt) ?? 0;
+    this.#sending = this.#early = undefined;
+    this.#begun = false;
+    const sending = this.#line.forwarder.forward({ method, target, headers, body }, this.#url, this);
+    this.#begun = true;
+    if (this.#early !== undefined) this.#ended(this.#early);
+    else this.#sending = sending;
+  }
+
+  onAttempt(attempt: Attempt): void {
+    if (!this.#begun) {
+      this.#early = attempt;
+      return;
+    }
+    try {
+      this.#ended(attempt);
+    } catch (error) {
+      this.#threw(error);
+    }
+  }
+
+  #ended(attempt: Attempt): void {
+    this.#sending = undefined;
+    const { parts, route } = this.#all;
+    const { spec } = this.#line;
+    const outcome = attempt.kind === 'failed' ? attempt.why : attempt.kind;
+    const now = parts.clock.now();
+    const took = now - this.#sentAt;
+    parts.events({ kind: 'attempt', route: route.name, backend: spec.name, url: spec.urls[this.#url] ?? '', outcome, took });
+    this.#giveBack(now, healthOf(attempt));
+    const answer = this.#answer;
+    if (answer?.replays) return void this.#again(this.#pass?.releasePushedBack(answer.hint));
+    if (attempt.kind === 'answered') return this.#answered();
+    if (attempt.kind === 'failed' && !attempt.sent) return this.#unsent(attempt);
+    this.#broke(attempt);
+  }
+
+  /** The answer is complete, and told. */
+  #answered(): void {
+    const { parts, route } = this.#all;
+    const answer = this.#answer;
+    if (answer?.pushedBack) void this.#pass?.releasePushedBack(answer.hint);
+    else void this.#pass?.release(answer?.costs((unit) => parts.events({ kind: 'cost_missing', route: route.name, unit, stage: 'settle' })));
+    this.#finish();
+  }
+
+  /** No byte reached a backend: another URL, with the same permit. Each is dialled once. */
+  #unsent(attempt: Extract<Attempt, { kind: 'failed' }>): void {
+    const { body, route } = this.#all;
+    this.#unsentAttempts++;
+    this.#unreached = attempt;
+    this.#triedHere();
+    this.#refused ??= new Set();
+    this.#refused.add(this.#url);
+    const late = dialsEnough(this.#refused.size, route.admission === undefined ? undefined : this.#admittance.left);
+    if (attempt.why === 'connect' && !late && (body === undefined || body.replayable) && !this.#left) return this.#choose();
+    this.#pass?.rollback();
+    this.#failed(attempt);
+  }
+
+  /** It may have reached the backend. */
+  #broke(attempt: Exclude<Attempt, { kind: 'answered' }>): void {
+    const { sink } = this.#all;
+    if (this.#answer?.told) {
+      void this.#pass?.release(undefined);
+      if (!this.#left) sink.onBroken(attempt.cause);
+      return this.#finish();
+    }
+    const repeats = attempt.kind === 'failed' && attempt.why === 'reset' && !this.#left && this.#mayFollow;
+    if (repeats) {
+      this.#triedHere();
+      return void this.#again(this.#pass?.release(undefined));
+    }
+    if (attempt.kind === 'failed' && (attempt.why === 'first_byte' || attempt.why === 'idle')) void this.#pass?.releasePushedBack(undefined);
+    else void this.#pass?.release(undefined);
+    this.#failed(attempt);
+  }
+
+  /** Once more: with a new permit, since the last one was spent, at the place it had before. */
+  async #again(ended: Promise<void> | undefined): Promise<void> {
+    this.#pass = this.#refused = undefined;
+    if (this.#left) return this.#finish();
+    if (ended === undefined) return this.#choose();
+    await ended;
+    if (!this.#over) this.#admittance.again(this.#attempts);
+  }
+
+  get #mayFollow(): boolean {
+    const { incoming, route, body } = this.#all;
+    return canRetry(incoming, body, this.#attempts - this.#unsentAttempts, route.attemptsMax);
+  }
+
+  #failed(attempt: Exclude<Attempt, { kind: 'answered' }>): void {
+    this.onNone(toFailure(attempt, { attempts: this.#attempts, lost: this.#lost, fault: this.#all.body?.fault }));
+  }
+
+  #triedHere(): void {
+    this.#tried ??= new Set();
+    this.#tried.add(this.#url);
+  }
+
+  #giveBack(now: Instant, health: Health): void {
+    const turn = this.#turn;
+    this.#turn = undefined;
+    this.#wait?.end();
+    turn?.end(now, health);
+  }
+
+  /** A throw is a bug: told once, and the end of this request only. */
+  #threw(error: unknown): void {
+    this.#all.parts.onFault(error);
+    if (!this.#answer?.told) return this.onNone({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.#attempts });
+    if (!this.#over && !this.#left) this.#all.sink.onBroken(error as Error);
+    this.#finish();
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    // Where it was not ended before: something threw on the way.
+    if (this.#attempts === 0) this.#pass?.rollback();
+    else void this.#pass?.release(undefined);
+    if (this.#turn !== undefined) this.#giveBack(this.#all.parts.clock.now(), 'unknown');
+    this.#all.body?.drop();
+    this.#all.over(this.#line);
+  }
+}

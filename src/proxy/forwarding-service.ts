@@ -1,0 +1,103 @@
+import { type Micros, plus } from '../core/time.ts';
+import { BodyStore } from './body/body-store.ts';
+import type { BufferedBody } from './body/buffered-body.ts';
+import { WatchLater } from './body/watch-later.ts';
+import { JSON_BYTES_MAX, readsBody } from './costs.ts';
+import { ForwardedRequest } from './forwarded-request.ts';
+import type { DeliveryParts, Forwarding, ForwardingDeps, TakenRequest, TunnelSink } from './forwarding.ts';
+import { createTraceparents, requestHeaders } from './headers.ts';
+import type { ForwardHandle, IncomingRequest, ResponseSink } from './incoming.ts';
+import type { BackendSpec, Route } from './route.ts';
+import { UpgradeRequest } from './upgrade-request.ts';
+import { type Backend, BackendRegistry } from './upstream/backend.ts';
+
+/**
+ * Joins the parts of forwarding. The life of a held request:
+ *
+ *     hold ─▶ acquire ─▶ a URL ─▶ forward ─▶ answer ─▶ release
+ *               ▲                    │
+ *               └── pushed back, or failed and may be repeated
+ *
+ * Rejects, saying what to do, when the folder for held bodies cannot be used.
+ */
+export async function createForwarding(parts: DeliveryParts): Promise<Forwarding> {
+  const { clock, random, onFault } = parts;
+  const hold = await BodyStore.open({ clock, random, onFault, ...parts.hold });
+  const delivering = { ...parts, traceparent: createTraceparents(random), passes: new WatchLater(clock) };
+  return new Deliveries(delivering, hold, new BackendRegistry(parts.backends, parts));
+}
+
+class Deliveries implements Forwarding {
+  readonly #parts: ForwardingDeps;
+  readonly #hold: BodyStore;
+  readonly #lines: BackendRegistry;
+  #running = 0;
+  #idle: (() => void) | undefined;
+
+  constructor(parts: ForwardingDeps, hold: BodyStore, lines: BackendRegistry) {
+    this.#parts = parts;
+    this.#hold = hold;
+    this.#lines = lines;
+  }
+
+  get held() {
+    return this.#hold.used;
+  }
+
+  deliver(incoming: IncomingRequest, route: Route, sink: ResponseSink): ForwardHandle {
+    const line = this.#lines.of(route.backend);
+    const body = this.#bodyOf(incoming, route);
+    this.#begin(line);
+    const run = new ForwardedRequest({ parts: this.#parts, incoming, route, line, body, sink, over: this.#over });
+    run.begin();
+    return run;
+  }
+
+  take(incoming: IncomingRequest, route: Route): TakenRequest | undefined {
+    const { facts } = incoming;
+    const headers = requestHeaders(incoming.headers, { facts, attempt: undefined, fence: undefined, traceparent: this.#parts.traceparent });
+    return headers && { headers, body: this.#bodyOf(incoming, route) };
+  }
+
+  tunnel(incoming: IncomingRequest, route: Route, sink: TunnelSink): ForwardHandle {
+    const line = this.#lines.of(route.backend);
+    this.#begin(line);
+    const run = new UpgradeRequest({ parts: this.#parts, incoming, route, line, body: undefined, sink, over: this.#over });
+    run.begin();
+    return run;
+  }
+
+  prepare(backends: readonly BackendSpec[]): () => void {
+    return this.#lines.prepare(backends);
+  }
+
+  async close(grace?: Micros): Promise<void> {
+    if (this.#running > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#idle = resolve;
+      const { clock } = this.#parts;
+      const stop = grace === undefined ? undefined : clock.at(plus(clock.now(), grace), () => this.#lines.abortAll());
+      await promise;
+      stop?.();
+    }
+    await this.#lines.close();
+  }
+
+  #bodyOf({ body }: IncomingRequest, { admission, hold }: Route): BufferedBody | undefined {
+    if (body === undefined) return undefined;
+    // A body whose JSON is to be read stays in memory as far as it is read.
+    const limits = admission !== undefined && readsBody(admission.costs) ? { ...hold, memoryBytesMax: Math.max(hold.memoryBytesMax, JSON_BYTES_MAX) } : hold;
+    return this.#hold.body(body, admission?.group ?? '', limits);
+  }
+
+  #begin(line: Backend): void {
+    line.enter();
+    this.#running++;
+  }
+
+  readonly #over = (line: Backend): void => {
+    line.leave();
+    this.#running--;
+    if (this.#running === 0) this.#idle?.();
+  };
+}

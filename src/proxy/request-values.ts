@@ -1,0 +1,33 @@
+import { firstHeader } from './headers.ts';
+import type { IncomingRequest } from './incoming.ts';
+import type { Source } from './route.ts';
+import { decodeText, queryValue } from './text.ts';
+
+/** A key that a group can have: 1 to 256 characters, none of them a control. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
+const KEY = /^[^\u0000-\u001f\u007f-\u009f]{0,256}$/;
+
+/** The text a source names; '' where the request says nothing. */
+export function readValue(source: Source, { headers, target, facts }: Pick<IncomingRequest, 'headers' | 'target' | 'facts'>): string {
+  switch (source.from) {
+    case 'header':
+      return decodeText(firstHeader(headers, source.name) ?? '');
+    case 'path':
+      return facts.params.get(source.name) ?? '';
+    case 'query': {
+      const at = target.indexOf('?');
+      return at < 0 ? '' : (queryValue(target.slice(at + 1), source.name) ?? '');
+    }
+    case 'caller':
+      return facts.caller;
+    case 'client_ip':
+      return facts.clientIp;
+    case 'value':
+      return source.value;
+  }
+}
+
+/** Whether a text can be a key. */
+export function isKey(text: string): boolean {
+  return KEY.test(text);
+}

@@ -1,0 +1,109 @@
+import type { Clock } from '../admission/clock.ts';
+import type { Costs } from '../core/group.ts';
+import type { Micros } from '../core/time.ts';
+import { UsageParser } from './costs.ts';
+import { firstHeader, responseHeaders, responseTrailers } from './headers.ts';
+import type { ResponseSink } from './incoming.ts';
+import { parseRetryAfter } from './retry-after.ts';
+import type { CostRule } from './route.ts';
+import type { BackendHead, RawHeaders } from './upstream/forwarder.ts';
+
+/** Of an answer nobody will see so much is read, to keep its connection; beyond, it is cut. */
+const SWALLOWED_BYTES_MAX = 64 << 10;
+
+/** What the way of one answer is made of. */
+export interface ResponseRelayDeps {
+  readonly head: BackendHead;
+  readonly costs: readonly CostRule[];
+  readonly clock: Clock;
+  /** undefined: nobody listens any more. */
+  readonly sink: ResponseSink | undefined;
+  readonly run: ResponseOwner;
+}
+
+/** Whom an answer is part of. */
+export interface ResponseOwner {
+  /** The backend wants quiet for so long: is the request to be sent again, and this answer to be seen by nobody? */
+  retry(pause: Micros): boolean;
+  /** Adds what an answer gets beside its own headers. */
+  addHeaders(headers: string[]): void;
+  /** Nobody wants the rest of the answer, or may have it. */
+  abort(cause: Error): void;
+}
+
+/** One answer of a backend on its way to the caller, or to nobody. */
+export class ResponseRelay {
+  readonly #parts: ResponseRelayDeps;
+  readonly #settler: UsageParser | undefined;
+  #sink: ResponseSink | undefined;
+  #swallowed = 0;
+  #resume: (() => void) | undefined;
+  /** The backend answered 429 or 503. */
+  readonly pushedBack: boolean;
+  /** How long it wants quiet, where it said. */
+  readonly hint: Micros | undefined;
+  /** The request is to be sent again. */
+  replays = false;
+  /** The caller has seen its head. */
+  told = false;
+
+  constructor(parts: ResponseRelayDeps) {
+    this.#parts = parts;
+    this.#sink = parts.sink;
+    const { clock, costs } = parts;
+    const { status, headers } = parts.head;
+    this.pushedBack = status === 429 || status === 503;
+    this.hint = this.pushedBack ? parseRetryAfter(headers, clock.epoch(clock.now())) : undefined;
+    const settles = !this.pushedBack && costs.length > 0;
+    this.#settler = !settles ? undefined : UsageParser.of(costs, firstHeader(headers, 'content-type'), firstHeader(headers, 'content-encoding'));
+  }
+
+  /** Tells the head, unless it is to be swallowed or cannot be told. */
+  begin(): void {
+    const { head, run } = this.#parts;
+    if (this.hint !== undefined && this.#sink !== undefined) this.replays = run.retry(this.hint);
+    if (this.replays) this.#sink = undefined;
+    if (this.#sink === undefined) return;
+    const headers = responseHeaders(head.headers);
+    if (headers === undefined) {
+      this.#sink = undefined;
+      return run.abort(new Error('A header of the answer holds a control character or a name that is none.'));
+    }
+    // RFC 9110 8.6: a 204 has no Content-Length; a strict reader behind would wait for bytes that never come.
+    if (head.status === 204) dropField(headers, 'content-length');
+    run.addHeaders(headers);
+    this.told = true;
+    this.#sink.onHead({ status: head.status, statusText: head.statusText, headers });
+  }
+
+  /** False: full; `resume` is called when there is room. */
+  data(chunk: Uint8Array, resume: () => void): boolean {
+    this.#settler?.take(chunk);
+    if (this.#sink !== undefined) {
+      this.#resume = resume;
+      return this.#sink.onData(chunk, resume);
+    }
+    this.#swallowed += chunk.byteLength;
+    if (this.replays && this.#swallowed > SWALLOWED_BYTES_MAX) this.#parts.run.abort(new Error('Nobody wants this answer.'));
+    return true;
+  }
+
+  end(trailers: RawHeaders): void {
+    this.#sink?.onEnd(trailers.length === 0 ? trailers : responseTrailers(trailers));
+  }
+
+  /** The caller is gone; what still comes is read and forgotten. */
+  leave(): void {
+    this.#sink = undefined;
+    this.#resume?.();
+  }
+
+  /** The real costs, where the answer says. */
+  costs(missing: (unit: string) => void): Costs | undefined {
+    return this.#settler?.costs(missing);
+  }
+}
+
+function dropField(headers: string[], name: string): void {
+  for (let i = headers.length - 2; i >= 0; i -= 2) if ((headers[i] as string).toLowerCase() === name) headers.splice(i, 2);
+}

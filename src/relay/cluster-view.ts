@@ -1,0 +1,78 @@
+import type { GroupView } from '../admission/admission.ts';
+import type { LocalAdmissionService } from '../admission/door.ts';
+import { shiftAll, shiftGroup } from '../admission/time-shift.ts';
+import type { ShardLocation } from '../coordination/replica.ts';
+import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
+import type { PendingCalls } from './calls.ts';
+import type { GroupDirectory, GroupRoute } from './group-directory.ts';
+
+/** A peer that does not answer one page within this time is asked no further. */
+const WAIT: Micros = SECOND;
+
+/** Time at most for all pages of one peer. */
+const PAGES_WITHIN: Micros = 5 * SECOND;
+
+/** Groups at most of one peer: as many as a file may have (`bounds.groups`). */
+const GROUPS_MAX = 100_000;
+
+/** What it takes to see all groups. */
+export interface OverviewParts {
+  readonly door: LocalAdmissionService;
+  readonly directory: GroupDirectory;
+  readonly calls: PendingCalls;
+  readonly place: (shard: number) => ShardLocation;
+  readonly peers: () => readonly string[];
+  readonly now: () => Instant;
+}
+
+/** Every group, as the replica that decides for it sees it; of one that nobody decides for what its settings say. */
+export async function listGroups(parts: OverviewParts): Promise<readonly GroupView[]> {
+  const { door, directory, place } = parts;
+  const [here, ...there] = await Promise.all([door.groups(), ...parts.peers().map((peer) => groupsOf(parts, peer))]);
+  const views = new Map<string, GroupView>();
+  const take = (view: GroupView, from: string): void => {
+    const spot = directory.of(view.name);
+    const at = spot && place(spot.shard);
+    const decides = at === undefined || (at.at === 'peer' ? at.instance === from : at.at === 'here' && from === '');
+    if (decides || !views.has(view.name)) views.set(view.name, view);
+  };
+  for (const view of here) take(view, '');
+  for (const { peer, groups } of there) for (const view of groups) take(view, peer);
+  return [...directory.all().values()].map((spot) => views.get(spot.settings.spec.name) ?? unseen(spot));
+}
+
+/**
+ * Returns the groups of a peer, page by page. Ends at an empty page, at one that brings nothing new (the peer ignores `from`), at
+ * {@link GROUPS_MAX} groups and after {@link PAGES_WITHIN}, whatever the peer answers. Never rejects.
+ */
+async function groupsOf({ calls, now }: OverviewParts, peer: string): Promise<{ readonly peer: string; readonly groups: readonly GroupView[] }> {
+  const groups = new Map<string, GroupView>();
+  const end = plus(now(), PAGES_WITHIN);
+  for (let before = -1; before < groups.size && groups.size < GROUPS_MAX && now() < end; ) {
+    before = groups.size;
+    const reply = await calls.make(peer, 'groups', { from: groups.size }, Math.min(WAIT, end - now()));
+    if (reply.how !== 'value') break;
+    for (const view of shiftAll(reply.value as readonly GroupView[], reply.by, shiftGroup)) groups.set(view.name, view);
+  }
+  return { peer, groups: [...groups.values()] };
+}
+
+function unseen({ settings }: GroupRoute): GroupView {
+  const { spec } = settings;
+  return {
+    name: spec.name,
+    parent: spec.parent?.group,
+    enforce: spec.enforce,
+    limits: [],
+    waiting: 0,
+    waitingBytes: 0,
+    waitingByPriority: [],
+    oldestWaiterSince: undefined,
+    leases: 0,
+    keys: 0,
+    pausedUntil: undefined,
+    pausedKeys: 0,
+    overriddenUntil: undefined,
+    counters: { admitted: 0, refused: {}, lapsed: 0, released: 0, shadowHeld: 0 },
+  };
+}

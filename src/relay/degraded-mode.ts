@@ -1,0 +1,148 @@
+import type {
+  AcquireHandle,
+  AdmissionRequest,
+  AdmissionService,
+  GroupSettings,
+  Outcome,
+  PermitView,
+  ReleaseOutcome,
+  RenewOutcome,
+} from '../admission/admission.ts';
+import { parsePermitId, permitId } from '../admission/permit-id.ts';
+import { NO_HANDLE } from '../admission/request-ids.ts';
+import { partitionGroups } from '../admission/tree-spec.ts';
+import type { Permit } from '../core/permit.ts';
+import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
+import type { DegradedAdmission } from './asks-parts.ts';
+import type { GroupRoute } from './group-directory.ts';
+import { divideLimits } from './share.ts';
+
+/** A group that goes on without the others: on a part of its limits, or without any. */
+export type DegradedOptions = 'share' | 'open';
+
+/** What an outage is made of. */
+export interface DegradedModeDeps {
+  readonly now: () => Instant;
+  /** Groups as they are configured now. */
+  readonly settings: () => readonly GroupSettings[];
+  /** A door of its own for these groups, over nothing but memory, that decides from now on. */
+  readonly keeper: (settings: readonly GroupSettings[]) => Promise<AdmissionService>;
+  /** Somebody was admitted outside the promises. */
+  readonly admitted: (group: string, how: DegradedOptions) => void;
+}
+
+/** Leases given on a share, remembered at most, so that their ends are understood also when it is over. */
+const REMEMBERED_MAX = 100_000;
+
+interface Given {
+  readonly caller: string;
+  readonly view: PermitView | undefined;
+}
+
+/**
+ * Admission while no other replica can be reached, for groups that want it (`unreachable: share | open`): outside the
+ * promise of never too many, and flagged. What it gave out ends with it: when the others are back, they know nothing of it.
+ */
+export class DegradedMode implements DegradedAdmission {
+  readonly #parts: DegradedModeDeps;
+  /** Their permits, with the credential that asked; `view` undefined: only its costs may still be settled. */
+  readonly #given = new Map<string, Given>();
+  #keeper: AdmissionService | undefined;
+  #serial = 0;
+  #round = 0;
+
+  constructor(parts: DegradedModeDeps) {
+    this.#parts = parts;
+  }
+
+  /** Goes on alone, as one of so many. Resolves when it can; rejects when the keeper does. */
+  async begin(replicas: number): Promise<void> {
+    const round = ++this.#round;
+    const settings = [...partitionGroups(this.#parts.settings()).trees.values()]
+      .filter((tree) => tree.settings.some(({ unreachable }) => unreachable === 'share'))
+      .flatMap((tree) => tree.settings);
+    const keeper = await this.#parts.keeper(divideLimits(settings, replicas));
+    if (round === this.#round) this.#keeper = keeper;
+    else void keeper.drain(0);
+  }
+
+  /** The others are back; nobody waits here any more. */
+  end(): void {
+    this.#round++;
+    void this.#keeper?.drain(0);
+    this.#keeper = undefined;
+  }
+
+  acquire(ask: AdmissionRequest, spot: GroupRoute, done: (outcome: Outcome) => void): AcquireHandle {
+    if (spot.settings.unreachable === 'open') return this.#open(ask, done);
+    if (this.#keeper === undefined) {
+      done({ kind: 'refused', refusal: { reason: 'undecided', retryAt: plus(this.#parts.now(), SECOND) } });
+      return NO_HANDLE;
+    }
+    return this.#keeper.acquire(ask, (outcome) => done(this.#shared(ask, outcome)));
+  }
+
+  /** undefined: not a permit of this. Afterwards such a lease is renewed without anybody knowing it. */
+  renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> | undefined {
+    const given = this.#given.get(permit);
+    if (given === undefined) return undefined;
+    if (this.#keeper !== undefined) return this.#keeper.renew(caller, permit, lease);
+    const { view } = given;
+    if (view === undefined || given.caller !== caller) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
+    const duration = lease ?? view.duration;
+    return Promise.resolve({ kind: 'renewed', permit: { ...view, duration, expiresAt: plus(this.#parts.now(), duration) } });
+  }
+
+  /** undefined: not a permit of this. */
+  release(...args: Parameters<AdmissionService['release']>): Promise<ReleaseOutcome> | undefined {
+    const [caller, permit] = args;
+    const given = this.#given.get(permit);
+    if (given !== undefined && given.caller !== caller) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
+    if (this.#given.delete(permit)) return this.#keeper?.release(...args) ?? Promise.resolve({ kind: 'released', ended: true });
+    const name = parsePermitId(permit);
+    if (this.#keeper === undefined || name === undefined || name.tag !== undefined) return undefined;
+    // Nothing is remembered of it; what it says of the backend is for those who go on here.
+    return this.#mode(name.group) === 'share' ? this.#keeper.release(...args) : Promise.resolve({ kind: 'released', ended: false });
+  }
+
+  endSession(caller: string, session: string, resume: Micros): void {
+    this.#keeper?.endSession(caller, session, resume);
+  }
+
+  /** Counted, and let pass. */
+  #open(ask: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
+    const { group, key, costs } = ask;
+    const grantedAt = this.#parts.now();
+    const serial = ++this.#serial;
+    const permit: Permit = {
+      ...{ group, key, serial, costs, grantedAt },
+      ...{ tag: { high: 0, low: 0 }, waited: 0, order: 0, lease: undefined, settleable: false, shadow: undefined },
+    };
+    this.#parts.admitted(group, 'open');
+    done({ kind: 'admitted', permit, id: permitId(group, serial, undefined), degraded: 'open' });
+    return NO_HANDLE;
+  }
+
+  #shared(ask: AdmissionRequest, outcome: Outcome): Outcome {
+    if (outcome.kind === 'refused') {
+      // Too much for a part of the limit is not too much for the whole.
+      if (outcome.refusal.reason !== 'oversized') return outcome;
+      return { kind: 'refused', refusal: { ...outcome.refusal, reason: 'undecided', retryAt: plus(this.#parts.now(), SECOND) } };
+    }
+    this.#parts.admitted(ask.group, 'share');
+    const { id, permit } = outcome;
+    const { caller } = ask;
+    if (permit.lease !== undefined) this.#remember(id, { caller, view: { id, group: ask.group, ...permit.lease } });
+    else if (permit.settleable) this.#remember(id, { caller, view: undefined });
+    return { ...outcome, degraded: 'share' };
+  }
+
+  #mode(group: string): GroupSettings['unreachable'] | undefined {
+    return this.#parts.settings().find(({ spec }) => spec.name === group)?.unreachable;
+  }
+
+  #remember(id: string, given: Given): void {
+    this.#given.set(id, given);
+    if (this.#given.size > REMEMBERED_MAX) this.#given.delete(this.#given.keys().next().value as string);
+  }
+}

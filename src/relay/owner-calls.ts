@@ -1,0 +1,114 @@
+import type { AdmissionRequest, OverrideRequest } from '../admission/admission.ts';
+import type { LocalAdmissionService } from '../admission/door.ts';
+import { MOVED } from '../admission/moved.ts';
+import { parsePermitId } from '../admission/permit-id.ts';
+import { shiftArrival } from '../admission/time-shift.ts';
+import type { Costs } from '../core/group.ts';
+import type { Disposition } from '../core/permit.ts';
+import type { QueuePosition } from '../core/request.ts';
+import type { Micros } from '../core/time.ts';
+import type { CallArgs, Method } from './transport/codec.ts';
+
+/** Groups in one answer: some hundred bytes each, and a message carries a megabyte at most. */
+const GROUPS_PAGE = 500;
+
+/** What answers calls. */
+export interface CallParts {
+  readonly door: LocalAdmissionService;
+  /** Where the asker's own waiters stand. */
+  readonly places: (wids: readonly number[]) => readonly { readonly wid: number; readonly place: QueuePosition }[];
+  /** Turns the asker's instants into those of this process. */
+  readonly by: Micros;
+}
+
+/** The answer to a call; `moved`: the group is not decided here. */
+export interface CallAnswer {
+  readonly moved: boolean;
+  readonly value: unknown;
+}
+
+/** Does what another replica asks for. Throws as the door does. */
+export async function handleCall(parts: CallParts, method: Method, args: CallArgs): Promise<CallAnswer> {
+  const group = groupOf(method, args);
+  if (group !== undefined) await parts.door.opening(group);
+  const value = await ask(parts, method, args as unknown as Args);
+  return { moved: isMoved(value), value };
+}
+
+/** Is this the answer of a door that does not decide for the group? */
+export function isMoved(value: unknown): boolean {
+  if (value === MOVED) return true;
+  return typeof value === 'object' && value !== null && 'refusal' in value && value.refusal === MOVED;
+}
+
+/** The group whose tree a call is about; undefined: none. */
+function groupOf(method: Method, args: CallArgs): string | undefined {
+  if (method === 'renew' || method === 'release') return parsePermitId(String(args['permit']))?.group;
+  if (method === 'explain') return (args['ask'] as AdmissionRequest).group;
+  return typeof args['group'] === 'string' ? args['group'] : undefined;
+}
+
+/** Every argument of every method; each has those it needs. */
+interface Args {
+  readonly caller: string;
+  readonly permit: string;
+  readonly lease: Micros | undefined;
+  readonly how: Disposition;
+  readonly costs: Costs | undefined;
+  readonly retryAfter: Micros | undefined;
+  readonly key: string | undefined;
+  readonly group: string;
+  readonly requestId: string;
+  readonly session: string;
+  readonly resume: Micros;
+  readonly ask: AdmissionRequest;
+  readonly from: number;
+  readonly page: { readonly size: number; readonly token: string };
+  readonly pauseFor: Micros | undefined;
+  readonly wish: Omit<OverrideRequest, 'limits'> & { readonly limits: readonly (readonly [string, never])[] };
+  readonly id: string;
+  readonly wids: readonly number[];
+}
+
+async function ask({ door, places, by }: CallParts, method: Method, args: Args): Promise<unknown> {
+  switch (method) {
+    case 'renew':
+      return door.renew(args.caller, args.permit, args.lease);
+    case 'release':
+      return door.release(args.caller, args.permit, args.how, args.costs, args.retryAfter, args.key);
+    case 'releaseRequest':
+      return door.releaseRequest(args.caller, args.group, args.requestId);
+    case 'explain':
+      return door.explain({ ...args.ask, since: args.ask.since && shiftArrival(args.ask.since, by) });
+    case 'group':
+      return door.group(args.group);
+    case 'groups':
+      return (await door.groups()).slice(args.from, args.from + GROUPS_PAGE);
+    case 'waiters':
+      return waiters(door, args);
+    case 'leases':
+      return door.leases(args.group, args.page);
+    case 'pause':
+      return door.pause(args.group, args.key, args.pauseFor);
+    case 'resume':
+      return door.resume(args.group, args.key);
+    case 'override':
+      return door.override(args.group, { ...args.wish, limits: new Map(args.wish.limits) });
+    case 'evictWaiter':
+      return door.evictWaiter(args.group, args.id, args.key);
+    case 'revokeLease':
+      return door.revokeLease(args.group, args.permit, args.key);
+    case 'endSession':
+      return door.endSession(args.caller, args.session, args.resume);
+    case 'resumeSession':
+      return door.resumeSession(args.caller, args.session);
+    case 'places':
+      return places(args.wids);
+  }
+}
+
+/** What stands behind a waiter is this process's own object. */
+async function waiters(door: LocalAdmissionService, { group, page }: Args): Promise<unknown> {
+  const found = await door.waiters(group, page);
+  return 'reason' in found ? found : { ...found, items: found.items.map((item) => ({ ...item, token: undefined })) };
+}

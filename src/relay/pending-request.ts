@@ -1,0 +1,129 @@
+import type { AcquireHandle, AdmissionRequest, Outcome } from '../admission/admission.ts';
+import type { Permit } from '../core/permit.ts';
+import type { Arrival, QueuePosition } from '../core/request.ts';
+import { type Instant, later, type Micros, plus, SECOND } from '../core/time.ts';
+import type { GroupRoute } from './group-directory.ts';
+
+/** Even an ask without patience waits this long for somebody to decide. */
+const WAIT_LEAST: Micros = SECOND;
+
+/**
+ * Where a caller's ask is. `held`: nobody decides for its shard, or it is about to be asked. `porch`: the tree is being
+ * opened here. `here`, `there`: in a gate of this process, or of a peer. `told`: a permit was told and is not delivered.
+ */
+export type ErrandState = 'held' | 'porch' | 'here' | 'there' | 'told' | 'over';
+
+/** What an ask wants of the edge. */
+export interface PendingRequestOwner {
+  /** The caller is gone; in this state. */
+  left(errand: PendingRequest, was: ErrandState): void;
+  /** It has its answer, which its caller is about to be told. */
+  answered(errand: PendingRequest): void;
+  /** A permit was written to its caller. */
+  kept(errand: PendingRequest): void;
+  /** Where it stands at a peer, as last heard. */
+  watched(errand: PendingRequest): QueuePosition | undefined;
+}
+
+/** One ask of a caller of this replica, whoever decides it, from the door to its end: one object, and one answer. */
+export class PendingRequest implements AcquireHandle {
+  readonly ask: AdmissionRequest;
+  route: GroupRoute;
+  readonly askedAt: Instant;
+  /** In order of arrival at this replica. */
+  readonly serial: number;
+  readonly #host: PendingRequestOwner;
+  readonly #done: (outcome: Outcome) => void;
+  state: ErrandState = 'held';
+  /** Its place in a gate of this process. */
+  local: AcquireHandle | undefined;
+  /** Decided here while nobody else can be reached. */
+  astray = false;
+  /** What the caller said of its permit before this knew who gave it. */
+  early: 'left' | 'kept' | undefined;
+  /** Asked there, under this name; of the last attempt. '': of this process. */
+  peer = '';
+  term = 0n;
+  requestSeq = 0;
+  /** Its place among all, of this or an earlier attempt. */
+  knownArrival: Arrival | undefined;
+  lastPlace: QueuePosition | undefined;
+  cancelTimer: (() => void) | undefined;
+  /** No gate of this process has it. */
+  inLine = false;
+  /** Granted to an attempt that was given up, for an ask with a request id: returned at its end, unless it got this very permit. */
+  late: { readonly permit: Permit; readonly id: string } | undefined;
+  /** What it was told. */
+  permit: Permit | undefined;
+  id = '';
+
+  /** Five arguments, not one object: this runs once per ask. */
+  constructor(host: PendingRequestOwner, ask: AdmissionRequest, spot: GroupRoute, now: Instant, serial: number, done: (outcome: Outcome) => void) {
+    this.#host = host;
+    this.ask = ask;
+    this.route = spot;
+    this.askedAt = now;
+    this.serial = serial;
+    this.#done = done;
+  }
+
+  /** End of patience, in process time. */
+  get waitUntil(): Instant {
+    const { wait } = this.route.settings;
+    return plus(this.askedAt, Math.min(this.ask.wait ?? wait.default, wait.max, this.ask.waitMax ?? wait.max));
+  }
+
+  /** End of waiting for somebody who decides. */
+  get heldUntil(): Instant {
+    return later(this.waitUntil, plus(this.askedAt, WAIT_LEAST));
+  }
+
+  /** Until then an owner that was asked may answer: a place that is kept there may end later than this replica's clock says. */
+  get answerUntil(): Instant {
+    return later(this.heldUntil, plus(this.askedAt, this.ask.resumes ?? 0));
+  }
+
+  /** The ask as it is made again: with the patience that is left and the place it had. */
+  again(now: Instant): AdmissionRequest {
+    return { ...this.ask, wait: Math.max(0, this.waitUntil - now), waitMax: undefined, since: this.knownArrival ?? this.ask.since };
+  }
+
+  /** Its one answer. */
+  reply(outcome: Outcome): void {
+    this.state = 'over';
+    if (outcome.kind === 'admitted') {
+      this.state = 'told';
+      this.permit = outcome.permit;
+      this.id = outcome.id;
+    }
+    this.#host.answered(this);
+    this.#done(outcome);
+  }
+
+  cancel(): void {
+    const was = this.state;
+    if (was === 'over') return;
+    this.state = 'over';
+    this.#host.left(this, was);
+  }
+
+  delivered(): void {
+    if (this.state !== 'told') return;
+    this.state = 'over';
+    this.#host.kept(this);
+  }
+
+  position(): QueuePosition | undefined {
+    if (this.state === 'here') return this.local?.position();
+    return this.state === 'there' ? this.#host.watched(this) : undefined;
+  }
+
+  endsAt(): Instant {
+    return this.waitUntil;
+  }
+
+  arrival(): Arrival | undefined {
+    if (this.state === 'here') return this.local?.arrival();
+    return this.state === 'there' ? this.knownArrival : undefined;
+  }
+}

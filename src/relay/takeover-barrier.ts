@@ -1,0 +1,65 @@
+import type { Timers } from '../coordination/replica.ts';
+import { MILLISECOND, type Micros } from '../core/time.ts';
+
+/** A new owner waits this long for waiters from before (coordination.md 2.6). */
+const BARRIER: Micros = 150 * MILLISECOND;
+
+/** Who is still to come back to one shard. */
+interface Barrier {
+  readonly term: bigint;
+  readonly missing: Set<string>;
+  readonly lift: () => void;
+}
+
+/** Shards that admit nobody yet, since those who waited before are on their way: all live peers' and this replica's own. */
+export class TakeoverBarriers {
+  readonly #timers: Timers;
+  readonly #peers: () => readonly string[];
+  readonly #open = new Map<number, Barrier>();
+  /** Peers that were there before the barrier was, for the latest term of each shard. */
+  readonly #early = new Map<number, { readonly term: bigint; readonly peers: Set<string> }>();
+
+  constructor(parts: { timers: Timers; peers: () => readonly string[] }) {
+    this.#timers = parts.timers;
+    this.#peers = parts.peers;
+  }
+
+  /** Resolves when everybody is back, or after 150 ms. `own`: the name that stands for this replica's own waiters. */
+  arm(shard: number, term: bigint, own: string): Promise<void> {
+    this.#open.get(shard)?.lift();
+    return new Promise((resolve) => {
+      const cancel = this.#timers.after(BARRIER, () => lift());
+      const lift = (): void => {
+        cancel();
+        if (this.#open.get(shard) === barrier) this.#open.delete(shard);
+        resolve();
+      };
+      const early = this.#early.get(shard);
+      const missing = new Set([own, ...this.#peers()].filter((peer) => early?.term !== term || !early.peers.has(peer)));
+      const barrier: Barrier = { term, missing, lift };
+      this.#early.delete(shard);
+      this.#open.set(shard, barrier);
+    });
+  }
+
+  /** All who waited at this replica for the shard have entered. */
+  onPeerRejoined(peer: string, shard: number, term: bigint): void {
+    const barrier = this.#open.get(shard);
+    if (barrier?.term === term) {
+      barrier.missing.delete(peer);
+      if (barrier.missing.size === 0) barrier.lift();
+    } else if (barrier === undefined || barrier.term < term) {
+      const early = this.#early.get(shard);
+      if (early?.term === term) early.peers.add(peer);
+      else if (early === undefined || early.term < term) this.#early.set(shard, { term, peers: new Set([peer]) });
+    }
+  }
+
+  /** A peer that is not there any more is not waited for. */
+  gone(live: ReadonlySet<string>): void {
+    for (const barrier of [...this.#open.values()]) {
+      for (const peer of barrier.missing) if (!live.has(peer)) barrier.missing.delete(peer);
+      if (barrier.missing.size === 0) barrier.lift();
+    }
+  }
+}

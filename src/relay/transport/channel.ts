@@ -1,0 +1,187 @@
+import { MILLISECOND, type Micros } from '../../core/time.ts';
+
+/** What goes over the network between two instances. `seq` 0: no operations, only an acknowledgement. */
+export interface Frame<Op> {
+  readonly from: string;
+  readonly to: string;
+  /** 1 is the first of the channel; one more with every frame. */
+  readonly seq: number;
+  /** Everything up to here has arrived. */
+  readonly ack: number;
+  /** The next one is missing though later ones have come: send it again at once. */
+  readonly gap: boolean;
+  readonly ops: readonly Op[];
+}
+
+/** Frames sent and not acknowledged, at most. */
+export const FRAMES_MAX = 256;
+
+/** Bytes of them, and of what waits to be sent, at most. */
+export const WINDOW_BYTES_MAX = 4 << 20;
+
+/** A frame is sent when it has so many bytes, however short it waited. */
+export const FRAME_BYTES = 64 << 10;
+
+/** What is not acknowledged is sent again after this long. */
+const RETRANSMIT_AFTER: Micros = 50 * MILLISECOND;
+
+/** While something is under way, operations wait for its acknowledgement or this long: for company, by a timer that needs no spinning. */
+const GATHER_FOR: Micros = MILLISECOND;
+
+/** An acknowledgement that nothing carries is sent by itself after this long. */
+export const ACK_DELAY: Micros = 5 * MILLISECOND;
+
+interface Sent<Op> {
+  readonly ops: readonly Op[];
+  readonly bytes: number;
+  sentAt: Micros;
+}
+
+/** The two ends of a channel, and how large an operation is. */
+export interface ReliableChannelOptions<Op> {
+  readonly own: string;
+  readonly peer: string;
+  readonly bytesOf: (op: Op) => number;
+}
+
+/**
+ * Operations from one instance to another and back, each delivered once and in order, over a network that loses, doubles,
+ * delays and reorders (coordination.md 2.8; core NATS drops what is published while disconnected, without an error).
+ * A channel lives as long as both instances do: with another life of either begins another channel.
+ *
+ *     send ─▶ gathered ─▶ frame ─▶ takeFrames ···network···▶ receive ─▶ operations, in order
+ *                           └─ kept until acknowledged; again after 50 ms, or at once when a gap is told
+ */
+export class ReliableChannel<Op> {
+  readonly #parts: ReliableChannelOptions<Op>;
+  #gathered: Op[] = [];
+  #gatheredBytes = 0;
+  /** When it is to go if nothing is under way, and if something is. */
+  #idleDue: Micros = Number.POSITIVE_INFINITY;
+  #busyDue: Micros = Number.POSITIVE_INFINITY;
+  readonly #sent = new Map<number, Sent<Op>>();
+  #sentBytes = 0;
+  #lastSeq = 0;
+  #acked = 0;
+  /** Everything up to here was delivered. */
+  #delivered = 0;
+  /** Came before its turn. */
+  readonly #early = new Map<number, readonly Op[]>();
+  #ackAt: Micros = Number.POSITIVE_INFINITY;
+  #out: Frame<Op>[] = [];
+
+  constructor(parts: ReliableChannelOptions<Op>) {
+    this.#parts = parts;
+  }
+
+  /** False: the window is full; `send` refuses until something is acknowledged. */
+  get writable(): boolean {
+    return this.#sentBytes + this.#gatheredBytes < WINDOW_BYTES_MAX && (this.#sent.size < FRAMES_MAX || this.#gatheredBytes < FRAME_BYTES);
+  }
+
+  /** Takes an operation to be delivered; false: not taken. It may wait for company so long, though nothing is under way. */
+  send(op: Op, mono: Micros, mayWait: Micros = 0): boolean {
+    if (!this.writable) return false;
+    this.#idleDue = Math.min(this.#idleDue, mono + mayWait);
+    this.#busyDue = Math.min(this.#busyDue, mono + Math.max(mayWait, GATHER_FOR));
+    this.#gathered.push(op);
+    this.#gatheredBytes += this.#parts.bytesOf(op);
+    if (mono >= this.#dueAt || this.#gatheredBytes >= FRAME_BYTES) this.#flush(mono);
+    return true;
+  }
+
+  /** A frame came; answers what it completes, in order. Frames of another life, or for one, say nothing. */
+  receive(frame: Frame<Op>, mono: Micros): readonly Op[] {
+    if (frame.from !== this.#parts.peer || frame.to !== this.#parts.own) return [];
+    this.#acknowledged(frame.ack, mono);
+    if (frame.gap) this.#again(frame.ack + 1, mono);
+    if (frame.seq === 0) return [];
+    if (frame.seq <= this.#delivered || frame.seq > this.#delivered + FRAMES_MAX) {
+      this.#ackAt = mono;
+      return [];
+    }
+    this.#early.set(frame.seq, frame.ops);
+    const ops: Op[] = [];
+    for (let next = this.#early.get(this.#delivered + 1); next !== undefined; next = this.#early.get(this.#delivered + 1)) {
+      this.#early.delete(++this.#delivered);
+      ops.push(...next);
+    }
+    if (this.#early.size > 0) this.#acknowledge();
+    else this.#ackAt = Math.min(this.#ackAt, mono + ACK_DELAY);
+    return ops;
+  }
+
+  /** Lets time pass: sends what was gathered, sends again, acknowledges. */
+  tick(mono: Micros): void {
+    // An acknowledgement that is due takes along what was gathered.
+    if (mono >= this.#dueAt || mono >= this.#ackAt) this.#flush(mono);
+    for (const [seq, sent] of this.#sent) if (mono - sent.sentAt >= RETRANSMIT_AFTER) this.#put(seq, sent, mono);
+    if (mono >= this.#ackAt) this.#acknowledge();
+  }
+
+  /** When `tick` is next worth a call; infinite: not before another call. */
+  wakeAt(): Micros {
+    let at = Math.min(this.#ackAt, this.#sent.size < FRAMES_MAX ? this.#dueAt : Number.POSITIVE_INFINITY);
+    for (const { sentAt } of this.#sent.values()) at = Math.min(at, sentAt + RETRANSMIT_AFTER);
+    return at;
+  }
+
+  /** The connection came back: what was sent while it was away is lost. */
+  reconnected(mono: Micros): void {
+    for (const [seq, sent] of this.#sent) this.#put(seq, sent, mono);
+  }
+
+  /** Frames to be sent, in order. */
+  takeFrames(): readonly Frame<Op>[] {
+    const out = this.#out;
+    this.#out = [];
+    return out;
+  }
+
+  /** When what was gathered is to go. */
+  get #dueAt(): Micros {
+    return this.#sent.size === 0 ? this.#idleDue : this.#busyDue;
+  }
+
+  #flush(mono: Micros): void {
+    if (this.#gathered.length === 0 || this.#sent.size >= FRAMES_MAX) return;
+    const sent: Sent<Op> = { ops: this.#gathered, bytes: this.#gatheredBytes, sentAt: mono };
+    this.#gathered = [];
+    this.#gatheredBytes = 0;
+    this.#idleDue = Number.POSITIVE_INFINITY;
+    this.#busyDue = Number.POSITIVE_INFINITY;
+    this.#sent.set(++this.#lastSeq, sent);
+    this.#sentBytes += sent.bytes;
+    this.#put(this.#lastSeq, sent, mono);
+  }
+
+  #put(seq: number, sent: Sent<Op>, mono: Micros): void {
+    sent.sentAt = mono;
+    this.#out.push(this.#frame(seq, sent.ops));
+  }
+
+  #acknowledge(): void {
+    this.#out.push(this.#frame(0, []));
+  }
+
+  #frame(seq: number, ops: readonly Op[]): Frame<Op> {
+    this.#ackAt = Number.POSITIVE_INFINITY;
+    return { from: this.#parts.own, to: this.#parts.peer, seq, ack: this.#delivered, gap: this.#early.size > 0, ops };
+  }
+
+  /** What was acknowledged is forgotten, and makes room. */
+  #acknowledged(ack: number, mono: Micros): void {
+    while (this.#acked < ack) {
+      const sent = this.#sent.get(++this.#acked);
+      this.#sent.delete(this.#acked);
+      this.#sentBytes -= sent?.bytes ?? 0;
+    }
+    if (mono >= this.#dueAt) this.#flush(mono);
+  }
+
+  /** The other end misses this one. Told of once or many times, it goes once in a while only. */
+  #again(seq: number, mono: Micros): void {
+    const sent = this.#sent.get(seq);
+    if (sent !== undefined && mono - sent.sentAt >= RETRANSMIT_AFTER / 10) this.#put(seq, sent, mono);
+  }
+}

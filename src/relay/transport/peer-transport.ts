@@ -1,0 +1,298 @@
+import type { PeerView, Timers } from '../../coordination/replica.ts';
+import { type Instant, MILLISECOND, type Micros, NEVER, SECOND } from '../../core/time.ts';
+import { ACK_DELAY, type ReliableChannel } from './channel.ts';
+import { Channels } from './channels.ts';
+import { ClockOffset } from './clock-offset.ts';
+import { decodeMessage, encodeMessage, type RelayMessage } from './codec.ts';
+import { decodeEnvelope, encodeFrame, encodeReset } from './frames.ts';
+import { OutboundQueue, type PeerState } from './line.ts';
+
+/** Core messages by subject: lost, late or twice, but never changed. */
+export interface MessageBus {
+  publish(subject: string, bytes: Uint8Array): void;
+  /** Answers how to stop. */
+  subscribe(subject: string, onMessage: (bytes: Uint8Array) => void): () => void;
+}
+
+/** What became of an operation: `full`, an ask too many for now; `over`, that life of the peer is over. */
+export type Sent = 'sent' | 'full' | 'over';
+
+/** What the links are made of. */
+export interface PeerTransportDeps {
+  /** The address of this life of the process. */
+  readonly instance: string;
+  readonly messages: MessageBus;
+  readonly now: () => Instant;
+  readonly timers: Timers;
+  /** Runs something in the next turn of the event loop. */
+  readonly defer: (run: () => void) => void;
+  readonly peers: () => readonly Pick<PeerView, 'replica' | 'instance'>[];
+  /** A name that no instance ever had. */
+  readonly newName: () => string;
+  /** Asks that wait for one peer's channel at most. */
+  readonly waitingMax: number;
+  /** An operation came; `by` turns its instants into those of this process. */
+  readonly hear: (peer: string, op: RelayMessage, by: Micros) => void;
+  /** Nothing was heard of a peer for 1 s, or something again. */
+  readonly silent: (peer: string, silent: boolean) => void;
+  /** That life of the peer is over, as far as the links go. */
+  readonly gone: (peer: string) => void;
+  /** This process was taken for dead: it goes on under this address, and everything that was under way is void. */
+  readonly readdressed: (instance: string) => void;
+  readonly trouble: (what: string, cause: unknown) => void;
+}
+
+/** After so long without a sign a peer's waiters are passed over: until then permits are told to nobody. Its replacement takes as long. */
+const SILENT_AFTER: Micros = SECOND;
+/** And after so long its life is over (coordination.md 2.8). */
+const GONE_AFTER: Micros = 15 * SECOND;
+/** An address whose replica goes by another one is over after so long without a sign. */
+const LEFT_AFTER: Micros = 500 * MILLISECOND;
+const LOOK_EACH: Micros = 100 * MILLISECOND;
+const QUIET_EACH: Micros = 5 * MILLISECOND;
+/** What is said in one turn of the event loop goes in one frame: in the next turn, which comes sooner than any timer. */
+const TURN: Micros = 1;
+/** A timer knows nothing shorter, and spinning until then would cost more than a frame. */
+const TIMER_LEAST: Micros = MILLISECOND;
+/** Names of peers that are over, remembered: a frame from one is answered by a reset. */
+const OVER_MAX = 10_000;
+
+/**
+ * Channels to all other replicas, over messages that get lost. An address is one life: who was given up by a peer is told so
+ * (`reset`) by its next frame, and begins anew under another name.
+ */
+export class PeerTransport {
+  readonly #parts: PeerTransportDeps;
+  #own: string;
+  #channels: Channels<string>;
+  #peers = new Map<string, PeerState>();
+  readonly #over = new Set<string>();
+  /** The address of each replica when last seen. */
+  readonly #lives = new Map<string, string>();
+  readonly #blamed = new Set<string>();
+  #unsubscribe: () => void;
+  #wakeAt: Instant = NEVER;
+  #cancelWake: (() => void) | undefined;
+  #cancelLook: () => void;
+  #closed = false;
+  #parting = false;
+
+  constructor(parts: PeerTransportDeps) {
+    this.#parts = parts;
+    this.#own = parts.instance;
+    this.#channels = new Channels({ own: this.#own, bytesOf });
+    this.#unsubscribe = this.#listen();
+    this.#cancelLook = parts.timers.after(LOOK_EACH, () => this.#look());
+  }
+
+  /** Takes an operation to be delivered once and in order while both lives last. */
+  send(to: string, op: RelayMessage): Sent {
+    const now = this.#parts.now();
+    const channel = this.#closed || this.#over.has(to) ? undefined : this.#channels.to(to);
+    if (channel === undefined) return 'over';
+    const { line } = this.#peer(to, now);
+    const isAsk = op.op === 'ask';
+    if (isAsk && line.asks >= this.#parts.waitingMax) return 'full';
+    const text = encodeMessage(op);
+    // That a permit was delivered hurries nobody: it goes along with the next word, or with an acknowledgement.
+    if (!line.empty || !channel.send(text, now, op.op === 'delivered' ? ACK_DELAY : TURN)) line.push(text, isAsk);
+    this.#flush(channel, now);
+    return 'sent';
+  }
+
+  /** The connection came back: what was sent while it was away is lost. */
+  reconnected(): void {
+    const now = this.#parts.now();
+    for (const peer of this.#channels.peers) {
+      const channel = this.#channels.to(peer);
+      channel?.reconnected(now);
+      if (channel !== undefined) this.#flush(channel, now);
+    }
+  }
+
+  /** This replica stops: its heartbeats end before its last callers are answered, so peers are told by other means that it lives. */
+  beginShutdown(): void {
+    this.#parting = true;
+  }
+
+  /** Resolves when everything that was sent has arrived, or after `within`. */
+  async flush(within: Micros): Promise<void> {
+    const end = this.#parts.now() + within;
+    const busy = () => this.#channels.wakeAt() < NEVER || [...this.#peers.values()].some(({ line }) => !line.empty);
+    while (busy() && this.#parts.now() < end) await new Promise<void>((resolve) => void this.#parts.timers.after(QUIET_EACH, resolve));
+  }
+
+  /** Nothing is sent or heard any more. */
+  close(): void {
+    this.#closed = true;
+    this.#unsubscribe();
+    this.#cancelLook();
+    this.#cancelWake?.();
+  }
+
+  #listen(): () => void {
+    const own = this.#own;
+    return this.#parts.messages.subscribe(`to.${own}`, (bytes) => this.#receive(own, bytes));
+  }
+
+  #receive(own: string, bytes: Uint8Array): void {
+    if (own !== this.#own || this.#closed) return;
+    const now = this.#parts.now();
+    let envelope: ReturnType<typeof decodeEnvelope>;
+    try {
+      envelope = decodeEnvelope(bytes);
+    } catch (cause) {
+      return this.#reportOnce('', 'a frame that cannot be read', cause);
+    }
+    if (envelope.kind === 'reset') {
+      if (envelope.to === own) this.#replaceInstance();
+      return;
+    }
+    const { frame } = envelope;
+    if (frame.to !== own) return;
+    if (this.#over.has(frame.from)) return this.#reset(frame.from);
+    const peer = this.#peer(frame.from, now);
+    this.#heard(frame.from, peer, now);
+    peer.clock.heard(envelope.now, now);
+    const ops = this.#channels.receive(frame, now);
+    const by = peer.clock.shift(now);
+    for (const text of ops) {
+      this.#onMessage(frame.from, text, by);
+      // What it said may have ended this address, or the peer's.
+      if (own !== this.#own || this.#over.has(frame.from)) return;
+    }
+    const channel = this.#channels.to(frame.from);
+    if (channel === undefined) return;
+    peer.line.flush((text) => channel.send(text, now));
+    this.#flush(channel, now);
+  }
+
+  #onMessage(from: string, text: string, by: Micros): void {
+    let op: RelayMessage | undefined;
+    try {
+      op = decodeMessage(text);
+    } catch (cause) {
+      return this.#reportOnce(from, 'an operation that cannot be read', cause);
+    }
+    if (op === undefined) return;
+    if (op.op === 'hello') return this.#end(op.was);
+    if (op.op === 'here') return;
+    try {
+      this.#parts.hear(from, op, by);
+    } catch (cause) {
+      this.#reportOnce(from, `${op.op} could not be done`, cause);
+    }
+  }
+
+  /** Sends what the channel has, and sees that time passes for it. */
+  #flush(channel: ReliableChannel<string>, now: Instant): void {
+    for (const frame of channel.takeFrames()) this.#parts.messages.publish(`to.${frame.to}`, encodeFrame(frame, now));
+    this.#arm(now, channel.wakeAt() as Instant);
+  }
+
+  #arm(now: Instant, at: Instant): void {
+    if (at >= this.#wakeAt || this.#closed) return;
+    this.#cancelWake?.();
+    this.#wakeAt = at;
+    const wake = (): void => this.#wake();
+    if (at - now > TURN) this.#cancelWake = this.#parts.timers.after(Math.max(TIMER_LEAST, at - now), wake);
+    else {
+      this.#cancelWake = undefined;
+      this.#parts.defer(wake);
+    }
+  }
+
+  #wake(): void {
+    if (this.#closed) return;
+    const now = this.#parts.now();
+    this.#cancelWake?.();
+    this.#cancelWake = undefined;
+    this.#wakeAt = NEVER;
+    this.#channels.tick(now);
+    for (const frame of this.#channels.takeFrames()) this.#parts.messages.publish(`to.${frame.to}`, encodeFrame(frame, now));
+    this.#arm(now, this.#channels.wakeAt() as Instant);
+  }
+
+  /** Who fell silent, who is over, and who lives on though it was given up. */
+  #look(): void {
+    if (this.#closed) return;
+    this.#cancelLook = this.#parts.timers.after(LOOK_EACH, () => this.#look());
+    const now = this.#parts.now();
+    for (const { replica, instance } of this.#parts.peers()) {
+      this.#onInstanceReplaced(replica, instance, now);
+      if (this.#over.has(instance)) this.#reset(instance);
+      const peer = this.#peers.get(instance);
+      if (peer !== undefined) this.#heard(instance, peer, now);
+    }
+    for (const name of this.#parting ? [...this.#peers.keys()] : []) this.send(name, { op: 'here' });
+    for (const [name, peer] of [...this.#peers]) {
+      if (now - peer.heardAt > GONE_AFTER) this.#end(name);
+      else if (!peer.silent && now - peer.heardAt > SILENT_AFTER) {
+        peer.silent = true;
+        this.#parts.silent(name, true);
+      }
+    }
+  }
+
+  /** A replica that goes by another address now has left the one before; unless two have one name, which is somebody's mistake. */
+  #onInstanceReplaced(replica: string, instance: string, now: Instant): void {
+    const before = this.#lives.get(replica);
+    const peer = before === undefined || before === instance ? undefined : this.#peers.get(before);
+    if (before !== undefined && peer !== undefined && now - peer.heardAt > LEFT_AFTER) this.#end(before);
+    if (peer === undefined || this.#over.has(before as string)) this.#lives.set(replica, instance);
+  }
+
+  #heard(name: string, peer: PeerState, now: Instant): void {
+    peer.heardAt = now;
+    if (!peer.silent) return;
+    peer.silent = false;
+    this.#parts.silent(name, false);
+  }
+
+  /** That address is over: nothing goes to it, and nothing of it counts any more. */
+  #end(name: string): void {
+    if (this.#over.has(name) || name === this.#own) return;
+    this.#over.add(name);
+    if (this.#over.size > OVER_MAX) this.#over.delete(this.#over.values().next().value as string);
+    this.#channels.close(name, this.#parts.now());
+    this.#blamed.delete(name);
+    this.#peers.delete(name);
+    this.#parts.gone(name);
+  }
+
+  #reset(name: string): void {
+    this.#parts.messages.publish(`to.${name}`, encodeReset(this.#own, name));
+  }
+
+  /** Everything begins anew under another name; peers that live are told which one is over. */
+  #replaceInstance(): void {
+    const was = this.#own;
+    this.#unsubscribe();
+    this.#own = this.#parts.newName();
+    this.#channels = new Channels({ own: this.#own, bytesOf });
+    this.#peers = new Map();
+    this.#unsubscribe = this.#listen();
+    for (const { instance } of this.#parts.peers()) this.send(instance, { op: 'hello', was });
+    this.#parts.readdressed(this.#own);
+  }
+
+  #peer(name: string, now: Instant): PeerState {
+    let peer = this.#peers.get(name);
+    if (peer === undefined) {
+      peer = { clock: new ClockOffset(), line: new OutboundQueue(), heardAt: now, silent: false };
+      this.#peers.set(name, peer);
+    }
+    return peer;
+  }
+
+  /** Once for each peer: what is wrong in one frame is wrong in all. */
+  #reportOnce(peer: string, what: string, cause: unknown): void {
+    if (this.#blamed.has(peer)) return;
+    this.#blamed.add(peer);
+    this.#parts.trouble(peer === '' ? what : `${what}, from ${peer}`, cause);
+  }
+}
+
+function bytesOf(text: string): number {
+  return text.length;
+}

@@ -1,0 +1,155 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import type { AdmissionService } from '../admission/admission.ts';
+import type { AdmissionDeps } from '../admission/deps.ts';
+import { LocalAdmission } from '../admission/local-admission.ts';
+import type { Config } from '../config/load.ts';
+import { resolveLogin } from '../config/secrets.ts';
+import type { Coordinator } from '../coordination/coordinator.ts';
+import { scheduleHourly } from '../coordination/membership/hourly.ts';
+import type { Revision } from '../coordination/membership/session-record.ts';
+import type { Timers } from '../coordination/replica.ts';
+import { TIMING } from '../coordination/timing.ts';
+import { DISTANT_PAST, NEVER } from '../core/time.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import { createLedger } from '../ledger/log-ledger.ts';
+import { MemoryStore } from '../ledger/stores/memory.ts';
+import type { Store } from '../ledger/stores/store.ts';
+import { shardOf } from '../ledger/subjects.ts';
+import type { NatsOptions } from '../nats/options.ts';
+import { createSystemClock } from '../platform/system-clock.ts';
+import { createTimers } from '../platform/timers.ts';
+import { instrumentClock, instrumentStore } from '../telemetry/instrumented.ts';
+import type { Log } from '../telemetry/log.ts';
+import { createMetrics } from '../telemetry/metrics.ts';
+import { type AdmissionStack, type AdmissionStackDeps, admissionDeps } from './admission-stack.ts';
+import { clusterWarnings, logConnectionEvent } from './cluster-log.ts';
+import { wireReplica } from './joined.ts';
+import { type NatsLink, natsOptionsOf, openNats } from './nats.ts';
+
+/** Bytes that the memory of a share may take. */
+const SHARE_BYTES = 64 << 20;
+
+/** Everybody is heard within three heartbeats. */
+const HEAR_FOR = 3 * TIMING.renewEvery;
+
+type Cluster = NonNullable<Config['cluster']>;
+
+/** Admission of one replica among several: from NATS up to the door. */
+export async function openClusterAdmission(config: Config, cluster: Cluster, parts: AdmissionStackDeps): Promise<AdmissionStack> {
+  const { clocks, version, nodeVersion, log, opened } = parts;
+  const clock = createSystemClock({ sources: clocks, record: undefined });
+  opened.push(async () => clock.stop());
+  const nats = await openNats(await natsOptions(cluster, parts), (change) => logConnectionEvent(log, change));
+  opened.push(() => nats.close());
+  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => gatekeeper.groups() });
+  const timely = instrumentClock(clock, metrics.wokeLate);
+  const store = unclosed(instrumentStore(nats.store, () => clock.now(), metrics.flushed));
+  const admissionParts = admissionDeps(config, { clock: timely, log, metrics });
+  const gatekeeper: LocalAdmission = new LocalAdmission({ ...admissionParts, coordinator: NOWHERE, ledger: NO_LEDGER, recording: true, shardOf });
+  await gatekeeper.start();
+  const timers = createTimers();
+  const revision = { now: revisionOf(config) };
+  const degraded = metrics.cluster(() => ({
+    ...{ shards: replica.views(), peers: replica.peers(), revision: revision.now, connected: nats.connected() },
+    ...relay.figures,
+  }));
+  const { undecided, requestIds } = config.bounds;
+  const { replica, relay } = wireReplica({
+    ...{ nats, clock, timely, store, gatekeeper, log, degraded, timers, settings: config.groups, revision: () => revision.now },
+    name: nameOf(config, cluster),
+    answerWithin: cluster.answerWithin,
+    bounds: { held: undecided, waiting: undecided, asks: requestIds },
+    shareKeeper: (settings) => shareKeeper({ ...admissionParts, settings }),
+  });
+  opened.push(async () => relay.close());
+  const unlisten = nats.onChange((change) => {
+    if (change.kind === 'connected' && change.again && change.line === 'data') relay.reconnected();
+  });
+  const unforget = forgetNowAndThen(nats, timers, log);
+  opened.push(async () => unforget());
+  replica.start();
+  opened.push(() => replica.leave());
+  // Whoever serves before it has heard the others would take a group's whole limit for its share, should NATS go away just then.
+  await new Promise<void>((resolve) => timers.after(HEAR_FOR, resolve));
+  return {
+    admission: relay.admission,
+    line: undefined,
+    metrics,
+    clock,
+    remarks: () => clusterWarnings(relay.isIsolated, relay.admission.replicas()),
+    lost: new Promise<Error>(() => {}),
+    reconfigure: async (next) => {
+      const refused = await relay.admission.reconfigure(next.groups);
+      if (refused.length > 0) return refused;
+      revision.now = revisionOf(next);
+      replica.revise(revision.now);
+      return [];
+    },
+    drain: (grace) => relay.admission.drain(grace),
+    close: async () => {
+      unlisten();
+      unforget();
+      await replica.leave();
+      await gatekeeper.drain(0);
+      relay.close();
+      await nats.close();
+      clock.stop();
+    },
+  };
+}
+
+/** A door of its own over nothing but memory. Its fences are the smallest there are: a backend that minds them lets nobody in by them. */
+async function shareKeeper(parts: Omit<AdmissionDeps, 'coordinator' | 'ledger' | 'recording'>): Promise<AdmissionService> {
+  const tenure = { term: 0n, from: DISTANT_PAST, until: () => NEVER, extend: () => undefined };
+  const coordinator: Coordinator = { ...NOWHERE, place: () => ({ at: 'here', tenure }) };
+  const ledger = createLedger({ store: new MemoryStore({ bytes: SHARE_BYTES }), clock: parts.clock, term: 0n });
+  const keeper = new LocalAdmission({ ...parts, coordinator, ledger, recording: false });
+  await keeper.start();
+  return keeper;
+}
+
+/** Trees come with their shards, and are asked for nowhere else. */
+const NOWHERE: Coordinator = { place: () => ({ at: 'nowhere' }), onLost: () => {}, leave: async () => {} };
+const NO_LEDGER: Ledger = { tree: () => Promise.reject(new Error('trees come with their shards')), close: async () => {} };
+
+/** Each term closes its ledger, but not what all of them write to. */
+function unclosed(store: Store): Store {
+  return {
+    append: (subject, bytes, last, relief) => store.append(subject, bytes, last, relief),
+    read: (subject, from) => store.read(subject, from),
+    trim: (subject, before) => store.trim(subject, before),
+    close: async () => {},
+  };
+}
+
+/** The groups as the file has them; two files of one revision are to have one hash. */
+function revisionOf({ revision, digests }: Config): Revision {
+  return { number: revision ?? 0, hash: createHash('sha256').update(digests).digest('hex').slice(0, 16) };
+}
+
+/** Another for each replica of a machine, and the same over restarts. */
+function nameOf({ listen }: Config, { name }: Cluster): string {
+  const addresses = [listen.api, listen.grpc, listen.proxy].flatMap((listener) =>
+    listener === undefined || listener.address === 'none' ? [] : listener.address,
+  );
+  return name ?? `${hostname()}:${addresses[0]?.port ?? 0}`;
+}
+
+/** Old sessions are of no use to anybody, and any replica may clear them away. */
+function forgetNowAndThen(nats: NatsLink, timers: Timers, log: Log): () => void {
+  const act = async (): Promise<void> => {
+    const sessions = await nats.forgetSessions();
+    if (sessions > 0) log.tell('info', 'sessions_collected', `${sessions} ended sessions were cleared away in NATS.`, { sessions });
+  };
+  const failed = (cause: unknown) =>
+    log.tell('warn', 'session_gc_failed', 'Ended sessions could not be cleared away in NATS; it is tried again in an hour.', { err: cause });
+  return scheduleHourly({ timers, random: Math.random, act, failed });
+}
+
+async function natsOptions(cluster: Cluster, { env }: AdmissionStackDeps): Promise<NatsOptions> {
+  const { login, mistakes } = await resolveLogin(cluster, { env, readFile: (path) => readFile(path, 'utf8') });
+  if (mistakes.length > 0) throw new Error(mistakes.join('; '));
+  return natsOptionsOf(cluster, login, cluster.name ?? hostname());
+}

@@ -1,0 +1,127 @@
+import { randomUUID } from 'node:crypto';
+import type { AdmissionService, GroupSettings } from '../admission/admission.ts';
+import type { Clock } from '../admission/clock.ts';
+import type { LocalAdmission } from '../admission/local-admission.ts';
+import { createTreeClock } from '../admission/tree-clock.ts';
+import type { Revision } from '../coordination/membership/session-record.ts';
+import type { Replica, ReplicaEvent, Timers } from '../coordination/replica.ts';
+import { createReplica } from '../coordination/replica-driver.ts';
+import { TIMING } from '../coordination/timing.ts';
+import type { Micros } from '../core/time.ts';
+import { createLedger } from '../ledger/log-ledger.ts';
+import type { Store } from '../ledger/stores/store.ts';
+import { SHARDS, shardOf } from '../ledger/subjects.ts';
+import type { SystemClock } from '../platform/system-clock.ts';
+import { uptime } from '../platform/timers.ts';
+import { Relay, type RelayBounds } from '../relay/relay.ts';
+import type { Log } from '../telemetry/log.ts';
+import { logRelayEvent, logReplicaEvent, PeerLog } from './cluster-log.ts';
+import type { NatsLink } from './nats.ts';
+
+/** What joins a process to the other replicas. */
+export interface JoinParts {
+  /** This replica's name. */
+  readonly name: string;
+  readonly nats: Pick<NatsLink, 'registers' | 'messages' | 'serverTime'>;
+  /** Looked at for the machine's clocks. */
+  readonly clock: SystemClock;
+  /** The time of this process, as admission is told it. */
+  readonly timely: Clock;
+  /** What all terms write to; none of them closes it. */
+  readonly store: Store;
+  readonly gatekeeper: LocalAdmission;
+  readonly settings: readonly GroupSettings[];
+  readonly bounds: RelayBounds;
+  readonly shareKeeper: (settings: readonly GroupSettings[]) => Promise<AdmissionService>;
+  /** The configuration that it runs by now. */
+  readonly revision: () => Revision;
+  readonly timers: Timers;
+  /** A question to the registers is asked again after this without an answer. */
+  readonly answerWithin: Micros;
+  readonly log: Log;
+  /** An admission outside the promises is to be counted. */
+  readonly degraded: (group: string, how: string) => void;
+}
+
+/** A replica and its relay, joined to the door of this process; the replica is yet to be started. */
+export function wireReplica(parts: JoinParts): { readonly replica: Replica; readonly relay: Relay } {
+  const { nats, clock, timely, store, gatekeeper, timers, log } = parts;
+  const peerLog = new PeerLog(log);
+  const replica: Replica = createReplica({
+    replica: parts.name,
+    instance: randomUUID(),
+    shards: SHARDS,
+    timing: TIMING,
+    registers: nats.registers,
+    messages: { beat: (bytes) => nats.messages.publish('hb', bytes), onBeat: (listener) => nats.messages.subscribe('hb', listener) },
+    notify: (instance, shard, term) => relay.notify(instance, shard, term),
+    clocks: { reading: () => clock.record(), uptime },
+    timers,
+    answerWithin: parts.answerWithin,
+    defer: (run) => void setImmediate(run),
+    newName: randomUUID,
+    revision: parts.revision(),
+    serverTime: () => nats.serverTime(),
+    onEvent: (event) => {
+      follow(event, { gatekeeper, relay, replica, store, clock: timely });
+      logReplicaEvent(log, event);
+      if (event.kind === 'peers') peerLog.changed(replica.peers(), event.gone ?? []);
+    },
+  });
+  const relay: Relay = new Relay({
+    door: gatekeeper,
+    replica,
+    self: () => {
+      const { number, hash } = parts.revision();
+      return { replica: parts.name, revision: number, hash, shards: replica.views().filter(({ phase }) => phase !== 'elsewhere').length };
+    },
+    messages: nats.messages,
+    clock: timely,
+    timers,
+    defer: (run) => void setImmediate(run),
+    newName: randomUUID,
+    settings: parts.settings,
+    shardOf,
+    bounds: parts.bounds,
+    limits: true,
+    shareKeeper: parts.shareKeeper,
+    onEvent: (event) => (event.kind === 'degraded' ? parts.degraded(event.group, event.how) : logRelayEvent(log, event)),
+  });
+  return { replica, relay };
+}
+
+interface Following {
+  readonly gatekeeper: LocalAdmission;
+  readonly relay: Relay;
+  readonly replica: Replica;
+  readonly store: Store;
+  readonly clock: Clock;
+}
+
+/** What the replica says is done in its order: trees come and go, then whoever waits goes with them. */
+function follow(event: ReplicaEvent, { gatekeeper, relay, replica, store, clock }: Following): void {
+  switch (event.kind) {
+    case 'gained': {
+      const { shard, tenure, clock: shardTime } = event.ground;
+      const treeClock = createTreeClock(clock, shardTime);
+      const ledger = createLedger({ store, clock: treeClock, term: tenure.term });
+      void gatekeeper.openShard(shard, { tenure, clock: treeClock, ledger }, relay.barrier(shard, tenure.term));
+      break;
+    }
+    case 'lost':
+      gatekeeper.loseShard(event.shard, event.term);
+      break;
+    case 'seal': {
+      const { shard, term } = event;
+      const sealed = () => replica.sealed(shard, term);
+      gatekeeper.seal(shard, () => replica.halt(shard, term)).then(sealed, sealed);
+      break;
+    }
+    case 'placed':
+    case 'peers':
+    case 'reachable':
+    case 'trouble':
+      break;
+  }
+  relay.onReplica(event);
+}

@@ -1,0 +1,280 @@
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { performance } from 'node:perf_hooks';
+import type { ServiceDeps } from '../api/admission-service.ts';
+import { ENVELOPE_BYTES } from '../api/connect/codec.ts';
+import { Connect } from '../api/connect/handler.ts';
+import { oversizedBody } from '../api/connect/response.ts';
+import { SUBMIT_MESSAGE_BYTES_MAX } from '../api/deferred/calls.ts';
+import type { FloodKind, GrpcBounds } from '../api/grpc/guard.ts';
+import { Grpc } from '../api/grpc/server.ts';
+import { Health, type HealthOptions } from '../api/health.ts';
+import { engineProblem } from '../api/problem.ts';
+import { Rest, type RestOptions } from '../api/rest/handler.ts';
+import { methodPath } from '../api/services.ts';
+import type { Config } from '../config/load.ts';
+import { MILLISECOND, type Millis } from '../core/time.ts';
+import { DeferredService } from '../gen/sluice/v1/deferred_pb.ts';
+import { BodyBudget } from '../http/body-budget.ts';
+import type { EngineHandler, EngineOptions, LongBodies } from '../http/engine.ts';
+import type { FaultBody, Refused } from '../http/framing.ts';
+import type { HttpHandler, Listener } from '../http/listener.ts';
+import { type EngineFactory, selectEngine } from '../http/select-engine.ts';
+import { siteGuard } from '../http/site-guard.ts';
+import { DescriptorGuard, descriptorLimit } from '../platform/descriptors.ts';
+import { ProxyListener, type ProxyOptions } from '../proxy/listener/listener.ts';
+import { ProxyReading } from '../proxy/listener/reading.ts';
+import type { Log } from '../telemetry/log.ts';
+
+/** What the listeners share. */
+export interface ListenersDeps extends ServiceDeps, Pick<RestOptions, 'refusalOf'> {
+  readonly log: Log;
+  readonly health: HealthOptions;
+  /** A connection was closed as it was accepted, for want of file descriptors. */
+  readonly onShed: (listener: string) => void;
+  /** undefined: nothing is forwarded. */
+  readonly proxy: Pick<ProxyOptions, 'routes' | 'forwarding' | 'auth' | 'crowded' | 'storing'> | undefined;
+}
+
+/** Every listener of the configuration, taking callers. */
+export interface Listeners {
+  readonly addresses: Readonly<Record<string, string>>;
+  /** Says that this server is on its way out, and serves on. */
+  leaving(): void;
+  /** Other routes from now on; for requests that come in later. */
+  reroute(routes: ProxyOptions['routes']): void;
+  /** Takes no new callers; resolves when the last is gone, or after `graceMs`. */
+  drain(graceMs: Millis): Promise<void>;
+}
+
+type ListenerAddress = Config['listen']['api'];
+
+/** Opens every listener that is not `none`, or none at all: rejects with what to do about the first that cannot be had. */
+export async function openListeners(config: Config, given: ListenersDeps): Promise<Listeners> {
+  const closing = new AbortController();
+  const parts = given.deferred === undefined ? given : { ...given, deferred: { ...given.deferred, closing: closing.signal } };
+  const spared: { guard?: DescriptorGuard } = {};
+  const frontends = await frontendsOf(config, { ...parts, health: withRemark(parts.health, () => spared.guard?.remark) });
+  const addresses: Record<string, string> = {};
+  const open: Listener[] = [];
+  try {
+    for (const frontend of frontends) {
+      addresses[frontend.name] = (await frontend.listen()).address;
+      open.push(frontend);
+    }
+  } catch (cause) {
+    for (const frontend of open) await frontend.drain(0);
+    throw cause;
+  }
+  const guard = new DescriptorGuard({
+    ...{ limit: descriptorLimit(), reserve: config.bounds.descriptors, log: parts.log, onShed: parts.onShed },
+    ...{ names: portsOf(addresses), spared: new Set(portsOf({ health: addresses['health'], admin: addresses['admin'] }).keys()) },
+    nowMs: () => performance.now(),
+  });
+  spared.guard = guard;
+  return {
+    addresses,
+    leaving: () => {
+      for (const frontend of open) if (frontend instanceof Grpc) frontend.serving(false);
+    },
+    reroute: (routes) => {
+      for (const frontend of open) if (frontend instanceof ProxyListener) frontend.reroute(routes);
+    },
+    drain: async (graceMs) => {
+      closing.abort();
+      await Promise.all(open.map((frontend) => frontend.drain(graceMs)));
+      guard.close();
+    },
+  };
+}
+
+function withRemark(health: HealthOptions, remark: () => string | undefined): HealthOptions {
+  return { ...health, remarks: () => [...health.remarks(), ...[remark()].filter((line) => line !== undefined)] };
+}
+
+function portsOf(addresses: Readonly<Record<string, string | undefined>>): ReadonlyMap<number, string> {
+  const ports = new Map<number, string>();
+  for (const [name, address] of Object.entries(addresses)) if (address !== undefined) ports.set(Number(address.slice(address.lastIndexOf(':') + 1)), name);
+  return ports;
+}
+
+/**
+ * Rejects when an address of the configuration is taken. To be asked before the store is touched: a second server that was
+ * started by mistake must not take the term from the first, and then fail for want of a port.
+ */
+export async function checkAddresses({ listen }: Config): Promise<void> {
+  for (const name of ['api', 'grpc', 'proxy', 'health', 'admin'] as const) {
+    const { address } = listen[name];
+    if (address === 'none' || address.port === 0) continue;
+    const { host, port } = address;
+    const probe = createServer();
+    await new Promise<void>((resolve, reject) => {
+      probe.once('error', (cause) => reject(new Error(`listen.${name}: ${host}:${port} is not to be had; stop who has it, or choose another.`, { cause })));
+      probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve()));
+    });
+  }
+}
+
+async function frontendsOf(config: Config, parts: ListenersDeps): Promise<readonly Listener[]> {
+  const { api, grpc, health, admin } = config.listen;
+  // Without credentials operators are answered where only they should come in.
+  const operators = config.auth.keys.length > 0;
+  const frontends: Listener[] = [];
+  const longBodies = parts.deferred && longBodiesOf(parts.deferred.submitBytesMax);
+  const http = (name: string, listener: ListenerAddress, routes: readonly HttpHandler[], make: EngineFactory, guard: Guard = (handler) => handler): void => {
+    const { address, tls } = listener;
+    if (address !== 'none') frontends.push(new HttpFrontend({ name, address, tls, handler: guard(dispatch(routes)), make, config, longBodies }));
+  };
+  const apiRoutes = (open: boolean): readonly HttpHandler[] => [
+    new Connect({ ...parts, operators: open, messageBytesMax: config.bounds.body }),
+    new Rest({ ...parts, operators: open }),
+  ];
+  const engine = await selectEngine(config.http.engine, { clientCa: api.tls?.clientCa !== undefined });
+  parts.log.tell('info', 'engine_chosen', `HTTP/1.1 on api is served by ${engine.name}: ${engine.why}`, {
+    listener: 'api',
+    engine: engine.name,
+    why: engine.why,
+  });
+  http('api', api, apiRoutes(operators), engine.make);
+  if (grpc.address !== 'none') {
+    frontends.push(new Grpc({ ...parts, ...grpc.address, ...(await pem(grpc.tls)), operators, bounds: grpcBounds(config), onFlood: floodLog(parts.log) }));
+  }
+  const proxied = proxyOf(config, parts);
+  if (proxied !== undefined) frontends.push(proxied);
+  const node = await selectEngine('node', { clientCa: false });
+  http('admin', admin, apiRoutes(true), node.make, (handler) => siteGuard({ hosts: operators ? undefined : hostsOf(admin), problem: engineProblem }, handler));
+  http('health', health, [new Health(parts.health)], node.make);
+  return frontends;
+}
+
+/** Of submissions that are on their way, all listeners together. */
+const SUBMITS_BYTES_MAX = 256 << 20;
+
+/** Paths that take a whole request in their body. */
+function longBodiesOf(submitBytesMax: number): LongBodies {
+  const long = new Map([
+    ['/v1/requests', submitBytesMax],
+    [methodPath(DeferredService.method.submit), SUBMIT_MESSAGE_BYTES_MAX + ENVELOPE_BYTES],
+  ]);
+  return { bytesMax: (path) => long.get(path), budget: new BodyBudget(Math.max(SUBMITS_BYTES_MAX, submitBytesMax)) };
+}
+
+/** Stands before the handler of a listener. */
+type Guard = (handler: EngineHandler) => EngineHandler;
+
+/** Names of the listener of operators beside those of loopback. */
+function hostsOf({ address, hosts }: Config['listen']['admin']): ReadonlySet<string> {
+  const own = address === 'none' ? [] : [address.host.includes(':') ? `[${address.host}]` : address.host];
+  return new Set([...own, ...hosts].map((host) => host.toLowerCase()));
+}
+
+function proxyOf(config: Config, parts: ListenersDeps): Listener | undefined {
+  const { address, tls } = config.listen.proxy;
+  if (parts.proxy === undefined || address === 'none') return undefined;
+  const { receive, unread, unreadBytes, perClient } = config.bounds;
+  const bounds = { headMsMax: receive / MILLISECOND, unreadMsMax: unread / MILLISECOND, unreadBytesMax: unreadBytes, perClientMax: perClient };
+  const refusesAmbiguous = config.http.ambiguousPaths === 'refuse';
+  const reading = parts.deferred && new ProxyReading({ ...parts, random: Math.random }, parts.deferred);
+  return new ProxyListener({ ...parts, ...parts.proxy, ...bounds, refusesAmbiguous, address, ...engineTls(tls), random: Math.random, reading });
+}
+
+function grpcBounds({ bounds }: Config): GrpcBounds {
+  return {
+    streamsMax: bounds.grpcStreams,
+    opensPerSecondMax: bounds.grpcOpens,
+    resetsMax: bounds.grpcResets,
+    bytesPerSecondMax: bounds.grpcBytes,
+    firstMessageMs: bounds.firstMessage / MILLISECOND,
+    unreadMs: bounds.unread / MILLISECOND,
+    unreadBytesMax: bounds.unreadBytes,
+  };
+}
+
+/** Logs connections that were closed for a flood: one line a second at most, which says how many there were since the last. */
+function floodLog(log: Log): (kind: FloodKind, remoteAddress: string) => void {
+  let until = 0;
+  let count = 0;
+  return (kind, remoteAddress) => {
+    count += 1;
+    const now = performance.now();
+    if (now < until) return;
+    until = now + 1_000;
+    log.tell('warn', 'grpc_flood', `closed ${count} gRPC connections for a flood of ${kind}, the last from ${remoteAddress}`, {
+      kind,
+      remoteAddress,
+      connections: count,
+    });
+    count = 0;
+  };
+}
+
+/** The texts of the PEM files. */
+async function pem(tls: ListenerAddress['tls']) {
+  if (tls === undefined) return {};
+  const read = (path: string): Promise<string> =>
+    readFile(path, 'utf8').catch((cause: unknown) => {
+      throw new Error(`listen.grpc.tls: ${path} cannot be read.`, { cause });
+    });
+  const [cert, key] = [await read(tls.cert), await read(tls.key)];
+  return { tls: tls.clientCa === undefined ? { cert, key } : { cert, key, clientCa: await read(tls.clientCa) } };
+}
+
+/** Protocols that share an HTTP address. */
+class HttpFrontend implements Listener {
+  readonly name: string;
+  readonly #address: { readonly host: string; readonly port: number };
+  readonly #engine: ReturnType<EngineFactory>;
+
+  constructor(parts: {
+    name: string;
+    address: { host: string; port: number };
+    tls: ListenerAddress['tls'];
+    handler: EngineHandler;
+    make: EngineFactory;
+    config: Config;
+    longBodies: LongBodies | undefined;
+  }) {
+    const { name, address, tls, handler, make, config, longBodies } = parts;
+    this.name = name;
+    this.#address = address;
+    const options: EngineOptions = {
+      // A message of the longest may be in an envelope.
+      bodyBytesMax: config.bounds.body + ENVELOPE_BYTES,
+      ...(longBodies !== undefined && { longBodies }),
+      receiveMsMax: config.bounds.receive / MILLISECOND,
+      unread: { bytesMax: config.bounds.unreadBytes, msMax: config.bounds.unread / MILLISECOND },
+      problem: (status, detail, refused) => connectOversized(status, detail, refused) ?? engineProblem(status, detail),
+      ...engineTls(tls),
+    };
+    this.#engine = make(options, handler);
+  }
+
+  async listen(): Promise<{ readonly address: string }> {
+    const { host, port } = await this.#engine.listen(this.#address.host, this.#address.port);
+    return { address: `${host.includes(':') ? `[${host}]` : host}:${port}` };
+  }
+
+  drain(graceMs: Millis): Promise<void> {
+    return this.#engine.close(graceMs);
+  }
+}
+
+/** A body that is too large for the listener, as Connect and gRPC-Web say it. */
+function connectOversized(status: number, detail: string, refused: Refused | undefined): FaultBody | undefined {
+  return status === 413 && refused?.path.startsWith('/sluice.v1.') === true ? oversizedBody(refused.contentType, detail) : undefined;
+}
+
+function engineTls(tls: ListenerAddress['tls']): Pick<EngineOptions, 'tls'> {
+  if (tls === undefined) return {};
+  const { cert, key, clientCa } = tls;
+  return { tls: clientCa === undefined ? { cert, key } : { cert, key, clientCa } };
+}
+
+function dispatch(routes: readonly HttpHandler[]): EngineHandler {
+  return (request, reply) => {
+    const route = routes.find((each) => each.takes(request.path));
+    if (route !== undefined) return route.handle(request, reply);
+    const { contentType, body } = engineProblem(404, 'There is nothing at this path; see proto/sluice/v1 and docs for those there are.');
+    reply.send(404, [['Content-Type', contentType]], body);
+  };
+}

@@ -1,0 +1,252 @@
+import type { AdmissionNotice } from '../admission/deps.ts';
+import type { OperatorEvent } from '../api/operator-event.ts';
+import type { Config } from '../config/load.ts';
+import type { ReloadEvent } from '../config/watch.ts';
+import { MILLISECOND, SECOND } from '../core/time.ts';
+import type { DeferredEvent } from '../deferred/request-lifecycle.ts';
+import type { ForwardEvent } from '../proxy/forwarding.ts';
+import type { Log } from '../telemetry/log.ts';
+
+/*
+ * What a server logs, beside what only replicas do (cluster-log.ts): one place for the names of events, their weight and
+ * the sentence that a person reads. Names are noun_verb and stay the same; docs/operations.md lists them.
+ */
+
+/** Logs that a server takes callers now: where, with what, and whether anyone may come. */
+export function logServing(
+  log: Log,
+  { version, config, addresses, guarded }: { version: string; config: Config; addresses: Readonly<Record<string, string>>; guarded: boolean },
+): void {
+  if (!guarded) log.tell('warn', 'auth_missing', 'Any caller that reaches api or grpc may acquire; set auth.keys. Operators are answered on admin only.');
+  const { revision, groups } = config;
+  const where = Object.entries(addresses).map(([name, address]) => `${name} on ${address}`);
+  const what = `Sluice ${version} serves ${groups.length} groups: ${where.join(', ')}.`;
+  log.tell('info', 'serving', what, { version, revision, groups: groups.length, ...addresses });
+}
+
+/** Logs what admission notices. */
+export function logNotice(log: Log, notice: AdmissionNotice): void {
+  switch (notice.kind) {
+    case 'lost':
+      return log.tell('error', 'leadership_lost', 'Another process took this store over (store.takeOver); this one decides nothing more and stops.', {
+        err: notice.cause,
+      });
+    case 'unstored':
+      return log.tell('error', 'ledger_unavailable', `The ledger of ${notice.root} cannot be written; what needs it is refused until it can.`, {
+        root: notice.root,
+        err: notice.cause,
+      });
+    case 'stored':
+      return log.tell('info', 'ledger_available', `The ledger of ${notice.root} can be written again.`, { root: notice.root });
+    case 'unsealed':
+      return log.tell('error', 'seal_failed', `The last state of ${notice.root} could not be written; the next start treats it as a crash.`, {
+        root: notice.root,
+        err: notice.cause,
+      });
+    case 'recovered':
+      return logRecovery(log, notice);
+    case 'withdrawn': {
+      const { group, waiting, leases } = notice;
+      const what = `Group ${group} was taken out of the configuration with ${waiting} waiting, who were refused, and ${leases} leases, which end by themselves.`;
+      return log.tell('warn', 'group_withdrawn', what, { group, waiting, leases });
+    }
+    case 'fault':
+      return logFault(log, notice.cause);
+  }
+}
+
+/** One line for dead letters of a group in this time. */
+const DEAD_EVERY_MS = 10_000;
+
+/** What deferred mode says in the log: outages and dead letters, not each request. */
+export class DeferredLog {
+  readonly #log: Log;
+  readonly #nowMs: () => number;
+  readonly #dead = new Map<string, { toldAt: number; since: number }>();
+
+  /** `nowMs`: any clock that never goes back. */
+  constructor(log: Log, nowMs: () => number) {
+    this.#log = log;
+    this.#nowMs = nowMs;
+  }
+
+  take(event: DeferredEvent): void {
+    const log = this.#log;
+    switch (event.kind) {
+      case 'loaded': {
+        const { requests, armed } = event;
+        if (requests === 0) return;
+        const what = `${requests} stored requests wait for delivery; ${armed} may have been on their way when the last process ended and count as tried.`;
+        return log.tell('info', 'requests_loaded', what, { requests, armed });
+      }
+      case 'backend_down':
+        return log.tell('warn', 'backend_down', `Backend ${event.backend} is down: one stored request at a time probes it, the others wait.`, {
+          backend: event.backend,
+        });
+      case 'backend_up':
+        return log.tell('info', 'backend_up', `Backend ${event.backend} answers again: its stored requests are sent.`, { backend: event.backend });
+      case 'store_failed':
+        return log.tell('error', 'requests_unstored', 'The store for deferred requests cannot commit: submits are refused until it can.', { err: event.cause });
+      case 'store_works':
+        return log.tell('info', 'requests_stored', 'The store for deferred requests commits again.');
+      case 'ended':
+        if (event.state === 'dead') this.#died(event.group, event.error);
+        return;
+      default:
+        return;
+    }
+  }
+
+  #died(group: string, error: string): void {
+    const now = this.#nowMs();
+    const known = this.#dead.get(group) ?? { toldAt: Number.NEGATIVE_INFINITY, since: 0 };
+    this.#dead.set(group, known);
+    known.since++;
+    if (now - known.toldAt < DEAD_EVERY_MS) return;
+    const { since } = known;
+    known.toldAt = now;
+    known.since = 0;
+    const what = `${since} stored requests of group ${group} became dead letters, the last for ${error}; see \`sluice requests list --state dead --group ${group}\`.`;
+    this.#log.tell('warn', 'requests_dead', what, { group, error, dead: since });
+  }
+}
+
+/** Logs an error that is a bug, or broken I/O. */
+export function logFault(log: Log, err: unknown): void {
+  log.tell('error', 'unexpected_error', `An unexpected error: ${err instanceof Error ? err.message : String(err)}`, { err });
+}
+
+/** After a crash: what it cost. After a clean stop: what goes on. */
+function logRecovery(log: Log, { shard, trees, crashed, leases, bounds, heldFor }: Extract<AdmissionNotice, { kind: 'recovered' }>): void {
+  const fields = { ...(shard === undefined ? {} : { shard }), trees, crashed, leases, bounds, heldForMs: Math.ceil(heldFor / MILLISECOND) };
+  if (crashed === 0) return log.tell(shard === undefined ? 'info' : 'debug', 'state_restored', `Exact state was restored: ${leases} leases live on.`, fields);
+  const what =
+    `The last process ended without a clean stop: ${crashed} trees of groups start with what may have been spent counted as spent ` +
+    `(${bounds} recorded bounds; limits that recover within 3 s are used up), ${leases} leases live on, nothing is admitted for ${fields.heldForMs} ms.`;
+  log.tell('warn', 'crash_recovered', what, fields);
+}
+
+/** Logs what came of a reload. */
+export function logReload(log: Log, event: ReloadEvent): void {
+  if (event.kind === 'refused') {
+    const { mistakes } = event;
+    const more = mistakes.length > 1 ? ` (and ${mistakes.length - 1} more)` : '';
+    const fields = { mistakes, advice: 'Nothing was changed.' };
+    return log.tell('error', 'reload_refused', `The configuration was not reloaded, nothing was changed: ${mistakes[0] ?? 'no reason given'}${more}`, fields);
+  }
+  if (event.kind === 'unthreaded') {
+    const what = `No worker thread could be started to read the configuration (${event.cause.message}); callers wait while it is read.`;
+    return log.tell('warn', 'reload_unthreaded', what, { err: event.cause });
+  }
+  const { revision, groups, needRestart } = event;
+  const waits = needRestart.length > 0 ? `; restart to change ${needRestart.join(', ')}` : '';
+  const what = `The configuration was reloaded: revision ${revision}, ${groups} groups${waits}.`;
+  log.tell(needRestart.length > 0 ? 'warn' : 'info', 'reloaded', what, { revision, groups, needRestart });
+}
+
+const DEEDS: Readonly<Record<OperatorEvent['kind'], string>> = {
+  group_paused: 'paused',
+  group_resumed: 'resumed',
+  group_overridden: 'overrode limits of',
+  waiter_evicted: 'evicted a waiter of',
+  lease_revoked: 'revoked a lease of',
+  requests_redriven: 'redrove dead letters of',
+};
+
+/** Logs what an operator did, or was refused: who, to which group, for how long. */
+export function logOperator(log: Log, event: OperatorEvent): void {
+  const { kind, caller, group, refused, ...fields } = event;
+  const who = caller === '' ? 'An operator' : `Operator ${caller}`;
+  const done = refused === undefined ? '' : `, which was refused: ${refused}`;
+  const all = { caller, group, ...fields, ...(refused === undefined ? {} : { refused }) };
+  log.tell(refused === undefined ? 'info' : 'warn', kind, `${who} ${DEEDS[kind]} ${group === '' ? 'any group' : `group ${group}`}${done}.`, all);
+}
+
+/** A URL that fails and answers in turn is logged at most this often, in milliseconds. */
+const FLAP_MS = 10_000;
+
+/** URLs remembered at most; reloads can bring others without end. */
+const URLS_MAX = 10_000;
+
+/** Outcomes of an attempt that say nothing of its backend: the caller left, or its body broke off. */
+const NOT_ITS_FAULT: ReadonlySet<string> = new Set(['aborted', 'sender']);
+
+interface Failing {
+  readonly sinceMs: number;
+  attempts: number;
+}
+
+/** Logs what becomes of backends: the first attempt that fails and the first that is answered again, not each one between. */
+export class BackendLog {
+  readonly #log: Log;
+  readonly #nowMs: () => number;
+  readonly #failing = new Map<string, Failing>();
+  readonly #loggedAt = new Map<string, number>();
+
+  /** `nowMs` is a monotonic clock. */
+  constructor(log: Log, nowMs: () => number) {
+    this.#log = log;
+    this.#nowMs = nowMs;
+  }
+
+  /** Takes one event of forwarding. */
+  take(event: ForwardEvent): void {
+    switch (event.kind) {
+      case 'attempt':
+        return this.#attempt(event);
+      case 'ejected':
+        return this.#log.tell('warn', 'backend_ejected', `${event.url} of backend ${event.backend} gets no requests for a while.`, fieldsOf(event));
+      case 'restored':
+        return this.#log.tell('info', 'backend_restored', `${event.url} of backend ${event.backend} gets requests again.`, fieldsOf(event));
+      case 'pushback': {
+        const pause = event.retryAfter === undefined ? '' : ` for ${(event.retryAfter / SECOND).toFixed(1)} s`;
+        return this.#log.tell('debug', 'backend_pushed_back', `Backend ${event.backend} asked for a pause${pause}.`, fieldsOf(event));
+      }
+      case 'cost_missing':
+        return this.#log.tell('debug', 'cost_missing', `A cost in ${event.unit} was not where route ${event.route} looks for it.`, fieldsOf(event));
+    }
+  }
+
+  #attempt({ backend, url, outcome }: Extract<ForwardEvent, { kind: 'attempt' }>): void {
+    const failing = this.#failing.get(url);
+    if (outcome === 'answered') {
+      if (failing !== undefined) this.#recovered(backend, url, failing);
+      return;
+    }
+    if (NOT_ITS_FAULT.has(outcome)) return;
+    if (failing !== undefined) {
+      failing.attempts++;
+      return;
+    }
+    const now = this.#nowMs();
+    this.#failing.set(url, { sinceMs: now, attempts: 1 });
+    if (this.#isQuiet(url, now)) return;
+    if (this.#loggedAt.size >= URLS_MAX) this.#forgetAll();
+    this.#loggedAt.set(url, now);
+    this.#log.tell('warn', 'backend_failed', `${url} of backend ${backend} does not answer: ${outcome}.`, { backend, url, outcome });
+  }
+
+  #recovered(backend: string, url: string, { sinceMs, attempts }: Failing): void {
+    this.#failing.delete(url);
+    const now = this.#nowMs();
+    // Only an end whose beginning was logged.
+    if ((this.#loggedAt.get(url) ?? -1) < sinceMs) return;
+    const seconds = ((now - sinceMs) / 1000).toFixed(1);
+    const what = `${url} of backend ${backend} answers again, after ${attempts} failed attempts in ${seconds} s.`;
+    this.#log.tell('info', 'backend_recovered', what, { backend, url, attempts, failedForMs: Math.round(now - sinceMs) });
+  }
+
+  #forgetAll(): void {
+    this.#failing.clear();
+    this.#loggedAt.clear();
+  }
+
+  #isQuiet(url: string, now: number): boolean {
+    const last = this.#loggedAt.get(url);
+    return last !== undefined && now - last < FLAP_MS;
+  }
+}
+
+function fieldsOf({ kind: _, ...fields }: ForwardEvent): Readonly<Record<string, unknown>> {
+  return fields;
+}

@@ -1,0 +1,234 @@
+import { readFile } from 'node:fs/promises';
+import type { Writable } from 'node:stream';
+import type { GroupSettings } from '../admission/admission.ts';
+import { type Auth, allowAnonymous, createAuth, scopedAsks, withAuthorization } from '../api/auth.ts';
+import type { Config } from '../config/load.ts';
+import type { Variables } from '../config/overlay.ts';
+import { resolveKeys, type SecretSources } from '../config/secrets.ts';
+import type { ReloadEvent } from '../config/watch.ts';
+import { MILLISECOND } from '../core/time.ts';
+import { createRandom } from '../platform/random.ts';
+import type { ClockSources } from '../platform/system-clock.ts';
+import type { Forwarding } from '../proxy/forwarding.ts';
+import { createLog, type Log } from '../telemetry/log.ts';
+import type { AdmissionStack, AdmissionStackDeps, Closer } from './admission-stack.ts';
+import { type DeferredMode, type DeferredModeDeps, keepsRequests, openDeferredMode } from './deferred.ts';
+import { type CompiledRoutes, compileAllRoutes } from './deferred-routes.ts';
+import { checkAddresses, type Listeners, openListeners } from './listeners.ts';
+import { BackendLog, logFault, logOperator, logReload, logServing } from './log-events.ts';
+import { compileBackends, openForwarding } from './proxy.ts';
+import { openSingleNode } from './single-node.ts';
+
+/** What a server needs from the process it runs in. */
+export interface ServeOptions {
+  readonly env: Variables;
+  readonly clocks: ClockSources;
+  readonly logTo: Writable;
+  readonly version: string;
+  readonly nodeVersion: string;
+  /** Id of this process, said to another that finds the store in use. */
+  readonly pid?: number | undefined;
+  /** Aborts when the start is to be given up: it then rejects soon. */
+  readonly stopping?: AbortSignal | undefined;
+}
+
+/** A server that serves. */
+export interface RunningServer {
+  /** Where each listener takes callers, by its name under `listen`. */
+  readonly addresses: Readonly<Record<string, string>>;
+  /** Resolves when this process may decide nothing more and should end: a newer one took its store. */
+  readonly lost: Promise<Error>;
+  /** Puts what a reload takes in force, wholly or not at all; answers what cannot be done. */
+  reload(next: Config): Promise<readonly string[]>;
+  /** Logs what came of a reload. */
+  tell(event: ReloadEvent): void;
+  /** Not ready but serving for `drain.delay`, then those held stay until `drain.grace` ends; all is closed and sealed. `atOnce`: without either. */
+  drain(atOnce?: boolean): Promise<void>;
+}
+
+/**
+ * Builds every part and joins them: storage, clock, the right to decide, ledger, admission, front ends. Rejects with what to
+ * do when one of them cannot be had; what was opened before it is closed again.
+ */
+export async function serve(config: Config, parts: ServeOptions): Promise<RunningServer> {
+  const log = createLog(config.log.level, parts.logTo);
+  const opened: Closer[] = [];
+  try {
+    return await build(config, parts, log, opened);
+  } catch (cause) {
+    for (const close of opened.reverse()) await close().catch(() => {});
+    throw cause;
+  }
+}
+
+async function build(config: Config, parts: ServeOptions, log: Log, opened: Closer[]): Promise<RunningServer> {
+  const auth = createAuth(await credentials(config, parts));
+  const routes = await compileAllRoutes(config, secretSources(parts));
+  await checkAddresses(config);
+  const { env, clocks, version, nodeVersion, pid, stopping } = parts;
+  const toOpen = { env, clocks, version, nodeVersion, pid, stopping, log, opened };
+  const door = await (config.cluster === undefined ? openSingleNode(config, toOpen) : openCluster(config, config.cluster, toOpen));
+  const { admission, metrics, clock } = door;
+  const state: { notReady: string | undefined; refusals: Refusals } = { notReady: 'starting', refusals: refusalsOf(config) };
+  const onFault = (error: unknown): void => logFault(log, error);
+  const backendLog = new BackendLog(log, () => performance.now());
+  const keeps = keepsRequests(config, routes);
+  const forwarding = await openForwarding(config, keeps, {
+    // Routes say who may go where; a caller that shows a credential is held to it.
+    admission: scopedAsks(admission, allowAnonymous(auth)),
+    clock,
+    random: createRandom(),
+    events: (event) => {
+      metrics.forward(event);
+      backendLog.take(event);
+    },
+    onFault,
+  });
+  if (forwarding !== undefined) {
+    opened.push(() => forwarding.close(0));
+    metrics.holding(() => forwarding.held);
+  }
+  const deferred = keeps
+    ? await openDeferred(config, { ...door, log, onFault, routes, forwarding, holder: { pid, address: 'this process' } }, opened)
+    : undefined;
+  const listeners = await openListeners(config, {
+    admission: withAuthorization(admission, auth),
+    auth,
+    log,
+    onFault,
+    onOperator: (event) => logOperator(log, event),
+    refusalOf: (group) => state.refusals.get(group),
+    deferred: deferred?.access,
+    proxy: forwarding && {
+      routes: routes.proxy,
+      forwarding,
+      auth,
+      storing: deferred && { ...deferred.storing, ...allowAnonymous(auth) },
+      crowded: (what) => metrics.forward({ kind: 'crowded', what }),
+    },
+    onShed: metrics.connectionShed,
+    health: { notReady: () => state.notReady, remarks: door.remarks, metrics: () => metrics.scrape(), onFault },
+  });
+  await door.serving?.(listeners.addresses);
+  state.notReady = undefined;
+  logServing(log, { version, config, addresses: listeners.addresses, guarded: auth.demanded });
+  return {
+    addresses: listeners.addresses,
+    lost: door.lost,
+    tell: (event) => logReload(log, event),
+    reload: async (next) => {
+      const taken = await reload(next, { parts, log, auth, door, forwarding, stores: deferred !== undefined });
+      if (!('proxy' in taken)) return taken;
+      deferred?.replace(taken, next.groups);
+      state.refusals = refusalsOf(next);
+      listeners.reroute(taken.proxy);
+      return [];
+    },
+    drain: drainer({ config, log, door, forwarding, deferred, listeners, notReady: () => (state.notReady = 'draining') }),
+  };
+}
+
+/** What is drained, and told of it. */
+interface Drained {
+  readonly config: Config;
+  readonly log: Log;
+  readonly door: AdmissionStack;
+  readonly forwarding: Forwarding | undefined;
+  readonly deferred: DeferredMode | undefined;
+  readonly listeners: Listeners;
+  readonly notReady: () => void;
+}
+
+function drainer({ config, log, door, forwarding, deferred, listeners, notReady }: Drained): RunningServer['drain'] {
+  let closing: Promise<void> | undefined;
+  return async (atOnce = false) => {
+    const [delay, grace] = atOnce ? [0, 0] : [config.drain.delay / MILLISECOND, config.drain.grace / MILLISECOND];
+    const what = `Not ready any more: serves on for ${delay / 1000} s, then refuses newcomers; callers that wait have up to ${grace / 1000} s.`;
+    log.tell('info', 'draining', what, { delayMs: delay, graceMs: grace });
+    notReady();
+    listeners.leaving();
+    if (delay > 0) await sleep(delay);
+    // Those held are answered by admission; then their connections can end.
+    await Promise.all([door.drain(grace * MILLISECOND), listeners.drain(grace + LAST_ANSWERS_MS), deferred?.drain(grace)]);
+    // A second signal drains again, without patience.
+    closing ??= forwarding?.close(LAST_ANSWERS_MS * MILLISECOND);
+    await closing;
+    await door.close();
+    log.tell('info', 'stopped', 'All callers are answered and the state is written.');
+  };
+}
+
+/** What replicas need of NATS is loaded with them only. */
+async function openCluster(config: Config, cluster: NonNullable<Config['cluster']>, parts: AdmissionStackDeps): Promise<AdmissionStack> {
+  return (await import('./cluster.ts')).openClusterAdmission(config, cluster, parts);
+}
+
+/** The last refusals of a drain have this long to reach their callers. */
+const LAST_ANSWERS_MS = 1000;
+
+type Refusals = ReadonlyMap<string, GroupSettings['refusal']>;
+
+function refusalsOf(config: Config): Refusals {
+  return new Map(config.groups.map(({ spec, refusal }) => [spec.name, refusal]));
+}
+
+async function credentials(config: Config, parts: Pick<ServeOptions, 'env'>) {
+  const { keys, mistakes } = await resolveKeys(config.auth.keys, secretSources(parts));
+  if (mistakes.length > 0) throw new Error(mistakes.join('; '));
+  return keys;
+}
+
+function secretSources({ env }: Pick<ServeOptions, 'env'>): SecretSources {
+  return { env, readFile: (path) => readFile(path, 'utf8') };
+}
+
+/** What a reload changes. */
+interface Reloading {
+  readonly parts: ServeOptions;
+  readonly log: Log;
+  readonly auth: Auth;
+  readonly door: AdmissionStack;
+  readonly forwarding: Forwarding | undefined;
+  /** Requests are stored here. */
+  readonly stores: boolean;
+}
+
+/** Deferred requests; closed again when the start fails. */
+async function openDeferred(
+  config: Config,
+  deps: Omit<DeferredModeDeps, 'forwarding'> & { readonly forwarding: Forwarding | undefined },
+  opened: Closer[],
+): Promise<DeferredMode> {
+  const { forwarding } = deps;
+  if (forwarding === undefined) throw new Error('forwarding is not open');
+  const mode = await openDeferredMode(config, { ...deps, forwarding });
+  opened.push(() => mode.drain(0));
+  return mode;
+}
+
+/** What may be refused or fail comes first, so that all of it is taken or nothing. */
+async function reload(next: Config, { parts, log, auth, door, forwarding, stores }: Reloading): Promise<readonly string[] | CompiledRoutes> {
+  const routes = await compileAllRoutes(next, secretSources(parts)).catch((cause: Error) => cause);
+  if (routes instanceof Error) return [routes.message];
+  if (routes.deferred.size > 0 && !stores) return ['routes: the first route that stores requests takes a restart'];
+  const keys = await credentials(next, parts).catch((cause: Error) => cause);
+  if (keys instanceof Error) return [keys.message];
+  // Who may call GroupService on api and grpc was settled at the start.
+  if (keys.length > 0 !== auth.demanded) return ['auth.keys: from no keys to some, or from some to none, takes a restart'];
+  const backends =
+    forwarding &&
+    (await compileBackends(next)
+      .then((specs) => forwarding.prepare(specs))
+      .catch((cause: Error) => cause));
+  if (backends instanceof Error) return [backends.message];
+  const refused = await door.reconfigure(next);
+  if (refused.length > 0) return refused;
+  auth.replace(keys);
+  backends?.();
+  log.setLevel(next.log.level);
+  return routes;
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => void setTimeout(resolve, ms));
+}

@@ -1,0 +1,173 @@
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../admission/clock.ts';
+import { LocalAdmission } from '../admission/local-admission.ts';
+import type { Config } from '../config/load.ts';
+import type { Coordinator } from '../coordination/coordinator.ts';
+import { openSingleNodeCoordinator, readLastClock } from '../coordination/single-node.ts';
+import { plus, SECOND } from '../core/time.ts';
+import { createLedger } from '../ledger/log-ledger.ts';
+import type { StoreRoom } from '../ledger/stores/store.ts';
+import { createSystemClock, type SystemClock } from '../platform/system-clock.ts';
+import { isDiskRefusal } from '../storage/deadline.ts';
+import type { Holder } from '../storage/store-lock.ts';
+import { instrumentClock, instrumentStore } from '../telemetry/instrumented.ts';
+import type { Log } from '../telemetry/log.ts';
+import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
+import { type AdmissionStack, type AdmissionStackDeps, admissionDeps } from './admission-stack.ts';
+import { openStorage, type Storage } from './storage.ts';
+
+/**
+ * Admission of a node that works alone: from the disk up to the door. While the disk takes no writes it says so and tries again: a term
+ * and the first record of every tree are written before anything may be decided. Rejects at once for any other reason, and when the
+ * start is given up.
+ */
+export async function openSingleNode(config: Config, parts: AdmissionStackDeps): Promise<AdmissionStack> {
+  const { log, stopping, opened } = parts;
+  let tellAt = 0;
+  for (;;) {
+    const before = opened.length;
+    try {
+      const door = await openOnce(config, parts);
+      if (tellAt > 0) log.tell('info', 'store_ready', 'The disk takes writes again; the store is open.', { path: config.store.path });
+      return door;
+    } catch (cause) {
+      for (const close of opened.splice(before).reverse()) await close().catch(() => {});
+      if (!isDiskRefusal(cause) || stopping?.aborted) throw cause;
+      if (performance.now() >= tellAt) {
+        tellAt = performance.now() + ROOM_TELL_MS;
+        const msg = 'The disk takes no writes, as it is full or fails: the server waits and serves nothing before. Make room, or set store.path.';
+        log.tell('error', 'store_waiting', msg, { path: config.store.path, err: cause });
+      }
+      await sleepUnless(ROOM_RETRY_MS, stopping);
+      if (stopping?.aborted) throw cause;
+    }
+  }
+}
+
+async function openOnce(config: Config, parts: AdmissionStackDeps): Promise<AdmissionStack> {
+  const { version, nodeVersion, log, opened } = parts;
+  const { storage, clock, coordinator } = await openFoundation(config, parts);
+  opened.push(storage.close);
+  opened.push(async () => clock.stop());
+  opened.push(() => coordinator.leave());
+  const place = coordinator.place('');
+  if (place.at !== 'here') throw new Error('The term of the store was lost while it was taken; start again.');
+  const lost = Promise.withResolvers<Error>();
+  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => gatekeeper.groups() });
+  const store = instrumentStore(storage.store, () => clock.now(), metrics.flushed);
+  const gatekeeper: LocalAdmission = new LocalAdmission({
+    ...admissionDeps(config, {
+      ...{ clock: instrumentClock(clock, metrics.wokeLate), log, metrics },
+      notices: (notice) => {
+        if (notice.kind === 'lost') lost.resolve(notice.cause);
+      },
+    }),
+    coordinator,
+    ledger: createLedger({ store, clock, term: place.tenure.term }),
+    recording: storage.durable,
+    reports: true,
+  });
+  await gatekeeper.start();
+  const unwatch = storage.room === undefined ? () => {} : watchRoom(storage.room, { clock, log, metrics });
+  opened.push(async () => unwatch());
+  opened.push(() => gatekeeper.drain(0));
+  return {
+    admission: gatekeeper,
+    line: gatekeeper,
+    metrics,
+    clock,
+    remarks: () => [],
+    serving: (addresses) => storage.describe(holderOf(parts, Object.values(addresses).join(', '))),
+    lost: lost.promise,
+    reconfigure: (next) => gatekeeper.reconfigure(next.groups),
+    drain: (grace) => gatekeeper.drain(grace),
+    close: async () => {
+      unwatch();
+      clock.stop();
+      await storage.close();
+    },
+  };
+}
+
+/** How often the store is looked at for the log. */
+const LOOK_EVERY = SECOND;
+
+/** A tree that has taken this much of its share is near to refusals; below the second number it is not any more. */
+const FILLING = 0.8;
+const EASED = 0.6;
+
+/** Says in the log when the store fills up, and in the metrics how full it is. Returns a function that stops it. */
+function watchRoom(room: () => StoreRoom, { clock, log, metrics }: { clock: Clock; log: Log; metrics: Metrics }): () => void {
+  metrics.storing(room);
+  let filling = false;
+  let cancel = (): void => {};
+  const look = (): void => {
+    const { used, bytes, fill } = room();
+    if (!filling && fill >= FILLING) {
+      const msg = 'The store fills up: a tree of groups nears its share. Raise store.bytes, or look for leases that are never released.';
+      log.tell('warn', 'store_filling', msg, { used, bytes, fill });
+      filling = true;
+    } else if (filling && fill < EASED) {
+      log.tell('info', 'store_eased', 'The store has room again.', { used, bytes, fill });
+      filling = false;
+    }
+    cancel = clock.at(plus(clock.now(), LOOK_EVERY), look);
+  };
+  look();
+  return () => cancel();
+}
+
+/** What a node needs before it may decide anything; the term is taken, which is a write. */
+interface Foundation {
+  readonly storage: Storage;
+  readonly clock: SystemClock;
+  readonly coordinator: Coordinator;
+}
+
+/** Between two tries to open a store whose disk is full. */
+const ROOM_RETRY_MS = 1_000;
+
+/** Between two lines of the log about it. */
+const ROOM_TELL_MS = 60_000;
+
+/** Opens the store and takes its term. */
+async function openFoundation(config: Config, parts: AdmissionStackDeps): Promise<Foundation> {
+  const { api, grpc, proxy } = config.listen;
+  const storage = await openStorage(config.store, {
+    holder: holderOf(parts, [api, grpc, proxy].flatMap((listener) => shown(listener.address)).join(', ')),
+    verified: (pages, whole, tookMs) => {
+      if (!whole) parts.log.tell('warn', 'store_unverified', 'The store is too large to be checked whole before the start.', { pages });
+      else parts.log.tell('debug', 'store_verified', 'The pages of the store refer to each other as they should.', { pages, tookMs });
+    },
+  });
+  let clock: SystemClock | undefined;
+  try {
+    clock = createSystemClock({ sources: parts.clocks, record: await readLastClock(storage.registers) });
+    const coordinator = await openSingleNodeCoordinator({ registers: storage.registers, clock, session: randomUUID() });
+    return { storage, clock, coordinator };
+  } catch (cause) {
+    clock?.stop();
+    await storage.close();
+    throw cause;
+  }
+}
+
+function holderOf({ pid }: Pick<AdmissionStackDeps, 'pid'>, address: string): Holder {
+  return { pid, address };
+}
+
+function shown(address: Config['listen']['api']['address']): readonly string[] {
+  return address === 'none' ? [] : [`${address.host}:${address.port}`];
+}
+
+function sleepUnless(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal?.addEventListener('abort', end);
+  });
+}

@@ -1,0 +1,119 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { afterEach, expect, test } from 'vitest';
+import { reset } from '../../support/fakes/tcp-proxy.ts';
+import { type ProxyRig, proxyRig } from './rig.ts';
+
+/* Callers who leave at any moment leave nothing behind: no place, no slot, no byte, no socket, no timer, no memory. */
+
+const CONFIG = `backends:
+  shop: { urls: [ BACKEND ] }
+  firm: { urls: [ BACKEND ], onAbort: finish }
+groups:
+  slots: { limits: [ { name: slots, concurrency: 8 } ] }
+# What is remembered of ended permits is bounded too: its bound is reached before the count begins.
+bounds: { settled: 500 }
+routes:
+  - { match: { path: /held }, group: slots, backend: shop, body: { memory: 1KiB } }
+  - { match: { path: /streamed }, group: slots, backend: shop, charge: headers }
+  - { match: { path: /firm }, group: slots, backend: firm }
+  - { match: { path: /straight }, backend: shop }
+`;
+
+const ABORTS = 10_000;
+const WARM = 3_000;
+/** Callers at once. */
+const AT_ONCE = 64;
+const PATHS = ['/held', '/streamed', '/firm', '/straight'];
+
+let rig: ProxyRig;
+afterEach(() => rig.stop());
+
+/** Numbers from 0 to 1, the same each time (mulberry32). */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+const random = seeded(1);
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Sends a part of a request, all of it at times, and leaves: by a reset or an end. */
+async function leave(): Promise<void> {
+  const socket = connect({ port: rig.port, host: '127.0.0.1' });
+  socket.on('error', () => {}).resume();
+  await once(socket, 'connect');
+  const size = Math.floor(random() * 4_000);
+  const path = PATHS[Math.floor(random() * PATHS.length)] ?? '';
+  const whole = `POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: ${size}\r\n\r\n${'x'.repeat(size)}`;
+  const stage = random();
+  const sent = stage < 0.1 ? Math.floor(random() * 40) : stage < 0.35 ? whole.length - Math.ceil(random() * size) : whole.length;
+  socket.write(whole.slice(0, sent));
+  if (random() < 0.8) await pause(random() * 12);
+  const closed = once(socket, 'close');
+  if (random() < 0.5) reset(socket);
+  else socket.destroy();
+  await closed;
+}
+
+async function leaveOften(times: number): Promise<void> {
+  let left = times;
+  const next = async (): Promise<void> => {
+    while (left-- > 0) await leave();
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, next));
+  const metrics = async (): Promise<string> => (await fetch(`http://${rig.running.addresses['health']}/metrics`)).text();
+  await rig.shows('slots', { waiting: 0, leases: 0 });
+  const quiet = ['sluice_forward_held_bodies 0', 'sluice_forward_held_bytes{where="memory"} 0', 'sluice_forward_held_bytes{where="disk"} 0'];
+  const began = performance.now();
+  for (let seen = await metrics(); !quiet.every((line) => seen.includes(line)); seen = await metrics()) {
+    if (performance.now() - began > 5_000)
+      throw new Error(
+        seen
+          .split('\n')
+          .filter((line) => line.includes('held'))
+          .join('\n'),
+      );
+    await pause(20);
+  }
+  rig.backend.seen.length = 0;
+}
+
+/** What is left in this process, the backend's side of its connections set aside. */
+function left(): { readonly heap: number; readonly sockets: number; readonly timers: number } {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  for (let i = 0; i < 4; i++) collect();
+  const resources = process.getActiveResourcesInfo();
+  const count = (kind: string): number => resources.filter((each) => each === kind).length;
+  return { heap: process.memoryUsage().heapUsed, sockets: count('TCPSocketWrap') - rig.backend.open, timers: count('Timeout') };
+}
+
+test(`${ABORTS} at random moments`, async () => {
+  rig = await proxyRig(CONFIG, (_request, socket) => {
+    const began = random() < 0.5;
+    if (began) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc');
+    setTimeout(() => socket.writable && socket.write(began ? 'def' : 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), random() * 8);
+  });
+  await leaveOften(WARM);
+  await pause(300);
+  const before = left();
+  await leaveOften(ABORTS);
+  await pause(300);
+  const after = left();
+  expect(after.sockets).toBeLessThanOrEqual(before.sockets + 2);
+  expect(after.timers).toBeLessThanOrEqual(before.timers + 2);
+  // Less than a tenth of what one request is made of, for each.
+  expect(after.heap - before.heap).toBeLessThan(100 * ABORTS);
+  // They left at every stage: within a body that was streaming, and while an answer was owed.
+  expect(rig.backend.cut).toBeGreaterThan(ABORTS / 50);
+  expect(rig.backend.abandoned).toBeGreaterThan(ABORTS / 50);
+  expect((await rig.ask({ path: '/held' })).status).toBe(200);
+}, 60_000);

@@ -1,0 +1,142 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { processorTakenMs } from '../../support/fakes/processor.ts';
+import { FLOW, lunar, lunarSuite, REMEDY, runs, statuses } from './lunar.suite.ts';
+import { type Answered, type ProxyRig, proxyRig } from './rig.ts';
+
+/* Lunar's own scenarios before a backend in Node, and its defects (seeds.md 3.4), in real time on a whole server. */
+
+describe('before a backend in Node', () => lunarSuite());
+
+let rig: ProxyRig;
+afterEach(() => rig?.stop());
+
+const many = (count: number, parts: (index: number) => Parameters<ProxyRig['ask']>[0]): Promise<readonly Answered[]> =>
+  Promise.all(Array.from({ length: count }, (_each, index) => rig.ask(parts(index))));
+const resource = () => ({ path: '/resource/7' });
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe.each(runs)('run %i: what Lunar does wrong is right here:', () => {
+  test('LN-D1: the priority of X-Group applies however the name is spelled', async () => {
+    rig = await proxyRig(lunar(REMEDY, ['window: 2/1s', 'window: 1/1s'], ['default: 2.2s', 'default: 10s']));
+    await rig.ask(resource());
+    const low = rig.ask({ path: '/resource/low', headers: { 'X-GROUP': 'staging' } });
+    await rig.shows('resource', { waiting: 1 });
+    const high = rig.ask({ path: '/resource/high', headers: { 'x-group': 'production' } });
+    await Promise.all([low, high]);
+    expect(rig.backend.seen.map(({ target }) => target)).toEqual(['/resource/7', '/resource/high', '/resource/low']);
+  });
+
+  test('LN-D2: A to H at two per window go in the order A B C D E F G H', async () => {
+    rig = await proxyRig(lunar(REMEDY, ['default: 2.2s', 'default: 10s']));
+    const answers: Promise<Answered>[] = [];
+    for (const [index, name] of [...'ABCDEFGH'].entries()) {
+      answers.push(rig.ask({ path: `/resource/${name}` }));
+      if (index < 2) await answers[index];
+      else await rig.shows('resource', { waiting: index - 1 });
+    }
+    await Promise.all(answers);
+    expect(rig.backend.seen.map(({ target }) => target.at(-1)).join('')).toBe('ABCDEFGH');
+  });
+
+  test('LN-D3: with quota free nobody waits', async () => {
+    rig = await proxyRig(lunar(REMEDY, ['window: 2/1s', 'window: 1000/10s']));
+    await rig.ask(resource());
+    const took: number[] = [];
+    for (let each = 0; each < 50; each++) took.push((await rig.ask(resource())).took);
+    took.sort((a, b) => a - b);
+    expect(took[25]).toBeLessThan(10);
+  });
+
+  test('LN-D6: a slot is used again at once: fifty milliseconds each, one at a time, is near twenty a second', async () => {
+    rig = await proxyRig(
+      lunar(
+        REMEDY,
+        ['{ name: window, window: 2/1s }', '{ name: slots, concurrency: 1 }'],
+        ['requests: 10', 'requests: 100'],
+        ['default: 2.2s', 'default: 10s'],
+      ),
+      (_request, socket) => {
+        setTimeout(() => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), 50);
+      },
+    );
+    const [began, taken] = [performance.now(), processorTakenMs()];
+    expect(statuses(await many(20, resource))).toEqual(Array.from({ length: 20 }, () => 200));
+    expect(performance.now() - began).toBeLessThan(20 * 60 + processorTakenMs() - taken);
+  });
+
+  test('LN-D7: no newcomer passes a waiter when a window opens', async () => {
+    rig = await proxyRig(lunar(REMEDY, ['window: 2/1s', 'window: 2/100ms'], ['requests: 10', 'requests: 1000'], ['default: 2.2s', 'default: 10s']));
+    const answers: Promise<Answered>[] = [];
+    // One every 20 ms against one every 50: newcomers come all the time, also when a window opens.
+    for (let each = 0; each < 30; each++) {
+      answers.push(rig.ask({ path: `/resource/${String(each).padStart(2, '0')}` }));
+      await pause(20);
+    }
+    await Promise.all(answers);
+    const order = rig.backend.seen.map(({ target }) => target);
+    expect(order).toEqual([...order].sort());
+  });
+
+  test('LN-D9: those whose patience ends leave at once, also under more urgent ones without end; more than the bound never wait', async () => {
+    rig = await proxyRig(lunar(REMEDY, ['window: 2/1s', 'window: 1/50ms'], ['requests: 10', 'requests: 20'], ['default: 2.2s', 'default: 300ms']));
+    const taken = processorTakenMs();
+    const asked: Promise<Answered>[] = [];
+    const low = Array.from({ length: 10 }, () => rig.ask({ path: '/resource/low', headers: { 'x-group': 'staging' } }));
+    // More at once than may wait.
+    asked.push(...Array.from({ length: 60 }, () => rig.ask({ path: '/resource/high', headers: { 'x-group': 'production' } })));
+    for (let each = 0; each < 40; each++) {
+      asked.push(...Array.from({ length: 5 }, () => rig.ask({ path: '/resource/high', headers: { 'x-group': 'production' } })));
+      const { waiting } = await rig.group('resource');
+      expect(waiting).toBeLessThanOrEqual(20);
+      await pause(20);
+    }
+    for (const { status, took } of await Promise.all(low)) if (status === 429) expect(took).toBeLessThan(450 + processorTakenMs() - taken);
+    const all = await Promise.all(asked);
+    const shed = all.filter(({ headers }) => headers['sluice-reason'] === 'shed');
+    expect(shed.length).toBeGreaterThan(20);
+    expect((await rig.group('resource')).waiting).toBe(0);
+  });
+
+  test('LN-D16: keys have a bound, are forgotten when idle, and a request without the header has the empty one', async () => {
+    rig = await proxyRig(`backends: { api: { urls: [ BACKEND ] } }
+groups: { keyed: { limits: [ { name: slots, concurrency: 1, scope: key } ], backlog: { keys: 3 }, ttl: { default: 0 } } }
+routes: [ { match: { path: /* }, group: keyed, key: header X-Tenant, backend: api } ]
+`);
+    const answer = rig.backend.respond;
+    const held: (() => void)[] = [];
+    rig.backend.respond = (request, socket) => void held.push(() => answer(request, socket));
+    const first = [rig.ask(), ...['a', 'b'].map((tenant) => rig.ask({ headers: { 'x-tenant': tenant } }))];
+    await rig.shows('keyed', { leases: 3 });
+    expect(await rig.ask({ headers: { 'x-tenant': 'c' } })).toMatchObject({ status: 429, headers: { 'sluice-reason': 'shed' } });
+    expect(await rig.ask({ headers: { 'X-TENANT': 'a' } })).toMatchObject({ status: 429 });
+    for (const go of held) go();
+    expect(statuses(await Promise.all(first))).toEqual([200, 200, 200]);
+    rig.backend.respond = answer;
+    for (const tenant of ['c', 'd', 'e', 'f']) expect((await rig.ask({ headers: { 'x-tenant': tenant } })).status).toBe(200);
+  });
+
+  test('LN-D17: who runs longer than a lease keeps its slot', async () => {
+    rig = await proxyRig(
+      `backends: { api: { urls: [ BACKEND ] } }
+groups: { one: { limits: [ { name: slots, concurrency: 1 } ], lease: { default: 600ms } } }
+routes: [ { match: { path: /* }, group: one, backend: api } ]
+`,
+      (_request, socket) => void setTimeout(() => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), 1_800),
+    );
+    const began = performance.now();
+    await many(2, () => ({}));
+    expect((rig.backend.seen[1]?.at ?? 0) - began).toBeGreaterThan(1_790);
+  });
+});
+
+test('seed 002: the flow refuses in the words of its user', async () => {
+  rig = await proxyRig(lunar(FLOW, ['window: 100/60s', 'window: 1/60s'], ['default: 10s', 'default: 0']));
+  const headers = { host: 'api.example.com' };
+  expect(await rig.ask({ headers })).toMatchObject({ status: 200 });
+  expect(await rig.ask({ headers })).toMatchObject({
+    status: 429,
+    body: 'Too many requests. Please try again later.',
+    headers: { 'content-type': 'text/plain' },
+  });
+  expect(await rig.ask({ headers: { host: 'other.example.com' } })).toMatchObject({ status: 404 });
+});

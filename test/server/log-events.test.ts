@@ -1,0 +1,136 @@
+import { globSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { logConnectionEvent, logRelayEvent, logReplicaEvent, PeerLog } from '../../src/server/cluster-log.ts';
+import { BackendLog, logFault, logNotice, logOperator, logReload } from '../../src/server/log-events.ts';
+import type { Log, LogFields } from '../../src/telemetry/log.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+interface Line {
+  readonly level: string;
+  readonly event: string;
+  readonly msg: string;
+  readonly fields: LogFields;
+}
+
+/** A log that keeps its lines. */
+function kept(): { readonly log: Log; readonly lines: Line[] } {
+  const lines: Line[] = [];
+  return { lines, log: { tell: (level, event, msg, fields = {}) => lines.push({ level, event, msg, fields }), setLevel() {} } };
+}
+
+/** Names of two words or more; the lives of a server and of its file are one word each, as they always were. */
+const NAME = /^(serving|draining|stopped|reloaded|[a-z]+(_[a-z]+)+)$/;
+
+/** Every event that the sources name in a call of the log. */
+const named = globSync('src/**/*.ts', { cwd: root }).flatMap((file) => {
+  const text = readFileSync(root + file, 'utf8');
+  return [...text.matchAll(/(?:log|#log)\.tell\(\s*[^,;]+,\s*'(\w+)'/g)].map(([, event = '']) => event);
+});
+/** Those whose name is made: of connections to NATS, and of what operators do. */
+const made = ['waiting', 'connected', 'disconnected', 'leaving', 'unfit', 'refused', 'closed'].map((kind) => `nats_${kind}`);
+const operators = ['group_paused', 'group_resumed', 'group_overridden', 'waiter_evicted', 'lease_revoked'] as const;
+const events = [...new Set([...named, ...made, ...operators])].sort();
+
+describe('events of the log', () => {
+  test('are named by what happened', () => {
+    expect(named.length).toBeGreaterThan(25);
+    expect(events.filter((event) => !NAME.test(event))).toEqual([]);
+  });
+
+  test('stand in docs/operations.md, each of them', () => {
+    const page = readFileSync(`${root}docs/operations.md`, 'utf8');
+    const tables = page.split('\n').filter((line) => line.startsWith('| `'));
+    const told = new Set(tables.flatMap((line) => [...(line.split(' | ')[0] ?? '').matchAll(/`(\w+)`/g)].map(([, name]) => name)));
+    expect(events.filter((event) => !told.has(event))).toEqual([]);
+  });
+
+  test('have a sentence each, that ends as one and names what it is about', () => {
+    const { log, lines } = kept();
+    const cause = new Error('disk full');
+    logNotice(log, { kind: 'lost', cause });
+    logNotice(log, { kind: 'unstored', root: 'llm', cause });
+    logNotice(log, { kind: 'stored', root: 'llm' });
+    logNotice(log, { kind: 'unsealed', root: 'llm', cause });
+    logNotice(log, { kind: 'withdrawn', group: 'llm', waiting: 3, leases: 2 });
+    logNotice(log, { kind: 'recovered', trees: 4, crashed: 2, leases: 3, bounds: 5, heldFor: 400_500 });
+    logNotice(log, { kind: 'recovered', trees: 4, crashed: 0, leases: 3, bounds: 5, heldFor: 0 });
+    logFault(log, cause);
+    logReload(log, { kind: 'unthreaded', cause });
+    expect(lines.at(-1)).toMatchObject({ level: 'warn', event: 'reload_unthreaded', msg: expect.stringContaining('(disk full); callers wait') });
+    logReload(log, { kind: 'reloaded', revision: 2, groups: 3, needRestart: ['store.path'] });
+    for (const kind of operators) logOperator(log, { kind, caller: 'ops', group: 'llm' });
+    for (const line of ['data', 'ledger'] as const) {
+      logConnectionEvent(log, { kind: 'connected', line, server: 'a:1', version: '2', again: true });
+      logConnectionEvent(log, { kind: 'disconnected', line, server: 'a:1' });
+      logConnectionEvent(log, { kind: 'leaving', line, server: 'a:1' });
+      logConnectionEvent(log, { kind: 'closed', line });
+    }
+    logReplicaEvent(log, { kind: 'lost', shard: 3, term: 5n });
+    logReplicaEvent(log, { kind: 'seal', shard: 3, term: 5n });
+    logReplicaEvent(log, { kind: 'reachable', reachable: true });
+    logReplicaEvent(log, { kind: 'reachable', reachable: false });
+    logReplicaEvent(log, { kind: 'trouble', what: 'The registers cannot be asked' });
+    logRelayEvent(log, { kind: 'alone', isIsolated: true, replicas: 3 });
+    logRelayEvent(log, { kind: 'alone', isIsolated: false, replicas: 3 });
+    logRelayEvent(log, { kind: 'readdressed', instance: 'x' });
+    logRelayEvent(log, { kind: 'trouble', what: 'a call', cause });
+    expect(lines).toHaveLength(32);
+    for (const { msg } of lines) expect(msg).toMatch(/^[A-Z].{20,}[^ ]$/);
+    expect(lines.find(({ event }) => event === 'crash_recovered')).toMatchObject({
+      level: 'warn',
+      msg: expect.stringMatching(/2 trees of groups .* 3 leases live on, nothing is admitted for 401 ms/) as string,
+    });
+    expect(lines.find(({ event }) => event === 'lease_revoked')).toMatchObject({
+      msg: 'Operator ops revoked a lease of group llm.',
+      fields: { caller: 'ops' },
+    });
+  });
+});
+
+test('a backend that dies is logged once, and once when it answers again', () => {
+  const { log, lines } = kept();
+  let now = 0;
+  const backends = new BackendLog(log, () => now);
+  const attempt = (outcome: string, url = 'http://a') => backends.take({ kind: 'attempt', route: '/', backend: 'shop', url, outcome, took: 1 });
+  attempt('answered');
+  attempt('aborted');
+  attempt('sender');
+  expect(lines).toEqual([]);
+  for (let time = 0; time < 100; time++) attempt('connect');
+  now = 2_500;
+  attempt('answered');
+  expect(lines.map(({ event, msg }) => [event, msg])).toEqual([
+    ['backend_failed', 'http://a of backend shop does not answer: connect.'],
+    ['backend_recovered', 'http://a of backend shop answers again, after 100 failed attempts in 2.5 s.'],
+  ]);
+  for (; now < 9_000; now += 100) for (const outcome of ['reset', 'answered']) attempt(outcome);
+  expect(lines).toHaveLength(2);
+  now = 10_000;
+  attempt('reset');
+  attempt('reset', 'http://b');
+  expect(lines.map(({ fields }) => fields['url'])).toEqual(['http://a', 'http://a', 'http://a', 'http://b']);
+});
+
+test('a peer that dies with shards is told from one that left in order', () => {
+  const { log, lines } = kept();
+  const peers = new PeerLog(log);
+  const there = (...names: readonly string[]) => names.map((name) => ({ replica: name, instance: `i-${name}` }));
+  const gone = (name: string, shards: number, leaving: boolean) => [{ replica: name, instance: `i-${name}`, shards, leaving }];
+  peers.changed(there('b', 'c', 'd'), []);
+  peers.changed(there('b', 'c', 'd'), []);
+  peers.changed(there('b', 'd'), gone('c', 21, false));
+  peers.changed(there('d'), gone('b', 0, true));
+  // Killed before it had anything.
+  peers.changed([], gone('d', 0, false));
+  expect(lines.map(({ level, event, fields }) => [level, event, fields['replica']])).toEqual([
+    ['info', 'peer_joined', 'b'],
+    ['info', 'peer_joined', 'c'],
+    ['info', 'peer_joined', 'd'],
+    ['warn', 'peer_lost', 'c'],
+    ['info', 'peer_left', 'b'],
+    ['warn', 'peer_lost', 'd'],
+  ]);
+  expect(lines[3]?.msg).toBe('Replica c is silent: dead or cut off, with 21 shards to be taken over.');
+});

@@ -1,0 +1,49 @@
+/*
+ * A server reduced to what fights over a store: it takes the term, then writes one lease after the other for as long as it
+ * may decide, and says so on standard output. Started by tests as a process of its own: node rival.ts FOLDER
+ */
+import { randomBytes } from 'node:crypto';
+import { LmdbRegisters } from '../../../src/coordination/registers/lmdb.ts';
+import { openSingleNodeCoordinator, readLastClock } from '../../../src/coordination/single-node.ts';
+import { createLedger } from '../../../src/ledger/log-ledger.ts';
+import { LmdbStore } from '../../../src/ledger/stores/lmdb.ts';
+import { bootId, createSystemClock } from '../../../src/platform/system-clock.ts';
+import { LmdbFile } from '../../../src/storage/lmdb.ts';
+
+const say = (what: object): unknown => process.stdout.write(`${JSON.stringify(what)}\n`);
+const file = new LmdbFile(process.argv[2] as string);
+const registers = new LmdbRegisters(file);
+const clock = createSystemClock({ sources: { monotonic: process.hrtime.bigint, wall: Date.now, boot: bootId() }, record: await readLastClock(registers) });
+const coordinator = await openSingleNodeCoordinator({ registers, clock, session: randomBytes(8).toString('hex') });
+const placement = coordinator.place('root');
+if (placement.at !== 'here') throw new Error('Not here.');
+const { tenure } = placement;
+const { term, from } = tenure;
+const ledger = await createLedger({ store: new LmdbStore(file, { bytes: 64 << 20 }), clock, term }).tree('root');
+say({ say: 'open', term: String(term), from, restored: ledger.restored?.leases.length ?? 0 });
+try {
+  for (let serial = 1; ; serial++) {
+    while (clock.now() < from) await new Promise<void>((resolve) => clock.at(from, resolve));
+    await tenure.extend(clock.now());
+    const at = clock.now();
+    if (at >= tenure.until()) continue;
+    const lease = {
+      group: 'root',
+      key: '',
+      term,
+      serial,
+      tag: { high: 0, low: 0 },
+      costs: {},
+      grantedAt: at,
+      expiresAt: at,
+      duration: 0,
+      holder: '',
+      aggregate: false,
+    };
+    await ledger.append([{ kind: 'grant', lease }]);
+    say({ say: 'granted', term: String(term), serial, at });
+  }
+} catch (cause) {
+  say({ say: 'lost', term: String(term), why: (cause as Error).name });
+}
+clock.stop();
