@@ -22,8 +22,9 @@ routes:
   - { match: { path: /straight }, backend: shop }
 `;
 
-const ABORTS = 10_000;
-const WARM = 3_000;
+const ROUNDS = 7;
+const ABORTS = 1_500;
+const WARM = 5_000;
 /** Callers at once. */
 const AT_ONCE = 64;
 const PATHS = ['/held', '/streamed', '/firm', '/straight'];
@@ -96,7 +97,7 @@ function left(): { readonly heap: number; readonly sockets: number; readonly tim
   return { heap: process.memoryUsage().heapUsed, sockets: count('TCPSocketWrap') - rig.backend.open, timers: count('Timeout') };
 }
 
-test(`${ABORTS} at random moments`, async () => {
+test(`${ROUNDS} times ${ABORTS} at random moments`, async () => {
   rig = await proxyRig(CONFIG, (_request, socket) => {
     const began = random() < 0.5;
     if (began) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc');
@@ -105,15 +106,23 @@ test(`${ABORTS} at random moments`, async () => {
   await leaveOften(WARM);
   await pause(300);
   const before = left();
-  await leaveOften(ABORTS);
-  await pause(300);
+  const heaps = [before.heap];
+  for (let round = 0; round < ROUNDS; round++) {
+    await leaveOften(ABORTS);
+    await pause(300);
+    heaps.push(left().heap);
+  }
   const after = left();
   expect(after.sockets).toBeLessThanOrEqual(before.sockets + 2);
   expect(after.timers).toBeLessThanOrEqual(before.timers + 2);
-  // Less than a tenth of what one request is made of, for each.
-  expect(after.heap - before.heap).toBeLessThan(100 * ABORTS);
+  /* Less than a quarter of what one request is made of, for each. V8 adds and drops compiled code and tables at moments of
+     its own choice, some hundred kB up and down; what leaks stays. So the lowest of the first readings is compared with
+     the lowest of the last. */
+  const half = heaps.length >> 1;
+  const kept = Math.min(...heaps.slice(half)) - Math.min(...heaps.slice(0, half));
+  expect(kept, `heap after each round: ${heaps.join(', ')}`).toBeLessThan(250 * half * ABORTS);
   // They left at every stage: within a body that was streaming, and while an answer was owed.
-  expect(rig.backend.cut).toBeGreaterThan(ABORTS / 50);
-  expect(rig.backend.abandoned).toBeGreaterThan(ABORTS / 50);
+  expect(rig.backend.cut).toBeGreaterThan((ROUNDS * ABORTS) / 50);
+  expect(rig.backend.abandoned).toBeGreaterThan((ROUNDS * ABORTS) / 50);
   expect((await rig.ask({ path: '/held' })).status).toBe(200);
 }, 60_000);
