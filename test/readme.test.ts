@@ -12,7 +12,7 @@ const commands = blocks.flatMap((block) => block.split('\n')).filter((line) => l
 const proto = readFileSync(`${root}proto/sluice/v1/admission.proto`, 'utf8');
 const scripts = (JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as { scripts: Record<string, string> }).scripts;
 
-/** Plain HTTP as product.md lists it. */
+/** Plain HTTP as docs/semantics.md lists it. */
 const PATHS = [
   /^POST \/v1\/groups\/[a-z]+\/acquire$/,
   /^POST \/v1\/permits\/\$PERMIT\/(renew|release)$/,

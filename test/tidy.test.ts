@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
-import { posix } from 'node:path';
+import { dirname, join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 
@@ -127,6 +127,19 @@ describe('the repository', () => {
     const texts = tracked.filter((file) => /\.(ts|cjs|js|mjs|json|md|yaml|yml|proto|toml|py|go|rs|sh)$|Dockerfile|\.ci\/run$/.test(file));
     const own = new RegExp(`(?<![\\w.])/(${['home', 'root', 'work', 'Users'].join('|')})/[a-z]`);
     expect(offenders(texts, match(own))).toEqual([]);
+  });
+
+  test('every document that a comment or a page names can be opened', () => {
+    const texts = tracked.filter(
+      (file) => /\.(ts|cjs|mjs|proto|md|yaml)$|Dockerfile$/.test(file) && !file.startsWith('src/gen/') && !file.startsWith('proto/grpc/'),
+    );
+    const missing = texts.flatMap((file) =>
+      [...read(file).matchAll(/(?<![\w/.:-])((?:\.{1,2}\/|[\w-]+\/)*[\w-]+\.md)\b/g)]
+        .map(([, name = '']) => name)
+        .filter((name) => ![name, join(dirname(file), name), join('docs', name)].some((path) => existsSync(root + path)))
+        .map((name) => `${file}: ${name}`),
+    );
+    expect(missing).toEqual([]);
   });
 
   test('links between our own documents lead somewhere', () => {

@@ -2,7 +2,7 @@ import type { Micros } from '../core/time.ts';
 import type { Clock } from './clock.ts';
 import type { PendingAcquire } from './pending-acquire.ts';
 
-/** Answers in one turn of the event loop at most, and the time they may take (stack.md, "Releasing many"). */
+/** Answers in one turn of the event loop at most, and the time they may take. */
 const SLICE_ANSWERS = 128;
 const SLICE_TIME: Micros = 4_000;
 /** Answers told within the call that decided them. */

@@ -10,9 +10,9 @@ import { digestOf } from './request-digest.ts';
 import { shiftPermit } from './time-shift.ts';
 import type { TreeController } from './tree-controller.ts';
 
-/** How long a place waits for its caller to come back, and an answer is kept (coordination.md 2.8). */
+/** How long a place waits for its caller to come back, and an answer is kept (docs/design/coordination.md 2.8). */
 const AWAY_FOR = 10 * SECOND;
-/** How long the permit of an ask that can be settled is kept (decision 8). */
+/** How long the permit of an ask that can be settled is kept (docs/design/coordination.md, decision 8). */
 const SETTLE_FOR = 10 * MINUTE;
 
 /** Refusals of a place whose caller was away that are told it when it is back; after any other it may have a place elsewhere, or here again. */

@@ -7,7 +7,7 @@ import type { Clock } from './clock.ts';
 const RETRY = 250 * MILLISECOND;
 
 /**
- * The right to decide for one tree now: only at shard times `from <= now < until()` of its tenure (coordination.md 2.3).
+ * The right to decide for one tree now: only at shard times `from <= now < until()` of its tenure (docs/design/coordination.md 2.3).
  * The tenure is extended by asking, so an idle tree writes nothing.
  */
 export class TermGuard {

@@ -60,7 +60,7 @@ function isSame(before: readonly GroupSettings[], now: readonly GroupSettings[])
   return before.length === now.length && now.every((settings, at) => settings === before[at]);
 }
 
-/** May admitting a group need the disk? Leases do, and limits that need long to recover (coordination.md 2.7). `line`: the group, then those above it. */
+/** May admitting a group need the disk? Leases do, and limits that need long to recover (docs/design/coordination.md 2.7). `line`: the group, then those above it. */
 export function needsPersistence(line: readonly GroupSettings[]): boolean {
   return line.some(({ spec }) => spec.limits.some((limit) => needsDisk(limit.quota) || [...limit.keys.values()].some(needsDisk)));
 }

@@ -37,7 +37,7 @@ export interface Status {
   readonly sentence: string;
 }
 
-/** The one table of refusals (house.md section 7): every reason has its place on every wire. */
+/** The one table of refusals: every reason has its place on every wire. */
 export const REFUSAL_STATUS: Readonly<Record<RefusalReason, Status>> = {
   malformed: row('malformed', 'invalid_argument', 400, 'The request does not say what it should; correct it before asking again.'),
   unknown_group: row('unknown_group', 'not_found', 404, 'No group has this name; look for it in the configuration of the server.'),

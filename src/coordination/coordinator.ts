@@ -2,7 +2,7 @@ import type { Instant } from '../core/time.ts';
 
 /**
  * The right to decide for a tree: in term `term`, at shard times from `from` up to, and not including, `until()`.
- * Nothing else: no wall clock, no "am I leader" flag (coordination.md 2.3).
+ * Nothing else: no wall clock, no "am I leader" flag (docs/design/coordination.md 2.3).
  */
 export interface LeaderLease {
   readonly term: bigint;

@@ -29,7 +29,7 @@ export interface ReplicaMachineOptions {
 }
 
 /**
- * One process among the replicas: its session, its shards and what it knows of the others (coordination.md 2). A state
+ * One process among the replicas: its session, its shards and what it knows of the others (docs/design/coordination.md 2). A state
  * machine without clock, I/O or randomness of its own:
  *
  *     tick, heard, answered, told, halt, sealed ──▶ member ──▶ take: questions, beats, notices, events

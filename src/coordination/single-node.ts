@@ -32,7 +32,7 @@ export async function readLastClock(registers: Registers): Promise<ClockRecord |
 }
 
 /**
- * Takes the next term of this store for this process (coordination.md, decision 4). Whoever had it loses it at its next
+ * Takes the next term of this store for this process (docs/design/coordination.md, decision 4). Whoever had it loses it at its next
  * renewal, and is out of slots a second after its last one at the latest. `session` names this process's life: random.
  */
 export async function openSingleNodeCoordinator(parts: { registers: Registers; clock: LeaseClock; session: string }): Promise<Coordinator> {

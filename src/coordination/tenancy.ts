@@ -1,7 +1,7 @@
 import { DISTANT_PAST, type Instant, later, MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';
 import type { ClockRecord } from './clocks/shard-clock.ts';
 
-/** Slots of shard time are written ahead by this much (coordination.md 2.6, H). */
+/** Slots of shard time are written ahead by this much (docs/design/coordination.md 2.6, H). */
 export const HORIZON: Micros = SECOND;
 
 /** A renewal is due when less than H less this is left (P). */
@@ -12,7 +12,7 @@ export interface TermRecord {
   readonly term: bigint;
   /** Names the life of a process; two records of one session are of one writer. */
   readonly session: string;
-  /** First instant that the term cannot have decided at (r1 of coordination.md 2.3). */
+  /** First instant that the term cannot have decided at (r1 of docs/design/coordination.md 2.3). */
   readonly until: Instant;
   /** The term ended by itself: it decides nothing more, not even before `until`. */
   readonly sealed: boolean;

@@ -1,7 +1,7 @@
 import { MILLISECOND, type Micros, SECOND } from '../core/time.ts';
 
 /**
- * The lengths of time that replicas share shards by (coordination.md 2.6). Safety depends on none of them, only how soon a
+ * The lengths of time that replicas share shards by (docs/design/coordination.md 2.6). Safety depends on none of them, only how soon a
  * dead replica is replaced and how much its going costs.
  */
 export interface Timing {

@@ -3,7 +3,7 @@ import type { FaultBody, Refused } from './framing.ts';
 
 /**
  * An HTTP/1.1 listener: parses requests with whole bodies, tells when the caller is gone, writes answers. Two fulfil it
- * (`node.ts`, `uws.ts`); front ends cannot tell which. Framing it cannot vouch for is refused here (stack.md, Traps),
+ * (`node.ts`, `uws.ts`); front ends cannot tell which. Framing it cannot vouch for is refused here,
  * before any handler runs.
  */
 export interface Engine {

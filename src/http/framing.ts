@@ -1,6 +1,6 @@
 /**
  * What both engines refuse before any handler runs, and how such a refusal looks on the wire. A request whose end is
- * not beyond doubt is answered and its connection closed (proof.md 4.2; RFC 9112 section 6.3).
+ * not beyond doubt is answered and its connection closed (RFC 9112 section 6.3).
  */
 
 import { STATUS_CODES } from 'node:http';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-/** Shards of a deployment, fixed for its life (coordination.md 2.1). */
+/** Shards of a deployment, fixed for its life (docs/design/coordination.md 2.1). */
 export const SHARDS = 64;
 
 /** Names that stand for themselves. */

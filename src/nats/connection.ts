@@ -132,7 +132,7 @@ function connectOptions({ name, options, inboxPrefix }: NatsClientOptions): Conn
     inboxPrefix,
     ...authenticatorOf(login),
     ...(encrypted ? { tls: tlsOptions(tls) } : {}),
-    // Defaults are ten attempts, and a dead server noticed after four minutes (coordination.md, 7).
+    // Defaults are ten attempts, and a dead server noticed after four minutes (docs/design/coordination.md, 7).
     maxReconnectAttempts: -1,
     ...reconnectDelays(() => performance.now(), Math.random),
     timeout: options.dialWithin / MILLISECOND,

@@ -20,7 +20,7 @@ export type WantedStream = Pick<StreamConfig, 'name' | 'subjects' | 'max_msgs_pe
 
 /**
  * Names and subjects of everything that is kept in NATS, versioned: what changes in a way that an older Sluice cannot read
- * gets a new number. A stream is never made again under its name with another storage (coordination.md, 7).
+ * gets a new number. A stream is never made again under its name with another storage (docs/design/coordination.md, 7).
  */
 export interface Layout {
   readonly registers: string;

@@ -45,7 +45,7 @@ const STORE_FAILED = 10077;
 
 /**
  * The verbs on streams that are used while serving: write if unchanged, read directly, purge. No consumers, no watchers:
- * those need leaders that are replaced in 5 to 10 s (coordination.md 2.2). Every rejection that is not named means: unknown.
+ * those need leaders that are replaced in 5 to 10 s (docs/design/coordination.md 2.2). Every rejection that is not named means: unknown.
  */
 export class StreamClient {
   readonly #line: NatsClient;
@@ -68,7 +68,7 @@ export class StreamClient {
   async write(place: StreamSubject, bytes: Uint8Array, last: number): Promise<number> {
     this.#check();
     try {
-      // One try: after a silence the client would send it again, and find the conflict with itself (coordination.md, 7).
+      // One try: after a silence the client would send it again, and find the conflict with itself (docs/design/coordination.md, 7).
       const expect = { lastSubjectSequence: last, streamName: place.stream };
       return (await this.#jetstream.publish(place.subject, bytes, { expect, retries: 1, timeout: this.#withinMs })).seq;
     } catch (cause) {

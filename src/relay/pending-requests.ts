@@ -14,7 +14,7 @@ import { PendingTable } from './pending-table.ts';
 import { ShardRetries } from './retries.ts';
 import type { RelayMessage } from './transport/codec.ts';
 
-/** A grant that took longer to come is given back (coordination.md 2.8): what it allows is to happen about when it was decided. */
+/** A grant that took longer to come is given back (docs/design/coordination.md 2.8): what it allows is to happen about when it was decided. */
 const GRANT_AGE_MAX: Micros = 2 * SECOND;
 
 /**

@@ -30,7 +30,7 @@ export interface RelayBounds {
   readonly asks: number;
 }
 
-/** The bounds of coordination.md 2.8. */
+/** The bounds of docs/design/coordination.md 2.8. */
 export const RELAY_BOUNDS: RelayBounds = { held: 10_000, waiting: 10_000, asks: 200_000 };
 
 /** At the end peers are waited for so long, until they know who waits no more. */

@@ -3,7 +3,7 @@ import type { GroupSpec, LimitSpec, Quota } from '../core/group.ts';
 
 /**
  * Groups with every limit at 1/`replicas`, so that all of them together admit about what the limit says while none hears of
- * another (coordination.md 2.9). Rounded down, and never to nothing:
+ * another (docs/design/coordination.md 2.9). Rounded down, and never to nothing:
  *
  *     window, fixed      floor(permits / n) in the same length; where that is 0, 1 in n / permits times the length, rounded up
  *                        (a calendar's window cannot be longer: 1 in it)

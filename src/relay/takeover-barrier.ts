@@ -1,7 +1,7 @@
 import type { Timers } from '../coordination/replica.ts';
 import { MILLISECOND, type Micros } from '../core/time.ts';
 
-/** A new owner waits this long for waiters from before (coordination.md 2.6). */
+/** A new owner waits this long for waiters from before (docs/design/coordination.md 2.6). */
 const BARRIER: Micros = 150 * MILLISECOND;
 
 /** Who is still to come back to one shard. */

@@ -14,7 +14,7 @@ import { createForwarding } from '../proxy/forwarding-service.ts';
 import type { BackendSpec, CostRule, Route } from '../proxy/route.ts';
 import { createUndiciForwarder } from '../proxy/upstream/undici.ts';
 
-/** A forwarded request's lease is renewed while it runs, so it need not be long: what a process that died held is free soon after (coordination.md, decision 7). */
+/** A forwarded request's lease is renewed while it runs, so it need not be long: what a process that died held is free soon after (docs/design/coordination.md, decision 7). */
 const LEASE_MAX: Micros = 10 * SECOND;
 
 /** The parts of a configuration that forwarding is made of. */

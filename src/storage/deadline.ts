@@ -57,7 +57,7 @@ export interface Flushing {
  *
  * Both are awaited because lmdb's documentation says both "put resolves when durable" and, with overlappingSync,
  * "see `flushed`"; both against a deadline because on a full disk puts reject while `flushed` never settles
- * (coordination.md 4 and 7).
+ * (docs/design/coordination.md 4 and 7).
  */
 export async function writeDurably(env: Flushing, deadlineMs: number, write: () => PromiseLike<boolean>): Promise<boolean> {
   try {

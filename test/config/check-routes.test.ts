@@ -23,7 +23,7 @@ function mistakes(route: string): readonly string[] {
   return 'groups' in config ? [] : config;
 }
 
-test('a backend that says nothing but where it is has every default of product.md', () => {
+test('a backend that says nothing but where it is has every default of docs/semantics.md', () => {
   expect(read(`${BASE}routes: [ { backend: shop } ]`).backends.get('shop')).toEqual({
     urls: ['http://10.0.0.1:7780'],
     timeout: { connect: 2 * SECOND, firstByte: 60 * SECOND, idle: 60 * SECOND },
@@ -56,7 +56,7 @@ test('a route that says nothing but its backend takes every request, and lets it
   ]);
 });
 
-test('the routes of product.md are read', () => {
+test('the routes of docs/semantics.md are read', () => {
   const { routes } = read(
     `listen: { proxy: 8000 }
 backends:

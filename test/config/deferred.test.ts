@@ -26,7 +26,7 @@ function read(route: string, more = ''): Config {
 const compiled = (route: string, env: Record<string, string> = {}, more = '') =>
   compileAllRoutes(read(route, more), { env, readFile: (path) => (path === 'secret' ? Promise.resolve('shh\n') : Promise.reject(new Error('ENOENT'))) });
 
-test('the deferred route of product.md is read and compiled', async () => {
+test('the deferred route of docs/semantics.md is read and compiled', async () => {
   const { deferred, proxy } = await compiled(`match: { path: '/shopify/*' }, group: erp, mode: deferred, answer: 200, verify: { shopify: { file: secret } },
     dedupe: header x-shopify-webhook-id, key: header x-shopify-shop-domain, order: key, success: 2xx, retry: { for: 3d, first: 1s, max: 10m }, keep: { results: 1h, dead: 30d }`);
   expect(deferred.get('/shopify/*')).toMatchObject({
@@ -63,7 +63,7 @@ test('a route that stores by wish is compiled for both ways, under its own name'
   expect(proxy[0]).toMatchObject({ route: { name: 'orders', attemptsMax: 3, admission: { group: 'erp' } }, deferred: { when: 'preferred' } });
 });
 
-test('defaults of all routes are those of product.md', () => {
+test('defaults of all routes are those of docs/semantics.md', () => {
   expect(read('group: erp').deferred).toEqual({
     floor: { after: 10 * MINUTE, every: 20 },
     inFlight: 256,

@@ -78,7 +78,7 @@ test('an exception says in place of its limit what it names, and keeps the rest'
   ]);
 });
 
-test('a group that says nothing has every default of product.md', () => {
+test('a group that says nothing has every default of docs/semantics.md', () => {
   expect(read('groups: { a: {} }').groups).toEqual([
     {
       spec: {

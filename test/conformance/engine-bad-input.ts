@@ -35,7 +35,7 @@ const BAD_HOSTS: readonly string[] = [
 const HIDDEN = 'GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n';
 
 /**
- * Framing whose end is in doubt, and heads that are not HTTP (proof.md 4.2). Each must be refused by closing; what is
+ * Framing whose end is in doubt, and heads that are not HTTP (RFC 9112 section 6). Each must be refused by closing; what is
  * hidden behind it must never be served. uWebSockets.js answers 505 or nothing where it has no better word.
  */
 export const BAD_FRAMING: readonly BadFraming[] = [

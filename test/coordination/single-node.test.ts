@@ -151,7 +151,7 @@ describe('a tenancy', () => {
   });
 });
 
-// Invariant I1 of coordination.md 3.1, by random schedules of several processes on one register.
+// Invariant I1 of docs/design/coordination.md 3.1, by random schedules of several processes on one register.
 describe('every instant of shard time belongs to one term', () => {
   const step = fc.oneof(
     { weight: 6, arbitrary: fc.record({ do: fc.constant('decide' as const), who: fc.nat(3) }) },

@@ -33,7 +33,7 @@ async function mutated(mutant: Mutant, name: string): Promise<typeof Gate> {
   return module.Gate;
 }
 
-/** Controls of the tests themselves: what they cannot catch they do not prove (proof.md 6.1). */
+/** Controls of the tests themselves: what they cannot catch they do not prove. */
 describe('seeded faults of the core', () => {
   it('the core as it is passes the hunt', () => {
     expect(hunt(Gate)).toBeUndefined();

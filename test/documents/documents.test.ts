@@ -13,7 +13,7 @@ import { Shell, Terminal } from './terminal.ts';
  */
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const documents = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'bench/README.md', 'examples/README.md', ...globSync('docs/*.md', { cwd: root }).sort()];
+const documents = ['README.md', 'CONTRIBUTING.md', 'bench/README.md', 'examples/README.md', ...globSync('docs/*.md', { cwd: root }).sort()];
 const read = (file: string) => blocksOf(readFileSync(join(root, file), 'utf8'));
 const SERVER = 'npm start';
 /** Also `npm ci` ends in this time. */

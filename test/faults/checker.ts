@@ -13,12 +13,12 @@ import {
 
 /*
  * The judge of a fault run. It knows no server, no shard and no clock of theirs: only when clients asked and when they were
- * answered (coordination.md 5, "trusting nobody"). What it calls over is over; what it lets pass may still be.
+ * answered (docs/design/coordination.md 5, "trusting nobody"). What it calls over is over; what it lets pass may still be.
  */
 
 const SECOND = 1_000_000;
 
-/** Clocks of the servers may run so much faster than the clients' (coordination.md 2.6). */
+/** Clocks of the servers may run so much faster than the clients' (docs/design/coordination.md 2.6). */
 const DRIFT = 1e-3;
 
 /** Who stood in line this long before another asked goes first. */

@@ -4,7 +4,7 @@ import { type AskLine, type CheckedGroup, type CheckedLimit, type HistoryLine, l
  * Whether it came back. A gap is time in which somebody waited at a replica that nothing was the matter with, and nobody of
  * the group was admitted. What of it the servers answer for: not the time in which NATS took no writes, nor in which the
  * machine itself stood still, nor what the limits themselves shut for: used up as they may have been when the fault began, and
- * used up as a takeover starts them (coordination.md 2.7).
+ * used up as a takeover starts them (docs/design/coordination.md 2.7).
  */
 
 const SECOND = 1_000_000;

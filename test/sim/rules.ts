@@ -61,7 +61,7 @@ export const unseen: readonly Removed[] = [
   },
 ];
 
-/** The rules that the protocol stands on, coordination.md 2 and 3: without any one of them the simulation must fail. */
+/** The rules that the protocol stands on, docs/design/coordination.md 2 and 3: without any one of them the simulation must fail. */
 export const removed: readonly Removed[] = [
   {
     name: 'no-slot-wait',

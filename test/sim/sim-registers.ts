@@ -5,7 +5,7 @@ import type { Agenda } from './agenda.ts';
 import type { Dice } from './dice.ts';
 import type { Weather } from './weather.ts';
 
-/** Nobody waits longer for a register (coordination.md 2.6, T). */
+/** Nobody waits longer for a register (docs/design/coordination.md 2.6, T). */
 export const ANSWER_WITHIN = 150 * MILLISECOND;
 
 /** Asks and answers between processes and NATS, over a network that loses and delays both. */

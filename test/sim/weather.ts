@@ -25,7 +25,7 @@ export interface Climate {
   readonly wipes: boolean;
 }
 
-/** All faults of one seed, drawn before it begins (proof.md 6.1): a quarter of the seeds has none. */
+/** All faults of one seed, drawn before it begins: a quarter of the seeds has none. */
 export class Weather {
   readonly mishaps: readonly Mishap[];
   /** Nothing happens at all, but a message in a thousand is lost. */

@@ -233,7 +233,7 @@ export class World implements SimWorld {
     }
   }
 
-  /** The record of its owner is lost, and nobody could say when its term began, or what time it is: it stands still (coordination.md 2.4). */
+  /** The record of its owner is lost, and nobody could say when its term began, or what time it is: it stands still (docs/design/coordination.md 2.4). */
   #stranded(shard: number): boolean {
     const term = this.registers.newest(ownershipRegister(shard));
     if (term === undefined) return false;

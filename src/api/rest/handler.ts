@@ -41,7 +41,7 @@ const NO_DEFERRED: Refusal = { reason: 'unknown_request', detail: NOT_DEFERRED }
 const BAD_PATH: Refusal = { reason: 'malformed', detail: 'The path holds a percent sign that encodes no UTF-8; write %25 for the sign itself.' };
 const NO_TICKET: Refusal = { reason: 'unknown_request', detail: 'This is no Location that a 202 gave; ask anew.' };
 
-/** Plain HTTP: permits and groups for curl and for languages without gRPC (product.md, The API). */
+/** Plain HTTP: permits and groups for curl and for languages without gRPC. */
 export class Rest implements HttpHandler {
   readonly #parts: RestOptions;
   readonly #acquiring: RestAcquireOptions;

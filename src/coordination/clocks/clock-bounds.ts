@@ -1,6 +1,6 @@
 import type { Instant, Micros } from '../../core/time.ts';
 
-/** Two machines' monotonic clocks, slewing included, part by at most this much (coordination.md 2.6): NTP moves a clock by 500 ppm at most. */
+/** Two machines' monotonic clocks, slewing included, part by at most this much (docs/design/coordination.md 2.6): NTP moves a clock by 500 ppm at most. */
 export const DRIFT_MAX = 1e-3;
 
 /** A bound as it was at one moment of the own clock. */
@@ -12,7 +12,7 @@ interface Bound {
 }
 
 /**
- * What a listener knows about the clocks of shards (coordination.md 2.5): for each the greatest lower bound that its owner's
+ * What a listener knows about the clocks of shards (docs/design/coordination.md 2.5): for each the greatest lower bound that its owner's
  * heartbeats give. A message that was long on its way only makes the bound lower; so does its age, since the clocks may run
  * apart. A bound belongs to one term: the clock of the next may be behind that of the one before.
  */

@@ -12,7 +12,7 @@ export interface ClockReading {
   readonly agreed?: Micros | undefined;
 }
 
-/** Two clocks that differ by no more than this agree (coordination.md 2.4); what is `agreed` is off by this much at most. */
+/** Two clocks that differ by no more than this agree (docs/design/coordination.md 2.4); what is `agreed` is off by this much at most. */
 export const AGREED_WITHIN: Micros = 250 * MILLISECOND;
 
 /** A reading together with the shard time that belonged to it: what a register keeps, so that the next process goes on from there. */
@@ -33,7 +33,7 @@ const DEADBAND: Micros = 5 * MILLISECOND;
 const SLEW_OVER = 10;
 
 /**
- * Shard time (coordination.md 2.5): the wall clock when it first starts, from then on moved by the monotonic clock only,
+ * Shard time (docs/design/coordination.md 2.5): the wall clock when it first starts, from then on moved by the monotonic clock only,
  * drifting back to the wall clock by at most {@link SLEW_PPM_MAX}. A state machine that is handed readings.
  *
  * It is one line through all restarts, so stored instants need no translation: on the same boot it goes on by the

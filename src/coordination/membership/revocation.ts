@@ -17,7 +17,7 @@ export interface RevocationParts {
 }
 
 /**
- * Ends sessions that stand still (coordination.md 2.4). Its register is read first: a number that is new to us says that it
+ * Ends sessions that stand still (docs/design/coordination.md 2.4). Its register is read first: a number that is new to us says that it
  * lives. Then the very record that was read is made `revoked`, by compare-and-set: success says that it was the last one,
  * and that no later renewal can ever be acknowledged.
  */

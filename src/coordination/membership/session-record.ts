@@ -17,7 +17,7 @@ export interface OwnedSlots {
 }
 
 /**
- * The register of a session (coordination.md 2.3): one for each life of a lease, never made again. Written by its process
+ * The register of a session (docs/design/coordination.md 2.3): one for each life of a lease, never made again. Written by its process
  * each 200 ms with a larger `n`; made `revoked` by anybody, or `closed` by its process, and then never written again.
  *
  * Every shard that the session owns is in `own`, once a record with it was written, until another owner is in the shard's

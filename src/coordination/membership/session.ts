@@ -29,7 +29,7 @@ export interface MembershipSessionDeps {
 }
 
 /**
- * The lease of one process (coordination.md 2.3): a register that it renews by compare-and-set, with all that it owns in it.
+ * The lease of one process (docs/design/coordination.md 2.3): a register that it renews by compare-and-set, with all that it owns in it.
  * An acknowledged renewal makes slots of shard time its own; a renewal whose answer never came makes none, but is gone on
  * from when it turns out to be there. The session is over once somebody revoked it, or nothing was acknowledged for H.
  *

@@ -49,7 +49,7 @@ interface Chance {
 }
 
 /**
- * Finds out who owns the shards, and takes those whose owner is dead (coordination.md 2.4). A taker reads the register, works
+ * Finds out who owns the shards, and takes those whose owner is dead (docs/design/coordination.md 2.4). A taker reads the register, works
  * out where its term begins from what the dead owner wrote last, and writes by compare-and-set: one of many wins. A claim of
  * its own whose answer never came is found in the register, and adopted.
  */

@@ -16,7 +16,7 @@ export interface HandoffCallbacks {
 }
 
 /**
- * Gives shards away in order (coordination.md 2.8, drain and rebalance): the owner stops, and makes the next term itself, so
+ * Gives shards away in order (docs/design/coordination.md 2.8, drain and rebalance): the owner stops, and makes the next term itself, so
  * that the receiver begins where it stopped and nobody waits for slots. Once sealed there is no way back into the old term:
  * whatever becomes of the change, it is tried until some next term is in the register.
  */

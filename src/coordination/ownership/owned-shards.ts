@@ -30,7 +30,7 @@ export interface DecisionWindow {
   readonly until: Instant;
 }
 
-/** The shards that this process owns, with their clocks and slots (coordination.md 2.3). */
+/** The shards that this process owns, with their clocks and slots (docs/design/coordination.md 2.3). */
 export class OwnedShards {
   readonly #holds = new Map<number, ShardOwnership>();
   readonly #horizon: Micros;

@@ -3,7 +3,7 @@ import { DRIFT_MAX } from '../clocks/clock-bounds.ts';
 import { AGREED_WITHIN } from '../clocks/shard-clock.ts';
 import type { FinalRecord } from '../membership/peers.ts';
 
-/** The register of a shard: who decides for it, in which term, from when on (coordination.md 2.4). */
+/** The register of a shard: who decides for it, in which term, from when on (docs/design/coordination.md 2.4). */
 export interface OwnershipRecord {
   /** One more at every change of owner. */
   readonly term: bigint;

@@ -28,7 +28,7 @@ export interface Move {
 }
 
 /**
- * What to give away now, and to whom; two at a time (coordination.md 2.8). A replica gives only what it has above the mean,
+ * What to give away now, and to whom; two at a time (docs/design/coordination.md 2.8). A replica gives only what it has above the mean,
  * and only to who has less than the mean, so that several who see a newcomer at once give it no more than its part together.
  */
 export function planMoves({ mine, others, moving, leaving }: Load): readonly Move[] {
@@ -78,7 +78,7 @@ export interface RebalanceInput {
 /**
  * When to give shards away: once who is there, and by what configuration, has stood still for a while, or at once when
  * leaving. Only to those that run by the newest configuration; who runs by an older one gives them everything
- * (coordination.md, decision 9).
+ * (docs/design/coordination.md, decision 9).
  */
 export class Rebalancer {
   readonly #settleFor: Micros;

@@ -3,7 +3,7 @@ import type { Timers } from '../replica.ts';
 import { RegisterConflict, type Registers } from './registers.ts';
 import type { RegisterRequest, RegisterResponse } from './requests.ts';
 
-/** T of coordination.md 2.6, wider for machines that are busy: a renewal that is not answered by then is asked again, with three more tries before its slots run out. */
+/** T of docs/design/coordination.md 2.6, wider for machines that are busy: a renewal that is not answered by then is asked again, with three more tries before its slots run out. */
 const ANSWER_WITHIN: Micros = 250 * MILLISECOND;
 
 /** What a registrar is made of. */

@@ -11,7 +11,7 @@ import type { LimitInstance } from '../tree/limit-rule.ts';
 import type { GateSnapshot, SealedState } from './snapshot.ts';
 
 /**
- * What the gate must have on disk before it spends, and what it starts from after a restart (coordination.md 2.7). The
+ * What the gate must have on disk before it spends, and what it starts from after a restart (docs/design/coordination.md 2.7). The
  * gate asks for bounds here; the world outside writes them and says so.
  */
 export class Reservations {

@@ -9,7 +9,7 @@ import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
 import type { AggregateLease } from './aggregate-lease.ts';
 
-/** How long a permit can still be settled, or its end is remembered (decision 8). */
+/** How long a permit can still be settled, or its end is remembered (docs/design/coordination.md, decision 8). */
 export const SETTLEMENT_WINDOW: Micros = 10 * MINUTE;
 
 /** Serials within one term: 40 bits; a number that also carries 13 bits of the term stays below 2^53. */

@@ -80,7 +80,7 @@ export function recoveryOf(quota: Quota): Micros {
   }
 }
 
-/** Units to reserve ahead, whole: what half a second demands, at most a tenth of the capacity (coordination.md 2.7). */
+/** Units to reserve ahead, whole: what half a second demands, at most a tenth of the capacity (docs/design/coordination.md 2.7). */
 export function lookaheadUnits(demandPerSecond: number, capacity: number): number {
   return Math.max(1, Math.min(Math.ceil(demandPerSecond / 2), Math.floor(capacity / 10)));
 }

@@ -15,7 +15,7 @@ export interface LimitStatus {
 }
 
 /**
- * What must be on disk before a limit may be spent (coordination.md 2.7): an absolute upper bound, so that replaying it
+ * What must be on disk before a limit may be spent (docs/design/coordination.md 2.7): an absolute upper bound, so that replaying it
  * twice or after a larger one changes nothing. What `slot` and `value` mean is the limit kind's own matter.
  */
 export interface Bound {
@@ -78,5 +78,5 @@ export interface Limit {
   unseal(state: readonly number[]): void;
 }
 
-/** A state that needs longer than this to recover is recorded ahead of its use; a shorter one starts drained instead (coordination.md 2.7). */
+/** A state that needs longer than this to recover is recorded ahead of its use; a shorter one starts drained instead (docs/design/coordination.md 2.7). */
 export const MAX_DRAINED_RECOVERY: Micros = 3_000_000;

@@ -5,7 +5,7 @@ import type { Bound } from './limit.ts';
 const SLOTS = 32;
 
 /**
- * What of a rolling window is on disk (coordination.md 2.7): time is cut into sub-slots of per/32, named by the moment
+ * What of a rolling window is on disk (docs/design/coordination.md 2.7): time is cut into sub-slots of per/32, named by the moment
  * they end, and for each a bound on the units taken in it. A new term counts each bound just before its slot's end, later
  * than any unit can have been taken.
  */

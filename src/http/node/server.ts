@@ -1,6 +1,6 @@
 /**
  * What every listener on node:http shares, whether it takes whole bodies (`node.ts`) or passes them on (`../../proxy/listener/listener.ts`): how
- * its server is made, and which framing it refuses before anything else is looked at (proof.md 4.2).
+ * its server is made, and which framing it refuses before anything else is looked at (RFC 9112 section 6).
  */
 
 import { readFile } from 'node:fs/promises';

@@ -12,7 +12,7 @@ const NO_ENCODING: FramingError = { status: 411, detail: 'Send the body with a C
 
 /**
  * The engine on uWebSockets.js, for permits only: a request costs half of what it costs on node:http, a held one an
- * eighth. Its parser takes what it should not (proof.md 4.2), so no Transfer-Encoding passes, and nothing happens before
+ * eighth. Its parser takes what it should not (RFC 9112 section 6), so no Transfer-Encoding passes, and nothing happens before
  * the last byte of a body.
  */
 export function uwsEngine(uws: UwsModule, options: EngineOptions, handler: EngineHandler): Engine {

@@ -17,7 +17,7 @@ const PROBES: readonly { readonly parts: readonly string[]; readonly served: rea
 
 /**
  * Sends a few requests over loopback to the engine as it will run, and says what is wrong with the installed release;
- * undefined: nothing known. Only what `uws.ts` itself cannot see is asked: releases differ in it (proof.md 4.2).
+ * undefined: nothing known. Only what `uws.ts` itself cannot see is asked: releases differ in it (RFC 9112 section 6).
  */
 export async function probeUws(uws: UwsModule): Promise<string | undefined> {
   for (const { parts, served, otherwise } of PROBES) {

@@ -64,7 +64,7 @@ const DUMP_MS = 10_000;
 
 /**
  * Takes whole requests and passes them on: one connection's requests in their order, one at a time; bodies and answers as
- * streams, with back-pressure both ways. Always on node:http, whose framing is strict (proof.md 4.2).
+ * streams, with back-pressure both ways. Always on node:http, whose framing is strict (RFC 9112 section 6).
  */
 export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeOwner {
   readonly name = 'proxy';

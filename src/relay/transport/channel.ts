@@ -46,7 +46,7 @@ export interface ReliableChannelOptions<Op> {
 
 /**
  * Operations from one instance to another and back, each delivered once and in order, over a network that loses, doubles,
- * delays and reorders (coordination.md 2.8; core NATS drops what is published while disconnected, without an error).
+ * delays and reorders (docs/design/coordination.md 2.8; core NATS drops what is published while disconnected, without an error).
  * A channel lives as long as both instances do: with another life of either begins another channel.
  *
  *     send ─▶ gathered ─▶ frame ─▶ takeFrames ···network···▶ receive ─▶ operations, in order

@@ -3,7 +3,7 @@ import type { Instant, Micros } from '../../core/time.ts';
 
 /**
  * What turns another process's time into one's own: the greatest lower bound of the difference that its frames give, which
- * age makes lower (coordination.md 2.5). So an instant of the other is told too late rather than too early, by the shortest
+ * age makes lower (docs/design/coordination.md 2.5). So an instant of the other is told too late rather than too early, by the shortest
  * time that a frame was ever on its way.
  */
 export class ClockOffset {

@@ -44,7 +44,7 @@ export interface PeerTransportDeps {
 
 /** After so long without a sign a peer's waiters are passed over: until then permits are told to nobody. Its replacement takes as long. */
 const SILENT_AFTER: Micros = SECOND;
-/** And after so long its life is over (coordination.md 2.8). */
+/** And after so long its life is over (docs/design/coordination.md 2.8). */
 const GONE_AFTER: Micros = 15 * SECOND;
 /** An address whose replica goes by another one is over after so long without a sign. */
 const LEFT_AFTER: Micros = 500 * MILLISECOND;

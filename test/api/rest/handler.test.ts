@@ -20,7 +20,7 @@ afterEach(() => {
 });
 
 describe('plain HTTP: a permit', () => {
-  it('is answered as product.md shows it, with its id in a header and the RateLimit fields', async () => {
+  it('is answered as docs/semantics.md shows it, with its id in a header and the RateLimit fields', async () => {
     const response = await post('/v1/groups/slots/acquire?key=shape&ttl=1s&lease=30s');
     const body = await json(response);
     expect(response.status).toBe(200);

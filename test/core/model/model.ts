@@ -37,7 +37,7 @@ interface Place {
 }
 
 /**
- * What product.md says of a tree of groups with `fairness: { by: none }`, as naively as it can be said: one list of
+ * What docs/semantics.md says of a tree of groups with `fairness: { by: none }`, as naively as it can be said: one list of
  * callers, one log for each limit, everything read again for every decision. Told the time like the gate; slow.
  */
 export class Model {

@@ -3,7 +3,7 @@ import { BAD_FRAMING } from '../../conformance/engine-bad-input.ts';
 import { ScriptedBackend } from '../../support/fakes/backend.ts';
 import { type ProxyRig, proxyRig } from './rig.ts';
 
-/* The probes of proof.md 4.2 against the proxy, before a lax and a strict backend: nothing reaches them that was not admitted, nothing twice, nothing cut. */
+/* Probes of HTTP framing against the proxy, before a lax and a strict backend: nothing reaches them that was not admitted, nothing twice, nothing cut. */
 
 const CONFIG = `bounds: { receive: 1s }
 backends: { shop: { urls: [ BACKEND ] } }

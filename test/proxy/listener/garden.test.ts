@@ -6,7 +6,7 @@ import { Wire } from '../../support/fakes/wire.ts';
 import { type ProxyRig, proxyRig } from './rig.ts';
 
 /*
- * A garden of broken requests (proof.md 6.3): good ones and bad ones, mutated by a seed, in pieces, behind each other, left in
+ * A garden of broken requests: good ones and bad ones, mutated by a seed, in pieces, behind each other, left in
  * the middle. Whatever comes: a lax and a strict reader of what reaches the backend agree on it, nothing is there that was not
  * admitted, nothing twice, nothing that a strict reader of what was sent would not have found, and nothing is left behind.
  * `SLUICE_CASES=50000 SLUICE_SEED=7 npx vitest run test/proxy/listener/garden.test.ts`

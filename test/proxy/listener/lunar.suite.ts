@@ -7,7 +7,7 @@ import { ServerProcess } from '../../support/fakes/server-process.ts';
 import { type Answered, ask, type Between, type ProxyRig, proxyRig } from './rig.ts';
 
 /*
- * Lunar's own scenarios (seeds.md 3.3) in real time on a whole server, before whatever backend. Their tolerance is a tenth.
+ * Lunar's own scenarios in real time on a whole server, before whatever backend. Their tolerance is a tenth.
  * `SLUICE_LOOPS=20 npx vitest run test/proxy/listener/lunar.test.ts test/proxy/listener/nginx.test.ts` runs each that often.
  */
 

@@ -3,7 +3,7 @@ import { processorTakenMs } from '../../support/fakes/processor.ts';
 import { FLOW, lunar, lunarSuite, REMEDY, runs, statuses } from './lunar.suite.ts';
 import { type Answered, type ProxyRig, proxyRig } from './rig.ts';
 
-/* Lunar's own scenarios before a backend in Node, and its defects (seeds.md 3.4), in real time on a whole server. */
+/* Lunar's own scenarios before a backend in Node, and its defects, in real time on a whole server. */
 
 describe('before a backend in Node', () => lunarSuite());
 

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type ProxyRig, proxyRig } from './rig.ts';
 
 /*
- * The threats of proof.md 4.3 to the listener that forwards, and where each is tried.
+ * The threats to the listener that forwards, and where each is tried.
  *
  * | threat | tried in |
  * | --- | --- |
