@@ -4,11 +4,15 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { slowness } from './expression-linear.ts';
 import { expressionsOf } from './expressions.ts';
+import { arrowsOf, circleOf, drawn } from './layers.ts';
 
 /*
  * `npm run check`: everything that can be said without running the server. Each step runs even when one before it failed,
  * so that one look shows all there is to do. `npm run check -- lint types` runs the named steps only.
  */
+
+/** Steps named on the command line; none: all. */
+const named = process.argv.slice(2);
 
 /** What a step found: nothing, or what is wrong in words. */
 type Finding = string | undefined;
@@ -21,6 +25,8 @@ const steps: Readonly<Record<string, () => Finding>> = {
   'generated code': fresh,
   unused: () => run('knip', []),
   expressions,
+  layers,
+  commits,
 };
 
 function run(command: string, args: readonly string[]): Finding {
@@ -99,6 +105,25 @@ function expressions(): Finding {
   return slow.length === 0 ? undefined : `take more than linear time, or cannot be proved not to:\n    ${slow.join('\n    ')}`;
 }
 
+/** Imports between folders go one way; drawn when asked for by name. */
+function layers(): Finding {
+  const arrows = arrowsOf('src');
+  const circle = circleOf(arrows);
+  if (circle !== undefined) return `folders of src import each other in a circle: ${circle.join(' > ')}`;
+  if (named.includes('layers')) for (const line of drawn(arrows)) say(`  ${line}`);
+  return undefined;
+}
+
+/** The last commits are written as CONTRIBUTING.md says: `type(scope): subject`, at most 72 characters. */
+function commits(): Finding {
+  const wrong = (git('log', '-20', '--no-merges', '--format=%h %s') ?? '')
+    .split('\n')
+    .filter(
+      (line) => line !== '' && !/^[0-9a-f]+ (?=.{1,72}$)(?:build|chore|ci|docs|feat|fix|perf|refactor|revert|style|test)(?:\([a-z0-9, -]+\))?!?: ./.test(line),
+    );
+  return wrong.length === 0 ? undefined : `not \`type(scope): subject\`: ${wrong.join('; ')}`;
+}
+
 function text(file: string): string | undefined {
   return existsSync(file) ? readFileSync(file, 'utf8') : undefined;
 }
@@ -107,7 +132,6 @@ function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-const named = process.argv.slice(2);
 const unknown = named.filter((name) => steps[name] === undefined);
 if (unknown.length > 0) {
   say(`No such step: ${unknown.join(', ')}. There are: ${Object.keys(steps).join(', ')}.`);
