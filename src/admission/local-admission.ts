@@ -107,6 +107,12 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     return this.#acquireNamed(home, ask, done);
   }
 
+  /** Returns the shard whose owner decides for a group; undefined if there is no such group, or trees do not come with shards. */
+  shardOf(group: string): number | undefined {
+    const root = this.#grounds?.rootOf(group);
+    return root === undefined ? undefined : this.#parts.shardOf?.(root);
+  }
+
   attach(sink: StoredSink): void {
     this.#gates.attach(sink);
   }

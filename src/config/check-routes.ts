@@ -54,11 +54,6 @@ function checkStored({ cluster, routes }: Unverified<Forwarding>, tell: ReportAt
       const remedy = 'Stored requests know their route by name: give each a name of its own.';
       tell(['routes', index, route.name === undefined ? 'match' : 'name'], new ValueError(`routes[${first}] is called ${JSON.stringify(name)} too`, remedy));
     } else names.set(name, index);
-    if (cluster !== undefined && route.callback !== undefined)
-      tell(
-        ['routes', index, 'callback'],
-        new ValueError('callbacks are kept by one node only as yet', 'Remove callback, or cluster; callers can wait for the end of a request.'),
-      );
     if (cluster?.durability === 'synced') {
       const remedy =
         'Set cluster.durability: acknowledged if the disks of NATS sync (`sync_interval: always`), or a loss of all its servers at once may lose requests.';

@@ -77,6 +77,11 @@ const cluster = struct({
     '4GiB',
     'Room that the ledger may take in NATS, for each copy; reserved when its streams are made.',
   ),
+  requestBytes: option(
+    size({ min: 64 * 2 ** 20, max: 2 ** 44 }),
+    '4GiB',
+    'Room that deferred requests may take in NATS, for each copy, bodies and results included; reserved when their streams are made, at the first start with a route that stores.',
+  ),
   startWithin: option(duration({ min: SECOND, max: 10 * MINUTE }), '30s', 'At the start NATS is waited for so long.'),
   dialWithin: option(
     duration({ min: 50 * MILLISECOND, max: 10 * SECOND }),

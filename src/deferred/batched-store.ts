@@ -38,6 +38,16 @@ export class BatchedStore {
     });
   }
 
+  /** What an earlier process had armed is in the register until its request is tried again, or ends. */
+  carry({ sequence, attempt }: Flight): void {
+    this.#flights.set(sequence, attempt);
+  }
+
+  /** A request was ended by another process: it is no longer on its way. */
+  forget(sequence: number): void {
+    this.#flights.delete(sequence);
+  }
+
   /** Changes that wait for their batch, and those in the batch under way. */
   get waiting(): number {
     return this.#queue.length;

@@ -188,7 +188,7 @@ export class Callbacks {
 }
 
 /** Anything but 2xx is sent again, a redirect too; 410 says that nobody listens there any more. */
-function callbackVerdict(outcome: AttemptResult['outcome']): Verdict {
+export function callbackVerdict(outcome: AttemptResult['outcome']): Verdict {
   if (outcome.kind === 'failed') return { kind: 'retry', error: outcome.error, retryAfterMs: undefined };
   const error = `status_${outcome.status}`;
   if (outcome.status >= 200 && outcome.status < 300) return { kind: 'done' };
@@ -201,7 +201,7 @@ function callbackHash(sequence: number): string {
 }
 
 /** The event, as Standard Webhooks has payloads: what ended, how, and the answer that is kept of it. */
-function payloadOf(row: RequestRow, { state, at, attempts, error, response }: RequestEnd): string {
+export function payloadOf(row: RequestRow, { state, at, attempts, error, response }: RequestEnd): string {
   const headers: [string, string][] = [];
   for (let i = 0; response !== undefined && i < response.headers.length; i += 2)
     headers.push([response.headers[i] as string, response.headers[i + 1] as string]);

@@ -6,7 +6,9 @@ import type { Arrival } from '../core/request.ts';
 import { type Instant, MILLISECOND, NEVER, plus } from '../core/time.ts';
 import { Agenda } from './agenda.ts';
 import type { DeferredRoute } from './deferred-route.ts';
+import type { InFlight } from './in-flight.ts';
 import { KeyOrder } from './key-order.ts';
+import type { RequestRow } from './request.ts';
 import { ENDED, NONE, PENDING, type RequestIndex, SENDING, WAITING } from './request-index.ts';
 
 /** Requests entered in one turn of the event loop when a group opens. */
@@ -31,8 +33,8 @@ export interface DispatcherDeps {
   readonly giveUp: (slot: number, error: string) => void;
   /** Runs something in the next turn of the event loop. */
   readonly defer: (run: () => void) => void;
-  /** Attempts at once. */
-  readonly inFlightMax: number;
+  /** Attempts at once, perhaps with those of others. */
+  readonly inFlight: InFlight;
 }
 
 /**
@@ -62,6 +64,7 @@ export class Dispatcher implements StoredSink {
   readonly #probing = new Map<string, number>();
   readonly #admitted: { readonly slot: number; readonly sequence: number; readonly admitted: Admitted; readonly held: AcquireHandle }[] = [];
   #inFlight = 0;
+  readonly #start = (): void => this.#startNext();
   #stopped = false;
 
   constructor(deps: DispatcherDeps) {
@@ -91,12 +94,19 @@ export class Dispatcher implements StoredSink {
 
   /** A request was stored (or redriven, or is to be tried again): it enters its line as soon as it may. */
   add(slot: number): void {
+    if (this.#stopped) return;
     this.#watch(slot);
     if (this.#filling.has(this.#deps.index.groupOf(slot))) {
       // A newcomer is met on the way; one that came back may be behind the fill.
       this.#deps.index.setState(slot, WAITING);
       this.#missed.push(this.#deps.index.sequenceOf(slot));
     } else this.#enter(slot);
+  }
+
+  /** A request that stood in line before it was stored enters there, not as a newcomer. */
+  stand(slot: number, { at, order }: NonNullable<RequestRow['since']>): void {
+    const sequence = this.#deps.index.sequenceOf(slot);
+    if (!this.#places.has(sequence)) this.#places.set(sequence, { arrivedAt: this.#instantOf(at), order });
   }
 
   /** A live caller's place became this request's: it is in line already. */
@@ -161,6 +171,7 @@ export class Dispatcher implements StoredSink {
   attemptOver(slot: number, again: boolean): void {
     this.#inFlight--;
     if (again) this.add(slot);
+    this.#deps.inFlight.release();
     this.#startNext();
   }
 
@@ -259,7 +270,7 @@ export class Dispatcher implements StoredSink {
     index.setState(slot, SENDING);
     this.#admitted.push({ slot, sequence, admitted, held });
     this.#startNext();
-    if (this.#admitted.length >= this.#deps.inFlightMax) this.#overload();
+    if (this.#admitted.length >= this.#deps.inFlight.max) this.#overload();
     else this.#placeCrowded(index.groupOf(slot));
   }
 
@@ -311,19 +322,22 @@ export class Dispatcher implements StoredSink {
   }
 
   #startNext(): void {
-    while (!this.#stopped && this.#inFlight < this.#deps.inFlightMax) {
-      const next = this.#admitted.shift();
+    const { index, inFlight } = this.#deps;
+    while (!this.#stopped) {
+      const [next] = this.#admitted;
       if (next === undefined) break;
-      const { index } = this.#deps;
       // It was cancelled while it waited for its turn.
       if (index.slotOf(next.sequence) !== next.slot || index.stateOf(next.slot) !== SENDING) {
+        this.#admitted.shift();
         next.held.cancel();
         continue;
       }
+      if (!inFlight.take(this.#start)) break;
+      this.#admitted.shift();
       this.#inFlight++;
       this.#deps.start(next.slot, next.admitted, next.held);
     }
-    if (!this.#overloaded || this.#admitted.length > this.#deps.inFlightMax / 2) return;
+    if (!this.#overloaded || this.#admitted.length > inFlight.max / 2) return;
     this.#overloaded = false;
     this.#fill([...this.#open]);
   }

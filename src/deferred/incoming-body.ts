@@ -49,7 +49,7 @@ export class IncomingBody {
     this.#digest = this.#hash.digest('hex').slice(0, 16);
   }
 
-  async drop(store: DeferredStore): Promise<void> {
+  async drop(store: Pick<DeferredStore, 'dropUpload'>): Promise<void> {
     if (this.#piece.upload !== 0) await store.dropUpload(this.#piece.upload);
   }
 

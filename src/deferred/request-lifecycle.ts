@@ -13,14 +13,17 @@ import { Callbacks, type NewCallback } from './callbacks.ts';
 import { type DeferredRoute, nextAttemptAt, verdictOf } from './deferred-route.ts';
 import { type AttemptResult, type DeliveryDeps, type RunningAttempt, startAttempt } from './delivery.ts';
 import { Dispatcher } from './dispatcher.ts';
-import { type Attempt, type RequestEnd, requestId } from './request.ts';
+import { InFlight } from './in-flight.ts';
+import { type Attempt, type RequestEnd, type RequestRow, requestId } from './request.ts';
 import { ENDED, NONE, PENDING, RequestIndex, SENDING } from './request-index.ts';
-import { type DeferredStore, type Flight, type LoadedRequest, StoreUnavailable } from './store.ts';
+import { type DeferredStore, type Flight, type LoadedRequest, type Report, StoreUnavailable } from './store.ts';
 
 /** An end or a retry that cannot be stored is tried again after this long, until the process ends. */
 const STORE_AGAIN_MS = 1_000;
+/** What was delivered before a shard went to another process is recorded for so long. */
+const RECORDED_FOR_MS = 30_000;
 /** A caller whose request cannot be stored may come back after this long. */
-const RETRY_AFTER = 2 * SECOND;
+export const RETRY_AFTER = 2 * SECOND;
 
 /** What happened, for metrics and the log. Times are milliseconds. */
 export type DeferredEvent =
@@ -59,8 +62,24 @@ export interface DeferredDeps {
   /** Uniform in [0, 1): jitter of retries. */
   readonly random: () => number;
   readonly bounds: { readonly inFlightMax: number; readonly downAfter: number; readonly probeMs: number };
-  /** Sends callbacks to the URLs that requests named; absent: nothing is reported. */
+  /** Sends callbacks to the URLs that requests named; absent: nothing is reported, or {@link shared} does. */
   readonly callbacks?: CallbackTransport | undefined;
+  /** Attempts under way of all that share it; absent: `bounds.inFlightMax` of this one alone. */
+  readonly inFlight?: InFlight | undefined;
+  /** Where replicas share the store; absent: one process has it to itself. */
+  readonly shared?: SharedHooks | undefined;
+}
+
+/** What differs where the store is shared: it remembers keys itself, others may end a request, and an end is stored together with what it owes. */
+export interface SharedHooks {
+  /** Returns the callback that is owed for this end; undefined for none. */
+  report(row: RequestRow, end: RequestEnd, route: DeferredRoute | undefined): Promise<Report | undefined>;
+  /** A request has ended, here or elsewhere. */
+  ended(secret: string): void;
+  /** An attempt of a shard that was released is over without an end. */
+  over(sequence: number): void;
+  /** Whether a request that cannot be loaded was ended elsewhere. */
+  isEnded(row: Pick<RequestRow, 'sequence' | 'secret'>): Promise<boolean>;
 }
 
 type Admitted = Extract<Outcome, { kind: 'admitted' }>;
@@ -97,12 +116,16 @@ export class RequestLifecycle {
   readonly waiters = new Map<number, Set<() => void>>();
   readonly #deps: DeferredDeps;
   readonly #delivery: DeliveryDeps;
+  /** Attempts that were sent and whose outcome is not on record, by sequence. */
+  readonly #sent = new Map<number, number>();
   /** Ends that are being stored, by sequence. */
   readonly #ending = new Map<number, Promise<unknown>>();
   /** When ended requests with a key are forgotten. */
   readonly #kept: Agenda;
   #failing = false;
   #draining = false;
+  /** The shard is another process's, or about to be: since when (milliseconds since 1970), and whether that one waits for what is under way here. */
+  #released: { readonly at: number; readonly waits: boolean } | undefined;
 
   /** `sequence` answers one that was never used. */
   constructor(deps: DeferredDeps, sequence: () => Promise<number>) {
@@ -136,7 +159,7 @@ export class RequestLifecycle {
       start: (slot, admitted, held) => void this.#attempt(slot, admitted, held),
       giveUp: (slot, error) => void this.end(slot, 'dead', error, undefined, undefined),
       defer: deps.defer,
-      inFlightMax: bounds.inFlightMax,
+      inFlight: deps.inFlight ?? new InFlight(bounds.inFlightMax),
     });
   }
 
@@ -162,6 +185,8 @@ export class RequestLifecycle {
     for (const { sequence, attempt } of flights) {
       const slot = index.slotOf(sequence);
       if (slot === NONE || index.stateOf(slot) === ENDED || index.attemptsOf(slot) >= attempt) continue;
+      // Until the next of its attempts is armed, this one is known by the register alone.
+      this.store.carry({ sequence, attempt });
       index.setAttempts(slot, attempt);
       if (index.firstAttemptAtOf(slot) === 0) index.setFirstAttemptAt(slot, this.now());
       armed++;
@@ -173,6 +198,85 @@ export class RequestLifecycle {
   now(): number {
     const { clock } = this.#deps;
     return clock.epoch(clock.now());
+  }
+
+  /** A request that another process has stored, or put back: it goes when it may. One that is known is passed over. */
+  learned(row: RequestRow): void {
+    const known = this.index.slotOf(row.sequence);
+    if (known !== NONE) {
+      if (this.index.stateOf(known) !== ENDED) return;
+      this.index.remove(known);
+    }
+    this.enter(this.load(row));
+  }
+
+  /** Takes a row of the store into the index; it is not in line yet. Returns its slot. */
+  load(row: RequestRow): number {
+    const slot = this.index.add(row);
+    if (row.since !== undefined && row.attempts === 0) this.dispatcher.stand(slot, row.since);
+    return slot;
+  }
+
+  /** Another process has stored the end of a request. An attempt under way is given up if it was cancelled, else its outcome is dropped. */
+  endedElsewhere(row: RequestRow, state: RequestEnd['state']): void {
+    const { index } = this;
+    const { sequence } = row;
+    const slot = index.slotOf(sequence);
+    if (slot === NONE) {
+      // A dead letter that held its key.
+      if (row.ordered && state === 'cancelled') this.dispatcher.release(row.group, row.key, sequence);
+      return;
+    }
+    if (index.stateOf(slot) === ENDED) return;
+    index.setState(slot, ENDED);
+    this.dispatcher.leave(slot);
+    this.store.forget(sequence);
+    if (state === 'cancelled') this.running.get(sequence)?.abort();
+    if (row.ordered && (state !== 'dead' || this.routeOf(slot)?.onDead !== 'hold')) this.dispatcher.release(row.group, row.key, sequence);
+    index.remove(slot);
+    this.#wake(sequence);
+    this.#deps.shared?.ended(row.secret);
+  }
+
+  /**
+   * The shard is another process's from now on: starts nothing any more. Attempts under way go on. `waits`: the new owner leaves them to this
+   * process, and hears of each when it is over; else what is delivered is recorded, and the rest is tried again there.
+   */
+  release(waits: boolean): void {
+    this.#released = { at: this.now(), waits };
+    this.dispatcher.stop();
+    this.outages.stop();
+    this.#kept.stop();
+    for (const sequence of [...this.waiters.keys()]) this.#wake(sequence);
+  }
+
+  /** What was sent and whose outcome is not on record, with its attempt. */
+  get flights(): readonly Flight[] {
+    return [...this.#sent].map(([sequence, attempt]) => ({ sequence, attempt }));
+  }
+
+  /** Leaves these attempts to the process that had the shard before, until {@link resume}. Called before the first request enters its line. Returns those that are pending. */
+  hold(flights: readonly Flight[]): readonly number[] {
+    const { index } = this;
+    const held = flights.filter(({ sequence, attempt }) => {
+      const slot = index.slotOf(sequence);
+      return slot !== NONE && index.stateOf(slot) !== ENDED && index.attemptsOf(slot) === attempt;
+    });
+    for (const { sequence } of held) index.setState(index.slotOf(sequence), SENDING);
+    return held.map(({ sequence }) => sequence);
+  }
+
+  /** An attempt that was left to another process is over, or given up: `row` as it recorded it. */
+  resume(sequence: number, row: RequestRow | undefined): void {
+    const { index } = this;
+    const slot = index.slotOf(sequence);
+    if (slot === NONE || index.stateOf(slot) !== SENDING || this.running.has(sequence)) return;
+    if (row !== undefined && row.attempts >= index.attemptsOf(slot)) {
+      index.setAttempts(slot, row.attempts);
+      index.setDueAt(slot, row.dueAt);
+      index.setSpared(slot, row.spared);
+    }
+    this.enter(slot);
   }
 
   /** Starts nothing any more. Resolves when no attempt is under way, at the latest after the grace, and what happened is stored. */
@@ -202,17 +306,17 @@ export class RequestLifecycle {
     const attempt = index.attemptsOf(slot) + 1;
     const began = this.now();
     try {
-      const loaded = await this.#deps.store.load(sequence);
+      const loaded = await this.#deps.store.load(sequence, index.secretOf(slot));
       if (route === undefined || loaded === undefined) {
         held.cancel();
         this.dispatcher.attemptOver(slot, false);
-        if (loaded === undefined) await this.end(slot, 'dead', 'lost', undefined, undefined);
+        if (loaded === undefined) await this.#lost(slot);
         else index.setState(slot, PENDING);
         return;
       }
       await this.store.write({ kind: 'arm', flight: { sequence, attempt } });
-      // Cancelled while it was armed.
-      if (index.slotOf(sequence) !== slot || index.stateOf(slot) !== SENDING) {
+      // Cancelled while it was armed, or another process's by now.
+      if (index.slotOf(sequence) !== slot || index.stateOf(slot) !== SENDING || this.#released !== undefined) {
         held.cancel();
         return this.dispatcher.attemptOver(slot, false);
       }
@@ -222,16 +326,27 @@ export class RequestLifecycle {
       const timeoutMs = Math.min(route.timeoutMs, loaded.head.timeoutMs ?? Number.POSITIVE_INFINITY);
       const running = startAttempt(this.#delivery, { id, caller: index.callerOf(slot), route, loaded, attempt, timeoutMs, admitted, held });
       this.running.set(sequence, running);
+      this.#sent.set(sequence, attempt);
       const result = await running.result;
       this.running.delete(sequence);
       await this.#attempted({ slot, sequence, route, loaded, attempt, began, result });
+      this.#sent.delete(sequence);
     } catch (cause) {
       this.running.delete(sequence);
+      this.#sent.delete(sequence);
       held.cancel();
       this.storeFailed(cause);
       this.dispatcher.attemptOver(slot, false);
-      if (index.slotOf(sequence) === slot && index.stateOf(slot) === SENDING) this.#later(() => this.dispatcher.add(slot));
+      this.#addLater(slot, sequence);
     }
+  }
+
+  /** An attempt was given up before it was sent: its request enters its line again, unless it has ended by then. */
+  #addLater(slot: number, sequence: number): void {
+    const { index } = this;
+    this.#later(() => {
+      if (index.slotOf(sequence) === slot && index.stateOf(slot) === SENDING) this.dispatcher.add(slot);
+    });
   }
 
   /** What follows from an attempt: the end, or the next one. */
@@ -245,8 +360,9 @@ export class RequestLifecycle {
     const spared = this.outages.note(route.backend, outcome);
     // Cancelled meanwhile: its end is stored, and this attempt's outcome is dropped.
     if (index.slotOf(sequence) !== slot || index.stateOf(slot) === ENDED) return this.dispatcher.attemptOver(slot, false);
-    if (this.#draining && outcome.kind === 'failed' && outcome.error === 'aborted') return;
     const verdict = verdictOf(outcome, route.success);
+    const unfinished = this.#draining && outcome.kind === 'failed' && outcome.error === 'aborted';
+    if (unfinished || (this.#released?.waits === false && verdict.kind !== 'done')) return this.#leftOver(slot);
     const shown = (error: string, nextAt: number): Attempt => ({
       number: attempt,
       at: began,
@@ -284,6 +400,19 @@ export class RequestLifecycle {
     }
   }
 
+  /** Its message is gone, or holds its end: that of another process, which is learned in a moment. */
+  async #lost(slot: number): Promise<void> {
+    const { index } = this;
+    const sequence = index.sequenceOf(slot);
+    try {
+      if (await this.#deps.shared?.isEnded({ sequence, secret: index.secretOf(slot) })) return this.endedElsewhere(index.row(slot), 'done');
+    } catch (cause) {
+      this.storeFailed(cause);
+      return this.#addLater(slot, sequence);
+    }
+    await this.end(slot, 'dead', 'lost', undefined, undefined);
+  }
+
   async #retry(slot: number, route: DeferredRoute, attempts: number, dueAt: number, attempt: Attempt, error: string): Promise<void> {
     const index = this.index;
     const sequence = index.sequenceOf(slot);
@@ -292,10 +421,17 @@ export class RequestLifecycle {
     this.#deps.events({ kind: 'retried', group: route.group, route: route.name, error });
     await this.#recorded(
       () => this.store.write({ kind: 'retry', row: index.row(slot), attempt }),
-      () => index.slotOf(sequence) === slot && index.stateOf(slot) !== ENDED,
+      () => this.#released === undefined && index.slotOf(sequence) === slot && index.stateOf(slot) !== ENDED,
     );
+    if (this.#released !== undefined) return this.#leftOver(slot);
     if (index.slotOf(sequence) !== slot || index.stateOf(slot) === ENDED) return this.dispatcher.attemptOver(slot, false);
     this.dispatcher.attemptOver(slot, true);
+  }
+
+  /** An attempt is over, and what follows is another process's. */
+  #leftOver(slot: number): void {
+    this.#deps.shared?.over(this.index.sequenceOf(slot));
+    this.dispatcher.attemptOver(slot, false);
   }
 
   /** Resolves when the end of this request that is being stored now is on disk, or could not be stored; at once if none is. */
@@ -334,17 +470,20 @@ export class RequestLifecycle {
   ): Promise<Refusal | undefined> {
     const index = this.index;
     const row = index.row(slot);
+    const { sequence } = row;
     const route = this.routeOf(slot);
     const now = this.now();
     const keepMs = route === undefined ? 3_600_000 : state === 'dead' ? route.keep.deadMs : route.keep.resultsMs;
-    const end: RequestEnd = { sequence: row.sequence, state, at: now, attempts: row.attempts, error, response, goneAt: now + keepMs };
+    const end: RequestEnd = { sequence, state, at: now, attempts: row.attempts, error, response, goneAt: now + keepMs };
     const before = index.stateOf(slot);
     index.setState(slot, ENDED);
     this.dispatcher.leave(slot);
     let callback: NewCallback | undefined;
+    let report: Report | undefined;
     const store = async (): Promise<void> => {
       callback ??= await this.callbacks?.of(row, end, route);
-      await this.store.write(...(callback === undefined ? [] : [callback.write]), { kind: 'end', end, row, attempt });
+      report ??= await this.#deps.shared?.report(row, end, route);
+      await this.store.write(...(callback === undefined ? [] : [callback.write]), { kind: 'end', end, row, attempt, report });
     };
     if (state === 'cancelled') {
       try {
@@ -354,17 +493,25 @@ export class RequestLifecycle {
         this.enter(slot);
         return this.unstored(cause);
       }
-    } else await this.#recorded(store, () => true);
+    } else {
+      const recorded = await this.#recorded(store, () => this.#released === undefined || this.now() < this.#released.at + RECORDED_FOR_MS);
+      if (!recorded) this.#deps.shared?.over(sequence);
+    }
     this.#deps.events({ kind: 'ended', group: row.group, route: row.route, state, error, ageMs: now - row.acceptedAt });
     // The next of an ordered key goes once this end is on disk: a crash before repeats this one first.
     if (row.ordered && (state !== 'dead' || route?.onDead !== 'hold')) this.dispatcher.release(row.group, row.key, row.sequence);
     if (callback !== undefined) this.#callBack(callback);
-    if (row.idHash === '') index.remove(slot);
+    if (row.idHash === '' || this.#deps.shared !== undefined) index.remove(slot);
     else this.forgetAt(slot, end.goneAt);
-    const waiting = this.waiters.get(row.sequence);
-    this.waiters.delete(row.sequence);
-    if (waiting !== undefined) for (const wake of waiting) wake();
+    this.#wake(row.sequence);
+    this.#deps.shared?.ended(row.secret);
     return undefined;
+  }
+
+  #wake(sequence: number): void {
+    const waiting = this.waiters.get(sequence);
+    this.waiters.delete(sequence);
+    if (waiting !== undefined) for (const wake of waiting) wake();
   }
 
   #forget(sequence: number): void {
@@ -379,15 +526,16 @@ export class RequestLifecycle {
     this.callbacks?.add(this.index.add(row));
   }
 
-  /** Stores what has happened already, however long the store fails; gives up when `wanted` says so, or the process stops. */
-  async #recorded(store: () => Promise<void>, wanted: () => boolean): Promise<void> {
+  /** Stores what has happened already, however long the store fails; gives up when `wanted` says so, or the process stops: then false. */
+  async #recorded(store: () => Promise<void>, wanted: () => boolean): Promise<boolean> {
     for (;;) {
       try {
         await store();
-        return this.works();
+        this.works();
+        return true;
       } catch (cause) {
         this.storeFailed(cause);
-        if (this.#draining || !wanted()) return;
+        if (this.#draining || !wanted()) return false;
         await new Promise<void>((resolve) => this.#later(resolve));
       }
     }

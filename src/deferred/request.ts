@@ -45,6 +45,8 @@ export interface RequestRow {
   readonly ordered: boolean;
   /** A callback that reports the end of another request, not a request of a caller. */
   readonly callbackOf: number;
+  /** In a cluster, of a live request that was stored in its place in line: when it came, and its order in its tree. */
+  readonly since?: { readonly at: number; readonly order: number } | undefined;
 }
 
 /** The rest of a request: read when it is sent or shown, written once. */

@@ -1,33 +1,20 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { ONE_REQUEST, PRIORITY_DEFERRED, REQUESTS } from '../core/group.ts';
+import { randomBytes } from 'node:crypto';
 import type { Refusal } from '../core/refusal.ts';
 import { MILLISECOND, NEVER, plus } from '../core/time.ts';
-import { callbackUrl } from './callback-target.ts';
 import type { Conversion, DeferredRequests, RequestFilter, RequestScope, RequestView, Submission, SubmitOutcome } from './deferred.ts';
+import { type DeferredFigures, figuresOf } from './deferred-figures.ts';
 import type { DeferredRoute } from './deferred-route.ts';
 import { BodyBroken, IncomingBody } from './incoming-body.ts';
 import { parseRequestId, type RequestEnd, type RequestHead, type RequestRow, requestId } from './request.ts';
 import { ENDED, NONE, SENDING } from './request-index.ts';
 import { type DeferredDeps, RequestLifecycle } from './request-lifecycle.ts';
 import { fits, inScope, narrowed, viewOf } from './request-view.ts';
-import type { DeferredStore, StoredBody } from './store.ts';
+import type { StoredBody } from './store.ts';
+import { type CheckedSubmission, checkSubmission, hashOfKey, headOf, KEY_TAKEN, refused, rowOf } from './submission.ts';
 
 /** Sequences that count as used from before they are given out. */
 const RESERVED = 1_000_000;
 const SWEEP_MS = 1_000;
-const OLDEST_LOOKED_AT_MAX = 10_000;
-
-/** Numbers of deferred mode at one moment. */
-export interface DeferredFigures {
-  readonly sending: number;
-  /** Waiting for a due time or the next attempt. */
-  readonly delayed: number;
-  readonly ended: ReturnType<DeferredStore['counts']>;
-  readonly groups: ReadonlyMap<string, { readonly pending: number; readonly oldestMs: number }>;
-  readonly bytes: number;
-  readonly bytesMax: number;
-  readonly down: readonly string[];
-}
 
 /** Opens the store, reads its rows, and begins to deliver. Rejects when the store cannot be read: it says what is damaged. */
 export async function createDeferred(deps: DeferredDeps): Promise<DeferredService> {
@@ -79,21 +66,10 @@ export class DeferredService implements DeferredRequests {
     this.#sweepLater();
   }
 
-  /** Numbers for metrics. `groups`: of each group with requests, how many have not ended and when the oldest was accepted (looked for among the 10,000 oldest). */
+  /** Numbers for metrics. */
   get figures(): DeferredFigures {
-    const { index, running, dispatcher, outages } = this.#requests;
     const { store, clock } = this.#deps;
-    const groups = new Map([...index.pending].map(([group, pending]) => [group, { pending, oldestMs: 0 }]));
-    let left = groups.size;
-    let looked = 0;
-    for (const slot of index.slots()) {
-      if (left === 0 || ++looked > OLDEST_LOOKED_AT_MAX) break;
-      const figures = index.stateOf(slot) === ENDED ? undefined : groups.get(index.groupOf(slot));
-      if (figures === undefined || figures.oldestMs !== 0) continue;
-      figures.oldestMs = Math.max(1, clock.epoch(clock.now()) - index.acceptedAtOf(slot));
-      left--;
-    }
-    return { sending: running.size, delayed: dispatcher.delayed, ended: store.counts(), groups, ...store.space, down: outages.down };
+    return figuresOf([{ store, requests: this.#requests }], clock, store.space);
   }
 
   async submit(submission: Submission, conversion?: Conversion): Promise<SubmitOutcome> {
@@ -109,7 +85,7 @@ export class DeferredService implements DeferredRequests {
 
   async #submitOnce(submission: Submission, conversion: Conversion | undefined): Promise<SubmitOutcome> {
     if (this.#draining) return refused({ reason: 'draining', retryAt: this.#deps.clock.now() });
-    const checked = this.#check(submission, conversion);
+    const checked = checkSubmission(this.#deps, submission, conversion !== undefined, this.#requests.now());
     if ('reason' in checked) return refused(checked);
     const idHash = hashOfKey(submission);
     for (let other = this.#keys.get(idHash); idHash !== '' && other !== undefined; other = this.#keys.get(idHash)) await other;
@@ -217,57 +193,21 @@ export class DeferredService implements DeferredRequests {
     await this.#deps.store.close();
   }
 
-  #check(submission: Submission, conversion: Conversion | undefined): { readonly route: DeferredRoute; readonly priority: number } | Refusal {
-    const { routes, settings } = this.#deps;
-    const route = routes().get(submission.route);
-    const group = settings(submission.group);
-    if (route === undefined || group === undefined)
-      return { reason: 'unknown_group', detail: `There is no deferred route ${JSON.stringify(submission.route)}.` };
-    const { priorityClass, notBeforeMs, deadlineMs } = submission;
-    const usual = conversion === undefined ? PRIORITY_DEFERRED : group.priority.default;
-    const classed = priorityClass === undefined ? usual : group.priority.classes.get(priorityClass);
-    if (classed === undefined) return { reason: 'malformed', detail: `Group ${submission.group} has no priority class ${JSON.stringify(priorityClass)}.` };
-    if (notBeforeMs !== undefined && deadlineMs !== undefined && notBeforeMs > this.#requests.now() + deadlineMs) {
-      return { reason: 'malformed', detail: 'The request may not be sent before its deadline has passed.' };
-    }
-    const callback = submission.callback === '' ? undefined : callbackUrl(submission.callback, route.callback);
-    if (callback !== undefined && 'reason' in callback) return callback;
-    return this.#fault(submission) ?? { route, priority: classed };
-  }
-
-  /** What is wrong with the costs of a submission; one request alone always fits, so that its limits are not looked up. */
-  #fault({ group, key, costs }: Submission): Refusal | undefined {
-    if (costs === ONE_REQUEST) return undefined;
-    const limits = this.#deps.admission.limitsFor(group, key);
-    const unknown = limits.length === 0 ? undefined : Object.keys(costs).find((unit) => unit !== REQUESTS && !limits.some((limit) => limit.unit === unit));
-    if (unknown !== undefined) {
-      const units = [...new Set([REQUESTS, ...limits.map(({ unit }) => unit)])].join(', ');
-      return { reason: 'malformed', detail: `No limit of group ${group} counts ${JSON.stringify(unknown)}; name one of ${units}.` };
-    }
-    const oversized = limits.find((limit) => (costs[limit.unit] ?? (limit.unit === REQUESTS ? 1 : 0)) > limit.capacity);
-    return oversized && { reason: 'oversized', limit: oversized.name };
-  }
-
-  async #submit(
-    submission: Submission,
-    { route, priority }: { readonly route: DeferredRoute; readonly priority: number },
-    idHash: string,
-    conversion: Conversion | undefined,
-  ): Promise<SubmitOutcome> {
+  async #submit(submission: Submission, checked: CheckedSubmission, idHash: string, conversion: Conversion | undefined): Promise<SubmitOutcome> {
     const known = idHash === '' ? NONE : this.#requests.index.slotOfHash(idHash);
     const body = new IncomingBody(submission, (piece, bytes) => this.#upload(piece, bytes));
     try {
       await body.read();
       const requestHash = body.requestHash;
       if (known !== NONE) {
-        const answer = await this.#existing(submission, known, requestHash, route);
+        const answer = await this.#existing(submission, known, requestHash, checked.route);
         if (answer !== undefined) {
           await body.drop(this.#deps.store);
           return answer;
         }
         this.#requests.index.forgetHash(known);
       }
-      return await this.#accept({ submission, route, priority, idHash, requestHash, body: body.stored, bodyBytes: body.bytes, conversion });
+      return await this.#accept({ submission, checked, idHash, requestHash, body: body.stored, bodyBytes: body.bytes, conversion });
     } catch (cause) {
       await body.drop(this.#deps.store).catch(() => undefined);
       if (cause instanceof BodyBroken) return refused({ reason: 'malformed', detail: 'The body did not come whole.' });
@@ -282,47 +222,18 @@ export class DeferredService implements DeferredRequests {
 
   async #accept(ask: {
     readonly submission: Submission;
-    readonly route: DeferredRoute;
-    readonly priority: number;
+    readonly checked: CheckedSubmission;
     readonly idHash: string;
     readonly requestHash: string;
     readonly body: StoredBody;
     readonly bodyBytes: number;
     readonly conversion: Conversion | undefined;
   }): Promise<SubmitOutcome> {
-    const { submission, route, priority, idHash, requestHash, body, bodyBytes } = ask;
+    const { submission, checked, idHash, requestHash, body, bodyBytes } = ask;
     const sequence = await this.#sequence();
-    const now = this.#requests.now();
-    const row: RequestRow = {
-      sequence,
-      secret: randomBytes(8).toString('hex'),
-      group: submission.group,
-      route: route.name,
-      caller: submission.caller,
-      key: submission.key,
-      priority,
-      costs: submission.costs,
-      acceptedAt: now,
-      dueAt: submission.notBeforeMs ?? 0,
-      deadlineAt: submission.deadlineMs === undefined ? 0 : now + submission.deadlineMs,
-      firstAttemptAt: 0,
-      attempts: ask.conversion?.attempts ?? 0,
-      spared: 0,
-      idHash,
-      requestHash,
-      ordered: route.order === 'key',
-      callbackOf: 0,
-    };
-    const head: RequestHead = {
-      host: submission.host,
-      method: submission.method,
-      target: submission.target,
-      headers: submission.headers,
-      bodyBytes,
-      timeoutMs: submission.timeoutMs,
-      retries: submission.retries,
-      callback: submission.callback,
-    };
+    const more = { nowMs: this.#requests.now(), idHash, requestHash, attempts: ask.conversion?.attempts ?? 0 };
+    const row: RequestRow = { ...rowOf(submission, checked, more), sequence, secret: randomBytes(8).toString('hex') };
+    const head = headOf(submission, bodyBytes);
     await this.#requests.store.write({ kind: 'submit', row, head, body });
     this.#requests.works();
     const slot = this.#requests.index.add(row);
@@ -361,9 +272,7 @@ export class DeferredService implements DeferredRequests {
       if (ended === undefined || ended.end.state !== 'done') return undefined;
       if (submission.dedupeId !== '' && ended.end.at + route.keep.dedupeMs < this.#requests.now()) return undefined;
     }
-    if (submission.dedupeId === '' && row.requestHash !== requestHash) {
-      return { kind: 'refused', payloadDiffers: true, refusal: { reason: 'conflict', detail: 'This Idempotency-Key was used for another request.' } };
-    }
+    if (submission.dedupeId === '' && row.requestHash !== requestHash) return KEY_TAKEN;
     this.#deps.events({ kind: 'accepted', group: row.group, route: row.route, existing: true });
     return { kind: 'accepted', id: requestId(row.sequence, row.secret), sequence: row.sequence, existing: true, keyExpiresAt: ended?.end.goneAt };
   }
@@ -508,13 +417,3 @@ export class DeferredService implements DeferredRequests {
 
 const NOT_DEAD: Refusal = { reason: 'conflict', detail: 'This request is not a dead letter any more.' };
 const UNKNOWN: Refusal = { reason: 'unknown_request' };
-
-function refused(refusal: Refusal): SubmitOutcome {
-  return { kind: 'refused', refusal };
-}
-
-function hashOfKey({ caller, group, idempotencyKey, dedupeId, route }: Submission): string {
-  if (idempotencyKey === '' && dedupeId === '') return '';
-  const scope = dedupeId === '' ? ['key', caller, group, idempotencyKey] : ['dedupe', route, dedupeId];
-  return createHash('sha256').update(scope.join('\u0000')).digest('hex').slice(0, 16);
-}

@@ -1,5 +1,5 @@
 import type { RequestEnd, RequestHead, RequestRow } from './request.ts';
-import type { DeferredStore, StoredBody } from './store.ts';
+import type { DeferredStore, Flight, Report, StoredBody } from './store.ts';
 
 type EndOf = Pick<RequestEnd, 'state' | 'goneAt'>;
 
@@ -10,17 +10,60 @@ export interface PendingPage {
   readonly next: string;
 }
 
+/** How far the callback of an end has come. Times are milliseconds since 1970. */
+export interface CallbackProgress {
+  /** The request, and which of its ends: a redriven one ends again. */
+  readonly sequence: number;
+  readonly endedAt: number;
+  readonly state: 'pending' | 'done' | 'dead';
+  readonly attempts: number;
+  readonly firstAttemptAt: number;
+  /** When the next attempt is due; 0: at once, or none. */
+  readonly dueAt: number;
+}
+
+/** A callback that is owed for an end. */
+export interface PendingCallback {
+  readonly row: Pick<RequestRow, 'sequence' | 'secret' | 'group' | 'route'>;
+  readonly progress: CallbackProgress;
+  /** The end is kept until then. */
+  readonly until: number;
+}
+
+/** An end as its callback reports it. */
+export interface ReportedEnd {
+  readonly row: RequestRow;
+  readonly end: RequestEnd;
+  readonly report: Report;
+}
+
 /**
  * A shard's store in a cluster. Only the owner of the shard opens it, arms, and records retries; what else it does is right at
  * any replica, since each end and redrive passes once whoever asks for it.
  */
 export interface SharedStore extends DeferredStore {
-  /** Brings requests and ends that were stored since the opening or the last call, in their order, this owner's among them. Resolves with whether there may be more. */
+  /** Brings requests and ends that were stored since the opening or the last call, in their order; not the ends that this owner stored. Resolves with whether there may be more. */
   learn(onRow: (row: RequestRow) => void, onEnded: (row: RequestRow, end: EndOf) => void): Promise<boolean>;
+  /** Everything up to this sequence was brought. */
+  readonly seen: number;
   /** A request as it is now, and how it ended; 'gone': its sequence was used, and nothing is kept of it. */
   find(sequence: number, secret: string): Promise<{ readonly row: RequestRow; readonly end: RequestEnd | undefined } | 'gone' | undefined>;
-  /** Whether the owner has armed it, as far as it has said. */
-  inFlight(sequence: number): Promise<boolean>;
+  /** The attempts that the owner armed last, by sequence: of requests that are on their way, and of some that were. */
+  armed(): Promise<ReadonlyMap<number, number>>;
+  /** Says, before the shard goes to another owner, what is on its way still, and that `heldBy` ends it. */
+  handOver(flights: readonly Flight[], heldBy: string): Promise<void>;
+  /** The row of a request after an attempt that an owner before this one has ended; undefined: none was recorded. */
+  retried(sequence: number, secret: string): Promise<RequestRow | undefined>;
+  /** Callbacks that are owed for ends since the last call: those found by `open` and `learn`, and of ends that this owner stored. */
+  takeCallbacks(): readonly PendingCallback[];
+  /** The end that a callback reports, with the answer; undefined: the request was redriven, or nothing is kept of it. */
+  reported(callback: PendingCallback): Promise<ReportedEnd | undefined>;
+  /** Records how far a callback has come. */
+  reportProgress(callback: PendingCallback): Promise<void>;
+  /** State of the callback of the end of a request; 'none': none was owed. */
+  callbackOf(sequence: number, secret: string): Promise<'none' | CallbackProgress['state']>;
+  /** Removes what changes by this replica have left behind; the owner's sweep does so by itself. */
+  tidy(): Promise<void>;
   /** At most 10,000 are looked at for a page. */
   listPending(fits: (row: RequestRow) => boolean, size: number, token: string): Promise<PendingPage>;
 }

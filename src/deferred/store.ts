@@ -10,10 +10,16 @@ export type Change =
   | { readonly kind: 'arm'; readonly flights: readonly Flight[] }
   /** A failed attempt: the row as it is now, with its next due time, and the attempt for people. */
   | { readonly kind: 'retry'; readonly row: RequestRow; readonly attempt: Attempt }
-  /** The end. `attempt`: the last one. A dead letter keeps head and body; others may lose them to the sweep. */
-  | { readonly kind: 'end'; readonly end: RequestEnd; readonly row: RequestRow; readonly attempt: Attempt | undefined }
+  /** The end. `attempt`: the last one. A dead letter keeps head and body; others may lose them to the sweep. `report`: its callback, in a cluster. */
+  | { readonly kind: 'end'; readonly end: RequestEnd; readonly row: RequestRow; readonly attempt: Attempt | undefined; readonly report?: Report | undefined }
   /** A dead letter is pending again, as the newest of its order: `row` has a new acceptance time and due time, and keeps sequence, secret and idHash. */
   | { readonly kind: 'redrive'; readonly row: RequestRow };
+
+/** A callback that is owed for an end: where to, and until when it may be sent, in milliseconds since 1970. The end is kept as long. */
+export interface Report {
+  readonly url: string;
+  readonly until: number;
+}
 
 /** Whether a change is refused while the store is full: a request of a caller. A callback belongs to the end that it reports. */
 export function takesRoom(change: { readonly kind: string; readonly row?: Pick<RequestRow, 'callbackOf'> }): boolean {
@@ -30,6 +36,8 @@ export interface Flight {
 export interface Opened {
   /** What may have been on its way when the process ended: each counts as one attempt. */
   readonly flights: readonly Flight[];
+  /** In a cluster: the process that handed the shard over and ends these attempts itself; absent: nobody does. */
+  readonly heldBy?: string | undefined;
   /** The first sequence that was never used, whatever crashed. */
   readonly nextSequence: number;
 }

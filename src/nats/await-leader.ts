@@ -9,7 +9,7 @@ const NEVER_LAST = Number.MAX_SAFE_INTEGER;
 const RETRY_MS = 50;
 
 interface ReadyParts {
-  readonly records: Pick<StreamClient, 'write' | 'newest'>;
+  readonly records: Pick<StreamClient, 'write'> & { newest(place: StreamSubject): Promise<unknown> };
   /** Where nothing was written yet. */
   readonly place: StreamSubject;
   readonly tell: (change: ConnectionEvent) => void;

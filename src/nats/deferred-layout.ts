@@ -13,12 +13,15 @@ export interface ShardLayout {
   readonly all: StreamSubject;
   /** A request, and later how it ended. */
   request(token: string): StreamSubject;
+  readonly everyRequest: StreamSubject;
   /** All retries, and the register of flights. */
   readonly retries: StreamSubject;
   /** The row as it is after a failed attempt, with the attempts. */
   retry(token: string): StreamSubject;
   /** What may be on its way, and the owner's term. */
   readonly flights: StreamSubject;
+  /** How far the callback of an end has come. */
+  callback(token: string): StreamSubject;
   /** Pieces of a body that is not stored with its request. */
   piece(upload: string, number: number): StreamSubject;
   pieces(upload: string): StreamSubject;
@@ -29,7 +32,7 @@ export interface ShardLayout {
   /** All dead letters, or those of a group. */
   everyDead(group: string | undefined): StreamSubject;
   /** What kind of message is at a subject of `all`, and the request's token; undefined: none of these. */
-  kindOf(subject: string): { readonly kind: 'request' | 'retry'; readonly token: string } | { readonly kind: 'flights' } | undefined;
+  kindOf(subject: string): { readonly kind: 'request' | 'retry' | 'callback'; readonly token: string } | { readonly kind: 'flights' } | undefined;
   /** The upload whose piece is at a subject. */
   uploadAt(subject: string): string;
 }
@@ -75,6 +78,8 @@ export function createDeferredLayout(prefix: string): DeferredLayout {
   };
 }
 
+const KINDS: Readonly<Record<string, 'request' | 'retry' | 'callback' | undefined>> = { r: 'request', t: 'retry', c: 'callback' };
+
 interface ShardParts {
   readonly root: string;
   readonly index: number;
@@ -90,9 +95,11 @@ function shardLayout({ root, index, shard, queue, bodies, dead }: ShardParts): S
   return {
     all: { stream: queue, subject: `${under}.>` },
     request: (token) => ({ stream: queue, subject: `${under}.r.${token}` }),
+    everyRequest: { stream: queue, subject: `${under}.r.*` },
     retries: { stream: queue, subject: `${under}.t.*` },
     retry: (token) => ({ stream: queue, subject: `${under}.t.${token}` }),
     flights: { stream: queue, subject: `${under}.t.flights` },
+    callback: (token) => ({ stream: queue, subject: `${under}.c.${token}` }),
     piece: (upload, number) => ({ stream: bodies, subject: `${body}.${upload}.${number}` }),
     pieces: (upload) => ({ stream: bodies, subject: `${body}.${upload}.*` }),
     firstPieces: { stream: bodies, subject: `${body}.*.0` },
@@ -103,7 +110,8 @@ function shardLayout({ root, index, shard, queue, bodies, dead }: ShardParts): S
       const [kind, token] = subject.slice(under.length + 1).split('.');
       if (kind === 't' && token === 'flights') return { kind: token };
       if (token === undefined) return undefined;
-      return kind === 'r' ? { kind: 'request', token } : kind === 't' ? { kind: 'retry', token } : undefined;
+      const named = kind === undefined ? undefined : KINDS[kind];
+      return named && { kind: named, token };
     },
     uploadAt: (subject) => subject.slice(body.length + 1).split('.')[0] ?? '',
   };
@@ -112,4 +120,18 @@ function shardLayout({ root, index, shard, queue, bodies, dead }: ShardParts): S
 /** Any text as one token of a subject, no two texts as the same. */
 function hex(text: string): string {
   return `g${Buffer.from(text).toString('hex')}`;
+}
+
+/**
+ * The rights to publish that an account needs beside `rights` of layout.ts where it stores requests. `docs/nats.md` shows them,
+ * and a test works with nothing else.
+ */
+export function deferredRights(prefix: string): readonly string[] {
+  const { queues, bodies, dead } = createDeferredLayout(prefix);
+  return [...queues, ...bodies, dead].flatMap((name) => [
+    ...['INFO', 'CREATE', 'PURGE', 'MSG.GET'].map((verb) => `$JS.API.STREAM.${verb}.${name}`),
+    `$JS.API.DIRECT.GET.${name}`,
+    `$JS.API.DIRECT.GET.${name}.>`,
+    ...(bodies.includes(name) ? [] : ['CREATE', 'MSG.NEXT', 'DELETE'].map((verb) => `$JS.API.CONSUMER.${verb}.${name}.>`)),
+  ]);
 }

@@ -40,8 +40,8 @@ export interface NatsOptions {
   readonly answerWithin: Micros;
 }
 
-/** The two connections: `ledger` is for large writes, so that they never delay a heartbeat on `data`. */
-export type ConnectionName = 'data' | 'ledger';
+/** The connections: `ledger` is for large writes, so that they never delay a heartbeat on `data`; `requests` for stored requests with their bodies. */
+export type ConnectionName = 'data' | 'ledger' | 'requests';
 
 /** What becomes of the connections, for the log and for whoever decides by it. */
 export type ConnectionEvent =

@@ -143,6 +143,12 @@ export class QueueRecords {
     return queued(await this.#manager.direct.getMessage(stream, { seq: sequence }));
   }
 
+  /** The first message of a subject (which may have wildcards) from a sequence on; undefined if there is none, or the answering server lags behind. */
+  async next({ stream, subject }: StreamSubject, from: number): Promise<QueueMessage | undefined> {
+    this.#check();
+    return queued(await this.#manager.direct.getMessage(stream, { seq: Math.max(1, from), next_by_subj: subject }));
+  }
+
   /**
    * Headers of all messages of a subject (which may have wildcards) from a sequence on, in order, by a consumer that lives as
    * long as the scan. A server that lags behind ends it early: only a message that is known to be there proves the end.
@@ -175,7 +181,7 @@ export class QueueRecords {
     this.#check();
     const seq = Math.max(1, from);
     if (!supportsBatchGet(this.#line.version)) {
-      const message = queued(await this.#manager.direct.getMessage(stream, { seq, next_by_subj: subject }));
+      const message = await this.next({ stream, subject }, seq);
       return message === undefined ? [] : [message];
     }
     // By sequence alone: with a subject each batch counts the whole stream (50 to 76 ms at a million).

@@ -6,11 +6,13 @@ import type { Config } from '../config/load.ts';
 import type { Variables } from '../config/overlay.ts';
 import { Gate } from '../core/gate/gate.ts';
 import type { Micros } from '../core/time.ts';
+import type { NewsBus } from '../deferred/cluster-news.ts';
 import { createRandom } from '../platform/random.ts';
 import type { ClockSources } from '../platform/system-clock.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { logNotice } from './log-events.ts';
+import type { NatsRequests } from './nats-requests.ts';
 
 /** Something to be done when a start fails, in reverse order. */
 export type Closer = () => Promise<void>;
@@ -30,11 +32,38 @@ export interface AdmissionStackDeps {
   readonly opened: Closer[];
 }
 
+/** What a replica shares stored requests by. */
+export interface ReplicaRequests {
+  /** Connects and makes the streams; once. */
+  open(): Promise<NatsRequests>;
+  /** The shard that decides for a group; undefined: there is no such group. */
+  shardOf(group: string): number | undefined;
+  readonly bus: NewsBus;
+  /** The name of this process among all. */
+  instance(): string;
+  /** Whether a process, this one or another, still lives as far as this one has heard. */
+  isAlive(instance: string): boolean;
+  /** Reports the shards that this replica has, then those that it gains and loses. Returns a function that stops it. */
+  watch(onShard: OnShard): () => void;
+}
+
+/** Called with each change; a hand-over waits for what it returns. */
+export type OnShard = (change: ShardChange) => Promise<void> | undefined;
+
+/** A shard is decided here from now on, or is not any more, or is about to be handed over in order. */
+export interface ShardChange {
+  readonly kind: 'gained' | 'lost' | 'handed';
+  readonly shard: number;
+  readonly term: bigint;
+}
+
 /** Admission with all that stands behind it: what a server serves. */
 export interface AdmissionStack {
   readonly admission: AdmissionService;
-  /** Where stored requests stand in line; undefined: nowhere, as yet among replicas. */
-  readonly line: StoredLine | undefined;
+  /** Where stored requests stand in line. */
+  readonly line: StoredLine;
+  /** Where replicas share stored requests; undefined: this process has them to itself. */
+  readonly replicas?: ReplicaRequests | undefined;
   readonly metrics: Metrics;
   /** The time of this process. */
   readonly clock: Clock;

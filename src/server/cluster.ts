@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { AdmissionService } from '../admission/admission.ts';
+import type { Clock } from '../admission/clock.ts';
 import type { AdmissionDeps } from '../admission/deps.ts';
 import { LocalAdmission } from '../admission/local-admission.ts';
 import type { Config } from '../config/load.ts';
@@ -9,7 +10,7 @@ import { resolveLogin } from '../config/secrets.ts';
 import type { Coordinator } from '../coordination/coordinator.ts';
 import { scheduleHourly } from '../coordination/membership/hourly.ts';
 import type { Revision } from '../coordination/membership/session-record.ts';
-import type { Timers } from '../coordination/replica.ts';
+import type { Replica, Timers } from '../coordination/replica.ts';
 import { TIMING } from '../coordination/timing.ts';
 import { DISTANT_PAST, NEVER } from '../core/time.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -23,10 +24,11 @@ import { createTimers } from '../platform/timers.ts';
 import { instrumentClock, instrumentStore } from '../telemetry/instrumented.ts';
 import type { Log } from '../telemetry/log.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
-import { type AdmissionStack, type AdmissionStackDeps, admissionDeps } from './admission-stack.ts';
+import { type AdmissionStack, type AdmissionStackDeps, admissionDeps, type OnShard, type ReplicaRequests, type ShardChange } from './admission-stack.ts';
 import { clusterWarnings, logConnectionEvent } from './cluster-log.ts';
 import { wireReplica } from './joined.ts';
 import { type NatsLink, natsOptionsOf, openNats } from './nats.ts';
+import { openNatsRequests } from './nats-requests.ts';
 
 /** Bytes that the memory of a share may take. */
 const SHARE_BYTES = 64 << 20;
@@ -41,7 +43,8 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
   const { clocks, version, nodeVersion, log, opened } = parts;
   const clock = createSystemClock({ sources: clocks, record: undefined });
   opened.push(async () => clock.stop());
-  const nats = await openNats(await natsOptions(cluster, parts), (change) => logConnectionEvent(log, change));
+  const options = await natsOptions(cluster, parts);
+  const nats = await openNats(options, (change) => logConnectionEvent(log, change));
   opened.push(() => nats.close());
   const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => gatekeeper.groups() });
   const timely = instrumentClock(clock, metrics.wokeLate);
@@ -56,9 +59,11 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
     ...relay.figures,
   }));
   const { undecided, requestIds } = config.bounds;
+  const shards = new Shards();
   const { replica, relay } = wireReplica({
     ...{ nats, clock, timely, store, gatekeeper, log, degraded, timers, settings: config.groups, revision: () => revision.now },
     name: nameOf(config, cluster),
+    onShard: (change) => shards.changed(change),
     answerWithin: cluster.answerWithin,
     bounds: { held: undecided, waiting: undecided, asks: requestIds },
     shareKeeper: (settings) => shareKeeper({ ...admissionParts, settings }),
@@ -75,7 +80,8 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
   await new Promise<void>((resolve) => timers.after(HEAR_FOR, resolve));
   return {
     admission: relay.admission,
-    line: undefined,
+    line: gatekeeper,
+    replicas: replicaRequests({ options, cluster, log, nats, clock, gatekeeper, replica, shards }),
     metrics,
     clock,
     remarks: () => clusterWarnings(relay.isIsolated, relay.admission.replicas()),
@@ -98,6 +104,49 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
       clock.stop();
     },
   };
+}
+
+/** What this replica shares stored requests by. */
+function replicaRequests(parts: {
+  readonly options: NatsOptions;
+  readonly cluster: Cluster;
+  readonly log: Log;
+  readonly nats: NatsLink;
+  readonly clock: Clock;
+  readonly gatekeeper: LocalAdmission;
+  readonly replica: Replica;
+  readonly shards: Shards;
+}): ReplicaRequests {
+  const { options, cluster, log, nats, clock, gatekeeper, replica, shards } = parts;
+  return {
+    open: () => openNatsRequests(options, cluster.requestBytes, { tell: (change) => logConnectionEvent(log, change), nowMs: () => clock.epoch(clock.now()) }),
+    shardOf: (group) => gatekeeper.shardOf(group),
+    bus: nats.messages,
+    instance: () => replica.instance,
+    isAlive: (instance) => instance === replica.instance || replica.peers().some((peer) => peer.instance === instance),
+    watch: (onShard) => shards.watch(onShard),
+  };
+}
+
+/** The shards that this replica has, for who keeps their stored requests. */
+class Shards {
+  readonly #terms = new Map<number, bigint>();
+  #onShard: OnShard | undefined;
+
+  changed(change: ShardChange): Promise<void> | undefined {
+    const { kind, shard, term } = change;
+    if (kind === 'gained') this.#terms.set(shard, term);
+    else if (this.#terms.get(shard) === term) this.#terms.delete(shard);
+    return this.#onShard?.(change);
+  }
+
+  watch(onShard: OnShard): () => void {
+    for (const [shard, term] of this.#terms) void onShard({ kind: 'gained', shard, term });
+    this.#onShard = onShard;
+    return () => {
+      this.#onShard = undefined;
+    };
+  }
 }
 
 /** A door of its own over nothing but memory. Its fences are the smallest there are: a backend that minds them lets nobody in by them. */

@@ -3,12 +3,17 @@ import { performance } from 'node:perf_hooks';
 import type { AdmissionService, GroupSettings } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
 import type { StoredLine } from '../admission/stored-line.ts';
+import { StoredLines } from '../admission/stored-lines.ts';
 import type { DeferredAccess } from '../api/deferred/access.ts';
 import { type SubmitRoute, submitRoutesOf } from '../api/deferred/submit-routes.ts';
 import type { Config } from '../config/load.ts';
 import { MILLISECOND } from '../core/time.ts';
 import { createCallbackTransport } from '../deferred/callback-transport.ts';
-import { createDeferred, type DeferredService } from '../deferred/service.ts';
+import { ClusterRequests } from '../deferred/cluster-requests.ts';
+import type { DeferredRequests } from '../deferred/deferred.ts';
+import type { DeferredFigures } from '../deferred/deferred-figures.ts';
+import type { DeferredDeps, DeferredEvent } from '../deferred/request-lifecycle.ts';
+import { createDeferred } from '../deferred/service.ts';
 import type { DeferredStore } from '../deferred/store.ts';
 import { deferredFolder, openLmdbDeferred } from '../deferred/stores/lmdb.ts';
 import { MemoryStore } from '../deferred/stores/memory.ts';
@@ -17,13 +22,15 @@ import type { ProxyOptions } from '../proxy/listener/listener.ts';
 import type { Holder } from '../storage/store-lock.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { ReplicaRequests } from './admission-stack.ts';
 import type { CompiledRoutes } from './deferred-routes.ts';
 import { DeferredLog } from './log-events.ts';
 
 /** What deferred mode is opened with. */
 export interface DeferredModeDeps {
   readonly admission: AdmissionService;
-  readonly line: StoredLine | undefined;
+  readonly line: StoredLine;
+  readonly replicas?: ReplicaRequests | undefined;
   readonly forwarding: Forwarding;
   readonly clock: Clock;
   readonly log: Log;
@@ -45,47 +52,41 @@ export interface DeferredMode {
   drain(graceMs: number): Promise<void>;
 }
 
+/** Deferred requests, and how they end. */
+interface OpenedRequests {
+  readonly requests: DeferredRequests & { readonly figures: DeferredFigures };
+  drain(graceMs: number): Promise<void>;
+}
+
 /** Whether requests are stored here, or were: some route stores them, or an earlier process left a store. */
-export function keepsRequests({ store }: Config, { deferred }: CompiledRoutes): boolean {
-  return deferred.size > 0 || (store.kind === 'disk' && existsSync(deferredFolder(store.path)));
+export function keepsRequests({ store, cluster }: Config, { deferred }: CompiledRoutes): boolean {
+  return deferred.size > 0 || (cluster === undefined && store.kind === 'disk' && existsSync(deferredFolder(store.path)));
 }
 
 /** Opens the store, reads what is pending, and begins to deliver. Rejects, saying what to do, when the store cannot be used. */
 export async function openDeferredMode(config: Config, deps: DeferredModeDeps): Promise<DeferredMode> {
   const { log, metrics, clock, line, forwarding } = deps;
-  if (line === undefined) throw new Error(AMONG_REPLICAS);
   let { routes } = deps;
   let submitRoutes = submitRoutesOf(routes.proxy);
   let groups = settingsByName(config.groups);
   const deferredLog = new DeferredLog(log, () => performance.now());
-  const store = await openStore(config, deps);
   const { inFlight, down } = config.deferred;
-  let requests: DeferredService | undefined;
-  const count = metrics.deferred(() => requests?.figures ?? NOTHING);
-  try {
-    requests = await createDeferred({
-      store,
-      line,
-      admission: deps.admission,
-      forwarding,
-      clock,
-      routes: () => routes.deferred,
-      settings: (group) => groups.get(group),
-      events: (event) => {
-        count(event);
-        deferredLog.take(event);
-      },
-      onFault: deps.onFault,
-      defer: (run) => void setImmediate(run),
-      random: Math.random,
-      callbacks: createCallbackTransport(),
-      bounds: { inFlightMax: inFlight, downAfter: down.after, probeMs: down.probe / MILLISECOND },
-    });
-  } catch (cause) {
-    await store.close();
-    throw cause;
-  }
-  const service = requests;
+  let opened: OpenedRequests | undefined;
+  const count = metrics.deferred(() => opened?.requests.figures ?? NOTHING);
+  const common = {
+    ...{ line, admission: deps.admission, forwarding, clock, onFault: deps.onFault },
+    routes: () => routes.deferred,
+    settings: (group: string) => groups.get(group),
+    events: (event: DeferredEvent) => {
+      count(event);
+      deferredLog.take(event);
+    },
+    defer: (run: () => void) => void setImmediate(run),
+    random: Math.random,
+    bounds: { inFlightMax: inFlight, downAfter: down.after, probeMs: down.probe / MILLISECOND },
+  };
+  opened = await (deps.replicas === undefined ? openAlone(config, common, deps) : openAmongReplicas(common, deps.replicas));
+  const { requests: service, drain } = opened;
   tellStranded(log, service, groups);
   const costMissing = (route: string, unit: string): void => {
     metrics.forward({ kind: 'cost_missing', route, unit, stage: 'ask' });
@@ -99,12 +100,51 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
       groups = settingsByName(settings);
       tellStranded(log, service, groups);
     },
-    drain: (graceMs) => service.drain(graceMs),
+    drain,
+  };
+}
+
+type Common = Omit<DeferredDeps, 'store' | 'callbacks' | 'inFlight' | 'shared'>;
+
+/** Requests in a store of this process's own. */
+async function openAlone(config: Config, common: Common, deps: DeferredModeDeps): Promise<OpenedRequests> {
+  const store = await openStore(config, deps);
+  try {
+    const requests = await createDeferred({ ...common, store, callbacks: createCallbackTransport() });
+    return { requests, drain: (graceMs) => requests.drain(graceMs) };
+  } catch (cause) {
+    await store.close();
+    throw cause;
+  }
+}
+
+/** Requests that all replicas share over NATS. */
+async function openAmongReplicas(common: Common, replicas: ReplicaRequests): Promise<OpenedRequests> {
+  const nats = await replicas.open();
+  const lines = new StoredLines({ line: common.line, shardOf: replicas.shardOf });
+  const { edge, openStore: openShard, space } = nats;
+  const requests = new ClusterRequests({
+    ...{ ...common, edge, space, openStore: openShard, lines },
+    ...{ ...replicas, transport: createCallbackTransport() },
+  });
+  const unwatch = replicas.watch(({ kind, shard, term }) => {
+    if (kind === 'handed') return requests.handOver(shard, term);
+    if (kind === 'gained') requests.gained(shard, term);
+    else requests.lost(shard, term);
+    return undefined;
+  });
+  return {
+    requests,
+    drain: async (graceMs) => {
+      await requests.drain(graceMs);
+      unwatch();
+      await nats.close();
+    },
   };
 }
 
 /** Says whose requests wait for a group that is not in the file: they are neither refused nor lost. */
-function tellStranded(log: Log, service: DeferredService, groups: ReadonlyMap<string, GroupSettings>): void {
+function tellStranded(log: Log, service: OpenedRequests['requests'], groups: ReadonlyMap<string, GroupSettings>): void {
   for (const [group, { pending }] of service.figures.groups) {
     if (groups.has(group)) continue;
     const what = `${pending} stored requests wait for group ${group}, which is not in the configuration: bring it back, or cancel them.`;
@@ -121,7 +161,6 @@ function submitBytesOf(routes: readonly SubmitRoute[]): number {
   return Math.min(SUBMIT_BYTES_MAX, Math.ceil((longest * 4) / 3) + (64 << 10));
 }
 
-const AMONG_REPLICAS = 'Deferred requests are kept by one node as yet: take `cluster` out, or the routes with mode: deferred and respondAsync.';
 const NOTHING = { sending: 0, delayed: 0, ended: { done: 0, dead: 0, cancelled: 0 }, groups: new Map(), bytes: 0, bytesMax: 0, down: [] };
 
 function openStore({ store }: Config, { holder }: DeferredModeDeps): Promise<DeferredStore> {

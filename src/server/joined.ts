@@ -15,6 +15,7 @@ import type { SystemClock } from '../platform/system-clock.ts';
 import { uptime } from '../platform/timers.ts';
 import { Relay, type RelayBounds } from '../relay/relay.ts';
 import type { Log } from '../telemetry/log.ts';
+import type { OnShard } from './admission-stack.ts';
 import { logRelayEvent, logReplicaEvent, PeerLog } from './cluster-log.ts';
 import type { NatsLink } from './nats.ts';
 
@@ -39,6 +40,8 @@ export interface JoinParts {
   /** A question to the registers is asked again after this without an answer. */
   readonly answerWithin: Micros;
   readonly log: Log;
+  /** Called before a shard's trees are closed, and after they began to be opened. */
+  readonly onShard: OnShard;
   /** An admission outside the promises is to be counted. */
   readonly degraded: (group: string, how: string) => void;
 }
@@ -63,7 +66,7 @@ export function wireReplica(parts: JoinParts): { readonly replica: Replica; read
     revision: parts.revision(),
     serverTime: () => nats.serverTime(),
     onEvent: (event) => {
-      follow(event, { gatekeeper, relay, replica, store, clock: timely });
+      follow(event, { gatekeeper, relay, replica, store, clock: timely, onShard: parts.onShard });
       logReplicaEvent(log, event);
       if (event.kind === 'peers') peerLog.changed(replica.peers(), event.gone ?? []);
     },
@@ -96,25 +99,28 @@ interface Following {
   readonly replica: Replica;
   readonly store: Store;
   readonly clock: Clock;
+  readonly onShard: OnShard;
 }
 
 /** What the replica says is done in its order: trees come and go, then whoever waits goes with them. */
-function follow(event: ReplicaEvent, { gatekeeper, relay, replica, store, clock }: Following): void {
+function follow(event: ReplicaEvent, { gatekeeper, relay, replica, store, clock, onShard }: Following): void {
   switch (event.kind) {
     case 'gained': {
       const { shard, tenure, clock: shardTime } = event.ground;
       const treeClock = createTreeClock(clock, shardTime);
       const ledger = createLedger({ store, clock: treeClock, term: tenure.term });
       void gatekeeper.openShard(shard, { tenure, clock: treeClock, ledger }, relay.barrier(shard, tenure.term));
+      void onShard({ kind: 'gained', shard, term: tenure.term });
       break;
     }
     case 'lost':
+      void onShard({ kind: 'lost', shard: event.shard, term: event.term });
       gatekeeper.loseShard(event.shard, event.term);
       break;
     case 'seal': {
       const { shard, term } = event;
-      const sealed = () => replica.sealed(shard, term);
-      gatekeeper.seal(shard, () => replica.halt(shard, term)).then(sealed, sealed);
+      const handed = onShard({ kind: 'handed', shard, term });
+      void Promise.allSettled([gatekeeper.seal(shard, () => replica.halt(shard, term)), handed]).then(() => replica.sealed(shard, term));
       break;
     }
     case 'placed':

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { AcquireHandle, Outcome } from '../../src/admission/admission.ts';
 import type { StoredRequestAsk, StoredSink } from '../../src/admission/stored-line.ts';
+import { StoredLines } from '../../src/admission/stored-lines.ts';
 import { ONE_REQUEST, PRIORITY_DEFERRED } from '../../src/core/group.ts';
 import type { Refusal } from '../../src/core/refusal.ts';
 import { NEVER, SECOND } from '../../src/core/time.ts';
@@ -132,5 +133,55 @@ describe('a stored request in line', () => {
     await rig.pass(2);
     await drained;
     expect(live.refusal?.reason).toBe('draining');
+  });
+});
+
+describe('a line that shards share', () => {
+  async function shared(shardOf: Readonly<Record<string, number>>): Promise<{ rig: Rig; lines: StoredLines }> {
+    const rig = await rigged(Object.keys(shardOf).map((name) => settingsOf(group(name, [spacing(5 * SECOND)]))));
+    return { rig, lines: new StoredLines({ line: rig.keeper, shardOf: (name) => shardOf[name] }) };
+  }
+
+  test('tells the requests of two shards apart, whatever their sequences', async () => {
+    const { rig, lines } = await shared({ a: 3, b: 63 });
+    const [three, last] = [new Sink(), new Sink()];
+    lines.of(3).attach(three);
+    lines.of(63).attach(last);
+    expect([three.heard, last.heard]).toEqual([['opened a'], ['opened b']]);
+    const large = 2 ** 46 + 1;
+    lines.of(3).enqueue('a', stored(7));
+    lines.of(63).enqueue('b', stored(large));
+    const queued = lines.of(63).enqueue('b', stored(7));
+    await settled();
+    expect([three.sequences, last.sequences]).toEqual([[7], [large]]);
+    expect(queued !== undefined && 'entry' in queued && lines.of(63).cancel('b', queued.entry, 7)).toBe(true);
+    await rig.pass(20);
+    expect([three.sequences, last.sequences]).toEqual([[7], [large]]);
+  });
+
+  test('takes no request into a group of another shard, and drops none of the other on withdrawal', async () => {
+    const { rig, lines } = await shared({ a: 3, b: 4 });
+    const [three, four] = [new Sink(), new Sink()];
+    lines.of(3).attach(three);
+    lines.of(4).attach(four);
+    expect(lines.of(3).enqueue('b', stored(1))).toBe(undefined);
+    for (const sequence of [1, 2]) lines.of(4).enqueue('b', stored(sequence));
+    lines.of(3).withdraw('b');
+    await rig.pass(10);
+    expect(four.sequences).toEqual([1, 2]);
+    expect(three.heard).toEqual(['opened a']);
+  });
+
+  test('gives back the permit of a shard that has gone', async () => {
+    const { rig, lines } = await shared({ a: 3 });
+    const sink = new Sink();
+    lines.of(3).attach(sink);
+    lines.of(3).enqueue('a', stored(1));
+    lines.detach(3, sink);
+    await settled();
+    expect(sink.sequences).toEqual([]);
+    const live = rig.ask({ group: 'a' });
+    await settled();
+    expect(live.seconds).toBe(0);
   });
 });

@@ -134,11 +134,6 @@ describe('a route is refused:', () => {
     const cluster = (more: string) => load('group: erp, mode: deferred', `cluster: { nats: [ a ]${more} }\n`);
     expect(cluster('')).toEqual([expect.stringContaining('routes[0].mode: nothing says that NATS syncs what it has taken')]);
     expect('groups' in cluster(', durability: acknowledged')).toBe(true);
-    const callback = load(
-      'group: erp, mode: deferred, callback: { hosts: [ a.example ], secrets: { env: A } }',
-      'cluster: { nats: [ a ], durability: acknowledged }\n',
-    );
-    expect(callback).toEqual([expect.stringContaining('routes[0].callback: callbacks are kept by one node only as yet')]);
   });
 });
 

@@ -162,6 +162,29 @@ describe('a stored request', () => {
     for (const { id } of tickets) expect((await view(again, id)).state).toBe('done');
   });
 
+  test('counts what was armed also when the process dies again before it is sent again', async () => {
+    const rig = await new DeferredRig([open]).start();
+    rig.behave = () => ({ status: 0 });
+    for (const id of [1, 2]) await rig.submit({ target: `/${id}` });
+    await settled();
+    expect(rig.seen.map(({ target, attempt }) => [target, attempt])).toEqual([
+      ['/1', 1],
+      ['/2', 1],
+    ]);
+    // The second process arms the first request only, in a register of its own.
+    const second = new DeferredRig([every5s], { disk: rig.disk });
+    second.behave = () => ({ status: 0 });
+    await second.start();
+    await settled();
+    expect(second.seen.map(({ target, attempt }) => [target, attempt])).toEqual([['/1', 2]]);
+    const third = await new DeferredRig([open], { disk: rig.disk }).start();
+    await settled();
+    expect(third.seen.map(({ target, attempt }) => [target, attempt])).toEqual([
+      ['/1', 3],
+      ['/2', 2],
+    ]);
+  });
+
   test('of an ordered key waits for the one before it, also while that is tried again; other keys pass', async () => {
     const rig = await new DeferredRig([open], {
       routes: [routeOf({ order: 'key', retry: { forMs: 60_000, firstMs: 1, maxMs: 1, delaysMs: [5_000], attemptsMax: undefined } })],

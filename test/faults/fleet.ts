@@ -206,7 +206,7 @@ function configurationOf(
   const urls = lines.map(({ port }) => `nats://127.0.0.1:${port}`).join(', ');
   return [
     `listen: { api: "127.0.0.1:${api}", health: "127.0.0.1:${health}", grpc: none, proxy: ${proxy ? `"127.0.0.1:${forward}"` : 'none'}, admin: "127.0.0.1:${admin}" }`,
-    `cluster: { nats: [ ${urls} ], name: r${index}, ledgerBytes: 64MiB }`,
+    `cluster: { nats: [ ${urls} ], name: r${index}, ledgerBytes: 64MiB, requestBytes: 256MiB, durability: acknowledged }`,
     'drain: { delay: 0s, grace: 10s }',
     'log: { level: debug }',
     'revision: 1',

@@ -5,7 +5,18 @@ import { StreamFull, WrongLastSequence } from '../../nats/stream-client.ts';
 import type { Attempt, RequestEnd, RequestRow } from '../request.ts';
 import { type Change, type Flight, StoreUnavailable } from '../store.ts';
 import { failed, full, type QueueVerbs } from './jetstream-edge.ts';
-import { decodeEnd, decodeFlights, decodeRequest, decodeRow, encodeEnd, encodeFlights, encodeRequest, encodeRow, type QueuedRow } from './jetstream-format.ts';
+import {
+  decodeEnd,
+  decodeFlights,
+  decodeRequest,
+  decodeRow,
+  encodeEnd,
+  encodeFlights,
+  encodeRequest,
+  encodeRow,
+  type FlightRegister,
+  type QueuedRow,
+} from './jetstream-format.ts';
 import type { ShardState } from './jetstream-shard.ts';
 
 /** Attempts that are kept of a request. */
@@ -54,17 +65,17 @@ export class ShardWriter {
     this.#nowMs = parts.nowMs;
   }
 
-  /** Writes the term into the register of flights, and resolves with what the owner before had on its way. */
-  async claim(): Promise<readonly Flight[]> {
+  /** Writes the term into the register of flights, and resolves with what the owner before had on its way, and whether it ends that itself. */
+  async claim(): Promise<Pick<FlightRegister, 'flights' | 'heldBy'>> {
     const place = this.#layout.flights;
     for (;;) {
       const found = await this.#records.certain(place);
-      const before = found === undefined ? { term: 0n, flights: [] } : decodeFlights(found);
+      const before = found === undefined ? { term: 0n, flights: [], heldBy: '' } : decodeFlights(found);
       if (before.term > this.#term) throw this.#beaten(before.term);
       try {
-        this.flightsAt = await this.#records.write(this.#flights(before.flights, found?.sequence ?? 0));
+        this.flightsAt = await this.#records.write(this.#flights(before, found?.sequence ?? 0));
         this.#owns = true;
-        return before.flights;
+        return before;
       } catch (cause) {
         if (!(cause instanceof WrongLastSequence)) throw cause;
       }
@@ -73,7 +84,8 @@ export class ShardWriter {
 
   /** Applies a batch. Rejects with {@link StoreUnavailable}; what was applied of it then is found and passed over when it is tried again. */
   async commit(batch: readonly Change[]): Promise<void> {
-    if (this.#succeeded) throw failed('A change', new Error('another replica owns the shard'));
+    // An end passes once, whoever asks for it, and so does the record of an attempt; nothing else is this owner's any more.
+    if (this.#succeeded && batch.some(({ kind }) => kind !== 'end' && kind !== 'retry')) throw failed('A change', new Error('another replica owns the shard'));
     try {
       for (const wave of waves(batch)) {
         const steps = await Promise.all(wave.map((change) => this.#steps(change)));
@@ -127,7 +139,7 @@ export class ShardWriter {
 
   #arm(flights: readonly Flight[]): Step {
     return {
-      write: this.#flights(flights, this.flightsAt),
+      write: this.#flights({ flights, heldBy: '' }, this.flightsAt),
       done: (sequence) => {
         this.flightsAt = sequence;
       },
@@ -136,7 +148,7 @@ export class ShardWriter {
         const found = await this.#records.certain(this.#layout.flights);
         const { term } = found === undefined ? { term: 0n } : decodeFlights(found);
         if (term !== this.#term) throw this.#beaten(term);
-        this.flightsAt = await this.#records.write(this.#flights(flights, found?.sequence ?? 0));
+        this.flightsAt = await this.#records.write(this.#flights({ flights, heldBy: '' }, found?.sequence ?? 0));
       },
     };
   }
@@ -162,17 +174,17 @@ export class ShardWriter {
 
   #retryWrite(row: RequestRow, attempts: readonly Attempt[], last: number): QueueWrite {
     const place = this.#layout.retry(row.secret);
-    const queued = { row, nonce: '', upload: '', end: undefined };
+    const queued = { row, nonce: '', upload: '', end: undefined, reportUntil: 0 };
     return { place, row: encodeRow(place.subject, queued), bytes: encodeEnd(place.subject, undefined, attempts), last };
   }
 
   async #end(change: Of<'end'>): Promise<Step> {
-    const { row, end, attempt } = change;
+    const { row, end, attempt, report } = change;
     const before = await this.attempts(row);
     const attempts = (attempt === undefined ? before : [...before, attempt]).slice(-ATTEMPTS_MAX);
     const upload = this.#state.uploads.get(row.sequence)?.upload ?? '';
     if (end.state === 'dead') await this.#bury(row, end, upload);
-    const write = this.#tombstone(row, end, attempts, upload, this.#state.at(row.sequence));
+    const write = this.#tombstone(change, attempts, upload, this.#state.at(row.sequence));
     const { response } = end;
     const less = {
       ...end,
@@ -180,18 +192,19 @@ export class ShardWriter {
     };
     return {
       write,
-      done: (sequence) => this.#ended(row, end, upload, sequence),
+      done: (sequence) => this.#ended(change, upload, sequence),
       moved: () => this.#endedElsewhere(change, upload),
-      smaller: this.#tombstone(row, less, attempts.slice(-1), upload, this.#state.at(row.sequence)),
+      smaller: this.#tombstone({ row, end: less, report }, attempts.slice(-1), upload, this.#state.at(row.sequence)),
     };
   }
 
   /** The message of an ended request, in the place of the request. */
-  #tombstone(row: RequestRow, { sequence: _, response, ...end }: RequestEnd, attempts: readonly Attempt[], upload: string, last: number): QueueWrite {
+  #tombstone({ row, end: ended, report }: Omit<Of<'end'>, 'kind' | 'attempt'>, attempts: readonly Attempt[], upload: string, last: number): QueueWrite {
+    const { sequence: _, response, ...end } = ended;
     const place = this.#layout.request(row.secret);
-    const queued: QueuedRow = { row, nonce: '', upload: end.state === 'dead' ? upload : '', end };
-    const ttlSeconds = (end.goneAt - this.#nowMs()) / 1000;
-    return { place, row: encodeRow(place.subject, queued), bytes: encodeEnd(place.subject, response, attempts), last, ttlSeconds };
+    const queued: QueuedRow = { row, nonce: '', upload: end.state === 'dead' ? upload : '', end, reportUntil: report?.until ?? 0 };
+    const ttlSeconds = (Math.max(end.goneAt, queued.reportUntil) - this.#nowMs()) / 1000;
+    return { place, row: encodeRow(place.subject, queued), bytes: encodeEnd(place.subject, response, attempts, report?.url), last, ttlSeconds };
   }
 
   /** A dead letter keeps head and body, elsewhere: stored before its end is, so that a crash between leaves too much and not too little. */
@@ -202,17 +215,19 @@ export class ShardWriter {
     const place = this.#layout.dead(row.group, row.secret);
     const bytes = encodeRequest(place.subject, head, body);
     const ttlSeconds = (end.goneAt - this.#nowMs()) / 1000;
-    await this.#records.write({ place, row: encodeRow(place.subject, { row, nonce: '', upload, end }), bytes, last: undefined, ttlSeconds });
+    const queued = { row, nonce: '', upload, end, reportUntil: 0 };
+    await this.#records.write({ place, row: encodeRow(place.subject, queued), bytes, last: undefined, ttlSeconds });
   }
 
-  #ended(row: RequestRow, end: RequestEnd, upload: string, at: number): void {
+  #ended({ row, end, report }: Omit<Of<'end'>, 'kind' | 'attempt'>, upload: string, at: number): void {
     if (this.#owns) this.#state.own.add(at);
-    this.over(row, end, upload);
+    this.over(row, end, upload, report?.until ?? 0);
   }
 
-  /** What is left behind by a request that has ended, by whatever replica. */
-  over(row: RequestRow, { state, goneAt }: Pick<RequestEnd, 'state' | 'goneAt'>, upload: string): void {
+  /** What is left behind by a request that has ended, by whatever replica; `reportUntil`: of its callback, 0 without one. */
+  over(row: RequestRow, { state, at, goneAt }: Pick<RequestEnd, 'state' | 'at' | 'goneAt'>, upload: string, reportUntil: number): void {
     const { sequence } = row;
+    if (this.#owns && reportUntil > 0) this.#state.owe(row, at, reportUntil);
     this.#state.count(state, goneAt);
     this.#state.moved.delete(sequence);
     const retry = this.#state.retries.get(sequence);
@@ -227,13 +242,14 @@ export class ShardWriter {
   }
 
   /** An end that found another message: at most one end of a request passes, and one that came later is dropped. */
-  async #endedElsewhere({ row, end, attempt }: Of<'end'>, upload: string): Promise<void> {
+  async #endedElsewhere(change: Of<'end'>, upload: string): Promise<void> {
+    const { row, end, attempt } = change;
     const found = await this.#records.certain(this.#layout.request(row.secret));
     const there = found === undefined ? undefined : decodeRow(found);
     if (found === undefined || there === undefined || there.row.sequence !== row.sequence) return;
     const before = there.end;
     // Its own, whose answer was lost.
-    if (before !== undefined && before.at === end.at && before.state === end.state) return this.#ended(row, end, upload, found.sequence);
+    if (before !== undefined && before.at === end.at && before.state === end.state) return this.#ended(change, upload, found.sequence);
     const grave = this.#layout.dead(row.group, row.secret);
     if (before !== undefined && (before.state !== 'dead' || end.state !== 'cancelled')) {
       if (end.state === 'dead' && before.state !== 'dead') await this.discard(grave);
@@ -242,9 +258,9 @@ export class ShardWriter {
     if (before !== undefined) await this.discard(grave);
     const earlier = before === undefined ? await this.attempts(row) : decodeEnd(found).attempts;
     const attempts = (attempt === undefined ? earlier : [...earlier, attempt]).slice(-ATTEMPTS_MAX);
-    const at = await this.#records.write(this.#tombstone(row, end, attempts, upload || there.upload, found.sequence));
+    const at = await this.#records.write(this.#tombstone(change, attempts, upload || there.upload, found.sequence));
     if (before !== undefined) this.#state.count('dead', before.goneAt, -1);
-    this.#ended(row, end, upload || there.upload, at);
+    this.#ended(change, upload || there.upload, at);
   }
 
   /** Its attempts first: a retry without its request is litter, a request without its attempts would be a loss. */
@@ -265,7 +281,7 @@ export class ShardWriter {
     const retry = await this.#records.certain(this.#layout.retry(row.secret));
     const { attempts } = decodeEnd(ended);
     this.#state.retries.set(row.sequence, await this.#records.write(this.#retryWrite(row, attempts, retry?.sequence ?? 0)));
-    const again = { row, nonce, upload, end: undefined };
+    const again = { row, nonce, upload, end: undefined, reportUntil: 0 };
     const write = { place, row: encodeRow(place.subject, again), bytes: encodeRequest(place.subject, head, body), last: ended.sequence };
     const done = (sequence: number): void => {
       this.#state.moved.set(row.sequence, sequence);
@@ -301,9 +317,14 @@ export class ShardWriter {
     return found === undefined || decodeRow(found).row.sequence !== sequence ? [] : decodeEnd(found).attempts;
   }
 
-  #flights(flights: readonly Flight[], last: number): QueueWrite {
+  /** Writes what is still on its way, for the next owner. */
+  async handOver(flights: readonly Flight[], heldBy: string): Promise<void> {
+    this.flightsAt = await this.#records.write(this.#flights({ flights, heldBy }, this.flightsAt));
+  }
+
+  #flights({ flights, heldBy }: Pick<FlightRegister, 'flights' | 'heldBy'>, last: number): QueueWrite {
     const place = this.#layout.flights;
-    return { place, row: '', bytes: encodeFlights(place.subject, this.#term, flights), last };
+    return { place, row: '', bytes: encodeFlights(place.subject, { term: this.#term, flights, heldBy }), last };
   }
 
   #beaten(term: bigint): StoreUnavailable {

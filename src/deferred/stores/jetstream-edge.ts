@@ -22,11 +22,16 @@ const MESSAGE_OVERHEAD = 256;
 /** What of the streams the stores use. */
 export type QueueVerbs = Pick<
   QueueRecords,
-  'features' | 'payloadMax' | 'write' | 'writeAll' | 'newest' | 'certain' | 'at' | 'scan' | 'tail' | 'purge' | 'subjects' | 'size'
+  'features' | 'payloadMax' | 'write' | 'writeAll' | 'newest' | 'certain' | 'at' | 'next' | 'scan' | 'tail' | 'purge' | 'subjects' | 'size'
 >;
+
+/** A request that waits behind others for longer is refused: NATS does not keep up, and its caller is to be told. */
+const WAIT_MAX_MS = 10_000;
 
 interface Waiting {
   readonly submit: EdgeSubmit;
+  /** When it came, on the clock of `performance.now`. */
+  readonly since: number;
   readonly token: string;
   readonly write: QueueWrite;
   readonly nonce: string;
@@ -63,11 +68,11 @@ export class JetStreamEdge implements RequestEdge {
     const nonce = randomBytes(6).toString('hex');
     const place = this.#layout.shard(shard).request(token);
     const upload = body instanceof Uint8Array ? '' : this.#uploadName(body.upload);
-    const queued: QueuedRow = { row: { ...row, sequence: 0, secret: token }, nonce, upload, end: undefined };
+    const queued: QueuedRow = { row: { ...row, sequence: 0, secret: token }, nonce, upload, end: undefined, reportUntil: 0 };
     const write = { place, row: encodeRow(place.subject, queued), bytes: encodeRequest(place.subject, head, body), last: 0 };
     return new Promise((resolve, reject) => {
       const lane = this.#lane(place.stream);
-      lane.queue.push({ submit, token, nonce, write, resolve, reject });
+      lane.queue.push({ submit, token, nonce, write, since: performance.now(), resolve, reject });
       lane.running ??= this.#run(lane);
     });
   }
@@ -140,7 +145,8 @@ export class JetStreamEdge implements RequestEdge {
   async #commit(batch: readonly Waiting[]): Promise<void> {
     const fitting: Waiting[] = [];
     for (const waiting of batch) {
-      if (await this.#room.take(waiting.write.place.stream, sizeOf(waiting.write), false)) fitting.push(waiting);
+      if (performance.now() - waiting.since > WAIT_MAX_MS) waiting.reject(failed('A request', new Error('NATS does not keep up')));
+      else if (await this.#room.take(waiting.write.place.stream, sizeOf(waiting.write), false)) fitting.push(waiting);
       else waiting.reject(full());
     }
     if (fitting.length > 1 && this.#records.features.atomic) {
@@ -160,8 +166,7 @@ export class JetStreamEdge implements RequestEdge {
 
   async #settle({ resolve, reject }: Waiting, work: () => Promise<EdgeOutcome>): Promise<void> {
     try {
-      const outcome = await work();
-      resolve(outcome);
+      resolve(await work());
     } catch (cause) {
       reject(cause instanceof StoreUnavailable ? cause : failed('A request', cause));
     }

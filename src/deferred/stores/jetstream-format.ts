@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib';
 import type { QueueMessage } from '../../nats/queue-records.ts';
 import { addChecksum, CorruptRecord, verifyChecksum } from '../../storage/checksum.ts';
 import type { Attempt, RequestEnd, RequestHead, RequestRow, StoredResponse } from '../request.ts';
+import type { CallbackProgress } from '../shared-store.ts';
 import type { Flight } from '../store.ts';
 
 /** Of rows and payloads; a reader refuses what it does not know. */
@@ -16,27 +17,46 @@ export interface QueuedRow {
   readonly upload: string;
   /** How it ended; undefined: it is pending. */
   readonly end: Omit<RequestEnd, 'sequence' | 'response'> | undefined;
+  /** Until when a callback is owed for this end, in milliseconds since 1970; 0: none is. */
+  readonly reportUntil: number;
 }
 
 /** A body as it is stored: whole, or how many pieces of how many bytes. */
 export type QueuedBody = Uint8Array | { readonly pieces: number; readonly bytes: number };
 
 /** The row as a header: ASCII, a CRC-32 over subject and text in front. */
-export function encodeRow(subject: string, { row, nonce, upload, end }: QueuedRow): string {
-  const text = JSON.stringify({ format: FORMAT, row, nonce, upload, end }).replace(
-    /[\u007f-\uffff]/g,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
-  return `${checksum(subject, text)} ${text}`;
+export function encodeRow(subject: string, { row, nonce, upload, end, reportUntil }: QueuedRow): string {
+  return header(subject, { format: FORMAT, row, nonce, upload, end, ...(reportUntil === 0 ? {} : { reportUntil }) });
 }
 
 /** A row without a sequence has that of its message. Throws {@link CorruptRecord}. */
-export function decodeRow({ subject, sequence, row: header }: Pick<QueueMessage, 'subject' | 'sequence' | 'row'>): QueuedRow {
-  const text = header.slice(9);
-  if (header.slice(0, 8) !== checksum(subject, text)) throw new CorruptRecord(`${subject}#${sequence}`);
-  const { format, row, nonce, upload, end } = JSON.parse(text) as QueuedRow & { format: number };
-  if (format !== FORMAT) throw new Error(`${subject} has format ${format}: it was written by a newer Sluice; upgrade this one.`);
-  return { row: row.sequence === 0 ? { ...row, sequence } : row, nonce, upload, end };
+export function decodeRow(message: Pick<QueueMessage, 'subject' | 'sequence' | 'row'>): QueuedRow {
+  const { row, nonce, upload, end, reportUntil = 0 } = fieldsOf<Omit<QueuedRow, 'reportUntil'> & { readonly reportUntil?: number }>(message);
+  return { row: row.sequence === 0 ? { ...row, sequence: message.sequence } : row, nonce, upload, end, reportUntil };
+}
+
+/** How far the callback of an end has come, as a header. */
+export function encodeCallback(subject: string, callback: CallbackProgress): string {
+  return header(subject, { format: FORMAT, callback });
+}
+
+/** Throws {@link CorruptRecord}. */
+export function decodeCallback(message: Pick<QueueMessage, 'subject' | 'sequence' | 'row'>): CallbackProgress {
+  return fieldsOf<{ callback: CallbackProgress }>(message).callback;
+}
+
+/** JSON as a header: ASCII, a CRC-32 over subject and text in front. */
+function header(subject: string, value: object): string {
+  const text = JSON.stringify(value).replace(/[\u007f-\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return `${checksum(subject, text)} ${text}`;
+}
+
+function fieldsOf<T>({ subject, sequence, row }: Pick<QueueMessage, 'subject' | 'sequence' | 'row'>): T {
+  const text = row.slice(9);
+  if (row.slice(0, 8) !== checksum(subject, text)) throw new CorruptRecord(`${subject}#${sequence}`);
+  const value = JSON.parse(text) as T & { format: number };
+  if (value.format !== FORMAT) throw new Error(`${subject} has format ${value.format}: it was written by a newer Sluice; upgrade this one.`);
+  return value;
 }
 
 /** Head and body of a request. */
@@ -53,30 +73,42 @@ export function decodeRequest({ subject, bytes }: Pick<QueueMessage, 'subject' |
   return { head, body: value.pieces === undefined ? rest : { pieces: value.pieces, bytes: value.bytes ?? 0 } };
 }
 
-/** The answer that ended a request, and its attempts. */
-export function encodeEnd(subject: string, response: StoredResponse | undefined, attempts: readonly Attempt[]): Uint8Array {
+/** The answer that ended a request, its attempts, and where its end is reported ('' for nowhere). */
+export function encodeEnd(subject: string, response: StoredResponse | undefined, attempts: readonly Attempt[], callback = ''): Uint8Array {
   const { body, ...rest } = response ?? { body: NOTHING };
-  return framed(subject, { response: response === undefined ? undefined : rest, attempts: attempts.map(written) }, body);
+  const named = callback === '' ? {} : { callback };
+  return framed(subject, { response: response === undefined ? undefined : rest, attempts: attempts.map(written), ...named }, body);
 }
 
 /** Throws {@link CorruptRecord}. */
 export function decodeEnd({ subject, bytes }: Pick<QueueMessage, 'subject' | 'bytes'>): {
   readonly response: StoredResponse | undefined;
   readonly attempts: readonly Attempt[];
+  readonly callback: string;
 } {
-  const { value, rest } = unframed<{ response?: Omit<StoredResponse, 'body'>; attempts: readonly WrittenAttempt[] }>(subject, bytes);
-  return { response: value.response === undefined ? undefined : { ...value.response, body: rest }, attempts: value.attempts.map(read) };
+  const { value, rest } = unframed<{ response?: Omit<StoredResponse, 'body'>; attempts: readonly WrittenAttempt[]; callback?: string }>(subject, bytes);
+  const response = value.response === undefined ? undefined : { ...value.response, body: rest };
+  return { response, attempts: value.attempts.map(read), callback: value.callback ?? '' };
 }
 
-/** What may be on its way, as the owner of a term knows it. */
-export function encodeFlights(subject: string, term: bigint, flights: readonly Flight[]): Uint8Array {
-  return framed(subject, { term: String(term), flights: flights.map(({ sequence, attempt }) => [sequence, attempt]) }, NOTHING);
+/** The register of flights. */
+export interface FlightRegister {
+  readonly term: bigint;
+  /** What may be on its way, as the owner of that term knows it. */
+  readonly flights: readonly Flight[];
+  /** The process that has handed the shard over and ends these attempts itself; '' where nobody does. */
+  readonly heldBy: string;
+}
+
+export function encodeFlights(subject: string, { term, flights, heldBy }: FlightRegister): Uint8Array {
+  const held = heldBy === '' ? {} : { heldBy };
+  return framed(subject, { term: String(term), flights: flights.map(({ sequence, attempt }) => [sequence, attempt]), ...held }, NOTHING);
 }
 
 /** Throws {@link CorruptRecord}. */
-export function decodeFlights({ subject, bytes }: Pick<QueueMessage, 'subject' | 'bytes'>): { readonly term: bigint; readonly flights: readonly Flight[] } {
-  const { value } = unframed<{ term: string; flights: readonly [number, number][] }>(subject, bytes);
-  return { term: BigInt(value.term), flights: value.flights.map(([sequence, attempt]) => ({ sequence, attempt })) };
+export function decodeFlights({ subject, bytes }: Pick<QueueMessage, 'subject' | 'bytes'>): FlightRegister {
+  const { value } = unframed<{ term: string; flights: readonly [number, number][]; heldBy?: string }>(subject, bytes);
+  return { term: BigInt(value.term), flights: value.flights.map(([sequence, attempt]) => ({ sequence, attempt })), heldBy: value.heldBy ?? '' };
 }
 
 const NOTHING = new Uint8Array();

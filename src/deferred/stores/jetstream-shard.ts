@@ -1,4 +1,5 @@
 import type { EndState } from '../request.ts';
+import type { PendingCallback } from '../shared-store.ts';
 
 /** Ended requests are counted out in steps of this. */
 const BUCKET_MS = 60_000;
@@ -16,6 +17,8 @@ export class ShardState {
   readonly uploads = new Map<number, { readonly upload: string; readonly goneAt: number }>();
   /** Messages of ends that this owner wrote and has not met in the stream yet. */
   readonly own = new Set<number>();
+  /** Callbacks that are owed, and were not asked for yet. */
+  callbacks: PendingCallback[] = [];
   readonly #counts = { done: 0, dead: 0, cancelled: 0 };
   readonly #buckets = new Map<number, { done: number; dead: number; cancelled: number }>();
 
@@ -26,6 +29,11 @@ export class ShardState {
   /** The sequence of the message that holds a pending request. */
   at(sequence: number): number {
     return this.moved.get(sequence) ?? sequence;
+  }
+
+  /** A callback is owed for an end that nobody has begun to report. */
+  owe(row: PendingCallback['row'], endedAt: number, until: number): void {
+    this.callbacks.push(owedFor(row, endedAt, until));
   }
 
   /** One ended (or, with -1, is no longer among the ended). */
@@ -48,4 +56,10 @@ export class ShardState {
       this.#buckets.delete(at);
     }
   }
+}
+
+/** The callback of an end, before its first attempt. */
+export function owedFor({ sequence, secret, group, route }: PendingCallback['row'], endedAt: number, until: number): PendingCallback {
+  const progress = { sequence, endedAt, state: 'pending', attempts: 0, firstAttemptAt: 0, dueAt: 0 } as const;
+  return { row: { sequence, secret, group, route }, progress, until };
 }

@@ -2,12 +2,12 @@ import type { ShardLayout } from '../../nats/deferred-layout.ts';
 import type { QueueMessage } from '../../nats/queue-records.ts';
 import type { StreamQuota } from '../../nats/stream-quota.ts';
 import type { Attempt, RequestEnd, RequestHead, RequestRow } from '../request.ts';
-import type { PendingPage, SharedStore } from '../shared-store.ts';
-import { type Change, type EndedFilter, type EndedPage, type LoadedRequest, type Opened, StoreUnavailable } from '../store.ts';
+import type { CallbackProgress, PendingCallback, PendingPage, ReportedEnd, SharedStore } from '../shared-store.ts';
+import { type Change, type EndedFilter, type EndedPage, type Flight, type LoadedRequest, type Opened, StoreUnavailable } from '../store.ts';
 import { ShardWriter } from './jetstream-commit.ts';
 import { failed, type JetStreamEdge, type QueueVerbs } from './jetstream-edge.ts';
-import { decodeEnd, decodeFlights, decodeRequest, decodeRow, type QueuedBody, type QueuedRow } from './jetstream-format.ts';
-import { ShardState } from './jetstream-shard.ts';
+import { decodeCallback, decodeEnd, decodeFlights, decodeRequest, decodeRow, encodeCallback, type QueuedBody, type QueuedRow } from './jetstream-format.ts';
+import { owedFor, ShardState } from './jetstream-shard.ts';
 import { matches } from './memory.ts';
 
 const LOOKED_AT_MAX = 10_000;
@@ -75,25 +75,33 @@ export class JetStreamStore implements SharedStore {
     return this.#room.known(this.#layout.all.stream);
   }
 
+  get seen(): number {
+    return this.#seen;
+  }
+
   async open(onRow: (row: RequestRow) => void, onEnded: (row: RequestRow, end: EndOf) => void): Promise<Opened> {
     // Written first: it proves that a scan that has read it has read everything that was acknowledged before.
-    const flights = await this.#writer.claim();
+    const { flights, heldBy } = await this.#writer.claim();
     const claim = this.#writer.flightsAt;
     const retried = new Map<string, { readonly row: RequestRow; readonly at: number }>();
     for await (const message of this.#scanTo(claim, this.#layout.retries.subject)) {
       const kind = this.#layout.kindOf(message.subject);
       if (kind?.kind === 'retry') retried.set(kind.token, { row: decodeRow(message).row, at: message.sequence });
     }
+    const owed = new Map<string, PendingCallback>();
     for await (const message of this.#scanTo(claim, this.#layout.all.subject)) {
-      if (this.#layout.kindOf(message.subject)?.kind === 'request') this.#opened(message, retried, onRow, onEnded);
+      const kind = this.#layout.kindOf(message.subject);
+      if (kind?.kind === 'request') this.#opened(message, { retried, owed }, onRow, onEnded);
+      else if (kind?.kind === 'callback') this.#progressed(owed, kind.token, decodeCallback(message));
     }
+    this.#state.callbacks.push(...owed.values());
     for (const [token, { at }] of retried) this.#writer.litter.push({ place: this.#layout.retry(token), upTo: at });
     this.#seen = claim;
     await this.#room.refresh(this.#layout.all.stream);
-    return { flights, nextSequence: claim + 1 };
+    return { flights, heldBy: heldBy === '' ? undefined : heldBy, nextSequence: claim + 1 };
   }
 
-  /** Brings requests that were stored since, in their order; what this owner wrote itself is among them. Resolves with whether there may be more. */
+  /** Brings requests and ends that were stored since, in their order; not the ends that this owner stored. Resolves with whether there may be more. */
   async learn(onRow: (row: RequestRow) => void, onEnded: (row: RequestRow, end: EndOf) => void): Promise<boolean> {
     const found = await this.#records.tail(this.#layout.all, this.#seen + 1);
     for (const message of found) {
@@ -102,8 +110,9 @@ export class JetStreamStore implements SharedStore {
       const queued = decodeRow(message);
       if (queued.end !== undefined) {
         // Another replica's: cancelled there, or ended by an owner before this one.
+        if (this.#state.own.delete(message.sequence)) continue;
         const { upload } = this.#state.uploads.get(queued.row.sequence) ?? { upload: '' };
-        if (!this.#state.own.delete(message.sequence)) this.#writer.over(queued.row, queued.end, upload);
+        this.#writer.over(queued.row, queued.end, upload, queued.reportUntil);
         onEnded(queued.row, queued.end);
       } else {
         this.#note(queued, message.sequence);
@@ -169,15 +178,62 @@ export class JetStreamStore implements SharedStore {
     return { row, end: { ...end, sequence, response: decodeEnd(found).response } };
   }
 
-  async inFlight(sequence: number): Promise<boolean> {
+  async armed(): Promise<ReadonlyMap<number, number>> {
     const found = await this.#records.certain(this.#layout.flights);
-    return found !== undefined && decodeFlights(found).flights.some((each) => each.sequence === sequence);
+    return new Map(found === undefined ? [] : decodeFlights(found).flights.map(({ sequence, attempt }) => [sequence, attempt]));
+  }
+
+  handOver(flights: readonly Flight[], heldBy: string): Promise<void> {
+    return this.#writer.handOver(flights, heldBy);
+  }
+
+  async retried(sequence: number, secret: string): Promise<RequestRow | undefined> {
+    const found = await this.#records.certain(this.#layout.retry(secret));
+    const row = found === undefined ? undefined : decodeRow(found).row;
+    if (found === undefined || row?.sequence !== sequence) return undefined;
+    this.#state.retries.set(sequence, found.sequence);
+    return row;
+  }
+
+  takeCallbacks(): readonly PendingCallback[] {
+    const { callbacks } = this.#state;
+    this.#state.callbacks = [];
+    return callbacks;
+  }
+
+  async reported({ row: { sequence, secret }, progress, until }: PendingCallback): Promise<ReportedEnd | undefined> {
+    const found = await this.#records.certain(this.#layout.request(secret));
+    const queued = found === undefined ? undefined : decodeRow(found);
+    if (found === undefined || queued?.end === undefined || queued.row.sequence !== sequence || queued.end.at !== progress.endedAt) return undefined;
+    const { response, callback: url } = decodeEnd(found);
+    return { row: queued.row, end: { ...queued.end, sequence, response }, report: { url, until } };
+  }
+
+  async reportProgress({ row, progress, until }: PendingCallback): Promise<void> {
+    const place = this.#layout.callback(row.secret);
+    const ttlSeconds = (until - this.#nowMs()) / 1000;
+    await this.#records.write({ place, row: encodeCallback(place.subject, progress), bytes: new Uint8Array(), last: undefined, ttlSeconds });
+  }
+
+  async callbackOf(sequence: number, secret: string): Promise<'none' | CallbackProgress['state']> {
+    const [ended, found] = await Promise.all([this.#records.certain(this.#layout.request(secret)), this.#records.certain(this.#layout.callback(secret))]);
+    const queued = ended === undefined ? undefined : decodeRow(ended);
+    if (queued?.end === undefined || queued.row.sequence !== sequence || queued.reportUntil === 0) return 'none';
+    const progress = found === undefined ? undefined : decodeCallback(found);
+    return progress?.sequence === sequence && progress.endedAt === queued.end.at ? progress.state : 'pending';
+  }
+
+  async tidy(): Promise<void> {
+    const litter = this.#writer.litter.splice(0, PURGES_MAX);
+    await Promise.all(litter.map(({ place, upTo }) => this.#records.purge(place, upTo)));
+    if (litter.length > 0) this.#room.changed(this.#layout.all.stream);
   }
 
   async listPending(fits: (row: RequestRow) => boolean, size: number, token: string): Promise<PendingPage> {
     const rows: RequestRow[] = [];
     let looked = 0;
     let next = token === '' ? 1 : Number(token);
+    if (token === '' && (await this.#records.next(this.#layout.everyRequest, 1)) === undefined) return { rows, next: '' };
     for await (const message of this.#records.scan(this.#layout.all, next)) {
       if (rows.length >= size || looked >= LOOKED_AT_MAX) return { rows, next: String(next) };
       looked++;
@@ -194,6 +250,8 @@ export class JetStreamStore implements SharedStore {
     const place = filter.state === 'dead' ? this.#layout.everyDead(filter.group) : this.#layout.all;
     let looked = 0;
     let next = token === '' ? 1 : Number(token);
+    // Most shards have nothing, and one look is less than a consumer.
+    if (token === '' && (await this.#records.next(filter.state === 'dead' ? place : this.#layout.everyRequest, 1)) === undefined) return { requests, next: '' };
     for await (const message of this.#records.scan(place, next)) {
       if (requests.length >= size || looked >= LOOKED_AT_MAX) return { requests, next: String(next) };
       looked++;
@@ -222,9 +280,7 @@ export class JetStreamStore implements SharedStore {
       this.#state.uploads.delete(sequence);
       this.#writer.litter.push({ place: this.#layout.pieces(upload), upTo: undefined });
     }
-    const litter = this.#writer.litter.splice(0, PURGES_MAX);
-    await Promise.all(litter.map(({ place, upTo }) => this.#records.purge(place, upTo)));
-    if (litter.length > 0) this.#room.changed(this.#layout.all.stream);
+    await this.tidy();
     await this.#room.refresh(this.#layout.all.stream);
     if (!this.#orphansFound) await this.#findOrphans(nowMs);
     const more = this.#records.features.ttl ? false : await this.#sweepEnded(nowMs);
@@ -238,13 +294,14 @@ export class JetStreamStore implements SharedStore {
 
   #opened(
     message: QueueMessage,
-    retried: Map<string, { readonly row: RequestRow; readonly at: number }>,
+    { retried, owed }: { readonly retried: Map<string, { readonly row: RequestRow; readonly at: number }>; readonly owed: Map<string, PendingCallback> },
     onRow: (row: RequestRow) => void,
     onEnded: (row: RequestRow, end: EndOf) => void,
   ): void {
     const queued = decodeRow(message);
     const { row, end, upload } = queued;
     if (end !== undefined) {
+      if (queued.reportUntil > this.#nowMs()) owed.set(row.secret, owedFor(row, end.at, queued.reportUntil));
       const gone = end.goneAt <= this.#nowMs();
       // Servers that forget nothing still have it, and the sweep counts it out.
       if (!gone || !this.#records.features.ttl) this.#state.count(end.state, end.goneAt);
@@ -259,6 +316,14 @@ export class JetStreamStore implements SharedStore {
     retried.delete(row.secret);
     this.#state.retries.set(row.sequence, retry.at);
     onRow(retry.row);
+  }
+
+  /** What was recorded of a callback comes after its end in the stream. */
+  #progressed(owed: Map<string, PendingCallback>, token: string, progress: CallbackProgress): void {
+    const pending = owed.get(token);
+    if (pending === undefined || pending.row.sequence !== progress.sequence || pending.progress.endedAt !== progress.endedAt) return;
+    if (progress.state === 'pending') owed.set(token, { ...pending, progress });
+    else owed.delete(token);
   }
 
   /** The row as it is after its failed attempts. */
@@ -348,8 +413,9 @@ export class JetStreamStore implements SharedStore {
       this.#sweep.from = message.sequence + 1;
       const kind = this.#layout.kindOf(message.subject);
       if (kind?.kind !== 'request') continue;
-      const { row, end } = decodeRow(message);
-      if (end === undefined || end.goneAt > nowMs) continue;
+      const { row, end, reportUntil } = decodeRow(message);
+      if (end === undefined || Math.max(end.goneAt, reportUntil) > nowMs) continue;
+      if (reportUntil > 0) this.#writer.litter.push({ place: this.#layout.callback(kind.token), upTo: undefined });
       if (end.state === 'dead') await this.#writer.discard(this.#layout.dead(row.group, kind.token));
       this.#writer.litter.push({ place: this.#layout.request(kind.token), upTo: message.sequence });
       this.#state.count(end.state, end.goneAt, -1);

@@ -54,6 +54,7 @@ export function withVerbs(records: QueueVerbs, more: Partial<QueueVerbs>): Queue
     newest: records.newest.bind(records),
     certain: records.certain.bind(records),
     at: records.at.bind(records),
+    next: records.next.bind(records),
     scan: records.scan.bind(records),
     tail: records.tail.bind(records),
     purge: records.purge.bind(records),

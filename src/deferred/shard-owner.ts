@@ -1,0 +1,288 @@
+import type { StoredLines } from '../admission/stored-lines.ts';
+import { MILLISECOND, plus } from '../core/time.ts';
+import type { CallbackTransport } from './callback-transport.ts';
+import { EndCallbacks } from './end-callbacks.ts';
+import type { InFlight } from './in-flight.ts';
+import type { RequestRow } from './request.ts';
+import { NONE } from './request-index.ts';
+import { type DeferredDeps, RequestLifecycle, type SharedHooks } from './request-lifecycle.ts';
+import type { SharedStore } from './shared-store.ts';
+import type { Flight } from './store.ts';
+
+/** Between two tries to open a shard whose streams cannot be read: doubled from the first to the second. */
+const OPEN_AGAIN_MS = { first: 250, most: 4_000 } as const;
+/** What was stored is looked for so often without news of it. */
+const LEARN_MS = 1_000;
+/** A server that lags behind is asked again so soon for what is known to be stored, and so often. */
+const LAG = { waitMs: 10, looks: 20 } as const;
+const SWEEP_MS = 1_000;
+/** An attempt that a process before this one has kept is given up so long after its route's timeout. */
+const HELD_LATER_MS = 10_000;
+/** A process that is not heard of in so many looks, a second apart, is gone. */
+const GONE_LOOKS = 3;
+
+/** What the owner of a shard is made of; most is for its lifecycle. */
+export interface ShardOwnerDeps extends Omit<DeferredDeps, 'store' | 'line' | 'callbacks' | 'shared'> {
+  readonly shard: number;
+  /** Of this ownership. */
+  readonly term: bigint;
+  readonly lines: StoredLines;
+  /** A store of the shard that was not opened yet. */
+  readonly openStore: () => SharedStore;
+  readonly transport: CallbackTransport;
+  /** Callbacks under way, over all shards of the process. */
+  readonly callbacksInFlight: InFlight;
+  readonly report: SharedHooks['report'];
+  readonly ended: SharedHooks['ended'];
+  /** An attempt of this shard, which was released, is over without an end. */
+  readonly attemptOver: (sequence: number) => void;
+  /** Whether a process that handed the shard over still lives. */
+  readonly isAlive: (instance: string) => boolean;
+}
+
+/** A shard that is open: its store, and its requests in memory. */
+export interface OpenedShard {
+  readonly store: SharedStore;
+  readonly requests: RequestLifecycle;
+}
+
+/**
+ * The requests of one shard in one term of this process: reads them, brings them into line, sends them, and learns what other
+ * replicas store. Until `release` no other process arms an attempt; after it this one arms none.
+ */
+export class ShardOwner {
+  readonly #deps: ShardOwnerDeps;
+  #opened: (OpenedShard & { readonly callbacks: EndCallbacks }) | undefined;
+  /** Stored as far as others have said. */
+  #told = 0;
+  #wake: (() => void) | undefined;
+  #over = false;
+  /** Requests whose attempt the owner before this one has kept. */
+  readonly #held = new Set<number>();
+  readonly #timers = new Set<() => void>();
+
+  constructor(deps: ShardOwnerDeps) {
+    this.#deps = deps;
+    void this.#open();
+  }
+
+  get shard(): number {
+    return this.#deps.shard;
+  }
+
+  get term(): bigint {
+    return this.#deps.term;
+  }
+
+  /** undefined until all of the shard was read. */
+  get opened(): OpenedShard | undefined {
+    return this.#opened;
+  }
+
+  /** Attempts that are not over. */
+  get sending(): number {
+    return this.#opened?.requests.running.size ?? 0;
+  }
+
+  /** Something was stored in this shard, up to this sequence. */
+  told(sequence: number): void {
+    this.#told = Math.max(this.#told, sequence);
+    this.#wake?.();
+  }
+
+  /** An attempt that the owner before this one kept is over, without an end. */
+  async over(sequence: number): Promise<void> {
+    if (this.#opened === undefined || !this.#held.delete(sequence)) return;
+    const { store, requests } = this.#opened;
+    const slot = requests.index.slotOf(sequence);
+    const row = slot === NONE ? undefined : await store.retried(sequence, requests.index.secretOf(slot)).catch(() => undefined);
+    if (!this.#over) requests.resume(sequence, row);
+  }
+
+  /**
+   * The shard goes to another process, or has gone. Attempts under way go on; {@link drain} ends them. `heldBy`: the shard is handed over in
+   * order, and the next owner is to leave them to this process, by this name; resolves when that is on record, or cannot be.
+   */
+  async release(heldBy: string | undefined): Promise<void> {
+    if (this.#over) return;
+    this.#stop();
+    this.#detach();
+    const opened = this.#opened;
+    if (opened === undefined) return;
+    opened.requests.release(heldBy !== undefined);
+    if (heldBy === undefined) return;
+    try {
+      // What is being armed is not sent any more; the register is written by one at a time.
+      await opened.requests.store.quiet();
+      await opened.store.handOver(opened.requests.flights, heldBy);
+    } catch {
+      opened.requests.release(false);
+    }
+  }
+
+  /** Starts nothing any more. Resolves when no attempt is under way, at the latest after the grace, and what happened is stored. */
+  async drain(graceMs: number): Promise<void> {
+    this.#stop();
+    const requests = this.#opened?.requests;
+    const drained = requests?.drain(graceMs);
+    this.#detach();
+    await drained;
+  }
+
+  #stop(): void {
+    this.#over = true;
+    this.#opened?.callbacks.stop();
+    for (const cancel of this.#timers) cancel();
+    this.#timers.clear();
+    this.#wake?.();
+  }
+
+  #detach(): void {
+    if (this.#opened !== undefined) this.#deps.lines.detach(this.shard, this.#opened.requests.dispatcher);
+  }
+
+  /** Until it is open, or no longer this process's. */
+  async #open(): Promise<void> {
+    const { openStore, events } = this.#deps;
+    for (let wait: number = OPEN_AGAIN_MS.first; !this.#over; wait = Math.min(wait * 2, OPEN_AGAIN_MS.most)) {
+      const store = openStore();
+      try {
+        const requests = this.#lifecycle(store);
+        let rows = 0;
+        const { flights, heldBy } = await store.open(
+          (row) => {
+            requests.load(row);
+            rows++;
+          },
+          () => undefined,
+        );
+        if (this.#over) return;
+        events({ kind: 'loaded', requests: rows, armed: requests.countFlights(flights) });
+        if (heldBy !== undefined && this.#deps.isAlive(heldBy)) this.#hold(requests, flights, heldBy);
+        this.#begin(store, requests);
+        return;
+      } catch (cause) {
+        events({ kind: 'store_failed', cause });
+      }
+      await this.#sleep(wait);
+    }
+  }
+
+  #lifecycle(store: SharedStore): RequestLifecycle {
+    const { shard, lines, report, ended, attemptOver: over, term: _, openStore: __, transport: ___, callbacksInFlight: ____, ...deps } = this.#deps;
+    const isEnded = async ({ sequence, secret }: Pick<RequestRow, 'sequence' | 'secret'>): Promise<boolean> => {
+      const found = await store.find(sequence, secret);
+      return found === 'gone' || (found !== undefined && found.end !== undefined);
+    };
+    const shared = {
+      report,
+      over,
+      isEnded,
+      ended: (secret: string) => {
+        ended(secret);
+        this.#owe();
+      },
+    };
+    return new RequestLifecycle({ ...deps, store, line: lines.of(shard), shared }, () => Promise.reject(new Error('the streams number what is stored')));
+  }
+
+  #begin(store: SharedStore, requests: RequestLifecycle): void {
+    const { clock, transport, callbacksInFlight: inFlight, routes, random, onFault } = this.#deps;
+    const routeOf = ({ route, group }: Pick<RequestRow, 'route' | 'group'>) => {
+      const named = routes().get(route);
+      return named ?? [...routes().values()].find((each) => each.group === group);
+    };
+    const callbacks = new EndCallbacks({ store, clock, transport, inFlight, routeOf, random, onFault });
+    this.#opened = { store, requests, callbacks };
+    this.#owe();
+    requests.works();
+    requests.dispatcher.begin();
+    void this.#learn(store, requests);
+    void this.#sweep(store, requests);
+  }
+
+  /** Leaves attempts to the process that had the shard before, until it says that they are over, is gone, or has had the time that an attempt may take. */
+  #hold(requests: RequestLifecycle, flights: readonly Flight[], heldBy: string): void {
+    for (const sequence of requests.hold(flights)) this.#held.add(sequence);
+    if (this.#held.size === 0) return;
+    const timeouts = [...this.#held].map((sequence) => requests.routeOf(requests.index.slotOf(sequence))?.timeoutMs ?? 0);
+    const until = requests.now() + timeouts.reduce((most, each) => Math.max(most, each), 0) + HELD_LATER_MS;
+    void (async () => {
+      let gone = 0;
+      while (this.#held.size > 0 && !this.#over) {
+        await this.#sleep(LEARN_MS);
+        gone = this.#deps.isAlive(heldBy) ? 0 : gone + 1;
+        if (gone >= GONE_LOOKS || requests.now() > until) for (const sequence of [...this.#held]) void this.over(sequence);
+      }
+    })();
+  }
+
+  /** Takes up the callbacks that are owed by now. */
+  #owe(): void {
+    if (this.#opened === undefined) return;
+    const { store, callbacks } = this.#opened;
+    for (const callback of store.takeCallbacks()) callbacks.add(callback);
+  }
+
+  /** Follows what other replicas store, and this one's edge. */
+  async #learn(store: SharedStore, requests: RequestLifecycle): Promise<void> {
+    let looks = 0;
+    let failed = false;
+    while (!this.#over) {
+      try {
+        const more = await store.learn(
+          (row) => {
+            if (!this.#over) requests.learned(row);
+          },
+          (row, { state }) => {
+            if (!this.#over) requests.endedElsewhere(row, state);
+          },
+        );
+        this.#owe();
+        if (failed) requests.works();
+        failed = false;
+        if (more) {
+          looks = 0;
+          continue;
+        }
+      } catch (cause) {
+        failed = true;
+        requests.storeFailed(cause);
+      }
+      const lags = !failed && store.seen < this.#told && looks++ < LAG.looks;
+      if (!lags) {
+        looks = 0;
+        this.#told = 0;
+      }
+      await this.#sleep(lags ? LAG.waitMs : LEARN_MS, !lags);
+    }
+  }
+
+  async #sweep(store: SharedStore, requests: RequestLifecycle): Promise<void> {
+    while (!this.#over) {
+      await this.#sleep(SWEEP_MS);
+      try {
+        for (let more = true; more && !this.#over; ) more = await store.sweep(requests.now());
+      } catch (cause) {
+        requests.storeFailed(cause);
+      }
+    }
+  }
+
+  /** `news`: ends early when something was stored. */
+  #sleep(ms: number, news = false): Promise<void> {
+    const { clock } = this.#deps;
+    return new Promise((resolve) => {
+      const end = (): void => {
+        cancel();
+        this.#timers.delete(end);
+        if (news) this.#wake = undefined;
+        resolve();
+      };
+      const cancel = clock.at(plus(clock.now(), ms * MILLISECOND), end);
+      this.#timers.add(end);
+      if (news) this.#wake = end;
+      if (this.#over) end();
+    });
+  }
+}

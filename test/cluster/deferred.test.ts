@@ -1,0 +1,154 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { Fleet } from '../faults/fleet.ts';
+import { natsBinary, showLogsOfFailures } from '../support/fakes/nats.ts';
+import { until } from '../support/fakes/until.ts';
+import { Asking } from './asking.ts';
+import { RequestsBackend } from './requests-backend.ts';
+
+/*
+ * Deferred requests of three replicas as processes of their own over one nats-server: any replica takes them, finds them and changes them;
+ * the owner of their group sends them.
+ */
+
+showLogsOfFailures();
+
+let fleet: Fleet;
+let asking: Asking;
+let backend: RequestsBackend;
+
+beforeAll(async () => {
+  backend = await RequestsBackend.open();
+  const more = `
+backends: { shop: { urls: [ "${backend.url}" ] } }
+routes:
+  - { name: hooks, match: { path: '/hooks/*' }, group: hooks, backend: shop, mode: deferred, retry: { first: 10ms, max: 50ms } }
+  - { name: once, match: { path: '/once/*' }, group: once, backend: shop, mode: deferred, retry: { for: 0 } }
+`;
+  const groups = `
+  hooks: { limits: [ { name: pace, rate: 500/1s, burst: 100 } ] }
+  once: { limits: [ { name: c, concurrency: 4 } ] }
+`;
+  fleet = await Fleet.start({ binary: { path: natsBinary() }, nats: 1, replicas: 3, groups, more, proxy: true });
+  asking = new Asking(fleet);
+  await fleet.decided(['hooks', 'once']);
+}, 60_000);
+
+afterAll(async () => {
+  await fleet?.clean();
+  backend?.close();
+});
+
+beforeEach(() => {
+  backend.answer = (_sent, response) => void response.end('ok');
+});
+
+interface Shown {
+  readonly state: string;
+  readonly attempts?: number;
+  readonly error?: string;
+  readonly tries?: readonly object[];
+}
+
+/** Submits at a replica. */
+async function submit(
+  replica: number,
+  path: string,
+  more: object = {},
+  headers: Record<string, string> = {},
+): Promise<{ status: number; id: string; existing: boolean }> {
+  const answer = await fetch(`${fleet.replicas[replica]?.url}/v1/requests`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify({ path, body: `body of ${path}`, ...more }),
+  });
+  const { id = '', existing = false } = (await answer.json()) as { id?: string; existing?: boolean };
+  return { status: answer.status, id, existing };
+}
+
+/** A request as a replica shows it; `wait` in seconds. */
+async function show(replica: number, id: string, wait = 0): Promise<Shown> {
+  const headers: Record<string, string> = wait === 0 ? {} : { prefer: `wait=${wait}` };
+  const answer = await fetch(`${fleet.replicas[replica]?.url}/v1/requests/${id}?response=state`, { headers });
+  return (await answer.json()) as Shown;
+}
+
+async function post(replica: number, path: string, body: object = {}): Promise<{ status: number } & Record<string, unknown>> {
+  const answer = await fetch(`${fleet.replicas[replica]?.adminUrl}${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  return { ...((await answer.json()) as object), status: answer.status };
+}
+
+describe('Deferred requests of three replicas', () => {
+  test('One that any replica takes is sent once, and every replica shows its answer', async () => {
+    const ids = await Promise.all([0, 1, 2].map(async (replica) => (await submit(replica, `/hooks/any-${replica}`)).id));
+    for (const [index, id] of ids.entries()) {
+      for (const replica of [0, 1, 2]) {
+        expect(await show(replica, id, 30)).toMatchObject({ state: 'done', attempts: 1 });
+        const answer = await fetch(`${fleet.replicas[replica]?.url}/v1/requests/${id}/response`);
+        expect([answer.status, await answer.text()]).toEqual([200, 'ok']);
+      }
+      expect(backend.of(`/hooks/any-${index}`)).toMatchObject([{ attempt: 1, key: id, body: `body of /hooks/any-${index}` }]);
+    }
+  });
+
+  test('One key at three replicas at once is one ticket and one delivery; another body under it is a conflict', async () => {
+    const headers = { 'idempotency-key': '"twice"' };
+    const tickets = await Promise.all([0, 1, 2].map((replica) => submit(replica, '/hooks/twice', {}, headers)));
+    expect(tickets.map(({ status }) => status)).toEqual([202, 202, 202]);
+    expect(new Set(tickets.map(({ id }) => id)).size).toBe(1);
+    expect(tickets.filter(({ existing }) => !existing)).toHaveLength(1);
+    expect((await submit(1, '/hooks/twice', { body: 'other' }, headers)).status).toBe(422);
+    expect(await show(0, tickets[0]?.id ?? '', 30)).toMatchObject({ state: 'done' });
+    expect(backend.of('/hooks/twice')).toHaveLength(1);
+  });
+
+  test('A long poll at a replica that does not own the group ends with the request', async () => {
+    const owner = await asking.owner('hooks');
+    const other = await asking.other('hooks');
+    let respond = (): void => {};
+    backend.answer = (_sent, response) => {
+      respond = () => void response.end('late');
+    };
+    const { id } = await submit(other, '/hooks/slow');
+    await until('it to be sent', () => backend.of('/hooks/slow').length === 1);
+    for (const replica of [owner, other]) expect(await show(replica, id)).toMatchObject({ state: 'sending' });
+    const shown = show(other, id, 30);
+    respond();
+    expect(await shown).toMatchObject({ state: 'done' });
+  });
+
+  test('A dead letter is shown, listed and redriven at any replica', async () => {
+    const [first, second] = [await asking.other('once'), await asking.owner('once')];
+    for (const replica of [first, second]) {
+      const path = `/once/dead-${replica}`;
+      backend.answer = (_sent, response) => void response.writeHead(404).end('no such table');
+      const { id } = await submit(replica, path);
+      expect(await show(first, id, 30)).toMatchObject({ state: 'dead', error: 'status_404', attempts: 1 });
+      const listed = await fetch(`${fleet.replicas[replica]?.adminUrl}/v1/requests?state=dead&group=once`);
+      expect(await listed.json()).toMatchObject({ requests: [{ id, state: 'dead' }] });
+      backend.answer = (_sent, response) => void response.end('ok');
+      expect((await post(replica, `/v1/requests/${id}/redrive`)).status).toBe(200);
+      expect(await show(replica, id, 30)).toMatchObject({ state: 'done', attempts: 2 });
+      expect(backend.of(path).map(({ attempt }) => attempt)).toEqual([1, 2]);
+      expect((await post(first, `/v1/requests/${id}/redrive`)).status).toBe(409);
+    }
+  });
+
+  test('A request is cancelled at any replica, before it is sent and on its way', async () => {
+    const other = await asking.other('hooks');
+    const notBefore = new Date(Date.now() + 3_600_000).toISOString();
+    const { id: later } = await submit(other, '/hooks/later', { notBefore });
+    expect(await post(other, `/v1/requests/${later}/cancel`)).toMatchObject({ status: 200, cancelled: true });
+    expect(await show(await asking.owner('hooks'), later)).toMatchObject({ state: 'cancelled' });
+    let gone = false;
+    backend.answer = (_sent, response) => void response.on('close', () => (gone = true));
+    const { id } = await submit(other, '/hooks/cancelled');
+    await until('it to be sent', () => backend.of('/hooks/cancelled').length === 1);
+    expect(await post(other, `/v1/requests/${id}/cancel`)).toMatchObject({ status: 200, cancelled: true, aborted: true });
+    await until('the owner to give it up', () => gone);
+    expect(await post(other, `/v1/requests/${id}/cancel`)).toMatchObject({ status: 200, cancelled: false });
+  });
+});
