@@ -100,6 +100,7 @@ export interface FlightRegister {
   readonly heldBy: string;
 }
 
+/** The register as a payload. */
 export function encodeFlights(subject: string, { term, flights, heldBy }: FlightRegister): Uint8Array {
   const held = heldBy === '' ? {} : { heldBy };
   return framed(subject, { term: String(term), flights: flights.map(({ sequence, attempt }) => [sequence, attempt]), ...held }, NOTHING);
