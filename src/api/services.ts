@@ -23,7 +23,7 @@ export function unaryCalls(parts: ServiceDeps, operators: boolean): readonly Una
 }
 
 /** A throw is a bug or broken I/O: told once, and a `fault` to the caller. */
-function caught(onFault: onError, { method, call }: UnaryCall): UnaryCall {
+export function caught(onFault: onError, { method, call }: UnaryCall): UnaryCall {
   return {
     method,
     call: (facts, request, reply) => {

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Config } from './load.ts';
 
 /** What a reload takes as it is; everything else waits for a restart. */
-export const RELOADABLE: readonly string[] = ['groups', 'backends', 'routes', 'deferred.floor', 'revision', 'auth.keys', 'log.level'];
+export const RELOADABLE: readonly string[] = ['groups', 'backends', 'routes', 'envoy', 'deferred.floor', 'revision', 'auth.keys', 'log.level'];
 
 /** Paths of the options that differ between two configurations and cannot be taken without a restart, as in the file. */
 export function restartRequired(before: Config, after: Config): readonly string[] {

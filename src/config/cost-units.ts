@@ -43,7 +43,8 @@ export function unknownUnit(group: string, unit: string, units: ReadonlySet<stri
   );
 }
 
-function limitsOver(groups: Groups, name: string): readonly Unverified<LimitOptions>[] | undefined {
+/** Returns the limits of a group and of those above it; undefined where a mistake hides some. */
+export function limitsOver(groups: Groups, name: string): readonly Unverified<LimitOptions>[] | undefined {
   const found: Unverified<LimitOptions>[] = [];
   let at: string | undefined = name;
   for (let depth = 0; at !== undefined && depth <= DEPTH_MAX; depth++) {

@@ -17,7 +17,7 @@ Durations carry a unit, largest first: \`250ms\`, \`5s\`, \`1m30s\`, \`3d\`. Siz
 
 A listener with TLS is written as a map: \`api: { address: 8080, tls: { cert: tls.crt, key: tls.key } }\`.
 
-A reload (the file changed, or SIGHUP) takes \`groups\`, \`backends\`, \`routes\`, \`deferred.floor\`, \`revision\`, \`auth.keys\` and \`log.level\`; a change of any other option is named in the log and waits for a restart.
+A reload (the file changed, or SIGHUP) takes \`groups\`, \`backends\`, \`routes\`, \`envoy\`, \`deferred.floor\`, \`revision\`, \`auth.keys\` and \`log.level\`; a change of any other option is named in the log and waits for a restart.
 A file with a mistake changes nothing.
 `;
 

@@ -4,6 +4,7 @@ import { checkRoutes } from './check-routes.ts';
 import { compileGroups } from './compile.ts';
 import { checkUnits } from './cost-units.ts';
 import { digestsOf } from './digest.ts';
+import { checkEnvoy } from './envoy-options.ts';
 import { type ConfigError, collectErrors, type Path, type Report, ValueError } from './errors.ts';
 import { checkAdmin } from './listen-options.ts';
 import { type Options, rootOptions } from './options.ts';
@@ -72,6 +73,7 @@ function checkWhole(options: Unverified<Options>, raw: SourceValue, report: Repo
   }
   checkKeys(options, tellAt(['auth', 'keys']));
   checkRoutes(options, tellAt([]));
+  checkEnvoy(options, tellAt(['envoy']));
 }
 
 /** Groups and classes that a credential names must exist: a slip here would lock somebody out, or let them in later. */

@@ -3,6 +3,7 @@ import { authOptions } from './auth-options.ts';
 import { backendsOptions } from './backend-options.ts';
 import { clusterOptions } from './cluster-options.ts';
 import { deferredOptions } from './deferred-options.ts';
+import { envoyOptions } from './envoy-options.ts';
 import { GROUP_NAME, groupOptions } from './group-options.ts';
 import { filePath, listenOptions } from './listen-options.ts';
 import { bodiesOptions, routesOptions } from './route-options.ts';
@@ -140,6 +141,11 @@ export const rootOptions = struct({
   routes: option(routesOptions, [], 'Which requests go where, under which limits; the first that fits.'),
   bodies: option(bodiesOptions, {}, 'Bodies of requests held for all routes.'),
   deferred: option(deferredOptions, {}, 'Requests that are stored and sent later, of all routes.'),
+  envoy: optional(
+    envoyOptions,
+    'The rate limit service of Envoy, Istio and Gateway API, on `listen.grpc`; its calls are held until the limits let a request pass.',
+    'no such service',
+  ),
 });
 
 /** Every option as read, before the groups are compiled. */

@@ -10,6 +10,7 @@ import type { FloodKind, GrpcBounds } from '../api/grpc/guard.ts';
 import { Grpc } from '../api/grpc/server.ts';
 import { Health, type HealthOptions } from '../api/health.ts';
 import { engineProblem } from '../api/problem.ts';
+import type { RateLimitAccess } from '../api/rate-limit-service.ts';
 import { Rest, type RestOptions } from '../api/rest/handler.ts';
 import { methodPath } from '../api/services.ts';
 import type { Config } from '../config/load.ts';
@@ -32,6 +33,8 @@ export interface ListenersDeps extends ServiceDeps, Pick<RestOptions, 'refusalOf
   readonly health: HealthOptions;
   /** A connection was closed as it was accepted, for want of file descriptors. */
   readonly onShed: (listener: string) => void;
+  /** Envoy's rate limit service; undefined: it is not configured. */
+  readonly rateLimit?: Pick<RateLimitAccess, 'rules' | 'onAnswer'> | undefined;
   /** undefined: nothing is forwarded. */
   readonly proxy: Pick<ProxyOptions, 'routes' | 'forwarding' | 'auth' | 'crowded' | 'storing'> | undefined;
 }
@@ -137,7 +140,9 @@ async function frontendsOf(config: Config, parts: ListenersDeps): Promise<readon
   });
   http('api', api, apiRoutes(operators), engine.make);
   if (grpc.address !== 'none') {
-    frontends.push(new Grpc({ ...parts, ...grpc.address, ...(await pem(grpc.tls)), operators, bounds: grpcBounds(config), onFlood: floodLog(parts.log) }));
+    const rateLimit = parts.rateLimit && { ...parts.rateLimit, refusalOf: parts.refusalOf, random: Math.random };
+    const tls = await pem(grpc.tls);
+    frontends.push(new Grpc({ ...parts, ...grpc.address, ...tls, rateLimit, operators, bounds: grpcBounds(config), onFlood: floodLog(parts.log) }));
   }
   const proxied = proxyOf(config, parts);
   if (proxied !== undefined) frontends.push(proxied);

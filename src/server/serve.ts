@@ -2,6 +2,8 @@ import { readFile } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import type { GroupSettings } from '../admission/admission.ts';
 import { type Auth, allowAnonymous, createAuth, scopedAsks, withAuthorization } from '../api/auth.ts';
+import type { RateLimitRules } from '../api/rate-limit-rules.ts';
+import type { RateLimitAccess } from '../api/rate-limit-service.ts';
 import type { Config } from '../config/load.ts';
 import type { Variables } from '../config/overlay.ts';
 import { resolveKeys, type SecretSources } from '../config/secrets.ts';
@@ -17,6 +19,7 @@ import { type CompiledRoutes, compileAllRoutes } from './deferred-routes.ts';
 import { checkAddresses, type Listeners, openListeners } from './listeners.ts';
 import { BackendLog, logFault, logOperator, logReload, logServing } from './log-events.ts';
 import { compileBackends, openForwarding } from './proxy.ts';
+import { compileRateLimitRules } from './rate-limit-rules.ts';
 import { openSingleNode } from './single-node.ts';
 
 /** What a server needs from the process it runs in. */
@@ -69,7 +72,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
   const toOpen = { env, clocks, version, nodeVersion, pid, stopping, log, opened };
   const door = await (config.cluster === undefined ? openSingleNode(config, toOpen) : openCluster(config, config.cluster, toOpen));
   const { admission, metrics, clock } = door;
-  const state: { notReady: string | undefined; refusals: Refusals } = { notReady: 'starting', refusals: refusalsOf(config) };
+  const state: State = { notReady: 'starting', refusals: refusalsOf(config), rateLimits: compileRateLimitRules(config) };
   const onFault = (error: unknown): void => logFault(log, error);
   const backendLog = new BackendLog(log, () => performance.now());
   const keeps = keepsRequests(config, routes);
@@ -99,6 +102,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
     onOperator: (event) => logOperator(log, event),
     refusalOf: (group) => state.refusals.get(group),
     deferred: deferred?.access,
+    rateLimit: rateLimitOf(state, metrics.rateLimited),
     proxy: forwarding && {
       routes: routes.proxy,
       forwarding,
@@ -117,15 +121,27 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
     lost: door.lost,
     tell: (event) => logReload(log, event),
     reload: async (next) => {
-      const taken = await reload(next, { parts, log, auth, door, forwarding, stores: deferred !== undefined });
+      const taken = await reload(next, { parts, log, auth, door, forwarding, stores: deferred !== undefined, state });
       if (!('proxy' in taken)) return taken;
       deferred?.replace(taken, next.groups);
-      state.refusals = refusalsOf(next);
       listeners.reroute(taken.proxy);
       return [];
     },
     drain: drainer({ config, log, door, forwarding, deferred, listeners, notReady: () => (state.notReady = 'draining') }),
   };
+}
+
+/** What changes while it serves. */
+interface State {
+  notReady: string | undefined;
+  refusals: Refusals;
+  rateLimits: RateLimitRules | undefined;
+}
+
+/** The rate limit service with the rules of the last reload; undefined: it is not configured. */
+function rateLimitOf(state: State, onAnswer: RateLimitAccess['onAnswer']): Pick<RateLimitAccess, 'rules' | 'onAnswer'> | undefined {
+  const { rateLimits } = state;
+  return rateLimits && { rules: () => state.rateLimits ?? rateLimits, onAnswer };
 }
 
 /** What is drained, and told of it. */
@@ -191,6 +207,7 @@ interface Reloading {
   readonly forwarding: Forwarding | undefined;
   /** Requests are stored here. */
   readonly stores: boolean;
+  readonly state: State;
 }
 
 /** Deferred requests; closed again when the start fails. */
@@ -207,10 +224,12 @@ async function openDeferred(
 }
 
 /** What may be refused or fail comes first, so that all of it is taken or nothing. */
-async function reload(next: Config, { parts, log, auth, door, forwarding, stores }: Reloading): Promise<readonly string[] | CompiledRoutes> {
+async function reload(next: Config, { parts, log, auth, door, forwarding, stores, state }: Reloading): Promise<readonly string[] | CompiledRoutes> {
   const routes = await compileAllRoutes(next, secretSources(parts)).catch((cause: Error) => cause);
   if (routes instanceof Error) return [routes.message];
   if (routes.deferred.size > 0 && !stores) return ['routes: the first route that stores requests takes a restart'];
+  // Whether the service is there was settled at the start.
+  if ((next.envoy === undefined) !== (state.rateLimits === undefined)) return ['envoy: from none to some, or from some to none, takes a restart'];
   const keys = await credentials(next, parts).catch((cause: Error) => cause);
   if (keys instanceof Error) return [keys.message];
   // Who may call GroupService on api and grpc was settled at the start.
@@ -225,6 +244,8 @@ async function reload(next: Config, { parts, log, auth, door, forwarding, stores
   if (refused.length > 0) return refused;
   auth.replace(keys);
   backends?.();
+  state.refusals = refusalsOf(next);
+  state.rateLimits = compileRateLimitRules(next);
   log.setLevel(next.log.level);
   return routes;
 }

@@ -6,6 +6,7 @@ import { type ClusterFigures, createClusterMetrics } from './cluster-metrics.ts'
 import { createDeferredMetrics, type DeferredNews, type DeferredNumbers } from './deferred-metrics.ts';
 import { createForwardMetrics, type ForwardEvent, type HeldBodies } from './forward-metrics.ts';
 import { FINE_BUCKETS, Histogram, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
+import { createRateLimitMetrics } from './rate-limit-metrics.ts';
 
 /** What metrics are made of. */
 export interface MetricsOptions {
@@ -32,6 +33,8 @@ export interface Metrics {
   readonly forward: (news: ForwardEvent) => void;
   /** A connection was closed as it was accepted, for want of file descriptors. */
   readonly connectionShed: (listener: string) => void;
+  /** The rate limit service answered so; descriptors of the request that no rule fits. */
+  readonly rateLimited: (outcome: string, unmatched: number) => void;
   /** A replica among several, and who knows of it; answers how an admission outside the promises is counted. Once. */
   readonly cluster: (source: () => ClusterFigures) => (group: string, how: string) => void;
   /** Who knows how full the embedded store is. Once. */
@@ -113,6 +116,7 @@ export function createMetrics(parts: MetricsOptions): Metrics {
   });
   return {
     connectionShed: (listener) => shed.inc({ listener }),
+    rateLimited: createRateLimitMetrics(registry),
     event: (event) => count(of, event),
     wokeLate: (micros) => late.observe(micros),
     flushed: (micros) => flush.observe(micros),

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type Message, toBinary } from '@bufbuild/protobuf';
+import { type DescService, type Message, toBinary } from '@bufbuild/protobuf';
 import {
   Server,
   ServerCredentials,
@@ -16,6 +16,7 @@ import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Refusal } from '../../core/refusal.ts';
 import type { Micros, Millis } from '../../core/time.ts';
+import { RateLimitService } from '../../gen/envoy/service/ratelimit/v3/rls_pb.ts';
 import { file_google_rpc_error_details } from '../../gen/google/rpc/error_details_pb.ts';
 import { Health } from '../../gen/grpc/health/v1/health_pb.ts';
 import { AdmissionService, type SessionRequest, SessionResponseSchema } from '../../gen/sluice/v1/admission_pb.ts';
@@ -25,7 +26,8 @@ import { Outbox, type OutboxStream } from '../../http/node/outbox.ts';
 import type { ServiceDeps } from '../admission-service.ts';
 import { ANSWERED, runHeldCall, type StreamCall, type UnaryCall } from '../call.ts';
 import { SUBMIT_MESSAGE_BYTES_MAX } from '../deferred/calls.ts';
-import { methodPath, NOT_DEFERRED, SERVICES, unaryCalls } from '../services.ts';
+import { NOT_CONFIGURED, type RateLimitAccess, rateLimitCall } from '../rate-limit-service.ts';
+import { caught, methodPath, NOT_DEFERRED, SERVICES, unaryCalls } from '../services.ts';
 import { Session } from '../session.ts';
 import { type CallContext, isRefusal, malformed } from '../validation.ts';
 import { watchCall } from '../watch.ts';
@@ -41,6 +43,8 @@ export interface GrpcOptions extends ServiceDeps {
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
   /** GroupService answers here. */
   readonly operators: boolean;
+  /** Envoy's rate limit service; undefined: it is not configured. */
+  readonly rateLimit?: RateLimitAccess | undefined;
   /** Calls besides those of sluice.v1, as in Connect. */
   readonly more?: readonly (UnaryCall | StreamCall)[];
   /** Writes refusals; default {@link statusOf}. */
@@ -79,10 +83,12 @@ export class Grpc implements Listener {
   readonly #guard: GrpcGuard;
   readonly #statusOf: typeof statusOf;
   readonly #paths = new Set<string>();
+  readonly #services: readonly DescService[];
 
   constructor(parts: GrpcOptions) {
     this.#parts = parts;
     const { bounds, onFlood } = parts;
+    this.#services = parts.rateLimit === undefined ? SERVICES : [...SERVICES, RateLimitService];
     this.#bytesMax = parts.messageBytesMax ?? MESSAGE_BYTES_MAX;
     const longest = parts.deferred === undefined ? this.#bytesMax : Math.max(this.#bytesMax, SUBMIT_MESSAGE_BYTES_MAX);
     this.#statusOf = parts.statusOf ?? statusOf;
@@ -101,7 +107,9 @@ export class Grpc implements Listener {
     this.#addServices();
     this.#health = new HealthImplementation();
     this.#addHealth();
-    new ReflectionService(reflected()).addToServer({ addService: (service, handlers) => this.#add(service as ServiceDefinition, pacedByReader(handlers)) });
+    new ReflectionService(reflected(this.#services)).addToServer({
+      addService: (service, handlers) => this.#add(service as ServiceDefinition, pacedByReader(handlers)),
+    });
   }
 
   #add(service: ServiceDefinition, handlers: Record<string, UntypedHandleCall>): void {
@@ -126,7 +134,7 @@ export class Grpc implements Listener {
 
   /** What the health service says of every service, from now on; calls are taken all the same. */
   serving(on: boolean): void {
-    for (const name of ['', ...SERVICES.map(({ typeName }) => typeName)]) this.#health.setStatus(name, on ? 'SERVING' : 'NOT_SERVING');
+    for (const name of ['', ...this.#services.map(({ typeName }) => typeName)]) this.#health.setStatus(name, on ? 'SERVING' : 'NOT_SERVING');
   }
 
   async drain(graceMs: Millis): Promise<void> {
@@ -146,10 +154,11 @@ export class Grpc implements Listener {
   }
 
   #addServices(): void {
-    const { operators, more = [] } = this.#parts;
-    const all = [...unaryCalls(this.#parts, operators), watchCall(this.#parts), ...more];
+    const { operators, rateLimit, onFault, more = [] } = this.#parts;
+    const limiting = rateLimit === undefined ? [] : [caught(onFault, rateLimitCall({ ...this.#parts, ...rateLimit }))];
+    const all = [...unaryCalls(this.#parts, operators), watchCall(this.#parts), ...limiting, ...more];
     const calls = new Map(all.map((each) => [methodPath(each.method), each]));
-    for (const service of new Set([...SERVICES, ...more.map(({ method }) => method.parent)])) {
+    for (const service of new Set([...SERVICES, RateLimitService, ...more.map(({ method }) => method.parent)])) {
       const definition: Record<string, ServiceDefinition[string]> = {};
       const handlers: Record<string, UntypedHandleCall> = {};
       for (const method of service.methods) {
@@ -157,7 +166,7 @@ export class Grpc implements Listener {
         const call = calls.get(methodPath(method));
         if (call !== undefined) handlers[method.name] = 'open' in call ? this.#stream(call) : this.#unary(call);
         else if (method === AdmissionService.method.session) handlers[method.name] = this.#session;
-        else handlers[method.name] = notDeferred;
+        else handlers[method.name] = method.parent === RateLimitService ? notConfigured : notDeferred;
       }
       this.#add(definition, handlers);
     }
@@ -302,8 +311,8 @@ function remainingOf(stream: { getDeadline(): Date | number }): Micros | undefin
 }
 
 /** Our services, gRPC's health, and what refusals carry. The reflection service takes what proto-loader makes, and of that reads one member only. */
-function reflected(): ConstructorParameters<typeof ReflectionService>[0] {
-  const fileDescriptorProtos = encodedFiles([...SERVICES.map(({ file }) => file), Health.file, file_google_rpc_error_details]);
+function reflected(services: readonly DescService[]): ConstructorParameters<typeof ReflectionService>[0] {
+  const fileDescriptorProtos = encodedFiles([...services.map(({ file }) => file), Health.file, file_google_rpc_error_details]);
   return { sluice: { fileDescriptorProtos } } as unknown as ConstructorParameters<typeof ReflectionService>[0];
 }
 
@@ -330,6 +339,10 @@ function pacedByReader(handlers: Record<string, UntypedHandleCall>): Record<stri
 
 function notDeferred(_stream: unknown, answer: sendUnaryData<unknown>): void {
   answer({ code: status.UNIMPLEMENTED, details: NOT_DEFERRED });
+}
+
+function notConfigured(_stream: unknown, answer: sendUnaryData<unknown>): void {
+  answer({ code: status.UNIMPLEMENTED, details: NOT_CONFIGURED });
 }
 
 function secure(tls: NonNullable<GrpcOptions['tls']>): ServerCredentials {
