@@ -200,7 +200,7 @@ export interface AdmissionService {
   acquire(ask: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle;
   renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome>;
   /**
-   * Ends a permit, settles `costs` where given; `retryAfter` with `dropped` pauses by the group's `pushback`: the permit's
+   * Ends a permit, settles `costs` where given; `retryAfter`, unless it was unused, pauses by the group's `pushback`: the permit's
    * key, or `key` where nothing is remembered of the permit (a group without leases, an ask of requests only). `key` must
    * come from who may speak for it: forwarding, or the credential.
    */

@@ -48,7 +48,7 @@ export async function renewPermit(turn: GateDriver, entry: GroupEntry, name: Per
 export async function releasePermit(turn: GateDriver, entry: GroupEntry, name: PermitName, caller: string, wish: ReleaseRequest): Promise<ReleaseOutcome> {
   const { tag, serial } = name;
   const unknown = wish.costs && entry.unsettleable(wish.costs);
-  const pushed = wish.how === 'dropped' && wish.retryAfter !== undefined ? wish.retryAfter : undefined;
+  const pushed = wish.how === 'unused' ? undefined : wish.retryAfter;
   if (tag === undefined) {
     if (unknown !== undefined) return refused(unknown);
     if (pushed !== undefined) pushback(turn, entry, wish.key ?? name.key ?? '', pushed);

@@ -1,7 +1,7 @@
 import { DAY, HOUR, MILLISECOND, MINUTE, SECOND } from '../core/time.ts';
 import { ValueError } from './errors.ts';
 import { filePath } from './listen-options.ts';
-import { duration, integer, oneOf } from './scalars.ts';
+import { duration, integer, oneOf, string } from './scalars.ts';
 import { dictionary, list, option, optional, refine, required, scalar, struct, type ValueOf } from './schema.ts';
 import { formatSourceValue, type SourceValue } from './source-value.ts';
 
@@ -32,6 +32,13 @@ function readOrigin(raw: SourceValue): string | ValueError {
   }
   return new URL(text).origin;
 }
+
+const fieldName = string({
+  unit: 'header',
+  pattern: /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/,
+  rule: 'The name of a header; case does not count.',
+  lengthMax: 128,
+});
 
 const milliseconds = (max: number) => duration({ min: MILLISECOND, max });
 
@@ -74,6 +81,24 @@ const backend = struct({
   ),
   ca: optional(filePath, 'PEM file with the authorities that may have signed its certificates.', "Node's own"),
   resolve: option(duration({ min: SECOND, max: DAY }), '30s', 'Connections older than this are not used again, so that a changed DNS record is followed.'),
+  quotaHeaders: optional(
+    refine(
+      struct({
+        remaining: optional(fieldName, 'What is left: at 0 the group or key pauses, by its `pushback`, as after a 429.', 'answers of 429 and 503 alone pause'),
+        reset: optional(
+          fieldName,
+          'When there is more: seconds, a moment, or `6m5s`.',
+          'the names that are known: `RateLimit`, `X-RateLimit-Reset` and the like',
+        ),
+        retryAfter: optional(fieldName, 'The same, where it is there; before `reset`.', '`Retry-After`'),
+      }),
+      (_names, tell, written) => {
+        if (written.size === 0) tell([], new ValueError('quotaHeaders names no header', 'Write remaining: x-ratelimit-remaining, or remove it.'));
+      },
+    ),
+    'Headers in which its answers say what is left of a quota of its own.',
+    'what is left is not looked at; see `pushback`',
+  ),
   ejection: option(
     struct({
       failures: option(integer({ min: 1, max: 1000 }, 'failures'), 5, 'Failures in a row after which a URL gets no requests; the last URL always does.'),

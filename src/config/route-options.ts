@@ -5,7 +5,7 @@ import { checkMode } from './deferred-mode.ts';
 import { deferredFields, FIELD_NAME } from './deferred-options.ts';
 import { groupName, refusalOptions } from './group-options.ts';
 import { filePath } from './listen-options.ts';
-import { addressRange, askSource, classSource, hostPattern, keySource, methodName, pathPattern, settleSource } from './route-scalars.ts';
+import { addressRange, askSource, classSource, headerPattern, hostPattern, keySource, methodName, pathPattern, settleSource } from './route-scalars.ts';
 import { duration, integer, oneOf, size, string } from './scalars.ts';
 import { dictionary, list, option, optional, refine, required, struct, type ValueOf } from './schema.ts';
 
@@ -55,7 +55,11 @@ const route = struct({
     'Where its requests go: one of `backends`.',
   ),
   group: optional(groupName, 'The group whose limits count.', 'it passes straight through'),
-  key: optional(keySource, 'The key inside the group; a request that has none goes under the empty key.', 'the empty key'),
+  key: optional(
+    keySource,
+    'The key inside the group, read from the request or the same for all; a request that has none goes under the empty key.',
+    'the empty key',
+  ),
   class: optional(classSource, 'The class of priority; one that the group does not have counts as none.', "the group's default"),
   costs: option(costs, {}, 'What a request costs beside the request itself, by unit.'),
   body: option(
@@ -83,6 +87,11 @@ const route = struct({
   ),
   attempts: option(integer({ min: 1, max: 10 }, 'attempts'), 3, 'How often a request is sent at most, where it may be sent again.'),
   trustedProxies: option(list(addressRange, 1000), [], 'Whose X-Forwarded-For is believed for client-ip and passed on; of others the address counts.'),
+  dropHeaders: option(
+    list(headerPattern, 32),
+    [],
+    'Headers of requests that are not sent on: names, or beginnings of names with * behind. Key, class and costs are read before.',
+  ),
   refusal: optional(refusalOptions, 'What a refused caller of this route gets.', "the group's refusal"),
   ...deferredFields,
 });

@@ -10,7 +10,9 @@ export type Source =
   | { readonly from: 'header' | 'path' | 'query'; readonly name: string }
   /** The credential it came with. */
   | { readonly from: 'caller' }
-  | { readonly from: 'client_ip' };
+  | { readonly from: 'client_ip' }
+  /** The same for all requests. */
+  | { readonly from: 'value'; readonly value: string };
 
 /** The class of a request: the same for all, or read from each. */
 export type ClassSource = { readonly from: 'header' | 'path' | 'query'; readonly name: string } | { readonly from: 'value'; readonly value: string };
@@ -29,6 +31,7 @@ const NAME = '[A-Za-z_][A-Za-z0-9_.-]{0,63}';
 const HEADER = new RegExp(`^header (${FIELD})$`);
 const PATH = new RegExp(`^path (${NAME})$`);
 const QUERY = new RegExp(`^query (${NAME})$`);
+const VALUE = /^value ([A-Za-z0-9][A-Za-z0-9._-]{0,127})$/;
 const JSON_PATH = /^json ([A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9_-]{1,64}){0,15})$/;
 
 /** Header names are compared without case (seed LN-D1). */
@@ -41,18 +44,20 @@ function named(text: string, places: readonly ('header' | 'path' | 'query')[]): 
   return undefined;
 }
 
-/** `header x-tenant`, `path id`, `query tenant`, `caller`, `client-ip`. */
+/** `header x-tenant`, `path id`, `query tenant`, `caller`, `client-ip`, `value all`. */
 export const keySource: ScalarSchema<Source> = scalar<Source>({
   unit: 'source',
-  bounds: 'header NAME, path NAME, query NAME, caller, client-ip',
-  json: { type: 'string', pattern: `^(header ${FIELD}|(path|query) ${NAME}|caller|client-ip)$` },
+  bounds: 'header NAME, path NAME, query NAME, caller, client-ip, or value KEY',
+  json: { type: 'string', pattern: `^(header ${FIELD}|(path|query) ${NAME}|caller|client-ip|${VALUE.source.slice(1, -1)})$` },
   read: (raw) => {
     const text = textOf(raw);
     if (text === 'caller') return { from: 'caller' };
     if (text === 'client-ip') return { from: 'client_ip' };
+    const [, value] = VALUE.exec(text) ?? [];
+    if (value !== undefined) return { from: 'value', value };
     return (
       named(text, ['header', 'path', 'query']) ??
-      new ValueError(`${formatSourceValue(raw)} says of nothing where it is`, 'Write header x-tenant, path id, query tenant, caller or client-ip.')
+      new ValueError(`${formatSourceValue(raw)} says of nothing where it is`, 'Write header x-tenant, path id, query tenant, caller, client-ip, or value all.')
     );
   },
 });
@@ -74,6 +79,22 @@ export const classSource: ScalarSchema<ClassSource> = scalar<ClassSource>({
       `${formatSourceValue(raw)} is not a class, nor says where it is`,
       'Write header x-group, path tier, query tier, or the name of a class of the group.',
     );
+  },
+});
+
+/** A header by name, or all that begin alike: `x-internal-tag`, `x-internal-*`; in small letters. */
+export const headerPattern: ScalarSchema<string> = scalar<string>({
+  unit: 'header',
+  bounds: 'a name, or the beginning of names and *; case does not count',
+  json: { type: 'string', pattern: `^${FIELD}$`, maxLength: 128 },
+  read: (raw) => {
+    const text = textOf(raw).toLowerCase();
+    if (/^(host|content-length|transfer-encoding|\*)$/.test(text) || !/^[a-z0-9!#$%&'+.^_`|~-]{1,127}\*?$/.test(text))
+      return new ValueError(
+        `${formatSourceValue(raw)} is not a header that can be dropped`,
+        'Write x-internal-tag, or x-internal-* for all that begin so; what frames a request always goes.',
+      );
+    return text;
   },
 });
 

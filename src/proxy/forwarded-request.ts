@@ -135,6 +135,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     this.#answer = new ResponseRelay({
       head,
       costs: route.admission?.costs ?? NO_COSTS,
+      quotaHeaders: this.#line.spec.quotaHeaders,
       clock: parts.clock,
       sink: this.#left ? undefined : this.#all.sink,
       run: this,
@@ -199,14 +200,16 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   }
 
   #send(): void {
-    const { parts, incoming, body } = this.#all;
+    const { parts, incoming, body, route } = this.#all;
     const { method, target, facts } = incoming;
+    const { drops } = route;
     const lease = this.#pass?.permit.lease;
     const attempt = this.#attempts + 1;
     const fence = lease === undefined ? incoming.sent?.fence : { fence: lease.fence, floor: lease.fenceFloor };
     const told = attempt + (incoming.sent?.attemptsBefore ?? 0);
-    const identity = readsAnswer(this.#all.route.admission?.costs ?? NO_COSTS);
-    const headers = requestHeaders(incoming.headers, { facts, attempt: told, fence, identity, traceparent: parts.traceparent, requestId: incoming.sent?.id });
+    const identity = readsAnswer(route.admission?.costs ?? NO_COSTS);
+    const { traceparent } = parts;
+    const headers = requestHeaders(incoming.headers, { facts, attempt: told, fence, identity, drops, traceparent, requestId: incoming.sent?.id });
     if (headers === undefined) {
       this.#pass?.rollback();
       return this.onNone({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
@@ -255,8 +258,14 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   #answered(): void {
     const { parts, route } = this.#all;
     const answer = this.#answer;
+    const quiet = answer?.exhausted;
+    if (quiet !== undefined) parts.events({ kind: 'pushback', route: route.name, backend: this.#line.spec.name, retryAfter: quiet, replayed: false });
     if (answer?.pushedBack) void this.#pass?.releasePushedBack(answer.hint);
-    else void this.#pass?.release(answer?.costs((unit) => parts.events({ kind: 'cost_missing', route: route.name, unit, stage: 'settle' })));
+    else
+      void this.#pass?.release(
+        answer?.costs((unit) => parts.events({ kind: 'cost_missing', route: route.name, unit, stage: 'settle' })),
+        quiet,
+      );
     this.#finish();
   }
 

@@ -55,7 +55,8 @@ class Deliveries implements Forwarding {
 
   take(incoming: IncomingRequest, route: Route): TakenRequest | undefined {
     const { facts } = incoming;
-    const headers = requestHeaders(incoming.headers, { facts, attempt: undefined, fence: undefined, traceparent: this.#parts.traceparent });
+    const { traceparent } = this.#parts;
+    const headers = requestHeaders(incoming.headers, { facts, attempt: undefined, fence: undefined, drops: route.drops, traceparent });
     return headers && { headers, body: this.#bodyOf(incoming, route) };
   }
 

@@ -1,4 +1,4 @@
-import type { RequestFacts } from './route.ts';
+import type { DroppedHeaders, RequestFacts } from './route.ts';
 import type { RawHeaders } from './upstream/forwarder.ts';
 
 /**
@@ -59,6 +59,8 @@ export interface RequestAdditions {
   readonly traceparent: () => string;
   /** Asks for an answer that is not compressed, in place of what the caller accepts: the proxy reads in it what the request cost. */
   readonly identity?: boolean;
+  /** Fields of the caller that end here; undefined: all pass that may. */
+  readonly drops?: DroppedHeaders | undefined;
   /** Id of a request that was stored: what a proxy adds was added before, and is left as it is. */
   readonly requestId?: string | undefined;
 }
@@ -68,7 +70,7 @@ const ADDED_MAX = 2 * 11;
 
 /** The fields a backend sees; undefined: one of them would break out of its line, and the request must be refused. */
 export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): string[] | undefined {
-  const { facts, fence, requestId } = additions;
+  const { facts, fence, requestId, drops } = additions;
   const wasStored = requestId !== undefined;
   const named = connectionNames(raw);
   const out = new Array<string>(raw.length + ADDED_MAX);
@@ -102,6 +104,7 @@ export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): st
         break;
       default:
         if (named?.has(field.lower)) continue;
+        if (drops !== undefined && isDropped(drops, field.lower)) continue;
         if (wasStored && field.lower === 'via') passed = true;
         if (field.kind !== 'trace') break;
         if (traced || !TRACEPARENT.test(value)) continue;
@@ -122,6 +125,10 @@ export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): st
   }
   out.length = n;
   return out;
+}
+
+function isDropped({ names, prefixes }: DroppedHeaders, lower: string): boolean {
+  return names.has(lower) || prefixes.some((prefix) => lower.startsWith(prefix));
 }
 
 /** Writes a field at `n`; answers where the next one goes. */

@@ -68,12 +68,12 @@ export class PermitHandle implements WatchedLater {
     if (this.#finish()) this.#held.cancel();
   }
 
-  /** Something was sent; `costs` are the real ones, where known. Resolves once that is in force. */
-  release(costs: Costs | undefined): Promise<void> {
+  /** Something was sent; `costs` are the real ones, where known; `quiet`: the backend wants no more for so long. Resolves once that is in force. */
+  release(costs: Costs | undefined, quiet?: Micros): Promise<void> {
     if (!this.#finish()) return DONE;
     this.#held.delivered();
     const { lease, settleable } = this.permit;
-    return lease !== undefined || (settleable && costs !== undefined) ? this.#release('used', costs, undefined) : DONE;
+    return lease !== undefined || quiet !== undefined || (settleable && costs !== undefined) ? this.#release('used', costs, quiet) : DONE;
   }
 
   /** The backend pushed back, or did not answer in time. Resolves once the pause is in force: who asks before might be admitted into it. */

@@ -4,8 +4,8 @@ import type { Micros } from '../core/time.ts';
 import { UsageParser } from './costs.ts';
 import { firstHeader, responseHeaders, responseTrailers } from './headers.ts';
 import type { ResponseSink } from './incoming.ts';
-import { parseRetryAfter } from './retry-after.ts';
-import type { CostRule } from './route.ts';
+import { exhaustedHint, parseRetryAfter } from './retry-after.ts';
+import type { CostRule, QuotaHeaders } from './route.ts';
 import type { BackendHead, RawHeaders } from './upstream/forwarder.ts';
 
 /** Of an answer nobody will see so much is read, to keep its connection; beyond, it is cut. */
@@ -15,6 +15,7 @@ const SWALLOWED_BYTES_MAX = 64 << 10;
 export interface ResponseRelayDeps {
   readonly head: BackendHead;
   readonly costs: readonly CostRule[];
+  readonly quotaHeaders: QuotaHeaders | undefined;
   readonly clock: Clock;
   /** undefined: nobody listens any more. */
   readonly sink: ResponseSink | undefined;
@@ -42,6 +43,8 @@ export class ResponseRelay {
   readonly pushedBack: boolean;
   /** How long it wants quiet, where it said. */
   readonly hint: Micros | undefined;
+  /** How long it wants quiet though it has served this request: nothing is left of its quota. */
+  readonly exhausted: Micros | undefined;
   /** The request is to be sent again. */
   replays = false;
   /** The caller has seen its head. */
@@ -50,10 +53,11 @@ export class ResponseRelay {
   constructor(parts: ResponseRelayDeps) {
     this.#parts = parts;
     this.#sink = parts.sink;
-    const { clock, costs } = parts;
+    const { clock, costs, quotaHeaders: names } = parts;
     const { status, headers } = parts.head;
     this.pushedBack = status === 429 || status === 503;
-    this.hint = this.pushedBack ? parseRetryAfter(headers, clock.epoch(clock.now())) : undefined;
+    this.hint = this.pushedBack ? parseRetryAfter(headers, clock.epoch(clock.now()), names) : undefined;
+    this.exhausted = this.pushedBack || names === undefined ? undefined : exhaustedHint(headers, clock.epoch(clock.now()), names);
     const settles = !this.pushedBack && costs.length > 0;
     this.#settler = !settles ? undefined : UsageParser.of(costs, firstHeader(headers, 'content-type'), firstHeader(headers, 'content-encoding'));
   }

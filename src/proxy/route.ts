@@ -66,6 +66,12 @@ export interface HoldLimits {
   readonly bytesPerSecondMin: number;
 }
 
+/** Fields of requests that are not sent on, by lower-case names and beginnings of names. */
+export interface DroppedHeaders {
+  readonly names: ReadonlySet<string>;
+  readonly prefixes: readonly string[];
+}
+
 /** One route, compiled; matching is the listener's. */
 export interface Route {
   /** For logs and metrics: `routes[3]`, or its path. */
@@ -76,6 +82,8 @@ export interface Route {
   readonly hold: HoldLimits;
   /** Times a request is sent at most, pushback and failures together; 1: never again. */
   readonly attemptsMax: number;
+  /** undefined: all fields are sent on that may be. */
+  readonly drops?: DroppedHeaders | undefined;
 }
 
 /** TLS towards a backend. */
@@ -87,6 +95,16 @@ export interface BackendTls {
   readonly key: string | undefined;
   /** Name in the certificate, and in SNI; undefined: the URL's host. */
   readonly servername: string | undefined;
+}
+
+/** Headers in which a backend says what is left of a quota of its own; lower-case names. */
+export interface QuotaHeaders {
+  /** At 0 it wants quiet, whatever the status. */
+  readonly remaining: string | undefined;
+  /** When there is more; undefined: the known names. */
+  readonly reset: string | undefined;
+  /** The same, where it is there, before `reset`; undefined: Retry-After. */
+  readonly retryAfter: string | undefined;
 }
 
 /** One backend, compiled. */
@@ -111,6 +129,8 @@ export interface BackendSpec {
   readonly eject: { readonly failures: number; readonly for: Micros };
   /** Connections older than this are not used again, so that a changed DNS record is followed. */
   readonly resolveEvery: Micros;
+  /** undefined: what is left is not looked at. */
+  readonly quotaHeaders?: QuotaHeaders | undefined;
   readonly tls: BackendTls | undefined;
 }
 

@@ -80,12 +80,12 @@ export class UpgradeRequest implements ForwardHandle, UrlWaiter {
   }
 
   #hand(): void {
-    const { parts, incoming, sink } = this.#all;
+    const { parts, incoming, sink, route } = this.#all;
     const line = this.#line;
     const lease = this.#pass?.permit.lease;
     const fence = lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor };
     const attempt = this.#dials + 1;
-    const headers = requestHeaders(incoming.headers, { facts: incoming.facts, attempt, fence, traceparent: parts.traceparent });
+    const headers = requestHeaders(incoming.headers, { facts: incoming.facts, attempt, fence, drops: route.drops, traceparent: parts.traceparent });
     if (headers === undefined) return this.#none({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
     this.#handed = true;
     this.#dials = attempt;

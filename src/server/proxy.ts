@@ -46,7 +46,7 @@ export async function openForwarding(config: Config, wanted: boolean, parts: Pro
 /** Backends as forwarding takes them. Rejects when a file with authorities cannot be read. */
 export async function compileBackends({ backends }: Pick<ForwardingOptions, 'backends'>): Promise<readonly BackendSpec[]> {
   return Promise.all(
-    [...backends].map(async ([name, { urls, timeout, concurrency, onAbort, ca, ejection, queue, resolve }]) => ({
+    [...backends].map(async ([name, { urls, timeout, concurrency, onAbort, ca, ejection, queue, resolve, quotaHeaders }]) => ({
       name,
       urls,
       timeout,
@@ -55,6 +55,11 @@ export async function compileBackends({ backends }: Pick<ForwardingOptions, 'bac
       eject: ejection,
       queue: { requestsMax: queue.requests, wait: queue.wait },
       resolveEvery: resolve,
+      quotaHeaders: quotaHeaders && {
+        remaining: quotaHeaders.remaining?.toLowerCase(),
+        reset: quotaHeaders.reset?.toLowerCase(),
+        retryAfter: quotaHeaders.retryAfter?.toLowerCase(),
+      },
       tls: ca === undefined ? undefined : { ca: await authorities(name, ca), cert: undefined, key: undefined, servername: undefined },
     })),
   );
@@ -103,7 +108,14 @@ function compileRoute(options: RouteOptions, index: number, group: GroupSettings
       bytesPerSecondMin: body.rate,
     },
     attemptsMax: options.attempts,
+    drops: dropsOf(options.dropHeaders),
   };
+}
+
+function dropsOf(patterns: RouteOptions['dropHeaders']): Route['drops'] {
+  if (patterns.length === 0) return undefined;
+  const ends = (pattern: string): boolean => pattern.endsWith('*');
+  return { names: new Set(patterns.filter((each) => !ends(each))), prefixes: patterns.filter(ends).map((each) => each.slice(0, -1)) };
 }
 
 type CostOptions = RouteOptions['costs'] extends ReadonlyMap<string, infer V> ? V : never;

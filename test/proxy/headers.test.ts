@@ -35,6 +35,13 @@ test('an answer that is to be read is asked for as identity, whatever the caller
   expect(allHeaders(requestHeaders(came, additions()) ?? [], 'accept-encoding')).toEqual(['gzip', 'br']);
 });
 
+test('fields that its route drops do not cross, by name or beginning, whatever their case; those that frame it always do', () => {
+  const drops = { names: new Set(['x-tenant', 'host', 'content-length']), prefixes: ['x-internal-'] };
+  const came = ['Host', 'shop', 'X-Tenant', 'a', 'X-INTERNAL-Tag', 'b', 'x-internal', 'c', 'Accept', 'd'];
+  const sent = requestHeaders(came, additions({}, { drops })) ?? [];
+  expect(sent.slice(0, 6)).toEqual(['Host', 'shop', 'x-internal', 'c', 'Accept', 'd']);
+});
+
 describe('a request', () => {
   test('end-to-end fields cross in order, with repeats, spelling and bytes', () => {
     const headers = ['Accept', 'a/b', 'X-One', '1', 'COOKIE', 'a=1; b=2', 'x-one', '2', 'X-Empty', '', 'X-Latin', 'caf\u00e9 \tend', 'cookie', 'c=3'];

@@ -173,3 +173,43 @@ describe('a backend that pushes back', () => {
     expect(caller.head?.status).toBe(429);
   });
 });
+
+describe('a backend that says what is left of its quota', () => {
+  const names = { remaining: 'x-left', reset: 'x-fresh', retryAfter: 'x-wait' };
+
+  test('at 0 its group pauses until there is more, though the request was served; the caller sees the answer', async () => {
+    all = await forwardRigged({ settings: [groupOf([], { pushback: { scope: 'group', max: MINUTE } })], backend: { quotaHeaders: names } });
+    const { played } = all;
+    const first = await all.sent();
+    played.last.answer(200, ['X-Left', '0', 'X-Fresh', '7'], 'ok');
+    await quiet();
+    expect([first.head?.status, first.body]).toEqual([200, 'ok']);
+    await all.sent();
+    await all.pass(6.999);
+    expect(played.attempts).toHaveLength(1);
+    await all.pass(0.001);
+    expect(played.attempts).toHaveLength(2);
+    played.last.answer(200, ['X-Left', '3', 'X-Fresh', '7'], 'ok');
+    await all.sent();
+    expect(played.attempts).toHaveLength(3);
+    played.last.answer(200, [], 'ok');
+    expect(all.events).toContainEqual({ kind: 'pushback', route: 'routes[0]', backend: 'shop', retryAfter: 7 * SECOND, replayed: false });
+  });
+
+  test('its own name of Retry-After counts before its reset, and both before the known names; what is no number pauses nobody', async () => {
+    all = await forwardRigged({ settings: [groupOf([], { pushback: { scope: 'group', max: MINUTE } })], backend: { quotaHeaders: names } });
+    const { played } = all;
+    await all.sent();
+    played.last.answer(200, ['X-Left', '-1', 'X-Fresh', '30', 'X-Wait', '2', 'Retry-After', '50'], 'ok');
+    await quiet();
+    await all.sent();
+    await all.pass(1.999);
+    expect(played.attempts).toHaveLength(1);
+    await all.pass(0.001);
+    expect(played.attempts).toHaveLength(2);
+    played.last.answer(200, ['X-Left', 'none', 'X-Fresh', '30'], 'ok');
+    await all.sent();
+    expect(played.attempts).toHaveLength(3);
+    played.last.answer(200, [], 'ok');
+  });
+});
