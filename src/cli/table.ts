@@ -6,5 +6,6 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   check: async () => (await import('./check.ts')).check,
   acquire: async () => (await import('./acquire.ts')).acquire,
   run: async () => (await import('./run.ts')).run,
+  import: async () => (await import('./import.ts')).importCommand,
   requests: async () => (await import('./requests.ts')).requests,
 };

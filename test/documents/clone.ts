@@ -9,7 +9,7 @@ import { findGrpcurl, type Grpcurl } from './grpcurl.ts';
 import type { Place } from './terminal.ts';
 
 /** Ports that documents name; each stands for a free one while its commands run. */
-const PORTS = ['8080', '8081', '8082', '9090', '9091', '9092', '8000', '4222'];
+const PORTS = ['8080', '8081', '8082', '9090', '9091', '9092', '8000', '8030', '7780', '4222'];
 /** Of npm's variables only those that say where packages come from: a reader's shell has no others. */
 const KEPT = /^npm_config_(registry|cache|userconfig|globalconfig|cafile)$/i;
 

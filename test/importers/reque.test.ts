@@ -1,0 +1,118 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, test } from 'vitest';
+import { imported, sluice, verdicts } from './rig.ts';
+
+/* What becomes of reQue's Settings.toml. */
+
+const SETTINGS = fileURLToPath(new URL('reque/Settings.toml', import.meta.url));
+const shipped = readFileSync(SETTINGS, 'utf8');
+const folder = mkdtempSync(join(tmpdir(), 'sluice-reque-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+describe('sluice import reque', () => {
+  test('makes one route for any method and path, answered 200 without a body, sent one at a time at the interval', async () => {
+    const { config } = await imported('reque', SETTINGS);
+    expect(config).toContain('listen: { api: none, grpc: none, proxy: 8030 }');
+    expect(config).toContain('urls: [ http://localhost:7780 ]');
+    expect(config).toContain('limits: [ { name: interval, spacing: 3s }, { name: one, concurrency: 1 } ]');
+    expect(config).toContain('answer: { status: 200, shape: empty }');
+    expect(config).not.toContain('match');
+  });
+
+  test('reports every key once, with its line, and keeps secrets to itself', async () => {
+    const report = await imported('reque', SETTINGS);
+    expect(report.counts).toEqual({ understood: 4, changed: 2, ignored: 4 });
+    expect(report.findings.map(({ line, path, verdict }) => [line, path, verdict])).toEqual([
+      [2, 'database_url', 'ignored'],
+      [3, 'database_name', 'ignored'],
+      [4, 'api_key', 'ignored'],
+      [5, 'log_path', 'ignored'],
+      [6, 'reque_service_port', 'understood'],
+      [7, 'remove_from_queue_on_failure', 'changed'],
+      [9, 'http_proto', 'understood'],
+      [10, 'http_dest', 'understood'],
+      [11, 'reque_interval', 'understood'],
+      [12, 'require_success', 'changed'],
+    ]);
+    const told = JSON.stringify(report) + (await sluice('import', 'reque', SETTINGS)).err;
+    expect(told).not.toContain('password@');
+    expect(told).not.toContain('yourapikey');
+  });
+
+  test.each([
+    ['false', 'false', 'success: any', 'order: key', 'retry: { for: 1h'],
+    ['false', 'true', 'success: 2xx', 'retry: { for: 0 }', ''],
+    ['true', 'false', 'success: 2xx', 'order: key', 'retry: { for: 1h'],
+    ['true', 'true', 'success: 2xx', 'retry: { for: 0 }', ''],
+  ])('RQ-5: require_success %s with remove_from_queue_on_failure %s has a meaning of its own', async (requires, removes, ...parts) => {
+    const text = shipped
+      .replace('require_success = "false"', `require_success = "${requires}"`)
+      .replace('remove_from_queue_on_failure = "true"', `remove_from_queue_on_failure = "${removes}"`);
+    const report = await imported('reque', file('pair.toml', text));
+    for (const part of parts) expect(report.config).toContain(part);
+    expect(verdicts(report)['require_success']).toMatch(/^changed: success: /);
+  });
+
+  test('takes numbers and truths that are not in quotes, and fractions of a second', async () => {
+    const text = shipped.replaceAll(/= "(\d+|true|false)"/g, '= $1').replace('reque_interval = 3', 'reque_interval = 0.05');
+    expect((await imported('reque', file('bare.toml', text))).config).toContain('spacing: 50ms');
+  });
+
+  test('ignores keys and tables that it does not know, each by its path', async () => {
+    const report = await imported('reque', file('more.toml', `${shipped}\nextra = [ 1, 2 ]\n[table]\ninner = 5\n`));
+    expect(verdicts(report)).toMatchObject({
+      'extra[0]': 'ignored: the importer does not know this key',
+      'extra[1]': 'ignored: the importer does not know this key',
+      'table.inner': 'ignored: the importer does not know this key',
+    });
+    expect(report.findings.find(({ path }) => path === 'extra[0]')?.line).toBe(14);
+  });
+
+  test.each([
+    ['no TOML', 'a = \n', /bad\.toml:1:5: not TOML: /],
+    ['the same key twice', `${shipped}require_success = "true"\n`, /bad\.toml:13:1: not TOML: /],
+    ['a key that is missing', shipped.replace(/^reque_interval.*$/m, ''), /bad\.toml:1:1: reque_interval is missing/],
+    ['a port that is none', shipped.replace('8030', '80300'), /bad\.toml:6:1: reque_service_port: "80300" is not a whole number from 1 to 65535/],
+    ['RQ-D8: an interval of 0', shipped.replace('"3"', '"0"'), /bad\.toml:11:1: reque_interval: an interval of 0 sends nothing/],
+    ['an interval that is no number', shipped.replace('"3"', '"soon"'), /bad\.toml:11:1: reque_interval: "soon" is not a number/],
+    ['a protocol that is none', shipped.replace('"http"', '"ftp"'), /bad\.toml:9:1: http_proto: requests are sent by http or https/],
+    ['a destination with a path', shipped.replace(':7780', ':7780/base'), /bad\.toml:10:1: http_dest: this is not a host and a port/],
+    ['a switch that is neither', shipped.replace('"false"', '"maybe"'), /bad\.toml:12:1: require_success: "maybe" is neither true nor false/],
+  ])('tells where a bad file is wrong, and writes nothing: %s', async (_what, text, told) => {
+    const out = join(folder, 'never.yaml');
+    const ran = await sluice('import', 'reque', file('bad.toml', text), '--out', out);
+    expect(ran).toMatchObject({ code: 1, out: '' });
+    expect(ran.err).toMatch(told);
+    expect(ran.err).toContain('nothing was written');
+    expect(() => readFileSync(out)).toThrow('ENOENT');
+  });
+
+  test('writes a file that `sluice check` passes, and never over another', async () => {
+    const out = join(folder, 'made.yaml');
+    expect(await sluice('import', 'reque', SETTINGS, '--out', out)).toMatchObject({ code: 0, err: '', out: expect.stringContaining(`wrote ${out}`) as string });
+    expect(await sluice('check', out)).toMatchObject({ code: 0, err: '' });
+    const before = readFileSync(out, 'utf8');
+    expect(await sluice('import', 'reque', SETTINGS, '--out', out)).toMatchObject({ code: 1, err: expect.stringContaining('is there already') as string });
+    expect(readFileSync(out, 'utf8')).toBe(before);
+  });
+
+  test.each([[['reque']], [[]], [['reque', 'a', 'b']], [['requeue', 'a']], [['reque', 'a', '--outt', 'x']]])('is called wrongly: import %j', async (args) => {
+    expect(await sluice('import', ...args)).toMatchObject({ code: 2, out: '', err: expect.stringContaining('Usage: sluice import') as string });
+  });
+
+  test('says that a file is not there', async () => {
+    expect(await sluice('import', 'reque', join(folder, 'none.toml'))).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('cannot be read: ENOENT') as string,
+    });
+  });
+});
