@@ -1,6 +1,7 @@
 import type { KeysInUse } from '../core/gate/snapshot.ts';
 import type { Costs, GroupSpec } from '../core/group.ts';
 import type { LimitStatus } from '../core/limits/limit.ts';
+import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Disposition, LeaseView, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Arrival, QueuePosition, WaiterView } from '../core/request.ts';
@@ -224,6 +225,8 @@ export interface AdmissionService {
   pause(group: string, key: string | undefined, pauseFor: Micros | undefined): Promise<Refusal | undefined>;
   resume(group: string, key: string | undefined): Promise<Refusal | undefined>;
   override(group: string, wish: OverrideRequest): Promise<Refusal | undefined>;
+  /** Takes what an authority outside says of a window of the group that it enforces: a limit with align `reported`. From inside only. */
+  report(group: string, limit: string, said: WindowReport): Promise<Refusal | undefined>;
   /** With `key`: only one of that key; another is as unknown. */
   evictWaiter(group: string, id: string, key?: string): Promise<Refusal | undefined>;
   /** With `key`: only one of that key; another is as unknown. */

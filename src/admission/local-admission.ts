@@ -1,4 +1,5 @@
 import type { Costs } from '../core/group.ts';
+import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Disposition, LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { WaiterView } from '../core/request.ts';
@@ -23,7 +24,7 @@ import type { AdmissionDeps, ShardContext } from './deps.ts';
 import { drain } from './drain.ts';
 import { explain } from './explain.ts';
 import { MOVED } from './moved.ts';
-import { evict, override, pause, resume, revoke } from './operator-actions.ts';
+import { evict, override, pause, report, resume, revoke } from './operator-actions.ts';
 import { PendingAcquire } from './pending-acquire.ts';
 import { releasePermit, renewPermit } from './permit-actions.ts';
 import { type PermitName, parsePermitId } from './permit-id.ts';
@@ -233,6 +234,10 @@ export class LocalAdmission implements AdmissionService, StoredLine {
 
   async override(group: string, wish: OverrideRequest): Promise<Refusal | undefined> {
     return this.#at(group, (home) => override(home, wish));
+  }
+
+  async report(group: string, limit: string, said: WindowReport): Promise<Refusal | undefined> {
+    return this.#at(group, (home) => report(home, limit, said));
   }
 
   async evictWaiter(group: string, id: string, key?: string): Promise<Refusal | undefined> {

@@ -1,5 +1,6 @@
 import type { Override } from '../core/gate/snapshot.ts';
 import type { Quota } from '../core/group.ts';
+import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { type Instant, plus } from '../core/time.ts';
 import type { OverrideRequest } from './admission.ts';
@@ -49,6 +50,13 @@ export async function override({ tree, entry }: GroupLocation, wish: OverrideReq
     return turn.writer.append({ kind: 'override', override: { group: entry.name, override: change } });
   });
   return told(done, turn);
+}
+
+/** Takes what an authority outside says of a window that it enforces. Nothing is written: after a restart it is asked again. */
+export async function report({ tree, entry }: GroupLocation, limit: string, said: WindowReport): Promise<Refusal | undefined> {
+  const { turn } = tree;
+  const wrong = await turn.runDurably((now) => turn.gate.report(now, entry.index, limit, said));
+  return typeof wrong === 'string' ? { reason: 'malformed', detail: wrong } : wrong;
 }
 
 /** Refuses one waiter; with `key`, one of that key only. */

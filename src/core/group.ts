@@ -51,8 +51,11 @@ export interface FixedQuota {
   readonly permits: number;
   /** Length of a window; a calendar month has none of its own. */
   readonly per: Micros | 'month';
-  /** `epoch`: multiples of `per` since 1970 UTC. `first`: opens with the first admission. `calendar`: days, weeks, months of `timezone`. */
-  readonly align: 'epoch' | 'first' | 'calendar';
+  /**
+   * `epoch`: multiples of `per` since 1970 UTC. `first`: opens with the first admission. `calendar`: days, weeks, months of `timezone`.
+   * `reported`: as an authority outside reports them; until then nothing passes (`limits/reported-window.ts`).
+   */
+  readonly align: 'epoch' | 'first' | 'calendar' | 'reported';
   /** Calendar only: day of the month (1..31, the last day where a month is shorter), or of the week (1 Monday .. 7). */
   readonly day: number;
   /** Calendar only: microseconds after local midnight at which a window opens. */

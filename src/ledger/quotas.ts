@@ -43,6 +43,6 @@ export function decodeQuota({ quota }: NamedQuota): Quota {
 }
 
 function alignOf(align: string): FixedQuota['align'] {
-  if (align === 'epoch' || align === 'first' || align === 'calendar') return align;
+  if (align === 'epoch' || align === 'first' || align === 'calendar' || align === 'reported') return align;
   throw new UnreadableBatch(`The ledger holds a window aligned to ${JSON.stringify(align)}, which this version does not know.`);
 }

@@ -4,6 +4,7 @@ import { MOVED } from '../admission/moved.ts';
 import { parsePermitId } from '../admission/permit-id.ts';
 import { shiftArrival } from '../admission/time-shift.ts';
 import type { Costs } from '../core/group.ts';
+import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Disposition } from '../core/permit.ts';
 import type { QueuePosition } from '../core/request.ts';
 import type { Micros } from '../core/time.ts';
@@ -66,6 +67,8 @@ interface Args {
   readonly page: { readonly size: number; readonly token: string };
   readonly pauseFor: Micros | undefined;
   readonly wish: Omit<OverrideRequest, 'limits'> & { readonly limits: readonly (readonly [string, never])[] };
+  readonly limit: string;
+  readonly said: WindowReport;
   readonly id: string;
   readonly wids: readonly number[];
 }
@@ -94,6 +97,8 @@ async function ask({ door, places, by }: CallParts, method: Method, args: Args):
       return door.resume(args.group, args.key);
     case 'override':
       return door.override(args.group, { ...args.wish, limits: new Map(args.wish.limits) });
+    case 'report':
+      return door.report(args.group, args.limit, args.said);
     case 'evictWaiter':
       return door.evictWaiter(args.group, args.id, args.key);
     case 'revokeLease':

@@ -30,6 +30,7 @@ import {
   shiftWaiter,
 } from '../admission/time-shift.ts';
 import type { Costs } from '../core/group.ts';
+import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Disposition, LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { WaiterView } from '../core/request.ts';
@@ -168,6 +169,10 @@ export class RoutedAdmission implements AdmissionService {
 
   override(group: string, wish: OverrideRequest): Promise<Refusal | undefined> {
     return this.#mutateOwner(group, 'override', { group, wish }, () => this.#parts.door.override(group, wish));
+  }
+
+  report(group: string, limit: string, said: WindowReport): Promise<Refusal | undefined> {
+    return this.#mutateOwner(group, 'report', { group, limit, said }, () => this.#parts.door.report(group, limit, said));
   }
 
   evictWaiter(group: string, id: string, key?: string): Promise<Refusal | undefined> {

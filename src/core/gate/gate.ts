@@ -1,6 +1,7 @@
 import type { GateEvent, Reservation } from '../events.ts';
 import type { Costs, GroupSpec } from '../group.ts';
 import type { Remembered } from '../leases/grants.ts';
+import { ReportedWindow, type WindowReport } from '../limits/reported-window.ts';
 import type { Claim, Disposition, Lease, LeaseRecord, LeaseView, PauseOnRelease, Permit } from '../permit.ts';
 import { type Refusal, withdrawn } from '../refusal.ts';
 import type { Arrival, GateRequest, PermitTag, QueuePosition, StoredAsk, WaiterRef, WaiterView } from '../request.ts';
@@ -204,6 +205,19 @@ export class Gate {
       this.#all.onLimitReady(cell);
     }
     this.#pump(now);
+  }
+
+  /** Takes what an authority outside says of a window of the group that it enforces (align `reported`). Returns why it cannot be done, changing nothing. */
+  report(now: Instant, group: number, limit: string, report: WindowReport): string | undefined {
+    this.#catchUp(now);
+    const node = this.#node(group);
+    const cell = node.cells.find((each) => each.rule.name === limit);
+    if (!(cell?.limit instanceof ReportedWindow)) return `group ${node.name} has no limit ${limit} whose windows are reported`;
+    cell.limit.report(now, report);
+    this.#all.onLimitReady(cell);
+    this.#all.onLimitTightened(cell);
+    this.#pump(now);
+    return undefined;
   }
 
   /** New limits for the same tree; waiters stay in line, those of groups that are gone are refused. Answers why it cannot be done, changing nothing. */

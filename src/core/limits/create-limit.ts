@@ -4,6 +4,7 @@ import { Concurrency } from './concurrency.ts';
 import { FixedWindow } from './fixed-window.ts';
 import { burstOf, fullRefillTime, Gcra } from './gcra.ts';
 import type { Limit } from './limit.ts';
+import { ReportedWindow } from './reported-window.ts';
 import { RollingWindow } from './rolling-window.ts';
 import { minInterval, Spacing } from './spacing.ts';
 import { lengthOf } from './window-layout.ts';
@@ -18,7 +19,7 @@ export function createLimit(quota: Quota): Limit {
     case 'window':
       return new RollingWindow(quota);
     case 'fixed':
-      return new FixedWindow(quota);
+      return quota.align === 'reported' ? new ReportedWindow(quota) : new FixedWindow(quota);
     case 'concurrency':
       return new Concurrency(quota);
   }

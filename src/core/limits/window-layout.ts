@@ -34,7 +34,7 @@ class EpochWindows implements WindowLayout {
  * per quota, however many keys. Throws RangeError for a calendar window that is not whole days, or an unknown timezone.
  */
 export function windowsOf(quota: FixedQuota): WindowLayout | undefined {
-  if (quota.align === 'first') return undefined;
+  if (quota.align === 'first' || quota.align === 'reported') return undefined;
   let windows = shared.get(quota);
   if (windows === undefined) {
     windows = quota.align === 'epoch' && quota.per !== 'month' ? new EpochWindows(quota.per) : calendarOf(quota);

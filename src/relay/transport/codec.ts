@@ -15,6 +15,7 @@ export const METHODS = [
   'pause',
   'resume',
   'override',
+  'report',
   'evictWaiter',
   'revokeLease',
   'endSession',

@@ -15,6 +15,7 @@ import type {
   ReplicaView,
 } from '../../../src/admission/admission.ts';
 import { type Costs, costOf } from '../../../src/core/group.ts';
+import type { WindowReport } from '../../../src/core/limits/reported-window.ts';
 import type { Disposition, LeaseView, Permit } from '../../../src/core/permit.ts';
 import type { Refusal } from '../../../src/core/refusal.ts';
 import type { QueuePosition, WaiterView } from '../../../src/core/request.ts';
@@ -210,6 +211,10 @@ export class FakeAdmission implements AdmissionService {
 
   resume(group: string): Promise<Refusal | undefined> {
     return Promise.resolve(this.#known(group));
+  }
+
+  report(_group: string, _limit: string, _said: WindowReport): Promise<Refusal | undefined> {
+    return Promise.resolve(undefined);
   }
 
   override(group: string, wish: OverrideRequest): Promise<Refusal | undefined> {
