@@ -31,6 +31,7 @@ describe('the configurations of the examples', () => {
     'adaptive-backend': { reports: { found: 'concurrency per group' } },
     'api-window': { partner: { minute: 'fixed per group', even: 'rate per group' }, 'partner-by-customer': { minute: 'window per key' } },
     'discord-identify': { identify: { bucket: 'spacing per key', starts: 'fixed per group' }, resume: { gentle: 'rate per group' } },
+    'discord-ready': { identify: { bucket: 'spacing per key', ready: 'concurrency per key' } },
     llm: { provider: { rpm: 'window per group', tpm: 'window per group' }, chat: { streams: 'concurrency per group' }, embeddings: {} },
     'llm-proxy': { llm: { tpm: 'window per group', rpm: 'window per group' } },
     'lunar-queue-flow': { quota: { quota: 'fixed per group' } },

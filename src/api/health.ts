@@ -14,14 +14,14 @@ export interface HealthOptions {
   readonly onFault: (error: unknown) => void;
 }
 
-const PATHS: ReadonlySet<string> = new Set(['/livez', '/readyz', '/metrics']);
+const PATHS: ReadonlySet<string> = new Set(['/livez', '/readyz', '/healthz', '/metrics']);
 const TEXT = [
   ['Content-Type', 'text/plain; charset=utf-8'],
   ['Cache-Control', 'no-store'],
 ] as const;
 
 /**
- * /livez: the process answers. /readyz: send callers here, with what else is to be known; 503 and why not. /metrics. For a listener of their own: they
+ * /livez: the process answers. /readyz, also as /healthz: send callers here, with what else is to be known; 503 and why not. /metrics. For a listener of their own: they
  * never meet a limit, and no probe spends a permit.
  */
 export class Health implements HttpHandler {
@@ -50,8 +50,9 @@ export class Health implements HttpHandler {
     }
     if (request.path === '/metrics') return this.#metrics(reply);
     const { notReady, remarks } = this.#parts;
-    const why = request.path === '/readyz' ? notReady() : undefined;
-    const lines = request.path === '/readyz' ? [why ?? 'ok', ...remarks()] : ['ok'];
+    const isReadiness = request.path !== '/livez';
+    const why = isReadiness ? notReady() : undefined;
+    const lines = isReadiness ? [why ?? 'ok', ...remarks()] : ['ok'];
     reply.send(why === undefined ? 200 : 503, TEXT, lines.map((line) => `${line}\n`).join(''));
   }
 

@@ -25,23 +25,32 @@ export const serveCommand: Command = {
       return help ? EXIT.ok : EXIT.usage;
     }
     const name = config ?? world.env['SLUICE_CONFIG'] ?? 'sluice.yaml';
-    const file: ConfigFile = { name, flags, world };
-    const read = await readFile(name, 'utf8').catch((cause: Error) => cause);
-    if (read instanceof Error) {
-      writeLine(world.stderr, `${name}: cannot be read: ${read.message}`);
-      return EXIT.failed;
-    }
-    const loaded = load(file, read);
-    if (loaded.kind === 'config') return keep(file, read, loaded.config);
-    for (const mistake of loaded.mistakes) writeLine(world.stderr, formatError(mistake));
-    return EXIT.failed;
+    return serveConfig({ name, flags, world, read: () => readFile(name, 'utf8'), watched: true });
   },
 };
 
-interface ConfigFile {
+/** Where a configuration comes from. */
+export interface ConfigFile {
   readonly name: string;
   readonly flags: readonly Flag[];
   readonly world: CliContext;
+  readonly read: () => Promise<string>;
+  /** It is a file: a change of it, and SIGHUP, reload it. */
+  readonly watched: boolean;
+}
+
+/** Serves a configuration until a signal. Returns the exit code. */
+export async function serveConfig(file: ConfigFile): Promise<number> {
+  const { name, world } = file;
+  const read = await file.read().catch((cause: Error) => cause);
+  if (read instanceof Error) {
+    writeLine(world.stderr, `${name}: cannot be read: ${read.message}`);
+    return EXIT.failed;
+  }
+  const loaded = load(file, read);
+  if (loaded.kind === 'config') return keep(file, read, loaded.config);
+  for (const mistake of loaded.mistakes) writeLine(world.stderr, formatError(mistake));
+  return EXIT.failed;
 }
 
 function load({ name, flags, world }: ConfigFile, text: string) {
@@ -71,12 +80,12 @@ async function keep(file: ConfigFile, text: string, config: Config): Promise<num
     writeLine(world.stderr, `sluice cannot start: ${reasons(running.why)}`);
     return EXIT.failed;
   }
-  const watching = watchFile(file, text, config, running);
-  const forget = world.onSignal('SIGHUP', () => void watching.reload());
+  const watching = file.watched ? watchFile(file, text, config, running) : undefined;
+  const forget = watching && world.onSignal('SIGHUP', () => void watching.reload());
   const why = await Promise.race([stop.asked, running.lost]);
-  forget();
+  forget?.();
   if (world.interactive && !(why instanceof Error)) writeLine(world.stderr, drainLine(config));
-  await watching.stop();
+  await watching?.stop();
   // Who has lost the store has nothing to decide: its callers are better off elsewhere.
   await running.drain(why instanceof Error);
   stop.forget();
@@ -143,7 +152,7 @@ function watchFile(file: ConfigFile, text: string, config: Config, running: Runn
   const watching = new ConfigWatch({
     config,
     text,
-    read: () => readFile(file.name, 'utf8'),
+    read: file.read,
     load: (next, inForce) => loadAside(file, next, inForce, running),
     apply: (next) => running.reload(next),
     tell: (event) => running.tell(event),

@@ -3,6 +3,7 @@ import type { Command } from './command.ts';
 /** Every command by name; each is loaded when it is run, so that `sluice help` need not load the server. */
 export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./serve.ts')).serveCommand,
+  'gateway-queue': async () => (await import('./gateway-queue.ts')).gatewayQueueCommand,
   check: async () => (await import('./check.ts')).check,
   acquire: async () => (await import('./acquire.ts')).acquire,
   run: async () => (await import('./run.ts')).run,

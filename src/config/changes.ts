@@ -1,8 +1,21 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Config } from './load.ts';
 
+/** What a reload takes of the gateway queue: what its group is made of, and its buckets. */
+const GATEWAY_QUEUE = ['maxConcurrency', 'period', 'slack', 'backlog'].map((name) => `gatewayQueue.${name}`);
+
 /** What a reload takes as it is; everything else waits for a restart. */
-export const RELOADABLE: readonly string[] = ['groups', 'backends', 'routes', 'envoy', 'deferred.floor', 'revision', 'auth.keys', 'log.level'];
+export const RELOADABLE: readonly string[] = [
+  'groups',
+  'backends',
+  'routes',
+  'envoy',
+  'deferred.floor',
+  'revision',
+  'auth.keys',
+  'log.level',
+  ...GATEWAY_QUEUE,
+];
 
 /** Paths of the options that differ between two configurations and cannot be taken without a restart, as in the file. */
 export function restartRequired(before: Config, after: Config): readonly string[] {

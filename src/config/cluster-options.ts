@@ -57,7 +57,7 @@ const cluster = struct({
   name: optional(
     string({ unit: 'name', pattern: /^[A-Za-z0-9][A-Za-z0-9._:-]*$/, rule: 'Letters, digits, ".", "_", ":" and "-", at most 128.', lengthMax: 128 }),
     'Names this replica: another for each, the same over restarts.',
-    "the host's name and the port of `api`",
+    "the host's name and the port of `api`, or of the first listener that there is",
   ),
   replicas: option(
     scalar<'auto' | 1 | 3>({

@@ -74,22 +74,13 @@ function at(fallback: number | string, about: string): Field<Listener> {
   return option(listener, fallback, about);
 }
 
-/** Of a listener that this version does not have: `none` is taken, so that a file for a later one needs no other change. */
-const absent = scalar<'none'>({
-  unit: 'address',
-  bounds: 'none: not built in this version',
-  json: { const: 'none' },
-  read: (raw) =>
-    raw.kind === 'scalar' && raw.value === 'none' ? 'none' : new ValueError('this listener is not built in this version', 'Write none, or leave it out.'),
-});
-
 const listen = struct({
   api: at(8080, 'Connect, gRPC-Web and plain HTTP.'),
   grpc: at(9090, 'gRPC.'),
-  health: at(9092, '/livez, /readyz and /metrics.'),
+  health: at(9092, '/livez, /readyz (also as /healthz) and /metrics.'),
   admin: option(adminListener, '127.0.0.1:9091', 'Calls of operators; where `auth` is missing, the only place that answers them.'),
   proxy: at('none', 'Requests that are held, admitted, and sent on by `routes`.'),
-  gatewayQueue: option(absent, 'none', 'Gateway queue clients.'),
+  gatewayQueue: at('none', 'Shards of a Discord application that ask when to start: any request is held until `gatewayQueue` lets it go.'),
 });
 
 type ListenOptions = ValueOf<typeof listen>;
@@ -97,11 +88,12 @@ type ListenOptions = ValueOf<typeof listen>;
 /** Every listener; each speaks one set of protocols. */
 export const listenOptions = refine(listen, checkPorts);
 
-const NAMES = ['api', 'grpc', 'proxy', 'health', 'admin'] as const;
+/** Every listener that has an address. */
+export const LISTENERS = ['api', 'grpc', 'proxy', 'health', 'admin', 'gatewayQueue'] as const;
 
 function checkPorts(listen: Unverified<ListenOptions>, tell: ReportAt): void {
   const taken = new Map<number, { readonly name: string; readonly host: string }[]>();
-  for (const name of NAMES) {
+  for (const name of LISTENERS) {
     const wanted = listen[name]?.address;
     if (wanted === undefined || wanted === 'none' || typeof wanted === 'string' || !wanted.port) continue;
     const host = wanted.host ?? '';

@@ -6,11 +6,12 @@ import { checkUnits } from './cost-units.ts';
 import { digestsOf } from './digest.ts';
 import { checkEnvoy } from './envoy-options.ts';
 import { type ConfigError, collectErrors, type Path, type Report, ValueError } from './errors.ts';
+import { gatewayQueueGroup } from './gateway-queue-options.ts';
 import { checkAdmin } from './listen-options.ts';
 import { type Options, rootOptions } from './options.ts';
 import { type Flag, overlayEnvironment, overlayFlags, type Variables } from './overlay.ts';
 import type { ReportAt, Unverified } from './schema.ts';
-import { locate, type SourceValue } from './source-value.ts';
+import { entryOf, locate, type SourceValue } from './source-value.ts';
 import { parseYaml } from './yaml.ts';
 
 /** A whole configuration without a mistake in it; times in microseconds, sizes in bytes. */
@@ -48,11 +49,16 @@ export function loadConfig(sources: ConfigSources): Loaded {
   // A file that is no YAML has no groups: what the rest says about them would mislead.
   const options = file === undefined ? undefined : rootOptions.read(raw, [], report);
   if (options !== undefined) checkWhole(options, raw, report);
-  if (mistakes.length === 0 && options?.groups.size === 0 && !options.allowEmpty) report(locate(raw, ['groups']), ['groups'], NO_GROUPS);
+  if (mistakes.length === 0 && options?.groups.size === 0 && !options.allowEmpty && !queuesGateways(options))
+    report(locate(raw, ['groups']), ['groups'], NO_GROUPS);
   if (options === undefined || mistakes.length > 0) return { kind: 'mistakes', mistakes: sorted(mistakes) };
   const { groups, ...rest } = options;
-  const compiled = compileGroups(groups, options);
+  const compiled = [...compileGroups(groups, options), ...(queuesGateways(options) ? [gatewayQueueGroup(options.gatewayQueue)] : [])];
   return { kind: 'config', config: { ...rest, groups: compiled, digests: digestsOf(compiled) } };
+}
+
+function queuesGateways({ listen }: Pick<Options, 'listen'>): boolean {
+  return listen.gatewayQueue.address !== 'none';
 }
 
 function checkWhole(options: Unverified<Options>, raw: SourceValue, report: Report): void {
@@ -63,6 +69,7 @@ function checkWhole(options: Unverified<Options>, raw: SourceValue, report: Repo
   const { groups, bounds, listen, auth } = options;
   checkAdmin(listen?.admin, (auth?.keys ?? []).length > 0, tellAt(['listen', 'admin']));
   if (groups === undefined) return;
+  checkGatewayQueue(options, raw.kind === 'map' && entryOf(raw, 'gatewayQueue') !== undefined, tellAt([]));
   checkGroups(groups, tellAt(['groups']));
   checkUnits(groups, tellAt(['groups']));
   if (bounds?.groups !== undefined && groups.size > bounds.groups) {
@@ -74,6 +81,19 @@ function checkWhole(options: Unverified<Options>, raw: SourceValue, report: Repo
   checkKeys(options, tellAt(['auth', 'keys']));
   checkRoutes(options, tellAt([]));
   checkEnvoy(options, tellAt(['envoy']));
+}
+
+/** The group of the gateway queue is the server's own. */
+function checkGatewayQueue({ listen, gatewayQueue, groups }: Unverified<Options>, isWritten: boolean, tell: ReportAt): void {
+  const name = gatewayQueue?.group;
+  const isOff = listen?.gatewayQueue?.address === 'none';
+  if (isOff && isWritten)
+    tell(['gatewayQueue'], new ValueError('a gateway queue without a listener', 'Give listen.gatewayQueue a port, or remove gatewayQueue.'));
+  if (isOff || name === undefined || groups?.has(name) !== true) return;
+  tell(
+    ['groups', name],
+    new ValueError(`the group ${JSON.stringify(name)} is made by listen.gatewayQueue`, 'Give this one another name, or the other by gatewayQueue.group.'),
+  );
 }
 
 /** Groups and classes that a credential names must exist: a slip here would lock somebody out, or let them in later. */

@@ -4,6 +4,7 @@ import { backendsOptions } from './backend-options.ts';
 import { clusterOptions } from './cluster-options.ts';
 import { deferredOptions } from './deferred-options.ts';
 import { envoyOptions } from './envoy-options.ts';
+import { gatewayQueueOptions } from './gateway-queue-options.ts';
 import { GROUP_NAME, groupOptions } from './group-options.ts';
 import { filePath, listenOptions } from './listen-options.ts';
 import { bodiesOptions, routesOptions } from './route-options.ts';
@@ -146,6 +147,7 @@ export const rootOptions = struct({
     'The rate limit service of Envoy, Istio and Gateway API, on `listen.grpc`; its calls are held until the limits let a request pass.',
     'no such service',
   ),
+  gatewayQueue: option(gatewayQueueOptions, {}, 'Session starts of gateway shards, at `listen.gatewayQueue`.'),
 });
 
 /** Every option as read, before the groups are compiled. */

@@ -180,7 +180,7 @@ function revisionOf({ revision, digests }: Config): Revision {
 
 /** Another for each replica of a machine, and the same over restarts. */
 function nameOf({ listen }: Config, { name }: Cluster): string {
-  const addresses = [listen.api, listen.grpc, listen.proxy].flatMap((listener) =>
+  const addresses = [listen.api, listen.grpc, listen.proxy, listen.gatewayQueue].flatMap((listener) =>
     listener === undefined || listener.address === 'none' ? [] : listener.address,
   );
   return name ?? `${hostname()}:${addresses[0]?.port ?? 0}`;

@@ -6,6 +6,7 @@ import { ENVELOPE_BYTES } from '../api/connect/codec.ts';
 import { Connect } from '../api/connect/handler.ts';
 import { oversizedBody } from '../api/connect/response.ts';
 import { SUBMIT_MESSAGE_BYTES_MAX } from '../api/deferred/calls.ts';
+import { GatewayQueueFrontend } from '../api/gateway-queue.ts';
 import type { FloodKind, GrpcBounds } from '../api/grpc/guard.ts';
 import { Grpc } from '../api/grpc/server.ts';
 import { Health, type HealthOptions } from '../api/health.ts';
@@ -13,6 +14,7 @@ import { engineProblem } from '../api/problem.ts';
 import type { RateLimitAccess } from '../api/rate-limit-service.ts';
 import { Rest, type RestOptions } from '../api/rest/handler.ts';
 import { methodPath } from '../api/services.ts';
+import { LISTENERS } from '../config/listen-options.ts';
 import type { Config } from '../config/load.ts';
 import { MILLISECOND, type Millis } from '../core/time.ts';
 import { DeferredService } from '../gen/sluice/v1/deferred_pb.ts';
@@ -26,6 +28,7 @@ import { DescriptorGuard, descriptorLimit } from '../platform/descriptors.ts';
 import { ProxyListener, type ProxyOptions } from '../proxy/listener/listener.ts';
 import { ProxyReading } from '../proxy/listener/reading.ts';
 import type { Log } from '../telemetry/log.ts';
+import type { GatewayQueueMode } from './gateway-queue-mode.ts';
 
 /** What the listeners share. */
 export interface ListenersDeps extends ServiceDeps, Pick<RestOptions, 'refusalOf'> {
@@ -37,6 +40,8 @@ export interface ListenersDeps extends ServiceDeps, Pick<RestOptions, 'refusalOf
   readonly rateLimit?: Pick<RateLimitAccess, 'rules' | 'onAnswer'> | undefined;
   /** undefined: nothing is forwarded. */
   readonly proxy: Pick<ProxyOptions, 'routes' | 'forwarding' | 'auth' | 'crowded' | 'storing'> | undefined;
+  /** undefined: there is no gateway queue. */
+  readonly gatewayQueue: GatewayQueueMode['listening'] | undefined;
 }
 
 /** Every listener of the configuration, taking callers. */
@@ -106,7 +111,7 @@ function portsOf(addresses: Readonly<Record<string, string | undefined>>): Reado
  * started by mistake must not take the term from the first, and then fail for want of a port.
  */
 export async function checkAddresses({ listen }: Config): Promise<void> {
-  for (const name of ['api', 'grpc', 'proxy', 'health', 'admin'] as const) {
+  for (const name of LISTENERS) {
     const { address } = listen[name];
     if (address === 'none' || address.port === 0) continue;
     const { host, port } = address;
@@ -146,6 +151,9 @@ async function frontendsOf(config: Config, parts: ListenersDeps): Promise<readon
   }
   const proxied = proxyOf(config, parts);
   if (proxied !== undefined) frontends.push(proxied);
+  const { address, tls } = config.listen.gatewayQueue;
+  if (parts.gatewayQueue !== undefined && address !== 'none')
+    frontends.push(new GatewayQueueFrontend({ ...parts.gatewayQueue, address, ...engineTls(tls), headMsMax: config.bounds.receive / MILLISECOND }));
   const node = await selectEngine('node', { clientCa: false });
   http('admin', admin, apiRoutes(true), node.make, (handler) => siteGuard({ hosts: operators ? undefined : hostsOf(admin), problem: engineProblem }, handler));
   http('health', health, [new Health(parts.health)], node.make);

@@ -1,9 +1,11 @@
 import type { AdmissionNotice } from '../admission/deps.ts';
+import type { GatewayQueueEvent } from '../api/gateway-queue.ts';
 import type { OperatorEvent } from '../api/operator-event.ts';
 import type { Config } from '../config/load.ts';
 import type { ReloadEvent } from '../config/watch.ts';
 import { MILLISECOND, SECOND } from '../core/time.ts';
 import type { DeferredEvent } from '../deferred/request-lifecycle.ts';
+import type { LimitsEvent } from '../gateway-queue/session-limits.ts';
 import type { ForwardEvent } from '../proxy/forwarding.ts';
 import type { Log } from '../telemetry/log.ts';
 
@@ -17,7 +19,8 @@ export function logServing(
   log: Log,
   { version, config, addresses, guarded }: { version: string; config: Config; addresses: Readonly<Record<string, string>>; guarded: boolean },
 ): void {
-  if (!guarded) log.tell('warn', 'auth_missing', 'Any caller that reaches api or grpc may acquire; set auth.keys. Operators are answered on admin only.');
+  if (!guarded && (addresses['api'] ?? addresses['grpc']) !== undefined)
+    log.tell('warn', 'auth_missing', 'Any caller that reaches api or grpc may acquire; set auth.keys. Operators are answered on admin only.');
   const { revision, groups } = config;
   const where = Object.entries(addresses).map(([name, address]) => `${name} on ${address}`);
   const what = `Sluice ${version} serves ${groups.length} groups: ${where.join(', ')}.`;
@@ -108,6 +111,78 @@ export class DeferredLog {
     known.since = 0;
     const what = `${since} stored requests of group ${group} became dead letters, the last for ${error}; see \`sluice requests list --state dead --group ${group}\`.`;
     this.#log.tell('warn', 'requests_dead', what, { group, error, dead: since });
+  }
+}
+
+/** One line of a kind in this time. */
+const QUEUE_EVERY_MS = 10_000;
+
+/** What the gateway queue says in the log: its limits as they change, and what goes wrong, at most one line of a kind in 10 s. */
+export class GatewayQueueLog {
+  readonly #log: Log;
+  readonly #nowMs: () => number;
+  readonly #seen = new Map<string, { toldAt: number; since: number }>();
+  #limits = '';
+
+  /** `nowMs`: any clock that never goes back. */
+  constructor(log: Log, nowMs: () => number) {
+    this.#log = log;
+    this.#nowMs = nowMs;
+  }
+
+  take(event: GatewayQueueEvent | LimitsEvent): void {
+    const log = this.#log;
+    switch (event.kind) {
+      case 'admitted':
+        return;
+      case 'wrong_shard': {
+        const { what, refused } = event;
+        const became = refused ? 'answered 400' : 'counted as shard 0';
+        return this.#often('shard_wrong', (requests) => [
+          `${requests} requests of the gateway queue name no shard (${became}), the last: ${what}.`,
+          { what, requests },
+        ]);
+      }
+      case 'closed': {
+        const { reason } = event;
+        return this.#often('gateway_caller_closed', (connections) => [
+          `Closed ${connections} connections of the gateway queue without an answer, the last for ${reason}.`,
+          { reason, connections },
+        ]);
+      }
+      case 'limits_failed': {
+        const { cause, failures, retryIn } = event;
+        const why = cause instanceof Error ? cause.message : String(cause);
+        const msg = `The session limits are not to be had: ${why}. No session start is added until they are; the next try is in ${Math.ceil(retryIn / SECOND)} s.`;
+        return log.tell('warn', 'session_limits_failed', msg, { failures, err: cause });
+      }
+      case 'limits_taken':
+        return this.#taken(event.limits);
+    }
+  }
+
+  #taken({ total, remaining, resetAfter, maxConcurrency }: Extract<LimitsEvent, { kind: 'limits_taken' }>['limits']): void {
+    const limits = `${total} ${maxConcurrency}`;
+    const msg = `Session limits: ${remaining} of ${total} starts are left for ${Math.round(resetAfter / SECOND)} s, ${maxConcurrency} at the same time.`;
+    this.#log.tell(limits === this.#limits ? 'debug' : 'info', 'session_limits_taken', msg, {
+      total,
+      remaining,
+      resetAfterMs: resetAfter / MILLISECOND,
+      maxConcurrency,
+    });
+    this.#limits = limits;
+  }
+
+  #often(event: string, line: (since: number) => readonly [msg: string, fields: Readonly<Record<string, unknown>>]): void {
+    const now = this.#nowMs();
+    const known = this.#seen.get(event) ?? { toldAt: Number.NEGATIVE_INFINITY, since: 0 };
+    this.#seen.set(event, known);
+    known.since++;
+    if (now - known.toldAt < QUEUE_EVERY_MS) return;
+    const [msg, fields] = line(known.since);
+    known.toldAt = now;
+    known.since = 0;
+    this.#log.tell('warn', event, msg, fields);
   }
 }
 

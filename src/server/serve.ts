@@ -16,6 +16,7 @@ import { createLog, type Log } from '../telemetry/log.ts';
 import type { AdmissionStack, AdmissionStackDeps, Closer } from './admission-stack.ts';
 import { type DeferredMode, type DeferredModeDeps, keepsRequests, openDeferredMode } from './deferred.ts';
 import { type CompiledRoutes, compileAllRoutes } from './deferred-routes.ts';
+import { type GatewayQueueMode, openGatewayQueue } from './gateway-queue-mode.ts';
 import { checkAddresses, type Listeners, openListeners } from './listeners.ts';
 import { BackendLog, logFault, logOperator, logReload, logServing } from './log-events.ts';
 import { compileBackends, openForwarding } from './proxy.ts';
@@ -94,6 +95,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
   const deferred = keeps
     ? await openDeferred(config, { ...door, log, onFault, routes, forwarding, holder: { pid, address: 'this process' } }, opened)
     : undefined;
+  const gatewayQueue = await openGatewayQueue(config, { admission, clock, log, metrics, version, opened, secrets: secretSources(parts) });
   const listeners = await openListeners(config, {
     admission: withAuthorization(admission, auth),
     auth,
@@ -110,8 +112,9 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
       storing: deferred && { ...deferred.storing, ...allowAnonymous(auth) },
       crowded: (what) => metrics.forward({ kind: 'crowded', what }),
     },
+    gatewayQueue: gatewayQueue?.listening,
     onShed: metrics.connectionShed,
-    health: { notReady: () => state.notReady, remarks: door.remarks, metrics: () => metrics.scrape(), onFault },
+    health: { notReady: () => state.notReady ?? gatewayQueue?.notReady(), remarks: door.remarks, metrics: () => metrics.scrape(), onFault },
   });
   await door.serving?.(listeners.addresses);
   state.notReady = undefined;
@@ -124,10 +127,11 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
       const taken = await reload(next, { parts, log, auth, door, forwarding, stores: deferred !== undefined, state });
       if (!('proxy' in taken)) return taken;
       deferred?.replace(taken, next.groups);
+      gatewayQueue?.replace(next);
       listeners.reroute(taken.proxy);
       return [];
     },
-    drain: drainer({ config, log, door, forwarding, deferred, listeners, notReady: () => (state.notReady = 'draining') }),
+    drain: drainer({ config, log, door, forwarding, deferred, gatewayQueue, listeners, notReady: () => (state.notReady = 'draining') }),
   };
 }
 
@@ -151,11 +155,12 @@ interface Drained {
   readonly door: AdmissionStack;
   readonly forwarding: Forwarding | undefined;
   readonly deferred: DeferredMode | undefined;
+  readonly gatewayQueue: GatewayQueueMode | undefined;
   readonly listeners: Listeners;
   readonly notReady: () => void;
 }
 
-function drainer({ config, log, door, forwarding, deferred, listeners, notReady }: Drained): RunningServer['drain'] {
+function drainer({ config, log, door, forwarding, deferred, gatewayQueue, listeners, notReady }: Drained): RunningServer['drain'] {
   let closing: Promise<void> | undefined;
   return async (atOnce = false) => {
     const [delay, grace] = atOnce ? [0, 0] : [config.drain.delay / MILLISECOND, config.drain.grace / MILLISECOND];
@@ -169,6 +174,7 @@ function drainer({ config, log, door, forwarding, deferred, listeners, notReady 
     // A second signal drains again, without patience.
     closing ??= forwarding?.close(LAST_ANSWERS_MS * MILLISECOND);
     await closing;
+    gatewayQueue?.stop();
     await door.close();
     log.tell('info', 'stopped', 'All callers are answered and the state is written.');
   };

@@ -132,9 +132,9 @@ const ROOM_TELL_MS = 60_000;
 
 /** Opens the store and takes its term. */
 async function openFoundation(config: Config, parts: AdmissionStackDeps): Promise<Foundation> {
-  const { api, grpc, proxy } = config.listen;
+  const { api, grpc, proxy, gatewayQueue } = config.listen;
   const storage = await openStorage(config.store, {
-    holder: holderOf(parts, [api, grpc, proxy].flatMap((listener) => shown(listener.address)).join(', ')),
+    holder: holderOf(parts, [api, grpc, proxy, gatewayQueue].flatMap((listener) => shown(listener.address)).join(', ')),
     verified: (pages, whole, tookMs) => {
       if (!whole) parts.log.tell('warn', 'store_unverified', 'The store is too large to be checked whole before the start.', { pages });
       else parts.log.tell('debug', 'store_verified', 'The pages of the store refer to each other as they should.', { pages, tookMs });

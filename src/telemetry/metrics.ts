@@ -5,6 +5,7 @@ import { type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
 import { type ClusterFigures, createClusterMetrics } from './cluster-metrics.ts';
 import { createDeferredMetrics, type DeferredNews, type DeferredNumbers } from './deferred-metrics.ts';
 import { createForwardMetrics, type ForwardEvent, type HeldBodies } from './forward-metrics.ts';
+import { createGatewayQueueMetrics, type GatewayQueueNews, type GatewayQueueNumbers } from './gateway-queue-metrics.ts';
 import { FINE_BUCKETS, Histogram, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
 import { createRateLimitMetrics } from './rate-limit-metrics.ts';
 
@@ -41,6 +42,8 @@ export interface Metrics {
   readonly storing: (source: () => StoreFigures) => void;
   /** Deferred mode runs, and who knows of it; returns how what happens there is counted. Once. */
   readonly deferred: (source: () => DeferredNumbers) => (news: DeferredNews) => void;
+  /** The gateway queue runs, and who knows of it; returns how what happens there is counted. Once. */
+  readonly gatewayQueue: (source: () => GatewayQueueNumbers) => (news: GatewayQueueNews) => void;
   /** All of it in Prometheus' text form. */
   readonly scrape: () => Promise<{ readonly contentType: string; readonly body: string }>;
 }
@@ -127,6 +130,7 @@ export function createMetrics(parts: MetricsOptions): Metrics {
     cluster: (source) => createClusterMetrics(registry, source),
     storing: (source) => registerStore(registry, source),
     deferred: (source) => createDeferredMetrics(registry, source),
+    gatewayQueue: (source) => createGatewayQueueMetrics(registry, source),
     scrape: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
   };
 }

@@ -41,6 +41,7 @@ describe('health', () => {
     expect(await get('/readyz')).toEqual([200, 'ok\n']);
     why = 'draining';
     expect(await get('/readyz')).toEqual([503, 'draining\n']);
+    expect(await get('/healthz')).toEqual([503, 'draining\n']);
     expect(await get('/livez')).toEqual([200, 'ok\n']);
     why = undefined;
   });

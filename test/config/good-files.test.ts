@@ -173,7 +173,7 @@ test('a listener is a port, host:port, none, or a map with tls', () => {
     health: { address: { host: 'localhost', port: 0 }, tls: undefined },
     admin: { address: { host: '0.0.0.0', port: 7 }, tls: { cert: 'c', key: 'k', clientCa: 'a' }, hosts: [] },
     proxy: { address: 'none', tls: undefined },
-    gatewayQueue: 'none',
+    gatewayQueue: { address: 'none', tls: undefined },
   });
 });
 

@@ -19,6 +19,8 @@ export interface FleetParts {
   readonly groups: string;
   /** Each replica has a proxy listener too; `more` has its backends and routes. */
   readonly proxy?: boolean;
+  /** Each replica has a listener for gateway shards, at its `proxyPort`; `more` has its options. Not together with `proxy`. */
+  readonly gatewayQueue?: boolean;
   /** More of the configuration file, as YAML. */
   readonly more?: string;
   /** libfaketime's library: replicas have wall clocks that can be set, see {@link FleetReplica.setWall}. */
@@ -198,14 +200,15 @@ export function wallEnvironment(library: string, file: string): Record<string, s
 }
 
 function configurationOf(
-  { groups, more = '', proxy = false }: FleetParts,
+  { groups, more = '', proxy = false, gatewayQueue = false }: FleetParts,
   index: number,
   [api, health, admin, forward]: Ports,
   lines: readonly TcpProxy[],
 ): string {
   const urls = lines.map(({ port }) => `nats://127.0.0.1:${port}`).join(', ');
+  const at = (is: boolean): string => (is ? `"127.0.0.1:${forward}"` : 'none');
   return [
-    `listen: { api: "127.0.0.1:${api}", health: "127.0.0.1:${health}", grpc: none, proxy: ${proxy ? `"127.0.0.1:${forward}"` : 'none'}, admin: "127.0.0.1:${admin}" }`,
+    `listen: { api: "127.0.0.1:${api}", health: "127.0.0.1:${health}", grpc: none, proxy: ${at(proxy)}, admin: "127.0.0.1:${admin}", gatewayQueue: ${at(gatewayQueue)} }`,
     `cluster: { nats: [ ${urls} ], name: r${index}, ledgerBytes: 64MiB, requestBytes: 256MiB, durability: acknowledged }`,
     'drain: { delay: 0s, grace: 10s }',
     'log: { level: debug }',

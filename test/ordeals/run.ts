@@ -1,6 +1,7 @@
 import { crashRestarts } from './crash-restarts.ts';
 import { deferredKills } from './deferred-kills.ts';
 import { fullDisk } from './full-disk.ts';
+import { gatewayQueue } from './gateway-queue.ts';
 import type { Ordeal } from './ordeal.ts';
 import { smallHeap } from './small-heap.ts';
 import { storeFull } from './store-full.ts';
@@ -12,7 +13,7 @@ import { storeFull } from './store-full.ts';
  * so, and the exit code is 3.
  */
 
-const ORDEALS: readonly Ordeal[] = [fullDisk, storeFull, smallHeap, crashRestarts, deferredKills];
+const ORDEALS: readonly Ordeal[] = [fullDisk, storeFull, smallHeap, crashRestarts, deferredKills, gatewayQueue];
 
 const names = process.argv.slice(2);
 const chosen = names.includes('all') ? ORDEALS : ORDEALS.filter(({ name }) => names.includes(name));

@@ -66,6 +66,7 @@ export async function startDeferred(
     onOperator: (event) => void operators.push(event),
     health: { notReady: () => undefined, remarks: () => [], metrics: async () => ({ contentType: 'text/plain', body: '' }), onFault },
     proxy: { routes: [], forwarding: {} as never, auth, crowded: () => {} },
+    gatewayQueue: undefined,
     deferred: off ? undefined : fakeAccess(options.requests ?? requests, routes),
   });
   const http = (name: string): string => `http://${running.addresses[name]}`;

@@ -21,6 +21,8 @@ export interface LogLine {
 export interface ProcessWays {
   /** Its environment; default empty. */
   readonly env?: Readonly<Record<string, string>> | undefined;
+  /** The command and its arguments; default: `serve` with the configuration as a file. */
+  readonly args?: readonly string[] | undefined;
   /** The file that is run in the place of `src/main.ts`. */
   readonly main?: string | undefined;
   /** Where its log is kept, each line with CLOCK_MONOTONIC in seconds before it. */
@@ -40,11 +42,11 @@ export class ServerProcess {
   #last: string[] = [];
 
   /** `folder`: one that an earlier process left, with its store; otherwise a new one. */
-  constructor(configuration: string, folder = mkdtempSync(join(tmpdir(), 'sluice-process-')), { env = {}, main = MAIN, logFile }: ProcessWays = {}) {
+  constructor(configuration: string, folder = mkdtempSync(join(tmpdir(), 'sluice-process-')), { env = {}, main = MAIN, logFile, args }: ProcessWays = {}) {
     this.folder = folder;
     this.file = join(folder, 'sluice.yaml');
     writeFileSync(this.file, configuration);
-    const child = spawn(process.execPath, [main, 'serve', '--config', this.file], { stdio: ['ignore', 'pipe', 'inherit'], env, cwd: folder });
+    const child = spawn(process.execPath, [main, ...(args ?? ['serve', '--config', this.file])], { stdio: ['ignore', 'pipe', 'inherit'], env, cwd: folder });
     this.child = child;
     const reader = createInterface({ input: child.stdout });
     reader.on('line', (line) => {
