@@ -1,5 +1,4 @@
 import { Agent, request } from 'node:http';
-import { setTimeout as wait } from 'node:timers/promises';
 
 /** How often an address that does not answer is asked again, in milliseconds; the reference client does not wait at all. */
 const RETRY_MS = 20;
@@ -24,7 +23,7 @@ export async function queued({ shard, ports, signal, failed = () => {} }: Queuei
     const answer = await asked(port, shard, signal).catch((cause: NodeJS.ErrnoException) => cause);
     if (typeof answer === 'number') return answer;
     failed(answer.code ?? answer.message);
-    if (answer.code === 'ECONNREFUSED') await wait(RETRY_MS);
+    if (answer.code === 'ECONNREFUSED') await new Promise((resolve) => void setTimeout(resolve, RETRY_MS));
   }
   return false;
 }
