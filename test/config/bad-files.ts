@@ -98,7 +98,7 @@ const values: readonly BadFile[] = [
   ),
   one('a priority out of bounds', group('priority: { default: 1000 }'), '3:26 groups.a.priority.default', '1000 is not a priority'),
   one(
-    'patience above its maximum (LN-25: ttl 120 s, at most 61 s)',
+    'LN-25: patience above its maximum (ttl 120 s, at most 61 s)',
     group('ttl: { default: 120s, max: 61s }'),
     '3:12 groups.a.ttl.default',
     'the default of 2m is above the maximum of 1m1s',

@@ -116,7 +116,7 @@ describe('a deferred route', () => {
     expect(rig.faults).toEqual([]);
   });
 
-  test('answers 503 with Retry-After while the store is full, and takes requests again when there is room', async () => {
+  test('RQ-8: answers 503 with Retry-After while the store is full, and takes requests again when there is room', async () => {
     const rig = await started('mode: deferred', { bytesMax: 5_000 });
     const statuses = [];
     for (let n = 0; n < 6; n++) statuses.push(await rig.ask({ method: 'POST', body: Buffer.alloc(1_000) }));

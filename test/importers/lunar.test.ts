@@ -333,7 +333,7 @@ flow:
   });
 });
 
-describe('the report', () => {
+describe('X16: the report', () => {
   test.each([
     ['policies', POLICIES, [POLICIES]],
     ['flow and quota', join(FIXTURES, 'flows'), [join(FIXTURES, 'flows/flow.yaml'), join(FIXTURES, 'quotas/quota.yaml')]],

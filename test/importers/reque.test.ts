@@ -18,7 +18,7 @@ function file(name: string, text: string): string {
   return path;
 }
 
-describe('sluice import reque', () => {
+describe('X16: sluice import reque', () => {
   test('makes one route for any method and path, answered 200 without a body, sent one at a time at the interval', async () => {
     const { config } = await imported('reque', SETTINGS);
     expect(config).toContain('listen: { api: none, grpc: none, proxy: 8030 }');

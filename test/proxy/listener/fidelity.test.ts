@@ -82,7 +82,7 @@ const HOP: readonly string[] = [
   'Forwarded: for=6.6.6.6',
 ];
 
-describe.each(['held', 'streamed', 'straight'])('RQ-6: a request that is %s', (way) => {
+describe.each(['held', 'streamed', 'straight'])('RQ-6, X15: a request that is %s', (way) => {
   const target = `/${way}/%7Ex/a%2Fb;p=1/caf%C3%A9?a=1&a=2&b=%20+&c=[]{}|^'()*`;
 
   test('reaches its backend with the same method, path, query, fields and 1 MiB of bytes', async () => {
