@@ -204,7 +204,8 @@ export class ClusterRequests implements DeferredRequests {
     if ('reason' in checked) return refused(checked);
     const shard = shardOf(submission.group);
     if (shard === undefined) return refused({ reason: 'unknown_group', detail: `There is no group ${JSON.stringify(submission.group)}.` });
-    const body = new IncomingBody(submission, async (piece, bytes) => {
+    // A caller that turns to another replica names another host, and means the same request.
+    const body = new IncomingBody({ ...submission, host: '' }, async (piece, bytes) => {
       if (piece.upload === 0) piece.upload = ++this.#uploads;
       await edge.upload(shard, piece.upload, piece.number, bytes);
     });
