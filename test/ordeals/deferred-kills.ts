@@ -58,21 +58,13 @@ export async function playKills({ requests, kills, atOnce, broken = false }: Kil
         await server.until('serving');
       }
     })();
-    await inParallel(requests, atOnce, (index) => submit(agent, port, index, acknowledged));
+    await inParallel(requests, atOnce, (index) => submit({ agent, index, acknowledged, url: () => `http://127.0.0.1:${port}` }));
     submitting = false;
     await killer;
     say(`${acknowledged.length} acknowledged, ${killed.length} kills`);
     check(acknowledged.length === requests, `only ${acknowledged.length} of ${requests} were acknowledged in time`);
-    const keys = (): number => new Set(delivered.map(({ key }) => key)).size;
-    for (let last = -1; keys() < requests && keys() !== last; ) {
-      last = keys();
-      await until('more deliveries', () => keys() === requests || keys() > last, broken ? 3_000 : 20_000).catch(() => undefined);
-    }
-    const history = { acknowledged, delivered, kills: killed };
-    const wrong = checkDeliveries(history);
-    const repeats = delivered.length - keys();
-    say(`${keys()} delivered, ${repeats} of them again, ${outOfOrder(history, atOnce)} out of order`);
-    check(wrong.length === 0, `${wrong.length} wrong: ${wrong.slice(0, 5).join('; ')}`);
+    await untilDelivered(requests, delivered, broken ? 3_000 : 20_000);
+    judgeDeliveries({ acknowledged, delivered, kills: killed }, atOnce, say);
   } finally {
     submitting = false;
     server.kill();
@@ -84,26 +76,53 @@ export async function playKills({ requests, kills, atOnce, broken = false }: Kil
   }
 }
 
-/** Submits until it is acknowledged, under one key. */
-async function submit(agent: Agent, port: number, index: number, acknowledged: Acknowledged[]): Promise<boolean> {
+/** Waits until all requests are delivered, or none was for so long. */
+export async function untilDelivered(requests: number, delivered: readonly Delivered[], idleMs: number): Promise<void> {
+  const keys = (): number => new Set(delivered.map(({ key }) => key)).size;
+  for (let last = -1; keys() < requests && keys() !== last; ) {
+    last = keys();
+    await until('more deliveries', () => keys() === requests || keys() > last, idleMs).catch(() => undefined);
+  }
+}
+
+/** Says what happened, and throws what the checker finds. */
+export function judgeDeliveries(history: Parameters<typeof checkDeliveries>[0], atOnce: number, say: (text: string) => void): void {
+  const keys = new Set(history.delivered.map(({ key }) => key)).size;
+  const wrong = checkDeliveries(history);
+  say(`${keys} delivered, ${history.delivered.length - keys} of them again, ${outOfOrder(history, atOnce)} out of order`);
+  check(wrong.length === 0, `${wrong.length} wrong: ${wrong.slice(0, 5).join('; ')}`);
+}
+
+/** Submits until it is acknowledged, under one key. `url`: where, asked before each try; `tookMs` is called with how long each answer took. */
+export async function submit(ask: {
+  readonly agent: Agent;
+  readonly index: number;
+  readonly acknowledged: Acknowledged[];
+  readonly url: () => string;
+  readonly tookMs?: (ms: number) => void;
+}): Promise<boolean> {
+  const { agent, index, acknowledged, url, tookMs } = ask;
   const key = `k${index}`;
   const body = `request ${index} ${'x'.repeat(index % 700)}`;
   const end = performance.now() + SUBMIT_FOR_MS;
   while (performance.now() < end) {
+    const began = performance.now();
     try {
-      const answer = await request(`http://127.0.0.1:${port}/hook?n=${index}`, {
+      const answer = await request(`${url()}/hook?n=${index}`, {
         method: 'POST',
         dispatcher: agent,
         headers: { 'content-type': 'text/plain', 'idempotency-key': `"${key}"` },
         body,
       });
       await answer.body.dump();
+      tookMs?.(performance.now() - began);
       if (answer.statusCode === 202) {
         const location = String(answer.headers['location']);
         acknowledged.push({ key, id: location.slice(location.lastIndexOf('/') + 1), body, at: performance.now() });
         return true;
       }
       check(answer.statusCode === 503 || answer.statusCode === 502, `request ${index} was answered ${answer.statusCode}`);
+      check(answer.statusCode !== 503 || answer.headers['retry-after'] !== undefined, `request ${index} was answered 503 without Retry-After`);
     } catch (cause) {
       if (!isConnection(cause)) throw cause;
     }
@@ -117,7 +136,8 @@ function isConnection(cause: unknown): boolean {
   return code !== undefined && /^(ECONN|UND_ERR|EPIPE)/.test(code);
 }
 
-async function startBackend(delivered: Delivered[]): Promise<Server> {
+/** A backend that notes what it gets, and answers 200. */
+export async function startBackend(delivered: Delivered[]): Promise<Server> {
   const backend = createServer((incoming, answer) => {
     const pieces: Buffer[] = [];
     incoming.on('data', (piece: Buffer) => pieces.push(piece));

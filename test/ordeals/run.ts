@@ -1,4 +1,5 @@
 import { crashRestarts } from './crash-restarts.ts';
+import { deferredClusterKills } from './deferred-cluster-kills.ts';
 import { deferredKills } from './deferred-kills.ts';
 import { fullDisk } from './full-disk.ts';
 import { gatewayQueue } from './gateway-queue.ts';
@@ -13,7 +14,7 @@ import { storeFull } from './store-full.ts';
  * so, and the exit code is 3.
  */
 
-const ORDEALS: readonly Ordeal[] = [fullDisk, storeFull, smallHeap, crashRestarts, deferredKills, gatewayQueue];
+const ORDEALS: readonly Ordeal[] = [fullDisk, storeFull, smallHeap, crashRestarts, deferredKills, deferredClusterKills, gatewayQueue];
 
 const names = process.argv.slice(2);
 const chosen = names.includes('all') ? ORDEALS : ORDEALS.filter(({ name }) => names.includes(name));
