@@ -12,6 +12,8 @@ import { RequestsBackend } from './requests-backend.ts';
 
 showLogsOfFailures();
 
+const SECRET = `whsec_${Buffer.alloc(24, 7).toString('base64')}`;
+
 let fleet: Fleet;
 let asking: Asking;
 let backend: RequestsBackend;
@@ -22,13 +24,14 @@ beforeAll(async () => {
 backends: { shop: { urls: [ "${backend.url}" ] } }
 routes:
   - { name: hooks, match: { path: '/hooks/*' }, group: hooks, backend: shop, mode: deferred, retry: { first: 10ms, max: 50ms } }
+  - { name: told, match: { path: '/told/*' }, group: once, backend: shop, mode: deferred, callback: { hosts: [ 127.0.0.1 ], addresses: [ 127.0.0.0/8 ], http: true, secrets: { env: CALLBACKS }, retry: { first: 10ms, max: 50ms } } }
   - { name: once, match: { path: '/once/*' }, group: once, backend: shop, mode: deferred, retry: { for: 0 } }
 `;
   const groups = `
   hooks: { limits: [ { name: pace, rate: 500/1s, burst: 100 } ] }
   once: { limits: [ { name: c, concurrency: 4 } ] }
 `;
-  fleet = await Fleet.start({ binary: { path: natsBinary() }, nats: 1, replicas: 3, groups, more, proxy: true });
+  fleet = await Fleet.start({ binary: { path: natsBinary() }, nats: 1, replicas: 3, groups, more, proxy: true, env: { CALLBACKS: SECRET } });
   asking = new Asking(fleet);
   await fleet.decided(['hooks', 'once']);
 }, 60_000);
@@ -151,4 +154,101 @@ describe('Deferred requests of three replicas', () => {
     await until('the owner to give it up', () => gone);
     expect(await post(other, `/v1/requests/${id}/cancel`)).toMatchObject({ status: 200, cancelled: false });
   });
+
+  test('A key may be tried again at another replica, under the host name of that one', async () => {
+    const headers = { 'idempotency-key': '"elsewhere"' };
+    const answers = await Promise.all(
+      fleet.replicas.map(({ proxyPort }) => fetch(`http://127.0.0.1:${proxyPort}/hooks/elsewhere`, { method: 'POST', headers, body: 'x' })),
+    );
+    expect(answers.map(({ status }) => status)).toEqual([202, 202, 202]);
+    expect(new Set(answers.map(({ headers: of }) => of.get('location'))).size).toBe(1);
+  });
+
+  test('The end of a request is reported to the URL that it named, again until it is answered, whoever ended it', async () => {
+    const owner = await asking.owner('once');
+    const other = await asking.other('once');
+    let failures = 1;
+    backend.answer = ({ path }, response) => void response.writeHead(path === '/report' && failures-- > 0 ? 500 : 200).end('ok');
+    const callback = `${backend.url}/report`;
+    const { id } = await submit(other, '/told/done', { callback });
+    const { id: cancelled } = await submit(owner, '/told/cancelled', { callback, notBefore: new Date(Date.now() + 3_600_000).toISOString() });
+    expect(await post(other, `/v1/requests/${cancelled}/cancel`)).toMatchObject({ cancelled: true });
+    await until('both to be reported', () => backend.of('/report').length === 3);
+    const events = backend.of('/report').map(({ body }) => JSON.parse(body) as { type: string; data: { id: string } });
+    expect(new Set(events.map(({ type, data }) => `${type} ${data.id}`))).toEqual(new Set([`request.done ${id}`, `request.cancelled ${cancelled}`]));
+    const ids = backend.of('/report').map(({ headers }) => headers['webhook-id']);
+    expect(new Set(ids).size).toBe(2);
+    await until('the replicas to say so', async () => ((await show(other, id)) as { callback?: string }).callback === 'done');
+  });
+});
+
+describe('When the owner of a group goes', () => {
+  /** Submits at replicas that are not the owner, `count` requests, each until it is acknowledged; calls `meanwhile` when a third is. */
+  async function submitAround(path: string, count: number, replicas: readonly number[], meanwhile: () => Promise<void>): Promise<readonly string[]> {
+    const ids: string[] = [];
+    const refused: number[] = [];
+    let going: Promise<void> | undefined;
+    for (let index = 0; index < count; index++) {
+      const headers = { 'idempotency-key': `"${path}${index}"` };
+      for (let answer = await submit(replicas[index % replicas.length] as number, `${path}${index}`, {}, headers); ; ) {
+        if (answer.status === 202) {
+          ids.push(answer.id);
+          break;
+        }
+        refused.push(answer.status);
+        answer = await submit(replicas[index % replicas.length] as number, `${path}${index}`, {}, headers);
+      }
+      if (index === Math.floor(count / 3)) going = meanwhile();
+    }
+    await going;
+    expect(refused).toEqual([]);
+    return ids;
+  }
+
+  test('by a kill: all submits at others are acknowledged, and what was on its way is sent again, one attempt on', async () => {
+    const owner = await asking.owner('hooks');
+    const others = [0, 1, 2].filter((index) => index !== owner);
+    let held = 0;
+    backend.answer = ({ path, attempt }, response) => {
+      // What the first owner sends is never answered.
+      if (path.startsWith('/hooks/kill') && attempt === 1 && held++ < 5) return;
+      response.end('ok');
+    };
+    const ids = await submitAround('/hooks/kill', 60, others, async () => {
+      const { process } = fleet.replicas[owner] as (typeof fleet.replicas)[number];
+      process.kill();
+      await process.exit;
+    });
+    for (const id of ids) expect(await show(others[0] as number, id, 60)).toMatchObject({ state: 'done' });
+    const seen = backend.sent.filter(({ path }) => path.startsWith('/hooks/kill'));
+    for (const path of new Set(seen.map((each) => each.path))) {
+      const attempts = seen.filter((each) => each.path === path).map(({ attempt }) => attempt);
+      // One alone may be the second: armed when its owner died, and not sent.
+      expect([[1], [2], [1, 2]]).toContainEqual(attempts);
+    }
+    expect(seen.filter(({ attempt }) => attempt === 2).length).toBeGreaterThanOrEqual(5);
+    await fleet.replicas[owner]?.start();
+  }, 90_000);
+
+  test('by a stop in order: what is on its way ends there, and nothing is sent twice', async () => {
+    const owner = await asking.owner('hooks');
+    const others = [0, 1, 2].filter((index) => index !== owner);
+    const answers: (() => void)[] = [];
+    backend.answer = ({ path }, response) => {
+      if (path.startsWith('/hooks/slow-stop')) answers.push(() => void response.end('late'));
+      else response.end('ok');
+    };
+    const slow = await Promise.all([0, 1, 2].map((index) => submit(others[0] as number, `/hooks/slow-stop${index}`)));
+    await until('them to be sent', () => answers.length === 3);
+    const ids = await submitAround('/hooks/stop', 30, others, async () => {
+      const stopped = fleet.replicas[owner]?.stop();
+      await until('another owner', async () => (await asking.owner('hooks')) !== owner);
+      for (const answer of answers) answer();
+      await stopped;
+    });
+    for (const id of [...slow.map((each) => each.id), ...ids]) expect(await show(others[0] as number, id, 60)).toMatchObject({ state: 'done', attempts: 1 });
+    const seen = backend.sent.filter(({ path }) => path.startsWith('/hooks/slow-stop') || path.startsWith('/hooks/stop'));
+    expect(new Set(seen.map(({ path }) => path)).size).toBe(seen.length);
+    await fleet.replicas[owner]?.start();
+  }, 90_000);
 });

@@ -31,9 +31,11 @@ export interface FleetParts {
   readonly main?: string | undefined;
   /** A folder for the replicas' logs. */
   readonly logs?: string | undefined;
+  /** Of the replicas' processes. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
 }
 
-type WayParts = Pick<FleetParts, 'faketime' | 'walls' | 'main' | 'logs'>;
+type WayParts = Pick<FleetParts, 'faketime' | 'walls' | 'main' | 'logs' | 'env'>;
 
 /** Of `api`, `health`, `admin` and `proxy`. */
 type Ports = readonly [number, number, number, number];
@@ -61,7 +63,7 @@ export class FleetReplica {
     this.#ways = {
       main: parts.main,
       logFile: parts.logs === undefined ? undefined : join(parts.logs, `r${parts.index}.log`),
-      env: this.#wall === undefined || parts.faketime === undefined ? {} : wallEnvironment(parts.faketime, this.#wall),
+      env: { ...parts.env, ...(this.#wall === undefined || parts.faketime === undefined ? {} : wallEnvironment(parts.faketime, this.#wall)) },
     };
     if (this.#wall !== undefined) this.setWall(parts.walls?.[parts.index] ?? 0);
   }
