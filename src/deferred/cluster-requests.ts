@@ -191,8 +191,8 @@ export class ClusterRequests implements DeferredRequests {
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;
     this.#news.stop();
+    // Shards are handed over meanwhile, each with what is on its way still.
     const owners = [...this.#owners.values(), ...this.#released];
-    this.#owners.clear();
     await Promise.all(owners.map((owner) => owner.drain(graceMs)));
     await this.#deps.edge.quiet();
   }

@@ -56,7 +56,9 @@ export class ShardOwner {
   /** Stored as far as others have said. */
   #told = 0;
   #wake: (() => void) | undefined;
+  /** Nothing is started or learned any more. */
   #over = false;
+  #released = false;
   /** Requests whose attempt the owner before this one has kept. */
   readonly #held = new Set<number>();
   readonly #timers = new Set<() => void>();
@@ -104,7 +106,8 @@ export class ShardOwner {
    * order, and the next owner is to leave them to this process, by this name; resolves when that is on record, or cannot be.
    */
   async release(heldBy: string | undefined): Promise<void> {
-    if (this.#over) return;
+    if (this.#released) return;
+    this.#released = true;
     this.#stop();
     this.#detach();
     const opened = this.#opened;
@@ -120,7 +123,7 @@ export class ShardOwner {
     }
   }
 
-  /** Starts nothing any more. Resolves when no attempt is under way, at the latest after the grace, and what happened is stored. */
+  /** Starts nothing any more. Resolves when no attempt is under way, at the latest after the grace, and what happened is stored. The shard may be released meanwhile. */
   async drain(graceMs: number): Promise<void> {
     this.#stop();
     const requests = this.#opened?.requests;
