@@ -5,36 +5,39 @@ import type { PendingRequest } from './pending-request.ts';
 /** An answer may come so long after its attempt was given up: a peer that is silent for 15 s is gone, and its answers with it. */
 const KEPT_FOR: Micros = 20 * SECOND;
 
-/** Attempts remembered; beyond, the oldest is forgotten, and its grant counts as one that nobody was told of. */
+/** Attempts remembered; beyond, the oldest is forgotten, and its grant lasts until its lease lapses. */
 const KEPT_MAX = 10_000;
 
 /**
- * Attempts of asks with a request id that were given up and made again. The next owner answers such an ask with the very permit that
- * the first one granted, so that a grant of a given-up attempt must not be returned while its ask may still get it, or has it.
+ * Remembers attempts that were given up and whose grant, should it still arrive, may be returned to the owner of then. Only this
+ * replica could have passed such a grant on, and it did not.
+ *
+ * Attempts with a request id are not remembered: the same caller may have asked for the same permit through another replica, of the
+ * owner before or of the one after, and hold it. Neither this replica nor the next owner can know; so its lease lapses by itself.
  */
 export class LateGrants {
   readonly #clock: Clock;
-  readonly #attempts = new Map<number, { readonly errand: PendingRequest; readonly until: Instant }>();
+  readonly #attempts = new Map<number, { readonly caller: string; readonly until: Instant }>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** The last attempt of this ask is given up. */
-  gaveUp(errand: PendingRequest): void {
-    if (errand.ask.requestId === undefined) return;
+  /** Remembers the last attempt of this ask, whose answer has not arrived, for 20 s. */
+  gaveUp({ requestSeq, ask }: PendingRequest): void {
+    if (ask.requestId !== undefined) return;
     const now = this.#clock.now();
-    this.#attempts.set(errand.requestSeq, { errand, until: plus(now, KEPT_FOR) });
-    for (const [wid, { until }] of this.#attempts) {
+    this.#attempts.set(requestSeq, { caller: ask.caller, until: plus(now, KEPT_FOR) });
+    for (const [oldest, { until }] of this.#attempts) {
       if (until > now && this.#attempts.size <= KEPT_MAX) return;
-      this.#attempts.delete(wid);
+      this.#attempts.delete(oldest);
     }
   }
 
-  /** Returns the ask of an attempt whose answer has come, once. Returns undefined if it is not known. */
-  take(wid: number): PendingRequest | undefined {
-    const errand = this.#attempts.get(wid)?.errand;
+  /** Returns the caller of an attempt whose grant has arrived, once. Returns undefined if the grant must not be returned. */
+  take(wid: number): string | undefined {
+    const caller = this.#attempts.get(wid)?.caller;
     this.#attempts.delete(wid);
-    return errand;
+    return caller;
   }
 }

@@ -17,8 +17,6 @@ export type ErrandState = 'held' | 'porch' | 'here' | 'there' | 'told' | 'over';
 export interface PendingRequestOwner {
   /** The caller is gone; in this state. */
   left(errand: PendingRequest, was: ErrandState): void;
-  /** It has its answer, which its caller is about to be told. */
-  answered(errand: PendingRequest): void;
   /** A permit was written to its caller. */
   kept(errand: PendingRequest): void;
   /** Where it stands at a peer, as last heard. */
@@ -51,8 +49,6 @@ export class PendingRequest implements AcquireHandle {
   cancelTimer: (() => void) | undefined;
   /** No gate of this process has it. */
   inLine = false;
-  /** Granted to an attempt that was given up, for an ask with a request id: returned at its end, unless it got this very permit. */
-  late: { readonly permit: Permit; readonly id: string } | undefined;
   /** What it was told. */
   permit: Permit | undefined;
   id = '';
@@ -96,7 +92,6 @@ export class PendingRequest implements AcquireHandle {
       this.permit = outcome.permit;
       this.id = outcome.id;
     }
-    this.#host.answered(this);
     this.#done(outcome);
   }
 

@@ -37,7 +37,7 @@ export class PendingRequests implements PendingRequestOwner {
 
   constructor(parts: PendingRequestsDeps) {
     this.#parts = parts;
-    this.roll = new PendingTable({ clock: parts.clock, giveUp: (errand) => void parts.send(errand.peer, { op: 'cancel', wid: errand.requestSeq }) });
+    this.roll = new PendingTable({ clock: parts.clock, giveUp: (errand) => this.#giveUp(errand) });
     this.#lines = this.roll.lines;
     this.#late = new LateGrants(parts.clock);
     this.#retries = new ShardRetries(parts.timers, (shard) => this.#retry(shard));
@@ -60,7 +60,8 @@ export class PendingRequests implements PendingRequestOwner {
       // Of an attempt that is over.
       if (op.op === 'outcome' && op.outcome.kind === 'admitted') {
         this.#parts.send(peer, { op: 'cancel', wid: op.wid });
-        this.#cameLate(this.#late.take(op.wid), op.outcome.permit, op.outcome.id);
+        const caller = this.#late.take(op.wid);
+        if (caller !== undefined) this.#returnLate(caller, op.outcome.permit, op.outcome.id);
       }
       return true;
     }
@@ -127,20 +128,14 @@ export class PendingRequests implements PendingRequestOwner {
 
   left(errand: PendingRequest, was: ErrandState): void {
     const { local } = errand;
-    if (was !== 'told') {
-      this.roll.close(errand);
-      this.answered(errand);
-    }
-    if (was === 'there' || (was === 'told' && errand.peer !== '')) this.#parts.send(errand.peer, { op: 'cancel', wid: errand.requestSeq });
+    if (was !== 'told') this.roll.close(errand);
+    if (was === 'there') this.#giveUp(errand);
+    else if (was === 'told' && errand.peer !== '') this.#parts.send(errand.peer, { op: 'cancel', wid: errand.requestSeq });
     else if (local !== undefined) local.cancel();
     else errand.early = 'left';
-    if (was === 'told' && errand.permit !== undefined) this.#returnLate(errand.ask.caller, errand.permit, errand.id);
-  }
-
-  answered(errand: PendingRequest): void {
-    const { late } = errand;
-    errand.late = undefined;
-    if (late !== undefined && late.id !== errand.id) this.#returnLate('', late.permit, late.id);
+    // With a request id its caller may be back already, through another replica: see LateGrants.
+    const isOnlyHere = was === 'told' && errand.ask.requestId === undefined;
+    if (isOnlyHere && errand.permit !== undefined) this.#returnLate(errand.ask.caller, errand.permit, errand.id);
   }
 
   kept(errand: PendingRequest): void {
@@ -234,11 +229,10 @@ export class PendingRequests implements PendingRequestOwner {
     this.roll.finish(errand, outcome);
   }
 
-  /** A grant was told to nobody; but where its ask was made again under its request id, the next owner may give it this very permit, or has. */
-  #cameLate(errand: PendingRequest | undefined, permit: Permit, id: string): void {
-    if (errand?.id === id) return;
-    if (errand === undefined || errand.state === 'told' || errand.state === 'over') this.#returnLate('', permit, id);
-    else errand.late = { permit, id };
+  /** Tells the peer that was asked that its answer is not awaited any more. */
+  #giveUp(errand: PendingRequest): void {
+    this.#late.gaveUp(errand);
+    this.#parts.send(errand.peer, { op: 'cancel', wid: errand.requestSeq });
   }
 
   /** Who granted it cannot take it back any more, but whoever decides now knows of its lease. */
@@ -279,8 +273,8 @@ export class PendingRequests implements PendingRequestOwner {
     this.roll.astray.delete(errand);
     if (errand.state !== 'there') return;
     this.#lines.unname(errand.requestSeq);
-    if (!late) this.#late.gaveUp(errand);
-    this.#parts.send(errand.peer, { op: 'cancel', wid: errand.requestSeq, ...(late && { late }) });
+    if (late) this.#parts.send(errand.peer, { op: 'cancel', wid: errand.requestSeq, late });
+    else this.#giveUp(errand);
     errand.state = 'held';
   }
 

@@ -578,22 +578,117 @@ test('An ask that goes on through a replica whose clock is ahead waits to the en
   expect(resumed.refusal?.reason).toBe('expired');
 });
 
+/** Holds back what a node says until it is let go. */
+function heldBack(fleet: Fleet, node: string): () => void {
+  const publish = fleet.bus.publish.bind(fleet.bus);
+  const late: (() => void)[] = [];
+  fleet.bus.publish = (from, subject, bytes) => (from === node ? void late.push(() => publish(from, subject, bytes)) : publish(from, subject, bytes));
+  return () => {
+    fleet.bus.publish = publish;
+    for (const send of late) send();
+  };
+}
+
 test('A lease that its caller got by its request id where its group went is not given back when the first answer comes at last', async () => {
   const fleet = await launched(slots);
   const [a, b] = fleet.nodes;
-  const publish = fleet.bus.publish.bind(fleet.bus);
-  const late: (() => void)[] = [];
-  fleet.bus.publish = (from, subject, bytes) => (from === 'a' ? void late.push(() => publish(from, subject, bytes)) : publish(from, subject, bytes));
+  const letGo = heldBack(fleet, 'a');
   const caller = b!.ask({ requestId: 'r', wait: MINUTE, lease: MINUTE });
   await fleet.pass(0.1);
   expect(a!.keeper.group('g')).toMatchObject({ leases: 1 });
   await fleet.give(shard, b!);
   await fleet.pass(0.4);
   expect(caller.permit.lease!.fence >> 40n).toBeLessThan(fleet.owners.get(shard)!.term);
-  fleet.bus.publish = publish;
-  for (const send of late) send();
+  letGo();
   await fleet.pass(0.5);
   const next = b!.ask({ wait: MINUTE });
   await fleet.pass(5);
   expect([caller.told, next.outcome]).toEqual([1, undefined]);
+});
+
+test('A lease that was fetched by its request id through a third replica is not given back when the first answer comes at last', async () => {
+  const fleet = await launched(slots);
+  const [a, b, c] = fleet.nodes;
+  const letGo = heldBack(fleet, 'a');
+  const first = b!.ask({ requestId: 'r', wait: MINUTE, lease: MINUTE });
+  await fleet.pass(0.1);
+  expect(a!.keeper.group('g')).toMatchObject({ leases: 1 });
+  await fleet.give(shard, c!);
+  // Its connection breaks, and it comes back elsewhere.
+  first.held.cancel();
+  const again = c!.ask({ requestId: 'r', wait: MINUTE, lease: MINUTE });
+  await fleet.pass(0.4);
+  expect(again.permit.lease!.fence >> 40n).toBeLessThan(fleet.owners.get(shard)!.term);
+  letGo();
+  await fleet.pass(0.5);
+  const next = a!.ask({ wait: MINUTE });
+  await fleet.pass(5);
+  expect([again.told, next.outcome]).toEqual([1, undefined]);
+});
+
+test('A lease that the owner before told by its request id through a third replica is not given back by the first, whose answer comes after that owner', async () => {
+  const fleet = await launched(slots);
+  const [, b, c] = fleet.nodes;
+  const { cut } = fleet.bus;
+  // What a says arrives at c alone; b's attempt is given up, unheard.
+  const late: (() => void)[] = [];
+  const publish = fleet.bus.publish.bind(fleet.bus);
+  fleet.bus.publish = (from, subject, bytes) =>
+    from === 'a' && subject === 'to.b-0' ? void late.push(() => publish(from, subject, bytes)) : publish(from, subject, bytes);
+  const first = b!.ask({ requestId: 'r', wait: MINUTE, lease: MINUTE });
+  await fleet.pass(0.1);
+  fleet.bus.cut = (from) => from === 'b';
+  first.held.cancel();
+  const again = c!.ask({ requestId: 'r', wait: MINUTE, lease: MINUTE });
+  await fleet.pass(0.1);
+  expect(again.outcome?.kind).toBe('admitted');
+  fleet.bus.cut = cut;
+  await fleet.give(shard, c!);
+  await fleet.pass(0.4);
+  fleet.bus.publish = publish;
+  for (const send of late) send();
+  await fleet.pass(0.5);
+  const next = c!.ask({ wait: MINUTE });
+  await fleet.pass(5);
+  expect(next.outcome).toBeUndefined();
+});
+
+test('A lease with a request id whose caller left before it was written is not given back where its group went: its caller may have it', async () => {
+  const fleet = await launched(slots);
+  const [, b, c] = fleet.nodes;
+  b!.delivers = false;
+  const lost = b!.ask({ requestId: 'r', wait: MINUTE, lease: 20 * SECOND });
+  await fleet.pass(0.05);
+  expect(lost.outcome?.kind).toBe('admitted');
+  await fleet.give(shard, c!);
+  await fleet.pass(0.4);
+  const again = c!.ask({ requestId: 'r', wait: MINUTE, lease: 20 * SECOND });
+  expect(again.id).toBe(lost.id);
+  lost.held.cancel();
+  const next = c!.ask({ wait: MINUTE });
+  await fleet.pass(5);
+  expect(next.outcome).toBeUndefined();
+  // It is bounded by its lease.
+  await fleet.pass(16);
+  expect(next.outcome?.kind).toBe('admitted');
+});
+
+test('A grant without a request id that comes after its group went is given back, also of a caller with a name', async () => {
+  for (const caller of ['', 'team-a']) {
+    const fleet = await launched(slots);
+    const [a, b, c] = fleet.nodes;
+    const letGo = heldBack(fleet, 'a');
+    const first = b!.ask({ caller, wait: MINUTE, lease: MINUTE });
+    await fleet.pass(0.1);
+    expect(a!.keeper.group('g')).toMatchObject({ leases: 1 });
+    first.held.cancel();
+    await fleet.give(shard, c!);
+    await fleet.pass(0.4);
+    const next = c!.ask({ caller, wait: MINUTE });
+    await fleet.pass(1);
+    expect(next.outcome).toBeUndefined();
+    letGo();
+    await fleet.pass(0.5);
+    expect(next.outcome?.kind).toBe('admitted');
+  }
 });
