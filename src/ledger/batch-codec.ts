@@ -21,6 +21,8 @@ import { StringReader, StringTable, UnreadableBatch } from './strings.ts';
 export interface Batch {
   readonly term: bigint;
   readonly opening: boolean;
+  /** The instant from which the term decides. Only in an opening; one of an earlier version has none. */
+  readonly from?: Instant | undefined;
   readonly part: SnapshotPart | undefined;
   readonly reservations: readonly Reservation[];
   readonly records: readonly LedgerRecord[];
@@ -50,6 +52,7 @@ export function encodeBatch(batch: Batch): Uint8Array {
     strings: names.strings,
     ...(batch.part && { part: partOf(batch.part) }),
     ...(columns && { bounds: columns }),
+    ...(batch.from !== undefined && { from: batch.from }),
   });
   return toBinary(BatchSchema, written);
 }
@@ -61,6 +64,7 @@ export function decodeBatch(bytes: Uint8Array): Batch {
   return {
     term: batch.term,
     opening: batch.opening,
+    from: batch.from as Instant | undefined,
     part: batch.part && { index: batch.part.index, of: batch.part.of, sealedAt: batch.part.sealedAt as Instant | undefined },
     reservations: reservationsOf(batch, names),
     records: batch.records.map((record) => readRecord(record, names)),

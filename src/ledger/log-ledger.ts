@@ -29,8 +29,17 @@ export interface LedgerClock {
   at(when: Instant, wake: () => void): () => void;
 }
 
+/** What a ledger is made of. */
+export interface LedgerParts {
+  readonly store: Store;
+  readonly clock: LedgerClock;
+  readonly term: bigint;
+  /** The instant from which the term decides: leases of earlier terms end one length after it at the latest, in later terms too. Absent: not recorded. */
+  readonly from?: Instant;
+}
+
 /** The ledger over any store, for one term. The store is closed with it. */
-export function createLedger(parts: { store: Store; clock: LedgerClock; term: bigint }): Ledger {
+export function createLedger(parts: LedgerParts): Ledger {
   return new LogLedger(parts);
 }
 
@@ -38,18 +47,20 @@ class LogLedger implements Ledger {
   readonly #store: Store;
   readonly #clock: LedgerClock;
   readonly #term: bigint;
+  readonly #from: Instant | undefined;
   readonly #trees = new Map<string, LogTree>();
 
-  constructor(parts: { store: Store; clock: LedgerClock; term: bigint }) {
+  constructor(parts: LedgerParts) {
     this.#store = parts.store;
     this.#clock = parts.clock;
     this.#term = parts.term;
+    this.#from = parts.from;
   }
 
   async tree(root: string): Promise<TreeLedger> {
     // A tree opened again (dropped and made anew by a reload): its old writer ends, and is read like any other before.
     await this.#trees.get(root)?.end();
-    const chain = new LogWriter({ store: this.#store, subject: subjectOf(root), term: this.#term });
+    const chain = new LogWriter({ store: this.#store, subject: subjectOf(root), term: this.#term, from: this.#from });
     const restored = (await chain.open()).restored();
     const tree = new LogTree({ chain, clock: this.#clock, term: this.#term, restored });
     this.#trees.set(root, tree);

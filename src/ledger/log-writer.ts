@@ -1,4 +1,5 @@
 import type { Reservation } from '../core/events.ts';
+import type { Instant } from '../core/time.ts';
 import { type Batch, decodeBatch, EMPTY_BATCH, encodeBatch } from './batch-codec.ts';
 import { type BatchItem, Pieces } from './batching.ts';
 import { LedgerFenced, type LedgerRecord } from './ledger.ts';
@@ -48,6 +49,7 @@ export class LogWriter {
   readonly #store: Store;
   readonly #subject: string;
   readonly #term: bigint;
+  readonly #from: Instant | undefined;
   #written = 0;
   #last: Sequence = 0;
   /** An append failed without saying whether it was written: the next conflict may be with ourselves. */
@@ -66,10 +68,12 @@ export class LogWriter {
   bytesSince = 0;
   bytesWhole = 0;
 
-  constructor(parts: { store: Store; subject: string; term: bigint }) {
+  /** `from`: the instant from which the term decides. */
+  constructor(parts: { store: Store; subject: string; term: bigint; from?: Instant | undefined }) {
     this.#store = parts.store;
     this.#subject = parts.subject;
     this.#term = parts.term;
+    this.#from = parts.from;
   }
 
   /**
@@ -91,7 +95,12 @@ export class LogWriter {
         this.bytesSince += bytes.length;
       }
       try {
-        this.#last = await this.#store.append(this.#subject, encodeBatch({ ...EMPTY_BATCH, term: this.#term, opening: true }), this.#last, true);
+        this.#last = await this.#store.append(
+          this.#subject,
+          encodeBatch({ ...EMPTY_BATCH, term: this.#term, opening: true, from: this.#from }),
+          this.#last,
+          true,
+        );
         return replay;
       } catch (cause) {
         if (!(cause instanceof Conflict) || tries >= OPEN_TRIES) throw cause;

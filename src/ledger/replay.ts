@@ -1,7 +1,7 @@
 import type { Reservation } from '../core/events.ts';
 import type { GateSnapshot, OverrideRecord, PauseRecord, SealedState } from '../core/gate/snapshot.ts';
 import type { LeaseRecord } from '../core/permit.ts';
-import { later } from '../core/time.ts';
+import { DISTANT_PAST, earlier, type Instant, later, plus } from '../core/time.ts';
 import type { Batch } from './batch-codec.ts';
 import type { LedgerRecord } from './ledger.ts';
 
@@ -15,10 +15,15 @@ export class Replay {
   /** A snapshot that is not complete yet; it counts for nothing until it is. */
   #staged: { readonly state: State; next: number; limits: SealedState['limits'][number][] } | undefined;
   #seal: SealedState | undefined;
+  #term = -1n;
   #anything = false;
 
   apply(batch: Batch): void {
     this.#anything = true;
+    if (batch.term > this.#term) {
+      this.#term = batch.term;
+      if (batch.from !== undefined) this.#state.end(later(batch.from, this.#seal?.at ?? DISTANT_PAST));
+    }
     // Whoever came after a seal may have decided without writing (horizon limits): it is exact only while it is the last.
     this.#seal = undefined;
     if (batch.part !== undefined) {
@@ -68,6 +73,17 @@ class State {
   apply(batch: Batch): void {
     for (const reservation of batch.reservations) this.#bound(reservation);
     for (const record of batch.records) this.#record(record);
+  }
+
+  /**
+   * A new term decides from `at`: as it holds the leases of earlier terms, so do all after it. Without this each of a row of crashes would hold them for
+   * one length from its own beginning, up to the end on record, which is two lengths ahead for a lease that was renewed.
+   */
+  end(at: Instant): void {
+    for (const [name, lease] of this.#leases) {
+      const expiresAt = earlier(lease.expiresAt, plus(at, lease.duration));
+      if (expiresAt < lease.expiresAt) this.#leases.set(name, { ...lease, expiresAt });
+    }
   }
 
   lists(): Omit<GateSnapshot, 'seal'> {

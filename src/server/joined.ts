@@ -108,7 +108,7 @@ function follow(event: ReplicaEvent, { gatekeeper, relay, replica, store, clock,
     case 'gained': {
       const { shard, tenure, clock: shardTime } = event.ground;
       const treeClock = createTreeClock(clock, shardTime);
-      const ledger = createLedger({ store, clock: treeClock, term: tenure.term });
+      const ledger = createLedger({ store, clock: treeClock, term: tenure.term, from: tenure.from });
       void gatekeeper.openShard(shard, { tenure, clock: treeClock, ledger }, relay.barrier(shard, tenure.term));
       void onShard({ kind: 'gained', shard, term: tenure.term });
       break;

@@ -63,7 +63,7 @@ async function openOnce(config: Config, parts: AdmissionStackDeps): Promise<Admi
       },
     }),
     coordinator,
-    ledger: createLedger({ store, clock, term: place.tenure.term }),
+    ledger: createLedger({ store, clock, term: place.tenure.term, from: place.tenure.from }),
     recording: storage.durable,
     reports: true,
   });

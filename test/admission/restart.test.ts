@@ -71,6 +71,53 @@ test('forwarded, then killed: their slots are held back for one lease length fro
   expect((waiting.at ?? Number.POSITIVE_INFINITY) - begun).toBeLessThan(11.5 * SECOND);
 });
 
+/** Seconds from the start of the first process after a crash until a caller is admitted; the second is killed after 7 s, too. */
+async function heldBackOverTwoCrashes(machine: Machine): Promise<number> {
+  const first = await machine.restartAfter(1);
+  const begun = machine.clock.now();
+  const lost = first.ask();
+  await first.pass(7);
+  expect(lost.outcome).toBeUndefined();
+  const second = await machine.restartAfter(0.5);
+  const waiting = second.ask();
+  await second.pass(30);
+  return ((waiting.at ?? Number.POSITIVE_INFINITY) - begun) / SECOND;
+}
+
+test('forwarded, then killed twice within one lease length: held back for one length from the first start, not from each', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(3)]))]);
+  const before = await machine.start();
+  for (let i = 0; i < 3; i++) await before.asked({ reported: true, lease: 10 * SECOND });
+  const held = await heldBackOverTwoCrashes(machine);
+  expect(held).toBeGreaterThanOrEqual(9);
+  expect(held).toBeLessThan(11.5);
+});
+
+test('a lease that was renewed is held for one length from the first start after a crash, however many follow', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(1)]))]);
+  const before = await machine.start();
+  const { id } = await before.asked({ lease: 10 * SECOND });
+  await before.pass(4);
+  await before.keeper.renew('', id, 10 * SECOND);
+  const held = await heldBackOverTwoCrashes(machine);
+  expect(held).toBeGreaterThanOrEqual(9);
+  expect(held).toBeLessThan(11.5);
+});
+
+test('a lease that its holder renews after the first of two crashes lives on after the second', async () => {
+  const machine = new Machine([settingsOf(group('g', [concurrency(1)]))]);
+  const before = await machine.start();
+  const { id } = await before.asked({ lease: 10 * SECOND });
+  const first = await machine.restartAfter(1);
+  await first.pass(7);
+  expect((await first.keeper.renew('', id, 10 * SECOND)).kind).toBe('renewed');
+  const second = await machine.restartAfter(1);
+  const waiting = second.ask();
+  await second.pass(8.5);
+  expect(waiting.outcome).toBeUndefined();
+  expect((await second.keeper.renew('', id, 10 * SECOND)).kind).toBe('renewed');
+});
+
 test('forwarded, then stopped in order: the next start holds nothing back', async () => {
   const machine = new Machine([settingsOf(group('g', [concurrency(3)]))]);
   const before = await machine.start();

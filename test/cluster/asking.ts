@@ -46,6 +46,12 @@ export class Asking {
     return Number(((await answer.json()) as { waiting?: string }).waiting ?? 0);
   }
 
+  /** How many leases live in a group, asked at this replica. */
+  async leases(group: string, replica = 0): Promise<number> {
+    const answer = await fetch(`${this.#of(replica).adminUrl}/v1/groups/${group}`);
+    return Number(((await answer.json()) as { leases?: string }).leases ?? 0);
+  }
+
   /** Who decides for a group and who lives, as this replica says. */
   async standing(group: string, replica: number): Promise<Standing> {
     const answer = await fetch(`${this.#of(replica).adminUrl}/v1/groups?page_size=1000`);

@@ -32,7 +32,8 @@ async function start({ clock, registers, disk }: Machine): Promise<Server> {
   const placement = coordinator.place('root');
   if (placement.at !== 'here') throw new Error('Not here.');
   const store = new FaultyStore(new MemoryStore({ bytes: 64 << 20 }, disk));
-  const ledger = createLedger({ store, clock, term: placement.tenure.term });
+  const { term, from } = placement.tenure;
+  const ledger = createLedger({ store, clock, term, from });
   return { store, coordinator, tenure: placement.tenure, ledger, tree: await ledger.tree('root') };
 }
 

@@ -222,7 +222,7 @@ export class Fleet {
     const store = this.#store;
     const shared = { append: store.append.bind(store), read: store.read.bind(store), trim: store.trim.bind(store), close: async () => {} };
     const from = last === undefined ? DISTANT_PAST : plus(clock.now(), more.from ?? 0);
-    const ground: ShardContext = { clock, ledger: createLedger({ store: shared, clock, term }), tenure: this.#tenure(clock, term, from) };
+    const ground: ShardContext = { clock, ledger: createLedger({ store: shared, clock, term, from }), tenure: this.#tenure(clock, term, from) };
     node.view.set(shard, { at: 'here', term });
     void node.keeper.openShard(shard, ground, node.relay.barrier(shard, term));
     node.relay.onReplica({ kind: 'placed', shard, at: { at: 'here', term } });
