@@ -3,7 +3,7 @@ import { isStored } from '../core/gate/stored-requests.ts';
 import type { LeaseRecord, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { DECIDED, type WaiterRef } from '../core/request.ts';
-import { type Instant, plus, SECOND } from '../core/time.ts';
+import { type Instant, later, NEVER, plus, SECOND } from '../core/time.ts';
 import type { LedgerSnapshot } from '../ledger/ledger.ts';
 import type { Clock } from './clock.ts';
 import type { GateFace } from './deps.ts';
@@ -54,6 +54,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   #undone: Permit[] = [];
   #over: Refusal | undefined;
   #cancelSweep: (() => void) | undefined;
+  #sweepAt: Instant = NEVER;
 
   constructor(parts: TurnParts) {
     const { clock, gate, ledger } = parts;
@@ -260,24 +261,31 @@ export class GateDriver implements LedgerWriterCallbacks {
     if (reservations.length > 0) this.writer.reserve(reservations);
     if (this.#over === undefined) {
       this.#waking.arm(now, this.gate.wakeAt(now));
-      if (this.#cancelSweep === undefined && this.gate.hasKeys) this.#armSweep(now);
+      this.#armSweep(now);
     }
     this.writer.flush();
     this.lane.flush();
   }
 
+  /** What is kept after the fact goes by time, though nobody comes. */
   #armSweep(now: Instant): void {
-    this.#cancelSweep = this.#clock.at(plus(now, SWEEP_EACH), () => {
-      this.#cancelSweep = undefined;
+    const due = later(this.gate.sweepAt, plus(now, SWEEP_EACH));
+    if (due === NEVER || this.#sweepAt <= due) return;
+    this.#cancelSweep?.();
+    this.#sweepAt = due;
+    this.#cancelSweep = this.#clock.at(due, () => {
+      this.#sweepAt = NEVER;
       const at = this.#clock.now();
-      if (this.#over === undefined && this.gate.sweep(at, SWEEP_STEPS)) this.#armSweep(at);
+      if (this.#over !== undefined) return;
+      this.gate.sweep(at, SWEEP_STEPS);
+      this.#armSweep(at);
     });
   }
 
   #stopWaking(): void {
     this.#waking.stop();
     this.#cancelSweep?.();
-    this.#cancelSweep = undefined;
+    this.#sweepAt = NEVER;
   }
 
   #happened(said: GateEvent, now: Instant): void {

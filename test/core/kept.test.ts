@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { MINUTE, SECOND } from '../../src/core/time.ts';
+import { DISTANT_PAST, type Instant, MINUTE, NEVER, plus, SECOND } from '../../src/core/time.ts';
 import { Driver } from './driver.ts';
 import { permitOf } from './handle.ts';
 import { concurrency, group, rate } from './specs.ts';
@@ -31,12 +31,21 @@ it('the end of a lease is remembered for ten minutes, for a holder that asks aga
   expect(driver.call((gate, now) => gate.release(now, used.serial, used.tag, 'used', undefined))).toMatchObject({ reason: 'unknown_permit' });
 });
 
-it('a sweep forgets the keys that no longer matter, though nobody else comes, and says when none is left', () => {
+it('a sweep forgets the keys that no longer matter and then the ends of leases, though nobody else comes, and says when it is next worth a call', () => {
   const driver = new Driver({ groups: [keyed] });
+  expect(driver.gate.sweepAt).toBe(NEVER);
   const handles = Array.from({ length: 50 }, (_, index) => driver.ask({ key: `k${index}`, lease: MINUTE }));
-  const sweep = (steps: number) => driver.call((gate, now) => gate.sweep(now, steps));
-  expect([driver.gate.hasKeys, sweep(100)]).toEqual([true, true]);
+  const sweep = (steps: number): Instant =>
+    driver.call((gate, now) => {
+      gate.sweep(now, steps);
+      return gate.sweepAt;
+    });
+  expect(sweep(100)).toBe(DISTANT_PAST);
   for (const handle of handles) driver.release(handle, 'used');
+  const endedAt = driver.now;
   driver.advance(3 * SECOND);
-  expect([sweep(20), driver.gate.hasKeys, sweep(100), driver.gate.hasKeys]).toEqual([true, true, false, false]);
+  expect(sweep(20)).toBe(DISTANT_PAST);
+  expect(sweep(100)).toBe(plus(endedAt, 10 * MINUTE));
+  driver.advance(10 * MINUTE);
+  expect(sweep(100)).toBe(NEVER);
 });

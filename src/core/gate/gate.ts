@@ -264,20 +264,19 @@ export class Gate {
     return later(now, this.#course.nextAt(now));
   }
 
-  /** Some group has keys. */
-  get hasKeys(): boolean {
-    return this.#all.tree.nodes.some((node) => node.keys.size > 0);
+  /** When {@link sweep} is next worth a call: LONG_AGO while some group has keys, the end of the oldest remembered permit after that; NEVER if nothing is kept. */
+  get sweepAt(): Instant {
+    return this.#all.tree.hasKeys ? DISTANT_PAST : this.#all.grants.fadesAt;
   }
 
-  /** Looks at `steps` keys of each group at most and forgets those that no longer matter; no decision depends on it. Returns whether keys are left. */
-  sweep(now: Instant, steps: number): boolean {
-    const { tree } = this.#all;
-    let left = false;
+  /** Looks at `steps` keys of each group at most and forgets those that no longer matter, and permits that were remembered long enough; no decision depends on it. */
+  sweep(now: Instant, steps: number): void {
+    const { tree, grants } = this.#all;
+    grants.prune(now);
+    if (!tree.hasKeys) return;
     for (const node of tree.nodes) {
       if (node.keys.size > 0) node.collectIdleKeys(now, Math.min(steps, node.keys.size + 1), (key) => tree.dropKey(key));
-      left ||= node.keys.size > 0;
     }
-    return left;
   }
 
   /** Events since the last take, in order. */

@@ -92,7 +92,7 @@ export class GrantTable {
   readonly #freeSlots: number[] = [];
   readonly #wheel = new TimingWheel();
   /** Ended or settle-only grants with the time to forget them; in order, since all wait equally long. */
-  readonly #retained: (EndedLease | Settleable)[] = [];
+  readonly #retained: (EndedLease | Settleable | undefined)[] = [];
   #fadingHead = 0;
   readonly #fadingMax: number;
   readonly term: bigint;
@@ -216,6 +216,11 @@ export class GrantTable {
     return slot < 0 ? undefined : this.#leased[slot];
   }
 
+  /** When the oldest of those that are remembered may be forgotten; NEVER if there is none. */
+  get fadesAt(): Instant {
+    return this.#retained[this.#fadingHead]?.at ?? NEVER;
+  }
+
   /** Forgets what is older than ten minutes. */
   prune(now: Instant): void {
     for (;;) {
@@ -227,7 +232,7 @@ export class GrantTable {
         this.#bySerial.delete(oldest.grant.serial);
         if (oldest.grant.ended === undefined) oldest.grant.keyState.settleables--;
       } else this.#bySerial.delete(oldest.serial);
-      this.#fadingHead++;
+      this.#retained[this.#fadingHead++] = undefined;
       if (this.#fadingHead > 1024 && this.#fadingHead * 2 > this.#retained.length) {
         this.#retained.splice(0, this.#fadingHead);
         this.#fadingHead = 0;

@@ -37,6 +37,11 @@ export class GroupTree {
     return node === undefined || node.removed ? undefined : node;
   }
 
+  /** Whether some group has keys. */
+  get hasKeys(): boolean {
+    return this.keyStates.length > this.#freeKeys.length;
+  }
+
   /** Why these groups are no tree, or not this one; undefined: they are. */
   validate(groups: readonly GroupSpec[]): string | undefined {
     const names = new Set(groups.map((group) => group.name));
