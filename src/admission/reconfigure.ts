@@ -2,6 +2,7 @@ import type { GateSnapshot } from '../core/gate/snapshot.ts';
 import type { GroupSpec } from '../core/group.ts';
 import { withdrawn } from '../core/refusal.ts';
 import { DISTANT_PAST, type Instant, later, plus, SECOND } from '../core/time.ts';
+import type { GroupSettings } from './admission.ts';
 import type { AdmissionNotice, ShardContext } from './deps.ts';
 import type { GroupEntry } from './group-entry.ts';
 import { MOVED } from './moved.ts';
@@ -162,6 +163,9 @@ function* adopting(gates: TreeRegistry, fresh: Fresh[]): Work<void> {
   }
 }
 
+/** Groups of one tree that change in one moment; some milliseconds. A tree of more changes in several. */
+const GROUPS_AT_ONCE = 100;
+
 /** Changes the kept trees one after another, each as soon as it may decide: one that must wait does not hold up the others. */
 async function applyKept({ gates, slices, stopped }: ReconfigureDeps, kept: readonly Kept[]): Promise<void> {
   for (let left = kept; left.length > 0 && stopped() === undefined; ) {
@@ -169,7 +173,7 @@ async function applyKept({ gates, slices, stopped }: ReconfigureDeps, kept: read
     const awaited: Promise<void>[] = [];
     const work = function* (): Work<void> {
       for (const one of left) {
-        const right = applyTo(gates, one);
+        const right = yield* applyTo(gates, one);
         if (right !== undefined) {
           waiting.push(one);
           awaited.push(right);
@@ -183,12 +187,36 @@ async function applyKept({ gates, slices, stopped }: ReconfigureDeps, kept: read
   }
 }
 
-/** Changes one tree in one moment, in its own time. Returns what to wait for before it may decide; then nothing has changed. A tree that is decided elsewhere by now is passed over. */
-function applyTo(gates: TreeRegistry, { tree, planted }: Kept): Promise<void> | undefined {
-  if (gates.tree(tree.root) !== tree || tree.turn.closedReason !== undefined) return undefined;
+/**
+ * Changes one tree in its own time: at once, or, where many groups change, those that stay where they are some at a time, and then the rest. Returns
+ * what to wait for before it may decide; then it is called again. A tree that is decided elsewhere by now is passed over.
+ */
+function* applyTo(gates: TreeRegistry, { tree, planted }: Kept): Work<Promise<void> | undefined> {
+  const mayDecide = (): Promise<void> | boolean => {
+    if (gates.tree(tree.root) !== tree || tree.turn.closedReason !== undefined) return false;
+    return tree.turn.awaitTerm(tree.now()) ?? true;
+  };
+  if (planted.settings.length > GROUPS_AT_ONCE) {
+    const changes = yield* staying(tree, planted);
+    for (const some of changes.parts) {
+      const may = mayDecide();
+      if (may !== true) return may === false ? undefined : may;
+      tree.turn.gate.respecify(
+        tree.now(),
+        some.map(({ spec }) => spec),
+      );
+      gates.respecify(tree, some, changes.byName);
+      tree.turn.settle(tree.now());
+      yield;
+    }
+    if (!changes.moves) {
+      yield* gates.resettleBelow(tree, planted, changes);
+      return undefined;
+    }
+  }
+  const may = mayDecide();
+  if (may !== true) return may === false ? undefined : may;
   const now = tree.now();
-  const awaited = tree.turn.awaitTerm(now);
-  if (awaited !== undefined) return awaited;
   const gone = goneFrom(tree, planted);
   const wrong = tree.turn.gate.reconfigure(now, specsOf(planted));
   if (wrong !== undefined) throw new Error(`tree ${tree.root} refuses groups that were checked: ${wrong}`);
@@ -196,6 +224,40 @@ function applyTo(gates: TreeRegistry, { tree, planted }: Kept): Promise<void> | 
   gates.updateSettings(tree, planted);
   tree.turn.settle(tree.now());
   return undefined;
+}
+
+/** What of a tree changes without another group coming, going or standing elsewhere. */
+interface Staying {
+  /** Groups with other settings and the same parent, as many together as change in one moment. */
+  readonly parts: readonly (readonly GroupSettings[])[];
+  readonly changed: ReadonlySet<GroupSettings>;
+  readonly byName: ReadonlyMap<string, GroupSettings>;
+  /** There are other changes too. */
+  readonly moves: boolean;
+}
+
+function* staying(tree: TreeController, planted: TreeSpec): Work<Staying> {
+  const { entries } = tree.turn;
+  const byName = new Map<string, GroupSettings>();
+  const parts: GroupSettings[][] = [];
+  const changed = new Set<GroupSettings>();
+  let moves = planted.settings.length !== entries.size;
+  for (const settings of planted.settings) {
+    yield;
+    const { name, parent } = settings.spec;
+    byName.set(name, settings);
+    const known = entries.get(name)?.settings;
+    if (known === settings) continue;
+    if (known === undefined || known.spec.parent?.group !== parent?.group) {
+      moves = true;
+      continue;
+    }
+    changed.add(settings);
+    const last = parts.at(-1);
+    if (last === undefined || last.length === GROUPS_AT_ONCE) parts.push([settings]);
+    else last.push(settings);
+  }
+  return { parts, changed, byName, moves };
 }
 
 function specsOf({ settings }: TreeSpec): readonly GroupSpec[] {

@@ -7,6 +7,7 @@ import type { AdmissionDeps, AdmissionNotice, GateFace, ShardContext } from './d
 import { GroupEntry } from './group-entry.ts';
 import { PermitProofs } from './permit-proofs.ts';
 import { ReplyScheduler } from './reply-scheduler.ts';
+import type { Work } from './slices.ts';
 import type { StoredSink } from './stored-line.ts';
 import { PermitTagSource } from './tags.ts';
 import { TreeController } from './tree-controller.ts';
@@ -245,6 +246,29 @@ export class TreeRegistry {
     this.moveGroups(tree, entries);
   }
 
+  /** New settings of some groups of a tree whose gate took them already, and which stay where they are. */
+  respecify(tree: TreeController, some: readonly GroupSettings[], byName: ReadonlyMap<string, GroupSettings>): void {
+    for (const settings of some) {
+      const entry = tree.turn.entries.get(settings.spec.name);
+      if (entry !== undefined) update(entry, settings, lineOf(settings, byName));
+    }
+  }
+
+  /** New settings of a tree all of whose groups stay where they are: what follows from it for groups below those that changed. */
+  *resettleBelow(
+    tree: TreeController,
+    planted: TreeSpec,
+    { changed, byName }: { readonly changed: ReadonlySet<GroupSettings>; readonly byName: ReadonlyMap<string, GroupSettings> },
+  ): Work<void> {
+    this.#planted.set(tree, planted);
+    for (const settings of planted.settings) {
+      yield;
+      const line = lineOf(settings, byName);
+      const entry = tree.turn.entries.get(settings.spec.name);
+      if (entry?.settings === settings && line.some((each) => changed.has(each))) update(entry, settings, line);
+    }
+  }
+
   moveGroups(tree: TreeController, entries: ReadonlyMap<string, GroupEntry>): void {
     tree.turn.entries = entries;
     const opened: string[] = [];
@@ -366,16 +390,19 @@ function entriesOf(gate: GateFace, all: readonly GroupSettings[], before: Readon
     }
     const index = gate.groupOf(name);
     if (index === undefined) throw new Error(`group ${name} is not in its gate`);
-    const writes = needsPersistence(line);
-    const units = new Units(line);
-    if (known === undefined) entries.set(name, new GroupEntry({ settings, index, writes, units }));
+    if (known === undefined) entries.set(name, new GroupEntry({ settings, index, writes: needsPersistence(line), units: new Units(line) }));
     else {
-      known.settings = settings;
+      update(known, settings, line);
       known.index = index;
-      known.writes = writes;
-      known.units = units;
       entries.set(name, known);
     }
   }
   return entries;
+}
+
+/** `line`: the group, then those above it. */
+function update(entry: GroupEntry, settings: GroupSettings, line: readonly GroupSettings[]): void {
+  entry.settings = settings;
+  entry.writes = needsPersistence(line);
+  entry.units = new Units(line);
 }

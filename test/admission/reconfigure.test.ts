@@ -145,6 +145,68 @@ test('a reload of many groups lets callers in between, and loses none of those w
   expect(waiting.every(({ seconds, told }) => seconds === 5 && told === 1)).toBe(true);
 });
 
+test('a reload of one tree of many groups lets callers in between, and loses none of those who wait', async () => {
+  const tree = (root: LimitSpec, limit: LimitSpec) => [
+    settingsOf(group('root', [root])),
+    ...Array.from({ length: MANY }, (_, at) => settingsOf(group(`g${at}`, [limit], under('root')))),
+  ];
+  const rig = await rigged(tree(rate(1_000_000, SECOND, 1_000_000), spacing(3 * SECOND)));
+  const names = Array.from({ length: MANY }, (_, at) => `g${at}`);
+  const first = names.map((name) => rig.ask({ group: name }));
+  const waiting = names.map((name) => rig.ask({ group: name }));
+  let applied = false;
+  const change = rig.keeper.reconfigure(tree(rate(2_000_000, SECOND, 2_000_000), spacing(2 * SECOND))).then((answer) => {
+    applied = true;
+    return answer;
+  });
+  let between = 0;
+  while (!applied) {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (!applied) between++;
+  }
+  expect(between).toBeGreaterThan(5);
+  expect(await change).toEqual([]);
+  // Thousands at once are told some in each turn.
+  await rig.pass(2);
+  for (let turns = 0; turns < 1_000 && waiting.some(({ told }) => told === 0); turns++) await settled();
+  expect(first.every(({ seconds, told }) => seconds === 0 && told === 1)).toBe(true);
+  expect(waiting.every(({ seconds, told }) => seconds === 2 && told === 1)).toBe(true);
+});
+
+test('in a tree of many groups some come, some go, some move below others and the rest changes, all in one reload', async () => {
+  const leaf = (at: number, parent: string, limit: LimitSpec, more: object = {}) => settingsOf(group(`g${at}`, [limit], under(parent)), more);
+  const before = [
+    settingsOf(group('root', [concurrency(1_000_000)])),
+    settingsOf(group('wide', [], under('root'))),
+    settingsOf(group('narrow', [concurrency(2)], under('root'))),
+    ...Array.from({ length: 300 }, (_, at) => leaf(at, 'wide', spacing(60 * SECOND))),
+  ];
+  const rig = await rigged(before);
+  const gone = rig.ask({ group: 'g299', lease: MINUTE });
+  const waitsGone = rig.ask({ group: 'g299', lease: MINUTE });
+  const first = rig.ask({ group: 'g5', lease: MINUTE });
+  const second = rig.ask({ group: 'g5', lease: MINUTE });
+  await settled();
+  const after = [
+    settingsOf(group('root', [concurrency(1_000_000)])),
+    settingsOf(group('wide', [], under('root'))),
+    settingsOf(group('narrow', [concurrency(3)], under('root'))),
+    ...Array.from({ length: 299 }, (_, at) => leaf(at, at < 150 ? 'wide' : 'narrow', spacing(SECOND), { lease: { default: 2 * SECOND, max: MINUTE } })),
+    leaf(300, 'narrow', spacing(SECOND)),
+  ];
+  expect(await rig.keeper.reconfigure(after)).toEqual([]);
+  await settled();
+  expect([gone.told, waitsGone.refusal?.reason]).toEqual([1, 'undecided']);
+  await rig.pass(1);
+  expect([first.seconds, second.seconds]).toEqual([0, 1]);
+  // Three slots for all that stand below `narrow` now.
+  const crowd = [150, 151, 152, 153, 300].map((at) => rig.ask({ group: `g${at}`, lease: MINUTE }));
+  await settled();
+  expect(crowd.filter(({ outcome }) => outcome?.kind === 'admitted')).toHaveLength(3);
+  expect(rig.keeper.groups()).toHaveLength(303);
+  expect((await rig.asked({ group: 'g7' })).permit.lease?.duration).toBe(2 * SECOND);
+});
+
 test('a tree that is too deep, the last of many, leaves all of them as they were', async () => {
   const rig = await rigged(many(spacing(60 * SECOND)));
   const deep = Array.from({ length: 9 }, (_, at) => settingsOf(group(`d${at}`, [], at === 0 ? {} : under(`d${at - 1}`))));

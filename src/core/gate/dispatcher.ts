@@ -237,10 +237,14 @@ export class Dispatcher {
     }
   }
 
-  /** The same for exactly these nodes and all their keys. */
+  /** The same for exactly these nodes, all their keys, and what is below because of them: keys that wait for a limit of theirs, and what they are offered. */
   reconsiderAll(nodes: readonly GroupNode[]): void {
     for (const node of nodes) {
-      for (const state of node.keys.values()) this.unpark(state);
+      for (const state of node.keys.values()) {
+        this.unpark(state);
+        for (const below of [...state.blockedKeys]) this.unpark(below);
+      }
+      for (const child of node.childCandidates.items()) this.#dirty.add(child);
       this.#dirty.add(node);
     }
   }

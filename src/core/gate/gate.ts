@@ -235,6 +235,13 @@ export class Gate {
     return undefined;
   }
 
+  /** New limits for some groups of the tree, which keep their parents; the rest stays as it is. For a change of many groups, a part at a time. Every waiter stays in line. */
+  respecify(now: Instant, groups: readonly GroupSpec[]): void {
+    this.#catchUp(now);
+    this.#course.rebuilt(now, this.#all.tree.respecify(now, groups));
+    this.#pump(now);
+  }
+
   /** Returns why {@link reconfigure} would refuse these groups; undefined if it would take them. Depends on the groups and on the root alone. */
   mistakeIn(groups: readonly GroupSpec[]): string | undefined {
     return this.#all.tree.validate(groups);

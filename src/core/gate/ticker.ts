@@ -62,7 +62,7 @@ export class Ticker {
     this.#all.invalidate(node);
   }
 
-  /** These nodes have other limits, or stand elsewhere; all that stand below them are among them. */
+  /** These nodes have other limits, or stand elsewhere; all below them for whom that changes more than numbers are among them. */
   rebuilt(now: Instant, nodes: readonly GroupNode[]): void {
     this.#all.reservations.requestAgain(now, this.#all.tree.cells(nodes));
     this.#all.reconsiderAll(nodes);

@@ -20,6 +20,8 @@ export class GroupNode {
   readonly name: string;
   spec: GroupSpec;
   parent: GroupNode | undefined;
+  /** Groups right below that are in the configuration. */
+  readonly children = new Set<GroupNode>();
   /** This node, then its ancestors up to the root. */
   path: readonly GroupNode[] = [];
   /** All rules, the group's own first, then the shares of its parent. */

@@ -63,23 +63,32 @@ export class GroupTree {
 
   /** A node and all below it. */
   descendants(node: GroupNode): GroupNode[] {
-    return this.nodes.filter((each) => !each.removed && each.path.includes(node));
+    const found = [node];
+    // Grows while it is walked.
+    for (const each of found) found.push(...each.children);
+    return found;
   }
 
   /**
-   * The groups as they are to be from now on. State of rules that keep name, kind, unit and scope goes on. Groups whose specs, and those
-   * above them, are the same objects as before are not touched: their cost is a look-up each. Returns the nodes that are gone, and those that changed.
+   * The groups as they are to be from now on. State of rules that keep name, kind, unit and scope goes on. Groups whose specs are the same
+   * objects as before, and that no change above reaches, are not touched: their cost is a look-up each. Returns the nodes that are gone, and those that changed.
    */
   rebuild(now: Instant, groups: readonly GroupSpec[]): { readonly gone: readonly GroupNode[]; readonly changed: readonly GroupNode[] } {
     const kept = new Set(groups.map((group) => group.name));
     const gone = this.nodes.filter((node) => !node.removed && !kept.has(node.name));
     for (const node of gone) {
       node.removed = true;
+      node.parent?.children.delete(node);
       this.#byName.delete(node.name);
     }
+    return { gone, changed: this.respecify(now, groups) };
+  }
+
+  /** The same for some of the groups: those that are there keep their parents, or get parents that are there; the others stay as they are. Returns the nodes that changed. */
+  respecify(now: Instant, groups: readonly GroupSpec[]): readonly GroupNode[] {
     const changed = this.#build(groups);
     this.#reshape(now, changed);
-    return { gone, changed };
+    return changed;
   }
 
   /** Puts an override in force, or the file back. */
@@ -96,8 +105,8 @@ export class GroupTree {
   /** The shares of a limit that adapts become their part of what it is now; answers their cells. */
   rescaleShares(cell: LimitInstance): readonly LimitInstance[] {
     const shares: LimitInstance[] = [];
-    for (const node of this.nodes) {
-      if (node.removed || node.parent !== cell.rule.node || node.spec.parent?.share === undefined) continue;
+    for (const node of cell.rule.node.children) {
+      if (node.spec.parent?.share === undefined) continue;
       const cells = cell.keyState === undefined ? node.cells : (node.keys.get(cell.keyState.key)?.cells ?? []);
       for (const share of cells) {
         if (share.rule.source !== cell.rule) continue;
@@ -138,7 +147,7 @@ export class GroupTree {
     }
   }
 
-  /** Returns the nodes that are new, have another spec, or stand below one of these; parents before children. */
+  /** Returns the nodes that are new, have another spec, or stand below one of these that changed for them; parents before children. */
   #build(groups: readonly GroupSpec[]): readonly GroupNode[] {
     const respecified = new Set<GroupNode>();
     for (const spec of groups) {
@@ -153,14 +162,36 @@ export class GroupTree {
     }
     if (respecified.size === 0) return [];
     for (const node of respecified) {
+      node.parent?.children.delete(node);
       node.parent = node.spec.parent === undefined ? undefined : (this.#byName.get(node.spec.parent.group) as GroupNode);
+      node.parent?.children.add(node);
       if (node.parent === undefined) this.root = node;
     }
-    const changed = [...this.#byName.values()].filter((node) => standsBelow(node, respecified)).map((node) => ({ node, depth: depth(node) }));
-    const topDown = changed.sort((a, b) => a.depth - b.depth).map(({ node }) => node);
-    for (const node of topDown) this.#wire(node);
-    for (const node of topDown) for (const state of node.keys.values()) this.#rewire(state);
-    return topDown;
+    return this.#wireAll(respecified);
+  }
+
+  /** Wires these nodes and, where that changes what counts for those below, them too; parents before children. Returns all that were wired. */
+  #wireAll(respecified: ReadonlySet<GroupNode>): readonly GroupNode[] {
+    const levels: Set<GroupNode>[] = Array.from({ length: DEPTH_MAX }, () => new Set());
+    for (const node of respecified) levels[depth(node)]?.add(node);
+    const wired: GroupNode[] = [];
+    const reached = new Set<GroupNode>();
+    for (const [level, nodes] of levels.entries()) {
+      for (const node of nodes) {
+        wired.push(node);
+        if (this.#wire(node)) reached.add(node);
+        const reaches = reached.has(node);
+        const isSource = respecified.has(node);
+        if (!reaches && !isSource) continue;
+        for (const child of node.children) {
+          if (!reaches && child.spec.parent?.share === undefined) continue;
+          levels[level + 1]?.add(child);
+          if (reaches) reached.add(child);
+        }
+      }
+    }
+    for (const node of wired) if (reached.has(node)) for (const state of node.keys.values()) this.#rewire(state);
+    return wired;
   }
 
   #reshape(now: Instant, nodes: readonly GroupNode[]): void {
@@ -176,8 +207,10 @@ export class GroupTree {
     for (const cell of this.cells(sources)) if (cell.limit.estimate !== undefined) this.rescaleShares(cell);
   }
 
-  #wire(node: GroupNode): void {
+  /** Returns whether what counts for this node and those below it has changed, apart from its numbers. */
+  #wire(node: GroupNode): boolean {
     const old = node.rules;
+    const { path, pathCells, hasKeyLimits, hasLeases } = node;
     const share = node.spec.parent?.share;
     const own = node.spec.limits.map((spec) => this.#rule(node, old, spec, undefined));
     const sources = share === undefined ? [] : (node.parent?.rules.filter((rule) => rule.source === undefined) ?? []);
@@ -191,6 +224,8 @@ export class GroupTree {
     node.pathCells = node.path.flatMap((above) => above.cells);
     node.hasKeyLimits = node.path.some((above) => above.keyRules.length > 0);
     node.hasLeases = node.path.some((above) => above.rules.some((rule) => rule.spec.quota.kind === 'concurrency'));
+    const isSame = sameItems(old, node.rules) && sameItems(path, node.path) && sameItems(pathCells, node.pathCells);
+    return !isSame || hasKeyLimits !== node.hasKeyLimits || hasLeases !== node.hasLeases;
   }
 
   #rule(node: GroupNode, old: readonly LimitRule[], spec: LimitSpec, source: LimitRule | undefined): LimitRule {
@@ -245,9 +280,8 @@ function follow(share: LimitInstance, source: LimitInstance): void {
   if (estimate !== undefined) share.limit.setShare?.(shareOf(estimate, share.rule.node.spec.parent?.share ?? 1, 1));
 }
 
-function standsBelow(node: GroupNode, nodes: ReadonlySet<GroupNode>): boolean {
-  for (let at: GroupNode | undefined = node; at !== undefined; at = at.parent) if (nodes.has(at)) return true;
-  return false;
+function sameItems(a: readonly unknown[], b: readonly unknown[]): boolean {
+  return a.length === b.length && a.every((item, at) => item === b[at]);
 }
 
 function depth(node: GroupNode): number {

@@ -197,7 +197,9 @@ export class Play {
       const groups = scale(this.#groups, step.factor);
       this.witness.checker.reconfigure(groups);
       this.#model?.reconfigure(groups);
-      const complaint = this.driver.call((gate, now) => gate.reconfigure(now, [...groups, ...(this.#options.silent ?? [])]));
+      const all = [...groups, ...(this.#options.silent ?? [])];
+      // Both ways of the same change, as none of the groups moves.
+      const complaint = this.driver.call((gate, now) => (step.factor === 1 ? gate.reconfigure(now, all) : gate.respecify(now, all)));
       if (complaint !== undefined) throw new Error(`reconfigure: ${complaint}`);
       return;
     }
