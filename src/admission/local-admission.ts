@@ -38,6 +38,7 @@ import type { StoredLine, StoredRequestAsk, StoredSink } from './stored-line.ts'
 import { shiftExplanation, shiftGroup, shiftLeaseView, shiftLimit, shiftPage, shiftRefusal, shiftRenewal, shiftWaiter } from './time-shift.ts';
 import { type GroupLocation, TreeRegistry } from './tree-registry.ts';
 import { type Forest, partitionGroups, planting } from './tree-spec.ts';
+import { type Units, unitsIn } from './units.ts';
 
 /** The door of this process: finds the tree of a group, and lets its gate decide. */
 export class LocalAdmission implements AdmissionService, StoredLine {
@@ -116,6 +117,11 @@ export class LocalAdmission implements AdmissionService, StoredLine {
 
   attach(sink: StoredSink): void {
     this.#gates.attach(sink);
+  }
+
+  price(group: string, key: string, costs: Costs): Costs | Refusal {
+    const home = this.#gates.home(group);
+    return home === undefined ? (this.#unitsElsewhere(group)?.priced(costs) ?? costs) : home.tree.priceStored(home.entry, key, costs);
   }
 
   enqueue(group: string, request: StoredRequestAsk): ReturnType<StoredLine['enqueue']> {
@@ -330,6 +336,13 @@ export class LocalAdmission implements AdmissionService, StoredLine {
 
   #isProven(caller: string, { group, serial, proof, key = '' }: PermitName): boolean {
     return proof !== undefined && this.#gates.proofs.holds(proof, { caller, group, serial, key });
+  }
+
+  /** Units of a group that another process decides; undefined: there is no such group. */
+  #unitsElsewhere(group: string): Units | undefined {
+    const root = this.#forest?.roots.get(group);
+    const planted = root === undefined ? undefined : this.#forest?.trees.get(root);
+    return planted && unitsIn(planted, group);
   }
 
   /** Why a group is not found: it is decided elsewhere, or there is none. */

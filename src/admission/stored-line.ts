@@ -1,3 +1,4 @@
+import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { StoredAsk } from '../core/request.ts';
 import type { Instant } from '../core/time.ts';
@@ -24,6 +25,11 @@ export interface StoredSink {
 export interface StoredLine {
   /** Hears of everything from here on; `opened` is called for the groups that are decided now. Once. */
   attach(sink: StoredSink): void;
+  /**
+   * Returns what a request that is about to be stored costs, as for a live ask: with the defaults of its group, or refused as `malformed`
+   * (a unit that no limit counts, or one that must be named) or `oversized`. A group that is not decided here checks no sizes. Changes nothing.
+   */
+  price(group: string, key: string, costs: Costs): Costs | Refusal;
   /** Enters the line; the sink may be called before this returns. Answers the entry for `cancel`; undefined: not decided here, draining, or no room for its key. */
   enqueue(group: string, request: StoredRequestAsk): { readonly entry: number } | { readonly refusal: Refusal } | undefined;
   /** Leaves the line. False: it was decided, or its group closed. */

@@ -1,3 +1,4 @@
+import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { SHARDS } from '../ledger/subjects.ts';
 import type { AcquireHandle, Outcome } from './admission.ts';
@@ -32,6 +33,7 @@ export class StoredLines implements StoredSink {
     return {
       attach: (sink) => this.#attach(shard, sink),
       enqueue: (group, request) => this.#enqueue(shard, group, request),
+      price: (group, key, costs) => this.price(group, key, costs),
       cancel: (group, entry, sequence) => this.#line.cancel(group, entry, sequence * SHARDS + shard),
       withdraw: (group) => {
         if (this.#open.get(group) === shard) this.#line.withdraw(group);
@@ -39,6 +41,11 @@ export class StoredLines implements StoredSink {
       // A live caller of a cluster is held by the relay, at whichever replica it came to.
       convert: () => undefined,
     };
+  }
+
+  /** See {@link StoredLine.price}: the same for every shard, and for groups that another process decides. */
+  price(group: string, key: string, costs: Costs): Costs | Refusal {
+    return this.#line.price(group, key, costs);
   }
 
   /** Calls this sink no more; what the shard has in line is forgotten. */

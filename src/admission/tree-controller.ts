@@ -1,5 +1,5 @@
 import type { GateEvent } from '../core/events.ts';
-import type { Costs } from '../core/group.ts';
+import { type Costs, ONE_REQUEST } from '../core/group.ts';
 import type { Claim, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Arrival, GateRequest, QueuePosition } from '../core/request.ts';
@@ -128,16 +128,23 @@ export class TreeController implements PendingAcquireOwner {
     };
   }
 
+  /** See {@link StoredLine.price}. */
+  priceStored(entry: GroupEntry, key: string, costs: Costs): Costs | Refusal {
+    const priced = entry.units.priced(costs);
+    // One request alone always fits.
+    if (isRefusal(priced) || priced === ONE_REQUEST) return priced;
+    const limit = this.turn.gate.oversized(this.#clock.now(), entry.index, key, priced);
+    return limit === undefined ? priced : { reason: 'oversized', limit };
+  }
+
   /** A stored request enters the line; the gate decides about it, and all that entered in the same turn, in a moment. See {@link StoredLine.enqueue}. */
   enqueueStored(entry: GroupEntry, request: StoredRequestAsk): ReturnType<StoredLine['enqueue']> {
     if (this.#moving || this.#draining || this.turn.closedReason !== undefined) return undefined;
     const { clockOffset } = this;
     const { deadline, since } = request;
-    // A unit that was taken out of the file since is not counted; what the request does not name costs what it costs a live caller.
-    const costs = entry.units.priced(request.costs);
     const queued = this.turn.gate.enqueueStored(this.#clock.now(), {
       ...request,
-      costs: isRefusal(costs) ? request.costs : costs,
+      costs: entry.units.repriced(request.costs),
       group: entry.index,
       arrivedAt: plus(request.arrivedAt, -clockOffset),
       deadline: deadline === NEVER ? NEVER : plus(deadline, -clockOffset),

@@ -1,6 +1,7 @@
 import { type Costs, ONE_REQUEST, REQUESTS } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { CostRule, GroupSettings } from './admission.ts';
+import { lineOf, type TreeSpec } from './tree-spec.ts';
 
 /** Units named in one refusal at most. */
 const SHOWN_MAX = 16;
@@ -35,6 +36,20 @@ export class Units {
     return this.#rules.size === 0 ? costs : this.#filled(costs);
   }
 
+  /**
+   * Returns the costs of a request that was priced under an earlier configuration, as they count now: without units that no limit
+   * counts any more, with the defaults of units that came since. Refuses nothing, since the caller of a stored request has its answer.
+   */
+  repriced(costs: Costs): Costs {
+    if (costs === ONE_REQUEST && this.#usual !== undefined) return this.#usual;
+    let counted = costs;
+    if (this.unknownIn(costs) !== undefined) {
+      const known = Object.entries(costs).filter(([unit]) => this.names.has(unit));
+      counted = Object.assign(Object.create(null) as Record<string, number>, Object.fromEntries(known));
+    }
+    return this.#rules.size === 0 ? counted : this.#withDefaults(counted);
+  }
+
   /** `malformed` if `costs` name a unit that no limit counts, nor `before` counted; undefined if not. */
   unknownIn(costs: Costs, before?: ReadonlySet<string>): Refusal | undefined {
     for (const unit in costs) {
@@ -46,14 +61,39 @@ export class Units {
   }
 
   #filled(costs: Costs): Costs | Refusal {
+    for (const [unit, { required }] of this.#rules) {
+      if (required && !Object.hasOwn(costs, unit))
+        return { reason: 'malformed', detail: `Group ${this.#group} must be told what an ask costs in ${unit}: name it in \`costs\`.` };
+    }
+    return this.#withDefaults(costs);
+  }
+
+  #withDefaults(costs: Costs): Costs {
     let filled: Record<string, number> | undefined;
     for (const [unit, rule] of this.#rules) {
       if (Object.hasOwn(costs, unit)) continue;
-      if (rule.required) return { reason: 'malformed', detail: `Group ${this.#group} must be told what an ask costs in ${unit}: name it in \`costs\`.` };
       if (rule.default === undefined || rule.default === 0) continue;
       filled ??= Object.assign(Object.create(null) as Record<string, number>, costs);
       filled[unit] = rule.default;
     }
     return filled ?? costs;
   }
+}
+
+/** Made once for each group of a tree that is asked about. */
+const unitsOfTrees = new WeakMap<TreeSpec, Map<string, Units>>();
+
+/** Returns the units of a group of this tree; undefined if the group is not of it. */
+export function unitsIn(planted: TreeSpec, group: string): Units | undefined {
+  let known = unitsOfTrees.get(planted);
+  if (known === undefined) {
+    known = new Map();
+    unitsOfTrees.set(planted, known);
+  }
+  let units = known.get(group);
+  const settings = units === undefined ? planted.settings.find(({ spec }) => spec.name === group) : undefined;
+  if (settings === undefined) return units;
+  units = new Units(lineOf(settings, new Map(planted.settings.map((each) => [each.spec.name, each]))));
+  known.set(group, units);
+  return units;
 }

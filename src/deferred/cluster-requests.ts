@@ -200,7 +200,7 @@ export class ClusterRequests implements DeferredRequests {
   async #submit(submission: Submission, conversion: Conversion | undefined): Promise<SubmitOutcome> {
     const { clock, shardOf, edge } = this.#deps;
     if (this.#draining) return refused({ reason: 'draining', retryAt: clock.now() });
-    const checked = checkSubmission(this.#deps, submission, conversion !== undefined, this.#nowMs());
+    const checked = checkSubmission({ ...this.#deps, line: this.#deps.lines }, submission, conversion !== undefined, this.#nowMs());
     if ('reason' in checked) return refused(checked);
     const shard = shardOf(submission.group);
     if (shard === undefined) return refused({ reason: 'unknown_group', detail: `There is no group ${JSON.stringify(submission.group)}.` });

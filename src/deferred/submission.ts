@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
-import type { AdmissionService, GroupSettings } from '../admission/admission.ts';
-import { ONE_REQUEST, PRIORITY_DEFERRED, REQUESTS } from '../core/group.ts';
+import type { GroupSettings } from '../admission/admission.ts';
+import type { StoredLine } from '../admission/stored-line.ts';
+import { isRefusal } from '../admission/units.ts';
+import { type Costs, PRIORITY_DEFERRED } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { callbackUrl } from './callback-target.ts';
 import type { Submission, SubmitOutcome } from './deferred.ts';
@@ -12,22 +14,18 @@ export interface CheckDeps {
   readonly routes: () => ReadonlyMap<string, DeferredRoute>;
   /** Settings of a group; undefined: there is none. */
   readonly settings: (group: string) => GroupSettings | undefined;
-  readonly admission: Pick<AdmissionService, 'limitsFor'>;
+  readonly line: Pick<StoredLine, 'price'>;
 }
 
-/** A submission that may be stored: by which route, in which class. */
+/** A submission that may be stored: by which route, in which class, and what its group says that it costs. */
 export interface CheckedSubmission {
   readonly route: DeferredRoute;
   readonly priority: number;
+  readonly costs: Costs;
 }
 
 /** Checks a submission before anything is stored. `converted`: it was a live request before, and keeps the class of one. `nowMs` in milliseconds since 1970. */
-export function checkSubmission(
-  { routes, settings, admission }: CheckDeps,
-  submission: Submission,
-  converted: boolean,
-  nowMs: number,
-): CheckedSubmission | Refusal {
+export function checkSubmission({ routes, settings, line }: CheckDeps, submission: Submission, converted: boolean, nowMs: number): CheckedSubmission | Refusal {
   const route = routes().get(submission.route);
   const group = settings(submission.group);
   if (route === undefined || group === undefined) return { reason: 'unknown_group', detail: `There is no deferred route ${JSON.stringify(submission.route)}.` };
@@ -40,20 +38,8 @@ export function checkSubmission(
   }
   const callback = submission.callback === '' ? undefined : callbackUrl(submission.callback, route.callback);
   if (callback !== undefined && 'reason' in callback) return callback;
-  return costFault(admission, submission) ?? { route, priority: classed };
-}
-
-/** What is wrong with the costs of a submission; one request alone always fits, so that its limits are not looked up. */
-function costFault(admission: CheckDeps['admission'], { group, key, costs }: Submission): Refusal | undefined {
-  if (costs === ONE_REQUEST) return undefined;
-  const limits = admission.limitsFor(group, key);
-  const unknown = limits.length === 0 ? undefined : Object.keys(costs).find((unit) => unit !== REQUESTS && !limits.some((limit) => limit.unit === unit));
-  if (unknown !== undefined) {
-    const units = [...new Set([REQUESTS, ...limits.map(({ unit }) => unit)])].join(', ');
-    return { reason: 'malformed', detail: `No limit of group ${group} counts ${JSON.stringify(unknown)}; name one of ${units}.` };
-  }
-  const oversized = limits.find((limit) => (costs[limit.unit] ?? (limit.unit === REQUESTS ? 1 : 0)) > limit.capacity);
-  return oversized && { reason: 'oversized', limit: oversized.name };
+  const costs = line.price(submission.group, submission.key, submission.costs);
+  return isRefusal(costs) ? costs : { route, priority: classed, costs };
 }
 
 /** Returns the hash that stands for a submission's idempotency key or id of a delivery; '' without one. */
@@ -66,7 +52,7 @@ export function hashOfKey({ caller, group, idempotencyKey, dedupeId, route }: Su
 /** A submission's row, but for what the store gives it. `attempts`: times it was sent as a live request. */
 export function rowOf(
   submission: Submission,
-  { route, priority }: CheckedSubmission,
+  { route, priority, costs }: CheckedSubmission,
   more: { readonly nowMs: number; readonly idHash: string; readonly requestHash: string; readonly attempts: number },
 ): Omit<RequestRow, 'sequence' | 'secret'> {
   const { nowMs, idHash, requestHash, attempts } = more;
@@ -76,7 +62,7 @@ export function rowOf(
     caller: submission.caller,
     key: submission.key,
     priority,
-    costs: submission.costs,
+    costs,
     acceptedAt: nowMs,
     dueAt: submission.notBeforeMs ?? 0,
     deadlineAt: submission.deadlineMs === undefined ? 0 : nowMs + submission.deadlineMs,

@@ -281,6 +281,51 @@ test('a unit that no limit of the group counts is refused, with the units there 
   });
 });
 
+describe('what a stored request costs', () => {
+  const tokens = rolling(1_000, 60 * SECOND, { name: 'tpm', unit: 'tokens' });
+  const priced = (rule: { default?: number; required: boolean }) => settingsOf(group('g', [tokens]), { costs: new Map([['tokens', rule]]) });
+  const used = (rig: DeferredRig) => rig.admission.keeper.limitsFor('g', '').map((limit) => limit.used);
+
+  test('is refused at submit where a unit that its group requires is not named', async () => {
+    const rig = await new DeferredRig([priced({ required: true })]).start();
+    expect(await rig.trySubmit()).toMatchObject({ refusal: { reason: 'malformed', detail: expect.stringContaining('tokens') } });
+    expect(await rig.trySubmit({ costs: { requests: 1, tokens: 5 } })).toMatchObject({ kind: 'accepted' });
+    await rig.pass(1);
+    expect(used(rig)).toEqual([5]);
+  });
+
+  test('is the default of its group at the time of the submit, also after a reload that changed it', async () => {
+    const rig = await new DeferredRig([priced({ default: 600, required: false })]).start();
+    await rig.submit();
+    await rig.submit();
+    await rig.pass(1);
+    expect(used(rig)).toEqual([600]);
+    expect(await rig.admission.keeper.reconfigure([priced({ default: 100, required: false })])).toEqual([]);
+    await rig.pass(60);
+    expect(rig.seen.length).toBe(2);
+    expect(used(rig)).toEqual([600]);
+  });
+
+  test('is without a unit that a reload took away, and with the default of one that came', async () => {
+    const rig = await new DeferredRig([priced({ default: 600, required: false })]).start();
+    for (let count = 0; count < 2; count++) await rig.submit();
+    await rig.pass(1);
+    const pages = rolling(1_000, 60 * SECOND, { name: 'pages', unit: 'pages' });
+    const after = settingsOf(group('g', [pages]), { costs: new Map([['pages', { default: 7, required: false }]]) });
+    expect(await rig.admission.keeper.reconfigure([after])).toEqual([]);
+    await rig.submit();
+    await rig.pass(60);
+    expect(rig.seen.length).toBe(3);
+    expect(rig.admission.keeper.limitsFor('g', '').map(({ unit }) => unit)).toEqual(['pages']);
+  });
+
+  test('is refused at submit where it could never pass the limit of its key', async () => {
+    const limit = rolling(1_000, 60 * SECOND, { name: 'tpm', unit: 'tokens', scope: 'key' });
+    const rig = await new DeferredRig([settingsOf(group('g', [limit]))]).start();
+    expect(await rig.trySubmit({ key: 'a', costs: { requests: 1, tokens: 1_001 } })).toMatchObject({ refusal: { reason: 'oversized', limit: 'tpm' } });
+  });
+});
+
 describe('a store that fails', () => {
   test('refuses submits with a time to come back, goes on recording ends, and takes submits again when it works', async () => {
     const rig = await new DeferredRig([every5s]).start();

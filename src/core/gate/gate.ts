@@ -336,6 +336,11 @@ export class Gate {
     return this.#all.peekKey(now, this.#node(ask.group), ask.key, (state) => explain(this.#all, now, state, ask, this.#draining));
   }
 
+  /** Returns the limit that could never let this cost pass; undefined if there is none. Changes nothing. */
+  oversized(now: Instant, group: number, key: string, costs: Costs): string | undefined {
+    return this.#all.peekKey(now, this.#node(group), key, (state) => findOversizedLimit(state, costs));
+  }
+
   /** All limits that an ask of this group and key meets, the group's own first, then upwards. */
   limits(now: Instant, group: number, key: string, costs?: Costs): readonly LimitView[] {
     return this.#all.peekKey(now, this.#node(group), key, (state) => limitViews(now, state, costs));
