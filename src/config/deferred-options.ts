@@ -218,6 +218,11 @@ export const deferredOptions = struct({
     'Deferred requests come after live callers of every class, but do not starve.',
   ),
   inFlight: option(integer({ min: 1, max: 100_000 }, 'attempts'), 256, 'Attempts under way at once, in one process, beside the limits of the groups.'),
+  inFlightBytes: option(
+    size({ min: 64 * 1024, max: 64 * 2 ** 30 }),
+    '256MiB',
+    'Bytes of the bodies of requests that are under way at once, in one process; a larger one goes alone.',
+  ),
   down: option(
     struct({
       after: option(

@@ -73,7 +73,7 @@ export class ClusterRequests implements DeferredRequests {
 
   constructor(deps: ClusterRequestsDeps) {
     this.#deps = deps;
-    this.#inFlight = new InFlight(deps.bounds.inFlightMax);
+    this.#inFlight = new InFlight(deps.bounds.inFlightMax, deps.bounds.inFlightBytesMax);
     this.#news = new ClusterNews({
       ...deps,
       stored: (shard, sequence) => this.#owners.get(shard)?.told(sequence),

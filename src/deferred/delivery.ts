@@ -18,6 +18,7 @@ import type { LoadedRequest } from './store.ts';
 const FIRST_BYTES_MAX = 256;
 /** A body up to this size is read whole before it is sent, so that a signature can cover it and a piece more costs no stream. */
 const WHOLE_BYTES_MAX = 64 << 10;
+const NO_BYTES = new Uint8Array(0);
 const NO_PARAMS: ReadonlyMap<string, string> = new Map();
 
 /** What deliveries are made of. */
@@ -38,6 +39,8 @@ export interface AttemptAsk {
   readonly caller: string;
   readonly route: DeferredRoute;
   readonly loaded: LoadedRequest;
+  /** The body where it is small and could be read: the attempt then begins before {@link startAttempt} returns. */
+  readonly whole: Uint8Array | undefined;
   /** 1 for the first. */
   readonly attempt: number;
   readonly timeoutMs: number;
@@ -63,8 +66,14 @@ export interface RunningAttempt {
 /** Sends one stored request for the permit it was given, and releases the permit with what the answer says it cost. */
 export function startAttempt(deps: DeliveryDeps, ask: AttemptAsk): RunningAttempt {
   const attempt = new OneAttempt(deps, ask);
-  void attempt.begin();
+  attempt.begin();
   return attempt;
+}
+
+/** Returns the body of a request up to 64 KiB; undefined if it is larger, or cannot be read: the attempt then says why. */
+export async function smallBodyOf(loaded: LoadedRequest): Promise<Uint8Array | undefined> {
+  if (loaded.head.bodyBytes > WHOLE_BYTES_MAX) return undefined;
+  return loaded.head.bodyBytes === 0 ? NO_BYTES : wholeOf(loaded.body()).catch(() => undefined);
 }
 
 class OneAttempt implements ResponseSink, RunningAttempt {
@@ -93,17 +102,31 @@ class OneAttempt implements ResponseSink, RunningAttempt {
     this.#pass = new PermitHandle({ parts, incoming: facts }, ask.held, ask.admitted, { onLost: () => this.#fail('fenced') });
   }
 
-  async begin(): Promise<void> {
-    const { deps, ask } = { deps: this.#deps, ask: this.#ask };
-    const { clock } = deps;
-    this.#stopTimer = clock.at((clock.now() + ask.timeoutMs * MILLISECOND) as ReturnType<Clock['now']>, () => this.#fail('timeout'));
-    try {
-      const incoming = await this.#incoming();
-      if (!this.#over) this.#delivery = deps.forwarding.deliver(incoming, ask.route.forward, this);
-    } catch (cause) {
-      deps.onFault(cause);
+  /** Sends it before it returns, unless its body is to be read first: a signature covers all of it. */
+  begin(): void {
+    const { whole, loaded, route, timeoutMs } = this.#ask;
+    const { clock } = this.#deps;
+    this.#stopTimer = clock.at((clock.now() + timeoutMs * MILLISECOND) as ReturnType<Clock['now']>, () => this.#fail('timeout'));
+    const failed = (cause: unknown): void => {
+      this.#deps.onFault(cause);
       this.#fail('store');
+    };
+    const small = loaded.head.bodyBytes <= WHOLE_BYTES_MAX;
+    if (whole === undefined && (small || route.sign !== undefined)) {
+      wholeOf(loaded.body())
+        .then((body) => this.#send(body, small))
+        .catch(failed);
+      return;
     }
+    try {
+      this.#send(whole, small);
+    } catch (cause) {
+      failed(cause);
+    }
+  }
+
+  #send(whole: Uint8Array | undefined, small: boolean): void {
+    if (!this.#over) this.#delivery = this.#deps.forwarding.deliver(this.#incoming(whole, small), this.#ask.route.forward, this);
   }
 
   abort(): void {
@@ -148,19 +171,16 @@ class OneAttempt implements ResponseSink, RunningAttempt {
     this.#fail('reset');
   }
 
-  async #incoming(): Promise<IncomingRequest> {
+  #incoming(whole: Uint8Array | undefined, small: boolean): IncomingRequest {
     const { id, route, loaded, attempt, admitted } = this.#ask;
     const { head } = loaded;
-    const small = head.bodyBytes <= WHOLE_BYTES_MAX;
-    const whole = small ? await wholeOf(loaded.body()) : undefined;
-    const signed =
-      route.sign === undefined ? [] : route.sign({ id, nowMs: this.#deps.clock.epoch(this.#deps.clock.now()), body: whole ?? (await wholeOf(loaded.body())) });
+    const signed = route.sign === undefined ? [] : route.sign({ id, nowMs: this.#deps.clock.epoch(this.#deps.clock.now()), body: whole ?? NO_BYTES });
     const { lease } = admitted.permit;
     return {
       method: head.method,
       target: head.target,
       headers: [...hostOf(head), ...withKey(without(identityOf(head.headers, route), signed), id), ...signed],
-      body: bodyOf(head.bodyBytes, whole, loaded),
+      body: bodyOf(head.bodyBytes, small ? whole : undefined, loaded),
       facts: { params: NO_PARAMS, caller: this.#ask.caller, clientIp: '', peerIp: '', peerTrusted: false, scheme: 'http' },
       wait: undefined,
       sent: { id, attemptsBefore: attempt - 1, fence: lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor } },

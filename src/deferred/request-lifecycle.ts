@@ -11,11 +11,12 @@ import { BatchedStore } from './batched-store.ts';
 import type { CallbackTransport } from './callback-transport.ts';
 import { Callbacks, type NewCallback } from './callbacks.ts';
 import { type DeferredRoute, nextAttemptAt, verdictOf } from './deferred-route.ts';
-import { type AttemptResult, type DeliveryDeps, type RunningAttempt, startAttempt } from './delivery.ts';
+import { type AttemptResult, type DeliveryDeps, type RunningAttempt, smallBodyOf, startAttempt } from './delivery.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { InFlight } from './in-flight.ts';
 import { type Attempt, type RequestEnd, type RequestRow, requestId } from './request.ts';
 import { ENDED, NONE, PENDING, RequestIndex, SENDING } from './request-index.ts';
+import { StartQueue } from './start-queue.ts';
 import { type DeferredStore, type Flight, type LoadedRequest, type Report, StoreUnavailable } from './store.ts';
 
 /** An end or a retry that cannot be stored is tried again after this long, until the process ends. */
@@ -61,7 +62,7 @@ export interface DeferredDeps {
   readonly defer: (run: () => void) => void;
   /** Uniform in [0, 1): jitter of retries. */
   readonly random: () => number;
-  readonly bounds: { readonly inFlightMax: number; readonly downAfter: number; readonly probeMs: number };
+  readonly bounds: { readonly inFlightMax: number; readonly inFlightBytesMax: number; readonly downAfter: number; readonly probeMs: number };
   /** Sends callbacks to the URLs that requests named; absent: nothing is reported, or {@link shared} does. */
   readonly callbacks?: CallbackTransport | undefined;
   /** Attempts under way of all that share it; absent: `bounds.inFlightMax` of this one alone. */
@@ -115,6 +116,7 @@ export class RequestLifecycle {
   /** Called once when their request has ended, by sequence. */
   readonly waiters = new Map<number, Set<() => void>>();
   readonly #deps: DeferredDeps;
+  readonly #starts: StartQueue;
   readonly #delivery: DeliveryDeps;
   /** Attempts that were sent and whose outcome is not on record, by sequence. */
   readonly #sent = new Map<number, number>();
@@ -133,6 +135,8 @@ export class RequestLifecycle {
     this.#deps = deps;
     this.#kept = new Agenda(clock, (sequence) => this.#forget(sequence));
     this.store = new BatchedStore(deps.store);
+    const inFlight = deps.inFlight ?? new InFlight(bounds.inFlightMax, bounds.inFlightBytesMax);
+    this.#starts = new StartQueue(inFlight);
     this.callbacks = deps.callbacks && this.#callbacksBy(deps.callbacks, sequence);
     const costMissing = (route: string, unit: string): void => events({ kind: 'cost_missing', route, unit });
     this.#delivery = { admission, clock, forwarding, passes: new WatchLater(clock), onFault, costMissing };
@@ -159,7 +163,7 @@ export class RequestLifecycle {
       start: (slot, admitted, held) => void this.#attempt(slot, admitted, held),
       giveUp: (slot, error) => void this.end(slot, 'dead', error, undefined, undefined),
       defer: deps.defer,
-      inFlight: deps.inFlight ?? new InFlight(bounds.inFlightMax),
+      inFlight,
     });
   }
 
@@ -246,6 +250,7 @@ export class RequestLifecycle {
     this.#released = { at: this.now(), waits };
     this.dispatcher.stop();
     this.outages.stop();
+    this.#starts.stop();
     this.#kept.stop();
     for (const sequence of [...this.waiters.keys()]) this.#wake(sequence);
   }
@@ -284,6 +289,7 @@ export class RequestLifecycle {
     this.#draining = true;
     this.dispatcher.stop();
     this.callbacks?.stop();
+    this.#starts.stop();
     this.outages.stop();
     this.#kept.stop();
     const { clock } = this.#deps;
@@ -306,6 +312,7 @@ export class RequestLifecycle {
     const attempt = index.attemptsOf(slot) + 1;
     const began = this.now();
     try {
+    const start = this.#starts.enter();
       const loaded = await this.#deps.store.load(sequence, index.secretOf(slot));
       if (route === undefined || loaded === undefined) {
         held.cancel();
@@ -314,7 +321,13 @@ export class RequestLifecycle {
         else index.setState(slot, PENDING);
         return;
       }
-      await this.store.write({ kind: 'arm', flight: { sequence, attempt } });
+      if (!(await start.reserve(loaded.head.bodyBytes))) {
+        held.cancel();
+        index.setState(slot, PENDING);
+        return this.dispatcher.attemptOver(slot, false);
+      }
+      const whole = await smallBodyOf(loaded);
+      await start.inTurn(() => this.store.write({ kind: 'arm', flight: { sequence, attempt } }));
       // Cancelled while it was armed, or another process's by now.
       if (index.slotOf(sequence) !== slot || index.stateOf(slot) !== SENDING || this.#released !== undefined) {
         held.cancel();
@@ -324,12 +337,13 @@ export class RequestLifecycle {
       if (index.firstAttemptAtOf(slot) === 0) index.setFirstAttemptAt(slot, began);
       const id = requestId(sequence, index.secretOf(slot));
       const timeoutMs = Math.min(route.timeoutMs, loaded.head.timeoutMs ?? Number.POSITIVE_INFINITY);
-      const running = startAttempt(this.#delivery, { id, caller: index.callerOf(slot), route, loaded, attempt, timeoutMs, admitted, held });
+      const running = startAttempt(this.#delivery, { id, caller: index.callerOf(slot), route, loaded, whole, attempt, timeoutMs, admitted, held });
       this.running.set(sequence, running);
       this.#sent.set(sequence, attempt);
       const result = await running.result;
       this.running.delete(sequence);
       await this.#attempted({ slot, sequence, route, loaded, attempt, began, result });
+      start.end();
       this.#sent.delete(sequence);
     } catch (cause) {
       this.running.delete(sequence);
@@ -339,6 +353,8 @@ export class RequestLifecycle {
       this.dispatcher.attemptOver(slot, false);
       this.#addLater(slot, sequence);
     }
+    } finally {
+      start.end();
   }
 
   /** An attempt was given up before it was sent: its request enters its line again, unless it has ended by then. */

@@ -70,7 +70,7 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
   let submitRoutes = submitRoutesOf(routes.proxy);
   let groups = settingsByName(config.groups);
   const deferredLog = new DeferredLog(log, () => performance.now());
-  const { inFlight, down } = config.deferred;
+  const { inFlight, inFlightBytes, down } = config.deferred;
   let opened: OpenedRequests | undefined;
   const count = metrics.deferred(() => opened?.requests.figures ?? NOTHING);
   const common = {
@@ -83,7 +83,7 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
     },
     defer: (run: () => void) => void setImmediate(run),
     random: Math.random,
-    bounds: { inFlightMax: inFlight, downAfter: down.after, probeMs: down.probe / MILLISECOND },
+    bounds: { inFlightMax: inFlight, inFlightBytesMax: inFlightBytes, downAfter: down.after, probeMs: down.probe / MILLISECOND },
   };
   opened = await (deps.replicas === undefined ? openAlone(config, common, deps) : openAmongReplicas(common, deps.replicas));
   const { requests: service, drain } = opened;

@@ -67,6 +67,7 @@ test('defaults of all routes are those of docs/semantics.md', () => {
   expect(read('group: erp').deferred).toEqual({
     floor: { after: 10 * MINUTE, every: 20 },
     inFlight: 256,
+    inFlightBytes: 256 * 2 ** 20,
     down: { after: 5, probe: 3 * SECOND },
     results: 256 << 10,
   });

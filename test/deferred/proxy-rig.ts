@@ -76,7 +76,12 @@ export class DeferredProxyRig {
       ...{ store: rig.store, line: keeper, admission: keeper, forwarding: rig.forwarding, clock, onFault },
       ...{ routes: () => routes.deferred, settings: (name) => config.groups.find(({ spec }) => spec.name === name) },
       ...{ events: (event) => rig.events.push(event), defer: (run) => void setImmediate(run), random: () => 1, callbacks: createCallbackTransport() },
-      bounds: { inFlightMax: config.deferred.inFlight, downAfter: config.deferred.down.after, probeMs: config.deferred.down.probe / 1000 },
+      bounds: {
+        inFlightMax: config.deferred.inFlight,
+        inFlightBytesMax: config.deferred.inFlightBytes,
+        downAfter: config.deferred.down.after,
+        probeMs: config.deferred.down.probe / 1000,
+      },
     });
     rig.#proxy = new ProxyListener({
       ...{ admission: keeper, refusalOf: () => undefined, random: () => 0, address: { host: '127.0.0.1', port: 0 }, routes: routes.proxy },

@@ -56,6 +56,9 @@ export class DeferredRig {
   readonly seen: Seen[] = [];
   readonly events: DeferredEvent[] = [];
   readonly disk: MemoryDisk;
+  /** Targets in the order in which they were given to the backend's client. */
+  readonly started: string[] = [];
+  inFlightBytesMax = 1 << 30;
   behave: Behaviour = () => ({ status: 200, body: 'ok' });
   service!: DeferredService;
   store: DeferredStore;
@@ -91,7 +94,7 @@ export class DeferredRig {
       },
       defer: (run) => void setImmediate(run),
       random: () => this.random,
-      bounds: { inFlightMax: 1_000, downAfter: 5, probeMs: 3_000 },
+      bounds: { inFlightMax: 1_000, inFlightBytesMax: this.inFlightBytesMax, downAfter: 5, probeMs: 3_000 },
     });
     return this;
   }
@@ -122,6 +125,7 @@ export class DeferredRig {
 
   #deliver(incoming: IncomingRequest, sink: ResponseSink): ForwardHandle {
     let left = false;
+    this.started.push(incoming.target);
     void (async () => {
       const pieces: Uint8Array[] = [];
       if (incoming.body !== undefined) for await (const piece of incoming.body.stream) pieces.push(piece as Uint8Array);

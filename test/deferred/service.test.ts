@@ -281,6 +281,56 @@ test('a unit that no limit of the group counts is refused, with the units there 
   });
 });
 
+describe('attempts admitted together', () => {
+  const bodies = [Buffer.alloc(200), Buffer.alloc(0), Buffer.alloc(60_000), Buffer.alloc(1), Buffer.alloc(70_000), Buffer.alloc(3)];
+
+  test('start in the order of their admission, whatever is loaded first and however long their bodies are', async () => {
+    const rig = await new DeferredRig([every5s]).start();
+    const load = rig.store.load.bind(rig.store);
+    rig.store.load = async (sequence, secret) => {
+      for (let turn = 0; turn < 20 - 3 * sequence; turn++) await Promise.resolve();
+      return load(sequence, secret);
+    };
+    await rig.admission.keeper.pause('g', undefined, undefined);
+    for (const [index, body] of bodies.entries()) await rig.submit({ target: `/${index}`, body });
+    await rig.admission.keeper.reconfigure([open]);
+    await rig.admission.keeper.resume('g', undefined);
+    await rig.pass(1);
+    expect(rig.started).toEqual(bodies.map((_, index) => `/${index}`));
+  });
+
+  test('hold no more bytes of bodies than allowed; a larger one goes alone, and none passes another', async () => {
+    const rig = new DeferredRig([open]);
+    rig.inFlightBytesMax = 65_000;
+    await rig.start();
+    rig.behave = () => ({ status: 200, takesMs: 1_000 });
+    for (const [index, body] of bodies.entries()) await rig.submit({ target: `/${index}`, body });
+    const seen = async (): Promise<readonly string[]> => {
+      await settled();
+      return rig.started.splice(0);
+    };
+    expect(await seen()).toEqual(['/0', '/1', '/2', '/3']);
+    await rig.pass(1);
+    expect(await seen()).toEqual(['/4']);
+    await rig.pass(1);
+    expect(await seen()).toEqual(['/5']);
+  });
+
+  test('that wait for bytes are neither armed nor lost when the process drains', async () => {
+    const rig = new DeferredRig([open]);
+    rig.inFlightBytesMax = 65_000;
+    await rig.start();
+    rig.behave = () => ({ status: 200, takesMs: 1_000 });
+    for (const size of [60_000, 60_000]) await rig.submit({ body: Buffer.alloc(size) });
+    const drained = rig.service.drain(5_000);
+    await rig.pass(6);
+    await drained;
+    const again = await new DeferredRig([open], { disk: rig.disk }).start();
+    await again.pass(1);
+    expect(again.seen.map(({ attempt }) => attempt)).toEqual([1]);
+  });
+});
+
 describe('what a stored request costs', () => {
   const tokens = rolling(1_000, 60 * SECOND, { name: 'tpm', unit: 'tokens' });
   const priced = (rule: { default?: number; required: boolean }) => settingsOf(group('g', [tokens]), { costs: new Map([['tokens', rule]]) });
