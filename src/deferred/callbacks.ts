@@ -59,7 +59,7 @@ export class Callbacks {
   /** Takes up those that the store had. */
   begin(): void {
     const { index } = this.#deps;
-    for (const slot of index.slots()) if (index.callbackOf(slot) !== 0 && index.stateOf(slot) !== ENDED) this.add(slot);
+    for (const slot of [...index.callbacks()]) this.add(slot);
   }
 
   /** A callback that is stored is sent when it is due. */

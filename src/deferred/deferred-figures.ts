@@ -1,10 +1,6 @@
 import type { Clock } from '../admission/clock.ts';
-import { ENDED } from './request-index.ts';
 import type { RequestLifecycle } from './request-lifecycle.ts';
 import type { DeferredStore } from './store.ts';
-
-/** Of all groups together, so many of the oldest requests are looked at for ages. */
-const OLDEST_LOOKED_AT_MAX = 10_000;
 
 /** Numbers of deferred mode at one moment. */
 export interface DeferredFigures {
@@ -24,14 +20,13 @@ export interface Counted {
   readonly requests: Pick<RequestLifecycle, 'index' | 'running' | 'dispatcher' | 'outages'>;
 }
 
-/** Adds numbers up. `groups`: of each group with requests, how many have not ended and when the oldest was accepted (looked for among the 10,000 oldest). */
+/** Adds numbers up. `groups`: of each group with requests, how many have not ended and how old the oldest is. Takes time for each group, not for each request. */
 export function figuresOf(all: readonly Counted[], clock: Clock, space: { readonly bytes: number; readonly bytesMax: number }): DeferredFigures {
   const ended = { done: 0, dead: 0, cancelled: 0 };
   const groups = new Map<string, { pending: number; oldestMs: number }>();
   const down = new Set<string>();
   let sending = 0;
   let delayed = 0;
-  let looked = 0;
   for (const { store, requests } of all) {
     const { index, running, dispatcher, outages } = requests;
     sending += running.size;
@@ -39,17 +34,10 @@ export function figuresOf(all: readonly Counted[], clock: Clock, space: { readon
     const counts = store.counts();
     for (const state of ['done', 'dead', 'cancelled'] as const) ended[state] += counts[state];
     for (const backend of outages.down) down.add(backend);
-    const unseen = new Set<string>();
-    for (const [group, pending] of index.pending) {
+    for (const [group, { first, length }] of index.groups) {
       const known = groups.get(group) ?? { pending: 0, oldestMs: 0 };
-      groups.set(group, { ...known, pending: known.pending + pending });
-      unseen.add(group);
-    }
-    for (const slot of index.slots()) {
-      if (unseen.size === 0 || ++looked > OLDEST_LOOKED_AT_MAX) break;
-      if (index.stateOf(slot) === ENDED || !unseen.delete(index.groupOf(slot))) continue;
-      const figures = groups.get(index.groupOf(slot));
-      if (figures !== undefined) figures.oldestMs = Math.max(1, figures.oldestMs, clock.epoch(clock.now()) - index.acceptedAtOf(slot));
+      const ageMs = clock.epoch(clock.now()) - index.acceptedAtOf(first);
+      groups.set(group, { pending: known.pending + length, oldestMs: Math.max(1, known.oldestMs, ageMs) });
     }
   }
   return { sending, delayed, ended, groups, ...space, down: [...down] };

@@ -6,6 +6,7 @@ import type { Arrival } from '../core/request.ts';
 import { type Instant, MILLISECOND, NEVER, plus } from '../core/time.ts';
 import { Agenda } from './agenda.ts';
 import type { DeferredRoute } from './deferred-route.ts';
+import type { GroupWalk } from './group-lists.ts';
 import type { InFlight } from './in-flight.ts';
 import { KeyOrder } from './key-order.ts';
 import type { RequestRow } from './request.ts';
@@ -13,6 +14,8 @@ import { ENDED, NONE, PENDING, type RequestIndex, SENDING, WAITING } from './req
 
 /** Requests entered in one turn of the event loop when a group opens. */
 const SLICE = 2_000;
+/** Requests looked at for one probe; the next one goes on there. */
+const PROBE_LOOKED_MAX = 10_000;
 /** A request that found no room for its key, or no owner, tries again after this long at the latest. */
 const AGAIN_MS = 1_000;
 
@@ -25,6 +28,8 @@ export interface DispatcherDeps {
   readonly clock: Clock;
   /** How this request is sent; undefined if its group has no deferred route any more. */
   readonly routeOf: (slot: number) => DeferredRoute | undefined;
+  /** The backend that requests of this group and route go to; undefined if none does any more. */
+  readonly backendOf: (group: string, route: string) => string | undefined;
   /** The request's backend is down: it stays out of line unless it is the probe. */
   readonly isDown: (backend: string) => boolean;
   /** Sends it for this permit; the dispatcher hears of the end by `retryAt`, `ended`. */
@@ -60,8 +65,8 @@ export class Dispatcher implements StoredSink {
   #overloaded = false;
   /** The one request of each backend that probes it, by sequence. */
   readonly #probes = new Set<number>();
-  /** The sequence of the last probe of a backend. */
-  readonly #probing = new Map<string, number>();
+  /** By backend: where its next probe is looked for, and the sequence of the last one; 0: there was none. */
+  readonly #probing = new Map<string, { readonly walk: GroupWalk; sequence: number }>();
   readonly #admitted: { readonly slot: number; readonly sequence: number; readonly admitted: Admitted; readonly held: AcquireHandle }[] = [];
   #inFlight = 0;
   readonly #start = (): void => this.#startNext();
@@ -85,11 +90,10 @@ export class Dispatcher implements StoredSink {
 
   /** The line is ready; the index holds what the store had. */
   begin(): void {
-    for (const slot of this.#deps.index.slots()) {
-      if (this.#deps.index.stateOf(slot) === ENDED || this.#deps.index.callbackOf(slot) !== 0) continue;
-      this.#watch(slot);
-    }
-    this.#deps.line.attach(this);
+    const { index, line } = this.#deps;
+    const walk = index.walk();
+    for (let slot = walk.next(); slot !== NONE; slot = walk.next()) if (index.callbackOf(slot) === 0) this.#watch(slot);
+    line.attach(this);
   }
 
   /** A request was stored (or redriven, or is to be tried again): it enters its line as soon as it may. */
@@ -178,12 +182,12 @@ export class Dispatcher implements StoredSink {
   /** Requests of this backend leave their lines, a slice in each turn of the event loop; one that is admitted meanwhile gives its permit back. */
   withdraw(backend: string): void {
     const { index, line, routeOf, isDown, defer } = this.#deps;
-    const slots = index.slots();
+    const walk = index.walk(this.#groupsOf(backend));
     const slice = (): void => {
-      if (this.#stopped || !isDown(backend)) return;
+      if (this.#stopped || !isDown(backend)) return walk.end();
       for (let looked = 0; looked < SLICE; looked++) {
-        const { value: slot, done } = slots.next();
-        if (done === true) return;
+        const slot = walk.next();
+        if (slot === NONE) return;
         const entry = index.entryOf(slot);
         if (entry === NONE || index.stateOf(slot) !== PENDING || routeOf(slot)?.backend !== backend || this.#probes.has(index.sequenceOf(slot))) continue;
         line.cancel(index.groupOf(slot), entry, index.sequenceOf(slot));
@@ -202,17 +206,43 @@ export class Dispatcher implements StoredSink {
    */
   probe(backend: string, another: boolean): boolean {
     const { index } = this.#deps;
-    const last = this.#probing.get(backend) ?? 0;
-    const before = index.slotOf(last);
+    const probing = this.#probing.get(backend);
+    const before = index.slotOf(probing?.sequence ?? 0);
     if (before !== NONE && (index.entryOf(before) !== NONE || index.stateOf(before) === SENDING)) return false;
-    let first: number | undefined;
-    for (const slot of index.slots()) {
-      if (!this.#mayProbe(slot, backend)) continue;
-      if (!another) return this.#sendProbe(slot, backend);
-      first ??= slot;
-      if (index.sequenceOf(slot) > last) return this.#sendProbe(slot, backend);
+    // The oldest, from the beginning; else on from where the last probe was, or where the last look ended.
+    if (probing !== undefined && !another && probing.sequence !== 0) this.#endProbing(backend);
+    let { walk } = this.#probing.get(backend) ?? this.#beginProbing(backend);
+    let isAgain = false;
+    for (let looked = 0; looked < PROBE_LOOKED_MAX; looked++) {
+      const slot = walk.next();
+      if (slot !== NONE && this.#mayProbe(slot, backend)) return this.#sendProbe(slot, backend);
+      if (slot !== NONE) continue;
+      if (isAgain || probing === undefined) break;
+      // Once round, from the oldest on.
+      isAgain = true;
+      ({ walk } = this.#beginProbing(backend));
     }
-    return first === undefined ? false : this.#sendProbe(first, backend);
+    return false;
+  }
+
+  #beginProbing(backend: string): { readonly walk: GroupWalk; sequence: number } {
+    this.#endProbing(backend);
+    const probing = { walk: this.#deps.index.walk(this.#groupsOf(backend)), sequence: 0 };
+    this.#probing.set(backend, probing);
+    return probing;
+  }
+
+  #endProbing(backend: string): void {
+    this.#probing.get(backend)?.walk.end();
+    this.#probing.delete(backend);
+  }
+
+  /** Groups of which some request goes to this backend. */
+  #groupsOf(backend: string): ReadonlySet<string> {
+    const { index, backendOf } = this.#deps;
+    const groups = new Set<string>();
+    for (const { group, route } of index.profiles) if (backendOf(group, route) === backend) groups.add(group);
+    return groups;
   }
 
   #mayProbe(slot: number, backend: string): boolean {
@@ -224,7 +254,8 @@ export class Dispatcher implements StoredSink {
 
   #sendProbe(slot: number, backend: string): true {
     const sequence = this.#deps.index.sequenceOf(slot);
-    this.#probing.set(backend, sequence);
+    const probing = this.#probing.get(backend);
+    if (probing !== undefined) probing.sequence = sequence;
     this.#due.delete(sequence);
     this.#probes.add(sequence);
     this.#enqueue(slot);
@@ -233,9 +264,8 @@ export class Dispatcher implements StoredSink {
 
   /** The backend answers again: what waited for it enters, in the order of its sequences, due or not by backoff. */
   restore(backend: string): void {
-    const groups = new Set<string>();
-    for (const slot of this.#deps.index.slots()) if (this.#deps.routeOf(slot)?.backend === backend) groups.add(this.#deps.index.groupOf(slot));
-    this.#fill([...groups].filter((group) => this.#open.has(group)));
+    this.#endProbing(backend);
+    this.#fill([...this.#groupsOf(backend)].filter((group) => this.#open.has(group)));
   }
 
   /** Starts nothing any more; what is in line is forgotten. */
@@ -297,28 +327,32 @@ export class Dispatcher implements StoredSink {
   }
 
   closed(groups: readonly string[]): void {
-    const { index } = this.#deps;
-    const closed = new Set(groups.map((group) => index.groupNumber(group)));
     for (const group of groups) {
       this.#open.delete(group);
       this.#filling.delete(group);
       this.#crowded.delete(group);
     }
-    this.#forget(closed);
+    for (const group of groups) this.#forget(group);
   }
 
   unqueued(group: string): void {
-    this.#forget(new Set([this.#deps.index.groupNumber(group)]));
+    this.#forget(group);
   }
 
-  /** The entries of these groups are no longer in line. */
-  #forget(groups: ReadonlySet<number>): void {
+  /** The entries of this group are no longer in line. Most are at the beginning of its list: looks no further than the last of them. */
+  #forget(group: string): void {
     const { index } = this.#deps;
-    for (const slot of index.slots()) {
-      if (index.entryOf(slot) === NONE || !groups.has(index.groupNumberOf(slot))) continue;
+    const list = index.groups.get(group);
+    if (list === undefined || list.inLine === 0) return;
+    const walk = index.walk([group]);
+    while (list.inLine > 0) {
+      const slot = walk.next();
+      if (slot === NONE) break;
+      if (index.entryOf(slot) === NONE) continue;
       index.setEntry(slot, NONE);
       if (index.stateOf(slot) === PENDING) index.setState(slot, WAITING);
     }
+    walk.end();
   }
 
   #startNext(): void {
@@ -422,12 +456,14 @@ export class Dispatcher implements StoredSink {
     const filling = {};
     for (const group of groups) this.#filling.set(group, filling);
     const { index, defer } = this.#deps;
-    const slots = index.slots();
+    const walk = index.walk(groups);
     const slice = (): void => {
-      if (this.#stopped) return;
+      if (this.#stopped) return walk.end();
       for (let looked = 0; looked < SLICE; looked++) {
-        const { value: slot, done } = slots.next();
-        if (done === true) {
+        // Where more were admitted than can be sent, all begins anew when they are on their way.
+        const slot = this.#overloaded ? NONE : walk.next();
+        if (slot === NONE) {
+          walk.end();
           for (const [group, by] of this.#filling) if (by === filling) this.#filling.delete(group);
           return this.#enterMissed();
         }

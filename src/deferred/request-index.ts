@@ -1,5 +1,9 @@
 import { type Costs, ONE_REQUEST } from '../core/group.ts';
+import { type GroupList, GroupLists, type GroupWalk } from './group-lists.ts';
+import { HashSlots } from './hash-slots.ts';
+import { Interned } from './interned.ts';
 import type { RequestRow } from './request.ts';
+import { SequenceSlots } from './sequence-slots.ts';
 
 /** No slot. */
 export const NONE = -1;
@@ -13,143 +17,150 @@ export const WAITING = 2;
 export const ENDED = 3;
 
 const SLOTS_FIRST = 64;
-const PAGE = 4096;
-/** Names of a slot: group, key, route, caller, costs. */
-const NAMES = 5;
+/** From here on columns grow by a quarter, not to twice: so much of them is empty at most. */
+const LARGE = 1 << 16;
+
+/** What requests of one route, caller and class have in common. */
+interface Profile {
+  readonly group: string;
+  readonly route: string;
+  readonly caller: string;
+  readonly priority: number;
+  readonly costs: Costs;
+  readonly ordered: boolean;
+}
 
 /**
- * All stored requests of this process in typed columns: 65 bytes each, 12 more with an idempotency key, and what is rare
- * (due times, deadlines, first attempts) in maps. Found by sequence or by the hash of their key.
+ * All stored requests of this process in typed columns: 47 bytes each and 4 for its sequence, with an idempotency key 23 more, and what is
+ * rare (due times, deadlines, first attempts) in maps. Found by sequence or by the hash of their key; those that have not ended
+ * are in the list of their group, in the order of acceptance.
  */
 export class RequestIndex {
   #sequence = new Float64Array(SLOTS_FIRST);
   #acceptedAt = new Float64Array(SLOTS_FIRST);
   #secret = new Uint32Array(SLOTS_FIRST * 2);
-  #hash = new Uint32Array(SLOTS_FIRST * 2);
-  #names = new Uint32Array(SLOTS_FIRST * NAMES);
+  /** Of keys and of requests; empty until the first one has a key. */
+  #hash = new Uint32Array(0);
+  #requestHash = new Uint32Array(0);
+  #profile = new Uint32Array(SLOTS_FIRST);
+  #key = new Uint32Array(SLOTS_FIRST);
   #entry = new Int32Array(SLOTS_FIRST);
-  #next = new Int32Array(SLOTS_FIRST);
-  #priority = new Uint16Array(SLOTS_FIRST);
   #attempts = new Uint16Array(SLOTS_FIRST);
   #state = new Uint8Array(SLOTS_FIRST);
-  #flags = new Uint8Array(SLOTS_FIRST);
   readonly #dueAt = new Map<number, number>();
   readonly #deadlineAt = new Map<number, number>();
   readonly #firstAttemptAt = new Map<number, number>();
   readonly #spared = new Map<number, number>();
   readonly #callbackOf = new Map<number, number>();
-  readonly #requestHash = new Map<number, string>();
-  readonly #pages = new Map<number, { readonly slots: Int32Array; used: number }>();
-  readonly #byHash = new Map<string, number>();
-  readonly #strings = new Interned();
-  readonly #costs = new Interned();
+  readonly #bySequence = new SequenceSlots();
+  readonly #byHash = new HashSlots();
+  readonly #lists = new GroupLists((slot) => this.acceptedAtOf(slot));
+  readonly #keys = new Interned<string>();
+  readonly #profiles = new Interned<Profile>();
+  #lastProfile = 0;
   #size = SLOTS_FIRST;
   #used = 0;
   #free = NONE;
   /** Requests in the index. */
   length = 0;
-  readonly #pending = new Map<string, number>();
 
-  /** Adds a row; its slot is valid until `remove`. */
+  /** Adds a row that has not ended; its slot is valid until `remove`. */
   add(row: RequestRow): number {
-    const slot = this.#take();
-    this.#sequence[slot] = row.sequence;
-    this.#acceptedAt[slot] = row.acceptedAt;
-    putHex(this.#secret, slot, row.secret);
-    putHex(this.#hash, slot, row.idHash === '' ? ZERO : row.idHash);
-    const at = slot * NAMES;
-    this.#names[at] = this.#strings.intern(row.group);
-    this.#names[at + 1] = this.#strings.intern(row.key);
-    this.#names[at + 2] = this.#strings.intern(row.route);
-    this.#names[at + 3] = this.#strings.intern(row.caller);
-    this.#names[at + 4] = row.costs === ONE_REQUEST ? 0 : this.#costs.intern(JSON.stringify(row.costs));
-    this.#entry[slot] = NONE;
-    this.#next[slot] = NONE;
-    this.#priority[slot] = row.priority;
-    this.#attempts[slot] = row.attempts;
+    const slot = this.#put(row);
     this.#state[slot] = PENDING;
-    this.#flags[slot] = row.ordered ? 1 : 0;
-    putRare(this.#dueAt, slot, row.dueAt);
-    putRare(this.#deadlineAt, slot, row.deadlineAt);
-    putRare(this.#firstAttemptAt, slot, row.firstAttemptAt);
-    putRare(this.#spared, slot, row.spared);
-    putRare(this.#callbackOf, slot, row.callbackOf);
-    if (row.idHash !== '') {
-      this.#byHash.set(row.idHash, slot);
-      this.#requestHash.set(slot, row.requestHash);
-    }
-    this.#page(row.sequence).slots[row.sequence % PAGE] = slot + 1;
-    this.#page(row.sequence).used++;
-    this.length++;
-    this.#count(row.group, 1);
+    this.#lists.push(row.group, slot);
+    return slot;
+  }
+
+  /** Adds a row that has ended, and is kept because its idempotency key is. */
+  addEnded(row: RequestRow): number {
+    const slot = this.#put(row);
+    this.#state[slot] = ENDED;
     return slot;
   }
 
   /** Forgets a request. */
   remove(slot: number): void {
-    if (this.stateOf(slot) !== ENDED) this.#count(this.groupOf(slot), -1);
-    const sequence = this.sequenceOf(slot);
-    const number = Math.floor(sequence / PAGE);
-    const page = this.#pages.get(number);
-    if (page !== undefined) {
-      page.slots[sequence % PAGE] = 0;
-      page.used--;
-      if (page.used === 0) this.#pages.delete(number);
-    }
-    const hash = this.idHashOf(slot);
-    if (hash !== '' && this.#byHash.get(hash) === slot) this.#byHash.delete(hash);
-    for (const rare of [this.#dueAt, this.#deadlineAt, this.#firstAttemptAt, this.#spared, this.#callbackOf, this.#requestHash]) rare.delete(slot);
-    const at = slot * NAMES;
-    for (let name = 0; name < 4; name++) this.#strings.release(this.#names[at + name] as number);
-    if (this.#names[at + 4] !== 0) this.#costs.release(this.#names[at + 4] as number);
-    this.#next[slot] = this.#free;
+    this.leaveList(slot);
+    this.#bySequence.delete(this.sequenceOf(slot));
+    this.forgetHash(slot);
+    for (const rare of [this.#dueAt, this.#deadlineAt, this.#firstAttemptAt, this.#spared, this.#callbackOf]) rare.delete(slot);
+    this.#keys.release(this.#key[slot] as number);
+    this.#profiles.release(this.#profile[slot] as number);
+    this.#lists.setNext(slot, this.#free);
     this.#free = slot;
     this.length--;
   }
 
+  /** The end of a request is stored: it leaves the list of its group. */
+  leaveList(slot: number): void {
+    this.setEntry(slot, NONE);
+    this.#lists.remove(this.groupOf(slot), slot);
+  }
+
   /** The slot of a sequence; NONE if it is not in the index. */
   slotOf(sequence: number): number {
-    const page = this.#pages.get(Math.floor(sequence / PAGE));
-    return page === undefined ? NONE : (page.slots[sequence % PAGE] as number) - 1;
+    return this.#bySequence.find(sequence);
   }
 
   /** The slot behind an idempotency key's hash; NONE if none is known. */
   slotOfHash(idHash: string): number {
-    return this.#byHash.get(idHash) ?? NONE;
+    return this.#hash.length === 0 ? NONE : this.#byHash.find(this.#hash, highOf(idHash), lowOf(idHash));
   }
 
   /** The newest request of a key stands for it: a dead or cancelled one that was submitted again does no more. */
   forgetHash(slot: number): void {
-    const hash = this.idHashOf(slot);
-    if (hash !== '' && this.#byHash.get(hash) === slot) this.#byHash.delete(hash);
+    if (this.#hasHash(slot)) this.#byHash.delete(this.#hash, slot);
   }
 
-  /** All slots in use, in no order. */
-  *slots(): IterableIterator<number> {
-    for (const { slots } of this.#pages.values()) for (const slot of slots) if (slot > 0) yield slot - 1;
+  /** Walks through the requests of these groups that have not ended, in the order of acceptance; of all groups where none are named. */
+  walk(groups: Iterable<string> = this.#lists.lists.keys()): GroupWalk {
+    return this.#lists.walk(groups);
+  }
+
+  /** Slots in the order of their sequences from this one on, ended ones too. The index may not change meanwhile. */
+  from(sequence: number): IterableIterator<number> {
+    return this.#bySequence.from(sequence);
+  }
+
+  /** Groups of requests that have not ended. */
+  get groups(): ReadonlyMap<string, Readonly<GroupList>> {
+    return this.#lists.lists;
+  }
+
+  /** Groups and routes that requests name, each pair at least once. */
+  get profiles(): IterableIterator<Pick<Profile, 'group' | 'route'>> {
+    return this.#profiles.values();
+  }
+
+  /** Callbacks that have not ended, oldest first. */
+  *callbacks(): IterableIterator<number> {
+    for (const slot of this.#callbackOf.keys()) if (this.stateOf(slot) !== ENDED) yield slot;
+  }
+
+  /** The oldest request of a group that has not ended; NONE if there is none. One whose end is being stored counts. */
+  oldestOf(group: string): number {
+    return this.#lists.get(group)?.first ?? NONE;
   }
 
   /** The row as it is now. */
   row(slot: number): RequestRow {
+    const { group, route, caller, priority, costs, ordered } = this.#profileOf(slot);
+    const idHash = this.idHashOf(slot);
     return {
       sequence: this.sequenceOf(slot),
       secret: this.secretOf(slot),
-      group: this.groupOf(slot),
-      route: this.routeOf(slot),
-      caller: this.callerOf(slot),
+      ...{ group, route, caller, priority, costs, ordered },
       key: this.keyOf(slot),
-      priority: this.#priority[slot] as number,
-      costs: this.costsOf(slot),
       acceptedAt: this.acceptedAtOf(slot),
       dueAt: this.dueAtOf(slot),
       deadlineAt: this.deadlineAtOf(slot),
       firstAttemptAt: this.firstAttemptAtOf(slot),
       attempts: this.attemptsOf(slot),
       spared: this.sparedOf(slot),
-      idHash: this.idHashOf(slot),
-      requestHash: this.#requestHash.get(slot) ?? '',
-      ordered: this.orderedOf(slot),
-      callbackOf: this.#callbackOf.get(slot) ?? 0,
+      idHash,
+      requestHash: idHash === '' ? '' : hexOf(this.#requestHash, slot),
+      callbackOf: this.callbackOf(slot),
     };
   }
 
@@ -161,61 +172,41 @@ export class RequestIndex {
     return this.#acceptedAt[slot] as number;
   }
 
-  /** A redriven request is a newcomer. */
-  setAcceptedAt(slot: number, at: number): void {
-    this.#acceptedAt[slot] = at;
-  }
-
   secretOf(slot: number): string {
     return hexOf(this.#secret, slot);
   }
 
   /** '' without an idempotency key. */
   idHashOf(slot: number): string {
-    const hash = hexOf(this.#hash, slot);
-    return hash === ZERO ? '' : hash;
-  }
-
-  requestHashOf(slot: number): string {
-    return this.#requestHash.get(slot) ?? '';
+    return this.#hasHash(slot) ? hexOf(this.#hash, slot) : '';
   }
 
   groupOf(slot: number): string {
-    return this.#strings.text(this.#names[slot * NAMES] as number);
+    return this.#profileOf(slot).group;
   }
 
   keyOf(slot: number): string {
-    return this.#strings.text(this.#names[slot * NAMES + 1] as number);
+    return this.#keys.value(this.#key[slot] as number);
   }
 
   routeOf(slot: number): string {
-    return this.#strings.text(this.#names[slot * NAMES + 2] as number);
+    return this.#profileOf(slot).route;
   }
 
   callerOf(slot: number): string {
-    return this.#strings.text(this.#names[slot * NAMES + 3] as number);
-  }
-
-  /** A small number for the group, to compare it by without its text; 0: no request has this group. */
-  groupNumber(group: string): number {
-    return this.#strings.indexOf(group);
-  }
-
-  groupNumberOf(slot: number): number {
-    return this.#names[slot * NAMES] as number;
+    return this.#profileOf(slot).caller;
   }
 
   costsOf(slot: number): Costs {
-    const index = this.#names[slot * NAMES + 4] as number;
-    return index === 0 ? ONE_REQUEST : (this.#costs.value(index, (text) => JSON.parse(text) as Costs) as Costs);
+    return this.#profileOf(slot).costs;
   }
 
   priorityOf(slot: number): number {
-    return this.#priority[slot] as number;
+    return this.#profileOf(slot).priority;
   }
 
   orderedOf(slot: number): boolean {
-    return this.#flags[slot] === 1;
+    return this.#profileOf(slot).ordered;
   }
 
   callbackOf(slot: number): number {
@@ -254,6 +245,11 @@ export class RequestIndex {
     return this.#state[slot] as number;
   }
 
+  /** An ended request stays in its list until {@link leaveList}. */
+  setState(slot: number, state: number): void {
+    this.#state[slot] = state;
+  }
+
   /** Attempts that do not count against its retries. */
   sparedOf(slot: number): number {
     return this.#spared.get(slot) ?? 0;
@@ -263,45 +259,76 @@ export class RequestIndex {
     putRare(this.#spared, slot, spared);
   }
 
-  setState(slot: number, state: number): void {
-    const before = this.#state[slot];
-    this.#state[slot] = state;
-    if ((before === ENDED) !== (state === ENDED)) this.#count(this.groupOf(slot), state === ENDED ? -1 : 1);
-  }
-
-  /** Requests that have not ended, by group; a group without any is left out. */
-  get pending(): ReadonlyMap<string, number> {
-    return this.#pending;
-  }
-
   /** The entry in its group's line; NONE while it is in none. */
   entryOf(slot: number): number {
     return this.#entry[slot] as number;
   }
 
   setEntry(slot: number, entry: number): void {
+    const before = this.#entry[slot] as number;
     this.#entry[slot] = entry;
+    const list = (before === NONE) === (entry === NONE) ? undefined : this.#lists.get(this.groupOf(slot));
+    if (list !== undefined) list.inLine += entry === NONE ? -1 : 1;
   }
 
-  #count(group: string, more: number): void {
-    const count = (this.#pending.get(group) ?? 0) + more;
-    if (count === 0) this.#pending.delete(group);
-    else this.#pending.set(group, count);
+  #profileOf(slot: number): Profile {
+    return this.#profiles.value(this.#profile[slot] as number);
   }
 
-  #page(sequence: number): { readonly slots: Int32Array; used: number } {
-    const number = Math.floor(sequence / PAGE);
-    const known = this.#pages.get(number);
-    if (known !== undefined) return known;
-    const page = { slots: new Int32Array(PAGE), used: 0 };
-    this.#pages.set(number, page);
-    return page;
+  #hasHash(slot: number): boolean {
+    return this.#hash.length > 0 && (this.#hash[slot * 2] !== 0 || this.#hash[slot * 2 + 1] !== 0);
+  }
+
+  #put(row: RequestRow): number {
+    const slot = this.#take();
+    this.#sequence[slot] = row.sequence;
+    this.#acceptedAt[slot] = row.acceptedAt;
+    putHex(this.#secret, slot, row.secret);
+    this.#profile[slot] = this.#profileFor(row);
+    this.#key[slot] = this.#keys.intern(row.key, () => row.key);
+    this.#entry[slot] = NONE;
+    this.#attempts[slot] = row.attempts;
+    putRare(this.#dueAt, slot, row.dueAt);
+    putRare(this.#deadlineAt, slot, row.deadlineAt);
+    putRare(this.#firstAttemptAt, slot, row.firstAttemptAt);
+    putRare(this.#spared, slot, row.spared);
+    putRare(this.#callbackOf, slot, row.callbackOf);
+    this.#putHashes(slot, row);
+    this.#bySequence.set(row.sequence, slot);
+    this.length++;
+    return slot;
+  }
+
+  /** Most rows have what the row before had. */
+  #profileFor({ group, route, caller, priority, ordered, costs }: RequestRow): number {
+    if (this.#profiles.has(this.#lastProfile)) {
+      const last = this.#profiles.value(this.#lastProfile);
+      const same = last.group === group && last.route === route && last.caller === caller && last.priority === priority && last.ordered === ordered;
+      if (same && last.costs === costs) return this.#profiles.again(this.#lastProfile);
+    }
+    const name = [group, route, priority, ordered ? 'o' : '', costs === ONE_REQUEST ? '' : JSON.stringify(costs), caller].join('\u0000');
+    this.#lastProfile = this.#profiles.intern(name, () => ({ group, route, caller, priority, ordered, costs }));
+    return this.#lastProfile;
+  }
+
+  #putHashes(slot: number, { idHash, requestHash }: RequestRow): void {
+    if (idHash === '') {
+      if (this.#hash.length > 0) this.#hash[slot * 2] = this.#hash[slot * 2 + 1] = 0;
+      return;
+    }
+    if (this.#hash.length === 0) {
+      this.#hash = new Uint32Array(this.#size * 2);
+      this.#requestHash = new Uint32Array(this.#size * 2);
+    }
+    putHex(this.#hash, slot, idHash);
+    putHex(this.#requestHash, slot, requestHash === '' ? ZERO : requestHash);
+    if (this.#hasHash(slot)) this.#byHash.set(this.#hash, slot);
   }
 
   #take(): number {
     if (this.#free !== NONE) {
       const slot = this.#free;
-      this.#free = this.#next[slot] as number;
+      this.#free = this.#lists.nextOf(slot);
       return slot;
     }
     if (this.#used === this.#size) this.#grow();
@@ -309,27 +336,48 @@ export class RequestIndex {
   }
 
   #grow(): void {
-    const size = this.#size * 2;
+    const size = this.#size < LARGE ? this.#size * 2 : Math.ceil(this.#size * 1.25);
     this.#sequence = grown(this.#sequence, new Float64Array(size));
     this.#acceptedAt = grown(this.#acceptedAt, new Float64Array(size));
     this.#secret = grown(this.#secret, new Uint32Array(size * 2));
-    this.#hash = grown(this.#hash, new Uint32Array(size * 2));
-    this.#names = grown(this.#names, new Uint32Array(size * NAMES));
+    if (this.#hash.length > 0) {
+      this.#hash = grown(this.#hash, new Uint32Array(size * 2));
+      this.#requestHash = grown(this.#requestHash, new Uint32Array(size * 2));
+    }
+    this.#profile = grown(this.#profile, new Uint32Array(size));
+    this.#key = grown(this.#key, new Uint32Array(size));
     this.#entry = grown(this.#entry, new Int32Array(size));
-    this.#next = grown(this.#next, new Int32Array(size));
-    this.#priority = grown(this.#priority, new Uint16Array(size));
     this.#attempts = grown(this.#attempts, new Uint16Array(size));
     this.#state = grown(this.#state, new Uint8Array(size));
-    this.#flags = grown(this.#flags, new Uint8Array(size));
+    this.#lists.grow(size);
     this.#size = size;
   }
 }
 
 const ZERO = '0'.repeat(16);
 
+function highOf(hex: string): number {
+  return numberOf(hex, 0);
+}
+
+function lowOf(hex: string): number {
+  return numberOf(hex, 8);
+}
+
+/** The number that 8 hexadecimal digits from `at` on are. */
+function numberOf(hex: string, at: number): number {
+  let value = 0;
+  for (let index = at; index < at + 8; index++) {
+    const code = hex.charCodeAt(index);
+    // 0 to 9 have the codes from 48 on, a to f those from 97 on.
+    value = (value << 4) | (code < 58 ? code - 48 : (code | 32) - 87);
+  }
+  return value >>> 0;
+}
+
 function putHex(columns: Uint32Array, slot: number, hex: string): void {
-  columns[slot * 2] = Number.parseInt(hex.slice(0, 8), 16);
-  columns[slot * 2 + 1] = Number.parseInt(hex.slice(8), 16);
+  columns[slot * 2] = highOf(hex);
+  columns[slot * 2 + 1] = lowOf(hex);
 }
 
 function hexOf(columns: Uint32Array, slot: number): string {
@@ -346,51 +394,4 @@ function putRare(map: Map<number, number>, slot: number, value: number): void {
 function grown<T extends Float64Array | Uint32Array | Int32Array | Uint16Array | Uint8Array>(from: T, to: T): T {
   to.set(from);
   return to;
-}
-
-/** Texts that many requests share, counted: one is forgotten with its last use. Index 0 is never given out. */
-class Interned {
-  readonly #indexes = new Map<string, number>();
-  readonly #texts: (string | undefined)[] = [undefined];
-  readonly #uses: number[] = [0];
-  readonly #values: unknown[] = [undefined];
-  readonly #freed: number[] = [];
-
-  intern(text: string): number {
-    let index = this.#indexes.get(text);
-    if (index === undefined) {
-      index = this.#freed.pop() ?? this.#texts.length;
-      this.#texts[index] = text;
-      this.#uses[index] = 0;
-      this.#values[index] = undefined;
-      this.#indexes.set(text, index);
-    }
-    this.#uses[index] = (this.#uses[index] as number) + 1;
-    return index;
-  }
-
-  /** 0: it is not in use. */
-  indexOf(text: string): number {
-    return this.#indexes.get(text) ?? 0;
-  }
-
-  release(index: number): void {
-    const uses = (this.#uses[index] as number) - 1;
-    this.#uses[index] = uses;
-    if (uses > 0) return;
-    this.#indexes.delete(this.#texts[index] as string);
-    this.#texts[index] = undefined;
-    this.#values[index] = undefined;
-    this.#freed.push(index);
-  }
-
-  text(index: number): string {
-    return this.#texts[index] as string;
-  }
-
-  /** What `parse` makes of the text, made once. */
-  value(index: number, parse: (text: string) => unknown): unknown {
-    this.#values[index] ??= parse(this.text(index));
-    return this.#values[index];
-  }
 }

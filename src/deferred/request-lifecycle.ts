@@ -159,6 +159,7 @@ export class RequestLifecycle {
       line: deps.line,
       clock,
       routeOf: (slot) => this.routeOf(slot),
+      backendOf: (group, route) => this.#routeNamed(group, route)?.backend,
       isDown: (backend) => this.outages.isDown(backend),
       start: (slot, admitted, held) => void this.#attempt(slot, admitted, held),
       giveUp: (slot, error) => void this.end(slot, 'dead', error, undefined, undefined),
@@ -249,8 +250,8 @@ export class RequestLifecycle {
   release(waits: boolean): void {
     this.#released = { at: this.now(), waits };
     this.dispatcher.stop();
-    this.outages.stop();
     this.#starts.stop();
+    this.outages.stop();
     this.#kept.stop();
     for (const sequence of [...this.waiters.keys()]) this.#wake(sequence);
   }
@@ -288,8 +289,8 @@ export class RequestLifecycle {
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;
     this.dispatcher.stop();
-    this.callbacks?.stop();
     this.#starts.stop();
+    this.callbacks?.stop();
     this.outages.stop();
     this.#kept.stop();
     const { clock } = this.#deps;
@@ -311,8 +312,8 @@ export class RequestLifecycle {
     const route = this.routeOf(slot);
     const attempt = index.attemptsOf(slot) + 1;
     const began = this.now();
-    try {
     const start = this.#starts.enter();
+    try {
       const loaded = await this.#deps.store.load(sequence, index.secretOf(slot));
       if (route === undefined || loaded === undefined) {
         held.cancel();
@@ -342,8 +343,8 @@ export class RequestLifecycle {
       this.#sent.set(sequence, attempt);
       const result = await running.result;
       this.running.delete(sequence);
-      await this.#attempted({ slot, sequence, route, loaded, attempt, began, result });
       start.end();
+      await this.#attempted({ slot, sequence, route, loaded, attempt, began, result });
       this.#sent.delete(sequence);
     } catch (cause) {
       this.running.delete(sequence);
@@ -352,9 +353,9 @@ export class RequestLifecycle {
       this.storeFailed(cause);
       this.dispatcher.attemptOver(slot, false);
       this.#addLater(slot, sequence);
-    }
     } finally {
       start.end();
+    }
   }
 
   /** An attempt was given up before it was sent: its request enters its line again, unless it has ended by then. */
@@ -459,6 +460,7 @@ export class RequestLifecycle {
   forgetAt(slot: number, goneAt: number): void {
     const { clock } = this.#deps;
     const now = clock.now();
+    this.index.leaveList(slot);
     this.#kept.set(this.index.sequenceOf(slot), plus(now, Math.max(0, goneAt - clock.epoch(now)) * MILLISECOND));
   }
 
@@ -576,10 +578,13 @@ export class RequestLifecycle {
   }
 
   routeOf(slot: number): DeferredRoute | undefined {
+    return this.#routeNamed(this.index.groupOf(slot), this.index.routeOf(slot));
+  }
+
+  #routeNamed(group: string, name: string): DeferredRoute | undefined {
     const routes = this.#deps.routes();
-    const named = routes.get(this.index.routeOf(slot));
+    const named = routes.get(name);
     if (named !== undefined) return named;
-    const group = this.index.groupOf(slot);
     for (const route of routes.values()) if (route.group === group) return route;
     return undefined;
   }

@@ -15,6 +15,8 @@ import { type CheckedSubmission, checkSubmission, hashOfKey, headOf, KEY_TAKEN, 
 /** Sequences that count as used from before they are given out. */
 const RESERVED = 1_000_000;
 const SWEEP_MS = 1_000;
+/** Pending requests looked at for one page of a list at most. */
+const LISTED_LOOKED_AT_MAX = 10_000;
 
 /** Opens the store, reads its rows, and begins to deliver. Rejects when the store cannot be read: it says what is damaged. */
 export async function createDeferred(deps: DeferredDeps): Promise<DeferredService> {
@@ -52,9 +54,7 @@ export class DeferredService implements DeferredRequests {
         requests++;
       },
       (row, { goneAt }) => {
-        const slot = this.#requests.index.add(row);
-        this.#requests.index.setState(slot, ENDED);
-        this.#requests.forgetAt(slot, goneAt);
+        this.#requests.forgetAt(this.#requests.index.addEnded(row), goneAt);
       },
     );
     this.#next = nextSequence;
@@ -137,23 +137,28 @@ export class DeferredService implements DeferredRequests {
       const requests = page.requests.filter(({ row }) => inScope(scope, row)).map(({ row, end }) => viewOf(row, undefined, end, end.state));
       return { requests, next: page.next };
     }
-    const requests: RequestView[] = [];
     const from = token === '' ? 0 : Number(token);
-    if (!Number.isSafeInteger(from)) return { reason: 'malformed', detail: 'This page token is not one of this list.' };
-    let next = '';
-    for (const slot of this.#requests.index.slots()) {
-      const sequence = this.#requests.index.sequenceOf(slot);
-      if (sequence < from || this.#requests.index.stateOf(slot) === ENDED) continue;
-      const row = this.#requests.index.row(slot);
-      const view = viewOf(row, undefined, undefined, this.#requests.index.stateOf(slot) === SENDING ? 'sending' : 'pending');
-      if ((state !== undefined && view.state !== state) || !inScope(scope, row) || !fits(filter, row)) continue;
-      if (requests.length === size) {
-        next = String(sequence);
-        break;
-      }
-      requests.push(view);
+    if (!Number.isSafeInteger(from) || from < 0) return { reason: 'malformed', detail: 'This page token is not one of this list.' };
+    return this.#listPending(scope, filter, size, from);
+  }
+
+  /** The token is the sequence at which the next page begins: no page walks through those before it. */
+  #listPending(scope: RequestScope, filter: RequestFilter, size: number, from: number): { readonly requests: readonly RequestView[]; readonly next: string } {
+    const { index } = this.#requests;
+    const requests: RequestView[] = [];
+    let looked = 0;
+    for (const slot of index.from(from)) {
+      const next = String(index.sequenceOf(slot));
+      if (++looked > LISTED_LOOKED_AT_MAX) return { requests, next };
+      if (index.stateOf(slot) === ENDED || (filter.group !== undefined && filter.group !== index.groupOf(slot))) continue;
+      const state = index.stateOf(slot) === SENDING ? 'sending' : 'pending';
+      if (filter.state !== undefined && filter.state !== state) continue;
+      const row = index.row(slot);
+      if (!inScope(scope, row) || !fits(filter, row)) continue;
+      if (requests.length === size) return { requests, next };
+      requests.push(viewOf(row, undefined, undefined, state));
     }
-    return { requests, next };
+    return { requests, next: '' };
   }
 
   async redrive(scope: RequestScope, id: string): Promise<Refusal | undefined> {

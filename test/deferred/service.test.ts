@@ -331,6 +331,44 @@ describe('attempts admitted together', () => {
   });
 });
 
+describe('lists and figures of pending requests', () => {
+  const everything = { state: undefined, group: undefined, key: undefined, error: undefined, since: undefined, until: undefined };
+
+  test('a page goes on where the one before ended, whatever ended or came meanwhile', async () => {
+    const rig = await new DeferredRig([settingsOf(group('g', [spacing(3_600 * SECOND)]))]).start();
+    const ids: string[] = [];
+    for (let count = 0; count < 7; count++) ids.push((await rig.submit({ key: String(count) })).id);
+    const page = async (token: string) => {
+      const found = await rig.service.list(ANYONE, { ...everything, state: 'pending' }, 2, token);
+      if ('reason' in found) throw new Error(found.reason);
+      return { keys: found.requests.map(({ key }) => key), next: found.next };
+    };
+    const first = await page('');
+    expect(first.keys).toEqual(['1', '2']);
+    for (const index of [2, 3]) await rig.service.cancel(ANYONE, ids[index] as string);
+    ids.push((await rig.submit({ key: '7' })).id);
+    const second = await page(first.next);
+    expect(second.keys).toEqual(['4', '5']);
+    expect(await page(second.next)).toEqual({ keys: ['6', '7'], next: '' });
+    expect(await rig.service.list(ANYONE, everything, 2, '-1')).toMatchObject({ reason: 'malformed' });
+  });
+
+  test('a page looks at 10,000 at most, and says where to go on', async () => {
+    const rig = await new DeferredRig([settingsOf(group('g', [spacing(3_600 * SECOND)])), settingsOf(group('rare', [spacing(3_600 * SECOND)]))]).start();
+    await Promise.all(Array.from({ length: 10_005 }, () => rig.service.submit(SUBMISSION)));
+    // The first of a group goes at once.
+    await rig.submit({ group: 'rare' });
+    const { id } = await rig.submit({ group: 'rare' });
+    const first = await rig.service.list(ANYONE, { ...everything, group: 'rare' }, 1, '');
+    expect(first).toMatchObject({ requests: [], next: expect.stringMatching(/^\d+$/) });
+    expect(await rig.service.list(ANYONE, { ...everything, group: 'rare' }, 1, 'next' in first ? first.next : '')).toMatchObject({ requests: [{ id }] });
+    await rig.pass(60);
+    const { groups } = rig.service.figures;
+    expect([groups.get('g')?.pending, groups.get('rare')?.pending]).toEqual([10_004, 1]);
+    expect(groups.get('rare')?.oldestMs).toBe(60_000);
+  });
+});
+
 describe('what a stored request costs', () => {
   const tokens = rolling(1_000, 60 * SECOND, { name: 'tpm', unit: 'tokens' });
   const priced = (rule: { default?: number; required: boolean }) => settingsOf(group('g', [tokens]), { costs: new Map([['tokens', rule]]) });

@@ -1,7 +1,7 @@
 import { type Costs, ONE_REQUEST } from '../group.ts';
 import type { PermitTag } from '../request.ts';
 
-import type { Instant } from '../time.ts';
+import { type Instant, NEVER } from '../time.ts';
 import type { KeyQueue } from '../tree/queues.ts';
 
 /** No entry. */
@@ -9,6 +9,8 @@ const NONE = -1;
 /** Entries at most in one gate. */
 const ENTRIES_MAX = 2 ** 26;
 const ENTRIES_FIRST = 16;
+/** From here on the arrays grow by a quarter, not to twice: so much of them is empty at most. */
+const ENTRIES_LARGE = 2 ** 16;
 
 /** What an entry is doing; a number of 0 or more is the slot of the waiter table that it was pulled into. */
 const FREE = -1;
@@ -20,8 +22,7 @@ const CANCELLED = -3;
 const SEQUENCE = 0;
 const ORDER = 1;
 const ARRIVAL = 2;
-const DEADLINE = 3;
-const DOUBLES = 4;
+const DOUBLES = 3;
 
 /** Integers of an entry. */
 const NEXT = 0;
@@ -63,7 +64,8 @@ export interface StoredEntry {
 }
 
 /**
- * Requests that are stored elsewhere and stand in line in typed arrays: 48 bytes each, and two references.
+ * Requests that are stored elsewhere and stand in line in typed arrays: 40 bytes each and a reference; deadlines
+ * and costs only where there are any.
  * A lane pulls them into the waiter table one at a time, when they come to its head (docs/decisions/0021). Chains of one
  * lane are linked through `next`, oldest first.
  */
@@ -71,7 +73,10 @@ export class StoredRequests {
   #doubles = new Float64Array(ENTRIES_FIRST * DOUBLES);
   #ints = new Int32Array(ENTRIES_FIRST * INTS);
   readonly #lanes: (KeyQueue | undefined)[] = [];
-  readonly #costs: Costs[] = [];
+  /** Of entries that cost more than one request. */
+  readonly #costs = new Map<number, Costs>();
+  /** Of entries that have one. */
+  readonly #deadlines = new Map<number, Instant>();
   #size = ENTRIES_FIRST;
   #used = 0;
   #free = NONE;
@@ -86,14 +91,17 @@ export class StoredRequests {
     doubles[d + SEQUENCE] = stored.sequence;
     doubles[d + ORDER] = stored.order;
     doubles[d + ARRIVAL] = stored.arrivedAt;
-    doubles[d + DEADLINE] = stored.deadline;
     const i = entry * INTS;
     this.#ints[i + NEXT] = NONE;
     this.#ints[i + STATE] = QUEUED;
     this.#ints[i + TAG_HIGH] = stored.tag.high;
     this.#ints[i + TAG_LOW] = stored.tag.low;
     this.#lanes[entry] = lane;
-    this.#costs[entry] = stored.costs;
+    // An entry of a chain that was dropped keeps what it had until it is used again.
+    if (stored.costs !== ONE_REQUEST) this.#costs.set(entry, stored.costs);
+    else this.#costs.delete(entry);
+    if (stored.deadline !== NEVER) this.#deadlines.set(entry, stored.deadline);
+    else this.#deadlines.delete(entry);
     this.queued++;
     return entry;
   }
@@ -163,7 +171,8 @@ export class StoredRequests {
   free(entry: number): void {
     this.#ints[entry * INTS + STATE] = FREE;
     this.#lanes[entry] = undefined;
-    this.#costs[entry] = ONE_REQUEST;
+    this.#costs.delete(entry);
+    this.#deadlines.delete(entry);
     this.setNext(entry, this.#free);
     this.#free = entry;
   }
@@ -216,7 +225,7 @@ export class StoredRequests {
   }
 
   deadlineOf(entry: number): Instant {
-    return this.#doubles[entry * DOUBLES + DEADLINE] as Instant;
+    return this.#deadlines.get(entry) ?? NEVER;
   }
 
   tagOf(entry: number): PermitTag {
@@ -225,7 +234,7 @@ export class StoredRequests {
   }
 
   costsOf(entry: number): Costs {
-    return this.#costs[entry] as Costs;
+    return this.#costs.get(entry) ?? ONE_REQUEST;
   }
 
   #take(): number {
@@ -239,8 +248,8 @@ export class StoredRequests {
   }
 
   #grow(): void {
-    const size = this.#size * 2;
-    if (size > ENTRIES_MAX) throw new RangeError('a gate holds at most 2^26 stored requests: lower store.bytes');
+    if (this.#size === ENTRIES_MAX) throw new RangeError('a gate holds at most 2^26 stored requests: lower store.bytes');
+    const size = Math.min(ENTRIES_MAX, this.#size < ENTRIES_LARGE ? this.#size * 2 : Math.ceil(this.#size * 1.25));
     const doubles = new Float64Array(size * DOUBLES);
     doubles.set(this.#doubles);
     this.#doubles = doubles;
