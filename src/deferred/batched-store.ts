@@ -1,7 +1,9 @@
 import { type Change, type DeferredStore, type Flight, StoreUnavailable, takesRoom } from './store.ts';
 
-/** Changes in one batch at most: a larger one makes each of its callers wait for all. */
+/** Changes in one batch at most, beside those that only arm: a larger one makes each of its callers wait for all. */
 const BATCH_MAX = 256;
+/** With those that only arm: all of them are one register. */
+const BATCH_MAX_ALL = 1_024;
 /** Bytes of bodies in one batch at most. */
 const BATCH_BYTES_MAX = 1 << 20;
 
@@ -67,9 +69,11 @@ export class BatchedStore {
   #next(): readonly Waiting[] {
     let bytes = 0;
     let count = 0;
+    let changing = 0;
     for (const { writes } of this.#queue) {
-      if (count === BATCH_MAX || (count > 0 && bytes > BATCH_BYTES_MAX)) break;
+      if (changing === BATCH_MAX || count === BATCH_MAX_ALL || (count > 0 && bytes > BATCH_BYTES_MAX)) break;
       count++;
+      if (writes[0]?.kind !== 'arm') changing++;
       for (const write of writes) if (write.kind === 'submit' && write.body instanceof Uint8Array) bytes += write.body.byteLength;
     }
     return this.#queue.splice(0, count);

@@ -12,24 +12,31 @@ export class CorruptRecord extends Error {
   }
 }
 
-const HEAD = 4;
+/** Bytes that the checksum takes in front of a value. */
+export const CHECKSUM_BYTES = 4;
 
 /**
  * `bytes` with a CRC-32 (zlib's polynomial, little-endian, in front) over the record's name and the bytes: a value found under another
  * name is as wrong as a torn one. CRC-32 and not CRC-32C because Node has it built in; both find every burst up to 32 bits.
  */
 export function addChecksum(record: string, bytes: Uint8Array): Uint8Array {
-  const framed = new Uint8Array(HEAD + bytes.length);
-  new DataView(framed.buffer).setUint32(0, checksum(record, bytes), true);
-  framed.set(bytes, HEAD);
+  const framed = new Uint8Array(CHECKSUM_BYTES + bytes.length);
+  framed.set(bytes, CHECKSUM_BYTES);
+  putChecksum(record, framed);
   return framed;
+}
+
+/** Puts the checksum of what follows into the first {@link CHECKSUM_BYTES} of `framed`: as {@link addChecksum}, without a copy. */
+export function putChecksum(record: string, framed: Uint8Array): void {
+  const sum = checksum(record, framed.subarray(CHECKSUM_BYTES));
+  new DataView(framed.buffer, framed.byteOffset, CHECKSUM_BYTES).setUint32(0, sum, true);
 }
 
 /** The bytes of a framed value, copied. Throws {@link CorruptRecord}. */
 export function verifyChecksum(record: string, framed: Uint8Array): Uint8Array {
-  if (framed.length < HEAD) throw new CorruptRecord(record);
-  const bytes = framed.slice(HEAD);
-  const expected = new DataView(framed.buffer, framed.byteOffset, HEAD).getUint32(0, true);
+  if (framed.length < CHECKSUM_BYTES) throw new CorruptRecord(record);
+  const bytes = framed.slice(CHECKSUM_BYTES);
+  const expected = new DataView(framed.buffer, framed.byteOffset, CHECKSUM_BYTES).getUint32(0, true);
   if (expected !== checksum(record, bytes)) throw new CorruptRecord(record);
   return bytes;
 }

@@ -107,14 +107,15 @@ export class LmdbFile {
   #start({ table, key, version }: Condition, edits: readonly Edit[]): Promise<boolean> {
     const condition = this.#table(table);
     const targets = edits.map((edit) => this.#table(edit.table));
-    const writes: PromiseLike<unknown>[] = [];
+    // lmdb gives most writes of one commit the same promise.
+    const writes = new Set<PromiseLike<unknown>>();
     const applied = condition.ifVersion(key, version ?? NO_ENTRY, () => {
       for (const [index, edit] of edits.entries()) {
         const target = targets[index] as Database<Uint8Array, Key>;
-        writes.push(edit.value === undefined ? target.remove(edit.key) : target.put(edit.key, edit.value, edit.version ?? 0));
+        writes.add(edit.value === undefined ? target.remove(edit.key) : target.put(edit.key, edit.value, edit.version ?? 0));
       }
     });
-    return settledWhole(applied, writes);
+    return settledWhole(applied, [...writes]);
   }
 
   #table(name: string): Database<Uint8Array, Key> {

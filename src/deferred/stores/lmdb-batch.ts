@@ -1,5 +1,5 @@
 import { addChecksum, CorruptRecord } from '../../storage/checksum.ts';
-import type { Attempt, RequestEnd, RequestRow } from '../request.ts';
+import type { Attempt, RequestEnd, RequestHead, RequestRow } from '../request.ts';
 import type { Change } from '../store.ts';
 import {
   type BodyPlace,
@@ -12,8 +12,11 @@ import {
   encodeHead,
   encodeNumbers,
   encodeRow,
+  writeHead,
+  writeRow,
 } from './lmdb-codec.ts';
 import type { EndedRequests, Unswept } from './lmdb-ended.ts';
+import { PackRemovals, putPacks } from './lmdb-packs.ts';
 import { deadKey, decoded, Edits, framed, nameKey, numberKey, numbersKey, recordOf, type Tables } from './lmdb-tables.ts';
 
 const ATTEMPTS_MAX = 20;
@@ -52,14 +55,10 @@ export const COUNTERS = nameKey('counters');
 export const FLIGHT = nameKey('flight');
 
 /** Puts the counters of a state into a commit. */
-export function putCounters(
-  edits: Edits,
-  { heads, pieces, done, dead, cancelled }: EndedRequests['counters'],
-  before: EndedRequests['counters'] | 'any',
-): void {
-  const encoded = (of: EndedRequests['counters']): Uint8Array => encodeNumbers(of.heads, of.pieces, of.done, of.dead, of.cancelled);
+export function putCounters(edits: Edits, counters: EndedRequests['counters'], before: EndedRequests['counters'] | 'any'): void {
+  const encoded = (of: EndedRequests['counters']): Uint8Array => encodeNumbers(of.heads, of.pieces, of.done, of.dead, of.cancelled, of.packed, of.packs);
   const undo = before === 'any' ? before : addChecksum(recordOf('meta', COUNTERS), encoded(before));
-  edits.put('meta', COUNTERS, encoded({ heads, pieces, done, dead, cancelled }), undo);
+  edits.put('meta', COUNTERS, encoded(counters), undo);
 }
 
 type Ended = Unswept & { readonly swept: boolean; readonly record?: EndRecord };
@@ -70,6 +69,10 @@ export class Batch {
   readonly #state: LmdbState;
   readonly #applied: (() => void)[] = [];
   readonly #submitted = new Set<number>();
+  /** Rows and heads of this commit that go into packs, in the order of their sequences. */
+  #rows: RequestRow[] = [];
+  readonly #heads: { readonly sequence: number; readonly head: RequestHead; readonly place: BodyPlace; readonly inline: Uint8Array }[] = [];
+  readonly #rowsTaken: PackRemovals;
   readonly #ends = new Map<number, Ended | undefined>();
   readonly #tries = new Map<number, Attempt[]>();
   readonly #orderKeys = new Map<number, Uint8Array>();
@@ -84,7 +87,10 @@ export class Batch {
     this.#nextEnd = state.ended.next;
     this.#newest = state.newest;
     this.#redrives = state.redrives;
+    this.#rowsTaken = new PackRemovals(state.tables, 'rows');
     for (const change of changes) this.#add(change);
+    if (this.#heads.length > 0) this.#putPacks();
+    this.#rowsTaken.write(this.edits, true);
     if (this.#counters !== state.ended.counters) putCounters(this.edits, this.#counters, state.ended.counters);
   }
 
@@ -115,11 +121,28 @@ export class Batch {
     const { sequence } = row;
     const isInline = body instanceof Uint8Array && body.byteLength <= INLINE_MAX;
     const place = body instanceof Uint8Array ? this.#putBody(sequence, isInline ? EMPTY : body) : this.#adopt(body.upload, body.pieces);
-    this.edits.put('order', numberKey(sequence), encodeRow(row), undefined);
-    this.edits.put('head', numberKey(sequence), encodeHead(head, place, isInline ? body : EMPTY), undefined);
+    const inline = isInline ? body : EMPTY;
+    if (sequence > this.#newest) {
+      this.#rows.push(row);
+      this.#heads.push({ sequence, head, place, inline });
+      this.#newest = sequence;
+    } else {
+      // Packs of a table do not overlap: what was given its sequence earlier and comes later stands alone.
+      this.edits.put('order', numberKey(sequence), encodeRow(row), undefined);
+      this.edits.put('head', numberKey(sequence), encodeHead(head, place, inline), undefined);
+    }
     this.#submitted.add(sequence);
-    this.#newest = Math.max(this.#newest, sequence);
     this.#count({ heads: 1, pieces: place.pieces });
+  }
+
+  #putPacks(): void {
+    putPacks(this.edits, 'rows', (packs) => {
+      for (const row of this.#rows) packs.add(row.sequence, (out) => writeRow(out, row));
+    });
+    const count = putPacks(this.edits, 'heads', (packs) => {
+      for (const { sequence, head, place, inline } of this.#heads) packs.add(sequence, (out) => writeHead(out, head, place, inline));
+    });
+    this.#count({ packed: this.#heads.length, packs: count });
   }
 
   #putBody(sequence: number, body: Uint8Array): BodyPlace {
@@ -144,7 +167,7 @@ export class Batch {
   #retry(row: RequestRow, attempt: Attempt): void {
     // Cancelled meanwhile: a row that is gone does not come back.
     if (this.#endedOf(row.sequence, false) !== undefined || !this.#hasRow(row.sequence)) return;
-    this.edits.put('order', this.#orderKey(row.sequence), encodeRow(row), 'any');
+    this.edits.put('order', this.#orderKey(row.sequence), encodeRow(row), this.#submitted.has(row.sequence) ? undefined : 'any');
     this.#tried(row.sequence, attempt);
   }
 
@@ -164,7 +187,7 @@ export class Batch {
     if (apart) this.edits.put('done', numbersKey(number, 1), response.body, undefined);
     if (end.state === 'dead') this.edits.put('dead', deadKey(row.group, end.at, sequence), encodeDead(number, row.key, end.error), undefined);
     this.#count({ [end.state]: 1 });
-    const unswept = { number, state: end.state };
+    const unswept = { number, state: end.state, goneAt: end.goneAt, keyed: row.idHash !== '' };
     this.#ends.set(sequence, { ...unswept, swept: false, record });
     this.#applied.push(() => {
       ended.unswept.set(sequence, unswept);
@@ -182,7 +205,10 @@ export class Batch {
     if (attempt !== undefined) this.#tried(sequence, attempt);
     if (!before.swept) {
       const old = this.#orderKey(sequence);
-      this.edits.remove('order', old, framed(this.#state.tables, 'order', old));
+      const single = framed(this.#state.tables, 'order', old);
+      if (single !== undefined || this.#submitted.has(sequence)) this.edits.remove('order', old, single);
+      this.#rows = this.#rows.filter((each) => each.sequence !== sequence);
+      this.#rowsTaken.take(sequence);
     }
     // After all that was accepted before, and before all that comes: `order` is read in this order when the store is opened.
     const key = numbersKey(this.#newest, ++this.#redrives);
@@ -215,11 +241,13 @@ export class Batch {
     const unswept = ended.unswept.get(sequence);
     if (unswept !== undefined) return { ...unswept, swept: false };
     const swept = search ? tables.endIndex(sequence) : undefined;
-    return swept === undefined ? undefined : { number: swept.number, state: swept.state, swept: true };
+    return swept === undefined ? undefined : { number: swept.number, state: swept.state, goneAt: swept.goneAt, keyed: swept.row !== undefined, swept: true };
   }
 
   #hasRow(sequence: number): boolean {
-    return this.#submitted.has(sequence) || this.#state.tables.has('order', this.#orderKey(sequence)) || this.#orderKeys.has(sequence);
+    const { tables } = this.#state;
+    if (this.#submitted.has(sequence) || this.#orderKeys.has(sequence)) return true;
+    return tables.has('order', this.#orderKey(sequence)) || tables.packOf('rows', sequence) !== undefined;
   }
 
   #orderKey(sequence: number): Uint8Array {
@@ -254,6 +282,8 @@ export class Batch {
     const of = this.#counters;
     this.#counters = {
       heads: of.heads + (more.heads ?? 0),
+      packed: of.packed + (more.packed ?? 0),
+      packs: of.packs + (more.packs ?? 0),
       pieces: of.pieces + (more.pieces ?? 0),
       done: of.done + (more.done ?? 0),
       dead: of.dead + (more.dead ?? 0),

@@ -1,6 +1,6 @@
 import { CorruptRecord } from '../../storage/checksum.ts';
-import { decodeHead } from './lmdb-codec.ts';
-import { decoded, numberIn, type Tables } from './lmdb-tables.ts';
+import { type Counters, decodeHead } from './lmdb-codec.ts';
+import { decoded, type Entry, numberIn, type Tables } from './lmdb-tables.ts';
 
 /** Up to so many heads all of them are read when the store is opened; above, only where the numbers of entries do not fit. */
 const ALWAYS_READ = 10_000;
@@ -27,7 +27,7 @@ export interface Expected {
   /** Sequences of rows and of dead letters, called only when it is needed. */
   readonly sequences: () => Promise<Set<number>>;
   readonly heads: number;
-  readonly counted: { readonly heads: number; readonly pieces: number };
+  readonly counted: Pick<Counters, 'heads' | 'packed' | 'packs' | 'pieces'>;
   /** Bodies without a row that the store knows of. */
   readonly orphans: ReadonlySet<number>;
 }
@@ -37,9 +37,9 @@ export interface Expected {
  * Rejects with {@link DamagedRequests}.
  */
 export async function checkWhole(tables: Tables, expected: Expected): Promise<void> {
-  const heads = tables.file.entries('head');
+  const { heads, packed, packs } = expected.counted;
   const pieces = tables.file.entries('body');
-  const fits = heads === expected.heads && heads === expected.counted.heads;
+  const fits = heads === expected.heads && tables.file.entries('head') === heads - packed && tables.file.entries('heads') === packs;
   if (fits && expected.orphans.size === 0 && pieces === expected.counted.pieces && heads > ALWAYS_READ) return;
   const faults = await compare(tables, await expected.sequences(), expected.orphans);
   if (faults.length > 0) throw new DamagedRequests(faults);
@@ -48,22 +48,25 @@ export async function checkWhole(tables: Tables, expected: Expected): Promise<vo
 async function compare(tables: Tables, rows: Set<number>, orphans: ReadonlySet<number>): Promise<readonly string[]> {
   const faults: string[] = [];
   const bodies = new Map<number, number>();
+  const look = (sequence: number, read: () => Pick<Entry, 'record' | 'bytes'> | undefined): void => {
+    if (!rows.delete(sequence)) faults.push(`head ${sequence} has no row`);
+    const entry = read();
+    if (entry === undefined) return;
+    const { place } = decoded(entry, decodeHead);
+    if (place.pieces > 0) bodies.set(place.body, place.pieces);
+  };
   for await (const keys of keySlices(tables, 'head')) {
+    for (const key of keys) named(faults, () => look(numberIn(key, 0), () => tables.get('head', key)));
+  }
+  for await (const keys of keySlices(tables, 'heads')) {
     for (const key of keys) {
-      const sequence = numberIn(key, 0);
-      if (!rows.delete(sequence)) faults.push(`head ${sequence} has no row`);
-      try {
-        const entry = tables.get('head', key);
-        if (entry === undefined) continue;
-        const { place } = decoded(entry, decodeHead);
-        if (place.pieces > 0) bodies.set(place.body, place.pieces);
-      } catch (cause) {
-        if (!(cause instanceof CorruptRecord)) throw cause;
-        faults.push(`${cause.record} does not fit its checksum`);
-      }
+      named(faults, () => {
+        const [pack] = tables.packs('heads', key, 1);
+        for (const { sequence, bytes } of pack?.values() ?? []) look(sequence, () => ({ record: `head ${sequence}`, bytes }));
+      });
     }
   }
-  for (const sequence of rows) faults.push(`the row of request ${sequence} has no head`);
+  for (const sequence of [...rows].sort((a, b) => a - b)) faults.push(`the row of request ${sequence} has no head`);
   // What a damaged head says of its body is not known.
   if (faults.length > 0) return faults;
   const found = new Map<number, number>();
@@ -80,7 +83,17 @@ async function compare(tables: Tables, rows: Set<number>, orphans: ReadonlySet<n
   return faults;
 }
 
-async function* keySlices(tables: Tables, table: 'head' | 'body'): AsyncIterable<readonly Uint8Array[]> {
+/** What is damaged is named, and the rest looked at. */
+function named(faults: string[], look: () => void): void {
+  try {
+    look();
+  } catch (cause) {
+    if (!(cause instanceof CorruptRecord)) throw cause;
+    faults.push(`${cause.record} does not fit its checksum`);
+  }
+}
+
+async function* keySlices(tables: Tables, table: 'head' | 'heads' | 'body'): AsyncIterable<readonly Uint8Array[]> {
   for (let from: Uint8Array = Buffer.alloc(0); ; ) {
     const keys = tables.keys(table, from, undefined, SLICE);
     if (keys.length > 0) yield keys;

@@ -1,18 +1,7 @@
 import { ONE_REQUEST } from '../../core/group.ts';
 import type { Attempt, EndState, RequestEnd, RequestHead, RequestRow, StoredResponse } from '../request.ts';
 import type { Flight } from '../store.ts';
-
-/** Version of the values below; the first byte of each. A change of what they mean raises it. */
-export const FORMAT = 1;
-
-/** A value was written by a version of Sluice with another format. */
-export class UnknownFormat extends Error {
-  override readonly name = 'UnknownFormat';
-
-  constructor(record: string, format: number) {
-    super(`${record} has the format ${format}, and this version of Sluice reads ${FORMAT}. Start the version that wrote it.`);
-  }
-}
+import { Reader, Writer } from './lmdb-bytes.ts';
 
 /** Where the body of a request is: `pieces` entries of the table `body`, under the number `body`; 0 pieces: it is with its head. */
 export interface BodyPlace {
@@ -38,15 +27,19 @@ export interface EndIndexEntry {
   readonly row: RequestRow | undefined;
 }
 
-/** What the tables `head` and `body` should hold, and how many ended requests are kept. */
+/** What the tables of heads and bodies should hold, and how many ended requests are kept. */
 export interface Counters {
   readonly heads: number;
+  /** Of the heads, how many are in packs; and how many packs that are. */
+  readonly packed: number;
+  readonly packs: number;
   readonly pieces: number;
   readonly done: number;
   readonly dead: number;
   readonly cancelled: number;
 }
 
+const NOTHING = new Uint8Array(0);
 const STATES: readonly EndState[] = ['done', 'dead', 'cancelled'];
 const ROW = { ordered: 1, idHash: 2, requestHash: 4, costs: 8, callback: 16 };
 const HEAD = { timeout: 1, attemptsMax: 2, delays: 4 };
@@ -66,8 +59,14 @@ export function decodeRow(record: string, bytes: Uint8Array): RequestRow {
 
 /** A head, and its body or where that is, as a value of `head`. */
 export function encodeHead(head: RequestHead, place: BodyPlace, inline: Uint8Array): Uint8Array {
-  const { retries, timeoutMs } = head;
   const out = new Writer();
+  writeHead(out, head, place, inline);
+  return out.done();
+}
+
+/** Writes what {@link encodeHead} has after its format byte. */
+export function writeHead(out: Writer, head: RequestHead, place: BodyPlace, inline: Uint8Array): void {
+  const { retries, timeoutMs } = head;
   const delays = retries !== undefined && 'delaysMs' in retries ? retries.delaysMs : undefined;
   const attemptsMax = retries !== undefined && 'attemptsMax' in retries ? retries.attemptsMax : undefined;
   out.byte((timeoutMs === undefined ? 0 : HEAD.timeout) | (attemptsMax === undefined ? 0 : HEAD.attemptsMax) | (delays === undefined ? 0 : HEAD.delays));
@@ -80,7 +79,6 @@ export function encodeHead(head: RequestHead, place: BodyPlace, inline: Uint8Arr
   if (attemptsMax !== undefined) out.number(attemptsMax);
   if (delays !== undefined) out.numbers(delays);
   out.bytes(inline);
-  return out.done();
 }
 
 /** Reads what encodeHead wrote. */
@@ -96,6 +94,13 @@ export function decodeHead(record: string, bytes: Uint8Array): { readonly head: 
   if ((flags & HEAD.attemptsMax) !== 0) retries = { attemptsMax: from.number() };
   else if ((flags & HEAD.delays) !== 0) retries = { delaysMs: from.numbers() };
   return { head: { host, method, target, headers, bodyBytes, timeoutMs, retries, callback }, place, inline: from.bytes() };
+}
+
+/** Reads only where the body is, and how long. */
+export function decodePlace(record: string, bytes: Uint8Array): { readonly place: BodyPlace; readonly bodyBytes: number } {
+  const from = new Reader(record, bytes);
+  from.byte();
+  return { place: { body: from.number(), pieces: from.number() }, bodyBytes: from.number() };
 }
 
 /** An end as a value of `done`. */
@@ -214,7 +219,8 @@ export function decodeNumbers(record: string, bytes: Uint8Array): readonly numbe
   return new Reader(record, bytes).numbers();
 }
 
-function writeRow(out: Writer, row: RequestRow): void {
+/** Writes what {@link encodeRow} has after its format byte. */
+export function writeRow(out: Writer, row: RequestRow): void {
   const costs = row.costs !== ONE_REQUEST;
   out.byte(
     (row.ordered ? ROW.ordered : 0) |
@@ -233,6 +239,9 @@ function writeRow(out: Writer, row: RequestRow): void {
   if (costs) out.text(JSON.stringify(row.costs));
 }
 
+/** Texts of the row that was read last: the next one often has the same. */
+let before = { group: '', route: '', caller: '', key: '' };
+
 function readRow(from: Reader): RequestRow {
   const flags = from.byte();
   const [sequence, priority, attempts, spared, acceptedAt] = [from.number(), from.number(), from.number(), from.number(), from.number()];
@@ -241,7 +250,8 @@ function readRow(from: Reader): RequestRow {
   const idHash = (flags & ROW.idHash) === 0 ? '' : from.hex();
   const requestHash = (flags & ROW.requestHash) === 0 ? '' : from.hex();
   const callbackOf = (flags & ROW.callback) === 0 ? 0 : from.number();
-  const [group, route, caller, key] = [from.text(), from.text(), from.text(), from.text()];
+  const [group, route, caller, key] = [from.text(before.group), from.text(before.route), from.text(before.caller), from.text(before.key)];
+  before = { group, route, caller, key };
   const costs = (flags & ROW.costs) === 0 ? ONE_REQUEST : (JSON.parse(from.text()) as RequestRow['costs']);
   const ordered = (flags & ROW.ordered) !== 0;
   // biome-ignore format: one line for each kind of member
@@ -261,139 +271,4 @@ function writeAttempt(out: Writer, attempt: Attempt): void {
 function readAttempt(from: Reader): Attempt {
   const [number, at, status, nextAt] = [from.number(), from.number(), from.number(), from.number()];
   return { number, at, status, nextAt, error: from.text(), firstBytes: from.bytes() };
-}
-
-const NOTHING = new Uint8Array(0);
-
-/** Shared by all writers: what is written is copied out at the end, in one piece. */
-let scratch = Buffer.allocUnsafe(64 << 10);
-
-/** Writes one value, the format byte first. One at a time. */
-class Writer {
-  #at = 1;
-
-  constructor() {
-    scratch[0] = FORMAT;
-  }
-
-  byte(value: number): void {
-    this.#room(1);
-    scratch[this.#at++] = value;
-  }
-
-  /** Whole numbers from 0 to 2^53 - 1 in 1 to 8 bytes. Others become the next one: fractions of a millisecond go to the late side. */
-  number(value: number): void {
-    this.#room(8);
-    let rest = Math.min(Math.max(Math.ceil(value), 0), Number.MAX_SAFE_INTEGER);
-    while (rest >= 0x80) {
-      scratch[this.#at++] = (rest % 0x80) | 0x80;
-      rest = Math.floor(rest / 0x80);
-    }
-    scratch[this.#at++] = rest;
-  }
-
-  numbers(values: readonly number[]): void {
-    this.number(values.length);
-    for (const value of values) this.number(value);
-  }
-
-  /** 16 hexadecimal digits as 8 bytes. */
-  hex(digits: string): void {
-    this.#room(8);
-    scratch.writeUInt32BE(Number.parseInt(digits.slice(0, 8), 16), this.#at);
-    scratch.writeUInt32BE(Number.parseInt(digits.slice(8), 16), this.#at + 4);
-    this.#at += 8;
-  }
-
-  text(value: string): void {
-    const length = Buffer.byteLength(value);
-    this.number(length);
-    this.#room(length);
-    this.#at += scratch.write(value, this.#at);
-  }
-
-  texts(values: readonly string[]): void {
-    this.number(values.length);
-    for (const value of values) this.text(value);
-  }
-
-  bytes(value: Uint8Array): void {
-    this.number(value.byteLength);
-    this.#room(value.byteLength);
-    scratch.set(value, this.#at);
-    this.#at += value.byteLength;
-  }
-
-  done(): Uint8Array {
-    return Uint8Array.prototype.slice.call(scratch, 0, this.#at);
-  }
-
-  #room(bytes: number): void {
-    if (this.#at + bytes <= scratch.byteLength) return;
-    const larger = Buffer.allocUnsafe(Math.max(scratch.byteLength * 2, this.#at + bytes));
-    larger.set(scratch.subarray(0, this.#at));
-    scratch = larger;
-  }
-}
-
-/** Reads what a {@link Writer} wrote. */
-class Reader {
-  readonly #bytes: Buffer;
-  readonly #record: string;
-  #at = 1;
-
-  constructor(record: string, bytes: Uint8Array) {
-    this.#record = record;
-    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (bytes[0] !== FORMAT) throw new UnknownFormat(record, bytes[0] ?? 0);
-  }
-
-  byte(): number {
-    return this.#bytes.readUInt8(this.#take(1));
-  }
-
-  number(): number {
-    let value = 0;
-    for (let factor = 1; ; factor *= 0x80) {
-      const byte = this.byte();
-      value += (byte & 0x7f) * factor;
-      if (byte < 0x80) return value;
-    }
-  }
-
-  numbers(): number[] {
-    const values: number[] = [];
-    for (let left = this.number(); left > 0; left--) values.push(this.number());
-    return values;
-  }
-
-  hex(): string {
-    const at = this.#take(8);
-    return this.#bytes.toString('hex', at, at + 8);
-  }
-
-  text(): string {
-    const length = this.number();
-    const at = this.#take(length);
-    return this.#bytes.toString('utf8', at, at + length);
-  }
-
-  texts(): string[] {
-    const values: string[] = [];
-    for (let left = this.number(); left > 0; left--) values.push(this.text());
-    return values;
-  }
-
-  bytes(): Uint8Array {
-    const length = this.number();
-    const at = this.#take(length);
-    return new Uint8Array(this.#bytes.subarray(at, at + length));
-  }
-
-  #take(length: number): number {
-    const at = this.#at;
-    if (at + length > this.#bytes.byteLength) throw new RangeError(`${this.#record} ends before its last field.`);
-    this.#at += length;
-    return at;
-  }
 }

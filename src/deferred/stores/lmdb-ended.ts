@@ -9,13 +9,16 @@ export interface Unswept {
   /** Its entry of `done`. */
   readonly number: number;
   readonly state: EndState;
+  readonly goneAt: number;
+  /** It has an idempotency key, which must be known after the sweep. */
+  readonly keyed: boolean;
 }
 
 /** What is in memory of ended requests: those that the sweep has not seen, counts, and when the first of each 256 is gone. */
 export class EndedRequests {
   readonly unswept = new Map<number, Unswept>();
   readonly #blocks = new Map<number, number>();
-  counters: Counters = { heads: 0, pieces: 0, done: 0, dead: 0, cancelled: 0 };
+  counters: Counters = { heads: 0, packed: 0, packs: 0, pieces: 0, done: 0, dead: 0, cancelled: 0 };
   /** The next number of `done`. */
   next = 1;
 

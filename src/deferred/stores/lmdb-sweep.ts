@@ -1,6 +1,8 @@
 import { type LmdbState, orderKey, putCounters } from './lmdb-batch.ts';
 import { encodeEndIndex, encodeNumbers } from './lmdb-codec.ts';
 import type { EndedRequests } from './lmdb-ended.ts';
+import { PackJoin } from './lmdb-join.ts';
+import { PackRemovals } from './lmdb-packs.ts';
 import { deadKey, Edits, nameKey, numberIn, numberKey, numbersKey, piecesOf } from './lmdb-tables.ts';
 
 /** Entries removed in one step at most; one in another part of its table counts as this many more. */
@@ -31,15 +33,17 @@ export class Sweep {
   #at = 0;
   #roundEnd = 1;
   #rowsNext = true;
+  readonly #joins: readonly PackJoin[];
 
   constructor(state: LmdbState) {
     this.#state = state;
+    this.#joins = [new PackJoin(state, 'rows'), new PackJoin(state, 'heads')];
   }
 
   /** Whether there is something to remove. */
   due(nowMs: number): boolean {
     const { ended, orphans } = this.#state;
-    return orphans.size > 0 || ended.unswept.size > 0 || ended.goneBy(nowMs) !== undefined;
+    return orphans.size > 0 || ended.unswept.size > 0 || ended.goneBy(nowMs) !== undefined || this.#joins.some((join) => join.due);
   }
 
   /** The next step; rows and results take turns. undefined: nothing is due. */
@@ -47,7 +51,22 @@ export class Sweep {
     const [orphan] = this.#state.orphans;
     if (orphan !== undefined) return this.pieces(orphan);
     this.#rowsNext = !this.#rowsNext;
-    return this.#rowsNext ? (this.gone(nowMs) ?? this.rows()) : (this.rows() ?? this.gone(nowMs));
+    return (this.#rowsNext ? (this.gone(nowMs) ?? this.rows()) : (this.rows() ?? this.gone(nowMs))) ?? this.#join();
+  }
+
+  #join(): SweepStep | undefined {
+    const step = this.#joins.find((join) => join.due)?.next();
+    if (step === undefined) return undefined;
+    const { edits, counters, applied } = step;
+    const { ended } = this.#state;
+    if (counters !== ended.counters) putCounters(edits, counters, 'any');
+    return {
+      edits,
+      applied: () => {
+        ended.counters = counters;
+        applied();
+      },
+    };
   }
 
   /** Removes pieces of a body without a row. */
@@ -75,15 +94,11 @@ export class Sweep {
       const sequence = this.#round[at] as number;
       const unswept = ended.unswept.get(sequence);
       if (unswept === undefined) continue;
-      const record = tables.end(unswept.number, true);
-      step.edits.remove('order', orderKey(this.#state, sequence), 'any');
+      step.removeRow(sequence);
       rows += 3 + (sequence - last > FAR ? FAR_ROWS : 0);
       if (unswept.state !== 'dead') rows += step.removeHead(sequence);
-      if (record !== undefined) {
-        const { row, end } = record;
-        const index = { number: unswept.number, state: end.state, goneAt: end.goneAt, row: row.idHash === '' ? undefined : row };
-        step.edits.put('ends', numberKey(sequence), encodeEndIndex(index), 'any');
-      }
+      const row = unswept.keyed ? tables.end(unswept.number, true)?.row : undefined;
+      step.edits.put('ends', numberKey(sequence), encodeEndIndex({ ...unswept, row }), 'any');
       swept.push(sequence);
       last = sequence;
     }
@@ -126,7 +141,7 @@ export class Sweep {
       if (end.state === 'dead') step.edits.remove('dead', deadKey(row.group, end.at, sequence), 'any');
       const here = ended.unswept.get(sequence)?.number === number;
       if (here) {
-        step.edits.remove('order', orderKey(this.#state, sequence), 'any');
+        step.removeRow(sequence);
         unswept.push(sequence);
       }
       if (here || end.state === 'dead') rows += step.removeHead(sequence);
@@ -154,12 +169,28 @@ class Step {
   readonly edits = new Edits();
   readonly #state: LmdbState;
   readonly #orphaned: number[] = [];
+  readonly #rows: PackRemovals;
+  readonly #heads: PackRemovals;
   #counters: EndedRequests['counters'];
-  bytes = 0;
+  #bodyBytes = 0;
 
   constructor(state: LmdbState) {
     this.#state = state;
     this.#counters = state.ended.counters;
+    this.#rows = new PackRemovals(state.tables, 'rows');
+    this.#heads = new PackRemovals(state.tables, 'heads');
+  }
+
+  /** Bytes that are removed or written anew. */
+  get bytes(): number {
+    return this.#bodyBytes + this.#rows.bytes + this.#heads.bytes;
+  }
+
+  /** Removes the row of a request: from its pack, and the entry of its own that a retry or redrive made. */
+  removeRow(sequence: number): void {
+    this.#rows.take(sequence);
+    const key = orderKey(this.#state, sequence);
+    if (this.#state.tables.has('order', key)) this.edits.remove('order', key, 'any');
   }
 
   count(state: 'done' | 'dead' | 'cancelled'): void {
@@ -168,22 +199,26 @@ class Step {
 
   /** Removes head and body of a request, if they are there. Returns how many entries that are. */
   removeHead(sequence: number): number {
-    const found = this.#state.tables.head(sequence);
+    const found = this.#state.tables.place(sequence);
     if (found === undefined) return 0;
     const { body, pieces } = found.place;
-    this.edits.remove('head', numberKey(sequence), 'any');
+    const packed = this.#heads.take(sequence);
+    if (!packed) this.edits.remove('head', numberKey(sequence), 'any');
     if (pieces > PIECES_MAX) {
       this.edits.put('open', numberKey(body), EMPTY, 'any');
       this.#orphaned.push(body);
     } else for (let piece = 0; piece < pieces; piece++) this.edits.remove('body', numbersKey(body, piece), 'any');
-    const { heads, pieces: all } = this.#counters;
-    this.#counters = { ...this.#counters, heads: heads - 1, pieces: all - pieces };
-    this.bytes += Math.min(pieces * PIECE_BYTES, found.head.bodyBytes) + 512;
-    return pieces > PIECES_MAX ? 2 : 1 + pieces;
+    const { heads, packed: inPacks, pieces: all } = this.#counters;
+    this.#counters = { ...this.#counters, heads: heads - 1, packed: inPacks - (packed ? 1 : 0), pieces: all - pieces };
+    this.#bodyBytes += Math.min(pieces * PIECE_BYTES, found.bodyBytes) + (packed ? 0 : 512);
+    return (packed ? 0 : 1) + Math.min(pieces, PIECES_MAX);
   }
 
   whole(applied: () => void): SweepStep {
     const { ended, orphans } = this.#state;
+    this.#rows.write(this.edits, false);
+    this.#heads.write(this.edits, false);
+    if (this.#heads.emptied > 0) this.#counters = { ...this.#counters, packs: this.#counters.packs - this.#heads.emptied };
     if (this.#counters !== ended.counters) putCounters(this.edits, this.#counters, 'any');
     return {
       edits: this.edits,

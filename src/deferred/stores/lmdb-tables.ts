@@ -1,13 +1,16 @@
-import { addChecksum, CorruptRecord, verifyChecksum } from '../../storage/checksum.ts';
+import { CHECKSUM_BYTES, CorruptRecord, putChecksum, verifyChecksum } from '../../storage/checksum.ts';
 import type { Edit, LmdbFile } from '../../storage/lmdb.ts';
+import { type BodyPlace, decodeDead, decodeEnd, decodeEndIndex, decodeHead, decodePlace, decodeRow, type EndIndexEntry, type EndRecord } from './lmdb-codec.ts';
+import { Pack } from './lmdb-pack.ts';
 
-import { type BodyPlace, decodeDead, decodeEnd, decodeEndIndex, decodeHead, decodeRow, type EndIndexEntry, type EndRecord } from './lmdb-codec.ts';
+/** Tables whose values are packs of several requests. */
+export type PackTable = 'rows' | 'heads';
 
 /** Tables by name (docs/decisions/0022). */
-export type TableName = 'meta' | 'order' | 'head' | 'body' | 'open' | 'flight' | 'tries' | 'done' | 'dead' | 'ends';
+export type TableName = 'meta' | PackTable | 'order' | 'head' | 'body' | 'open' | 'flight' | 'tries' | 'done' | 'dead' | 'ends';
 
 /** All tables. */
-export const TABLES: readonly TableName[] = ['meta', 'order', 'head', 'body', 'open', 'flight', 'tries', 'done', 'dead', 'ends'];
+export const TABLES: readonly TableName[] = ['meta', 'rows', 'heads', 'order', 'head', 'body', 'open', 'flight', 'tries', 'done', 'dead', 'ends'];
 
 /** Entries read between two turns of the event loop. */
 const READ_SLICE = 256;
@@ -16,6 +19,11 @@ const READ_SLICE = 256;
 export const UPLOADS_FROM = 2 ** 52;
 
 const NOTHING = Buffer.alloc(0);
+
+/** Bytes of a buffer that the values of one commit share; of one with few values. */
+const CHUNK = 64 << 10;
+const CHUNK_SMALL = 4 << 10;
+const FEW = 8;
 
 /** One number as a key: 8 bytes, big-endian. */
 export function numberKey(value: number): Buffer {
@@ -63,6 +71,7 @@ export interface Entry {
 /** Reads tables of a store. Every value was written by {@link Edits}; what is damaged throws {@link CorruptRecord}. */
 export class Tables {
   readonly file: LmdbFile;
+  #lastPacks: { [table in PackTable]?: Pack } = {};
 
   constructor(file: LmdbFile) {
     this.file = file;
@@ -119,8 +128,48 @@ export class Tables {
   }
 
   head(sequence: number): ReturnType<typeof decodeHead> | undefined {
-    const entry = this.get('head', numberKey(sequence));
-    return entry === undefined ? undefined : decoded(entry, decodeHead);
+    const entry = this.#headEntry(sequence);
+    return entry && decoded(entry, decodeHead);
+  }
+
+  /** Where the body of a request is, and how long. */
+  place(sequence: number): ReturnType<typeof decodePlace> | undefined {
+    const entry = this.#headEntry(sequence);
+    return entry && decoded(entry, decodePlace);
+  }
+
+  #headEntry(sequence: number): Pick<Entry, 'record' | 'bytes'> | undefined {
+    const pack = this.packOf('heads', sequence);
+    const bytes = pack?.find(sequence);
+    return pack === undefined || bytes === undefined ? this.get('head', numberKey(sequence)) : { record: pack.record, bytes };
+  }
+
+  /** The pack that holds this sequence; undefined if none does. Neighbours are asked for one after the other: the last one is remembered. */
+  packOf(table: PackTable, sequence: number): Pack | undefined {
+    const last = this.#lastPacks[table];
+    if (last?.has(sequence) === true) return last;
+    const found = this.#findPack(table, sequence);
+    if (found !== undefined) this.#lastPacks[table] = found;
+    return found;
+  }
+
+  /** Packs are about to change, or may have. */
+  forgetPacks(): void {
+    this.#lastPacks = {};
+  }
+
+  #findPack(table: PackTable, sequence: number): Pack | undefined {
+    const range = { start: numberKey(sequence), reverse: true, limit: 1 };
+    for (const { key, value } of this.file.table(table).getRange(range)) {
+      const pack = packIn(table, key as Uint8Array, value);
+      return pack.has(sequence) ? pack : undefined;
+    }
+    return undefined;
+  }
+
+  /** At most `limit` packs from `start` (inclusive) on. */
+  packs(table: PackTable, start: Uint8Array, limit: number): readonly Pack[] {
+    return [...this.file.table(table).getRange({ start, limit })].map(({ key, value }) => packIn(table, key as Uint8Array, value));
   }
 
   /** One entry of `done`, with the body of its response unless `bare`. */
@@ -142,7 +191,7 @@ export class Tables {
 }
 
 /** Decodes an entry whose checksum fits; a value that is too short then counts as damaged as well. */
-export function decoded<T>({ record, bytes }: Entry, decode: (record: string, bytes: Uint8Array) => T): T {
+export function decoded<T>({ record, bytes }: Pick<Entry, 'record' | 'bytes'>, decode: (record: string, bytes: Uint8Array) => T): T {
   try {
     return decode(record, bytes);
   } catch (cause) {
@@ -151,8 +200,13 @@ export function decoded<T>({ record, bytes }: Entry, decode: (record: string, by
   }
 }
 
-/** The row in an entry of `order`. */
-export const decodeOrder = (entry: Entry): ReturnType<typeof decodeRow> => decoded(entry, decodeRow);
+function packIn(table: PackTable, key: Uint8Array, value: Uint8Array): Pack {
+  const record = recordOf(table, key);
+  return decoded({ record, bytes: verifyChecksum(record, value) }, (_, bytes) => new Pack(record, numberIn(key, 0), bytes));
+}
+
+/** The row in an entry of `order`, or in a pack. */
+export const decodeOrder = (entry: Pick<Entry, 'record' | 'bytes'>): ReturnType<typeof decodeRow> => decoded(entry, decodeRow);
 /** What an entry of `dead` says. */
 export const decodeDeadEntry = (entry: Entry): ReturnType<typeof decodeDead> => decoded(entry, decodeDead);
 
@@ -163,13 +217,30 @@ export class Edits {
   readonly undo: Edit[] = [];
   /** Bytes that are written. */
   bytes = 0;
+  /** Packs that were there are written anew or removed. */
+  changesPacks = false;
+  #chunk: Uint8Array = NOTHING;
+  #used = 0;
 
   /** Writes a value with its checksum. `before`: the value there now, framed; undefined: none; 'any': it need not come back. */
   put(table: TableName, key: Uint8Array, bytes: Uint8Array, before: Uint8Array | undefined | 'any'): void {
-    const value = addChecksum(recordOf(table, key), bytes);
+    const value = this.#take(CHECKSUM_BYTES + bytes.byteLength);
+    value.set(bytes, CHECKSUM_BYTES);
+    putChecksum(recordOf(table, key), value);
     this.list.push({ table, key, value });
     this.bytes += value.byteLength;
     if (before !== 'any') this.undo.unshift({ table, key, value: before });
+  }
+
+  /** Room for a value. Many values share one buffer: lmdb asks for the address of each, and each is garbage soon. */
+  #take(bytes: number): Uint8Array {
+    if (bytes > this.#chunk.byteLength - this.#used) {
+      this.#chunk = Buffer.allocUnsafeSlow(Math.max(bytes, this.list.length < FEW ? CHUNK_SMALL : CHUNK));
+      this.#used = 0;
+    }
+    const value = this.#chunk.subarray(this.#used, this.#used + bytes);
+    this.#used += bytes;
+    return value;
   }
 
   /** `before` as in {@link put}. */

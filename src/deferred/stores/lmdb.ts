@@ -5,13 +5,15 @@ import type { Edit, LmdbFile } from '../../storage/lmdb.ts';
 import { openStore, type StoreWays } from '../../storage/open-store.ts';
 import type { Attempt, RequestEnd, RequestRow } from '../request.ts';
 import { type Change, type DeferredStore, type EndedFilter, type EndedPage, type LoadedRequest, type Opened, StoreUnavailable, takesRoom } from '../store.ts';
-import { Batch, COUNTERS, FLIGHT, type LmdbState, orderKey } from './lmdb-batch.ts';
+import { Batch, COUNTERS, FLIGHT, type LmdbState } from './lmdb-batch.ts';
+import { UnknownFormat } from './lmdb-bytes.ts';
 import { checkWhole, DamagedRequests } from './lmdb-check.ts';
-import { decodeAttempts, decodeEnd, decodeEndIndex, decodeFlights, decodeNumbers, encodeNumbers, FORMAT, UnknownFormat } from './lmdb-codec.ts';
+import { decodeAttempts, decodeEnd, decodeEndIndex, decodeFlights, decodeNumbers, encodeNumbers } from './lmdb-codec.ts';
 import { EndedRequests } from './lmdb-ended.ts';
 import { listEnded } from './lmdb-list.ts';
+import { RESERVED, readRows } from './lmdb-rows.ts';
 import { SWEPT, Sweep } from './lmdb-sweep.ts';
-import { decoded, decodeOrder, Edits, nameKey, numberIn, numberKey, numbersKey, recordOf, Tables, UPLOADS_FROM } from './lmdb-tables.ts';
+import { decoded, Edits, nameKey, numberIn, numberKey, numbersKey, recordOf, Tables, UPLOADS_FROM } from './lmdb-tables.ts';
 
 /** Ended requests whose rows are not removed, at most: above, the sweep goes before the next commit. */
 const UNSWEPT_MAX = 100_000;
@@ -26,9 +28,12 @@ const UPLOAD_BYTES_MAX = 1 << 20;
 /** Commits with an unknown outcome that are remembered until one succeeds. */
 const UNKNOWN_MAX = 1_000;
 
+/** Version of the tables. 2: rows and heads in packs; a store of version 1 has none, and is read as it is. */
+const STORE_FORMAT = 2;
+const STORE_FORMAT_LEAST = 1;
+
 const BATCH = nameKey('batch');
 const FORMAT_KEY = nameKey('format');
-const RESERVED = nameKey('reserved');
 const EMPTY = new Uint8Array(0);
 
 /** Options of a store in LMDB. */
@@ -128,9 +133,9 @@ export class LmdbDeferredStore implements DeferredStore {
       await this.#readMeta();
       await this.#readOrphans();
       const sweptDead = await this.#readEnds(onEnded);
-      const { rows, nextSequence } = await this.#readRows(onRow);
-      const rowless = [...this.#state.ended.unswept.keys()].filter((sequence) => !this.#tables.has('order', orderKey(this.#state, sequence))).length;
       const { orphans, ended } = this.#state;
+      const { rows, endedRows, nextSequence } = await readRows(this.#state, onRow);
+      const rowless = ended.unswept.size - endedRows;
       const sequences = (): Promise<Set<number>> => this.#known();
       await checkWhole(this.#tables, { sequences, heads: rows + sweptDead + rowless, counted: ended.counters, orphans });
       await this.#dropOrphans();
@@ -228,7 +233,10 @@ export class LmdbDeferredStore implements DeferredStore {
 
   sweep(nowMs: number): Promise<boolean> {
     return this.#exclusive(async () => {
+      const attempt = this.#attempt;
       await this.#write(() => this.#sweep.next(nowMs), LATE);
+      // It only looked: others have their turn all the same.
+      if (attempt === this.#attempt) await new Promise((resolve) => setImmediate(resolve));
       this.#recount();
       return this.#sweep.due(nowMs);
     });
@@ -281,7 +289,10 @@ export class LmdbDeferredStore implements DeferredStore {
       if (planned === undefined) return;
       const { edits } = planned;
       const late = takenBack ? { undo: edits.undo } : { applied: () => planned.applied() };
-      if (await this.#change(edits.list, late, grows)) {
+      const changed = this.#change(edits.list, late, grows).finally(() => {
+        if (edits.changesPacks) this.#tables.forgetPacks();
+      });
+      if (await changed) {
         this.#unknown.clear();
         planned.applied();
         this.#written += edits.bytes;
@@ -318,8 +329,10 @@ export class LmdbDeferredStore implements DeferredStore {
     const late = this.#unknown.get(attempt ?? 0);
     if (entry === undefined || late === undefined) throw new StoreUnavailable('failed', OTHER_PROCESS);
     this.#version = entry.version;
+    this.#tables.forgetPacks();
     if ('undo' in late && !(await this.#change(late.undo, { applied: () => {} }, false))) throw new StoreUnavailable('failed', OTHER_PROCESS);
     if ('applied' in late) late.applied();
+    this.#tables.forgetPacks();
     this.#unknown.clear();
   }
 
@@ -358,13 +371,18 @@ export class LmdbDeferredStore implements DeferredStore {
     const format = this.#tables.get('meta', FORMAT_KEY);
     if (format === undefined) {
       if (entry !== undefined) throw new DamagedRequests(['its format is not said']);
-      return await this.#write(() => only((edits) => edits.put('meta', FORMAT_KEY, encodeNumbers(FORMAT), 'any')), LATE);
+      return await this.#writeFormat();
     }
-    const [version] = decoded(format, decodeNumbers);
-    if (version !== FORMAT) throw new UnknownFormat('The store of deferred requests', version ?? 0);
+    const [version = 0] = decoded(format, decodeNumbers);
+    if (version < STORE_FORMAT_LEAST || version > STORE_FORMAT) throw new UnknownFormat('The store of deferred requests', version, STORE_FORMAT);
     const counters = this.#tables.get('meta', COUNTERS);
-    const [heads = 0, pieces = 0, done = 0, dead = 0, cancelled = 0] = counters === undefined ? [] : decoded(counters, decodeNumbers);
-    ended.counters = { heads, pieces, done, dead, cancelled };
+    const [heads = 0, pieces = 0, done = 0, dead = 0, cancelled = 0, packed = 0, packs = 0] = counters === undefined ? [] : decoded(counters, decodeNumbers);
+    ended.counters = { heads, packed, packs, pieces, done, dead, cancelled };
+    if (version < STORE_FORMAT) await this.#writeFormat();
+  }
+
+  #writeFormat(): Promise<void> {
+    return this.#write(() => only((edits) => edits.put('meta', FORMAT_KEY, encodeNumbers(STORE_FORMAT), 'any')), LATE);
   }
 
   async #readOrphans(): Promise<void> {
@@ -395,7 +413,7 @@ export class LmdbDeferredStore implements DeferredStore {
         const number = numberIn(entry.key, 0);
         const { row, end } = decoded(entry, decodeEnd);
         if (this.#tables.endIndex(row.sequence)?.number === number) continue;
-        ended.unswept.set(row.sequence, { number, state: end.state });
+        ended.unswept.set(row.sequence, { number, state: end.state, goneAt: end.goneAt, keyed: row.idHash !== '' });
         ended.keep(number, end.goneAt);
         if (row.idHash !== '') onEnded(row, end);
       }
@@ -403,33 +421,10 @@ export class LmdbDeferredStore implements DeferredStore {
     return dead;
   }
 
-  /** Reads the rows in the order of acceptance, redrives at their own. Resolves with how many there are, ended ones too. */
-  async #readRows(onRow: (row: RequestRow) => void): Promise<{ readonly rows: number; readonly nextSequence: number }> {
-    const state = this.#state;
-    let rows = 0;
-    for await (const slice of this.#tables.slices('order', undefined, undefined, 4_096)) {
-      for (const entry of slice) {
-        const row = decodeOrder(entry);
-        rows++;
-        state.newest = Math.max(state.newest, numberIn(entry.key, 0), row.sequence);
-        if (entry.key.byteLength > 8) {
-          state.redriven.set(row.sequence, entry.key);
-          state.redrives = Math.max(state.redrives, numberIn(entry.key, 1));
-        }
-        if (!state.ended.unswept.has(row.sequence)) onRow(row);
-      }
-    }
-    const reserved = this.#tables.get('meta', RESERVED);
-    const [end = 1] = reserved === undefined ? [] : decoded(reserved, decodeNumbers);
-    const nextSequence = Math.max(end, state.newest + 1);
-    state.newest = nextSequence - 1;
-    return { rows, nextSequence };
-  }
-
   /** All sequences that must have a head. */
   async #known(): Promise<Set<number>> {
     const known = new Set<number>(this.#state.ended.unswept.keys());
-    for await (const slice of this.#tables.slices('order')) for (const entry of slice) known.add(decodeOrder(entry).sequence);
+    await readRows(this.#state, ({ sequence }) => known.add(sequence));
     for await (const slice of this.#tables.slices('ends')) {
       for (const entry of slice) if (decoded(entry, decodeEndIndex).state === 'dead') known.add(numberIn(entry.key, 0));
     }

@@ -1,6 +1,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Change } from '../../../src/deferred/store.ts';
 import { LmdbDeferredStore } from '../../../src/deferred/stores/lmdb.ts';
+import { Pack, PackWriter } from '../../../src/deferred/stores/lmdb-pack.ts';
 import { nameKey, numberKey, numbersKey } from '../../../src/deferred/stores/lmdb-tables.ts';
 import { addChecksum } from '../../../src/storage/checksum.ts';
 import { DiskUnavailable } from '../../../src/storage/deadline.ts';
@@ -69,19 +70,45 @@ async function started() {
   return { file, store, again, write, value };
 }
 
+const MIB = 1 << 20;
 const flipped = (bytes: Uint8Array): Uint8Array => bytes.map((byte, at) => (at === bytes.length >> 1 ? byte ^ 4 : byte));
 
 describe('deferred store: lmdb, damaged', () => {
   const LARGE = new Uint8Array(9_000).fill(3);
   const three: readonly Change[] = [submit(row(1)), submit(row(2), LARGE), submit(row(3))];
+  /** A pack as it is, less one request. */
+  const without = (table: 'rows' | 'heads', sequence: number, framed: Uint8Array): Uint8Array => {
+    const pack = new Pack(`${table} 1`, 1, framed.slice(4));
+    let made = new Uint8Array(0);
+    const packs = new PackWriter(Buffer.alloc(1 << 16), MIB, (_, bytes) => (made = Uint8Array.from(bytes)), 1);
+    for (const each of pack.values()) if (each.sequence !== sequence) packs.addRaw(each);
+    packs.flush();
+    return addChecksum(`${table} 1`, made);
+  };
 
   it.each([
-    ['a flipped byte of a row', 'order 2 does not fit', async ({ write, value }) => write('order', numberKey(2), flipped(value('order', numberKey(2))))],
-    ['a row that was torn', 'order 2 does not fit', async ({ write, value }) => write('order', numberKey(2), value('order', numberKey(2)).slice(0, -3))],
-    ['a row under another key', 'order 9 does not fit', async ({ write, value }) => write('order', numberKey(9), value('order', numberKey(2)))],
-    ['a flipped byte of a head', 'head 2 does not fit', async ({ write, value }) => write('head', numberKey(2), flipped(value('head', numberKey(2))))],
-    ['a head without a row', 'head 2 has no row', async ({ write }) => write('order', numberKey(2), undefined)],
-    ['a row without a head', 'the row of request 2 has no head', async ({ write }) => write('head', numberKey(2), undefined)],
+    ['a flipped byte of rows', 'rows 1 does not fit', async ({ write, value }) => write('rows', numberKey(1), flipped(value('rows', numberKey(1))))],
+    ['rows that were torn', 'rows 1 does not fit', async ({ write, value }) => write('rows', numberKey(1), value('rows', numberKey(1)).slice(0, -3))],
+    ['rows under another key', 'rows 9 does not fit', async ({ write, value }) => write('rows', numberKey(9), value('rows', numberKey(1)))],
+    [
+      'a flipped byte of a row of its own',
+      'order 4 does not fit',
+      async ({ write, value }) => write('order', numberKey(4), flipped(value('order', numberKey(4)))),
+    ],
+    ['a flipped byte of heads', 'heads 1 does not fit', async ({ write, value }) => write('heads', numberKey(1), flipped(value('heads', numberKey(1))))],
+    [
+      'a flipped byte of a head of its own',
+      'head 4 does not fit',
+      async ({ write, value }) => write('head', numberKey(4), flipped(value('head', numberKey(4)))),
+    ],
+    ['a head without a row', 'head 2 has no row', async ({ write, value }) => write('rows', numberKey(1), without('rows', 2, value('rows', numberKey(1))))],
+    [
+      'a row without a head',
+      'the row of request 2 has no head',
+      async ({ write, value }) => write('heads', numberKey(1), without('heads', 2, value('heads', numberKey(1)))),
+    ],
+    ['a row of its own without a head', 'the row of request 4 has no head', async ({ write }) => write('head', numberKey(4), undefined)],
+    ['lost heads', 'the row of request 1 has no head', async ({ write }) => write('heads', numberKey(1), undefined)],
     ['a body without its piece', 'body 2 has 0 of its 1 pieces', async ({ write }) => write('body', numbersKey(2, 0), undefined)],
     ['a piece without a row', 'piece 5 of body 77 has no row', async ({ write }) => write('body', numbersKey(77, 5), BODY)],
     ['a flipped byte of the register of flights', 'flight flight does not fit', async ({ write }) => write('flight', nameKey('flight'), BODY)],
@@ -95,6 +122,9 @@ describe('deferred store: lmdb, damaged', () => {
     async (_, named, damage) => {
       const rig = await started();
       await rig.store.commit(three);
+      // Given its sequence before another that was stored first, it has entries of its own.
+      await rig.store.commit([submit(row(5))]);
+      await rig.store.commit([submit(row(4))]);
       await rig.store.commit([end(row(3), 'dead')]);
       await damage(rig);
       const refused = opened(rig.again());
@@ -107,7 +137,7 @@ describe('deferred store: lmdb, damaged', () => {
   it('refuses a format that it does not know, by name', async () => {
     const { again, write } = await started();
     await write('meta', nameKey('format'), addChecksum('meta format', new Uint8Array([1, 1, 9])));
-    await expect(opened(again())).rejects.toThrow('has the format 9, and this version of Sluice reads 1');
+    await expect(opened(again())).rejects.toThrow('has the format 9, and this version of Sluice reads 2');
   });
 
   it('never passes a damaged body on as data', async () => {
@@ -218,8 +248,33 @@ describe('deferred store: lmdb, the sweep', () => {
     expect(await sweepAll(store, 1_000)).toBeGreaterThan(10);
     expect(file.edits).toBeLessThanOrEqual(3_010);
     expect(store.counts()).toEqual({ done: 0, dead: 0, cancelled: 0 });
-    for (const table of ['order', 'head', 'body', 'open', 'done', 'dead', 'ends']) expect(file.entries(table)).toBe(0);
+    for (const table of ['rows', 'heads', 'order', 'head', 'body', 'open', 'done', 'dead', 'ends']) expect(file.entries(table)).toBe(0);
     expect(store.space.bytes).toBeLessThan(before / 10);
+  }, 60_000);
+});
+
+describe('deferred store: lmdb, packs', () => {
+  it('joins what was committed a few at a time behind the newest, with everything in its place', async () => {
+    const { file, store, again } = await started();
+    const count = 800;
+    for (let from = 1; from <= count; from += 2) await store.commit([0, 1].map((more) => submit(row(from + more))));
+    await store.commit([submit(row(25_000))]);
+    expect([file.entries('rows'), file.entries('heads')]).toEqual([count / 2 + 1, count / 2 + 1]);
+    await store.commit([{ kind: 'retry', row: row(10, { attempts: 1 }), attempt: attempt(1) }, end(row(11), 'dead'), end(row(12), 'done')]);
+    await store.commit([{ kind: 'redrive', row: row(11, { acceptedAt: 1 }) }]);
+    await sweepAll(store, 0);
+    // A pack takes some fifty of these rows, and a hundred of these heads.
+    expect(file.entries('rows')).toBeLessThan(count / 30);
+    expect(file.entries('heads')).toBeLessThan(count / 60);
+    for (const each of [store, again()]) {
+      if (each !== store) {
+        const { rows, sequences } = await opened(each);
+        expect(sequences).toEqual([...Array.from({ length: count }, (_, index) => index + 1).filter((sequence) => ![11, 12].includes(sequence)), 25_000, 11]);
+        expect(rows[9]).toEqual(row(10, { attempts: 1 }));
+      }
+      for (const sequence of [1, 4, 5, 10, 11, 301, count, 25_000]) expect(await bodyOf(each, sequence)).toEqual(Buffer.from(BODY));
+      expect(await each.load(12)).toBe(undefined);
+    }
   }, 60_000);
 });
 
