@@ -9,6 +9,8 @@ import { loadReport } from './api/k6.ts';
 import { clusterCosts } from './cluster/costs.ts';
 import { sharedLimit } from './cluster/shared.ts';
 import { takeovers } from './cluster/takeover.ts';
+import { drainTable } from './deferred/drain.ts';
+import { submitHttpTable } from './deferred/http.ts';
 import { storedTable } from './deferred/stored.ts';
 import { submitTable } from './deferred/submit.ts';
 import { pairedTable } from './lib/paired.ts';
@@ -32,6 +34,8 @@ const benches: Readonly<Record<string, Bench>> = {
   gate: { what: 'B6: up to a million waiters in the core', run: async ({ rounds }) => gateTable(Math.min(5, rounds) + 1) },
   ledger: { what: 'durable appends a second on this disk', run: ledger },
   submit: { what: 'deferred: submits stored a second, beside an append-only file and BullMQ', run: submitTable },
+  submitHttp: { what: 'deferred: submits acknowledged a second over HTTP, beside BullMQ behind node:http', run: submitHttpTable },
+  drain: { what: 'deferred: how fast a store drains beside how fast it accepts', run: drainTable },
   stored: { what: 'deferred: commits and start with a million stored, beside a thousand', run: () => storedTable() },
   acquire: {
     what: 'B1: server CPU of an acquire over plain HTTP, beside hello on the same engine and nginx',

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { AS_STARTED, freePort, type Pinned, pinned, SERVER_CPU, uwsNode } from '../lib/pinned.ts';
+import { AS_STARTED, freePort, type Pinned, pinned, SERVER_CPU, uwsNode, withoutOptions } from '../lib/pinned.ts';
 
 /** HTTP engine of a server. */
 export type EngineName = 'node' | 'uws';
@@ -45,7 +45,12 @@ ${groups}${forward}`,
   const flags = collect ? ['--expose-gc', '--import', COLLECT] : [];
   const profile = process.env['BENCH_PROFILE'] === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${process.env['BENCH_PROFILE']}`];
   const main = resolve(process.env['BENCH_MAIN'] ?? 'src/main.ts');
-  const started = await pinned(SERVER_CPU, [nodeFor(engine) ?? '', ...AS_STARTED, ...flags, ...profile, main, 'serve', '--config', file], http);
+  const started = await pinned(
+    SERVER_CPU,
+    [nodeFor(engine) ?? '', ...AS_STARTED, ...flags, ...profile, main, 'serve', '--config', file],
+    http,
+    withoutOptions(),
+  );
   const stop = async (): Promise<void> => {
     await started.stop();
     rmSync(folder, { recursive: true, force: true });

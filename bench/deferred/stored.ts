@@ -1,20 +1,23 @@
 /**
  * What a store of deferred requests costs by the number stored: commits of 64 (submit, retry, ends scattered over all), reading one
- * request, and the start in a process of its own. 1,000 beside 1,000,000; SLUICE_STORED names another second number.
+ * request, the start of the store in a process of its own, and that of a whole server. 1,000 beside 1,000,000; SLUICE_STORED names another
+ * second number, SLUICE_COMMITS how many requests a commit had when they were stored (256).
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { RequestIndex } from '../../src/deferred/request-index.ts';
 import type { Change } from '../../src/deferred/store.ts';
 import { type LmdbDeferredStore, openLmdbDeferred } from '../../src/deferred/stores/lmdb.ts';
 import { quantile, short, table, xorshift } from '../lib/figures.ts';
-import { progress } from '../lib/pinned.ts';
+import { AS_STARTED, cpuSeconds, freePort, pinned, progress, sleep, withoutOptions } from '../lib/pinned.ts';
 import { endWrite, retryWrite, submitWrite } from './requests.ts';
 
 const COMMIT = 64;
 const COMMITS = 60;
+const COMMIT_STORED = Number(process.env['SLUICE_COMMITS'] ?? 256);
 const BODY = new Uint8Array(1_000).fill(65);
 
 async function opened(folder: string): Promise<LmdbDeferredStore> {
@@ -29,6 +32,7 @@ async function opened(folder: string): Promise<LmdbDeferredStore> {
 interface Figures {
   readonly ms: ReadonlyMap<string, readonly number[]>;
   readonly start: StartFigures;
+  readonly serve: ServeFigures;
   readonly fileBytes: number;
 }
 
@@ -36,7 +40,15 @@ interface StartFigures {
   readonly rows: number;
   readonly openMs: number;
   readonly rowsMs: number;
-  readonly rssMiB: number;
+  readonly cpuMs: number;
+  readonly indexBytes: number;
+}
+
+interface ServeFigures {
+  readonly firstAnswerMs: number;
+  readonly peakMiB: number;
+  readonly residentMiB: number;
+  readonly mappedMiB: number;
 }
 
 async function measure(stored: number): Promise<Figures> {
@@ -46,16 +58,18 @@ async function measure(stored: number): Promise<Figures> {
     const began = performance.now();
     for (let sequence = 1; sequence <= stored; ) {
       const batch: Change[] = [];
-      for (; batch.length < 256 && sequence <= stored; sequence++) batch.push(submitWrite(sequence, BODY));
+      for (; batch.length < COMMIT_STORED && sequence <= stored; sequence++) batch.push(submitWrite(sequence, BODY));
       await store.commit(batch);
     }
     progress(`  ${stored} stored in ${short((performance.now() - began) / 1_000)} s`);
+    for (let more = true; more; ) more = await store.sweep(0);
     await store.close();
-    const start = JSON.parse(execFileSync(process.execPath, [fileURLToPath(import.meta.url), folder], { encoding: 'utf8' })) as StartFigures;
+    const start = JSON.parse(execFileSync(process.execPath, ['--expose-gc', fileURLToPath(import.meta.url), folder], { encoding: 'utf8' })) as StartFigures;
+    const serve = await serving(folder);
     store = await opened(folder);
     const ms = await commits(store, stored);
     await store.close();
-    return { ms, start, fileBytes: statSync(join(folder, 'deferred', 'data.mdb')).size };
+    return { ms, start, serve, fileBytes: statSync(join(folder, 'deferred', 'data.mdb')).size };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -100,27 +114,75 @@ export async function storedTable(many = Number(process.env['SLUICE_STORED'] ?? 
     const cell = (of: readonly number[]): string => `${short(quantile(of, 0.5))} / ${short(quantile(of, 0.99))}`;
     return [what, cell(a), cell(b), short(quantile(b, 0.5) / quantile(a, 0.5))];
   });
-  const { openMs, rowsMs, rssMiB, rows: read } = all.start;
-  const perRequest = ((all.start.rssMiB - few.start.rssMiB) * 2 ** 20) / many;
+  const { openMs, rowsMs, cpuMs, rows: read } = all.start;
+  const perRequest = (all.start.indexBytes - few.start.indexBytes) / (many - 1_000);
+  const perRequestServed = ((all.serve.residentMiB - all.serve.mappedMiB - few.serve.residentMiB + few.serve.mappedMiB) * 2 ** 20) / (many - 1_000);
+  const { firstAnswerMs, peakMiB, residentMiB, mappedMiB } = all.serve;
   return [
     table(['p50 / p99 ms of a commit of 64', '1,000', String(many), 'x (p50)'], rows),
-    `Start with ${read}: environment checked and mapped ${short(openMs)} ms, all rows read in ${short(rowsMs)} ms more; ${short(rssMiB)} MiB resident, pages of the file included (${short(perRequest)} bytes a request beyond 1,000). ` +
-      `File: ${Math.round(all.fileBytes / many)} bytes a request.`,
+    `Start of the store with ${read}: checked and mapped in ${short(openMs)} ms, all rows read into an index in ${short(rowsMs)} ms more; ${short(cpuMs)} ms of processor time; ${short(perRequest)} bytes a request in the index.`,
+    `Start of a server: the first request accepted ${short(firstAnswerMs)} ms after the process was started (${short(few.serve.firstAnswerMs)} ms with 1,000); ${short(peakMiB)} MiB resident at most until all were in line, ` +
+      `${short(residentMiB)} then, ${short(mappedMiB)} of it pages of the file; ${short(perRequestServed)} bytes a request beyond 1,000 without those pages. File: ${Math.round(all.fileBytes / many)} bytes a request.`,
   ].join('\n\n');
 }
 
 async function start(folder: string): Promise<void> {
   const began = performance.now();
+  const cpu = process.cpuUsage();
   const store = await openLmdbDeferred(folder, { holder: { pid: process.pid, address: '' }, takeOver: false }, { bytesMax: 2 ** 40 });
   const openMs = performance.now() - began;
-  let rows = 0;
+  const index = new RequestIndex();
+  const before = memory();
   await store.open(
-    () => rows++,
-    () => {},
+    (row) => void index.add(row),
+    (row) => void index.addEnded(row),
   );
   const rowsMs = performance.now() - began - openMs;
-  process.stdout.write(JSON.stringify({ rows, openMs, rowsMs, rssMiB: process.memoryUsage().rss / 2 ** 20 }));
+  const { user, system } = process.cpuUsage(cpu);
+  const indexBytes = memory() - before;
+  process.stdout.write(JSON.stringify({ rows: index.length, openMs, rowsMs, cpuMs: (user + system) / 1_000, indexBytes }));
   await store.close();
+}
+
+/** Bytes of the heap and beside it that are in use. */
+function memory(): number {
+  (globalThis as { gc?: () => void }).gc?.();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
+/** A server over the store, whose group lets one pass an hour: until it accepts a request, and until all are in line. */
+async function serving(folder: string): Promise<ServeFigures> {
+  const [api, health, proxy] = [await freePort(), await freePort(), await freePort()];
+  const file = join(folder, 'sluice.yaml');
+  writeFileSync(
+    file,
+    `listen: { api: "127.0.0.1:${api}", grpc: none, health: "127.0.0.1:${health}", admin: none, proxy: "127.0.0.1:${proxy}" }
+log: { level: warn }
+store: { path: ${folder}, bytes: 100GiB }
+drain: { delay: 0s, grace: 0s }
+groups: { mail: { limits: [ { name: pace, spacing: 1h } ] } }
+backends: { shop: { urls: [ "http://127.0.0.1:9" ] } }
+routes: [ { name: send, match: { path: "/*" }, group: mail, backend: shop, mode: deferred } ]
+`,
+  );
+  const began = performance.now();
+  const server = await pinned(0, [process.execPath, ...AS_STARTED, resolve('src/main.ts'), 'serve', '--config', file], undefined, withoutOptions());
+  try {
+    for (;;) {
+      const answer = await fetch(`http://127.0.0.1:${proxy}/`, { method: 'POST', body: 'x' }).catch(() => undefined);
+      if (answer?.status === 202) break;
+      if (performance.now() - began > 120_000) throw new Error(`The server does not accept: ${server.said()}`);
+      await sleep(5);
+    }
+    const firstAnswerMs = performance.now() - began;
+    // All are in line once the processor is idle.
+    for (let before = -1, now = cpuSeconds([server.pid]); now - before > 0.05; before = now, now = cpuSeconds([server.pid])) await sleep(500);
+    const kiB = (name: string): number => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))?.[1] ?? 0);
+    return { firstAnswerMs, peakMiB: kiB('VmHWM') / 1_024, residentMiB: kiB('VmRSS') / 1_024, mappedMiB: kiB('RssFile') / 1_024 };
+  } finally {
+    await server.stop();
+  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -25,6 +25,8 @@ export interface Paired {
   readonly name: string;
   readonly cpuMicros: Spread;
   readonly perSecond: number;
+  /** Answers a second over those of the base in the same round. */
+  readonly rate: Spread;
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly generator: number;
@@ -56,6 +58,7 @@ export async function paired(
     name,
     cpuMicros: spread(all.map(({ cpuMicros }) => cpuMicros)),
     perSecond: median(all.map(({ perSecond }) => perSecond)),
+    rate: spread(all.map(({ perSecond }, round) => perSecond / (base?.[round]?.perSecond ?? Number.NaN))),
     p50Ms: median(all.map(({ p50Ms }) => p50Ms)),
     p99Ms: median(all.map(({ p99Ms }) => p99Ms)),
     generator: median(all.map(({ generator }) => generator)),

@@ -48,6 +48,15 @@ export async function pinned(cpu: number, command: readonly string[], port?: num
   throw new Error(`${command.join(' ')} does not listen on ${port}: ${said}`);
 }
 
+/** Takes what is set for benches out of the environment of a server, which refuses options that it does not know. */
+export function withoutOptions(): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.keys(process.env)
+      .filter((name) => name.startsWith('SLUICE_'))
+      .map((name) => [name, undefined]),
+  );
+}
+
 /** Runs a command to its end on one processor; answers what it wrote, and the processor time it took itself, in seconds. */
 export async function runPinned(cpu: number, command: readonly string[], secondsMax: number): Promise<{ readonly out: string; readonly cpuSeconds: number }> {
   const timed = ['bash', '-c', 'TIMEFORMAT="@%U %S"; time "$@"', 'timed', ...command];
