@@ -81,7 +81,7 @@ const options = struct({
   returnWithin: option(
     duration({ min: 0, max: 10 * MINUTE }),
     '10s',
-    'A shard whose connection was lost while it waited finds its place if it is back within this; until then nobody waits for it.',
+    'A shard whose connection was lost while it waited finds its place if it is back within this; others go before it meanwhile.',
   ),
   closeAfter: option(
     duration({ min: 0, max: MINUTE }),

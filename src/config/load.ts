@@ -97,11 +97,12 @@ function checkGatewayQueue({ listen, gatewayQueue, groups }: Unverified<Options>
 }
 
 /** Groups and classes that a credential names must exist: a slip here would lock somebody out, or let them in later. */
-function checkKeys({ auth, groups }: Unverified<Options>, tell: ReportAt): void {
+function checkKeys({ auth, groups, listen, gatewayQueue }: Unverified<Options>, tell: ReportAt): void {
+  const made = listen?.gatewayQueue?.address === 'none' ? undefined : gatewayQueue?.group;
   for (const [index, key] of (auth?.keys ?? []).entries()) {
     const named = (key?.groups ?? []).filter((name) => name !== undefined);
     for (const [at, name] of (key?.groups ?? []).entries()) {
-      if (name !== undefined && groups?.has(name) === false)
+      if (name !== undefined && name !== made && groups?.has(name) === false)
         tell([index, 'groups', at], new ValueError(`there is no group ${JSON.stringify(name)}`, 'Define it under groups, or take it out of this key.'));
     }
     const reachable = key?.groups === undefined ? [...(groups?.keys() ?? [])] : named;

@@ -116,7 +116,7 @@ export class GatewayQueue {
 
   /**
    * So many buckets from now on. Callers change buckets at their places. A bucket that gets a shard which was admitted less than a
-   * spacing ago as one of another bucket is paused for the rest of it: whoever enforces the limit counts by the new number.
+   * spacing ago as one of another bucket is paused for the rest of it, since Discord counts by the new number.
    */
   setMaxConcurrency(buckets: number): void {
     const before = this.#maxConcurrency;
@@ -166,10 +166,10 @@ export class GatewayQueue {
         ...{ group: this.#deps.group, key: waiter.key, costs: ONE_REQUEST, since: waiter.since, holder: `shard ${waiter.shard}`, caller: '' },
         ...{ priority: undefined, priorityClass: undefined, wait: undefined, lease: undefined, requestId: undefined, session: undefined, bytes: 0 },
       },
-      (told) => {
-        outcome = told;
+      (decided) => {
+        outcome = decided;
         // What was left meanwhile is none of its business any more.
-        if (asked !== undefined && waiter.held === asked) this.#decided(waiter, asked, told);
+        if (asked !== undefined && waiter.held === asked) this.#decided(waiter, asked, decided);
       },
     );
     asked = held;

@@ -3,7 +3,7 @@ import type { Clock } from '../admission/clock.ts';
 import { LATE_MAX } from '../core/limits/reported-window.ts';
 import { MILLISECOND, MINUTE, type Micros, plus, SECOND } from '../core/time.ts';
 
-/** How many sessions an application may start, as whoever enforces it says. */
+/** How many sessions an application may start, as Discord reports it. */
 export interface SessionStartLimit {
   /** Starts per window, at least 1. */
   readonly total: number;
@@ -130,7 +130,7 @@ export class SessionLimits {
     return this.#next(limits, await this.#left());
   }
 
-  /** What the limit has left now; undefined if nobody knows. */
+  /** Resolves with what the limit has left now, undefined if its owner cannot be asked. */
   async #left(): Promise<number | undefined> {
     const { admission, group, limit } = this.#deps;
     const view = await admission.group(group);

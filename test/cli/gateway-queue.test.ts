@@ -58,7 +58,7 @@ describe('As twilight-rs/gateway-queue', () => {
     expect(world.err()).toContain(why);
   });
 
-  test('a variant that there is not is told with those that there are', async () => {
+  test('a variant that there is not is refused with those that there are', async () => {
     const world = fakeWorld({});
     expect(await gatewayQueueCommand.run(['--variant', 'spectacles'], world)).toBe(EXIT.failed);
     expect(world.err()).toMatch(/spectacles.*twilight, pluralkit|twilight.*pluralkit/s);
@@ -74,7 +74,7 @@ describe('As PluralKit/gateway-queue', () => {
     expect((await answer(port, '/?shard=-1'))[0]).toBe(400);
   });
 
-  test('a CONCURRENCY that is no number counts as 1, and is told', async () => {
+  test('a CONCURRENCY that is no number counts as 1, with a warning', async () => {
     const port = await freePort();
     const world = run(['--variant=pluralkit'], { ADDR: `127.0.0.1:${port}`, CONCURRENCY: 'many' });
     expect((await answer(port))[0]).toBe(200);

@@ -55,6 +55,12 @@ describe('The gateway queue in the file', () => {
     ]);
   });
 
+  test('lets a credential name its group', () => {
+    const keys = `auth: { keys: [ { name: ops, sha256: ${'ab'.repeat(32)}, can: [ manage ], groups: [ gateway-queue ] } ] }`;
+    expect(read(queue() + keys).auth.keys).toHaveLength(1);
+    expect(load(`groups: { a: {} }\n${keys}`).kind).toBe('mistakes');
+  });
+
   test('changes buckets, spacing and backlog in a reload; the rest takes a restart', () => {
     const before = read(queue());
     expect(restartRequired(before, read(queue('{ maxConcurrency: 4, period: 6s, slack: 1s, backlog: 5 }')))).toEqual([]);

@@ -7,6 +7,7 @@ import type { NatsBinary } from '../support/fakes/nats-binary.ts';
 import { freePort } from '../support/fakes/ports.ts';
 import { ServerProcess } from '../support/fakes/server-process.ts';
 import { until } from '../support/fakes/until.ts';
+import { Wire } from '../support/fakes/wire.ts';
 import { queued } from './clients.ts';
 import { DiscordServer } from './discord-server.ts';
 
@@ -76,6 +77,58 @@ export async function killPlay(say: (text: string) => void): Promise<Played> {
     server.clean();
     await discord.stop();
   }
+}
+
+/** What a crowd of connections came to. */
+export interface Crowded {
+  /** Callers held: with all there, after a hundred left, and with a hundred new ones. */
+  readonly held: readonly [all: number, left: number, again: number];
+  /** Milliseconds until the server knew that they had left. */
+  readonly seenMs: number;
+  /** Resident memory of the server for each caller held, in bytes. */
+  readonly bytesEach: number;
+  /** Connections that were closed. */
+  readonly closed: number;
+}
+
+/** 2,048 shards of sixteen buckets wait on connections of their own; a hundred of them leave, and a hundred others come. */
+export async function crowdPlay(): Promise<Crowded> {
+  const [port, health] = [await freePort(), await freePort()];
+  const args = ['gateway-queue', '--gatewayQueue.maxConcurrency=16', '--gatewayQueue.period=1m', `--listen.health=127.0.0.1:${health}`];
+  const server = new ServerProcess('', undefined, { args, env: { HOST: '127.0.0.1', PORT: String(port) } });
+  const wires: Wire[] = [];
+  const come = async (shard: number): Promise<void> => {
+    const wire = await Wire.open(port);
+    wires.push(wire);
+    wire.write(`GET /?shard=${shard} HTTP/1.1\r\nHost: queue\r\n\r\n`);
+  };
+  const held = (): Promise<number> => metricOf(health, 'sluice_gateway_queue_held');
+  try {
+    await server.until('serving');
+    for (let shard = 0; shard < 16; shard++) await come(shard);
+    await until('sixteen to be answered', async () => (await metricOf(health, 'sluice_gateway_queue_admitted_total')) === 16);
+    const before = await metricOf(health, 'process_resident_memory_bytes');
+    for (let shard = 16; shard < 2048; shard++) await come(shard);
+    await until('all others to be held', async () => (await held()) === 2032);
+    const bytesEach = ((await metricOf(health, 'process_resident_memory_bytes')) - before) / 2032;
+    const all = await held();
+    const leaving = performance.now();
+    for (const wire of wires.slice(1000, 1100)) wire.destroy();
+    await until('a hundred to be gone', async () => (await held()) <= 1932);
+    const seenMs = performance.now() - leaving;
+    const left = await held();
+    for (let shard = 0; shard < 100; shard++) await come(5_000 + shard);
+    await until('a hundred to have come', async () => (await held()) >= 2032);
+    return { held: [all, left, await held()], seenMs, bytesEach, closed: wires.filter((wire, at) => wire.closed && (at < 1000 || at >= 1100)).length };
+  } finally {
+    for (const wire of wires) wire.destroy();
+    server.clean();
+  }
+}
+
+async function metricOf(healthPort: number, name: string): Promise<number> {
+  const text = await (await fetch(`http://127.0.0.1:${healthPort}/metrics`)).text();
+  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1] ?? Number.NaN);
 }
 
 /** Three replicas over NATS; the one that decides is killed in the middle. */

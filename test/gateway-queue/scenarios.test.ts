@@ -258,4 +258,14 @@ describe('Session starts', () => {
     expect(rig.discord!.identifies).toHaveLength(16);
     expect(rig.left).toBe(84);
   });
+
+  test('A kill forgets no answer whose identify is on its way; one that never came is given back later', async () => {
+    const rig = await started('', { total: 1000, remaining: 100, maxConcurrency: 4 });
+    for (let shard = 0; shard < 4; shard++) rig.ask(shard, { dies: true });
+    await rig.pass(1);
+    await rig.start();
+    expect(rig.left).toBe(96);
+    await rig.pass(40);
+    expect(rig.left).toBe(100);
+  });
 });

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { queued } from '../gateway-queue/clients.ts';
-import { killPlay, replicasPlay } from '../gateway-queue/plays.ts';
+import { crowdPlay, killPlay, replicasPlay } from '../gateway-queue/plays.ts';
 import { natsBinary, showLogsOfFailures } from '../support/fakes/nats.ts';
 import { freePort } from '../support/fakes/ports.ts';
 import { ServerProcess } from '../support/fakes/server-process.ts';
@@ -31,6 +31,7 @@ async function started(args: readonly string[] = [], env: Readonly<Record<string
   return { server: made, port, health: `http://127.0.0.1:${health}` };
 }
 
+/** Callers held, by its metrics. */
 async function held(health: string): Promise<number> {
   const text = await (await fetch(`${health}/metrics`)).text();
   return Number(/^sluice_gateway_queue_held (\S+)$/m.exec(text)?.[1] ?? Number.NaN);
@@ -87,6 +88,13 @@ describe('By its variables alone', () => {
     expect(text).toContain('sluice_gateway_queue_admitted_total 0\n');
   }, 40_000);
 });
+
+test('GQ-10: 2,048 shards wait without one being turned away; a hundred leave, seen within a second, and a hundred others take their places', async () => {
+  const { held, seenMs, closed } = await crowdPlay();
+  expect(held).toEqual([2032, 1932, 2032]);
+  expect(closed).toBe(0);
+  expect(seenMs).toBeLessThan(1_000);
+}, 60_000);
 
 describe('Sixteen shards of a bot with max_concurrency 4, whose clients take any answer for go', () => {
   test('GQ-15: killed and started again in the middle: no two identifies of a bucket within 5 s, and the budget is exact', async () => {

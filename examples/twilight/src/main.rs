@@ -56,10 +56,17 @@ async fn main() {
     let shards: u32 = args.next().and_then(|text| text.parse().ok()).unwrap_or(4);
     let start = Instant::now();
     let queue = HttpQueue::new(url);
-    let waiting: Vec<_> = (0..shards).map(|shard| (shard, queue.enqueue(shard))).collect();
-    for (shard, may_go) in waiting {
-        if may_go.await.is_ok() {
-            println!("shard {shard} may identify after {:.1} s", start.elapsed().as_secs_f32());
-        }
+    let waiting: Vec<_> = (0..shards)
+        .map(|shard| {
+            let may_go = queue.enqueue(shard);
+            tokio::spawn(async move {
+                if may_go.await.is_ok() {
+                    println!("shard {shard} may identify after {:.1} s", start.elapsed().as_secs_f32());
+                }
+            })
+        })
+        .collect();
+    for shard in waiting {
+        let _ = shard.await;
     }
 }

@@ -125,7 +125,7 @@ export class ReportedWindow implements Limit {
     const capacity = this.capacity;
     const used = this.#permits === UNREPORTED ? capacity : Math.min(capacity, this.#used);
     const debt = this.#permits === UNREPORTED ? 0 : Math.max(0, this.#used - capacity);
-    // Once its end has passed, nobody knows when the next one is reported.
+    // Once its end has passed, the time of the next report is not known.
     return { capacity, used, debt, resetAt: this.#endsAt > now ? this.#endsAt : used < capacity ? now : NEVER };
   }
 
