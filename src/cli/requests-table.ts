@@ -2,11 +2,20 @@ import type { DeferredRequest, RequestTry } from '../client/client.ts';
 
 const COLUMNS = ['ID', 'STATE', 'GROUP', 'KEY', 'TRIES', 'AGE', 'NEXT', 'ERROR'] as const;
 
+/** What a request waits for, in words. */
+const WAITS: Readonly<Record<NonNullable<DeferredRequest['waitsFor']>, string>> = {
+  due: 'its time',
+  key: 'an earlier request of its key',
+  backend: 'its backend, which is down: one request at a time probes it, and none spends an attempt',
+  route: 'its group or route, which is not in the configuration',
+  turn: 'its turn in the group',
+};
+
 /** Lines of a table of requests, its head first; columns as wide as what they hold. `nowMs`: milliseconds since 1970. */
 export function requestTable(requests: readonly DeferredRequest[], nowMs: number): readonly string[] {
-  const rows = requests.map(({ id, state, group, key, attempts, acceptedAt, nextAttemptAt, error = '' }) => [
+  const rows = requests.map(({ id, state, group, key, attempts, acceptedAt, nextAttemptAt, waitsFor, error = '' }) => [
     ...[id, state, plain(group), plain(key), String(attempts), span(nowMs - Date.parse(acceptedAt))],
-    ...[nextAttemptAt === undefined ? '' : span(Date.parse(nextAttemptAt) - nowMs), plain(error)],
+    ...[`${waitsFor === 'backend' ? 'probe ' : ''}${nextAttemptAt === undefined ? '' : span(Date.parse(nextAttemptAt) - nowMs)}`, plain(error)],
   ]);
   const all = [[...COLUMNS], ...rows];
   const widths = COLUMNS.map((_, at) => Math.max(...all.map((row) => (row[at] ?? '').length)));
@@ -20,7 +29,7 @@ export function requestTable(requests: readonly DeferredRequest[], nowMs: number
 
 /** A request and its attempts, a line for each thing that is known. */
 export function requestLines(request: DeferredRequest, nowMs: number): readonly string[] {
-  const { id, state, group, key, route, method, path, bodyBytes, attempts, error, nextAttemptAt, callback, response, tries = [] } = request;
+  const { id, state, group, key, route, method, path, bodyBytes, attempts, error, nextAttemptAt, waitsFor, callback, response, tries = [] } = request;
   const facts: readonly (readonly [string, string | undefined])[] = [
     ['id', id],
     ['state', error === undefined ? state : `${state} (${error})`],
@@ -31,7 +40,8 @@ export function requestLines(request: DeferredRequest, nowMs: number): readonly 
     ['not before', timed(request.notBefore, nowMs)],
     ['deadline', timed(request.deadlineAt, nowMs)],
     ['attempts', String(attempts)],
-    ['next attempt', timed(nextAttemptAt, nowMs)],
+    ['waits for', waitsFor === undefined ? undefined : WAITS[waitsFor]],
+    [waitsFor === 'backend' ? 'next probe' : 'next attempt', timed(nextAttemptAt, nowMs)],
     ['response', response && `${response.status}, ${response.bytes} bytes${response.truncated === true ? ' (cut)' : ''}`],
     ['callback', callback],
     ['kept until', timed(request.goneAt, nowMs)],

@@ -68,7 +68,10 @@ export interface DeferredRequest {
   readonly bodyBytes?: number;
   readonly notBefore?: string;
   readonly deadlineAt?: string;
+  /** Its due time, or the next probe of a backend that is down. */
   readonly nextAttemptAt?: string;
+  /** Left out while it is being sent, and at its end. */
+  readonly waitsFor?: 'due' | 'key' | 'backend' | 'route' | 'turn';
   /** Why the last attempt failed, or why it is dead. */
   readonly error?: string;
   readonly tries?: readonly RequestTry[];

@@ -1,5 +1,5 @@
 import type { Clock } from '../admission/clock.ts';
-import { MILLISECOND, plus } from '../core/time.ts';
+import { type Instant, MILLISECOND, plus } from '../core/time.ts';
 import { type AttemptOutcome, saysDown } from './deferred-route.ts';
 
 /** What the outages of backends are noticed by. */
@@ -23,6 +23,7 @@ export class BackendOutages {
   readonly #deps: OutagesDeps;
   readonly #failures = new Map<string, number>();
   readonly #down = new Map<string, () => void>();
+  readonly #probeAt = new Map<string, Instant>();
   /** Backends that took the last connection: what failed may be the request's own fault. */
   readonly #connected = new Set<string>();
   #stopped = false;
@@ -33,6 +34,11 @@ export class BackendOutages {
 
   isDown(backend: string): boolean {
     return this.#down.has(backend);
+  }
+
+  /** When the next request probes a backend that is down, at the latest; undefined: it is not down. */
+  probeAt(backend: string): Instant | undefined {
+    return this.#down.has(backend) ? this.#probeAt.get(backend) : undefined;
   }
 
   get down(): readonly string[] {
@@ -48,6 +54,7 @@ export class BackendOutages {
       if (stop === undefined) return false;
       stop();
       this.#down.delete(backend);
+      this.#probeAt.delete(backend);
       this.#deps.onUp(backend);
       return false;
     }
@@ -70,7 +77,9 @@ export class BackendOutages {
 
   #probeLater(backend: string): void {
     const { clock, probeMs } = this.#deps;
-    const stop = clock.at(plus(clock.now(), probeMs * MILLISECOND), () => {
+    const at = plus(clock.now(), probeMs * MILLISECOND);
+    this.#probeAt.set(backend, at);
+    const stop = clock.at(at, () => {
       if (this.#stopped || !this.#down.has(backend)) return;
       this.#deps.probe(backend, this.#connected.has(backend));
       this.#probeLater(backend);

@@ -63,6 +63,12 @@ export type SubmitOutcome =
     }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly payloadDiffers?: boolean };
 
+/**
+ * What a request that has not ended waits for: its time (`due`), an earlier request of its key (`key`), its backend, which is down (`backend`),
+ * its group or route, which is not in the file (`route`), or its turn in the group (`turn`); '' while it is sent, at its end, and in a cluster.
+ */
+export type RequestWait = '' | 'due' | 'key' | 'backend' | 'route' | 'turn';
+
 /** A request as it is shown. Times are milliseconds since 1970; 0: none. */
 export interface RequestView {
   readonly id: string;
@@ -77,8 +83,9 @@ export interface RequestView {
   readonly notBefore: number;
   readonly deadlineAt: number;
   readonly attempts: number;
-  /** 0: none is due, or it is due at once. */
+  /** Its due time, or the next probe of a backend that is down, by this or another request. 0: none is due, or it is due at once. */
   readonly nextAttemptAt: number;
+  readonly waitsFor: RequestWait;
   /** Why the last attempt failed, or why it is dead; '' otherwise. */
   readonly error: string;
   /** Filled by `get` only. */

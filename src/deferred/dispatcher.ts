@@ -123,11 +123,11 @@ export class Dispatcher implements StoredSink {
   /** Whether it need not wait for another of its key. */
   isNext(slot: number): boolean {
     this.#watch(slot);
-    return this.#isHead(slot);
+    return this.isHead(slot);
   }
 
   /** No other request of its key goes before it, or its route keeps no order. */
-  #isHead(slot: number): boolean {
+  isHead(slot: number): boolean {
     const { index } = this.#deps;
     return !index.orderedOf(slot) || this.#order.isHead(index.groupOf(slot), index.keyOf(slot), index.sequenceOf(slot));
   }
@@ -249,7 +249,7 @@ export class Dispatcher implements StoredSink {
     const { index, routeOf } = this.#deps;
     if (index.stateOf(slot) === ENDED || index.callbackOf(slot) !== 0 || routeOf(slot)?.backend !== backend) return false;
     if (!this.#open.has(index.groupOf(slot)) || index.entryOf(slot) !== NONE || index.stateOf(slot) === SENDING) return false;
-    return this.#isHead(slot);
+    return this.isHead(slot);
   }
 
   #sendProbe(slot: number, backend: string): true {
@@ -391,7 +391,7 @@ export class Dispatcher implements StoredSink {
     if (this.#stopped || index.entryOf(slot) !== NONE) return;
     const sequence = index.sequenceOf(slot);
     index.setState(slot, WAITING);
-    if (!this.#isHead(slot)) return;
+    if (!this.isHead(slot)) return;
     const dueAt = index.dueAtOf(slot);
     if (dueAt > clock.epoch(clock.now())) return this.#due.set(sequence, this.#instantOf(dueAt));
     if (this.#overloaded || !this.#open.has(index.groupOf(slot))) return;

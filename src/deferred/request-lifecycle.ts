@@ -18,6 +18,7 @@ import { type Attempt, type RequestEnd, type RequestRow, requestId } from './req
 import { ENDED, NONE, PENDING, RequestIndex, SENDING } from './request-index.ts';
 import { StartQueue } from './start-queue.ts';
 import { type DeferredStore, type Flight, type LoadedRequest, type Report, StoreUnavailable } from './store.ts';
+import { StoredEnds } from './stored-ends.ts';
 
 /** An end or a retry that cannot be stored is tried again after this long, until the process ends. */
 const STORE_AGAIN_MS = 1_000;
@@ -120,8 +121,8 @@ export class RequestLifecycle {
   readonly #delivery: DeliveryDeps;
   /** Attempts that were sent and whose outcome is not on record, by sequence. */
   readonly #sent = new Map<number, number>();
-  /** Ends that are being stored, by sequence. */
-  readonly #ending = new Map<number, Promise<unknown>>();
+  /** Ends that are being stored. */
+  readonly ends: StoredEnds;
   /** When ended requests with a key are forgotten. */
   readonly #kept: Agenda;
   #failing = false;
@@ -133,6 +134,7 @@ export class RequestLifecycle {
   constructor(deps: DeferredDeps, sequence: () => Promise<number>) {
     const { clock, admission, forwarding, onFault, events, bounds } = deps;
     this.#deps = deps;
+    this.ends = new StoredEnds(clock);
     this.#kept = new Agenda(clock, (sequence) => this.#forget(sequence));
     this.store = new BatchedStore(deps.store);
     const inFlight = deps.inFlight ?? new InFlight(bounds.inFlightMax, bounds.inFlightBytesMax);
@@ -413,7 +415,7 @@ export class RequestLifecycle {
         await this.end(slot, 'dead', error, shown(verdict.error, 0), result.response);
         return;
       }
-      await this.#retry(slot, route, attempt, due, shown(verdict.error, due), verdict.error);
+      await this.#retry(slot, route, attempt, due, shown(verdict.error, spared ? 0 : due), verdict.error);
     }
   }
 
@@ -451,11 +453,6 @@ export class RequestLifecycle {
     this.dispatcher.attemptOver(slot, false);
   }
 
-  /** Resolves when the end of this request that is being stored now is on disk, or could not be stored; at once if none is. */
-  async settled(sequence: number): Promise<void> {
-    await this.#ending.get(sequence);
-  }
-
   /** An ended request whose key is remembered is forgotten at `goneAt`, in milliseconds since 1970. */
   forgetAt(slot: number, goneAt: number): void {
     const { clock } = this.#deps;
@@ -474,9 +471,7 @@ export class RequestLifecycle {
   ): Promise<Refusal | undefined> {
     if (this.index.stateOf(slot) === ENDED) return undefined;
     const sequence = this.index.sequenceOf(slot);
-    const ended = this.#end(slot, state, error, attempt, response).finally(() => this.#ending.delete(sequence));
-    this.#ending.set(sequence, ended);
-    return ended;
+    return this.ends.during(sequence, this.#end(slot, state, error, attempt, response));
   }
 
   async #end(

@@ -35,6 +35,7 @@ export function viewOf(row: RequestRow, head: RequestHead | undefined, end: Requ
     deadlineAt: row.deadlineAt,
     attempts: end?.attempts ?? row.attempts,
     nextAttemptAt: end === undefined ? row.dueAt : 0,
+    waitsFor: '',
     error: end?.error ?? '',
     tries: [],
     response: end?.response,

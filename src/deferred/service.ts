@@ -9,6 +9,7 @@ import { parseRequestId, type RequestEnd, type RequestHead, type RequestRow, req
 import { ENDED, NONE, SENDING } from './request-index.ts';
 import { type DeferredDeps, RequestLifecycle } from './request-lifecycle.ts';
 import { fits, inScope, narrowed, viewOf } from './request-view.ts';
+import { waitOf } from './request-wait.ts';
 import type { StoredBody } from './store.ts';
 import { type CheckedSubmission, checkSubmission, hashOfKey, headOf, KEY_TAKEN, refused, rowOf } from './submission.ts';
 
@@ -151,12 +152,11 @@ export class DeferredService implements DeferredRequests {
       const next = String(index.sequenceOf(slot));
       if (++looked > LISTED_LOOKED_AT_MAX) return { requests, next };
       if (index.stateOf(slot) === ENDED || (filter.group !== undefined && filter.group !== index.groupOf(slot))) continue;
-      const state = index.stateOf(slot) === SENDING ? 'sending' : 'pending';
-      if (filter.state !== undefined && filter.state !== state) continue;
+      if (filter.state !== undefined && filter.state !== (index.stateOf(slot) === SENDING ? 'sending' : 'pending')) continue;
       const row = index.row(slot);
       if (!inScope(scope, row) || !fits(filter, row)) continue;
       if (requests.length === size) return { requests, next };
-      requests.push(viewOf(row, undefined, undefined, state));
+      requests.push(this.#pendingView(slot, row, undefined));
     }
     return { requests, next: '' };
   }
@@ -271,9 +271,9 @@ export class DeferredService implements DeferredRequests {
   /** The answer for a key that is known; undefined: it may be submitted anew. */
   async #existing(submission: Submission, slot: number, requestHash: string, route: DeferredRoute): Promise<SubmitOutcome | undefined> {
     const row = this.#requests.index.row(slot);
-    await this.#requests.settled(row.sequence);
-    const ended = this.#requests.index.stateOf(slot) === ENDED ? await this.#deps.store.ended(row.sequence) : undefined;
-    if (this.#requests.index.stateOf(slot) === ENDED) {
+    const hasEnded = (await this.#requests.ends.settled(row.sequence)) && this.#requests.index.stateOf(slot) === ENDED;
+    const ended = hasEnded ? await this.#deps.store.ended(row.sequence) : undefined;
+    if (hasEnded) {
       if (ended === undefined || ended.end.state !== 'done') return undefined;
       if (submission.dedupeId !== '' && ended.end.at + route.keep.dedupeMs < this.#requests.now()) return undefined;
     }
@@ -363,18 +363,25 @@ export class DeferredService implements DeferredRequests {
     const parsed = parseRequestId(id);
     if (parsed === undefined) return UNKNOWN;
     const { store } = this.#deps;
-    await this.#requests.settled(parsed.sequence);
+    const isSettled = await this.#requests.ends.settled(parsed.sequence);
     const slot = this.#requests.index.slotOf(parsed.sequence);
-    const pending = slot !== NONE && this.#requests.index.stateOf(slot) !== ENDED;
+    const pending = slot !== NONE && (!isSettled || this.#requests.index.stateOf(slot) !== ENDED);
     const ended = pending ? undefined : await store.ended(parsed.sequence);
     const row = pending ? this.#requests.index.row(slot) : ended?.row;
     if (row === undefined) return parsed.sequence < this.#next ? { reason: 'gone' } : UNKNOWN;
     if (row.secret !== parsed.secret || !inScope(scope, row)) return UNKNOWN;
     const loaded = await store.load(parsed.sequence);
     const tries = await store.attempts(parsed.sequence);
-    const state = ended === undefined ? (this.#requests.index.stateOf(slot) === SENDING ? 'sending' : 'pending') : ended.end.state;
+    const shown = ended === undefined ? this.#pendingView(slot, row, loaded?.head) : viewOf(row, loaded?.head, ended.end, ended.end.state);
     const callback = await this.#callbackOf(parsed.sequence, loaded?.head);
-    return { ...viewOf(row, loaded?.head, ended?.end, state), callback, tries, error: ended?.end.error ?? tries.at(-1)?.error ?? '' };
+    return { ...shown, callback, tries, error: ended?.end.error ?? tries.at(-1)?.error ?? '' };
+  }
+
+  /** A request that has not ended, or whose end is not on disk. */
+  #pendingView(slot: number, row: RequestRow, head: RequestHead | undefined): RequestView {
+    const state = this.#requests.index.stateOf(slot);
+    const view = viewOf(row, head, undefined, state === SENDING || state === ENDED ? 'sending' : 'pending');
+    return state === ENDED ? view : { ...view, ...waitOf(this.#requests, this.#deps.clock, slot) };
   }
 
   async #callbackOf(sequence: number, head: RequestHead | undefined): Promise<RequestView['callback']> {

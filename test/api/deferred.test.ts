@@ -86,9 +86,10 @@ describe.each(Object.keys(PROTOCOLS))('over %s', (protocol) => {
     const { id } = await call('Submit', { path: '/hooks/a', retryDelays: { delays: ['1s', '0.5s'] }, dedupeId: 'd' });
     expect(server.requests.all[0]?.submission).toMatchObject({ route: 'hooks', group: 'open', key: 'a', retries: { delaysMs: [1_000, 500] }, dedupeId: 'd' });
     expect(await call('Submit', { path: '/hooks/a', body: base64('other'), dedupeId: 'd' })).toMatchObject({ id, existing: true });
-    server.requests.change(String(id), { attempts: 1, error: 'connect', nextAttemptAt: Date.UTC(2001, 8, 9, 2) });
-    const { request } = (await call('GetRequest', { id })) as { request: { failure: string; nextAttemptAfter: string } };
+    server.requests.change(String(id), { attempts: 1, error: 'connect', nextAttemptAt: Date.UTC(2001, 8, 9, 2), waitsFor: 'backend' });
+    const { request } = (await call('GetRequest', { id })) as { request: { failure: string; nextAttemptAfter: string; waitsFor: string } };
     expect([request.failure, Number.parseFloat(request.nextAttemptAfter)]).toEqual(['connect', expect.closeTo(800, -2)]);
+    expect(request.waitsFor).toBe('REQUEST_WAIT_BACKEND');
   });
 
   test('cancel, list and redrive', async () => {

@@ -125,6 +125,15 @@ describe('sluice requests list', () => {
     expect(json.out.split('\n').map((line) => (line === '' ? '' : (JSON.parse(line) as { id: string }).id))).toEqual([one, '']);
   });
 
+  test('says what a request waits for: a backend that is down, and when it is probed next', async () => {
+    const id = await submitted();
+    server.requests.change(id, { attempts: 5, error: 'connect', nextAttemptAt: Date.now() + 2_500, waitsFor: 'backend' });
+    expect((await sluice('list')).out).toMatch(/ probe [123]s +connect$/m);
+    const { out } = await sluice('show', id);
+    expect(out).toMatch(/^waits for +its backend, which is down: one request at a time probes it, and none spends an attempt$/m);
+    expect(out).toMatch(/^next probe +\S+ \(in [123]s\)$/m);
+  });
+
   test('goes through pages up to its limit, and says that there are more', async () => {
     for (let n = 0; n < 5; n++) await submitted();
     const { out, err } = await sluice('list', '--limit', '3', '--json');

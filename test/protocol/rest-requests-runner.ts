@@ -52,7 +52,7 @@ function submitOf({ body, headers, retryDelays, ...rest }: Fields): object {
 
 /** The state with its response, as the other protocols have both in one. */
 async function requestOf(state: Record<string, unknown>, response: Response): Promise<object> {
-  const { error, callback, nextAttemptAt, bodyBytes, tries = [], response: shown, ...rest } = state;
+  const { error, callback, nextAttemptAt, waitsFor, bodyBytes, tries = [], response: shown, ...rest } = state;
   const after = typeof nextAttemptAt === 'string' ? `${(Date.parse(nextAttemptAt) - 1_000_000_000_000) / 1000}s` : undefined;
   const { headers = [], truncated } = (shown ?? {}) as { headers?: [string, string][]; truncated?: boolean };
   return {
@@ -61,6 +61,7 @@ async function requestOf(state: Record<string, unknown>, response: Response): Pr
     bodyBytes: String(bodyBytes),
     failure: error,
     nextAttemptAfter: after,
+    ...(waitsFor !== undefined && { waitsFor: `REQUEST_WAIT_${String(waitsFor).toUpperCase()}` }),
     callbackState: `CALLBACK_STATE_${String(callback).toUpperCase()}`,
     tries: (tries as { firstBytes: string }[]).map((each) => ({ ...each, firstBytes: Buffer.from(each.firstBytes ?? '').toString('base64') })),
     response: {

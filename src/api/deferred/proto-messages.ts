@@ -21,6 +21,15 @@ const CALLBACKS: Readonly<Record<RequestView['callback'], pb.CallbackState>> = {
   dead: pb.CallbackState.DEAD,
 };
 
+const WAITS: Readonly<Record<RequestView['waitsFor'], pb.RequestWait>> = {
+  '': pb.RequestWait.UNSPECIFIED,
+  due: pb.RequestWait.DUE,
+  key: pb.RequestWait.KEY,
+  backend: pb.RequestWait.BACKEND,
+  route: pb.RequestWait.ROUTE,
+  turn: pb.RequestWait.TURN,
+};
+
 /** A state as `DeferredRequests` has it; undefined: any, and NaN-like values of a later protocol too. */
 export function stateOf(state: pb.RequestState): RequestState | undefined {
   return (Object.keys(STATES) as RequestState[]).find((name) => STATES[name] === state);
@@ -48,6 +57,7 @@ export function requestMessage(view: RequestView, nowMs: number): pb.DeferredReq
     bodyBytes: BigInt(bodyBytes),
     tries: tries.map(attemptMessage),
     callbackState: CALLBACKS[callback],
+    waitsFor: WAITS[view.waitsFor],
   });
   const times = { acceptedAt: view.acceptedAt, notBefore: view.notBefore, deadlineAt: view.deadlineAt, goneAt: view.goneAt };
   for (const [name, ms] of Object.entries(times) as [keyof typeof times, number][]) {

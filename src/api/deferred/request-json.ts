@@ -16,6 +16,7 @@ export function requestJson(view: RequestView, path: RequestsPath): object {
     deadlineAt: timeText(view.deadlineAt),
     attempts,
     nextAttemptAt: timeText(view.nextAttemptAt),
+    waitsFor: view.waitsFor === '' ? undefined : view.waitsFor,
     error: error === '' ? undefined : error,
     tries: tries.length === 0 ? undefined : tries.map(attemptJson),
     callback: callback === 'none' ? undefined : callback,

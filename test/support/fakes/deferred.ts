@@ -53,6 +53,7 @@ export class FakeDeferred implements DeferredRequests {
         deadlineAt,
         attempts: 0,
         nextAttemptAt: 0,
+        waitsFor: '',
         error: '',
         tries: [],
         response: undefined,
