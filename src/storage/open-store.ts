@@ -17,6 +17,8 @@ const RELOCK_MS = 250;
 /** More than LMDB's table of readers takes; it uses a longer file as it is. */
 const READERS_BYTES = 16_384;
 
+const LEDGER_LOSSES = 'both forget what was spent and which leases live, and fences begin lower';
+
 /** How a folder is opened. */
 export interface StoreWays {
   /** Said to processes that find the store in use. */
@@ -25,6 +27,8 @@ export interface StoreWays {
   readonly takeOver: boolean;
   /** Default: ordered. */
   readonly keys?: KeyKind;
+  /** What an empty folder, or a copy, would forget, as the end of a sentence about a damaged one; default: the state of the ledger. */
+  readonly losses?: string;
   /** Told how the check of an existing store went. */
   readonly verified?: (pages: number, whole: boolean, tookMs: number) => void;
 }
@@ -103,7 +107,7 @@ export async function makeFolder(path: string): Promise<void> {
   }
 }
 
-async function verify(path: string, { verified }: StoreWays): Promise<void> {
+async function verify(path: string, { verified, losses = LEDGER_LOSSES }: StoreWays): Promise<void> {
   const file = join(path, 'data.mdb');
   const found = await step(path, stat(file)).catch((cause: NodeJS.ErrnoException) => cause);
   if (found instanceof Error && (found as NodeJS.ErrnoException).code === 'ENOENT') return;
@@ -117,7 +121,7 @@ async function verify(path: string, { verified }: StoreWays): Promise<void> {
     if (!(cause instanceof DamagedStore)) throw cause;
     throw new DamagedStore(
       `${file} is damaged: ${cause.message}. Nothing was changed. Move the folder away and start with an empty one, or put a copy back: ` +
-        'both forget what was spent and which leases live, and fences begin lower (docs/operations.md, "A damaged store").',
+        `${losses} (docs/operations.md, "A damaged store").`,
       { cause },
     );
   }

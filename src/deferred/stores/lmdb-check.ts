@@ -11,14 +11,22 @@ const SLICE = 4_096;
 export class DamagedRequests extends Error {
   override readonly name = 'DamagedRequests';
 
-  constructor(what: readonly string[], options?: ErrorOptions) {
+  readonly #what: readonly string[];
+
+  constructor(what: readonly string[], { folder, ...options }: ErrorOptions & { readonly folder?: string | undefined } = {}) {
     const named = what.slice(0, NAMED_MAX).join('; ');
     const more = what.length > NAMED_MAX ? `; and ${what.length - NAMED_MAX} more` : '';
     super(
-      `The store of deferred requests is damaged: ${named}${more}. Nothing was changed. Put a copy of its folder back, or move the folder away to ` +
+      `The store of deferred requests${folder === undefined ? '' : ` in ${folder}`} is damaged: ${named}${more}. Nothing was changed. Put a copy of its folder back, or move the folder away to ` +
         'start with an empty one, which forgets the requests in it.',
       options,
     );
+    this.#what = what;
+  }
+
+  /** The same, of a folder that is known. */
+  in(folder: string | undefined): DamagedRequests {
+    return new DamagedRequests(this.#what, { cause: this.cause, folder });
   }
 }
 

@@ -46,8 +46,9 @@ export interface LmdbDeferredOptions {
  * its space and its faults are not those of the ledger. Rejects as `openStore` does.
  */
 export async function openLmdbDeferred(path: string, ways: StoreWays, options: LmdbDeferredOptions): Promise<LmdbDeferredStore> {
-  const { file, close } = await openStore(deferredFolder(path), { ...ways, keys: 'binary' });
-  return new LmdbDeferredStore(file, { ...options, close });
+  const folder = deferredFolder(path);
+  const { file, close } = await openStore(folder, { ...ways, keys: 'binary', losses: 'the first forgets the requests in it, the second those since' });
+  return new LmdbDeferredStore(file, { ...options, close, folder });
 }
 
 /** Edits of one commit, and what it means for the state. */
@@ -88,6 +89,7 @@ export class LmdbDeferredStore implements DeferredStore {
   readonly #file: LmdbFile;
   readonly #bytesMax: number;
   readonly #closeFile: () => Promise<void>;
+  readonly #folder: string | undefined;
   readonly #tables: Tables;
   readonly #state: LmdbState;
   readonly #sweep: Sweep;
@@ -105,10 +107,11 @@ export class LmdbDeferredStore implements DeferredStore {
   #sinceCount = 0;
 
   /** `file` has binary keys. `close` is called at the end. */
-  constructor(file: LmdbFile, options: LmdbDeferredOptions & { readonly close?: () => Promise<void> }) {
+  constructor(file: LmdbFile, options: LmdbDeferredOptions & { readonly close?: () => Promise<void>; readonly folder?: string }) {
     this.#file = file;
     this.#bytesMax = options.bytesMax;
     this.#closeFile = options.close ?? (async () => {});
+    this.#folder = options.folder;
     this.#tables = new Tables(file);
     this.#state = {
       tables: this.#tables,
@@ -143,8 +146,8 @@ export class LmdbDeferredStore implements DeferredStore {
       const flight = this.#tables.get('flight', FLIGHT);
       return { flights: flight === undefined ? [] : decoded(flight, decodeFlights), nextSequence };
     } catch (cause) {
-      if (cause instanceof CorruptRecord) throw new DamagedRequests([`${cause.record} does not fit its checksum`], { cause });
-      throw cause;
+      if (cause instanceof CorruptRecord) throw new DamagedRequests([`${cause.record} does not fit its checksum`], { cause, folder: this.#folder });
+      throw cause instanceof DamagedRequests ? cause.in(this.#folder) : cause;
     }
   }
 
