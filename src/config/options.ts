@@ -18,7 +18,7 @@ const storeOptions = struct(
     bytes: option(
       size({ min: 16 * 2 ** 20, max: 2 ** 44 }),
       '10GiB',
-      'Disk it may take. A third is kept for compaction; one tree of groups takes at most half of what is left to all, so others find room.',
+      'Disk it may take. A third is kept for compaction; one tree of groups takes at most half of what is left to all, so others find room. Deferred requests have a file of their own, with the same bound.',
     ),
     takeOver: option(boolean(), false, 'Start although another process holds the store: that one decides nothing more and ends. Else this one does not start.'),
   },

@@ -35,7 +35,11 @@ const costs = dictionary(
   struct(
     {
       ask: optional(askSource, 'What a request asks for: a number, or where it stands in the request.', 'the default'),
-      default: option(integer({ min: 0, max: UNITS_MAX }), 1, 'Where the request does not say.'),
+      default: option(
+        integer({ min: 0, max: UNITS_MAX }),
+        1,
+        'Where the request does not say, or says something that is no whole number from 0; that is counted, not refused.',
+      ),
       settle: optional(
         settleSource,
         'Where the answer, JSON up to 1 MiB or the last 64 KiB of SSE, not compressed, says what was used; not found: the ask stands.',
