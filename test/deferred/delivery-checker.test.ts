@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { checkDeliveries, type DeliveryHistory, outOfOrder } from './delivery-checker.ts';
+import { checkCallbacks, checkDeliveries, type DeliveryHistory, outOfOrder } from './delivery-checker.ts';
 
 const sound: DeliveryHistory = {
   acknowledged: [
@@ -32,5 +32,22 @@ describe('the checker of deliveries', () => {
 
   test('counts first deliveries that came out of order', () => {
     expect(outOfOrder({ ...sound, delivered: [...sound.delivered].reverse() }, 0)).toBe(1);
+  });
+});
+
+describe('the checker of callbacks', () => {
+  const a = { id: '1-aa', state: 'done', webhook: '3-cc', at: 300 };
+  const b = { id: '2-bb', state: 'done', webhook: '4-dd', at: 400 };
+
+  test('passes ends that were each reported, some of them again', () => {
+    expect(checkCallbacks(sound.acknowledged, [a, b, { ...a, at: 900 }])).toEqual([]);
+  });
+
+  test.each([
+    ['an end that was never reported', [a], 'the end of b (2-bb) was never reported'],
+    ['a repeat that its receiver cannot know', [a, b, { ...b, webhook: '5-ee' }], 'reported as 4-dd and as 5-ee'],
+    ['two ends of one request', [a, b, { ...b, state: 'dead' }], 'b was reported done and dead'],
+  ])('finds %s', (_what, reported, complaint) => {
+    expect(checkCallbacks(sound.acknowledged, reported).join('\n')).toContain(complaint);
   });
 });

@@ -14,6 +14,16 @@ export interface Delivered {
   readonly at: number;
 }
 
+/** An end as the receiver of callbacks got it. */
+export interface Reported {
+  /** Of the request that ended. */
+  readonly id: string;
+  readonly state: string;
+  /** `webhook-id`: by it a receiver knows a repeat. */
+  readonly webhook: string;
+  readonly at: number;
+}
+
 /** What happened, as client and backend wrote it down. */
 export interface DeliveryHistory {
   readonly acknowledged: readonly Acknowledged[];
@@ -53,6 +63,24 @@ export function checkDeliveries({ acknowledged, delivered, kills }: DeliveryHist
       if (!kills.some((kill) => kill >= previous.at - 50 && kill <= at && at - kill < REPEAT_WITHIN_MS))
         wrong.push(`${key} was delivered twice without a kill between`);
     }
+  }
+  return wrong;
+}
+
+/**
+ * Judges callbacks by what their receiver got: the end of every one of these requests was reported at least once, each time under the
+ * same `webhook-id`, and as the same end. Returns what is wrong.
+ */
+export function checkCallbacks(asked: readonly Acknowledged[], reported: readonly Reported[]): readonly string[] {
+  const wrong: string[] = [];
+  const byId = Map.groupBy(reported, ({ id }) => id);
+  for (const { key, id } of asked) {
+    const seen = byId.get(id) ?? [];
+    if (seen.length === 0) wrong.push(`the end of ${key} (${id}) was never reported`);
+    const webhooks = new Set(seen.map(({ webhook }) => webhook));
+    if (webhooks.size > 1) wrong.push(`the end of ${key} was reported as ${[...webhooks].join(' and as ')}`);
+    const states = new Set(seen.map(({ state }) => state));
+    if (states.size > 1) wrong.push(`${key} was reported ${[...states].join(' and ')}`);
   }
   return wrong;
 }

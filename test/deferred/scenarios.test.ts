@@ -55,6 +55,42 @@ describe('reQue', () => {
     expect((rig.seen.at(-5)?.at ?? 0) - backAt).toBeLessThanOrEqual(3_000);
   });
 
+  test('RQ-4: an ERP that is down for three minutes makes no dead letter, and spends no attempt of those that wait', async () => {
+    const short = { forMs: 60_000, firstMs: 1, maxMs: 1, delaysMs: [1_000, 2_000], attemptsMax: undefined };
+    const rig = await new DeferredRig([open], { routes: [routeOf({ retry: short })] }).start();
+    let down = true;
+    rig.behave = () => (down ? { fails: 503 } : { status: 200 });
+    const tickets = [];
+    for (let index = 0; index < 20; index++) tickets.push(await rig.submit({ target: `/${index}` }));
+    await rig.pass(180);
+    for (const { id } of tickets) expect(await stateOf(rig, id)).toBe('pending');
+    expect(rig.events.filter(({ kind }) => kind === 'backend_down').length).toBe(1);
+    down = false;
+    await rig.pass(100);
+    for (const { id } of tickets) expect(await stateOf(rig, id)).toBe('done');
+    const delivered = rig.seen.slice(-20).map(({ target }) => target);
+    expect(delivered).toEqual(tickets.map((_, index) => `/${index}`));
+    expect(rig.service.figures.ended).toMatchObject({ done: 20, dead: 0 });
+  });
+
+  test('RQ-4: while the backend is down a request says so, and when it is probed next', async () => {
+    const rig = await new DeferredRig([open]).start();
+    rig.behave = () => ({ fails: 503 });
+    const tickets = [];
+    for (let index = 0; index < 6; index++) tickets.push(await rig.submit({ target: `/${index}` }));
+    await rig.pass(100);
+    for (const { id } of tickets) {
+      const found = await rig.service.get(ANYONE, id, 0);
+      if ('reason' in found) throw new Error(found.reason);
+      expect(found).toMatchObject({ state: 'pending', waitsFor: 'backend' });
+      expect(found.nextAttemptAt).toBeGreaterThan(rig.nowMs);
+      expect(found.nextAttemptAt).toBeLessThanOrEqual(rig.nowMs + 3_000);
+    }
+    // An attempt that found the backend down has no next one of its own.
+    const first = await rig.service.get(ANYONE, tickets[0]?.id ?? '', 0);
+    expect('reason' in first ? [] : first.tries.slice(-3).map(({ nextAt }) => nextAt)).toEqual([0, 0, 0]);
+  });
+
   test.each([
     ['keeps on failure and requires success', { success: new Set([200]), retry: once }, 500, 'dead'],
     ['success of 200 alone, retried', { success: new Set([200]) }, 500, 'pending'],

@@ -1,13 +1,14 @@
 import { BatchedStore, type Write } from '../../src/deferred/batched-store.ts';
 
 /*
- * The server, broken on purpose: a submit is acknowledged before its batch is committed. The judge of the kill runs has to find it out.
+ * The server, broken on purpose: a submit is acknowledged before its batch is committed. The judges of
+ * the kill runs and of the system-call trace have to find it out.
  */
 
 const { write } = BatchedStore.prototype;
-BatchedStore.prototype.write = function (this: BatchedStore, change: Write): Promise<void> {
-  const written = write.call(this, change);
-  if (change.kind !== 'submit') return written;
+BatchedStore.prototype.write = function (this: BatchedStore, ...writes: readonly Write[]): Promise<void> {
+  const written = write.call(this, ...writes);
+  if (writes.some(({ kind }) => kind !== 'submit')) return written;
   written.catch(() => undefined);
   return Promise.resolve();
 };

@@ -1,12 +1,11 @@
-import type { AddressInfo } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Agent } from 'undici';
-import type { Acknowledged, Delivered } from '../deferred/delivery-checker.ts';
+import type { Acknowledged } from '../deferred/delivery-checker.ts';
 import { Fleet } from '../faults/fleet.ts';
 import { findNatsServer } from '../support/fakes/nats-binary.ts';
 import { until } from '../support/fakes/until.ts';
-import { judgeDeliveries, startBackend, submit, untilDelivered } from './deferred-kills.ts';
+import { judgeDeliveries, RecordingBackend, submitUntilAcknowledged, untilDelivered } from './deferred-harness.ts';
 import { check, inParallel, type Ordeal } from './ordeal.ts';
 
 /** How a run is played. */
@@ -38,12 +37,12 @@ export const deferredClusterKills: Ordeal = {
 /** Plays a run and throws what the checker finds. */
 export async function playClusterKills(run: ClusterKillRun, say: (text: string) => void): Promise<void> {
   const { requests, kills, atOnce, nats, natsEach, broken = false } = run;
-  const delivered: Delivered[] = [];
-  const backend = await startBackend(delivered);
+  const backend = await RecordingBackend.start();
+  const { delivered } = backend;
   const more = `
 http: { engine: node }
 bounds: { perClient: 10000 }
-backends: { shop: { urls: [ "http://127.0.0.1:${(backend.address() as AddressInfo).port}" ] } }
+backends: { shop: { urls: [ "http://127.0.0.1:${backend.port}" ] } }
 routes: [ { match: { path: /hook }, group: hooks, backend: shop, mode: deferred } ]
 `;
   const groups = '  hooks: { limits: [ { name: pace, rate: 2000/1s, burst: 100 } ] }';
@@ -73,7 +72,7 @@ routes: [ { match: { path: /hook }, group: hooks, backend: shop, mode: deferred 
     };
     await inParallel(requests, atOnce, async (index) => {
       await until('the part of this request', () => index < share * (killed + 1), 120_000);
-      return submit({ agent, index, acknowledged, url, tookMs });
+      return submitUntilAcknowledged(agent, url, { key: `k${index}`, body: `request ${index} ${'x'.repeat(index % 700)}` }, acknowledged, tookMs);
     });
     submitting = false;
     await killer;
@@ -81,14 +80,13 @@ routes: [ { match: { path: /hook }, group: hooks, backend: shop, mode: deferred 
     say(`${acknowledged.length} acknowledged, ${killed} kills, the longest answer took ${Math.round(longest)} ms`);
     check(acknowledged.length === requests, `only ${acknowledged.length} of ${requests} were acknowledged in time`);
     check(longest < ANSWER_MS_MAX, `an answer took ${Math.round(longest)} ms`);
-    await untilDelivered(requests, delivered, broken ? 5_000 : 30_000);
+    await untilDelivered(backend, { requests }, broken ? 5_000 : 30_000);
     judgeDeliveries({ acknowledged, delivered, kills: marks }, atOnce, say);
   } finally {
     submitting = false;
     await agent.destroy();
     await fleet.clean();
-    backend.closeAllConnections();
-    backend.close();
+    await backend.stop();
   }
 }
 

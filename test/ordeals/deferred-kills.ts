@@ -1,164 +1,133 @@
 import { rmSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { Agent, request } from 'undici';
-import { type Acknowledged, checkDeliveries, type Delivered, outOfOrder } from '../deferred/delivery-checker.ts';
-import { ServerProcess } from '../support/fakes/server-process.ts';
+import { Agent } from 'undici';
+import { type Acknowledged, checkCallbacks } from '../deferred/delivery-checker.ts';
+import { type ProcessWays, ServerProcess } from '../support/fakes/server-process.ts';
 import { until } from '../support/fakes/until.ts';
+import { freePort, judgeDeliveries, RecordingBackend, submitUntilAcknowledged, untilDelivered } from './deferred-harness.ts';
 import { check, inParallel, type Ordeal } from './ordeal.ts';
+
+export type KillPoint = 'random' | 'C1' | 'C2' | 'C3' | 'C4' | 'C5' | 'C6';
 
 /** How a run is played. */
 export interface KillRun {
   readonly requests: number;
-  readonly kills: number;
+  /** Where the server is killed, one after the other: at a crash point of docs/decisions/0022, or at random. */
+  readonly kills: readonly KillPoint[];
   /** Submitters at once. */
   readonly atOnce: number;
-  /** true: the server acknowledges before it commits, and the run has to find it out. */
-  readonly broken?: boolean;
+  /** One request of so many names a callback. */
+  readonly callbackEvery: number;
+  /** The server is broken on purpose, and the run has to find it out: it acknowledges before it commits, or stores callbacks after their ends. */
+  readonly broken?: 'early' | 'callbacks' | undefined;
 }
 
-const BROKEN = fileURLToPath(new URL('broken-deferred-process.ts', import.meta.url));
-/** A request is submitted again under its key for so long. */
-const SUBMIT_FOR_MS = 60_000;
+const EARLY = fileURLToPath(new URL('broken-deferred-process.ts', import.meta.url));
+const CRASHING = fileURLToPath(new URL('crash-point-process.ts', import.meta.url));
+/** Every crash point of one node. */
+export const POINTS: readonly KillPoint[] = ['C1', 'C2', 'C3', 'C4', 'C5', 'C6'];
+const RANDOM: readonly KillPoint[] = ['random', 'random', 'random', 'random'];
+/** A crash point that is not passed for so long is given up: the server is killed where it is. */
+const POINT_WITHIN_MS = 20_000;
+const HOOK_SECRET = `whsec_${Buffer.alloc(24, 3).toString('base64')}`;
 
 /** A server with deferred requests is killed while it stores and delivers; clients and a backend write down what they saw. */
 export const deferredKills: Ordeal = {
   name: 'deferred-kills',
-  about: '10,000 deferred requests while the server is killed 20 times: none acknowledged is lost',
+  about: '10,000 deferred requests while the server is killed 20 times, at random and at C1 to C6: none acknowledged is lost, nor a callback',
   lacks: () => undefined,
-  run: (say) => playKills({ requests: 10_000, kills: 20, atOnce: 64 }, say),
+  run: (say) => playKills({ requests: 10_000, kills: [...RANDOM, ...POINTS, ...RANDOM, ...POINTS], atOnce: 64, callbackEvery: 10 }, say),
 };
 
-/** Plays a run and throws what the checker finds. */
-export async function playKills({ requests, kills, atOnce, broken = false }: KillRun, say: (text: string) => void): Promise<void> {
-  const delivered: Delivered[] = [];
-  const backend = await startBackend(delivered);
+/** Plays a run and throws what the checkers find. */
+export async function playKills(run: KillRun, say: (text: string) => void): Promise<void> {
+  const { requests, kills, atOnce, broken } = run;
+  const backend = await RecordingBackend.start();
   const port = await freePort();
-  const health = await freePort();
-  const configuration = configured(port, health, (backend.address() as AddressInfo).port);
-  const ways = broken ? { main: BROKEN } : {};
-  let server = new ServerProcess(configuration, undefined, ways);
+  const configuration = configured(port, await freePort(), backend.port);
+  let server = new ServerProcess(configuration, undefined, waysOf(run, 0));
   const { folder } = server;
   const killed: number[] = [];
+  const at: string[] = [];
   const acknowledged: Acknowledged[] = [];
   const agent = new Agent({ connections: atOnce, pipelining: 1 });
   let submitting = true;
   try {
     await server.until('serving');
     const killer = (async () => {
-      while (killed.length < kills && submitting) {
-        const from = acknowledged.length;
-        const share = Math.max(1, Math.floor(requests / (kills + 1)));
-        await until('some were acknowledged', () => acknowledged.length >= Math.min(from + share * (0.5 + Math.random()), requests) || !submitting, 60_000);
-        killed.push(performance.now());
-        server.kill();
-        await server.exit;
-        server = new ServerProcess(configuration, folder, ways);
-        await server.until('serving');
+      while (killed.length < kills.length && submitting) {
+        at.push(await die(server, run, killed, () => (submitting ? acknowledged.length : requests)));
+        const next = new ServerProcess(configuration, folder, waysOf(run, killed.length));
+        server = next;
+        // One that has a backlog may come to its crash point before it serves.
+        await next.until('serving').catch(async (cause: unknown) => {
+          await next.exit;
+          if (next.child.signalCode !== 'SIGKILL') throw cause;
+        });
       }
     })();
-    await inParallel(requests, atOnce, (index) => submit({ agent, index, acknowledged, url: () => `http://127.0.0.1:${port}` }));
+    killer.catch(() => undefined);
+    await inParallel(requests, atOnce, (index) => {
+      const callback = index % run.callbackEvery === 0 ? `http://127.0.0.1:${backend.port}/callback` : undefined;
+      const body = `request ${index} ${'x'.repeat(index % 700)}`;
+      return submitUntilAcknowledged(agent, () => `http://127.0.0.1:${port}`, { key: `k${index}`, body, callback, target: `/hook?n=${index}` }, acknowledged);
+    });
     submitting = false;
     await killer;
-    say(`${acknowledged.length} acknowledged, ${killed.length} kills`);
+    // The last one may have died at its crash point since, or come to it yet.
+    if (server.child.signalCode !== null || killed.length < kills.length) {
+      killed.push(performance.now());
+      server.kill();
+      await server.exit;
+      server = new ServerProcess(configuration, folder, { env: { HOOK_SECRET } });
+      await server.until('serving');
+    }
+    say(`${acknowledged.length} acknowledged, ${killed.length} kills: ${at.join(' ')}`);
     check(acknowledged.length === requests, `only ${acknowledged.length} of ${requests} were acknowledged in time`);
-    await untilDelivered(requests, delivered, broken ? 3_000 : 20_000);
-    judgeDeliveries({ acknowledged, delivered, kills: killed }, atOnce, say);
+    const asked = acknowledged.filter(({ key }) => Number(key.slice(1)) % run.callbackEvery === 0);
+    await untilDelivered(backend, { requests, callbacks: asked.length }, broken === undefined ? 20_000 : 3_000);
+    judgeDeliveries({ acknowledged, delivered: backend.delivered, kills: killed }, atOnce, say);
+    const reported = new Set(backend.reported.map(({ id }) => id)).size;
+    say(`${reported} of ${asked.length} callbacks, ${backend.reported.length - reported} of them again`);
+    const wrong = checkCallbacks(asked, backend.reported);
+    check(wrong.length === 0, `${wrong.length} wrong: ${wrong.slice(0, 5).join('; ')}`);
   } finally {
     submitting = false;
     server.kill();
     await server.exit;
     rmSync(folder, { recursive: true, force: true });
     await agent.destroy();
-    backend.closeAllConnections();
-    backend.close();
+    await backend.stop();
   }
 }
 
-/** Waits until all requests are delivered, or none was for so long. */
-export async function untilDelivered(requests: number, delivered: readonly Delivered[], idleMs: number): Promise<void> {
-  const keys = (): number => new Set(delivered.map(({ key }) => key)).size;
-  for (let last = -1; keys() < requests && keys() !== last; ) {
-    last = keys();
-    await until('more deliveries', () => keys() === requests || keys() > last, idleMs).catch(() => undefined);
-  }
-}
-
-/** Says what happened, and throws what the checker finds. */
-export function judgeDeliveries(history: Parameters<typeof checkDeliveries>[0], atOnce: number, say: (text: string) => void): void {
-  const keys = new Set(history.delivered.map(({ key }) => key)).size;
-  const wrong = checkDeliveries(history);
-  say(`${keys} delivered, ${history.delivered.length - keys} of them again, ${outOfOrder(history, atOnce)} out of order`);
-  check(wrong.length === 0, `${wrong.length} wrong: ${wrong.slice(0, 5).join('; ')}`);
-}
-
-/** Submits until it is acknowledged, under one key. `url`: where, asked before each try; `tookMs` is called with how long each answer took. */
-export async function submit(ask: {
-  readonly agent: Agent;
-  readonly index: number;
-  readonly acknowledged: Acknowledged[];
-  readonly url: () => string;
-  readonly tookMs?: (ms: number) => void;
-}): Promise<boolean> {
-  const { agent, index, acknowledged, url, tookMs } = ask;
-  const key = `k${index}`;
-  const body = `request ${index} ${'x'.repeat(index % 700)}`;
-  const end = performance.now() + SUBMIT_FOR_MS;
-  while (performance.now() < end) {
-    const began = performance.now();
-    try {
-      const answer = await request(`${url()}/hook?n=${index}`, {
-        method: 'POST',
-        dispatcher: agent,
-        headers: { 'content-type': 'text/plain', 'idempotency-key': `"${key}"` },
-        body,
-      });
-      await answer.body.dump();
-      tookMs?.(performance.now() - began);
-      if (answer.statusCode === 202) {
-        const location = String(answer.headers['location']);
-        acknowledged.push({ key, id: location.slice(location.lastIndexOf('/') + 1), body, at: performance.now() });
-        return true;
-      }
-      check(answer.statusCode === 503 || answer.statusCode === 502, `request ${index} was answered ${answer.statusCode}`);
-      check(answer.statusCode !== 503 || answer.headers['retry-after'] !== undefined, `request ${index} was answered 503 without Retry-After`);
-    } catch (cause) {
-      if (!isConnection(cause)) throw cause;
-    }
-    await new Promise((resolve) => void setTimeout(resolve, 20));
-  }
-  return false;
-}
-
-function isConnection(cause: unknown): boolean {
-  const { code } = cause as { code?: string };
-  return code !== undefined && /^(ECONN|UND_ERR|EPIPE)/.test(code);
-}
-
-/** A backend that notes what it gets, and answers 200. */
-export async function startBackend(delivered: Delivered[]): Promise<Server> {
-  const backend = createServer((incoming, answer) => {
-    const pieces: Buffer[] = [];
-    incoming.on('data', (piece: Buffer) => pieces.push(piece));
-    incoming.on('end', () => {
-      const key = String(incoming.headers['idempotency-key']).replaceAll('"', '');
-      delivered.push({ key, attempt: Number(incoming.headers['sluice-attempt']), body: Buffer.concat(pieces).toString(), at: performance.now() });
-      answer.end('ok');
-    });
-    incoming.on('error', () => undefined);
+/** Kills the server, or lets it die at its crash point; `count` says how many were acknowledged. Resolves with where it died. */
+async function die(server: ServerProcess, { requests, kills }: KillRun, killed: number[], count: () => number): Promise<string> {
+  const point = kills[killed.length];
+  const enough = Math.min(count() + (requests / (kills.length + 1)) * (0.5 + Math.random()), requests);
+  let gone = false;
+  void server.exit.then(() => {
+    gone = true;
   });
-  await new Promise<void>((resolve) => void backend.listen(0, '127.0.0.1', resolve));
-  return backend;
+  if (point === 'random') await until('some were acknowledged', () => count() >= enough, 60_000).catch(() => undefined);
+  else await until(`crash point ${point}`, () => gone, POINT_WITHIN_MS).catch(() => undefined);
+  killed.push(performance.now());
+  const byItself = gone;
+  server.kill();
+  await server.exit;
+  return `${point}${point === 'random' || byItself ? '' : ' (not passed)'}`;
 }
 
-/** A port that was free a moment ago: restarts take callers at the same one. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => void server.close(resolve));
-  return port;
+/** How the server is started after so many kills. */
+function waysOf({ requests, kills, callbackEvery, broken }: KillRun, kill: number): ProcessWays {
+  const env: Record<string, string> = { HOOK_SECRET };
+  if (broken === 'early') return { env, main: EARLY };
+  if (broken === 'callbacks') env['SPLIT_CALLBACKS'] = '1';
+  const point = kills[kill] ?? 'random';
+  const half = requests / (kills.length + 1) / 2;
+  const times = Math.max(1, Math.floor(point === 'C6' ? half / callbackEvery : half));
+  if (point !== 'random') env['CRASH_POINT'] = `${point}:${times}`;
+  return point === 'random' && broken === undefined ? { env } : { env, main: CRASHING };
 }
 
 function configured(port: number, health: number, backend: number): string {
@@ -172,6 +141,10 @@ groups:
 backends:
   shop: { urls: [ "http://127.0.0.1:${backend}" ] }
 routes:
-  - { match: { path: /hook }, group: hooks, backend: shop, mode: deferred }
+  - match: { path: /hook }
+    group: hooks
+    backend: shop
+    mode: deferred
+    callback: { hosts: [ 127.0.0.1 ], http: true, addresses: [ 127.0.0.0/8 ], secrets: { env: HOOK_SECRET }, retry: { first: 100ms, max: 1s } }
 `;
 }

@@ -4,10 +4,13 @@ import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
 /** Lines kept for who reads late. */
 const LINES_MAX = 500;
+/** Characters of its standard error kept. */
+const SAID_MAX = 16_384;
 
 const MAIN = fileURLToPath(new URL('../../../src/main.ts', import.meta.url));
 
@@ -27,6 +30,10 @@ export interface ProcessWays {
   readonly main?: string | undefined;
   /** Where its log is kept, each line with CLOCK_MONOTONIC in seconds before it. */
   readonly logFile?: string | undefined;
+  /** Keeps what it writes to its standard error, for {@link ServerProcess.said}; else it is shown. */
+  readonly keepsErrors?: boolean | undefined;
+  /** A command that starts it, as strace does; it must leave the server the process that it was started as. */
+  readonly through?: ((folder: string) => readonly string[]) | undefined;
 }
 
 /** `sluice serve` as a process of its own, on a configuration file of its own. */
@@ -40,15 +47,24 @@ export class ServerProcess {
   #read = (): void => {};
   #ended = false;
   #last: string[] = [];
+  #said = '';
 
   /** `folder`: one that an earlier process left, with its store; otherwise a new one. */
-  constructor(configuration: string, folder = mkdtempSync(join(tmpdir(), 'sluice-process-')), { env = {}, main = MAIN, logFile, args }: ProcessWays = {}) {
+  constructor(
+    configuration: string,
+    folder = mkdtempSync(join(tmpdir(), 'sluice-process-')),
+    { env = {}, main = MAIN, logFile, args, through, keepsErrors = false }: ProcessWays = {},
+  ) {
     this.folder = folder;
     this.file = join(folder, 'sluice.yaml');
     writeFileSync(this.file, configuration);
-    const child = spawn(process.execPath, [main, ...(args ?? ['serve', '--config', this.file])], { stdio: ['ignore', 'pipe', 'inherit'], env, cwd: folder });
+    const [command = '', ...rest] = [...(through?.(this.folder) ?? []), process.execPath, main, ...(args ?? ['serve', '--config', this.file])];
+    const child = spawn(command, rest, { stdio: ['ignore', 'pipe', keepsErrors ? 'pipe' : 'inherit'], env, cwd: folder });
     this.child = child;
-    const reader = createInterface({ input: child.stdout });
+    child.stderr?.on('data', (piece: Buffer) => {
+      this.#said = (this.#said + piece.toString()).slice(-SAID_MAX);
+    });
+    const reader = createInterface({ input: child.stdout as Readable });
     reader.on('line', (line) => {
       if (logFile !== undefined) appendFileSync(logFile, `${(Number(process.hrtime.bigint() / 1_000_000n) / 1_000).toFixed(3)} ${line}\n`);
       this.#lines.push(line);
@@ -80,6 +96,11 @@ export class ServerProcess {
   /** The last lines of its log that nobody has read. */
   get unread(): readonly string[] {
     return this.#lines;
+  }
+
+  /** The end of what it wrote to its standard error. */
+  get said(): string {
+    return this.#said;
   }
 
   /** Ends it at once, by its own pid. */
