@@ -1,25 +1,20 @@
-import { execFileSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ServerProcess } from '../support/fakes/server-process.ts';
 import { until } from '../support/fakes/until.ts';
 import { Client, check, type Ordeal } from './ordeal.ts';
-
-const SIZE = '20m';
+import { SIZE, SmallDisk } from './small-disk.ts';
 
 /** A file system of 20 MB is filled while the server runs and while it starts, and emptied again. */
 export const fullDisk: Ordeal = {
   name: 'full-disk',
   about: `a file system of ${SIZE} is filled under a running and a starting server`,
-  lacks: () => (process.getuid?.() === 0 ? mountable() : 'root, to mount a file system of limited size'),
+  lacks: () => SmallDisk.lacks('tmpfs'),
   run: async (say) => {
-    const disk = mount();
-    const filler = join(disk, 'filler');
+    const disk = SmallDisk.mount('tmpfs');
     const configured = (folder: string): string => `
 listen: { api: "127.0.0.1:0", grpc: none, health: "127.0.0.1:0", admin: "127.0.0.1:0" }
 http: { engine: node }
-store: { path: ${join(disk, folder)} }
+store: { path: ${join(disk.path, folder)} }
 drain: { delay: 0, grace: 0 }
 groups:
   slots: { limits: [ { name: n, concurrency: 5000 } ], lease: { default: 10m, max: 10m } }
@@ -35,7 +30,7 @@ groups:
       for (let index = 0; index < 3; index++) held.push(String((await client.acquire('slots', { ttl: '5s' })).body['fence']));
       say(`three leases are held, fences ${held.join(', ')}`);
 
-      fill(filler);
+      disk.fill();
       // Pages that are free inside its file last for a while, and a small write may fit where a larger one did not.
       let more = 0;
       let refused = 0;
@@ -55,7 +50,7 @@ groups:
       check(server.child.exitCode === null && server.child.signalCode === null, 'the server ended on a full disk');
       say(`full: ${more} more found room inside the store, then callers were refused unstored, with Retry-After; the server lives`);
 
-      rmSync(filler);
+      disk.free();
       const room = performance.now();
       await until('an admission after there was room', async () => (await client.acquire('day', { ttl: '1s' })).status === 200, 20_000);
       const fourth = await client.acquire('slots', { ttl: '5s' });
@@ -66,7 +61,7 @@ groups:
       await client.close();
       server.kill();
       await server.exit;
-      fill(filler);
+      disk.fill();
       server = new ServerProcess(configured('fresh'), folder);
       await server.until('store_waiting');
       server.child.kill('SIGTERM');
@@ -74,19 +69,19 @@ groups:
       check(code === 0, `a start that waited for room ended with ${code} at SIGTERM`);
       server = new ServerProcess(configured('fresh'), folder);
       await server.until('store_waiting');
-      rmSync(filler);
+      disk.free();
       await server.until('serving');
       server.kill();
       await server.exit;
       say('a first start on the full disk says so and waits; SIGTERM ends it, room lets it serve');
 
-      fill(filler);
+      disk.fill();
       server = new ServerProcess(configuration, folder);
       const { event } = await server.until('store_waiting', 'serving');
       say(`killed and started again on the full disk: ${event}`);
       server.kill();
       await server.exit;
-      rmSync(filler);
+      disk.free();
       server = new ServerProcess(configuration, folder);
       serving = await server.until('serving');
       client = new Client(serving['api']);
@@ -116,42 +111,7 @@ groups:
     } finally {
       server.clean();
       await server.exit;
-      execFileSync('umount', [disk]);
-      rmSync(disk, { recursive: true });
+      disk.remove();
     }
   },
 };
-
-function mount(): string {
-  const disk = mkdtempSync(join(tmpdir(), 'sluice-disk-'));
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${SIZE}`, 'sluice-ordeal', disk]);
-  return disk;
-}
-
-function mountable(): string | undefined {
-  try {
-    const disk = mount();
-    execFileSync('umount', [disk]);
-    rmSync(disk, { recursive: true });
-    return undefined;
-  } catch {
-    return 'the right to mount a tmpfs';
-  }
-}
-
-/** Writes until no byte more fits. */
-function fill(path: string): void {
-  const file = openSync(path, 'w');
-  try {
-    for (let size = 1 << 20; size >= 1; ) {
-      try {
-        writeSync(file, new Uint8Array(size));
-      } catch (cause) {
-        if ((cause as NodeJS.ErrnoException).code !== 'ENOSPC') throw cause;
-        size >>= 1;
-      }
-    }
-  } finally {
-    closeSync(file);
-  }
-}

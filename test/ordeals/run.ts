@@ -1,11 +1,15 @@
 import { crashRestarts } from './crash-restarts.ts';
 import { deferredClusterKills } from './deferred-cluster-kills.ts';
+import { deferredDisk } from './deferred-disk.ts';
 import { deferredKills } from './deferred-kills.ts';
+import { deferredOrder } from './deferred-order.ts';
 import { fullDisk } from './full-disk.ts';
 import { gatewayQueue } from './gateway-queue.ts';
+import { mixedLoad } from './mixed-load.ts';
 import type { Ordeal } from './ordeal.ts';
 import { smallHeap } from './small-heap.ts';
 import { storeFull } from './store-full.ts';
+import { syncTrace } from './sync-trace.ts';
 
 /*
  * npm run ordeals -- NAME...      plays hard cases against real processes on loopback; `all`: each of them
@@ -14,7 +18,10 @@ import { storeFull } from './store-full.ts';
  * so, and the exit code is 3.
  */
 
-const ORDEALS: readonly Ordeal[] = [fullDisk, storeFull, smallHeap, crashRestarts, deferredKills, deferredClusterKills, gatewayQueue];
+const ORDEALS: readonly Ordeal[] = [
+  ...[fullDisk, storeFull, smallHeap, crashRestarts, gatewayQueue],
+  ...[deferredKills, deferredClusterKills, deferredOrder, deferredDisk, syncTrace, mixedLoad],
+];
 
 const names = process.argv.slice(2);
 const chosen = names.includes('all') ? ORDEALS : ORDEALS.filter(({ name }) => names.includes(name));
