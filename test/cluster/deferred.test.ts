@@ -157,9 +157,7 @@ describe('Deferred requests of three replicas', () => {
 
   test('A key may be tried again at another replica, under the host name of that one', async () => {
     const headers = { 'idempotency-key': '"elsewhere"' };
-    const answers = await Promise.all(
-      fleet.replicas.map(({ proxyPort }) => fetch(`http://127.0.0.1:${proxyPort}/hooks/elsewhere`, { method: 'POST', headers, body: 'x' })),
-    );
+    const answers = await Promise.all(fleet.replicas.map(({ proxyUrl }) => fetch(`${proxyUrl}/hooks/elsewhere`, { method: 'POST', headers, body: 'x' })));
     expect(answers.map(({ status }) => status)).toEqual([202, 202, 202]);
     expect(new Set(answers.map(({ headers: of }) => of.get('location'))).size).toBe(1);
   });

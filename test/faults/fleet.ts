@@ -78,6 +78,11 @@ export class FleetReplica {
     return `http://127.0.0.1:${this.port}`;
   }
 
+  /** Where forwarded requests are taken. */
+  get proxyUrl(): string {
+    return `http://127.0.0.1:${this.proxyPort}`;
+  }
+
   get process(): ServerProcess {
     if (this.#process === undefined) throw new Error(`replica ${this.index} was never started`);
     return this.#process;
