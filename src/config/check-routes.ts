@@ -10,7 +10,7 @@ import { suggest } from './suggest.ts';
 
 /** The parts of a configuration that forwarding is made of. */
 interface Forwarding {
-  readonly cluster?: Pick<ClusterOptions, 'durability'> | undefined;
+  readonly cluster?: Pick<ClusterOptions, 'durability' | 'monitor'> | undefined;
   readonly listen: { readonly proxy: Pick<Listener, 'address'> };
   readonly groups: ReadonlyMap<string, GroupOptions>;
   readonly backends: ReadonlyMap<string, BackendOptions>;
@@ -54,9 +54,9 @@ function checkStored({ cluster, routes }: Unverified<Forwarding>, tell: ReportAt
       const remedy = 'Stored requests know their route by name: give each a name of its own.';
       tell(['routes', index, route.name === undefined ? 'match' : 'name'], new ValueError(`routes[${first}] is called ${JSON.stringify(name)} too`, remedy));
     } else names.set(name, index);
-    if (cluster?.durability === 'synced') {
+    if (cluster?.durability === 'synced' && cluster.monitor === undefined) {
       const remedy =
-        'Set cluster.durability: acknowledged if the disks of NATS sync (`sync_interval: always`), or a loss of all its servers at once may lose requests.';
+        'Name the servers in cluster.monitor, or set cluster.durability: acknowledged if the disks of NATS sync (`sync_interval: always`), or a loss of all its servers at once may lose requests.';
       tell(['routes', index, route.mode === 'deferred' ? 'mode' : 'respondAsync'], new ValueError('nothing says that NATS syncs what it has taken', remedy));
     }
   }

@@ -3,10 +3,12 @@ import { type Reference, referenceIn } from './auth-options.ts';
 import { ValueError } from './errors.ts';
 import { filePath } from './listen-options.ts';
 import { boolean, duration, oneOf, size, string } from './scalars.ts';
-import { list, option, optional, type ReportAt, refine, required, scalar, struct, type Unverified, unsupported, type ValueOf } from './schema.ts';
+import { list, option, optional, type ReportAt, refine, required, scalar, struct, type Unverified, type ValueOf } from './schema.ts';
 import type { SourceValue } from './source-value.ts';
 
 const SERVER = /^(?:(?:nats|tls):\/\/)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?$/;
+
+const MONITOR = /^https?:\/\/(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?\/?$/;
 
 const SERVER_RULE = 'nats://host:port or tls://host:port, without a login; port 4222 if it says none.';
 
@@ -18,6 +20,18 @@ const server = scalar<string>({
   read(raw: SourceValue) {
     const found = raw.kind === 'scalar' && typeof raw.value === 'string' ? SERVER.exec(raw.value) : null;
     return found === null || Number(found[1] ?? 0) > 65_535 ? new ValueError('this is not the URL of a NATS server', `Write ${SERVER_RULE}`) : found[0];
+  },
+});
+
+const monitor = scalar<string>({
+  unit: 'URL',
+  bounds: 'http://host:port or https://host:port, of `http` in nats.conf',
+  json: { type: 'string', pattern: MONITOR.source },
+  read(raw: SourceValue) {
+    const found = raw.kind === 'scalar' && typeof raw.value === 'string' ? MONITOR.exec(raw.value) : null;
+    return found === null || Number(found[1] ?? 0) > 65_535
+      ? new ValueError('this is not a monitoring address of a NATS server', 'Write http://host:port, as `http` in nats.conf says.')
+      : found[0];
   },
 });
 
@@ -96,9 +110,13 @@ const cluster = struct({
   durability: option(
     oneOf('synced', 'acknowledged'),
     'synced',
-    'For deferred requests. acknowledged: what a majority of NATS has taken counts as stored, synced to its disks or not (`sync_interval`).',
+    'For deferred requests. synced: each NATS server must sync to its disk what it acknowledges, which `monitor` proves; acknowledged: what a majority of NATS has taken counts as stored, synced to its disks or not (`sync_interval`).',
   ),
-  monitor: optional(unsupported('Remove it: it is for deferred requests, which this version does not have.'), 'Monitoring of NATS: not built in this version.'),
+  monitor: optional(
+    list(monitor, 100),
+    'Monitoring addresses of all NATS servers: with `durability: synced` a start with deferred requests reads there whether each syncs what it acknowledges.',
+    'none',
+  ),
 });
 
 /** How replicas reach NATS, as read. */

@@ -12,12 +12,13 @@ import { scheduleHourly } from '../coordination/membership/hourly.ts';
 import type { Revision } from '../coordination/membership/session-record.ts';
 import type { Replica, Timers } from '../coordination/replica.ts';
 import { TIMING } from '../coordination/timing.ts';
-import { DISTANT_PAST, NEVER } from '../core/time.ts';
+import { DISTANT_PAST, MILLISECOND, NEVER } from '../core/time.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { createLedger } from '../ledger/log-ledger.ts';
 import { MemoryStore } from '../ledger/stores/memory.ts';
 import type { Store } from '../ledger/stores/store.ts';
 import { shardOf } from '../ledger/subjects.ts';
+import { checkSynced } from '../nats/durability.ts';
 import type { NatsOptions } from '../nats/options.ts';
 import { createSystemClock } from '../platform/system-clock.ts';
 import { createTimers } from '../platform/timers.ts';
@@ -119,7 +120,11 @@ function replicaRequests(parts: {
 }): ReplicaRequests {
   const { options, cluster, log, nats, clock, gatekeeper, replica, shards } = parts;
   return {
-    open: () => openNatsRequests(options, cluster.requestBytes, { tell: (change) => logConnectionEvent(log, change), nowMs: () => clock.epoch(clock.now()) }),
+    open: async () => {
+      const until = performance.now() + cluster.startWithin / MILLISECOND;
+      if (cluster.durability === 'synced') await checkSynced(cluster.monitor ?? [], until);
+      return openNatsRequests(options, cluster.requestBytes, { tell: (change) => logConnectionEvent(log, change), nowMs: () => clock.epoch(clock.now()) });
+    },
     shardOf: (group) => gatekeeper.shardOf(group),
     bus: nats.messages,
     instance: () => replica.instance,

@@ -80,6 +80,8 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
     events: (event: DeferredEvent) => {
       count(event);
       deferredLog.take(event);
+      // A shard that came with requests: of groups that are in the file, or not.
+      if (event.kind === 'loaded' && event.requests > 0) setImmediate(() => opened !== undefined && logStranded());
     },
     defer: (run: () => void) => void setImmediate(run),
     random: Math.random,
@@ -87,7 +89,9 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
   };
   opened = await (deps.replicas === undefined ? openAlone(config, common, deps) : openAmongReplicas(common, deps.replicas));
   const { requests: service, drain } = opened;
-  tellStranded(log, service, groups);
+  const stranded = new Set<string>();
+  const logStranded = (): void => tellStranded(log, service, groups, stranded);
+  logStranded();
   const costMissing = (route: string, unit: string): void => {
     metrics.forward({ kind: 'cost_missing', route, unit, stage: 'ask' });
   };
@@ -98,7 +102,7 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
       routes = next;
       submitRoutes = submitRoutesOf(next.proxy);
       groups = settingsByName(settings);
-      tellStranded(log, service, groups);
+      logStranded();
     },
     drain,
   };
@@ -143,10 +147,12 @@ async function openAmongReplicas(common: Common, replicas: ReplicaRequests): Pro
   };
 }
 
-/** Says whose requests wait for a group that is not in the file: they are neither refused nor lost. */
-function tellStranded(log: Log, service: OpenedRequests['requests'], groups: ReadonlyMap<string, GroupSettings>): void {
+/** Says whose requests wait for a group that is not in the file, once for each until it is back: they are neither refused nor lost. */
+function tellStranded(log: Log, service: OpenedRequests['requests'], groups: ReadonlyMap<string, GroupSettings>, told: Set<string>): void {
+  for (const group of told) if (groups.has(group)) told.delete(group);
   for (const [group, { pending }] of service.figures.groups) {
-    if (groups.has(group)) continue;
+    if (groups.has(group) || told.has(group)) continue;
+    told.add(group);
     const what = `${pending} stored requests wait for group ${group}, which is not in the configuration: bring it back, or cancel them.`;
     log.tell('warn', 'requests_stranded', what, { group, pending });
   }

@@ -262,7 +262,12 @@ const others: readonly BadFile[] = [
   ),
   one('a NATS certificate without key', 'cluster: { nats: [ a ], tls: { cert: a.crt } }\n', '1:25 cluster.tls', 'a certificate and its key go together'),
   one('two copies', 'cluster: { nats: [ a ], replicas: 2 }\n', '1:35 cluster.replicas', 'this is no number of copies'),
-  one('monitoring of NATS', 'cluster: { nats: [ a ], monitor: [ "http://a:8222" ] }\n', '1:34 cluster.monitor', 'monitor is not built in this version'),
+  one(
+    'monitoring of NATS at the port of its clients',
+    'cluster: { nats: [ a ], monitor: [ "nats://a:4222" ] }\n',
+    '1:36 cluster.monitor[0]',
+    'this is not a monitoring address of a NATS server',
+  ),
   one('a floor of every admission', 'deferred: { floor: { every: 1 } }\n', '1:29 deferred.floor.every', '1 is out of bounds'),
   one('jwt', 'auth: { jwt: { issuer: x } }\n', '1:14 auth.jwt', 'jwt is not built in this version'),
   one('a key in place of its hash', 'auth: { keys: [ { name: x, sha256: hunter2 } ] }\n', '1:36 auth.keys[0].sha256', 'this is not a SHA-256 hash'),

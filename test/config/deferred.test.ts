@@ -135,6 +135,7 @@ describe('a route is refused:', () => {
     const cluster = (more: string) => load('group: erp, mode: deferred', `cluster: { nats: [ a ]${more} }\n`);
     expect(cluster('')).toEqual([expect.stringContaining('routes[0].mode: nothing says that NATS syncs what it has taken')]);
     expect('groups' in cluster(', durability: acknowledged')).toBe(true);
+    expect('groups' in cluster(', monitor: [ "http://a:8222" ]')).toBe(true);
   });
 });
 
