@@ -304,7 +304,7 @@ flow:
     - { from: { processor: { name: Wait, condition: allowed } }, to: { processor: { name: IsProd } } }
     - { from: { processor: { name: IsProd, condition: hit } }, to: { processor: { name: Prod } } }
     - { from: { processor: { name: IsProd, condition: miss } }, to: { stream: { name: globalStream, at: end } } }
-    - { from: { processor: { name: Prod, condition: allowed } }, to: { stream: { name: globalStream, at: end } } }
+    - { from: { processor: { name: Prod, condition: below_limit } }, to: { stream: { name: globalStream, at: end } } }
 `;
     const quotas = quota(
       'fixed_window: { max: 4, interval: 1, interval_unit: second }',
@@ -318,6 +318,46 @@ flow:
       [{ host: 'api.example.com', header: { 'x-tag': 'prod' } }, 'Branching'],
       [{ host: 'api.example.com' }, 'Branching-2'],
     ]);
+    const narrow = text.replace(
+      '{ url: api.example.com/* }',
+      '{ url: api.example.com/*, headers: [ { key: x-tag, value: prod }, { key: x-tag, value: test } ] }',
+    );
+    const report = await imported('lunar', files({ 'flows/f.yaml': narrow, 'quotas/q.yaml': quotas }));
+    expect(read(report).routes.map(({ match, group: name }) => [match, name])).toEqual([
+      [{ host: 'api.example.com', header: { 'x-tag': 'prod' } }, 'Branching'],
+      [{ host: 'api.example.com', header: { 'x-tag': 'test' } }, 'Branching-2'],
+      [{ host: 'api.example.com' }, undefined],
+    ]);
+    expect(report.notes.some((note) => note.includes('takes the same requests'))).toBe(false);
+  });
+
+  test.each([
+    ['not enabled', (text: string) => `enabled: false\n${text}`, 'it is not enabled'],
+    [
+      'joined to another',
+      (text: string) => text.replace('{ stream: { name: globalStream, at: end } } }\n  response', '{ flow: { name: Next, at: start } } }\n  response'),
+      'it is joined to another flow',
+    ],
+    ['an AsyncQueue', (text: string) => text.replace('processor: Queue', 'processor: AsyncQueue'), 'Step is of the kind AsyncQueue: write mode: deferred'],
+    [
+      'refused and sent on',
+      (text: string) => text.replace('{ processor: { name: No } } }\n    - { from', '{ stream: { name: globalStream, at: end } } }\n    - { from'),
+      'a request that Step refuses goes on',
+    ],
+    [
+      'a circle',
+      (text: string) =>
+        text.replace('condition: allowed } }, to: { stream: { name: globalStream, at: end } }', 'condition: allowed } }, to: { processor: { name: Step } }'),
+      'its ways go in a circle',
+    ],
+  ])('is not imported where it cannot be: %s', async (_what, change, why) => {
+    const other = change(flow('Q', { name: 'Other', url: 'api.example.com/x' }));
+    const report = await imported(
+      'lunar',
+      files({ 'flows/a.yaml': flow('Q'), 'flows/b.yaml': other, 'quotas/q.yaml': quota('concurrent: { max_request_count: 5 }') }),
+    );
+    expect(report.notes[0]).toContain(`the flow Other is not imported (${why}`);
+    expect(Object.keys(read(report).groups)).toEqual(['Flow']);
   });
 
   test('that has no equivalent is ignored with the reason, and said aloud', async () => {
@@ -327,7 +367,7 @@ flow:
       files({ 'flows/a.yaml': flow('Q'), 'flows/b.yaml': other, 'quotas/q.yaml': quota('concurrent: { max_request_count: 5 }') }),
     );
     expect(report.notes[0]).toMatch(
-      /b\.yaml: the flow Other is not imported \(Step is a DataSanitation, which Sluice has no equivalent of\): its requests are not limited by it\.$/,
+      /b\.yaml: the flow Other is not imported \(Step is of the kind DataSanitation: Sluice has no equivalent\): its requests are not limited by it\.$/,
     );
     expect(report.findings.filter(({ source }) => source.endsWith('b.yaml')).every(({ verdict }) => verdict === 'ignored')).toBe(true);
   });

@@ -36,7 +36,7 @@ export function readFlow(node: SourceNode, quotas: ReadonlyMap<string, Quota>, d
   const url = filter?.get('url') ?? filter?.get('path');
   if (filter !== undefined && url === undefined) filter.mistake('url is missing', 'Say which requests it takes: url: api.example.com/*.');
   const processors = processorsOf(node);
-  const found = waysOf(node, processors);
+  const found = node.get('enabled')?.truth() === false ? new NotExpressible('it is not enabled') : waysOf(node, processors);
   const why = found instanceof NotExpressible ? found.why : found.every(({ steps }) => steps.length === 0) ? 'it holds no request' : undefined;
   if (found instanceof NotExpressible || why !== undefined) {
     node.overrule(`the flow is not imported: ${why}`);
@@ -46,6 +46,7 @@ export function readFlow(node: SourceNode, quotas: ReadonlyMap<string, Quota>, d
   const address = url && addressOf(url);
   const conditions = filter && conditionsOf(filter);
   nameNode?.understood('the name of its group');
+  node.get('enabled')?.understood('enabled');
   judgeSteps(node, processors);
   const ways = found.map((way) => ({ ...way, quotas: quotasOf(way.steps, quotas) }));
   for (const quota of ways.flatMap((way) => way.quotas)) quota.users++;
@@ -56,12 +57,13 @@ export function readFlow(node: SourceNode, quotas: ReadonlyMap<string, Quota>, d
 export function importFlow(flow: Flow, quotas: ReadonlyMap<string, Quota>, groups: Groups, draft: Draft): void {
   const { name, address, methods, url } = flow;
   for (const [index, way] of flow.ways.entries()) {
-    const options = groupOf(way, index === 0 ? name : `${name}-${index + 1}`, { quotas, groups, draft, address, url: String(url.text()).toLowerCase() });
-    if (options === undefined) continue;
+    const making = { quotas, groups, draft, address, url: String(url.text()).toLowerCase() };
+    const options = groupOf(way, index === 0 ? name : `${name}-${index + 1}`, making) ?? {};
     const passed = Object.fromEntries(way.headers);
     for (const wanted of flow.headers) {
       const clash = Object.entries(wanted).some(([key, value]) => passed[key] !== undefined && passed[key] !== value);
-      if (!clash) draft.route({ address, methods, headers: { ...wanted, ...passed }, options }, url);
+      const missed = way.absent.some(([key, value]) => wanted[key] === value);
+      if (!clash && !missed) draft.route({ address, methods, headers: { ...wanted, ...passed }, options }, url);
     }
   }
 }
@@ -98,7 +100,7 @@ interface Making {
   readonly url: string;
 }
 
-/** Makes the group of one way. Returns the options of its routes; undefined if it has none. */
+/** Makes the group of one way. Returns the options of its routes; undefined if nothing holds its requests. */
 function groupOf(way: Flow['ways'][number], name: string, making: Making): Options | undefined {
   const { quotas, draft, address } = making;
   const [lowest, ...unrelated] = way.quotas;
