@@ -28,7 +28,8 @@ export class Client {
   readonly #base: string;
 
   constructor(address: unknown, connections = 64) {
-    this.#agent = new Agent({ connections, pipelining: 1, headersTimeout: 0, bodyTimeout: 0 });
+    // Thousands of connections at once take their time on a busy machine; one that was given up would be missing for good.
+    this.#agent = new Agent({ connections, pipelining: 1, headersTimeout: 0, bodyTimeout: 0, connect: { timeout: 60_000 } });
     this.#base = `http://${String(address)}`;
   }
 
