@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { Clock } from '../admission/clock.ts';
 import { ONE_REQUEST, PRIORITY_DEFERRED } from '../core/group.ts';
 import { MILLISECOND, plus } from '../core/time.ts';
@@ -10,6 +10,7 @@ import { type CallbackPolicy, type DeferredRoute, nextAttemptAt, type Verdict } 
 import type { AttemptResult } from './delivery.ts';
 import { type Attempt, type RequestEnd, type RequestHead, type RequestRow, requestId } from './request.ts';
 import { ENDED, NONE, PENDING, type RequestIndex, SENDING } from './request-index.ts';
+import { randomSecret } from './secret.ts';
 
 /** Callbacks on their way at once, of all routes. */
 const IN_FLIGHT_MAX = 64;
@@ -84,7 +85,7 @@ export class Callbacks {
     const body = Buffer.from(payloadOf(row, end));
     const callback: RequestRow = {
       ...row,
-      ...{ sequence, secret: randomBytes(8).toString('hex'), priority: PRIORITY_DEFERRED, costs: ONE_REQUEST, callbackOf: row.sequence },
+      ...{ sequence, secret: randomSecret(), priority: PRIORITY_DEFERRED, costs: ONE_REQUEST, callbackOf: row.sequence },
       ...{ acceptedAt: clock.epoch(clock.now()), dueAt: 0, deadlineAt: 0, firstAttemptAt: 0, attempts: 0, spared: 0, ordered: false },
       ...{ idHash: callbackHash(row.sequence), requestHash: '0'.repeat(16) },
     };

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import type { Submission } from './deferred.ts';
 import type { DeferredStore, StoredBody } from './store.ts';
 
@@ -14,11 +14,11 @@ export class BodyBroken extends Error {
   }
 }
 
-/** Reads a body as it arrives: small ones stay whole, larger ones are stored in pieces; both are hashed. */
+/** Reads a body as it arrives: small ones stay whole, larger ones are stored in pieces; both are hashed where the request has an idempotency key. */
 export class IncomingBody {
   readonly #submission: Submission;
   readonly #upload: (piece: { upload: number; number: number }, bytes: Uint8Array) => Promise<void>;
-  readonly #hash = createHash('sha256');
+  readonly #hash: Hash | undefined;
   readonly #piece = { upload: 0, number: 0 };
   #held: Uint8Array[] = [];
   #heldBytes = 0;
@@ -28,10 +28,11 @@ export class IncomingBody {
   constructor(submission: Submission, upload: (piece: { upload: number; number: number }, bytes: Uint8Array) => Promise<void>) {
     this.#submission = submission;
     this.#upload = upload;
-    this.#hash.update([submission.method, submission.host, submission.target, ''].join('\u0000'));
+    if (submission.idempotencyKey === '') return;
+    this.#hash = createHash('sha256').update([submission.method, submission.host, submission.target, ''].join('\u0000'));
   }
 
-  /** 64 bits of SHA-256 over method, host, target and body. */
+  /** 64 bits of SHA-256 over method, host, target and body; '' without an idempotency key. */
   get requestHash(): string {
     return this.#digest;
   }
@@ -46,7 +47,7 @@ export class IncomingBody {
     if (body instanceof Uint8Array) await this.#take(body);
     else for await (const chunk of checked(body)) await this.#take(chunk);
     if (this.#piece.upload !== 0 || this.bytes > INLINE_BYTES_MAX) await this.#flush(1);
-    this.#digest = this.#hash.digest('hex').slice(0, 16);
+    this.#digest = this.#hash?.digest('hex').slice(0, 16) ?? '';
   }
 
   async drop(store: Pick<DeferredStore, 'dropUpload'>): Promise<void> {
@@ -54,7 +55,7 @@ export class IncomingBody {
   }
 
   async #take(chunk: Uint8Array): Promise<void> {
-    this.#hash.update(chunk);
+    this.#hash?.update(chunk);
     this.bytes += chunk.byteLength;
     this.#held.push(chunk);
     this.#heldBytes += chunk.byteLength;

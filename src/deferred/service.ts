@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { Refusal } from '../core/refusal.ts';
 import { MILLISECOND, NEVER, plus } from '../core/time.ts';
 import type { Conversion, DeferredRequests, RequestFilter, RequestScope, RequestView, Submission, SubmitOutcome } from './deferred.ts';
@@ -10,6 +9,7 @@ import { ENDED, NONE, SENDING } from './request-index.ts';
 import { type DeferredDeps, RequestLifecycle } from './request-lifecycle.ts';
 import { fits, inScope, narrowed, viewOf } from './request-view.ts';
 import { waitOf } from './request-wait.ts';
+import { randomSecret } from './secret.ts';
 import type { StoredBody } from './store.ts';
 import { type CheckedSubmission, checkSubmission, hashOfKey, headOf, KEY_TAKEN, refused, rowOf } from './submission.ts';
 
@@ -237,7 +237,7 @@ export class DeferredService implements DeferredRequests {
     const { submission, checked, idHash, requestHash, body, bodyBytes } = ask;
     const sequence = await this.#sequence();
     const more = { nowMs: this.#requests.now(), idHash, requestHash, attempts: ask.conversion?.attempts ?? 0 };
-    const row: RequestRow = { ...rowOf(submission, checked, more), sequence, secret: randomBytes(8).toString('hex') };
+    const row: RequestRow = { ...rowOf(submission, checked, more), sequence, secret: randomSecret() };
     const head = headOf(submission, bodyBytes);
     await this.#requests.store.write({ kind: 'submit', row, head, body });
     this.#requests.works();
