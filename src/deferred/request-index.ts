@@ -31,7 +31,7 @@ interface Profile {
 }
 
 /**
- * All stored requests of this process in typed columns: 47 bytes each and 4 for its sequence, with an idempotency key 23 more, and what is
+ * All stored requests of this process in typed columns: 47 bytes each and 4 for its sequence, with an idempotency key 23 to 29 more, and what is
  * rare (due times, deadlines, first attempts) in maps. Found by sequence or by the hash of their key; those that have not ended
  * are in the list of their group, in the order of acceptance.
  */

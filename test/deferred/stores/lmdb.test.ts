@@ -1,12 +1,13 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Change } from '../../../src/deferred/store.ts';
 import { LmdbDeferredStore } from '../../../src/deferred/stores/lmdb.ts';
+import { encodeHead, encodeNumbers, encodeRow } from '../../../src/deferred/stores/lmdb-codec.ts';
 import { Pack, PackWriter } from '../../../src/deferred/stores/lmdb-pack.ts';
 import { nameKey, numberKey, numbersKey } from '../../../src/deferred/stores/lmdb-tables.ts';
 import { addChecksum } from '../../../src/storage/checksum.ts';
 import { DiskUnavailable } from '../../../src/storage/deadline.ts';
 import { type Condition, type Edit, LmdbFile } from '../../../src/storage/lmdb.ts';
-import { attempt, BODY, bodyOf, end, opened, row, submit, sweepAll } from '../../conformance/deferred-requests.ts';
+import { attempt, BODY, bodyOf, end, head, opened, row, submit, sweepAll } from '../../conformance/deferred-requests.ts';
 import { deferredStoreSuite } from '../../conformance/deferred-store.suite.ts';
 import { folder } from '../../support/fakes/folder.ts';
 
@@ -254,6 +255,36 @@ describe('deferred store: lmdb, the sweep', () => {
 });
 
 describe('deferred store: lmdb, packs', () => {
+  it('reads a store of the version before, which has none, and goes on with packs', async () => {
+    const { path, end: remove } = await folder();
+    const file = new LmdbFile(path, undefined, 'binary');
+    onTestFinished(async () => {
+      await file.close();
+      await remove();
+    });
+    const at = numberKey(1);
+    const edits = [
+      { table: 'meta', key: nameKey('format'), record: 'meta format', bytes: Uint8Array.from(encodeNumbers(1)) },
+      { table: 'meta', key: nameKey('counters'), record: 'meta counters', bytes: Uint8Array.from(encodeNumbers(1, 0, 0, 0, 0)) },
+      { table: 'meta', key: nameKey('batch'), record: 'meta batch', bytes: Uint8Array.from(encodeNumbers(7)) },
+      { table: 'order', key: at, record: 'order 1', bytes: Uint8Array.from(encodeRow(row(1))) },
+      { table: 'head', key: at, record: 'head 1', bytes: Uint8Array.from(encodeHead(head(), { body: 1, pieces: 0 }, BODY)) },
+    ];
+    await file.change(
+      { table: 'meta', key: nameKey('format'), version: undefined },
+      edits.map(({ table, key, record, bytes }) => ({ table, key, value: addChecksum(record, bytes) })),
+    );
+    for (let start = 0; start < 2; start++) {
+      const store = new LmdbDeferredStore(file, { bytesMax: 2 ** 40 });
+      expect((await opened(store)).rows).toEqual([row(1), row(2)].slice(0, 1 + start));
+      expect(await bodyOf(store, 1)).toEqual(Buffer.from(BODY));
+      if (start === 0) await store.commit([submit(row(2))]);
+      else await store.commit([end(row(1), 'done', { goneAt: 1 }), end(row(2), 'done', { goneAt: 1 })]);
+      if (start === 1) await sweepAll(store, 2);
+    }
+    for (const table of ['rows', 'heads', 'order', 'head']) expect(file.entries(table)).toBe(0);
+  });
+
   it('joins what was committed a few at a time behind the newest, with everything in its place', async () => {
     const { file, store, again } = await started();
     const count = 800;
