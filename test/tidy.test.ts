@@ -46,6 +46,12 @@ describe('files', () => {
     expect(offenders(code, match(marker))).toEqual([]);
   });
 
+  test('no tracked text has the markers of an unfinished merge', () => {
+    const texts = tracked.filter((file) => /\.(ts|js|cjs|mjs|md|ya?ml|proto|json|sh|py|go|rs)$/.test(file));
+    expect(texts.length).toBeGreaterThan(100);
+    expect(offenders(texts, match(/^(<{7}|>{7}) .*$/m))).toEqual([]);
+  });
+
   test('no test is left focused, and none sleeps', () => {
     const tests = tree('test/**/*.ts');
     expect(offenders(tests, match(/\b(test|it|describe)\.only\(/))).toEqual([]);
