@@ -40,12 +40,16 @@ export async function resume({ tree, entry }: GroupLocation, key: string | undef
 export async function override({ tree, entry }: GroupLocation, wish: OverrideRequest): Promise<Refusal | undefined> {
   const { turn } = tree;
   const done = await turn.runDurably(async (now) => {
-    if (wish.forgive === true) turn.gate.forgive(now, entry.index);
-    if (wish.for === undefined) return true;
+    const forgive = (): void => void (wish.forgive === true && turn.gate.forgive(now, entry.index));
+    if (wish.for === undefined) {
+      forgive();
+      return true;
+    }
     const change: Override | undefined =
       wish.for <= 0 ? undefined : { limits: sameKind(entry, wish.limits), enforce: wish.enforce, until: plus(now, wish.for) };
     const wrong = turn.gate.override(now, entry.index, change);
     if (wrong !== undefined) return { reason: 'malformed', detail: wrong } satisfies Refusal;
+    forgive();
     if (change === undefined) return turn.writer.append({ kind: 'restore', group: entry.name });
     return turn.writer.append({ kind: 'override', override: { group: entry.name, override: change } });
   });

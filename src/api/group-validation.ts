@@ -47,11 +47,16 @@ export function toOverride(fields: OverrideFields): OverrideRequest | Refusal {
   const long = checkDuration('duration', duration, 0, HOLD_MAX);
   if (long !== undefined) return long;
   if (duration === 0 && changes) return malformed('A `duration` of 0 ends the running override; leave `limits` and `enforce` out.');
-  if (duration > 0 && !changes) return malformed('Nothing to change; name `limits` or `enforce`.');
+  if (duration > 0 && !changes)
+    return malformed('Nothing to change; name `limits`, `enforce` or `forgiveDebt`, or a `duration` of 0 to end a running override.');
   if (fields.limits.size > LIMITS_MAX) return malformed(`\`limits\` names more than ${LIMITS_MAX}; name fewer.`);
   const limits = new Map<string, Quota>();
   for (const [name, quota] of fields.limits) {
-    const bad = checkText('limits', name, 128) ?? (quota === undefined ? malformed(`The limit \`${name}\` says no quota.`) : checkQuota(name, quota));
+    const bad =
+      checkText('limits', name, 128) ??
+      (quota === undefined
+        ? malformed(`The limit \`${name}\` says no quota; name one of \`rate\`, \`spacing\`, \`window\` or \`concurrency\` in it.`)
+        : checkQuota(name, quota));
     if (bad !== undefined) return bad;
     if (quota !== undefined) limits.set(name, quota);
   }

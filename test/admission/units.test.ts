@@ -61,6 +61,15 @@ test('a permit of a unit that a reload took away is still settled and released',
   expect(await rig.keeper.release('', id, 'used', { tokens: 10 }, undefined)).toEqual({ kind: 'released', ended: true });
 });
 
+test('an override that is refused forgives no debt', async () => {
+  const rig = await rigged([settingsOf(group('g', [TOKENS], { settleMax: 10 }))]);
+  const { id } = await rig.asked({ group: 'g', costs: { tokens: 1 } });
+  await rig.keeper.release('', id, 'used', { tokens: 1_000_000 }, undefined);
+  const limits = new Map([['none', { kind: 'concurrency', max: 2 } as const]]);
+  expect(await rig.keeper.override('g', { limits, enforce: undefined, for: MINUTE, forgive: true })).toMatchObject({ reason: 'malformed' });
+  expect(rig.keeper.group('g')).toMatchObject({ limits: [{ used: 100, debt: 900 }] });
+});
+
 test('an operator forgives the debt of a group without ending a running override', async () => {
   const rig = await rigged([settingsOf(group('g', [TOKENS], { settleMax: 10 }))]);
   const { id } = await rig.asked({ group: 'g', costs: { tokens: 1 } });

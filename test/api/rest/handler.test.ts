@@ -241,5 +241,28 @@ describe('plain HTTP: paths and methods', () => {
     expect(server.admission.overrides.at(-1)?.limits.get('rpm')).toEqual({ kind: 'rate', permits: 5, per: 90_000_000, burst: 1 });
     const wrong = await postJson('/v1/groups/open/override', { ...body, duration: 600 });
     expect((await json(wrong))['detail']).toMatch(/`duration` needs a unit/);
+    expect((await post('/v1/groups/open/override?enforce=false&duration=10m')).status).toBe(200);
+    expect(server.admission.overrides.at(-1)).toMatchObject({ enforce: false, for: 600_000_000 });
+  });
+
+  it.each([
+    ['a field that is none', { for: '1h' }, 'There is no field `for`; name `group`, `limits`, `enforce`, `duration` or `forgiveDebt`.'],
+    [
+      'a quota without its kind',
+      { limits: { rpm: { max: 2 } } },
+      'There is no field `max` in `limits.rpm`; name `rate`, `spacing`, `window` or `concurrency`.',
+    ],
+    ['a quota that is none', { limits: { rpm: '500/60s' } }, '`limits.rpm` must be an object with `rate`, `spacing`, `window` or `concurrency`.'],
+    [
+      'a quota of nothing',
+      { limits: { rpm: {} }, duration: '1h' },
+      'The limit `rpm` says no quota; name one of `rate`, `spacing`, `window` or `concurrency` in it.',
+    ],
+    ['limits that are none', { limits: 'rpm' }, '`limits` must be an object.'],
+    ['a truth that is none', { enforce: 'maybe', duration: '1h' }, '`enforce` cannot be read: expected boolean, got "maybe".'],
+    ['nothing to change', { duration: '1h' }, 'Nothing to change; name `limits`, `enforce` or `forgiveDebt`, or a `duration` of 0 to end a running override.'],
+  ])('says of an override with %s which fields there are', async (_what, body, detail) => {
+    const refused = await postJson('/v1/groups/open/override', body);
+    expect([refused.status, (await json(refused))['detail']]).toEqual([400, detail]);
   });
 });
