@@ -1,13 +1,14 @@
 import { parseArgs } from 'node:util';
 import type { AcquireOptions } from '../client/client.ts';
 import { toMillis } from '../client/duration.ts';
+import { holderName } from './holder-name.ts';
 
 /** What `acquire` and `run` have in common. */
 export interface AcquireFlags {
   readonly group: string;
   readonly options: AcquireOptions;
   readonly address: string;
-  readonly holder: string | undefined;
+  readonly holder: string;
   /** Holds the API key; undefined: SLUICE_TOKEN, or none. */
   readonly tokenFile: string | undefined;
   /** No word about the place. */
@@ -20,7 +21,7 @@ export const ASK_FLAGS = `  --ttl 30s            patience: how long to wait at m
   --key KEY            partition of the group: a tenant, a shard's bucket
   --priority N         0 (most urgent) to 999; or --class NAME (--priority-class), one of the group's classes
   --cost N             what it spends in requests (default: 1); --cost.UNIT N in another unit, as --cost.tokens 400
-  --holder NAME        who asks, for people who look at waiters and leases
+  --holder NAME        who asks, for people who look at waiters and leases (default: user@host, and :command of \`run\`)
   --retry-for 5m       asks again for so long after refusals that pass, no earlier than they say
   --address URL        of the server's api listener (default: SLUICE_URL, or http://127.0.0.1:8080)
   --token-file FILE    holds the API key (default: SLUICE_TOKEN)
@@ -61,8 +62,8 @@ export function parseFlags(args: readonly string[], more: readonly string[] = []
   }
 }
 
-/** Reads what both commands know; a text says what is wrong. Bounds are the server's matter. */
-export function parseAcquireFlags(group: string, given: Given, env: Readonly<Record<string, string | undefined>>): AcquireFlags | string {
+/** Reads what both commands know; a text says what is wrong. Bounds are the server's matter. `command`: what is run, for the holder's name. */
+export function parseAcquireFlags(group: string, given: Given, env: Readonly<Record<string, string | undefined>>, command?: string): AcquireFlags | string {
   const text = (name: string): string | undefined => (typeof given[name] === 'string' ? given[name] : undefined);
   for (const name of ['ttl', 'lease', 'retry-for']) {
     const wrong = wrongDuration(name, text(name));
@@ -89,7 +90,7 @@ export function parseAcquireFlags(group: string, given: Given, env: Readonly<Rec
     retry: retry === undefined ? undefined : { for: retry },
   };
   const address = text('address') ?? env['SLUICE_URL'] ?? 'http://127.0.0.1:8080';
-  return { group, options, address, holder: text('holder'), tokenFile: text('token-file'), quiet: given['quiet'] === true };
+  return { group, options, address, holder: text('holder') ?? holderName(env, command), tokenFile: text('token-file'), quiet: given['quiet'] === true };
 }
 
 /** What is wrong with a duration given as a flag; undefined: nothing. */

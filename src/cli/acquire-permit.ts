@@ -44,6 +44,9 @@ const EXITS: Readonly<Record<string, number>> = {
   forbidden: ACQUIRE_EXIT.denied,
 };
 
+/** What to do where the server is not at the address that was used. */
+const NAME_SERVER = 'name the server with --address or SLUICE_URL';
+
 /** Asks and shows the place meanwhile. A signal gives the place up at once; a second one ends the process. Answers the permit or the exit code. */
 export async function acquireWithProgress(asked: AcquireFlags, world: CliContext): Promise<Permit | number> {
   const sluice = await clientOf(asked, world);
@@ -74,13 +77,16 @@ export async function acquireWithProgress(asked: AcquireFlags, world: CliContext
 }
 
 /** Makes a client of the server that the flags name; a number is the exit code of what is wrong with them. */
-export async function clientOf(asked: Pick<AcquireFlags, 'address' | 'tokenFile' | 'holder'>, world: CliContext): Promise<Sluice | number> {
+export async function clientOf(
+  asked: Pick<AcquireFlags, 'address' | 'tokenFile'> & { readonly holder?: string | undefined },
+  world: CliContext,
+): Promise<Sluice | number> {
   const { address, tokenFile, holder } = asked;
   try {
     const token = tokenFile === undefined ? world.env['SLUICE_TOKEN'] : (await readFile(tokenFile, 'utf8')).trim();
     return createSluice({ address, token, holder });
   } catch (error) {
-    writeLine(world.stderr, `sluice: ${tokenFile === undefined ? `${address} is no address` : (error as Error).message}`);
+    writeLine(world.stderr, `sluice: ${tokenFile === undefined ? `${address} is no address; ${NAME_SERVER}` : (error as Error).message}`);
     return ACQUIRE_EXIT.usage;
   }
 }
@@ -88,7 +94,7 @@ export async function clientOf(asked: Pick<AcquireFlags, 'address' | 'tokenFile'
 /** Reports what went wrong, and returns the exit code. A throw of another kind is a bug, and thrown on. */
 export function failed(error: unknown, asked: Pick<AcquireFlags, 'address'>, world: CliContext): number {
   if (error instanceof SluiceUnreachable) {
-    writeLine(world.stderr, `sluice: ${asked.address} does not answer: ${rootCause(error)}`);
+    writeLine(world.stderr, `sluice: ${asked.address} does not answer: ${rootCause(error)}; ${NAME_SERVER}`);
     return ACQUIRE_EXIT.unavailable;
   }
   if (!(error instanceof SluiceRefused)) throw error;

@@ -15,7 +15,6 @@ export interface RequestArguments {
   readonly positionals: readonly string[];
   readonly address: string;
   readonly tokenFile: string | undefined;
-  readonly holder: undefined;
   readonly json: boolean;
   readonly help: boolean;
   /** The value of a flag; undefined: not given. */
@@ -48,7 +47,6 @@ export function requestArguments(
       positionals,
       address: text('address') ?? world.env['SLUICE_URL'] ?? 'http://127.0.0.1:8080',
       tokenFile: text('token-file'),
-      holder: undefined,
       json: given['json'] === true,
       help: given['help'] === true,
       text,

@@ -52,7 +52,7 @@ function runArguments(args: readonly string[], world: CliContext): RunArguments 
   if (onLost !== 'kill' && onLost !== 'warn') return '--on-lost is kill or warn';
   const wrong = wrongDuration('grace', String(grace));
   if (wrong !== undefined) return wrong;
-  const asked = parseAcquireFlags(group, given, world.env);
+  const asked = parseAcquireFlags(group, given, world.env, name);
   return typeof asked === 'string' ? asked : { asked, command: [name, ...rest], onLost, graceMs: toMillis(String(grace)) };
 }
 

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
+import { constants, hostname, tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -122,6 +122,13 @@ describe('sluice acquire', () => {
     [69, ['open', '--address', 'http://127.0.0.1:1']],
   ])('ends with %i: %j', async (code, args) => expect((await sluice('acquire', ...args)).code).toBe(code));
 
+  test.each([
+    ['http://127.0.0.1:1', /^sluice: http:\/\/127\.0\.0\.1:1 does not answer: .*; name the server with --address or SLUICE_URL\n$/],
+    ['nowhere', /^sluice: nowhere is no address; name the server with --address or SLUICE_URL\n$/],
+  ])('says how another server is named when %s is none', async (wrong, text) =>
+    expect((await sluice('acquire', 'open', '--address', wrong)).err).toMatch(text),
+  );
+
   test('says why, by which limit, and when to come back', async () => {
     await sluice('acquire', 'pace');
     const { code, err } = await sluice('acquire', 'pace', '--ttl', '1s');
@@ -186,6 +193,23 @@ describe('sluice run', () => {
     const file = note();
     expect(await run(`echo $SLUICE_PERMIT $SLUICE_GROUP $SLUICE_FENCE $SLUICE_FENCE_FLOOR > ${file}`).code).toBe(0);
     expect(readFileSync(file, 'utf8')).toMatch(/^slots\S+ slots (\d+) \1\n$/);
+  });
+
+  test('is held under user@host:command unless --holder says another, so that a slot has a name', async () => {
+    const holders = async () => ((await get('/v1/groups/slots/leases')) as { leases: { holder: string }[] }).leases.map(({ holder }) => holder);
+    for (const [flags, holder] of [
+      [[], `${userInfo().username}@${hostname()}:sh`],
+      [['--holder', 'job-21'], 'job-21'],
+    ] as const) {
+      const file = note();
+      const { world, code } = run(`trap 'exit 0' TERM; echo up > ${file}; while :; do sleep 0.02; done`, ...flags);
+      await becomes(() => written(file), true);
+      expect(await holders()).toEqual([holder]);
+      world.signal('SIGTERM');
+      expect(await code).toBe(0);
+    }
+    const permit = JSON.parse((await sluice('acquire', 'slots')).out) as { permit: string };
+    expect([permit.permit !== '', await holders()]).toEqual([true, [`${userInfo().username}@${hostname()}`]]);
   });
 
   test('runs without a lease where none is needed', async () => {
