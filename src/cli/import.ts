@@ -134,7 +134,7 @@ async function write({ config, findings, notes }: Done, asked: Asked, world: Cli
   const text = configText(config, [`Made by \`sluice import ${system} ${from}\`.`]);
   const loaded = loadConfig({ text, name: out ?? 'sluice.yaml', env: {}, flags: [] });
   if (loaded.kind === 'mistakes') {
-    writeLine(world.stderr, `what was made of ${from} does not pass \`sluice check\`; please report this with the file:`);
+    writeLine(world.stderr, `what was made of ${from} does not pass \`sluice check\`:`);
     return tellMistakes(loaded.mistakes, asked, world);
   }
   if (out !== undefined) {

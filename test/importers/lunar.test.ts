@@ -462,6 +462,16 @@ describe('a bad file is told with its place, and nothing is written', () => {
     expect(() => readFileSync(out)).toThrow('ENOENT');
   });
 
+  test('more routes than Sluice takes: what was made is checked before it is written', async () => {
+    const remedy =
+      'remedies: [ { name: r, enabled: true, config: { concurrency_based_throttling: { max_concurrent_requests: 2, response_status_code: 429 } } } ]';
+    const text = `endpoints:\n  - { url: api.com/0, method: GET, ${remedy.replace('[ {', '&r [ {')} }\n${Array.from({ length: 10_000 }, (_each, index) => `  - { url: api.com/${index + 1}, method: GET, remedies: *r }\n`).join('')}`;
+    const out = join(folder, 'never.yaml');
+    const ran = await sluice('import', 'lunar', files({ 'policies.yaml': text }), '--out', out);
+    expect(ran).toMatchObject({ code: 1, out: '', err: expect.stringMatching(/does not pass `sluice check`:\n.*routes: 10002 items are too many/) as string });
+    expect(() => readFileSync(out)).toThrow('ENOENT');
+  });
+
   test('rules for any host need to be told where their requests go', async () => {
     expect((await sluice('import', 'lunar', POLICIES)).err).toContain(
       'policies.yaml:3:3: global: it is not known where these requests go. Say so: --backend https://api.example.com.',
