@@ -21,6 +21,8 @@ export interface FleetParts {
   readonly proxy?: boolean;
   /** Each replica has a listener for gateway shards, at its `proxyPort`; `more` has its options. Not together with `proxy`. */
   readonly gatewayQueue?: boolean;
+  /** Each replica has a gRPC listener, at its `proxyPort`. Not together with `proxy` or `gatewayQueue`. */
+  readonly grpc?: boolean;
   /** More of the configuration file, as YAML. */
   readonly more?: string;
   /** libfaketime's library: replicas have wall clocks that can be set, see {@link FleetReplica.setWall}. */
@@ -207,7 +209,7 @@ export function wallEnvironment(library: string, file: string): Record<string, s
 }
 
 function configurationOf(
-  { groups, more = '', proxy = false, gatewayQueue = false }: FleetParts,
+  { groups, more = '', proxy = false, gatewayQueue = false, grpc = false }: FleetParts,
   index: number,
   [api, health, admin, forward]: Ports,
   lines: readonly TcpProxy[],
@@ -215,7 +217,7 @@ function configurationOf(
   const urls = lines.map(({ port }) => `nats://127.0.0.1:${port}`).join(', ');
   const at = (is: boolean): string => (is ? `"127.0.0.1:${forward}"` : 'none');
   return [
-    `listen: { api: "127.0.0.1:${api}", health: "127.0.0.1:${health}", grpc: none, proxy: ${at(proxy)}, admin: "127.0.0.1:${admin}", gatewayQueue: ${at(gatewayQueue)} }`,
+    `listen: { api: "127.0.0.1:${api}", health: "127.0.0.1:${health}", grpc: ${at(grpc)}, proxy: ${at(proxy)}, admin: "127.0.0.1:${admin}", gatewayQueue: ${at(gatewayQueue)} }`,
     `cluster: { nats: [ ${urls} ], name: r${index}, ledgerBytes: 64MiB, requestBytes: 256MiB, durability: acknowledged }`,
     'drain: { delay: 0s, grace: 10s }',
     'log: { level: debug }',
