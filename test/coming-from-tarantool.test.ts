@@ -44,7 +44,8 @@ interface Taken {
   readonly path: string;
   readonly attempt: number;
   readonly key: string;
-  readonly at: number;
+  /** By the wall clock, as due times are. */
+  readonly atMs: number;
 }
 
 let running: RunningServer;
@@ -58,7 +59,7 @@ beforeAll(async () => {
   worker = createServer((request: IncomingMessage, response) => {
     const path = request.url ?? '';
     const attempt = Number(request.headers['sluice-attempt']);
-    taken.push({ path, attempt, key: String(request.headers['idempotency-key']), at: performance.now() });
+    taken.push({ path, attempt, key: String(request.headers['idempotency-key']), atMs: Date.now() });
     request.resume();
     const behave = behaviours.get(path);
     if (behave === undefined) response.end(`did ${path}`);
@@ -223,7 +224,8 @@ const STORED: Readonly<Record<string, () => Promise<void>>> = {
     expect(of('/jobs/delayed')).toHaveLength(1);
     await state(id, 'done');
     const [first, second] = of('/jobs/delayed');
-    expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(1_000);
+    // Whole milliseconds at both ends.
+    expect((second?.atMs ?? 0) - (first?.atMs ?? 0)).toBeGreaterThanOrEqual(999);
   },
   bury: async () => {
     answers('/jobs/bury', 400);
@@ -315,8 +317,8 @@ const OPTION: Readonly<Record<string, () => Promise<void>>> = {
   delay: async () => {
     const notBefore = Date.now() + 1_000;
     const { id } = await put('/jobs/later', { notBefore: new Date(notBefore).toISOString() });
-    const at = await state(id, 'done').then(() => of('/jobs/later')[0]?.at ?? 0);
-    expect(performance.timeOrigin + at).toBeGreaterThanOrEqual(notBefore);
+    await state(id, 'done');
+    expect(of('/jobs/later')[0]?.atMs).toBeGreaterThanOrEqual(notBefore);
   },
   utube: async () => {
     const one = await acquire('utube', '&key=a');
