@@ -59,8 +59,8 @@ USER 65532:65532
 # `store.path: ./data` of the file lies under here: the only place that is written to.
 WORKDIR /var/lib/sluice
 VOLUME ["/etc/sluice", "/var/lib/sluice"]
-# api, grpc, health, proxy (where routes are configured); admin (9091) listens on 127.0.0.1 unless told otherwise.
-EXPOSE 8080 9090 9092 8000
+# api, grpc, health, proxy (where routes are configured), `gateway-queue`; admin (9091) listens on 127.0.0.1 unless told otherwise.
+EXPOSE 8080 9090 9092 8000 80
 ENV SLUICE_HEALTH_URL=http://127.0.0.1:9092/readyz
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
   CMD ["node", "-e", "fetch(process.env.SLUICE_HEALTH_URL).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]

@@ -4,6 +4,7 @@
  */
 
 import { acquireGrpc, acquireHttp, type Effort } from './api/acquire.ts';
+import { gatewayQueueTable } from './api/gateway-queue.ts';
 import { heldMemory, latenessTable, memoryTable, peerLateness, sluiceLateness } from './api/held.ts';
 import { loadReport } from './api/k6.ts';
 import { clusterCosts } from './cluster/costs.ts';
@@ -45,6 +46,7 @@ const benches: Readonly<Record<string, Bench>> = {
   grpc: { what: 'B2: the same over gRPC, beside a bare grpc-js echo', run: async (effort) => pairedTable(await acquireGrpc(effort, true)) },
   lateness: { what: 'B3: 10,000 held, 1,000 admitted a second: how late', run: latenesses },
   memory: { what: 'B5: memory of one held caller', run: memory },
+  gatewayQueue: { what: 'memory and CPU of a shard at the gateway queue, beside twilight-rs/gateway-queue', run: () => gatewayQueueTable() },
   forward: { what: 'B8: server CPU of a forwarded request and the latency it adds, beside a bare dispatch proxy and others', run: forwards },
   overload: { what: 'B12: five times what a backend can do, and a storm of connections, beside HAProxy and nginx', run: overload },
   cluster: {

@@ -54,7 +54,7 @@ const options = struct({
   refresh: option(
     duration({ min: 5 * SECOND, max: DAY }),
     '10m',
-    'Session limits are asked for again after this, and when a window of session starts ends; after a failure in 5 s, then after twice as long each time, at most this or 5 minutes.',
+    'Session limits are asked for again at each multiple of this, by all replicas at once, and when a window of session starts ends; after a failure in 5 s, then after twice as long each time, at most this or 5 minutes.',
   ),
   countedWithin: option(
     duration({ min: SECOND, max: HOUR }),

@@ -64,7 +64,7 @@ const RETRY_AFTER_MAX: Micros = 60 * MINUTE;
 const SOON: Micros = 200 * MILLISECOND;
 
 /**
- * Keeps the limits of session starts up to date: asks at the start, every `refresh`, when a window ends, and after failures with
+ * Keeps the limits of session starts up to date: asks at the start, at each multiple of `refresh`, when a window ends, and after failures with
  * exponential backoff. What the group's limit has is all there is until the next answer: a source that fails opens nothing.
  */
 export class SessionLimits {
@@ -139,7 +139,8 @@ export class SessionLimits {
   }
 
   #next({ remaining, resetAfter }: SessionStartLimit, left: number | undefined): Micros {
-    const { refresh, countedWithin } = this.#deps;
+    const { countedWithin } = this.#deps;
+    const refresh = this.#untilRefresh();
     this.#ending = resetAfter < SOON ? this.#ending + 1 : 0;
     if (this.#ending > 1) return Math.min(refresh, BACKOFF_MAX, BACKOFF * 2 ** Math.min(20, this.#ending - 2));
     const end = Math.max(SOON, resetAfter);
@@ -148,6 +149,14 @@ export class SessionLimits {
     // Whatever passed before this process began is surely counted then.
     const first = this.#answers === 1 ? countedWithin + SECOND : refresh;
     return Math.min(refresh, end, settled, first);
+  }
+
+  /** Time to the next multiple of `refresh` since 1970: replicas ask at the same moments, so that they hardly ever know different limits. */
+  #untilRefresh(): Micros {
+    const { refresh, clock } = this.#deps;
+    const now = clock.now();
+    const left = refresh - ((clock.epoch(now) * MILLISECOND) % refresh);
+    return left < SECOND ? left + refresh : left;
   }
 
   #backoff(cause: unknown): Micros {

@@ -10,7 +10,9 @@ export function validateOverride(node: GroupNode, override: Override): string | 
       const known = node.rules.filter((each) => each.source === undefined).map((each) => each.name);
       return `group ${node.name} has no limit ${name}: name one of ${known.join(', ') || 'none'}`;
     }
-    if (rule.spec.quota.kind !== quota.kind) return `limit ${name} is of kind ${rule.spec.quota.kind}; an override keeps the kind`;
+    const { quota: own } = rule.spec;
+    if (own.kind === 'fixed' && own.align === 'reported') return `limit ${name} is as an authority outside reports it; it cannot be overridden`;
+    if (own.kind !== quota.kind) return `limit ${name} is of kind ${own.kind}; an override keeps the kind`;
   }
   return undefined;
 }
