@@ -126,12 +126,12 @@ function hex(text: string): string {
  * The rights to publish that an account needs beside `rights` of layout.ts where it stores requests. `docs/nats.md` shows them,
  * and a test works with nothing else.
  */
-export function deferredRights(prefix: string): readonly string[] {
+export function deferredPermissions(prefix: string): readonly string[] {
   const { queues, bodies, dead } = createDeferredLayout(prefix);
   return [...queues, ...bodies, dead].flatMap((name) => [
     ...['INFO', 'CREATE', 'PURGE', 'MSG.GET'].map((verb) => `$JS.API.STREAM.${verb}.${name}`),
     `$JS.API.DIRECT.GET.${name}`,
     `$JS.API.DIRECT.GET.${name}.>`,
-    ...(bodies.includes(name) ? [] : ['CREATE', 'MSG.NEXT', 'DELETE'].map((verb) => `$JS.API.CONSUMER.${verb}.${name}.>`)),
+    ...(bodies.includes(name) ? [] : [`CREATE.${name}`, `MSG.NEXT.${name}.>`, `DELETE.${name}.>`].map((call) => `$JS.API.CONSUMER.${call}`)),
   ]);
 }

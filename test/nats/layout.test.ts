@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { sessionRegister } from '../../src/coordination/membership/session-record.ts';
 import { ownershipRegister } from '../../src/coordination/ownership/ownership-record.ts';
 import { subjectOf } from '../../src/ledger/subjects.ts';
-import { deferredRights } from '../../src/nats/deferred-layout.ts';
+import { deferredPermissions } from '../../src/nats/deferred-layout.ts';
 import { createLayout, requiredPermissions } from '../../src/nats/layout.ts';
 
 const layout = createLayout('sluice');
@@ -67,5 +67,5 @@ describe('names in NATS', () => {
 test('the rights that an account needs stand in the manual, all of them', () => {
   const manual = readFileSync(new URL('../../docs/nats.md', import.meta.url), 'utf8');
   const { publish, subscribe } = requiredPermissions('sluice');
-  for (const subject of [...publish, ...subscribe, ...deferredRights('sluice')]) expect(manual).toContain(`"${subject}"`);
+  for (const subject of [...publish, ...subscribe, ...deferredPermissions('sluice')]) expect(manual).toContain(`"${subject}"`);
 });

@@ -3,10 +3,15 @@ import { connect } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { JetStreamRegisters } from '../../src/coordination/registers/jetstream.ts';
 import { SECOND } from '../../src/core/time.ts';
+import type { RequestRow } from '../../src/deferred/request.ts';
+import type { Change } from '../../src/deferred/store.ts';
+import { deferredPermissions } from '../../src/nats/deferred-layout.ts';
 import { createLayout, requiredPermissions } from '../../src/nats/layout.ts';
 import { NatsUnsupported } from '../../src/nats/options.ts';
 import { findDifference } from '../../src/nats/streams.ts';
 import { openNats } from '../../src/server/nats.ts';
+import { openNatsRequests } from '../../src/server/nats-requests.ts';
+import { attempt, end, head, row } from '../conformance/deferred-requests.ts';
 import { natsBinary, showLogsOfFailures } from '../support/fakes/nats.ts';
 import { forgetStreams, natsOptions } from '../support/fakes/nats-options.ts';
 import { type NatsServer, startNats } from '../support/fakes/nats-server.ts';
@@ -160,6 +165,43 @@ describe('a login that may no more than the manual says', () => {
     link.messages.publish('to.me', new Uint8Array([1, 2]));
     expect(await heard).toEqual(new Uint8Array([1, 2]));
     await link.close();
+    expect(told).not.toContain('refused');
+    await limited.clean();
+  });
+
+  test('with those of deferred requests is enough to store, take over, end, bury and redrive one', async () => {
+    const { limited, options } = await withRights([...requiredPermissions('sluice').publish, ...deferredPermissions('sluice')]);
+    const told: string[] = [];
+    const requests = await openNatsRequests(options, 256 << 20, { tell: (change) => told.push(change.kind), nowMs: Date.now });
+    const shard = 9;
+    const { sequence: _, secret: __, ...asked } = row(0, { idHash: '' });
+    await requests.edge.upload(shard, 1, 0, new Uint8Array(9));
+    const { row: stored } = await requests.edge.submit({ shard, row: asked, head: head(), body: { upload: 1, pieces: 1, bytes: 9 } });
+    const store = requests.openStore(shard, 1n);
+    const rows: RequestRow[] = [];
+    await store.open(
+      (each) => rows.push(each),
+      () => undefined,
+    );
+    expect(rows).toEqual([stored]);
+    const dead = end(stored, 'dead', { at: Date.now(), goneAt: Date.now() + 60_000 });
+    await store.commit([{ kind: 'arm', flights: [{ sequence: stored.sequence, attempt: 1 }] }]);
+    await store.commit([{ kind: 'retry', row: { ...stored, attempts: 1 }, attempt: attempt(1) }]);
+    await store.commit([{ ...dead, report: { url: 'https://a.example/', until: Date.now() + 60_000 } } as Change]);
+    const filter = { state: 'dead', group: undefined, key: undefined, error: undefined, since: undefined, until: undefined } as const;
+    expect((await store.listEnded(filter, 10, '')).requests).toHaveLength(1);
+    for (const callback of store.takeCallbacks()) await store.reportProgress({ ...callback, progress: { ...callback.progress, state: 'done' } });
+    expect(await store.callbackOf(stored.sequence, stored.secret)).toBe('done');
+    await store.commit([{ kind: 'redrive', row: stored }]);
+    await store.commit([end(stored, 'done', { at: Date.now(), goneAt: Date.now() + 60_000 })]);
+    while (
+      await store.learn(
+        () => undefined,
+        () => undefined,
+      )
+    );
+    await store.sweep(Date.now());
+    await requests.close();
     expect(told).not.toContain('refused');
     await limited.clean();
   });
