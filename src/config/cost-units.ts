@@ -59,6 +59,18 @@ export function limitsOver(groups: Groups, name: string): readonly Unverified<Li
   return found;
 }
 
+/** Returns the units whose cost an ask of this group must name, by itself or a group above it. */
+export function requiredUnits(groups: Groups, name: string): ReadonlySet<string> {
+  const found = new Set<string>();
+  let at: string | undefined = name;
+  for (let depth = 0; at !== undefined && depth <= DEPTH_MAX; depth++) {
+    const group = groups.get(at);
+    for (const [unit, cost] of group?.costs ?? []) if (cost?.required === true) found.add(unit);
+    at = group?.parent?.group;
+  }
+  return found;
+}
+
 /** The largest cost that a limit as written passes; undefined where it cannot be told. */
 function mostOf(limit: Unverified<LimitOptions>): number | undefined {
   if (limit.rate !== undefined) return limit.burst ?? 1;

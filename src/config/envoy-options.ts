@@ -1,5 +1,5 @@
 import { TTL_MAX } from '../core/bounds.ts';
-import { limitsOver, unitsOf, unknownUnit } from './cost-units.ts';
+import { limitsOver, requiredUnits, unitsOf, unknownUnit } from './cost-units.ts';
 import { ValueError } from './errors.ts';
 import { className, type GroupOptions, groupName } from './group-options.ts';
 import type { Listener } from './listen-options.ts';
@@ -144,6 +144,10 @@ function checkDescriptor(item: Unverified<DescriptorOptions>, groups: Unverified
   const units = unitsOf(groups, group);
   const uncounted = unit !== undefined && units !== undefined ? unknownUnit(group, unit, units) : undefined;
   if (uncounted !== undefined) tell(['unit'], uncounted);
+  // Such an ask is malformed: to Envoy a failure of the service, which lets the request pass by default.
+  const unnamed = [...requiredUnits(groups, group)].find((each) => each !== unit);
+  if (unnamed !== undefined)
+    tell(['unit'], new ValueError(`the group ${group} demands a cost in ${unnamed}`, `Take unit: ${unnamed}, or give costs.${unnamed} a default there.`));
   const held = limitsOver(groups, group)?.find(({ concurrency }) => concurrency !== undefined);
   if (held !== undefined) {
     const remedy = 'Name a group of rates, spacings and windows; where requests hold slots, take listen.proxy or Acquire.';

@@ -8,6 +8,8 @@ const GROUPS = `groups:
   chat: { limits: [ { name: tpm, window: 1000/60s, unit: tokens } ], priority: { classes: { paid: 1 } } }
   slots: { limits: [ { name: held, concurrency: 3 } ] }
   below: { parent: { group: slots } }
+  demanding: { limits: [ { name: tpm, window: 1000/60s, unit: tokens } ], costs: { tokens: { required: true } } }
+  under: { parent: { group: demanding } }
 `;
 
 function mistakesOf(envoy: string, before = ''): readonly string[] {
@@ -20,6 +22,7 @@ const item = (rest: string) => `{ descriptors: [ { entries: [ a ], group: chat, 
 describe('a good one', () => {
   test('is taken with every option, and as short as can be', () => {
     expect(mistakesOf('{ descriptors: [ { entries: [ remote_address ], group: chat } ] }')).toEqual([]);
+    expect(mistakesOf('{ descriptors: [ { entries: [ remote_address ], group: under, unit: tokens } ] }')).toEqual([]);
     const whole = '{ domain: edge, entries: [ { key: a, value: 1 }, b ], group: chat, key: entry b, class: entry a, unit: tokens, ttl: 10s }';
     expect(mistakesOf(`{ unmatched: refuse, rateLimitFields: never, descriptors: [ ${whole} ] }`)).toEqual([]);
   });
@@ -39,6 +42,13 @@ describe('a bad one is refused at its place:', () => {
     ['a key of an entry that is not there', item('key: entry b'), 'envoy.descriptors[0].key', 'entries has no "b"'],
     ['a key that is nothing', item('key: header x'), 'envoy.descriptors[0].key', 'Write open, none, or entry'],
     ['a class that the group does not have', item('class: gold'), 'envoy.descriptors[0].class', 'there is no class "gold"'],
+    [
+      'hits of requests where the group demands tokens',
+      '{ descriptors: [ { entries: [ a ], group: demanding } ] }',
+      'envoy.descriptors[0].unit',
+      'demands a cost in tokens',
+    ],
+    ['the same below that group', '{ descriptors: [ { entries: [ a ], group: under } ] }', 'envoy.descriptors[0].unit', 'demands a cost in tokens'],
     ['a unit that no limit counts', item('unit: token'), 'envoy.descriptors[0].unit', 'Did you mean tokens?'],
     [
       'an item that never fits',
