@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { RequestIndex } from '../../src/deferred/request-index.ts';
 import type { Change } from '../../src/deferred/store.ts';
 import { type LmdbDeferredStore, openLmdbDeferred } from '../../src/deferred/stores/lmdb.ts';
-import { quantile, short, table, xorshift } from '../lib/figures.ts';
+import { quantile, short, spread, table, xorshift } from '../lib/figures.ts';
 import { AS_STARTED, cpuSeconds, freePort, pinned, progress, sleep, withoutOptions } from '../lib/pinned.ts';
 import { endWrite, retryWrite, submitWrite } from './requests.ts';
 
@@ -29,8 +29,9 @@ async function opened(folder: string): Promise<LmdbDeferredStore> {
   return store;
 }
 
-interface Figures {
-  readonly ms: ReadonlyMap<string, readonly number[]>;
+interface Prepared {
+  readonly folder: string;
+  readonly stored: number;
   readonly start: StartFigures;
   readonly serve: ServeFigures;
   readonly fileBytes: number;
@@ -51,75 +52,112 @@ interface ServeFigures {
   readonly mappedMiB: number;
 }
 
-async function measure(stored: number): Promise<Figures> {
+/** A folder with so many stored, and how a store and a server start over it. */
+async function prepare(stored: number): Promise<Prepared> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
-  try {
-    let store = await opened(folder);
+  const store = await opened(folder);
+  const began = performance.now();
+  for (let sequence = 1; sequence <= stored; ) {
+    const batch: Change[] = [];
+    for (; batch.length < COMMIT_STORED && sequence <= stored; sequence++) batch.push(submitWrite(sequence, BODY));
+    await store.commit(batch);
+  }
+  progress(`  ${stored} stored in ${short((performance.now() - began) / 1_000)} s`);
+  for (let more = true; more; ) more = await store.sweep(0);
+  await store.close();
+  const fileBytes = statSync(join(folder, 'deferred', 'data.mdb')).size;
+  const start = JSON.parse(execFileSync(process.execPath, ['--expose-gc', fileURLToPath(import.meta.url), folder], { encoding: 'utf8' })) as StartFigures;
+  return { folder, stored, start, serve: await serving(folder), fileBytes };
+}
+
+/** One store and what its commits took. */
+class Subject {
+  readonly ms = new Map<string, number[]>();
+  readonly #store: LmdbDeferredStore;
+  readonly #stored: number;
+  readonly #random = xorshift(7);
+  /** After what the server accepted. */
+  #next: number;
+  #ended = 0;
+
+  constructor(store: LmdbDeferredStore, stored: number) {
+    this.#store = store;
+    this.#stored = stored;
+    this.#next = stored + 2_000_001;
+  }
+
+  async commits(): Promise<void> {
+    const store = this.#store;
+    const step = this.#stored / COMMITS / COMMIT;
+    const some = Array.from({ length: COMMIT }, () => 1 + (this.#random() % this.#stored));
+    // Each of these once, all over: the number is a step of its own through the whole.
+    const scattered = Array.from({ length: COMMIT }, () => 1 + Math.floor(((this.#ended++ * 1_229) % (COMMITS * COMMIT)) * step));
+    await this.#timed('submit', () => store.commit(some.map(() => submitWrite(this.#next++, BODY))));
+    await this.#timed('arm', () => store.commit([{ kind: 'arm', flights: some.map((sequence) => ({ sequence, attempt: 1 })) }]));
+    await this.#timed('retry, scattered', () => store.commit(some.map(retryWrite)));
+    await this.#timed('load one', async () => void (await store.load(some[0] as number)));
+    await this.#timed('end, scattered', () => store.commit(scattered.map(endWrite)));
+  }
+
+  /** Returns whether there is more to sweep. */
+  async sweep(): Promise<boolean> {
+    let more = false;
+    await this.#timed('sweep, a step', async () => {
+      more = await this.#store.sweep(0);
+    });
+    return more;
+  }
+
+  async #timed(what: string, run: () => Promise<unknown>): Promise<void> {
     const began = performance.now();
-    for (let sequence = 1; sequence <= stored; ) {
-      const batch: Change[] = [];
-      for (; batch.length < COMMIT_STORED && sequence <= stored; sequence++) batch.push(submitWrite(sequence, BODY));
-      await store.commit(batch);
-    }
-    progress(`  ${stored} stored in ${short((performance.now() - began) / 1_000)} s`);
-    for (let more = true; more; ) more = await store.sweep(0);
-    await store.close();
-    const start = JSON.parse(execFileSync(process.execPath, ['--expose-gc', fileURLToPath(import.meta.url), folder], { encoding: 'utf8' })) as StartFigures;
-    const serve = await serving(folder);
-    store = await opened(folder);
-    const ms = await commits(store, stored);
-    await store.close();
-    return { ms, start, serve, fileBytes: statSync(join(folder, 'deferred', 'data.mdb')).size };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
+    await run();
+    const all = this.ms.get(what) ?? [];
+    all.push(performance.now() - began);
+    this.ms.set(what, all);
   }
 }
 
-async function commits(store: LmdbDeferredStore, stored: number): Promise<ReadonlyMap<string, readonly number[]>> {
-  const ms = new Map<string, number[]>();
-  const random = xorshift(7);
-  const timed = async (what: string, run: () => Promise<unknown>): Promise<void> => {
-    const began = performance.now();
-    await run();
-    const all = ms.get(what) ?? [];
-    all.push(performance.now() - began);
-    ms.set(what, all);
-  };
-  const spread = stored / COMMITS / COMMIT;
-  let next = stored + 1;
-  let ended = 0;
-  for (let index = 0; index < COMMITS; index++) {
-    const some = Array.from({ length: COMMIT }, () => 1 + (random() % stored));
-    // Each of these once, all over: the number is a step of its own through the whole.
-    const scattered = Array.from({ length: COMMIT }, () => 1 + Math.floor(((ended++ * 1_229) % (COMMITS * COMMIT)) * spread));
-    await timed('submit', () => store.commit(some.map(() => submitWrite(next++, BODY))));
-    await timed('arm', () => store.commit([{ kind: 'arm', flights: some.map((sequence) => ({ sequence, attempt: 1 })) }]));
-    await timed('retry, scattered', () => store.commit(some.map(retryWrite)));
-    await timed('load one', async () => void (await store.load(some[0] as number)));
-    await timed('end, scattered', () => store.commit(scattered.map(endWrite)));
+/** Commits of the stores in turn, so that what else the disk has to do falls on all of them. */
+async function commits(all: readonly Prepared[]): Promise<readonly Subject[]> {
+  const stores: LmdbDeferredStore[] = [];
+  for (const { folder } of all) stores.push(await opened(folder));
+  const subjects = stores.map((store, index) => new Subject(store, (all[index] as Prepared).stored));
+  for (let index = 0; index < COMMITS; index++) for (const subject of index % 2 === 0 ? subjects : subjects.toReversed()) await subject.commits();
+  for (let left = subjects; left.length > 0; ) {
+    const more: Subject[] = [];
+    for (const subject of left) if (await subject.sweep()) more.push(subject);
+    left = more;
   }
-  for (let more = true; more; ) {
-    await timed('sweep, a step', async () => {
-      more = await store.sweep(0);
-    });
-  }
-  return ms;
+  for (const store of stores) await store.close();
+  return subjects;
 }
 
 /** Figures for 1,000 and for many, as Markdown. */
 export async function storedTable(many = Number(process.env['SLUICE_STORED'] ?? 1_000_000)): Promise<string> {
-  const [few, all] = [await measure(1_000), await measure(many)];
-  const rows = [...few.ms.keys()].map((what) => {
-    const [a, b] = [few, all].map(({ ms }) => ms.get(what) ?? []) as [readonly number[], readonly number[]];
+  const few = await prepare(1_000);
+  const all = await prepare(many);
+  try {
+    const [a, b] = (await commits([few, all])) as [Subject, Subject];
+    return report(few, all, a, b);
+  } finally {
+    for (const { folder } of [few, all]) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function report(few: Prepared, all: Prepared, before: Subject, after: Subject): string {
+  const many = all.stored;
+  const rows = [...before.ms.keys()].map((what) => {
+    const [a, b] = [before.ms.get(what) ?? [], after.ms.get(what) ?? []];
     const cell = (of: readonly number[]): string => `${short(quantile(of, 0.5))} / ${short(quantile(of, 0.99))}`;
-    return [what, cell(a), cell(b), short(quantile(b, 0.5) / quantile(a, 0.5))];
+    const ratio = spread(b.slice(0, a.length).map((ms, index) => ms / (a[index] ?? Number.NaN)));
+    return [what, cell(a), cell(b), short(quantile(b, 0.5) / quantile(a, 0.5)), `${short(ratio.median)} (${short(ratio.low)}-${short(ratio.high)})`];
   });
   const { openMs, rowsMs, cpuMs, rows: read } = all.start;
   const perRequest = (all.start.indexBytes - few.start.indexBytes) / (many - 1_000);
   const perRequestServed = ((all.serve.residentMiB - all.serve.mappedMiB - few.serve.residentMiB + few.serve.mappedMiB) * 2 ** 20) / (many - 1_000);
   const { firstAnswerMs, peakMiB, residentMiB, mappedMiB } = all.serve;
   return [
-    table(['p50 / p99 ms of a commit of 64', '1,000', String(many), 'x (p50)'], rows),
+    table(['p50 / p99 ms of a commit of 64', '1,000', String(many), 'p50 by p50', 'pairs: median (95 %)'], rows),
     `Start of the store with ${read}: checked and mapped in ${short(openMs)} ms, all rows read into an index in ${short(rowsMs)} ms more; ${short(cpuMs)} ms of processor time; ${short(perRequest)} bytes a request in the index.`,
     `Start of a server: the first request accepted ${short(firstAnswerMs)} ms after the process was started (${short(few.serve.firstAnswerMs)} ms with 1,000); ${short(peakMiB)} MiB resident at most until all were in line, ` +
       `${short(residentMiB)} then, ${short(mappedMiB)} of it pages of the file; ${short(perRequestServed)} bytes a request beyond 1,000 without those pages. File: ${Math.round(all.fileBytes / many)} bytes a request.`,
