@@ -15,6 +15,9 @@ export interface AcquireFlags {
   readonly quiet: boolean;
 }
 
+/** Where a server's api listener is by default. */
+export const API_ADDRESS = 'http://127.0.0.1:8080';
+
 /** Flags of both, for `--help`. */
 export const ASK_FLAGS = `  --ttl 30s            patience: how long to wait at most; 0: now or not at all (default: the group's)
   --lease 30s          life of the lease where concurrency is limited (default: the group's)
@@ -89,7 +92,7 @@ export function parseAcquireFlags(group: string, given: Given, env: Readonly<Rec
     costs: Object.keys(costs).length === 0 ? undefined : costs,
     retry: retry === undefined ? undefined : { for: retry },
   };
-  const address = text('address') ?? env['SLUICE_URL'] ?? 'http://127.0.0.1:8080';
+  const address = text('address') ?? env['SLUICE_URL'] ?? API_ADDRESS;
   return { group, options, address, holder: text('holder') ?? holderName(env, command), tokenFile: text('token-file'), quiet: given['quiet'] === true };
 }
 

@@ -11,7 +11,7 @@ export const ACQUIRE_EXIT = {
   usage: 64,
   /** This ask can never pass as it is: `malformed`, `unknown_group`, `oversized`, `too_large`, `conflict` (EX_DATAERR). */
   never: 65,
-  /** No such request, or no longer kept: `unknown_request`, `gone` (EX_NOINPUT). */
+  /** No such request, waiter or permit, or no longer kept: `unknown_request`, `unknown_permit`, `gone` (EX_NOINPUT). */
   missing: 66,
   /** Nobody can decide: not reached, `draining`, `undecided`, `unstored` (EX_UNAVAILABLE). */
   unavailable: 69,
@@ -32,6 +32,7 @@ const EXITS: Readonly<Record<string, number>> = {
   too_large: ACQUIRE_EXIT.never,
   conflict: ACQUIRE_EXIT.never,
   unknown_request: ACQUIRE_EXIT.missing,
+  unknown_permit: ACQUIRE_EXIT.missing,
   gone: ACQUIRE_EXIT.missing,
   draining: ACQUIRE_EXIT.unavailable,
   undecided: ACQUIRE_EXIT.unavailable,
@@ -46,6 +47,10 @@ const EXITS: Readonly<Record<string, number>> = {
 
 /** What to do where the server is not at the address that was used. */
 const NAME_SERVER = 'name the server with --address or SLUICE_URL';
+
+/** What to do where an operator's call came to a listener of callers. */
+const ASK_ADMIN =
+  'Ask its admin listener, by --address or SLUICE_URL (http://127.0.0.1:9091 unless listen.admin says another), or set auth.keys and show a key that can read or manage.';
 
 /** Asks and shows the place meanwhile. A signal gives the place up at once; a second one ends the process. Answers the permit or the exit code. */
 export async function acquireWithProgress(asked: AcquireFlags, world: CliContext): Promise<Permit | number> {
@@ -76,19 +81,33 @@ export async function acquireWithProgress(asked: AcquireFlags, world: CliContext
   }
 }
 
+/** Where the server is, and the API key that is shown to it. */
+export interface Connection {
+  readonly address: string;
+  readonly token: string | undefined;
+}
+
+/** Reads the address and the key that the flags name; a number is the exit code of what is wrong with them, which has been reported. */
+export async function connectionOf({ address, tokenFile }: Pick<AcquireFlags, 'address' | 'tokenFile'>, world: CliContext): Promise<Connection | number> {
+  if (!/^https?:/.test(address) || !URL.canParse(address)) {
+    writeLine(world.stderr, `sluice: ${address} is no address; ${NAME_SERVER}`);
+    return ACQUIRE_EXIT.usage;
+  }
+  try {
+    return { address, token: tokenFile === undefined ? world.env['SLUICE_TOKEN'] : (await readFile(tokenFile, 'utf8')).trim() };
+  } catch (error) {
+    writeLine(world.stderr, `sluice: ${(error as Error).message}`);
+    return ACQUIRE_EXIT.usage;
+  }
+}
+
 /** Makes a client of the server that the flags name; a number is the exit code of what is wrong with them. */
 export async function clientOf(
   asked: Pick<AcquireFlags, 'address' | 'tokenFile'> & { readonly holder?: string | undefined },
   world: CliContext,
 ): Promise<Sluice | number> {
-  const { address, tokenFile, holder } = asked;
-  try {
-    const token = tokenFile === undefined ? world.env['SLUICE_TOKEN'] : (await readFile(tokenFile, 'utf8')).trim();
-    return createSluice({ address, token, holder });
-  } catch (error) {
-    writeLine(world.stderr, `sluice: ${tokenFile === undefined ? `${address} is no address; ${NAME_SERVER}` : (error as Error).message}`);
-    return ACQUIRE_EXIT.usage;
-  }
+  const connection = await connectionOf(asked, world);
+  return typeof connection === 'number' ? connection : createSluice({ ...connection, holder: asked.holder });
 }
 
 /** Reports what went wrong, and returns the exit code. A throw of another kind is a bug, and thrown on. */
@@ -99,7 +118,8 @@ export function failed(error: unknown, asked: Pick<AcquireFlags, 'address'>, wor
   }
   if (!(error instanceof SluiceRefused)) throw error;
   const after = error.retryAfterMs === undefined ? '' : `; ask again in ${Math.ceil(error.retryAfterMs / 1000)} s`;
-  writeLine(world.stderr, `sluice: ${error.reason}: ${error.message}${after}`);
+  const elsewhere = error.reason === 'forbidden' && error.message.includes('admin address') ? ` ${ASK_ADMIN}` : '';
+  writeLine(world.stderr, `sluice: ${error.reason}: ${error.message}${elsewhere}${after}`);
   return EXITS[error.reason] ?? ACQUIRE_EXIT.fault;
 }
 

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { toMillis } from '../client/duration.ts';
+import { API_ADDRESS } from './acquire-flags.ts';
 import type { CliContext } from './command.ts';
 
 /** Flags that every `sluice requests` command knows, for `--help`. */
@@ -26,11 +27,20 @@ export interface RequestArguments {
   has(name: string): boolean;
 }
 
-/** Reads arguments; a text says what is wrong with them. `texts` take a value, `lists` may be repeated, `flags` take none. */
+/**
+ * Reads arguments; a text says what is wrong with them. `texts` take a value, `lists` may be repeated, `flags` take none; `address`: where
+ * the server is unless something else is said.
+ */
 export function requestArguments(
   args: readonly string[],
   world: CliContext,
-  known: { readonly texts?: readonly string[]; readonly lists?: readonly string[]; readonly flags?: readonly string[]; readonly costs?: boolean },
+  known: {
+    readonly texts?: readonly string[];
+    readonly lists?: readonly string[];
+    readonly flags?: readonly string[];
+    readonly costs?: boolean;
+    readonly address?: string;
+  },
 ): RequestArguments | string {
   const costs = known.costs === true ? args.map((arg) => /^--(cost\.[^=]+)/.exec(arg)?.[1]).filter((name) => name !== undefined) : [];
   const options = {
@@ -45,7 +55,7 @@ export function requestArguments(
     const text = (name: string): string | undefined => (typeof given[name] === 'string' ? given[name] : undefined);
     return {
       positionals,
-      address: text('address') ?? world.env['SLUICE_URL'] ?? 'http://127.0.0.1:8080',
+      address: text('address') ?? world.env['SLUICE_URL'] ?? known.address ?? API_ADDRESS,
       tokenFile: text('token-file'),
       json: given['json'] === true,
       help: given['help'] === true,

@@ -1,4 +1,5 @@
 import type { DeferredRequest, RequestTry } from '../client/client.ts';
+import { plain, span, tableLines } from './text-table.ts';
 
 const COLUMNS = ['ID', 'STATE', 'GROUP', 'KEY', 'TRIES', 'AGE', 'NEXT', 'ERROR'] as const;
 
@@ -17,14 +18,7 @@ export function requestTable(requests: readonly DeferredRequest[], nowMs: number
     ...[id, state, plain(group), plain(key), String(attempts), span(nowMs - Date.parse(acceptedAt))],
     ...[`${waitsFor === 'backend' ? 'probe ' : ''}${nextAttemptAt === undefined ? '' : span(Date.parse(nextAttemptAt) - nowMs)}`, plain(error)],
   ]);
-  const all = [[...COLUMNS], ...rows];
-  const widths = COLUMNS.map((_, at) => Math.max(...all.map((row) => (row[at] ?? '').length)));
-  return all.map((row) =>
-    row
-      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
+  return tableLines(COLUMNS, rows);
 }
 
 /** A request and its attempts, a line for each thing that is known. */
@@ -61,18 +55,4 @@ function timed(time: string | undefined, nowMs: number): string | undefined {
   if (time === undefined) return undefined;
   const away = Date.parse(time) - nowMs;
   return `${time} (${away < 0 ? `${span(-away)} ago` : `in ${span(away)}`})`;
-}
-
-/** A span of milliseconds in its largest unit, as `12s`, `5m`, `3h`, `2d`. */
-function span(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1000));
-  if (seconds < 120) return `${seconds}s`;
-  if (seconds < 7_200) return `${Math.round(seconds / 60)}m`;
-  return seconds < 172_800 ? `${Math.round(seconds / 3_600)}h` : `${Math.round(seconds / 86_400)}d`;
-}
-
-/** Text from elsewhere, fit for a terminal: without controls, which could move its cursor or hide lines. */
-function plain(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trimEnd();
 }

@@ -1,20 +1,13 @@
-import { type DeferredRequest, type RequestQuery, type Requests, SluiceRefused } from '../client/client.ts';
-import { ACQUIRE_EXIT, clientOf, failed } from './acquire-permit.ts';
+import type { DeferredRequest, RequestQuery, Requests } from '../client/client.ts';
+import { API_ADDRESS } from './acquire-flags.ts';
+import { ACQUIRE_EXIT, clientOf } from './acquire-permit.ts';
+import { type Action, type ActionKind, each, runAction } from './action.ts';
 import { type CliContext, type Command, EXIT, writeLine } from './command.ts';
-import { REQUEST_FLAGS, type RequestArguments, requestArguments, wholeFlag, wrongDurations } from './requests-flags.ts';
+import { REQUEST_FLAGS, type RequestArguments, wholeFlag, wrongDurations } from './requests-flags.ts';
 import { SUBMIT, SUBMIT_FLAGS, submitOptions } from './requests-submit.ts';
 import { requestLines, requestTable } from './requests-table.ts';
 
-/** One of the commands below `sluice requests`. */
-interface Action {
-  readonly usage: string;
-  readonly summary: string;
-  readonly flags: string;
-  readonly example: string;
-  readonly known: Parameters<typeof requestArguments>[2];
-  /** A text says how it was called wrongly; a number is the exit code. */
-  run(requests: Requests, given: RequestArguments, world: CliContext): Promise<number | string>;
-}
+type RequestAction = Action<Requests>;
 
 const FILTER = ['group', 'key', 'error', 'since', 'until'] as const;
 const FILTER_FLAGS = `  --group, --key       only of these
@@ -24,7 +17,7 @@ const STATES: ReadonlySet<string> = new Set(['pending', 'sending', 'done', 'dead
 const PAGE_MAX = 1000;
 const REDRIVE_MAX = 10_000;
 
-const list: Action = {
+const list: RequestAction = {
   usage: 'list [--state dead] [--group GROUP] [...]',
   summary: 'shows requests, oldest first',
   flags: `  --state STATE        pending, sending, done, dead or cancelled (default: any)\n${FILTER_FLAGS}\n  --limit 100          how many at most`,
@@ -50,7 +43,7 @@ const list: Action = {
   },
 };
 
-const show: Action = {
+const show: RequestAction = {
   usage: 'show ID [--wait 30s] [--response]',
   summary: 'shows a request with every attempt, or its response',
   flags: `  --wait 30s           waits for its end\n  --response           prints the body of the backend's answer, as it is kept, in place of the state`,
@@ -74,21 +67,23 @@ const show: Action = {
   },
 };
 
-const cancel: Action = {
+const cancel: RequestAction = {
   usage: 'cancel ID [ID ...]',
   summary: 'gives requests up; one that is being sent is aborted, and a dead letter closed',
   flags: '',
   example: 'sluice requests cancel 2k-0f3a9c51d7e84b26',
   known: {},
-  run: (requests, given, world) =>
-    each(given, world, async (id) => {
+  async run(requests, given, world) {
+    if (given.positionals.length === 0) return 'name at least one request by its id';
+    return each(given.positionals, given, world, async (id) => {
       const { cancelled, aborted } = await requests.cancel(id);
       const what = cancelled ? (aborted ? 'cancelled while it was sent: the backend may have acted' : 'cancelled') : 'had ended already';
       return [{ id, cancelled, aborted }, `${id} ${what}`];
-    }),
+    });
+  },
 };
 
-const redrive: Action = {
+const redrive: RequestAction = {
   usage: 'redrive ID [ID ...] | redrive --max N [--group GROUP] [...]',
   summary: 'puts dead letters back into the queue; many are sent at the rate of their group',
   flags: `  --max N              how many dead letters of a filter, at most; required without an id\n${FILTER_FLAGS}`,
@@ -98,7 +93,7 @@ const redrive: Action = {
     const filtered = [...FILTER, 'max'].some((name) => given.has(name));
     if (given.positionals.length > 0) {
       if (filtered) return 'give either ids, or a filter and --max';
-      return each(given, world, async (id) => {
+      return each(given.positionals, given, world, async (id) => {
         await requests.redrive(id);
         return [{ id, redriven: 1 }, `${id} is pending again`];
       });
@@ -117,7 +112,7 @@ const redrive: Action = {
   },
 };
 
-const submit: Action = {
+const submit: RequestAction = {
   usage: 'submit PATH [--route NAME] [--body TEXT] [...]',
   summary: 'stores a request that is delivered later, and prints its id',
   flags: SUBMIT_FLAGS,
@@ -138,7 +133,17 @@ const submit: Action = {
   },
 };
 
-const ACTIONS: Readonly<Record<string, Action>> = { list, show, cancel, redrive, submit };
+const ACTIONS: Readonly<Record<string, RequestAction>> = { list, show, cancel, redrive, submit };
+
+const KIND: ActionKind<Requests> = {
+  prefix: 'sluice requests',
+  flags: REQUEST_FLAGS,
+  address: API_ADDRESS,
+  async connect(given, world) {
+    const sluice = await clientOf(given, world);
+    return typeof sluice === 'number' ? sluice : sluice.requests;
+  },
+};
 
 /** `sluice requests ...`: deferred requests for people and scripts, over plain HTTP. */
 export const requests: Command = {
@@ -153,20 +158,7 @@ export const requests: Command = {
       for (const line of overview(help ? '' : name)) writeLine(help ? world.stdout : world.stderr, line);
       return help ? EXIT.ok : ACQUIRE_EXIT.usage;
     }
-    const given = requestArguments(rest, world, action.known);
-    if (typeof given === 'string') return misused(name, action, given, world);
-    if (given.help) {
-      writeLine(world.stdout, helpOf(action));
-      return EXIT.ok;
-    }
-    const sluice = await clientOf(given, world);
-    if (typeof sluice === 'number') return sluice;
-    try {
-      const code = await action.run(sluice.requests, given, world);
-      return typeof code === 'string' ? misused(name, action, code, world) : code;
-    } catch (error) {
-      return failed(error, given, world);
-    }
+    return runAction(KIND, action, rest, world);
   },
 };
 
@@ -174,32 +166,6 @@ function overview(unknown: string): readonly string[] {
   const wrong = unknown === '' ? [] : [`sluice requests: there is no command ${JSON.stringify(unknown)}`];
   const all = Object.values(ACTIONS).flatMap(({ usage, summary }) => [`  sluice requests ${usage}`, `      ${summary}`]);
   return [...wrong, `Usage: sluice requests ${Object.keys(ACTIONS).join('|')} [...]`, ...all, '`sluice requests COMMAND --help` says more.', REQUEST_FLAGS];
-}
-
-function helpOf({ usage, summary, flags, example }: Action): string {
-  const lines = [`Usage: sluice requests ${usage}`, `  ${summary}`, ...(flags === '' ? [] : [flags]), REQUEST_FLAGS];
-  return `${lines.join('\n')}\nExample: ${example}`;
-}
-
-function misused(name: string, { usage }: Action, what: string, world: CliContext): number {
-  writeLine(world.stderr, `sluice requests ${name}: ${what}\nUsage: sluice requests ${usage}`);
-  return ACQUIRE_EXIT.usage;
-}
-
-/** One after the other; a refusal of one is reported and the rest go on. Returns the last exit code that is not 0. */
-async function each(given: RequestArguments, world: CliContext, act: (id: string) => Promise<readonly [json: object, line: string]>): Promise<number | string> {
-  if (given.positionals.length === 0) return 'name at least one request by its id';
-  let code: number = EXIT.ok;
-  for (const id of given.positionals) {
-    try {
-      const [json, line] = await act(id);
-      writeLine(world.stdout, given.json ? JSON.stringify(json) : line);
-    } catch (error) {
-      if (!(error instanceof SluiceRefused)) throw error;
-      code = failed(error, given, world);
-    }
-  }
-  return code;
 }
 
 function filterOf(given: RequestArguments): RequestQuery {
