@@ -14,6 +14,7 @@ import { drainTable } from './deferred/drain.ts';
 import { submitHttpTable } from './deferred/http.ts';
 import { storedTable } from './deferred/stored.ts';
 import { submitTable } from './deferred/submit.ts';
+import { submitClusterTable } from './deferred/submit-cluster.ts';
 import { pairedTable } from './lib/paired.ts';
 import { machineLine, progress } from './lib/pinned.ts';
 import { gateTable } from './micro/gate.ts';
@@ -36,6 +37,7 @@ const benches: Readonly<Record<string, Bench>> = {
   ledger: { what: 'durable appends a second on this disk', run: ledger },
   submit: { what: 'deferred: submits stored a second, beside an append-only file and BullMQ', run: submitTable },
   submitHttp: { what: 'deferred: submits acknowledged a second over HTTP, beside BullMQ behind node:http', run: submitHttpTable },
+  submitCluster: { what: 'deferred: submits stored a second over three nats-servers, beside single publishes', run: submitClusterTable },
   drain: { what: 'deferred: how fast a store drains beside how fast it accepts', run: drainTable },
   stored: { what: 'deferred: commits and start with a million stored, beside a thousand', run: () => storedTable() },
   acquire: {

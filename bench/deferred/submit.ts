@@ -19,7 +19,7 @@ import { submitWrite } from './requests.ts';
 const BYTES = 1_000;
 
 /** Something that stores one request durably. */
-interface Peer {
+export interface Peer {
   readonly name: string;
   readonly submit: () => Promise<unknown>;
   /** Processes beside this one that work for it. */
@@ -27,7 +27,8 @@ interface Peer {
   readonly close: () => Promise<void>;
 }
 
-interface Round {
+/** What a round gave. */
+export interface Round {
   readonly perSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -76,7 +77,8 @@ function asTable(found: ReadonlyMap<string, readonly Round[]>): string {
   return table(['store', 'acknowledged/s', 'p50 / p99 ms', 'CPU us', 'LMDB is x'], rows);
 }
 
-async function round({ submit, pids }: Peer, inFlight: number, seconds: number): Promise<Round> {
+/** Has so many callers submit for so long, each one after the other. */
+export async function round({ submit, pids }: Peer, inFlight: number, seconds: number): Promise<Round> {
   const took: number[] = [];
   const [cpu, others] = [process.cpuUsage(), await cpuOf(pids)];
   const began = performance.now();
