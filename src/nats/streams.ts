@@ -39,6 +39,9 @@ const NOT_FOUND = 10059;
 /** The name is taken by a stream of another configuration: somebody was faster, or changed it. */
 const NAME_IN_USE = 10058;
 
+/** Streams of stored requests, whose room is an option of their own. */
+const REQUESTS = /1_(?:DQ_\d|DB_\d|DEAD)$/;
+
 interface OpenStreamsOptions {
   readonly line: NatsClient;
   readonly layout: { wanted(bytes: number): readonly WantedStream[] };
@@ -94,7 +97,8 @@ export async function openStream({ manager, limit, tell, wanted }: StreamParts):
     } catch (cause) {
       if (cause instanceof NatsUnsupported) throw cause;
       const why = `the stream ${wanted.name} cannot be had: ${messageOf(cause)}`;
-      const { advice, final } = adviceFor(cause);
+      const { advice: general, final } = adviceFor(cause);
+      const advice = REQUESTS.test(wanted.name) ? general.replace('cluster.ledgerBytes', 'cluster.requestBytes') : general;
       if (final || performance.now() + RETRY_MS > limit.until) throw new NatsUnsupported(`${why}; ${advice}.`, { cause });
       tell({ kind: 'waiting', why });
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));

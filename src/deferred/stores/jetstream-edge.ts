@@ -152,7 +152,7 @@ export class JetStreamEdge implements RequestEdge {
     if (fitting.length > 1 && this.#records.features.atomic) {
       try {
         const sequences = await this.#records.writeAll(fitting.map(({ write }) => write));
-        for (const [index, waiting] of fitting.entries()) waiting.resolve(accepted(waiting, sequences[index] as number));
+        await Promise.all(fitting.map((waiting, index) => this.#settle(waiting, async () => accepted(waiting, sequences[index] as number))));
         return;
       } catch (cause) {
         // One known key refuses all of them; after a silence each is looked for.
@@ -164,12 +164,20 @@ export class JetStreamEdge implements RequestEdge {
     await Promise.all(fitting.map((waiting) => this.#settle(waiting, () => this.#single(waiting))));
   }
 
-  async #settle({ resolve, reject }: Waiting, work: () => Promise<EdgeOutcome>): Promise<void> {
+  async #settle({ submit, resolve, reject }: Waiting, work: () => Promise<EdgeOutcome>): Promise<void> {
     try {
-      resolve(await work());
+      const outcome = await work();
+      if (!outcome.existing) this.#forgetUpload(submit);
+      resolve(outcome);
     } catch (cause) {
+      // What may have been stored keeps its pieces; what found no room is dropped by its caller.
+      if (!(cause instanceof StoreUnavailable && cause.reason === 'full')) this.#forgetUpload(submit);
       reject(cause instanceof StoreUnavailable ? cause : failed('A request', cause));
     }
+  }
+
+  #forgetUpload({ body }: EdgeSubmit): void {
+    if (!(body instanceof Uint8Array)) this.#uploads.delete(body.upload);
   }
 
   async #single(waiting: Waiting): Promise<EdgeOutcome> {
