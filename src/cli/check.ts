@@ -1,17 +1,18 @@
 import { readFile } from 'node:fs/promises';
-import { formatError } from '../config/errors.ts';
-import { type Config, loadConfig } from '../config/load.ts';
+import { formatError, formatWarning } from '../config/errors.ts';
+import { type Config, loadConfig, loadWarnings } from '../config/load.ts';
 import { type CliContext, type Command, EXIT, writeLine } from './command.ts';
 import { configArguments } from './config-flags.ts';
 
 /**
- * `sluice check [FILE]`: writes every mistake with its line to stderr, or a summary of the groups to stdout. The environment counts as
+ * `sluice check [FILE]`: writes every mistake with its line to stderr, or warnings there and a summary of the groups to stdout. The environment counts as
  * for `serve`, and so does the file that is read when none is named.
  */
 export const check: Command = {
   name: 'check',
   usage: '[FILE] [--path.to.option=value ...]',
-  summary: 'tells every mistake in FILE (SLUICE_CONFIG, or sluice.yaml here), with its line; exit 0 when there is none',
+  summary:
+    'tells every mistake in FILE (SLUICE_CONFIG, or sluice.yaml here), with its line, and warns of what it may not mean; exit 0 when there is no mistake',
   async run(args, world) {
     const { config, flags, positionals, help, bare } = configArguments(args, false);
     const [name = config ?? world.env['SLUICE_CONFIG'] ?? 'sluice.yaml', ...more] = positionals;
@@ -25,7 +26,10 @@ export const check: Command = {
       return EXIT.failed;
     }
     const loaded = loadConfig({ text, name, env: world.env, flags });
-    if (loaded.kind === 'config') return summarize(name, loaded.config, world);
+    if (loaded.kind === 'config') {
+      for (const warning of loadWarnings({ text, name, env: world.env, flags })) writeLine(world.stderr, formatWarning(warning));
+      return summarize(name, loaded.config, world);
+    }
     for (const mistake of loaded.mistakes) writeLine(world.stderr, formatError(mistake));
     writeLine(world.stderr, loaded.mistakes.length === 1 ? '1 mistake' : `${loaded.mistakes.length} mistakes`);
     return EXIT.failed;

@@ -47,9 +47,20 @@ export function formatPath(path: Path): string {
 
 /** A mistake as one line, in the form that editors and terminals make a link of. */
 export function formatError(mistake: ConfigError): string {
-  const place = mistake.line === undefined ? mistake.source : `${mistake.source}:${mistake.line}:${mistake.column ?? 1}`;
-  const path = mistake.path === '' ? '' : ` ${mistake.path}:`;
-  return `${place}:${path} ${mistake.problem}. ${mistake.remedy}`;
+  return `${formatPlace(mistake)}:${formatProblem(mistake)}`;
+}
+
+/** A warning in the same form. */
+export function formatWarning(warning: ConfigError): string {
+  return `${formatPlace(warning)}: warning:${formatProblem(warning)}`;
+}
+
+function formatPlace({ source, line, column }: ConfigError): string {
+  return line === undefined ? source : `${source}:${line}:${column ?? 1}`;
+}
+
+function formatProblem({ path, problem, remedy }: ConfigError): string {
+  return `${path === '' ? '' : ` ${path}:`} ${problem}. ${remedy}`;
 }
 
 /** A collector of mistakes, and the function that fills it; the same mistake at the same place is kept once. */

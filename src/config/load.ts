@@ -12,6 +12,7 @@ import { type Options, rootOptions } from './options.ts';
 import { type Flag, overlayEnvironment, overlayFlags, type Variables } from './overlay.ts';
 import type { ReportAt, Unverified } from './schema.ts';
 import { entryOf, locate, type SourceValue } from './source-value.ts';
+import { findDoubts } from './warnings.ts';
 import { parseYaml } from './yaml.ts';
 
 /** A whole configuration without a mistake in it; times in microseconds, sizes in bytes. */
@@ -55,6 +56,23 @@ export function loadConfig(sources: ConfigSources): Loaded {
   const { groups, ...rest } = options;
   const compiled = [...compileGroups(groups, options), ...(queuesGateways(options) ? [gatewayQueueGroup(options.gatewayQueue)] : [])];
   return { kind: 'config', config: { ...rest, groups: compiled, digests: digestsOf(compiled) } };
+}
+
+/** What a configuration without a mistake may not mean, in the order of the file; none of one that has mistakes. Reads the sources anew. */
+export function loadWarnings(sources: ConfigSources): readonly ConfigError[] {
+  const { mistakes, report } = collectErrors();
+  const file = parseYaml(sources.text, sources.name, report);
+  if (file === undefined) return [];
+  const raw = overlayFlags(overlayEnvironment(file, sources.env, report), sources.flags, report);
+  const options = rootOptions.read(raw, [], report);
+  if (options === undefined || mistakes.length > 0) return [];
+  const isWritten = (path: Path): boolean => {
+    let at: SourceValue | undefined = raw;
+    for (const step of path) at = at?.kind === 'map' ? entryOf(at, String(step)) : undefined;
+    return at !== undefined;
+  };
+  findDoubts(options, isWritten, (path, doubt) => report(locate(raw, path), path, doubt));
+  return sorted(mistakes);
 }
 
 function queuesGateways({ listen }: Pick<Options, 'listen'>): boolean {
