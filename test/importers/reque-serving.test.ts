@@ -36,7 +36,7 @@ async function start({ interval = '0.05', requires = false, removes = true }: Sw
 const json = { 'content-type': 'application/json' };
 const status = (code: number) => `HTTP/1.1 ${code} Status\r\nContent-Length: 0\r\n\r\n`;
 
-/** The states of all requests that are stored, in the order of their acceptance. */
+/** The states of all requests that are stored, in the order of their acceptance; one that ends during the call may be missing. */
 async function states({ admin }: Imported): Promise<readonly string[]> {
   const answer = await fetch(`${admin}/v1/requests?pageSize=1000`);
   const { requests } = (await answer.json()) as { requests: readonly { id: string; state: string }[] };
@@ -104,7 +104,7 @@ describe('a server imported from reQue', () => {
     await all.backend.until(() => all.backend.seen.some(({ target }) => target === '/next'));
     const found = await until(
       () => states(all),
-      (each) => each.at(-1) === 'done',
+      (each) => each.length === 3 && each.at(-1) === 'done',
     );
     expect(found).toEqual(['done', 'dead', 'done']);
     expect(all.backend.seen.map(({ target }) => target)).toEqual(['/ok', '/fail', '/next']);
@@ -119,7 +119,7 @@ describe('a server imported from reQue', () => {
     for (const path of ['/flaky', '/next']) await all.ask({ method: 'POST', path });
     await until(
       () => states(all),
-      (each) => each.at(-1) === 'done',
+      (each) => each.length === 2 && each.at(-1) === 'done',
     );
     expect(all.backend.seen.map(({ target }) => target)).toEqual(['/flaky', '/flaky', '/flaky', '/next']);
   });
@@ -133,7 +133,7 @@ describe('a server imported from reQue', () => {
     for (const path of ['/mute', '/next']) await all.ask({ method: 'POST', path });
     const found = await until(
       () => states(all),
-      (each) => each.at(-1) === 'done',
+      (each) => each.length === 2 && each.at(-1) === 'done',
     );
     expect(found).toEqual(['done', 'done']);
     expect(all.backend.seen.map(({ target }) => target)).toEqual(['/mute', '/mute', '/mute', '/next']);
