@@ -20,4 +20,6 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   revoke: async () => (await import('./operators.ts')).OPERATOR_COMMANDS.revoke,
   release: async () => (await import('./operators.ts')).OPERATOR_COMMANDS.release,
   keys: async () => (await import('./keys.ts')).keys,
+  top: async () => (await import('./top.ts')).top,
+  completion: async () => (await import('./completion.ts')).completionOf(COMMANDS),
 };
