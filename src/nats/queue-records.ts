@@ -165,9 +165,16 @@ export class QueueRecords {
       num_replicas: 1,
       inactive_threshold: nanos(IDLE_MS),
     });
+    // What is lost on the way, as when the connection moves to another server, is not delivered again.
+    let delivered = 0;
+    const next = (answer: Msg): QueueMessage => {
+      const { message, number } = pulled(answer);
+      if (number !== ++delivered) throw new Error(`${stream} lost messages of a scan on the way: ${number} came in the place of ${delivered}.`);
+      return message;
+    };
     try {
       for (;;) {
-        const found = await this.#ask(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${name}`, { batch: PULL_MESSAGES, no_wait: true }, PULL_MESSAGES, pulled);
+        const found = await this.#ask(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${name}`, { batch: PULL_MESSAGES, no_wait: true }, PULL_MESSAGES, next);
         yield* found;
         if (found.length < PULL_MESSAGES) return;
       }
@@ -186,7 +193,19 @@ export class QueueRecords {
     }
     // By sequence alone: with a subject each batch counts the whole stream (50 to 76 ms at a million).
     const query = { seq, batch: TAIL.messages, max_bytes: TAIL.bytes };
-    return this.#ask(`$JS.API.DIRECT.GET.${stream}`, query, TAIL.messages, got);
+    let last = 0;
+    // Each names the one before it, and the end of the batch its last: what is lost on the way is asked for again.
+    const follows = ({ headers: fields }: Msg): void => {
+      const before = fields?.get('Nats-Last-Sequence') ?? '';
+      if (before !== '' && Number(before) !== last) throw new Error(`${stream} lost messages on the way: after ${last} comes what follows ${before}.`);
+    };
+    const next = (answer: Msg): QueueMessage => {
+      follows(answer);
+      const message = got(answer);
+      last = message.sequence;
+      return message;
+    };
+    return this.#ask(`$JS.API.DIRECT.GET.${stream}`, query, TAIL.messages, next, follows);
   }
 
   /** Removes all messages of a subject, which may have wildcards, or those up to a sequence. */
@@ -242,7 +261,14 @@ export class QueueRecords {
     return writes.map((_, index) => seq - writes.length + 1 + index);
   }
 
-  #ask(subject: string, query: object, most: number, read: (message: Msg) => QueueMessage): Promise<readonly QueueMessage[]> {
+  /** `ended` sees what ends the answers, and throws if some are missing. */
+  #ask(
+    subject: string,
+    query: object,
+    most: number,
+    read: (message: Msg) => QueueMessage,
+    ended: (message: Msg) => void = () => {},
+  ): Promise<readonly QueueMessage[]> {
     const { connection, inboxPrefix } = this.#line;
     const inbox = createInbox(inboxPrefix);
     return new Promise((resolve, reject) => {
@@ -259,9 +285,13 @@ export class QueueRecords {
           if (error !== null) return end(error);
           const code = message.headers?.code ?? 0;
           // 404: nothing there; 204: no more in this batch; 408: nothing came.
-          if (code === 404 || code === 204 || code === 408) return end();
-          if (code !== 0) return end(new Error(`${subject} is answered ${code} ${message.headers?.description ?? ''}.`));
+          const over = code === 404 || code === 204 || code === 408;
+          if (code !== 0 && !over) return end(new Error(`${subject} is answered ${code} ${message.headers?.description ?? ''}.`));
           try {
+            if (over) {
+              ended(message);
+              return end();
+            }
             found.push(read(message));
           } catch (cause) {
             return end(cause as Error);
@@ -296,12 +326,12 @@ function queued(found: { subject: string; seq: number; header: MsgHdrs; data: Ui
   return found === null ? undefined : { subject: found.subject, sequence: found.seq, row: found.header?.get(ROW) ?? '', bytes: plain(found.data) };
 }
 
-/** A message that a consumer delivers: its place is in the subject that an acknowledgement would go to. */
-function pulled({ subject, headers: fields, reply }: Msg): QueueMessage {
+/** A message that a consumer delivers, and its number among them: both are in the subject that an acknowledgement would go to. */
+function pulled({ subject, headers: fields, reply }: Msg): { readonly message: QueueMessage; readonly number: number } {
   const tokens = (reply ?? '').split('.');
   // Servers with domains put two more tokens before the stream's name.
-  const sequence = Number(tokens[tokens.length > 9 ? 7 : 5]);
-  return numbered(subject, sequence, fields, new Uint8Array());
+  const at = tokens.length > 9 ? 7 : 5;
+  return { message: numbered(subject, Number(tokens[at]), fields, new Uint8Array()), number: Number(tokens[at + 1]) };
 }
 
 function got({ headers: fields, data }: Msg): QueueMessage {
