@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Agent } from 'undici';
-import type { Acknowledged } from '../deferred/delivery-checker.ts';
+import type { Acknowledged, DeliveryHistory } from '../deferred/delivery-checker.ts';
 import { Fleet } from '../faults/fleet.ts';
 import { findNatsServer } from '../support/fakes/nats-binary.ts';
 import { until } from '../support/fakes/until.ts';
@@ -81,6 +81,7 @@ routes: [ { match: { path: /hook }, group: hooks, backend: shop, mode: deferred 
     check(acknowledged.length === requests, `only ${acknowledged.length} of ${requests} were acknowledged in time`);
     check(longest < ANSWER_MS_MAX, `an answer took ${Math.round(longest)} ms`);
     await untilDelivered(backend, { requests }, broken ? 5_000 : 30_000);
+    if (!broken) await sayMissing(fleet, acknowledged, delivered, say);
     judgeDeliveries({ acknowledged, delivered, kills: marks }, atOnce, say);
   } finally {
     submitting = false;
@@ -88,6 +89,28 @@ routes: [ { match: { path: /hook }, group: hooks, backend: shop, mode: deferred 
     await fleet.clean();
     await backend.stop();
   }
+}
+
+/** Says how a replica shows what was acknowledged and not delivered: a request that waits is another fault than one that is gone. */
+async function sayMissing(
+  fleet: Fleet,
+  acknowledged: readonly Acknowledged[],
+  delivered: DeliveryHistory['delivered'],
+  say: (text: string) => void,
+): Promise<void> {
+  const seen = new Set(delivered.map(({ key }) => key));
+  for (const { key, id } of acknowledged.filter((each) => !seen.has(each.key)).slice(0, 3)) {
+    const answer = await fetch(`${fleet.replicas[0]?.url}/v1/requests/${id}?response=state`);
+    say(`${key} is shown as ${answer.status} ${(await answer.text()).slice(0, 300)}`);
+  }
+  if (seen.size === acknowledged.length) return;
+  for (const { index, metrics } of await Promise.all(fleet.replicas.map(async (each) => ({ index: each.index, metrics: (await each.metrics()) ?? '' }))))
+    say(
+      `r${index}: ${metrics
+        .split('\n')
+        .filter((line) => /^sluice_deferred_(pending|sending|delayed|backend_down)/.test(line))
+        .join(' ')}`,
+    );
 }
 
 async function killReplica(fleet: Fleet, marks: number[]): Promise<void> {
