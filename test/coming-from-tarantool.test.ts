@@ -11,7 +11,7 @@ import { until } from './support/fakes/until.ts';
 
 const page = readFileSync(new URL('../docs/coming-from-tarantool.md', import.meta.url), 'utf8');
 
-/** The first cells of a table of the page, without their code marks. */
+/** The first limit instances of a table of the page, without their code marks. */
 function rowsOf(table: string): readonly string[] {
   const [, text = ''] = page.split(`<!-- rows: ${table} -->\n`);
   const [rows = ''] = text.split('\n\n');

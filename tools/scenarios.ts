@@ -13,7 +13,7 @@ export interface ScenarioTest {
 export interface ScenarioRow {
   readonly id: string;
   readonly demand: string;
-  /** The third cell, as it stands. */
+  /** The third limit instance, as it stands. */
   readonly shown: string;
 }
 
@@ -73,7 +73,7 @@ export function rowsOf(page: string): readonly ScenarioRow[] {
   });
 }
 
-/** Returns the page with the third cell of each row as the tests and {@link OPEN} are now. */
+/** Returns the page with the third limit instance of each row as the tests and {@link OPEN} are now. */
 export function filled(page: string, tests: ReadonlyMap<string, readonly ScenarioTest[]>): string {
   return page
     .split('\n')
@@ -86,10 +86,10 @@ export function filled(page: string, tests: ReadonlyMap<string, readonly Scenari
 
 function shownFor(id: string, tests: readonly ScenarioTest[]): string {
   if (tests.length === 0) return `open: ${OPEN[id] ?? 'no reason is written down'}`;
-  return tests.map(({ file, title }) => `[${basename(file)}](../${file}): ${cell(title)}`).join('<br>');
+  return tests.map(({ file, title }) => `[${basename(file)}](../${file}): ${instance(title)}`).join('<br>');
 }
 
-/** A title as text of a cell. */
-function cell(title: string): string {
+/** A title as text of a limit instance. */
+function instance(title: string): string {
   return title.replaceAll("\\'", "'").replaceAll('|', '\\|').replaceAll('<', '&lt;').replaceAll('[', '\\[');
 }

@@ -148,9 +148,9 @@ function report(few: Prepared, all: Prepared, before: Subject, after: Subject): 
   const many = all.stored;
   const rows = [...before.ms.keys()].map((what) => {
     const [a, b] = [before.ms.get(what) ?? [], after.ms.get(what) ?? []];
-    const cell = (of: readonly number[]): string => `${short(quantile(of, 0.5))} / ${short(quantile(of, 0.99))}`;
+    const instance = (of: readonly number[]): string => `${short(quantile(of, 0.5))} / ${short(quantile(of, 0.99))}`;
     const ratio = spread(b.slice(0, a.length).map((ms, index) => ms / (a[index] ?? Number.NaN)));
-    return [what, cell(a), cell(b), short(quantile(b, 0.5) / quantile(a, 0.5)), `${short(ratio.median)} (${short(ratio.low)}-${short(ratio.high)})`];
+    return [what, instance(a), instance(b), short(quantile(b, 0.5) / quantile(a, 0.5)), `${short(ratio.median)} (${short(ratio.low)}-${short(ratio.high)})`];
   });
   const { openMs, rowsMs, cpuMs, rows: read } = all.start;
   const perRequest = (all.start.indexBytes - few.start.indexBytes) / (many - 1_000);

@@ -55,7 +55,7 @@ export function short(figure: number): string {
 
 /** A table in Markdown. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  return [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+  return [head, head.map(() => '---'), ...rows].map((instances) => `| ${instances.join(' | ')} |`).join('\n');
 }
 
 /** Processor time of this thread so far in milliseconds: what a machine shared with others does not change much. */

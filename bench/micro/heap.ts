@@ -1,4 +1,4 @@
-/** What one would write without much thought, to compare the gate with: an object per waiter in a 4-ary heap by priority and order, another one for the ends of patience. */
+/** What one would write without much thought, to compare the gate with: an object per waiter in a 4-ary heap by priority and order, another one for the ends of wait timeout. */
 
 /** A waiter of the simple queue. */
 export interface Simple {
@@ -58,7 +58,7 @@ export class FourHeap {
   }
 }
 
-/** A queue of waiters with patience; the cancelled are skipped when they come up. */
+/** A queue of waiters with wait timeout; the cancelled are skipped when they come up. */
 export class SimpleQueue {
   readonly #line = new FourHeap((a, b) => a.priority < b.priority || (a.priority === b.priority && a.order < b.order));
   readonly #ends = new FourHeap((a, b) => a.until < b.until);

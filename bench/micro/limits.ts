@@ -1,5 +1,5 @@
 /**
- * B7: nanoseconds of one decision of each limit, one cell, 1k and 1M keys in random order, by index and by string; beside
+ * B7: nanoseconds of one decision of each limit, one limit instance, 1k and 1M keys in random order, by index and by string; beside
  * rate-limiter-flexible and limiter (`npm ci` in bench/peers) and the governor crate (cargo in bench/peers/governor).
  * `node --expose-gc bench/micro/limits.ts`
  */
@@ -177,8 +177,15 @@ function governor(): readonly string[][] {
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as { direct: number; keys1k: number; keys1M: number });
-  const cell = (pick: (line: (typeof lines)[number]) => number): string => figure(lines.map(pick));
-  return [['governor 0.10 (Rust, keyed, its own clock), by string', cell(({ direct }) => direct), cell(({ keys1k }) => keys1k), cell(({ keys1M }) => keys1M)]];
+  const instance = (pick: (line: (typeof lines)[number]) => number): string => figure(lines.map(pick));
+  return [
+    [
+      'governor 0.10 (Rust, keyed, its own clock), by string',
+      instance(({ direct }) => direct),
+      instance(({ keys1k }) => keys1k),
+      instance(({ keys1M }) => keys1M),
+    ],
+  ];
 }
 
 function figure(all: readonly number[]): string {
@@ -198,7 +205,7 @@ export function limitsTable(runs: number): string {
     rows.push(['rate-limiter-flexible 11.4 (memory), by string', 'rate-limiter-flexible'], ['limiter 4.1 in a Map, by string', 'limiter']);
   else progress('left out, for they are not installed (npm ci in bench/peers): rate-limiter-flexible, limiter');
   const found = rows.map(([name, what]) => {
-    const cells = SIZES.map((keys) => {
+    const instances = SIZES.map((keys) => {
       const all = Array.from({ length: runs }, () => {
         const { stdout, stderr, status } = spawnSync(process.execPath, ['--expose-gc', import.meta.filename, 'one', what, String(keys)], { encoding: 'utf8' });
         if (status !== 0) throw new Error(`${what} ${keys}: ${stderr}`);
@@ -206,8 +213,8 @@ export function limitsTable(runs: number): string {
       });
       return figure(all);
     });
-    progress(`  ${name}: ${cells.join(', ')}`);
-    return [name, ...cells];
+    progress(`  ${name}: ${instances.join(', ')}`);
+    return [name, ...instances];
   });
   return table(['ns of processor time a decision, median (range)', '1 cell', '1k keys', '1M keys'], [...found, ...governor()]);
 }

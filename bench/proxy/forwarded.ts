@@ -96,7 +96,7 @@ async function halfLoad({ port, path, pids }: Way, { rate, seconds, bytes }: { r
     { name: 'half', perSecond: rate, seconds, storm: 0 },
   ];
   const before = cpuSeconds(pids);
-  const all = await openLoop({ port, path, bytes, connections: 64, connectionsMax: 2_000, patienceMs: 5_000, phases });
+  const all = await openLoop({ port, path, bytes, connections: 64, connectionsMax: 2_000, waitTimeoutMs: 5_000, phases });
   const spent = cpuSeconds(pids) - before;
   const [, figures] = all;
   if (figures === undefined) throw new Error('The generator told of one phase only.');

@@ -96,7 +96,7 @@ function latencies(figures: readonly number[]): Latencies {
 }
 
 function isGood({ status, due, done }: Sent): boolean {
-  return status >= 200 && status < 300 && done - due <= plan.patienceMs;
+  return status >= 200 && status < 300 && done - due <= plan.waitTimeoutMs;
 }
 
 function figuresOf(at: number, { name }: Phase): PhaseFigures {

@@ -81,7 +81,7 @@ async function one({ port, path, pids }: Way, peak: number, seconds: number): Pr
       bytes: BYTES,
       connections: CONNECTIONS,
       connectionsMax: 6_000,
-      patienceMs: PATIENCE_MS,
+      waitTimeoutMs: PATIENCE_MS,
       phases: [
         // Compiled code for both answers first.
         { name: 'warm', perSecond: 2 * peak, seconds: 4, storm: 0 },

@@ -18,7 +18,7 @@ export interface Plan {
   /** A request for which there is none left is not sent, and counted. */
   readonly connectionsMax: number;
   /** An answer that comes later is none. */
-  readonly patienceMs: number;
+  readonly waitTimeoutMs: number;
   readonly phases: readonly Phase[];
 }
 
@@ -26,14 +26,14 @@ export interface Plan {
 export interface PhaseFigures {
   readonly name: string;
   readonly due: number;
-  /** 2xx within patience. */
+  /** 2xx within wait timeout. */
   readonly good: number;
   readonly goodMs: Latencies;
   /** 429 and 503. */
   readonly shed: number;
   readonly shedMs: Latencies;
   readonly shedWithoutRetryAfter: number;
-  /** Other statuses, answers after patience, broken connections, and those not sent. */
+  /** Other statuses, answers after wait timeout, broken connections, and those not sent. */
   readonly others: Readonly<Record<string, number>>;
   /** How late the requests were sent themselves. */
   readonly lateMs: Latencies;

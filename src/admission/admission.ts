@@ -15,10 +15,10 @@ export interface AdmissionRequest {
   readonly priority: number | undefined;
   readonly priorityClass: string | undefined;
   readonly costs: Costs;
-  /** Patience; undefined: the group's default. 0: now or not at all. Cut to the group's maximum. */
+  /** Wait timeout; undefined: the group's default. 0: now or not at all. Cut to the group's maximum. */
   readonly wait: Micros | undefined;
   /**
-   * Continues an ask made earlier under its request id, whose whole patience was so long. A place that is kept goes on to the
+   * Continues an ask made earlier under its request id, whose whole wait timeout was so long. A place that is kept goes on to the
    * end it had; where none is kept `wait` is what is left, and 0 is refused as `expired`. From inside only. Absent: an ask of its own.
    */
   readonly resumes?: Micros | undefined;
@@ -30,7 +30,7 @@ export interface AdmissionRequest {
   /**
    * The same id again from the same `caller` for the same group within 10 s re-attaches, or answers the same permit (a
    * lease: while it lives); two at once both get the answer. A refusal is kept only while no caller has got it, for 10 s. With another key, priority, costs,
-   * lease or session it is `malformed`; patience may differ, and ends only that caller's wait.
+   * lease or session it is `malformed`; wait timeout may differ, and ends only that caller's wait.
    */
   readonly requestId: string | undefined;
   /** The credential's name; '' without auth. Scopes `requestId` and sessions. */
@@ -64,7 +64,7 @@ export interface AcquireHandle {
   delivered(): void;
   /** Where it stands; undefined when no longer waiting. */
   position(): QueuePosition | undefined;
-  /** End of its patience, in the time of this process. Absent: it was decided at once. */
+  /** End of its wait timeout, in the time of this process. Absent: it was decided at once. */
   endsAt?(): Instant;
   /** Its arrival among all of its tree, for an ask that is to stand there again: while it waits, and once it was told that its tree moved. */
   arrival(): Arrival | undefined;
@@ -248,7 +248,7 @@ export interface CostRule {
   readonly required: boolean;
 }
 
-/** A group with what lies outside the core: patience, lease lives, names of priorities, refusals. */
+/** A group with what lies outside the core: wait timeout, lease lives, names of priorities, refusals. */
 export interface GroupSettings {
   readonly spec: GroupSpec;
   readonly wait: { readonly default: Micros; readonly max: Micros };

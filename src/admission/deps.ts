@@ -54,7 +54,7 @@ export const ADMISSION_BOUNDS: AdmissionLimits = { before: 10_000, requests: 200
 
 /** What a tree is decided on, for one term. */
 export interface ShardContext {
-  readonly tenure: LeaderLease;
+  readonly leaderLease: LeaderLease;
   /** The time that the tree decides in: its shard's. */
   readonly clock: Clock;
   /** Of this term; closed when the term is over. */
@@ -77,7 +77,7 @@ export interface AdmissionDeps {
   readonly gate: (parts: GateOptions) => GateFace;
   /** false: nothing is written, leases and spent limits end with the process. */
   readonly recording: boolean;
-  /** Leases of asks that say so are reported: a stand-in is written for them. Absent: false. */
+  /** Leases of asks that say so are reported: a aggregate lease is written for them. Absent: false. */
   readonly reports?: boolean;
   /** Runs something in the next turn of the event loop. */
   readonly defer: (run: () => void) => void;

@@ -37,7 +37,7 @@ const UNSTORED_FOR = SECOND;
 export class GateDriver implements LedgerWriterCallbacks {
   readonly gate: GateFace;
   readonly writer: LedgerWriter;
-  readonly lane: ReplyQueue;
+  readonly queue: ReplyQueue;
   /** By name; replaced by a change of configuration. */
   entries: ReadonlyMap<string, GroupEntry>;
   /** Who waits in the gate. */
@@ -62,9 +62,9 @@ export class GateDriver implements LedgerWriterCallbacks {
     this.#clock = clock;
     this.gate = gate;
     this.entries = parts.entries;
-    this.lane = parts.answers.lane();
+    this.queue = parts.answers.queue();
     const troubled = (what: Trouble) => (cause: unknown) => this.#troubled(what, cause);
-    this.#right = new TermGuard({ clock, tenure: parts.tenure, lost: parts.lost, trouble: troubled('term') });
+    this.#right = new TermGuard({ clock, leaderLease: parts.leaderLease, lost: parts.lost, trouble: troubled('term') });
     this.writer = new LedgerWriter({ clock, ledger, host: this });
     const wake = () => this.run((now) => this.gate.tick(now));
     this.#waking = new GateTimer({ clock, prepare: () => void this.#right.ready(clock.now()), wake });
@@ -134,7 +134,7 @@ export class GateDriver implements LedgerWriterCallbacks {
     hold.permit = undefined;
     hold.refusal = refusal;
     hold.phase = 'granted';
-    this.lane.push(hold);
+    this.queue.push(hold);
   }
 
   /** What could not be written was not done. */
@@ -162,7 +162,7 @@ export class GateDriver implements LedgerWriterCallbacks {
     const unwritten = this.writer.stop();
     this.refuseAll(refusal);
     for (const hold of unwritten) if (hold.phase === 'recording') this.reply(hold, refusal);
-    this.lane.flush();
+    this.queue.flush();
     this.tracked.closeAll();
   }
 
@@ -197,7 +197,7 @@ export class GateDriver implements LedgerWriterCallbacks {
     } else if (permit.lease !== undefined && permit.lease.expiresAt <= this.#clock.now()) this.reply(hold, this.unstored());
     else {
       hold.phase = 'granted';
-      this.lane.push(hold);
+      this.queue.push(hold);
     }
   }
 
@@ -212,7 +212,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   }
 
   written(): void {
-    this.lane.flush();
+    this.queue.flush();
   }
 
   reserved(reservations: readonly Reservation[]): Promise<void> {
@@ -264,7 +264,7 @@ export class GateDriver implements LedgerWriterCallbacks {
       this.#armSweep(now);
     }
     this.writer.flush();
-    this.lane.flush();
+    this.queue.flush();
   }
 
   /** What is kept after the fact goes by time, though nobody comes. */
@@ -354,7 +354,7 @@ export class GateDriver implements LedgerWriterCallbacks {
     hold.id = this.#nameOf(permit, hold);
     if (hold.watched && permit.lease !== undefined) this.tracked.set(permit.serial, hold);
     hold.phase = record === undefined ? 'granted' : 'recording';
-    if (record === undefined) this.lane.push(hold);
+    if (record === undefined) this.queue.push(hold);
     else this.writer.grant(record, hold);
   }
 

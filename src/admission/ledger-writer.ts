@@ -10,11 +10,11 @@ const RETRY = 250 * MILLISECOND;
 
 /** What a tree does once something is on disk, or cannot be. */
 export interface LedgerWriterCallbacks {
-  /** This record of a lease or a stand-in is on disk. */
+  /** This record of a lease or a aggregate lease is on disk. */
   onAggregatePersisted(record: LeaseRecord): void;
   /** The lease of this caller, or what stands for it, is on disk. */
   onLeasePersisted(hold: PendingAcquire): void;
-  /** It is not, and its patience has ended, or it left. */
+  /** It is not, and its wait timeout has ended, or it left. */
   onLeaseAbandoned(hold: PendingAcquire): void;
   /** All of one write has been told. */
   written(): void;
@@ -37,7 +37,7 @@ interface Item {
 /**
  * Everything a tree writes: records before their answers, bounds before their use. One append and one reservation are
  * under way at a time; what comes meanwhile goes with the next. A failed write is tried again: grants wait for it as long
- * as their callers have patience, and nothing is spent (fail closed).
+ * as their callers have wait timeout, and nothing is spent (fail closed).
  */
 export class LedgerWriter {
   readonly #clock: Clock;

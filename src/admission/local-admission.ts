@@ -44,7 +44,7 @@ import { type Units, unitsIn } from './units.ts';
 export class LocalAdmission implements AdmissionService, StoredLine {
   readonly #parts: AdmissionDeps;
   readonly #gates: TreeRegistry;
-  readonly #grounds: ShardTrees | undefined;
+  readonly #shardTrees: ShardTrees | undefined;
   readonly #requests: RequestIdTable;
   readonly #sessions: Sessions;
   readonly #slices: Slices;
@@ -57,9 +57,9 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     const { clock, bounds, notices, defer, shardOf } = parts;
     this.#parts = parts;
     this.#slices = new Slices(parts);
-    this.#grounds = shardOf && new ShardTrees({ clock, notices, defer, shardOf });
-    this.#gates = new TreeRegistry(parts, this.#grounds);
-    this.#grounds?.serve(this.#gates);
+    this.#shardTrees = shardOf && new ShardTrees({ clock, notices, defer, shardOf });
+    this.#gates = new TreeRegistry(parts, this.#shardTrees);
+    this.#shardTrees?.serve(this.#gates);
     this.#requests = new RequestIdTable({ clock, max: bounds.requests });
     this.#gates.onAdopted = (tree) => this.#requests.recover(tree);
     this.#sessions = new Sessions({ clock, max: bounds.sessions });
@@ -70,23 +70,23 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     const forest = partitionGroups(this.#parts.settings);
     if (forest.mistakes.length > 0) throw new RangeError(forest.mistakes.join(' '));
     this.#forest = forest;
-    if (this.#grounds === undefined) await this.#gates.open(forest.trees.values());
-    else this.#grounds.plant(forest, atOnce(this.#grounds.sharding(forest)));
+    if (this.#shardTrees === undefined) await this.#gates.open(forest.trees.values());
+    else this.#shardTrees.plant(forest, atOnce(this.#shardTrees.sharding(forest)));
   }
 
   /** See {@link ShardTrees.openShard}. A change of configuration under way does not delay it. */
   async openShard(shard: number, ground: ShardContext, barrier: Promise<void>): Promise<void> {
-    await this.#grounds?.openShard(shard, ground, barrier);
+    await this.#shardTrees?.openShard(shard, ground, barrier);
   }
 
   /** See {@link ShardTrees.lose}. */
   loseShard(shard: number, term: bigint): void {
-    this.#grounds?.lose(shard, term);
+    this.#shardTrees?.lose(shard, term);
   }
 
   /** See {@link ShardTrees.seal}. */
   async seal(shard: number, halted: () => void): Promise<void> {
-    await this.#grounds?.seal(shard, halted);
+    await this.#shardTrees?.seal(shard, halted);
   }
 
   /** The tree of this group is decided by this process, now. */
@@ -96,7 +96,7 @@ export class LocalAdmission implements AdmissionService, StoredLine {
 
   /** See {@link ShardTrees.opening}. */
   opening(group: string): Promise<void> | undefined {
-    return this.#grounds?.opening(group);
+    return this.#shardTrees?.opening(group);
   }
 
   acquire(ask: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
@@ -111,7 +111,7 @@ export class LocalAdmission implements AdmissionService, StoredLine {
 
   /** Returns the shard whose owner decides for a group; undefined if there is no such group, or trees do not come with shards. */
   shardOf(group: string): number | undefined {
-    const root = this.#grounds?.rootOf(group);
+    const root = this.#shardTrees?.rootOf(group);
     return root === undefined ? undefined : this.#parts.shardOf?.(root);
   }
 
@@ -140,7 +140,7 @@ export class LocalAdmission implements AdmissionService, StoredLine {
 
   convert(held: AcquireHandle, sequence: number, deadline: Instant): ReturnType<StoredLine['convert']> {
     if (!(held instanceof PendingAcquire)) return undefined;
-    const entry = held.keeper.convert(held, sequence, deadline);
+    const entry = held.admission.convert(held, sequence, deadline);
     return entry === undefined ? undefined : { group: held.entry.name, entry };
   }
 
@@ -297,23 +297,23 @@ export class LocalAdmission implements AdmissionService, StoredLine {
 
   /** Of trees that come with their shards only those decided here are changed now; the others come as the file says. */
   async #reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {
-    const grounds = this.#grounds;
+    const shardTrees = this.#shardTrees;
     const forest = await this.#slices.run(planting(groups, this.#forest?.trees));
     if (forest.mistakes.length > 0) return forest.mistakes;
-    const shards = grounds && (await this.#slices.run(grounds.sharding(forest)));
+    const shards = shardTrees && (await this.#slices.run(shardTrees.sharding(forest)));
     return reconfigure({
       gates: this.#gates,
       slices: this.#slices,
       trees: forest.trees,
-      decides: (root) => grounds === undefined || grounds.of(root) !== undefined,
-      opening: () => grounds?.opened(),
-      generation: () => grounds?.generation ?? 0,
+      decides: (root) => shardTrees === undefined || shardTrees.of(root) !== undefined,
+      opening: () => shardTrees?.opened(),
+      generation: () => shardTrees?.generation ?? 0,
       applying: () => {
         this.#forest = forest;
-        if (shards !== undefined) grounds?.plant(forest, shards);
+        if (shards !== undefined) shardTrees?.plant(forest, shards);
       },
       stopped: () => this.#stopped(),
-    }).finally(() => grounds?.planted());
+    }).finally(() => shardTrees?.planted());
   }
 
   #stopped(): string | undefined {
@@ -331,7 +331,7 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     if (name === undefined) return { refusal: UNKNOWN_PERMIT };
     const home = this.#gates.locatePermit(name.group);
     if (home !== undefined) return { home, name };
-    return { refusal: this.#grounds?.rootOf(name.group) === undefined ? UNKNOWN_PERMIT : MOVED };
+    return { refusal: this.#shardTrees?.rootOf(name.group) === undefined ? UNKNOWN_PERMIT : MOVED };
   }
 
   #isProven(caller: string, { group, serial, proof, key = '' }: PermitName): boolean {
@@ -347,7 +347,7 @@ export class LocalAdmission implements AdmissionService, StoredLine {
 
   /** Why a group is not found: it is decided elsewhere, or there is none. */
   #refusalForUnknown(group: string): Refusal {
-    return this.#grounds?.rootOf(group) === undefined ? unknownGroup(group) : MOVED;
+    return this.#shardTrees?.rootOf(group) === undefined ? unknownGroup(group) : MOVED;
   }
 }
 

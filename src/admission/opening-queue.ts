@@ -22,7 +22,7 @@ interface Running {
 }
 
 /** The trees of one shard that are still to be opened, by root, in the order in which they came. */
-interface Lane {
+interface Queue {
   readonly awaited: Map<string, Job>;
   readonly others: Map<string, Job>;
   /** Openings under way that are slow. The shard begins no other one until they have ended. */
@@ -45,7 +45,7 @@ export interface OpeningQueueDeps {
  */
 export class OpeningQueue {
   readonly #deps: OpeningQueueDeps;
-  readonly #lanes = new Map<number, Lane>();
+  readonly #queues = new Map<number, Queue>();
   /** The oldest first. */
   readonly #running = new Set<Running>();
   #slow = 0;
@@ -65,42 +65,42 @@ export class OpeningQueue {
   run<T>(shard: number, root: string, open: () => Promise<T>): Promise<T | undefined> {
     return new Promise((resolve, reject) => {
       const begin = () => open().then(resolve, reject);
-      this.#lane(shard).others.set(root, { begin, drop: () => resolve(undefined) });
+      this.#queue(shard).others.set(root, { begin, drop: () => resolve(undefined) });
       this.#schedule();
     });
   }
 
   /** Moves the opening of a tree to the front: callers wait for it. Does nothing if it has begun. */
   hurry(shard: number, root: string): void {
-    const lane = this.#lanes.get(shard);
-    const job = lane?.others.get(root);
-    if (lane === undefined || job === undefined) return;
-    lane.others.delete(root);
-    lane.awaited.set(root, job);
+    const queue = this.#queues.get(shard);
+    const job = queue?.others.get(root);
+    if (queue === undefined || job === undefined) return;
+    queue.others.delete(root);
+    queue.awaited.set(root, job);
   }
 
   /** Forgets the openings of a shard that have not begun. */
   drop(shard: number): void {
-    const lane = this.#lanes.get(shard);
-    if (lane === undefined) return;
-    const jobs = [...lane.awaited.values(), ...lane.others.values()];
-    lane.awaited.clear();
-    lane.others.clear();
-    this.#tidy(shard, lane);
+    const queue = this.#queues.get(shard);
+    if (queue === undefined) return;
+    const jobs = [...queue.awaited.values(), ...queue.others.values()];
+    queue.awaited.clear();
+    queue.others.clear();
+    this.#tidy(shard, queue);
     for (const { drop } of jobs) drop();
   }
 
-  #lane(shard: number): Lane {
-    let lane = this.#lanes.get(shard);
-    if (lane === undefined) {
-      lane = { awaited: new Map(), others: new Map(), slow: 0 };
-      this.#lanes.set(shard, lane);
+  #queue(shard: number): Queue {
+    let queue = this.#queues.get(shard);
+    if (queue === undefined) {
+      queue = { awaited: new Map(), others: new Map(), slow: 0 };
+      this.#queues.set(shard, queue);
     }
-    return lane;
+    return queue;
   }
 
-  #tidy(shard: number, lane: Lane): void {
-    if (lane.awaited.size === 0 && lane.others.size === 0 && lane.slow === 0) this.#lanes.delete(shard);
+  #tidy(shard: number, queue: Queue): void {
+    if (queue.awaited.size === 0 && queue.others.size === 0 && queue.slow === 0) this.#queues.delete(shard);
   }
 
   #schedule(): void {
@@ -119,19 +119,19 @@ export class OpeningQueue {
       if (next === undefined) break;
       this.#begin(next.shard, next.job);
     }
-    if (this.#lanes.size > 0) this.#lookForSlow();
+    if (this.#queues.size > 0) this.#lookForSlow();
   }
 
   /** The next one of the next shard that may begin another. */
   #next(which: 'awaited' | 'others'): { readonly shard: number; readonly job: Job } | undefined {
-    for (const [shard, lane] of this.#lanes) {
-      const [first] = lane[which];
-      if (first === undefined || lane.slow > 0) continue;
+    for (const [shard, queue] of this.#queues) {
+      const [first] = queue[which];
+      if (first === undefined || queue.slow > 0) continue;
       const [root, job] = first;
-      lane[which].delete(root);
-      this.#lanes.delete(shard);
-      this.#lanes.set(shard, lane);
-      this.#tidy(shard, lane);
+      queue[which].delete(root);
+      this.#queues.delete(shard);
+      this.#queues.set(shard, queue);
+      this.#tidy(shard, queue);
       return { shard, job };
     }
     return undefined;
@@ -147,11 +147,11 @@ export class OpeningQueue {
     this.#running.delete(running);
     if (running.slow) {
       this.#slow--;
-      const lane = this.#lane(running.shard);
-      lane.slow--;
-      this.#tidy(running.shard, lane);
+      const queue = this.#queue(running.shard);
+      queue.slow--;
+      this.#tidy(running.shard, queue);
     }
-    if (this.#lanes.size > 0) this.#schedule();
+    if (this.#queues.size > 0) this.#schedule();
     else this.#stopLooking();
   }
 
@@ -177,7 +177,7 @@ export class OpeningQueue {
       if (running.slow || now < plus(running.since, SLOW_AFTER)) continue;
       running.slow = true;
       this.#slow++;
-      this.#lane(running.shard).slow++;
+      this.#queue(running.shard).slow++;
     }
     this.#schedule();
   }

@@ -39,7 +39,7 @@ export interface PendingAcquireOwner {
 
 /** One ask from the door to its end: the gate's token, and the front end's handle. */
 export class PendingAcquire implements AcquireHandle {
-  readonly keeper: PendingAcquireOwner;
+  readonly admission: PendingAcquireOwner;
   readonly entry: GroupEntry;
   /** In the tree's time, as all that a hold keeps; what it tells is in the process's. */
   readonly waitUntil: Instant;
@@ -61,8 +61,8 @@ export class PendingAcquire implements AcquireHandle {
   #watchers: (() => void)[] | undefined;
 
   /** Five arguments, not one object: this runs once per ask. */
-  constructor(keeper: PendingAcquireOwner, entry: GroupEntry, waitUntil: Instant, serial: number, done: (outcome: Outcome) => void) {
-    this.keeper = keeper;
+  constructor(admission: PendingAcquireOwner, entry: GroupEntry, waitUntil: Instant, serial: number, done: (outcome: Outcome) => void) {
+    this.admission = admission;
     this.entry = entry;
     this.waitUntil = waitUntil;
     this.serial = serial;
@@ -72,15 +72,15 @@ export class PendingAcquire implements AcquireHandle {
   /** Tells the caller what was decided; nothing when it left meanwhile. */
   answer(): void {
     if (this.phase !== 'granted') return;
-    this.keeper.closed();
+    this.admission.closed();
     if (this.permit === undefined) {
-      const refusal = shiftRefusal(this.refusal ?? { reason: 'fault' }, this.keeper.clockOffset);
+      const refusal = shiftRefusal(this.refusal ?? { reason: 'fault' }, this.admission.clockOffset);
       this.over();
       this.#done({ kind: 'refused', refusal });
       return;
     }
     this.phase = 'answered';
-    this.#done({ kind: 'admitted', permit: shiftPermit(this.permit, this.keeper.clockOffset), id: this.id });
+    this.#done({ kind: 'admitted', permit: shiftPermit(this.permit, this.admission.clockOffset), id: this.id });
   }
 
   /** Takes a permit of an earlier term, as one that was delivered; instead of waiting for one. */
@@ -95,9 +95,9 @@ export class PendingAcquire implements AcquireHandle {
   cancel(): void {
     const was = this.phase;
     if (was === 'kept' || was === 'over') return;
-    if (was !== 'answered') this.keeper.closed();
+    if (was !== 'answered') this.admission.closed();
     this.over();
-    this.keeper.left(this, was);
+    this.admission.left(this, was);
   }
 
   delivered(): void {
@@ -107,25 +107,25 @@ export class PendingAcquire implements AcquireHandle {
   }
 
   position(): QueuePosition | undefined {
-    return this.phase === 'waiting' ? this.keeper.positionOf(this) : undefined;
+    return this.phase === 'waiting' ? this.admission.positionOf(this) : undefined;
   }
 
   endsAt(): Instant {
-    return plus(this.waitUntil, this.keeper.clockOffset);
+    return plus(this.waitUntil, this.admission.clockOffset);
   }
 
   arrival(): Arrival | undefined {
-    return this.phase === 'waiting' ? this.keeper.arrival(this) : this.arrived;
+    return this.phase === 'waiting' ? this.admission.arrival(this) : this.arrived;
   }
 
   setReachable(away: boolean): void {
-    if (away) this.keeper.suspend(this);
-    else this.keeper.unsuspend(this);
+    if (away) this.admission.suspend(this);
+    else this.admission.unsuspend(this);
   }
 
   /** Ends place or permit: what a session's end does. A caller who was not answered is told `refusal`. */
   end(refusal: Refusal): void {
-    if (this.phase !== 'over') this.keeper.end(this, refusal);
+    if (this.phase !== 'over') this.admission.end(this, refusal);
   }
 
   /** Calls `over` once when there is nothing left of this ask: refused, left, or its permit ended. */
@@ -133,7 +133,7 @@ export class PendingAcquire implements AcquireHandle {
     if (this.phase === 'over') return over();
     this.#watchers ??= [];
     this.#watchers.push(over);
-    if (this.permit !== undefined) this.keeper.track(this, this.permit.serial);
+    if (this.permit !== undefined) this.admission.track(this, this.permit.serial);
   }
 
   get watched(): boolean {
@@ -154,6 +154,6 @@ export class PendingAcquire implements AcquireHandle {
     const lease = this.lease;
     if (lease === undefined || (this.phase !== 'kept' && this.phase !== 'answered')) return undefined;
     const { fence, fenceFloor, expiresAt, duration } = lease;
-    return shiftPermitView({ id: this.id, group: this.entry.name, fence, fenceFloor, expiresAt, duration }, this.keeper.clockOffset);
+    return shiftPermitView({ id: this.id, group: this.entry.name, fence, fenceFloor, expiresAt, duration }, this.admission.clockOffset);
   }
 }

@@ -3,7 +3,7 @@ import { earlier, type Instant, later, NEVER, plus, SECOND } from '../core/time.
 import type { Clock } from './clock.ts';
 import type { PendingAcquire } from './pending-acquire.ts';
 
-/** Even an ask without patience waits this long for the right to decide: a tenure that was idle is renewed by one write. */
+/** Even an ask without wait timeout waits this long for the right to decide: a leader lease that was idle is renewed by one write. */
 const WAIT_LEAST = SECOND;
 
 interface Standing {
@@ -12,7 +12,7 @@ interface Standing {
   readonly until: Instant;
 }
 
-/** Asks that came while the right to decide was awaited, in order; they enter together, or are refused when their patience ends. */
+/** Asks that came while the right to decide was awaited, in order; they enter together, or are refused when their wait timeout ends. */
 export class PendingArrivals {
   readonly #clock: Clock;
   readonly #tooLate: (hold: PendingAcquire) => void;

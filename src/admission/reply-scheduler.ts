@@ -9,7 +9,7 @@ const SLICE_TIME: Micros = 4_000;
 const AT_ONCE = 32;
 
 /**
- * Tells callers what was decided, in order within each lane, and in slices: a window that opens for 19,000 callers must
+ * Tells callers what was decided, in order within each queue, and in slices: a window that opens for 19,000 callers must
  * not keep the event loop from cancels and heartbeats. Lanes with more to tell take turns.
  */
 export class ReplyScheduler {
@@ -27,12 +27,12 @@ export class ReplyScheduler {
   }
 
   /** A line of answers with an order of its own. */
-  lane(): ReplyQueue {
-    return new ReplyQueue((lane) => this.#more(lane), this.#fault);
+  queue(): ReplyQueue {
+    return new ReplyQueue((queue) => this.#more(queue), this.#fault);
   }
 
-  #more(lane: ReplyQueue): void {
-    this.#busy.push(lane);
+  #more(queue: ReplyQueue): void {
+    this.#busy.push(queue);
     if (this.#scheduled) return;
     this.#scheduled = true;
     this.#defer(() => this.#slice());
@@ -43,10 +43,10 @@ export class ReplyScheduler {
     const end = this.#clock.now() + SLICE_TIME;
     let left = SLICE_ANSWERS;
     while (left > 0 && this.#busy.length > 0 && this.#clock.now() <= end) {
-      const lane = this.#busy.shift() as ReplyQueue;
-      left -= lane.tell(Math.min(left, 16));
-      if (lane.empty) lane.markIdle();
-      else this.#busy.push(lane);
+      const queue = this.#busy.shift() as ReplyQueue;
+      left -= queue.tell(Math.min(left, 16));
+      if (queue.empty) queue.markIdle();
+      else this.#busy.push(queue);
     }
     if (this.#busy.length === 0) return;
     this.#scheduled = true;
@@ -56,14 +56,14 @@ export class ReplyScheduler {
 
 /** One line of answers. */
 export class ReplyQueue {
-  readonly #more: (lane: ReplyQueue) => void;
+  readonly #more: (queue: ReplyQueue) => void;
   readonly #fault: (cause: unknown) => void;
   #line: PendingAcquire[] = [];
   #head = 0;
   /** Answering now, or later: newcomers go behind. */
   #busy = false;
 
-  constructor(more: (lane: ReplyQueue) => void, fault: (cause: unknown) => void) {
+  constructor(more: (queue: ReplyQueue) => void, fault: (cause: unknown) => void) {
     this.#more = more;
     this.#fault = fault;
   }

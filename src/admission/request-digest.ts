@@ -5,7 +5,7 @@ import type { AdmissionRequest } from './admission.ts';
 const DIGEST_CHARS = 16;
 
 /**
- * Digests the fields in which two asks of one request id must be alike: all but patience (cut by each call's own deadline), bytes and
+ * Digests the fields in which two asks of one request id must be alike: all but wait timeout (cut by each call's own deadline), bytes and
  * `holder` (for people). The ledger keeps it with a lease, so that it must stay the same over versions.
  */
 export function digestOf({ key, priority, priorityClass, costs, lease, session }: AdmissionRequest): string {

@@ -24,7 +24,7 @@ export const NO_HANDLE: AcquireHandle = { cancel: () => {}, delivered: () => {},
 /**
  * Asks with a request id. The same id of the same caller and group comes back to the same place, or gets the same permit
  * again; two at once both get the answer. A refusal that reached a caller is not kept: the id may be asked again at once, as
- * a new ask. One that was decided while its caller was away is kept for 10 s, or its patience would begin anew.
+ * a new ask. One that was decided while its caller was away is kept for 10 s, or its wait timeout would begin anew.
  */
 export class RequestIdTable {
   readonly #clock: Clock;
@@ -60,7 +60,7 @@ export class RequestIdTable {
       return held;
     }
     known?.drop();
-    // Nothing is left of it and its patience is over: it is not asked anew.
+    // Nothing is left of it and its wait timeout is over: it is not asked anew.
     if (ask.resumes !== undefined && ask.wait === 0) {
       done({ kind: 'refused', refusal: { reason: 'expired', retryAt: this.#clock.now() } });
       return NO_HANDLE;
@@ -324,7 +324,7 @@ class Subscriber implements AcquireHandle {
     done?.(outcome);
   }
 
-  /** This caller has less patience than the place. */
+  /** This caller has less wait timeout than the place. */
   limit(clock: Clock, until: Instant): void {
     this.#cancel = clock.at(until, () => {
       this.answer({ kind: 'refused', refusal: { reason: 'expired' } });

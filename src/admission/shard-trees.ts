@@ -42,7 +42,7 @@ const NO_SHARDS: Shards = { of: new Map(), roots: new Map() };
  */
 export class ShardTrees {
   readonly #parts: ShardTreesDeps;
-  readonly #grounds = new Map<number, ShardContext>();
+  readonly #shardTrees = new Map<number, ShardContext>();
   readonly #opening = new Map<string, Promise<void>>();
   readonly #openings: OpeningQueue;
   #gates: TreeRegistry | undefined;
@@ -67,7 +67,7 @@ export class ShardTrees {
 
   /** What a tree is decided on now; undefined: it is not decided here. */
   of(root: string): ShardContext | undefined {
-    return this.#grounds.get(this.#shardOf(root));
+    return this.#shardTrees.get(this.#shardOf(root));
   }
 
   /** All groups of the configuration, decided here or not. */
@@ -128,13 +128,13 @@ export class ShardTrees {
     this.#set(shard, ground);
     const recovery = new Recovery();
     await Promise.all((this.#shards.roots.get(shard) ?? []).map((root) => this.#open(root, { ground, barrier, recovery })));
-    this.#gates?.reportRecovery(recovery, Math.max(0, ground.tenure.from - ground.clock.now()), shard);
+    this.#gates?.reportRecovery(recovery, Math.max(0, ground.leaderLease.from - ground.clock.now()), shard);
   }
 
   /** The term is over: nothing is decided in it any more. */
   lose(shard: number, term: bigint): void {
-    const ground = this.#grounds.get(shard);
-    if (ground === undefined || ground.tenure.term !== term) return;
+    const ground = this.#shardTrees.get(shard);
+    if (ground === undefined || ground.leaderLease.term !== term) return;
     const trees = this.#trees(shard);
     this.#set(shard, undefined);
     for (const tree of trees) this.#leave(tree);
@@ -146,12 +146,12 @@ export class ShardTrees {
    * calls `halted`, and resolves once the exact state is written, or cannot be.
    */
   async seal(shard: number, halted: () => void): Promise<void> {
-    const ground = this.#grounds.get(shard);
+    const ground = this.#shardTrees.get(shard);
     this.#openings.drop(shard);
     const before = this.#trees(shard);
     for (const tree of before) tree.beginHandoff();
     await Promise.race([Promise.all(before.map((tree) => tree.turn.writer.whenIdle())), this.#sleep(QUIET_FOR)]);
-    if (ground !== undefined && this.#grounds.get(shard) !== ground) return;
+    if (ground !== undefined && this.#shardTrees.get(shard) !== ground) return;
     // Some may have been opened meanwhile.
     const trees = this.#trees(shard);
     for (const tree of trees) tree.beginHandoff();
@@ -174,8 +174,8 @@ export class ShardTrees {
   #set(shard: number, ground: ShardContext | undefined): void {
     this.#generation++;
     this.#openings.drop(shard);
-    if (ground === undefined) this.#grounds.delete(shard);
-    else this.#grounds.set(shard, ground);
+    if (ground === undefined) this.#shardTrees.delete(shard);
+    else this.#shardTrees.set(shard, ground);
   }
 
   #open(root: string, gained: Gained): Promise<void> {
@@ -225,8 +225,8 @@ export class ShardTrees {
 
   /** A newer term writes: what the coordinator is yet to hear. */
   #fenced(shard: number): void {
-    const ground = this.#grounds.get(shard);
-    if (ground !== undefined) this.lose(shard, ground.tenure.term);
+    const ground = this.#shardTrees.get(shard);
+    if (ground !== undefined) this.lose(shard, ground.leaderLease.term);
   }
 
   #leave(tree: TreeController): void {

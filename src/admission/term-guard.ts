@@ -3,16 +3,16 @@ import { earlier, type Instant, MILLISECOND, plus } from '../core/time.ts';
 import { LedgerFenced } from '../ledger/ledger.ts';
 import type { Clock } from './clock.ts';
 
-/** Between two tries to extend a tenure that could not be written. */
+/** Between two tries to extend a leader lease that could not be written. */
 const RETRY = 250 * MILLISECOND;
 
 /**
- * The right to decide for one tree now: only at shard times `from <= now < until()` of its tenure (docs/design/coordination.md 2.3).
- * The tenure is extended by asking, so an idle tree writes nothing.
+ * The right to decide for one tree now: only at shard times `from <= now < until()` of its leader lease (docs/design/coordination.md 2.3).
+ * The leader lease is extended by asking, so an idle tree writes nothing.
  */
 export class TermGuard {
   readonly #clock: Clock;
-  readonly #tenure: LeaderLease;
+  readonly #leaderLease: LeaderLease;
   readonly #lost: (cause: Error) => void;
   readonly #trouble: (cause: unknown) => void;
   #failing = false;
@@ -21,14 +21,14 @@ export class TermGuard {
   #barred: Promise<void> | undefined;
 
   /** `trouble`: called when an extension fails, and with undefined when one works again. */
-  constructor(parts: { clock: Clock; tenure: LeaderLease; lost: (cause: Error) => void; trouble?: (cause: unknown) => void }) {
+  constructor(parts: { clock: Clock; leaderLease: LeaderLease; lost: (cause: Error) => void; trouble?: (cause: unknown) => void }) {
     this.#clock = parts.clock;
-    this.#tenure = parts.tenure;
+    this.#leaderLease = parts.leaderLease;
     this.#lost = parts.lost;
     this.#trouble = parts.trouble ?? (() => {});
   }
 
-  /** The tenure cannot be extended just now: there is nothing to decide with until a write succeeds. */
+  /** The leader lease cannot be extended just now: there is nothing to decide with until a write succeeds. */
   get failing(): boolean {
     return this.#failing;
   }
@@ -37,8 +37,8 @@ export class TermGuard {
   ready(now: Instant): Promise<void> | undefined {
     if (this.#awaited !== undefined) return this.#awaited;
     if (this.#barred !== undefined) return this.#barred;
-    const extended = this.#tenure.extend(now);
-    if (extended === undefined && now >= this.#tenure.from && now < this.#tenure.until()) {
+    const extended = this.#leaderLease.extend(now);
+    if (extended === undefined && now >= this.#leaderLease.from && now < this.#leaderLease.until()) {
       this.#works();
       return undefined;
     }
@@ -59,7 +59,7 @@ export class TermGuard {
   async #wait(extended: Promise<void> | undefined, now: Instant): Promise<void> {
     try {
       if (extended !== undefined) await extended;
-      else await this.#until(now < this.#tenure.from ? this.#tenure.from : plus(now, MILLISECOND));
+      else await this.#until(now < this.#leaderLease.from ? this.#leaderLease.from : plus(now, MILLISECOND));
     } catch (cause) {
       if (cause instanceof LedgerFenced) this.#lost(cause);
       else {

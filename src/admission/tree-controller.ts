@@ -325,7 +325,7 @@ export class TreeController implements PendingAcquireOwner {
 
   #tellNow(hold: PendingAcquire, refusal: Refusal): void {
     this.turn.reply(hold, refusal);
-    this.turn.lane.flush();
+    this.turn.queue.flush();
   }
 
   #cancel(now: Instant, hold: PendingAcquire): void {

@@ -50,7 +50,7 @@ export interface ShardContextLookup {
 /** The gates this replica decides: made or restored from the ledger, replaced by a change of configuration. */
 export class TreeRegistry {
   readonly #parts: AdmissionDeps;
-  readonly #grounds: ShardContextLookup | undefined;
+  readonly #shardTrees: ShardContextLookup | undefined;
   readonly #answers: ReplyScheduler;
   readonly #tags: PermitTagSource;
   /** Of all trees of this process. */
@@ -77,10 +77,10 @@ export class TreeRegistry {
 
   #stored: StoredSink | undefined;
 
-  /** `grounds`: what each tree is decided on, where trees come and go with their shards. */
-  constructor(parts: AdmissionDeps, grounds?: ShardContextLookup) {
+  /** `shardTrees`: what each tree is decided on, where trees come and go with their shards. */
+  constructor(parts: AdmissionDeps, shardTrees?: ShardContextLookup) {
     this.#parts = parts;
-    this.#grounds = grounds;
+    this.#shardTrees = shardTrees;
     const { clock, defer } = parts;
     this.#answers = new ReplyScheduler({ clock, defer, fault: (cause) => parts.notices({ kind: 'fault', cause }) });
     this.#tags = new PermitTagSource(parts.random);
@@ -94,7 +94,7 @@ export class TreeRegistry {
     await eachOf(trees, async (planted) => this.register(planted, await this.build(planted, recovery)));
     const { coordinator, clock } = this.#parts;
     const placement = coordinator.place('');
-    const from = placement.at === 'here' ? placement.tenure.from : clock.now();
+    const from = placement.at === 'here' ? placement.leaderLease.from : clock.now();
     this.reportRecovery(recovery, Math.max(0, from - clock.now()));
   }
 
@@ -132,7 +132,7 @@ export class TreeRegistry {
 
   /** Returns what the tree of a root is decided on, where trees come with their shards: another object for each time that the shard is gained. */
   groundOf(root: string): ShardContext | undefined {
-    return this.#grounds?.of(root);
+    return this.#shardTrees?.of(root);
   }
 
   get lost(): Error | undefined {
@@ -141,8 +141,8 @@ export class TreeRegistry {
 
   /** Returns the time that the tree of a root decides in; undefined if it is not decided here. */
   timeOf(root: string): Instant | undefined {
-    if (this.#grounds === undefined) return this.#parts.clock.now();
-    return this.#grounds.of(root)?.clock.now();
+    if (this.#shardTrees === undefined) return this.#parts.clock.now();
+    return this.#shardTrees.of(root)?.clock.now();
   }
 
   /** Passes a notice on to the log. */
@@ -187,20 +187,20 @@ export class TreeRegistry {
   restoreTree(planted: TreeSpec, ledger: TreeLedger, restored: GateSnapshot | undefined): TreeController {
     const { clock: outside, events, notices, recording, reports = false, bounds } = this.#parts;
     const { root, settings } = planted;
-    const { tenure, clock } = this.#ground(root);
+    const { leaderLease, clock } = this.#ground(root);
     const groups = settings.map((each) => each.spec);
-    const from = this.#closed.has(root) ? later(tenure.from, clock.now()) : tenure.from;
+    const from = this.#closed.has(root) ? later(leaderLease.from, clock.now()) : leaderLease.from;
     // Shard time grows over terms, and faster than callers come.
-    const firstOrder = clock === outside ? 0 : tenure.from;
-    const gateParts: GateOptions = { term: tenure.term, groups, from, firstOrder, recording, reports, restored, settledMax: bounds.settled };
+    const firstOrder = clock === outside ? 0 : leaderLease.from;
+    const gateParts: GateOptions = { term: leaderLease.term, groups, from, firstOrder, recording, reports, restored, settledMax: bounds.settled };
     const gate = this.#parts.gate(gateParts);
     const entries = entriesOf(gate, settings, NO_ENTRIES);
-    const lost = (cause: Error) => (this.#grounds === undefined ? this.onTermLost(cause) : this.onLedgerLost(root));
+    const lost = (cause: Error) => (this.#shardTrees === undefined ? this.onTermLost(cause) : this.onLedgerLost(root));
     return new TreeController({
       root,
       gate,
       ledger,
-      tenure,
+      leaderLease,
       entries,
       clock,
       answers: this.#answers,
@@ -326,14 +326,14 @@ export class TreeRegistry {
   /** What this tree is decided on: its shard's, or the process's. */
   #ground(root: string): ShardContext {
     const { coordinator, clock, ledger } = this.#parts;
-    if (this.#grounds !== undefined) {
-      const found = this.#grounds.of(root);
+    if (this.#shardTrees !== undefined) {
+      const found = this.#shardTrees.of(root);
       if (found === undefined) throw new Error(`tree ${root} is not decided here`);
       return found;
     }
     const placement = coordinator.place(root);
     if (placement.at !== 'here') throw new Error(`tree ${root} is not decided here`);
-    return { tenure: placement.tenure, clock, ledger };
+    return { leaderLease: placement.leaderLease, clock, ledger };
   }
 
   #undecided(): Refusal {

@@ -17,7 +17,7 @@ export interface TurnParts {
   readonly root: string;
   readonly gate: GateFace;
   readonly ledger: TreeLedger;
-  readonly tenure: LeaderLease;
+  readonly leaderLease: LeaderLease;
   readonly entries: ReadonlyMap<string, GroupEntry>;
   readonly clock: Clock;
   readonly answers: ReplyScheduler;

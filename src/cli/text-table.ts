@@ -4,7 +4,7 @@ export function tableLines(head: readonly string[], rows: readonly (readonly str
   const widths = head.map((_, at) => all.reduce((widest, row) => Math.max(widest, (row[at] ?? '').length), 0));
   return all.map((row) =>
     row
-      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+      .map((instance, at) => instance.padEnd(widths[at] ?? 0))
       .join('  ')
       .trimEnd(),
   );

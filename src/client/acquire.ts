@@ -19,7 +19,7 @@ export interface Place {
 export interface AcquireCall {
   readonly group: string;
   readonly requestId: string;
-  /** Patience, as Sluice reads it; undefined: the group's default. */
+  /** Wait timeout, as Sluice reads it; undefined: the group's default. */
   readonly ttl: string | undefined;
   /** Every other field, as JSON. */
   readonly fields: Readonly<Record<string, unknown>>;
@@ -51,7 +51,7 @@ const HOLD_LEAST_MS = 1000;
 export async function awaitAdmission(wire: HttpTransport, timing: Timing, asking: AcquireCall): Promise<AcquireResult> {
   const { signal, ttl } = asking;
   const began = timing.now();
-  const patience = ttl === undefined ? undefined : toMillis(ttl);
+  const waitTimeout = ttl === undefined ? undefined : toMillis(ttl);
   let again = false;
   let heard = false;
   let cuts = 0;
@@ -60,7 +60,7 @@ export async function awaitAdmission(wire: HttpTransport, timing: Timing, asking
     for (;;) {
       signal?.throwIfAborted();
       const sent = timing.now();
-      const left = patience === undefined || !again ? ttl : fromMillis(Math.max(0, patience - (sent - began)));
+      const left = waitTimeout === undefined || !again ? ttl : fromMillis(Math.max(0, waitTimeout - (sent - began)));
       const reply = await hold(wire, asking, left);
       if (reply.kind === 'granted') return { kind: 'granted', body: reply.body, at: grantedAt(reply.body, began, timing.now()) };
       if (reply.kind === 'refused') return reply;

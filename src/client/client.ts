@@ -48,7 +48,7 @@ export interface SluiceOptions {
 
 /** One ask. Durations are written with a unit: `30s`, `250ms`, `1m30s`. */
 export interface AcquireOptions {
-  /** Patience: how long to wait in the queue at most; `0`: now or not at all. Absent: the group's default. */
+  /** Wait timeout: how long to wait in the queue at most; `0`: now or not at all. Absent: the group's default. */
   readonly ttl?: string | undefined;
   /** Partition of the group: a tenant, a shard's bucket. */
   readonly key?: string | undefined;

@@ -54,7 +54,7 @@ const weights = dictionary(decimal({ min: 0.001, max: 1_000_000 }), {
   rule: '1 to 256 characters, none of them a control character.',
 });
 
-/** `default` not above `max`, for patience and for lives of leases (seed LN-25). */
+/** `default` not above `max`, for wait timeout and for lives of leases (seed LN-25). */
 function checkTimes(times: { readonly default?: number | undefined; readonly max?: number | undefined }, tell: ReportAt, written: ReadonlySet<string>): void {
   if (times.default === undefined || times.max === undefined || times.default <= times.max) return;
   const problem = `the default of ${showDuration(times.default)} is above the maximum of ${showDuration(times.max)}`;

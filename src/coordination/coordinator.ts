@@ -10,12 +10,15 @@ export interface LeaderLease {
   readonly from: Instant;
   /** First moment that is no longer ours; moves ahead while `extend` is called. */
   until(): Instant;
-  /** There are decisions to take: keeps `until` ahead (horizon 1 s, renewed each 200 ms). Cheap to call on every decision. Resolves (or returns at once) when `until() > now`; rejects when the tenure is lost. */
+  /** There are decisions to take: keeps `until` ahead (horizon 1 s, renewed each 200 ms). Cheap to call on every decision. Resolves (or returns at once) when `until() > now`; rejects when the leader lease is lost. */
   extend(now: Instant): Promise<void> | undefined;
 }
 
 /** Where a tree is decided. */
-export type TreePlacement = { readonly at: 'here'; readonly tenure: LeaderLease } | { readonly at: 'peer'; readonly peer: string } | { readonly at: 'nowhere' };
+export type TreePlacement =
+  | { readonly at: 'here'; readonly leaderLease: LeaderLease }
+  | { readonly at: 'peer'; readonly peer: string }
+  | { readonly at: 'nowhere' };
 
 /** Who decides for a tree of groups, in which term. */
 export interface Coordinator {

@@ -35,9 +35,9 @@ class ReplicaDriver implements Replica {
   readonly #member: ReplicaMachine;
   readonly #registrar: RegisterClient;
   readonly #places: RoutingTable;
-  readonly #grounds = new Map<number, ShardLease>();
+  readonly #shardTrees = new Map<number, ShardLease>();
   readonly #troubles = new WarningThrottle();
-  readonly #namesakes = new DuplicateNameDetector();
+  readonly #duplicates = new DuplicateNameDetector();
   #instance: string;
   #revision: Revision;
   #state: 'new' | 'running' | 'over' = 'new';
@@ -75,7 +75,7 @@ class ReplicaDriver implements Replica {
       answered: (id, answer) =>
         this.#do(() => {
           this.#member.answered(id, answer, this.#reading());
-          for (const ground of this.#grounds.values()) ground.renewed();
+          for (const ground of this.#shardTrees.values()) ground.renewed();
         }),
       failing: (cause) => this.#trouble('The registers cannot be asked.', cause),
     });
@@ -148,7 +148,7 @@ class ReplicaDriver implements Replica {
 
   #heard(beat: Heartbeat, reading: ClockReading): void {
     this.#member.heard(beat, reading);
-    this.#trouble(this.#namesakes.heard(beat, { replica: this.#parts.replica, instance: this.#instance }, reading.mono));
+    this.#trouble(this.#duplicates.heard(beat, { replica: this.#parts.replica, instance: this.#instance }, reading.mono));
   }
 
   #tick(): void {
@@ -223,12 +223,12 @@ class ReplicaDriver implements Replica {
     const { shard, term } = event;
     if (event.kind === 'gained') {
       const ground = this.#ground(event);
-      this.#grounds.set(shard, ground);
+      this.#shardTrees.set(shard, ground);
       return this.#emit({ kind: 'gained', ground });
     }
-    if (event.kind === 'lost' && this.#grounds.get(shard)?.term === term) {
-      this.#grounds.get(shard)?.lose();
-      this.#grounds.delete(shard);
+    if (event.kind === 'lost' && this.#shardTrees.get(shard)?.term === term) {
+      this.#shardTrees.get(shard)?.lose();
+      this.#shardTrees.delete(shard);
     }
     this.#emit({ kind: event.kind, shard, term });
   }

@@ -42,7 +42,7 @@ export class ReplicaMachine {
   readonly #views = new OwnershipCache();
   readonly #evidence = new ClockBounds();
   readonly #balance: Rebalancer;
-  readonly #holdings: OwnedShards;
+  readonly #ownedShards: OwnedShards;
   readonly #ownership: ShardClaims;
   readonly #handover: Handoff;
   readonly #revocation: Revocation;
@@ -65,7 +65,7 @@ export class ReplicaMachine {
     this.#revision = parts.revision;
     this.#balance = new Rebalancer({ settleFor: timing.settleFor });
     const [questions, peers, views, evidence] = [this.#questions, this.#peers, this.#views, this.#evidence];
-    this.#holdings = new OwnedShards({ horizon: timing.horizon });
+    this.#ownedShards = new OwnedShards({ horizon: timing.horizon });
     this.#revocation = new Revocation({ replica, timing, questions, peers, views });
     this.#ownership = new ShardClaims({
       ...{ replica, shards, timing, questions, peers, views, evidence },
@@ -73,14 +73,14 @@ export class ReplicaMachine {
         session: () => (this.#session?.state === 'live' ? this.#session.id : undefined),
         claimant: (mono) => this.#claimingSession(mono),
         revision: () => this.#revision.number,
-        holds: (shard) => this.#holdings.get(shard) !== undefined,
+        holds: (shard) => this.#ownedShards.get(shard) !== undefined,
         gained: (shard, record, revision, claimed, reading) => this.#gained(shard, record, revision, claimed, reading),
       },
     });
     this.#handover = new Handoff({
       questions,
       views,
-      holdings: this.#holdings,
+      ownedShards: this.#ownedShards,
       host: {
         seal: ({ shard, term }: ShardOwnership) => this.#events.push({ kind: 'seal', shard, term }),
         receiver: (session, mono) => this.#receiver(session, mono),
@@ -99,7 +99,7 @@ export class ReplicaMachine {
     this.#settle(reading);
     if (this.#session === undefined && this.#left) return;
     this.#session ??= this.#begin();
-    this.#holdings.adjust(reading);
+    this.#ownedShards.adjust(reading);
     this.#handover.tick(reading);
     if (this.#claimingSession(mono) !== undefined) this.#revocation.tick(this.#session?.id, this.others(mono), reading);
     this.#ownership.tick(reading);
@@ -179,23 +179,23 @@ export class ReplicaMachine {
 
   /** What this process owns. */
   holds(): Iterable<ShardOwnership> {
-    return this.#holdings.all();
+    return this.#ownedShards.all();
   }
 
   /** Shards that stand still because the record of their last owner is lost. */
   orphanedShards(): readonly number[] {
-    return this.#views.ofOwners((session) => this.#peers.get(session)?.buried === true);
+    return this.#views.ofOwners((session) => this.#peers.get(session)?.tombstoned === true);
   }
 
   /** r1 of what is owned in `term`; LONG_AGO once nothing is to be decided in it. */
   until(shard: number, term: bigint): Instant {
-    return this.live ? this.#holdings.until(shard, term) : DISTANT_PAST;
+    return this.live ? this.#ownedShards.until(shard, term) : DISTANT_PAST;
   }
 
   /** May `shard` be decided for at this moment, at which shard time? */
   right(shard: number, mono: Micros): DecisionWindow | undefined {
     if (this.#session?.state !== 'live') return undefined;
-    return this.#holdings.right(shard, mono);
+    return this.#ownedShards.right(shard, mono);
   }
 
   /** Everything wanted since the last take. */
@@ -210,8 +210,8 @@ export class ReplicaMachine {
   #begin(): Session {
     const { replica, timing, newSession } = this.#parts;
     const host = {
-      entries: (reading: ClockReading) => this.#holdings.entries(reading),
-      renewed: (entries: readonly OwnedSlots[]) => this.#holdings.renewed(entries),
+      entries: (reading: ClockReading) => this.#ownedShards.entries(reading),
+      renewed: (entries: readonly OwnedSlots[]) => this.#ownedShards.renewed(entries),
       instance: () => this.#instances.at(-1) ?? '',
       beat: (beat: Omit<Heartbeat, 'revision' | 'takes'>) =>
         void this.#beats.push({ ...beat, revision: this.#revision, acceptsShards: this.live && !this.#leaving }),
@@ -223,8 +223,8 @@ export class ReplicaMachine {
   #settle(reading: ClockReading): void {
     const session = this.#session;
     if (session === undefined) return;
-    if (session.state === 'over') return this.#lose(session, this.#holdings.lostEntries(reading), reading);
-    if (session.state === 'live' && this.#holdings.size > 0 && session.isIsolated(reading.mono)) return this.#close(session, reading);
+    if (session.state === 'over') return this.#lose(session, this.#ownedShards.lostEntries(reading), reading);
+    if (session.state === 'live' && this.#ownedShards.size > 0 && session.isIsolated(reading.mono)) return this.#close(session, reading);
     if (this.#leaving && this.#done(reading.mono)) {
       this.#left = true;
       this.#close(session, reading);
@@ -234,12 +234,12 @@ export class ReplicaMachine {
 
   /** Leaving: all is given away, or nobody is there to take it and all is sealed. */
   #done(mono: Micros): boolean {
-    if (this.#holdings.size === 0) return true;
-    return this.#takers(mono).length === 0 && [...this.#holdings.all()].every(({ phase }) => phase === 'sealed');
+    if (this.#ownedShards.size === 0) return true;
+    return this.#takers(mono).length === 0 && [...this.#ownedShards.all()].every(({ phase }) => phase === 'sealed');
   }
 
   #close(session: Session, reading: ClockReading): void {
-    const last = this.#holdings.lastEntries(reading);
+    const last = this.#ownedShards.lastEntries(reading);
     session.close(reading, last);
     this.#ending.push(session);
     this.#lose(session, last, reading);
@@ -251,7 +251,7 @@ export class ReplicaMachine {
     this.#peers.end(session.id, { own: last }, reading.mono).mine = true;
     for (const { shard, term, at } of last) {
       this.#evidence.heard(shard, term, at, reading.mono);
-      this.#holdings.drop(shard);
+      this.#ownedShards.drop(shard);
       this.#events.push({ kind: 'lost', shard, term });
     }
   }
@@ -262,17 +262,17 @@ export class ReplicaMachine {
   }
 
   #gained(shard: number, record: OwnershipRecord, revision: number, claimed: ClockReading, reading: ClockReading): void {
-    const { clock } = this.#holdings.gain(shard, record, revision, claimed, reading);
+    const { clock } = this.#ownedShards.gain(shard, record, revision, claimed, reading);
     this.#events.push({ kind: 'gained', shard, term: record.term, from: record.from, clock });
     this.#session?.renew(reading);
   }
 
   /** The next term is in the register, or one after it: this process may have missed some while the answer was on its way. */
   #moved(shard: number, record: OwnershipRecord, revision: number, reading: ClockReading): void {
-    const hold = this.#holdings.get(shard);
+    const hold = this.#ownedShards.get(shard);
     if (hold === undefined) return;
     this.#evidence.heard(shard, hold.term, hold.clock.at(reading.mono), reading.mono);
-    this.#holdings.drop(shard);
+    this.#ownedShards.drop(shard);
     this.#events.push({ kind: 'lost', shard, term: hold.term });
     if (record.owner === this.#session?.id) return this.#ownership.adopt(shard, record, revision, reading);
     const { instance } = this.#peers.track(record.owner, reading.mono);
@@ -295,7 +295,7 @@ export class ReplicaMachine {
   #rebalance({ mono }: ClockReading): void {
     const session = this.#session;
     if (!session?.isHealthy(mono)) return;
-    const standing = { session: session.id, revision: this.#revision.number, leaving: this.#leaving, holds: this.#holdings.all(), peers: this.others(mono) };
+    const standing = { session: session.id, revision: this.#revision.number, leaving: this.#leaving, holds: this.#ownedShards.all(), peers: this.others(mono) };
     for (const { shard, to } of this.#balance.moves(standing, mono)) this.#handover.start(shard, to);
   }
 }

@@ -40,13 +40,13 @@ export interface ShardTime {
 /** A shard's right to decide and its clock, as long as one term lasts. */
 export interface ShardHandle {
   readonly shard: number;
-  readonly tenure: LeaderLease;
+  readonly leaderLease: LeaderLease;
   readonly clock: ShardTime;
 }
 
 /** What a replica tells its process, in order. */
 export type ReplicaEvent =
-  /** May decide from `tenure.from` on. */
+  /** May decide from `leader lease.from` on. */
   | { readonly kind: 'gained'; readonly ground: ShardHandle }
   /** Decide nothing more, at once. */
   | { readonly kind: 'lost'; readonly shard: number; readonly term: bigint }

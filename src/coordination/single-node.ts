@@ -58,7 +58,7 @@ interface SingleNodeOptions {
   readonly revision: number;
 }
 
-/** One tenure for all trees of the node. */
+/** One leader lease for all trees of the node. */
 class LocalCoordinator implements Coordinator, LeaderLease {
   readonly term: bigint;
   readonly from: Instant;
@@ -84,7 +84,7 @@ class LocalCoordinator implements Coordinator, LeaderLease {
   }
 
   place(_root: string): TreePlacement {
-    return this.#ended ? { at: 'nowhere' } : { at: 'here', tenure: this };
+    return this.#ended ? { at: 'nowhere' } : { at: 'here', leaderLease: this };
   }
 
   onLost(lost: (why: Error) => void): void {

@@ -15,7 +15,7 @@ export const PER_MAX: Micros = 400 * DAY;
 /** Slack of a spacing at most. */
 export const SLACK_MAX: Micros = DAY;
 
-/** Patience that a caller or a group may name at most. */
+/** Wait timeout that a caller or a group may name at most. */
 export const TTL_MAX: Micros = DAY;
 
 /** Life of a lease that a caller or a group may name at most. */

@@ -14,7 +14,7 @@ export type GateEvent =
       readonly token: unknown;
       readonly permit: Permit;
       readonly priority: number;
-      /** Must be on disk before the caller is told: its lease, or a stand-in. */
+      /** Must be on disk before the caller is told: its lease, or a aggregate lease. */
       readonly record: LeaseRecord | undefined;
     }
   | {
@@ -27,7 +27,7 @@ export type GateEvent =
       readonly waited: Micros;
     }
   | { readonly kind: 'renewed'; readonly group: string; readonly record: LeaseRecord | undefined }
-  /** A stand-in is to be written anew, ahead of its need: nobody waits for it. */
+  /** A aggregate lease is to be written anew, ahead of its need: nobody waits for it. */
   | { readonly kind: 'standing'; readonly record: LeaseRecord }
   | {
       readonly kind: 'ended';

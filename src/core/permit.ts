@@ -95,6 +95,6 @@ export interface LeaseRecord {
   readonly holder: string;
   /** It stands for all reported leases of its group and key: a new term holds it for `duration` at most. */
   readonly aggregate: boolean;
-  /** undefined: written by a version that did not record it, or a stand-in. */
+  /** undefined: written by a version that did not record it, or a aggregate lease. */
   readonly claim?: Claim | undefined;
 }

@@ -2,7 +2,7 @@ import { type Instant, type Micros, plus, SECOND } from './time.ts';
 
 /**
  * Every way in which an ask can end without a permit, or a call about a permit can fail; a closed list, mapped to the
- * wire in one table (`api/refusal-status.ts`). Stages: `door` before the queue, `queue` while waiting, `lease` afterwards.
+ * wire in one table (`api/refusal-status.ts`). Stages: `admission` before the queue, `queue` while waiting, `lease` afterwards.
  */
 export type RefusalReason =
   | 'malformed'

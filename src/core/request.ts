@@ -11,7 +11,7 @@ export interface GateRequest {
   /** 0 most urgent .. PRIORITY_MAX, or PRIORITY_DEFERRED. */
   readonly priority: number;
   readonly costs: Costs;
-  /** End of patience; a slot that opens at this very moment is still given. Not after `now`: now or not at all. */
+  /** End of wait timeout; a slot that opens at this very moment is still given. Not after `now`: now or not at all. */
   readonly waitUntil: Instant;
   /** Life of a lease, where the group's limits (or an ancestor's) give one. */
   readonly lease: Micros;

@@ -26,7 +26,7 @@ const NO_COSTS: readonly CostRule[] = [];
  */
 export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmissionCallbacks, ResponseOwner, UrlWaiter {
   readonly #all: ForwardedRequestDeps<ResponseSink>;
-  readonly #admittance: RequestAdmission;
+  readonly #requestAdmission: RequestAdmission;
   #line: Backend;
   #pass: PermitHandle | undefined;
   #turn: UrlReservation | undefined;
@@ -57,18 +57,18 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   constructor(all: ForwardedRequestDeps<ResponseSink>) {
     this.#all = all;
     this.#line = all.line;
-    this.#admittance = new RequestAdmission(all, this);
+    this.#requestAdmission = new RequestAdmission(all, this);
   }
 
   /** Begins; the sink may be told before this returns. */
   begin(): void {
-    this.#admittance.begin();
+    this.#requestAdmission.begin();
   }
 
   leave(): void {
     if (this.#over || this.#left) return;
     this.#left = true;
-    this.#admittance.leave();
+    this.#requestAdmission.leave();
     if (this.#sending === undefined) {
       this.#pass?.rollback();
       this.#finish();
@@ -114,7 +114,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   retry(pause: Micros): boolean {
     const { parts, route } = this.#all;
     const waits = Math.min(pause, route.admission?.pushbackMax ?? 0);
-    const replayed = this.#pass !== undefined && this.#mayFollow && waits < this.#admittance.left;
+    const replayed = this.#pass !== undefined && this.#mayFollow && waits < this.#requestAdmission.left;
     parts.events({ kind: 'pushback', route: route.name, backend: this.#line.spec.name, retryAfter: pause, replayed });
     return replayed;
   }
@@ -167,7 +167,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     else if (this.#turn === undefined) this.onNoUrl();
     else {
       this.#wait ??= new UrlWait();
-      this.#wait.begin(this.#all, line, this.#admittance.left, (reason) => this.#notServed(reason));
+      this.#wait.begin(this.#all, line, this.#requestAdmission.left, (reason) => this.#notServed(reason));
     }
   }
 
@@ -217,7 +217,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     this.#attempts = attempt;
     this.#answer = undefined;
     this.#sentAt = parts.clock.now();
-    this.#queued = this.#admittance.queuedUntil(this.#sentAt) ?? 0;
+    this.#queued = this.#requestAdmission.queuedUntil(this.#sentAt) ?? 0;
     this.#sending = this.#early = undefined;
     this.#begun = false;
     const sending = this.#line.forwarder.forward({ method, target, headers, body }, this.#url, this);
@@ -277,7 +277,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     this.#triedHere();
     this.#refused ??= new Set();
     this.#refused.add(this.#url);
-    const late = dialsEnough(this.#refused.size, route.admission === undefined ? undefined : this.#admittance.left);
+    const late = dialsEnough(this.#refused.size, route.admission === undefined ? undefined : this.#requestAdmission.left);
     if (attempt.why === 'connect' && !late && (body === undefined || body.replayable) && !this.#left) return this.#choose();
     this.#pass?.rollback();
     this.#failed(attempt);
@@ -307,7 +307,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     if (this.#left) return this.#finish();
     if (ended === undefined) return this.#choose();
     await ended;
-    if (!this.#over) this.#admittance.again(this.#attempts);
+    if (!this.#over) this.#requestAdmission.again(this.#attempts);
   }
 
   get #mayFollow(): boolean {

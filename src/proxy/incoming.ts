@@ -26,11 +26,11 @@ export interface IncomingRequest {
   /** undefined: neither Content-Length nor Transfer-Encoding, or `Content-Length: 0` on a method that needs none. */
   readonly body: IncomingBody | undefined;
   readonly facts: RequestFacts;
-  /** Patience, where the caller says (`Prefer: wait`); undefined: the route's. */
+  /** Wait timeout, where the caller says (`Prefer: wait`); undefined: the route's. */
   readonly wait: Micros | undefined;
   /** The caller says `Prefer: respond-async`: it would rather have its request stored than be refused for want of time. */
   readonly respondAsync?: boolean;
-  /** What becomes of it when its patience ends; undefined: it is refused. */
+  /** What becomes of it when its wait timeout ends; undefined: it is refused. */
   readonly deferral?: Deferral | undefined;
   /** Set for a request that was stored and is sent for a permit of its own: its id, attempts before this one, and the fence of its lease. */
   readonly sent?:
@@ -40,7 +40,7 @@ export interface IncomingRequest {
 
 /** Why a caller gets no answer of the backend. Nothing was written yet, apart from 1xx. */
 export type ForwardFailure =
-  /** By admission, or `too_large`. With `attempts` 0 the backend saw nothing; else it pushed back that often, and patience ended before the next. */
+  /** By admission, or `too_large`. With `attempts` 0 the backend saw nothing; else it pushed back that often, and wait timeout ended before the next. */
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly attempts: number }
   /** 408: the body came too slowly. The backend saw nothing, or a request that was cut. */
   | { readonly kind: 'slow'; readonly detail: string }

@@ -61,7 +61,7 @@ export class RequestAdmission implements BodyWatch {
     this.#streamsFrom = streamsFrom(of);
   }
 
-  /** Patience left: the request's own, from when it came in whole. */
+  /** Wait timeout left: the request's own, from when it came in whole. */
   get left(): Micros {
     return this.#leftAt(this.#of.parts.clock.now());
   }

@@ -18,12 +18,12 @@ export function canRetry({ method, headers }: IncomingRequest, body: HeldBody | 
   return attempts < attemptsMax && (body === undefined || body.replayable) && isIdempotent(method, headers);
 }
 
-/** Whether no other URL is dialled with this permit: a second one always is, further ones while patience (microseconds left; undefined: none was asked for) lasts. */
+/** Whether no other URL is dialled with this permit: a second one always is, further ones while wait timeout (microseconds left; undefined: none was asked for) lasts. */
 export function dialsEnough(refused: number, left: Micros | undefined): boolean {
   return refused > 1 && left === 0;
 }
 
-/** Refuses a request that was in line for a URL of its backend: `shed` where the line was full, `expired` when its patience ended. */
+/** Refuses a request that was in line for a URL of its backend: `shed` where the line was full, `expired` when its wait timeout ended. */
 export function lineRefusal(reason: 'shed' | 'expired', attempts: number): ForwardFailure {
   const detail =
     reason === 'shed'

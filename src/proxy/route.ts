@@ -39,7 +39,7 @@ export interface RouteAdmission {
   readonly classes: ReadonlySet<string>;
   /** Beside `requests: 1`. */
   readonly costs: readonly CostRule[];
-  /** Patience of a request that does not say (the group's default). */
+  /** Wait timeout of a request that does not say (the group's default). */
   readonly wait: Micros;
   /** Life of the lease; undefined: the group's default. It is renewed while the backend works. */
   readonly lease: Micros | undefined;
@@ -121,7 +121,7 @@ export interface BackendSpec {
   };
   /** Requests on their way at once, for each URL, in this replica; undefined: no bound. */
   readonly concurrency: number | undefined;
-  /** Requests that wait for a URL with room at most, and for how long those wait that have no patience of their own. */
+  /** Requests that wait for a URL with room at most, and for how long those wait that have no wait timeout of their own. */
   readonly queue: { readonly requestsMax: number; readonly wait: Micros };
   /** What becomes of a request whose caller left: given up, or carried to its end with its slot held. */
   readonly onAbort: 'cancel' | 'finish';

@@ -14,7 +14,7 @@ import { UrlWait } from './upstream/url-wait.ts';
 /** An upgrade on its way to a backend's URL: admitted as any request, its slot held until the tunnel ends. */
 export class UpgradeRequest implements ForwardHandle, UrlWaiter {
   readonly #all: ForwardedRequestDeps<TunnelSink>;
-  readonly #admittance: RequestAdmission;
+  readonly #requestAdmission: RequestAdmission;
   #line: Backend;
   #pass: PermitHandle | undefined;
   #turn: UrlReservation | undefined;
@@ -30,7 +30,7 @@ export class UpgradeRequest implements ForwardHandle, UrlWaiter {
   constructor(all: ForwardedRequestDeps<TunnelSink>) {
     this.#all = all;
     this.#line = all.line;
-    this.#admittance = new RequestAdmission(all, {
+    this.#requestAdmission = new RequestAdmission(all, {
       onAdmitted: (pass) => this.#admitted(pass),
       onNone: (why) => this.#none(why),
       onGone: () => this.leave(),
@@ -42,12 +42,12 @@ export class UpgradeRequest implements ForwardHandle, UrlWaiter {
 
   /** Begins; the sink may be told before this returns. */
   begin(): void {
-    this.#admittance.begin();
+    this.#requestAdmission.begin();
   }
 
   leave(): void {
     if (this.#over || this.#handed) return;
-    this.#admittance.leave();
+    this.#requestAdmission.leave();
     this.#finish(NOTHING_SENT);
   }
 
@@ -76,7 +76,7 @@ export class UpgradeRequest implements ForwardHandle, UrlWaiter {
     this.#turn = this.#line.choice.take(this.#all.parts.clock.now(), this.#refused, this, this.#refused);
     if (this.#url !== NO_URL) this.#hand();
     else if (this.#turn === undefined) this.onNoUrl();
-    else this.#wait.begin(this.#all, this.#line, this.#admittance.left, (reason) => this.#none(lineRefusal(reason, this.#dials)));
+    else this.#wait.begin(this.#all, this.#line, this.#requestAdmission.left, (reason) => this.#none(lineRefusal(reason, this.#dials)));
   }
 
   #hand(): void {
@@ -90,7 +90,7 @@ export class UpgradeRequest implements ForwardHandle, UrlWaiter {
     this.#handed = true;
     this.#dials = attempt;
     const now = parts.clock.now();
-    const queued = this.#admittance.queuedUntil(now);
+    const queued = this.#requestAdmission.queuedUntil(now);
     sink.onWay({
       url: line.spec.urls[this.#url] ?? '',
       spec: line.spec,
@@ -105,7 +105,7 @@ export class UpgradeRequest implements ForwardHandle, UrlWaiter {
     if (this.#over) return false;
     const { parts, route } = this.#all;
     if (!how.sent) this.#refused.add(this.#url);
-    if (how.sent || how.ok || dialsEnough(this.#refused.size, route.admission === undefined ? undefined : this.#admittance.left)) {
+    if (how.sent || how.ok || dialsEnough(this.#refused.size, route.admission === undefined ? undefined : this.#requestAdmission.left)) {
       this.#finish(how);
       return false;
     }

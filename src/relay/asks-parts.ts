@@ -16,8 +16,8 @@ export interface DegradedAdmission {
 
 /** What asks are made with. */
 export interface PendingRequestsDeps {
-  readonly door: LocalAdmissionService;
-  readonly porch: OpeningQueue;
+  readonly admission: LocalAdmissionService;
+  readonly openingQueue: OpeningQueue;
   readonly directory: GroupDirectory;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -27,7 +27,7 @@ export interface PendingRequestsDeps {
   /** All own callers of the shard are back in its trees here. */
   readonly entered: (shard: number, term: bigint) => void;
   readonly seen: (ask: AdmissionRequest, limits: readonly LimitView[]) => void;
-  readonly watched: (errand: PendingRequest) => QueuePosition | undefined;
+  readonly watched: (pending: PendingRequest) => QueuePosition | undefined;
   /** Ends a lease that nobody was told of, wherever it is known now. */
   readonly unused: (caller: string, permit: string) => void;
   /** Asks held while nobody decides for them at most; beyond: `undecided`. */

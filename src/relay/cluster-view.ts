@@ -17,7 +17,7 @@ const GROUPS_MAX = 100_000;
 
 /** What it takes to see all groups. */
 export interface OverviewParts {
-  readonly door: LocalAdmissionService;
+  readonly admission: LocalAdmissionService;
   readonly directory: GroupDirectory;
   readonly calls: PendingCalls;
   readonly place: (shard: number) => ShardLocation;
@@ -27,8 +27,8 @@ export interface OverviewParts {
 
 /** Every group, as the replica that decides for it sees it; of one that nobody decides for what its settings say. */
 export async function listGroups(parts: OverviewParts): Promise<readonly GroupView[]> {
-  const { door, directory, place } = parts;
-  const [here, ...there] = await Promise.all([door.groups(), ...parts.peers().map((peer) => groupsOf(parts, peer))]);
+  const { admission, directory, place } = parts;
+  const [here, ...there] = await Promise.all([admission.groups(), ...parts.peers().map((peer) => groupsOf(parts, peer))]);
   const views = new Map<string, GroupView>();
   const take = (view: GroupView, from: string): void => {
     const spot = directory.of(view.name);

@@ -26,7 +26,7 @@ export interface DegradedModeDeps {
   /** Groups as they are configured now. */
   readonly settings: () => readonly GroupSettings[];
   /** A door of its own for these groups, over nothing but memory, that decides from now on. */
-  readonly keeper: (settings: readonly GroupSettings[]) => Promise<AdmissionService>;
+  readonly admission: (settings: readonly GroupSettings[]) => Promise<AdmissionService>;
   /** Somebody was admitted outside the promises. */
   readonly admitted: (group: string, how: DegradedOptions) => void;
 }
@@ -47,7 +47,7 @@ export class DegradedMode implements DegradedAdmission {
   readonly #parts: DegradedModeDeps;
   /** Their permits, with the credential that asked; `view` undefined: only its costs may still be settled. */
   readonly #given = new Map<string, Given>();
-  #keeper: AdmissionService | undefined;
+  #admission: AdmissionService | undefined;
   #serial = 0;
   #round = 0;
 
@@ -61,32 +61,32 @@ export class DegradedMode implements DegradedAdmission {
     const settings = [...partitionGroups(this.#parts.settings()).trees.values()]
       .filter((tree) => tree.settings.some(({ unreachable }) => unreachable === 'share'))
       .flatMap((tree) => tree.settings);
-    const keeper = await this.#parts.keeper(divideLimits(settings, replicas));
-    if (round === this.#round) this.#keeper = keeper;
-    else void keeper.drain(0);
+    const admission = await this.#parts.admission(divideLimits(settings, replicas));
+    if (round === this.#round) this.#admission = admission;
+    else void admission.drain(0);
   }
 
   /** The others are back; nobody waits here any more. */
   end(): void {
     this.#round++;
-    void this.#keeper?.drain(0);
-    this.#keeper = undefined;
+    void this.#admission?.drain(0);
+    this.#admission = undefined;
   }
 
   acquire(ask: AdmissionRequest, spot: GroupRoute, done: (outcome: Outcome) => void): AcquireHandle {
     if (spot.settings.unreachable === 'open') return this.#open(ask, done);
-    if (this.#keeper === undefined) {
+    if (this.#admission === undefined) {
       done({ kind: 'refused', refusal: { reason: 'undecided', retryAt: plus(this.#parts.now(), SECOND) } });
       return NO_HANDLE;
     }
-    return this.#keeper.acquire(ask, (outcome) => done(this.#shared(ask, outcome)));
+    return this.#admission.acquire(ask, (outcome) => done(this.#shared(ask, outcome)));
   }
 
   /** undefined: not a permit of this. Afterwards such a lease is renewed without anybody knowing it. */
   renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> | undefined {
     const given = this.#given.get(permit);
     if (given === undefined) return undefined;
-    if (this.#keeper !== undefined) return this.#keeper.renew(caller, permit, lease);
+    if (this.#admission !== undefined) return this.#admission.renew(caller, permit, lease);
     const { view } = given;
     if (view === undefined || given.caller !== caller) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
     const duration = lease ?? view.duration;
@@ -98,15 +98,15 @@ export class DegradedMode implements DegradedAdmission {
     const [caller, permit] = args;
     const given = this.#given.get(permit);
     if (given !== undefined && given.caller !== caller) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
-    if (this.#given.delete(permit)) return this.#keeper?.release(...args) ?? Promise.resolve({ kind: 'released', ended: true });
+    if (this.#given.delete(permit)) return this.#admission?.release(...args) ?? Promise.resolve({ kind: 'released', ended: true });
     const name = parsePermitId(permit);
-    if (this.#keeper === undefined || name === undefined || name.tag !== undefined) return undefined;
+    if (this.#admission === undefined || name === undefined || name.tag !== undefined) return undefined;
     // Nothing is remembered of it; what it says of the backend is for those who go on here.
-    return this.#mode(name.group) === 'share' ? this.#keeper.release(...args) : Promise.resolve({ kind: 'released', ended: false });
+    return this.#mode(name.group) === 'share' ? this.#admission.release(...args) : Promise.resolve({ kind: 'released', ended: false });
   }
 
   endSession(caller: string, session: string, resume: Micros): void {
-    this.#keeper?.endSession(caller, session, resume);
+    this.#admission?.endSession(caller, session, resume);
   }
 
   /** Counted, and let pass. */

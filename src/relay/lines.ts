@@ -12,31 +12,31 @@ export class PendingIndex {
     return this.#size;
   }
 
-  add(errand: PendingRequest): void {
-    const { shard } = errand.route;
+  add(pending: PendingRequest): void {
+    const { shard } = pending.route;
     let line = this.#lines.get(shard);
     if (line === undefined) {
       line = new Set();
       this.#lines.set(shard, line);
     }
-    if (errand.inLine) return;
-    errand.inLine = true;
-    line.add(errand);
+    if (pending.inLine) return;
+    pending.inLine = true;
+    line.add(pending);
     this.#size++;
   }
 
-  remove(errand: PendingRequest): void {
-    if (!errand.inLine) return;
-    errand.inLine = false;
-    const { shard } = errand.route;
+  remove(pending: PendingRequest): void {
+    if (!pending.inLine) return;
+    pending.inLine = false;
+    const { shard } = pending.route;
     const line = this.#lines.get(shard);
-    line?.delete(errand);
+    line?.delete(pending);
     this.#size--;
     if (line?.size === 0) this.#lines.delete(shard);
   }
 
-  name(errand: PendingRequest): void {
-    this.#named.set(errand.requestSeq, errand);
+  name(pending: PendingRequest): void {
+    this.#named.set(pending.requestSeq, pending);
   }
 
   /** The ask of this name is not waited for any more. */

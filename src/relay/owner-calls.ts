@@ -15,7 +15,7 @@ const GROUPS_PAGE = 500;
 
 /** What answers calls. */
 export interface CallParts {
-  readonly door: LocalAdmissionService;
+  readonly admission: LocalAdmissionService;
   /** Where the asker's own waiters stand. */
   readonly places: (wids: readonly number[]) => readonly { readonly wid: number; readonly place: QueuePosition }[];
   /** Turns the asker's instants into those of this process. */
@@ -31,7 +31,7 @@ export interface CallAnswer {
 /** Does what another replica asks for. Throws as the door does. */
 export async function handleCall(parts: CallParts, method: Method, args: CallArgs): Promise<CallAnswer> {
   const group = groupOf(method, args);
-  if (group !== undefined) await parts.door.opening(group);
+  if (group !== undefined) await parts.admission.opening(group);
   const value = await ask(parts, method, args as unknown as Args);
   return { moved: isMoved(value), value };
 }
@@ -73,47 +73,47 @@ interface Args {
   readonly wids: readonly number[];
 }
 
-async function ask({ door, places, by }: CallParts, method: Method, args: Args): Promise<unknown> {
+async function ask({ admission, places, by }: CallParts, method: Method, args: Args): Promise<unknown> {
   switch (method) {
     case 'renew':
-      return door.renew(args.caller, args.permit, args.lease);
+      return admission.renew(args.caller, args.permit, args.lease);
     case 'release':
-      return door.release(args.caller, args.permit, args.how, args.costs, args.retryAfter, args.key);
+      return admission.release(args.caller, args.permit, args.how, args.costs, args.retryAfter, args.key);
     case 'releaseRequest':
-      return door.releaseRequest(args.caller, args.group, args.requestId);
+      return admission.releaseRequest(args.caller, args.group, args.requestId);
     case 'explain':
-      return door.explain({ ...args.ask, since: args.ask.since && shiftArrival(args.ask.since, by) });
+      return admission.explain({ ...args.ask, since: args.ask.since && shiftArrival(args.ask.since, by) });
     case 'group':
-      return door.group(args.group);
+      return admission.group(args.group);
     case 'groups':
-      return (await door.groups()).slice(args.from, args.from + GROUPS_PAGE);
+      return (await admission.groups()).slice(args.from, args.from + GROUPS_PAGE);
     case 'waiters':
-      return waiters(door, args);
+      return waiters(admission, args);
     case 'leases':
-      return door.leases(args.group, args.page);
+      return admission.leases(args.group, args.page);
     case 'pause':
-      return door.pause(args.group, args.key, args.pauseFor);
+      return admission.pause(args.group, args.key, args.pauseFor);
     case 'resume':
-      return door.resume(args.group, args.key);
+      return admission.resume(args.group, args.key);
     case 'override':
-      return door.override(args.group, { ...args.wish, limits: new Map(args.wish.limits) });
+      return admission.override(args.group, { ...args.wish, limits: new Map(args.wish.limits) });
     case 'report':
-      return door.report(args.group, args.limit, args.said);
+      return admission.report(args.group, args.limit, args.said);
     case 'evictWaiter':
-      return door.evictWaiter(args.group, args.id, args.key);
+      return admission.evictWaiter(args.group, args.id, args.key);
     case 'revokeLease':
-      return door.revokeLease(args.group, args.permit, args.key);
+      return admission.revokeLease(args.group, args.permit, args.key);
     case 'endSession':
-      return door.endSession(args.caller, args.session, args.resume);
+      return admission.endSession(args.caller, args.session, args.resume);
     case 'resumeSession':
-      return door.resumeSession(args.caller, args.session);
+      return admission.resumeSession(args.caller, args.session);
     case 'places':
       return places(args.wids);
   }
 }
 
 /** What stands behind a waiter is this process's own object. */
-async function waiters(door: LocalAdmissionService, { group, page }: Args): Promise<unknown> {
-  const found = await door.waiters(group, page);
+async function waiters(admission: LocalAdmissionService, { group, page }: Args): Promise<unknown> {
+  const found = await admission.waiters(group, page);
   return 'reason' in found ? found : { ...found, items: found.items.map((item) => ({ ...item, token: undefined })) };
 }

@@ -13,7 +13,7 @@ const RETRY: Micros = 50 * MILLISECOND;
 
 /** What it takes to reach owners. */
 export interface OwnerClientDeps {
-  readonly door: LocalAdmissionService;
+  readonly admission: LocalAdmissionService;
   readonly directory: GroupDirectory;
   readonly calls: PendingCalls;
   readonly timers: Timers;
@@ -42,14 +42,14 @@ export class OwnerClient {
 
   /** May be done twice where an owner is lost on the way: each of these calls ends in the same state then. */
   async call<T>(call: OwnerCall<T>): Promise<T> {
-    const { directory, door, now, place } = this.#parts;
+    const { directory, admission, now, place } = this.#parts;
     const spot = directory.ofPermit(call.group);
     if (spot === undefined) return call.here();
     const end = plus(now(), TRY_FOR);
     for (;;) {
       const at = place(spot.shard);
       if (at.at === 'here') {
-        await door.opening(call.group);
+        await admission.opening(call.group);
         const value = await call.here();
         if (!isMoved(value)) return value;
       } else if (at.at === 'peer') {

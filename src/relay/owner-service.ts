@@ -10,8 +10,8 @@ import type { RelayMessage } from './transport/codec.ts';
 
 /** What a desk is made of. */
 export interface OwnerServiceDeps {
-  readonly door: LocalAdmissionService;
-  readonly porch: OpeningQueue;
+  readonly admission: LocalAdmissionService;
+  readonly openingQueue: OpeningQueue;
   readonly now: () => Instant;
   readonly timers: Timers;
   /** Is this shard decided here? */
@@ -48,8 +48,8 @@ interface RemoteWaiter {
 /** One peer's business here. */
 interface PeerSession {
   readonly posts: Map<number, RemoteWaiter>;
-  /** By shard: asks on the porch, and the term to be called rejoined when there are none. */
-  readonly porch: Map<number, number>;
+  /** By shard: asks on the opening queue, and the term to be called rejoined when there are none. */
+  readonly openingQueue: Map<number, number>;
   readonly rejoining: Map<number, bigint>;
   setPeerReachable: boolean;
 }
@@ -125,21 +125,21 @@ export class OwnerService {
     const ask = op.ask.since === undefined ? op.ask : { ...op.ask, since: shiftArrival(op.ask.since, by) };
     const post: RemoteWaiter = { wid, shard, ask, limits: op.limits, cameAt: this.#parts.now(), held: undefined, admitted: false, placed: false, over: false };
     visitor.posts.set(wid, post);
-    const opening = this.#parts.door.opening(ask.group);
+    const opening = this.#parts.admission.opening(ask.group);
     if (opening === undefined) return this.#enter(peer, visitor, post);
-    visitor.porch.set(shard, (visitor.porch.get(shard) ?? 0) + 1);
+    visitor.openingQueue.set(shard, (visitor.openingQueue.get(shard) ?? 0) + 1);
     const enter = (): void => {
       if (!post.over) this.#enter(peer, visitor, post);
-      visitor.porch.set(shard, (visitor.porch.get(shard) ?? 1) - 1);
+      visitor.openingQueue.set(shard, (visitor.openingQueue.get(shard) ?? 1) - 1);
       const term = visitor.rejoining.get(shard);
       if (term !== undefined) this.#rejoined(peer, shard, term);
     };
-    this.#parts.porch.wait(ask.group, opening, { since: () => ask.since, enter });
+    this.#parts.openingQueue.wait(ask.group, opening, { since: () => ask.since, enter });
   }
 
   #enter(peer: string, visitor: PeerSession, post: RemoteWaiter): void {
     try {
-      post.held = this.#parts.door.acquire(post.ask, (outcome) => this.#onOutcome(peer, visitor, post, outcome));
+      post.held = this.#parts.admission.acquire(post.ask, (outcome) => this.#onOutcome(peer, visitor, post, outcome));
     } catch (cause) {
       this.#parts.fault(cause);
       this.#onOutcome(peer, visitor, post, { kind: 'refused', refusal: { reason: 'fault' } });
@@ -160,7 +160,7 @@ export class OwnerService {
     }
     if (outcome.kind === 'refused') this.#forget(visitor, post);
     else post.admitted = true;
-    const limits = post.limits ? (outcome.limits ?? this.#parts.door.limitsFor(ask.group, ask.key)) : undefined;
+    const limits = post.limits ? (outcome.limits ?? this.#parts.admission.limitsFor(ask.group, ask.key)) : undefined;
     const again = outcome.kind === 'admitted' && outcome.permit.grantedAt < post.cameAt - BEFORE && { again: true as const };
     this.#parts.send(peer, { op: 'outcome', wid, outcome: limits === undefined ? outcome : { ...outcome, limits }, ...again });
   }
@@ -181,11 +181,11 @@ export class OwnerService {
   /** Only after the asks that came before it have entered. */
   #rejoined(peer: string, shard: number, term: bigint): void {
     const visitor = this.#visitor(peer);
-    if ((visitor.porch.get(shard) ?? 0) > 0) {
+    if ((visitor.openingQueue.get(shard) ?? 0) > 0) {
       visitor.rejoining.set(shard, term);
       return;
     }
-    visitor.porch.delete(shard);
+    visitor.openingQueue.delete(shard);
     visitor.rejoining.delete(shard);
     this.#parts.rejoined(peer, shard, term);
   }
@@ -222,7 +222,7 @@ export class OwnerService {
       });
     };
     try {
-      const answer = await handleCall({ door: this.#parts.door, places, by }, method, args);
+      const answer = await handleCall({ admission: this.#parts.admission, places, by }, method, args);
       this.#parts.send(peer, { op: 'reply', id, how: answer.moved ? 'moved' : 'value', value: answer.moved ? undefined : answer.value });
     } catch (cause) {
       this.#parts.fault(cause);
@@ -233,7 +233,7 @@ export class OwnerService {
   #visitor(peer: string): PeerSession {
     let visitor = this.#visitors.get(peer);
     if (visitor === undefined) {
-      visitor = { posts: new Map(), porch: new Map(), rejoining: new Map(), setPeerReachable: false };
+      visitor = { posts: new Map(), openingQueue: new Map(), rejoining: new Map(), setPeerReachable: false };
       this.#visitors.set(peer, visitor);
     }
     return visitor;

@@ -4,23 +4,23 @@ import type { Arrival, QueuePosition } from '../core/request.ts';
 import { type Instant, later, type Micros, plus, SECOND } from '../core/time.ts';
 import type { GroupRoute } from './group-directory.ts';
 
-/** Even an ask without patience waits this long for somebody to decide. */
+/** Even an ask without wait timeout waits this long for somebody to decide. */
 const WAIT_LEAST: Micros = SECOND;
 
 /**
- * Where a caller's ask is. `held`: nobody decides for its shard, or it is about to be asked. `porch`: the tree is being
+ * Where a caller's ask is. `held`: nobody decides for its shard, or it is about to be asked. `openingQueue`: the tree is being
  * opened here. `here`, `there`: in a gate of this process, or of a peer. `told`: a permit was told and is not delivered.
  */
-export type ErrandState = 'held' | 'porch' | 'here' | 'there' | 'told' | 'over';
+export type PendingState = 'held' | 'porch' | 'here' | 'there' | 'told' | 'over';
 
 /** What an ask wants of the edge. */
 export interface PendingRequestOwner {
   /** The caller is gone; in this state. */
-  left(errand: PendingRequest, was: ErrandState): void;
+  left(pending: PendingRequest, was: PendingState): void;
   /** A permit was written to its caller. */
-  kept(errand: PendingRequest): void;
+  kept(pending: PendingRequest): void;
   /** Where it stands at a peer, as last heard. */
-  watched(errand: PendingRequest): QueuePosition | undefined;
+  watched(pending: PendingRequest): QueuePosition | undefined;
 }
 
 /** One ask of a caller of this replica, whoever decides it, from the door to its end: one object, and one answer. */
@@ -32,7 +32,7 @@ export class PendingRequest implements AcquireHandle {
   readonly serial: number;
   readonly #host: PendingRequestOwner;
   readonly #done: (outcome: Outcome) => void;
-  state: ErrandState = 'held';
+  state: PendingState = 'held';
   /** Its place in a gate of this process. */
   local: AcquireHandle | undefined;
   /** Decided here while nobody else can be reached. */
@@ -63,7 +63,7 @@ export class PendingRequest implements AcquireHandle {
     this.#done = done;
   }
 
-  /** End of patience, in process time. */
+  /** End of wait timeout, in process time. */
   get waitUntil(): Instant {
     const { wait } = this.route.settings;
     return plus(this.askedAt, Math.min(this.ask.wait ?? wait.default, wait.max, this.ask.waitMax ?? wait.max));
@@ -79,7 +79,7 @@ export class PendingRequest implements AcquireHandle {
     return later(this.heldUntil, plus(this.askedAt, this.ask.resumes ?? 0));
   }
 
-  /** The ask as it is made again: with the patience that is left and the place it had. */
+  /** The ask as it is made again: with the wait timeout that is left and the place it had. */
   again(now: Instant): AdmissionRequest {
     return { ...this.ask, wait: Math.max(0, this.waitUntil - now), waitMax: undefined, since: this.knownArrival ?? this.ask.since };
   }

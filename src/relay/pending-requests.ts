@@ -9,7 +9,7 @@ import type { PendingRequestsDeps } from './asks-parts.ts';
 import type { GroupRoute } from './group-directory.ts';
 import { LateGrants } from './late-grants.ts';
 import type { PendingIndex } from './lines.ts';
-import { type ErrandState, PendingRequest, type PendingRequestOwner } from './pending-request.ts';
+import { PendingRequest, type PendingRequestOwner, type PendingState } from './pending-request.ts';
 import { PendingTable } from './pending-table.ts';
 import { ShardRetries } from './retries.ts';
 import type { RelayMessage } from './transport/codec.ts';
@@ -21,7 +21,7 @@ const GRANT_AGE_MAX: Micros = 2 * SECOND;
  * Every ask of this replica's callers that is not answered:
  *
  *     begin ─▶ a gate here ──▶ answer            MOVED, a new owner, a lost address: asked again where the shard is then,
- *          └─▶ a peer's gate ─▶ answer           with the patience left and the place it had
+ *          └─▶ a peer's gate ─▶ answer           with the wait timeout left and the place it had
  *          └─▶ held, until somebody decides
  */
 export class PendingRequests implements PendingRequestOwner {
@@ -37,7 +37,7 @@ export class PendingRequests implements PendingRequestOwner {
 
   constructor(parts: PendingRequestsDeps) {
     this.#parts = parts;
-    this.roll = new PendingTable({ clock: parts.clock, giveUp: (errand) => this.#giveUp(errand) });
+    this.roll = new PendingTable({ clock: parts.clock, giveUp: (pending) => this.#giveUp(pending) });
     this.#lines = this.roll.lines;
     this.#late = new LateGrants(parts.clock);
     this.#retries = new ShardRetries(parts.timers, (shard) => this.#retry(shard));
@@ -45,18 +45,18 @@ export class PendingRequests implements PendingRequestOwner {
 
   /** Asks for a permit; `done` may be called before this returns. */
   begin(ask: AdmissionRequest, spot: GroupRoute, done: (outcome: Outcome) => void): PendingRequest {
-    const errand = new PendingRequest(this, ask, spot, this.#parts.clock.now(), ++this.#serials, done);
+    const pending = new PendingRequest(this, ask, spot, this.#parts.clock.now(), ++this.#serials, done);
     this.roll.add();
-    if (this.#parts.door.isLocal(ask.group)) this.#enter(errand, ask);
-    else this.#dispatch(errand);
-    return errand;
+    if (this.#parts.admission.isLocal(ask.group)) this.#enter(pending, ask);
+    else this.#dispatch(pending);
+    return pending;
   }
 
   /** An owner's answer. False: not one of these. */
   onMessage(peer: string, op: RelayMessage, by: Micros): boolean {
     if (op.op !== 'queued' && op.op !== 'moved' && op.op !== 'outcome') return false;
-    const errand = this.#lines.named(op.wid);
-    if (errand === undefined) {
+    const pending = this.#lines.named(op.wid);
+    if (pending === undefined) {
       // Of an attempt that is over.
       if (op.op === 'outcome' && op.outcome.kind === 'admitted') {
         this.#parts.send(peer, { op: 'cancel', wid: op.wid });
@@ -65,10 +65,10 @@ export class PendingRequests implements PendingRequestOwner {
       }
       return true;
     }
-    if (op.op === 'outcome') this.#outcome(errand, shiftOutcome(op.outcome, by), op.again === true);
+    if (op.op === 'outcome') this.#outcome(pending, shiftOutcome(op.outcome, by), op.again === true);
     else {
-      if (op.since !== undefined) errand.knownArrival = shiftArrival(op.since, by);
-      if (op.op === 'moved') this.#hold(errand);
+      if (op.since !== undefined) pending.knownArrival = shiftArrival(op.since, by);
+      if (op.op === 'moved') this.#hold(pending);
     }
     return true;
   }
@@ -79,9 +79,9 @@ export class PendingRequests implements PendingRequestOwner {
     const place = this.#parts.place(shard);
     // Its last owner may still answer who was asked there.
     if (place.at === 'nowhere') return;
-    for (const errand of this.#lines.of(shard)) {
-      const asked = place.at === 'peer' && errand.state === 'there' && errand.peer === place.instance && errand.term === place.term;
-      if (!asked) this.#dispatch(errand);
+    for (const pending of this.#lines.of(shard)) {
+      const asked = place.at === 'peer' && pending.state === 'there' && pending.peer === place.instance && pending.term === place.term;
+      if (!asked) this.#dispatch(pending);
     }
     if (place.at === 'peer') this.#parts.send(place.instance, { op: 'rejoined', shard, term: place.term });
     else if (place.at === 'here') this.#entered(shard, place.term);
@@ -89,13 +89,13 @@ export class PendingRequests implements PendingRequestOwner {
 
   /** A peer's life is over: nobody answers there. */
   onPeerLost(peer: string): void {
-    for (const errand of this.#lines.all()) if (errand.state === 'there' && errand.peer === peer) this.#hold(errand);
+    for (const pending of this.#lines.all()) if (pending.state === 'there' && pending.peer === peer) this.#hold(pending);
   }
 
   /** Everything is asked again from a new address. */
   onInstanceReplaced(): void {
-    for (const shard of new Set(this.#lines.all().map((errand) => errand.route.shard))) {
-      for (const errand of this.#lines.of(shard)) if (errand.state === 'there') this.#dispatch(errand);
+    for (const shard of new Set(this.#lines.all().map((pending) => pending.route.shard))) {
+      for (const pending of this.#lines.of(shard)) if (pending.state === 'there') this.#dispatch(pending);
     }
   }
 
@@ -103,136 +103,136 @@ export class PendingRequests implements PendingRequestOwner {
   reachable(reachable: boolean): void {
     this.#reachable = reachable;
     if (!reachable) {
-      for (const errand of this.#lines.all()) if (this.#mayDegrade(errand)) this.#dispatch(errand);
+      for (const pending of this.#lines.all()) if (this.#mayDegrade(pending)) this.#dispatch(pending);
       return;
     }
-    for (const errand of [...this.roll.astray].sort((a, b) => a.serial - b.serial)) {
-      errand.local?.cancel();
-      this.#dispatch(errand);
+    for (const pending of [...this.roll.astray].sort((a, b) => a.serial - b.serial)) {
+      pending.local?.cancel();
+      this.#dispatch(pending);
     }
   }
 
   /** Groups have changed: some may be gone, or belong to another shard. */
   onSettingsChanged(): void {
-    for (const errand of this.#lines.all()) {
-      const spot = this.#parts.directory.of(errand.ask.group);
-      if (spot === undefined) this.roll.refuse(errand, withdrawn(this.#parts.clock.now()));
-      else if (spot.shard !== errand.route.shard) {
-        this.#resettle(errand, spot);
-        this.#dispatch(errand);
+    for (const pending of this.#lines.all()) {
+      const spot = this.#parts.directory.of(pending.ask.group);
+      if (spot === undefined) this.roll.refuse(pending, withdrawn(this.#parts.clock.now()));
+      else if (spot.shard !== pending.route.shard) {
+        this.#resettle(pending, spot);
+        this.#dispatch(pending);
       }
     }
   }
 
   // PendingRequestOwner: what callers do.
 
-  left(errand: PendingRequest, was: ErrandState): void {
-    const { local } = errand;
-    if (was !== 'told') this.roll.close(errand);
-    if (was === 'there') this.#giveUp(errand);
-    else if (was === 'told' && errand.peer !== '') this.#parts.send(errand.peer, { op: 'cancel', wid: errand.requestSeq });
+  left(pending: PendingRequest, was: PendingState): void {
+    const { local } = pending;
+    if (was !== 'told') this.roll.close(pending);
+    if (was === 'there') this.#giveUp(pending);
+    else if (was === 'told' && pending.peer !== '') this.#parts.send(pending.peer, { op: 'cancel', wid: pending.requestSeq });
     else if (local !== undefined) local.cancel();
-    else errand.early = 'left';
+    else pending.early = 'left';
     // With a request id its caller may be back already, through another replica: see LateGrants.
-    const isOnlyHere = was === 'told' && errand.ask.requestId === undefined;
-    if (isOnlyHere && errand.permit !== undefined) this.#returnLate(errand.ask.caller, errand.permit, errand.id);
+    const isOnlyHere = was === 'told' && pending.ask.requestId === undefined;
+    if (isOnlyHere && pending.permit !== undefined) this.#returnLate(pending.ask.caller, pending.permit, pending.id);
   }
 
-  kept(errand: PendingRequest): void {
-    if (errand.peer !== '') this.#parts.send(errand.peer, { op: 'delivered', wid: errand.requestSeq });
-    else if (errand.local !== undefined) errand.local.delivered();
-    else errand.early = 'kept';
+  kept(pending: PendingRequest): void {
+    if (pending.peer !== '') this.#parts.send(pending.peer, { op: 'delivered', wid: pending.requestSeq });
+    else if (pending.local !== undefined) pending.local.delivered();
+    else pending.early = 'kept';
   }
 
-  watched(errand: PendingRequest): QueuePosition | undefined {
-    return this.#parts.watched(errand);
+  watched(pending: PendingRequest): QueuePosition | undefined {
+    return this.#parts.watched(pending);
   }
 
   /** Where its shard is decided now; an earlier attempt is over. */
-  #dispatch(errand: PendingRequest): void {
-    this.#withdraw(errand);
-    if (this.#mayDegrade(errand)) return this.#admitDegraded(errand);
-    const { shard } = errand.route;
-    const { group } = errand.ask;
+  #dispatch(pending: PendingRequest): void {
+    this.#withdraw(pending);
+    if (this.#mayDegrade(pending)) return this.#admitDegraded(pending);
+    const { shard } = pending.route;
+    const { group } = pending.ask;
     const place = this.#parts.place(shard);
-    if (place.at === 'nowhere') return this.#park(errand);
-    if (place.at === 'peer') return this.#askThere(errand, place.instance, place.term);
-    const opening = this.#parts.door.opening(group);
-    if (opening === undefined) return this.#enter(errand, errand.again(this.#parts.clock.now()));
-    this.roll.park(errand, 'porch');
+    if (place.at === 'nowhere') return this.#park(pending);
+    if (place.at === 'peer') return this.#askThere(pending, place.instance, place.term);
+    const opening = this.#parts.admission.opening(group);
+    if (opening === undefined) return this.#enter(pending, pending.again(this.#parts.clock.now()));
+    this.roll.park(pending, 'porch');
     const enter = (): void => {
-      if (errand.state === 'porch') this.#enter(errand, errand.again(this.#parts.clock.now()));
+      if (pending.state === 'porch') this.#enter(pending, pending.again(this.#parts.clock.now()));
       this.#entered(shard, place.term);
     };
-    this.#parts.porch.wait(group, opening, { since: () => errand.knownArrival, enter });
+    this.#parts.openingQueue.wait(group, opening, { since: () => pending.knownArrival, enter });
   }
 
-  #enter(errand: PendingRequest, ask: AdmissionRequest): void {
-    this.roll.unpark(errand);
-    errand.state = 'here';
-    errand.peer = '';
+  #enter(pending: PendingRequest, ask: AdmissionRequest): void {
+    this.roll.unpark(pending);
+    pending.state = 'here';
+    pending.peer = '';
     this.#settle(
-      errand,
-      this.#parts.door.acquire(ask, (outcome) => this.#decided(errand, outcome)),
+      pending,
+      this.#parts.admission.acquire(ask, (outcome) => this.#decided(pending, outcome)),
     );
   }
 
-  #admitDegraded(errand: PendingRequest): void {
-    this.roll.unpark(errand);
-    errand.state = 'here';
-    errand.peer = '';
-    this.roll.astray.add(errand);
-    const ask = errand.again(this.#parts.clock.now());
-    const held = this.#parts.stopgap?.acquire(ask, errand.route, (outcome) => this.#decided(errand, outcome));
-    if (held !== undefined) this.#settle(errand, held);
+  #admitDegraded(pending: PendingRequest): void {
+    this.roll.unpark(pending);
+    pending.state = 'here';
+    pending.peer = '';
+    this.roll.astray.add(pending);
+    const ask = pending.again(this.#parts.clock.now());
+    const held = this.#parts.stopgap?.acquire(ask, pending.route, (outcome) => this.#decided(pending, outcome));
+    if (held !== undefined) this.#settle(pending, held);
   }
 
   /** The place it has now; what was said before this was known is done. */
-  #settle(errand: PendingRequest, held: AcquireHandle): void {
-    if (errand.early === 'left') held.cancel();
-    else if (errand.early === 'kept') held.delivered();
-    else if (errand.state === 'here' || errand.state === 'told') errand.local = held;
+  #settle(pending: PendingRequest, held: AcquireHandle): void {
+    if (pending.early === 'left') held.cancel();
+    else if (pending.early === 'kept') held.delivered();
+    else if (pending.state === 'here' || pending.state === 'told') pending.local = held;
   }
 
-  #askThere(errand: PendingRequest, instance: string, term: bigint): void {
+  #askThere(pending: PendingRequest, instance: string, term: bigint): void {
     const { limits } = this.#parts;
-    const { shard } = errand.route;
-    errand.peer = instance;
-    errand.term = term;
-    errand.requestSeq = ++this.#wids;
-    this.roll.park(errand, 'there');
-    this.#lines.name(errand);
-    const ask = errand.again(this.#parts.clock.now());
-    const sent = this.#parts.send(instance, { op: 'ask', wid: errand.requestSeq, shard, term, limits, ask });
-    if (sent === 'over') this.#hold(errand);
-    else if (sent === 'full') this.roll.refuse(errand, { reason: 'shed', limit: 'replica.window', retryAt: this.#soon() });
+    const { shard } = pending.route;
+    pending.peer = instance;
+    pending.term = term;
+    pending.requestSeq = ++this.#wids;
+    this.roll.park(pending, 'there');
+    this.#lines.name(pending);
+    const ask = pending.again(this.#parts.clock.now());
+    const sent = this.#parts.send(instance, { op: 'ask', wid: pending.requestSeq, shard, term, limits, ask });
+    if (sent === 'over') this.#hold(pending);
+    else if (sent === 'full') this.roll.refuse(pending, { reason: 'shed', limit: 'replica.window', retryAt: this.#soon() });
   }
 
   /** A gate of this process has decided. */
-  #decided(errand: PendingRequest, outcome: Outcome): void {
-    if (errand.state !== 'here') return;
+  #decided(pending: PendingRequest, outcome: Outcome): void {
+    if (pending.state !== 'here') return;
     if (outcome.kind === 'refused' && outcome.refusal === MOVED) {
-      errand.knownArrival = errand.local?.arrival() ?? errand.knownArrival;
-      this.#hold(errand);
-    } else this.roll.finish(errand, outcome);
+      pending.knownArrival = pending.local?.arrival() ?? pending.knownArrival;
+      this.#hold(pending);
+    } else this.roll.finish(pending, outcome);
   }
 
   /** A peer has decided. */
-  #outcome(errand: PendingRequest, outcome: Outcome, again: boolean): void {
+  #outcome(pending: PendingRequest, outcome: Outcome, again: boolean): void {
     if (outcome.kind === 'admitted' && !again && this.#stale(outcome.permit)) {
-      errand.knownArrival = arrivalOf(outcome.permit);
-      this.#withdraw(errand, true);
-      return this.#dispatch(errand);
+      pending.knownArrival = arrivalOf(outcome.permit);
+      this.#withdraw(pending, true);
+      return this.#dispatch(pending);
     }
-    if (outcome.limits !== undefined) this.#parts.seen(errand.ask, outcome.limits);
-    this.#lines.unname(errand.requestSeq);
-    this.roll.finish(errand, outcome);
+    if (outcome.limits !== undefined) this.#parts.seen(pending.ask, outcome.limits);
+    this.#lines.unname(pending.requestSeq);
+    this.roll.finish(pending, outcome);
   }
 
   /** Tells the peer that was asked that its answer is not awaited any more. */
-  #giveUp(errand: PendingRequest): void {
-    this.#late.gaveUp(errand);
-    this.#parts.send(errand.peer, { op: 'cancel', wid: errand.requestSeq });
+  #giveUp(pending: PendingRequest): void {
+    this.#late.gaveUp(pending);
+    this.#parts.send(pending.peer, { op: 'cancel', wid: pending.requestSeq });
   }
 
   /** Who granted it cannot take it back any more, but whoever decides now knows of its lease. */
@@ -248,38 +248,38 @@ export class PendingRequests implements PendingRequestOwner {
   }
 
   /** The last attempt came to nothing; it is asked again soon, or when its shard is placed. */
-  #hold(errand: PendingRequest): void {
-    this.#withdraw(errand);
-    this.#resettle(errand, this.#parts.directory.of(errand.ask.group) ?? errand.route);
-    this.roll.park(errand, 'held');
-    this.#retries.plan(errand.route.shard);
+  #hold(pending: PendingRequest): void {
+    this.#withdraw(pending);
+    this.#resettle(pending, this.#parts.directory.of(pending.ask.group) ?? pending.route);
+    this.roll.park(pending, 'held');
+    this.#retries.plan(pending.route.shard);
   }
 
   /** Its group may belong elsewhere since it was asked. */
-  #resettle(errand: PendingRequest, spot: GroupRoute): void {
-    if (spot.shard !== errand.route.shard) this.#lines.remove(errand);
-    errand.route = spot;
+  #resettle(pending: PendingRequest, spot: GroupRoute): void {
+    if (spot.shard !== pending.route.shard) this.#lines.remove(pending);
+    pending.route = spot;
   }
 
   /** Nobody decides for it now. */
-  #park(errand: PendingRequest): void {
-    const isNew = errand.cancelTimer === undefined;
-    if (isNew && this.#lines.size >= this.#parts.heldMax) this.roll.refuse(errand, this.roll.undecided());
-    else this.roll.park(errand, 'held');
+  #park(pending: PendingRequest): void {
+    const isNew = pending.cancelTimer === undefined;
+    if (isNew && this.#lines.size >= this.#parts.heldMax) this.roll.refuse(pending, this.roll.undecided());
+    else this.roll.park(pending, 'held');
   }
 
   /** The last attempt is over; its grant, should it still come, is given back. `late`: it came. */
-  #withdraw(errand: PendingRequest, late = false): void {
-    this.roll.astray.delete(errand);
-    if (errand.state !== 'there') return;
-    this.#lines.unname(errand.requestSeq);
-    if (late) this.#parts.send(errand.peer, { op: 'cancel', wid: errand.requestSeq, late });
-    else this.#giveUp(errand);
-    errand.state = 'held';
+  #withdraw(pending: PendingRequest, late = false): void {
+    this.roll.astray.delete(pending);
+    if (pending.state !== 'there') return;
+    this.#lines.unname(pending.requestSeq);
+    if (late) this.#parts.send(pending.peer, { op: 'cancel', wid: pending.requestSeq, late });
+    else this.#giveUp(pending);
+    pending.state = 'held';
   }
 
   #retry(shard: number): void {
-    for (const errand of this.#lines.of(shard)) if (errand.state === 'held') this.#dispatch(errand);
+    for (const pending of this.#lines.of(shard)) if (pending.state === 'held') this.#dispatch(pending);
     const place = this.#parts.place(shard);
     if (place.at === 'here') this.#entered(shard, place.term);
   }
@@ -289,8 +289,8 @@ export class PendingRequests implements PendingRequestOwner {
     if (!this.#lines.has(shard)) this.#parts.entered(shard, term);
   }
 
-  #mayDegrade(errand: PendingRequest): boolean {
-    return !this.#reachable && this.#parts.stopgap !== undefined && errand.route.settings.unreachable !== 'closed';
+  #mayDegrade(pending: PendingRequest): boolean {
+    return !this.#reachable && this.#parts.stopgap !== undefined && pending.route.settings.unreachable !== 'closed';
   }
 
   #soon(): Instant {

@@ -5,23 +5,23 @@ import { MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';
 import { PendingIndex } from './lines.ts';
 import type { PendingRequest } from './pending-request.ts';
 
-/** A silent owner's answer is waited for so long after the caller's patience. */
+/** A silent owner's answer is waited for so long after the caller's wait timeout. */
 const SILENCE: Micros = 300 * MILLISECOND;
 /** When to ask again where nobody decides just now. */
 const UNDECIDED_FOR: Micros = SECOND;
 
-/** Who is held by this replica, and the end of each: an answer, or the end of its patience where no gate of this process keeps it. */
+/** Who is held by this replica, and the end of each: an answer, or the end of its wait timeout where no gate of this process keeps it. */
 export class PendingTable {
   readonly lines = new PendingIndex();
   /** Decided by the stopgap. */
   readonly astray = new Set<PendingRequest>();
   readonly #clock: Clock;
-  readonly #giveUp: (errand: PendingRequest) => void;
+  readonly #giveUp: (pending: PendingRequest) => void;
   #open = 0;
   onEmpty: () => void = () => {};
 
   /** `giveUp`: a peer that did not answer in time is told that nobody waits any more. */
-  constructor(parts: { clock: Clock; giveUp: (errand: PendingRequest) => void }) {
+  constructor(parts: { clock: Clock; giveUp: (pending: PendingRequest) => void }) {
     this.#clock = parts.clock;
     this.#giveUp = parts.giveUp;
   }
@@ -36,41 +36,41 @@ export class PendingTable {
   }
 
   /** No gate of this process has it. */
-  park(errand: PendingRequest, state: 'held' | 'porch' | 'there'): void {
-    errand.state = state;
-    errand.local = undefined;
-    this.lines.add(errand);
-    errand.cancelTimer ??= this.#clock.at(errand.heldUntil, () => this.#late(errand));
+  park(pending: PendingRequest, state: 'held' | 'porch' | 'there'): void {
+    pending.state = state;
+    pending.local = undefined;
+    this.lines.add(pending);
+    pending.cancelTimer ??= this.#clock.at(pending.heldUntil, () => this.#late(pending));
   }
 
   /** A gate of this process has it, which keeps its time. */
-  unpark(errand: PendingRequest): void {
-    this.lines.remove(errand);
-    errand.cancelTimer?.();
-    errand.cancelTimer = undefined;
+  unpark(pending: PendingRequest): void {
+    this.lines.remove(pending);
+    pending.cancelTimer?.();
+    pending.cancelTimer = undefined;
   }
 
   /** Its one answer. */
-  finish(errand: PendingRequest, outcome: Outcome): void {
-    this.close(errand);
-    errand.reply(outcome);
+  finish(pending: PendingRequest, outcome: Outcome): void {
+    this.close(pending);
+    pending.reply(outcome);
   }
 
-  refuse(errand: PendingRequest, refusal: Refusal): void {
-    if (errand.state === 'there') this.#giveUp(errand);
-    this.finish(errand, { kind: 'refused', refusal });
+  refuse(pending: PendingRequest, refusal: Refusal): void {
+    if (pending.state === 'there') this.#giveUp(pending);
+    this.finish(pending, { kind: 'refused', refusal });
   }
 
   /** Ends all that no gate of this process has. */
-  refuseAll(refusal: Refusal, which: (errand: PendingRequest) => boolean = () => true): void {
-    for (const errand of this.lines.all()) if (which(errand)) this.refuse(errand, refusal);
+  refuseAll(refusal: Refusal, which: (pending: PendingRequest) => boolean = () => true): void {
+    for (const pending of this.lines.all()) if (which(pending)) this.refuse(pending, refusal);
   }
 
   /** Held no longer. */
-  close(errand: PendingRequest): void {
-    this.unpark(errand);
-    if (errand.requestSeq > 0) this.lines.unname(errand.requestSeq);
-    if (this.astray.size > 0) this.astray.delete(errand);
+  close(pending: PendingRequest): void {
+    this.unpark(pending);
+    if (pending.requestSeq > 0) this.lines.unname(pending.requestSeq);
+    if (this.astray.size > 0) this.astray.delete(pending);
     this.#open--;
     if (this.#open === 0) this.onEmpty();
   }
@@ -79,10 +79,10 @@ export class PendingTable {
     return { reason: 'undecided', retryAt: plus(this.#clock.now(), UNDECIDED_FOR) };
   }
 
-  #late(errand: PendingRequest): void {
-    errand.cancelTimer = undefined;
-    const end = plus(errand.answerUntil, SILENCE);
-    if (errand.state === 'there' && this.#clock.now() < end) errand.cancelTimer = this.#clock.at(end, () => this.#late(errand));
-    else this.refuse(errand, this.undecided());
+  #late(pending: PendingRequest): void {
+    pending.cancelTimer = undefined;
+    const end = plus(pending.answerUntil, SILENCE);
+    if (pending.state === 'there' && this.#clock.now() < end) pending.cancelTimer = this.#clock.at(end, () => this.#late(pending));
+    else this.refuse(pending, this.undecided());
   }
 }

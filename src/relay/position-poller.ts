@@ -22,36 +22,36 @@ export class PositionPoller {
   }
 
   /** As last heard; undefined at first. */
-  look(errand: PendingRequest): QueuePosition | undefined {
-    this.#watched.set(errand, plus(this.#parts.now(), WATCHED_FOR));
+  look(pending: PendingRequest): QueuePosition | undefined {
+    this.#watched.set(pending, plus(this.#parts.now(), WATCHED_FOR));
     if (!this.#armed) {
       this.#armed = true;
       this.#parts.timers.after(0, () => this.#ask());
     }
-    return errand.lastPlace;
+    return pending.lastPlace;
   }
 
   #ask(): void {
     const now = this.#parts.now();
     const byPeer = new Map<string, Map<number, PendingRequest>>();
-    for (const [errand, until] of this.#watched) {
-      if (errand.state === 'over' || errand.state === 'told' || until < now) this.#watched.delete(errand);
-      else if (errand.state === 'there') {
-        const errands = byPeer.get(errand.peer) ?? new Map<number, PendingRequest>();
-        if (errands.size < BATCH) byPeer.set(errand.peer, errands.set(errand.requestSeq, errand));
+    for (const [pending, until] of this.#watched) {
+      if (pending.state === 'over' || pending.state === 'told' || until < now) this.#watched.delete(pending);
+      else if (pending.state === 'there') {
+        const pendingRequests = byPeer.get(pending.peer) ?? new Map<number, PendingRequest>();
+        if (pendingRequests.size < BATCH) byPeer.set(pending.peer, pendingRequests.set(pending.requestSeq, pending));
       }
     }
-    for (const [peer, errands] of byPeer) void this.#askOne(peer, errands);
+    for (const [peer, pendingRequests] of byPeer) void this.#askOne(peer, pendingRequests);
     this.#armed = this.#watched.size > 0;
     if (this.#armed) this.#parts.timers.after(ASK_EACH, () => this.#ask());
   }
 
-  async #askOne(peer: string, errands: ReadonlyMap<number, PendingRequest>): Promise<void> {
-    const reply = await this.#parts.calls.make(peer, 'places', { wids: [...errands.keys()] }, SECOND);
+  async #askOne(peer: string, pendingRequests: ReadonlyMap<number, PendingRequest>): Promise<void> {
+    const reply = await this.#parts.calls.make(peer, 'places', { wids: [...pendingRequests.keys()] }, SECOND);
     if (reply.how !== 'value') return;
     for (const { wid, place } of reply.value as readonly { wid: number; place: QueuePosition }[]) {
-      const errand = errands.get(wid);
-      if (errand?.requestSeq === wid) errand.lastPlace = shiftPosition(place, reply.by);
+      const pending = pendingRequests.get(wid);
+      if (pending?.requestSeq === wid) pending.lastPlace = shiftPosition(place, reply.by);
     }
   }
 }

@@ -48,7 +48,7 @@ export type RelayEvent =
 
 /** What a relay is made of. */
 export interface RelayOptions {
-  readonly door: LocalAdmissionService;
+  readonly admission: LocalAdmissionService;
   readonly replica: Pick<Replica, 'instance' | 'locate' | 'peers' | 'onShardOffered' | 'readdress' | 'leave'>;
   /** This replica as others see it; for people. */
   readonly self: () => Omit<PeerView, 'instance'>;
@@ -63,7 +63,7 @@ export interface RelayOptions {
   /** Limits are wanted with every outcome, for RateLimit fields. */
   readonly limits: boolean;
   /** A door over nothing but memory, for a share of the limits; see {@link DegradedMode}. Absent: every group is `closed`. */
-  readonly shareKeeper?: ((settings: readonly GroupSettings[]) => Promise<AdmissionService>) | undefined;
+  readonly shareAdmission?: ((settings: readonly GroupSettings[]) => Promise<AdmissionService>) | undefined;
   readonly onEvent: (event: RelayEvent) => void;
 }
 
@@ -73,7 +73,7 @@ export class Relay {
   readonly admission: RoutedAdmission;
   readonly #parts: RelayOptions;
   readonly #links: PeerTransport;
-  readonly #desk: OwnerService;
+  readonly #ownerService: OwnerService;
   readonly #asks: PendingRequests;
   readonly #calls: PendingCalls;
   readonly #barriers: TakeoverBarriers;
@@ -84,14 +84,14 @@ export class Relay {
   #reachable = true;
 
   constructor(parts: RelayOptions) {
-    const { door, replica, clock, timers, bounds } = parts;
+    const { admission, replica, clock, timers, bounds } = parts;
     this.#parts = parts;
     const now = () => clock.now();
     this.#heads = new ReplicaCount(now);
     const place = (shard: number) => replica.locate(shard);
     const peers = () => replica.peers().map(({ instance }) => instance);
     const send = (to: string, op: RelayMessage) => this.#links.send(to, op);
-    const porch = new OpeningQueue();
+    const openingQueue = new OpeningQueue();
     this.#directory = new GroupDirectory(parts);
     const directory = this.#directory;
     this.#links = this.#openLinks();
@@ -100,9 +100,9 @@ export class Relay {
     this.#barriers = new TakeoverBarriers({ timers, peers });
     const back = (peer: string, shard: number, term: bigint) => this.#barriers.onPeerRejoined(peer, shard, term);
     const fault = (cause: unknown) => parts.onEvent({ kind: 'trouble', what: 'a call of another replica', cause });
-    this.#desk = new OwnerService({
-      door,
-      porch,
+    this.#ownerService = new OwnerService({
+      admission,
+      openingQueue,
       now,
       timers,
       isHere: (shard) => place(shard).at === 'here',
@@ -116,14 +116,14 @@ export class Relay {
     const watch = new PositionPoller({ calls, timers, now });
     const seen = new LimitCache();
     this.#asks = new PendingRequests({
-      ...{ door, porch, directory, clock, timers, place, send, limits: parts.limits, heldMax: bounds.held },
+      ...{ admission, openingQueue, directory, clock, timers, place, send, limits: parts.limits, heldMax: bounds.held },
       stopgap: outage,
       entered: (shard, term) => back('', shard, term),
       seen: (ask, limits) => seen.set(ask.group, ask.key, limits),
-      watched: (errand) => watch.look(errand),
+      watched: (pending) => watch.look(pending),
       unused: (caller, permit) => void this.admission.release(caller, permit, 'unused', undefined, undefined),
     });
-    const owners = new OwnerClient({ door, directory, calls, timers, now, place });
+    const owners = new OwnerClient({ admission, directory, calls, timers, now, place });
     const leave = () => {
       this.#links.beginShutdown();
       return replica.leave();
@@ -131,7 +131,7 @@ export class Relay {
     const told = () => this.#links.flush(FLUSH_TIMEOUT);
     const standing = new ClusterView({ directory, place, self: parts.self, others: () => replica.peers() });
     this.admission = new RoutedAdmission({
-      ...{ door, directory, slices: new Slices(parts), calls, owners },
+      ...{ admission, directory, slices: new Slices(parts), calls, owners },
       asks: this.#asks,
       seen,
       outage,
@@ -152,7 +152,7 @@ export class Relay {
 
   /** Callers of this replica that no gate of it has, and callers of others that its gates have. */
   get figures(): { readonly elsewhere: number; readonly visiting: number } {
-    return { elsewhere: this.#asks.roll.lines.size, visiting: this.#desk.asks };
+    return { elsewhere: this.#asks.roll.lines.size, visiting: this.#ownerService.asks };
   }
 
   /**
@@ -195,7 +195,7 @@ export class Relay {
       now: () => clock.now(),
       peers: () => replica.peers(),
       hear: (peer, op, by) => this.#hear(peer, op, by),
-      silent: (peer, silent) => this.#desk.setPeerReachable(peer, silent),
+      silent: (peer, silent) => this.#ownerService.setPeerReachable(peer, silent),
       gone: (peer) => this.#gone(peer),
       readdressed: (instance) => this.#readdressed(instance),
       trouble: (what, cause) => onEvent({ kind: 'trouble', what, cause }),
@@ -203,20 +203,20 @@ export class Relay {
   }
 
   #openOutage(now: () => ReturnType<Clock['now']>): DegradedMode | undefined {
-    const { shareKeeper, onEvent } = this.#parts;
-    if (shareKeeper === undefined) return undefined;
+    const { shareAdmission, onEvent } = this.#parts;
+    if (shareAdmission === undefined) return undefined;
     const settings = () => [...this.#directory.all().values()].map((spot) => spot.settings);
-    return new DegradedMode({ now, settings, keeper: shareKeeper, admitted: (group, how) => onEvent({ kind: 'degraded', group, how }) });
+    return new DegradedMode({ now, settings, admission: shareAdmission, admitted: (group, how) => onEvent({ kind: 'degraded', group, how }) });
   }
 
   #hear(peer: string, op: RelayMessage, by: Micros): void {
     if (op.op === 'reply') this.#calls.reply(peer, op, by);
     else if (op.op === 'gave') this.#parts.replica.onShardOffered(op.shard, op.term);
-    else if (!this.#asks.onMessage(peer, op, by)) this.#desk.hear(peer, op, by);
+    else if (!this.#asks.onMessage(peer, op, by)) this.#ownerService.hear(peer, op, by);
   }
 
   #gone(peer: string): void {
-    this.#desk.gone(peer);
+    this.#ownerService.gone(peer);
     this.#calls.gone(peer);
     this.#asks.onPeerLost(peer);
   }
@@ -224,7 +224,7 @@ export class Relay {
   #readdressed(instance: string): void {
     this.#parts.onEvent({ kind: 'readdressed', instance });
     this.#parts.replica.readdress(instance);
-    this.#desk.clear();
+    this.#ownerService.clear();
     this.#calls.gone();
     this.#asks.onInstanceReplaced();
   }

@@ -47,7 +47,7 @@ import type { CallArgs, Method } from './transport/codec.ts';
 
 /** What an edge is made of. */
 export interface RoutedAdmissionDeps extends OwnerClientDeps {
-  readonly door: LocalAdmissionService;
+  readonly admission: LocalAdmissionService;
   readonly directory: GroupDirectory;
   readonly slices: Slices;
   readonly asks: PendingRequests;
@@ -87,30 +87,30 @@ export class RoutedAdmission implements AdmissionService {
   }
 
   renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> {
-    const { door, outage } = this.#parts;
+    const { admission, outage } = this.#parts;
     const kept = outage?.renew(caller, permit, lease);
     if (kept !== undefined) return kept;
-    const here = () => door.renew(caller, permit, lease);
+    const here = () => admission.renew(caller, permit, lease);
     return this.#ofPermit(permit, 'renew', { caller, permit, lease }, here, shiftRenewal);
   }
 
   release(caller: string, permit: string, how: Disposition, costs: Costs | undefined, retryAfter: Micros | undefined, key?: string): Promise<ReleaseOutcome> {
-    const { door, outage } = this.#parts;
+    const { admission, outage } = this.#parts;
     const kept = outage?.release(caller, permit, how, costs, retryAfter, key);
     if (kept !== undefined) return kept;
-    const here = () => door.release(caller, permit, how, costs, retryAfter, key);
+    const here = () => admission.release(caller, permit, how, costs, retryAfter, key);
     return this.#ofPermit(permit, 'release', { caller, permit, how, costs, retryAfter, key }, here, shiftRelease);
   }
 
   releaseRequest(caller: string, group: string, requestId: string): Promise<ReleaseOutcome> {
     const args = { caller, group, requestId };
-    const here = () => this.#parts.door.releaseRequest(caller, group, requestId);
+    const here = () => this.#parts.admission.releaseRequest(caller, group, requestId);
     return this.#parts.owners.call({ group, here, method: 'releaseRequest', args, shift: shiftRelease, refused });
   }
 
   endSession(caller: string, session: string, resume: Micros): void {
-    const { door, calls, peers, asks, outage } = this.#parts;
-    door.endSession(caller, session, resume);
+    const { admission, calls, peers, asks, outage } = this.#parts;
+    admission.endSession(caller, session, resume);
     outage?.endSession(caller, session, resume);
     for (const peer of peers()) void calls.make(peer, 'endSession', { caller, session, resume }, SESSION_WAIT);
     // Nobody has the places of those that no owner has: nobody could be told.
@@ -119,16 +119,16 @@ export class RoutedAdmission implements AdmissionService {
   }
 
   async resumeSession(caller: string, session: string): Promise<readonly PermitView[]> {
-    const { door, calls, peers } = this.#parts;
+    const { admission, calls, peers } = this.#parts;
     const there = peers().map(async (peer) => {
       const reply = await calls.make(peer, 'resumeSession', { caller, session }, SESSION_WAIT);
       return reply.how === 'value' ? shiftAll(reply.value as readonly PermitView[], reply.by, shiftPermitView) : [];
     });
-    return (await Promise.all([door.resumeSession(caller, session), ...there])).flat();
+    return (await Promise.all([admission.resumeSession(caller, session), ...there])).flat();
   }
 
   explain(ask: AdmissionRequest): Promise<Explanation | Refusal> {
-    return this.#callOwner(ask.group, 'explain', { ask }, () => this.#parts.door.explain(ask), shiftExplanation);
+    return this.#callOwner(ask.group, 'explain', { ask }, () => this.#parts.admission.explain(ask), shiftExplanation);
   }
 
   async groups(): Promise<readonly GroupView[]> {
@@ -136,7 +136,7 @@ export class RoutedAdmission implements AdmissionService {
   }
 
   async group(group: string): Promise<GroupView | Refusal> {
-    const view = await this.#callOwner(group, 'group', { group }, () => this.#parts.door.group(group), shiftGroup);
+    const view = await this.#callOwner(group, 'group', { group }, () => this.#parts.admission.group(group), shiftGroup);
     return 'reason' in view ? view : (this.#parts.standing.placed([view])[0] ?? view);
   }
 
@@ -145,47 +145,47 @@ export class RoutedAdmission implements AdmissionService {
   }
 
   limitsFor(group: string, key: string): readonly LimitView[] {
-    const { door, seen } = this.#parts;
-    return door.isLocal(group) ? door.limitsFor(group, key) : seen.of(group, key);
+    const { admission, seen } = this.#parts;
+    return admission.isLocal(group) ? admission.limitsFor(group, key) : seen.of(group, key);
   }
 
   waiters(group: string, page: { size: number; token: string }): Promise<Listed<WaiterView> | Refusal> {
     const shift = (found: Listed<WaiterView>, by: Micros) => shiftPage(found, by, shiftWaiter);
-    return this.#callOwner(group, 'waiters', { group, page }, () => this.#parts.door.waiters(group, page), shift);
+    return this.#callOwner(group, 'waiters', { group, page }, () => this.#parts.admission.waiters(group, page), shift);
   }
 
   leases(group: string, page: { size: number; token: string }): Promise<Listed<LeaseView> | Refusal> {
     const shift = (found: Listed<LeaseView>, by: Micros) => shiftPage(found, by, shiftLeaseView);
-    return this.#callOwner(group, 'leases', { group, page }, () => this.#parts.door.leases(group, page), shift);
+    return this.#callOwner(group, 'leases', { group, page }, () => this.#parts.admission.leases(group, page), shift);
   }
 
   pause(group: string, key: string | undefined, pauseFor: Micros | undefined): Promise<Refusal | undefined> {
-    return this.#mutateOwner(group, 'pause', { group, key, pauseFor }, () => this.#parts.door.pause(group, key, pauseFor));
+    return this.#mutateOwner(group, 'pause', { group, key, pauseFor }, () => this.#parts.admission.pause(group, key, pauseFor));
   }
 
   resume(group: string, key: string | undefined): Promise<Refusal | undefined> {
-    return this.#mutateOwner(group, 'resume', { group, key }, () => this.#parts.door.resume(group, key));
+    return this.#mutateOwner(group, 'resume', { group, key }, () => this.#parts.admission.resume(group, key));
   }
 
   override(group: string, wish: OverrideRequest): Promise<Refusal | undefined> {
-    return this.#mutateOwner(group, 'override', { group, wish }, () => this.#parts.door.override(group, wish));
+    return this.#mutateOwner(group, 'override', { group, wish }, () => this.#parts.admission.override(group, wish));
   }
 
   report(group: string, limit: string, said: WindowReport): Promise<Refusal | undefined> {
-    return this.#mutateOwner(group, 'report', { group, limit, said }, () => this.#parts.door.report(group, limit, said));
+    return this.#mutateOwner(group, 'report', { group, limit, said }, () => this.#parts.admission.report(group, limit, said));
   }
 
   evictWaiter(group: string, id: string, key?: string): Promise<Refusal | undefined> {
-    return this.#mutateOwner(group, 'evictWaiter', { group, id, key }, () => this.#parts.door.evictWaiter(group, id, key));
+    return this.#mutateOwner(group, 'evictWaiter', { group, id, key }, () => this.#parts.admission.evictWaiter(group, id, key));
   }
 
   revokeLease(group: string, permit: string, key?: string): Promise<Refusal | undefined> {
-    return this.#mutateOwner(group, 'revokeLease', { group, permit, key }, () => this.#parts.door.revokeLease(group, permit, key));
+    return this.#mutateOwner(group, 'revokeLease', { group, permit, key }, () => this.#parts.admission.revokeLease(group, permit, key));
   }
 
   async reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]> {
-    const { door, directory, asks, slices } = this.#parts;
-    const mistakes = await door.reconfigure(groups);
+    const { admission, directory, asks, slices } = this.#parts;
+    const mistakes = await admission.reconfigure(groups);
     if (mistakes.length > 0) return mistakes;
     this.#replaced = this.#replaced.then(() => slices.run(directory.replacing(groups)));
     await this.#replaced;
@@ -197,7 +197,7 @@ export class RoutedAdmission implements AdmissionService {
   async drain(grace: Micros): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
-    const { asks, door, leave, now, timers, peers } = this.#parts;
+    const { asks, admission, leave, now, timers, peers } = this.#parts;
     const end = plus(now(), grace);
     const emptied = new Promise<void>((resolve) => {
       const cancel = timers.after(grace, () => resolve());
@@ -212,15 +212,15 @@ export class RoutedAdmission implements AdmissionService {
     await Promise.all([leave(), emptied]);
     asks.roll.refuseAll({ reason: 'draining', retryAt: now() });
     await this.#parts.told();
-    await door.drain(Math.max(0, end - now()));
+    await admission.drain(Math.max(0, end - now()));
   }
 
   now(): Instant {
-    return this.#parts.door.now();
+    return this.#parts.admission.now();
   }
 
   epoch(at: Instant): number {
-    return this.#parts.door.epoch(at);
+    return this.#parts.admission.epoch(at);
   }
 
   /** Of whatever has a permit's name. */

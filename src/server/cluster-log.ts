@@ -26,8 +26,8 @@ export function logConnectionEvent(log: Log, change: ConnectionEvent): void {
 export function logReplicaEvent(log: Log, event: ReplicaEvent): void {
   switch (event.kind) {
     case 'gained': {
-      const { shard, tenure } = event.ground;
-      return log.tell('debug', 'shard_acquired', `Shard ${shard} is decided here, in term ${tenure.term}.`, { shard, term: String(tenure.term) });
+      const { shard, leaderLease } = event.ground;
+      return log.tell('debug', 'shard_acquired', `Shard ${shard} is decided here, in term ${leaderLease.term}.`, { shard, term: String(leaderLease.term) });
     }
     case 'lost':
       return log.tell('debug', 'shard_lost', `Shard ${event.shard} is not decided here any more.`, { shard: event.shard, term: String(event.term) });

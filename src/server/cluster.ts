@@ -47,12 +47,12 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
   const options = await natsOptions(cluster, parts);
   const nats = await openNats(options, (change) => logConnectionEvent(log, change));
   opened.push(() => nats.close());
-  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => gatekeeper.groups() });
+  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => localAdmission.groups() });
   const timely = instrumentClock(clock, metrics.wokeLate);
   const store = unclosed(instrumentStore(nats.store, () => clock.now(), metrics.flushed));
   const admissionParts = admissionDeps(config, { clock: timely, log, metrics });
-  const gatekeeper: LocalAdmission = new LocalAdmission({ ...admissionParts, coordinator: NOWHERE, ledger: NO_LEDGER, recording: true, shardOf });
-  await gatekeeper.start();
+  const localAdmission: LocalAdmission = new LocalAdmission({ ...admissionParts, coordinator: NOWHERE, ledger: NO_LEDGER, recording: true, shardOf });
+  await localAdmission.start();
   const timers = createTimers();
   const revision = { now: revisionOf(config) };
   const degraded = metrics.cluster(() => ({
@@ -62,12 +62,12 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
   const { undecided, requestIds } = config.bounds;
   const shards = new Shards();
   const { replica, relay } = wireReplica({
-    ...{ nats, clock, timely, store, gatekeeper, log, degraded, timers, settings: config.groups, revision: () => revision.now },
+    ...{ nats, clock, timely, store, localAdmission, log, degraded, timers, settings: config.groups, revision: () => revision.now },
     name: nameOf(config, cluster),
     onShard: (change) => shards.changed(change),
     answerWithin: cluster.answerWithin,
     bounds: { held: undecided, waiting: undecided, asks: requestIds },
-    shareKeeper: (settings) => shareKeeper({ ...admissionParts, settings }),
+    shareAdmission: (settings) => shareAdmission({ ...admissionParts, settings }),
   });
   opened.push(async () => relay.close());
   const unlisten = nats.onChange((change) => {
@@ -81,8 +81,8 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
   await new Promise<void>((resolve) => timers.after(HEAR_FOR, resolve));
   return {
     admission: relay.admission,
-    line: gatekeeper,
-    replicas: replicaRequests({ options, cluster, log, nats, clock, gatekeeper, replica, shards }),
+    line: localAdmission,
+    replicas: replicaRequests({ options, cluster, log, nats, clock, localAdmission, replica, shards }),
     metrics,
     clock,
     remarks: () => clusterWarnings(relay.isIsolated, relay.admission.replicas()),
@@ -99,7 +99,7 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
       unlisten();
       unforget();
       await replica.leave();
-      await gatekeeper.drain(0);
+      await localAdmission.drain(0);
       relay.close();
       await nats.close();
       clock.stop();
@@ -114,18 +114,18 @@ function replicaRequests(parts: {
   readonly log: Log;
   readonly nats: NatsLink;
   readonly clock: Clock;
-  readonly gatekeeper: LocalAdmission;
+  readonly localAdmission: LocalAdmission;
   readonly replica: Replica;
   readonly shards: Shards;
 }): ReplicaRequests {
-  const { options, cluster, log, nats, clock, gatekeeper, replica, shards } = parts;
+  const { options, cluster, log, nats, clock, localAdmission, replica, shards } = parts;
   return {
     open: async () => {
       const until = performance.now() + cluster.startWithin / MILLISECOND;
       if (cluster.durability === 'synced') await checkSynced(cluster.monitor ?? [], until);
       return openNatsRequests(options, cluster.requestBytes, { tell: (change) => logConnectionEvent(log, change), nowMs: () => clock.epoch(clock.now()) });
     },
-    shardOf: (group) => gatekeeper.shardOf(group),
+    shardOf: (group) => localAdmission.shardOf(group),
     bus: nats.messages,
     instance: () => replica.instance,
     isAlive: (instance) => instance === replica.instance || replica.peers().some((peer) => peer.instance === instance),
@@ -155,13 +155,13 @@ class Shards {
 }
 
 /** A door of its own over nothing but memory. Its fences are the smallest there are: a backend that minds them lets nobody in by them. */
-async function shareKeeper(parts: Omit<AdmissionDeps, 'coordinator' | 'ledger' | 'recording'>): Promise<AdmissionService> {
-  const tenure = { term: 0n, from: DISTANT_PAST, until: () => NEVER, extend: () => undefined };
-  const coordinator: Coordinator = { ...NOWHERE, place: () => ({ at: 'here', tenure }) };
+async function shareAdmission(parts: Omit<AdmissionDeps, 'coordinator' | 'ledger' | 'recording'>): Promise<AdmissionService> {
+  const leaderLease = { term: 0n, from: DISTANT_PAST, until: () => NEVER, extend: () => undefined };
+  const coordinator: Coordinator = { ...NOWHERE, place: () => ({ at: 'here', leaderLease }) };
   const ledger = createLedger({ store: new MemoryStore({ bytes: SHARE_BYTES }), clock: parts.clock, term: 0n });
-  const keeper = new LocalAdmission({ ...parts, coordinator, ledger, recording: false });
-  await keeper.start();
-  return keeper;
+  const admission = new LocalAdmission({ ...parts, coordinator, ledger, recording: false });
+  await admission.start();
+  return admission;
 }
 
 /** Trees come with their shards, and are asked for nowhere else. */

@@ -30,10 +30,10 @@ export interface JoinParts {
   readonly timely: Clock;
   /** What all terms write to; none of them closes it. */
   readonly store: Store;
-  readonly gatekeeper: LocalAdmission;
+  readonly localAdmission: LocalAdmission;
   readonly settings: readonly GroupSettings[];
   readonly bounds: RelayBounds;
-  readonly shareKeeper: (settings: readonly GroupSettings[]) => Promise<AdmissionService>;
+  readonly shareAdmission: (settings: readonly GroupSettings[]) => Promise<AdmissionService>;
   /** The configuration that it runs by now. */
   readonly revision: () => Revision;
   readonly timers: Timers;
@@ -48,7 +48,7 @@ export interface JoinParts {
 
 /** A replica and its relay, joined to the door of this process; the replica is yet to be started. */
 export function wireReplica(parts: JoinParts): { readonly replica: Replica; readonly relay: Relay } {
-  const { nats, clock, timely, store, gatekeeper, timers, log } = parts;
+  const { nats, clock, timely, store, localAdmission, timers, log } = parts;
   const peerLog = new PeerLog(log);
   const replica: Replica = createReplica({
     replica: parts.name,
@@ -66,13 +66,13 @@ export function wireReplica(parts: JoinParts): { readonly replica: Replica; read
     revision: parts.revision(),
     serverTime: () => nats.serverTime(),
     onEvent: (event) => {
-      follow(event, { gatekeeper, relay, replica, store, clock: timely, onShard: parts.onShard });
+      follow(event, { localAdmission, relay, replica, store, clock: timely, onShard: parts.onShard });
       logReplicaEvent(log, event);
       if (event.kind === 'peers') peerLog.changed(replica.peers(), event.gone ?? []);
     },
   });
   const relay: Relay = new Relay({
-    door: gatekeeper,
+    admission: localAdmission,
     replica,
     self: () => {
       const { number, hash } = parts.revision();
@@ -87,14 +87,14 @@ export function wireReplica(parts: JoinParts): { readonly replica: Replica; read
     shardOf,
     bounds: parts.bounds,
     limits: true,
-    shareKeeper: parts.shareKeeper,
+    shareAdmission: parts.shareAdmission,
     onEvent: (event) => (event.kind === 'degraded' ? parts.degraded(event.group, event.how) : logRelayEvent(log, event)),
   });
   return { replica, relay };
 }
 
 interface Following {
-  readonly gatekeeper: LocalAdmission;
+  readonly localAdmission: LocalAdmission;
   readonly relay: Relay;
   readonly replica: Replica;
   readonly store: Store;
@@ -103,24 +103,24 @@ interface Following {
 }
 
 /** What the replica says is done in its order: trees come and go, then whoever waits goes with them. */
-function follow(event: ReplicaEvent, { gatekeeper, relay, replica, store, clock, onShard }: Following): void {
+function follow(event: ReplicaEvent, { localAdmission, relay, replica, store, clock, onShard }: Following): void {
   switch (event.kind) {
     case 'gained': {
-      const { shard, tenure, clock: shardTime } = event.ground;
+      const { shard, leaderLease, clock: shardTime } = event.ground;
       const treeClock = createTreeClock(clock, shardTime);
-      const ledger = createLedger({ store, clock: treeClock, term: tenure.term, from: tenure.from });
-      void gatekeeper.openShard(shard, { tenure, clock: treeClock, ledger }, relay.barrier(shard, tenure.term));
-      void onShard({ kind: 'gained', shard, term: tenure.term });
+      const ledger = createLedger({ store, clock: treeClock, term: leaderLease.term, from: leaderLease.from });
+      void localAdmission.openShard(shard, { leaderLease, clock: treeClock, ledger }, relay.barrier(shard, leaderLease.term));
+      void onShard({ kind: 'gained', shard, term: leaderLease.term });
       break;
     }
     case 'lost':
       void onShard({ kind: 'lost', shard: event.shard, term: event.term });
-      gatekeeper.loseShard(event.shard, event.term);
+      localAdmission.loseShard(event.shard, event.term);
       break;
     case 'seal': {
       const { shard, term } = event;
       const handed = onShard({ kind: 'handed', shard, term });
-      void Promise.allSettled([gatekeeper.seal(shard, () => replica.halt(shard, term)), handed]).then(() => replica.sealed(shard, term));
+      void Promise.allSettled([localAdmission.seal(shard, () => replica.halt(shard, term)), handed]).then(() => replica.sealed(shard, term));
       break;
     }
     case 'placed':

@@ -124,14 +124,14 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
     lost: door.lost,
     tell: (event) => logReload(log, event),
     reload: async (next) => {
-      const taken = await reload(next, { parts, log, auth, door, forwarding, stores: deferred !== undefined, state });
+      const taken = await reload(next, { parts, log, auth, admission: door, forwarding, stores: deferred !== undefined, state });
       if (!('proxy' in taken)) return taken;
       deferred?.replace(taken, next.groups);
       gatewayQueue?.replace(next);
       listeners.reroute(taken.proxy);
       return [];
     },
-    drain: drainer({ config, log, door, forwarding, deferred, gatewayQueue, listeners, notReady: () => (state.notReady = 'draining') }),
+    drain: drainer({ config, log, admission: door, forwarding, deferred, gatewayQueue, listeners, notReady: () => (state.notReady = 'draining') }),
   };
 }
 
@@ -152,7 +152,7 @@ function rateLimitOf(state: State, onAnswer: RateLimitAccess['onAnswer']): Pick<
 interface Drained {
   readonly config: Config;
   readonly log: Log;
-  readonly door: AdmissionStack;
+  readonly admission: AdmissionStack;
   readonly forwarding: Forwarding | undefined;
   readonly deferred: DeferredMode | undefined;
   readonly gatewayQueue: GatewayQueueMode | undefined;
@@ -160,7 +160,7 @@ interface Drained {
   readonly notReady: () => void;
 }
 
-function drainer({ config, log, door, forwarding, deferred, gatewayQueue, listeners, notReady }: Drained): RunningServer['drain'] {
+function drainer({ config, log, admission, forwarding, deferred, gatewayQueue, listeners, notReady }: Drained): RunningServer['drain'] {
   let closing: Promise<void> | undefined;
   return async (atOnce = false) => {
     const [delay, grace] = atOnce ? [0, 0] : [config.drain.delay / MILLISECOND, config.drain.grace / MILLISECOND];
@@ -170,12 +170,12 @@ function drainer({ config, log, door, forwarding, deferred, gatewayQueue, listen
     listeners.leaving();
     if (delay > 0) await sleep(delay);
     // Those held are answered by admission; then their connections can end.
-    await Promise.all([door.drain(grace * MILLISECOND), listeners.drain(grace + LAST_ANSWERS_MS), deferred?.drain(grace)]);
-    // A second signal drains again, without patience.
+    await Promise.all([admission.drain(grace * MILLISECOND), listeners.drain(grace + LAST_ANSWERS_MS), deferred?.drain(grace)]);
+    // A second signal drains again, without wait timeout.
     closing ??= forwarding?.close(LAST_ANSWERS_MS * MILLISECOND);
     await closing;
     gatewayQueue?.stop();
-    await door.close();
+    await admission.close();
     log.tell('info', 'stopped', 'All callers are answered and the state is written.');
   };
 }
@@ -209,7 +209,7 @@ interface Reloading {
   readonly parts: ServeOptions;
   readonly log: Log;
   readonly auth: Auth;
-  readonly door: AdmissionStack;
+  readonly admission: AdmissionStack;
   readonly forwarding: Forwarding | undefined;
   /** Requests are stored here. */
   readonly stores: boolean;
@@ -230,7 +230,7 @@ async function openDeferred(
 }
 
 /** What may be refused or fail comes first, so that all of it is taken or nothing. */
-async function reload(next: Config, { parts, log, auth, door, forwarding, stores, state }: Reloading): Promise<readonly string[] | CompiledRoutes> {
+async function reload(next: Config, { parts, log, auth, admission, forwarding, stores, state }: Reloading): Promise<readonly string[] | CompiledRoutes> {
   const routes = await compileAllRoutes(next, secretSources(parts)).catch((cause: Error) => cause);
   if (routes instanceof Error) return [routes.message];
   if (routes.deferred.size > 0 && !stores) return ['routes: the first route that stores requests takes a restart'];
@@ -246,7 +246,7 @@ async function reload(next: Config, { parts, log, auth, door, forwarding, stores
       .then((specs) => forwarding.prepare(specs))
       .catch((cause: Error) => cause));
   if (backends instanceof Error) return [backends.message];
-  const refused = await door.reconfigure(next);
+  const refused = await admission.reconfigure(next);
   if (refused.length > 0) return refused;
   auth.replace(keys);
   backends?.();

@@ -27,9 +27,9 @@ export async function openSingleNode(config: Config, parts: AdmissionStackDeps):
   for (;;) {
     const before = opened.length;
     try {
-      const door = await openOnce(config, parts);
+      const admission = await openOnce(config, parts);
       if (tellAt > 0) log.tell('info', 'store_ready', 'The disk takes writes again; the store is open.', { path: config.store.path });
-      return door;
+      return admission;
     } catch (cause) {
       for (const close of opened.splice(before).reverse()) await close().catch(() => {});
       if (!isDiskRefusal(cause) || stopping?.aborted) throw cause;
@@ -53,9 +53,9 @@ async function openOnce(config: Config, parts: AdmissionStackDeps): Promise<Admi
   const place = coordinator.place('');
   if (place.at !== 'here') throw new Error('The term of the store was lost while it was taken; start again.');
   const lost = Promise.withResolvers<Error>();
-  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => gatekeeper.groups() });
+  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => localAdmission.groups() });
   const store = instrumentStore(storage.store, () => clock.now(), metrics.flushed);
-  const gatekeeper: LocalAdmission = new LocalAdmission({
+  const localAdmission: LocalAdmission = new LocalAdmission({
     ...admissionDeps(config, {
       ...{ clock: instrumentClock(clock, metrics.wokeLate), log, metrics },
       notices: (notice) => {
@@ -63,24 +63,24 @@ async function openOnce(config: Config, parts: AdmissionStackDeps): Promise<Admi
       },
     }),
     coordinator,
-    ledger: createLedger({ store, clock, term: place.tenure.term, from: place.tenure.from }),
+    ledger: createLedger({ store, clock, term: place.leaderLease.term, from: place.leaderLease.from }),
     recording: storage.durable,
     reports: true,
   });
-  await gatekeeper.start();
+  await localAdmission.start();
   const unwatch = storage.room === undefined ? () => {} : watchRoom(storage.room, { clock, log, metrics });
   opened.push(async () => unwatch());
-  opened.push(() => gatekeeper.drain(0));
+  opened.push(() => localAdmission.drain(0));
   return {
-    admission: gatekeeper,
-    line: gatekeeper,
+    admission: localAdmission,
+    line: localAdmission,
     metrics,
     clock,
     remarks: () => [],
     serving: (addresses) => storage.describe(holderOf(parts, Object.values(addresses).join(', '))),
     lost: lost.promise,
-    reconfigure: (next) => gatekeeper.reconfigure(next.groups),
-    drain: (grace) => gatekeeper.drain(grace),
+    reconfigure: (next) => localAdmission.reconfigure(next.groups),
+    drain: (grace) => localAdmission.drain(grace),
     close: async () => {
       unwatch();
       clock.stop();

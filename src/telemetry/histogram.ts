@@ -1,7 +1,7 @@
 import type { Registry } from 'prom-client';
 import type { Micros } from '../core/time.ts';
 
-/** Upper bounds of waits and holds in seconds: to ten minutes, the longest patience a group gives by default. */
+/** Upper bounds of waits and holds in seconds: to ten minutes, the longest wait timeout a group gives by default. */
 export const WAIT_BUCKETS: readonly number[] = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
 /** Upper bounds of things that should take no time at all, in seconds. */
 export const FINE_BUCKETS: readonly number[] = [0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1];

@@ -72,13 +72,13 @@ async function play(seed: number): Promise<void> {
       case 6:
         if (some?.delivered && some.leased) {
           some.released = true;
-          void rig.keeper.release('', some.caller.id, 'used', undefined, undefined);
+          void rig.admission.release('', some.caller.id, 'used', undefined, undefined);
         }
         break;
       case 7:
         if (some?.session !== undefined) {
           ended.add(some.session);
-          rig.keeper.endSession('', some.session, roll(2) * SECOND);
+          rig.admission.endSession('', some.session, roll(2) * SECOND);
         }
         break;
       case 8:
@@ -98,11 +98,11 @@ async function play(seed: number): Promise<void> {
   await rig.pass(60);
   for (const { caller, gone } of actors) if (!gone) expect(caller.told).toBe(1);
   for (const name of ['lease', 'rate']) {
-    const view = rig.keeper.group(name);
+    const view = rig.admission.group(name);
     expect(view).toMatchObject({ waiting: 0, leases: 0 });
     expect('reason' in view ? -1 : view.limits[0]?.used).toBe(0);
   }
-  const end = rig.keeper.drain(MINUTE);
+  const end = rig.admission.drain(MINUTE);
   await settled();
   await end;
   expect(rig.clock.now()).toBeGreaterThan(0);

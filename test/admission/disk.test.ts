@@ -30,7 +30,7 @@ test('a disk that fails closes the groups that need it, and they open when it wo
   expect(patient.outcome?.kind).toBe('admitted');
   expect(day.outcome?.kind).toBe('admitted');
   expect(rig.notices.map((notice) => notice.kind)).toEqual(['unstored', 'unstored', 'stored', 'stored']);
-  const leases = rig.keeper.leases('lease', { size: 10, token: '' });
+  const leases = rig.admission.leases('lease', { size: 10, token: '' });
   expect('items' in leases && leases.items).toHaveLength(1);
   expect((await rig.asked({ group: 'lease' })).outcome?.kind).toBe('admitted');
 });
@@ -52,10 +52,10 @@ test('a renewal that cannot be written is refused', async () => {
   const rig = await rigged([settingsOf(group('g', [concurrency(1)]))]);
   const caller = await rig.asked({ lease: 2 * SECOND });
   rig.ledger.failure = new Error('EIO');
-  expect(await rig.keeper.renew('', caller.id, MINUTE)).toMatchObject({ refusal: { reason: 'unstored' } });
+  expect(await rig.admission.renew('', caller.id, MINUTE)).toMatchObject({ refusal: { reason: 'unstored' } });
   rig.ledger.failure = undefined;
   await rig.pass(0.5);
-  expect(await rig.keeper.renew('', caller.id, 2 * MINUTE)).toMatchObject({ kind: 'renewed' });
+  expect(await rig.admission.renew('', caller.id, 2 * MINUTE)).toMatchObject({ kind: 'renewed' });
 });
 
 test('a snapshot is written when the ledger wants one, and knows the lease just granted', async () => {

@@ -8,7 +8,7 @@ test('X11: newcomers are refused, those held go until the grace ends, then the r
   const rig = await rigged([settingsOf(group('g', [spacing(5 * SECOND)])), settingsOf(group('free', [rate(1, SECOND)]))]);
   const callers = [rig.ask(), rig.ask(), rig.ask(), rig.ask()];
   let drained = false;
-  const end = rig.keeper.drain(12 * SECOND).then(() => {
+  const end = rig.admission.drain(12 * SECOND).then(() => {
     drained = true;
   });
   await settled();
@@ -31,9 +31,9 @@ test('a drain ends as soon as nobody is held', async () => {
   const rig = await rigged([settingsOf(group('g', [concurrency(1)]))]);
   const lease = await rig.asked();
   const last = rig.ask();
-  const end = rig.keeper.drain(3600 * SECOND);
+  const end = rig.admission.drain(3600 * SECOND);
   await settled();
-  expect(await rig.keeper.release('', lease.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release('', lease.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
   await end;
   expect(last.outcome?.kind).toBe('admitted');
   expect(rig.ledger.trees.get('g')?.snapshots.at(-1)?.leases).toHaveLength(1);
@@ -42,12 +42,12 @@ test('a drain ends as soon as nobody is held', async () => {
 test('a disk that fails or hangs does not hold up the end', async () => {
   const failing = await rigged([settingsOf(group('g', [rate(1, SECOND)]))]);
   failing.ledger.failure = new Error('EIO');
-  await failing.keeper.drain(SECOND);
+  await failing.admission.drain(SECOND);
   expect(failing.notices.map((notice) => notice.kind)).toEqual(['unsealed']);
   const hanging = await rigged([settingsOf(group('g', [concurrency(1)]))]);
   hanging.ledger.stalled = true;
   const caller = hanging.ask();
-  const end = hanging.keeper.drain(SECOND);
+  const end = hanging.admission.drain(SECOND);
   await hanging.pass(30);
   await end;
   expect(caller.refusal?.reason).toBe('draining');

@@ -8,10 +8,10 @@ import { type Rig, rigged, settingsOf } from './rig.ts';
 
 const UNKNOWN = { kind: 'refused', refusal: { reason: 'unknown_permit' } };
 
-const dropped = (rig: Rig, caller: string, permit: string) => rig.keeper.release(caller, permit, 'dropped', undefined, HOUR);
+const dropped = (rig: Rig, caller: string, permit: string) => rig.admission.release(caller, permit, 'dropped', undefined, HOUR);
 
 const paused = (rig: Rig, name = 'g'): boolean => {
-  const view = rig.keeper.group(name);
+  const view = rig.admission.group(name);
   return !('reason' in view) && (view.pausedUntil !== undefined || view.pausedKeys > 0);
 };
 
@@ -24,8 +24,8 @@ test('a made-up permit pauses no group, and its answer does not tell whether the
     const answers = [];
     for (const name of ['g', 'leases', 'nowhere']) {
       answers.push(await dropped(rig, '', `${name}${how}`));
-      answers.push(await rig.keeper.release('', `${name}${how}`, 'used', undefined, undefined));
-      answers.push(await rig.keeper.renew('', `${name}${how}`, undefined));
+      answers.push(await rig.admission.release('', `${name}${how}`, 'used', undefined, undefined));
+      answers.push(await rig.admission.renew('', `${name}${how}`, undefined));
     }
     for (const answer of answers) expect(answer).toMatchObject(UNKNOWN);
     const [released, , renewed] = answers;
@@ -62,16 +62,16 @@ test.each([
   const rig = await rigged([settingsOf(group('g', [limit]))]);
   const { id } = await rig.asked({ caller: 'mine', ...more });
   for (const caller of ['', 'other']) {
-    expect(await rig.keeper.renew(caller, id, MINUTE)).toEqual(UNKNOWN);
+    expect(await rig.admission.renew(caller, id, MINUTE)).toEqual(UNKNOWN);
     expect(await dropped(rig, caller, id)).toEqual(UNKNOWN);
-    expect(await rig.keeper.release(caller, id, 'used', { tokens: 0 }, undefined)).toEqual(UNKNOWN);
+    expect(await rig.admission.release(caller, id, 'used', { tokens: 0 }, undefined)).toEqual(UNKNOWN);
   }
   expect(paused(rig)).toBe(false);
   expect(await dropped(rig, 'mine', id)).toEqual({ kind: 'released', ended: true });
   expect(paused(rig)).toBe(true);
   // Also of one that is over, others learn nothing.
-  expect(await rig.keeper.release('other', id, 'used', undefined, undefined)).toEqual(UNKNOWN);
-  expect(await rig.keeper.release('mine', id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
+  expect(await rig.admission.release('other', id, 'used', undefined, undefined)).toEqual(UNKNOWN);
+  expect(await rig.admission.release('mine', id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
 });
 
 test('after a crash, a snapshot and a clean stop a lease is still that of its credential', async () => {
@@ -80,13 +80,13 @@ test('after a crash, a snapshot and a clean stop a lease is still that of its cr
   const { id } = await first.asked({ caller: 'mine', lease: 10 * MINUTE });
   const crashed = await machine.restartAfter(1);
   await crashed.pass(2);
-  expect(await crashed.keeper.renew('other', id, MINUTE)).toEqual(UNKNOWN);
-  expect(await crashed.keeper.renew('mine', id, 10 * MINUTE)).toMatchObject({ kind: 'renewed' });
-  await crashed.keeper.drain(SECOND);
+  expect(await crashed.admission.renew('other', id, MINUTE)).toEqual(UNKNOWN);
+  expect(await crashed.admission.renew('mine', id, 10 * MINUTE)).toMatchObject({ kind: 'renewed' });
+  await crashed.admission.drain(SECOND);
   const stopped = await machine.restartAfter(1);
   await stopped.pass(2);
   expect(await dropped(stopped, 'other', id)).toEqual(UNKNOWN);
-  expect(await stopped.keeper.release('mine', id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await stopped.admission.release('mine', id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
 });
 
 test('what stands for forwarded requests after a crash is no caller to end', async () => {
@@ -95,11 +95,11 @@ test('what stands for forwarded requests after a crash is no caller to end', asy
   await first.asked({ reported: true, lease: 10 * SECOND });
   const next = await machine.restartAfter(1);
   await next.pass(2);
-  const leases = next.keeper.leases('g', { size: 10, token: '' });
+  const leases = next.admission.leases('g', { size: 10, token: '' });
   const id = 'items' in leases ? (leases.items[0]?.id ?? '') : '';
   expect(id).not.toBe('');
-  expect(await next.keeper.release('', id, 'used', undefined, undefined)).toEqual(UNKNOWN);
-  expect(await next.keeper.revokeLease('g', id)).toBeUndefined();
+  expect(await next.admission.release('', id, 'used', undefined, undefined)).toEqual(UNKNOWN);
+  expect(await next.admission.revokeLease('g', id)).toBeUndefined();
 });
 
 test('a permit is not known by the name of another group of its tree', async () => {
@@ -111,21 +111,21 @@ test('a permit is not known by the name of another group of its tree', async () 
   const { id } = await rig.asked({ group: 'b' });
   const other = id.replace('b~', 'a~');
   expect(await dropped(rig, '', other)).toEqual(UNKNOWN);
-  expect(await rig.keeper.renew('', other, MINUTE)).toEqual(UNKNOWN);
-  expect(await rig.keeper.revokeLease('a', other)).toMatchObject({ reason: 'unknown_permit' });
+  expect(await rig.admission.renew('', other, MINUTE)).toEqual(UNKNOWN);
+  expect(await rig.admission.revokeLease('a', other)).toMatchObject({ reason: 'unknown_permit' });
   expect(paused(rig, 'a')).toBe(false);
-  expect(await rig.keeper.revokeLease('b', id)).toBeUndefined();
+  expect(await rig.admission.revokeLease('b', id)).toBeUndefined();
 });
 
 test('an operator of one key ends the waiters and leases of that key alone', async () => {
   const rig = await rigged([settingsOf(group('g', [concurrency(1)]))]);
   const { id } = await rig.asked({ key: 'acme' });
   rig.ask({ key: 'acme' });
-  const waiters = rig.keeper.waiters('g', { size: 10, token: '' });
+  const waiters = rig.admission.waiters('g', { size: 10, token: '' });
   const waiter = 'items' in waiters ? (waiters.items[0]?.id ?? '') : '';
-  expect(await rig.keeper.evictWaiter('g', waiter, 'other')).toMatchObject({ reason: 'unknown_request' });
-  expect(await rig.keeper.revokeLease('g', id, 'other')).toMatchObject({ reason: 'unknown_permit' });
+  expect(await rig.admission.evictWaiter('g', waiter, 'other')).toMatchObject({ reason: 'unknown_request' });
+  expect(await rig.admission.revokeLease('g', id, 'other')).toMatchObject({ reason: 'unknown_permit' });
   expect(rig.waiting()).toBe(1);
-  expect(await rig.keeper.evictWaiter('g', waiter, 'acme')).toBeUndefined();
-  expect(await rig.keeper.revokeLease('g', id, 'acme')).toBeUndefined();
+  expect(await rig.admission.evictWaiter('g', waiter, 'acme')).toBeUndefined();
+  expect(await rig.admission.revokeLease('g', id, 'acme')).toBeUndefined();
 });

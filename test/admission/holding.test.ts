@@ -26,7 +26,7 @@ test('an unknown group, an unknown class, a class beside a priority', async () =
   expect(rig.ask({ priorityClass: 'nope' }).refusal?.reason).toBe('malformed');
   expect(rig.ask({ priorityClass: 'production', priority: 1 }).refusal?.reason).toBe('malformed');
   expect(rig.ask({ priorityClass: 'production' }).outcome?.kind).toBe('admitted');
-  const view = rig.keeper.group('g');
+  const view = rig.admission.group('g');
   expect('reason' in view ? {} : view.counters).toMatchObject({ admitted: 1, refused: { malformed: 2 } });
 });
 
@@ -106,25 +106,25 @@ test('renew and release: by the name of the permit only, once; a lapsed one is f
   const rig = await rigged([settingsOf(group('g', [concurrency(1)]))]);
   const caller = await rig.asked({ lease: 2 * SECOND });
   await rig.pass(1.5);
-  const renewed = await rig.keeper.renew('', caller.id, 2 * SECOND);
+  const renewed = await rig.admission.renew('', caller.id, 2 * SECOND);
   expect(renewed).toMatchObject({ kind: 'renewed', permit: { id: caller.id, fence: caller.permit.lease?.fence } });
   await rig.pass(1.5);
   const forged = `${caller.id.slice(0, -1)}${caller.id.endsWith('0') ? '1' : '0'}`;
-  expect(await rig.keeper.release('', forged, 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'unknown_permit' } });
-  expect(await rig.keeper.release('', 'nonsense', 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'unknown_permit' } });
-  expect(await rig.keeper.release('', caller.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
-  expect(await rig.keeper.release('', caller.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
+  expect(await rig.admission.release('', forged, 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'unknown_permit' } });
+  expect(await rig.admission.release('', 'nonsense', 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'unknown_permit' } });
+  expect(await rig.admission.release('', caller.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release('', caller.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
   const second = await rig.asked({ lease: SECOND });
   await rig.pass(1.1);
-  expect(await rig.keeper.release('', second.id, 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'fenced' } });
-  expect(await rig.keeper.renew('', second.id, SECOND)).toMatchObject({ refusal: { reason: 'fenced' } });
+  expect(await rig.admission.release('', second.id, 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'fenced' } });
+  expect(await rig.admission.renew('', second.id, SECOND)).toMatchObject({ refusal: { reason: 'fenced' } });
 });
 
 test('a permit of which nothing is remembered: release ends nothing, renew knows nothing', async () => {
   const rig = await rigged([settingsOf(group('g', [rate(10, SECOND, 10)]))]);
   const caller = await rig.asked();
-  expect(await rig.keeper.release('', caller.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
-  expect(await rig.keeper.renew('', caller.id, SECOND)).toMatchObject({ refusal: { reason: 'unknown_permit' } });
+  expect(await rig.admission.release('', caller.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
+  expect(await rig.admission.renew('', caller.id, SECOND)).toMatchObject({ refusal: { reason: 'unknown_permit' } });
 });
 
 test('pushback: a dropped permit pauses its key, or the group, and never for longer than the maximum', async () => {
@@ -135,15 +135,15 @@ test('pushback: a dropped permit pauses its key, or the group, and never for lon
     settingsOf(group('leased', [concurrency(10)])),
   ]);
   const one = await rig.asked({ key: 'a' });
-  await rig.keeper.release('', one.id, 'dropped', undefined, 3600 * SECOND, 'a');
+  await rig.admission.release('', one.id, 'dropped', undefined, 3600 * SECOND, 'a');
   const [a, b] = [rig.ask({ key: 'a' }), rig.ask({ key: 'b' })];
   expect(b.outcome?.kind).toBe('admitted');
   expect(a.outcome).toBeUndefined();
   const other = await rig.asked({ group: 'whole', key: 'a' });
-  await rig.keeper.release('', other.id, 'dropped', undefined, 3600 * SECOND);
+  await rig.admission.release('', other.id, 'dropped', undefined, 3600 * SECOND);
   const held = rig.ask({ group: 'whole', key: 'b' });
   const leased = await rig.asked({ group: 'leased', key: 'a' });
-  await rig.keeper.release('', leased.id, 'dropped', undefined, 5 * SECOND);
+  await rig.admission.release('', leased.id, 'dropped', undefined, 5 * SECOND);
   const again = rig.ask({ group: 'leased', key: 'a' });
   await rig.pass(1.9);
   expect(held.outcome).toBeUndefined();
@@ -160,7 +160,7 @@ test('answers go out in slices and in order; a cancel gets its turn between them
   const rig = await rigged([settingsOf(group('g', [rolling(20_000, SECOND)]))], { recording: false });
   rig.ask({ costs: { requests: 20_000 } });
   const order: number[] = [];
-  const held = Array.from({ length: 5000 }, (_, index) => rig.keeper.acquire(askOf({ costs: ONE_REQUEST }), () => order.push(index)));
+  const held = Array.from({ length: 5000 }, (_, index) => rig.admission.acquire(askOf({ costs: ONE_REQUEST }), () => order.push(index)));
   expect(order).toHaveLength(0);
   rig.clock.advance(1.1 * SECOND);
   const first = order.length;

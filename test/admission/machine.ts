@@ -25,10 +25,10 @@ export class Machine {
     const coordinator = await openSingleNodeCoordinator({ registers: this.registers, clock: this.clock, session: `life-${++this.#lives}` });
     const placement = coordinator.place('');
     if (placement.at !== 'here') throw new Error('not here');
-    const { term, from } = placement.tenure;
+    const { term, from } = placement.leaderLease;
     const ledger = createLedger({ store: new MemoryStore({ bytes: 1 << 30 }, this.disk), clock: this.clock, term, from });
     const rig = new Rig(this.settings, { clock: this.clock, ledger, coordinator, reports: true });
-    await rig.keeper.start();
+    await rig.admission.start();
     return rig;
   }
 

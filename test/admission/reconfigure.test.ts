@@ -12,10 +12,10 @@ const under = (parent: string) => ({ parent: { group: parent, share: undefined }
 test('waiters stay in line under the new limits, and counters go on', async () => {
   const rig = await rigged([settingsOf(group('g', [spacing(60 * SECOND)]))]);
   const callers = [rig.ask(), rig.ask(), rig.ask()];
-  expect(await rig.keeper.reconfigure([settingsOf(group('g', [spacing(5 * SECOND)]), { lease: { default: SECOND, max: SECOND } })])).toEqual([]);
+  expect(await rig.admission.reconfigure([settingsOf(group('g', [spacing(5 * SECOND)]), { lease: { default: SECOND, max: SECOND } })])).toEqual([]);
   await rig.pass(11);
   expect(callers.map((caller) => caller.seconds)).toEqual([0, 5, 10]);
-  const view = rig.keeper.group('g');
+  const view = rig.admission.group('g');
   expect('reason' in view ? 0 : view.counters.admitted).toBe(3);
 });
 
@@ -29,7 +29,7 @@ test('groups come, also into a tree with callers in line, and go: their waiters 
   await rig.asked({ group: 'old' });
   const [inLine, gone, child] = [rig.ask({ group: 'root' }), rig.ask({ group: 'old' }), rig.ask({ group: 'a' })];
   const next = [settingsOf(group('root', [concurrency(1)])), settingsOf(group('b', [], under('root'))), settingsOf(group('new', [rate(1, SECOND)]))];
-  expect(await rig.keeper.reconfigure(next)).toEqual([]);
+  expect(await rig.admission.reconfigure(next)).toEqual([]);
   await settled();
   for (const caller of [gone, child]) {
     expect(caller.refusal).toMatchObject({ reason: 'undecided', detail: expect.stringContaining('taken out of the configuration') });
@@ -43,11 +43,11 @@ test('groups come, also into a tree with callers in line, and go: their waiters 
   expect(rig.ledger.trees.get('old')?.sealed).toBeDefined();
   expect(rig.ask({ group: 'new' }).outcome?.kind).toBe('admitted');
   expect(inLine.outcome).toBeUndefined();
-  expect(await rig.keeper.release('', lease.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release('', lease.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
   await settled();
   expect(inLine.outcome?.kind).toBe('admitted');
   expect(
-    rig.keeper
+    rig.admission
       .groups()
       .map((view) => view.name)
       .sort(),
@@ -57,7 +57,7 @@ test('groups come, also into a tree with callers in line, and go: their waiters 
 test('what cannot be done changes nothing at all', async () => {
   const rig = await rigged([settingsOf(group('a', [rolling(1, SECOND)])), settingsOf(group('b', [rolling(1, SECOND)]))]);
   const wrong = [settingsOf(group('a', [rolling(50, SECOND)])), settingsOf(group('b', [rolling(50, SECOND)], under('nope')))];
-  expect(await rig.keeper.reconfigure(wrong)).toHaveLength(1);
+  expect(await rig.admission.reconfigure(wrong)).toHaveLength(1);
   rig.ask({ group: 'a' });
   expect(rig.ask({ group: 'a' }).outcome).toBeUndefined();
 });
@@ -68,16 +68,16 @@ test('a group moves to another tree only while nobody waits or holds, and takes 
   const rig = await rigged(before);
   const lease = await rig.asked({ group: 'a' });
   await rig.asked({ group: 'b' });
-  const answer = await rig.keeper.reconfigure(after);
+  const answer = await rig.admission.reconfigure(after);
   expect(answer).toHaveLength(1);
   expect(answer[0]).toMatch(/tree of a/);
-  await rig.keeper.release('', lease.id, 'used', undefined, undefined);
-  expect(await rig.keeper.reconfigure(after)).toEqual([]);
+  await rig.admission.release('', lease.id, 'used', undefined, undefined);
+  expect(await rig.admission.reconfigure(after)).toEqual([]);
   expect([rig.used('a'), rig.used('b')]).toEqual([1, 1]);
   const second = await rig.asked({ group: 'a' });
   expect(second.outcome?.kind).toBe('admitted');
   expect([rig.used('a'), rig.used('b')]).toEqual([2, 2]);
-  await rig.keeper.release('', second.id, 'used', undefined, undefined);
+  await rig.admission.release('', second.id, 'used', undefined, undefined);
   expect(rig.ask({ group: 'a', wait: 0 }).refusal?.reason).toBe('infeasible');
   expect(rig.ledger.trees.get('b')?.snapshots[0]?.reservations.map((one) => one.group)).toContain('a');
 });
@@ -85,12 +85,12 @@ test('a group moves to another tree only while nobody waits or holds, and takes 
 test('a change of configuration under way is waited for by the next', async () => {
   const rig = await rigged([settingsOf(group('g', [rolling(1, SECOND)]))]);
   const both = [
-    rig.keeper.reconfigure([settingsOf(group('x', []))]),
-    rig.keeper.reconfigure([settingsOf(group('g', [rolling(5, SECOND)])), settingsOf(group('x', []))]),
+    rig.admission.reconfigure([settingsOf(group('x', []))]),
+    rig.admission.reconfigure([settingsOf(group('g', [rolling(5, SECOND)])), settingsOf(group('x', []))]),
   ];
   expect(await Promise.all(both)).toEqual([[], []]);
   expect(
-    rig.keeper
+    rig.admission
       .groups()
       .map((view) => view.name)
       .sort(),
@@ -117,7 +117,7 @@ test('a reload with one changed group among many touches only its tree', async (
   const rig = await rigged(before, { gate });
   const after = before.map((settings, at) => (at === 7 ? settingsOf(group('g7', [spacing(SECOND)])) : settings));
   const callers = [rig.ask({ group: 'g7' }), rig.ask({ group: 'g7' }), rig.ask({ group: 'g8' }), rig.ask({ group: 'g8' })];
-  expect(await rig.keeper.reconfigure(after)).toEqual([]);
+  expect(await rig.admission.reconfigure(after)).toEqual([]);
   expect(touched).toEqual(['g7']);
   await rig.pass(6);
   expect(callers.map(({ seconds }) => seconds)).toEqual([0, 1, 0, 5]);
@@ -129,7 +129,7 @@ test('a reload of many groups lets callers in between, and loses none of those w
   const first = names.map((name) => rig.ask({ group: name }));
   const waiting = names.map((name) => rig.ask({ group: name }));
   let applied = false;
-  const change = rig.keeper.reconfigure([...many(spacing(5 * SECOND)), settingsOf(group('between', []))]).then((answer) => {
+  const change = rig.admission.reconfigure([...many(spacing(5 * SECOND)), settingsOf(group('between', []))]).then((answer) => {
     applied = true;
     return answer;
   });
@@ -155,7 +155,7 @@ test('a reload of one tree of many groups lets callers in between, and loses non
   const first = names.map((name) => rig.ask({ group: name }));
   const waiting = names.map((name) => rig.ask({ group: name }));
   let applied = false;
-  const change = rig.keeper.reconfigure(tree(rate(2_000_000, SECOND, 2_000_000), spacing(2 * SECOND))).then((answer) => {
+  const change = rig.admission.reconfigure(tree(rate(2_000_000, SECOND, 2_000_000), spacing(2 * SECOND))).then((answer) => {
     applied = true;
     return answer;
   });
@@ -194,16 +194,16 @@ test('in a tree of many groups some come, some go, some move below others and th
     ...Array.from({ length: 299 }, (_, at) => leaf(at, at < 150 ? 'wide' : 'narrow', spacing(SECOND), { lease: { default: 2 * SECOND, max: MINUTE } })),
     leaf(300, 'narrow', spacing(SECOND)),
   ];
-  expect(await rig.keeper.reconfigure(after)).toEqual([]);
+  expect(await rig.admission.reconfigure(after)).toEqual([]);
   await settled();
   expect([gone.told, waitsGone.refusal?.reason]).toEqual([1, 'undecided']);
   await rig.pass(1);
   expect([first.seconds, second.seconds]).toEqual([0, 1]);
   // Three slots for all that stand below `narrow` now.
-  const crowd = [150, 151, 152, 153, 300].map((at) => rig.ask({ group: `g${at}`, lease: MINUTE }));
+  const clientLimiter = [150, 151, 152, 153, 300].map((at) => rig.ask({ group: `g${at}`, lease: MINUTE }));
   await settled();
-  expect(crowd.filter(({ outcome }) => outcome?.kind === 'admitted')).toHaveLength(3);
-  expect(rig.keeper.groups()).toHaveLength(303);
+  expect(clientLimiter.filter(({ outcome }) => outcome?.kind === 'admitted')).toHaveLength(3);
+  expect(rig.admission.groups()).toHaveLength(303);
   expect((await rig.asked({ group: 'g7' })).permit.lease?.duration).toBe(2 * SECOND);
 });
 
@@ -211,10 +211,10 @@ test('a tree that is too deep, the last of many, leaves all of them as they were
   const rig = await rigged(many(spacing(60 * SECOND)));
   const deep = Array.from({ length: 9 }, (_, at) => settingsOf(group(`d${at}`, [], at === 0 ? {} : under(`d${at - 1}`))));
   const [first, waiting] = [rig.ask({ group: 'g0' }), rig.ask({ group: 'g0' })];
-  await expect(rig.keeper.reconfigure([...many(spacing(SECOND)), ...deep])).rejects.toThrow('more than 8 groups above one another');
+  await expect(rig.admission.reconfigure([...many(spacing(SECOND)), ...deep])).rejects.toThrow('more than 8 groups above one another');
   const grown = [...many(spacing(60 * SECOND)).slice(1), ...deep.slice(0, 8)];
-  expect(await rig.keeper.reconfigure([settingsOf(group('g0', [spacing(60 * SECOND)])), ...grown])).toEqual([]);
-  expect(await rig.keeper.reconfigure([...many(spacing(SECOND)), ...deep])).toEqual(['group d8: more than 8 groups above one another']);
+  expect(await rig.admission.reconfigure([settingsOf(group('g0', [spacing(60 * SECOND)])), ...grown])).toEqual([]);
+  expect(await rig.admission.reconfigure([...many(spacing(SECOND)), ...deep])).toEqual(['group d8: more than 8 groups above one another']);
   await rig.pass(59);
   expect([first.seconds, waiting.outcome]).toEqual([0, undefined]);
   await rig.pass(1);
@@ -224,10 +224,10 @@ test('a tree that is too deep, the last of many, leaves all of them as they were
 test('groups that are taken out and come back are decided anew, each in one tree only', async () => {
   const all = many(spacing(SECOND));
   const rig = await rigged(all);
-  expect(await rig.keeper.reconfigure(all.slice(0, 10))).toEqual([]);
-  expect(rig.keeper.groups()).toHaveLength(10);
-  expect(await rig.keeper.reconfigure(all)).toEqual([]);
-  expect(rig.keeper.groups()).toHaveLength(MANY);
+  expect(await rig.admission.reconfigure(all.slice(0, 10))).toEqual([]);
+  expect(rig.admission.groups()).toHaveLength(10);
+  expect(await rig.admission.reconfigure(all)).toEqual([]);
+  expect(rig.admission.groups()).toHaveLength(MANY);
   // What its tree had on disk counts as spent up to now.
   const last = rig.ask({ group: `g${MANY - 1}` });
   await rig.pass(1);

@@ -37,15 +37,15 @@ test('renewals, ends and lists are as for any lease, and nothing more is written
   const written = tree?.records.length;
   await rig.pass(1);
   rig.ledger.stalled = true;
-  expect(await rig.keeper.renew('', one.id, 10 * SECOND)).toMatchObject({ kind: 'renewed', permit: { fence: one.permit.lease?.fence } });
-  const list = rig.keeper.leases('g', { size: 10, token: '' });
+  expect(await rig.admission.renew('', one.id, 10 * SECOND)).toMatchObject({ kind: 'renewed', permit: { fence: one.permit.lease?.fence } });
+  const list = rig.admission.leases('g', { size: 10, token: '' });
   expect('items' in list && list.items.map(({ id }) => id)).toEqual([one.id, two.id, three.id]);
   expect('items' in list && list.items[0]).toMatchObject({ holder: 'one', expiresAt: rig.clock.now() + 10 * SECOND });
-  expect(await rig.keeper.release('', one.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
-  expect(await rig.keeper.revokeLease('g', two.id)).toBeUndefined();
-  expect(await rig.keeper.renew('', two.id, SECOND)).toMatchObject({ refusal: { reason: 'fenced' } });
+  expect(await rig.admission.release('', one.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.revokeLease('g', two.id)).toBeUndefined();
+  expect(await rig.admission.renew('', two.id, SECOND)).toMatchObject({ refusal: { reason: 'fenced' } });
   await rig.pass(10);
-  expect(await rig.keeper.release('', three.id, 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'fenced' } });
+  expect(await rig.admission.release('', three.id, 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'fenced' } });
   expect(rig.used()).toBe(0);
   expect(tree?.records).toHaveLength(written ?? 0);
   expect(tree?.noted).toEqual([]);
@@ -65,9 +65,9 @@ test('a disk that fails: who needs the write is refused as ever, who is covered 
   patient.held.delivered();
   rig.ledger.failure = new Error('EIO');
   await rig.pass(1);
-  expect(await rig.keeper.renew('', patient.id, 10 * SECOND)).toMatchObject({ kind: 'renewed' });
+  expect(await rig.admission.renew('', patient.id, 10 * SECOND)).toMatchObject({ kind: 'renewed' });
   await rig.pass(9.5);
-  expect(await rig.keeper.renew('', patient.id, 10 * SECOND)).toMatchObject({ refusal: { reason: 'unstored' } });
+  expect(await rig.admission.renew('', patient.id, 10 * SECOND)).toMatchObject({ refusal: { reason: 'unstored' } });
 });
 
 test('a caller who leaves while what stands for it is being written holds nothing', async () => {
@@ -86,7 +86,7 @@ test('it is written anew in time, though the first try fails', async () => {
   const rig = await open();
   const records = () => rig.ledger.trees.get('g')?.records.length;
   const use = async (seconds: number): Promise<void> => {
-    await rig.keeper.release('', (await rig.asked(forwarded)).id, 'used', undefined, undefined);
+    await rig.admission.release('', (await rig.asked(forwarded)).id, 'used', undefined, undefined);
     await rig.pass(seconds);
   };
   await use(6);

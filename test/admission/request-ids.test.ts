@@ -102,13 +102,13 @@ test('release by request id cancels at once, waiting or admitted', async () => {
   await rig.asked({ requestId: 'holds' });
   const waits = rig.ask({ requestId: 'waits' });
   const last = rig.ask();
-  expect(await rig.keeper.releaseRequest('', 'g', 'waits')).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.releaseRequest('', 'g', 'waits')).toEqual({ kind: 'released', ended: true });
   expect(waits.refusal?.reason).toBe('cancelled');
-  expect(await rig.keeper.releaseRequest('', 'g', 'holds')).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.releaseRequest('', 'g', 'holds')).toEqual({ kind: 'released', ended: true });
   await settled();
   expect(last.outcome?.kind).toBe('admitted');
-  expect(await rig.keeper.releaseRequest('', 'g', 'holds')).toEqual({ kind: 'released', ended: false });
-  expect(await rig.keeper.releaseRequest('', 'nope', 'r')).toMatchObject({ refusal: { reason: 'unknown_group' } });
+  expect(await rig.admission.releaseRequest('', 'g', 'holds')).toEqual({ kind: 'released', ended: false });
+  expect(await rig.admission.releaseRequest('', 'nope', 'r')).toMatchObject({ refusal: { reason: 'unknown_group' } });
 });
 
 test('a place that expired while its caller was away answers its refusal, once, and does not begin anew', async () => {
@@ -117,7 +117,7 @@ test('a place that expired while its caller was away answers its refusal, once, 
   const away = rig.ask({ requestId: 'r', wait: 2 * SECOND });
   away.held.cancel();
   await rig.pass(5);
-  await rig.keeper.release('', holder.id, 'used', undefined, undefined);
+  await rig.admission.release('', holder.id, 'used', undefined, undefined);
   expect((await rig.asked({ requestId: 'r', wait: 2 * SECOND })).refusal?.reason).toBe('expired');
   expect((await rig.asked({ requestId: 'r', wait: 2 * SECOND })).outcome?.kind).toBe('admitted');
 });
@@ -140,13 +140,13 @@ test('an ask that goes on keeps the end of its place, and is refused where its p
   const first = rig.ask({ requestId: 'r', wait: 20 * SECOND });
   first.held.cancel();
   await rig.pass(5);
-  // By this clock its patience is over; the place knows better.
+  // By this clock its wait timeout is over; the place knows better.
   const resumed = rig.ask({ requestId: 'r', wait: 0, resumes: 20 * SECOND });
   await rig.pass(14.9);
   expect(resumed.outcome).toBeUndefined();
   await rig.pass(0.2);
   expect(resumed.refusal?.reason).toBe('expired');
-  await rig.keeper.release('', holder.id, 'used', undefined, undefined);
+  await rig.admission.release('', holder.id, 'used', undefined, undefined);
   expect((await rig.asked({ requestId: 'r', wait: 0, resumes: 20 * SECOND })).refusal?.reason).toBe('expired');
   expect((await rig.asked({ requestId: 'other', wait: SECOND, resumes: 20 * SECOND })).outcome?.kind).toBe('admitted');
 });

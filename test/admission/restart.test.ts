@@ -43,11 +43,11 @@ test('leases survive a crash: they hold their slots, can be renewed and released
   const third = after.ask();
   await after.pass(3);
   expect(third.outcome).toBeUndefined();
-  expect(await after.keeper.renew('', one.id, MINUTE)).toMatchObject({ kind: 'renewed', permit: { fence: one.permit.lease?.fence } });
-  expect(await after.keeper.release('', two.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await after.admission.renew('', one.id, MINUTE)).toMatchObject({ kind: 'renewed', permit: { fence: one.permit.lease?.fence } });
+  expect(await after.admission.release('', two.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
   await settled();
   expect(third.permit.lease?.fence).toBeGreaterThan(two.permit.lease?.fence ?? 0n);
-  const leases = after.keeper.leases('g', { size: 10, token: '' });
+  const leases = after.admission.leases('g', { size: 10, token: '' });
   expect('items' in leases && leases.items.map((lease) => lease.id)).toEqual([one.id, third.id]);
 });
 
@@ -57,12 +57,12 @@ test('forwarded, then killed: their slots are held back for one lease length fro
   const callers = [];
   for (let i = 0; i < 3; i++) callers.push(await before.asked({ reported: true, lease: 10 * SECOND }));
   await before.pass(4);
-  for (const { id } of callers) await before.keeper.renew('', id, 10 * SECOND);
+  for (const { id } of callers) await before.admission.renew('', id, 10 * SECOND);
   const after = await machine.restartAfter(1);
   const waiting = after.ask();
   const begun = machine.clock.now();
   await after.pass(1);
-  const leases = after.keeper.leases('g', { size: 10, token: '' });
+  const leases = after.admission.leases('g', { size: 10, token: '' });
   expect('items' in leases && leases.items.map(({ holder, costs }) => ({ holder, costs }))).toEqual([
     { holder: 'forwarded before the restart', costs: { requests: 3 } },
   ]);
@@ -98,7 +98,7 @@ test('a lease that was renewed is held for one length from the first start after
   const before = await machine.start();
   const { id } = await before.asked({ lease: 10 * SECOND });
   await before.pass(4);
-  await before.keeper.renew('', id, 10 * SECOND);
+  await before.admission.renew('', id, 10 * SECOND);
   const held = await heldBackOverTwoCrashes(machine);
   expect(held).toBeGreaterThanOrEqual(9);
   expect(held).toBeLessThan(11.5);
@@ -110,12 +110,12 @@ test('a lease that its holder renews after the first of two crashes lives on aft
   const { id } = await before.asked({ lease: 10 * SECOND });
   const first = await machine.restartAfter(1);
   await first.pass(7);
-  expect((await first.keeper.renew('', id, 10 * SECOND)).kind).toBe('renewed');
+  expect((await first.admission.renew('', id, 10 * SECOND)).kind).toBe('renewed');
   const second = await machine.restartAfter(1);
   const waiting = second.ask();
   await second.pass(8.5);
   expect(waiting.outcome).toBeUndefined();
-  expect((await second.keeper.renew('', id, 10 * SECOND)).kind).toBe('renewed');
+  expect((await second.admission.renew('', id, 10 * SECOND)).kind).toBe('renewed');
 });
 
 test('forwarded, then stopped in order: the next start holds nothing back', async () => {
@@ -123,9 +123,9 @@ test('forwarded, then stopped in order: the next start holds nothing back', asyn
   const before = await machine.start();
   for (let i = 0; i < 3; i++) {
     const caller = await before.asked({ reported: true, lease: 10 * SECOND });
-    await before.keeper.release('', caller.id, 'used', undefined, undefined);
+    await before.admission.release('', caller.id, 'used', undefined, undefined);
   }
-  await before.keeper.drain(SECOND);
+  await before.admission.drain(SECOND);
   const after = await machine.restartAfter(0.5);
   const again = [after.ask(), after.ask(), after.ask()];
   await after.pass(0.5);
@@ -147,7 +147,7 @@ test('a clean stop loses nothing: what was left is there at once, and what was s
   const machine = new Machine([settingsOf(group('g', [rolling(10, HOUR)])), settingsOf(group('fast', [rate(10, SECOND, 10)]))]);
   const before = await machine.start();
   for (let i = 0; i < 6; i++) await before.asked();
-  await before.keeper.drain(SECOND);
+  await before.admission.drain(SECOND);
   const after = await machine.restartAfter(0.5);
   const callers = Array.from({ length: 5 }, () => after.ask());
   const fast = Array.from({ length: 10 }, () => after.ask({ group: 'fast' }));
@@ -160,7 +160,7 @@ test('what was spent before a clean stop still counts after a snapshot and a cra
   const machine = new Machine([settingsOf(group('g', [rolling(100, HOUR)]))]);
   const first = await machine.start();
   for (let i = 0; i < 60; i++) await first.asked();
-  await first.keeper.drain(SECOND);
+  await first.admission.drain(SECOND);
   const second = await machine.restartAfter(1);
   for (let i = 0; i < 10; i++) await second.asked();
   await second.pass(70);
@@ -180,8 +180,8 @@ test('pauses and overrides survive a crash', async () => {
   const machine = new Machine([settingsOf(group('g', [rolling(5, HOUR)])), settingsOf(group('p', [rolling(5, HOUR)]))]);
   const before = await machine.start();
   const limits = new Map([['window', { kind: 'window', permits: 1, per: HOUR } as const]]);
-  expect(await before.keeper.override('g', { limits, enforce: undefined, for: HOUR })).toBeUndefined();
-  expect(await before.keeper.pause('p', undefined, undefined)).toBeUndefined();
+  expect(await before.admission.override('g', { limits, enforce: undefined, for: HOUR })).toBeUndefined();
+  expect(await before.admission.pause('p', undefined, undefined)).toBeUndefined();
   const after = await machine.restartAfter(2);
   const callers = [after.ask(), after.ask(), after.ask({ group: 'p' })];
   await after.pass(60);
@@ -210,7 +210,7 @@ test('a group that moved under another keeps what it spent through a crash', asy
   const before = await machine.start();
   for (let i = 0; i < 2; i++) await before.asked({ group: 'a' });
   const moved = [settingsOf({ ...a, parent: { group: 'b', share: undefined } }), settingsOf(b)];
-  expect(await before.keeper.reconfigure(moved)).toEqual([]);
+  expect(await before.admission.reconfigure(moved)).toEqual([]);
   const second = new Machine(moved);
   Object.assign(second, { clock: machine.clock, registers: machine.registers, disk: machine.disk });
   await machine.clock.advanceAsync(2 * SECOND);
@@ -229,11 +229,11 @@ test('a group that is taken out and put back has spent what it spent', async () 
   const rig = await machine.start();
   for (let i = 0; i < 3; i++) await rig.asked();
   for (let i = 0; i < 10; i++) await rig.asked({ group: 'fast' });
-  expect(await rig.keeper.reconfigure([other])).toEqual([]);
+  expect(await rig.admission.reconfigure([other])).toEqual([]);
   expect(rig.ask().refusal?.reason).toBe('unknown_group');
   const wrong = [spec, fast, settingsOf({ ...other.spec, parent: { group: 'nope', share: undefined } })];
-  expect(await rig.keeper.reconfigure(wrong)).toHaveLength(1);
-  expect(await rig.keeper.reconfigure([spec, fast, other])).toEqual([]);
+  expect(await rig.admission.reconfigure(wrong)).toHaveLength(1);
+  expect(await rig.admission.reconfigure([spec, fast, other])).toEqual([]);
   const callers = Array.from({ length: 5 }, () => rig.ask({ wait: MINUTE }));
   const burst = Array.from({ length: 10 }, () => rig.ask({ group: 'fast', wait: 0 }));
   await rig.pass(0.05);
@@ -250,7 +250,7 @@ test('what a crash costs is noticed at the next start, and nothing of it after a
   await admittedAt(first, 1);
   const crashed = await machine.restartAfter(1);
   expect(crashed.notices).toEqual([{ kind: 'recovered', trees: 2, crashed: 2, leases: 2, bounds: 0, heldFor: expect.any(Number) as number, shard: undefined }]);
-  const draining = crashed.keeper.drain(0);
+  const draining = crashed.admission.drain(0);
   await machine.clock.advanceAsync(2 * SECOND);
   await draining;
   const stopped = await machine.start();
@@ -273,7 +273,7 @@ test('a lease that was renewed ends one length after the new start at the latest
   const before = await machine.start();
   const { id } = await before.asked({ lease: 20 * SECOND });
   await before.pass(5);
-  const renewed = await before.keeper.renew('', id, undefined);
+  const renewed = await before.admission.renew('', id, undefined);
   const told = renewed.kind === 'renewed' ? renewed.permit.expiresAt : 0;
   const after = await machine.restartAfter(2);
   const begun = machine.clock.now();
@@ -288,9 +288,9 @@ test('a renewal for longer than before outlasts a crash, though the end on disk 
   const before = await machine.start();
   const { id } = await before.asked({ lease: 30 * SECOND });
   await before.pass(1);
-  await before.keeper.renew('', id, 5 * SECOND);
+  await before.admission.renew('', id, 5 * SECOND);
   await before.pass(1);
-  const renewed = await before.keeper.renew('', id, 25 * SECOND);
+  const renewed = await before.admission.renew('', id, 25 * SECOND);
   const told = renewed.kind === 'renewed' ? renewed.permit.expiresAt : 0;
   const after = await machine.restartAfter(0.5);
   const waiting = after.ask();
@@ -300,12 +300,12 @@ test('a renewal for longer than before outlasts a crash, though the end on disk 
 
 test('of two renewals at once none is told before the disk has it', async () => {
   const rig = new Rig([settingsOf(group('g', [concurrency(1)]))]);
-  await rig.keeper.start();
+  await rig.admission.start();
   const { id } = await rig.asked({ lease: 10 * SECOND });
   await rig.pass(5);
   rig.ledger.stalled = true;
   const told: string[] = [];
-  const renewals = [1, 2].map(() => rig.keeper.renew('', id, undefined).then(({ kind }) => told.push(kind)));
+  const renewals = [1, 2].map(() => rig.admission.renew('', id, undefined).then(({ kind }) => told.push(kind)));
   await settled();
   expect(told).toEqual([]);
   rig.ledger.release();
@@ -315,11 +315,11 @@ test('of two renewals at once none is told before the disk has it', async () => 
 
 test('after a renewal that could not be written the next one is not told without the disk either', async () => {
   const rig = new Rig([settingsOf(group('g', [concurrency(1)]))]);
-  await rig.keeper.start();
+  await rig.admission.start();
   const { id } = await rig.asked({ lease: 10 * SECOND });
   await rig.pass(5);
   const renew = async () => {
-    const renewal = rig.keeper.renew('', id, undefined);
+    const renewal = rig.admission.renew('', id, undefined);
     await rig.pass(0.5);
     return renewal;
   };
@@ -335,7 +335,7 @@ test.each(['a crash', 'a clean stop'])('after %s the request id of a live lease 
   const before = await machine.start();
   const asked = { requestId: 'job', caller: 'mine', lease: 20 * SECOND, key: 'k', costs: { requests: 1 } };
   const first = await before.asked(asked);
-  if (how === 'a clean stop') await before.keeper.drain(SECOND);
+  if (how === 'a clean stop') await before.admission.drain(SECOND);
   const after = await machine.restartAfter(2);
   await after.pass(2);
   const again = await after.asked(asked);
@@ -344,8 +344,8 @@ test.each(['a crash', 'a clean stop'])('after %s the request id of a live lease 
   expect(again.permit.lease?.duration).toBe((first.permit.lease?.expiresAt ?? 0) - machine.clock.now());
   expect(after.ask({ ...asked, costs: { requests: 0 } }).refusal?.reason).toBe('malformed');
   expect((await after.asked({ ...asked, caller: 'other', wait: 0 })).outcome?.kind).not.toBe('admitted');
-  expect(await after.keeper.releaseRequest('other', 'g', 'job')).toEqual({ kind: 'released', ended: false });
-  expect(await after.keeper.releaseRequest('mine', 'g', 'job')).toEqual({ kind: 'released', ended: true });
+  expect(await after.admission.releaseRequest('other', 'g', 'job')).toEqual({ kind: 'released', ended: false });
+  expect(await after.admission.releaseRequest('mine', 'g', 'job')).toEqual({ kind: 'released', ended: true });
   expect((await after.asked({ wait: 0 })).outcome?.kind).toBe('admitted');
 });
 
@@ -366,9 +366,9 @@ test("a lease of a session that comes back by its request id after a restart is 
   const first = await before.asked(asked);
   const after = await machine.restartAfter(2);
   await after.pass(2);
-  after.keeper.resumeSession('', 's');
+  after.admission.resumeSession('', 's');
   expect((await after.asked(asked)).id).toBe(first.id);
-  after.keeper.endSession('', 's', 0);
+  after.admission.endSession('', 's', 0);
   await settled();
   expect((await after.asked({ wait: 0 })).outcome?.kind).toBe('admitted');
 });

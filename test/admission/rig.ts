@@ -75,7 +75,7 @@ export class Rig {
   readonly clock: FakeClock;
   readonly ledger: FakeLedger;
   readonly coordinator: FakeCoordinator;
-  readonly keeper: LocalAdmission;
+  readonly admission: LocalAdmission;
   readonly events: GateEvent[] = [];
   readonly notices: AdmissionNotice[] = [];
   #bytes = 0;
@@ -98,13 +98,13 @@ export class Rig {
       reports: options.reports ?? false,
       defer: (run) => void setImmediate(run),
     };
-    this.keeper = new LocalAdmission(parts);
+    this.admission = new LocalAdmission(parts);
   }
 
   /** Asks; the answer may be there already. */
   ask(more: Partial<AdmissionRequest> = {}): Caller {
     const caller = new Caller();
-    caller.held = this.keeper.acquire(askOf(more), (outcome) => {
+    caller.held = this.admission.acquire(askOf(more), (outcome) => {
       caller.told++;
       caller.outcome = outcome;
       caller.at = this.clock.now();
@@ -127,13 +127,13 @@ export class Rig {
 
   /** Callers of a group who wait. */
   waiting(name = 'g'): number {
-    const group = this.keeper.group(name);
+    const group = this.admission.group(name);
     return 'reason' in group ? 0 : group.waiting;
   }
 
   /** Units used of a group's first limit. */
   used(name = 'g'): number {
-    const group = this.keeper.group(name);
+    const group = this.admission.group(name);
     return 'reason' in group ? 0 : (group.limits[0]?.used ?? 0);
   }
 }
@@ -160,6 +160,6 @@ export function askOf(more: Partial<AdmissionRequest> = {}): AdmissionRequest {
 /** A rig that is open. */
 export async function rigged(settings: readonly GroupSettings[], options: RigOptions = {}): Promise<Rig> {
   const rig = new Rig(settings, options);
-  await rig.keeper.start();
+  await rig.admission.start();
   return rig;
 }

@@ -9,13 +9,13 @@ const IN = { session: 's', caller: 'c' };
 
 test('TQ-9: a session with two leases ends: both are free, and what it still waited for takes nothing', async () => {
   const rig = await rigged(SLOTS);
-  rig.keeper.resumeSession('c', 's');
+  rig.admission.resumeSession('c', 's');
   await rig.asked(IN);
   await rig.asked(IN);
   const pending = rig.ask(IN);
   const others = [rig.ask(), rig.ask()];
   pending.held.cancel();
-  rig.keeper.endSession('c', 's', 0);
+  rig.admission.endSession('c', 's', 0);
   await settled();
   expect(others.map((caller) => caller.outcome?.kind)).toEqual(['admitted', 'admitted']);
   expect(pending.told).toBe(0);
@@ -24,50 +24,50 @@ test('TQ-9: a session with two leases ends: both are free, and what it still wai
 
 test('places of an ended session that nobody left are answered as cancelled', async () => {
   const rig = await rigged(SLOTS);
-  rig.keeper.resumeSession('c', 's');
+  rig.admission.resumeSession('c', 's');
   await rig.asked();
   await rig.asked();
   const pending = [rig.ask(IN), rig.ask({ ...IN, requestId: 'r' })];
-  rig.keeper.endSession('c', 's', 0);
+  rig.admission.endSession('c', 's', 0);
   await settled();
   expect(pending.map((caller) => caller.refusal?.reason)).toEqual(['cancelled', 'cancelled']);
 });
 
 test('TQ-11: a session that comes back within `resume` keeps its leases; else they are released then', async () => {
   const rig = await rigged(SLOTS);
-  rig.keeper.resumeSession('c', 's');
+  rig.admission.resumeSession('c', 's');
   const lease = await rig.asked(IN);
-  rig.keeper.endSession('c', 's', 0.5 * SECOND);
+  rig.admission.endSession('c', 's', 0.5 * SECOND);
   await rig.pass(0.4);
-  expect(rig.keeper.resumeSession('c', 's').map((permit) => permit.id)).toEqual([lease.id]);
+  expect(rig.admission.resumeSession('c', 's').map((permit) => permit.id)).toEqual([lease.id]);
   await rig.pass(1);
-  expect(await rig.keeper.release('c', lease.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release('c', lease.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
 
   const [one, two] = [await rig.asked(IN), await rig.asked(IN)];
   expect([one, two].map((caller) => caller.outcome?.kind)).toEqual(['admitted', 'admitted']);
-  rig.keeper.endSession('c', 's', 0.5 * SECOND);
+  rig.admission.endSession('c', 's', 0.5 * SECOND);
   const next = rig.ask();
   await rig.pass(0.4);
   expect(next.outcome).toBeUndefined();
   await rig.pass(0.2);
   expect(next.outcome?.kind).toBe('admitted');
-  expect(rig.keeper.resumeSession('c', 's')).toEqual([]);
+  expect(rig.admission.resumeSession('c', 's')).toEqual([]);
 });
 
 test('while a session is away, its named places are passed over and found again; unnamed ones are gone', async () => {
   const rig = await rigged([settingsOf(group('g', [concurrency(1)]))]);
-  rig.keeper.resumeSession('c', 's');
+  rig.admission.resumeSession('c', 's');
   const holder = await rig.asked();
   const named = rig.ask({ ...IN, requestId: 'r' });
   rig.ask(IN);
   const behind = rig.ask();
-  rig.keeper.endSession('c', 's', 30 * SECOND);
+  rig.admission.endSession('c', 's', 30 * SECOND);
   await rig.pass(15);
   expect(named.refusal?.reason).toBe('cancelled');
   expect(rig.waiting()).toBe(2);
-  rig.keeper.resumeSession('c', 's');
+  rig.admission.resumeSession('c', 's');
   const back = rig.ask({ ...IN, requestId: 'r' });
-  await rig.keeper.release('', holder.id, 'used', undefined, undefined);
+  await rig.admission.release('', holder.id, 'used', undefined, undefined);
   await settled();
   expect(back.outcome?.kind).toBe('admitted');
   expect(behind.outcome).toBeUndefined();
@@ -75,22 +75,22 @@ test('while a session is away, its named places are passed over and found again;
 
 test('the new stream of a session may open before the old one is known to be dead', async () => {
   const rig = await rigged(SLOTS);
-  rig.keeper.resumeSession('c', 's');
+  rig.admission.resumeSession('c', 's');
   const lease = await rig.asked(IN);
-  expect(rig.keeper.resumeSession('c', 's')).toHaveLength(1);
-  rig.keeper.endSession('c', 's', 0);
+  expect(rig.admission.resumeSession('c', 's')).toHaveLength(1);
+  rig.admission.endSession('c', 's', 0);
   await settled();
-  expect(await rig.keeper.renew('c', lease.id, MINUTE)).toMatchObject({ kind: 'renewed' });
-  expect(rig.keeper.resumeSession('c', 's')).toMatchObject([{ id: lease.id, duration: MINUTE }]);
+  expect(await rig.admission.renew('c', lease.id, MINUTE)).toMatchObject({ kind: 'renewed' });
+  expect(rig.admission.resumeSession('c', 's')).toMatchObject([{ id: lease.id, duration: MINUTE }]);
 });
 
 test('a permit that was not delivered when its session ends is given back', async () => {
   const rig = await rigged([settingsOf(group('g', [rolling(1, MINUTE)]))]);
-  rig.keeper.resumeSession('c', 's');
+  rig.admission.resumeSession('c', 's');
   rig.ask(IN);
   await settled();
   expect(rig.used()).toBe(1);
-  rig.keeper.endSession('c', 's', 0);
+  rig.admission.endSession('c', 's', 0);
   await settled();
   expect(rig.used()).toBe(0);
 });
@@ -99,7 +99,7 @@ test('sessions are bounded', async () => {
   const rig = await rigged(SLOTS, { bounds: { sessions: 1 } });
   await rig.asked(IN);
   expect(rig.ask({ session: 'other' }).refusal).toMatchObject({ reason: 'shed', limit: 'sessions' });
-  rig.keeper.endSession('c', 's', 0);
+  rig.admission.endSession('c', 's', 0);
   await settled();
   expect((await rig.asked({ session: 'other' })).outcome?.kind).toBe('admitted');
 });

@@ -26,9 +26,9 @@ function behind(clock: FakeClock, by: Micros): Clock {
   return { now: () => plus(clock.now(), -by), epoch: (at) => clock.epoch(plus(at, by)), at: (when, wake) => clock.at(plus(when, by), wake) };
 }
 
-/** One replica's gatekeeper, and what happens to it. */
+/** One replica's local admission, and what happens to it. */
 class Replica {
-  readonly keeper: LocalAdmission;
+  readonly admission: LocalAdmission;
   readonly notices: AdmissionNotice[] = [];
   readonly events: GateEvent[] = [];
   readonly #clock: FakeClock;
@@ -38,7 +38,7 @@ class Replica {
     this.#clock = clock;
     this.#store = store;
     let bytes = 0;
-    this.keeper = new LocalAdmission({
+    this.admission = new LocalAdmission({
       clock,
       coordinator: new FakeCoordinator(),
       ledger: createLedger({ store, clock, term: 0n }),
@@ -60,17 +60,17 @@ class Replica {
   }
 
   /** The shard is decided here from now on, in a shard time that is `lag` behind the process's. Resolves once its trees are open. */
-  gainOf(shard: number, lag: Micros, tenure: LeaderLease, barrier: Promise<void> = Promise.resolve()): Promise<void> {
+  gainOf(shard: number, lag: Micros, leaderLease: LeaderLease, barrier: Promise<void> = Promise.resolve()): Promise<void> {
     const clock = behind(this.#clock, lag);
     const store = this.#store;
     const shared = { append: store.append.bind(store), read: store.read.bind(store), trim: store.trim.bind(store), close: async () => {} };
-    const ground: ShardContext = { clock, ledger: createLedger({ store: shared, clock, term: tenure.term }), tenure };
-    return this.keeper.openShard(shard, ground, barrier);
+    const ground: ShardContext = { clock, ledger: createLedger({ store: shared, clock, term: leaderLease.term }), leaderLease };
+    return this.admission.openShard(shard, ground, barrier);
   }
 
   ask(more: Parameters<typeof askOf>[0] = {}): Caller {
     const caller = new Caller();
-    caller.held = this.keeper.acquire(askOf({ group: GROUP, ...more }), (outcome) => {
+    caller.held = this.admission.acquire(askOf({ group: GROUP, ...more }), (outcome) => {
       caller.told++;
       caller.outcome = outcome;
       caller.at = this.#clock.now();
@@ -97,15 +97,15 @@ const slots = [settingsOf(group(GROUP, [concurrency(1)]))];
 
 test('A group whose shard is elsewhere is not unknown: its asks are told that it moved', async () => {
   const { a } = two(spaced);
-  await a.keeper.start();
+  await a.admission.start();
   expect((await a.asked()).refusal).toBe(MOVED);
   expect((await a.asked({ group: 'none' })).refusal?.reason).toBe('unknown_group');
-  expect(await a.keeper.release('', 'g.1.0000000000000000', 'used', undefined, undefined)).toMatchObject({ kind: 'refused' });
+  expect(await a.admission.release('', 'g.1.0000000000000000', 'used', undefined, undefined)).toMatchObject({ kind: 'refused' });
 });
 
 test('A shard that is handed over goes on exactly where it stopped, with everybody in line, and nobody is told a refusal', async () => {
   const { clock, a, b } = two(spaced);
-  await Promise.all([a.keeper.start(), b.keeper.start()]);
+  await Promise.all([a.admission.start(), b.admission.start()]);
   await a.gain(1n, DISTANT_PAST, 0);
   expect((await a.asked()).outcome?.kind).toBe('admitted');
   const first = await a.asked({ holder: 'first' });
@@ -113,7 +113,7 @@ test('A shard that is handed over goes on exactly where it stopped, with everybo
   const places = [first, second].map((caller) => caller.held.arrival());
   await clock.advanceAsync(4 * SECOND);
   let halted = 0;
-  await a.keeper.seal(SHARD, () => halted++);
+  await a.admission.seal(SHARD, () => halted++);
   expect(halted).toBe(1);
   expect([first.refusal, second.refusal]).toEqual([MOVED, MOVED]);
   expect(a.events.filter((event) => event.kind === 'refused')).toEqual([]);
@@ -130,11 +130,11 @@ test('A shard that is handed over goes on exactly where it stopped, with everybo
 
 test('A shard whose owner was lost begins no better than it can have ended', async () => {
   const { clock, a, b } = two(spaced);
-  await Promise.all([a.keeper.start(), b.keeper.start()]);
+  await Promise.all([a.admission.start(), b.admission.start()]);
   await a.gain(1n, DISTANT_PAST, 0);
   expect((await a.asked()).outcome?.kind).toBe('admitted');
   const waiting = await a.asked();
-  a.keeper.loseShard(SHARD, 1n);
+  a.admission.loseShard(SHARD, 1n);
   await settled();
   expect(waiting.refusal).toBe(MOVED);
   await b.gain(2n, plus(clock.now(), SECOND), 0);
@@ -147,7 +147,7 @@ test('A shard whose owner was lost begins no better than it can have ended', asy
 
 test('Instants are told in the time of the process, though the shard is half a minute behind', async () => {
   const { clock, a } = two(slots);
-  await a.keeper.start();
+  await a.admission.start();
   await a.gain(1n, DISTANT_PAST, 30 * SECOND);
   const holder = await a.asked({ lease: MINUTE });
   expect(holder.permit.lease?.expiresAt).toBe(clock.now() + MINUTE);
@@ -155,17 +155,17 @@ test('Instants are told in the time of the process, though the shard is half a m
   const waiting = await a.asked({ wait: 5 * SECOND });
   expect(waiting.held.position()?.expectedAt).toBe(NEVER);
   expect(waiting.held.arrival()?.arrivedAt).toBe(clock.now());
-  expect(a.keeper.group(GROUP)).toMatchObject({ oldestWaiterSince: clock.now(), leases: 1 });
-  expect(a.keeper.leases(GROUP, { size: 10, token: '' })).toMatchObject({ items: [{ expiresAt: clock.now() + MINUTE }] });
+  expect(a.admission.group(GROUP)).toMatchObject({ oldestWaiterSince: clock.now(), leases: 1 });
+  expect(a.admission.leases(GROUP, { size: 10, token: '' })).toMatchObject({ items: [{ expiresAt: clock.now() + MINUTE }] });
   await clock.advanceAsync(5 * SECOND);
   expect(waiting.refusal?.reason).toBe('expired');
-  const renewed = await a.keeper.renew('', holder.id, MINUTE);
+  const renewed = await a.admission.renew('', holder.id, MINUTE);
   expect(renewed).toMatchObject({ kind: 'renewed', permit: { expiresAt: clock.now() + MINUTE } });
 });
 
 test('Nobody is admitted before the barrier has settled, and then by their old places', async () => {
   const { clock, a } = two(spaced);
-  await a.keeper.start();
+  await a.admission.start();
   const barrier = Promise.withResolvers<void>();
   await a.gain(5n, START, 0, barrier.promise);
   const newcomer = await a.asked();
@@ -178,15 +178,15 @@ test('Nobody is admitted before the barrier has settled, and then by their old p
 
 test('A lease survives its owner, and the next one releases it', async () => {
   const { clock, a, b } = two(slots);
-  await Promise.all([a.keeper.start(), b.keeper.start()]);
+  await Promise.all([a.admission.start(), b.admission.start()]);
   await a.gain(1n, DISTANT_PAST, 0);
   const holder = await a.asked({ lease: MINUTE });
-  a.keeper.loseShard(SHARD, 1n);
+  a.admission.loseShard(SHARD, 1n);
   await b.gain(2n, plus(clock.now(), SECOND), 0);
   await clock.advanceAsync(2 * SECOND);
   const next = await b.asked();
   expect(next.outcome).toBeUndefined();
-  expect(await b.keeper.release('', holder.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await b.admission.release('', holder.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
   await settled();
   expect(next.outcome?.kind).toBe('admitted');
   expect(next.permit.lease?.fence).toBeGreaterThan(holder.permit.lease?.fence as bigint);
@@ -194,13 +194,13 @@ test('A lease survives its owner, and the next one releases it', async () => {
 
 test('A tree whose chain a newer term writes is given up, and its waiters are told that it moved', async () => {
   const { a, b } = two(slots);
-  await Promise.all([a.keeper.start(), b.keeper.start()]);
+  await Promise.all([a.admission.start(), b.admission.start()]);
   await a.gain(1n, DISTANT_PAST, 0);
   const holder = await a.asked({ lease: MINUTE });
   const waiting = await a.asked();
   await b.gain(2n, DISTANT_PAST, 0);
   // The old owner does not know yet; its next record meets the newer one's.
-  await a.keeper.release('', holder.id, 'used', undefined, undefined);
+  await a.admission.release('', holder.id, 'used', undefined, undefined);
   await settled();
   expect(waiting.refusal).toBe(MOVED);
   expect((await a.asked()).refusal).toBe(MOVED);
@@ -234,10 +234,10 @@ test('Of many trees of a shard sixteen are opened at a time, those with callers 
   const store = new HeldStore({ bytes: 1 << 24 });
   const settings = Array.from({ length: 200 }, (_, at) => settingsOf(group(`g${at}`, [spacing(SECOND)])));
   const a = new Replica(clock, store, settings);
-  await a.keeper.start();
+  await a.admission.start();
   await a.gain(1n, DISTANT_PAST, 0);
   expect(store.reads).toEqual(settings.slice(0, 16).map(({ spec }) => spec.name));
-  const opening = a.keeper.opening('g150');
+  const opening = a.admission.opening('g150');
   let opened = false;
   void opening?.then(() => {
     opened = true;
@@ -248,8 +248,8 @@ test('Of many trees of a shard sixteen are opened at a time, those with callers 
   expect(opened).toBe(true);
   expect((await a.asked({ group: 'g150' })).outcome?.kind).toBe('admitted');
   expect([store.most, store.reads.length]).toEqual([16, 48]);
-  const waited = a.keeper.opening('g199');
-  a.keeper.loseShard(SHARD, 1n);
+  const waited = a.admission.opening('g199');
+  a.admission.loseShard(SHARD, 1n);
   await store.release();
   await waited;
   expect((await a.asked({ group: 'g199' })).refusal).toBe(MOVED);
@@ -277,13 +277,13 @@ test.each([
   ['ahead of', -10 * MINUTE],
 ])('A reload is applied at once, and changes no limit by itself, while shard time is ten minutes %s the process time', async (_where, lag) => {
   const { clock, a } = two(spaced);
-  await a.keeper.start();
+  await a.admission.start();
   await a.gainOf(SHARD, lag, renewing(clock, lag));
   expect((await a.asked()).outcome?.kind).toBe('admitted');
   const next = await a.asked();
   await clock.advanceAsync(4 * SECOND);
   let refused: readonly string[] | undefined;
-  void a.keeper.reconfigure([settingsOf(group(GROUP, [spacing(20 * SECOND)]))]).then((answer) => {
+  void a.admission.reconfigure([settingsOf(group(GROUP, [spacing(20 * SECOND)]))]).then((answer) => {
     refused = answer;
   });
   await clock.advanceAsync(2 * SECOND);
@@ -295,11 +295,11 @@ test.each([
 test('A shard that is gained while a reload waits for another shard is decided at once, by the settings of the reload once it is applied', async () => {
   const settings = (period: Micros) => [settingsOf(group(GROUP, [spacing(period)])), settingsOf(group('other', [spacing(period)]))];
   const { clock, a } = two(settings(SECOND));
-  await a.keeper.start();
+  await a.admission.start();
   const begins = plus(clock.now(), MINUTE);
   await a.gainOf(SHARD, 0, { term: 1n, from: begins, until: () => NEVER, extend: () => undefined });
   let refused: readonly string[] | undefined;
-  void a.keeper.reconfigure(settings(20 * SECOND)).then((answer) => {
+  void a.admission.reconfigure(settings(20 * SECOND)).then((answer) => {
     refused = answer;
   });
   await settled();
@@ -318,11 +318,11 @@ test('A group does not move to a tree whose shard is in another time, since its 
   const alone = [settingsOf(group(GROUP, [spacing(MINUTE)])), settingsOf(group('other', []))];
   const moved = [settingsOf(group(GROUP, [spacing(MINUTE)], { parent: { group: 'other', share: undefined } })), settingsOf(group('other', []))];
   const { clock, a } = two(alone);
-  await a.keeper.start();
+  await a.admission.start();
   await a.gainOf(SHARD, 10 * MINUTE, renewing(clock, 10 * MINUTE));
   await a.gainOf(OTHER_SHARD, 0, renewing(clock, 0));
   expect((await a.asked()).outcome?.kind).toBe('admitted');
-  const [refused] = await a.keeper.reconfigure(moved);
+  const [refused] = await a.admission.reconfigure(moved);
   expect(refused).toMatch(/times are 600 s apart: take it out in one revision/);
   const next = await a.asked();
   await clock.advanceAsync(2 * MINUTE);
@@ -335,21 +335,21 @@ test.each([0, 2, 4, 6, 8, 10, 12, 14])('Shards that are lost and gained %i turns
     settingsOf(group('other', [spacing(period)])),
   ];
   const { clock, a, b } = two(settings(60 * SECOND));
-  await Promise.all([a.keeper.start(), b.keeper.start()]);
-  const tenure = (term: bigint, from: Instant = DISTANT_PAST): LeaderLease => ({ term, from, until: () => NEVER, extend: () => undefined });
-  await a.gainOf(SHARD, 0, tenure(1n));
+  await Promise.all([a.admission.start(), b.admission.start()]);
+  const leaderLease = (term: bigint, from: Instant = DISTANT_PAST): LeaderLease => ({ term, from, until: () => NEVER, extend: () => undefined });
+  await a.gainOf(SHARD, 0, leaderLease(1n));
   const held = [a.ask({ group: 'g2999' }), a.ask({ group: 'g2999' })];
   let done = false;
-  const change = a.keeper.reconfigure(settings(5 * SECOND)).finally(() => {
+  const change = a.admission.reconfigure(settings(5 * SECOND)).finally(() => {
     done = true;
   });
   const first = [a.ask({ group: 'g0' }), a.ask({ group: 'g0' })];
   for (let turns = 0; turns < 1_000 && !done; turns++) {
     await new Promise((resolve) => setImmediate(resolve));
     if (turns === turn) {
-      a.keeper.loseShard(SHARD, 1n);
-      void a.gainOf(SHARD, 0, tenure(2n));
-      void a.gainOf(OTHER_SHARD, 0, tenure(2n));
+      a.admission.loseShard(SHARD, 1n);
+      void a.gainOf(SHARD, 0, leaderLease(2n));
+      void a.gainOf(OTHER_SHARD, 0, leaderLease(2n));
     }
   }
   expect(await change).toEqual([]);

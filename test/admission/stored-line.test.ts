@@ -47,14 +47,14 @@ function stored(sequence: number, more: Partial<StoredRequestAsk> = {}): StoredR
 async function storing(...settings: Parameters<typeof rigged>[0]): Promise<{ rig: Rig; sink: Sink }> {
   const rig = await rigged(settings);
   const sink = new Sink();
-  rig.keeper.attach(sink);
+  rig.admission.attach(sink);
   return { rig, sink };
 }
 
 describe('a stored request in line', () => {
   test('shares limits and order with live callers, after their classes', async () => {
     const { rig, sink } = await storing(settingsOf(group('g', [spacing(5 * SECOND)])));
-    for (const sequence of [1, 2]) rig.keeper.enqueue('g', stored(sequence));
+    for (const sequence of [1, 2]) rig.admission.enqueue('g', stored(sequence));
     await settled();
     const live = rig.ask();
     await rig.pass(5);
@@ -67,20 +67,20 @@ describe('a stored request in line', () => {
 
   test('holds a lease that is released as any other, and lets the next one go', async () => {
     const { rig, sink } = await storing(settingsOf(group('g', [concurrency(1)])));
-    for (const sequence of [1, 2]) rig.keeper.enqueue('g', stored(sequence));
+    for (const sequence of [1, 2]) rig.admission.enqueue('g', stored(sequence));
     await settled();
     expect(sink.sequences).toEqual([1]);
     sink.admissions[0]?.held.delivered();
-    expect(await rig.keeper.release('', sink.admissions[0]?.outcome.id as string, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+    expect(await rig.admission.release('', sink.admissions[0]?.outcome.id as string, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
     await settled();
     expect(sink.sequences).toEqual([1, 2]);
   });
 
   test('leaves when cancelled, and a grant that is not used goes back', async () => {
     const { rig, sink } = await storing(settingsOf(group('g', [rolling(1, 60 * SECOND)])));
-    const entries = [1, 2, 3].map((sequence) => (rig.keeper.enqueue('g', stored(sequence)) as { entry: number }).entry);
+    const entries = [1, 2, 3].map((sequence) => (rig.admission.enqueue('g', stored(sequence)) as { entry: number }).entry);
     await settled();
-    expect(rig.keeper.cancel('g', entries[1] as number, 2)).toBe(true);
+    expect(rig.admission.cancel('g', entries[1] as number, 2)).toBe(true);
     sink.admissions[0]?.held.cancel();
     await settled();
     expect(sink.sequences).toEqual([1, 3]);
@@ -89,24 +89,24 @@ describe('a stored request in line', () => {
 
   test('that could never pass is refused at once, and an unknown group takes none', async () => {
     const { rig } = await storing(settingsOf(group('g', [rolling(1, SECOND)])));
-    expect(rig.keeper.enqueue('g', stored(1, { costs: { requests: 2 } }))).toMatchObject({ refusal: { reason: 'oversized' } });
-    expect(rig.keeper.enqueue('h', stored(1))).toBeUndefined();
+    expect(rig.admission.enqueue('g', stored(1, { costs: { requests: 2 } }))).toMatchObject({ refusal: { reason: 'oversized' } });
+    expect(rig.admission.enqueue('h', stored(1))).toBeUndefined();
   });
 
   test('is forgotten once, without refusals, when its group leaves the configuration, and may enter again when it is back', async () => {
     const settings = settingsOf(group('g', [spacing(5 * SECOND)]));
     const other = settingsOf(group('other', []));
     const { rig, sink } = await storing(settings, other);
-    for (let sequence = 1; sequence <= 100; sequence++) rig.keeper.enqueue('g', stored(sequence));
+    for (let sequence = 1; sequence <= 100; sequence++) rig.admission.enqueue('g', stored(sequence));
     await settled();
-    expect(await rig.keeper.reconfigure([other])).toEqual([]);
+    expect(await rig.admission.reconfigure([other])).toEqual([]);
     await settled();
-    expect(await rig.keeper.reconfigure([settings, other])).toEqual([]);
+    expect(await rig.admission.reconfigure([settings, other])).toEqual([]);
     expect(sink.heard.filter((line) => line.endsWith(' g'))).toEqual(expect.arrayContaining(['closed g', 'opened g']));
     expect(sink.heard.at(-1)).toBe('opened g');
     expect(sink.refusals).toEqual([]);
     expect(rig.waiting()).toBe(0);
-    rig.keeper.enqueue('g', stored(2));
+    rig.admission.enqueue('g', stored(2));
     await settled();
     await rig.pass(5);
     expect(sink.sequences).toEqual([1, 2]);
@@ -116,8 +116,8 @@ describe('a stored request in line', () => {
     const { rig, sink } = await storing(settingsOf(group('g', [spacing(5 * SECOND)])));
     const callers = [rig.ask(), rig.ask(), rig.ask()];
     await settled();
-    expect(rig.keeper.convert(callers[1]?.held as AcquireHandle, 7, NEVER)).toMatchObject({ group: 'g' });
-    expect(rig.keeper.convert(callers[0]?.held as AcquireHandle, 8, NEVER)).toBeUndefined();
+    expect(rig.admission.convert(callers[1]?.held as AcquireHandle, 7, NEVER)).toMatchObject({ group: 'g' });
+    expect(rig.admission.convert(callers[0]?.held as AcquireHandle, 8, NEVER)).toBeUndefined();
     await rig.pass(10);
     expect(sink.sequences).toEqual([7]);
     expect(callers[2]?.seconds).toBe(10);
@@ -126,10 +126,10 @@ describe('a stored request in line', () => {
 
   test('does not hold up a drain', async () => {
     const { rig } = await storing(settingsOf(group('g', [spacing(60 * SECOND)])));
-    for (const sequence of [1, 2, 3]) rig.keeper.enqueue('g', stored(sequence));
+    for (const sequence of [1, 2, 3]) rig.admission.enqueue('g', stored(sequence));
     await settled();
     const live = rig.ask();
-    const drained = rig.keeper.drain(SECOND);
+    const drained = rig.admission.drain(SECOND);
     await rig.pass(2);
     await drained;
     expect(live.refusal?.reason).toBe('draining');
@@ -139,7 +139,7 @@ describe('a stored request in line', () => {
 describe('a line that shards share', () => {
   async function shared(shardOf: Readonly<Record<string, number>>): Promise<{ rig: Rig; lines: StoredLines }> {
     const rig = await rigged(Object.keys(shardOf).map((name) => settingsOf(group(name, [spacing(5 * SECOND)]))));
-    return { rig, lines: new StoredLines({ line: rig.keeper, shardOf: (name) => shardOf[name] }) };
+    return { rig, lines: new StoredLines({ line: rig.admission, shardOf: (name) => shardOf[name] }) };
   }
 
   test('tells the requests of two shards apart, whatever their sequences', async () => {

@@ -12,7 +12,7 @@ const LEASED = settingsOf(group('l', [concurrency(1)]));
 test('nothing is decided before the term begins', async () => {
   const rig = new Rig([FAST]);
   rig.coordinator.from = t(0.5);
-  await rig.keeper.start();
+  await rig.admission.start();
   const caller = rig.ask();
   await rig.pass(0.4);
   expect(caller.outcome).toBeUndefined();
@@ -22,8 +22,8 @@ test('nothing is decided before the term begins', async () => {
 
 test('the right begins with the term, also where the gate would go before (a clean stop)', async () => {
   const clock = new FakeClock(t(0));
-  const tenure = { term: 2n, from: t(1), until: () => t(9), extend: () => undefined };
-  const right = new TermGuard({ clock, tenure, lost: () => {} });
+  const leaderLease = { term: 2n, from: t(1), until: () => t(9), extend: () => undefined };
+  const right = new TermGuard({ clock, leaderLease, lost: () => {} });
   expect(right.ready(clock.now())).toBeDefined();
   await clock.advanceAsync(0.9 * SECOND);
   expect(right.ready(clock.now())).toBeDefined();
@@ -92,7 +92,7 @@ test('a lost tenure: everybody is refused as undecided, newcomers too, and the p
   expect(rig.ask().refusal).toMatchObject({ reason: 'undecided' });
   expect((rig.ask().refusal?.retryAt ?? 0) > rig.clock.now()).toBe(true);
   expect(rig.notices.filter((notice) => notice.kind === 'lost')).toHaveLength(1);
-  expect(await rig.keeper.reconfigure([FAST])).toHaveLength(1);
+  expect(await rig.admission.reconfigure([FAST])).toHaveLength(1);
 });
 
 test('a ledger that a newer term writes: the grant under way is refused, and so is everybody', async () => {
@@ -102,7 +102,7 @@ test('a ledger that a newer term writes: the grant under way is refused, and so 
   await settled();
   expect([first, second].map((caller) => caller.refusal?.reason)).toEqual(['undecided', 'undecided']);
   expect(rig.notices.map((notice) => notice.kind)).toEqual(['lost']);
-  expect(await rig.keeper.renew('', 'l~1~00000000000000', undefined)).toMatchObject({ refusal: { reason: 'undecided' } });
+  expect(await rig.admission.renew('', 'l~1~00000000000000', undefined)).toMatchObject({ refusal: { reason: 'undecided' } });
 });
 
 test('a caller who leaves while nobody may decide spends nothing', async () => {
@@ -113,7 +113,7 @@ test('a caller who leaves while nobody may decide spends nothing', async () => {
   rig.coordinator.extending = new Promise((resolve) => {
     go = resolve;
   });
-  const released = rig.keeper.release('', first.id, 'used', undefined, undefined);
+  const released = rig.admission.release('', first.id, 'used', undefined, undefined);
   second.held.cancel();
   rig.coordinator.extending = undefined;
   go();

@@ -17,22 +17,22 @@ test('a unit that no limit of the group or above it counts is malformed, charges
   const rig = await rigged(tree());
   const { refusal } = await rig.asked({ group: 'llm', costs: { requests: 1, tokns: 400_000 } });
   expect(refusal).toMatchObject({ reason: 'malformed', detail: expect.stringMatching(/group llm.*"tokns".*requests, tokens/) });
-  expect(rig.keeper.group('llm')).toMatchObject({ waiting: 0, leases: 0 });
+  expect(rig.admission.group('llm')).toMatchObject({ waiting: 0, leases: 0 });
   expect((await rig.asked({ group: 'llm', costs: { requests: 1, tokens: 100 } })).outcome?.kind).toBe('admitted');
 });
 
 test('explain says the same of a misspelt unit', async () => {
   const rig = await rigged(tree());
   const ask = askOf({ group: 'llm', costs: { tokns: 1 } });
-  expect(await rig.keeper.explain(ask)).toMatchObject({ reason: 'malformed' });
+  expect(await rig.admission.explain(ask)).toMatchObject({ reason: 'malformed' });
 });
 
 test('a misspelt unit at release is malformed and ends nothing; the right one then settles', async () => {
   const rig = await rigged(tree());
   const { id } = await rig.asked({ group: 'llm', costs: { requests: 1, tokens: 60 } });
-  expect(await rig.keeper.release('', id, 'used', { tokns: 10 }, undefined)).toMatchObject({ refusal: { reason: 'malformed' } });
-  expect(rig.keeper.group('llm')).toMatchObject({ leases: 1 });
-  expect(await rig.keeper.release('', id, 'used', { tokens: 10 }, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release('', id, 'used', { tokns: 10 }, undefined)).toMatchObject({ refusal: { reason: 'malformed' } });
+  expect(rig.admission.group('llm')).toMatchObject({ leases: 1 });
+  expect(await rig.admission.release('', id, 'used', { tokens: 10 }, undefined)).toEqual({ kind: 'released', ended: true });
   expect((await rig.asked({ group: 'llm', costs: { requests: 1, tokens: 90 }, wait: 0 })).outcome?.kind).toBe('admitted');
 });
 
@@ -56,28 +56,28 @@ test('a permit of a unit that a reload took away is still settled and released',
   const rig = await rigged(tree());
   const { id } = await rig.asked({ group: 'llm', costs: { requests: 1, tokens: 60 } });
   const without = tree().map((each) => (each.spec.name === 'provider' ? { ...each, spec: { ...each.spec, limits: [] } } : each));
-  expect(await rig.keeper.reconfigure(without)).toEqual([]);
+  expect(await rig.admission.reconfigure(without)).toEqual([]);
   expect((await rig.asked({ group: 'llm', costs: { tokens: 1 } })).refusal?.reason).toBe('malformed');
-  expect(await rig.keeper.release('', id, 'used', { tokens: 10 }, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release('', id, 'used', { tokens: 10 }, undefined)).toEqual({ kind: 'released', ended: true });
 });
 
 test('an override that is refused forgives no debt', async () => {
   const rig = await rigged([settingsOf(group('g', [TOKENS], { settleMax: 10 }))]);
   const { id } = await rig.asked({ group: 'g', costs: { tokens: 1 } });
-  await rig.keeper.release('', id, 'used', { tokens: 1_000_000 }, undefined);
+  await rig.admission.release('', id, 'used', { tokens: 1_000_000 }, undefined);
   const limits = new Map([['none', { kind: 'concurrency', max: 2 } as const]]);
-  expect(await rig.keeper.override('g', { limits, enforce: undefined, for: MINUTE, forgive: true })).toMatchObject({ reason: 'malformed' });
-  expect(rig.keeper.group('g')).toMatchObject({ limits: [{ used: 100, debt: 900 }] });
+  expect(await rig.admission.override('g', { limits, enforce: undefined, for: MINUTE, forgive: true })).toMatchObject({ reason: 'malformed' });
+  expect(rig.admission.group('g')).toMatchObject({ limits: [{ used: 100, debt: 900 }] });
 });
 
 test('an operator forgives the debt of a group without ending a running override', async () => {
   const rig = await rigged([settingsOf(group('g', [TOKENS], { settleMax: 10 }))]);
   const { id } = await rig.asked({ group: 'g', costs: { tokens: 1 } });
-  await rig.keeper.release('', id, 'used', { tokens: 1_000_000 }, undefined);
-  expect(rig.keeper.group('g')).toMatchObject({ limits: [{ used: 100, debt: 900 }] });
-  expect(await rig.keeper.override('g', { limits: new Map(), enforce: true, for: MINUTE })).toBeUndefined();
-  expect(await rig.keeper.override('g', { limits: new Map(), enforce: undefined, for: undefined, forgive: true })).toBeUndefined();
-  const view = rig.keeper.group('g');
+  await rig.admission.release('', id, 'used', { tokens: 1_000_000 }, undefined);
+  expect(rig.admission.group('g')).toMatchObject({ limits: [{ used: 100, debt: 900 }] });
+  expect(await rig.admission.override('g', { limits: new Map(), enforce: true, for: MINUTE })).toBeUndefined();
+  expect(await rig.admission.override('g', { limits: new Map(), enforce: undefined, for: undefined, forgive: true })).toBeUndefined();
+  const view = rig.admission.group('g');
   expect(view).toMatchObject({ limits: [{ used: 100, debt: 0 }], overriddenUntil: expect.any(Number) });
   await rig.pass(61);
   expect((await rig.asked({ group: 'g', costs: { tokens: 100 }, wait: 0 })).outcome?.kind).toBe('admitted');

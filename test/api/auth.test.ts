@@ -83,7 +83,7 @@ test('after a reload the old key is unknown, on living connections too', () => {
 });
 
 describe('the guarded door', () => {
-  class Door {
+  class Admission {
     readonly #asked: AdmissionRequest[] = [];
     acquire(asked: AdmissionRequest, done: (outcome: Outcome) => void) {
       this.#asked.push(asked);
@@ -97,7 +97,7 @@ describe('the guarded door', () => {
       return this.#asked.length;
     }
   }
-  const door = new Door();
+  const door = new Admission();
   const admission = withAuthorization(door as unknown as AdmissionService, createAuth([credential({ groups: ['llm'] })]));
 
   test('answers what is forbidden itself, once, and holds nothing', async () => {

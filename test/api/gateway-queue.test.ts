@@ -164,7 +164,7 @@ describe('What cannot be served is closed without an answer, a second later', ()
     await send(port, 'GET', '/');
     const wire = await wired(port, GET(1));
     await turns('it is held', () => rig.queue.held === 1);
-    const drained = rig.rig.keeper.drain(2 * SECOND);
+    const drained = rig.rig.admission.drain(2 * SECOND);
     await rig.pass(3.1);
     await drained;
     expect(await wire.untilClosed()).toBe('');

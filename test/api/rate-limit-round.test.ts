@@ -24,7 +24,7 @@ async function rigOf(text: string): Promise<{ readonly rig: Rig; ask(descriptors
   if (rules === undefined) throw new Error('the configuration has no `envoy`');
   const rig = await rigged(config.groups as readonly GroupSettings[], { recording: false });
   const { call } = rateLimitCall({
-    admission: rig.keeper,
+    admission: rig.admission,
     auth: createAuth([]),
     rules: () => rules,
     onAnswer: () => {},

@@ -24,7 +24,7 @@ async function run(address: string, ...args: string[]): Promise<Ran> {
   return { code, out: world.out(), err: world.err() };
 }
 
-/** Rows of a table by their cells. */
+/** Rows of a table by their limit instances. */
 const rows = (out: string) =>
   out
     .trimEnd()

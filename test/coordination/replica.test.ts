@@ -41,7 +41,7 @@ describe('replicas', () => {
     const { world, a } = await three();
     const mine = world.every().filter((shard) => a.decides(shard));
     expect(mine.length).toBeGreaterThan(0);
-    const until = Math.max(...mine.map((shard) => a.grounds.get(shard)?.tenure.until() ?? 0));
+    const until = Math.max(...mine.map((shard) => a.shardTrees.get(shard)?.leaderLease.until() ?? 0));
     a.stop();
     await world.run((until - world.clock.now()) / MILLISECOND - 210);
     expect(world.idle()).toEqual(mine);
@@ -88,20 +88,20 @@ describe('replicas', () => {
     expect(world.deciders(0)).toEqual(['a']);
     await world.run(200);
     expect(gone).toBe(true);
-    expect(a.grounds.size).toBe(0);
+    expect(a.shardTrees.size).toBe(0);
     expect(world.clock.pending).toBe(0);
   });
 
   it('decide nothing when they run again after a pause, before anything has told them', async () => {
     const { world, a } = await three();
-    const grounds = [...a.grounds.values()];
+    const shardTrees = [...a.shardTrees.values()];
     a.stop();
     await world.run(3_000);
-    for (const { clock, tenure } of grounds) expect(clock.now()).toBeGreaterThanOrEqual(tenure.until());
+    for (const { clock, leaderLease } of shardTrees) expect(clock.now()).toBeGreaterThanOrEqual(leaderLease.until());
     await a.resume();
     await world.run(60);
     expect(a.troubles().some((what) => what.includes('stood still'))).toBe(true);
-    for (const { clock, tenure } of grounds) await expect(tenure.extend(clock.now())).rejects.toBeInstanceOf(LeadershipLost);
+    for (const { clock, leaderLease } of shardTrees) await expect(leaderLease.extend(clock.now())).rejects.toBeInstanceOf(LeadershipLost);
     expect(a.events).not.toContainEqual({ kind: 'reachable', reachable: false });
     await world.run(1_000);
     expect(world.idle()).toEqual([]);
@@ -125,11 +125,11 @@ describe('replicas', () => {
 
   it('give everything up at once when the machine was suspended', async () => {
     const { world, a } = await three();
-    const grounds = [...a.grounds.values()];
+    const shardTrees = [...a.shardTrees.values()];
     a.asleep = SECOND;
     await world.run(50);
-    expect(a.grounds.size).toBe(0);
-    for (const { tenure } of grounds) expect(tenure.until()).toBe(0);
+    expect(a.shardTrees.size).toBe(0);
+    for (const { leaderLease } of shardTrees) expect(leaderLease.until()).toBe(0);
     expect(a.troubles()[0]).toContain('suspended');
     await world.run(1_000);
     expect(world.idle()).toEqual([]);
@@ -189,18 +189,18 @@ describe('the driver', () => {
     const world = new Replicas(1);
     const a = world.add('a');
     await world.run(2_000);
-    const ground = a.grounds.get(0);
+    const ground = a.shardTrees.get(0);
     if (ground === undefined) throw new Error('nothing was gained');
-    const { tenure, clock } = ground;
-    expect(tenure.extend(clock.now())).toBeUndefined();
+    const { leaderLease, clock } = ground;
+    expect(leaderLease.extend(clock.now())).toBeUndefined();
     let looked = 0;
-    const ahead = tenure.until();
-    const waiting = tenure.extend(ahead)?.then(() => looked++);
+    const ahead = leaderLease.until();
+    const waiting = leaderLease.extend(ahead)?.then(() => looked++);
     await world.run(210);
-    expect([looked, tenure.until() > ahead]).toEqual([1, true]);
+    expect([looked, leaderLease.until() > ahead]).toEqual([1, true]);
     await waiting;
     a.cut = true;
-    const more = tenure.extend(tenure.until())?.then(() => looked++);
+    const more = leaderLease.extend(leaderLease.until())?.then(() => looked++);
     await world.run(240);
     expect(looked).toBe(1);
     await world.run(20);

@@ -15,7 +15,7 @@ export class Rig {
   readonly name: string;
   readonly replica: Replica;
   readonly events: ReplicaEvent[] = [];
-  readonly grounds = new Map<number, ShardHandle>();
+  readonly shardTrees = new Map<number, ShardHandle>();
   /** Its questions to the registers are not answered any more. */
   cut = false;
   /** Answers of the registers take so long. */
@@ -78,10 +78,10 @@ export class Rig {
 
   /** May it decide for a shard at this moment, as Turn asks it? */
   decides(shard: number): boolean {
-    const ground = this.grounds.get(shard);
+    const ground = this.shardTrees.get(shard);
     if (ground === undefined || this.#stopped !== undefined) return false;
     const now = ground.clock.now();
-    return now >= ground.tenure.from && now < ground.tenure.until();
+    return now >= ground.leaderLease.from && now < ground.leaderLease.until();
   }
 
   troubles(): readonly string[] {
@@ -90,8 +90,8 @@ export class Rig {
 
   #happened(event: ReplicaEvent): void {
     this.events.push(event);
-    if (event.kind === 'gained') this.grounds.set(event.ground.shard, event.ground);
-    if (event.kind === 'lost') this.grounds.delete(event.shard);
+    if (event.kind === 'gained') this.shardTrees.set(event.ground.shard, event.ground);
+    if (event.kind === 'lost') this.shardTrees.delete(event.shard);
     if (event.kind === 'seal') this.replica.sealed(event.shard, event.term);
     this.listener(event);
   }

@@ -14,7 +14,7 @@ class Process {
   readonly registers: FaultyRegisters;
   readonly clock: FakeClock;
   coordinator!: Coordinator;
-  tenure!: LeaderLease;
+  leaderLease!: LeaderLease;
   why: Error | undefined;
 
   constructor(disk: RegisterDisk, clock: FakeClock) {
@@ -26,7 +26,7 @@ class Process {
     this.coordinator = await openSingleNodeCoordinator({ registers: this.registers, clock: this.clock, session: `s${++sessions}` });
     const placement = this.coordinator.place('root');
     if (placement.at !== 'here') throw new Error('Not here.');
-    this.tenure = placement.tenure;
+    this.leaderLease = placement.leaderLease;
     this.coordinator.onLost((why) => {
       this.why = why;
     });
@@ -36,12 +36,12 @@ class Process {
   /** As admission does it; answers the stamp of a decision, or undefined where none is allowed. */
   async decide(): Promise<Instant | undefined> {
     try {
-      await this.tenure.extend(this.clock.now());
+      await this.leaderLease.extend(this.clock.now());
     } catch {
       return undefined;
     }
     const now = this.clock.now();
-    return now >= this.tenure.from && now < this.tenure.until() ? now : undefined;
+    return now >= this.leaderLease.from && now < this.leaderLease.until() ? now : undefined;
   }
 }
 
@@ -49,12 +49,12 @@ describe('the coordinator of one node', () => {
   it('takes a first term that may decide at once, and writes nothing while nobody asks', async () => {
     const clock = new FakeClock();
     const one = await new Process(new Map(), clock).open();
-    expect([one.tenure.term, one.tenure.from]).toEqual([1n, DISTANT_PAST]);
+    expect([one.leaderLease.term, one.leaderLease.from]).toEqual([1n, DISTANT_PAST]);
     clock.advance(60 * SECOND);
     expect(one.registers.changes).toBe(1);
     expect(await one.decide()).toBe(clock.now());
     expect(one.registers.changes).toBe(2);
-    expect(one.tenure.until()).toBe(clock.now() + HORIZON);
+    expect(one.leaderLease.until()).toBe(clock.now() + HORIZON);
   });
 
   it('renews ahead each 200 ms of decisions, without making them wait', async () => {
@@ -63,7 +63,7 @@ describe('the coordinator of one node', () => {
     await one.decide();
     for (let ms = 0; ms < 10_000; ms += 10) {
       await clock.advanceAsync(10 * MILLISECOND);
-      expect(one.tenure.extend(clock.now())).toBeUndefined();
+      expect(one.leaderLease.extend(clock.now())).toBeUndefined();
     }
     await clock.advanceAsync(1);
     expect(one.registers.changes).toBeGreaterThan(40);
@@ -77,10 +77,10 @@ describe('the coordinator of one node', () => {
     await old.decide();
     clock.advance(100 * MILLISECOND);
     const next = await new Process(disk, clock).open();
-    expect([next.tenure.term, next.tenure.from]).toEqual([2n, old.tenure.until()]);
+    expect([next.leaderLease.term, next.leaderLease.from]).toEqual([2n, old.leaderLease.until()]);
     expect(await next.decide()).toBeUndefined();
-    clock.advanceTo(next.tenure.from);
-    expect(await next.decide()).toBe(next.tenure.from);
+    clock.advanceTo(next.leaderLease.from);
+    expect(await next.decide()).toBe(next.leaderLease.from);
     expect(await old.decide()).toBeUndefined();
     expect(old.why).toBeInstanceOf(LeadershipLost);
     expect(old.coordinator.place('root')).toEqual({ at: 'nowhere' });
@@ -95,7 +95,7 @@ describe('the coordinator of one node', () => {
     expect(await old.decide()).toBeUndefined();
     clock.advance(1);
     const next = await new Process(disk, clock).open();
-    expect(next.tenure.from).toBe(last + 1);
+    expect(next.leaderLease.from).toBe(last + 1);
     expect(await next.decide()).toBe(clock.now());
   });
 
@@ -111,7 +111,7 @@ describe('the coordinator of one node', () => {
       expect(await one.decide()).toBe(clock.now());
     }
     const { changes } = one.registers;
-    for (let call = 0; call < 100; call++) await one.tenure.extend(clock.now());
+    for (let call = 0; call < 100; call++) await one.leaderLease.extend(clock.now());
     expect(one.registers.changes - changes).toBeLessThanOrEqual(1);
     clock.advance(250 * MILLISECOND);
     expect(await one.decide()).toBeUndefined();
@@ -175,15 +175,15 @@ describe('every instant of shard time belongs to one term', () => {
           else if (one.do === 'open') {
             const opened = await new Process(disk, clock).open();
             running[one.who] = opened;
-            expect(opened.tenure.term).toBeGreaterThan(newest);
-            newest = opened.tenure.term;
-            for (const { at } of used) expect(opened.tenure.from).toBeGreaterThan(at);
-            froms.set(newest, opened.tenure.from);
+            expect(opened.leaderLease.term).toBeGreaterThan(newest);
+            newest = opened.leaderLease.term;
+            for (const { at } of used) expect(opened.leaderLease.from).toBeGreaterThan(at);
+            froms.set(newest, opened.leaderLease.from);
           } else if (one.do === 'fault') running[one.who]?.registers.fates.push(one.fate);
           else if (one.do === 'leave') await running[one.who]?.coordinator.leave().catch(() => {});
           else {
             const at = await running[one.who]?.decide();
-            const term = running[one.who]?.tenure.term as bigint;
+            const term = running[one.who]?.leaderLease.term as bigint;
             if (at === undefined) continue;
             for (const [later, from] of froms) if (later > term) expect(at).toBeLessThan(from);
             used.push({ term, at });

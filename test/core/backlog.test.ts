@@ -4,7 +4,7 @@ import { Driver } from './driver.ts';
 import { backlog, concurrency, group, spacing } from './specs.ts';
 
 /** A group that is full from its second caller on, so that all others wait. */
-function crowd(bounds: Parameters<typeof backlog>[0], more = {}): Driver {
+function clientLimiter(bounds: Parameters<typeof backlog>[0], more = {}): Driver {
   const driver = new Driver({ groups: [group('g', [concurrency(1)], { ...backlog(bounds), ...more })] });
   driver.ask({ name: 'holder' });
   return driver;
@@ -16,21 +16,21 @@ function waiting(driver: Driver): readonly string[] {
 
 describe('a full backlog', () => {
   it('holds as many callers without a key as the group may hold, whatever perKey says', () => {
-    const driver = crowd({ requests: 10, perKey: 2 });
+    const driver = clientLimiter({ requests: 10, perKey: 2 });
     for (let index = 0; index < 10; index++) driver.ask({});
     expect(driver.gate.status(driver.now, 0).waiting).toBe(10);
     expect(driver.ask({}).refusal).toMatchObject({ reason: 'shed', limit: 'backlog.requests' });
   });
 
   it('still holds at most perKey callers of one key', () => {
-    const driver = crowd({ requests: 10, perKey: 2 });
+    const driver = clientLimiter({ requests: 10, perKey: 2 });
     for (let index = 0; index < 2; index++) driver.ask({ key: 'a' });
     expect(driver.ask({ key: 'a' }).refusal).toMatchObject({ reason: 'shed', limit: 'backlog.perKey' });
     expect(driver.ask({ key: 'b' }).fate).toBe('waiting');
   });
 
   it('sheds the youngest waiter of the least urgent priority in place of an urgent newcomer, with a time to come back', () => {
-    const driver = crowd({ requests: 3 });
+    const driver = clientLimiter({ requests: 3 });
     driver.ask({ name: 'staging 1', priority: 2 });
     const shed = driver.ask({ name: 'staging 2', priority: 2 });
     driver.ask({ name: 'production 1', priority: 1 });
@@ -42,7 +42,7 @@ describe('a full backlog', () => {
   });
 
   it('sheds the newcomer where nobody is less urgent', () => {
-    const driver = crowd({ requests: 1 });
+    const driver = clientLimiter({ requests: 1 });
     const first = driver.ask({ priority: 1 });
     expect(driver.ask({ priority: 1 }).refusal?.reason).toBe('shed');
     expect(driver.ask({ priority: 2 }).refusal?.reason).toBe('shed');
@@ -50,14 +50,14 @@ describe('a full backlog', () => {
   });
 
   it('sheds the newcomer, however urgent, where the group says newest', () => {
-    const driver = crowd({ requests: 1, onFull: 'newest' });
+    const driver = clientLimiter({ requests: 1, onFull: 'newest' });
     const first = driver.ask({ priority: 2 });
     expect(driver.ask({ priority: 0 }).refusal?.reason).toBe('shed');
     expect(first.fate).toBe('waiting');
   });
 
   it('keeps a waiter that has aged past the newcomer', () => {
-    const driver = crowd({ requests: 1 }, { aging: SECOND });
+    const driver = clientLimiter({ requests: 1 }, { aging: SECOND });
     const old = driver.ask({ priority: 5 });
     driver.advance(4 * SECOND + 1);
     expect(driver.ask({ priority: 1 }).refusal?.reason).toBe('shed');
@@ -67,7 +67,7 @@ describe('a full backlog', () => {
   });
 
   it('sheds the least urgent of its own key where only the key is full', () => {
-    const driver = crowd({ requests: 10, perKey: 2 });
+    const driver = clientLimiter({ requests: 10, perKey: 2 });
     const other = driver.ask({ key: 'b', priority: 9 });
     driver.ask({ key: 'a', priority: 1 });
     const own = driver.ask({ key: 'a', priority: 3 });
@@ -77,7 +77,7 @@ describe('a full backlog', () => {
   });
 
   it('sheds as many as the bytes of an urgent newcomer need, those that hold none left alone, and nobody where that is not enough', () => {
-    const driver = crowd({ bytes: 100 });
+    const driver = clientLimiter({ bytes: 100 });
     const light = driver.ask({ priority: 9, bytes: 0 });
     const heavy = [40, 40, 20].map((bytes) => driver.ask({ priority: 2, bytes }));
     expect(driver.ask({ priority: 1, bytes: 101 }).refusal).toMatchObject({ reason: 'shed', limit: 'backlog.bytes' });
@@ -89,7 +89,7 @@ describe('a full backlog', () => {
   });
 
   it('sheds a waiter whose caller is away like any other, also when it was set aside', () => {
-    const driver = crowd({ requests: 2 });
+    const driver = clientLimiter({ requests: 2 });
     const away = driver.ask({ priority: 2 });
     driver.call((gate, now) => gate.suspend(now, away.ref));
     driver.ask({ priority: 1 });
@@ -114,7 +114,7 @@ describe('a full backlog', () => {
   });
 
   it('explains what it does: an urgent ask would wait, another would be shed', () => {
-    const driver = crowd({ requests: 1 });
+    const driver = clientLimiter({ requests: 1 });
     driver.ask({ priority: 2 });
     const explain = (priority: number) => {
       const ask = { ...driver.handles[0]?.ask, priority, waitUntil: driver.now + SECOND } as unknown as Parameters<typeof driver.gate.explain>[1];

@@ -20,7 +20,7 @@ export interface AskOptions {
   /** Requests. */
   readonly cost?: number;
   readonly costs?: Costs;
-  /** Patience from now; an hour unless said. */
+  /** Wait timeout from now; an hour unless said. */
   readonly ttl?: Micros;
   readonly lease?: Micros;
   readonly bytes?: number;
@@ -57,7 +57,7 @@ export class Driver {
   readonly log: LogLine[] = [];
   /** Leases that lapsed or were revoked, by serial. */
   readonly ended: { serial: number; how: string; at: Instant }[] = [];
-  /** Leases and stand-ins that were to be written so far. */
+  /** Leases and aggregate leases that were to be written so far. */
   readonly written: LeaseRecord[] = [];
   /** Ticks at `wakeAt` so far: what idle costs. */
   wakes = 0;

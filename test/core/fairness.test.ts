@@ -133,8 +133,8 @@ describe('fair between keys over long backlogs', () => {
     driver.call((gate, now) => gate.pause(now, 0, (now + SECOND) as typeof now));
     for (let index = 0; index < 900; index += 1) driver.ask({ key: `t${Math.floor(roll() * 3)}`, priority: 1 + Math.floor(roll() * 3) });
     driver.advance(10 * SECOND);
-    const bands = driver.log.map((line) => line.handle.ask.priority);
-    expect(bands).toEqual([...bands].sort((a, b) => a - b));
+    const levels = driver.log.map((line) => line.handle.ask.priority);
+    expect(levels).toEqual([...levels].sort((a, b) => a - b));
   });
 });
 

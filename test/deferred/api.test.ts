@@ -31,7 +31,7 @@ async function start(
   };
   const routes = submitRoutesOf(rig.routes.proxy);
   const deferred = { requests: rig.service, routes: () => routes, submitBytesMax: 16 << 20 };
-  const rest = new Rest({ admission: rig.admission.keeper, auth: createAuth([]), onFault, operators: true, refusalOf: () => undefined, deferred });
+  const rest = new Rest({ admission: rig.admission.admission, auth: createAuth([]), onFault, operators: true, refusalOf: () => undefined, deferred });
   const { make } = await selectEngine('node', { clientCa: false });
   const engine = make(
     { bodyBytesMax: 16 << 20, receiveMsMax: 10_000, unread: { bytesMax: 4 << 20, msMax: 60_000 }, problem: engineProblem },

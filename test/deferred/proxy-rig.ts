@@ -64,9 +64,9 @@ export class DeferredProxyRig {
     const { config } = loaded;
     const routes = await compileAllRoutes(config, { env: options.env ?? {}, readFile: () => Promise.reject(new Error('no file')) });
     const admission = new Rig(config.groups, { recording: false, clock: new FakeClock() });
-    await admission.keeper.start();
+    await admission.admission.start();
     const rig = new DeferredProxyRig(backend, admission, routes, options);
-    const { keeper, clock } = admission;
+    const { admission: keeper, clock } = admission;
     const onFault = (error: unknown): void => void rig.faults.push(error);
     rig.forwarding = await createForwarding({
       ...{ admission: keeper, clock, onFault, events: () => {}, forwarder: createUndiciForwarder, backends: await compileBackends(config) },

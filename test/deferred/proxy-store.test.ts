@@ -191,7 +191,7 @@ routes: [ { backend: shop, group: erp, mode: deferred, costs: { tokens: json usa
     rigs.push(rig);
     const { body } = await rig.ask({ method: 'POST', body: JSON.stringify({ usage: { ask: 400 } }) });
     await rig.ended(id(body));
-    const group = rig.admission.keeper.group('erp');
+    const group = rig.admission.admission.group('erp');
     expect('reason' in group ? [] : group.limits.map(({ name, used }) => [name, used])).toEqual([
       ['tokens', 400],
       ['pages', 7],

@@ -49,7 +49,7 @@ export function routeOf(more: Partial<DeferredRoute> = {}): DeferredRoute {
   };
 }
 
-/** Deferred requests over a real gatekeeper, a virtual clock, a scripted backend, and a store that outlives a restart. */
+/** Deferred requests over a real local admission, a virtual clock, a scripted backend, and a store that outlives a restart. */
 export class DeferredRig {
   readonly admission: Rig;
   readonly routes: Map<string, DeferredRoute>;
@@ -78,12 +78,12 @@ export class DeferredRig {
   }
 
   async start(): Promise<this> {
-    await this.admission.keeper.start();
-    const { keeper, clock } = this.admission;
+    await this.admission.admission.start();
+    const { admission, clock } = this.admission;
     this.service = await createDeferred({
       store: this.store,
-      line: keeper,
-      admission: keeper,
+      line: admission,
+      admission: admission,
       forwarding: { deliver: (incoming, _route, sink) => this.#deliver(incoming, sink) },
       clock,
       routes: () => this.routes,

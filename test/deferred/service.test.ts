@@ -266,7 +266,7 @@ test('a dead letter that ten calls redrive at once is redriven once, and leaves 
   rig.behave = () => ({ status: 400 });
   const { id } = await rig.submit();
   await rig.pass(1);
-  await rig.admission.keeper.pause('g', undefined, undefined);
+  await rig.admission.admission.pause('g', undefined, undefined);
   const answers = await Promise.all(Array.from({ length: 10 }, () => rig.service.redrive(ANYONE, id)));
   expect(answers.filter((answer) => answer === undefined).length).toBe(1);
   expect(rig.admission.waiting()).toBe(1);
@@ -291,10 +291,10 @@ describe('attempts admitted together', () => {
       for (let turn = 0; turn < 20 - 3 * sequence; turn++) await Promise.resolve();
       return load(sequence, secret);
     };
-    await rig.admission.keeper.pause('g', undefined, undefined);
+    await rig.admission.admission.pause('g', undefined, undefined);
     for (const [index, body] of bodies.entries()) await rig.submit({ target: `/${index}`, body });
-    await rig.admission.keeper.reconfigure([open]);
-    await rig.admission.keeper.resume('g', undefined);
+    await rig.admission.admission.reconfigure([open]);
+    await rig.admission.admission.resume('g', undefined);
     await rig.pass(1);
     expect(rig.started).toEqual(bodies.map((_, index) => `/${index}`));
   });
@@ -372,7 +372,7 @@ describe('lists and figures of pending requests', () => {
 describe('what a stored request costs', () => {
   const tokens = rolling(1_000, 60 * SECOND, { name: 'tpm', unit: 'tokens' });
   const priced = (rule: { default?: number; required: boolean }) => settingsOf(group('g', [tokens]), { costs: new Map([['tokens', rule]]) });
-  const used = (rig: DeferredRig) => rig.admission.keeper.limitsFor('g', '').map((limit) => limit.used);
+  const used = (rig: DeferredRig) => rig.admission.admission.limitsFor('g', '').map((limit) => limit.used);
 
   test('is refused at submit where a unit that its group requires is not named', async () => {
     const rig = await new DeferredRig([priced({ required: true })]).start();
@@ -388,7 +388,7 @@ describe('what a stored request costs', () => {
     await rig.submit();
     await rig.pass(1);
     expect(used(rig)).toEqual([600]);
-    expect(await rig.admission.keeper.reconfigure([priced({ default: 100, required: false })])).toEqual([]);
+    expect(await rig.admission.admission.reconfigure([priced({ default: 100, required: false })])).toEqual([]);
     await rig.pass(60);
     expect(rig.seen.length).toBe(2);
     expect(used(rig)).toEqual([600]);
@@ -400,11 +400,11 @@ describe('what a stored request costs', () => {
     await rig.pass(1);
     const pages = rolling(1_000, 60 * SECOND, { name: 'pages', unit: 'pages' });
     const after = settingsOf(group('g', [pages]), { costs: new Map([['pages', { default: 7, required: false }]]) });
-    expect(await rig.admission.keeper.reconfigure([after])).toEqual([]);
+    expect(await rig.admission.admission.reconfigure([after])).toEqual([]);
     await rig.submit();
     await rig.pass(60);
     expect(rig.seen.length).toBe(3);
-    expect(rig.admission.keeper.limitsFor('g', '').map(({ unit }) => unit)).toEqual(['pages']);
+    expect(rig.admission.admission.limitsFor('g', '').map(({ unit }) => unit)).toEqual(['pages']);
   });
 
   test('is refused at submit where it could never pass the limit of its key', async () => {

@@ -17,7 +17,7 @@ export interface Grpcurl {
   readonly why: string;
 }
 
-/** Finds grpcurl on the PATH, or built earlier, or builds it by Go; else writes a stand-in for it, which makes the same call by grpc-js, to `folder`. */
+/** Finds grpcurl on the PATH, or built earlier, or builds it by Go; else writes a aggregate lease for it, which makes the same call by grpc-js, to `folder`. */
 export async function findGrpcurl(folder: string): Promise<Grpcurl> {
   const onPath = (process.env['PATH'] ?? '').split(delimiter).find((each) => each !== '' && existsSync(join(each, 'grpcurl')));
   if (onPath !== undefined) return { path: join(onPath, 'grpcurl'), real: true, why: 'on the PATH' };

@@ -21,10 +21,10 @@ export interface CallersParts {
   readonly ttlMs: number;
 }
 
-/** An ask is repeated for so long after its patience, where connections broke. */
+/** An ask is repeated for so long after its wait timeout, where connections broke. */
 const REPEAT_MS = 8_000;
 
-/** An answer may come so long after patience is over, on a busy machine. */
+/** An answer may come so long after wait timeout is over, on a busy machine. */
 const ANSWER_MS = 2_000;
 
 /** One ask of so many is more urgent than the others. */
@@ -57,7 +57,7 @@ export class Callers {
     }
   }
 
-  /** Nobody asks anew; settles when all who wait have been answered, or their patience is over. */
+  /** Nobody asks anew; settles when all who wait have been answered, or their wait timeout is over. */
   async stop(): Promise<void> {
     this.#stopped = true;
     await Promise.all(this.#loops);

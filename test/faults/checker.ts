@@ -244,7 +244,7 @@ function hurt(replica: number, from: number, until: number, faults: readonly Fau
   return faults.some(({ target, from: a, until: b }) => (target === `r${replica}` || target === 'all') && a < until && from < b);
 }
 
-/** Who was refused in the end although somebody no more urgent who came later was admitted meanwhile. What a fault of its own replica took of its patience excuses it. */
+/** Who was refused in the end although somebody no more urgent who came later was admitted meanwhile. What a fault of its own replica took of its wait timeout excuses it. */
 function turnedAway(asks: readonly AskLine[], tries: readonly TryLine[], faults: readonly FaultLine[]): readonly string[] {
   const byAsk = Map.groupBy(tries, ({ id }) => id);
   return asks.flatMap((ask) => {

@@ -172,7 +172,7 @@ export class Fleet {
     return fleet;
   }
 
-  /** Settles when an ask without patience finds somebody who decides, in each of these groups, at every replica. */
+  /** Settles when an ask without wait timeout finds somebody who decides, in each of these groups, at every replica. */
   async decided(groups: readonly string[]): Promise<void> {
     const asks = this.replicas.flatMap(({ url }) => groups.map((group) => `${url}/v1/groups/${group}/explain`));
     await until('every group to be decided', async () => {

@@ -29,7 +29,7 @@ export interface AskLine {
   readonly fence: string;
   /** Microseconds of the lease; 0: none. */
   readonly lease: number;
-  /** Patience in microseconds. */
+  /** Wait timeout in microseconds. */
   readonly ttl: number;
 }
 
@@ -42,7 +42,7 @@ export interface TryLine {
   readonly replica: number;
   readonly invoke: number;
   readonly complete: number;
-  /** `broken`: the connection was refused or ended. `silent`: no answer, long after its patience. A refusal's reason, or `admitted`. */
+  /** `broken`: the connection was refused or ended. `silent`: no answer, long after its wait timeout. A refusal's reason, or `admitted`. */
   readonly end: string;
 }
 

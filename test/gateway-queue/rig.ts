@@ -111,7 +111,7 @@ export class QueueRig {
     this.front?.stop();
     this.rig = await this.#machine.start();
     const seconds = () => this.seconds;
-    this.front = new QueueFront({ options: this.#options, admission: this.rig.keeper, clock: this.clock, discord: this.discord, seconds });
+    this.front = new QueueFront({ options: this.#options, admission: this.rig.admission, clock: this.clock, discord: this.discord, seconds });
     await settled();
   }
 
@@ -134,7 +134,7 @@ export class QueueRig {
 
   /** Session starts that the limit has left. */
   get left(): number {
-    const view = this.rig.keeper.group(this.#options.group);
+    const view = this.rig.admission.group(this.#options.group);
     if ('reason' in view) throw new Error(view.reason);
     const found = view.limits.find(({ name }) => name === SESSION_STARTS);
     if (found === undefined) throw new Error('there is no such limit');

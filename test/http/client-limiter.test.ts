@@ -67,12 +67,14 @@ test('a trusted proxy may have more; the requests of each of its clients under w
 
 describe('a count', () => {
   test('takes a /64 of IPv6 for one, however it is written, and forgets who has nothing', () => {
-    const crowd = new ClientLimiter(2);
-    const ends = ['2001:db8::1', '2001:DB8:0:0:ffff::2'].map((address) => crowd.enter(address));
-    expect([crowd.enter('2001:db8:0:0:1:2:3:4'), crowd.size]).toEqual([undefined, 1]);
-    expect([crowd.enter('2001:db8:0:1::1'), crowd.enter('::1'), crowd.enter('192.0.2.1')].every((each) => each !== undefined)).toBe(true);
+    const clientLimiter = new ClientLimiter(2);
+    const ends = ['2001:db8::1', '2001:DB8:0:0:ffff::2'].map((address) => clientLimiter.enter(address));
+    expect([clientLimiter.enter('2001:db8:0:0:1:2:3:4'), clientLimiter.size]).toEqual([undefined, 1]);
+    expect([clientLimiter.enter('2001:db8:0:1::1'), clientLimiter.enter('::1'), clientLimiter.enter('192.0.2.1')].every((each) => each !== undefined)).toBe(
+      true,
+    );
     for (const end of ends) end?.();
-    expect([crowd.size, crowd.enter('2001:db8::3') !== undefined]).toEqual([3, true]);
+    expect([clientLimiter.size, clientLimiter.enter('2001:db8::3') !== undefined]).toEqual([3, true]);
   });
 
   test('a peer is trusted where any route trusts it', () => {

@@ -20,7 +20,7 @@ interface Machine {
 interface Server {
   readonly store: FaultyStore;
   readonly coordinator: Coordinator;
-  readonly tenure: LeaderLease;
+  readonly leaderLease: LeaderLease;
   readonly ledger: Ledger;
   readonly tree: TreeLedger;
 }
@@ -32,9 +32,9 @@ async function start({ clock, registers, disk }: Machine): Promise<Server> {
   const placement = coordinator.place('root');
   if (placement.at !== 'here') throw new Error('Not here.');
   const store = new FaultyStore(new MemoryStore({ bytes: 64 << 20 }, disk));
-  const { term, from } = placement.tenure;
+  const { term, from } = placement.leaderLease;
   const ledger = createLedger({ store, clock, term, from });
-  return { store, coordinator, tenure: placement.tenure, ledger, tree: await ledger.tree('root') };
+  return { store, coordinator, leaderLease: placement.leaderLease, ledger, tree: await ledger.tree('root') };
 }
 
 const step = fc.oneof(
@@ -71,36 +71,36 @@ describe('one node through crashes, stops, rivals and lost answers', () => {
           } else if (one.do === 'start') {
             const started = await start(machine);
             servers[one.who] = started;
-            expect(started.tenure.term).toBeGreaterThan(newest);
-            newest = started.tenure.term;
+            expect(started.leaderLease.term).toBeGreaterThan(newest);
+            newest = started.leaderLease.term;
             const kept = new Set(started.tree.restored?.leases.map((lease) => `${lease.term}/${lease.serial}`));
             for (const grant of told) {
-              expect(started.tenure.from).toBeGreaterThan(grant.at);
+              expect(started.leaderLease.from).toBeGreaterThan(grant.at);
               expect(kept.has(`${grant.term}/${grant.serial}`)).toBe(true);
             }
           } else if (one.do === 'stop') {
             const leases = server?.tree.restored?.leases ?? [];
-            const mine = told.filter(({ term }) => term === server?.tenure.term).map((grant) => record(grant.term, grant.serial, grant.at));
+            const mine = told.filter(({ term }) => term === server?.leaderLease.term).map((grant) => record(grant.term, grant.serial, grant.at));
             await server?.tree
               .seal({ at: machine.clock.now(), limits: [] }, { reservations: [], pauses: [], overrides: [], leases: [...leases, ...mine] })
               .catch(() => {});
             await server?.coordinator.leave().catch(() => {});
           } else if (server !== undefined) {
-            const { tenure, tree, store } = server;
-            await tenure.extend(machine.clock.now())?.catch(() => {});
+            const { leaderLease, tree, store } = server;
+            await leaderLease.extend(machine.clock.now())?.catch(() => {});
             const at = machine.clock.now();
-            if (at < tenure.from || at >= tenure.until()) continue;
+            if (at < leaderLease.from || at >= leaderLease.until()) continue;
             store.fates = [one.fate];
             serial++;
-            const answered = await tree.append([{ kind: 'grant', lease: record(tenure.term, serial, at) }]).then(
+            const answered = await tree.append([{ kind: 'grant', lease: record(leaderLease.term, serial, at) }]).then(
               () => true,
               () => false,
             );
             store.fates = [];
             if (!answered) continue;
             const last = told.at(-1);
-            if (last !== undefined) expect((tenure.term << 40n) + BigInt(serial)).toBeGreaterThan((last.term << 40n) + BigInt(last.serial));
-            told.push({ term: tenure.term, serial, at });
+            if (last !== undefined) expect((leaderLease.term << 40n) + BigInt(serial)).toBeGreaterThan((last.term << 40n) + BigInt(last.serial));
+            told.push({ term: leaderLease.term, serial, at });
           }
         }
       }),

@@ -46,8 +46,8 @@ export const smallHeap: Ordeal = {
       });
       await tell(`${LEASES} leases were taken and released`);
       const leave = new AbortController();
-      const crowd = new Client(serving['api'], WAITERS);
-      const held = Promise.allSettled(Array.from({ length: WAITERS }, () => crowd.acquire('closed', { ttl: '10m' }, leave.signal)));
+      const clientLimiter = new Client(serving['api'], WAITERS);
+      const held = Promise.allSettled(Array.from({ length: WAITERS }, () => clientLimiter.acquire('closed', { ttl: '10m' }, leave.signal)));
       await until('all who wait', async () => (await waiting(health)) === WAITERS, 60_000);
       await tell(`${WAITERS} wait`);
       leave.abort();
@@ -58,7 +58,7 @@ export const smallHeap: Ordeal = {
       check(next.status === 200 && BigInt(String(next.body['fence'])) > BigInt(String(first.body['fence'])), 'the lease that all waited for was not given on');
       check(server.child.exitCode === null, 'the server ended');
       await tell('all have left, and the next was served');
-      await Promise.all([client.close(), crowd.close(), health.close()]);
+      await Promise.all([client.close(), clientLimiter.close(), health.close()]);
     } finally {
       server.clean();
       await server.exit;

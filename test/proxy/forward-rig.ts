@@ -74,7 +74,7 @@ export interface ForwardRigOptions {
   readonly settings?: readonly GroupSettings[];
   readonly backend?: Partial<BackendSpec>;
   /** What forwarding asks, in place of the gates themselves. */
-  readonly door?: (gates: AdmissionService) => AdmissionService;
+  readonly admission?: (gates: AdmissionService) => AdmissionService;
   readonly hold?: { readonly memoryBytesMax: number; readonly diskBytesMax: number; readonly folder: string };
 }
 
@@ -121,7 +121,7 @@ export class ForwardRig {
 
   /** Slots of the group in use. */
   get leases(): number {
-    const group = this.rig.keeper.group('g');
+    const group = this.rig.admission.group('g');
     return 'reason' in group ? -1 : group.leases;
   }
 
@@ -182,7 +182,7 @@ export async function forwardRigged(options: ForwardRigOptions = {}): Promise<Fo
     ...options.backend,
   };
   all.forwarding = await createForwarding({
-    admission: options.door?.(rig.keeper) ?? rig.keeper,
+    admission: options.admission?.(rig.admission) ?? rig.admission,
     clock: rig.clock,
     backends: [spec],
     forwarder: () => all.played,

@@ -93,12 +93,12 @@ describe('the life of a request', () => {
   });
 
   test('who is admitted outside the limit in an outage is told so', async () => {
-    const door = (gates: AdmissionService): AdmissionService => {
+    const admission = (gates: AdmissionService): AdmissionService => {
       const acquire: AdmissionService['acquire'] = (ask, done) =>
         gates.acquire(ask, (outcome) => done(outcome.kind === 'admitted' ? { ...outcome, degraded: 'share' } : outcome));
       return { acquire } as AdmissionService;
     };
-    const { played } = await open({ door });
+    const { played } = await open({ admission });
     played.script = (attempt) => attempt.answer(200);
     expect((await all.sent()).header('sluice-degraded')).toBe('share');
   });
@@ -144,10 +144,10 @@ describe('a bug', () => {
 
   test('of the door too', async () => {
     await open({ settings: [SLOT] });
-    const { acquire } = all.rig.keeper;
-    all.rig.keeper.acquire = throws;
+    const { acquire } = all.rig.admission;
+    all.rig.admission.acquire = throws;
     const caller = await all.sent({ method: 'POST', body: 'abc' });
-    all.rig.keeper.acquire = acquire;
+    all.rig.admission.acquire = acquire;
     expect([caller.refused, caller.told, all.faults]).toEqual(['fault', 1, [bug]]);
     all.faults.length = 0;
   });
@@ -272,9 +272,9 @@ describe('a lease', () => {
   test('that is revoked ends the request', async () => {
     const { played } = await open({ settings: [SLOT] });
     const caller = await all.sent();
-    const leases = all.rig.keeper.leases('g', { size: 10, token: '' });
+    const leases = all.rig.admission.leases('g', { size: 10, token: '' });
     if ('reason' in leases) throw new Error('no leases');
-    await all.rig.keeper.revokeLease('g', leases.items[0]?.id ?? '');
+    await all.rig.admission.revokeLease('g', leases.items[0]?.id ?? '');
     await all.pass(30);
     expect([played.last.aborted?.message, caller.none]).toMatchObject(['The lease was lost: fenced.', { kind: 'failed', status: 502 }]);
   });

@@ -106,10 +106,10 @@ describe('a backend that pushes back', () => {
     all.played.last.answer(429, ['Retry-After', '2']);
     await quiet();
     await all.pass(1);
-    await all.rig.keeper.pause('g', undefined, MINUTE);
+    await all.rig.admission.pause('g', undefined, MINUTE);
     await all.pass(9);
     expect([caller.none, caller.told]).toMatchObject([{ kind: 'refused', refusal: { reason: 'expired' }, attempts: 1 }, 1]);
-    await all.rig.keeper.resume('g', undefined);
+    await all.rig.admission.resume('g', undefined);
   });
 
   test.each(['key', 'group'] as const)(

@@ -25,7 +25,7 @@ async function asked({ page, takes = 0 }: Peer): Promise<{ readonly calls: numbe
     return ++calls > CALLS_MAX ? { how: 'lost' } : { how: 'value', value: page(args.from), by: 0 };
   };
   const parts = {
-    door: { groups: async () => [] },
+    admission: { groups: async () => [] },
     directory: { all: () => new Map(), of: () => undefined },
     calls: { make },
     place: () => ({ at: 'nowhere' }),

@@ -75,40 +75,40 @@ test('Cut off, a cost above the part of a limit is not called too large for ever
 
 test('A lease of a share is renewed and released while it lasts, and leniently after', async () => {
   const [fleet, b] = await three();
-  const door = b.relay.admission;
+  const admission = b.relay.admission;
   const [first, second] = [b.ask({ group: 'slots' }), b.ask({ group: 'slots' })];
   expect([first.told, second.told]).toEqual([1, 0]);
-  expect(await door.renew('', first.id, MINUTE)).toMatchObject({ kind: 'renewed' });
-  expect(await door.release('', first.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await admission.renew('', first.id, MINUTE)).toMatchObject({ kind: 'renewed' });
+  expect(await admission.release('', first.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
   await fleet.pass(0.01);
   expect(second.outcome).toMatchObject({ kind: 'admitted', degraded: 'share' });
   await back(fleet, b);
   const now = b.clock.now();
-  expect(await door.renew('', second.id, MINUTE)).toMatchObject({ kind: 'renewed', permit: { expiresAt: now + MINUTE } });
-  expect(await door.release('', second.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await admission.renew('', second.id, MINUTE)).toMatchObject({ kind: 'renewed', permit: { expiresAt: now + MINUTE } });
+  expect(await admission.release('', second.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
 });
 
 test('A lease of a share is renewed and ended by its credential alone, while it lasts and after', async () => {
   const [fleet, b] = await three();
-  const door = b.relay.admission;
+  const admission = b.relay.admission;
   const { id } = b.ask({ group: 'slots', caller: 'mine' });
   const refused = { kind: 'refused', refusal: { reason: 'unknown_permit' } };
   const others = async () => {
-    expect(await door.renew('other', id, MINUTE)).toEqual(refused);
-    expect(await door.release('other', id, 'used', undefined, undefined)).toEqual(refused);
+    expect(await admission.renew('other', id, MINUTE)).toEqual(refused);
+    expect(await admission.release('other', id, 'used', undefined, undefined)).toEqual(refused);
   };
   await others();
-  expect(await door.renew('mine', id, MINUTE)).toMatchObject({ kind: 'renewed' });
+  expect(await admission.renew('mine', id, MINUTE)).toMatchObject({ kind: 'renewed' });
   await back(fleet, b);
   await others();
-  expect(await door.release('mine', id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await admission.release('mine', id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
 });
 
 test('Cut off, permits of which nothing is remembered end at once', async () => {
   const [, b] = await three();
-  const door = b.relay.admission;
+  const admission = b.relay.admission;
   for (const name of ['share', 'open']) {
-    expect(await door.release('', b.ask({ group: name }).id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
+    expect(await admission.release('', b.ask({ group: name }).id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
   }
 });
 

@@ -78,11 +78,11 @@ interface NodeParts {
   readonly ahead: Micros;
 }
 
-/** One replica: its gatekeeper, its relay, and a coordinator that does what the test says. */
+/** One replica: its local admission, its relay, and a coordinator that does what the test says. */
 export class Node {
   readonly name: string;
   readonly clock: Clock;
-  readonly keeper: LocalAdmission;
+  readonly admission: LocalAdmission;
   readonly relay: Relay;
   readonly events: RelayEvent[] = [];
   readonly told: string[] = [];
@@ -98,7 +98,7 @@ export class Node {
     this.#fleet = fleet;
     this.clock = shifted(fleet.clock, ahead);
     let bytes = 0;
-    this.keeper = new LocalAdmission({
+    this.admission = new LocalAdmission({
       clock: this.clock,
       coordinator: new FakeCoordinator(),
       ledger: new FakeLedger(),
@@ -122,7 +122,7 @@ export class Node {
       leave: () => fleet.leave(this),
     };
     this.relay = new Relay({
-      door: this.keeper,
+      admission: this.admission,
       replica,
       self: () => ({ replica: name, revision: 1, hash: '', shards: [...this.view.values()].filter(({ at }) => at === 'here').length }),
       messages: fleet.bus.of(name),
@@ -134,7 +134,7 @@ export class Node {
       shardOf: fleet.shardOf,
       bounds: { ...RELAY_BOUNDS, ...fleet.bounds },
       limits: true,
-      shareKeeper: (settings) => fleet.alone(this, settings),
+      shareAdmission: (settings) => fleet.alone(this, settings),
       onEvent: (event) => this.events.push(event),
     });
   }
@@ -188,7 +188,7 @@ export class Fleet {
   }
 
   async start(): Promise<void> {
-    await Promise.all(this.nodes.map((node) => node.keeper.start()));
+    await Promise.all(this.nodes.map((node) => node.admission.start()));
   }
 
   node(name: string): Node {
@@ -209,9 +209,9 @@ export class Fleet {
   async give(shard: number, node: Node, more: { readonly sealed?: boolean; readonly from?: Micros } = {}): Promise<void> {
     const last = this.owners.get(shard);
     if (last !== undefined && !last.node.dead) {
-      if (more.sealed === true) await last.node.keeper.seal(shard, () => {});
+      if (more.sealed === true) await last.node.admission.seal(shard, () => {});
       else {
-        last.node.keeper.loseShard(shard, last.term);
+        last.node.admission.loseShard(shard, last.term);
         this.lostTerms.set(shard, last.term);
       }
       this.place(shard, undefined);
@@ -222,15 +222,15 @@ export class Fleet {
     const store = this.#store;
     const shared = { append: store.append.bind(store), read: store.read.bind(store), trim: store.trim.bind(store), close: async () => {} };
     const from = last === undefined ? DISTANT_PAST : plus(clock.now(), more.from ?? 0);
-    const ground: ShardContext = { clock, ledger: createLedger({ store: shared, clock, term, from }), tenure: this.#tenure(clock, term, from) };
+    const ground: ShardContext = { clock, ledger: createLedger({ store: shared, clock, term, from }), leaderLease: this.#leaderLease(clock, term, from) };
     node.view.set(shard, { at: 'here', term });
-    void node.keeper.openShard(shard, ground, node.relay.barrier(shard, term));
+    void node.admission.openShard(shard, ground, node.relay.barrier(shard, term));
     node.relay.onReplica({ kind: 'placed', shard, at: { at: 'here', term } });
     for (const other of this.nodes) if (other !== node) this.#see(other, shard, { at: 'peer', instance: node.instance, term });
   }
 
   /** Slots of shard time that always end a second ahead; a time outside of them waits for the next renewal, as it would of a session. */
-  #tenure(clock: Clock, term: bigint, from: Instant): LeaderLease {
+  #leaderLease(clock: Clock, term: bigint, from: Instant): LeaderLease {
     const until = (): Instant => plus(clock.now(), SECOND);
     const renewal = (): Promise<void> => new Promise((resolve) => void clock.at(plus(clock.now(), SECOND / 5), resolve));
     return { term, from, until, extend: (now) => (now < until() ? undefined : renewal()) };
@@ -256,7 +256,7 @@ export class Fleet {
     node.relay.close();
     for (const [shard, owner] of this.owners) {
       if (owner.node !== node) continue;
-      node.keeper.loseShard(shard, owner.term);
+      node.admission.loseShard(shard, owner.term);
       this.place(shard, undefined);
     }
     for (const other of this.nodes) if (!other.dead) other.relay.onReplica({ kind: 'peers' });
@@ -276,7 +276,7 @@ export class Fleet {
 
   /** A door over memory. */
   async alone(node: Node, settings: readonly GroupSettings[]): Promise<LocalAdmission> {
-    const keeper = new LocalAdmission({
+    const admission = new LocalAdmission({
       clock: node.clock,
       coordinator: new FakeCoordinator(),
       ledger: new FakeLedger(),
@@ -289,8 +289,8 @@ export class Fleet {
       recording: false,
       defer: (run) => void setImmediate(run),
     });
-    await keeper.start();
-    return keeper;
+    await admission.start();
+    return admission;
   }
 
   pass(seconds: number): Promise<void> {

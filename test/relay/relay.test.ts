@@ -354,7 +354,7 @@ test('An owner that says nothing costs its caller 300 ms beyond its patience', a
 test('Operators and people are answered through any replica, in its own time', async () => {
   const fleet = await launched([settingsOf(group('g', [spacing(10 * SECOND)])), settingsOf(group('h', [rolling(1, SECOND)]))]);
   const [, b, c] = fleet.nodes;
-  const door = b!.relay.admission;
+  const admission = b!.relay.admission;
   b!.ask();
   await fleet.pass(0.01);
   b!.ask({ holder: 'someone' });
@@ -364,24 +364,24 @@ test('Operators and people are answered through any replica, in its own time', a
     return pending;
   };
   const page = { size: 10, token: '' };
-  const waiters = await settle(door.waiters('g', page));
+  const waiters = await settle(admission.waiters('g', page));
   expect(waiters).toMatchObject({ items: [{ holder: 'someone', place: 1 }] });
   if ('reason' in waiters) throw new Error('refused');
   expect(Math.abs(waiters.items[0]!.since - b!.clock.now())).toBeLessThan(0.2 * SECOND);
-  expect(await settle(door.pause('g', undefined, undefined))).toBeUndefined();
+  expect(await settle(admission.pause('g', undefined, undefined))).toBeUndefined();
   expect(await settle(c!.relay.admission.group('g'))).toMatchObject({ waiting: 1, pausedUntil: Number.POSITIVE_INFINITY });
-  expect(await settle(door.resume('g', undefined))).toBeUndefined();
+  expect(await settle(admission.resume('g', undefined))).toBeUndefined();
   const wish = { limits: new Map([['spacing', { kind: 'spacing' as const, spacing: SECOND, slack: 0 }]]), enforce: undefined, for: MINUTE };
-  expect(await settle(door.override('g', wish))).toBeUndefined();
-  expect(await settle(door.explain({ group: 'g', key: '', costs: { requests: 1 } } as never))).toMatchObject({ group: 'g', admitted: false });
-  const evicting = () => settle(door.evictWaiter('g', waiters.items[0]!.id));
+  expect(await settle(admission.override('g', wish))).toBeUndefined();
+  expect(await settle(admission.explain({ group: 'g', key: '', costs: { requests: 1 } } as never))).toMatchObject({ group: 'g', admitted: false });
+  const evicting = () => settle(admission.evictWaiter('g', waiters.items[0]!.id));
   expect([await evicting(), await evicting()]).toMatchObject([undefined, { reason: 'unknown_request' }]);
-  expect(await settle(door.group('none'))).toMatchObject({ reason: 'unknown_group' });
+  expect(await settle(admission.group('none'))).toMatchObject({ reason: 'unknown_group' });
   await fleet.give('h'.charCodeAt(0) % 4, c!);
   await fleet.pass(0.3);
-  expect((await settle(door.groups())).map(({ name }) => name)).toEqual(['g', 'h']);
+  expect((await settle(admission.groups())).map(({ name }) => name)).toEqual(['g', 'h']);
   fleet.place(shard, undefined);
-  const undecided = door.group('g');
+  const undecided = admission.group('g');
   await fleet.pass(3.1);
   expect(await undecided).toMatchObject({ reason: 'undecided' });
 });
@@ -531,12 +531,12 @@ test('A grant that is two seconds old when it comes is not told: its caller is a
 });
 
 test('Who stands before a tree that is being opened enters in the order that it had', async () => {
-  const porch = new OpeningQueue();
+  const openingQueue = new OpeningQueue();
   const entered: string[] = [];
   const opened = Promise.withResolvers<void>();
   const wait = (name: string, order: number | undefined) => {
     const since = () => (order === undefined ? undefined : { arrivedAt: START, order });
-    porch.wait('g', opened.promise, { since, enter: () => entered.push(name) });
+    openingQueue.wait('g', opened.promise, { since, enter: () => entered.push(name) });
   };
   wait('new', undefined);
   wait('second', 2);
@@ -556,7 +556,7 @@ test('A place that expired at its owner while its caller was away answers its re
   await fleet.pass(0.5);
   away.held.cancel();
   await fleet.pass(5);
-  await a!.keeper.release('', holder.id, 'used', undefined, undefined);
+  await a!.admission.release('', holder.id, 'used', undefined, undefined);
   const again = c!.ask({ requestId: 'r', wait: 2 * SECOND });
   await fleet.pass(0.1);
   expect(again.refusal?.reason).toBe('expired');
@@ -595,7 +595,7 @@ test('A lease that its caller got by its request id where its group went is not 
   const letGo = heldBack(fleet, 'a');
   const caller = b!.ask({ requestId: 'r', wait: MINUTE, lease: MINUTE });
   await fleet.pass(0.1);
-  expect(a!.keeper.group('g')).toMatchObject({ leases: 1 });
+  expect(a!.admission.group('g')).toMatchObject({ leases: 1 });
   await fleet.give(shard, b!);
   await fleet.pass(0.4);
   expect(caller.permit.lease!.fence >> 40n).toBeLessThan(fleet.owners.get(shard)!.term);
@@ -612,7 +612,7 @@ test('A lease that was fetched by its request id through a third replica is not 
   const letGo = heldBack(fleet, 'a');
   const first = b!.ask({ requestId: 'r', wait: MINUTE, lease: MINUTE });
   await fleet.pass(0.1);
-  expect(a!.keeper.group('g')).toMatchObject({ leases: 1 });
+  expect(a!.admission.group('g')).toMatchObject({ leases: 1 });
   await fleet.give(shard, c!);
   // Its connection breaks, and it comes back elsewhere.
   first.held.cancel();
@@ -680,7 +680,7 @@ test('A grant without a request id that comes after its group went is given back
     const letGo = heldBack(fleet, 'a');
     const first = b!.ask({ caller, wait: MINUTE, lease: MINUTE });
     await fleet.pass(0.1);
-    expect(a!.keeper.group('g')).toMatchObject({ leases: 1 });
+    expect(a!.admission.group('g')).toMatchObject({ leases: 1 });
     first.held.cancel();
     await fleet.give(shard, c!);
     await fleet.pass(0.4);

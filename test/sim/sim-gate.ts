@@ -54,7 +54,7 @@ export class SimGate {
     this.#decide((gate, at) => {
       const groups = this.#parts.gates.tree(this.#shard);
       const index = gate.groupOf(dice.pick(groups).name) ?? 0;
-      const patience = dice.chance(0.3) ? 0 : dice.below(3 * SECOND);
+      const waitTimeout = dice.chance(0.3) ? 0 : dice.below(3 * SECOND);
       const lease = 300 * MILLISECOND + dice.below(2 * SECOND);
       const tag = { high: dice.below(2 ** 32), low: dice.below(2 ** 32) };
       const costs = { requests: 1 };
@@ -63,7 +63,7 @@ export class SimGate {
         key: dice.pick(['a', 'b', 'c']),
         priority: 1,
         costs,
-        waitUntil: plus(at, patience),
+        waitUntil: plus(at, waitTimeout),
         lease,
         bytes: 0,
         holder: '',

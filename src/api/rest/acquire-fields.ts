@@ -46,14 +46,14 @@ export function askMessage(fields: AcquireFields): AcquireRequest {
   return create(AcquireRequestSchema, message);
 }
 
-/** An ask that goes on at another address, with the end of its patience. */
+/** An ask that goes on at another address, with the end of its wait timeout. */
 export interface Ticket {
   readonly fields: AcquireFields;
   /** Milliseconds since 1970, of the wall clock of the replica that gave the ticket. */
   readonly until: number;
 }
 
-/** Where a place goes on: the ask itself and the end of its patience, written so that any replica can read it, also after a restart. */
+/** Where a place goes on: the ask itself and the end of its wait timeout, written so that any replica can read it, also after a restart. */
 export function encodeTicket({ fields, until }: Ticket): string {
   const { group: _, ...rest } = fields;
   return Buffer.from(JSON.stringify({ ...rest, until })).toString('base64url');

@@ -38,7 +38,7 @@ export function prefersAsync(prefer: string | undefined): boolean {
 
 /**
  * Asks for a permit and answers when the door does: at once, as events, or with 202 when the caller would rather come back.
- * `until`: the ask of a ticket goes on, whose patience ends then, in milliseconds since 1970.
+ * `until`: the ask of a ticket goes on, whose wait timeout ends then, in milliseconds since 1970.
  */
 export function acquire(
   parts: RestAcquireOptions,
@@ -84,7 +84,7 @@ function send(parts: ResponseDeps, outcome: Outcome | undefined, refusal: Refusa
   return sendRefusal(reply, parts, outcome?.refusal ?? refusal ?? { reason: 'fault' }, whom);
 }
 
-/** The ask with what is left of its patience. Never more than it had, whatever this replica's clock says. */
+/** The ask with what is left of its wait timeout. Never more than it had, whatever this replica's clock says. */
 function resumed({ admission }: RestAcquireOptions, ask: AdmissionRequest, until: number): AdmissionRequest {
   const left = Math.max(0, (until - admission.epoch(admission.now())) * MILLISECOND);
   const whole = ask.wait ?? left;

@@ -25,7 +25,7 @@ export interface Peer {
   /** Its last record, once it is dead for ever. */
   ended: FinalRecord | undefined;
   /** Its record is lost. */
-  buried: boolean;
+  tombstoned: boolean;
   /** What was put in the place of its record: that one's revision, and when it was first seen. */
   tombstone: { readonly revision: number; readonly since: Micros } | undefined;
   /** A session of this very process: nobody's turn is to be waited for. */
@@ -57,7 +57,7 @@ export class Peers {
       const never = Number.NEGATIVE_INFINITY;
       const revision = { number: 0, hash: '' };
       const silent = { replica: '', instance: '', n: -1, heardAt: mono, own: [], terms: new Map(), wall: undefined, revision, acceptsShards: false };
-      peer = { session, ...silent, ended: undefined, buried: false, tombstone: undefined, mine: false, triedAt: never, trying: false };
+      peer = { session, ...silent, ended: undefined, tombstoned: false, tombstone: undefined, mine: false, triedAt: never, trying: false };
       this.#peers.set(session, peer);
     }
     return peer;

@@ -61,7 +61,7 @@ export class Revocation {
     if (answer.kind !== 'value') return;
     if (answer.value === undefined) return this.#writeTombstone(peer, 0, reading);
     const record = decodeSession(answer.value.bytes);
-    peer.buried = record.lost !== undefined;
+    peer.tombstoned = record.lost !== undefined;
     if (record.lost === 'alleged') return this.#writeTombstone(peer, answer.value.revision, reading);
     if (record.state !== 'live') {
       this.#parts.peers.end(peer.session, record, reading.mono);
@@ -89,7 +89,7 @@ export class Revocation {
   #writeTombstone(peer: Peer, revision: number, reading: ClockReading): void {
     const { questions, peers, timing } = this.#parts;
     const { mono } = reading;
-    peer.buried = true;
+    peer.tombstoned = true;
     if (revision !== 0 && peer.tombstone?.revision !== revision) peer.tombstone = { revision, since: mono };
     const sure = peer.tombstone !== undefined && revision !== 0 && mono - peer.tombstone.since > timing.horizon + SECOND;
     if (reading.agreed === undefined || (revision !== 0 && !sure)) return;

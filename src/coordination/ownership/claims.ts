@@ -152,8 +152,8 @@ export class ShardClaims {
     const heard = this.#parts.evidence.bound(shard, record.term, mono);
     const entry = peer?.own.find((own) => own.shard === shard && own.term === record.term);
     const said = entry && { at: entry.at, wall: peer?.wall };
-    const estate = { shard, record, ended, heard, said, agreed, horizon: this.#parts.timing.horizon };
-    const next = ended.lost === undefined ? nextTermStart(estate) : nextTermStartAfterLoss(estate);
+    const inherited = { shard, record, ended, heard, said, agreed, horizon: this.#parts.timing.horizon };
+    const next = ended.lost === undefined ? nextTermStart(inherited) : nextTermStartAfterLoss(inherited);
     return next && { term, owner, ...next, wall: agreed };
   }
 

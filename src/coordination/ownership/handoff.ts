@@ -21,23 +21,23 @@ export interface HandoffCallbacks {
  * whatever becomes of the change, it is tried until some next term is in the register.
  */
 export class Handoff {
-  readonly #parts: { readonly questions: RegisterRequests; readonly holdings: OwnedShards; readonly views: OwnershipCache; readonly host: HandoffCallbacks };
+  readonly #parts: { readonly questions: RegisterRequests; readonly ownedShards: OwnedShards; readonly views: OwnershipCache; readonly host: HandoffCallbacks };
   readonly #asking = new Set<number>();
 
-  constructor(parts: { questions: RegisterRequests; holdings: OwnedShards; views: OwnershipCache; host: HandoffCallbacks }) {
+  constructor(parts: { questions: RegisterRequests; ownedShards: OwnedShards; views: OwnershipCache; host: HandoffCallbacks }) {
     this.#parts = parts;
   }
 
   /** Shards on their way. */
   get count(): number {
     let count = 0;
-    for (const { phase } of this.#parts.holdings.all()) if (phase !== 'owned') count++;
+    for (const { phase } of this.#parts.ownedShards.all()) if (phase !== 'owned') count++;
     return count;
   }
 
   /** Begins to give `shard` to the session `to`. */
   start(shard: number, to: string): void {
-    const hold = this.#parts.holdings.get(shard);
+    const hold = this.#parts.ownedShards.get(shard);
     if (hold === undefined || hold.phase !== 'owned') return;
     hold.phase = 'draining';
     hold.to = to;
@@ -46,7 +46,7 @@ export class Handoff {
 
   /** Nothing more is decided in this term, from this moment on: there is no right to any more. */
   halt(shard: number, term: bigint, reading: ClockReading): void {
-    const hold = this.#parts.holdings.get(shard);
+    const hold = this.#parts.ownedShards.get(shard);
     if (hold?.term !== term || hold.phase !== 'draining') return;
     hold.phase = 'halted';
     hold.haltedAt = plus(hold.clock.at(reading.mono), 1);
@@ -55,7 +55,7 @@ export class Handoff {
   /** The state, as it was when it halted, is where the next term reads it; or it could not be written, and the next term starts from the worst. */
   sealed(shard: number, term: bigint, reading: ClockReading): void {
     this.halt(shard, term, reading);
-    const hold = this.#parts.holdings.get(shard);
+    const hold = this.#parts.ownedShards.get(shard);
     if (hold?.term !== term || hold.phase !== 'halted') return;
     hold.phase = 'sealed';
     this.#move(hold, reading);
@@ -63,7 +63,7 @@ export class Handoff {
 
   /** Tries again what is sealed and not moved yet. */
   tick(reading: ClockReading): void {
-    for (const hold of this.#parts.holdings.all()) if (hold.phase === 'sealed') this.#move(hold, reading);
+    for (const hold of this.#parts.ownedShards.all()) if (hold.phase === 'sealed') this.#move(hold, reading);
   }
 
   #move(hold: ShardOwnership, reading: ClockReading): void {
@@ -89,8 +89,8 @@ export class Handoff {
 
   #changed(hold: ShardOwnership, made: { record: OwnershipRecord; bytes: Uint8Array }, answer: ChangeResponse, reading: ClockReading): void {
     const { shard } = hold;
-    const { holdings, views, host } = this.#parts;
-    if (holdings.get(shard) !== hold) return;
+    const { ownedShards, views, host } = this.#parts;
+    if (ownedShards.get(shard) !== hold) return;
     if (answer.kind !== 'changed') return this.#look(hold);
     views.see(shard, { revision: answer.revision, bytes: made.bytes }, reading.mono);
     host.moved(shard, made.record, answer.revision, reading);
@@ -99,11 +99,11 @@ export class Handoff {
   /** Perhaps it was written after all: by this process, or by who took the shard. */
   #look(hold: ShardOwnership): void {
     const { shard } = hold;
-    const { questions, holdings, views, host } = this.#parts;
+    const { questions, ownedShards, views, host } = this.#parts;
     this.#asking.add(shard);
     questions.read(ownershipRegister(shard), (answer, reading) => {
       this.#asking.delete(shard);
-      if (holdings.get(shard) !== hold || answer.kind !== 'value') return;
+      if (ownedShards.get(shard) !== hold || answer.kind !== 'value') return;
       const { record, revision } = views.see(shard, answer.value, reading.mono);
       if (record !== undefined && record.term > hold.term) host.moved(shard, record, revision, reading);
     });

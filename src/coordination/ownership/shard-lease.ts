@@ -37,7 +37,7 @@ export class ShardLease implements ShardHandle, LeaderLease {
     this.clock = { now: () => parts.shardClock.at(parts.mono()) };
   }
 
-  get tenure(): LeaderLease {
+  get leaderLease(): LeaderLease {
     return this;
   }
 

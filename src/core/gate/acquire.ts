@@ -21,22 +21,22 @@ export function acquire(all: Dispatcher, now: Instant, node: GroupNode, ask: Gat
   const first = all.keyState(now, node, keyed ? ask.key : '');
   const oversized = first === undefined || ask.costs === ONE_REQUEST ? undefined : findOversizedLimit(first, ask.costs);
   if (oversized !== undefined) return refuse(all, node, ask, { reason: 'oversized', limit: oversized });
-  if (first !== undefined && all.slab.length === 0 && all.readiness.allReady(now, first, ask.costs)) {
-    admit(all, now, first, ask, firstArrival(now, ask), all.slab.orderFor(ask));
+  if (first !== undefined && all.waiters.length === 0 && all.readiness.allReady(now, first, ask.costs)) {
+    admit(all, now, first, ask, firstArrival(now, ask), all.waiters.orderFor(ask));
     return DECIDED;
   }
   const state = keyed ? first : all.keyState(now, node, ask.key);
   if (state === undefined) return refuse(all, node, ask, { reason: 'shed', limit: 'backlog.keys' });
   const slot = all.enqueue(now, ask, state);
-  const ref = all.slab.refOf(slot);
+  const ref = all.waiters.refOf(slot);
   all.dispatch(now);
-  if (all.slab.slotOf(ref) === NO_SLOT) return DECIDED;
-  const waiting = all.slab.length;
+  if (all.waiters.slotOf(ref) === NO_SLOT) return DECIDED;
+  const waiting = all.waiters.length;
   const refusal = checkArrival(all, now, slot, ask);
   if (refusal === undefined) {
     // Some were shed in its place: whom they held may go now.
-    if (all.slab.length < waiting) all.dispatch(now);
-    if (all.slab.slotOf(ref) === NO_SLOT) return DECIDED;
+    if (all.waiters.length < waiting) all.dispatch(now);
+    if (all.waiters.slotOf(ref) === NO_SLOT) return DECIDED;
     all.events.push({ kind: 'queued', group: node.name, key: ask.key, priority: ask.priority, token: ask.token });
     return ref;
   }

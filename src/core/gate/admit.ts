@@ -23,26 +23,26 @@ export interface AdmittedRequest {
 }
 
 /** Charges all limits and makes the permit; everything has been asked before. The ask arrived at `since`, as the `order`th. */
-export function admit(decisions: Dispatcher, now: Instant, state: KeyState, who: AdmittedRequest, since: Instant, order: number): void {
+export function admit(dispatcher: Dispatcher, now: Instant, state: KeyState, who: AdmittedRequest, since: Instant, order: number): void {
   const { node } = state;
   node.countAdmission(now, who.priority, since);
-  const { cells, shadow } = charge(now, state, who.costs);
-  const standIn = node.hasLeases && who.reported === true ? decisions.reservations.aggregateFor(now, state, who.tag, decisions.grants) : undefined;
-  const serial = decisions.grants.nextSerial();
+  const { instances, shadow } = charge(now, state, who.costs);
+  const aggregate = node.hasLeases && who.reported === true ? dispatcher.reservations.aggregateFor(now, state, who.tag, dispatcher.grants) : undefined;
+  const serial = dispatcher.grants.nextSerial();
   let lease: Lease | undefined;
   let record: LeaseRecord | undefined;
   let settleable = false;
   if (node.hasLeases) {
-    const grant = remember(decisions, now, state, who, serial, cells, standIn);
-    decisions.grants.addLease(grant);
+    const grant = remember(dispatcher, now, state, who, serial, instances, aggregate);
+    dispatcher.grants.addLease(grant);
     holds(grant);
-    decisions.timers.dueBy(grant.expiresAt);
+    dispatcher.timers.dueBy(grant.expiresAt);
     lease = toLease(grant, now);
     settleable = true;
-    standIn?.add(grant);
-    record = requiredWrite(decisions, now, grant);
+    aggregate?.add(grant);
+    record = requiredWrite(dispatcher, now, grant);
   } else if (namesMore(who.costs)) {
-    decisions.grants.addSettleable(remember(decisions, now, state, who, serial, cells));
+    dispatcher.grants.addSettleable(remember(dispatcher, now, state, who, serial, instances));
     settleable = true;
   }
   const permit: Permit = {
@@ -58,34 +58,34 @@ export function admit(decisions: Dispatcher, now: Instant, state: KeyState, who:
     settleable,
     shadow,
   };
-  decisions.events.push({ kind: 'admitted', token: who.token, permit, priority: who.priority, record });
+  dispatcher.events.push({ kind: 'admitted', token: who.token, permit, priority: who.priority, record });
 }
 
 /** The lease counts among those that hold its concurrency limits. */
 export function holds(grant: Grant): void {
-  for (const cell of grant.cells) if (cell.leases !== undefined && costOf(grant.costs, cell.rule.unit) > 0) cell.leases.add(grant);
+  for (const instance of grant.instances) if (instance.leases !== undefined && costOf(grant.costs, instance.rule.unit) > 0) instance.leases.add(grant);
 }
 
-/** Charges every cell; what is in shadow and not ready is left out and told. */
-function charge(now: Instant, state: KeyState, costs: Costs): { readonly cells: readonly LimitInstance[]; readonly shadow: ShadowOutcome | undefined } {
+/** Charges every limit instance; what is in shadow and not ready is left out and told. */
+function charge(now: Instant, state: KeyState, costs: Costs): { readonly instances: readonly LimitInstance[]; readonly shadow: ShadowOutcome | undefined } {
   let shadow: ShadowOutcome | undefined;
   let skipped: Set<LimitInstance> | undefined;
-  for (const cell of state.limits) {
-    const cost = costOf(costs, cell.rule.unit);
-    if (!cell.enforced) {
-      const readyAt = cell.limit.readyAt(now, cost);
+  for (const instance of state.limits) {
+    const cost = costOf(costs, instance.rule.unit);
+    if (!instance.enforced) {
+      const readyAt = instance.limit.readyAt(now, cost);
       if (readyAt > now) {
         skipped ??= new Set();
-        skipped.add(cell);
-        if (shadow === undefined || readyAt > shadow.readyAt) shadow = { limit: cell.rule.qualifiedName(state.node), readyAt };
+        skipped.add(instance);
+        if (shadow === undefined || readyAt > shadow.readyAt) shadow = { limit: instance.rule.qualifiedName(state.node), readyAt };
         continue;
       }
     }
     if (cost === 0) continue;
-    cell.limit.take(now, cost);
-    cell.spentSinceReservation += cost;
+    instance.limit.take(now, cost);
+    instance.spentSinceReservation += cost;
   }
-  return { cells: skipped === undefined ? state.limits : state.limits.filter((cell) => !skipped.has(cell)), shadow };
+  return { instances: skipped === undefined ? state.limits : state.limits.filter((instance) => !skipped.has(instance)), shadow };
 }
 
 /** The lease as told to its holder; leases that lapse at this very moment are no longer alive. */
@@ -96,10 +96,10 @@ export function toLease(grant: Grant, now: Instant): Lease {
 }
 
 /** What must be on disk before the lease is told as it is now; undefined: nothing. */
-export function requiredWrite(decisions: Dispatcher, now: Instant, grant: Grant): LeaseRecord | undefined {
-  if (grant.aggregate !== undefined) return ensureCovered(decisions.events, now, grant.aggregate, grant);
+export function requiredWrite(dispatcher: Dispatcher, now: Instant, grant: Grant): LeaseRecord | undefined {
+  if (grant.aggregate !== undefined) return ensureCovered(dispatcher.events, now, grant.aggregate, grant);
   const isWritten = grant.expiresAt <= grant.writtenUntil && grant.duration <= grant.writtenFor;
-  return decisions.reservations.isDurable && !isWritten ? recordOf(grant, now) : undefined;
+  return dispatcher.reservations.isDurable && !isWritten ? recordOf(grant, now) : undefined;
 }
 
 /** The lease as the ledger keeps it: to its end, so that a new term ends it as told; once renewed for twice its length, so that most renewals need no write. */
@@ -128,34 +128,34 @@ export function toLeaseRecord(grant: Grant, expiresAt: Instant): LeaseRecord {
 }
 
 function remember(
-  decisions: Dispatcher,
+  dispatcher: Dispatcher,
   now: Instant,
   state: KeyState,
   who: AdmittedRequest,
   serial: number,
-  cells: readonly LimitInstance[],
+  instances: readonly LimitInstance[],
   aggregate?: AggregateLease,
 ): Grant {
   const expiresAt = plus(now, who.lease);
   return {
     serial,
-    fence: decisions.grants.fenceOf(serial),
+    fence: dispatcher.grants.fenceOf(serial),
     tag: who.tag,
     node: state.node,
     keyState: state,
     costs: who.costs,
     grantedAt: now,
     holder: who.holder,
-    cells,
+    instances,
     leased: state.node.hasLeases,
     grantedThisTerm: true,
-    inProcess: who.reported === true && decisions.reservations.allowsInProcess,
+    inProcess: who.reported === true && dispatcher.reservations.allowsInProcess,
     aggregate,
     isAggregate: false,
     claim: who.claim,
     duration: who.lease,
     expiresAt,
-    recordedUntil: decisions.reservations.isDurable ? DISTANT_PAST : expiresAt,
+    recordedUntil: dispatcher.reservations.isDurable ? DISTANT_PAST : expiresAt,
     writtenUntil: DISTANT_PAST,
     writtenFor: who.lease,
     ended: undefined,

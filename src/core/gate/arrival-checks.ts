@@ -13,7 +13,7 @@ import type { GateExplanation } from './snapshot.ts';
 import { isStored } from './stored-requests.ts';
 import { limitViews } from './views.ts';
 
-/** A slot that has opened waits so long at most for the bound it needs, beyond the caller's patience. */
+/** A slot that has opened waits so long at most for the bound it needs, beyond the caller's wait timeout. */
 const DISK_WAIT_MAX: Micros = 1_000_000;
 
 /** When to ask again where nobody can know: only a release, or the end of a pause without end, would help. */
@@ -23,8 +23,8 @@ const NOBODY: readonly number[] = [];
 
 /** The limit that could never let this cost pass. */
 export function findOversizedLimit(state: KeyState, costs: Costs): string | undefined {
-  for (const cell of state.limits) {
-    if (cell.enforced && costOf(costs, cell.rule.unit) > cell.limit.capacity) return cell.rule.qualifiedName(state.node);
+  for (const instance of state.limits) {
+    if (instance.enforced && costOf(costs, instance.rule.unit) > instance.limit.capacity) return instance.rule.qualifiedName(state.node);
   }
   return undefined;
 }
@@ -34,69 +34,69 @@ export function findOversizedLimit(state: KeyState, costs: Costs): string | unde
  * the caller of this pumps. Whether the limits alone could admit it in time comes before the bounds of the backlog; who had
  * its place before keeps it, though others filled the backlog meanwhile.
  */
-export function checkArrival(decisions: Dispatcher, now: Instant, slot: number, ask: GateRequest): Refusal | undefined {
-  const { slab } = decisions;
-  const state = slab.keyOf(slot);
+export function checkArrival(dispatcher: Dispatcher, now: Instant, slot: number, ask: GateRequest): Refusal | undefined {
+  const { waiters } = dispatcher;
+  const state = waiters.keyOf(slot);
   const { node } = state;
-  const impossible = infeasible(decisions, now, state, ask);
+  const impossible = infeasible(dispatcher, now, state, ask);
   if (impossible !== undefined) return impossible;
-  const disk = awaitsReservation(decisions, now, slot);
+  const disk = awaitsReservation(dispatcher, now, slot);
   if (ask.waitUntil <= now) {
-    if (!disk) return withRetryAt(now, state, ask.costs, { reason: 'expired' }, positionOf(decisions, now, slot));
-    extendForReservation(decisions, slot, plus(now, DISK_WAIT_MAX));
+    if (!disk) return withRetryAt(now, state, ask.costs, { reason: 'expired' }, positionOf(dispatcher, now, slot));
+    extendForReservation(dispatcher, slot, plus(now, DISK_WAIT_MAX));
   }
   // Only the disk holds it: it takes no place of the backlog. Those behind it do, or a disk that hangs would let in everybody.
-  if (disk && isNext(decisions, slot)) return undefined;
+  if (disk && isNext(dispatcher, slot)) return undefined;
   if (isReturning(node, ask)) return undefined;
   const bound = exceededBacklogBound(node, state, 0, 0);
-  const victims = bound === undefined ? NOBODY : victimsFor(slab, state, slot);
-  if (victims === undefined) return shed(decisions, now, slot, bound);
-  const tooLong = node.spec.backlog.wait === undefined ? undefined : checkExpectedWait(now, node, positionOf(decisions, now, slot).expectedAt);
+  const victims = bound === undefined ? NOBODY : victimsFor(waiters, state, slot);
+  if (victims === undefined) return shed(dispatcher, now, slot, bound);
+  const tooLong = node.spec.backlog.wait === undefined ? undefined : checkExpectedWait(now, node, positionOf(dispatcher, now, slot).expectedAt);
   if (tooLong !== undefined) return tooLong;
-  for (const victim of victims) refuseSlot(decisions, now, victim, shed(decisions, now, victim, bound));
+  for (const victim of victims) refuseSlot(dispatcher, now, victim, shed(dispatcher, now, victim, bound));
   return undefined;
 }
 
-function shed(decisions: Dispatcher, now: Instant, slot: number, bound: string | undefined): Refusal {
-  const { slab } = decisions;
+function shed(dispatcher: Dispatcher, now: Instant, slot: number, bound: string | undefined): Refusal {
+  const { waiters } = dispatcher;
   const refusal: Refusal = { reason: 'shed', ...(bound === undefined ? {} : { limit: bound }) };
-  return withRetryAt(now, slab.keyOf(slot), slab.costsOf(slot), refusal, positionOf(decisions, now, slot));
+  return withRetryAt(now, waiters.keyOf(slot), waiters.costsOf(slot), refusal, positionOf(dispatcher, now, slot));
 }
 
 /** What the asker would meet: the refusal at the door, its place, every limit on the way. Nothing that counts changes. */
-export function explain(decisions: Dispatcher, now: Instant, state: KeyState, ask: GateRequest, draining: boolean): GateExplanation {
+export function explain(dispatcher: Dispatcher, now: Instant, state: KeyState, ask: GateRequest, draining: boolean): GateExplanation {
   const limits = limitViews(now, state, ask.costs);
   const nowhere = { place: 0, expectedAt: NEVER, limit: '' };
   if (draining) return { refusal: { reason: 'draining' }, admitted: false, place: nowhere, limits };
   const oversized = findOversizedLimit(state, ask.costs);
   if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized }, admitted: false, place: nowhere, limits };
-  const place = positionAtTail(decisions, now, state, ask.priority, ask.costs);
+  const place = positionAtTail(dispatcher, now, state, ask.priority, ask.costs);
   const pausedUntil = pausedFor(state, now);
-  const ready = decisions.readiness.readyAt(now, state.limits, ask.costs);
-  const admitted = ready <= now && pausedUntil <= now && now >= decisions.from && !hasWaiterAhead(decisions, now, state, ask.priority);
+  const ready = dispatcher.readiness.readyAt(now, state.limits, ask.costs);
+  const admitted = ready <= now && pausedUntil <= now && now >= dispatcher.from && !hasWaiterAhead(dispatcher, now, state, ask.priority);
   if (admitted) return { refusal: undefined, admitted, place: { place: 1, expectedAt: now, limit: '' }, limits };
   const refusal =
-    infeasible(decisions, now, state, ask) ??
+    infeasible(dispatcher, now, state, ask) ??
     (ask.waitUntil <= now ? withRetryAt(now, state, ask.costs, { reason: 'expired' }, place) : undefined) ??
-    checkBacklog(decisions, now, state, ask, place.expectedAt);
+    checkBacklog(dispatcher, now, state, ask, place.expectedAt);
   return { refusal, admitted, place, limits };
 }
 
 /** Somebody waits whom an ask of this key and priority would stand behind. */
-function hasWaiterAhead(decisions: Dispatcher, now: Instant, state: KeyState, priority: number): boolean {
-  if (decisions.slab.length === 0) return false;
+function hasWaiterAhead(dispatcher: Dispatcher, now: Instant, state: KeyState, priority: number): boolean {
+  if (dispatcher.waiters.length === 0) return false;
   for (const node of state.node.path) if (!node.wouldOvertake(now, priority, node.next())) return true;
-  return state.parked && state.lanes.some((lane) => !state.node.wouldOvertake(now, priority, lane.head));
+  return state.parked && state.queues.some((queue) => !state.node.wouldOvertake(now, priority, queue.head));
 }
 
-/** Only if the limits alone, with everyone ahead gone, or a pause with a known end, cannot admit it by the end of its patience. */
-function infeasible(decisions: Dispatcher, now: Instant, state: KeyState, ask: GateRequest): Refusal | undefined {
-  const ready = decisions.readiness.readyAt(now, state.limits, ask.costs, true);
-  const cell = decisions.readiness.because;
+/** Only if the limits alone, with everyone ahead gone, or a pause with a known end, cannot admit it by the end of its wait timeout. */
+function infeasible(dispatcher: Dispatcher, now: Instant, state: KeyState, ask: GateRequest): Refusal | undefined {
+  const ready = dispatcher.readiness.readyAt(now, state.limits, ask.costs, true);
+  const instance = dispatcher.readiness.because;
   const paused = pausedFor(state, now);
   const at = later(ready, paused === NEVER ? DISTANT_PAST : paused);
   if (at <= later(now, ask.waitUntil)) return undefined;
-  const limit = ready >= paused && cell !== undefined ? cell.rule.qualifiedName(state.node) : 'pause';
+  const limit = ready >= paused && instance !== undefined ? instance.rule.qualifiedName(state.node) : 'pause';
   return { reason: 'infeasible', limit, retryAt: at };
 }
 
@@ -120,11 +120,11 @@ function isReturning(node: GroupNode, ask: GateRequest): boolean {
 }
 
 /** What the backlog would say to one more. */
-function checkBacklog(decisions: Dispatcher, now: Instant, state: KeyState, ask: GateRequest, expectedAt: Instant): Refusal | undefined {
+function checkBacklog(dispatcher: Dispatcher, now: Instant, state: KeyState, ask: GateRequest, expectedAt: Instant): Refusal | undefined {
   const { node } = state;
   if (isReturning(node, ask)) return undefined;
   const bound = exceededBacklogBound(node, state, 1, ask.bytes);
-  if (bound === undefined || wouldMakeRoom(decisions.slab, state, bound, now, ask.priority)) return checkExpectedWait(now, node, expectedAt);
+  if (bound === undefined || wouldMakeRoom(dispatcher.waiters, state, bound, now, ask.priority)) return checkExpectedWait(now, node, expectedAt);
   return withRetryAt(now, state, ask.costs, { reason: 'shed', limit: bound }, { expectedAt, limit: '' });
 }
 
@@ -141,106 +141,106 @@ function withRetryAt(now: Instant, state: KeyState, costs: Costs, refusal: Refus
 function retryAt(now: Instant, state: KeyState, costs: Costs, expectedAt: Instant): Instant {
   let at: Instant = later(now, pausedFor(state, now));
   let byLease = false;
-  for (const cell of state.limits) {
-    if (!cell.enforced) continue;
-    const cost = costOf(costs, cell.rule.unit);
-    byLease ||= cell.isConcurrency && cell.limit.readyAt(now, cost) === NEVER;
-    at = later(at, cell.opensAt(now, cost));
+  for (const instance of state.limits) {
+    if (!instance.enforced) continue;
+    const cost = costOf(costs, instance.rule.unit);
+    byLease ||= instance.isConcurrency && instance.limit.readyAt(now, cost) === NEVER;
+    at = later(at, instance.opensAt(now, cost));
   }
   if (!byLease && expectedAt !== NEVER) at = later(now, expectedAt);
   return at === NEVER ? plus(now, RETRY_UNKNOWN) : at;
 }
 
 /** Ends a waiter with a refusal. The caller pumps. */
-export function refuseSlot(decisions: Dispatcher, now: Instant, slot: number, refusal: Refusal): void {
-  const { slab } = decisions;
-  const state = slab.keyOf(slot);
-  const { priority } = slab.queueOf(slot).band;
-  const waited = now - slab.arrivalOf(slot);
-  decisions.events.push({ kind: 'refused', token: slab.tokenOf(slot), group: state.node.name, key: state.key, priority, refusal, waited });
-  decisions.remove(slot);
+export function refuseSlot(dispatcher: Dispatcher, now: Instant, slot: number, refusal: Refusal): void {
+  const { waiters } = dispatcher;
+  const state = waiters.keyOf(slot);
+  const { priority } = waiters.queueOf(slot).level;
+  const waited = now - waiters.arrivalOf(slot);
+  dispatcher.events.push({ kind: 'refused', token: waiters.tokenOf(slot), group: state.node.name, key: state.key, priority, refusal, waited });
+  dispatcher.remove(slot);
 }
 
 /**
  * The limit that was just found not ready can never pass this waiter: it became smaller while it waited. Refused when its
- * turn comes, or it would hold the line to the end of its patience.
+ * turn comes, or it would hold the line to the end of its wait timeout.
  */
-export function refuseOversized(decisions: Dispatcher, now: Instant, slot: number): boolean {
-  const { slab } = decisions;
-  const { until, because } = decisions.readiness;
-  // No end of patience would free the line of a stored request: all its limits are asked, whichever binds.
-  const stored = isStored(slab.tokenOf(slot));
+export function refuseOversized(dispatcher: Dispatcher, now: Instant, slot: number): boolean {
+  const { waiters } = dispatcher;
+  const { until, because } = dispatcher.readiness;
+  // No end of wait timeout would free the line of a stored request: all its limits are asked, whichever binds.
+  const stored = isStored(waiters.tokenOf(slot));
   if ((until !== NEVER || because === undefined) && !stored) return false;
   const limit = stored
-    ? findOversizedLimit(slab.keyOf(slot), slab.costsOf(slot))
-    : oversizedByOne(because as LimitInstance, slab.costsOf(slot), slab.keyOf(slot));
+    ? findOversizedLimit(waiters.keyOf(slot), waiters.costsOf(slot))
+    : oversizedByOne(because as LimitInstance, waiters.costsOf(slot), waiters.keyOf(slot));
   if (limit === undefined) return false;
-  refuseSlot(decisions, now, slot, { reason: 'oversized', limit });
+  refuseSlot(dispatcher, now, slot, { reason: 'oversized', limit });
   return true;
 }
 
-function oversizedByOne(cell: LimitInstance, costs: Costs, state: KeyState): string | undefined {
-  return costOf(costs, cell.rule.unit) > cell.limit.capacity ? cell.rule.qualifiedName(state.node) : undefined;
+function oversizedByOne(instance: LimitInstance, costs: Costs, state: KeyState): string | undefined {
+  return costOf(costs, instance.rule.unit) > instance.limit.capacity ? instance.rule.qualifiedName(state.node) : undefined;
 }
 
 /** Ends a stored request whose deadline has passed: its turn came too late. */
-export function refusePastDeadline(decisions: Dispatcher, now: Instant, slot: number): boolean {
-  const { slab } = decisions;
-  if (slab.deadlineOf(slot) >= now || !isStored(slab.tokenOf(slot))) return false;
-  refuseSlot(decisions, now, slot, { reason: 'expired' });
+export function refusePastDeadline(dispatcher: Dispatcher, now: Instant, slot: number): boolean {
+  const { waiters } = dispatcher;
+  if (waiters.deadlineOf(slot) >= now || !isStored(waiters.tokenOf(slot))) return false;
+  refuseSlot(dispatcher, now, slot, { reason: 'expired' });
   return true;
 }
 
 /** Ends every waiter of one group. */
-export function refuseNode(decisions: Dispatcher, now: Instant, node: GroupNode, refusal: Refusal): void {
-  const { slab } = decisions;
-  for (let slot = 0; slot < slab.used && node.waiting > 0; slot++) if (slab.keyOf(slot)?.node === node) refuseSlot(decisions, now, slot, refusal);
+export function refuseNode(dispatcher: Dispatcher, now: Instant, node: GroupNode, refusal: Refusal): void {
+  const { waiters } = dispatcher;
+  for (let slot = 0; slot < waiters.used && node.waiting > 0; slot++) if (waiters.keyOf(slot)?.node === node) refuseSlot(dispatcher, now, slot, refusal);
 }
 
 /** All its limits agree, and a bound is on its way to the disk: its slot has opened. */
-function awaitsReservation(decisions: Dispatcher, now: Instant, slot: number): boolean {
-  if (!decisions.reservations.isDurable) return false;
-  const state = decisions.slab.keyOf(slot);
-  if (decisions.readiness.readyAt(now, state.limits, decisions.slab.costsOf(slot)) > now) return false;
-  return state.limits.some((cell) => cell.pending);
+function awaitsReservation(dispatcher: Dispatcher, now: Instant, slot: number): boolean {
+  if (!dispatcher.reservations.isDurable) return false;
+  const state = dispatcher.waiters.keyOf(slot);
+  if (dispatcher.readiness.readyAt(now, state.limits, dispatcher.waiters.costsOf(slot)) > now) return false;
+  return state.limits.some((instance) => instance.pending);
 }
 
 /** Nobody of its key and priority is before it, and nobody else of its group unless by their own keys. */
-function isNext(decisions: Dispatcher, slot: number): boolean {
-  const lane = decisions.slab.queueOf(slot);
-  return lane.head === slot && (lane.keyState.parked || lane.keyState.node.nextQueue() === lane);
+function isNext(dispatcher: Dispatcher, slot: number): boolean {
+  const queue = dispatcher.waiters.queueOf(slot);
+  return queue.head === slot && (queue.keyState.parked || queue.keyState.node.nextQueue() === queue);
 }
 
-/** Its patience is over, its slot has opened: it is asked about again when the bound is on disk, at the latest at `until`. */
-function extendForReservation(decisions: Dispatcher, slot: number, until: Instant): void {
-  decisions.timers.clearPatience(slot);
-  decisions.timers.setWaitTimeout(slot, until);
-  decisions.overdue.add(decisions.slab.refOf(slot));
+/** Its wait timeout is over, its slot has opened: it is asked about again when the bound is on disk, at the latest at `until`. */
+function extendForReservation(dispatcher: Dispatcher, slot: number, until: Instant): void {
+  dispatcher.timers.clearWaitTimeout(slot);
+  dispatcher.timers.setWaitTimeout(slot, until);
+  dispatcher.overdue.add(dispatcher.waiters.refOf(slot));
 }
 
 /** The disk has answered: whoever was kept for it and could not go ends now, unless another bound is on its way. */
-export function resolveOverdue(decisions: Dispatcher, now: Instant): void {
-  const overdue = [...decisions.overdue];
-  decisions.overdue.clear();
+export function resolveOverdue(dispatcher: Dispatcher, now: Instant): void {
+  const overdue = [...dispatcher.overdue];
+  dispatcher.overdue.clear();
   for (const ref of overdue) {
-    const slot = decisions.slab.slotOf(ref);
-    if (slot !== NO_SLOT) expireWaiter(decisions, now, slot);
+    const slot = dispatcher.waiters.slotOf(ref);
+    if (slot !== NO_SLOT) expireWaiter(dispatcher, now, slot);
   }
 }
 
-/** Ends a waiter whose patience is over, unless only the disk holds it; tells when its limits alone would have let it go. */
-export function expireWaiter(decisions: Dispatcher, now: Instant, slot: number): void {
-  const latest = plus(decisions.slab.deadlineOf(slot), DISK_WAIT_MAX);
-  if (latest > now && awaitsReservation(decisions, now, slot)) {
-    extendForReservation(decisions, slot, latest);
+/** Ends a waiter whose wait timeout is over, unless only the disk holds it; tells when its limits alone would have let it go. */
+export function expireWaiter(dispatcher: Dispatcher, now: Instant, slot: number): void {
+  const latest = plus(dispatcher.waiters.deadlineOf(slot), DISK_WAIT_MAX);
+  if (latest > now && awaitsReservation(dispatcher, now, slot)) {
+    extendForReservation(dispatcher, slot, latest);
     return;
   }
-  const state = decisions.slab.keyOf(slot);
-  const ready = decisions.readiness.readyAt(now, state.limits, decisions.slab.costsOf(slot));
-  const cell = decisions.readiness.because;
-  refuseSlot(decisions, now, slot, {
+  const state = dispatcher.waiters.keyOf(slot);
+  const ready = dispatcher.readiness.readyAt(now, state.limits, dispatcher.waiters.costsOf(slot));
+  const instance = dispatcher.readiness.because;
+  refuseSlot(dispatcher, now, slot, {
     reason: 'expired',
-    ...(cell === undefined ? {} : { limit: cell.rule.qualifiedName(state.node) }),
-    retryAt: retryAt(now, state, decisions.slab.costsOf(slot), ready === NEVER ? NEVER : later(now, ready)),
+    ...(instance === undefined ? {} : { limit: instance.rule.qualifiedName(state.node) }),
+    retryAt: retryAt(now, state, dispatcher.waiters.costsOf(slot), ready === NEVER ? NEVER : later(now, ready)),
   });
 }

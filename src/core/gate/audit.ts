@@ -9,22 +9,22 @@ import type { Dispatcher } from './dispatcher.ts';
 import { isStored } from './stored-requests.ts';
 
 /** Counts everything again from scratch and names what disagrees with the counters. Empty: sound. */
-export function audit(decisions: Dispatcher, now: Instant): readonly string[] {
+export function audit(dispatcher: Dispatcher, now: Instant): readonly string[] {
   const wrong: string[] = [];
   const expect = (what: string, is: number, counted: number): void => {
     if (is !== counted) wrong.push(`${what}: ${is}, counted ${counted}`);
   };
   let waiting = 0;
-  for (const node of decisions.tree.nodes) {
-    if (!node.removed) waiting += auditNode(decisions, node, expect);
+  for (const node of dispatcher.tree.nodes) {
+    if (!node.removed) waiting += auditNode(dispatcher, node, expect);
     else expect(`waiters of removed ${node.name}`, node.waiting, 0);
   }
-  expect('waiters in the tree', decisions.slab.length + decisions.slab.stored.queued, waiting);
-  auditConcurrency(decisions, now, expect);
-  auditStandIns(decisions, now, expect);
-  auditStored(decisions, expect);
-  for (const node of decisions.tree.nodes) {
-    if (node.candidate >= 0 && decisions.slab.stateOf(node.candidate) === SLOT_FREE) wrong.push(`${node.name} offers a waiter that is gone`);
+  expect('waiters in the tree', dispatcher.waiters.length + dispatcher.waiters.stored.queued, waiting);
+  auditConcurrency(dispatcher, now, expect);
+  auditStandIns(dispatcher, now, expect);
+  auditStored(dispatcher, expect);
+  for (const node of dispatcher.tree.nodes) {
+    if (node.candidate >= 0 && dispatcher.waiters.stateOf(node.candidate) === SLOT_FREE) wrong.push(`${node.name} offers a waiter that is gone`);
     if (node.position >= 0 && node.candidate < 0) wrong.push(`${node.name} stands among offers with nobody`);
   }
   return wrong;
@@ -32,140 +32,144 @@ export function audit(decisions: Dispatcher, now: Instant): readonly string[] {
 
 type Expect = (what: string, is: number, counted: number) => void;
 
-function auditNode(decisions: Dispatcher, node: GroupNode, expect: Expect): number {
-  const { slab } = decisions;
+function auditNode(dispatcher: Dispatcher, node: GroupNode, expect: Expect): number {
+  const { waiters } = dispatcher;
   let waiting = 0;
   let bytes = 0;
-  const byBand = new Map<number, number>();
+  const byLevel = new Map<number, number>();
   const byKey = new Map<KeyState, number>();
-  for (let slot = 0; slot < slab.used; slot++) {
-    if (slab.stateOf(slot) === SLOT_FREE || slab.keyOf(slot)?.node !== node) continue;
+  for (let slot = 0; slot < waiters.used; slot++) {
+    if (waiters.stateOf(slot) === SLOT_FREE || waiters.keyOf(slot)?.node !== node) continue;
     waiting++;
-    bytes += slab.bytesOf(slot);
-    const { priority } = slab.queueOf(slot).band;
-    byBand.set(priority, (byBand.get(priority) ?? 0) + 1);
-    const state = slab.keyOf(slot);
+    bytes += waiters.bytesOf(slot);
+    const { priority } = waiters.queueOf(slot).level;
+    byLevel.set(priority, (byLevel.get(priority) ?? 0) + 1);
+    const state = waiters.keyOf(slot);
     byKey.set(state, (byKey.get(state) ?? 0) + 1);
   }
   for (const state of node.keys.values()) {
-    for (const lane of state.lanes) {
-      waiting += lane.stored;
-      byBand.set(lane.band.priority, (byBand.get(lane.band.priority) ?? 0) + lane.stored);
-      byKey.set(state, (byKey.get(state) ?? 0) + lane.stored);
+    for (const queue of state.queues) {
+      waiting += queue.stored;
+      byLevel.set(queue.level.priority, (byLevel.get(queue.level.priority) ?? 0) + queue.stored);
+      byKey.set(state, (byKey.get(state) ?? 0) + queue.stored);
     }
   }
   expect(`waiters of ${node.name}`, node.waiting, waiting);
   expect(`bytes of ${node.name}`, node.waitingBytes, bytes);
-  for (const band of node.priorityLevels) {
-    expect(`band ${band.priority} of ${node.name}`, band.waiting, byBand.get(band.priority) ?? 0);
-    auditArrivals(decisions, node, band, expect);
+  for (const level of node.priorityLevels) {
+    expect(`band ${level.priority} of ${node.name}`, level.waiting, byLevel.get(level.priority) ?? 0);
+    auditArrivals(dispatcher, node, level, expect);
   }
   for (const state of node.keys.values()) {
     expect(`waiters of key ${state.key} of ${node.name}`, state.waiting, byKey.get(state) ?? 0);
-    expect(`linked waiters of key ${state.key}`, linked(decisions, state), state.waiting);
+    expect(`linked waiters of key ${state.key}`, linked(dispatcher, state), state.waiting);
     let leases = 0;
     for (let grant = state.fenceHead; grant !== undefined; grant = grant.nextFence) leases++;
     expect(`leases of key ${state.key} of ${node.name}`, state.leases, leases);
-    for (const lane of state.lanes)
-      expect(`offer of lane ${state.key}/${lane.band.priority}`, lane.position >= 0 ? 1 : 0, lane.head >= 0 && !state.parked ? 1 : 0);
+    for (const queue of state.queues)
+      expect(`offer of lane ${state.key}/${queue.level.priority}`, queue.position >= 0 ? 1 : 0, queue.head >= 0 && !state.parked ? 1 : 0);
   }
   return waiting;
 }
 
-/** The list of arrivals holds each live waiter of the band once, in order, and both ways. */
-function auditArrivals({ slab }: Dispatcher, node: GroupNode, band: PriorityLevel, expect: Expect): void {
-  const name = `arrivals of band ${band.priority} of ${node.name}`;
+/** The list of arrivals holds each live waiter of the priority level once, in order, and both ways. */
+function auditArrivals({ waiters }: Dispatcher, node: GroupNode, level: PriorityLevel, expect: Expect): void {
+  const name = `arrivals of band ${level.priority} of ${node.name}`;
   let count = 0;
   let newer = NO_SLOT;
-  for (let slot = band.youngest; slot !== NO_SLOT && count <= band.waiting; slot = slab.olderOf(slot)) {
+  for (let slot = level.youngest; slot !== NO_SLOT && count <= level.waiting; slot = waiters.olderOf(slot)) {
     count++;
-    expect(`${name} linked back`, slab.newerOf(slot), newer);
-    if (newer !== NO_SLOT) expect(`${name} out of order`, Math.max(0, slab.orderOf(slot) - slab.orderOf(newer)), 0);
+    expect(`${name} linked back`, waiters.newerOf(slot), newer);
+    if (newer !== NO_SLOT) expect(`${name} out of order`, Math.max(0, waiters.orderOf(slot) - waiters.orderOf(newer)), 0);
     newer = slot;
   }
-  expect(name, count, band.waiting - storedOf(slab, node, band));
-  expect(`${name}, the oldest`, band.oldest, newer);
+  expect(name, count, level.waiting - storedOf(waiters, node, level));
+  expect(`${name}, the oldest`, level.oldest, newer);
 }
 
-/** Stored requests of a band, in its chains and in the waiter table. */
-function storedOf(slab: WaiterTable, node: GroupNode, band: PriorityLevel): number {
+/** Stored requests of a priority level, in its chains and in the waiter table. */
+function storedOf(waiters: WaiterTable, node: GroupNode, level: PriorityLevel): number {
   let stored = 0;
   for (const state of node.keys.values()) {
-    for (const lane of state.lanes) {
-      if (lane.band !== band) continue;
-      stored += lane.stored;
-      for (let slot = lane.head; slot >= 0; slot = slab.nextOf(slot)) if (isStored(slab.tokenOf(slot))) stored++;
+    for (const queue of state.queues) {
+      if (queue.level !== level) continue;
+      stored += queue.stored;
+      for (let slot = queue.head; slot >= 0; slot = waiters.nextOf(slot)) if (isStored(waiters.tokenOf(slot))) stored++;
     }
   }
   return stored;
 }
 
-function linked(decisions: Dispatcher, state: KeyState): number {
+function linked(dispatcher: Dispatcher, state: KeyState): number {
   let count = 0;
-  for (const lane of state.lanes) {
-    count += lane.stored;
-    for (const slot of lane.detached) if (decisions.slab.stateOf(slot) === SLOT_DETACHED) count++;
-    for (let slot = lane.head; slot >= 0; slot = decisions.slab.nextOf(slot)) count++;
+  for (const queue of state.queues) {
+    count += queue.stored;
+    for (const slot of queue.detached) if (dispatcher.waiters.stateOf(slot) === SLOT_DETACHED) count++;
+    for (let slot = queue.head; slot >= 0; slot = dispatcher.waiters.nextOf(slot)) count++;
   }
   return count;
 }
 
-/** Chains hold as many as was counted, their lane's head is never behind them, and each is counted as stored. */
-function auditStored(decisions: Dispatcher, expect: Expect): void {
-  const { slab } = decisions;
+/** Chains hold as many as was counted, their queue's head is never behind them, and each is counted as stored. */
+function auditStored(dispatcher: Dispatcher, expect: Expect): void {
+  const { waiters } = dispatcher;
   let queued = 0;
-  for (const node of decisions.tree.nodes) {
+  for (const node of dispatcher.tree.nodes) {
     let stored = 0;
-    for (let slot = 0; slot < slab.used; slot++) {
-      if (slab.stateOf(slot) !== SLOT_FREE && slab.keyOf(slot)?.node === node && isStored(slab.tokenOf(slot))) stored++;
+    for (let slot = 0; slot < waiters.used; slot++) {
+      if (waiters.stateOf(slot) !== SLOT_FREE && waiters.keyOf(slot)?.node === node && isStored(waiters.tokenOf(slot))) stored++;
     }
     for (const state of node.keys.values()) {
-      for (const lane of state.lanes) {
+      for (const queue of state.queues) {
         let length = 0;
-        for (let entry = lane.storedHead; entry >= 0; entry = slab.stored.nextOf(entry)) if (slab.stored.isQueued(entry)) length++;
-        expect(`stored requests of lane ${state.key}/${lane.band.priority}`, lane.stored, length);
+        for (let entry = queue.storedHead; entry >= 0; entry = waiters.stored.nextOf(entry)) if (waiters.stored.isQueued(entry)) length++;
+        expect(`stored requests of lane ${state.key}/${queue.level.priority}`, queue.stored, length);
         stored += length;
         queued += length;
-        const behind = length > 0 && (lane.head < 0 || slab.orderOf(lane.head) > slab.stored.orderOf(slab.stored.first(lane)));
-        expect(`stored requests before the head of lane ${state.key}/${lane.band.priority}`, behind ? 1 : 0, 0);
+        const behind = length > 0 && (queue.head < 0 || waiters.orderOf(queue.head) > waiters.stored.orderOf(waiters.stored.first(queue)));
+        expect(`stored requests before the head of lane ${state.key}/${queue.level.priority}`, behind ? 1 : 0, 0);
       }
     }
     expect(`stored requests of ${node.name}`, node.stored, stored);
   }
-  expect('stored requests in chains', slab.stored.queued, queued);
+  expect('stored requests in chains', waiters.stored.queued, queued);
 }
 
 /** Units held are the sum over live leases. */
-function auditConcurrency(decisions: Dispatcher, now: Instant, expect: Expect): void {
+function auditConcurrency(dispatcher: Dispatcher, now: Instant, expect: Expect): void {
   const held = new Map<unknown, number>();
   let live = 0;
-  for (const grant of decisions.grants.all()) {
+  for (const grant of dispatcher.grants.all()) {
     live++;
-    for (const cell of grant.cells) if (cell.isConcurrency) held.set(cell, (held.get(cell) ?? 0) + costOf(grant.costs, cell.rule.unit));
+    for (const instance of grant.instances) if (instance.isConcurrency) held.set(instance, (held.get(instance) ?? 0) + costOf(grant.costs, instance.rule.unit));
   }
-  expect('live leases', decisions.grants.live, live);
-  for (const node of decisions.tree.nodes) {
+  expect('live leases', dispatcher.grants.live, live);
+  for (const node of dispatcher.tree.nodes) {
     if (node.removed) continue;
-    const cells = [...node.cells, ...[...node.keys.values()].flatMap((state) => state.cells)];
-    for (const cell of cells) {
-      if (!cell.isConcurrency) continue;
-      const { used, debt, capacity } = cell.limit.status(now);
-      expect(`${node.name}/${cell.rule.name} within its bounds`, capacity, Math.max(1, Math.min(capacity, cell.limit.capacity)));
-      const ends = [...decisions.grants.all()].filter((grant) => grant.cells.includes(cell) && costOf(grant.costs, cell.rule.unit) > 0);
-      expect(`earliest lease of ${node.name}/${cell.rule.name}`, cell.leases?.earliest() ?? -1, Math.min(NEVER, ...ends.map((grant) => grant.expiresAt)));
-      expect(`units held of ${node.name}/${cell.rule.name}`, used + debt, held.get(cell) ?? 0);
+    const instances = [...node.instances, ...[...node.keys.values()].flatMap((state) => state.instances)];
+    for (const instance of instances) {
+      if (!instance.isConcurrency) continue;
+      const { used, debt, capacity } = instance.limit.status(now);
+      expect(`${node.name}/${instance.rule.name} within its bounds`, capacity, Math.max(1, Math.min(capacity, instance.limit.capacity)));
+      const ends = [...dispatcher.grants.all()].filter((grant) => grant.instances.includes(instance) && costOf(grant.costs, instance.rule.unit) > 0);
+      expect(
+        `earliest lease of ${node.name}/${instance.rule.name}`,
+        instance.leases?.earliest() ?? -1,
+        Math.min(NEVER, ...ends.map((grant) => grant.expiresAt)),
+      );
+      expect(`units held of ${node.name}/${instance.rule.name}`, used + debt, held.get(instance) ?? 0);
     }
   }
 }
 
 /** What stands for reported leases counts just those that live, and what is to be on disk has room for them. */
-function auditStandIns(decisions: Dispatcher, now: Instant, expect: Expect): void {
+function auditStandIns(dispatcher: Dispatcher, now: Instant, expect: Expect): void {
   const counted = new Map<AggregateLease, Map<string, number>>();
-  for (const { aggregate, cells, costs } of decisions.grants.all()) {
+  for (const { aggregate, instances, costs } of dispatcher.grants.all()) {
     if (aggregate === undefined) continue;
     const units = counted.get(aggregate) ?? new Map<string, number>();
     counted.set(aggregate, units);
-    for (const unit of new Set(cells.filter((cell) => cell.isConcurrency).map((cell) => cell.rule.unit))) {
+    for (const unit of new Set(instances.filter((instance) => instance.isConcurrency).map((instance) => instance.rule.unit))) {
       units.set(unit, (units.get(unit) ?? 0) + costOf(costs, unit));
     }
   }

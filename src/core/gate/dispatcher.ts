@@ -21,20 +21,20 @@ import { GateTimers } from './timers.ts';
 export const MAX_BATCH = 5_000;
 
 /**
- * Who goes next. Holds the waiters of one tree and moves offers up from the lanes to the root; whatever reaches the
+ * Who goes next. Holds the waiters of one tree and moves offers up from the queues to the root; whatever reaches the
  * root's offer is admitted at once.
  *
- * Nobody is looked at twice for nothing: a key whose own limits are not ready is *parked* (its lanes leave the heaps)
- * until time or a change of the cell that parked it; a node whose limits are not ready is *blocked*, and holds everyone
+ * Nobody is looked at twice for nothing: a key whose own limits are not ready is *parked* (its queues leave the heaps)
+ * until time or a change of the limit instance that parked it; a node whose limits are not ready is *blocked*, and holds everyone
  * behind it. Both cost nothing per waiter.
  */
 export class Dispatcher {
-  readonly slab: WaiterTable;
+  readonly waiters: WaiterTable;
   readonly tree: GroupTree;
   readonly grants: GrantTable;
   readonly reservations: Reservations;
   readonly timers = new GateTimers();
-  /** Waiters whose patience is over and who are kept for the disk. */
+  /** Waiters whose wait timeout is over and who are kept for the disk. */
   readonly overdue = new Set<WaiterRef>();
   readonly #dirty = new Set<GroupNode>();
   events: GateEvent[] = [];
@@ -47,12 +47,12 @@ export class Dispatcher {
   readonly from: Instant;
 
   constructor(parts: { term: bigint; groups: readonly GroupSpec[]; from: Instant; firstOrder: number; reservations: Reservations; settledMax: number }) {
-    this.slab = new WaiterTable(parts.firstOrder);
+    this.waiters = new WaiterTable(parts.firstOrder);
     this.reservations = parts.reservations;
     this.from = parts.from;
     this.readiness = new Readiness(parts.reservations, parts.from);
     this.grants = new GrantTable(parts.term, parts.settledMax);
-    this.tree = new GroupTree({ slab: this.slab, groups: parts.groups, born: (cell) => this.reservations.initializeLimit(cell) });
+    this.tree = new GroupTree({ waiters: this.waiters, groups: parts.groups, born: (instance) => this.reservations.initializeLimit(instance) });
   }
 
   /** The key's state; undefined when the group has as many as it may. */
@@ -75,62 +75,62 @@ export class Dispatcher {
     return seen;
   }
 
-  /** A waiter comes into its lane: at the end, or where it stood before; `pump` decides about it. */
+  /** A waiter comes into its queue: at the end, or where it stood before; `pump` decides about it. */
   enqueue(now: Instant, ask: GateRequest, state: KeyState): number {
-    const slot = this.slab.add(now, ask, state);
+    const slot = this.waiters.add(now, ask, state);
     const { node } = state;
-    const lane = node.band(ask.priority).queueFor(state);
-    lane.band.push(lane, slot);
+    const queue = node.level(ask.priority).queueFor(state);
+    queue.level.push(queue, slot);
     state.waiting++;
     node.count(slot, 1);
     this.timers.setWaitTimeout(slot, ask.waitUntil);
-    if (state.parked && lane.head === slot && (ask.since !== undefined || mostUrgent(state, lane))) this.unpark(state);
-    else if (lane.head === slot) this.markDirty(node, slot);
+    if (state.parked && queue.head === slot && (ask.since !== undefined || mostUrgent(state, queue))) this.unpark(state);
+    else if (queue.head === slot) this.markDirty(node, slot);
     return slot;
   }
 
-  /** A stored request comes into its lane; `pump` decides about it. Answers its entry, by which {@link cancelStored} knows it. */
+  /** A stored request comes into its queue; `pump` decides about it. Answers its entry, by which {@link cancelStored} knows it. */
   enqueueStored(state: KeyState, priority: number, request: StoredEntry, lease: Micros): number {
     const { node } = state;
-    const lane = node.band(priority).queueFor(state);
-    const before = lane.head;
-    const entry = lane.band.pushStored(lane, request, lease);
+    const queue = node.level(priority).queueFor(state);
+    const before = queue.head;
+    const entry = queue.level.pushStored(queue, request, lease);
     state.waiting++;
     state.stored++;
     node.countStored(request.costs, 1);
-    if (lane.head === before) return entry;
+    if (queue.head === before) return entry;
     if (state.parked) this.unpark(state);
-    else this.markDirty(node, lane.head);
+    else this.markDirty(node, queue.head);
     return entry;
   }
 
   /** A stored request goes without being admitted; false: it was decided, or is not known. */
   cancelStored(entry: number, sequence: number): boolean {
-    const { stored } = this.slab;
+    const { stored } = this.waiters;
     const slot = stored.slotOf(entry);
     if (slot !== NO_SLOT) {
-      const token = this.slab.tokenOf(slot);
+      const token = this.waiters.tokenOf(slot);
       if (!isStored(token) || token.entry !== entry || token.sequence !== sequence) return false;
       this.remove(slot);
       return true;
     }
-    const lane = stored.laneOf(entry);
-    if (lane === undefined || stored.sequenceOf(entry) !== sequence || !lane.band.cancelStored(entry)) return false;
-    this.#uncountStored(lane.keyState, stored.costsOf(entry));
+    const queue = stored.queueOf(entry);
+    if (queue === undefined || stored.sequenceOf(entry) !== sequence || !queue.level.cancelStored(entry)) return false;
+    this.#uncountStored(queue.keyState, stored.costsOf(entry));
     return true;
   }
 
   /** Forgets all stored requests of a group, without events and without walking them. */
   dropStored(node: GroupNode): void {
     for (const state of node.keys.values()) {
-      for (const lane of state.lanes) {
-        const dropped = lane.band.dropStored(lane);
+      for (const queue of state.queues) {
+        const dropped = queue.level.dropStored(queue);
         node.uncountStored(dropped);
         state.waiting -= dropped;
         state.stored -= dropped;
-        for (let slot = lane.head; slot !== NO_SLOT; ) {
-          const next = this.slab.nextOf(slot);
-          if (isStored(this.slab.tokenOf(slot))) this.remove(slot);
+        for (let slot = queue.head; slot !== NO_SLOT; ) {
+          const next = this.waiters.nextOf(slot);
+          if (isStored(this.waiters.tokenOf(slot))) this.remove(slot);
           slot = next;
         }
       }
@@ -140,25 +140,25 @@ export class Dispatcher {
 
   /** A waiter stays where it is and is a stored request's from now on. Answers its entry. */
   becomeStored(slot: number, sequence: number, deadline: Instant): number {
-    const { slab } = this;
-    const state = slab.keyOf(slot);
+    const { waiters } = this;
+    const state = waiters.keyOf(slot);
     const { node } = state;
-    const lane = slab.queueOf(slot);
-    const costs = slab.costsOf(slot);
+    const queue = waiters.queueOf(slot);
+    const costs = waiters.costsOf(slot);
     node.count(slot, -1);
-    const entry = slab.stored.addPulled(lane, slot, {
+    const entry = waiters.stored.addPulled(queue, slot, {
       sequence,
-      order: slab.orderOf(slot),
-      arrivedAt: slab.arrivalOf(slot),
+      order: waiters.orderOf(slot),
+      arrivedAt: waiters.arrivalOf(slot),
       deadline,
       costs,
-      tag: slab.tagOf(slot),
+      tag: waiters.tagOf(slot),
     });
-    removeArrival(lane.band, slab, slot);
-    slab.becomeStored(slot, new StoredRef(sequence, entry), deadline);
+    removeArrival(queue.level, waiters, slot);
+    waiters.becomeStored(slot, new StoredRef(sequence, entry), deadline);
     node.count(slot, 1);
     state.stored++;
-    this.timers.clearPatience(slot);
+    this.timers.clearWaitTimeout(slot);
     return entry;
   }
 
@@ -176,20 +176,20 @@ export class Dispatcher {
 
   /** A waiter goes without being admitted; the caller of this says why, and pumps. */
   remove(slot: number): void {
-    const lane = this.slab.queueOf(slot);
-    const state = this.slab.keyOf(slot);
-    const wasHead = lane.head === slot;
+    const queue = this.waiters.queueOf(slot);
+    const state = this.waiters.keyOf(slot);
+    const wasHead = queue.head === slot;
     this.#clearCandidate(state.node, slot);
     this.#recompute(state.node);
-    lane.band.remove(slot);
+    queue.level.remove(slot);
     if (wasHead && state.parked) this.unpark(state);
     this.#removeWaiter(slot, state);
   }
 
   /** Keeps its place while its caller is away. */
   suspend(slot: number): void {
-    const state = this.slab.keyOf(slot);
-    this.slab.queueOf(slot).band.goAway(slot);
+    const state = this.waiters.keyOf(slot);
+    this.waiters.queueOf(slot).level.goAway(slot);
     this.#clearCandidate(state.node, slot);
     this.#recompute(state.node);
     if (state.parked) this.unpark(state);
@@ -197,35 +197,35 @@ export class Dispatcher {
   }
 
   resume(slot: number): void {
-    const lane = this.slab.queueOf(slot);
-    lane.band.comeBack(slot);
-    if (lane.keyState.parked && lane.head === slot) this.unpark(lane.keyState);
-    this.markDirty(lane.keyState.node);
+    const queue = this.waiters.queueOf(slot);
+    queue.level.comeBack(slot);
+    if (queue.keyState.parked && queue.head === slot) this.unpark(queue.keyState);
+    this.markDirty(queue.keyState.node);
   }
 
-  /** A cell has more to give than before: whoever it holds is looked at again. */
-  onLimitReady(cell: LimitInstance): void {
-    if (cell.keyState === undefined) {
-      if (cell.rule.node.blockedUntil !== DISTANT_PAST) this.#dirty.add(cell.rule.node);
+  /** A limit instance has more to give than before: whoever it holds is looked at again. */
+  onLimitReady(instance: LimitInstance): void {
+    if (instance.keyState === undefined) {
+      if (instance.rule.node.blockedUntil !== DISTANT_PAST) this.#dirty.add(instance.rule.node);
       return;
     }
-    for (const state of [...cell.keyState.blockedKeys]) this.unpark(state);
+    for (const state of [...instance.keyState.blockedKeys]) this.unpark(state);
   }
 
-  /** A key's lanes are offered again. */
+  /** A key's queues are offered again. */
   unpark(state: KeyState): void {
     if (!state.parked) return;
     state.parked = false;
     this.timers.clearKey(state.id);
     state.parkedBy?.keyState?.blockedKeys.delete(state);
     state.parkedBy = undefined;
-    for (const lane of state.lanes) lane.band.activate(lane);
+    for (const queue of state.queues) queue.level.activate(queue);
     this.#dirty.add(state.node);
   }
 
-  /** A cell has less to give: what its node offers is asked again. Keys are asked again before they are admitted anyway. */
-  onLimitTightened(cell: LimitInstance): void {
-    this.#dirty.add(cell.rule.node);
+  /** A limit instance has less to give: what its node offers is asked again. Keys are asked again before they are admitted anyway. */
+  onLimitTightened(instance: LimitInstance): void {
+    this.#dirty.add(instance.rule.node);
   }
 
   /** Everything of this node and below is looked at again; with `key`, that key only (it was paused or resumed). */
@@ -294,25 +294,25 @@ export class Dispatcher {
 
   /** What does this node offer now? A child's offer is asked for its key again: another child may have spent it meanwhile. */
   #refresh(now: Instant, node: GroupNode): void {
-    const { slab } = this;
+    const { waiters } = this;
     if (node.blockedUntil !== DISTANT_PAST) this.#unblock(node);
     for (;;) {
       node.askFloor(now);
-      const lane = node.nextQueue();
+      const queue = node.nextQueue();
       const child = node.childCandidates.peek();
-      if (lane === undefined && child === undefined) break;
-      const own = lane !== undefined && (child === undefined || node.ranksBefore(lane.head, child.candidate));
-      const slot = own ? lane.head : (child as GroupNode).candidate;
-      const state = slab.keyOf(slot);
+      if (queue === undefined && child === undefined) break;
+      const own = queue !== undefined && (child === undefined || node.ranksBefore(queue.head, child.candidate));
+      const slot = own ? queue.head : (child as GroupNode).candidate;
+      const state = waiters.keyOf(slot);
       if (refusePastDeadline(this, now, slot)) continue;
-      if (!this.readiness.keyReady(now, state, slab.costsOf(slot))) {
+      if (!this.readiness.keyReady(now, state, waiters.costsOf(slot))) {
         if (refuseOversized(this, now, slot)) continue;
         this.#park(state);
         this.#clearCandidate(state.node, slot);
         this.#propagate(now, state.node, node);
         continue;
       }
-      if (!this.readiness.nodeReady(now, node, slab.costsOf(slot))) {
+      if (!this.readiness.nodeReady(now, node, waiters.costsOf(slot))) {
         if (refuseOversized(this, now, slot)) continue;
         this.#block(node);
         break;
@@ -329,7 +329,7 @@ export class Dispatcher {
     state.parkedBy = because;
     because?.keyState?.blockedKeys.add(state);
     this.timers.setKey(state.id, until);
-    for (const lane of state.lanes) lane.band.deactivate(lane);
+    for (const queue of state.queues) queue.level.deactivate(queue);
   }
 
   #block(node: GroupNode): void {
@@ -347,19 +347,19 @@ export class Dispatcher {
 
   /** Admits a waiter; answers its node. */
   #admitHead(now: Instant, slot: number): GroupNode {
-    const { slab } = this;
-    const state = slab.keyOf(slot);
-    const lane = slab.queueOf(slot);
+    const { waiters } = this;
+    const state = waiters.keyOf(slot);
+    const queue = waiters.queueOf(slot);
     const { node } = state;
-    const costs = slab.costsOf(slot);
+    const costs = waiters.costsOf(slot);
     this.#clearCandidate(node, slot);
     if (!this.readiness.covered(now, state, costs)) return node;
     const unit = node.fairUnit;
-    lane.band.advanceVirtualTime(lane, unit === undefined ? 1 : costOf(costs, unit), node.weightOf(state.key));
-    const [{ key }, { priority }] = [state, lane.band];
-    const [lease, reported, claim] = [slab.leaseOf(slot), slab.inProcessOf(slot), slab.claimOf(slot)];
-    const who = { key, priority, costs, lease, holder: slab.holderOf(slot), tag: slab.tagOf(slot), token: slab.tokenOf(slot), reported, claim };
-    admit(this, now, state, who, slab.arrivalOf(slot), slab.orderOf(slot));
+    queue.level.advanceVirtualTime(queue, unit === undefined ? 1 : costOf(costs, unit), node.weightOf(state.key));
+    const [{ key }, { priority }] = [state, queue.level];
+    const [lease, reported, claim] = [waiters.leaseOf(slot), waiters.inProcessOf(slot), waiters.claimOf(slot)];
+    const who = { key, priority, costs, lease, holder: waiters.holderOf(slot), tag: waiters.tagOf(slot), token: waiters.tokenOf(slot), reported, claim };
+    admit(this, now, state, who, waiters.arrivalOf(slot), waiters.orderOf(slot));
     this.#removeWaiter(slot, state);
     return node;
   }
@@ -380,19 +380,19 @@ export class Dispatcher {
 
   #removeWaiter(slot: number, state: KeyState): void {
     state.node.count(slot, -1);
-    const token = this.slab.tokenOf(slot);
+    const token = this.waiters.tokenOf(slot);
     if (isStored(token)) {
       state.stored--;
-      this.slab.stored.free(token.entry);
+      this.waiters.stored.free(token.entry);
     }
-    if (this.overdue.size > 0) this.overdue.delete(this.slab.refOf(slot));
+    if (this.overdue.size > 0) this.overdue.delete(this.waiters.refOf(slot));
     state.waiting--;
-    this.timers.clearPatience(slot);
-    this.slab.free(slot);
+    this.timers.clearWaitTimeout(slot);
+    this.waiters.free(slot);
   }
 }
 
-/** No other lane of this key has anybody as urgent. */
-function mostUrgent(state: KeyState, lane: KeyQueue): boolean {
-  return state.lanes.every((other) => other === lane || other.head === NO_SLOT || other.band.priority > lane.band.priority);
+/** No other queue of this key has anybody as urgent. */
+function mostUrgent(state: KeyState, queue: KeyQueue): boolean {
+  return state.queues.every((other) => other === queue || other.head === NO_SLOT || other.level.priority > queue.level.priority);
 }

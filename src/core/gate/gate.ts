@@ -29,12 +29,12 @@ const SETTLED_MAX = 100_000;
  * time, never calling anybody. Every call may produce events and reservations: take them after each call, then arm one
  * timer at `wakeAt`.
  *
- * Time may come late: what is due is done in order of time, and a waiter whose patience ended is still admitted for a
+ * Time may come late: what is due is done in order of time, and a waiter whose wait timeout ended is still admitted for a
  * slot that opened before. Every call does what is due first, so that no newcomer passes a waiter.
  */
 export class Gate {
   readonly #all: Dispatcher;
-  readonly #course: Ticker;
+  readonly #ticker: Ticker;
   #draining = false;
 
   constructor(parts: GateOptions) {
@@ -42,9 +42,9 @@ export class Gate {
     const from = restored?.seal === undefined ? parts.from : DISTANT_PAST;
     const reservations = new Reservations({ isDurable: parts.recording, allowsInProcess: parts.reports ?? false, from, restored });
     this.#all = new Dispatcher({ term, groups, from, reservations, firstOrder: parts.firstOrder ?? 0, settledMax: parts.settledMax ?? SETTLED_MAX });
-    this.#course = new Ticker(this.#all);
+    this.#ticker = new Ticker(this.#all);
     if (restored === undefined) return;
-    restore(this.#all, this.#course, restored, from);
+    restore(this.#all, this.#ticker, restored, from);
     this.#all.events = [];
   }
 
@@ -71,7 +71,7 @@ export class Gate {
     if (state === undefined) return undefined;
     const oversized = findOversizedLimit(state, request.costs);
     if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized } };
-    const order = this.#all.slab.orderFor(request);
+    const order = this.#all.waiters.orderFor(request);
     const entry = { sequence: request.sequence, order, arrivedAt: request.arrivedAt, deadline: request.deadline, costs: request.costs, tag: request.tag };
     return { entry: this.#all.enqueueStored(state, request.priority, entry, request.lease) };
   }
@@ -93,7 +93,7 @@ export class Gate {
 
   /** A waiter whose request has been stored keeps its place and waits on as a stored request. Answers its entry; undefined: it was decided. */
   becomeStored(ref: WaiterRef, sequence: number, deadline: Instant): number | undefined {
-    const slot = this.#all.slab.slotOf(ref);
+    const slot = this.#all.waiters.slotOf(ref);
     return slot === NO_SLOT ? undefined : this.#all.becomeStored(slot, sequence, deadline);
   }
 
@@ -119,8 +119,8 @@ export class Gate {
 
   /** The key of a waiter; undefined when decided. */
   keyOfWaiter(ref: WaiterRef): string | undefined {
-    const slot = this.#all.slab.slotOf(ref);
-    return slot === NO_SLOT ? undefined : this.#all.slab.keyOf(slot).key;
+    const slot = this.#all.waiters.slotOf(ref);
+    return slot === NO_SLOT ? undefined : this.#all.waiters.keyOf(slot).key;
   }
 
   /** Live leases that were asked for with a request id, as permits: those of earlier terms too. */
@@ -191,7 +191,7 @@ export class Gate {
     const node = this.#node(group);
     const wrong = override === undefined ? undefined : validateOverride(node, override);
     if (wrong !== undefined) return wrong;
-    this.#course.override(now, node, override);
+    this.#ticker.override(now, node, override);
     this.#pump(now);
     return undefined;
   }
@@ -200,9 +200,9 @@ export class Gate {
   forgive(now: Instant, group: number): void {
     this.#catchUp(now);
     const node = this.#node(group);
-    for (const cell of [...node.cells, ...[...node.keys.values()].flatMap((state) => state.cells)]) {
-      cell.limit.forgive(now);
-      this.#all.onLimitReady(cell);
+    for (const instance of [...node.instances, ...[...node.keys.values()].flatMap((state) => state.instances)]) {
+      instance.limit.forgive(now);
+      this.#all.onLimitReady(instance);
     }
     this.#pump(now);
   }
@@ -211,11 +211,11 @@ export class Gate {
   report(now: Instant, group: number, limit: string, report: WindowReport): string | undefined {
     this.#catchUp(now);
     const node = this.#node(group);
-    const cell = node.cells.find((each) => each.rule.name === limit);
-    if (!(cell?.limit instanceof ReportedWindow)) return `group ${node.name} has no limit ${limit} whose windows are reported`;
-    cell.limit.report(now, report);
-    this.#all.onLimitReady(cell);
-    this.#all.onLimitTightened(cell);
+    const instance = node.instances.find((each) => each.rule.name === limit);
+    if (!(instance?.limit instanceof ReportedWindow)) return `group ${node.name} has no limit ${limit} whose windows are reported`;
+    instance.limit.report(now, report);
+    this.#all.onLimitReady(instance);
+    this.#all.onLimitTightened(instance);
     this.#pump(now);
     return undefined;
   }
@@ -230,7 +230,7 @@ export class Gate {
       this.#unqueue(node);
       refuseNode(this.#all, now, node, withdrawn(now));
     }
-    this.#course.rebuilt(now, changed);
+    this.#ticker.rebuilt(now, changed);
     this.#pump(now);
     return undefined;
   }
@@ -238,7 +238,7 @@ export class Gate {
   /** New limits for some groups of the tree, which keep their parents; the rest stays as it is. For a change of many groups, a part at a time. Every waiter stays in line. */
   respecify(now: Instant, groups: readonly GroupSpec[]): void {
     this.#catchUp(now);
-    this.#course.rebuilt(now, this.#all.tree.respecify(now, groups));
+    this.#ticker.rebuilt(now, this.#all.tree.respecify(now, groups));
     this.#pump(now);
   }
 
@@ -260,15 +260,15 @@ export class Gate {
     }
   }
 
-  /** Lets time pass: in order of time, a slot open at or before the end of patience is given first, then the rest expire. Thousands at once are done in slices: `wakeAt` is then now. Extra calls do nothing. */
+  /** Lets time pass: in order of time, a slot open at or before the end of wait timeout is given first, then the rest expire. Thousands at once are done in slices: `wakeAt` is then now. Extra calls do nothing. */
   tick(now: Instant): void {
-    this.#course.advance(now);
+    this.#ticker.advance(now);
   }
 
   /** When `tick` is next worth a call; NEVER: not before another call. */
   wakeAt(now: Instant): Instant {
     if (this.#all.sealed) return NEVER;
-    return later(now, this.#course.nextAt(now));
+    return later(now, this.#ticker.nextAt(now));
   }
 
   /** When {@link sweep} is next worth a call: LONG_AGO while some group has keys, the end of the oldest remembered permit after that; NEVER if nothing is kept. */
@@ -304,30 +304,30 @@ export class Gate {
 
   /** These bounds are on disk: whoever waited for them goes. `written` false: they could not be written, and are asked for again by whoever needs them. */
   onReservationsPersisted(now: Instant, reservations: readonly Reservation[], written = true): void {
-    for (const cell of this.#all.reservations.onPersisted(this.#all.tree, reservations, written)) this.#all.onLimitReady(cell);
+    for (const instance of this.#all.reservations.onPersisted(this.#all.tree, reservations, written)) this.#all.onLimitReady(instance);
     this.#settle(now);
     if (this.#all.overdue.size === 0) return;
     resolveOverdue(this.#all, now);
     this.#pump(now);
   }
 
-  /** This record of a lease or a stand-in is on disk: what it covers is told at once from now on. `done` false: it could not be written. */
+  /** This record of a lease or a aggregate lease is on disk: what it covers is told at once from now on. `done` false: it could not be written. */
   onAggregatePersisted(record: LeaseRecord, done = true): void {
-    if (record.aggregate) this.#all.reservations.standIns.written(record, done);
+    if (record.aggregate) this.#all.reservations.aggregates.written(record, done);
     else this.#all.grants.written(record, done);
   }
 
   /** Where a waiter stands; undefined when decided. */
   position(now: Instant, ref: WaiterRef): QueuePosition | undefined {
-    const slot = this.#all.slab.slotOf(ref);
+    const slot = this.#all.waiters.slotOf(ref);
     return slot === NO_SLOT ? undefined : positionOf(this.#all, now, slot);
   }
 
   /** A waiter's place among all arrivals, for an ask that is to stand there again; undefined when decided. */
   arrival(ref: WaiterRef): Arrival | undefined {
-    const { slab } = this.#all;
-    const slot = slab.slotOf(ref);
-    return slot === NO_SLOT ? undefined : { arrivedAt: slab.arrivalOf(slot), order: slab.orderOf(slot) };
+    const { waiters } = this.#all;
+    const slot = waiters.slotOf(ref);
+    return slot === NO_SLOT ? undefined : { arrivedAt: waiters.arrivalOf(slot), order: waiters.orderOf(slot) };
   }
 
   /** Would it pass, when, which limit binds; changes nothing that counts. */
@@ -405,7 +405,7 @@ export class Gate {
 
   /** Does something to a waiter that is still there; false: it was decided. */
   #waiting(now: Instant, ref: WaiterRef, act: (slot: number) => void): boolean {
-    const slot = this.#all.slab.slotOf(ref);
+    const slot = this.#all.waiters.slotOf(ref);
     if (slot === NO_SLOT) return false;
     act(slot);
     this.#settle(now);
@@ -414,7 +414,7 @@ export class Gate {
 
   /** Does what is due, if anything is. */
   #catchUp(now: Instant): void {
-    if (this.#all.timers.due <= now) this.#course.advance(now);
+    if (this.#all.timers.due <= now) this.#ticker.advance(now);
   }
 
   #settle(now: Instant): void {
@@ -424,7 +424,7 @@ export class Gate {
 
   /** Whoever may go now goes. Where thousands are due before, they come first, in their order, at the next tick. */
   #pump(now: Instant): void {
-    if (this.#course.nextAt(now) > now) this.#all.dispatch(now);
+    if (this.#ticker.nextAt(now) > now) this.#all.dispatch(now);
   }
 }
 

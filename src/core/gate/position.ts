@@ -9,44 +9,44 @@ import { NO_SLOT, type WaiterTable } from '../tree/waiter-table.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { LimitView } from './snapshot.ts';
 
-/** Steps back along a lane before its length is guessed instead of counted. */
+/** Steps back along a queue before its length is guessed instead of counted. */
 const STEPS_MAX = 1_000;
 /** Lanes looked at when fair shares are added up. */
 const LANES_MAX = 256;
 
-/** Where a waiter stands: exact near the head of its lane, an estimate behind and between keys. */
-export function positionOf(decisions: Dispatcher, now: Instant, slot: number): QueuePosition {
-  const { slab } = decisions;
-  const state = slab.keyOf(slot);
-  const lane = slab.queueOf(slot);
-  const ahead = aheadOf(slab, state.node, lane, slot);
-  return { place: ahead + 1, ...expected(decisions, now, state, slab.costsOf(slot), ahead, rank(slab, lane, slot)) };
+/** Where a waiter stands: exact near the head of its queue, an estimate behind and between keys. */
+export function positionOf(dispatcher: Dispatcher, now: Instant, slot: number): QueuePosition {
+  const { waiters } = dispatcher;
+  const state = waiters.keyOf(slot);
+  const queue = waiters.queueOf(slot);
+  const ahead = aheadOf(waiters, state.node, queue, slot);
+  return { place: ahead + 1, ...expected(dispatcher, now, state, waiters.costsOf(slot), ahead, rank(waiters, queue, slot)) };
 }
 
 /** Where an ask would stand that came now. */
-export function positionAtTail(decisions: Dispatcher, now: Instant, state: KeyState, priority: number, costs: Costs): QueuePosition {
+export function positionAtTail(dispatcher: Dispatcher, now: Instant, state: KeyState, priority: number, costs: Costs): QueuePosition {
   const { node } = state;
   let ahead = 0;
-  for (const band of node.priorityLevels) if (band.priority <= priority) ahead += band.waiting;
-  return { place: ahead + 1, ...expected(decisions, now, state, costs, ahead, state.waiting) };
+  for (const level of node.priorityLevels) if (level.priority <= priority) ahead += level.waiting;
+  return { place: ahead + 1, ...expected(dispatcher, now, state, costs, ahead, state.waiting) };
 }
 
-/** A cell as shown to people. */
-export function namedLimit(cell: LimitInstance, now: Instant, key: string, costs: Costs | undefined): LimitView {
-  const { rule } = cell;
+/** A limit instance as shown to people. */
+export function namedLimit(instance: LimitInstance, now: Instant, key: string, costs: Costs | undefined): LimitView {
+  const { rule } = instance;
   const quota = rule.quotaFor(key);
   return {
-    ...cell.limit.status(now),
-    ...(cell.isConcurrency ? { resetAt: cell.opensAt(now, 1) } : {}),
+    ...instance.limit.status(now),
+    ...(instance.isConcurrency ? { resetAt: instance.opensAt(now, 1) } : {}),
     group: rule.node.name,
     name: rule.name,
     unit: rule.unit,
     kind: quota.kind,
     scope: rule.scope,
-    key: cell.keyState?.key,
+    key: instance.keyState?.key,
     per: perOf(quota),
     permits: quota.kind === 'rate' ? quota.permits : undefined,
-    readyAt: costs === undefined ? undefined : cell.limit.readyAt(now, costOf(costs, rule.unit)),
+    readyAt: costs === undefined ? undefined : instance.limit.readyAt(now, costOf(costs, rule.unit)),
   };
 }
 
@@ -65,97 +65,97 @@ function perOf(quota: Quota): Micros | undefined {
 }
 
 /** Waiters of this group that go before `slot`. */
-function aheadOf(slab: WaiterTable, node: GroupNode, lane: KeyQueue, slot: number): number {
+function aheadOf(waiters: WaiterTable, node: GroupNode, queue: KeyQueue, slot: number): number {
   let ahead = 0;
-  for (const band of node.priorityLevels) {
-    if (band.priority < lane.band.priority) ahead += band.waiting;
+  for (const level of node.priorityLevels) {
+    if (level.priority < queue.level.priority) ahead += level.waiting;
   }
-  return ahead + aheadInBand(slab, node, lane, slot);
+  return ahead + aheadInLevel(waiters, node, queue, slot);
 }
 
-function aheadInBand(slab: WaiterTable, node: GroupNode, lane: KeyQueue, slot: number): number {
-  const { band } = lane;
-  const own = rank(slab, lane, slot);
-  if (!node.fair) return own + olderElsewhere(slab, band, lane, slot);
-  const weight = node.weightOf(lane.keyState.key);
+function aheadInLevel(waiters: WaiterTable, node: GroupNode, queue: KeyQueue, slot: number): number {
+  const { level } = queue;
+  const own = rank(waiters, queue, slot);
+  if (!node.fair) return own + olderElsewhere(waiters, level, queue, slot);
+  const weight = node.weightOf(queue.keyState.key);
   let others = 0;
   let seen = 0;
-  for (const other of band.lanes.items()) {
-    if (other === lane) continue;
+  for (const other of level.queues.items()) {
+    if (other === queue) continue;
     if (++seen > LANES_MAX) break;
-    const turns = Math.ceil(((own + (other.startTag <= lane.startTag ? 1 : 0)) * node.weightOf(other.keyState.key)) / weight);
-    others += Math.min(turns, lengthUpTo(slab, other, turns));
+    const turns = Math.ceil(((own + (other.startTag <= queue.startTag ? 1 : 0)) * node.weightOf(other.keyState.key)) / weight);
+    others += Math.min(turns, lengthUpTo(waiters, other, turns));
   }
-  const lanes = band.lanes.size - (lane.position >= 0 ? 1 : 0);
-  const scaled = seen > LANES_MAX ? Math.round((others * lanes) / LANES_MAX) : others;
-  return Math.min(own + scaled, band.waiting - 1);
+  const queues = level.queues.size - (queue.position >= 0 ? 1 : 0);
+  const scaled = seen > LANES_MAX ? Math.round((others * queues) / LANES_MAX) : others;
+  return Math.min(own + scaled, level.waiting - 1);
 }
 
-/** First in, first out over several keys: who of the other lanes is older, by the shares of their ranges. */
-function olderElsewhere(slab: WaiterTable, band: PriorityLevel, lane: KeyQueue, slot: number): number {
-  const order = slab.orderOf(slot);
+/** First in, first out over several keys: who of the other queues is older, by the shares of their ranges. */
+function olderElsewhere(waiters: WaiterTable, level: PriorityLevel, queue: KeyQueue, slot: number): number {
+  const order = waiters.orderOf(slot);
   let older = 0;
   let seen = 0;
-  for (const other of band.lanes.items()) {
-    if (other === lane) continue;
+  for (const other of level.queues.items()) {
+    if (other === queue) continue;
     if (++seen > LANES_MAX) break;
     let at = other.head;
-    for (let step = 0; step < STEPS_MAX && at !== NO_SLOT && slab.orderOf(at) < order; step++) {
+    for (let step = 0; step < STEPS_MAX && at !== NO_SLOT && waiters.orderOf(at) < order; step++) {
       older++;
-      at = slab.nextOf(at);
+      at = waiters.nextOf(at);
     }
-    older += storedBefore(slab, other, order);
+    older += storedBefore(waiters, other, order);
   }
-  return Math.min(older, band.waiting - 1);
+  return Math.min(older, level.waiting - 1);
 }
 
-function lengthUpTo(slab: WaiterTable, lane: KeyQueue, most: number): number {
+function lengthUpTo(waiters: WaiterTable, queue: KeyQueue, most: number): number {
   let length = 0;
-  for (let at = lane.head; at !== NO_SLOT && length < Math.min(most, STEPS_MAX); at = slab.nextOf(at)) length++;
-  return Math.min(most, length + lane.stored);
+  for (let at = queue.head; at !== NO_SLOT && length < Math.min(most, STEPS_MAX); at = waiters.nextOf(at)) length++;
+  return Math.min(most, length + queue.stored);
 }
 
-/** Stored requests of a lane that are older than `order`: by the share of their range. */
-function storedBefore(slab: WaiterTable, lane: KeyQueue, order: number): number {
-  if (lane.stored === 0) return 0;
-  const first = slab.stored.orderOf(lane.storedHead);
-  const last = slab.stored.orderOf(lane.storedTail);
-  if (order > last) return lane.stored;
-  return order < first ? 0 : Math.round((lane.stored * (order - first)) / Math.max(1, last - first));
+/** Stored requests of a queue that are older than `order`: by the share of their range. */
+function storedBefore(waiters: WaiterTable, queue: KeyQueue, order: number): number {
+  if (queue.stored === 0) return 0;
+  const first = waiters.stored.orderOf(queue.storedHead);
+  const last = waiters.stored.orderOf(queue.storedTail);
+  if (order > last) return queue.stored;
+  return order < first ? 0 : Math.round((queue.stored * (order - first)) / Math.max(1, last - first));
 }
 
-/** Waiters before `slot` in its lane: counted up to a bound, then guessed from the orders of arrival. */
-function rank(slab: WaiterTable, lane: KeyQueue, slot: number): number {
-  return storedBefore(slab, lane, slab.orderOf(slot)) + waitersBefore(slab, lane, slot);
+/** Waiters before `slot` in its queue: counted up to a bound, then guessed from the orders of arrival. */
+function rank(waiters: WaiterTable, queue: KeyQueue, slot: number): number {
+  return storedBefore(waiters, queue, waiters.orderOf(slot)) + waitersBefore(waiters, queue, slot);
 }
 
-function waitersBefore(slab: WaiterTable, lane: KeyQueue, slot: number): number {
+function waitersBefore(waiters: WaiterTable, queue: KeyQueue, slot: number): number {
   let steps = 0;
-  for (let at = slab.previousOf(slot); at !== NO_SLOT; at = slab.previousOf(at)) {
+  for (let at = waiters.previousOf(slot); at !== NO_SLOT; at = waiters.previousOf(at)) {
     if (++steps < STEPS_MAX) continue;
-    const head = slab.orderOf(lane.head);
-    const tail = slab.orderOf(lane.tail);
-    const share = (slab.orderOf(slot) - head) / Math.max(1, tail - head);
-    return Math.max(steps, Math.round(share * lane.keyState.waiting));
+    const head = waiters.orderOf(queue.head);
+    const tail = waiters.orderOf(queue.tail);
+    const share = (waiters.orderOf(slot) - head) / Math.max(1, tail - head);
+    return Math.max(steps, Math.round(share * queue.keyState.waiting));
   }
   return steps;
 }
 
 /** When `costs` would go with so many ahead in the group and in its key, and what binds it. */
-function expected(decisions: Dispatcher, now: Instant, state: KeyState, costs: Costs, ahead: number, aheadOfKey: number): Omit<QueuePosition, 'place'> {
+function expected(dispatcher: Dispatcher, now: Instant, state: KeyState, costs: Costs, ahead: number, aheadOfKey: number): Omit<QueuePosition, 'place'> {
   const { node } = state;
-  let expectedAt = later(now, decisions.from);
+  let expectedAt = later(now, dispatcher.from);
   let limit = '';
   let worst: Instant = now;
-  for (const cell of state.limits) {
-    if (!cell.enforced) continue;
-    const cost = costOf(costs, cell.rule.unit);
-    const units = aheadUnits(cell, node, ahead, aheadOfKey, cost);
-    expectedAt = later(expectedAt, expectedOf(cell, now, units, cost));
-    const ready = cell.limit.readyAt(now, cost);
+  for (const instance of state.limits) {
+    if (!instance.enforced) continue;
+    const cost = costOf(costs, instance.rule.unit);
+    const units = aheadUnits(instance, node, ahead, aheadOfKey, cost);
+    expectedAt = later(expectedAt, expectedOf(instance, now, units, cost));
+    const ready = instance.limit.readyAt(now, cost);
     if (ready > worst) {
       worst = ready;
-      limit = cell.rule.qualifiedName(node);
+      limit = instance.rule.qualifiedName(node);
     }
   }
   for (const above of node.path) expectedAt = later(expectedAt, later(above.pausedUntil, above.keyPausedUntil(state.key, now)));
@@ -169,18 +169,18 @@ function bindingOf(node: GroupNode): string {
   return '';
 }
 
-/** Units that are taken from a cell before this waiter, if all are like the mean of those that wait. */
-function aheadUnits(cell: LimitInstance, node: GroupNode, ahead: number, aheadOfKey: number, cost: number): number {
-  const mean = node.waiting > 0 ? node.unitsWaiting(cell.rule.unit) / node.waiting : cost;
-  return Math.round(mean * (cell.keyState === undefined ? ahead : aheadOfKey));
+/** Units that are taken from a limit instance before this waiter, if all are like the mean of those that wait. */
+function aheadUnits(instance: LimitInstance, node: GroupNode, ahead: number, aheadOfKey: number, cost: number): number {
+  const mean = node.waiting > 0 ? node.unitsWaiting(instance.rule.unit) / node.waiting : cost;
+  return Math.round(mean * (instance.keyState === undefined ? ahead : aheadOfKey));
 }
 
 /** For concurrency by the mean holding time, NEVER while nobody knows one. */
-function expectedOf(cell: LimitInstance, now: Instant, ahead: number, cost: number): Instant {
-  if (!cell.isConcurrency) return cell.limit.readyAfter(now, ahead, cost);
-  const { capacity, used, debt } = cell.limit.status(now);
+function expectedOf(instance: LimitInstance, now: Instant, ahead: number, cost: number): Instant {
+  if (!instance.isConcurrency) return instance.limit.readyAfter(now, ahead, cost);
+  const { capacity, used, debt } = instance.limit.status(now);
   const over = used + debt + ahead + cost - capacity;
   if (over <= 0) return now;
-  if (cell.heldFor === 0) return NEVER;
-  return plus(now, Math.ceil((cell.heldFor * over) / Math.max(1, capacity)));
+  if (instance.heldFor === 0) return NEVER;
+  return plus(now, Math.ceil((instance.heldFor * over) / Math.max(1, capacity)));
 }

@@ -15,26 +15,26 @@ const RESERVE_AHEAD = 100_000;
 export class Readiness {
   /** Of the last question that was answered no: when to ask again; NEVER: when `because` changes. */
   until: Instant = DISTANT_PAST;
-  /** The cell that binds; undefined: a pause, or nothing. */
+  /** The limit instance that binds; undefined: a pause, or nothing. */
   because: LimitInstance | undefined;
-  readonly #keeper: Reservations;
+  readonly #admission: Reservations;
   readonly #from: Instant;
 
-  constructor(keeper: Reservations, from: Instant) {
-    this.#keeper = keeper;
+  constructor(admission: Reservations, from: Instant) {
+    this.#admission = admission;
     this.#from = from;
   }
 
-  /** When these cells agree that `costs` may go: LONG_AGO if now, else when; `because` tells which binds. Cells in shadow bind nobody; with `byTime`, nor do those that only a release opens. */
-  readyAt(now: Instant, cells: readonly LimitInstance[], costs: Costs, byTime = false): Instant {
+  /** When these limit instances agree that `costs` may go: LONG_AGO if now, else when; `because` tells which binds. Cells in shadow bind nobody; with `byTime`, nor do those that only a release opens. */
+  readyAt(now: Instant, instances: readonly LimitInstance[], costs: Costs, byTime = false): Instant {
     let at: Instant = DISTANT_PAST;
     this.because = undefined;
-    for (const cell of cells) {
-      if (!cell.enforced) continue;
-      const ready = cell.limit.readyAt(now, costOf(costs, cell.rule.unit));
+    for (const instance of instances) {
+      if (!instance.enforced) continue;
+      const ready = instance.limit.readyAt(now, costOf(costs, instance.rule.unit));
       if (ready <= now || ready <= at || (byTime && ready === NEVER)) continue;
       at = ready;
-      this.because = cell;
+      this.because = instance;
     }
     return at;
   }
@@ -45,7 +45,7 @@ export class Readiness {
       const paused = node.keyPausedUntil(state.key, now);
       if (paused !== DISTANT_PAST) return this.#notBefore(paused, undefined);
     }
-    for (const link of state.path) if (!this.#cellsReady(now, link.cells, costs)) return false;
+    for (const link of state.path) if (!this.#instancesReady(now, link.instances, costs)) return false;
     return true;
   }
 
@@ -53,7 +53,7 @@ export class Readiness {
   nodeReady(now: Instant, node: GroupNode, costs: Costs): boolean {
     if (node.pausedUntil > now) return this.#notBefore(node.pausedUntil, undefined);
     if (node.parent === undefined && this.#from > now) return this.#notBefore(this.#from, undefined);
-    return this.#cellsReady(now, node.cells, costs);
+    return this.#instancesReady(now, node.instances, costs);
   }
 
   /** With nothing paused: may everything that this key would charge be charged now? */
@@ -65,37 +65,37 @@ export class Readiness {
 
   /** Is all that this key would charge within what is on disk? A bound is for a moment: an offer that waited above may have outlived it. */
   covered(now: Instant, state: KeyState, costs: Costs): boolean {
-    if (!this.#keeper.isDurable) return true;
-    for (const cell of state.limits) if (!this.#keeper.isCovered(now, cell, costOf(costs, cell.rule.unit))) return false;
+    if (!this.#admission.isDurable) return true;
+    for (const instance of state.limits) if (!this.#admission.isCovered(now, instance, costOf(costs, instance.rule.unit))) return false;
     return true;
   }
 
-  #cellsReady(now: Instant, cells: readonly LimitInstance[], costs: Costs): boolean {
-    const at = this.readyAt(now, cells, costs);
+  #instancesReady(now: Instant, instances: readonly LimitInstance[], costs: Costs): boolean {
+    const at = this.readyAt(now, instances, costs);
     if (at <= now) {
-      const missing = this.#keeper.isDurable ? this.#reserve(now, now, cells, costs) : undefined;
+      const missing = this.#admission.isDurable ? this.#reserve(now, now, instances, costs) : undefined;
       return missing === undefined || this.#notBefore(NEVER, missing);
     }
     this.until = at === NEVER ? (this.because?.limit.changesAt?.(now) ?? NEVER) : at;
-    if (at !== NEVER && this.#keeper.isDurable) this.#reserveAhead(now, at, cells, costs);
+    if (at !== NEVER && this.#admission.isDurable) this.#reserveAhead(now, at, instances, costs);
     return false;
   }
 
   /** The slot opens at `at`: what it needs is written shortly before. */
-  #reserveAhead(now: Instant, at: Instant, cells: readonly LimitInstance[], costs: Costs): void {
+  #reserveAhead(now: Instant, at: Instant, instances: readonly LimitInstance[], costs: Costs): void {
     const early = plus(at, -RESERVE_AHEAD);
-    if (early <= now) this.#reserve(now, at, cells, costs);
-    else if (cells.some((cell) => !this.#keeper.isCovered(at, cell, costOf(costs, cell.rule.unit)))) this.until = early;
+    if (early <= now) this.#reserve(now, at, instances, costs);
+    else if (instances.some((instance) => !this.#admission.isCovered(at, instance, costOf(costs, instance.rule.unit)))) this.until = early;
   }
 
-  /** Asks for every bound that is missing for an admission at `at`; answers a cell that must wait for the disk. */
-  #reserve(now: Instant, at: Instant, cells: readonly LimitInstance[], costs: Costs): LimitInstance | undefined {
+  /** Asks for every bound that is missing for an admission at `at`; answers a limit instance that must wait for the disk. */
+  #reserve(now: Instant, at: Instant, instances: readonly LimitInstance[], costs: Costs): LimitInstance | undefined {
     let missing: LimitInstance | undefined;
-    for (const cell of cells) {
-      const cost = costOf(costs, cell.rule.unit);
-      if (this.#keeper.isCovered(at, cell, cost)) continue;
-      this.#keeper.request(now, at, cell, cost);
-      missing = cell;
+    for (const instance of instances) {
+      const cost = costOf(costs, instance.rule.unit);
+      if (this.#admission.isCovered(at, instance, cost)) continue;
+      this.#admission.request(now, at, instance, cost);
+      missing = instance;
     }
     return missing;
   }

@@ -17,7 +17,7 @@ import type { GateSnapshot, SealedState } from './snapshot.ts';
 export class Reservations {
   readonly isDurable: boolean;
   /** What stands on disk for reported leases. */
-  readonly standIns = new AggregateLeases();
+  readonly aggregates = new AggregateLeases();
   /** Leases of asks that say so are reported: who holds them is this process. */
   readonly allowsInProcess: boolean;
   readonly #from: Instant;
@@ -42,79 +42,79 @@ export class Reservations {
   }
 
   /**
-   * A new cell starts as the terms before left it: once; made again later it is fresh, since only idle cells are dropped.
+   * A new limit instance starts as the terms before left it: once; made again later it is fresh, since only idle limit instances are dropped.
    * Its old bounds stay known until they no longer matter: the next crash may come before a new one is written.
    */
-  initializeLimit(cell: LimitInstance): void {
-    const name = cellName(cell);
-    if (this.isDurable) cell.limit.enablePersistence();
+  initializeLimit(instance: LimitInstance): void {
+    const name = instanceName(instance);
+    if (this.isDurable) instance.limit.enablePersistence();
     const bounds = this.#bounds.get(name) ?? [];
     this.#bounds.delete(name);
-    if (bounds.length > 0) this.#persisted.add(cell);
+    if (bounds.length > 0) this.#persisted.add(instance);
     if (this.#states === undefined) {
-      if (this.#from !== DISTANT_PAST) cell.limit.restore(this.#from, bounds);
+      if (this.#from !== DISTANT_PAST) instance.limit.restore(this.#from, bounds);
       return;
     }
     const state = this.#states.get(name);
-    if (state !== undefined) cell.limit.unseal(state);
-    for (const bound of bounds) cell.limit.onPersisted(bound);
+    if (state !== undefined) instance.limit.unseal(state);
+    for (const bound of bounds) instance.limit.onPersisted(bound);
     this.#states.delete(name);
   }
 
   /** What stands for the reported leases of this key; undefined: they are recorded like all others, or nothing is. */
   aggregateFor(now: Instant, state: KeyState, tag: PermitTag, grants: GrantTable): AggregateLease | undefined {
-    return this.isDurable && this.allowsInProcess ? this.standIns.of(now, state, tag, grants) : undefined;
+    return this.isDurable && this.allowsInProcess ? this.aggregates.of(now, state, tag, grants) : undefined;
   }
 
   /** Is an admission of `cost` at `at` within what is on disk? */
-  isCovered(at: Instant, cell: LimitInstance, cost: number): boolean {
-    return cost === 0 || !this.isDurable || !cell.enforced || cell.limit.isCovered(at, cost);
+  isCovered(at: Instant, instance: LimitInstance, cost: number): boolean {
+    return cost === 0 || !this.isDurable || !instance.enforced || instance.limit.isCovered(at, cost);
   }
 
   /** Asks once for the bound that `cost` at `at` needs, and for as much more as the demand of the last moments suggests. */
-  request(now: Instant, at: Instant, cell: LimitInstance, cost: number): void {
-    if (cell.pending) return;
-    const elapsed = Math.max(now - cell.reservedAt, SECOND / 1000);
-    const demand = cell.reservedAt === DISTANT_PAST ? 0 : (cell.spentSinceReservation * SECOND) / elapsed;
-    const ahead = lookaheadUnits(demand, cell.limit.capacity);
-    cell.pending = true;
-    cell.spentSinceReservation = 0;
-    cell.reservedAt = now;
-    const { node } = cell.rule;
-    this.wanted.push({ group: node.name, limit: limitName(cell), key: cell.keyState?.key, bound: cell.limit.bound(at, cost, ahead) });
+  request(now: Instant, at: Instant, instance: LimitInstance, cost: number): void {
+    if (instance.pending) return;
+    const elapsed = Math.max(now - instance.reservedAt, SECOND / 1000);
+    const demand = instance.reservedAt === DISTANT_PAST ? 0 : (instance.spentSinceReservation * SECOND) / elapsed;
+    const ahead = lookaheadUnits(demand, instance.limit.capacity);
+    instance.pending = true;
+    instance.spentSinceReservation = 0;
+    instance.reservedAt = now;
+    const { node } = instance.rule;
+    this.wanted.push({ group: node.name, limit: limitName(instance), key: instance.keyState?.key, bound: instance.limit.bound(at, cost, ahead) });
   }
 
-  /** These bounds are on disk, or could not be written: answers the cells they belong to. */
+  /** These bounds are on disk, or could not be written: answers the limit instances they belong to. */
   onPersisted(tree: GroupTree, reservations: readonly Reservation[], written: boolean): LimitInstance[] {
-    const cells: LimitInstance[] = [];
+    const instances: LimitInstance[] = [];
     for (const reservation of reservations) {
-      const cell = findCell(tree, reservation);
-      if (cell === undefined) continue;
-      cell.pending = false;
-      cells.push(cell);
+      const instance = findInstance(tree, reservation);
+      if (instance === undefined) continue;
+      instance.pending = false;
+      instances.push(instance);
       if (!written) continue;
-      cell.limit.onPersisted(reservation.bound);
-      this.#persisted.add(cell);
+      instance.limit.onPersisted(reservation.bound);
+      this.#persisted.add(instance);
     }
-    return cells;
+    return instances;
   }
 
   /** Limits have changed: what was spent without a bound, and needs one now, is written too. */
-  requestAgain(now: Instant, cells: Iterable<LimitInstance>): void {
+  requestAgain(now: Instant, instances: Iterable<LimitInstance>): void {
     if (!this.isDurable) return;
-    for (const cell of cells) {
-      const { limit } = cell;
-      if (limit.recovery > MAX_DRAINED_RECOVERY && limit.idleAt(now) > now && !limit.isCovered(now, 0)) this.request(now, now, cell, 0);
+    for (const instance of instances) {
+      const { limit } = instance;
+      if (limit.recovery > MAX_DRAINED_RECOVERY && limit.idleAt(now) > now && !limit.isCovered(now, 0)) this.request(now, now, instance, 0);
     }
   }
 
-  /** All bounds that still matter, for a snapshot: of cells in use, and of earlier terms' keys that have not come back. */
+  /** All bounds that still matter, for a snapshot: of limit instances in use, and of earlier terms' keys that have not come back. */
   bounds(now: Instant): Reservation[] {
     const found: Reservation[] = [];
-    for (const cell of this.#persisted) {
-      const bounds = isAlive(cell) ? cell.limit.bounds(now) : [];
-      if (bounds.length === 0 && !cell.pending) this.#persisted.delete(cell);
-      for (const bound of bounds) found.push({ group: cell.rule.node.name, limit: limitName(cell), key: cell.keyState?.key, bound });
+    for (const instance of this.#persisted) {
+      const bounds = isAlive(instance) ? instance.limit.bounds(now) : [];
+      if (bounds.length === 0 && !instance.pending) this.#persisted.delete(instance);
+      for (const bound of bounds) found.push({ group: instance.rule.node.name, limit: limitName(instance), key: instance.keyState?.key, bound });
     }
     for (const [name, bounds] of this.#bounds) for (const bound of bounds) found.push({ ...namesOf(name), bound });
     return found;
@@ -123,9 +123,9 @@ export class Reservations {
   /** Exact state of every limit that is not as good as new, and of sealed keys that have not come back. */
   seal(now: Instant, tree: GroupTree): SealedState {
     const limits: SealedState['limits'][number][] = [];
-    for (const cell of tree.cells()) {
-      if (cell.isConcurrency || cell.limit.idleAt(now) <= now) continue;
-      limits.push({ group: cell.rule.node.name, limit: limitName(cell), key: cell.keyState?.key, state: cell.limit.seal(now) });
+    for (const instance of tree.instances()) {
+      if (instance.isConcurrency || instance.limit.idleAt(now) <= now) continue;
+      limits.push({ group: instance.rule.node.name, limit: limitName(instance), key: instance.keyState?.key, state: instance.limit.seal(now) });
     }
     for (const [name, state] of this.#states ?? []) limits.push({ ...namesOf(name), state });
     const sealed = new Set(this.#states?.keys());
@@ -138,8 +138,8 @@ export class Reservations {
     const { group, limit, key } = namesOf(name);
     const node = tree.node(group);
     if (node === undefined || key === undefined) return;
-    const cell = tree.keyState(node, key).cells.find((each) => limitName(each) === limit);
-    if (cell !== undefined && cell.limit.idleAt(now) > now) into.push({ group, limit, key, state: cell.limit.seal(now) });
+    const instance = tree.keyState(node, key).instances.find((each) => limitName(each) === limit);
+    if (instance !== undefined && instance.limit.idleAt(now) > now) into.push({ group, limit, key, state: instance.limit.seal(now) });
   }
 }
 
@@ -150,12 +150,12 @@ function isAlive({ rule, keyState }: LimitInstance): boolean {
 }
 
 /** A limit's name on disk: its kind goes with it, so that a bound never meets a limit of another kind. */
-function limitName(cell: LimitInstance): string {
-  return `${cell.rule.spec.quota.kind}:${cell.rule.name}`;
+function limitName(instance: LimitInstance): string {
+  return `${instance.rule.spec.quota.kind}:${instance.rule.name}`;
 }
 
-function cellName(cell: LimitInstance): string {
-  return nameOf(cell.rule.node.name, limitName(cell), cell.keyState?.key);
+function instanceName(instance: LimitInstance): string {
+  return nameOf(instance.rule.node.name, limitName(instance), instance.keyState?.key);
 }
 
 function nameOf(group: string, limit: string, key: string | undefined): string {
@@ -167,8 +167,8 @@ function namesOf(name: string): { group: string; limit: string; key: string | un
   return { group, limit, key };
 }
 
-function findCell(tree: GroupTree, { group, limit, key }: Reservation): LimitInstance | undefined {
+function findInstance(tree: GroupTree, { group, limit, key }: Reservation): LimitInstance | undefined {
   const node = tree.node(group);
-  const cells = key === undefined ? node?.cells : node?.keys.get(key)?.cells;
-  return cells?.find((cell) => limitName(cell) === limit);
+  const instances = key === undefined ? node?.instances : node?.keys.get(key)?.instances;
+  return instances?.find((instance) => limitName(instance) === limit);
 }

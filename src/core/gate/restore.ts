@@ -12,15 +12,15 @@ import type { Ticker } from './ticker.ts';
 const SERIAL_MASK = (1n << SERIAL_BITS) - 1n;
 
 /** What earlier terms left besides bounds: leases, pauses, overrides. */
-export function restore(decisions: Dispatcher, course: Ticker, restored: GateSnapshot, from: Instant): void {
-  restoreLeases(decisions, restored.leases, later(from, restored.seal?.at ?? DISTANT_PAST));
+export function restore(dispatcher: Dispatcher, ticker: Ticker, restored: GateSnapshot, from: Instant): void {
+  restoreLeases(dispatcher, restored.leases, later(from, restored.seal?.at ?? DISTANT_PAST));
   for (const { group, key, until } of restored.pauses) {
-    const node = decisions.tree.node(group);
+    const node = dispatcher.tree.node(group);
     if (node !== undefined) setPause(node, until, key);
   }
   for (const { group, override } of restored.overrides) {
-    const node = decisions.tree.node(group);
-    if (node !== undefined && validateOverride(node, override) === undefined) course.override(from, node, override);
+    const node = dispatcher.tree.node(group);
+    if (node !== undefined && validateOverride(node, override) === undefined) ticker.override(from, node, override);
   }
 }
 
@@ -28,22 +28,22 @@ export function restore(decisions: Dispatcher, course: Ticker, restored: GateSna
  * Leases of earlier terms live on: they hold their units, keep their fences, and lapse at the end that was recorded, or one lease
  * length from `at`, whichever is earlier: nothing was told to live longer, since nothing was told after `at`.
  */
-function restoreLeases(decisions: Dispatcher, records: readonly LeaseRecord[], at: Instant): void {
+function restoreLeases(dispatcher: Dispatcher, records: readonly LeaseRecord[], at: Instant): void {
   const inOrder = records.map((record) => ({ record, fence: (record.term << SERIAL_BITS) | (BigInt(record.serial) & SERIAL_MASK) }));
   inOrder.sort((a, b) => (a.fence < b.fence ? -1 : 1));
   for (const { record, fence } of inOrder) {
-    const node = decisions.tree.node(record.group);
+    const node = dispatcher.tree.node(record.group);
     if (node === undefined) continue;
-    const keyState = decisions.tree.keyState(node, record.key);
-    const cells = keyState.limits.filter((cell) => cell.isConcurrency);
-    for (const cell of cells) {
-      const cost = costOf(record.costs, cell.rule.unit);
+    const keyState = dispatcher.tree.keyState(node, record.key);
+    const instances = keyState.limits.filter((instance) => instance.isConcurrency);
+    for (const instance of instances) {
+      const cost = costOf(record.costs, instance.rule.unit);
       if (cost === 0) continue;
-      if (record.aggregate) takeInTwo(cell.limit, at, cost);
-      else cell.limit.take(at, cost);
+      if (record.aggregate) takeInTwo(instance.limit, at, cost);
+      else instance.limit.take(at, cost);
     }
     const expiresAt = earlier(record.expiresAt, plus(at, record.duration));
-    decisions.timers.dueBy(expiresAt);
+    dispatcher.timers.dueBy(expiresAt);
     const grant: Grant = {
       serial: record.serial,
       fence,
@@ -53,7 +53,7 @@ function restoreLeases(decisions: Dispatcher, records: readonly LeaseRecord[], a
       costs: record.costs,
       grantedAt: record.grantedAt,
       holder: record.holder,
-      cells,
+      instances,
       leased: true,
       grantedThisTerm: false,
       inProcess: false,
@@ -70,7 +70,7 @@ function restoreLeases(decisions: Dispatcher, records: readonly LeaseRecord[], a
       nextFence: undefined,
       previousFence: undefined,
     };
-    decisions.grants.addLease(grant);
+    dispatcher.grants.addLease(grant);
     holds(grant);
   }
 }

@@ -27,49 +27,49 @@ function overKey(state: KeyState, more: number): boolean {
  * Returns whom to shed so that the newcomer in `slot`, which already waits, may stay in a full backlog: the least urgent,
  * of those the youngest. Returns undefined if that is the newcomer itself, or if the group sheds the newest. Changes nothing.
  */
-export function victimsFor(slab: WaiterTable, state: KeyState, slot: number): readonly number[] | undefined {
+export function victimsFor(waiters: WaiterTable, state: KeyState, slot: number): readonly number[] | undefined {
   const { node } = state;
   const { backlog } = node.spec;
   let crowded = node.waiting - node.stored > backlog.requests;
   const perKey = overKey(state, 0);
   if (backlog.onFull === 'newest' || (crowded && backlog.requests === 0) || (perKey && backlog.perKey === 0)) return undefined;
   const beyond = node.waitingBytes - backlog.bytes;
-  let bytes = beyond <= 0 ? 0 : Math.max(1, Math.min(beyond, slab.bytesOf(slot)));
+  let bytes = beyond <= 0 ? 0 : Math.max(1, Math.min(beyond, waiters.bytesOf(slot)));
   const victims: number[] = [];
   const take = (victim: number): void => {
     victims.push(victim);
     crowded = false;
-    bytes -= slab.bytesOf(victim);
+    bytes -= waiters.bytesOf(victim);
   };
   if (perKey) {
-    const victim = leastUrgentOfKey(slab, state);
+    const victim = leastUrgentOfKey(waiters, state);
     if (victim === slot) return undefined;
     take(victim);
   }
   let looked = 0;
-  for (const each of leastUrgentFirst(slab, node)) {
+  for (const each of leastUrgentFirst(waiters, node)) {
     if (!crowded && bytes <= 0) return victims;
     if (each === slot || ++looked > VICTIMS_MAX) return undefined;
-    if ((crowded || slab.bytesOf(each) > 0) && !victims.includes(each)) take(each);
+    if ((crowded || waiters.bytesOf(each) > 0) && !victims.includes(each)) take(each);
   }
   return undefined;
 }
 
 /** Whether the backlog would shed a waiter rather than an ask of this key and priority that came now. */
-export function wouldMakeRoom(slab: WaiterTable, state: KeyState, bound: BacklogBound, now: Instant, priority: number): boolean {
+export function wouldMakeRoom(waiters: WaiterTable, state: KeyState, bound: BacklogBound, now: Instant, priority: number): boolean {
   const { node } = state;
   const { backlog } = node.spec;
   if (backlog.onFull === 'newest') return false;
   const after = (victim: number | undefined): boolean => victim !== undefined && victim !== NO_SLOT && node.wouldOvertake(now, priority, victim);
-  if (overKey(state, 1)) return backlog.perKey > 0 && (bound !== 'backlog.requests' || backlog.requests > 0) && after(leastUrgentOfKey(slab, state));
-  if (bound === 'backlog.requests') return backlog.requests > 0 && after(leastUrgentFirst(slab, node).next().value);
-  for (const each of leastUrgentFirst(slab, node)) if (slab.bytesOf(each) > 0) return after(each);
+  if (overKey(state, 1)) return backlog.perKey > 0 && (bound !== 'backlog.requests' || backlog.requests > 0) && after(leastUrgentOfKey(waiters, state));
+  if (bound === 'backlog.requests') return backlog.requests > 0 && after(leastUrgentFirst(waiters, node).next().value);
+  for (const each of leastUrgentFirst(waiters, node)) if (waiters.bytesOf(each) > 0) return after(each);
   return false;
 }
 
 /** All waiters of a group, the least urgent first, of one priority the youngest first; with aging by what it has come to. */
-function* leastUrgentFirst(slab: WaiterTable, node: GroupNode): Generator<number, undefined> {
-  const next = node.priorityLevels.filter((band) => band.waiting > 0).map((band) => band.youngest);
+function* leastUrgentFirst(waiters: WaiterTable, node: GroupNode): Generator<number, undefined> {
+  const next = node.priorityLevels.filter((level) => level.waiting > 0).map((level) => level.youngest);
   for (;;) {
     let last = NO_SLOT;
     let from = 0;
@@ -80,23 +80,23 @@ function* leastUrgentFirst(slab: WaiterTable, node: GroupNode): Generator<number
     }
     if (last === NO_SLOT) return undefined;
     yield last;
-    next[from] = slab.olderOf(last);
+    next[from] = waiters.olderOf(last);
   }
 }
 
 /** The least urgent, youngest waiter of one key; NONE if none waits. */
-function leastUrgentOfKey(slab: WaiterTable, state: KeyState): number {
+function leastUrgentOfKey(waiters: WaiterTable, state: KeyState): number {
   let last = NO_SLOT;
-  for (const lane of state.lanes) {
-    const youngest = youngestOf(slab, lane);
+  for (const queue of state.queues) {
+    const youngest = youngestOf(waiters, queue);
     if (youngest !== NO_SLOT && (last === NO_SLOT || state.node.ranksBefore(last, youngest))) last = youngest;
   }
   return last;
 }
 
-function youngestOf(slab: WaiterTable, lane: KeyQueue): number {
-  let youngest = lane.tail;
-  while (youngest !== NO_SLOT && isStored(slab.tokenOf(youngest))) youngest = slab.previousOf(youngest);
-  for (const slot of lane.detached) if (youngest === NO_SLOT || slab.orderOf(slot) > slab.orderOf(youngest)) youngest = slot;
+function youngestOf(waiters: WaiterTable, queue: KeyQueue): number {
+  let youngest = queue.tail;
+  while (youngest !== NO_SLOT && isStored(waiters.tokenOf(youngest))) youngest = waiters.previousOf(youngest);
+  for (const slot of queue.detached) if (youngest === NO_SLOT || waiters.orderOf(slot) > waiters.orderOf(youngest)) youngest = slot;
   return youngest;
 }

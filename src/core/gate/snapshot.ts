@@ -15,7 +15,7 @@ export interface GateOptions {
   readonly from: Instant;
   /** Bounds are written ahead (`takeReservations`); false: nothing is kept, memory only. */
   readonly recording: boolean;
-  /** Leases of asks that say so are reported, not recorded: a stand-in on disk stands for them. Absent: false. */
+  /** Leases of asks that say so are reported, not recorded: a aggregate lease on disk stands for them. Absent: false. */
   readonly reports?: boolean;
   /** What the ledger knows of the terms before. */
   readonly restored: GateSnapshot | undefined;

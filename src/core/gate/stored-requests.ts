@@ -15,7 +15,7 @@ const ENTRIES_LARGE = 2 ** 16;
 /** What an entry is doing; a number of 0 or more is the slot of the waiter table that it was pulled into. */
 const FREE = -1;
 const QUEUED = -2;
-/** Cancelled while queued: skipped when its lane comes to it. */
+/** Cancelled while queued: skipped when its queue comes to it. */
 const CANCELLED = -3;
 
 /** Doubles of an entry. */
@@ -34,7 +34,7 @@ const INTS = 4;
 /** How many older entries one that comes back is moved behind before it is left where it is. */
 const STEPS_MAX = 64;
 
-/** The token of a waiter that was pulled from a lane's stored requests; events carry it. */
+/** The token of a waiter that was pulled from a queue's stored requests; events carry it. */
 export class StoredRef {
   /** The number that the store gave the request. */
   readonly sequence: number;
@@ -51,7 +51,7 @@ export function isStored(token: unknown): token is StoredRef {
   return token instanceof StoredRef;
 }
 
-/** One stored request, as it enters a lane. */
+/** One stored request, as it enters a queue. */
 export interface StoredEntry {
   readonly sequence: number;
   readonly order: number;
@@ -66,13 +66,13 @@ export interface StoredEntry {
 /**
  * Requests that are stored elsewhere and stand in line in typed arrays: 40 bytes each and a reference; deadlines
  * and costs only where there are any.
- * A lane pulls them into the waiter table one at a time, when they come to its head (docs/decisions/0021). Chains of one
- * lane are linked through `next`, oldest first.
+ * A queue pulls them into the waiter table one at a time, when they come to its head (docs/decisions/0021). Chains of one
+ * queue are linked through `next`, oldest first.
  */
 export class StoredRequests {
   #doubles = new Float64Array(ENTRIES_FIRST * DOUBLES);
   #ints = new Int32Array(ENTRIES_FIRST * INTS);
-  readonly #lanes: (KeyQueue | undefined)[] = [];
+  readonly #queues: (KeyQueue | undefined)[] = [];
   /** Of entries that cost more than one request. */
   readonly #costs = new Map<number, Costs>();
   /** Of entries that have one. */
@@ -83,8 +83,8 @@ export class StoredRequests {
   /** Queued in chains, without those that were pulled or cancelled. */
   queued = 0;
 
-  /** A free entry for `stored` in `lane`; not linked yet. Throws when 2^26 are queued. */
-  add(lane: KeyQueue, stored: StoredEntry): number {
+  /** A free entry for `stored` in `queue`; not linked yet. Throws when 2^26 are queued. */
+  add(queue: KeyQueue, stored: StoredEntry): number {
     const entry = this.#take();
     const d = entry * DOUBLES;
     const doubles = this.#doubles;
@@ -96,7 +96,7 @@ export class StoredRequests {
     this.#ints[i + STATE] = QUEUED;
     this.#ints[i + TAG_HIGH] = stored.tag.high;
     this.#ints[i + TAG_LOW] = stored.tag.low;
-    this.#lanes[entry] = lane;
+    this.#queues[entry] = queue;
     // An entry of a chain that was dropped keeps what it had until it is used again.
     if (stored.costs !== ONE_REQUEST) this.#costs.set(entry, stored.costs);
     else this.#costs.delete(entry);
@@ -107,70 +107,70 @@ export class StoredRequests {
   }
 
   /** An entry for a waiter that is in the table already, at `slot`. */
-  addPulled(lane: KeyQueue, slot: number, stored: StoredEntry): number {
-    const entry = this.add(lane, stored);
+  addPulled(queue: KeyQueue, slot: number, stored: StoredEntry): number {
+    const entry = this.add(queue, stored);
     this.pulled(entry, slot);
     return entry;
   }
 
-  /** Links an entry into its lane's chain: at the end, or at the front when it is older than the first, behind at most 64 that are older still. */
+  /** Links an entry into its queue's chain: at the end, or at the front when it is older than the first, behind at most 64 that are older still. */
   link(entry: number): void {
-    const lane = this.#lanes[entry] as KeyQueue;
+    const queue = this.#queues[entry] as KeyQueue;
     const order = this.orderOf(entry);
-    if (lane.storedTail === NONE || this.orderOf(lane.storedTail) < order) {
-      if (lane.storedTail === NONE) lane.storedHead = entry;
-      else this.setNext(lane.storedTail, entry);
-      lane.storedTail = entry;
+    if (queue.storedTail === NONE || this.orderOf(queue.storedTail) < order) {
+      if (queue.storedTail === NONE) queue.storedHead = entry;
+      else this.setNext(queue.storedTail, entry);
+      queue.storedTail = entry;
       return;
     }
     let before = NONE;
-    let at = lane.storedHead;
+    let at = queue.storedHead;
     for (let step = 0; step < STEPS_MAX && at !== NONE && this.orderOf(at) < order; step++) {
       before = at;
       at = this.nextOf(at);
     }
     this.setNext(entry, at);
-    if (before === NONE) lane.storedHead = entry;
+    if (before === NONE) queue.storedHead = entry;
     else this.setNext(before, entry);
-    if (at === NONE) lane.storedTail = entry;
+    if (at === NONE) queue.storedTail = entry;
   }
 
-  /** Takes the first entry out of a lane's chain; cancelled ones before it are freed. NONE: the chain is empty. */
-  shift(lane: KeyQueue): number {
-    const entry = this.first(lane);
-    if (entry !== NONE) this.#unlinkFirst(lane);
+  /** Takes the first entry out of a queue's chain; cancelled ones before it are freed. NONE: the chain is empty. */
+  shift(queue: KeyQueue): number {
+    const entry = this.first(queue);
+    if (entry !== NONE) this.#unlinkFirst(queue);
     return entry;
   }
 
-  /** The first entry of a lane's chain that is still queued; cancelled ones before it are freed. NONE: none. */
-  first(lane: KeyQueue): number {
+  /** The first entry of a queue's chain that is still queued; cancelled ones before it are freed. NONE: none. */
+  first(queue: KeyQueue): number {
     for (;;) {
-      const entry = lane.storedHead;
+      const entry = queue.storedHead;
       if (entry === NONE || this.isQueued(entry)) return entry;
-      this.#unlinkFirst(lane);
+      this.#unlinkFirst(queue);
       this.free(entry);
     }
   }
 
   /** Frees a whole chain at once, whatever its length; answers nothing about its entries, which are no longer known. */
-  drop(lane: KeyQueue, queued: number): void {
-    if (lane.storedHead === NONE) return;
-    this.setNext(lane.storedTail, this.#free);
-    this.#free = lane.storedHead;
-    lane.storedHead = NONE;
-    lane.storedTail = NONE;
+  drop(queue: KeyQueue, queued: number): void {
+    if (queue.storedHead === NONE) return;
+    this.setNext(queue.storedTail, this.#free);
+    this.#free = queue.storedHead;
+    queue.storedHead = NONE;
+    queue.storedTail = NONE;
     this.queued -= queued;
   }
 
-  #unlinkFirst(lane: KeyQueue): void {
-    lane.storedHead = this.nextOf(lane.storedHead);
-    if (lane.storedHead === NONE) lane.storedTail = NONE;
+  #unlinkFirst(queue: KeyQueue): void {
+    queue.storedHead = this.nextOf(queue.storedHead);
+    if (queue.storedHead === NONE) queue.storedTail = NONE;
   }
 
   /** Gives one entry back. */
   free(entry: number): void {
     this.#ints[entry * INTS + STATE] = FREE;
-    this.#lanes[entry] = undefined;
+    this.#queues[entry] = undefined;
     this.#costs.delete(entry);
     this.#deadlines.delete(entry);
     this.setNext(entry, this.#free);
@@ -183,7 +183,7 @@ export class StoredRequests {
     this.#ints[entry * INTS + STATE] = slot;
   }
 
-  /** Marks a queued entry, to be freed when its lane comes to it. */
+  /** Marks a queued entry, to be freed when its queue comes to it. */
   cancel(entry: number): void {
     this.#ints[entry * INTS + STATE] = CANCELLED;
     this.queued--;
@@ -199,9 +199,9 @@ export class StoredRequests {
     return state >= 0 ? state : NONE;
   }
 
-  /** The lane in which it is queued or was; undefined when free. */
-  laneOf(entry: number): KeyQueue | undefined {
-    return this.#lanes[entry];
+  /** The queue in which it is queued or was; undefined when free. */
+  queueOf(entry: number): KeyQueue | undefined {
+    return this.#queues[entry];
   }
 
   nextOf(entry: number): number {

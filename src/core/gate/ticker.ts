@@ -6,11 +6,11 @@ import { endLease } from './release.ts';
 import type { Override } from './snapshot.ts';
 
 /**
- * The course of time in one gate: slots that open, leases that lapse, overrides that end, patience that runs out, in
- * order of time however late the call comes. What opens at the very moment at which patience ends is given first.
+ * The course of time in one gate: slots that open, leases that lapse, overrides that end, wait timeout that runs out, in
+ * order of time however late the call comes. What opens at the very moment at which wait timeout ends is given first.
  *
  * When a call comes late, limits are asked as of now and charged as of now (never early), so a waiter can be given a
- * slot that opened a little after the end of its patience, by no more than the lateness of the call.
+ * slot that opened a little after the end of its wait timeout, by no more than the lateness of the call.
  */
 export class Ticker {
   readonly #all: Dispatcher;
@@ -58,13 +58,13 @@ export class Ticker {
 
   /** Limits or `enforce` of this node have changed. */
   onGroupChanged(now: Instant, node: GroupNode): void {
-    this.#all.reservations.requestAgain(now, this.#all.tree.cells());
+    this.#all.reservations.requestAgain(now, this.#all.tree.instances());
     this.#all.invalidate(node);
   }
 
   /** These nodes have other limits, or stand elsewhere; all below them for whom that changes more than numbers are among them. */
   rebuilt(now: Instant, nodes: readonly GroupNode[]): void {
-    this.#all.reservations.requestAgain(now, this.#all.tree.cells(nodes));
+    this.#all.reservations.requestAgain(now, this.#all.tree.instances(nodes));
     this.#all.reconsiderAll(nodes);
   }
 
@@ -87,7 +87,7 @@ export class Ticker {
     all.dispatchAt(at, now);
   }
 
-  /** Everybody whose patience ended by `at`, at most a slice; answers how many. Nobody goes before all of them are told. */
+  /** Everybody whose wait timeout ended by `at`, at most a slice; answers how many. Nobody goes before all of them are told. */
   #expire(at: Instant, now: Instant): number {
     const all = this.#all;
     let count = 0;

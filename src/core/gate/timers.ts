@@ -1,10 +1,10 @@
 import { TimingWheel } from '../collections/timing-wheel.ts';
 import { earlier, type Instant, NEVER } from '../time.ts';
 
-/** What time alone will change among the waiters of a gate: patience that ends, keys that are ready again, nodes that are. */
+/** What time alone will change among the waiters of a gate: wait timeout that ends, keys that are ready again, nodes that are. */
 export class GateTimers {
   /** By slot of the waiter. */
-  readonly #patience = new TimingWheel();
+  readonly #waitTimeout = new TimingWheel();
   /** By id of the key. */
   readonly #keys = new TimingWheel();
   /** By index of the node. */
@@ -17,13 +17,13 @@ export class GateTimers {
     if (at < this.due) this.due = at;
   }
 
-  /** The waiter's patience is looked at at `at`; NEVER: it is without end. */
+  /** The waiter's wait timeout is looked at at `at`; NEVER: it is without end. */
   setWaitTimeout(slot: number, at: Instant): void {
-    this.#set(this.#patience, slot, at);
+    this.#set(this.#waitTimeout, slot, at);
   }
 
-  clearPatience(slot: number): void {
-    this.#patience.cancel(slot);
+  clearWaitTimeout(slot: number): void {
+    this.#waitTimeout.cancel(slot);
   }
 
   /** NEVER: until something else wakes it. */
@@ -50,12 +50,12 @@ export class GateTimers {
   }
 
   nextExpiry(): Instant {
-    return this.#patience.nextAt();
+    return this.#waitTimeout.nextAt();
   }
 
-  /** A waiter whose patience ended by `at`; -1: none. */
+  /** A waiter whose wait timeout ended by `at`; -1: none. */
   popExpiry(at: Instant): number {
-    return this.#patience.pop(at);
+    return this.#waitTimeout.pop(at);
   }
 
   popKey(at: Instant): number {

@@ -17,8 +17,8 @@ export function limitViews(now: Instant, state: KeyState, costs: Costs | undefin
   for (const node of state.node.path) {
     const link = state.path.find((each) => each.node === node);
     for (const rule of node.rules) {
-      const cell = rule.cell ?? link?.cells.find((each) => each.rule === rule);
-      if (cell !== undefined) limits.push(namedLimit(cell, now, state.key, costs));
+      const instance = rule.instance ?? link?.instances.find((each) => each.rule === rule);
+      if (instance !== undefined) limits.push(namedLimit(instance, now, state.key, costs));
     }
   }
   return limits;
@@ -37,12 +37,12 @@ export function ownLimitsOf(now: Instant, state: KeyState): readonly LimitView[]
 function keysInUse(now: Instant, node: GroupNode, name: string): KeysInUse {
   let count = 0;
   let fullest: KeysInUse['fullest'][number][] = [];
-  for (const { key, cells } of node.keys.values()) {
-    const cell = cells.find(({ rule }) => rule.name === name);
-    const status = cell?.limit.status(now);
-    if (cell === undefined || status === undefined || status.used + status.debt === 0) continue;
+  for (const { key, instances } of node.keys.values()) {
+    const instance = instances.find(({ rule }) => rule.name === name);
+    const status = instance?.limit.status(now);
+    if (instance === undefined || status === undefined || status.used + status.debt === 0) continue;
     count++;
-    fullest.push({ key, ...status, ...(cell.isConcurrency ? { resetAt: cell.opensAt(now, 1) } : {}) });
+    fullest.push({ key, ...status, ...(instance.isConcurrency ? { resetAt: instance.opensAt(now, 1) } : {}) });
     if (fullest.length >= 20 * FULLEST_MAX) fullest = firstBy(fullest);
   }
   return { count, fullest: firstBy(fullest) };
@@ -54,16 +54,16 @@ function firstBy(keys: readonly KeysInUse['fullest'][number][]): KeysInUse['full
 }
 
 /** A group's numbers. */
-export function groupStatus(decisions: Dispatcher, now: Instant, node: GroupNode): GroupStatus {
+export function groupStatus(dispatcher: Dispatcher, now: Instant, node: GroupNode): GroupStatus {
   let oldest: Instant | undefined;
   let keys = 0;
   for (const state of node.keys.values()) {
     // One that no longer matters is forgotten when others come; until then it is not in use.
     if (!state.idle(now)) keys++;
-    for (const lane of state.lanes) {
-      const heads = [lane.head, ...lane.detached].filter((slot) => slot >= 0);
+    for (const queue of state.queues) {
+      const heads = [queue.head, ...queue.detached].filter((slot) => slot >= 0);
       for (const slot of heads) {
-        const since = decisions.slab.arrivalOf(slot);
+        const since = dispatcher.waiters.arrivalOf(slot);
         if (oldest === undefined || since < oldest) oldest = since;
       }
     }
@@ -72,7 +72,7 @@ export function groupStatus(decisions: Dispatcher, now: Instant, node: GroupNode
   return {
     waiting: node.waiting,
     waitingBytes: node.waitingBytes,
-    waitingByPriority: node.priorityLevels.filter((band) => band.waiting > 0).map((band) => ({ priority: band.priority, waiting: band.waiting })),
+    waitingByPriority: node.priorityLevels.filter((level) => level.waiting > 0).map((level) => ({ priority: level.priority, waiting: level.waiting })),
     oldestSince: oldest,
     leases: node.leasesLive,
     keys,
@@ -84,48 +84,48 @@ export function groupStatus(decisions: Dispatcher, now: Instant, node: GroupNode
 }
 
 /** Waiters of a group, by priority, then by key, then first in, first out. */
-export function waiterViews(decisions: Dispatcher, now: Instant, node: GroupNode, from: number, count: number): readonly WaiterView[] {
-  const { slab } = decisions;
+export function waiterViews(dispatcher: Dispatcher, now: Instant, node: GroupNode, from: number, count: number): readonly WaiterView[] {
+  const { waiters } = dispatcher;
   const views: WaiterView[] = [];
   let skip = from;
-  const lanes = [...node.keys.values()].flatMap((state) => state.lanes).sort((a, b) => a.band.priority - b.band.priority);
-  for (const lane of lanes) {
-    for (const slot of slotsOf(decisions, lane)) {
+  const queues = [...node.keys.values()].flatMap((state) => state.queues).sort((a, b) => a.level.priority - b.level.priority);
+  for (const queue of queues) {
+    for (const slot of slotsOf(dispatcher, queue)) {
       if (skip-- > 0) continue;
       if (views.length >= count) return views;
-      const { key } = slab.keyOf(slot);
+      const { key } = waiters.keyOf(slot);
       views.push({
-        ...positionOf(decisions, now, slot),
-        ref: slab.refOf(slot),
+        ...positionOf(dispatcher, now, slot),
+        ref: waiters.refOf(slot),
         group: node.name,
         key,
-        priority: lane.band.priority,
-        costs: slab.costsOf(slot),
-        since: slab.arrivalOf(slot),
-        waitUntil: slab.deadlineOf(slot),
-        holder: slab.holderOf(slot),
-        token: slab.tokenOf(slot),
+        priority: queue.level.priority,
+        costs: waiters.costsOf(slot),
+        since: waiters.arrivalOf(slot),
+        waitUntil: waiters.deadlineOf(slot),
+        holder: waiters.holderOf(slot),
+        token: waiters.tokenOf(slot),
       });
     }
   }
   return views;
 }
 
-function* slotsOf(decisions: Dispatcher, lane: KeyQueue): IterableIterator<number> {
-  yield* lane.detached;
-  for (let slot = lane.head; slot >= 0; slot = decisions.slab.nextOf(slot)) yield slot;
+function* slotsOf(dispatcher: Dispatcher, queue: KeyQueue): IterableIterator<number> {
+  yield* queue.detached;
+  for (let slot = queue.head; slot >= 0; slot = dispatcher.waiters.nextOf(slot)) yield slot;
 }
 
 /** Live leases of a group in order of their fences. */
-export function leaseViews(decisions: Dispatcher, node: GroupNode, from: number, count: number): readonly LeaseView[] {
-  const live = [...decisions.grants.all()].filter((grant) => grant.node === node);
+export function leaseViews(dispatcher: Dispatcher, node: GroupNode, from: number, count: number): readonly LeaseView[] {
+  const live = [...dispatcher.grants.all()].filter((grant) => grant.node === node);
   live.sort((a, b) => (a.fence < b.fence ? -1 : 1));
   return live.slice(from, from + count).map((grant) => ({ ...toLeaseRecord(grant, grant.expiresAt), fence: grant.fence }));
 }
 
 /** Live leases that answer a request id, as permits. */
-export function claimedOf(decisions: Dispatcher, now: Instant): readonly { readonly permit: Permit; readonly claim: Claim }[] {
-  return [...decisions.grants.all()].flatMap((grant) => {
+export function claimedOf(dispatcher: Dispatcher, now: Instant): readonly { readonly permit: Permit; readonly claim: Claim }[] {
+  return [...dispatcher.grants.all()].flatMap((grant) => {
     const { claim, node, keyState, serial, tag, costs, grantedAt } = grant;
     if (claim?.request === undefined || grant.expiresAt <= now) return [];
     const lease = toLease(grant, now);
@@ -151,8 +151,8 @@ export function claimedOf(decisions: Dispatcher, now: Instant): readonly { reado
 }
 
 /** What a ledger keeps instead of all records so far. */
-export function takeSnapshot(decisions: Dispatcher, now: Instant): Omit<GateSnapshot, 'seal'> {
-  const { tree, grants, reservations } = decisions;
+export function takeSnapshot(dispatcher: Dispatcher, now: Instant): Omit<GateSnapshot, 'seal'> {
+  const { tree, grants, reservations } = dispatcher;
   const pauses: GateSnapshot['pauses'][number][] = [];
   const overrides: GateSnapshot['overrides'][number][] = [];
   for (const node of tree.nodes) {
@@ -162,9 +162,9 @@ export function takeSnapshot(decisions: Dispatcher, now: Instant): Omit<GateSnap
     if (node.override !== undefined && node.override.until > now) overrides.push({ group: node.name, override: node.override });
   }
   // After a clean stop nobody renews any more without the next term's knowledge: the true end is enough.
-  const endOf = (grant: { readonly expiresAt: Instant; readonly recordedUntil: Instant }) => (decisions.sealed ? grant.expiresAt : grant.recordedUntil);
-  // Reported leases are written when the process ends in order; until then a stand-in stands for them.
-  const leases = [...grants.all()].flatMap((grant) => (decisions.sealed || grant.aggregate === undefined ? toLeaseRecord(grant, endOf(grant)) : []));
-  if (!decisions.sealed) leases.push(...reservations.standIns.records(now));
+  const endOf = (grant: { readonly expiresAt: Instant; readonly recordedUntil: Instant }) => (dispatcher.sealed ? grant.expiresAt : grant.recordedUntil);
+  // Reported leases are written when the process ends in order; until then a aggregate lease stands for them.
+  const leases = [...grants.all()].flatMap((grant) => (dispatcher.sealed || grant.aggregate === undefined ? toLeaseRecord(grant, endOf(grant)) : []));
+  if (!dispatcher.sealed) leases.push(...reservations.aggregates.records(now));
   return { leases, pauses, overrides, reservations: reservations.bounds(now) };
 }

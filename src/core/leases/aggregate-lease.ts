@@ -7,7 +7,7 @@ import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
 import type { Grant, GrantTable } from './grants.ts';
 
-/** A stand-in is written for so many lease lengths, and anew in good time before less than one is left. */
+/** A aggregate lease is written for so many lease lengths, and anew in good time before less than one is left. */
 const WRITTEN_FOR = 2;
 const RENEW_BELOW = 1.5;
 
@@ -24,7 +24,7 @@ const HOLDER = 'forwarded before the restart';
  *
  * At every moment the record on disk costs no less, in every unit, than all of them together that somebody was told of, and
  * outlasts each. So a term that begins with it admits nobody for whom they leave no room; and it need hold it for its
- * `duration` only, since no lease that was told before outlives that. Records of one stand-in only grow: whichever of
+ * `duration` only, since no lease that was told before outlives that. Records of one aggregate lease only grow: whichever of
  * those under way reached the disk, it has room for all that were told.
  */
 export class AggregateLease {
@@ -128,18 +128,18 @@ export class AggregateLease {
   }
 
   /** By what it was charged to: a unit counts once, however many limits count it. */
-  #count({ cells, costs }: Grant, sign: 1 | -1): void {
-    for (let at = 0; at < cells.length; at++) {
-      const cell = cells[at] as LimitInstance;
-      const { unit } = cell.rule;
-      const cost = cell.isConcurrency ? costOf(costs, unit) : 0;
-      if (cost === 0 || isBefore(cells, at, unit)) continue;
+  #count({ instances, costs }: Grant, sign: 1 | -1): void {
+    for (let at = 0; at < instances.length; at++) {
+      const instance = instances[at] as LimitInstance;
+      const { unit } = instance.rule;
+      const cost = instance.isConcurrency ? costOf(costs, unit) : 0;
+      if (cost === 0 || isBefore(instances, at, unit)) continue;
       this.#held.set(unit, (this.#held.get(unit) ?? 0) + sign * cost);
     }
   }
 }
 
-/** All stand-ins of a gate in one term. */
+/** All aggregate leases of a gate in one term. */
 export class AggregateLeases {
   readonly #bySerial = new Map<number, AggregateLease>();
 
@@ -148,10 +148,10 @@ export class AggregateLeases {
     const known = state.aggregate;
     if (known !== undefined && !known.isExpired(now)) return known;
     const serial = grants.nextSerial();
-    const standIn = new AggregateLease(state, { term: grants.term, serial, tag });
-    state.aggregate = standIn;
-    this.#bySerial.set(serial, standIn);
-    return standIn;
+    const aggregate = new AggregateLease(state, { term: grants.term, serial, tag });
+    state.aggregate = aggregate;
+    this.#bySerial.set(serial, aggregate);
+    return aggregate;
   }
 
   /** This record is on disk, or could not be written. */
@@ -162,35 +162,36 @@ export class AggregateLeases {
   /** All that last, for a snapshot; those that are over are forgotten. */
   records(now: Instant): LeaseRecord[] {
     const records: LeaseRecord[] = [];
-    for (const [serial, standIn] of this.#bySerial) {
-      const record = standIn.record(now);
+    for (const [serial, aggregate] of this.#bySerial) {
+      const record = aggregate.record(now);
       if (record !== undefined) records.push(record);
-      else if (standIn.isExpired(now)) this.#bySerial.delete(serial);
+      else if (aggregate.isExpired(now)) this.#bySerial.delete(serial);
     }
     return records;
   }
 }
 
 /** What must be on disk before a reported lease is told as it is now; undefined: nothing. What is worth writing ahead becomes an event. */
-export function ensureCovered(events: GateEvent[], now: Instant, standIn: AggregateLease, grant: Grant): LeaseRecord | undefined {
-  const needed = standIn.needed(now, grant);
+export function ensureCovered(events: GateEvent[], now: Instant, aggregate: AggregateLease, grant: Grant): LeaseRecord | undefined {
+  const needed = aggregate.needed(now, grant);
   if (needed !== undefined) return needed;
-  const record = standIn.renewalNeeded(now, grant);
+  const record = aggregate.renewalNeeded(now, grant);
   if (record !== undefined) events.push({ kind: 'standing', record });
   return undefined;
 }
 
 /** Units that the limits let be held at once, by the least of those that hold anybody. */
-function leastOf(cells: readonly LimitInstance[], unit: string): number {
+function leastOf(instances: readonly LimitInstance[], unit: string): number {
   let least = Number.POSITIVE_INFINITY;
-  for (const cell of cells) if (cell.enforced && cell.isConcurrency && cell.rule.unit === unit) least = Math.min(least, cell.limit.capacity);
+  for (const instance of instances)
+    if (instance.enforced && instance.isConcurrency && instance.rule.unit === unit) least = Math.min(least, instance.limit.capacity);
   return least;
 }
 
-function isBefore(cells: readonly LimitInstance[], end: number, unit: string): boolean {
+function isBefore(instances: readonly LimitInstance[], end: number, unit: string): boolean {
   for (let at = 0; at < end; at++) {
-    const cell = cells[at] as LimitInstance;
-    if (cell.isConcurrency && cell.rule.unit === unit) return true;
+    const instance = instances[at] as LimitInstance;
+    if (instance.isConcurrency && instance.rule.unit === unit) return true;
   }
   return false;
 }

@@ -27,7 +27,7 @@ export interface Grant {
   readonly grantedAt: Instant;
   readonly holder: string;
   /** What it was charged to, in this term. */
-  readonly cells: readonly LimitInstance[];
+  readonly instances: readonly LimitInstance[];
   readonly leased: boolean;
   /** Granted in this term: its rates can be given back. */
   readonly grantedThisTerm: boolean;
@@ -37,7 +37,7 @@ export interface Grant {
   readonly aggregate: AggregateLease | undefined;
   /** What stood for reported leases of an earlier term. */
   readonly isAggregate: boolean;
-  /** undefined: anyone who knows its name may renew and end it, unless it is a stand-in. */
+  /** undefined: anyone who knows its name may renew and end it, unless it is a aggregate lease. */
   readonly claim: Claim | undefined;
   duration: Micros;
   expiresAt: Instant;
@@ -64,7 +64,7 @@ export interface Remembered {
 
 /**
  * What is kept of a lease that is over, for ten minutes: enough to answer its holder once more, who may not have received the first answer,
- * or may still work and must be told that it is fenced. Its key, costs and cells are not kept, so a key may go when nothing else of it counts.
+ * or may still work and must be told that it is fenced. Its key, costs and limit instances are not kept, so a key may go when nothing else of it counts.
  */
 export interface EndedLease extends Remembered {
   readonly serial: number;
@@ -76,7 +76,7 @@ export interface EndedLease extends Remembered {
   readonly at: Instant;
 }
 
-/** A permit without lease, until its costs can no longer be settled: its debits must meet the cells that it was charged to. */
+/** A permit without lease, until its costs can no longer be settled: its debits must meet the limit instances that it was charged to. */
 interface Settleable {
   readonly grant: Grant;
   readonly at: Instant;

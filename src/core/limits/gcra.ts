@@ -24,7 +24,7 @@ interface Shape {
 const shapes = new WeakMap<RateQuota, Shape>();
 
 /**
- * Generic cell rate algorithm (ITU-T I.371, as a token bucket): in any interval L at most `burst + floor(L * permits /
+ * Generic limit instance rate algorithm (ITU-T I.371, as a token bucket): in any interval L at most `burst + floor(L * permits /
  * per)` units, evenly spaced where burst is 1. State is the theoretical arrival time (TAT): the moment at which all that
  * was charged has come back.
  *

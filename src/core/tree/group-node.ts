@@ -11,7 +11,7 @@ import { NO_SLOT, type WaiterTable } from './waiter-table.ts';
 /**
  * One group in its tree: its rules, its queue, and what it offers to its parent.
  *
- *     root ◀─offer─ child ◀─offer─ band ◀─ lane ◀─ waiters
+ *     root ◀─offer─ child ◀─offer─ priority level ◀─ queue ◀─ waiters
  *
  * A node offers its most urgent waiter once the node's own limits agree; the root's offer is admitted.
  */
@@ -29,9 +29,9 @@ export class GroupNode {
   groupRules: readonly LimitRule[] = [];
   keyRules: readonly LimitRule[] = [];
   /** Cells of this node's group rules. */
-  cells: readonly LimitInstance[] = [];
+  instances: readonly LimitInstance[] = [];
   /** Cells of the group rules from here up to the root. */
-  pathCells: readonly LimitInstance[] = [];
+  pathInstances: readonly LimitInstance[] = [];
   /** This node or an ancestor counts by key. */
   hasKeyLimits = false;
   /** A permit of this group carries a lease. */
@@ -71,14 +71,14 @@ export class GroupNode {
   /** Held by its own limits until then; LONG_AGO: not. */
   blockedUntil: Instant = DISTANT_PAST;
   blockedBy: LimitInstance | undefined;
-  readonly #slab: WaiterTable;
+  readonly #waiters: WaiterTable;
   #sweep: Iterator<KeyState> | undefined;
 
-  constructor(index: number, spec: GroupSpec, slab: WaiterTable) {
+  constructor(index: number, spec: GroupSpec, waiters: WaiterTable) {
     this.index = index;
     this.name = spec.name;
     this.spec = spec;
-    this.#slab = slab;
+    this.#waiters = waiters;
     this.childCandidates = new Heap<GroupNode>((a, b) => this.ranksBefore(a.candidate, b.candidate));
   }
 
@@ -104,68 +104,68 @@ export class GroupNode {
    * aging. One that goes by the floor of its group counts there as urgent as the group's most urgent waiter.
    */
   ranksBefore(a: number, b: number): boolean {
-    const slab = this.#slab;
-    const floorA = slab.lentOf(a);
-    const floorB = slab.lentOf(b);
+    const waiters = this.#waiters;
+    const floorA = waiters.lentOf(a);
+    const floorB = waiters.lentOf(b);
     if (floorA >= 0 || floorB >= 0) {
-      const priorityA = floorA >= 0 ? floorA : slab.queueOf(a).band.priority;
-      const priorityB = floorB >= 0 ? floorB : slab.queueOf(b).band.priority;
-      return priorityA === priorityB ? slab.orderOf(a) < slab.orderOf(b) : priorityA < priorityB;
+      const priorityA = floorA >= 0 ? floorA : waiters.queueOf(a).level.priority;
+      const priorityB = floorB >= 0 ? floorB : waiters.queueOf(b).level.priority;
+      return priorityA === priorityB ? waiters.orderOf(a) < waiters.orderOf(b) : priorityA < priorityB;
     }
-    const bandA = slab.queueOf(a).band;
-    const bandB = slab.queueOf(b).band;
-    if (bandA.priority !== bandB.priority) {
+    const levelA = waiters.queueOf(a).level;
+    const levelB = waiters.queueOf(b).level;
+    if (levelA.priority !== levelB.priority) {
       const aging = this.spec.aging;
-      if (aging === undefined || bandA.deferred !== bandB.deferred) return bandA.priority < bandB.priority;
-      const dueA = slab.arrivalOf(a) + bandA.priority * aging;
-      const dueB = slab.arrivalOf(b) + bandB.priority * aging;
+      if (aging === undefined || levelA.deferred !== levelB.deferred) return levelA.priority < levelB.priority;
+      const dueA = waiters.arrivalOf(a) + levelA.priority * aging;
+      const dueB = waiters.arrivalOf(b) + levelB.priority * aging;
       if (dueA !== dueB) return dueA < dueB;
-      return bandA.priority < bandB.priority;
+      return levelA.priority < levelB.priority;
     }
-    return slab.orderOf(a) < slab.orderOf(b);
+    return waiters.orderOf(a) < waiters.orderOf(b);
   }
 
   /** Whether an ask of this priority that came now would go before waiter `slot`. */
   wouldOvertake(now: Instant, priority: number, slot: number): boolean {
     if (slot === NO_SLOT) return true;
-    const { band } = this.#slab.queueOf(slot);
+    const { level } = this.#waiters.queueOf(slot);
     const { aging } = this.spec;
-    if (aging === undefined || band.deferred || priority === PRIORITY_DEFERRED) return priority < band.priority;
-    const later = now - this.#slab.arrivalOf(slot) + (priority - band.priority) * aging;
-    return later === 0 ? priority < band.priority : later < 0;
+    if (aging === undefined || level.deferred || priority === PRIORITY_DEFERRED) return priority < level.priority;
+    const later = now - this.#waiters.arrivalOf(slot) + (priority - level.priority) * aging;
+    return later === 0 ? priority < level.priority : later < 0;
   }
 
   /** The waiter that is next here, own or of a child that offers one; NONE: nobody. */
   next(): number {
-    const lane = this.nextQueue();
+    const queue = this.nextQueue();
     const child = this.childCandidates.peek();
-    if (lane === undefined) return child?.candidate ?? NO_SLOT;
-    return child === undefined || this.ranksBefore(lane.head, child.candidate) ? lane.head : child.candidate;
+    if (queue === undefined) return child?.candidate ?? NO_SLOT;
+    return child === undefined || this.ranksBefore(queue.head, child.candidate) ? queue.head : child.candidate;
   }
 
-  /** The lane whose head is next among this group's own waiters, by bands and fairness; keys that are parked are not in it. */
+  /** The queue whose head is next among this group's own waiters, by priority levels and fairness; keys that are parked are not in it. */
   nextQueue(): KeyQueue | undefined {
     if (this.overdueNext) {
-      const lane = this.#overdueLane();
-      if (lane !== undefined) return lane;
+      const queue = this.#overdueQueue();
+      if (queue !== undefined) return queue;
     }
-    return this.#mostUrgentLane();
+    return this.#mostUrgentQueue();
   }
 
   /** Whether the next admission belongs to an overdue stored request (`deferred.floor`): at least one of every `every` does, once one is older than `after`. */
   askFloor(now: Instant): void {
     const { floor } = this.spec;
     this.overdueNext = false;
-    if (this.#lent !== NO_SLOT) this.#slab.lend(this.#lent, -1);
+    if (this.#lent !== NO_SLOT) this.#waiters.lend(this.#lent, -1);
     this.#lent = NO_SLOT;
     if (floor === undefined || this.sinceOverdue < floor.every - 1 || this.waiting === 0) return;
-    const lane = this.#overdueLane();
-    if (lane === undefined || now - this.#slab.arrivalOf(lane.head) < floor.after) return;
+    const queue = this.#overdueQueue();
+    if (queue === undefined || now - this.#waiters.arrivalOf(queue.head) < floor.after) return;
     this.overdueNext = true;
-    const urgent = this.#mostUrgentLane();
-    if (urgent === undefined || urgent.band.deferred) return;
-    this.#lent = lane.head;
-    this.#slab.lend(lane.head, urgent.band.priority);
+    const urgent = this.#mostUrgentQueue();
+    if (urgent === undefined || urgent.level.deferred) return;
+    this.#lent = queue.head;
+    this.#waiters.lend(queue.head, urgent.level.priority);
   }
 
   /** One of this group's own waiters is admitted. */
@@ -177,36 +177,36 @@ export class GroupNode {
     this.overdueNext = false;
   }
 
-  /** The lane of the oldest stored request that may be offered and has no class of its own. */
-  #overdueLane(): KeyQueue | undefined {
-    const band = this.priorityLevels.at(-1);
-    if (band?.deferred !== true || band.waiting === 0) return undefined;
-    return band.head() === undefined ? undefined : band.oldestLane();
+  /** The queue of the oldest stored request that may be offered and has no class of its own. */
+  #overdueQueue(): KeyQueue | undefined {
+    const level = this.priorityLevels.at(-1);
+    if (level?.deferred !== true || level.waiting === 0) return undefined;
+    return level.head() === undefined ? undefined : level.oldestQueue();
   }
 
-  #mostUrgentLane(): KeyQueue | undefined {
+  #mostUrgentQueue(): KeyQueue | undefined {
     let best: KeyQueue | undefined;
-    for (const band of this.priorityLevels) {
-      if (band.waiting === 0) continue;
-      const lane = band.head();
-      if (lane === undefined) continue;
-      if (this.spec.aging === undefined) return lane;
-      if (best === undefined || this.ranksBefore(lane.head, best.head)) best = lane;
+    for (const level of this.priorityLevels) {
+      if (level.waiting === 0) continue;
+      const queue = level.head();
+      if (queue === undefined) continue;
+      if (this.spec.aging === undefined) return queue;
+      if (best === undefined || this.ranksBefore(queue.head, best.head)) best = queue;
     }
     return best;
   }
 
-  /** The band of a priority, made when first needed. */
-  band(priority: number): PriorityLevel {
+  /** The priority level of a priority, made when first needed. */
+  level(priority: number): PriorityLevel {
     let at = 0;
     for (; at < this.priorityLevels.length; at++) {
-      const band = this.priorityLevels[at] as PriorityLevel;
-      if (band.priority === priority) return band;
-      if (band.priority > priority) break;
+      const level = this.priorityLevels[at] as PriorityLevel;
+      if (level.priority === priority) return level;
+      if (level.priority > priority) break;
     }
-    const band = new PriorityLevel(this, priority, this.#slab);
-    this.priorityLevels.splice(at, 0, band);
-    return band;
+    const level = new PriorityLevel(this, priority, this.#waiters);
+    this.priorityLevels.splice(at, 0, level);
+    return level;
   }
 
   /** Until when this key is paused here; LONG_AGO: it is not. */
@@ -221,10 +221,10 @@ export class GroupNode {
 
   /** A waiter came or went. */
   count(slot: number, sign: 1 | -1): void {
-    const slab = this.#slab;
-    this.waitingBytes += sign * slab.bytesOf(slot);
-    if (isStored(slab.tokenOf(slot))) this.countStored(slab.costsOf(slot), sign);
-    else this.#countCosts(this.#waitingBeyond, slab.costsOf(slot), sign);
+    const waiters = this.#waiters;
+    this.waitingBytes += sign * waiters.bytesOf(slot);
+    if (isStored(waiters.tokenOf(slot))) this.countStored(waiters.costsOf(slot), sign);
+    else this.#countCosts(this.#waitingBeyond, waiters.costsOf(slot), sign);
   }
 
   /** A stored request came into line or went from there. */

@@ -11,21 +11,21 @@ import type { WaiterTable } from './waiter-table.ts';
 export const DEPTH_MAX = 8;
 
 /**
- * The nodes of one tree and what they count in: rules from the file, shares of a parent's rules, overrides, and a cell
+ * The nodes of one tree and what they count in: rules from the file, shares of a parent's rules, overrides, and a limit instance
  * for every group and key that is in use. Knows nothing of who waits.
  */
 export class GroupTree {
   readonly nodes: GroupNode[] = [];
   root!: GroupNode;
   readonly #byName = new Map<string, GroupNode>();
-  readonly #slab: WaiterTable;
-  /** Called for every new cell, so that it starts as the terms before left it. */
-  readonly #onNewLimit: (cell: LimitInstance) => void;
+  readonly #waiters: WaiterTable;
+  /** Called for every new limit instance, so that it starts as the terms before left it. */
+  readonly #onNewLimit: (instance: LimitInstance) => void;
   readonly #freeKeys: number[] = [];
   readonly keyStates: (KeyState | undefined)[] = [];
 
-  constructor(parts: { slab: WaiterTable; groups: readonly GroupSpec[]; born: (cell: LimitInstance) => void }) {
-    this.#slab = parts.slab;
+  constructor(parts: { waiters: WaiterTable; groups: readonly GroupSpec[]; born: (instance: LimitInstance) => void }) {
+    this.#waiters = parts.waiters;
     this.#onNewLimit = parts.born;
     const wrong = this.validate(parts.groups);
     if (wrong !== undefined) throw new RangeError(wrong);
@@ -97,20 +97,20 @@ export class GroupTree {
     this.reconfigureLimits(now);
   }
 
-  /** Every cell under the quota its rule has now. */
+  /** Every limit instance under the quota its rule has now. */
   reconfigureLimits(now: Instant): void {
     this.#reshape(now, this.nodes);
   }
 
-  /** The shares of a limit that adapts become their part of what it is now; answers their cells. */
-  rescaleShares(cell: LimitInstance): readonly LimitInstance[] {
+  /** The shares of a limit that adapts become their part of what it is now; answers their limit instances. */
+  rescaleShares(instance: LimitInstance): readonly LimitInstance[] {
     const shares: LimitInstance[] = [];
-    for (const node of cell.rule.node.children) {
+    for (const node of instance.rule.node.children) {
       if (node.spec.parent?.share === undefined) continue;
-      const cells = cell.keyState === undefined ? node.cells : (node.keys.get(cell.keyState.key)?.cells ?? []);
-      for (const share of cells) {
-        if (share.rule.source !== cell.rule) continue;
-        follow(share, cell);
+      const instances = instance.keyState === undefined ? node.instances : (node.keys.get(instance.keyState.key)?.instances ?? []);
+      for (const share of instances) {
+        if (share.rule.source !== instance.rule) continue;
+        follow(share, instance);
         shares.push(share);
       }
     }
@@ -125,7 +125,7 @@ export class GroupTree {
     const state = new KeyState(node, key, id);
     this.keyStates[id] = state;
     node.keys.set(key, state);
-    state.cells = node.keyRules.map((rule) => this.#cell(rule, state));
+    state.instances = node.keyRules.map((rule) => this.#instance(rule, state));
     this.#chain(state);
     return state;
   }
@@ -138,12 +138,12 @@ export class GroupTree {
     for (const above of state.path) if (above !== state) above.children--;
   }
 
-  /** Every cell there is, of all nodes or of these. */
-  *cells(nodes: Iterable<GroupNode> = this.nodes): IterableIterator<LimitInstance> {
+  /** Every limit instance there is, of all nodes or of these. */
+  *instances(nodes: Iterable<GroupNode> = this.nodes): IterableIterator<LimitInstance> {
     for (const node of nodes) {
       if (node.removed) continue;
-      yield* node.cells;
-      for (const state of node.keys.values()) yield* state.cells;
+      yield* node.instances;
+      for (const state of node.keys.values()) yield* state.instances;
     }
   }
 
@@ -153,7 +153,7 @@ export class GroupTree {
     for (const spec of groups) {
       const known = this.#byName.get(spec.name);
       if (known?.spec === spec) continue;
-      const node = known ?? new GroupNode(this.nodes.length, spec, this.#slab);
+      const node = known ?? new GroupNode(this.nodes.length, spec, this.#waiters);
       node.spec = spec;
       respecified.add(node);
       if (known !== undefined) continue;
@@ -199,18 +199,18 @@ export class GroupTree {
       if (node.removed) continue;
       for (const rule of node.rules) {
         rule.override = node.override?.limits.get(rule.name) ?? this.#shareOf(rule, node);
-        rule.cell?.limit.reconfigure(now, rule.quotaFor(''));
+        rule.instance?.limit.reconfigure(now, rule.quotaFor(''));
       }
-      for (const key of node.keys.values()) for (const cell of key.cells) cell.limit.reconfigure(now, cell.rule.quotaFor(key.key));
+      for (const key of node.keys.values()) for (const instance of key.instances) instance.limit.reconfigure(now, instance.rule.quotaFor(key.key));
     }
     const sources = new Set(nodes.flatMap((node) => (node.parent === undefined ? [node] : [node, node.parent])));
-    for (const cell of this.cells(sources)) if (cell.limit.estimate !== undefined) this.rescaleShares(cell);
+    for (const instance of this.instances(sources)) if (instance.limit.estimate !== undefined) this.rescaleShares(instance);
   }
 
   /** Returns whether what counts for this node and those below it has changed, apart from its numbers. */
   #wire(node: GroupNode): boolean {
     const old = node.rules;
-    const { path, pathCells, hasKeyLimits, hasLeases } = node;
+    const { path, pathInstances, hasKeyLimits, hasLeases } = node;
     const share = node.spec.parent?.share;
     const own = node.spec.limits.map((spec) => this.#rule(node, old, spec, undefined));
     const sources = share === undefined ? [] : (node.parent?.rules.filter((rule) => rule.source === undefined) ?? []);
@@ -218,13 +218,13 @@ export class GroupTree {
     node.rules = [...own, ...shares];
     node.groupRules = node.rules.filter((rule) => rule.scope === 'group');
     node.keyRules = node.rules.filter((rule) => rule.scope === 'key');
-    for (const rule of node.groupRules) rule.cell ??= this.#cell(rule, undefined);
-    node.cells = node.groupRules.map((rule) => rule.cell as LimitInstance);
+    for (const rule of node.groupRules) rule.instance ??= this.#instance(rule, undefined);
+    node.instances = node.groupRules.map((rule) => rule.instance as LimitInstance);
     node.path = [node, ...(node.parent?.path ?? [])];
-    node.pathCells = node.path.flatMap((above) => above.cells);
+    node.pathInstances = node.path.flatMap((above) => above.instances);
     node.hasKeyLimits = node.path.some((above) => above.keyRules.length > 0);
     node.hasLeases = node.path.some((above) => above.rules.some((rule) => rule.spec.quota.kind === 'concurrency'));
-    const isSame = sameItems(old, node.rules) && sameItems(path, node.path) && sameItems(pathCells, node.pathCells);
+    const isSame = sameItems(old, node.rules) && sameItems(path, node.path) && sameItems(pathInstances, node.pathInstances);
     return !isSame || hasKeyLimits !== node.hasKeyLimits || hasLeases !== node.hasLeases;
   }
 
@@ -245,18 +245,18 @@ export class GroupTree {
     return override === undefined ? undefined : scaleQuota(override, node.spec.parent?.share ?? 1);
   }
 
-  #cell(rule: LimitRule, state: KeyState | undefined): LimitInstance {
-    const cell = new LimitInstance(rule, state, state?.key ?? '');
-    this.#onNewLimit(cell);
+  #instance(rule: LimitRule, state: KeyState | undefined): LimitInstance {
+    const instance = new LimitInstance(rule, state, state?.key ?? '');
+    this.#onNewLimit(instance);
     const { source } = rule;
-    const above = source?.cell ?? (state && source?.node.keys.get(state.key)?.cells.find((each) => each.rule === source));
-    if (above !== undefined) follow(cell, above);
-    return cell;
+    const above = source?.instance ?? (state && source?.node.keys.get(state.key)?.instances.find((each) => each.rule === source));
+    if (above !== undefined) follow(instance, above);
+    return instance;
   }
 
   #rewire(state: KeyState): void {
-    const old = state.cells;
-    state.cells = state.node.keyRules.map((rule) => old.find((cell) => cell.rule === rule) ?? this.#cell(rule, state));
+    const old = state.instances;
+    state.instances = state.node.keyRules.map((rule) => old.find((instance) => instance.rule === rule) ?? this.#instance(rule, state));
     for (const above of state.path) if (above !== state) above.children--;
     this.#chain(state);
   }
@@ -270,7 +270,7 @@ export class GroupTree {
       chain.push(above);
     }
     state.path = chain;
-    state.limits = [...chain.flatMap((link) => link.cells), ...state.node.pathCells];
+    state.limits = [...chain.flatMap((link) => link.instances), ...state.node.pathInstances];
   }
 }
 

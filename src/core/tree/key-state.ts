@@ -5,19 +5,19 @@ import type { GroupNode } from './group-node.ts';
 import type { LimitInstance } from './limit-rule.ts';
 import type { KeyQueue } from './queues.ts';
 
-/** One key of one group: its lanes, its own limits, its leases. Dropped when nothing of it matters any more. */
+/** One key of one group: its queues, its own limits, its leases. Dropped when nothing of it matters any more. */
 export class KeyState {
   readonly node: GroupNode;
   readonly key: string;
   /** Small number for the timer wheel. */
   readonly id: number;
-  /** A lane per band this key waits in. */
-  readonly lanes: KeyQueue[] = [];
+  /** A queue per priority level this key waits in. */
+  readonly queues: KeyQueue[] = [];
   /** Cells of the node's own limits with scope key. */
-  cells: LimitInstance[] = [];
+  instances: LimitInstance[] = [];
   /** This key here and at every ancestor that counts by key; what must agree before this key may go. */
   path: readonly KeyState[] = [];
-  /** Everything an admission of this key charges: cells of the chain, then the groups' cells up to the root. */
+  /** Everything an admission of this key charges: limit instances of the chain, then the groups' limit instances up to the root. */
   limits: readonly LimitInstance[] = [];
   /** Key states below that refer to this one. */
   children = 0;
@@ -26,17 +26,17 @@ export class KeyState {
   /** Stored requests among them. */
   stored = 0;
   leases = 0;
-  /** Permits without lease that can still be settled: their debits must meet these cells. */
+  /** Permits without lease that can still be settled: their debits must meet these limit instances. */
   settleables = 0;
   /** Live leases in order of their fence. */
   fenceHead: Grant | undefined;
   fenceTail: Grant | undefined;
   /** What stands for its reported leases on disk. */
   aggregate: AggregateLease | undefined;
-  /** Parked: no lane of it is offered until then, or until `parkedBy` changes. */
+  /** Parked: no queue of it is offered until then, or until `parkedBy` changes. */
   parked = false;
   parkedBy: LimitInstance | undefined;
-  /** Keys below that are parked because of a cell of this state. */
+  /** Keys below that are parked because of a limit instance of this state. */
   readonly blockedKeys = new Set<KeyState>();
 
   constructor(node: GroupNode, key: string, id: number) {
@@ -50,10 +50,10 @@ export class KeyState {
     if (this.waiting > 0 || this.leases > 0 || this.settleables > 0 || this.children > 0 || this.blockedKeys.size > 0) return false;
     // What stands for its leases on disk serves the next one without a write.
     if (this.aggregate?.isExpired(now) === false) return false;
-    for (const lane of this.lanes) if (!lane.isEmpty) return false;
-    for (const cell of this.cells) {
-      const at = cell.limit.idleAt(now);
-      if (cell.pending || at === NEVER || at > now) return false;
+    for (const queue of this.queues) if (!queue.isEmpty) return false;
+    for (const instance of this.instances) {
+      const at = instance.limit.idleAt(now);
+      if (instance.pending || at === NEVER || at > now) return false;
     }
     return true;
   }

@@ -7,7 +7,7 @@ import type { GroupNode } from './group-node.ts';
 import type { KeyState } from './key-state.ts';
 
 /**
- * A limit of a group as it is now: the file's quota, or an override's. Its state lives in cells: one for the group, or
+ * A limit of a group as it is now: the file's quota, or an override's. Its state lives in limit instances: one for the group, or
  * one for each key.
  */
 export class LimitRule {
@@ -21,7 +21,7 @@ export class LimitRule {
   spec: LimitSpec;
   override: Quota | undefined;
   /** Scope group only. */
-  cell: LimitInstance | undefined;
+  instance: LimitInstance | undefined;
 
   constructor(parts: { node: GroupNode; spec: LimitSpec; source: LimitRule | undefined }) {
     this.node = parts.node;

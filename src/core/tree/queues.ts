@@ -8,22 +8,22 @@ import type { KeyState } from './key-state.ts';
 import { NO_SLOT, SLOT_DETACHED, SLOT_SUSPENDED, SLOT_WAITING, type WaiterTable } from './waiter-table.ts';
 
 /**
- * The waiters of one key in one band: a queue threaded through the slab. Fairness between lanes is start-time fair
- * queueing (Goyal, Vin, Cheng 1996): a lane's start tag is where the service it has had, divided by its weight, ends;
- * the lane with the smallest goes first.
+ * The waiters of one key in one priority level: a queue threaded through the waiter table. Fairness between queues is start-time fair
+ * queueing (Goyal, Vin, Cheng 1996): a queue's start tag is where the service it has had, divided by its weight, ends;
+ * the queue with the smallest goes first.
  */
 export class KeyQueue {
-  readonly band: PriorityLevel;
+  readonly level: PriorityLevel;
   readonly keyState: KeyState;
   head = NO_SLOT;
   tail = NO_SLOT;
-  /** Where the next admission of this lane begins in virtual time. */
+  /** Where the next admission of this queue begins in virtual time. */
   startTag = 0;
   /** Where the last one ended. */
   finishTag = 0;
-  /** The band's epoch in which `finish` was written. */
+  /** The priority level's epoch in which `finish` was written. */
   epoch = 0;
-  /** Place in the band's heap; -1: not offered (empty or parked). */
+  /** Place in the priority level's heap; -1: not offered (empty or parked). */
   position = -1;
   /** Heads whose callers are away, oldest first. */
   readonly detached: number[] = [];
@@ -34,27 +34,27 @@ export class KeyQueue {
   stored = 0;
   /** Life of the leases of stored requests that are pulled from now on. */
   storedLease: Micros = 0;
-  /** The lane's place among the oldest of a deferred band. */
-  readonly age = new LaneAge(this);
+  /** The queue's place among the oldest of a deferred priority level. */
+  readonly age = new QueueAge(this);
 
-  constructor(band: PriorityLevel, keyState: KeyState) {
-    this.band = band;
+  constructor(level: PriorityLevel, keyState: KeyState) {
+    this.level = level;
     this.keyState = keyState;
   }
 
   /** Its past no longer influences the future. */
   get isEmpty(): boolean {
-    return this.head === NO_SLOT && this.detached.length === 0 && (this.epoch !== this.band.epoch || this.finishTag <= this.band.virtualTime);
+    return this.head === NO_SLOT && this.detached.length === 0 && (this.epoch !== this.level.epoch || this.finishTag <= this.level.virtualTime);
   }
 }
 
-/** A lane as it stands in the order of the oldest heads. */
-class LaneAge {
+/** A queue as it stands in the order of the oldest heads. */
+class QueueAge {
   position = -1;
-  readonly lane: KeyQueue;
+  readonly queue: KeyQueue;
 
-  constructor(lane: KeyQueue) {
-    this.lane = lane;
+  constructor(queue: KeyQueue) {
+    this.queue = queue;
   }
 }
 
@@ -63,28 +63,30 @@ export class PriorityLevel {
   readonly node: GroupNode;
   readonly priority: number;
   /** Lanes that may be offered, best first. */
-  readonly lanes: Heap<KeyQueue>;
-  /** The same lanes, the oldest head first; kept for deferred bands only, for the share of overdue requests. */
-  readonly #ages: Heap<LaneAge>;
+  readonly queues: Heap<KeyQueue>;
+  /** The same queues, the oldest head first; kept for deferred priority levels only, for the share of overdue requests. */
+  readonly #ages: Heap<QueueAge>;
   /** Waiters, stored requests included. */
   waiting = 0;
-  /** Virtual time: the start tag of the last lane served. */
+  /** Virtual time: the start tag of the last queue served. */
   virtualTime = 0;
-  /** Grows when the band runs empty, which forgives all lanes. */
+  /** Grows when the priority level runs empty, which forgives all queues. */
   epoch = 0;
   /** Ends of the list of all its waiters, away or not, by arrival. */
   youngest = NO_SLOT;
   oldest = NO_SLOT;
-  readonly #slab: WaiterTable;
+  readonly #waiters: WaiterTable;
   readonly #stored: StoredRequests;
 
-  constructor(node: GroupNode, priority: number, slab: WaiterTable) {
+  constructor(node: GroupNode, priority: number, waiters: WaiterTable) {
     this.node = node;
     this.priority = priority;
-    this.#slab = slab;
-    this.#stored = slab.stored;
-    this.#ages = new Heap<LaneAge>((a, b) => slab.orderOf(a.lane.head) < slab.orderOf(b.lane.head));
-    this.lanes = new Heap<KeyQueue>((a, b) => (node.fair && a.startTag !== b.startTag ? a.startTag < b.startTag : slab.orderOf(a.head) < slab.orderOf(b.head)));
+    this.#waiters = waiters;
+    this.#stored = waiters.stored;
+    this.#ages = new Heap<QueueAge>((a, b) => waiters.orderOf(a.queue.head) < waiters.orderOf(b.queue.head));
+    this.queues = new Heap<KeyQueue>((a, b) =>
+      node.fair && a.startTag !== b.startTag ? a.startTag < b.startTag : waiters.orderOf(a.head) < waiters.orderOf(b.head),
+    );
   }
 
   /** Deferred requests come last and never age. */
@@ -92,191 +94,191 @@ export class PriorityLevel {
     return this.priority === PRIORITY_DEFERRED;
   }
 
-  /** The lane of a key, made when first needed. */
+  /** The queue of a key, made when first needed. */
   queueFor(keyState: KeyState): KeyQueue {
-    for (const lane of keyState.lanes) if (lane.band === this) return lane;
-    const lane = new KeyQueue(this, keyState);
-    keyState.lanes.push(lane);
-    return lane;
+    for (const queue of keyState.queues) if (queue.level === this) return queue;
+    const queue = new KeyQueue(this, keyState);
+    keyState.queues.push(queue);
+    return queue;
   }
 
-  /** Puts a waiter into its lane: at its end, unless its order is an older one. */
-  push(lane: KeyQueue, slot: number): void {
-    this.#slab.setLane(slot, lane);
+  /** Puts a waiter into its queue: at its end, unless its order is an older one. */
+  push(queue: KeyQueue, slot: number): void {
+    this.#waiters.setQueue(slot, queue);
     this.waiting++;
-    addArrival(this, this.#slab, slot);
-    this.#insert(lane, slot);
+    addArrival(this, this.#waiters, slot);
+    this.#insert(queue, slot);
   }
 
-  /** Puts a stored request into its lane: at the end, or at the front when it is older than the rest. Answers its entry. */
-  pushStored(lane: KeyQueue, request: StoredEntry, lease: Micros): number {
-    const entry = this.#stored.add(lane, request);
-    lane.storedLease = lease;
-    lane.stored++;
+  /** Puts a stored request into its queue: at the end, or at the front when it is older than the rest. Answers its entry. */
+  pushStored(queue: KeyQueue, request: StoredEntry, lease: Micros): number {
+    const entry = this.#stored.add(queue, request);
+    queue.storedLease = lease;
+    queue.stored++;
     this.waiting++;
     this.#stored.link(entry);
-    if (this.#pull(lane)) this.#headChanged(lane);
+    if (this.#pull(queue)) this.#headChanged(queue);
     return entry;
   }
 
-  /** A stored request that is still queued leaves its lane; false: it was pulled or is not known. */
+  /** A stored request that is still queued leaves its queue; false: it was pulled or is not known. */
   cancelStored(entry: number): boolean {
-    const lane = this.#stored.laneOf(entry);
-    if (lane === undefined || lane.stored === 0 || !this.#stored.isQueued(entry)) return false;
+    const queue = this.#stored.queueOf(entry);
+    if (queue === undefined || queue.stored === 0 || !this.#stored.isQueued(entry)) return false;
     this.#stored.cancel(entry);
-    lane.stored--;
+    queue.stored--;
     this.waiting--;
     return true;
   }
 
-  /** Forgets all stored requests of a lane that are not in the waiter table, in constant time; answers how many. */
-  dropStored(lane: KeyQueue): number {
-    const { stored } = lane;
-    this.#stored.drop(lane, stored);
-    lane.stored = 0;
+  /** Forgets all stored requests of a queue that are not in the waiter table, in constant time; answers how many. */
+  dropStored(queue: KeyQueue): number {
+    const { stored } = queue;
+    this.#stored.drop(queue, stored);
+    queue.stored = 0;
     this.waiting -= stored;
     return stored;
   }
 
-  /** Offers a lane that has somebody and is not parked. */
-  activate(lane: KeyQueue): void {
-    if (lane.head === NO_SLOT || lane.keyState.parked || lane.position >= 0) return;
-    const finish = lane.epoch === this.epoch ? lane.finishTag : 0;
-    lane.startTag = Math.max(finish, this.virtualTime);
-    this.lanes.push(lane);
-    if (this.deferred) this.#ages.push(lane.age);
+  /** Offers a queue that has somebody and is not parked. */
+  activate(queue: KeyQueue): void {
+    if (queue.head === NO_SLOT || queue.keyState.parked || queue.position >= 0) return;
+    const finish = queue.epoch === this.epoch ? queue.finishTag : 0;
+    queue.startTag = Math.max(finish, this.virtualTime);
+    this.queues.push(queue);
+    if (this.deferred) this.#ages.push(queue.age);
   }
 
-  /** Takes a lane out of the offers. */
-  deactivate(lane: KeyQueue): void {
-    if (lane.position < 0) return;
-    this.lanes.remove(lane);
-    if (this.deferred) this.#ages.remove(lane.age);
+  /** Takes a queue out of the offers. */
+  deactivate(queue: KeyQueue): void {
+    if (queue.position < 0) return;
+    this.queues.remove(queue);
+    if (this.deferred) this.#ages.remove(queue.age);
   }
 
-  /** A waiter leaves its lane without service. */
+  /** A waiter leaves its queue without service. */
   remove(slot: number): void {
-    const lane = this.#slab.queueOf(slot);
+    const queue = this.#waiters.queueOf(slot);
     this.waiting--;
-    if (!isStored(this.#slab.tokenOf(slot))) removeArrival(this, this.#slab, slot);
-    if (this.#slab.stateOf(slot) === SLOT_DETACHED) lane.detached.splice(lane.detached.indexOf(slot), 1);
-    else this.#unlink(lane, slot);
+    if (!isStored(this.#waiters.tokenOf(slot))) removeArrival(this, this.#waiters, slot);
+    if (this.#waiters.stateOf(slot) === SLOT_DETACHED) queue.detached.splice(queue.detached.indexOf(slot), 1);
+    else this.#unlink(queue, slot);
     this.#emptied();
   }
 
-  /** The lane's head is admitted at this cost. */
-  advanceVirtualTime(lane: KeyQueue, cost: number, weight: number): void {
-    const slot = lane.head;
-    this.virtualTime = Math.max(this.virtualTime, lane.startTag);
-    lane.finishTag = lane.startTag + (cost > 0 ? cost : 1) / weight;
-    lane.epoch = this.epoch;
-    lane.startTag = lane.finishTag;
+  /** The queue's head is admitted at this cost. */
+  advanceVirtualTime(queue: KeyQueue, cost: number, weight: number): void {
+    const slot = queue.head;
+    this.virtualTime = Math.max(this.virtualTime, queue.startTag);
+    queue.finishTag = queue.startTag + (cost > 0 ? cost : 1) / weight;
+    queue.epoch = this.epoch;
+    queue.startTag = queue.finishTag;
     this.waiting--;
-    if (!isStored(this.#slab.tokenOf(slot))) removeArrival(this, this.#slab, slot);
-    this.#unlink(lane, slot);
+    if (!isStored(this.#waiters.tokenOf(slot))) removeArrival(this, this.#waiters, slot);
+    this.#unlink(queue, slot);
     this.#emptied();
   }
 
-  /** First lane whose head is there; heads that are away are set aside on the way. */
+  /** First queue whose head is there; heads that are away are set aside on the way. */
   head(): KeyQueue | undefined {
-    const slab = this.#slab;
+    const waiters = this.#waiters;
     for (;;) {
-      const lane = this.lanes.peek();
-      if (lane === undefined || slab.stateOf(lane.head) === SLOT_WAITING) return lane;
-      const slot = lane.head;
-      slab.setState(slot, SLOT_DETACHED);
-      lane.detached.push(slot);
-      this.#unlink(lane, slot);
+      const queue = this.queues.peek();
+      if (queue === undefined || waiters.stateOf(queue.head) === SLOT_WAITING) return queue;
+      const slot = queue.head;
+      waiters.setState(slot, SLOT_DETACHED);
+      queue.detached.push(slot);
+      this.#unlink(queue, slot);
     }
   }
 
-  /** The lane with the oldest head, of a deferred band only; undefined: none is offered. */
-  oldestLane(): KeyQueue | undefined {
-    return this.#ages.peek()?.lane;
+  /** The queue with the oldest head, of a deferred priority level only; undefined: none is offered. */
+  oldestQueue(): KeyQueue | undefined {
+    return this.#ages.peek()?.queue;
   }
 
   /** Its caller is back: the waiter stands where its order puts it. */
   comeBack(slot: number): void {
-    const slab = this.#slab;
-    const lane = slab.queueOf(slot);
-    if (slab.stateOf(slot) === SLOT_DETACHED) {
-      lane.detached.splice(lane.detached.indexOf(slot), 1);
-      this.#insert(lane, slot);
+    const waiters = this.#waiters;
+    const queue = waiters.queueOf(slot);
+    if (waiters.stateOf(slot) === SLOT_DETACHED) {
+      queue.detached.splice(queue.detached.indexOf(slot), 1);
+      this.#insert(queue, slot);
     }
-    slab.setState(slot, SLOT_WAITING);
+    waiters.setState(slot, SLOT_WAITING);
   }
 
   /** Its caller went away but may return. */
   goAway(slot: number): void {
-    if (this.#slab.stateOf(slot) === SLOT_WAITING) this.#slab.setState(slot, SLOT_SUSPENDED);
+    if (this.#waiters.stateOf(slot) === SLOT_WAITING) this.#waiters.setState(slot, SLOT_SUSPENDED);
   }
 
   /** Links a waiter where its order puts it; from the head, since who comes back late is among the oldest. */
-  #insert(lane: KeyQueue, slot: number): void {
-    const slab = this.#slab;
-    const order = slab.orderOf(slot);
-    let before = lane.tail;
+  #insert(queue: KeyQueue, slot: number): void {
+    const waiters = this.#waiters;
+    const order = waiters.orderOf(slot);
+    let before = queue.tail;
     let after = NO_SLOT;
-    if (before !== NO_SLOT && slab.orderOf(before) > order) {
+    if (before !== NO_SLOT && waiters.orderOf(before) > order) {
       before = NO_SLOT;
-      after = lane.head;
-      while (after !== NO_SLOT && slab.orderOf(after) < order) {
+      after = queue.head;
+      while (after !== NO_SLOT && waiters.orderOf(after) < order) {
         before = after;
-        after = slab.nextOf(after);
+        after = waiters.nextOf(after);
       }
     }
-    this.#link(lane, before, slot, after);
-    if (lane.head === slot) this.#headChanged(lane);
+    this.#link(queue, before, slot, after);
+    if (queue.head === slot) this.#headChanged(queue);
   }
 
-  /** The lane stands where its new head puts it: among the offers, or in none when it is empty. */
-  #headChanged(lane: KeyQueue): void {
-    if (lane.position < 0) this.activate(lane);
-    else if (lane.head === NO_SLOT) this.deactivate(lane);
+  /** The queue stands where its new head puts it: among the offers, or in none when it is empty. */
+  #headChanged(queue: KeyQueue): void {
+    if (queue.position < 0) this.activate(queue);
+    else if (queue.head === NO_SLOT) this.deactivate(queue);
     else {
-      this.lanes.update(lane);
-      if (this.deferred) this.#ages.update(lane.age);
+      this.queues.update(queue);
+      if (this.deferred) this.#ages.update(queue.age);
     }
   }
 
-  /** Moves the first stored request into the waiter table when it is older than the lane's head; false: it is not, or there is none. */
-  #pull(lane: KeyQueue): boolean {
-    if (lane.stored === 0) return false;
-    const slab = this.#slab;
+  /** Moves the first stored request into the waiter table when it is older than the queue's head; false: it is not, or there is none. */
+  #pull(queue: KeyQueue): boolean {
+    if (queue.stored === 0) return false;
+    const waiters = this.#waiters;
     const stored = this.#stored;
-    const entry = stored.first(lane);
-    if (lane.head !== NO_SLOT && slab.orderOf(lane.head) < stored.orderOf(entry)) return false;
-    stored.shift(lane);
-    lane.stored--;
-    const slot = slab.addStored(entry, lane);
+    const entry = stored.first(queue);
+    if (queue.head !== NO_SLOT && waiters.orderOf(queue.head) < stored.orderOf(entry)) return false;
+    stored.shift(queue);
+    queue.stored--;
+    const slot = waiters.addStored(entry, queue);
     stored.pulled(entry, slot);
-    this.#link(lane, NO_SLOT, slot, lane.head);
+    this.#link(queue, NO_SLOT, slot, queue.head);
     return true;
   }
 
-  #link(lane: KeyQueue, before: number, slot: number, after: number): void {
-    const slab = this.#slab;
-    slab.setPrevious(slot, before);
-    slab.setNext(slot, after);
-    if (before === NO_SLOT) lane.head = slot;
-    else slab.setNext(before, slot);
-    if (after === NO_SLOT) lane.tail = slot;
-    else slab.setPrevious(after, slot);
+  #link(queue: KeyQueue, before: number, slot: number, after: number): void {
+    const waiters = this.#waiters;
+    waiters.setPrevious(slot, before);
+    waiters.setNext(slot, after);
+    if (before === NO_SLOT) queue.head = slot;
+    else waiters.setNext(before, slot);
+    if (after === NO_SLOT) queue.tail = slot;
+    else waiters.setPrevious(after, slot);
   }
 
-  #unlink(lane: KeyQueue, slot: number): void {
-    const slab = this.#slab;
-    const before = slab.previousOf(slot);
-    const after = slab.nextOf(slot);
-    if (before === NO_SLOT) lane.head = after;
-    else slab.setNext(before, after);
-    if (after === NO_SLOT) lane.tail = before;
-    else slab.setPrevious(after, before);
-    slab.setNext(slot, NO_SLOT);
-    slab.setPrevious(slot, NO_SLOT);
+  #unlink(queue: KeyQueue, slot: number): void {
+    const waiters = this.#waiters;
+    const before = waiters.previousOf(slot);
+    const after = waiters.nextOf(slot);
+    if (before === NO_SLOT) queue.head = after;
+    else waiters.setNext(before, after);
+    if (after === NO_SLOT) queue.tail = before;
+    else waiters.setPrevious(after, before);
+    waiters.setNext(slot, NO_SLOT);
+    waiters.setPrevious(slot, NO_SLOT);
     if (before !== NO_SLOT) return;
-    this.#pull(lane);
-    if (lane.position >= 0) this.#headChanged(lane);
+    this.#pull(queue);
+    if (queue.position >= 0) this.#headChanged(queue);
   }
 
   #emptied(): void {

@@ -14,7 +14,7 @@ export function firstArrival(now: Instant, { since }: GateRequest): Instant {
 /** No slot. */
 export const NO_SLOT = -1;
 
-/** Slots at most in one slab; a reference holds 26 bits of slot and 27 of generation. */
+/** Slots at most in one waiter table; a reference holds 26 bits of slot and 27 of generation. */
 const SLOTS_MAX = 2 ** 26;
 const GENERATIONS = 2 ** 27;
 const SLOTS_FIRST = 4;
@@ -22,12 +22,12 @@ const SLOTS_FIRST = 4;
 /** What a slot is doing. */
 export const SLOT_FREE = 0;
 export const SLOT_WAITING = 1;
-/** Its caller is away: still in its lane, passed over. */
+/** Its caller is away: still in its queue, passed over. */
 export const SLOT_SUSPENDED = 2;
-/** Away, and taken out of its lane when it came to the head of it. */
+/** Away, and taken out of its queue when it came to the head of it. */
 export const SLOT_DETACHED = 3;
 
-/** Doubles of a slot: arrival, end of patience, order of arrival, life of the lease, bytes held. */
+/** Doubles of a slot: arrival, end of wait timeout, order of arrival, life of the lease, bytes held. */
 const ARRIVAL = 0;
 const UNTIL = 1;
 const ORDER = 2;
@@ -45,7 +45,7 @@ const STATE = 5;
 const REPORTED = 6;
 const OLDER = 7;
 const NEWER = 8;
-/** Priority it counts as, plus one; 0: that of its band. */
+/** Priority it counts as, plus one; 0: that of its priority level. */
 const LENT = 9;
 const INTS = 10;
 
@@ -73,7 +73,7 @@ export class WaiterTable {
   #size = SLOTS_FIRST;
   #free = NO_SLOT;
   #orders: number;
-  /** Requests that wait in line outside this table, until their lane pulls them. */
+  /** Requests that wait in line outside this table, until their queue pulls them. */
   readonly stored = new StoredRequests();
 
   /** The first arrival is `firstOrder` + 1. */
@@ -87,7 +87,7 @@ export class WaiterTable {
     return since === undefined ? next : Math.min(since.order, next);
   }
 
-  /** A slot for `ask`, in no lane yet. Throws when 2^26 wait: the bounds of the groups must be lower. */
+  /** A slot for `ask`, in no queue yet. Throws when 2^26 wait: the bounds of the groups must be lower. */
   add(now: Instant, ask: GateRequest, keyState: KeyState): number {
     const slot = this.#slot();
     const doubles = this.#doubles;
@@ -118,8 +118,8 @@ export class WaiterTable {
     return slot;
   }
 
-  /** A slot for a stored request of `lane`, which it is in. */
-  addStored(entry: number, lane: KeyQueue): number {
+  /** A slot for a stored request of `queue`, which it is in. */
+  addStored(entry: number, queue: KeyQueue): number {
     const { stored } = this;
     const slot = this.#slot();
     const doubles = this.#doubles;
@@ -127,7 +127,7 @@ export class WaiterTable {
     doubles[d + ARRIVAL] = stored.arrivalOf(entry);
     doubles[d + UNTIL] = stored.deadlineOf(entry);
     doubles[d + ORDER] = stored.orderOf(entry);
-    doubles[d + LEASE] = lane.storedLease;
+    doubles[d + LEASE] = queue.storedLease;
     doubles[d + BYTES] = 0;
     const tag = stored.tagOf(entry);
     const ints = this.#ints;
@@ -141,8 +141,8 @@ export class WaiterTable {
     ints[i + LENT] = 0;
     const objects = this.#objects;
     const o = slot * OBJECTS;
-    objects[o + LANE] = lane;
-    objects[o + KEY] = lane.keyState;
+    objects[o + LANE] = queue;
+    objects[o + KEY] = queue.keyState;
     objects[o + COSTS] = stored.costsOf(entry);
     objects[o + HOLDER] = '';
     objects[o + TOKEN] = new StoredRef(stored.sequenceOf(entry), entry);
@@ -212,7 +212,7 @@ export class WaiterTable {
     return this.#doubles[slot * DOUBLES + LEASE] as Micros;
   }
 
-  /** The priority it counts as while the floor of its group lets it go first; -1: that of its band. */
+  /** The priority it counts as while the floor of its group lets it go first; -1: that of its priority level. */
   lentOf(slot: number): number {
     return (this.#ints[slot * INTS + LENT] as number) - 1;
   }
@@ -251,7 +251,7 @@ export class WaiterTable {
     this.#ints[slot * INTS + PREVIOUS] = previous;
   }
 
-  /** Next older waiter of the same band; NONE: it is the oldest. Kept by `arrival-order.ts`. */
+  /** Next older waiter of the same priority level; NONE: it is the oldest. Kept by `arrival-order.ts`. */
   olderOf(slot: number): number {
     return this.#ints[slot * INTS + OLDER] as number;
   }
@@ -260,7 +260,7 @@ export class WaiterTable {
     this.#ints[slot * INTS + OLDER] = older;
   }
 
-  /** Next newer waiter of the same band; NONE: it is the youngest. */
+  /** Next newer waiter of the same priority level; NONE: it is the youngest. */
   newerOf(slot: number): number {
     return this.#ints[slot * INTS + NEWER] as number;
   }
@@ -281,8 +281,8 @@ export class WaiterTable {
     return this.#objects[slot * OBJECTS + LANE] as KeyQueue;
   }
 
-  setLane(slot: number, lane: KeyQueue): void {
-    this.#objects[slot * OBJECTS + LANE] = lane;
+  setQueue(slot: number, queue: KeyQueue): void {
+    this.#objects[slot * OBJECTS + LANE] = queue;
   }
 
   keyOf(slot: number): KeyState {

@@ -267,17 +267,17 @@ export class ShardWriter {
   async #redrive(row: RequestRow): Promise<readonly Step[]> {
     const place = this.#layout.request(row.secret);
     const grave = this.#layout.dead(row.group, row.secret);
-    const [ended, buried] = await Promise.all([this.#records.certain(place), this.#records.certain(grave)]);
+    const [ended, tombstoned] = await Promise.all([this.#records.certain(place), this.#records.certain(grave)]);
     const there = ended === undefined ? undefined : decodeRow(ended);
     // Its own, whose answer was lost.
     if (ended !== undefined && there !== undefined && there.end === undefined && there.row.sequence === row.sequence) {
       this.#state.moved.set(row.sequence, ended.sequence);
       return [];
     }
-    if (ended === undefined || there?.end?.state !== 'dead' || there.row.sequence !== row.sequence || buried === undefined) return [];
+    if (ended === undefined || there?.end?.state !== 'dead' || there.row.sequence !== row.sequence || tombstoned === undefined) return [];
     const { goneAt } = there.end;
-    const { upload, nonce } = decodeRow(buried);
-    const { head, body } = decodeRequest(buried);
+    const { upload, nonce } = decodeRow(tombstoned);
+    const { head, body } = decodeRequest(tombstoned);
     const retry = await this.#records.certain(this.#layout.retry(row.secret));
     const { attempts } = decodeEnd(ended);
     this.#state.retries.set(row.sequence, await this.#records.write(this.#retryWrite(row, attempts, retry?.sequence ?? 0)));
@@ -287,7 +287,7 @@ export class ShardWriter {
       this.#state.moved.set(row.sequence, sequence);
       this.#state.count('dead', goneAt, -1);
       if (upload !== '') this.#state.uploads.set(row.sequence, { upload, goneAt: 0 });
-      this.litter.push({ place: grave, upTo: buried.sequence });
+      this.litter.push({ place: grave, upTo: tombstoned.sequence });
     };
     const moved = (): Promise<void> => Promise.reject(new Error('the request is no dead letter any more'));
     return [{ write, done, moved }];

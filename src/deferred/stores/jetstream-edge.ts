@@ -51,7 +51,7 @@ export class JetStreamEdge implements RequestEdge {
   readonly #nowMs: () => number;
   /** Names of the uploads that are under way. */
   readonly #uploads = new Map<number, string>();
-  readonly #lanes = new Map<string, { queue: Waiting[]; running: Promise<void> | undefined }>();
+  readonly #queues = new Map<string, { queue: Waiting[]; running: Promise<void> | undefined }>();
 
   /** `room`: of the streams of requests and of bodies. */
   constructor(parts: { readonly records: QueueVerbs; readonly layout: DeferredLayout; readonly room: StreamQuota; readonly nowMs: () => number }) {
@@ -71,9 +71,9 @@ export class JetStreamEdge implements RequestEdge {
     const queued: QueuedRow = { row: { ...row, sequence: 0, secret: token }, nonce, upload, end: undefined, reportUntil: 0 };
     const write = { place, row: encodeRow(place.subject, queued), bytes: encodeRequest(place.subject, head, body), last: 0 };
     return new Promise((resolve, reject) => {
-      const lane = this.#lane(place.stream);
-      lane.queue.push({ submit, token, nonce, write, since: performance.now(), resolve, reject });
-      lane.running ??= this.#run(lane);
+      const queue = this.#queue(place.stream);
+      queue.queue.push({ submit, token, nonce, write, since: performance.now(), resolve, reject });
+      queue.running ??= this.#run(queue);
     });
   }
 
@@ -104,7 +104,7 @@ export class JetStreamEdge implements RequestEdge {
 
   /** Resolves when nothing is under way. */
   async quiet(): Promise<void> {
-    for (const { running } of this.#lanes.values()) await running;
+    for (const { running } of this.#queues.values()) await running;
   }
 
   /** The name that pieces are stored under: the sweep reads from it how old an upload is. */
@@ -116,30 +116,30 @@ export class JetStreamEdge implements RequestEdge {
     return name;
   }
 
-  #lane(stream: string): { queue: Waiting[]; running: Promise<void> | undefined } {
-    const known = this.#lanes.get(stream);
+  #queue(stream: string): { queue: Waiting[]; running: Promise<void> | undefined } {
+    const known = this.#queues.get(stream);
     if (known !== undefined) return known;
-    const lane = { queue: [], running: undefined };
-    this.#lanes.set(stream, lane);
-    return lane;
+    const queue = { queue: [], running: undefined };
+    this.#queues.set(stream, queue);
+    return queue;
   }
 
-  async #run(lane: { queue: Waiting[]; running: Promise<void> | undefined }): Promise<void> {
+  async #run(queue: { queue: Waiting[]; running: Promise<void> | undefined }): Promise<void> {
     await Promise.resolve();
-    while (lane.queue.length > 0) {
+    while (queue.queue.length > 0) {
       let bytes = 0;
       const subjects = new Set<string>();
       let count = 0;
-      for (const { write } of lane.queue) {
+      for (const { write } of queue.queue) {
         bytes += sizeOf(write);
         // A batch writes a subject once.
         if (count === BATCH.messages || (count > 0 && bytes > BATCH.bytes) || subjects.has(write.place.subject)) break;
         subjects.add(write.place.subject);
         count++;
       }
-      await this.#commit(lane.queue.splice(0, count));
+      await this.#commit(queue.queue.splice(0, count));
     }
-    lane.running = undefined;
+    queue.running = undefined;
   }
 
   async #commit(batch: readonly Waiting[]): Promise<void> {
@@ -228,9 +228,9 @@ export class JetStreamEdge implements RequestEdge {
     if (!renews) return { row: found.row, existing: true, end: found.end };
     const again = { ...waiting, write: { ...write, last: found.at } };
     const grave = this.#layout.shard(submit.shard).dead(found.row.group, waiting.token);
-    const buried = found.end?.state === 'dead' ? await this.#records.certain(grave) : undefined;
+    const tombstoned = found.end?.state === 'dead' ? await this.#records.certain(grave) : undefined;
     const outcome = await this.#single(again);
-    if (buried !== undefined && !outcome.existing) await this.#records.purge(grave, buried.sequence).catch(() => undefined);
+    if (tombstoned !== undefined && !outcome.existing) await this.#records.purge(grave, tombstoned.sequence).catch(() => undefined);
     return outcome;
   }
 }

@@ -147,8 +147,8 @@ export class JetStreamStore implements SharedStore {
     const ended = await this.#endedAt(sequence, token);
     if (ended?.queued.end?.state !== 'dead') return undefined;
     const grave = this.#layout.dead(ended.queued.row.group, token);
-    const buried = (await this.#records.newest(grave)) ?? (await this.#records.certain(grave));
-    return buried === undefined ? undefined : this.#loaded(buried);
+    const tombstoned = (await this.#records.newest(grave)) ?? (await this.#records.certain(grave));
+    return tombstoned === undefined ? undefined : this.#loaded(tombstoned);
   }
 
   async ended(sequence: number, secret?: string): Promise<{ readonly end: RequestEnd; readonly row: RequestRow } | undefined> {

@@ -27,7 +27,7 @@ export async function probeUws(uws: UwsModule): Promise<string | undefined> {
   return undefined;
 }
 
-/** Paths that reached a handler before the last, the end of the connection, or the end of patience. */
+/** Paths that reached a handler before the last, the end of the connection, or the end of wait timeout. */
 async function serve(uws: UwsModule, parts: readonly string[]): Promise<readonly string[]> {
   const seen: string[] = [];
   const over = Promise.withResolvers<void>();
@@ -48,14 +48,14 @@ async function serve(uws: UwsModule, parts: readonly string[]): Promise<readonly
   socket.on('error', () => over.resolve());
   socket.on('close', () => over.resolve());
   socket.resume();
-  const patience = setTimeout(over.resolve, PROBE_MS_MAX);
+  const waitTimeout = setTimeout(over.resolve, PROBE_MS_MAX);
   for (const part of parts) {
     socket.write(part);
     // The next segment goes on its own once this one is on its way.
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   await over.promise;
-  clearTimeout(patience);
+  clearTimeout(waitTimeout);
   socket.destroy();
   await engine.close(0);
   return seen;

@@ -9,7 +9,7 @@ import { backlogOf, statusOf, ttlOf } from './settings.ts';
 
 /* Flows of Lunar: queues and limiters before a provider, each with a quota. */
 
-/** Patience of a queue that does not say, in Lunar as here. */
+/** Wait timeout of a queue that does not say, in Lunar as here. */
 const TTL_DEFAULT: Options = { default: '10s', max: '10s' };
 /** Routes that the values of one filter's headers may make. */
 const ROUTES_MAX = 64;

@@ -4,7 +4,7 @@ import type { LunarOptions, Options } from './draft.ts';
 
 /* Settings that Lunar's remedies and flows have in common, as options of a group. */
 
-/** Longest patience of a group. */
+/** Longest wait timeout of a group. */
 const TTL_SECONDS_MAX = 86_400;
 /** Largest backlog of a group. */
 const BACKLOG_MAX = 10_000_000;

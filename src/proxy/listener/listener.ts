@@ -71,7 +71,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   closing = false;
   readonly bounds: EngineOptions['unread'];
   readonly #parts: ProxyOptions;
-  #door: RequestRouter;
+  #admission: RequestRouter;
   readonly #active = new IndexedSet<ProxyExchange>();
   readonly #tunnels = new Set<TunnelSocket>();
   readonly #dumped = new Map<IncomingMessage, number>();
@@ -93,7 +93,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
     this.#peers = new ClientLimiter(parts.perClientMax);
     this.#clients = new ClientLimiter(parts.perClientMax);
     this.#trusted = isTrustedProxy(parts.routes.map(({ trusted }) => trusted));
-    this.#door = this.#doorTo(parts.routes);
+    this.#admission = this.#admissionTo(parts.routes);
     this.#asLunar = parts.routes.some(answersAsLunar);
     const { forwarding, admission, onFault, storing } = parts;
     this.#storing = storing && { ...storing, forwarding, onFault, now: () => admission.now() };
@@ -102,11 +102,11 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   /** Other routes from now on; for requests that come in later. */
   reroute(routes: readonly ProxyRoute[]): void {
     this.#trusted = isTrustedProxy(routes.map(({ trusted }) => trusted));
-    this.#door = this.#doorTo(routes);
+    this.#admission = this.#admissionTo(routes);
     this.#asLunar = routes.some(answersAsLunar);
   }
 
-  #doorTo(routes: readonly ProxyRoute[]): RequestRouter {
+  #admissionTo(routes: readonly ProxyRoute[]): RequestRouter {
     const { auth, tls, refusesAmbiguous } = this.#parts;
     return createRequestRouter({ routes, auth, refusesAmbiguous, scheme: tls === undefined ? 'http' : 'https' });
   }
@@ -240,7 +240,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   }
 
   #enter(request: IncomingMessage, target: string, wanted: () => void): RoutedRequest {
-    const entered = this.#door(request, target, wanted);
+    const entered = this.#admission(request, target, wanted);
     // A route without group has no gate to say so.
     return this.closing ? { ...entered, kind: 'refused', refusal: { reason: 'draining' } } : entered;
   }

@@ -40,7 +40,7 @@ export function isWebSocket({ method, headers, httpVersion }: IncomingMessage): 
 }
 
 /** What a door is made of. */
-export interface DoorParts {
+export interface AdmissionParts {
   readonly routes: readonly ProxyRoute[];
   readonly auth: Pick<Auth, 'demanded' | 'identify'>;
   readonly scheme: 'http' | 'https';
@@ -49,7 +49,7 @@ export interface DoorParts {
 }
 
 /** Joins routes and credentials to a door. */
-export function createRequestRouter({ routes, auth, scheme, refusesAmbiguous }: DoorParts): RequestRouter {
+export function createRequestRouter({ routes, auth, scheme, refusesAmbiguous }: AdmissionParts): RequestRouter {
   const router = createRouter(routes, refusesAmbiguous);
   return (request, target, wanted) => {
     const head = new Head(request, target);

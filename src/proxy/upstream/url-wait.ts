@@ -2,14 +2,14 @@ import { type Micros, plus } from '../../core/time.ts';
 import type { ForwardedRequestDeps } from '../run-parts.ts';
 import type { Backend } from './backend.ts';
 
-/** Reports that a request waits for a URL no longer: the line was full (`shed`), or its patience is over (`expired`). */
+/** Reports that a request waits for a URL no longer: the line was full (`shed`), or its wait timeout is over (`expired`). */
 export type UrlWaitEnd = (reason: 'shed' | 'expired') => void;
 
 /** What a wait needs to know of its request. */
 type WaitParts = Pick<ForwardedRequestDeps<unknown>, 'parts' | 'incoming' | 'route'>;
 
 /**
- * Bounds the time that a request waits in line for a URL of its backend: by the patience that is left of it, or, on a route without a
+ * Bounds the time that a request waits in line for a URL of its backend: by the wait timeout that is left of it, or, on a route without a
  * group, by `Prefer: wait`, else by `queue.wait` of the backend. A request sent for a permit of its own has a timeout of its own.
  */
 export class UrlWait {

@@ -34,7 +34,7 @@ export type CallArgs = Readonly<Record<string, unknown>>;
  * asks (`wid`) and calls (`id`) are the edge's, used once for ever. Every instant is in the time of the process that sends it.
  */
 export type RelayMessage =
-  /** Edge to owner: place this ask. `ask.wait` is the patience left. */
+  /** Edge to owner: place this ask. `ask.wait` is the wait timeout left. */
   | { readonly op: 'ask'; readonly wid: number; readonly shard: number; readonly term: bigint; readonly limits: boolean; readonly ask: AdmissionRequest }
   /** The caller left, or (`late`) the permit came too late to be told: give the place or the permit back. */
   | { readonly op: 'cancel'; readonly wid: number; readonly late?: true }

@@ -11,8 +11,8 @@ function told(
   beats: readonly { readonly replica: string; readonly instance: string; readonly acceptsShards: boolean }[],
   times: readonly number[],
 ): readonly number[] {
-  const namesakes = new DuplicateNameDetector();
-  return times.filter((at) => beats.map((beat) => namesakes.heard(beat, own, at * SECOND)).some((words) => words !== undefined));
+  const duplicates = new DuplicateNameDetector();
+  return times.filter((at) => beats.map((beat) => duplicates.heard(beat, own, at * SECOND)).some((words) => words !== undefined));
 }
 
 const each = (from: number, to: number) => Array.from({ length: Math.round((to - from) * 5) }, (_, index) => from + index / 5);
@@ -28,8 +28,8 @@ test('itself, another name, one that leaves or begins, and one that is followed 
     { ...other, acceptsShards: false },
   ];
   expect(told(others, each(0, 9))).toEqual([]);
-  const namesakes = new DuplicateNameDetector();
-  const lives = each(0, 9).map((at) => namesakes.heard({ ...other, instance: `life ${Math.floor(at / 1.5)}` }, own, at * SECOND));
+  const duplicates = new DuplicateNameDetector();
+  const lives = each(0, 9).map((at) => duplicates.heard({ ...other, instance: `life ${Math.floor(at / 1.5)}` }, own, at * SECOND));
   expect(new Set(lives)).toEqual(new Set([undefined]));
 });
 

@@ -43,5 +43,5 @@ test.each([
   const { peer, answer, hear } = rig();
   hear(6);
   expect(answer(n)).toEqual([]);
-  expect([peer.ended, peer.trying, peer.buried]).toEqual([undefined, false, false]);
+  expect([peer.ended, peer.trying, peer.tombstoned]).toEqual([undefined, false, false]);
 });

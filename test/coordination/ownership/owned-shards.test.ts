@@ -10,15 +10,15 @@ const reading = { mono: 0, wall: at(0), boot: '' };
  * next one. A taker concludes from a record without this term that nothing was decided in it.
  */
 it('A renewal that names an earlier term makes no slots of the present term ours', () => {
-  const holdings = new OwnedShards({ horizon: SECOND });
-  holdings.gain(7, { term: 4n, owner: 's', from: at(-1), clock: at(0) }, 1, reading, reading);
-  const underWay = holdings.entries(reading);
-  holdings.drop(7);
-  holdings.gain(7, { term: 5n, owner: 's', from: at(-1), clock: at(0) }, 2, reading, reading);
-  holdings.renewed(underWay);
-  expect(holdings.until(7, 5n)).toBe(DISTANT_PAST);
-  expect(holdings.right(7, 0)).toBeUndefined();
-  holdings.renewed(holdings.entries(reading));
-  expect(holdings.until(7, 5n)).toBe(at(1));
-  expect(holdings.right(7, 0)).toEqual({ term: 5n, at: at(0), until: at(1) });
+  const ownedShards = new OwnedShards({ horizon: SECOND });
+  ownedShards.gain(7, { term: 4n, owner: 's', from: at(-1), clock: at(0) }, 1, reading, reading);
+  const underWay = ownedShards.entries(reading);
+  ownedShards.drop(7);
+  ownedShards.gain(7, { term: 5n, owner: 's', from: at(-1), clock: at(0) }, 2, reading, reading);
+  ownedShards.renewed(underWay);
+  expect(ownedShards.until(7, 5n)).toBe(DISTANT_PAST);
+  expect(ownedShards.right(7, 0)).toBeUndefined();
+  ownedShards.renewed(ownedShards.entries(reading));
+  expect(ownedShards.until(7, 5n)).toBe(at(1));
+  expect(ownedShards.right(7, 0)).toEqual({ term: 5n, at: at(0), until: at(1) });
 });

@@ -61,7 +61,7 @@ export class Model {
     if (places.some(({ limit, key }) => cost(caller, limit) > capacityOf(quotaOf(limit, key)))) this.#refuse(caller, ['oversized']);
     else {
       this.#admitAll();
-      if (caller.fate === 'waiting') this.#door(caller, places);
+      if (caller.fate === 'waiting') this.#admission(caller, places);
     }
     return caller;
   }
@@ -130,7 +130,7 @@ export class Model {
     this.reconfigure(groups);
   }
 
-  /** Time passes in order: at each moment what opened is given first, then patience ends. */
+  /** Time passes in order: at each moment what opened is given first, then wait timeout ends. */
   runTo(until: number): void {
     for (;;) {
       const next = this.#nextMoment();
@@ -197,8 +197,8 @@ export class Model {
     const held = new Set<string>();
     for (const caller of this.line()) {
       const path = this.#path(caller.group);
-      const lane = JSON.stringify([caller.group, caller.key]);
-      if (caller.suspended || this.#paused(caller, path) || held.has(lane) || path.some((name) => held.has(name))) continue;
+      const queue = JSON.stringify([caller.group, caller.key]);
+      if (caller.suspended || this.#paused(caller, path) || held.has(queue) || path.some((name) => held.has(name))) continue;
       const shut = this.#places(caller).filter((place) => this.#ready(place, caller, this.now) > this.now);
       if (shut.length === 0) {
         this.#admit(caller);
@@ -206,7 +206,7 @@ export class Model {
       }
       // Blocked on its own key: passed by other keys. Else it holds those behind it, from the group that binds downwards.
       const ownKey = shut.some((place) => place.key !== undefined);
-      held.add(ownKey ? lane : (path.find((name) => shut.some((place) => place.group === name)) ?? ''));
+      held.add(ownKey ? queue : (path.find((name) => shut.some((place) => place.group === name)) ?? ''));
     }
     return false;
   }
@@ -225,7 +225,7 @@ export class Model {
   }
 
   /** It has to wait: may it? Nobody waits where the limits alone, with everyone ahead gone, could not admit it in time. */
-  #door(caller: Caller, places: readonly Place[]): void {
+  #admission(caller: Caller, places: readonly Place[]): void {
     const spec = this.#groups.get(caller.group);
     const reasons: string[] = [];
     // A pause with a stated end is waited for like a limit; one without may be lifted at any moment.
@@ -252,9 +252,9 @@ export class Model {
     const { requests, perKey, onFull } = spec.backlog;
     const all = this.line().filter(({ group }) => group === caller.group);
     const ofKey = all.filter(({ key }) => key === caller.key);
-    const crowd = caller.key !== '' && ofKey.length > perKey ? ofKey : all.length > requests ? all : undefined;
-    if (crowd === undefined) return undefined;
-    return onFull === 'newest' || requests === 0 || perKey === 0 ? caller : crowd.at(-1);
+    const clientLimiter = caller.key !== '' && ofKey.length > perKey ? ofKey : all.length > requests ? all : undefined;
+    if (clientLimiter === undefined) return undefined;
+    return onFull === 'newest' || requests === 0 || perKey === 0 ? caller : clientLimiter.at(-1);
   }
 
   #refuse(caller: Caller, reasons: readonly string[]): void {

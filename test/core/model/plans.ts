@@ -38,7 +38,7 @@ export interface Plan {
 /** Whole milliseconds: windows merge what is closer than per/4096, which at 4 s is less than one. */
 function ms(min: number, max: number): fc.Arbitrary<Micros> {
   const any = fc.integer({ min, max });
-  // Round ones meet: a slot that opens as patience ends.
+  // Round ones meet: a slot that opens as wait timeout ends.
   const round = fc.integer({ min: Math.ceil(min / 50), max: Math.floor(max / 50) }).map((value) => value * 50);
   return (max - min < 100 ? any : fc.oneof(any, round)).map((value) => value * MILLISECOND);
 }

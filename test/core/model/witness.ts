@@ -17,14 +17,14 @@ export interface Witnessed {
 /** Sees every ask and every admission; throws at one that breaks a promise whatever the order of a group is. */
 export class Witness {
   readonly checker: Checker;
-  /** With aging and fairness together a band's next waiter may be a late one of another key: then only one band is compared. */
-  readonly #oneBand: boolean;
+  /** With aging and fairness together a priority level's next waiter may be a late one of another key: then only one priority level is compared. */
+  readonly #oneLevel: boolean;
   readonly #seen = new Map<Handle, Witnessed>();
   #fence = 0n;
 
   constructor(groups: readonly GroupSpec[]) {
     this.checker = new Checker(groups);
-    this.#oneBand = groups.some((group) => group.aging !== undefined && group.fairness.by === 'key');
+    this.#oneLevel = groups.some((group) => group.aging !== undefined && group.fairness.by === 'key');
   }
 
   /** `before`: it comes again, to where it stood. */
@@ -42,7 +42,7 @@ export class Witness {
     mine.charge = this.checker.admitted(handle.at - START, handle.group, permit.key, permit.costs, lease ? lease.expiresAt - START : Number.POSITIVE_INFINITY);
     if (this.checker.complaints.length > 0) throw new Error(`over: ${this.checker.complaints.join('; ')}`);
     if (lease) this.#fences(mine, lease.fence, lease.fenceFloor);
-    for (const other of this.#seen.values()) if (passed(mine, other, this.#oneBand)) throw new Error(`${handle.name} passed ${other.handle.name}`);
+    for (const other of this.#seen.values()) if (passed(mine, other, this.#oneLevel)) throw new Error(`${handle.name} passed ${other.handle.name}`);
   }
 
   /** Fences grow; the floor is the smallest fence of that group and key that is alive, its own included. */
@@ -61,10 +61,10 @@ export class Witness {
 }
 
 /** Of one group and key, at least as urgent, came before, costs no more: `other` should have gone first. */
-function passed(mine: Witnessed, other: Witnessed, oneBand: boolean): boolean {
+function passed(mine: Witnessed, other: Witnessed, oneLevel: boolean): boolean {
   if (other.order >= mine.order || other.suspended || other.handle.fate !== 'waiting') return false;
   const [ask, before] = [mine.handle.ask, other.handle.ask];
-  if (oneBand && before.priority !== ask.priority) return false;
+  if (oneLevel && before.priority !== ask.priority) return false;
   if (other.handle.group !== mine.handle.group || before.key !== ask.key || before.priority > ask.priority) return false;
   return costOf(before.costs, 'requests') <= costOf(ask.costs, 'requests') && costOf(before.costs, 'tokens') <= costOf(ask.costs, 'tokens');
 }

@@ -32,7 +32,7 @@ export function hunt(gateClass: GateClass): string | undefined {
     mergesLate(gateClass);
     sharesByWeight(gateClass);
     outlivesItsBound(gateClass);
-    outlivesItsStandIn(gateClass);
+    outlivesItsAggregate(gateClass);
     comesAgain(gateClass);
     comesAgainInTime(gateClass);
     holdsTheKeyless(gateClass);
@@ -171,7 +171,7 @@ export function outlivesItsBound(gateClass: GateClass): void {
 }
 
 /** Told just before the process dies, a reported lease lives longer than what stood for one before it. */
-function outlivesItsStandIn(gateClass: GateClass): void {
+function outlivesItsAggregate(gateClass: GateClass): void {
   const ask = { do: 'ask' as const, group: 0, key: 'a', cost: 1, tokens: 0, ttl: 0, lease: SECOND };
   const run = (millis: number) => ({ do: 'run' as const, by: millis * MILLISECOND });
   const life = { ackDelay: 100 * MILLISECOND, survivors: 0, down: 0, early: 0 };

@@ -35,13 +35,13 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a refund gives back all that was charged',
     file: 'gate/release.ts',
-    from: 'if (real < charged) refund(decisions, now, grant.grantedAt, cell, charged - real, charged);',
-    to: 'if (real < limits) refund(decisions, now, grant.grantedAt, cell, limits, limits);',
+    from: 'if (real < charged) refund(dispatcher, now, grant.grantedAt, instance, charged - real, charged);',
+    to: 'if (real < limits) refund(dispatcher, now, grant.grantedAt, instance, limits, limits);',
   },
   {
     name: 'a debit is not charged',
     file: 'gate/release.ts',
-    from: 'cell.limit.debit(now, cost);',
+    from: 'instance.limit.debit(now, cost);',
     to: '',
   },
   {
@@ -59,8 +59,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'last in, first out',
     file: 'tree/queues.ts',
-    from: ': slab.orderOf(a.head) < slab.orderOf(b.head)',
-    to: ': slab.orderOf(a.head) > slab.orderOf(b.head)',
+    from: ': waiters.orderOf(a.head) < waiters.orderOf(b.head)',
+    to: ': waiters.orderOf(a.head) > waiters.orderOf(b.head)',
   },
   {
     name: 'who comes again stands at the end',
@@ -71,8 +71,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'who comes again stands first',
     file: 'tree/queues.ts',
-    from: 'while (after !== NO_SLOT && slab.orderOf(after) < order) {',
-    to: 'while (after !== NO_SLOT && slab.orderOf(after) < 0) {',
+    from: 'while (after !== NO_SLOT && waiters.orderOf(after) < order) {',
+    to: 'while (after !== NO_SLOT && waiters.orderOf(after) < 0) {',
   },
   {
     name: 'who comes again has not aged',
@@ -83,8 +83,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'who comes again to the head of a blocked key wakes nobody',
     file: 'gate/dispatcher.ts',
-    from: '(ask.since !== undefined || mostUrgent(state, lane))',
-    to: 'mostUrgent(state, lane)',
+    from: '(ask.since !== undefined || mostUrgent(state, queue))',
+    to: 'mostUrgent(state, queue)',
   },
   {
     name: 'patience ends before the slot of the same moment is given',
@@ -95,37 +95,37 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'weights are ignored',
     file: 'tree/queues.ts',
-    from: 'lane.finishTag = lane.startTag + (cost > 0 ? cost : 1) / weight;',
-    to: 'lane.finishTag = lane.startTag + (cost > 0 ? cost : 1);',
+    from: 'queue.finishTag = queue.startTag + (cost > 0 ? cost : 1) / weight;',
+    to: 'queue.finishTag = queue.startTag + (cost > 0 ? cost : 1);',
   },
   {
     name: 'only the own group is charged, not its parents',
     file: 'tree/group-tree.ts',
-    from: 'node.pathCells = node.path.flatMap((above) => above.cells);',
-    to: 'node.pathCells = node.cells;',
+    from: 'node.pathInstances = node.path.flatMap((above) => above.instances);',
+    to: 'node.pathInstances = node.instances;',
   },
   {
     name: 'the least urgent goes first',
     file: 'tree/group-node.ts',
-    from: 'if (aging === undefined || bandA.deferred !== bandB.deferred) return bandA.priority < bandB.priority;',
-    to: 'if (aging === undefined || bandA.deferred !== bandB.deferred) return bandA.priority > bandB.priority;',
+    from: 'if (aging === undefined || levelA.deferred !== levelB.deferred) return levelA.priority < levelB.priority;',
+    to: 'if (aging === undefined || levelA.deferred !== levelB.deferred) return levelA.priority > levelB.priority;',
   },
   {
     name: 'a key that is blocked holds the line',
     file: 'gate/dispatcher.ts',
-    from: 'if (!this.readiness.keyReady(now, state, slab.costsOf(slot))) {',
-    to: 'if (!this.readiness.keyReady(now, state, slab.costsOf(slot))) { this.#block(node); break; ',
+    from: 'if (!this.readiness.keyReady(now, state, waiters.costsOf(slot))) {',
+    to: 'if (!this.readiness.keyReady(now, state, waiters.costsOf(slot))) { this.#block(node); break; ',
   },
   {
     name: 'what is spent need not be on disk',
     file: 'gate/reservations.ts',
-    from: 'return cost === 0 || !this.isDurable || !cell.enforced || cell.limit.isCovered(at, cost);',
+    from: 'return cost === 0 || !this.isDurable || !instance.enforced || instance.limit.isCovered(at, cost);',
     to: 'return true;',
   },
   {
     name: 'leases of the term before hold no slot',
     file: 'gate/restore.ts',
-    from: 'else cell.limit.take(at, cost);',
+    from: 'else instance.limit.take(at, cost);',
     to: '',
   },
   {
@@ -143,8 +143,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'the timer is asked for a millisecond late',
     file: 'gate/gate.ts',
-    from: 'return later(now, this.#course.nextAt(now));',
-    to: 'return later(now, (this.#course.nextAt(now) + 1_000) as Instant);',
+    from: 'return later(now, this.#ticker.nextAt(now));',
+    to: 'return later(now, (this.#ticker.nextAt(now) + 1_000) as Instant);',
   },
   {
     name: 'a limit that shrank lets one more pass',
@@ -197,15 +197,15 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a limit learns nothing of how permits end',
     file: 'gate/release.ts',
-    from: "cell.limit.onPermitEnded?.(now, grant.grantedAt, cost, grant.isAggregate ? 'unused' : how);",
+    from: "instance.limit.onPermitEnded?.(now, grant.grantedAt, cost, grant.isAggregate ? 'unused' : how);",
     to: '',
   },
   {
     name: 'an offer outlives the limit that it was made under',
     file: 'gate/release.ts',
-    from: `  decisions.onLimitTightened(cell);
-  if (cell.limit.estimate === before) return;`,
-    to: '  if (cell.limit.estimate === before) return;',
+    from: `  dispatcher.onLimitTightened(instance);
+  if (instance.limit.estimate === before) return;`,
+    to: '  if (instance.limit.estimate === before) return;',
   },
   {
     name: 'a reported lease is told while what stands for it is still being written',
@@ -246,7 +246,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a snapshot forgets what stands for reported leases',
     file: 'gate/views.ts',
-    from: 'if (!decisions.sealed) leases.push(...reservations.standIns.records(now));',
+    from: 'if (!dispatcher.sealed) leases.push(...reservations.aggregates.records(now));',
     to: '',
   },
   {
@@ -258,8 +258,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a full backlog sheds the oldest of the least urgent',
     file: 'gate/shed.ts',
-    from: '.map((band) => band.youngest);',
-    to: '.map((band) => band.oldest);',
+    from: '.map((level) => level.youngest);',
+    to: '.map((level) => level.oldest);',
   },
   {
     name: 'a full backlog sheds the most urgent',
@@ -288,24 +288,24 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a waiter who left stays in the order of arrival',
     file: 'tree/queues.ts',
-    from: `const lane = this.#slab.queueOf(slot);
+    from: `const queue = this.#waiters.queueOf(slot);
     this.waiting--;
-    if (!isStored(this.#slab.tokenOf(slot))) removeArrival(this, this.#slab, slot);`,
-    to: `const lane = this.#slab.queueOf(slot);
+    if (!isStored(this.#waiters.tokenOf(slot))) removeArrival(this, this.#waiters, slot);`,
+    to: `const queue = this.#waiters.queueOf(slot);
     this.waiting--;`,
   },
   {
     name: 'a lane is refilled from its stored requests only by the next arrival',
     file: 'tree/queues.ts',
-    from: `    this.#pull(lane);
-    if (lane.position >= 0) this.#headChanged(lane);`,
-    to: '    if (lane.position >= 0) this.#headChanged(lane);',
+    from: `    this.#pull(queue);
+    if (queue.position >= 0) this.#headChanged(queue);`,
+    to: '    if (queue.position >= 0) this.#headChanged(queue);',
   },
   {
     name: 'a stored request is taken as a newcomer although it is older than the head of its lane',
     file: 'tree/queues.ts',
-    from: 'if (lane.head !== NO_SLOT && slab.orderOf(lane.head) < stored.orderOf(entry)) return false;',
-    to: 'if (lane.head !== NO_SLOT) return false;',
+    from: 'if (queue.head !== NO_SLOT && waiters.orderOf(queue.head) < stored.orderOf(entry)) return false;',
+    to: 'if (queue.head !== NO_SLOT) return false;',
   },
   {
     name: 'a cancelled stored request is delivered',

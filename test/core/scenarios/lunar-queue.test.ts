@@ -16,7 +16,7 @@ function ask(driver: Driver, names: string, ttlMs: number): Handle[] {
 
 function waiting(driver: Driver): Record<string, number> {
   const byPriority = driver.gate.status(driver.now, 0).waitingByPriority;
-  return Object.fromEntries(byPriority.filter((band) => band.waiting > 0).map((band) => [String(band.priority), band.waiting]));
+  return Object.fromEntries(byPriority.filter((level) => level.waiting > 0).map((level) => [String(level.priority), level.waiting]));
 }
 
 describe('the remedy of Lunar: one permit per window, priorities, patience', () => {

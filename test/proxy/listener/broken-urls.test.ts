@@ -55,7 +55,7 @@ describe('all URLs down', () => {
       'ejection: { failures: 1, for: 1h }, concurrency: 1',
     );
     const answers = await Promise.all(Array.from({ length: 100 }, (_, i) => rig.ask({ path: i % 2 === 0 ? '/x' : '/g/x' })));
-    // Those with a group may run out of patience first.
+    // Those with a group may run out of wait timeout first.
     expect(answers.filter(({ status }) => status !== 503 && status !== 429)).toEqual([]);
     expect(await failedDials(rig)).toBeLessThanOrEqual(200);
     await expectNothingLeft(rig);

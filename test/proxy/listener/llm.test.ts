@@ -76,7 +76,7 @@ class StillPlace implements Place {
       throw error;
     };
     const forwarding = await openForwarding(config, false, {
-      admission: rig.keeper,
+      admission: rig.admission,
       clock: rig.clock,
       random: (bytes) => new Uint8Array(bytes).fill(1),
       events: () => {},
@@ -84,7 +84,7 @@ class StillPlace implements Place {
     });
     if (forwarding === undefined) throw new Error('nothing is forwarded');
     const proxy = new ProxyListener({
-      admission: rig.keeper,
+      admission: rig.admission,
       refusalOf: () => undefined,
       random: () => 0,
       address: { host: '127.0.0.1', port: 0 },

@@ -95,7 +95,7 @@ export class FakeAdmission implements AdmissionService {
       },
     };
     this.everybody.push(waiter);
-    const refusal = this.#atTheDoor(ask);
+    const refusal = this.#atTheAdmission(ask);
     if (refusal !== undefined) finish({ kind: 'refused', refusal });
     else if (this.#free(ask)) waiter.admit();
     else {
@@ -141,7 +141,7 @@ export class FakeAdmission implements AdmissionService {
   }
 
   explain(ask: AdmissionRequest): Explanation | Refusal {
-    const refusal = this.#atTheDoor(ask);
+    const refusal = this.#atTheAdmission(ask);
     if (refusal?.reason === 'unknown_group' || refusal?.reason === 'malformed') return refusal;
     const admitted = refusal === undefined && this.#free(ask);
     const place: QueuePosition = { place: 1, expectedAt: admitted ? this.now() : NEVER, limit: admitted ? '' : 'slots' };
@@ -259,7 +259,7 @@ export class FakeAdmission implements AdmissionService {
     return { reason: this.revoked.has(permit) ? 'fenced' : 'unknown_permit' };
   }
 
-  #atTheDoor(ask: AdmissionRequest): Refusal | undefined {
+  #atTheAdmission(ask: AdmissionRequest): Refusal | undefined {
     const scripted = this.script?.(ask);
     if (scripted !== undefined) return scripted;
     const kind = this.kinds.get(ask.group);

@@ -1,7 +1,7 @@
 import type { Coordinator, LeaderLease, TreePlacement } from '../../../src/coordination/coordinator.ts';
 import { DISTANT_PAST, type Instant, NEVER } from '../../../src/core/time.ts';
 
-/** A coordinator whose one tenure does what a test says: lasts for ever unless told otherwise. */
+/** A coordinator whose one leader lease does what a test says: lasts for ever unless told otherwise. */
 export class FakeCoordinator implements Coordinator, LeaderLease {
   term = 1n;
   from: Instant = DISTANT_PAST;
@@ -13,7 +13,7 @@ export class FakeCoordinator implements Coordinator, LeaderLease {
   #lost: ((why: Error) => void) | undefined;
 
   place(_root: string): TreePlacement {
-    return { at: 'here', tenure: this };
+    return { at: 'here', leaderLease: this };
   }
 
   onLost(lost: (why: Error) => void): void {

@@ -17,16 +17,16 @@ const clock = createSystemClock({ sources: { monotonic: process.hrtime.bigint, w
 const coordinator = await openSingleNodeCoordinator({ registers, clock, session: randomBytes(8).toString('hex') });
 const placement = coordinator.place('root');
 if (placement.at !== 'here') throw new Error('Not here.');
-const { tenure } = placement;
-const { term, from } = tenure;
+const { leaderLease } = placement;
+const { term, from } = leaderLease;
 const ledger = await createLedger({ store: new LmdbStore(file, { bytes: 64 << 20 }), clock, term }).tree('root');
 say({ say: 'open', term: String(term), from, restored: ledger.restored?.leases.length ?? 0 });
 try {
   for (let serial = 1; ; serial++) {
     while (clock.now() < from) await new Promise<void>((resolve) => clock.at(from, resolve));
-    await tenure.extend(clock.now());
+    await leaderLease.extend(clock.now());
     const at = clock.now();
-    if (at >= tenure.until()) continue;
+    if (at >= leaderLease.until()) continue;
     const lease = {
       group: 'root',
       key: '',
