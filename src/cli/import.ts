@@ -1,14 +1,17 @@
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { type ConfigError, formatError } from '../config/errors.ts';
+import { type ConfigError, collectErrors, formatError } from '../config/errors.ts';
 import { loadConfig } from '../config/load.ts';
 import { configText } from '../importers/config-text.ts';
-import type { Finding, Imported, Verdict } from '../importers/importer.ts';
+import type { Finding, Imported, SourceFile, Verdict } from '../importers/importer.ts';
 import type { LunarOptions } from '../importers/lunar/draft.ts';
 import { importLunar } from '../importers/lunar/lunar.ts';
 import { importReque } from '../importers/reque.ts';
+import { TOML_BYTES_MAX } from '../importers/toml.ts';
+import { decodeUtf8 } from '../importers/utf8.ts';
 import { type CliContext, type Command, EXIT, writeLine } from './command.ts';
 import { lunarFiles } from './lunar-files.ts';
+import { readRegularFile, UnreadableFileError } from './source-files.ts';
 
 /** Systems whose configuration is read. */
 const SYSTEMS = ['lunar', 'reque'] as const;
@@ -114,9 +117,18 @@ function lunarOptions(backend: readonly string[], windows: string, compat: boole
 /** Reads and imports. Returns a sentence where a file cannot be read. */
 async function imports({ system, from, lunar }: Asked): Promise<Imported | string> {
   try {
-    if (system === 'lunar') return importLunar(await lunarFiles(from), lunar);
-    return importReque({ name: from, text: await readFile(from, 'utf8') });
+    const { mistakes, report } = collectErrors();
+    const files: SourceFile[] = [];
+    for (const { name, bytes } of system === 'lunar' ? await lunarFiles(from) : [await readRegularFile(from, TOML_BYTES_MAX)]) {
+      const text = decodeUtf8(bytes, name, report);
+      if (text !== undefined) files.push({ name, text });
+    }
+    if (mistakes.length > 0) return { kind: 'mistakes', mistakes };
+    if (system === 'lunar') return importLunar(files, lunar);
+    const [settings = { name: from, text: '' }] = files;
+    return importReque(settings);
   } catch (cause) {
+    if (cause instanceof UnreadableFileError) return cause.message;
     return `${from}: cannot be read: ${(cause as Error).message}`;
   }
 }

@@ -52,7 +52,7 @@ export function importReque({ name, text }: SourceFile): Imported {
 const NOTES: readonly string[] = [
   'Any method and path is taken, not three paths only, and is sent with its method, path, headers and bytes, not as a POST of the body.',
   'A request is answered 200 once it is on disk. One that cannot be stored is answered 4xx or 503, not 200. CORS fields are not added.',
-  'No two requests start less than the interval apart, and one at a time, also after a slow answer. An attempt ends after 60 s (routes[].timeout).',
+  'No two requests are admitted less than the interval apart, and one at a time, also after a slow answer; `slack` makes up for one that is delivered late. An attempt ends after 60 s (routes[].timeout).',
   'What is given up is a dead letter for 30 days: `sluice requests list --state dead`, `sluice requests redrive`.',
 ];
 
@@ -81,7 +81,7 @@ function settingsOf(root: SourceNode): Settings | undefined {
 
 /** Milliseconds; fractions of a second are taken, though reQue takes whole seconds only. */
 function intervalOf(node: SourceNode): number | undefined {
-  const seconds = node.decimal(0, INTERVAL_SECONDS_MAX);
+  const seconds = node.decimal(0, INTERVAL_SECONDS_MAX, `above 0, up to ${INTERVAL_SECONDS_MAX}`);
   if (seconds === undefined) return undefined;
   const ms = Math.ceil(seconds * 1000);
   if (ms === 0) {

@@ -108,11 +108,11 @@ export class SourceNode {
     return undefined;
   }
 
-  /** Returns a number within bounds, also written as text. Reports anything else. */
-  decimal(min: number, max: number): number | undefined {
+  /** Returns a number within bounds, also written as text. Reports anything else; `bounds` is how that names them. */
+  decimal(min: number, max: number, bounds = `from ${min} to ${max}`): number | undefined {
     const number = this.#number();
     if (number !== undefined && number >= min && number <= max) return number;
-    this.mistake(`${formatSourceValue(this.raw)} is not a number from ${min} to ${max}`, 'Correct it in the file that is imported.');
+    this.mistake(`${formatSourceValue(this.raw)} is not a number ${bounds}`, 'Correct it in the file that is imported.');
     return undefined;
   }
 

@@ -3,15 +3,15 @@ import { type Report, ValueError, type Where } from '../config/errors.ts';
 import type { RawEntry, SourceValue } from '../config/source-value.ts';
 
 /** A longer file is refused before it is parsed. */
-const FILE_CHARACTERS_MAX = 1024 * 1024;
+export const TOML_BYTES_MAX = 1024 * 1024;
 /** Tables in tables; deeper ones are refused. */
 const NESTING_MAX = 16;
 
 /** Reads TOML into located values. Returns undefined when it is no TOML; every mistake is reported. Keys of the first level have their line; those of a table that of the table. */
 export function parseToml(text: string, source: string, report: Report): SourceValue | undefined {
   const start: Where = { source, line: 1, column: 1 };
-  if (text.length > FILE_CHARACTERS_MAX) {
-    report(start, [], new ValueError(`the file has more than ${FILE_CHARACTERS_MAX} characters`, 'Settings.toml has a dozen lines: name that file.'));
+  if (text.length > TOML_BYTES_MAX) {
+    report(start, [], new ValueError(`the file has more than ${TOML_BYTES_MAX} characters`, 'Settings.toml has a dozen lines: name that file.'));
     return undefined;
   }
   try {

@@ -1,4 +1,5 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +18,7 @@ const BACKEND = ['--backend', 'http://127.0.0.1:7780'];
 let made = 0;
 
 /** Writes files below a new folder; returns its path. */
-function files(texts: Readonly<Record<string, string>>): string {
+function files(texts: Readonly<Record<string, string | Uint8Array>>): string {
   const root = join(folder, String(++made));
   for (const [name, text] of Object.entries(texts)) {
     mkdirSync(dirname(join(root, name)), { recursive: true });
@@ -402,9 +403,47 @@ describe('X16: the report', () => {
   });
 });
 
+describe('merge keys', () => {
+  const text = `defaults: &d
+  enabled: true
+  config: &c
+    concurrency_based_throttling: { max_concurrent_requests: 2, response_status_code: 429 }
+more: &m { enabled: false, note: x }
+global:
+  remedies:
+    - <<: [ *d, *m ]
+      name: first
+    - { <<: *d, name: second, enabled: false }
+`;
+
+  test('take what is written in the map first, then the first map that has it; each with the line it is written on', async () => {
+    const report = await imported('lunar', files({ 'policies.yaml': text }), ...BACKEND);
+    const first = report.findings.filter(({ path }) => path.startsWith('global.remedies[0]'));
+    expect(first.map(({ path, line }) => [path.slice('global.remedies[0].'.length), line])).toEqual([
+      ['enabled', 2],
+      ['config.concurrency_based_throttling.max_concurrent_requests', 4],
+      ['config.concurrency_based_throttling.response_status_code', 4],
+      ['note', 5],
+      ['name', 9],
+    ]);
+    expect(first[0]).toMatchObject({ value: 'true', column: 3 });
+    expect(report.findings.find(({ path }) => path === 'global.remedies[1].enabled')).toMatchObject({ value: 'false', line: 10 });
+    expect(JSON.stringify(report)).not.toContain('<<');
+  });
+
+  test('make what the same text without them makes', async () => {
+    const plain = `global:
+  remedies:
+    - { enabled: true, config: { concurrency_based_throttling: { max_concurrent_requests: 2, response_status_code: 429 } }, name: first }
+`;
+    const merged = await imported('lunar', files({ 'policies.yaml': text }), ...BACKEND);
+    expect(read(merged).groups).toEqual(read(await imported('lunar', files({ 'policies.yaml': plain }), ...BACKEND)).groups);
+  });
+});
+
 describe('a bad file is told with its place, and nothing is written', () => {
   const good = quota('fixed_window: { max: 4, interval: 1, interval_unit: second }');
-  test.each<[string, Record<string, string>, RegExp]>([
+  test.each<[string, Record<string, string | Uint8Array>, RegExp]>([
     ['no YAML', { 'flows/f.yaml': 'name: [' }, /flows\/f\.yaml:1:\d+: /],
     ['the same key twice', { 'quotas/q.yaml': 'quotas: []\nquotas: []\n' }, /quotas\/q\.yaml:2:1: this name stands twice/],
     [
@@ -453,6 +492,10 @@ describe('a bad file is told with its place, and nothing is written', () => {
       { 'policies.yaml': 'global: { remedies: [ { name: r, enabled: true, config: { strategy_based_queue: { allowed_request_count: 1 } } } ] }' },
       /window_size_in_seconds is missing/,
     ],
+    ['a merge of no map', { 'policies.yaml': 'a: &a 5\nglobal:\n  <<: *a\n' }, /policies\.yaml:3:3: global\.<<: a merge key takes a map, or a list of maps\./],
+    ['two merge keys in one map', { 'policies.yaml': 'a: &a {}\nglobal:\n  <<: *a\n  <<: *a\n' }, /policies\.yaml:4:3: this name stands twice/],
+    ['UTF-16', { 'flows/f.yaml': flow('Q'), 'quotas/q.yaml': Buffer.from(`\ufeff${good}`, 'utf16le') }, /q\.yaml:1:1: the file is UTF-16 or UTF-32, not UTF-8/],
+    ['Latin-1', { 'flows/f.yaml': Buffer.from('name: F\n# é\n', 'latin1'), 'quotas/q.yaml': good }, /f\.yaml:2:3: the file is not UTF-8 from here on/],
     ['an alias without an anchor', { 'policies.yaml': 'global: *x\n' }, /policies\.yaml:1:9: /],
   ])('%s', async (_what, texts, told) => {
     const out = join(folder, 'never.yaml');
@@ -484,6 +527,29 @@ describe('a bad file is told with its place, and nothing is written', () => {
     [['--backend', 'http://a/b'], 'has no URL of a host and a port alone'],
   ])('is called wrongly: %j', async (args, told) => {
     expect(await sluice('import', 'lunar', POLICIES, ...args)).toMatchObject({ code: 2, err: expect.stringContaining(told) as string });
+  });
+
+  test.each([
+    ['a FIFO', (path: string) => execFileSync('mkfifo', [path])],
+    ['a device', (path: string) => symlinkSync('/dev/zero', path)],
+    ['a folder', (path: string) => symlinkSync(folder, path)],
+  ])('%s among the flows is refused by its own name, without opening it', async (kind, make) => {
+    const root = files({ 'flows/f.yaml': flow('Q'), 'quotas/q.yaml': good });
+    const path = join(root, 'flows', 'g.yaml');
+    make(path);
+    const err = `${path}: cannot be read: it is ${kind}, not a regular file\n`;
+    expect(await sluice('import', 'lunar', root)).toEqual({ code: 1, out: '', err });
+    if (kind !== 'a folder') expect(await sluice('import', 'lunar', path)).toEqual({ code: 1, out: '', err });
+  });
+
+  test('a link that leads nowhere, and a file that is too large, by their own names', async () => {
+    const root = files({ 'quotas/q.yaml': good });
+    const path = join(root, 'quotas', 'r.yaml');
+    symlinkSync(join(root, 'none'), path);
+    expect((await sluice('import', 'lunar', root)).err).toMatch(`${path}: cannot be read: ENOENT`);
+    rmSync(path);
+    writeFileSync(path, '#'.repeat(4 * 1024 * 1024 + 1));
+    expect((await sluice('import', 'lunar', root)).err).toBe(`${path}: cannot be read: it has more than 4194304 bytes\n`);
   });
 
   test('an empty folder, and one that is not there', async () => {

@@ -1,4 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +13,7 @@ const shipped = readFileSync(SETTINGS, 'utf8');
 const folder = mkdtempSync(join(tmpdir(), 'sluice-reque-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function file(name: string, text: string): string {
+function file(name: string, text: string | Uint8Array): string {
   const path = join(folder, name);
   writeFileSync(path, text);
   return path;
@@ -83,7 +84,8 @@ describe('X16: sluice import reque', () => {
     ['a key that is missing', shipped.replace(/^reque_interval.*$/m, ''), /bad\.toml:1:1: reque_interval is missing/],
     ['a port that is none', shipped.replace('8030', '80300'), /bad\.toml:6:1: reque_service_port: "80300" is not a whole number from 1 to 65535/],
     ['RQ-D8: an interval of 0', shipped.replace('"3"', '"0"'), /bad\.toml:11:1: reque_interval: an interval of 0 sends nothing/],
-    ['an interval that is no number', shipped.replace('"3"', '"soon"'), /bad\.toml:11:1: reque_interval: "soon" is not a number/],
+    ['an interval that is no number', shipped.replace('"3"', '"soon"'), /bad\.toml:11:1: reque_interval: "soon" is not a number above 0, up to 864000\./],
+    ['an interval below 0', shipped.replace('"3"', '"-1"'), /bad\.toml:11:1: reque_interval: "-1" is not a number above 0, up to 864000\./],
     ['a protocol that is none', shipped.replace('"http"', '"ftp"'), /bad\.toml:9:1: http_proto: requests are sent by http or https/],
     ['a destination with a path', shipped.replace(':7780', ':7780/base'), /bad\.toml:10:1: http_dest: this is not a host and a port/],
     ['a switch that is neither', shipped.replace('"false"', '"maybe"'), /bad\.toml:12:1: require_success: "maybe" is neither true nor false/],
@@ -107,6 +109,46 @@ describe('X16: sluice import reque', () => {
 
   test.each([[['reque']], [[]], [['reque', 'a', 'b']], [['requeue', 'a']], [['reque', 'a', '--outt', 'x']]])('is called wrongly: import %j', async (args) => {
     expect(await sluice('import', ...args)).toMatchObject({ code: 2, out: '', err: expect.stringContaining('Usage: sluice import') as string });
+  });
+
+  test.each<[string, Uint8Array, RegExp]>([
+    ['UTF-16 with its mark', Buffer.from(`\ufeff${shipped}`, 'utf16le'), /^\S+bytes\.toml:1:1: the file is UTF-16 or UTF-32, not UTF-8\./],
+    ['UTF-16 without its mark', Buffer.from('a = "b"', 'utf16le'), /^\S+bytes\.toml:1:2: the file has a NUL byte: it is not text in UTF-8\./],
+    ['a NUL byte', Buffer.from('a = "b"\nc = "é\0"\n'), /^\S+bytes\.toml:2:7: the file has a NUL byte/],
+    ['Latin-1', Buffer.from('a = "b"\nc = "é"\n', 'latin1'), /^\S+bytes\.toml:2:6: the file is not UTF-8 from here on\./],
+    ['a character cut off', Buffer.concat([Buffer.from('a = "é'), Buffer.from('\ufffd').subarray(0, 2)]), /^\S+bytes\.toml:1:7: the file is not UTF-8/],
+  ])('refuses what is not text in UTF-8, with its place: %s', async (_what, bytes, told) => {
+    const ran = await sluice('import', 'reque', file('bytes.toml', bytes));
+    expect(ran).toMatchObject({ code: 1, out: '' });
+    expect(ran.err).toMatch(told);
+    expect(ran.err).toContain('1 mistake; nothing was written');
+  });
+
+  test('reads a file that begins with the mark of UTF-8', async () => {
+    expect((await imported('reque', file('mark.toml', `\ufeff${shipped}`))).config).toContain('spacing: 3s');
+  });
+
+  test('refuses what is not a regular file, by its name, without opening it', async () => {
+    const fifo = join(folder, 'fifo.toml');
+    execFileSync('mkfifo', [fifo]);
+    const link = join(folder, 'zero.toml');
+    symlinkSync('/dev/zero', link);
+    const inner = join(folder, 'folder.toml');
+    mkdirSync(inner);
+    for (const [path, kind] of [
+      [fifo, 'a FIFO'],
+      [link, 'a device'],
+      ['/dev/zero', 'a device'],
+      [inner, 'a folder'],
+    ] as const)
+      expect(await sluice('import', 'reque', path)).toEqual({ code: 1, out: '', err: `${path}: cannot be read: it is ${kind}, not a regular file\n` });
+  });
+
+  test('refuses a file above the limit, and takes one of exactly that', async () => {
+    const limit = 1024 * 1024;
+    const path = file('large.toml', shipped + '#'.repeat(limit + 1 - shipped.length));
+    expect(await sluice('import', 'reque', path)).toEqual({ code: 1, out: '', err: `${path}: cannot be read: it has more than ${limit} bytes\n` });
+    expect(await sluice('import', 'reque', file('large.toml', shipped + '#'.repeat(limit - shipped.length)))).toMatchObject({ code: 0 });
   });
 
   test('says that a file is not there', async () => {

@@ -1,6 +1,7 @@
 import { type ConfigError, collectErrors, MISTAKES_MAX, ValueError } from '../../config/errors.ts';
 import { parseYaml } from '../../config/yaml.ts';
 import type { Imported, SourceFile } from '../importer.ts';
+import { mergeKeys } from '../merge-keys.ts';
 import { Findings, type SourceNode } from '../source-node.ts';
 import { Draft, type LunarOptions } from './draft.ts';
 import { type Groups, importFlow, readFlow } from './flows.ts';
@@ -30,7 +31,7 @@ export function importLunar(files: readonly SourceFile[], options: LunarOptions)
   for (const { name, text } of files) {
     const raw = parseYaml(text, name, report);
     if (raw === undefined) continue;
-    const root = findings.root(raw);
+    const root = findings.root(mergeKeys(raw, report));
     if (root.get('quotas') !== undefined || root.get('quota') !== undefined || root.get('internal_limits') !== undefined) readQuotas(root, quotas, options);
     else if (root.get('processors') !== undefined || root.get('flow') !== undefined) flows.push(root);
     else if (root.get('global') !== undefined || root.get('endpoints') !== undefined) policies.push(root);

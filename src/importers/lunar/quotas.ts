@@ -180,7 +180,7 @@ function headersOf(node: SourceNode, ...names: readonly [remaining: string, rese
 }
 
 function allocation(node: SourceNode): Strategy {
-  const share = node.decimal(0, 100);
+  const share = node.decimal(0, 100, 'above 0, up to 100');
   if (share === undefined) return {};
   if (share === 0) {
     node.mistake('0 % lets nothing pass', 'Write a part that one request fits into, or remove the child.');
