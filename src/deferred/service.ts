@@ -341,8 +341,7 @@ export class DeferredService implements DeferredRequests {
   }
 
   async #redriveNow(sequence: number): Promise<Refusal | undefined> {
-    const slotNow = this.#requests.index.slotOf(sequence);
-    if (slotNow !== NONE && this.#requests.index.stateOf(slotNow) !== ENDED) return NOT_DEAD;
+    if (this.#isPending(sequence)) return NOT_DEAD;
     const found = await this.#deps.store.ended(sequence);
     if (found === undefined || found.end.state !== 'dead') return NOT_DEAD;
     const row: RequestRow = { ...found.row, acceptedAt: this.#requests.now(), dueAt: 0, deadlineAt: 0, firstAttemptAt: 0, spared: found.row.attempts };
@@ -368,13 +367,25 @@ export class DeferredService implements DeferredRequests {
     const pending = slot !== NONE && (!isSettled || this.#requests.index.stateOf(slot) !== ENDED);
     const ended = pending ? undefined : await store.ended(parsed.sequence);
     const row = pending ? this.#requests.index.row(slot) : ended?.row;
-    if (row === undefined) return parsed.sequence < this.#next ? { reason: 'gone' } : UNKNOWN;
+    if (row === undefined) {
+      // Being redriven or cancelled it is neither ended nor pending for a moment: look again when that is done.
+      const changing = this.#changing.get(parsed.sequence);
+      if (changing !== undefined) await changing;
+      if (changing !== undefined || this.#isPending(parsed.sequence)) return this.#find(scope, id);
+      return parsed.sequence < this.#next ? { reason: 'gone' } : UNKNOWN;
+    }
     if (row.secret !== parsed.secret || !inScope(scope, row)) return UNKNOWN;
     const loaded = await store.load(parsed.sequence);
     const tries = await store.attempts(parsed.sequence);
     const shown = ended === undefined ? this.#pendingView(slot, row, loaded?.head) : viewOf(row, loaded?.head, ended.end, ended.end.state);
     const callback = await this.#callbackOf(parsed.sequence, loaded?.head);
     return { ...shown, callback, tries, error: ended?.end.error ?? tries.at(-1)?.error ?? '' };
+  }
+
+  #isPending(sequence: number): boolean {
+    const { index } = this.#requests;
+    const slot = index.slotOf(sequence);
+    return slot !== NONE && index.stateOf(slot) !== ENDED;
   }
 
   /** A request that has not ended, or whose end is not on disk. */

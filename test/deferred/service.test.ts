@@ -261,6 +261,31 @@ test('a request that breaks every connection does not keep the others of its bac
   for (const { id } of tickets) expect((await view(rig, id)).state).toBe('done');
 });
 
+test.each(['redrive', 'cancel'] as const)('a dead letter is never said to be gone while its %s is under way', async (change) => {
+  const rig = await new DeferredRig([open]).start();
+  rig.behave = () => ({ status: 400 });
+  const { id } = await rig.submit();
+  await rig.pass(1);
+  await rig.admission.admission.pause('g', undefined, undefined);
+  // The store has made the change, and its answer is on the way.
+  const commit = rig.store.commit.bind(rig.store);
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  rig.store.commit = async (batch) => {
+    const done = await commit(batch);
+    await held;
+    return done;
+  };
+  const changed = change === 'redrive' ? rig.service.redrive(ANYONE, id) : rig.service.cancel(ANYONE, id);
+  await settled();
+  const seen = [rig.service.get(ANYONE, id, 0), rig.service.redrive(ANYONE, id), rig.service.cancel(ANYONE, id)] as const;
+  await settled();
+  release();
+  expect(await changed).toEqual(change === 'redrive' ? undefined : { cancelled: true, aborted: false });
+  expect(await seen[0]).toMatchObject({ state: expect.stringMatching(change === 'redrive' ? /pending|cancelled/ : /cancelled/) });
+  expect(await seen[1]).toMatchObject({ reason: 'conflict' });
+  expect(await seen[2]).toMatchObject({ cancelled: change === 'redrive' });
+});
+
 test('a dead letter that ten calls redrive at once is redriven once, and leaves no second place in line', async () => {
   const rig = await new DeferredRig([open]).start();
   rig.behave = () => ({ status: 400 });
