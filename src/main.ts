@@ -10,11 +10,28 @@ import { bootId } from './platform/system-clock.ts';
  */
 
 const NODE_MAJOR_MIN = 22;
+/** Between two looks whether the parent still lives. */
+const PARENT_LOOK_MS = 250;
 
 function packageVersion(): string {
   const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   const { version = 'unknown' } = manifest as { readonly version?: string };
   return version;
+}
+
+/**
+ * Calls `act` once when the parent has ended; returns a function that stops looking. `npx` runs a command below a shell that dies of
+ * the SIGTERM that npm passes on, and leaves the command running: this is how the command learns of it.
+ */
+function onOrphaned(act: () => void): () => void {
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    act();
+  }, PARENT_LOOK_MS);
+  timer.unref();
+  return () => clearInterval(timer);
 }
 
 const world: CliContext = {
@@ -28,7 +45,11 @@ const world: CliContext = {
   interactive: process.stderr.isTTY,
   onSignal: (signal, act) => {
     process.on(signal, act);
-    return () => process.off(signal, act);
+    const forget = signal === 'SIGTERM' && process.env['npm_command'] === 'exec' ? onOrphaned(act) : () => {};
+    return () => {
+      process.off(signal, act);
+      forget();
+    };
   },
   clocks: { monotonic: process.hrtime.bigint, wall: Date.now, boot: bootId() },
   exit: (code) => process.exit(code),
