@@ -182,7 +182,8 @@ describe('a caller who leaves', () => {
     await quiet();
     expect(callers.every(({ told }) => told <= 1)).toBe(true);
     expect(all.clean).toBe(true);
-    await all.pass(120);
+    // Ends of permits are remembered for ten minutes, by a timer.
+    await all.pass(700);
     expect(all.rig.clock.pending).toBe(0);
     for (let i = 0; i < 4; i++) await all.sent();
     expect(all.played.attempts.filter(({ over }) => !over)).toHaveLength(4);

@@ -147,6 +147,8 @@ test('expressions made at run time are made of constants of their own file', () 
     [...readFileSync(new URL(name, folder), 'utf8').matchAll(/new RegExp\((.*)\)/g)].map(([, from]) => `${name}: ${from?.replaceAll('$' + '{', '#{')}`),
   );
   expect(made).toEqual([
+    'config/envoy-options.ts: `^entry (#{ENTRY})$`',
+    "config/envoy-options.ts: `^#{ENTRY}$`), rule: 'Characters that print, no spaces, at most 256.', lengthMax: 256 }",
     'config/route-scalars.ts: `^header (#{FIELD})$`',
     'config/route-scalars.ts: `^path (#{NAME})$`',
     'config/route-scalars.ts: `^query (#{NAME})$`',

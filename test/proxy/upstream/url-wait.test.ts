@@ -15,7 +15,8 @@ const FREE = () => routeOf({}, { admission: undefined });
 async function clean(): Promise<void> {
   await quiet();
   expect(all.clean).toBe(true);
-  await all.pass(120);
+  // Ends of permits are remembered for ten minutes, by a timer.
+  await all.pass(700);
   expect(all.rig.clock.pending).toBe(0);
 }
 
