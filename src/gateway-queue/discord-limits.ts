@@ -42,7 +42,7 @@ export function discordLimits({ url, token, version, timeoutMs = TIMEOUT_MS }: D
       throw new LimitsUnavailable(`${where} answered ${response.status}: the token is not accepted. Check DISCORD_TOKEN (gatewayQueue.token).`);
     if (response.status !== 200) throw new LimitsUnavailable(`${where} answered ${response.status}`, { retryAfter: retryAfterOf(response) });
     const limits = limitsIn(text);
-    if (limits === undefined) throw new LimitsUnavailable(`${where} answered without a session_start_limit`);
+    if (typeof limits === 'string') throw new LimitsUnavailable(`${where} answered ${limits}`);
     return limits;
   };
 }
@@ -63,28 +63,40 @@ function retryAfterOf(response: Response): number | undefined {
   return Number.isFinite(seconds) && seconds > 0 ? Math.ceil(seconds * SECOND) : undefined;
 }
 
-/** The limits in an answer's body; undefined: it has none that make sense. */
-export function limitsIn(text: string): SessionStartLimit | undefined {
+/** Numbers of a `session_start_limit`, with the least of each. */
+const LEAST = { total: 1, remaining: 0, reset_after: 0, max_concurrency: 1 } as const;
+
+/** Longest part of an unusable value that is shown, in characters. */
+const SHOWN_MAX = 40;
+
+/** The limits in an answer's body, or what it answered instead, to be read after "answered". */
+export function limitsIn(text: string): SessionStartLimit | string {
   let said: unknown;
   try {
     said = JSON.parse(text);
   } catch {
-    return undefined;
+    return 'without a session_start_limit: it is not JSON';
   }
   const limit = field(said, 'session_start_limit');
-  const total = whole(field(limit, 'total'), 1);
-  const remaining = whole(field(limit, 'remaining'), 0);
-  const resetAfter = field(limit, 'reset_after');
-  const maxConcurrency = whole(field(limit, 'max_concurrency'), 1);
-  if (total === undefined || remaining === undefined || maxConcurrency === undefined) return undefined;
-  if (typeof resetAfter !== 'number' || !(resetAfter >= 0) || resetAfter > Number.MAX_SAFE_INTEGER / 1_000) return undefined;
+  if (typeof limit !== 'object' || limit === null) return 'without a session_start_limit';
+  for (const name of Object.keys(LEAST) as (keyof typeof LEAST)[]) {
+    const wrong = faultOf(name, field(limit, name));
+    if (wrong !== undefined) return wrong;
+  }
+  const { total, remaining, reset_after: resetAfter, max_concurrency: maxConcurrency } = limit as Readonly<Record<keyof typeof LEAST, number>>;
   return { total, remaining: Math.min(total, remaining), resetAfter: Math.ceil(resetAfter * 1_000), maxConcurrency };
+}
+
+/** What is wrong with a number of the limits; undefined: it is fine. Milliseconds may be fractions. */
+function faultOf(name: keyof typeof LEAST, value: unknown): string | undefined {
+  if (value === undefined) return `with no \`session_start_limit.${name}\``;
+  const [most, isWhole] = name === 'reset_after' ? [Number.MAX_SAFE_INTEGER / 1_000, false] : [LIMIT_MAX, true];
+  if (typeof value === 'number' && value >= LEAST[name] && value <= most && (!isWhole || Number.isInteger(value))) return undefined;
+  const shown = JSON.stringify(value);
+  const cut = shown.length > SHOWN_MAX ? `${shown.slice(0, SHOWN_MAX)}…` : shown;
+  return `with a \`session_start_limit.${name}\` of ${cut}, which must be a ${isWhole ? 'whole ' : ''}number from ${LEAST[name]} to ${Math.floor(most)}`;
 }
 
 function field(of: unknown, name: string): unknown {
   return typeof of === 'object' && of !== null ? (of as Readonly<Record<string, unknown>>)[name] : undefined;
-}
-
-function whole(value: unknown, min: number): number | undefined {
-  return typeof value === 'number' && Number.isInteger(value) && value >= min && value <= LIMIT_MAX ? value : undefined;
 }

@@ -40,6 +40,7 @@ describe('The limits of Discord', () => {
     [302, '', /answered 302/],
     [200, 'nonsense', /without a session_start_limit/],
     [200, '{}', /without a session_start_limit/],
+    [200, body({ ...LIMIT, max_concurrency: 0 }), /session_start_limit.max_concurrency` of 0/],
     [200, 'x'.repeat(100_000), /cannot be reached/],
   ])('that come with %s and %.10s are not to be had', async (status, text, why) => {
     const url = await at(() => [status, text, { location: 'http://127.0.0.1:1/' }]);
@@ -63,16 +64,18 @@ describe('The limits of Discord', () => {
   });
 
   test.each([
-    { total: 0 },
-    { total: 1.5 },
-    { remaining: -1 },
-    { reset_after: -1 },
-    { reset_after: '1' },
-    { max_concurrency: 0 },
-    { max_concurrency: null },
-    { total: 2 ** 24 },
-  ])('that make no sense are none: %j', (wrong) => {
-    expect(limitsIn(body({ ...LIMIT, ...wrong }))).toBeUndefined();
+    [{ total: 0 }, 'total` of 0'],
+    [{ total: 1.5 }, 'total` of 1.5'],
+    [{ remaining: -1 }, 'remaining` of -1'],
+    [{ reset_after: -1 }, 'reset_after` of -1'],
+    [{ reset_after: '1' }, 'reset_after` of "1"'],
+    [{ max_concurrency: 0 }, 'max_concurrency` of 0'],
+    [{ max_concurrency: null }, 'max_concurrency` of null'],
+    [{ max_concurrency: undefined }, 'no `session_start_limit.max_concurrency`'],
+    [{ total: 2 ** 24 }, 'total` of 16777216'],
+    [{ total: 'x'.repeat(60) }, `total\` of "${'x'.repeat(39)}…`],
+  ])('that make no sense are refused by their name and value: %j', (wrong, said) => {
+    expect(limitsIn(body({ ...LIMIT, ...wrong }))).toEqual(expect.stringContaining(said));
   });
 
   test('leave no more than there are', () => {
