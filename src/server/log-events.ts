@@ -1,6 +1,5 @@
 import type { AdmissionNotice } from '../admission/deps.ts';
 import type { GatewayQueueEvent } from '../api/gateway-queue.ts';
-import type { OperatorEvent } from '../api/operator-event.ts';
 import type { Config } from '../config/load.ts';
 import type { ReloadEvent } from '../config/watch.ts';
 import { MILLISECOND, SECOND } from '../core/time.ts';
@@ -217,24 +216,6 @@ export function logReload(log: Log, event: ReloadEvent): void {
   const waits = needRestart.length > 0 ? `; restart to change ${needRestart.join(', ')}` : '';
   const what = `The configuration was reloaded: revision ${revision}, ${groups} groups${waits}.`;
   log.tell(needRestart.length > 0 ? 'warn' : 'info', 'reloaded', what, { revision, groups, needRestart });
-}
-
-const DEEDS: Readonly<Record<OperatorEvent['kind'], string>> = {
-  group_paused: 'paused',
-  group_resumed: 'resumed',
-  group_overridden: 'overrode limits of',
-  waiter_evicted: 'evicted a waiter of',
-  lease_revoked: 'revoked a lease of',
-  requests_redriven: 'redrove dead letters of',
-};
-
-/** Logs what an operator did, or was refused: who, to which group, for how long. */
-export function logOperator(log: Log, event: OperatorEvent): void {
-  const { kind, caller, group, refused, ...fields } = event;
-  const who = caller === '' ? 'An operator' : `Operator ${caller}`;
-  const done = refused === undefined ? '' : `, which was refused: ${refused}`;
-  const all = { caller, group, ...fields, ...(refused === undefined ? {} : { refused }) };
-  log.tell(refused === undefined ? 'info' : 'warn', kind, `${who} ${DEEDS[kind]} ${group === '' ? 'any group' : `group ${group}`}${done}.`, all);
 }
 
 /** A URL that fails and answers in turn is logged at most this often, in milliseconds. */

@@ -18,7 +18,8 @@ import { type DeferredMode, type DeferredModeDeps, keepsRequests, openDeferredMo
 import { type CompiledRoutes, compileAllRoutes } from './deferred-routes.ts';
 import { type GatewayQueueMode, openGatewayQueue } from './gateway-queue-mode.ts';
 import { checkAddresses, type Listeners, openListeners } from './listeners.ts';
-import { BackendLog, logFault, logOperator, logReload, logServing } from './log-events.ts';
+import { BackendLog, logFault, logReload, logServing } from './log-events.ts';
+import { logOperator } from './operator-log.ts';
 import { compileBackends, openForwarding } from './proxy.ts';
 import { compileRateLimitRules } from './rate-limit-rules.ts';
 import { openSingleNode } from './single-node.ts';

@@ -2,7 +2,8 @@ import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { logConnectionEvent, logRelayEvent, logReplicaEvent, PeerLog } from '../../src/server/cluster-log.ts';
-import { BackendLog, logFault, logNotice, logOperator, logReload } from '../../src/server/log-events.ts';
+import { BackendLog, logFault, logNotice, logReload } from '../../src/server/log-events.ts';
+import { logOperator } from '../../src/server/operator-log.ts';
 import type { Log, LogFields } from '../../src/telemetry/log.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -87,6 +88,50 @@ describe('events of the log', () => {
       fields: { caller: 'ops' },
     });
   });
+});
+
+test('what an operator did, or tried, has a true sentence', () => {
+  const sentence = (event: Omit<Parameters<typeof logOperator>[1], 'caller'>): string => {
+    const { log, lines } = kept();
+    logOperator(log, { caller: '', ...event });
+    return String(lines[0]?.msg);
+  };
+  const overridden = { kind: 'group_overridden', group: 'llm' } as const;
+  expect(
+    [
+      { kind: 'group_paused', group: 'nope', refused: 'unknown_group' } as const,
+      { kind: 'group_paused', group: 'llm' } as const,
+      { kind: 'group_paused', group: 'llm', key: 'acme' } as const,
+      { ...overridden, limits: ['rpm'], forMs: 1_000 },
+      { ...overridden, limits: [], forMs: 0 },
+      { ...overridden, limits: [], forMs: 0, forgiveDebt: true },
+      { ...overridden, limits: [], forgiveDebt: true },
+      { ...overridden, limits: [], enforce: false, forMs: 1_000 },
+      { ...overridden, limits: ['rpm'], enforce: true, forMs: 1_000, forgiveDebt: true },
+      { ...overridden, limits: [], forMs: 0, refused: 'unknown_group' },
+      { ...overridden, limits: [], enforce: false, forMs: 1_000, refused: 'unknown_group' },
+      { kind: 'requests_redriven', group: '', request: '1-a', requests: 1 } as const,
+      { kind: 'requests_redriven', group: '', request: '1-a', requests: 0, refused: 'conflict' } as const,
+      { kind: 'requests_redriven', group: 'llm', requests: 0 } as const,
+      { kind: 'requests_redriven', group: '', requests: 2 } as const,
+    ].map(sentence),
+  ).toEqual([
+    'An operator tried to pause group nope; it was refused: unknown_group.',
+    'An operator paused group llm.',
+    'An operator paused a key of group llm.',
+    'An operator overrode limits of group llm.',
+    'An operator ended the override of group llm.',
+    'An operator ended the override of group llm and forgave its debt.',
+    'An operator forgave the debt of group llm.',
+    'An operator stopped enforcing the limits of group llm.',
+    'An operator overrode limits of group llm, enforced its limits and forgave its debt.',
+    'An operator tried to end the override of group llm; it was refused: unknown_group.',
+    'An operator tried to stop enforcing the limits of group llm; it was refused: unknown_group.',
+    'An operator redrove request 1-a.',
+    'An operator tried to redrive request 1-a; it was refused: conflict.',
+    'An operator redrove 0 dead letters of group llm.',
+    'An operator redrove 2 dead letters of any group.',
+  ]);
 });
 
 test('a backend that dies is logged once, and once when it answers again', () => {
