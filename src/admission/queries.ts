@@ -11,6 +11,8 @@ import type { TreeController } from './tree-controller.ts';
 /** Items on one page at most. */
 const PAGE_MAX = 1000;
 
+const OFFSET_FORM = /^(?:[1-9a-z][0-9a-z]{0,6})?$/;
+
 const WAITER_FORM = /^w([0-9a-z]{1,11})-([0-9a-z]{1,11})$/;
 
 /** A group with its own limits, as people see it. */
@@ -77,8 +79,8 @@ function waiterId(ref: WaiterRef, token: unknown): string {
 }
 
 function paged<T>(page: { size: number; token: string }, read: (from: number, count: number) => readonly T[]): Page<T> | Refusal {
-  const from = page.token === '' ? 0 : Number.parseInt(page.token, 36);
-  if (!Number.isSafeInteger(from) || from < 0) return { reason: 'malformed', detail: 'The page token is not one of ours.' };
+  const from = OFFSET_FORM.test(page.token) ? Number.parseInt(page.token || '0', 36) : Number.NaN;
+  if (!Number.isSafeInteger(from)) return { reason: 'malformed', detail: 'The page token is not one of ours.' };
   const count = Math.min(Math.max(1, page.size), PAGE_MAX);
   const items = read(from, count + 1);
   return items.length > count ? { items: items.slice(0, count), next: (from + count).toString(36) } : { items, next: '' };

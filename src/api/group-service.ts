@@ -9,6 +9,7 @@ import { type Unary, type UnaryCall, unary } from './call.ts';
 import { fromProto, INVALID_DURATION } from './duration.ts';
 import { checkPause, toOverride, toPage } from './group-validation.ts';
 import type { OperatorEvent } from './operator-event.ts';
+import { pageTokenOf } from './page-token.ts';
 import { group, lease, replica, waiter } from './proto-messages.ts';
 import { checkGroup, checkName, isRefusal } from './validation.ts';
 
@@ -70,23 +71,31 @@ function looks(parts: ServiceDeps): readonly UnaryCall[] {
     unary(
       listWaiters,
       look(async (request, caller) => {
-        const page = checkGroup(request.group) ?? toPage(request);
+        const list = `waiters of ${request.group}`;
+        const page = checkGroup(request.group) ?? toPage(list, request);
         if (isRefusal(page)) return page;
         const found = await admission.waiters(request.group, page);
         if (isRefusal(found)) return found;
         const now = admission.now();
-        return create(pb.ListWaitersResponseSchema, { waiters: seen(found.items, caller).map((each) => waiter(each, now)), nextPageToken: found.next });
+        return create(pb.ListWaitersResponseSchema, {
+          waiters: seen(found.items, caller).map((each) => waiter(each, now)),
+          nextPageToken: pageTokenOf(list, found.next),
+        });
       }),
     ),
     unary(
       listLeases,
       look(async (request, caller) => {
-        const page = checkGroup(request.group) ?? toPage(request);
+        const list = `leases of ${request.group}`;
+        const page = checkGroup(request.group) ?? toPage(list, request);
         if (isRefusal(page)) return page;
         const found = await admission.leases(request.group, page);
         if (isRefusal(found)) return found;
         const now = admission.now();
-        return create(pb.ListLeasesResponseSchema, { leases: seen(found.items, caller).map((each) => lease(each, now)), nextPageToken: found.next });
+        return create(pb.ListLeasesResponseSchema, {
+          leases: seen(found.items, caller).map((each) => lease(each, now)),
+          nextPageToken: pageTokenOf(list, found.next),
+        });
       }),
     ),
   ];
@@ -183,15 +192,15 @@ function overriding(parts: ServiceDeps): UnaryCall {
   });
 }
 
-/** Groups are few: a page is a slice by name, its token the last name seen. */
+/** Groups are few: a page is a slice by name, its place the last name seen. */
 async function groupsPage({ admission, auth }: ServiceDeps, request: pb.ListGroupsRequest, caller: string): Promise<pb.ListGroupsResponse | Refusal> {
-  const page = toPage(request);
+  const page = toPage('groups', request);
   if (isRefusal(page)) return page;
   const visible = (name: string) => auth.check(caller, { ability: 'read', group: name }) === undefined;
   const views = (await admission.groups()).filter(({ name }) => name > page.token && visible(name)).sort((a, b) => (a.name < b.name ? -1 : 1));
   const shown = views.slice(0, page.size);
   const now = admission.now();
-  const nextPageToken = views.length > shown.length ? (shown.at(-1)?.name ?? '') : '';
+  const nextPageToken = pageTokenOf('groups', views.length > shown.length ? (shown.at(-1)?.name ?? '') : '');
   return create(pb.ListGroupsResponseSchema, { groups: shown.map((view) => group(view, now)), nextPageToken, replicas: admission.replicas().map(replica) });
 }
 

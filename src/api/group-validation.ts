@@ -3,7 +3,8 @@ import { PER_MAX, PER_MIN, SLACK_MAX, UNITS_MAX } from '../core/bounds.ts';
 import type { Quota } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { DAY, type Micros } from '../core/time.ts';
-import { checkDuration, checkGroup, checkText, malformed } from './validation.ts';
+import { placeOf } from './page-token.ts';
+import { checkDuration, checkGroup, checkText, isRefusal, malformed } from './validation.ts';
 
 /** An operator's change, decoded but not checked; numbers a protocol could not read are NaN. */
 export interface OverrideFields {
@@ -20,11 +21,18 @@ const LIMITS_MAX = 64;
 const PAGE_MAX = 1000;
 const PAGE_DEFAULT = 100;
 
-/** Checks a page of a list: size 0 is the default. */
-export function toPage(fields: { pageSize?: number | undefined; pageToken?: string | undefined }): { size: number; token: string } | Refusal {
+/**
+ * Checks a page of a list: size 0 is the default. `list` is what the tokens of its pages were made for (`pageTokenOf`); `token` of the result is the
+ * place where the page begins.
+ */
+export function toPage(
+  list: string,
+  fields: { readonly pageSize?: number | undefined; readonly pageToken?: string | undefined },
+): { size: number; token: string } | Refusal {
   const { pageSize = 0, pageToken = '' } = fields;
   if (!(Number.isInteger(pageSize) && pageSize >= 0 && pageSize <= PAGE_MAX)) return malformed(`\`page_size\` must be a whole number from 1 to ${PAGE_MAX}.`);
-  return checkText('page_token', pageToken, 256) ?? { size: pageSize === 0 ? PAGE_DEFAULT : pageSize, token: pageToken };
+  const from = placeOf(list, pageToken);
+  return isRefusal(from) ? from : { size: pageSize === 0 ? PAGE_DEFAULT : pageSize, token: from.place };
 }
 
 /** Checks whom a pause or its end is for, and for how long; undefined: it is fine. */

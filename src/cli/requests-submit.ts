@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { millisOfInstant } from '../api/instant-text.ts';
 import type { SubmitOptions } from '../client/client.ts';
 import { toMillis } from '../client/duration.ts';
 import type { CliContext } from './command.ts';
@@ -97,7 +98,8 @@ function headersOf(lines: readonly string[]): SubmitOptions['headers'] | string 
 
 function timeOf(text: string | undefined): Date | string | undefined {
   if (text === undefined) return undefined;
-  if (/^\d{4}-/.test(text) && !Number.isNaN(Date.parse(text))) return new Date(text);
+  const at = millisOfInstant(text);
+  if (!Number.isNaN(at)) return new Date(at);
   try {
     return new Date(Date.now() + toMillis(text));
   } catch (error) {

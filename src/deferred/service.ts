@@ -138,8 +138,8 @@ export class DeferredService implements DeferredRequests {
       const requests = page.requests.filter(({ row }) => inScope(scope, row)).map(({ row, end }) => viewOf(row, undefined, end, end.state));
       return { requests, next: page.next };
     }
-    const from = token === '' ? 0 : Number(token);
-    if (!Number.isSafeInteger(from) || from < 0) return { reason: 'malformed', detail: 'This page token is not one of this list.' };
+    const from = /^\d{0,16}$/.test(token) ? Number(token) : Number.NaN;
+    if (!Number.isSafeInteger(from)) return { reason: 'malformed', detail: 'This page token is not one of this list.' };
     return this.#listPending(scope, filter, size, from);
   }
 

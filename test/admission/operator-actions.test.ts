@@ -17,7 +17,8 @@ test('waiters and leases are shown in pages, by names that can be evicted and re
   const names = [...first.items, ...second.items].map((waiter) => waiter.id);
   expect(new Set(names).size).toBe(5);
   expect(second.next).toBe('');
-  expect(rig.admission.waiters('g', { size: 3, token: '-' })).toMatchObject({ reason: 'malformed' });
+  for (const token of ['-', '-1', '0', '3!', '9e20.', 'A', '__proto__', '9'.repeat(30)])
+    expect(rig.admission.waiters('g', { size: 3, token })).toMatchObject({ reason: 'malformed' });
   const name = names[1] as string;
   expect(await rig.admission.evictWaiter('g', name)).toBeUndefined();
   expect(waiting.filter((caller) => caller.refusal?.reason === 'cancelled')).toHaveLength(1);

@@ -1,4 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { decode } from '../../src/api/connect/codec.ts';
+import { SubmitRequestSchema } from '../../src/gen/sluice/v1/deferred_pb.ts';
 import { restRequestsRunner } from '../protocol/rest-requests-runner.ts';
 import { grpcRunner, wholeRunner } from '../protocol/runners.ts';
 import type { Answer, Runner } from '../protocol/table.ts';
@@ -120,6 +122,8 @@ describe.each(Object.keys(PROTOCOLS))('over %s', (protocol) => {
     ['an unknown id', 'GetRequest', { id: '1-0' }, 'UNKNOWN_REQUEST', 'not_found'],
     ['to cancel an unknown id', 'CancelRequest', { id: '1-0' }, 'UNKNOWN_REQUEST', 'not_found'],
     ['a page of 1001', 'ListRequests', { pageSize: 1001 }, 'MALFORMED', 'invalid_argument'],
+    ['a page token that is not one of ours', 'ListRequests', { pageToken: 'abc' }, 'MALFORMED', 'invalid_argument'],
+    ['to redrive from a token that is not one of ours', 'Redrive', { max: 1, pageToken: 'abc' }, 'MALFORMED', 'invalid_argument'],
     ['a redrive without end', 'Redrive', { group: 'slots' }, 'MALFORMED', 'invalid_argument'],
   ])('refuses %s', async (_name, method, fields, reason, code) => {
     expect(await runner.call(method, fields as Record<string, unknown>)).toMatchObject({
@@ -144,6 +148,12 @@ describe.each(Object.keys(PROTOCOLS))('over %s', (protocol) => {
       ['UNSTORED', 'unavailable', true],
     ]);
   });
+});
+
+test.each(['notBefore', 'not_before'])('Connect in JSON takes no %s of a day that does not exist', (name) => {
+  const decoded = (time: unknown) => decode(SubmitRequestSchema, Buffer.from(JSON.stringify({ path: '/erp/1', [name]: time })), true);
+  expect(decoded('2027-02-28T00:00:00Z')).toMatchObject({ notBefore: { seconds: 1_803_772_800n } });
+  for (const time of ['2027-02-30T00:00:00Z', '2027-01-01T24:00:00Z', '2027-02-30', 7]) expect(decoded(time)).toMatchObject({ reason: 'malformed' });
 });
 
 describe('messages', () => {

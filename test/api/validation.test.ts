@@ -89,7 +89,7 @@ describe('a release is checked', () => {
 
 describe('operators are checked', () => {
   it.each([0, 1, 1000])('a page of %i', (pageSize) => {
-    expect(toPage({ pageSize })).toEqual({ size: pageSize || 100, token: '' });
+    expect(toPage('groups', { pageSize })).toEqual({ size: pageSize || 100, token: '' });
   });
 
   it('an override says what, and for how long', () => {

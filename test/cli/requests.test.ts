@@ -227,6 +227,7 @@ describe('how it is called', () => {
     [64, ['submit', '/erp/1', '--retry-delays', '1,2']],
     [64, ['submit', '/erp/1', '--header', 'none']],
     [64, ['submit', '/erp/1', '--not-before', 'soon']],
+    [64, ['submit', '/erp/1', '--not-before', '2027-02-30T00:00:00Z']],
     [64, ['submit', '/erp/1', '--cost.tokens', 'many']],
     [64, ['submit', '/erp/1', '--nonsense']],
     [64, ['list', '--address', 'nowhere']],

@@ -5,6 +5,7 @@ import { AcquireRequestSchema, type AcquireResponse, AcquireResponseSchema, Expl
 import type { EngineRequest } from '../../http/engine.ts';
 import { decodeAcquire, encodeAcquired } from '../codec/acquire-binary.ts';
 import { acquiredJson, acquireFromJson } from '../codec/acquire-json.ts';
+import { millisOfInstant } from '../instant-text.ts';
 import { malformed } from '../validation.ts';
 
 /** How a call over HTTP/1.1 is written: which of three protocols, and its messages as binary or JSON. */
@@ -90,10 +91,30 @@ export function decode(schema: DescMessage, bytes: Uint8Array, json: boolean, re
     if (schema === AcquireRequestSchema) return decodeAsk(bytes, json);
     if (!json) return fromBinary(schema, bytes);
     const text = UTF8.decode(bytes);
+    const wrong = checkInstants(schema, text);
+    if (wrong !== undefined) return wrong;
     return fromJsonString(schema, schema === ExplainRequestSchema ? withoutAlias(text, 2) : text, registry === undefined ? {} : { registry });
   } catch (error) {
     return malformed(`The body is no ${schema.typeName} in ${json ? 'JSON' : 'binary form'}: ${error instanceof Error ? error.message : 'unreadable'}.`);
   }
+}
+
+const INSTANT = 'google.protobuf.Timestamp';
+
+/** Refuses times of days that do not exist, which `fromJsonString` takes for later ones. What else is wrong with them is left to it. */
+function checkInstants(schema: DescMessage, text: string): Refusal | undefined {
+  const fields = schema.fields.filter(({ message }) => message?.typeName === INSTANT);
+  if (fields.length === 0) return undefined;
+  const json = JSON.parse(text) as unknown;
+  if (typeof json !== 'object' || json === null) return undefined;
+  const members = new Map(Object.entries(json));
+  for (const { name, jsonName } of fields) {
+    for (const value of [members.get(name), members.get(jsonName)]) {
+      if (typeof value === 'string' && Number.isNaN(millisOfInstant(value)))
+        return malformed(`\`${name}\` is not a time; write for example \`2030-01-31T08:00:00Z\`.`);
+    }
+  }
+  return undefined;
 }
 
 /** The ask of every acquire: by hand where it is a usual one. */

@@ -5,6 +5,7 @@ import type { RequestState } from '../../deferred/request.ts';
 import type { ServiceDeps } from '../admission-service.ts';
 import type { Ability } from '../auth.ts';
 import { toPage } from '../group-validation.ts';
+import { pageTokenOf, placeOf } from '../page-token.ts';
 import { type CallContext, checkDuration, checkGroup, checkText, isRefusal, malformed, parseAcquire } from '../validation.ts';
 import type { DeferredAccess } from './access.ts';
 import { checkSubmit, type SubmitFields } from './submit-fields.ts';
@@ -141,7 +142,9 @@ export class DeferredApi {
   ): Promise<{ readonly requests: readonly RequestView[]; readonly next: string } | Refusal> {
     const scope = this.#scopeOf(caller, ['read', 'manage'], ['read', 'manage']);
     if (isRefusal(scope)) return scope;
-    const page = toPage(paging);
+    // A place is one of a state's own table, and of its part for one group.
+    const pages = `requests ${state ?? 'of any state'} ${fields.group}`;
+    const page = toPage(pages, paging);
     if (isRefusal(page)) return page;
     const filter = this.#filterOf(caller, this.#may(caller, 'read') ? 'read' : 'manage', fields);
     if (isRefusal(filter)) return filter;
@@ -150,7 +153,8 @@ export class DeferredApi {
       ? this.#listAny(scope, filter, size, token)
       : this.#access.requests.list(scope, { ...filter, state }, size, token));
     // Of an answer a list has less than all: it is not shown as if it were whole.
-    return isRefusal(found) ? found : { ...found, requests: found.requests.map((view) => ({ ...view, tries: [], response: undefined })) };
+    if (isRefusal(found)) return found;
+    return { next: pageTokenOf(pages, found.next), requests: found.requests.map((view) => ({ ...view, tries: [], response: undefined })) };
   }
 
   /** Puts a dead letter back into the queue. */
@@ -173,15 +177,18 @@ export class DeferredApi {
     if (!(Number.isInteger(max) && max >= 1 && max <= REDRIVE_MAX)) {
       return malformed(`\`max\` must be a whole number from 1 to ${REDRIVE_MAX}: how many dead letters this call may put back.`);
     }
-    const filter = checkText('page_token', token, 256) ?? this.#filterOf(caller, 'manage', fields);
+    const pages = `redrive ${fields.group}`;
+    const from = placeOf(pages, token);
+    if (isRefusal(from)) return from;
+    const filter = this.#filterOf(caller, 'manage', fields);
     if (isRefusal(filter)) return filter;
-    const done = await this.#access.requests.redriveAll(scope, { ...filter, state: 'dead' }, max, token);
+    const done = await this.#access.requests.redriveAll(scope, { ...filter, state: 'dead' }, max, from.place);
     const [requests, refused] = isRefusal(done) ? [0, done.reason] : [done.redriven, undefined];
     this.#parts.onOperator?.({ kind: 'requests_redriven', caller, group: fields.group, requests, refused });
-    return done;
+    return isRefusal(done) ? done : { ...done, next: pageTokenOf(pages, done.next) };
   }
 
-  /** What has not ended first, then each state by itself; the token says which state, and where in it. */
+  /** What has not ended first, then each state by itself; the place says which state, and where in it. */
   async #listAny(
     scope: RequestScope,
     filter: Omit<RequestFilter, 'state'>,

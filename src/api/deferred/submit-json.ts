@@ -1,13 +1,13 @@
 import type { Costs } from '../../core/group.ts';
 import type { Refusal } from '../../core/refusal.ts';
 import type { Micros } from '../../core/time.ts';
+import { millisOfInstant } from '../instant-text.ts';
 import { durationOf, memberOf, printable } from '../rest/input.ts';
 import { isRefusal, malformed } from '../validation.ts';
 import { EMPTY_SUBMIT, type SubmitFields } from './submit-fields.ts';
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
-const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)$/;
 
 type Fields = { -readonly [K in keyof SubmitFields]: SubmitFields[K] };
 
@@ -44,11 +44,6 @@ const EXCLUSIVE: readonly (readonly [string, string])[] = [
   ['attemptsMax', 'retryDelays'],
 ];
 
-/** Milliseconds since 1970 of an RFC 3339 time; NaN: it is none. */
-export function timeOf(text: unknown): number {
-  return typeof text === 'string' && TIME.test(text) ? Date.parse(text) : Number.NaN;
-}
-
 function take(fields: Fields, member: string, value: unknown): Refusal | undefined {
   const text = TEXTS.find((name) => name === member);
   if (text !== undefined) {
@@ -64,7 +59,7 @@ function take(fields: Fields, member: string, value: unknown): Refusal | undefin
     case 'headers':
       return set(fields, 'headers', headersOf(value));
     case 'notBefore':
-      fields.notBeforeMs = timeOf(value);
+      fields.notBeforeMs = typeof value === 'string' ? millisOfInstant(value) : Number.NaN;
       return undefined;
     case 'deadline':
     case 'timeout':

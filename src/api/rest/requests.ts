@@ -7,9 +7,10 @@ import { requestJson, timeText } from '../deferred/request-json.ts';
 import { RequestReading } from '../deferred/request-reading.ts';
 import { DeferredApi, type FilterFields, type SubmitRefusal, type Submitted } from '../deferred/service.ts';
 import type { SubmitFields } from '../deferred/submit-fields.ts';
-import { submitFieldsOf, timeOf } from '../deferred/submit-json.ts';
+import { submitFieldsOf } from '../deferred/submit-json.ts';
 import { fromText } from '../duration.ts';
 import { idempotencyKeyOf } from '../idempotency-key.ts';
+import { millisOfInstant } from '../instant-text.ts';
 import { rateLimitFields } from '../rate-limit-fields.ts';
 import { type CallContext, isRefusal, malformed } from '../validation.ts';
 import { isBatch, type LineRefusal, submitBatch } from './batch.ts';
@@ -198,7 +199,7 @@ function textIn(input: Input, name: string): string {
 function timeIn(input: Input, name: string, nowMs: number): number | undefined {
   const text = textIn(input, name);
   if (text === '') return undefined;
-  const at = timeOf(text);
+  const at = millisOfInstant(text);
   return Number.isNaN(at) ? nowMs - fromText(text) / 1000 : at;
 }
 

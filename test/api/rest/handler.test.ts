@@ -210,6 +210,26 @@ describe('plain HTTP: groups', () => {
   });
 });
 
+describe('plain HTTP: pages', () => {
+  const lists = ['/v1/groups', '/v1/groups/slots/waiters', '/v1/groups/slots/leases'];
+  const forged = ['abc', '-1', '9e20', '__proto__', '0', '1', '9'.repeat(30), '.', 'open', 'a.b.c', 'x'.repeat(600), '%00'];
+
+  it.each(lists.flatMap((path) => forged.map((token) => [path, token])))('%s refuses %s, which is not one of ours', async (path, token) => {
+    const answered = await fetch(`${server.baseUrl}${path}?page_token=${token}`);
+    expect([answered.status, await json(answered)]).toMatchObject([400, { reason: 'malformed', detail: expect.stringContaining('page_token') }]);
+  });
+
+  it('follow by the token of the page before, which no other list takes', async () => {
+    const page = async (query: string) => json(await fetch(`${server.baseUrl}${query}`));
+    const first = await page('/v1/groups?page_size=1');
+    const token = encodeURIComponent(String(first['nextPageToken']));
+    const names = async (query: string) => ((await page(query))['groups'] as { name: string }[]).map(({ name }) => name);
+    expect(await names(`/v1/groups?page_token=${token}`)).toEqual((await names('/v1/groups')).slice(1));
+    expect(await page(`/v1/groups/slots/leases?page_token=${token}`)).toMatchObject({ status: 400, reason: 'malformed' });
+    expect(await page(`/v1/groups?page_token=x${token}`)).toMatchObject({ status: 400, reason: 'malformed' });
+  });
+});
+
 describe('plain HTTP: paths and methods', () => {
   it('says 404 to unknown paths and 405 with Allow to wrong methods', async () => {
     const unknown = await fetch(`${server.baseUrl}/v1/nowhere`);

@@ -113,6 +113,8 @@ describe('POST /v1/requests', () => {
     ['a cost of less than nothing', { costs: { tokens: -1 } }, 400, 'tokens'],
     ['a cost that is no number', { costs: { tokens: 'many' } }, 400, 'tokens'],
     ['a time without zone', { notBefore: '2030-01-01T00:00:00' }, 400, '`not_before`'],
+    ['a day that does not exist', { notBefore: '2001-09-31T00:00:00Z' }, 400, '`not_before`'],
+    ['the hour 24', { notBefore: '2001-09-10T24:00:00Z' }, 400, '`not_before`'],
     ['a time far away', { notBefore: '2030-01-01T00:00:00Z' }, 400, '365 days'],
     ['a deadline without unit', { deadline: 30 }, 400, 'unit'],
     ['a deadline of half a second', { deadline: '500ms' }, 400, '`deadline`'],
@@ -348,13 +350,23 @@ describe('what operators do', () => {
     expect((await list('error=status_400'))[0]).toEqual(ids.slice(1));
   });
 
-  test.each(['state=lost', 'since=yesterday', 'page_size=1001', 'page_size=x', 'page_token=nonsense', 'colour=red', 'group=a/b', `error=${'e'.repeat(65)}`])(
-    'refuses a list by %s',
-    async (query) => {
-      const answered = await ask('GET', `/v1/requests?${query}`, undefined, {}, server.admin);
-      expect([answered.status, answered.json['reason']]).toEqual([400, 'malformed']);
-    },
-  );
+  test.each([
+    'state=lost',
+    'since=yesterday',
+    'page_size=1001',
+    'page_size=x',
+    'page_token=nonsense',
+    'page_token=0',
+    'state=pending&page_token=abc',
+    `state=dead&page_token=${'9'.repeat(30)}`,
+    'since=2001-02-30T00:00:00Z',
+    'colour=red',
+    'group=a/b',
+    `error=${'e'.repeat(65)}`,
+  ])('refuses a list by %s', async (query) => {
+    const answered = await ask('GET', `/v1/requests?${query}`, undefined, {}, server.admin);
+    expect([answered.status, answered.json['reason']]).toEqual([400, 'malformed']);
+  });
 
   test('redrives one dead letter, or as many of a filter as it may', async () => {
     const ids = [];
@@ -368,7 +380,10 @@ describe('what operators do', () => {
       json: { detail: expect.stringContaining('`max`') },
     });
     expect(await post('/v1/requests/redrive', { error: 'connect', max: 10 })).toMatchObject({ status: 200, json: { redriven: 0, nextPageToken: '' } });
-    expect(await post('/v1/requests/redrive?group=slots&since=1d&max=2')).toMatchObject({ json: { redriven: 2, nextPageToken: 'more' } });
+    expect(await post('/v1/requests/redrive?group=slots&since=1d&max=2')).toMatchObject({
+      json: { redriven: 2, nextPageToken: expect.stringMatching(/^more\./) },
+    });
+    expect(await post('/v1/requests/redrive', { group: 'slots', max: 2, pageToken: 'more' })).toMatchObject({ status: 400, json: { reason: 'malformed' } });
     expect(await post('/v1/requests/redrive', { max: 10_001 })).toMatchObject({ status: 400 });
     expect(server.operators).toEqual([
       { kind: 'requests_redriven', caller: '', group: '', request: ids[0], requests: 1, refused: undefined },
