@@ -143,6 +143,24 @@ routes:
       }
     });
 
+    test('A page token that one replica made is taken by another, and a forged one by none', async () => {
+      const notBefore = new Date(Date.now() + 3_600_000).toISOString();
+      const ids = [await submit(0, '/hooks/page-1', { notBefore }), await submit(0, '/hooks/page-2', { notBefore })].map(({ id }) => id);
+      const page = async (replica: number, path: string) => {
+        const answer = await fetch(`${fleet.replicas[replica]?.adminUrl}${path}`);
+        return { ...((await answer.json()) as { requests?: { id: string }[]; nextPageToken?: string }), status: answer.status };
+      };
+      const first = await page(0, '/v1/requests?group=hooks&state=pending&page_size=1');
+      const second = await page(1, `/v1/requests?group=hooks&state=pending&page_token=${first.nextPageToken}`);
+      expect([...(first.requests ?? []), ...(second.requests ?? [])].map(({ id }) => id)).toEqual(ids);
+      for (const replica of [0, 1, 2]) {
+        for (const list of ['groups', 'groups/hooks/waiters', 'groups/hooks/leases', 'requests'])
+          for (const token of ['abc', '-1', '0.', '9'.repeat(30)])
+            expect(await page(replica, `/v1/${list}?page_token=${token}`)).toMatchObject({ status: 400, reason: 'malformed' });
+      }
+      for (const id of ids) expect((await post(2, `/v1/requests/${id}/cancel`)).status).toBe(200);
+    });
+
     test('A request is cancelled at any replica, before it is sent and on its way', async () => {
       const other = await asking.other('hooks');
       const notBefore = new Date(Date.now() + 3_600_000).toISOString();
