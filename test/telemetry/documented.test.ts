@@ -9,6 +9,8 @@ test('operations.md names every metric of ours, and none that is not there', asy
   metrics.cluster(() => ({ shards: [], peers: [], revision: { number: 0, hash: '' }, connected: true, elsewhere: 0, visiting: 0 }));
   metrics.deferred(() => ({ sending: 0, delayed: 0, ended: { done: 0, dead: 0, cancelled: 0 }, groups: new Map(), bytes: 0, bytesMax: 1, down: [] }));
   metrics.storing(() => ({ used: 1, bytes: 2, fill: 0.5 }));
+  // What only a gateway queue shows.
+  metrics.gatewayQueue(() => ({ held: 0, maxConcurrency: 1, starts: { total: 1, remaining: 1 } }));
   const there = [...(await metrics.scrape()).body.matchAll(/^# TYPE (sluice_\w+) /gm)].map((match) => match[1]);
   const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
   const named = [...page.matchAll(/`(sluice_[a-z_]+)`/g)].map((match) => match[1]);

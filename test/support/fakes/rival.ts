@@ -19,7 +19,18 @@ const placement = coordinator.place('root');
 if (placement.at !== 'here') throw new Error('Not here.');
 const { leaderLease } = placement;
 const { term, from } = leaderLease;
-const ledger = await createLedger({ store: new LmdbStore(file, { bytes: 64 << 20 }), clock, term }).tree('root');
+const ledgers = createLedger({ store: new LmdbStore(file, { bytes: 64 << 20 }), clock, term });
+/** As a server does: an older one that writes without a pause can keep an opening from its end, until its slots are over. */
+async function opened(): ReturnType<typeof ledgers.tree> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await ledgers.tree('root');
+    } catch (cause) {
+      if ((cause as Error).name !== 'Conflict' || tries >= 20) throw cause;
+    }
+  }
+}
+const ledger = await opened();
 say({ say: 'open', term: String(term), from, restored: ledger.restored?.leases.length ?? 0 });
 try {
   for (let serial = 1; ; serial++) {
