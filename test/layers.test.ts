@@ -36,7 +36,7 @@ const imports: readonly Case[] = [
   ['src/relay/up.ts', take('../proxy/forwarding-service.ts'), 'noRestrictedImports'],
   ['src/relay/records.ts', take('../ledger/ledger.ts'), 'noRestrictedImports'],
   ['src/relay/messages.ts', take('../nats/messages.ts'), 'noRestrictedImports'],
-  ['src/relay/down.ts', take('../admission/gatekeeper.ts'), undefined],
+  ['src/relay/down.ts', take('../admission/local-admission.ts'), undefined],
   ['src/admission/relay.ts', take('../relay/relay.ts'), 'noRestrictedImports'],
   ['src/coordination/relay.ts', take('../relay/relay.ts'), 'noRestrictedImports'],
   ['src/api/relay.ts', take('../relay/relay.ts'), 'noRestrictedImports'],

@@ -1,6 +1,5 @@
-import type { KeysInUse } from '../core/gate/snapshot.ts';
+import type { LimitView } from '../core/gate/snapshot.ts';
 import type { Costs, GroupSpec } from '../core/group.ts';
-import type { LimitStatus } from '../core/limits/limit.ts';
 import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Disposition, LeaseView, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
@@ -101,24 +100,6 @@ export interface Explanation {
   readonly place: QueuePosition;
   /** Every limit on the way up, and when it alone would let this ask pass (NEVER: after a release). */
   readonly limits: readonly LimitView[];
-}
-
-/** One limit as shown to people. */
-export interface LimitView extends LimitStatus {
-  readonly group: string;
-  readonly name: string;
-  readonly unit: string;
-  readonly kind: 'rate' | 'spacing' | 'window' | 'fixed' | 'concurrency';
-  readonly scope: 'group' | 'key';
-  readonly key: string | undefined;
-  /** Window length in microseconds for the RateLimit fields; undefined for concurrency. */
-  readonly per: Micros | undefined;
-  /** Units per `per`, for the RateLimit fields, where that is not `capacity`: a rate's capacity is its burst. */
-  readonly permits?: number | undefined;
-  /** Explain only: when this limit alone would let the ask pass. */
-  readonly readyAt: Instant | undefined;
-  /** A limit with scope `key` in a group's view: the keys that use it. */
-  readonly keys?: KeysInUse | undefined;
 }
 
 /** A group as shown to people. */

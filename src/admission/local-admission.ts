@@ -1,3 +1,4 @@
+import type { LimitView } from '../core/gate/snapshot.ts';
 import type { Costs } from '../core/group.ts';
 import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Disposition, LeaseView } from '../core/permit.ts';
@@ -11,7 +12,6 @@ import type {
   Explanation,
   GroupSettings,
   GroupView,
-  LimitView,
   Outcome,
   OverrideRequest,
   Page,

@@ -1,8 +1,9 @@
+import type { LimitView } from '../core/gate/snapshot.ts';
 import type { LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { WaiterRef, WaiterView } from '../core/request.ts';
 import { DISTANT_PAST, type Instant } from '../core/time.ts';
-import type { GroupView, LimitView, Page } from './admission.ts';
+import type { GroupView, Page } from './admission.ts';
 import type { GroupEntry } from './group-entry.ts';
 import { PendingAcquire } from './pending-acquire.ts';
 import { permitId } from './permit-id.ts';

@@ -1,8 +1,9 @@
+import type { LimitView } from '../core/gate/snapshot.ts';
 import type { Lease, LeaseView, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Arrival, QueuePosition, WaiterView } from '../core/request.ts';
 import { DISTANT_PAST, type Instant, type Micros, plus } from '../core/time.ts';
-import type { Explanation, GroupView, LimitView, Outcome, Page, PermitView, RenewOutcome } from './admission.ts';
+import type { Explanation, GroupView, Outcome, Page, PermitView, RenewOutcome } from './admission.ts';
 
 /*
  * From one clock's time into another's: a tree decides in the time of its shard, another replica speaks in its own, and

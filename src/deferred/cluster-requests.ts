@@ -11,6 +11,7 @@ import { type DeferredFigures, figuresOf } from './deferred-figures.ts';
 import type { DeferredRoute } from './deferred-route.ts';
 import { InFlight } from './in-flight.ts';
 import { BodyBroken, IncomingBody } from './incoming-body.ts';
+import { NOT_DEAD, onlyDead, type RedrivePage, redriveMany } from './redrive-many.ts';
 import { parseRequestId, type RequestEnd, type RequestRow, requestId } from './request.ts';
 import { ENDED, NONE, SENDING } from './request-index.ts';
 import { type DeferredDeps, RETRY_AFTER } from './request-lifecycle.ts';
@@ -163,8 +164,7 @@ export class ClusterRequests implements DeferredRequests {
   async redrive(scope: RequestScope, id: string): Promise<Refusal | undefined> {
     const found = await this.#find(scope, id);
     if ('reason' in found) return found;
-    if (found.end?.state !== 'dead')
-      return { reason: 'conflict', detail: `This request is ${found.end?.state ?? 'pending'}: only a dead letter can be redriven.` };
+    if (found.end?.state !== 'dead') return onlyDead(found.end?.state ?? 'pending');
     return this.#tried(() => this.#redrive(found));
   }
 
@@ -174,18 +174,12 @@ export class ClusterRequests implements DeferredRequests {
     max: number,
     token: string,
   ): Promise<{ readonly redriven: number; readonly next: string } | Refusal> {
-    let redriven = 0;
-    let next = token;
-    do {
-      const page = await this.list(scope, { ...filter, state: 'dead' }, Math.min(64, max - redriven), next);
-      if ('reason' in page) return redriven === 0 ? page : { redriven, next };
-      const results = await Promise.all(page.requests.map(({ id }) => this.redrive(scope, id)));
-      const failed = results.find((each) => each !== undefined && each.reason !== 'conflict' && each.reason !== 'gone');
-      redriven += results.filter((each) => each === undefined).length;
-      if (failed !== undefined) return redriven === 0 ? failed : { redriven, next };
-      next = page.next;
-    } while (next !== '' && redriven < max);
-    return { redriven, next };
+    const pageOf: RedrivePage = async (size, from) => {
+      const page = await this.list(scope, { ...filter, state: 'dead' }, size, from);
+      if ('reason' in page) return page;
+      return { results: await Promise.all(page.requests.map(({ id }) => this.redrive(scope, id))), next: page.next };
+    };
+    return redriveMany(pageOf, max, token);
   }
 
   async drain(graceMs: number): Promise<void> {
@@ -402,5 +396,4 @@ const BUGS = [TypeError, RangeError, ReferenceError, SyntaxError];
 /** An end with a callback is kept so much longer than the callback may be tried. */
 const LATEST_CALLBACK_MS = 3_600_000;
 const NOT_CANCELLED = { cancelled: false, aborted: false } as const;
-const NOT_DEAD: Refusal = { reason: 'conflict', detail: 'This request is not a dead letter any more.' };
 const UNKNOWN: Refusal = { reason: 'unknown_request' };

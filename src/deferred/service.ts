@@ -4,6 +4,7 @@ import type { Conversion, DeferredRequests, RequestFilter, RequestScope, Request
 import { type DeferredFigures, figuresOf } from './deferred-figures.ts';
 import type { DeferredRoute } from './deferred-route.ts';
 import { BodyBroken, IncomingBody } from './incoming-body.ts';
+import { NOT_DEAD, onlyDead, type RedrivePage, redriveMany } from './redrive-many.ts';
 import { parseRequestId, type RequestEnd, type RequestHead, type RequestRow, requestId } from './request.ts';
 import { ENDED, NONE, SENDING } from './request-index.ts';
 import { type DeferredDeps, RequestLifecycle } from './request-lifecycle.ts';
@@ -165,8 +166,7 @@ export class DeferredService implements DeferredRequests {
     const parsed = parseRequestId(id);
     const found = await this.#find(scope, id);
     if ('reason' in found) return found;
-    if (found.state !== 'dead' || parsed === undefined)
-      return { reason: 'conflict', detail: `This request is ${found.state}: only a dead letter can be redriven.` };
+    if (found.state !== 'dead' || parsed === undefined) return onlyDead(found.state);
     return this.#redrive(parsed.sequence);
   }
 
@@ -176,19 +176,12 @@ export class DeferredService implements DeferredRequests {
     max: number,
     token: string,
   ): Promise<{ readonly redriven: number; readonly next: string } | Refusal> {
-    let redriven = 0;
-    let next = token;
-    do {
-      const page = await this.#deps.store.listEnded({ ...filter, state: 'dead', ...narrowed(scope, filter) }, Math.min(64, max - redriven), next);
+    const pageOf: RedrivePage = async (size, from) => {
+      const page = await this.#deps.store.listEnded({ ...filter, state: 'dead', ...narrowed(scope, filter) }, size, from);
       const sequences = page.requests.filter(({ row }) => inScope(scope, row)).map(({ row }) => row.sequence);
-      const results = await Promise.all(sequences.map((sequence) => this.#redrive(sequence)));
-      const failed = results.find((each) => each !== undefined && each !== NOT_DEAD);
-      redriven += results.filter((each) => each === undefined).length;
-      if (failed !== undefined) return redriven === 0 ? failed : { redriven, next };
-      // What was redriven is no longer in the list: the same token shows what came after it, unless a filter passed some over.
-      next = page.next;
-    } while (next !== '' && redriven < max);
-    return { redriven, next };
+      return { results: await Promise.all(sequences.map((sequence) => this.#redrive(sequence))), next: page.next };
+    };
+    return redriveMany(pageOf, max, token);
   }
 
   async drain(graceMs: number): Promise<void> {
@@ -438,5 +431,4 @@ export class DeferredService implements DeferredRequests {
   }
 }
 
-const NOT_DEAD: Refusal = { reason: 'conflict', detail: 'This request is not a dead letter any more.' };
 const UNKNOWN: Refusal = { reason: 'unknown_request' };

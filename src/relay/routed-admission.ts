@@ -5,7 +5,6 @@ import type {
   Explanation,
   GroupSettings,
   GroupView,
-  LimitView,
   Outcome,
   OverrideRequest,
   Page,
@@ -29,6 +28,7 @@ import {
   shiftRenewal,
   shiftWaiter,
 } from '../admission/time-shift.ts';
+import type { LimitView } from '../core/gate/snapshot.ts';
 import type { Costs } from '../core/group.ts';
 import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Disposition, LeaseView } from '../core/permit.ts';

@@ -1,4 +1,4 @@
-import type { LimitView } from '../admission/admission.ts';
+import type { LimitView } from '../core/gate/snapshot.ts';
 
 /** Groups and keys whose limits are remembered at most. */
 const MAX = 10_000;

@@ -69,9 +69,11 @@ export interface LimitView extends LimitStatus {
   readonly kind: Quota['kind'];
   readonly scope: 'group' | 'key';
   readonly key: string | undefined;
+  /** Length of the window; undefined for concurrency. */
   readonly per: Micros | undefined;
   /** Units per `per`, where that is not `capacity`: a rate's capacity is its burst. */
   readonly permits?: number | undefined;
+  /** Of a dry run only: when this limit alone would let the request pass. */
   readonly readyAt: Instant | undefined;
   /** Of a limit with scope `key`, where the whole group is looked at: the keys that use it. */
   readonly keys?: KeysInUse | undefined;

@@ -7,21 +7,21 @@ import { type ProxyRig, proxyRig } from './rig.ts';
  *
  * | threat | tried in |
  * | --- | --- |
- * | two lengths, lists, signs, bad codings and chunks, two Hosts, none, NUL, bare CR and LF, folds, `CONNECT`, `TRACE`, authority form, other versions | proxy-framing (before a lax and a strict backend) |
- * | all of these mutated, in pieces, behind each other, left in the middle | proxy-garden |
- * | bytes of a body or trailer taken for a request | proxy-framing, proxy-garden, here |
- * | fields of one connection, fields of ours, forged X-Forwarded-*, header injection both ways | proxy-fidelity, test/forward/headers, fidelity.property |
- * | absolute form, Host against the target | proxy-framing; where it may go is the configuration's: proxy, test/forward/guarded-lookup |
- * | slow heads, slow bodies, bodies that stop | proxy-attack, proxy-framing, test/forward/hold |
- * | slow readers | proxy-attack |
- * | many connections; callers that leave at any moment | proxy-attack, proxy-leaks, proxy-abort |
- * | bodies that are too large, or too many | proxy, test/forward/hold |
+ * | two lengths, lists, signs, bad codings and chunks, two Hosts, none, NUL, bare CR and LF, folds, `CONNECT`, `TRACE`, authority form, other versions | framing (before a lax and a strict backend) |
+ * | all of these mutated, in pieces, behind each other, left in the middle | garden |
+ * | bytes of a body or trailer taken for a request | framing, garden, here |
+ * | fields of one connection, fields of ours, forged X-Forwarded-*, header injection both ways | fidelity, test/proxy/headers, test/proxy/fidelity.property |
+ * | absolute form, Host against the target | framing; where it may go is the configuration's: listener, test/proxy/upstream/guarded-lookup |
+ * | slow heads, slow bodies, bodies that stop | attack, framing, test/proxy/body/body-store |
+ * | slow readers | attack |
+ * | many connections; callers that leave at any moment | attack, leaks, abort |
+ * | bodies that are too large, or too many | listener, test/proxy/body/body-store |
  * | large heads, long request lines, many fields; from backends too | here |
- * | floods of pipelined requests | here, proxy |
+ * | floods of pipelined requests | here, listener |
  * | chunk extensions, tiny chunks, trailers | here |
  * | `Expect` without an end | here |
- * | HTTP/2 by upgrade or at once | proxy-framing, here |
- * | abuse of websocket upgrades | here, proxy-tunnel |
+ * | HTTP/2 by upgrade or at once | framing, here |
+ * | abuse of websocket upgrades | here, tunnel-socket |
  */
 
 const CONFIG = `bounds: { receive: 1s }

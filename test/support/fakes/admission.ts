@@ -5,7 +5,6 @@ import type {
   Explanation,
   GroupPlacement,
   GroupView,
-  LimitView,
   Outcome,
   OverrideRequest,
   Page,
@@ -14,6 +13,7 @@ import type {
   RenewOutcome,
   ReplicaView,
 } from '../../../src/admission/admission.ts';
+import type { LimitView } from '../../../src/core/gate/snapshot.ts';
 import { type Costs, costOf } from '../../../src/core/group.ts';
 import type { WindowReport } from '../../../src/core/limits/reported-window.ts';
 import type { Disposition, LeaseView, Permit } from '../../../src/core/permit.ts';
