@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { LimitSpec } from '../../src/core/group.ts';
 import { HOUR, MILLISECOND, SECOND } from '../../src/core/time.ts';
+import { seeded } from '../support/seeded.ts';
 import { Driver } from './driver.ts';
 import type { Handle } from './handle.ts';
-import { type Demand, dice, fairShares, jain, worstError } from './shares.ts';
+import { type Demand, fairShares, jain, worstError } from './shares.ts';
 import { concurrency, group, rate, rolling, spacing } from './specs.ts';
 
 /** One tenant of a scenario. */
@@ -78,7 +79,7 @@ describe('fair between keys over long backlogs', () => {
   });
 
   it("mixed costs are weighed in the first limit's unit: shares of tokens within 3 %", () => {
-    const roll = dice(7);
+    const roll = seeded(7);
     const tenants: Tenant[] = [
       { name: 'large', weight: 1, waiting: 800, cost: () => 50 + Math.floor(roll() * 50) },
       { name: 'small', weight: 1, waiting: 15_000, cost: () => 1 + Math.floor(roll() * 10) },
@@ -128,7 +129,7 @@ describe('fair between keys over long backlogs', () => {
   });
 
   it('in three bands of three tenants no band is served before the one above is empty', () => {
-    const roll = dice(3);
+    const roll = seeded(3);
     const driver = new Driver({ groups: [group('bands', perMillisecond, { fairness: { by: 'key', weights: new Map() } })] });
     driver.call((gate, now) => gate.pause(now, 0, (now + SECOND) as typeof now));
     for (let index = 0; index < 900; index += 1) driver.ask({ key: `t${Math.floor(roll() * 3)}`, priority: 1 + Math.floor(roll() * 3) });

@@ -36,14 +36,3 @@ export function jain(ratios: readonly number[]): number {
 export function worstError(had: ReadonlyMap<string, number>, fair: ReadonlyMap<string, number>): number {
   return Math.max(...[...fair].map(([name, share]) => Math.abs((had.get(name) ?? 0) - share) / share));
 }
-
-/** Small numbers that look random and are the same every time (mulberry32). */
-export function dice(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}

@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { NatsBinary } from '../support/fakes/nats-binary.ts';
+import { seeded } from '../support/seeded.ts';
 import { Callers, monotonic } from './callers.ts';
 import { judge, type Verdict } from './checker.ts';
 import type { FaultKind } from './fault-kinds.ts';
@@ -59,7 +60,7 @@ export async function play(parts: PlayParts): Promise<PlayReport> {
   write({ op: 'groups', groups: GROUPS });
   const fleet = await Fleet.start({ binary, nats, replicas: 3, groups: GROUPS_YAML, main, faketime, walls: WALLS, logs });
   const urls = fleet.replicas.map(({ url }) => url);
-  const callers = new Callers({ urls, groups: GROUPS, write, random: dice(seed + 1), eachGroup, ttlMs });
+  const callers = new Callers({ urls, groups: GROUPS, write, random: seeded(seed + 1), eachGroup, ttlMs });
   const probes = new Probes({ urls, write });
   const stalls = watchStalls(write);
   const lags = watchLags(
@@ -80,21 +81,10 @@ export async function play(parts: PlayParts): Promise<PlayReport> {
       begun++;
       say(`${((monotonic() - start) / 1e6).toFixed(1).padStart(6)} s  fault ${count} of ${faults}: ${kind} ${target}; ${asks} asks answered`);
     };
-    await new Nemesis({ fleet, watch, probes, walls: faketime !== undefined, write, random: dice(seed), kinds, progress, quiet, signal }).run(faults);
+    await new Nemesis({ fleet, watch, probes, walls: faketime !== undefined, write, random: seeded(seed), kinds, progress, quiet, signal }).run(faults);
     await Promise.all([callers.stop(), probes.settled()]);
   } finally {
     await Promise.all([stalls.close(), lags.close(), probes.close(), watch?.close(), fleet.clean()]);
   }
   return { ...judge(parseHistory(lines.join('\n'))), begun };
-}
-
-/** mulberry32: the same numbers for the same seed. */
-export function dice(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

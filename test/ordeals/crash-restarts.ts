@@ -7,10 +7,10 @@ import { judge } from '../faults/checker.ts';
 import { wallEnvironment } from '../faults/fleet.ts';
 import { GROUPS, GROUPS_YAML } from '../faults/groups.ts';
 import type { HistoryLine } from '../faults/history.ts';
-import { dice } from '../faults/play.ts';
 import { watchStalls } from '../faults/stalls.ts';
 import { freePort } from '../support/fakes/ports.ts';
 import { ServerProcess } from '../support/fakes/server-process.ts';
+import { seeded } from '../support/seeded.ts';
 import { check, type Ordeal } from './ordeal.ts';
 
 const RESTARTS = Number(process.env['SLUICE_RESTARTS'] ?? 60);
@@ -30,7 +30,7 @@ export const crashRestarts: Ordeal = {
     const lines: HistoryLine[] = [{ op: 'groups', groups: GROUPS }];
     const write = (line: HistoryLine): void => void lines.push(line);
     const seed = Number(process.env['SLUICE_SEED'] ?? 7);
-    const random = dice(seed);
+    const random = seeded(seed);
     const port = await freePort();
     const clock = join(mkdtempSync(join(tmpdir(), 'sluice-wall-')), 'wall');
     const set = (seconds: number): void => writeFileSync(clock, `${seconds < 0 ? '' : '+'}${seconds}`);
@@ -45,7 +45,7 @@ ${GROUPS_YAML}`;
     const ways = { env: wallEnvironment(library() as string, clock) };
     let server = new ServerProcess(configuration, undefined, ways);
     const { folder } = server;
-    const callers = new Callers({ urls: [`http://127.0.0.1:${port}`], groups: GROUPS, write, random: dice(seed + 1), eachGroup: 8, ttlMs: 20_000 });
+    const callers = new Callers({ urls: [`http://127.0.0.1:${port}`], groups: GROUPS, write, random: seeded(seed + 1), eachGroup: 8, ttlMs: 20_000 });
     const stalls = watchStalls(write);
     try {
       await server.until('serving');

@@ -3,6 +3,7 @@ import { SECOND } from '../../src/core/time.ts';
 import type { CostRule } from '../../src/proxy/route.ts';
 import { rolling, START } from '../core/specs.ts';
 import type { PlayedAttempt } from '../support/fakes/forwarder.ts';
+import { seeded } from '../support/seeded.ts';
 import { type ForwardRig, forwardRigged, groupOf, quiet, routeOf } from './forward-rig.ts';
 
 /*
@@ -26,17 +27,6 @@ interface Seen {
   readonly team: string;
   readonly id: number;
   readonly tokens: number;
-}
-
-/** Numbers from 0 to 1, the same each time (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** Teams that always want more, and a provider that counts. */

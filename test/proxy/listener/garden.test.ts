@@ -3,6 +3,7 @@ import { BAD_FRAMING } from '../../conformance/engine-bad-input.ts';
 import { readStrictly } from '../../support/fakes/backend.ts';
 import { type Recorded, Recorder, type Respond } from '../../support/fakes/recorder.ts';
 import { Wire } from '../../support/fakes/wire.ts';
+import { seededBelow } from '../../support/seeded.ts';
 import { type ProxyRig, proxyRig } from './rig.ts';
 
 /*
@@ -38,17 +39,6 @@ afterEach(async () => {
 });
 
 type Draw = (max: number) => number;
-
-/** Numbers below `max` that follow from a seed (mulberry32). */
-function drawer(seed: number): Draw {
-  let state = seed >>> 0;
-  return (max) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % max;
-  };
-}
 
 const HIDDEN = 'GET /WAY/TAGh HTTP/1.1\r\nHost: h\r\n\r\n';
 const GOOD = [
@@ -196,13 +186,13 @@ test(`${CASES} broken requests`, { timeout: 60_000 + CASES * 10 }, async () => {
   rig = await proxyRig(CONFIG.replace('OTHER', other.url), respond);
   rig.backend.raw = new Map();
   other.raw = new Map();
-  const draw = drawer(SEED);
+  const draw = seededBelow(SEED);
   const texts = Array.from({ length: CASES }, (_each, index) => made(index, draw));
   let next = 0;
   const sending = async (): Promise<void> => {
     for (let index = next++; index < texts.length; index = next++) {
       const text = texts[index] ?? '';
-      const received = await send(text, drawer(SEED + index));
+      const received = await send(text, seededBelow(SEED + index));
       if (received !== '') expect(received, JSON.stringify(text)).toMatch(/^HTTP\/1\.1 [1-5]\d\d /);
     }
   };

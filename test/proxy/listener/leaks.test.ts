@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, expect, test } from 'vitest';
 import { reset } from '../../support/fakes/tcp-proxy.ts';
+import { seeded } from '../../support/seeded.ts';
 import { type ProxyRig, proxyRig } from './rig.ts';
 
 /* Callers who leave at any moment leave nothing behind: no place, no slot, no byte, no socket, no timer, no memory. */
@@ -31,17 +32,6 @@ const PATHS = ['/held', '/streamed', '/firm', '/straight'];
 
 let rig: ProxyRig;
 afterEach(() => rig.stop());
-
-/** Numbers from 0 to 1, the same each time (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 const random = seeded(1);
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

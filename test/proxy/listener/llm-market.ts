@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Recorded, Recorder } from '../../support/fakes/recorder.ts';
+import { seeded } from '../../support/seeded.ts';
 import { ask as askOnce } from './rig.ts';
 
 /* The recipe of examples/configs/llm-proxy.yaml at work: teams that always want more, and a provider that counts for itself. */
@@ -47,17 +48,6 @@ export interface Known {
   /** The provider answered: it is settled then, where the clock stands meanwhile. */
   answered: number;
   status: number;
-}
-
-/** Numbers from 0 to 1, the same each time (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** Teams and their provider. */

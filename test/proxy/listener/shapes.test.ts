@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Recorded } from '../../support/fakes/recorder.ts';
+import { seededBelow } from '../../support/seeded.ts';
 import { type ProxyRig, proxyRig } from './rig.ts';
 
 /*
@@ -49,7 +50,7 @@ afterAll(() => rig.stop());
 /** The answer depends on what was asked and on nothing else. */
 function answerTo({ target, headers }: Recorded): { status: number; headers: readonly (readonly [string, string])[]; body: Buffer; chunked: boolean } {
   const number = Number(new URLSearchParams(target.split('?')[1]).get('n'));
-  const draw = random(number);
+  const draw = seededBelow(number);
   const status = [200, 200, 201, 204, 304, 404, 418, 500][draw(8)] ?? 200;
   const own = headers.filter(([name]) => name.toLowerCase().startsWith('x-r')).map(([, value]) => ['X-Seen', value] as const);
   return {
@@ -57,17 +58,6 @@ function answerTo({ target, headers }: Recorded): { status: number; headers: rea
     headers: [['Set-Cookie', 'a'], ['X-One', String(number)], ['set-cookie', 'b'], ...own],
     body: Buffer.alloc(draw(100_000), String(number)),
     chunked: draw(2) === 0,
-  };
-}
-
-/** Numbers below `max` that follow from a seed (mulberry32). */
-function random(seed: number): (max: number) => number {
-  let state = seed >>> 0;
-  return (max) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % max;
   };
 }
 
@@ -84,7 +74,7 @@ const QUERIES = ['a=1&a=2', '', '?', '%20+', '[]={}', '&&', "'", '/../', 'x=%ff'
 const SIZES = [0, 0, 1, 2, 100, 1023, 1024, 65_535, 65_536, 65_537, 300_000, 2 ** 20];
 
 function shape(index: number): Shape {
-  const draw = random(SEED + index);
+  const draw = seededBelow(SEED + index);
   const pick = <T>(list: readonly T[]): T => list[draw(list.length)] as T;
   const method = pick(METHODS);
   const path = Array.from({ length: draw(4) }, () => pick(SEGMENTS)).join('/');
