@@ -34,17 +34,21 @@ const bounds = struct({
     'Time for the whole of a request to arrive; at the proxy for its head, 10 s at most.',
   ),
   sessions: option(integer({ min: 1, max: 1_000_000 }, 'sessions'), 20_000, 'Sessions open at once, and those that may yet resume; more are shed.'),
-  undecided: option(integer({ min: 0, max: 1_000_000 }, 'callers'), 10_000, 'Callers held while the right to decide is awaited, in one tree of groups.'),
+  undecided: option(
+    integer({ min: 0, max: 1_000_000 }, 'callers'),
+    10_000,
+    'Pending arrivals: callers held in one tree of groups while no replica, or not yet this process, holds its term (leadership). More are refused as undecided.',
+  ),
   requestIds: option(integer({ min: 1, max: 10_000_000 }, 'ids'), 200_000, 'Request ids remembered for callers that come back.'),
   unread: option(
     duration({ min: 1000 * MILLISECOND, max: 60 * MINUTE }),
     '60s',
-    'A caller of the proxy, of a gRPC call, or of a stream over HTTP (SSE, Connect, gRPC-Web), that reads nothing of its answer for so long is cut.',
+    'Write timeout: a caller of the proxy, of a gRPC call, or of a stream over HTTP (SSE, Connect, gRPC-Web) that reads nothing of its response for this long is disconnected.',
   ),
   perClient: option(
     integer({ min: 1, max: 1_000_000 }, 'connections'),
     10_000,
-    'Connections of one address (of IPv6: one /64) to the proxy; more are closed. Behind trustedProxies: requests of one client under way; more are shed.',
+    'Per-client limit: connections of one address (of IPv6: one /64) to the proxy; more are closed. Behind trustedProxies: requests of one client in flight; more are shed.',
   ),
   grpcStreams: option(integer({ min: 1, max: 100_000 }, 'calls'), 1_000, 'Calls open at once on one gRPC connection; more wait at the client, or are refused.'),
   grpcOpens: option(

@@ -151,8 +151,8 @@ export class Relay {
   }
 
   /** Callers of this replica that no gate of it has, and callers of others that its gates have. */
-  get figures(): { readonly elsewhere: number; readonly visiting: number } {
-    return { elsewhere: this.#asks.roll.lines.size, visiting: this.#ownerService.asks };
+  get figures(): { readonly remoteWaiters: number; readonly peerWaiters: number } {
+    return { remoteWaiters: this.#asks.roll.lines.size, peerWaiters: this.#ownerService.asks };
   }
 
   /**

@@ -48,7 +48,7 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
   const nats = await openNats(options, (change) => logConnectionEvent(log, change));
   opened.push(() => nats.close());
   const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => localAdmission.groups() });
-  const timely = instrumentClock(clock, metrics.wokeLate);
+  const timely = instrumentClock(clock, metrics.timerLate);
   const store = unclosed(instrumentStore(nats.store, () => clock.now(), metrics.flushed));
   const admissionParts = admissionDeps(config, { clock: timely, log, metrics });
   const localAdmission: LocalAdmission = new LocalAdmission({ ...admissionParts, coordinator: NOWHERE, ledger: NO_LEDGER, recording: true, shardOf });

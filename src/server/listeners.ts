@@ -39,7 +39,7 @@ export interface ListenersDeps extends ServiceDeps, Pick<RestOptions, 'refusalOf
   /** Envoy's rate limit service; undefined: it is not configured. */
   readonly rateLimit?: Pick<RateLimitAccess, 'rules' | 'onAnswer'> | undefined;
   /** undefined: nothing is forwarded. */
-  readonly proxy: Pick<ProxyOptions, 'routes' | 'forwarding' | 'auth' | 'crowded' | 'storing'> | undefined;
+  readonly proxy: Pick<ProxyOptions, 'routes' | 'forwarding' | 'auth' | 'onClientLimit' | 'storing'> | undefined;
   /** undefined: there is no gateway queue. */
   readonly gatewayQueue: GatewayQueueMode['listening'] | undefined;
 }

@@ -111,7 +111,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
       forwarding,
       auth,
       storing: deferred && { ...deferred.storing, ...allowAnonymous(auth) },
-      crowded: (what) => metrics.forward({ kind: 'crowded', what }),
+      onClientLimit: (what) => metrics.forward({ kind: 'client_limit', what }),
     },
     gatewayQueue: gatewayQueue?.listening,
     onShed: metrics.connectionShed,

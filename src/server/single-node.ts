@@ -57,7 +57,7 @@ async function openOnce(config: Config, parts: AdmissionStackDeps): Promise<Admi
   const store = instrumentStore(storage.store, () => clock.now(), metrics.flushed);
   const localAdmission: LocalAdmission = new LocalAdmission({
     ...admissionDeps(config, {
-      ...{ clock: instrumentClock(clock, metrics.wokeLate), log, metrics },
+      ...{ clock: instrumentClock(clock, metrics.timerLate), log, metrics },
       notices: (notice) => {
         if (notice.kind === 'lost') lost.resolve(notice.cause);
       },

@@ -7,9 +7,9 @@ export interface ClusterFigures {
   readonly revision: { readonly number: number; readonly hash: string };
   /** NATS takes what this replica sends. */
   readonly connected: boolean;
-  /** Callers of this replica in gates of others, and others' callers in its own. */
-  readonly elsewhere: number;
-  readonly visiting: number;
+  /** Callers of this replica whose requests wait at the owner, and requests of peers that wait here. */
+  readonly remoteWaiters: number;
+  readonly peerWaiters: number;
 }
 
 /** Shows what a replica among several knows; answers how an admission outside the promises is counted. */
@@ -27,8 +27,13 @@ export function createClusterMetrics(registry: Registry, figures: () => ClusterF
     'Shards that nobody is known to decide; above 0 for longer than a takeover: see the operations page.',
     () => figures().shards.filter(({ phase, owner }) => phase === 'elsewhere' && owner === '').length,
   );
-  gauge(registry, 'sluice_cluster_callers_elsewhere', 'Callers of this replica whose group another one decides.', () => figures().elsewhere);
-  gauge(registry, 'sluice_cluster_callers_visiting', 'Callers of other replicas whose group this one decides.', () => figures().visiting);
+  gauge(
+    registry,
+    'sluice_cluster_remote_waiters',
+    'Callers of this replica whose requests wait at another replica, or for an owner.',
+    () => figures().remoteWaiters,
+  );
+  gauge(registry, 'sluice_cluster_peer_waiters', 'Requests of other replicas that wait here.', () => figures().peerWaiters);
   new Gauge({
     name: 'sluice_cluster_shards',
     help: 'Shards decided by this replica, by phase.',

@@ -23,11 +23,14 @@ export interface DeferredNumbers {
 /** Counts what deferred mode reports. Labels come from the configuration and from a fixed list of outcomes, never from requests. */
 export function createDeferredMetrics(registry: Registry, numbers: () => DeferredNumbers): (news: DeferredNews) => void {
   const counter = (name: string, help: string, labelNames: readonly string[]): Counter =>
-    new Counter({ name: `sluice_deferred_${name}_total`, help, labelNames: [...labelNames], registers: [registry] });
-  const accepted = counter('accepted', 'Requests stored; existing: a known idempotency key got its first ticket.', ['group', 'existing']);
-  const attempts = counter('attempts', 'Stored requests sent to a backend, by the class of the answer or why there was none.', ['group', 'outcome']);
-  const ended = counter('ended', 'Stored requests that ended: done, dead, cancelled.', ['group', 'state']);
-  const redriven = counter('redriven', 'Dead letters put back into the queue.', ['group']);
+    new Counter({ name, help, labelNames: [...labelNames], registers: [registry] });
+  const accepted = counter('sluice_deferred_accepted_total', 'Requests stored; existing: a known idempotency key got its first ticket.', ['group', 'existing']);
+  const attempts = counter('sluice_deferred_attempts_total', 'Stored requests sent to a backend, by the class of the answer or why there was none.', [
+    'group',
+    'outcome',
+  ]);
+  const ended = counter('sluice_deferred_ended_total', 'Stored requests that ended: done, dead, cancelled.', ['group', 'state']);
+  const redriven = counter('sluice_deferred_redriven_total', 'Dead letters put back into the queue.', ['group']);
   const delivered = new Map<string, Histogram>();
   registerHistogram(registry, 'sluice_deferred_delivery_seconds', 'From the acceptance of a request to its delivery.', (name) =>
     [...delivered].flatMap(([group, buckets]) => buckets.samples(name, { group })),
@@ -50,7 +53,7 @@ export function createDeferredMetrics(registry: Registry, numbers: () => Deferre
 function registerNumbers(registry: Registry, numbers: () => DeferredNumbers): void {
   const gauge = (name: string, help: string, labelNames: readonly string[], fill: (gauge: Gauge, now: DeferredNumbers) => void): void => {
     new Gauge({
-      name: `sluice_deferred_${name}`,
+      name,
       help,
       labelNames: [...labelNames],
       registers: [registry],
@@ -60,20 +63,20 @@ function registerNumbers(registry: Registry, numbers: () => DeferredNumbers): vo
       },
     });
   };
-  gauge('pending', 'Stored requests that have not ended.', ['group'], (of, { groups }) => {
+  gauge('sluice_deferred_pending', 'Stored requests that have not ended.', ['group'], (of, { groups }) => {
     for (const [group, { pending }] of groups) of.set({ group }, pending);
   });
-  gauge('oldest_seconds', 'Age of the oldest stored request that has not ended.', ['group'], (of, { groups }) => {
+  gauge('sluice_deferred_oldest_seconds', 'Age of the oldest stored request that has not ended.', ['group'], (of, { groups }) => {
     for (const [group, { oldestMs }] of groups) if (oldestMs > 0) of.set({ group }, oldestMs / 1_000);
   });
-  gauge('sending', 'Stored requests on their way to a backend.', [], (of, { sending }) => of.set(sending));
-  gauge('delayed', 'Stored requests that wait for their time or the next attempt.', [], (of, { delayed }) => of.set(delayed));
-  gauge('kept', 'Ended requests that are kept, by state.', ['state'], (of, now) => {
+  gauge('sluice_deferred_sending', 'Stored requests on their way to a backend.', [], (of, { sending }) => of.set(sending));
+  gauge('sluice_deferred_delayed', 'Stored requests that wait for their time or the next attempt.', [], (of, { delayed }) => of.set(delayed));
+  gauge('sluice_deferred_kept', 'Ended requests that are kept, by state.', ['state'], (of, now) => {
     for (const [state, kept] of Object.entries(now.ended)) of.set({ state }, kept);
   });
-  gauge('used_bytes', 'Bytes that the store for deferred requests has in use.', [], (of, { bytes }) => of.set(bytes));
-  gauge('max_bytes', 'Bytes that it may have in use; submits are refused at 95 %.', [], (of, { bytesMax }) => of.set(bytesMax));
-  gauge('backend_down', '1 while a backend is probed by one request and gets no others.', ['backend'], (of, { down }) => {
+  gauge('sluice_deferred_used_bytes', 'Bytes that the store for deferred requests has in use.', [], (of, { bytes }) => of.set(bytes));
+  gauge('sluice_deferred_max_bytes', 'Bytes that it may have in use; submits are refused at 95 %.', [], (of, { bytesMax }) => of.set(bytesMax));
+  gauge('sluice_deferred_backend_down', '1 while a backend is probed by one request and gets no others.', ['backend'], (of, { down }) => {
     for (const backend of down) of.set({ backend }, 1);
   });
 }

@@ -2,13 +2,13 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 import type { Micros } from '../core/time.ts';
 import { Histogram, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
 
-/** What forwarding tells; `proxy/forwarding.ts` has the same with more. */
+/** What forwarding reports; `proxy/forwarding.ts` declares the same events with more fields. */
 export type ForwardEvent =
   | { readonly kind: 'attempt'; readonly backend: string; readonly outcome: string; readonly took: Micros }
   | { readonly kind: 'pushback'; readonly backend: string; readonly replayed: boolean }
   | { readonly kind: 'cost_missing'; readonly route: string; readonly unit: string; readonly stage: 'ask' | 'settle' }
   | { readonly kind: 'ejected' | 'restored'; readonly backend: string; readonly url: string }
-  | { readonly kind: 'crowded'; readonly what: 'connection' | 'request' };
+  | { readonly kind: 'client_limit'; readonly what: 'connection' | 'request' };
 
 /** Bodies held now, and their bytes by where they are. */
 export interface HeldBodies {
@@ -17,9 +17,9 @@ export interface HeldBodies {
   readonly bodies: number;
 }
 
-/** Counts what forwarding tells. Labels come from the configuration, never from requests. */
+/** Counts what forwarding reports. Labels come from the configuration, never from requests. */
 export function createForwardMetrics(registry: Registry, held: () => HeldBodies): (news: ForwardEvent) => void {
-  // Of every request: plain numbers, told to prom-client only when somebody asks.
+  // Counted for every request: plain numbers, copied to prom-client at a scrape only.
   const sent = new Map<string, { readonly outcomes: Map<string, number>; readonly took: Histogram }>();
   new Counter({
     name: 'sluice_forward_attempts_total',
@@ -31,16 +31,17 @@ export function createForwardMetrics(registry: Registry, held: () => HeldBodies)
       for (const [backend, { outcomes }] of sent) for (const [outcome, n] of outcomes) this.inc({ backend, outcome }, n);
     },
   });
-  const pushbacks = counter(registry, 'forward_pushbacks', 'Answers of a backend that asked for a pause; replayed: its caller did not see it.', [
+  const pushbacks = counter(registry, 'sluice_forward_pushbacks_total', 'Answers of a backend that asked for a pause; replayed: its caller did not see it.', [
     'backend',
     'replayed',
   ]);
-  const missing = counter(registry, 'forward_costs_missing', 'Costs that a request or an answer did not say, so that the default or the ask stood.', [
-    'route',
-    'unit',
-    'stage',
-  ]);
-  const crowded = counter(registry, 'forward_crowded', 'Connections and requests of clients that had as many as they may.', ['what']);
+  const missing = counter(
+    registry,
+    'sluice_forward_costs_missing_total',
+    'Costs that a request or an answer did not say, so that the default or the ask stood.',
+    ['route', 'unit', 'stage'],
+  );
+  const limited = counter(registry, 'sluice_forward_client_limit_total', 'Connections closed and requests shed of clients at bounds.perClient.', ['what']);
   new Gauge({
     name: 'sluice_forward_held_bytes',
     help: 'Bytes of bodies held.',
@@ -79,8 +80,8 @@ export function createForwardMetrics(registry: Registry, held: () => HeldBodies)
         return pushbacks.inc({ backend: news.backend, replayed: String(news.replayed) });
       case 'cost_missing':
         return missing.inc({ route: news.route, unit: news.unit, stage: news.stage });
-      case 'crowded':
-        return crowded.inc({ what: news.what });
+      case 'client_limit':
+        return limited.inc({ what: news.what });
       case 'ejected':
       case 'restored':
         return ejected.set({ backend: news.backend, url: news.url }, news.kind === 'ejected' ? 1 : 0);
@@ -89,5 +90,5 @@ export function createForwardMetrics(registry: Registry, held: () => HeldBodies)
 }
 
 function counter<L extends string>(registry: Registry, name: string, help: string, labelNames: readonly L[]): Counter<L> {
-  return new Counter({ name: `sluice_${name}_total`, help, labelNames, registers: [registry] });
+  return new Counter({ name, help, labelNames, registers: [registry] });
 }

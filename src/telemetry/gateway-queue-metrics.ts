@@ -20,18 +20,25 @@ export interface GatewayQueueNumbers {
 
 /** Counts what the gateway queue reports. */
 export function createGatewayQueueMetrics(registry: Registry, numbers: () => GatewayQueueNumbers): (news: GatewayQueueNews) => void {
-  const prefix = 'sluice_gateway_queue';
   const registers = [registry];
-  const admitted = new Counter({ name: `${prefix}_admitted_total`, help: 'Callers that were answered: they may start their session.', registers });
+  const admitted = new Counter({ name: 'sluice_gateway_queue_admitted_total', help: 'Callers that were answered: they may start their session.', registers });
   const closed = new Counter({
-    ...{ name: `${prefix}_closed_total`, help: 'Connections closed without an answer, by the reason.', labelNames: ['reason'], registers },
+    ...{ name: 'sluice_gateway_queue_closed_total', help: 'Connections closed without an answer, by the reason.', labelNames: ['reason'], registers },
   });
-  const wrong = new Counter({ name: `${prefix}_wrong_shards_total`, help: 'Requests whose `shard` is none: counted as shard 0, or answered 400.', registers });
+  const wrong = new Counter({
+    name: 'sluice_gateway_queue_wrong_shards_total',
+    help: 'Requests whose `shard` is none: counted as shard 0, or answered 400.',
+    registers,
+  });
   const asked = new Counter({
-    ...{ name: `${prefix}_limits_total`, help: 'Session limits asked for, by what came of it: ok, failed.', labelNames: ['result'], registers },
+    ...{ name: 'sluice_gateway_queue_limits_total', help: 'Session limits asked for, by what came of it: ok, failed.', labelNames: ['result'], registers },
   });
-  const failing = new Gauge({ name: `${prefix}_limits_failing`, help: 'Failures in a row to get the session limits; 0: the last try worked.', registers });
-  gauges(registry, prefix, numbers);
+  const failing = new Gauge({
+    name: 'sluice_gateway_queue_limits_failing',
+    help: 'Failures in a row to get the session limits; 0: the last try worked.',
+    registers,
+  });
+  gauges(registry, numbers);
   return (news) => {
     if (news.kind === 'admitted') admitted.inc();
     else if (news.kind === 'closed') closed.inc({ reason: news.reason });
@@ -44,10 +51,10 @@ export function createGatewayQueueMetrics(registry: Registry, numbers: () => Gat
   };
 }
 
-function gauges(registry: Registry, prefix: string, numbers: () => GatewayQueueNumbers): void {
+function gauges(registry: Registry, numbers: () => GatewayQueueNumbers): void {
   const gauge = (name: string, help: string, read: (now: GatewayQueueNumbers) => number | undefined): void => {
     new Gauge({
-      name: `${prefix}_${name}`,
+      name,
       help,
       registers: [registry],
       collect() {
@@ -57,11 +64,11 @@ function gauges(registry: Registry, prefix: string, numbers: () => GatewayQueueN
       },
     });
   };
-  gauge('held', 'Callers that wait for their bucket.', ({ held }) => held);
-  gauge('max_concurrency', 'Buckets; 0: not known yet, or no limit.', ({ maxConcurrency }) => maxConcurrency);
-  gauge('session_starts', 'Session starts per window, as last reported; 0: not known, or not limited.', ({ starts }) => starts?.total);
+  gauge('sluice_gateway_queue_held', 'Callers that wait for their bucket.', ({ held }) => held);
+  gauge('sluice_gateway_queue_max_concurrency', 'Buckets; 0: not known yet, or no limit.', ({ maxConcurrency }) => maxConcurrency);
+  gauge('sluice_gateway_queue_session_starts', 'Session starts per window, as last reported; 0: not known, or not limited.', ({ starts }) => starts?.total);
   gauge(
-    'session_starts_remaining',
+    'sluice_gateway_queue_session_starts_remaining',
     'Session starts left of the window, as last reported; what was admitted since is in sluice_limit_used.',
     ({ starts }) => starts?.remaining,
   );

@@ -24,8 +24,8 @@ export interface MetricsOptions {
 export interface Metrics {
   /** For AdmissionDeps.events. */
   readonly event: (event: GateEvent, now: Instant) => void;
-  /** A wake-up came this much after it was due. */
-  readonly wokeLate: (late: Micros) => void;
+  /** Records how much later than due a timer fired. */
+  readonly timerLate: (late: Micros) => void;
   /** A write of the ledger took this long to be on disk. */
   readonly flushed: (took: Micros) => void;
   /** Who knows of the bodies that forwarding holds; before, there are none. */
@@ -64,13 +64,13 @@ const HOWS = ['used', 'unused', 'dropped', 'lapsed', 'revoked'] as const;
 /** Figures of one group; reached by one look-up per event. */
 class GroupFigures {
   admitted = 0;
-  shadowHeld = 0;
+  shadowLimited = 0;
   renewed = 0;
   readonly refused = new Map<string, number>();
   readonly ended: Record<(typeof HOWS)[number], number> = { used: 0, unused: 0, dropped: 0, lapsed: 0, revoked: 0 };
   readonly settled = new Map<string, { refunded: number; debited: number; uncharged: number }>();
   readonly wait = new Histogram(WAIT_BUCKETS);
-  readonly hold = new Histogram(WAIT_BUCKETS);
+  readonly held = new Histogram(WAIT_BUCKETS);
 }
 
 /** Counts gate events and shows groups, under the prefix `sluice_`; groups are labels, keys never. */
@@ -101,11 +101,11 @@ export function createMetrics(parts: MetricsOptions): Metrics {
   );
   registerHistogram(
     registry,
-    'sluice_hold_seconds',
-    'Life of leases that ended.',
-    byGroup(({ hold }) => hold),
+    'sluice_lease_held_seconds',
+    'Time from grant to end of leases that ended.',
+    byGroup(({ held: of }) => of),
   );
-  registerHistogram(registry, 'sluice_wake_late_seconds', 'How much later than due a wake-up came.', (name) => late.samples(name, {}));
+  registerHistogram(registry, 'sluice_timer_lateness_seconds', 'How much later than due a timer fired.', (name) => late.samples(name, {}));
   registerHistogram(registry, 'sluice_ledger_flush_seconds', 'Time until a write of the ledger was on disk.', (name) => flush.samples(name, {}));
   new Gauge({ name: 'sluice_build_info', help: 'Always 1; the labels say what runs.', labelNames: ['version', 'node'], registers: [registry] }).set(
     { version: parts.version, node: parts.nodeVersion },
@@ -121,7 +121,7 @@ export function createMetrics(parts: MetricsOptions): Metrics {
     connectionShed: (listener) => shed.inc({ listener }),
     rateLimited: createRateLimitMetrics(registry),
     event: (event) => count(of, event),
-    wokeLate: (micros) => late.observe(micros),
+    timerLate: (micros) => late.observe(micros),
     flushed: (micros) => flush.observe(micros),
     forward: createForwardMetrics(registry, () => held()),
     holding: (source) => {
@@ -138,7 +138,7 @@ export function createMetrics(parts: MetricsOptions): Metrics {
 function registerStore(registry: Registry, source: () => StoreFigures): void {
   const gauge = (name: string, help: string, pick: (figures: StoreFigures) => number): void => {
     new Gauge({
-      name: `sluice_store_${name}`,
+      name,
       help,
       registers: [registry],
       collect() {
@@ -146,9 +146,9 @@ function registerStore(registry: Registry, source: () => StoreFigures): void {
       },
     });
   };
-  gauge('used_bytes', 'Bytes that the embedded store has in use.', ({ used }) => used);
-  gauge('max_bytes', 'Bytes that it may have in use (store.bytes).', ({ bytes }) => bytes);
-  gauge('fill_ratio', 'How much of its share of the store the fullest tree of groups has taken; at 1 it is refused.', ({ fill }) =>
+  gauge('sluice_store_used_bytes', 'Bytes that the embedded store has in use.', ({ used }) => used);
+  gauge('sluice_store_max_bytes', 'Bytes that it may have in use (store.bytes).', ({ bytes }) => bytes);
+  gauge('sluice_store_fill_ratio', 'How much of its share of the store the fullest tree of groups has taken; at 1 it is refused.', ({ fill }) =>
     Number.isFinite(fill) ? fill : 1,
   );
 }
@@ -159,7 +159,7 @@ function count(of: (group: string) => GroupFigures, event: GateEvent): void {
       const { group, waited, shadow } = event.permit;
       const figures = of(group);
       figures.admitted += 1;
-      if (shadow !== undefined) figures.shadowHeld += 1;
+      if (shadow !== undefined) figures.shadowLimited += 1;
       return figures.wait.observe(waited);
     }
     case 'refused': {
@@ -170,7 +170,7 @@ function count(of: (group: string) => GroupFigures, event: GateEvent): void {
     case 'ended': {
       const figures = of(event.group);
       figures.ended[event.how] += 1;
-      return figures.hold.observe(event.held);
+      return figures.held.observe(event.held);
     }
     case 'renewed':
       of(event.group).renewed += 1;
@@ -194,7 +194,7 @@ function count(of: (group: string) => GroupFigures, event: GateEvent): void {
   }
 }
 
-/** Counted here as plain numbers; told to prom-client only when somebody asks. */
+/** Counted here as plain numbers; copied to prom-client at a scrape only. */
 function registerCounters(registry: Registry, figures: ReadonlyMap<string, GroupFigures>): void {
   const counter = <L extends string>(
     name: string,
@@ -203,7 +203,7 @@ function registerCounters(registry: Registry, figures: ReadonlyMap<string, Group
     each: (add: (labels: Record<L, string>, n: number) => void, group: string, of: GroupFigures) => void,
   ) =>
     new Counter({
-      name: `sluice_${name}_total`,
+      name,
       help,
       labelNames: labels,
       registers: [registry],
@@ -213,23 +213,25 @@ function registerCounters(registry: Registry, figures: ReadonlyMap<string, Group
       },
     });
   const plain = ['group'] as const;
-  counter('admitted', 'Permits given.', plain, (add, group, of) => add({ group }, of.admitted));
-  counter('shadow_held', 'Permits that a group in shadow would have held back.', plain, (add, group, of) => add({ group }, of.shadowHeld));
-  counter('renewed', 'Leases renewed.', plain, (add, group, of) => add({ group }, of.renewed));
-  counter('refused', 'Refusals by reason.', ['group', 'reason'], (add, group, of) => {
+  counter('sluice_admitted_total', 'Permits given.', plain, (add, group, of) => add({ group }, of.admitted));
+  counter('sluice_shadow_limited_total', 'Permits that an unenforced limit would have delayed.', plain, (add, group, of) => add({ group }, of.shadowLimited));
+  counter('sluice_renewed_total', 'Leases renewed.', plain, (add, group, of) => add({ group }, of.renewed));
+  counter('sluice_refused_total', 'Refusals by reason.', ['group', 'reason'], (add, group, of) => {
     for (const [reason, n] of of.refused) add({ group, reason }, n);
   });
-  counter('lapsed', 'Leases that nobody renewed or released.', plain, (add, group, of) => add({ group }, of.ended.lapsed));
-  counter('released', 'Permits that came back, by how.', ['group', 'how'], (add, group, of) => {
+  counter('sluice_leases_expired_total', 'Leases that ended because they were neither renewed nor released in time.', plain, (add, group, of) =>
+    add({ group }, of.ended.lapsed),
+  );
+  counter('sluice_released_total', 'Permits that came back, by how.', ['group', 'how'], (add, group, of) => {
     for (const how of HOWS) if (how !== 'lapsed') add({ group, how }, of.ended[how]);
   });
-  counter('refunded_units', 'Units given back by settling.', ['group', 'unit'], (add, group, of) => {
+  counter('sluice_refunded_units_total', 'Units given back by settling.', ['group', 'unit'], (add, group, of) => {
     for (const [unit, { refunded }] of of.settled) add({ group, unit }, refunded);
   });
-  counter('debited_units', 'Units charged later by settling.', ['group', 'unit'], (add, group, of) => {
+  counter('sluice_debited_units_total', 'Units charged later by settling.', ['group', 'unit'], (add, group, of) => {
     for (const [unit, { debited }] of of.settled) add({ group, unit }, debited);
   });
-  counter('uncharged_units', 'Of the units debited, those beyond settle.max, which no limit was charged.', ['group', 'unit'], (add, group, of) => {
+  counter('sluice_uncharged_units_total', 'Of the units debited, those beyond settle.max, which no limit was charged.', ['group', 'unit'], (add, group, of) => {
     for (const [unit, { uncharged }] of of.settled) add({ group, unit }, uncharged);
   });
 }
@@ -249,7 +251,7 @@ function registerGauges(registry: Registry, parts: MetricsOptions, groupsMax: nu
     each: (set: (labels: Record<L, string>, n: number) => void, view: GroupView) => void,
   ) =>
     new Gauge({
-      name: `sluice_${name}`,
+      name,
       help,
       labelNames: labels,
       registers: [registry],
@@ -260,34 +262,34 @@ function registerGauges(registry: Registry, parts: MetricsOptions, groupsMax: nu
     });
   const plain = ['group'] as const;
   const limit = ['group', 'limit', 'unit'] as const;
-  gauge('backlog_requests', 'Callers that wait.', plain, (set, view) => set({ group: view.name }, view.waiting));
-  gauge('backlog_bytes', 'Bytes held for callers that wait.', plain, (set, view) => set({ group: view.name }, view.waitingBytes));
-  gauge('backlog_oldest_seconds', 'How long the oldest waiter has waited.', plain, (set, view) => {
+  gauge('sluice_backlog_requests', 'Callers that wait.', plain, (set, view) => set({ group: view.name }, view.waiting));
+  gauge('sluice_backlog_bytes', 'Bytes held for callers that wait.', plain, (set, view) => set({ group: view.name }, view.waitingBytes));
+  gauge('sluice_backlog_oldest_seconds', 'How long the oldest waiter has waited.', plain, (set, view) => {
     set({ group: view.name }, view.oldestWaiterSince === undefined ? 0 : Math.max(0, parts.now() - view.oldestWaiterSince) / SECOND);
   });
-  gauge('leases', 'Live leases.', plain, (set, view) => set({ group: view.name }, view.leases));
-  gauge('keys', 'Keys with waiters, leases or limits that still count.', plain, (set, view) => set({ group: view.name }, view.keys));
-  gauge('paused', '1 while the whole group is paused.', plain, (set, view) => set({ group: view.name }, paused(view, parts.now()) ? 1 : 0));
-  gauge('enforced', '0 while the group is in shadow.', plain, (set, view) => set({ group: view.name }, view.enforce ? 1 : 0));
+  gauge('sluice_leases', 'Live leases.', plain, (set, view) => set({ group: view.name }, view.leases));
+  gauge('sluice_keys', 'Keys with waiters, leases or limits that still count.', plain, (set, view) => set({ group: view.name }, view.keys));
+  gauge('sluice_paused', '1 while the whole group is paused.', plain, (set, view) => set({ group: view.name }, paused(view, parts.now()) ? 1 : 0));
+  gauge('sluice_enforced', '0 while the group is in shadow.', plain, (set, view) => set({ group: view.name }, view.enforce ? 1 : 0));
   // Limits counted for every key by itself have no one figure, and keys are no labels.
   const eachLimit =
     (pick: (limit: GroupView['limits'][number]) => number) => (set: (labels: Record<(typeof limit)[number], string>, n: number) => void, view: GroupView) => {
       for (const each of view.limits) if (each.scope === 'group') set({ group: each.group, limit: each.name, unit: each.unit }, pick(each));
     };
   gauge(
-    'limit_capacity',
+    'sluice_limit_capacity',
     'Units that may pass per window, or be held at once.',
     limit,
     eachLimit(({ capacity }) => capacity),
   );
   gauge(
-    'limit_used',
+    'sluice_limit_used',
     'Units that still count.',
     limit,
     eachLimit(({ used }) => used),
   );
   gauge(
-    'limit_debt',
+    'sluice_limit_debt',
     'Units settled beyond the capacity, paid before anyone passes.',
     limit,
     eachLimit(({ debt }) => debt),

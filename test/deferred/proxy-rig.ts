@@ -88,7 +88,7 @@ export class DeferredProxyRig {
       ...{ forwarding: rig.forwarding, auth: createAuth([]), refusesAmbiguous: true, headMsMax: 10_000, unreadMsMax: 60_000, perClientMax: 1_000 },
       ...{
         unreadBytesMax: 4 << 20,
-        crowded: () => {},
+        onClientLimit: () => {},
         onFault,
         storing: { requests: rig.service, nowMs: () => rig.nowMs, costMissing: () => {}, scope: (ask) => rig.scope(ask) },
       },

@@ -17,9 +17,9 @@ groups: { slots: { limits: [ { name: slots, concurrency: 1 } ], refusal: { statu
 routes: [ { group: slots, backend: shop, trustedProxies: [ ${trusted} ] } ]
 `;
 
-const crowded = async (of: ProxyRig, what: string): Promise<number> => {
+const clientLimit = async (of: ProxyRig, what: string): Promise<number> => {
   const text = await (await fetch(`http://${of.running.addresses['health']}/metrics`)).text();
-  return Number(new RegExp(`sluice_forward_crowded_total\\{what="${what}"\\} (\\d+)`).exec(text)?.[1] ?? 0);
+  return Number(new RegExp(`sluice_forward_client_limit_total\\{what="${what}"\\} (\\d+)`).exec(text)?.[1] ?? 0);
 };
 
 const GET = (client: string): string => `GET /x HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: ${client}\r\n\r\n`;
@@ -34,7 +34,7 @@ test('connections of one address beyond its bound are closed; one that ends make
   const fourth = await rig.wire();
   fourth.write(GET('203.0.113.10'));
   expect(await fourth.untilClosed()).toBe('');
-  expect([rig.backend.seen.length, await crowded(rig, 'connection')]).toEqual([3, 1]);
+  expect([rig.backend.seen.length, await clientLimit(rig, 'connection')]).toEqual([3, 1]);
   wires[0]?.write('GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n');
   await wires[0]?.untilClosed();
   const fifth = await rig.wire();
@@ -51,7 +51,7 @@ test('a trusted proxy may have more; the requests of each of its clients under w
   ofOne[3]?.write(GET('203.0.113.9'));
   const refused = (await ofOne[3]?.until((received) => received.includes('\r\n\r\n'))) ?? '';
   expect(refused).toMatch(/^HTTP\/1\.1 429 [\s\S]*Sluice-Reason: shed\r\n[\s\S]*Retry-After: 1\r\n/);
-  expect(await crowded(rig, 'request')).toBe(1);
+  expect(await clientLimit(rig, 'request')).toBe(1);
   const other = await rig.wire();
   other.write(GET('203.0.113.10'));
   const itself = await rig.wire();
@@ -62,7 +62,7 @@ test('a trusted proxy may have more; the requests of each of its clients under w
   const again = await rig.wire();
   again.write(GET('203.0.113.9'));
   await rig.shows('slots', { leases: 1, waiting: 4 });
-  expect(await crowded(rig, 'request')).toBe(1);
+  expect(await clientLimit(rig, 'request')).toBe(1);
 });
 
 describe('a count', () => {

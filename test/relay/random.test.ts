@@ -111,7 +111,7 @@ async function end(life: Life): Promise<void> {
   }
   await fleet.pass(5);
   for (const { caller, gone } of actors) expect(caller.told).toBe(gone ? caller.told : 1);
-  for (const node of fleet.nodes) expect(node.relay.figures).toMatchObject({ elsewhere: 0 });
+  for (const node of fleet.nodes) expect(node.relay.figures).toMatchObject({ remoteWaiters: 0 });
   expect(fleet.nodes.flatMap(({ events }) => events)).toEqual([]);
   const asking = fleet.nodes[1]!.relay.admission.leases('lease', { size: 1000, token: '' });
   await fleet.pass(1);

@@ -337,7 +337,7 @@ test.each([
   expect(held).toMatchObject({ told: 1, refusal: { reason: 'undecided', detail: expect.stringContaining('taken out of the configuration') } });
   expect(held.refusal?.retryAt).toBeGreaterThan(b!.clock.now());
   expect(b!.ask().refusal?.reason).toBe('unknown_group');
-  expect(b!.relay.figures.elsewhere).toBe(0);
+  expect(b!.relay.figures.remoteWaiters).toBe(0);
 });
 
 test('An owner that says nothing costs its caller 300 ms beyond its patience', async () => {

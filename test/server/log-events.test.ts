@@ -40,6 +40,10 @@ describe('events of the log', () => {
     expect(events.filter((event) => !NAME.test(event))).toEqual([]);
   });
 
+  test('are each logged by one call of the source, so that a search finds it', () => {
+    expect(named.filter((event, index) => named.indexOf(event) !== index)).toEqual([]);
+  });
+
   test('stand in docs/operations.md, each of them', () => {
     const page = readFileSync(`${root}docs/operations.md`, 'utf8');
     const tables = page.split('\n').filter((line) => line.startsWith('| `'));

@@ -47,10 +47,10 @@ describe('metrics', () => {
     metrics.event({ kind: 'settled', group: 'llm', unit: 'tokens', refunded: 70, debited: 0, uncharged: 0 }, now);
     expect(await lines(metrics, 'sluice_admitted_total')).toEqual(['sluice_admitted_total{group="llm"} 2']);
     expect(await lines(metrics, 'sluice_refused_total')).toEqual(['sluice_refused_total{group="llm",reason="expired"} 1']);
-    expect(await lines(metrics, 'sluice_lapsed_total')).toEqual(['sluice_lapsed_total{group="llm"} 1']);
+    expect(await lines(metrics, 'sluice_leases_expired_total')).toEqual(['sluice_leases_expired_total{group="llm"} 1']);
     expect(await lines(metrics, 'sluice_released_total{group="llm",how="used"}')).toEqual(['sluice_released_total{group="llm",how="used"} 1']);
     expect(await lines(metrics, 'sluice_refunded_units_total')).toEqual(['sluice_refunded_units_total{group="llm",unit="tokens"} 70']);
-    expect(await lines(metrics, 'sluice_hold_seconds_count')).toEqual(['sluice_hold_seconds_count{group="llm"} 2']);
+    expect(await lines(metrics, 'sluice_lease_held_seconds_count')).toEqual(['sluice_lease_held_seconds_count{group="llm"} 2']);
   });
 
   it('have waits as a cumulative histogram', async () => {
@@ -110,9 +110,9 @@ describe('metrics', () => {
 
   it('take lateness and flushes, and say what runs', async () => {
     const metrics = metricsOf();
-    metrics.wokeLate(900);
+    metrics.timerLate(900);
     metrics.flushed(4_000);
-    expect(await lines(metrics, 'sluice_wake_late_seconds_bucket{le="0.001"}')).toEqual(['sluice_wake_late_seconds_bucket{le="0.001"} 1']);
+    expect(await lines(metrics, 'sluice_timer_lateness_seconds_bucket{le="0.001"}')).toEqual(['sluice_timer_lateness_seconds_bucket{le="0.001"} 1']);
     expect(await lines(metrics, 'sluice_ledger_flush_seconds_sum')).toEqual(['sluice_ledger_flush_seconds_sum 0.004']);
     expect(await lines(metrics, 'sluice_build_info')).toEqual(['sluice_build_info{version="1.2.3",node="v24.0.0"} 1']);
     expect(await lines(metrics, 'nodejs_eventloop_lag_p99_seconds')).toHaveLength(1);

@@ -50,8 +50,8 @@ export interface ProxyOptions extends ResponseDeps {
   readonly unreadBytesMax: number;
   /** Connections of one address, and requests under way of one client behind a trusted proxy. */
   readonly perClientMax: number;
-  /** Somebody had as many as it may. */
-  readonly crowded: (what: 'connection' | 'request') => void;
+  /** Called when a client at `perClientMax` opens another connection or sends another request. */
+  readonly onClientLimit: (what: 'connection' | 'request') => void;
   readonly onFault: (error: unknown) => void;
   /** Deferred requests are read below a path of the proxy's own; undefined: that path is the routes' as any. */
   readonly reading?: ProxyReading | undefined;
@@ -275,7 +275,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
     if (this.#trusted(address)) return;
     const ends = this.#peers.enter(address);
     if (ends !== undefined) return void socket.once('close', ends);
-    this.#parts.crowded('connection');
+    this.#parts.onClientLimit('connection');
     socket.destroy();
   }
 
@@ -283,7 +283,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   #counted({ facts }: IncomingRequest): (() => void) | undefined {
     if (!facts.peerTrusted || facts.clientIp === facts.peerIp) return NOTHING;
     const ends = this.#clients.enter(facts.clientIp);
-    if (ends === undefined) this.#parts.crowded('request');
+    if (ends === undefined) this.#parts.onClientLimit('request');
     return ends;
   }
 

@@ -65,7 +65,7 @@ export async function startDeferred(
     ...{ admission: new FakeAdmission(), auth, onFault, refusalOf: () => undefined, onShed: () => {}, log: createLog('silent', new PassThrough().resume()) },
     onOperator: (event) => void operators.push(event),
     health: { notReady: () => undefined, remarks: () => [], metrics: async () => ({ contentType: 'text/plain', body: '' }), onFault },
-    proxy: { routes: [], forwarding: {} as never, auth, crowded: () => {} },
+    proxy: { routes: [], forwarding: {} as never, auth, onClientLimit: () => {} },
     gatewayQueue: undefined,
     deferred: off ? undefined : fakeAccess(options.requests ?? requests, routes),
   });

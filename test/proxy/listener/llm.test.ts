@@ -96,7 +96,7 @@ class StillPlace implements Place {
       unreadMsMax: 60_000 as Millis,
       unreadBytesMax: 4 << 20,
       perClientMax: 10_000,
-      crowded: () => {},
+      onClientLimit: () => {},
       onFault,
     });
     const place = new StillPlace({ backend, rig, proxy, close: () => forwarding.close(0) });
