@@ -73,6 +73,9 @@ export interface AcquireHandle {
   setReachable?(away: boolean): void;
 }
 
+/** Handle of a request that was decided on arrival: nothing waits, and nothing is left to cancel. */
+export const NO_HANDLE: AcquireHandle = { cancel: () => {}, delivered: () => {}, position: () => undefined, arrival: () => undefined };
+
 /** Answer of renew: the lease's new end, or why not. */
 export type RenewOutcome = { readonly kind: 'renewed'; readonly permit: PermitView } | { readonly kind: 'refused'; readonly refusal: Refusal };
 
@@ -240,4 +243,23 @@ export interface GroupSettings {
   readonly costs: ReadonlyMap<string, CostRule>;
   readonly refusal: { readonly status: number; readonly contentType: string; readonly body: string } | undefined;
   readonly unreachable: 'closed' | 'share' | 'open';
+}
+
+/**
+ * The tree of this group is not decided here, or not any more. Known by identity and never told to a caller: whoever holds
+ * the caller's connection asks again where the tree went, with the place it had (`Held.since`).
+ */
+export const MOVED: Refusal = Object.freeze({ reason: 'undecided', detail: 'Another replica decides for this group now: ask again at once.' });
+
+/** The door of this process, as the relay uses it: the local admission's face for what is decided here. */
+export interface LocalAdmissionService extends AdmissionService {
+  /** The tree of this group is being opened here: ask again when this has resolved. undefined: it is open, or not here. */
+  opening(group: string): Promise<void> | undefined;
+  /** The tree of this group is decided here, now. */
+  isLocal(group: string): boolean;
+}
+
+/** Refuses a request for a group that no configuration names; the name is cut to 128 characters. */
+export function unknownGroup(name: string): Refusal {
+  return { reason: 'unknown_group', detail: `There is no group named ${JSON.stringify(name.slice(0, 128))}.` };
 }

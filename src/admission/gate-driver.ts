@@ -1,22 +1,44 @@
+import type { LeaderLease } from '../coordination/coordinator.ts';
 import type { GateEvent, Reservation } from '../core/events.ts';
 import { isStored } from '../core/gate/stored-requests.ts';
 import type { LeaseRecord, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { DECIDED, type WaiterRef } from '../core/request.ts';
 import { type Instant, later, NEVER, plus, SECOND } from '../core/time.ts';
-import type { LedgerSnapshot } from '../ledger/ledger.ts';
+import type { LedgerSnapshot, TreeLedger } from '../ledger/ledger.ts';
+import { MOVED } from './admission.ts';
 import type { Clock } from './clock.ts';
-import type { GateFace } from './deps.ts';
+import type { AdmissionNotice, GateFace } from './deps.ts';
 import { GateTimer } from './gate-timer.ts';
 import type { GroupEntry } from './group-entry.ts';
 import { LedgerWriter, type LedgerWriterCallbacks } from './ledger-writer.ts';
-import { MOVED } from './moved.ts';
 import type { PendingAcquire } from './pending-acquire.ts';
 import { permitId, provenPermitId } from './permit-id.ts';
-import type { ReplyQueue } from './reply-scheduler.ts';
+import type { PermitProofs } from './permit-proofs.ts';
+import type { ReplyQueue, ReplyScheduler } from './reply-scheduler.ts';
 import { TermGuard } from './term-guard.ts';
-import { TrackedLeases } from './tracked.ts';
-import type { EndedEvent, TurnParts } from './turn-parts.ts';
+
+/** The end of a permit, as the gate tells it. */
+export type EndedEvent = Extract<GateEvent, { kind: 'ended' }>;
+
+/** What one gate's turns are made of. */
+export interface TurnParts {
+  readonly root: string;
+  readonly gate: GateFace;
+  readonly ledger: TreeLedger;
+  readonly leaderLease: LeaderLease;
+  readonly entries: ReadonlyMap<string, GroupEntry>;
+  readonly clock: Clock;
+  readonly answers: ReplyScheduler;
+  readonly events: (event: GateEvent, now: Instant) => void;
+  readonly notices: (notice: AdmissionNotice) => void;
+  readonly lost: (cause: Error) => void;
+  readonly proofs: PermitProofs;
+  /** The holder of a stored request that the gate has decided about; undefined if nothing stores requests here. */
+  readonly storedHold: (sequence: number, group: string) => PendingAcquire | undefined;
+  /** The stored requests of this group are no longer in line. */
+  readonly unqueued: (group: string) => void;
+}
 
 /** What cannot be written. */
 type Trouble = 'term' | 'ledger';
@@ -372,5 +394,36 @@ export class GateDriver implements LedgerWriterCallbacks {
     this.ended = event;
     if (event.recorded) this.writer.appendUnawaited({ kind: 'end', group, term, serial });
     this.tracked.ended(serial);
+  }
+}
+
+/** Holds of leases whose end somebody wants to know, by the serial of their permit. */
+export class TrackedLeases {
+  readonly #holds = new Map<number, PendingAcquire>();
+
+  get(serial: number): PendingAcquire | undefined {
+    return this.#holds.get(serial);
+  }
+
+  set(serial: number, hold: PendingAcquire): void {
+    this.#holds.set(serial, hold);
+  }
+
+  /** This permit ended: its caller is told, or whoever watches. */
+  ended(serial: number): void {
+    const hold = this.#holds.get(serial);
+    if (hold === undefined) return;
+    this.#holds.delete(serial);
+    if (hold.phase === 'kept' || hold.phase === 'answered') hold.over();
+    else if (hold.phase === 'granted' && hold.permit !== undefined) {
+      hold.permit = undefined;
+      hold.refusal = { reason: 'fenced' };
+    } else if (hold.phase === 'recording') hold.refusal = { reason: 'fenced' };
+  }
+
+  /** Leases that live on are no business of this process any more. */
+  closeAll(): void {
+    for (const hold of [...this.#holds.values()]) if (hold.phase === 'kept') hold.over();
+    this.#holds.clear();
   }
 }

@@ -1,7 +1,7 @@
+import type { GateEvent } from '../core/events.ts';
 import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
-import type { AdmissionRequest, GroupSettings } from './admission.ts';
-import { GroupCounterSet } from './counters.ts';
+import type { AdmissionRequest, GroupCounters, GroupSettings } from './admission.ts';
 import type { Units } from './units.ts';
 
 /** One group at the door: its settings, its index in its gate, its figures. */
@@ -54,4 +54,32 @@ export function priorityOf(ask: AdmissionRequest, settings: GroupSettings): numb
   const known = [...settings.priority.classes.keys()].join(', ');
   const detail = known === '' ? `Group ${settings.spec.name} has no priority classes.` : `Group ${settings.spec.name} has the priority classes ${known}.`;
   return { reason: 'malformed', detail };
+}
+
+/** What happened in one group since the start of the process. */
+export class GroupCounterSet {
+  #admitted = 0;
+  #lapsed = 0;
+  #released = 0;
+  #shadowHeld = 0;
+  readonly #refused: Record<string, number> = {};
+
+  /** Counts an event of this group. */
+  count(event: GateEvent): void {
+    if (event.kind === 'admitted') {
+      this.#admitted++;
+      if (event.permit.shadow !== undefined) this.#shadowHeld++;
+    } else if (event.kind === 'refused') {
+      const { reason } = event.refusal;
+      this.#refused[reason] = (this.#refused[reason] ?? 0) + 1;
+    } else if (event.kind === 'ended') {
+      if (event.how === 'lapsed') this.#lapsed++;
+      else this.#released++;
+    }
+  }
+
+  /** The figures now. */
+  view(): GroupCounters {
+    return { admitted: this.#admitted, refused: { ...this.#refused }, lapsed: this.#lapsed, released: this.#released, shadowHeld: this.#shadowHeld };
+  }
 }

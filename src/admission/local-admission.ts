@@ -5,32 +5,33 @@ import type { Disposition, LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { WaiterView } from '../core/request.ts';
 import { type Instant, type Micros, NEVER, plus } from '../core/time.ts';
-import type {
-  AcquireHandle,
-  AdmissionRequest,
-  AdmissionService,
-  Explanation,
-  GroupSettings,
-  GroupView,
-  Outcome,
-  OverrideRequest,
-  Page,
-  PermitView,
-  ReleaseOutcome,
-  RenewOutcome,
+import {
+  type AcquireHandle,
+  type AdmissionRequest,
+  type AdmissionService,
+  type Explanation,
+  type GroupSettings,
+  type GroupView,
+  MOVED,
+  NO_HANDLE,
+  type Outcome,
+  type OverrideRequest,
+  type Page,
+  type PermitView,
+  type ReleaseOutcome,
+  type RenewOutcome,
+  unknownGroup,
 } from './admission.ts';
 import type { Clock } from './clock.ts';
 import type { AdmissionDeps, ShardContext } from './deps.ts';
 import { drain } from './drain.ts';
-import { explain } from './explain.ts';
-import { MOVED } from './moved.ts';
 import { evict, override, pause, report, resume, revoke } from './operator-actions.ts';
 import { PendingAcquire } from './pending-acquire.ts';
 import { releasePermit, renewPermit } from './permit-actions.ts';
 import { type PermitName, parsePermitId } from './permit-id.ts';
-import { groupView, leasePage, limitViews, waiterPage } from './queries.ts';
+import { explain, groupView, leasePage, limitViews, waiterPage } from './queries.ts';
 import { reconfigure } from './reconfigure.ts';
-import { NO_HANDLE, RequestIdTable } from './request-ids.ts';
+import { RequestIdTable } from './request-ids.ts';
 import { Sessions } from './sessions.ts';
 import { ShardTrees } from './shard-trees.ts';
 import { atOnce, Slices } from './slices.ts';
@@ -356,7 +357,3 @@ function sleep(clock: Clock, time: Micros): Promise<void> {
 }
 
 const UNKNOWN_PERMIT: Refusal = Object.freeze({ reason: 'unknown_permit' });
-
-function unknownGroup(name: string): Refusal {
-  return { reason: 'unknown_group', detail: `There is no group named ${JSON.stringify(name.slice(0, 128))}.` };
-}

@@ -2,12 +2,14 @@ import type { LimitView } from '../core/gate/snapshot.ts';
 import type { LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { WaiterRef, WaiterView } from '../core/request.ts';
-import { DISTANT_PAST, type Instant } from '../core/time.ts';
-import type { GroupView, Page } from './admission.ts';
-import type { GroupEntry } from './group-entry.ts';
+import { DISTANT_PAST, type Instant, plus } from '../core/time.ts';
+import type { AdmissionRequest, Explanation, GroupView, Page } from './admission.ts';
+import { type GroupEntry, priorityOf } from './group-entry.ts';
 import { PendingAcquire } from './pending-acquire.ts';
 import { permitId } from './permit-id.ts';
 import type { TreeController } from './tree-controller.ts';
+import type { GroupLocation } from './tree-registry.ts';
+import { isRefusal } from './units.ts';
 
 /** Items on one page at most. */
 const PAGE_MAX = 1000;
@@ -63,6 +65,26 @@ export function leasePage(
   return paged(page, (from, count) =>
     tree.turn.gate.leases(now, entry.index, from, count).map((view) => ({ ...view, id: permitId(view.group, view.serial, view.tag) })),
   );
+}
+
+/** What would happen to this ask now; changes nothing. */
+export function explain({ tree, entry }: GroupLocation, now: Instant, ask: AdmissionRequest, draining: boolean): Explanation | Refusal {
+  const { turn } = tree;
+  if (turn.closedReason !== undefined) return turn.closedReason;
+  const priority = priorityOf(ask, entry.settings);
+  if (typeof priority !== 'number') return priority;
+  const costs = entry.units.priced(ask.costs);
+  if (isRefusal(costs)) return costs;
+  // The gate first does what is due. Where somebody waits that may admit, which needs the right to decide.
+  const may = turn.waiting.size === 0 || turn.awaitTerm(now) === undefined;
+  if (!may) return { reason: 'undecided', retryAt: now };
+  const { settings } = entry;
+  const waitUntil = plus(now, Math.min(ask.wait ?? settings.wait.default, settings.wait.max, ask.waitMax ?? settings.wait.max));
+  const { admitted, refusal, place, limits } = turn.gate.explain(now, tree.request(entry, ask, priority, costs, waitUntil, undefined));
+  turn.settle(now);
+  return draining
+    ? { group: entry.name, admitted: false, refusal: { reason: 'draining', retryAt: now }, place, limits }
+    : { group: entry.name, admitted, refusal, place, limits };
 }
 
 /** The waiting caller that a name on a page stands for; undefined: it no longer waits. */

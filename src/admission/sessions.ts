@@ -3,7 +3,7 @@ import { type Micros, plus, SECOND } from '../core/time.ts';
 import type { PermitView } from './admission.ts';
 import type { Clock } from './clock.ts';
 import type { PendingAcquire } from './pending-acquire.ts';
-import type { SharedAcquire } from './request-ids.ts';
+import type { SharedAcquire } from './shared-acquire.ts';
 
 /** A session may come back for this long at most. */
 export const RESUME_MAX: Micros = 30 * SECOND;

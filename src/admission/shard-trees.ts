@@ -1,8 +1,8 @@
 import { MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';
 import { LedgerFenced } from '../ledger/ledger.ts';
+import { MOVED } from './admission.ts';
 import type { Clock } from './clock.ts';
 import type { AdmissionDeps, ShardContext } from './deps.ts';
-import { MOVED } from './moved.ts';
 import { OpeningQueue } from './opening-queue.ts';
 import type { Work } from './slices.ts';
 import type { TreeController } from './tree-controller.ts';

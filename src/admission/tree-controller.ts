@@ -4,20 +4,17 @@ import type { Claim, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Arrival, GateRequest, QueuePosition } from '../core/request.ts';
 import { type Instant, type Micros, NEVER, plus, SECOND } from '../core/time.ts';
-import type { AdmissionRequest, Outcome } from './admission.ts';
+import { type AdmissionRequest, MOVED, type Outcome } from './admission.ts';
 import type { Clock } from './clock.ts';
 import type { AdmissionLimits } from './deps.ts';
-import { GateDriver } from './gate-driver.ts';
+import { GateDriver, type TurnParts } from './gate-driver.ts';
 import { type GroupEntry, priorityOf } from './group-entry.ts';
-import { MOVED } from './moved.ts';
 import { PendingAcquire, type PendingAcquireOwner, type Phase } from './pending-acquire.ts';
 import { PendingArrivals } from './pending-arrivals.ts';
-import { permitId } from './permit-id.ts';
+import { type PermitTagSource, permitId } from './permit-id.ts';
 import { digestOf } from './request-digest.ts';
 import type { StoredLine, StoredRequestAsk, StoredSink } from './stored-line.ts';
-import type { PermitTagSource } from './tags.ts';
 import { shiftArrival, shiftPosition, shiftRefusal } from './time-shift.ts';
-import type { TurnParts } from './turn-parts.ts';
 import { isRefusal } from './units.ts';
 
 /** Of callers without a request id one object does for all that come in a row. */

@@ -1,7 +1,7 @@
 import { type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Clock } from '../admission/clock.ts';
-import { DelayQueue } from '../admission/later.ts';
+import { DelayQueue } from '../admission/delay-queue.ts';
 import type { RefusalReason } from '../core/refusal.ts';
 import type { Micros, Millis } from '../core/time.ts';
 import type { Caller, GatewayQueue } from '../gateway-queue/gateway-queue.ts';

@@ -1,6 +1,6 @@
 import type { AcquireHandle, AdmissionService, Outcome } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
-import { DelayQueue } from '../admission/later.ts';
+import { DelayQueue } from '../admission/delay-queue.ts';
 import { ONE_REQUEST } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Arrival } from '../core/request.ts';

@@ -1,6 +1,5 @@
-import type { AcquireHandle, AdmissionRequest, Outcome } from '../admission/admission.ts';
+import type { AcquireHandle, AdmissionRequest, LocalAdmissionService, Outcome } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
-import type { LocalAdmissionService } from '../admission/door.ts';
 import type { ShardLocation, Timers } from '../coordination/replica.ts';
 import type { LimitView } from '../core/gate/snapshot.ts';
 import type { QueuePosition } from '../core/request.ts';

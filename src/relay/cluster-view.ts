@@ -1,5 +1,4 @@
-import type { GroupView } from '../admission/admission.ts';
-import type { LocalAdmissionService } from '../admission/door.ts';
+import type { GroupView, LocalAdmissionService } from '../admission/admission.ts';
 import { shiftAll, shiftGroup } from '../admission/time-shift.ts';
 import type { ShardLocation } from '../coordination/replica.ts';
 import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';

@@ -1,15 +1,15 @@
-import type {
-  AcquireHandle,
-  AdmissionRequest,
-  AdmissionService,
-  GroupSettings,
-  Outcome,
-  PermitView,
-  ReleaseOutcome,
-  RenewOutcome,
+import {
+  type AcquireHandle,
+  type AdmissionRequest,
+  type AdmissionService,
+  type GroupSettings,
+  NO_HANDLE,
+  type Outcome,
+  type PermitView,
+  type ReleaseOutcome,
+  type RenewOutcome,
 } from '../admission/admission.ts';
 import { parsePermitId, permitId } from '../admission/permit-id.ts';
-import { NO_HANDLE } from '../admission/request-ids.ts';
 import { partitionGroups } from '../admission/tree-spec.ts';
 import type { Permit } from '../core/permit.ts';
 import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';

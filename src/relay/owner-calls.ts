@@ -1,6 +1,4 @@
-import type { AdmissionRequest, OverrideRequest } from '../admission/admission.ts';
-import type { LocalAdmissionService } from '../admission/door.ts';
-import { MOVED } from '../admission/moved.ts';
+import { type AdmissionRequest, type LocalAdmissionService, MOVED, type OverrideRequest } from '../admission/admission.ts';
 import { parsePermitId } from '../admission/permit-id.ts';
 import { shiftArrival } from '../admission/time-shift.ts';
 import type { Costs } from '../core/group.ts';

@@ -1,4 +1,4 @@
-import type { LocalAdmissionService } from '../admission/door.ts';
+import type { LocalAdmissionService } from '../admission/admission.ts';
 import type { ShardLocation, Timers } from '../coordination/replica.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { type Instant, MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';

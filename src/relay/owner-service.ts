@@ -1,6 +1,4 @@
-import type { AcquireHandle, AdmissionRequest, Outcome } from '../admission/admission.ts';
-import type { LocalAdmissionService } from '../admission/door.ts';
-import { MOVED } from '../admission/moved.ts';
+import { type AcquireHandle, type AdmissionRequest, type LocalAdmissionService, MOVED, type Outcome } from '../admission/admission.ts';
 import { shiftArrival } from '../admission/time-shift.ts';
 import type { Timers } from '../coordination/replica.ts';
 import { type Instant, MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';

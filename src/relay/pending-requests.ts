@@ -1,5 +1,4 @@
-import type { AcquireHandle, AdmissionRequest, Outcome } from '../admission/admission.ts';
-import { MOVED } from '../admission/moved.ts';
+import { type AcquireHandle, type AdmissionRequest, MOVED, type Outcome } from '../admission/admission.ts';
 import { shiftArrival, shiftOutcome } from '../admission/time-shift.ts';
 import { arrivalOf, type Permit, SERIAL_BITS } from '../core/permit.ts';
 import { withdrawn } from '../core/refusal.ts';

@@ -1,6 +1,5 @@
-import type { AdmissionService, GroupSettings } from '../admission/admission.ts';
+import type { AdmissionService, GroupSettings, LocalAdmissionService } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
-import type { LocalAdmissionService } from '../admission/door.ts';
 import { Slices } from '../admission/slices.ts';
 import type { PeerView, Replica, ReplicaEvent, Timers } from '../coordination/replica.ts';
 import { type Micros, SECOND } from '../core/time.ts';

@@ -1,21 +1,22 @@
-import type {
-  AcquireHandle,
-  AdmissionRequest,
-  AdmissionService,
-  Explanation,
-  GroupSettings,
-  GroupView,
-  Outcome,
-  OverrideRequest,
-  Page,
-  PermitView,
-  ReleaseOutcome,
-  RenewOutcome,
-  ReplicaView,
+import {
+  type AcquireHandle,
+  type AdmissionRequest,
+  type AdmissionService,
+  type Explanation,
+  type GroupSettings,
+  type GroupView,
+  type LocalAdmissionService,
+  NO_HANDLE,
+  type Outcome,
+  type OverrideRequest,
+  type Page,
+  type PermitView,
+  type ReleaseOutcome,
+  type RenewOutcome,
+  type ReplicaView,
+  unknownGroup,
 } from '../admission/admission.ts';
-import type { LocalAdmissionService } from '../admission/door.ts';
 import { parsePermitId } from '../admission/permit-id.ts';
-import { NO_HANDLE } from '../admission/request-ids.ts';
 import type { Slices } from '../admission/slices.ts';
 import {
   shiftAll,
@@ -261,8 +262,4 @@ function refused(refusal: Refusal): { readonly kind: 'refused'; readonly refusal
 
 function shiftRelease(outcome: ReleaseOutcome, by: Micros): ReleaseOutcome {
   return outcome.kind === 'released' ? outcome : refused(shiftRefusal(outcome.refusal, by));
-}
-
-function unknownGroup(name: string): Refusal {
-  return { reason: 'unknown_group', detail: `There is no group named ${JSON.stringify(name.slice(0, 128))}.` };
 }

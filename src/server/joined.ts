@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { AdmissionService, GroupSettings } from '../admission/admission.ts';
-import type { Clock } from '../admission/clock.ts';
+import { type Clock, createTreeClock } from '../admission/clock.ts';
 import type { LocalAdmission } from '../admission/local-admission.ts';
-import { createTreeClock } from '../admission/tree-clock.ts';
 import type { Revision } from '../coordination/membership/session-record.ts';
 import type { Replica, ReplicaEvent, Timers } from '../coordination/replica.ts';
 import { createReplica } from '../coordination/replica-driver.ts';

@@ -1,9 +1,8 @@
 import { expect, test } from 'vitest';
-import type { GroupSettings } from '../../src/admission/admission.ts';
+import { type GroupSettings, MOVED } from '../../src/admission/admission.ts';
 import type { Clock } from '../../src/admission/clock.ts';
 import { ADMISSION_BOUNDS, type AdmissionNotice, type ShardContext } from '../../src/admission/deps.ts';
 import { LocalAdmission } from '../../src/admission/local-admission.ts';
-import { MOVED } from '../../src/admission/moved.ts';
 import type { LeaderLease } from '../../src/coordination/coordinator.ts';
 import type { GateEvent } from '../../src/core/events.ts';
 import { Gate } from '../../src/core/gate/gate.ts';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { FixedQuota, Quota } from '../../../src/core/group.ts';
 import { capacityOf, createLimit, lookaheadUnits, recoveryOf, scaleQuota } from '../../../src/core/limits/create-limit.ts';
-import { intervalOf } from '../../../src/core/limits/interval.ts';
+import { intervalOf } from '../../../src/core/limits/gcra.ts';
 import type { Limit } from '../../../src/core/limits/limit.ts';
 import { DAY, HOUR, type Instant, MINUTE, NEVER, SECOND } from '../../../src/core/time.ts';
 import { fixedQuota } from './quotas.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createTreeClock } from '../../src/admission/tree-clock.ts';
+import { createTreeClock } from '../../src/admission/clock.ts';
 import { type Instant, NEVER, plus, SECOND } from '../../src/core/time.ts';
 import { FakeClock } from '../support/fakes/clock.ts';
 
