@@ -9,6 +9,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   run: async () => (await import('./run.ts')).run,
   import: async () => (await import('./import.ts')).importCommand,
   requests: async () => (await import('./requests.ts')).requests,
+  simulate: async () => (await import('./simulate.ts')).simulate,
   groups: async () => (await import('./operators.ts')).OPERATOR_COMMANDS.groups,
   group: async () => (await import('./operators.ts')).OPERATOR_COMMANDS.group,
   waiters: async () => (await import('./operators.ts')).OPERATOR_COMMANDS.waiters,

@@ -129,7 +129,14 @@ export const rootOptions = struct({
     'How the server stops.',
   ),
   log: option(
-    struct({ level: option(oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent'), 'info', 'Least weight of what is logged, as JSON lines on stdout.') }),
+    struct({
+      level: option(oneOf('trace', 'debug', 'info', 'warn', 'error', 'silent'), 'info', 'Least weight of what is logged, as JSON lines on stdout.'),
+      requests: option(
+        boolean(),
+        false,
+        'true: a line for each request that is admitted or refused, and for each permit that ends, with group, key, costs and times, no bodies: a trace for `sluice simulate`.',
+      ),
+    }),
     {},
     'Logging.',
   ),

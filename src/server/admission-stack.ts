@@ -11,6 +11,7 @@ import { createRandom } from '../platform/random.ts';
 import type { ClockSources } from '../platform/system-clock.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { withRequestLog } from '../telemetry/request-log.ts';
 import { logNotice } from './log-events.ts';
 import type { NatsRequests } from './nats-requests.ts';
 
@@ -83,13 +84,13 @@ export interface AdmissionStack {
 
 /** What all gates of a process are made of, alone or among replicas; `notices` hears what is also logged. */
 export function admissionDeps(
-  { groups, bounds }: Config,
+  { groups, bounds, log: { requests } }: Config,
   { clock, log, metrics, notices = () => {} }: { clock: Clock; log: Log; metrics: Metrics; notices?: (notice: AdmissionNotice) => void },
 ): Omit<AdmissionDeps, 'coordinator' | 'ledger' | 'recording' | 'shardOf'> {
   return {
     clock,
     settings: groups,
-    events: metrics.event,
+    events: requests ? withRequestLog(log, metrics.event) : metrics.event,
     notices: (notice) => {
       logNotice(log, notice);
       notices(notice);
