@@ -136,7 +136,7 @@ describe('haproxy.cfg', () => {
     for (const side of ['client', 'server']) expect(Number(new RegExp(`^ {2}timeout ${side} (\\d+)m$`, 'm').exec(balancer)?.[1]) * 60).toBeGreaterThan(longest);
   });
 
-  test('takes a replica out before it stops serving newcomers', () => {
+  test('takes a replica out before it stops serving new callers', () => {
     const [, inter, fall] = /inter (\d+)s fall (\d+)/.exec(balancer) ?? [];
     for (const { drain } of configs) expect(Number(inter) * Number(fall)).toBeLessThan(drain.delay / SECOND);
   });

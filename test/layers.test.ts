@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 /*
- * A rule nobody has seen fail is a wish: every line the linter is to hold is broken here once, in a tree of its own, and
+ * A rule that was never seen to fail proves nothing: every line the linter is to hold is broken here once, in a tree of its own, and
  * must be caught there; what is allowed must pass.
  */
 

@@ -29,7 +29,7 @@ test('the table shows the tests there are, each by file and title: else run `npm
 
 test('a title is found in a call of test, it or describe, and as a text that begins with an id; elsewhere an id is no test', () => {
   const found = [...tests].flatMap(([id, all]) => all.map(({ file, title }) => `${id} ${file} ${title}`));
-  expect(found).toContain('LN-25 test/config/bad-files.ts LN-25: patience above its maximum (ttl 120 s, at most 61 s)');
+  expect(found).toContain('LN-25 test/config/bad-files.ts LN-25: a wait timeout above its maximum (ttl 120 s, at most 61 s)');
   expect(found).toContain('RQ-14 test/deferred/scenarios.test.ts RQ-14: after %i with Retry-After 7 it is tried again, not before 7 s');
   expect(found.filter((each) => each.includes('test/proxy/listener/abort.test.ts'))).toEqual([]);
 });

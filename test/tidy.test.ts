@@ -4,7 +4,7 @@ import { dirname, join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 
-/* What neither linter nor compiler can say. A rule that no test keeps is a wish. */
+/* What neither linter nor compiler can say. A rule without a test is not kept. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (file: string) => readFileSync(root + file, 'utf8');

@@ -32,7 +32,7 @@ function holder(script: string, args: readonly string[]): { held: Promise<void>;
   return { held: Promise.race([held, over]), over, stop };
 }
 
-/** One-way floor: half of the median round trip of a refusal at the door, which is the shortest answer there is. */
+/** One-way floor: half of the median round trip of a refusal on arrival, which is the shortest answer there is. */
 async function oneWay(port: number): Promise<number> {
   const took: number[] = [];
   for (let at = 0; at < 300; at++) {

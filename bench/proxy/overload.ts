@@ -17,7 +17,7 @@ const SERVICE_MS = 20;
 const QUEUE = 100;
 const WAIT_MS = 500;
 /** A caller's. */
-const PATIENCE_MS = 1_000;
+const WAIT_TIMEOUT_MS = 1_000;
 const TIMES = 5;
 const BYTES = 1_000;
 /** Twice the connections that the callers of the overload have. */
@@ -81,7 +81,7 @@ async function one({ port, path, pids }: Way, peak: number, seconds: number): Pr
       bytes: BYTES,
       connections: CONNECTIONS,
       connectionsMax: 6_000,
-      waitTimeoutMs: PATIENCE_MS,
+      waitTimeoutMs: WAIT_TIMEOUT_MS,
       phases: [
         // Compiled code for both answers first.
         { name: 'warm', perSecond: 2 * peak, seconds: 4, storm: 0 },

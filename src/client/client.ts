@@ -92,11 +92,12 @@ export interface Sluice {
 export function createSluice(options: SluiceOptions): Sluice {
   const { address, token, holder, fetch: send = globalThis.fetch, timing = systemClock } = options;
   const wire = new HttpTransport({ address: new URL(address).href, token, fetch: send, timing });
-  const acquire = (group: string, wish: AcquireOptions = {}): Promise<Permit> => acquireFrom(wire, timing, group, { ...wish, holder: wish.holder ?? holder });
+  const acquire = (group: string, options: AcquireOptions = {}): Promise<Permit> =>
+    acquireFrom(wire, timing, group, { ...options, holder: options.holder ?? holder });
   return {
     acquire,
-    async withPermit(group, wish, work) {
-      const permit = await acquire(group, wish);
+    async withPermit(group, options, work) {
+      const permit = await acquire(group, options);
       try {
         return await work(permit, permit.keepAlive());
       } finally {

@@ -51,7 +51,7 @@ const backend = struct({
       idle: option(milliseconds(HOUR), '60s', 'Between two pieces of an answer; then it is cut.'),
     }),
     {},
-    'Patience with the backend.',
+    'Timeouts towards the backend.',
   ),
   concurrency: optional(
     integer({ min: 1, max: 100_000 }, 'requests'),

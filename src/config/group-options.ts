@@ -164,7 +164,7 @@ const group = struct({
       checkTimes,
     ),
     {},
-    'Patience.',
+    'Wait timeouts.',
   ),
   backlog: option(backlog, {}, 'Bounds of the queue.'),
   priority: option(priority, {}, 'Urgency.'),

@@ -38,7 +38,7 @@ export interface Submission {
 
 /** A live request that is stored in place of being refused (`Prefer: respond-async, wait=N`); the class and place that it had are kept. */
 export interface Conversion {
-  /** Its place in line; undefined: it has none, and enters as a newcomer of its class. */
+  /** Its place in line; undefined: it has none, and enters as a new request of its class. */
   readonly place: ConvertedPlace | undefined;
   /** Times it was sent as a live request. */
   readonly attempts: number;

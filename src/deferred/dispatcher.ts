@@ -49,7 +49,7 @@ export interface DispatcherDeps {
 export class Dispatcher implements StoredSink {
   readonly #deps: DispatcherDeps;
   readonly #open = new Set<string>();
-  /** Groups whose requests are being entered, in the order of their sequence; newcomers are met on the way. */
+  /** Groups whose requests are being entered, in the order of their sequence; new requests are met on the way. */
   readonly #filling = new Map<string, object>();
   /** Sequences to be entered when no fill is under way. */
   readonly #missed: number[] = [];
@@ -59,7 +59,7 @@ export class Dispatcher implements StoredSink {
   /** Places of requests that were sent before, by sequence: they come back to where they stood. */
   readonly #places = new Map<number, Arrival>();
   /** Requests that found no room for their key, oldest first, by group. */
-  readonly #crowded = new Map<string, Set<number>>();
+  readonly #overflow = new Map<string, Set<number>>();
   #retrying = false;
   /** So many were admitted that all lines were left until they are sent. */
   #overloaded = false;
@@ -101,13 +101,13 @@ export class Dispatcher implements StoredSink {
     if (this.#stopped) return;
     this.#watch(slot);
     if (this.#filling.has(this.#deps.index.groupOf(slot))) {
-      // A newcomer is met on the way; one that came back may be behind the fill.
+      // A new request is met on the way; one that came back may be behind the fill.
       this.#deps.index.setState(slot, WAITING);
       this.#missed.push(this.#deps.index.sequenceOf(slot));
     } else this.#enter(slot);
   }
 
-  /** A request that stood in line before it was stored enters there, not as a newcomer. */
+  /** A request that stood in line before it was stored enters there, not as a new request. */
   stand(slot: number, { at, order }: NonNullable<RequestRow['since']>): void {
     const sequence = this.#deps.index.sequenceOf(slot);
     if (!this.#places.has(sequence)) this.#places.set(sequence, { arrivedAt: this.#instantOf(at), order });
@@ -162,7 +162,7 @@ export class Dispatcher implements StoredSink {
     this.#deadlines.delete(sequence);
     this.#places.delete(sequence);
     this.#probes.delete(sequence);
-    this.#crowded.get(index.groupOf(slot))?.delete(sequence);
+    this.#overflow.get(index.groupOf(slot))?.delete(sequence);
   }
 
   /** A request of an ordered key has ended: the next of its key may go. */
@@ -301,7 +301,7 @@ export class Dispatcher implements StoredSink {
     this.#admitted.push({ slot, sequence, admitted, held });
     this.#startNext();
     if (this.#admitted.length >= this.#deps.inFlight.max) this.#overload();
-    else this.#placeCrowded(index.groupOf(slot));
+    else this.#placeOverflow(index.groupOf(slot));
   }
 
   /** More were admitted than can be sent: all lines are left until half of them are on their way. */
@@ -330,7 +330,7 @@ export class Dispatcher implements StoredSink {
     for (const group of groups) {
       this.#open.delete(group);
       this.#filling.delete(group);
-      this.#crowded.delete(group);
+      this.#overflow.delete(group);
     }
     for (const group of groups) this.#forget(group);
   }
@@ -426,29 +426,29 @@ export class Dispatcher implements StoredSink {
     const { index, clock } = this.#deps;
     const group = index.groupOf(slot);
     index.setState(slot, WAITING);
-    const crowded = this.#crowded.get(group) ?? new Set();
-    crowded.add(index.sequenceOf(slot));
-    this.#crowded.set(group, crowded);
+    const overflow = this.#overflow.get(group) ?? new Set();
+    overflow.add(index.sequenceOf(slot));
+    this.#overflow.set(group, overflow);
     if (this.#retrying) return;
     this.#retrying = true;
     clock.at(plus(clock.now(), AGAIN_MS * MILLISECOND), () => {
       this.#retrying = false;
-      if (!this.#stopped) for (const each of [...this.#crowded.keys()]) this.#placeCrowded(each);
+      if (!this.#stopped) for (const each of [...this.#overflow.keys()]) this.#placeOverflow(each);
     });
   }
 
   /** Those who found no room try again, oldest first, until one finds none. */
-  #placeCrowded(group: string): void {
-    const crowded = this.#crowded.get(group);
-    if (crowded === undefined || !this.#open.has(group)) return;
-    for (const sequence of [...crowded].slice(0, SLICE)) {
-      crowded.delete(sequence);
+  #placeOverflow(group: string): void {
+    const overflow = this.#overflow.get(group);
+    if (overflow === undefined || !this.#open.has(group)) return;
+    for (const sequence of [...overflow].slice(0, SLICE)) {
+      overflow.delete(sequence);
       const slot = this.#deps.index.slotOf(sequence);
       if (slot === NONE || this.#deps.index.stateOf(slot) !== WAITING) continue;
       this.#enter(slot);
-      if (crowded.has(sequence)) break;
+      if (overflow.has(sequence)) break;
     }
-    if (crowded.size === 0) this.#crowded.delete(group);
+    if (overflow.size === 0) this.#overflow.delete(group);
   }
 
   /** Enters all requests of these groups that may go, in the order of their sequence, a slice in each turn of the event loop. */

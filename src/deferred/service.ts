@@ -240,7 +240,7 @@ export class DeferredService implements DeferredRequests {
     return { kind: 'accepted', id: requestId(sequence, row.secret), sequence, existing: false, keyExpiresAt: undefined };
   }
 
-  /** A newcomer enters its line; a caller who waited there hands its place over, or the permit that it was given meanwhile. */
+  /** A new request enters its line; a caller who waited there hands its place over, or the permit that it was given meanwhile. */
   #enter(slot: number, row: RequestRow, conversion: Conversion | undefined): void {
     const { dispatcher } = this.#requests;
     const place = conversion?.place;

@@ -19,7 +19,7 @@ export interface SystemClockOptions {
   readonly sources: ClockSources;
   /** Where the process before left shard time; undefined: a first start. */
   readonly record: ClockRecord | undefined;
-  /** true: a wish alone does not keep the process alive. */
+  /** true: an armed timer alone does not keep the process alive. */
   readonly unref?: boolean;
 }
 
@@ -27,7 +27,7 @@ export interface SystemClockOptions {
 export interface SystemClock extends Clock {
   /** Shard time with the machine's clocks at the same moment, for a register. */
   record(): ClockRecord;
-  /** Forgets all wishes. */
+  /** Cancels all timers. */
   stop(): void;
 }
 
@@ -49,7 +49,7 @@ export function bootId(path = '/proc/sys/kernel/random/boot_id'): string {
   }
 }
 
-/** The clock of a running server. One timer serves all wishes; `wake` is never called early. */
+/** The clock of a running server. One Node timer serves all entries; `wake` is never called early. */
 export function createSystemClock(options: SystemClockOptions): SystemClock {
   return new TimerClock(options);
 }
@@ -58,7 +58,7 @@ class TimerClock implements SystemClock {
   readonly #sources: ClockSources;
   readonly #shard: ShardClock;
   readonly #unref: boolean;
-  readonly #wishes = new TimerHeap();
+  readonly #timers = new TimerHeap();
   #timer: NodeJS.Timeout | undefined;
   #spin: NodeJS.Immediate | undefined;
   /** What the timer or the spin is set for. */
@@ -88,19 +88,19 @@ class TimerClock implements SystemClock {
 
   at(when: Instant, wake: () => void): () => void {
     if (when === NEVER) return nothing;
-    const wish: TimerEntry = this.#wishes.add(when, wake);
+    const entry: TimerEntry = this.#timers.add(when, wake);
     if (!this.#waking && when < this.#armedFor) this.#arm();
-    return () => this.#wishes.cancel(wish);
+    return () => this.#timers.cancel(entry);
   }
 
   stop(): void {
-    for (let first = this.#wishes.first; first !== undefined; first = this.#wishes.first) this.#wishes.cancel(first);
+    for (let first = this.#timers.first; first !== undefined; first = this.#timers.first) this.#timers.cancel(first);
     this.#disarm();
   }
 
   #arm(): void {
     this.#disarm();
-    const first = this.#wishes.first;
+    const first = this.#timers.first;
     if (first === undefined) return;
     this.#armedFor = first.when;
     const sleepMs = Math.floor((first.when - this.now() - SPIN) / MILLISECOND);
@@ -125,9 +125,9 @@ class TimerClock implements SystemClock {
     const now = this.now();
     this.#waking = true;
     try {
-      // Only wishes made before: one for "now" made by a wake must let the event loop turn.
-      const made = this.#wishes.made;
-      for (let wake = this.#wishes.due(now, made); wake !== undefined; wake = this.#wishes.due(now, made)) wake();
+      // Only entries added before: one for "now" made by a wake must let the event loop turn.
+      const made = this.#timers.made;
+      for (let wake = this.#timers.due(now, made); wake !== undefined; wake = this.#timers.due(now, made)) wake();
     } finally {
       this.#waking = false;
       this.#arm();

@@ -1,16 +1,16 @@
 import type { Instant } from '../core/time.ts';
 
-/** A wish to be woken. */
+/** One scheduled call. */
 export interface TimerEntry {
   readonly when: Instant;
-  /** Order of arrival: wishes for one moment are woken in it. */
+  /** Order of arrival: entries due at the same instant are called in it. */
   readonly order: number;
   /** undefined: taken back. */
   wake: (() => void) | undefined;
 }
 
 /**
- * Wishes to be woken, the earliest first: a binary heap. A wish taken back stays until its turn comes or the heap is
+ * Scheduled calls, the earliest first: a binary heap. A cancelled entry stays until it is due or the heap is
  * mostly made of such, when it is built anew; so both ways cost O(log n).
  */
 export class TimerHeap {
@@ -18,7 +18,7 @@ export class TimerHeap {
   #order = 0;
   #dead = 0;
 
-  /** Wishes that still stand. */
+  /** Entries that are neither due nor cancelled. */
   get size(): number {
     return this.#heap.length - this.#dead;
   }
@@ -33,21 +33,21 @@ export class TimerHeap {
   }
 
   add(when: Instant, wake: () => void): TimerEntry {
-    const wish: TimerEntry = { when, order: this.#order++, wake };
-    this.#heap.push(wish);
+    const entry: TimerEntry = { when, order: this.#order++, wake };
+    this.#heap.push(entry);
     this.#up(this.#heap.length - 1);
-    return wish;
+    return entry;
   }
 
-  /** Takes a wish back; nothing when it was woken already. */
-  cancel(wish: TimerEntry): void {
-    if (wish.wake === undefined) return;
-    wish.wake = undefined;
+  /** Cancels an entry; does nothing if it was called already. */
+  cancel(entry: TimerEntry): void {
+    if (entry.wake === undefined) return;
+    entry.wake = undefined;
     this.#dead++;
     if (this.#dead > 64 && this.#dead * 2 > this.#heap.length) this.#rebuild();
   }
 
-  /** Wishes ever made; a mark for `due`. */
+  /** Entries ever added; a mark for `due`. */
   get made(): number {
     return this.#order;
   }
@@ -63,7 +63,7 @@ export class TimerHeap {
   }
 
   #rebuild(): void {
-    this.#heap = this.#heap.filter((wish) => wish.wake !== undefined).sort((a, b) => (sooner(a, b) ? -1 : 1));
+    this.#heap = this.#heap.filter((entry) => entry.wake !== undefined).sort((a, b) => (sooner(a, b) ? -1 : 1));
     this.#dead = 0;
   }
 

@@ -25,7 +25,7 @@ test('Wakes at the shard’s moment and never before it, though the process’s 
   expect((woke as Instant) - due).toBeLessThan(1_000);
 });
 
-test('A wish is taken back, also after it was armed anew, and none is made for never', () => {
+test('A timer is cancelled, also after it was armed anew, and none is made for never', () => {
   const process = new FakeClock();
   const clock = createTreeClock(process, slow(process, 0, 1_000));
   let woke = 0;

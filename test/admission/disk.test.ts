@@ -19,9 +19,9 @@ test('a disk that fails closes the groups that need it, and they open when it wo
   await settled();
   expect(rig.notices.map((notice) => notice.kind)).toEqual(['unstored', 'unstored']);
   expect([patient, hasty, day].map((caller) => caller.outcome)).toEqual([undefined, undefined, undefined]);
-  const newcomer = rig.ask({ group: 'lease' });
-  expect(newcomer.refusal?.reason).toBe('unstored');
-  expect(newcomer.refusal?.retryAt).toBeGreaterThan(rig.clock.now());
+  const arrival = rig.ask({ group: 'lease' });
+  expect(arrival.refusal?.reason).toBe('unstored');
+  expect(arrival.refusal?.retryAt).toBeGreaterThan(rig.clock.now());
   expect(rig.ask({ group: 'fast' }).outcome?.kind).toBe('admitted');
   await rig.pass(1.3);
   expect(hasty.refusal?.reason).toBe('unstored');
@@ -76,7 +76,7 @@ test('without a ledger nothing is written and leases are answered at once', asyn
   expect(rig.ledger.trees.get('lease')?.records).toEqual([]);
 });
 
-test('who waits for a bound that cannot be written is refused unstored at the end of its patience, not expired', async () => {
+test('who waits for a bound that cannot be written is refused unstored at the end of its wait timeout, not expired', async () => {
   const rig = await rigged([settingsOf(group('day', [rolling(100, 3600 * SECOND)]))]);
   rig.ledger.failure = new Error('ENOSPC');
   const caller = rig.ask({ group: 'day', wait: SECOND });

@@ -4,7 +4,7 @@ import { concurrency, group, rate, spacing } from '../core/specs.ts';
 import { settled } from '../support/fakes/clock.ts';
 import { rigged, settingsOf } from './rig.ts';
 
-test('X11: newcomers are refused, those held go until the grace ends, then the rest; the state is sealed', async () => {
+test('X11: arrivals are refused, those held go until the grace ends, then the rest; the state is sealed', async () => {
   const rig = await rigged([settingsOf(group('g', [spacing(5 * SECOND)])), settingsOf(group('free', [rate(1, SECOND)]))]);
   const callers = [rig.ask(), rig.ask(), rig.ask(), rig.ask()];
   let drained = false;
@@ -12,9 +12,9 @@ test('X11: newcomers are refused, those held go until the grace ends, then the r
     drained = true;
   });
   await settled();
-  const newcomer = rig.ask({ group: 'free' });
-  expect(newcomer.refusal).toMatchObject({ reason: 'draining' });
-  expect(newcomer.refusal?.retryAt).toBeDefined();
+  const arrival = rig.ask({ group: 'free' });
+  expect(arrival.refusal).toMatchObject({ reason: 'draining' });
+  expect(arrival.refusal?.retryAt).toBeDefined();
   await rig.pass(11.9);
   expect(callers.map((caller) => caller.seconds)).toEqual([0, 5, 10, undefined]);
   expect(drained).toBe(false);

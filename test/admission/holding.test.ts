@@ -30,7 +30,7 @@ test('an unknown group, an unknown class, a class beside a priority', async () =
   expect('reason' in view ? {} : view.counters).toMatchObject({ admitted: 1, refused: { malformed: 2 } });
 });
 
-test('patience and lease lives default and are cut to the maximum', async () => {
+test('wait timeouts and lease lives default and are cut to the maximum', async () => {
   const settings = settingsOf(group('g', [concurrency(1)]), { wait: { default: 2 * SECOND, max: 3 * SECOND }, lease: { default: SECOND, max: MINUTE } });
   const rig = await rigged([settings]);
   const first = await rig.asked({ lease: 3600 * SECOND });

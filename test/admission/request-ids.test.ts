@@ -57,7 +57,7 @@ test('a caller who stays away for 10 s loses its place', async () => {
   expect(behind.seconds).toBe(30);
 });
 
-test('other fields under the same id are malformed; another patience is not', async () => {
+test('other fields under the same id are malformed; another wait timeout is not', async () => {
   const rig = await rigged([SLOW]);
   await rig.asked();
   const first = rig.ask({ requestId: 'r', key: 'a', wait: MINUTE });
@@ -134,7 +134,7 @@ test('the refusal of a place whose caller stays away is forgotten after 10 s', a
   expect(rig.waiting()).toBe(1);
 });
 
-test('an ask that goes on keeps the end of its place, and is refused where its patience is over and nothing is kept of it', async () => {
+test('an ask that goes on keeps the end of its place, and is refused where its wait timeout is over and nothing is kept of it', async () => {
   const rig = await rigged([settingsOf(group('g', [concurrency(1)]))]);
   const holder = await rig.asked({ lease: 10 * MINUTE });
   const first = rig.ask({ requestId: 'r', wait: 20 * SECOND });

@@ -167,12 +167,12 @@ test('Nobody is admitted before the barrier has settled, and then by their old p
   await a.admission.start();
   const barrier = Promise.withResolvers<void>();
   await a.gain(5n, START, 0, barrier.promise);
-  const newcomer = await a.asked();
+  const arrival = await a.asked();
   const old = await a.asked({ since: { arrivedAt: plus(START, -SECOND), order: 5 } });
-  expect([newcomer.outcome, old.outcome]).toEqual([undefined, undefined]);
+  expect([arrival.outcome, old.outcome]).toEqual([undefined, undefined]);
   barrier.resolve();
   await clock.advanceAsync(60 * SECOND);
-  expect(old.seconds).toBeLessThan(newcomer.seconds as number);
+  expect(old.seconds).toBeLessThan(arrival.seconds as number);
 });
 
 test('A lease survives its owner, and the next one releases it', async () => {

@@ -33,7 +33,7 @@ test('the right begins with the term, also where the gate would go before (a cle
   expect(right.ready(clock.now())).toBeDefined();
 });
 
-test('asks are held in order while the tenure is extended, also those without patience', async () => {
+test('asks are held in order while the term is extended, also those without a wait timeout', async () => {
   const rig = await rigged([settingsOf(group('g', [rolling(2, SECOND)]))]);
   let go = (): void => {};
   rig.coordinator.extending = new Promise((resolve) => {
@@ -49,7 +49,7 @@ test('asks are held in order while the tenure is extended, also those without pa
   expect(callers.map((caller) => caller.seconds)).toEqual([0, 0, 1]);
 });
 
-test('while nobody may decide, asks wait to the end of their patience, and beyond the bound not at all', async () => {
+test('while nobody may decide, asks wait to the end of their wait timeout, and beyond the bound not at all', async () => {
   const rig = await rigged([FAST], { bounds: { before: 2 } });
   rig.coordinator.extending = new Promise(() => {});
   const callers = [rig.ask({ wait: 0 }), rig.ask({ wait: 3 * SECOND }), rig.ask()];
@@ -62,7 +62,7 @@ test('while nobody may decide, asks wait to the end of their patience, and beyon
   expect(callers[1]?.refusal?.retryAt).toBeGreaterThan(rig.clock.now());
 });
 
-test('a tenure that is over is not used, whatever it says of extending', async () => {
+test('a term that is over is not used, whatever it says of extending', async () => {
   const rig = await rigged([FAST]);
   rig.coordinator.end = t(1);
   await rig.pass(2);
@@ -71,7 +71,7 @@ test('a tenure that is over is not used, whatever it says of extending', async (
   expect(caller.outcome).toBeUndefined();
 });
 
-test('the tenure is extended ahead of a grant that is due', async () => {
+test('the term is extended ahead of a grant that is due', async () => {
   const rig = await rigged([settingsOf(group('g', [spacing(5 * SECOND)]))]);
   await rig.asked();
   rig.ask();
@@ -81,7 +81,7 @@ test('the tenure is extended ahead of a grant that is due', async () => {
   expect(rig.coordinator.extensions).toBeGreaterThan(before);
 });
 
-test('a lost tenure: everybody is refused as undecided, newcomers too, and the process is told once', async () => {
+test('a lost term: everybody is refused as undecided, arrivals too, and the process is told once', async () => {
   const rig = await rigged([FAST, LEASED]);
   await rig.asked({ group: 'l' });
   const waiting = rig.ask({ group: 'l' });

@@ -82,7 +82,7 @@ test('after a reload the old key is unknown, on living connections too', () => {
   expect(reasonOf(auth.scope(ask()))).toBe('unauthenticated');
 });
 
-describe('the guarded door', () => {
+describe('admission with authorization', () => {
   class Admission {
     readonly #asked: AdmissionRequest[] = [];
     acquire(asked: AdmissionRequest, done: (outcome: Outcome) => void) {
@@ -97,8 +97,8 @@ describe('the guarded door', () => {
       return this.#asked.length;
     }
   }
-  const door = new Admission();
-  const admission = withAuthorization(door as unknown as AdmissionService, createAuth([credential({ groups: ['llm'] })]));
+  const inner = new Admission();
+  const admission = withAuthorization(inner as unknown as AdmissionService, createAuth([credential({ groups: ['llm'] })]));
 
   test('answers what is forbidden itself, once, and holds nothing', async () => {
     const outcomes: Outcome[] = [];
@@ -109,7 +109,7 @@ describe('the guarded door', () => {
     expect(admission.now()).toBe(0);
   });
 
-  test('passes everything else to the door behind it', () => {
+  test('passes everything else to the admission behind it', () => {
     const outcomes: Outcome[] = [];
     admission.acquire(ask(), (outcome) => outcomes.push(outcome));
     expect(outcomes).toMatchObject([{ refusal: { reason: 'expired' } }]);

@@ -59,7 +59,7 @@ test('a process that is stopped still holds its store', async () => {
   expect(await end(first.folder, '')).toMatchObject({ code: 1, said: expect.stringContaining('It is in use by process') as string });
 }, 60_000);
 
-test('with store.takeOver the newcomer serves and the older process ends', async () => {
+test('with store.takeOver the new process serves and the older process ends', async () => {
   const first = start('');
   const { api } = await first.until('serving');
   const next = start('store: { takeOver: true }\n', first.folder);

@@ -45,7 +45,7 @@ describe('acquire', () => {
     expect(permit).toMatchObject({ fence: undefined, leaseMs: undefined, leftMs: Number.POSITIVE_INFINITY });
   });
 
-  test('comes back to the same place when a hold ends or a connection is cut, with the patience that is left', async () => {
+  test('comes back to the same place when a hold ends or a connection is cut, with what is left of its wait timeout', async () => {
     server.answer(json(202, { place: 3, limit: 'x' }), cut, problemFromBetween(503), json(200, PERMIT));
     await sluice().acquire('g', { ttl: '30s', key: 'k' });
     const [first, ...rest] = server.seen.map(({ body }) => body);

@@ -98,12 +98,12 @@ const values: readonly BadFile[] = [
   ),
   one('a priority out of bounds', group('priority: { default: 1000 }'), '3:26 groups.a.priority.default', '1000 is not a priority'),
   one(
-    'LN-25: patience above its maximum (ttl 120 s, at most 61 s)',
+    'LN-25: a wait timeout above its maximum (ttl 120 s, at most 61 s)',
     group('ttl: { default: 120s, max: 61s }'),
     '3:12 groups.a.ttl.default',
     'the default of 2m is above the maximum of 1m1s',
   ),
-  one('a maximum below the usual patience', group('ttl: { max: 10s }'), '3:12 groups.a.ttl.max', 'the default of 30s is above the maximum of 10s'),
+  one('a maximum below the default', group('ttl: { max: 10s }'), '3:12 groups.a.ttl.max', 'the default of 30s is above the maximum of 10s'),
   one('a lease above its maximum', group('lease: { default: 1h }'), '3:14 groups.a.lease.default', 'the default of 1h is above the maximum of 10m'),
   one('a refusal that refuses nothing', group('refusal: { status: 200 }'), '3:24 groups.a.refusal.status', '200 is out of bounds'),
 ];

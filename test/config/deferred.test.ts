@@ -54,7 +54,7 @@ test('the deferred route of docs/semantics.md is read and compiled', async () =>
   });
 });
 
-test('a route that stores by wish is compiled for both ways, under its own name', async () => {
+test('a route that stores on request is compiled for both ways, under its own name', async () => {
   const { deferred, proxy } = await compiled(
     'name: orders, group: erp, respondAsync: true, timeout: 5s, success: [ 200, 404 ], retry: { delays: [ 1s, 1m ] }, results: 1KiB',
   );
@@ -89,8 +89,8 @@ test('only groups with stored requests have a floor, and a reload takes another'
 describe('a route is refused:', () => {
   const cases: readonly (readonly [name: string, route: string, says: string])[] = [
     ['deferred without a group', 'mode: deferred', 'routes[0].mode: requests are stored for a group'],
-    ['by wish without a group', 'respondAsync: true', 'routes[0].respondAsync: requests are stored for a group'],
-    ['deferred, and by wish', 'group: erp, mode: deferred, respondAsync: true', 'respondAsync: every request of a deferred route is stored'],
+    ['on request without a group', 'respondAsync: true', 'routes[0].respondAsync: requests are stored for a group'],
+    ['deferred, and on request', 'group: erp, mode: deferred, respondAsync: true', 'respondAsync: every request of a deferred route is stored'],
     ['with retries where nothing is stored', 'group: erp, retry: { for: 1h }', 'routes[0].retry: retry has no meaning where nothing is stored'],
     ['with an answer where nothing is stored', 'group: erp, answer: 200', 'answer has no meaning where nothing is stored'],
     ['that verifies and forwards', 'group: erp, verify: { github: { env: S } }', 'verify has no meaning on a forward route'],

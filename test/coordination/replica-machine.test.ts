@@ -59,20 +59,20 @@ describe('members', () => {
     for (let shard = 0; shard < SHARDS; shard++) expect(members.deciders(shard)).toHaveLength(1);
   });
 
-  it('give a newcomer its part, two at a time, once membership stood still for 5 s', () => {
+  it('give a new replica its part, two at a time, once membership stood still for 5 s', () => {
     const members = new Members(SHARDS);
     members.add('a');
     members.add('b');
     members.run(3_000);
-    const newcomer = members.add('c');
+    const joined = members.add('c');
     members.run(4_900);
     expect(members.loads()['c']).toBe(0);
     members.run(3_000);
     expect(members.loads()['c']).toBeGreaterThanOrEqual(2);
     expect(members.loads()['c']).toBeLessThanOrEqual(5);
-    const gained = newcomer.events.filter(({ kind }) => kind === 'gained').length;
+    const gained = joined.events.filter(({ kind }) => kind === 'gained').length;
     members.run(10_000);
-    expect(newcomer.events.filter(({ kind }) => kind === 'gained').length).toBe(gained);
+    expect(joined.events.filter(({ kind }) => kind === 'gained').length).toBe(gained);
   });
 
   it('leave in order: everything is with another at once, and nobody waits for slots', () => {

@@ -29,7 +29,7 @@ describe('a full backlog', () => {
     expect(driver.ask({ key: 'b' }).fate).toBe('waiting');
   });
 
-  it('sheds the youngest waiter of the least urgent priority in place of an urgent newcomer, with a time to come back', () => {
+  it('sheds the youngest waiter of the least urgent priority in place of an urgent arrival, with a time to come back', () => {
     const driver = clientLimiter({ requests: 3 });
     driver.ask({ name: 'staging 1', priority: 2 });
     const shed = driver.ask({ name: 'staging 2', priority: 2 });
@@ -41,7 +41,7 @@ describe('a full backlog', () => {
     expect(waiting(driver)).toEqual(['production 1', 'production 2', 'staging 1']);
   });
 
-  it('sheds the newcomer where nobody is less urgent', () => {
+  it('sheds the arrival where nobody is less urgent', () => {
     const driver = clientLimiter({ requests: 1 });
     const first = driver.ask({ priority: 1 });
     expect(driver.ask({ priority: 1 }).refusal?.reason).toBe('shed');
@@ -49,14 +49,14 @@ describe('a full backlog', () => {
     expect(first.fate).toBe('waiting');
   });
 
-  it('sheds the newcomer, however urgent, where the group says newest', () => {
+  it('sheds the arrival, however urgent, where the group says newest', () => {
     const driver = clientLimiter({ requests: 1, onFull: 'newest' });
     const first = driver.ask({ priority: 2 });
     expect(driver.ask({ priority: 0 }).refusal?.reason).toBe('shed');
     expect(first.fate).toBe('waiting');
   });
 
-  it('keeps a waiter that has aged past the newcomer', () => {
+  it('keeps a waiter that has aged past the arrival', () => {
     const driver = clientLimiter({ requests: 1 }, { aging: SECOND });
     const old = driver.ask({ priority: 5 });
     driver.advance(4 * SECOND + 1);
@@ -76,7 +76,7 @@ describe('a full backlog', () => {
     expect(other.fate).toBe('waiting');
   });
 
-  it('sheds as many as the bytes of an urgent newcomer need, those that hold none left alone, and nobody where that is not enough', () => {
+  it('sheds as many as the bytes of an urgent arrival need, those that hold none left alone, and nobody where that is not enough', () => {
     const driver = clientLimiter({ bytes: 100 });
     const light = driver.ask({ priority: 9, bytes: 0 });
     const heavy = [40, 40, 20].map((bytes) => driver.ask({ priority: 2, bytes }));

@@ -145,7 +145,7 @@ describe('found', () => {
     expect(asks.map((handle) => handle.seconds)).toEqual([0, 0, 12, undefined]);
   });
 
-  it('patience that ends with a pause and an override at one moment is not yet over', () => {
+  it('a wait timeout that ends with a pause and an override at one moment is not yet over', () => {
     const driver = new Driver({ groups: [group('g', [])] });
     driver.call((gate, now) => gate.pause(now, 0, t(5), 'a'));
     driver.call((gate, now) => gate.override(now, 0, { limits: new Map(), enforce: undefined, until: t(5) }));

@@ -66,14 +66,14 @@ export class DeferredProxyRig {
     const admission = new Rig(config.groups, { recording: false, clock: new FakeClock() });
     await admission.admission.start();
     const rig = new DeferredProxyRig(backend, admission, routes, options);
-    const { admission: keeper, clock } = admission;
+    const { admission: localAdmission, clock } = admission;
     const onFault = (error: unknown): void => void rig.faults.push(error);
     rig.forwarding = await createForwarding({
-      ...{ admission: keeper, clock, onFault, events: () => {}, forwarder: createUndiciForwarder, backends: await compileBackends(config) },
+      ...{ admission: localAdmission, clock, onFault, events: () => {}, forwarder: createUndiciForwarder, backends: await compileBackends(config) },
       ...{ hold: { memoryBytesMax: 64 << 20, diskBytesMax: 0, folder: '' }, random: (bytes) => new Uint8Array(bytes).fill(7) },
     });
     rig.service = await createDeferred({
-      ...{ store: rig.store, line: keeper, admission: keeper, forwarding: rig.forwarding, clock, onFault },
+      ...{ store: rig.store, line: localAdmission, admission: localAdmission, forwarding: rig.forwarding, clock, onFault },
       ...{ routes: () => routes.deferred, settings: (name) => config.groups.find(({ spec }) => spec.name === name) },
       ...{ events: (event) => rig.events.push(event), defer: (run) => void setImmediate(run), random: () => 1, callbacks: createCallbackTransport() },
       bounds: {
@@ -84,7 +84,7 @@ export class DeferredProxyRig {
       },
     });
     rig.#proxy = new ProxyListener({
-      ...{ admission: keeper, refusalOf: () => undefined, random: () => 0, address: { host: '127.0.0.1', port: 0 }, routes: routes.proxy },
+      ...{ admission: localAdmission, refusalOf: () => undefined, random: () => 0, address: { host: '127.0.0.1', port: 0 }, routes: routes.proxy },
       ...{ forwarding: rig.forwarding, auth: createAuth([]), refusesAmbiguous: true, headMsMax: 10_000, unreadMsMax: 60_000, perClientMax: 1_000 },
       ...{
         unreadBytesMax: 4 << 20,

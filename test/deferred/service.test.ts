@@ -56,7 +56,7 @@ describe('a stored request', () => {
     );
   });
 
-  test('that is dead is listed, redriven as a newcomer, and delivered under its old id', async () => {
+  test('that is dead is listed, redriven as an arrival, and delivered under its old id', async () => {
     const rig = await new DeferredRig([open]).start();
     rig.behave = () => ({ status: 422 });
     const { id } = await rig.submit();

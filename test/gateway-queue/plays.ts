@@ -79,8 +79,8 @@ export async function killPlay(say: (text: string) => void): Promise<Played> {
   }
 }
 
-/** What a crowd of connections came to. */
-export interface Crowded {
+/** What became of many connections at once. */
+export interface ManyConnections {
   /** Callers held: with all there, after a hundred left, and with a hundred new ones. */
   readonly held: readonly [all: number, left: number, again: number];
   /** Milliseconds until the server knew that they had left. */
@@ -92,7 +92,7 @@ export interface Crowded {
 }
 
 /** 2,048 shards of sixteen buckets wait on connections of their own; a hundred of them leave, and a hundred others come. */
-export async function crowdPlay(): Promise<Crowded> {
+export async function connectionsPlay(): Promise<ManyConnections> {
   const [port, health] = [await freePort(), await freePort()];
   const args = ['gateway-queue', '--gatewayQueue.maxConcurrency=16', '--gatewayQueue.period=1m', `--listen.health=127.0.0.1:${health}`];
   const server = new ServerProcess('', undefined, { args, env: { HOST: '127.0.0.1', PORT: String(port) } });

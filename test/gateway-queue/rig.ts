@@ -36,7 +36,7 @@ export class Shard {
   }
 }
 
-/** The front of a process: a queue over some door, with a fake of Discord where there is a token. */
+/** The front of a process: a queue over some admission, with a fake of Discord where there is a token. */
 export class QueueFront {
   readonly queue: GatewayQueue;
   readonly limits: SessionLimits | undefined;

@@ -8,7 +8,7 @@ import { optionsOf, started, times } from './rig.ts';
 const HOUR = 3_600;
 
 /** One more than `limit` of these times lie in some stretch of `seconds`. */
-function crowded(at: readonly (number | undefined)[], limit: number, seconds: number): boolean {
+function exceeds(at: readonly (number | undefined)[], limit: number, seconds: number): boolean {
   const sorted = at.filter((each) => each !== undefined).toSorted((a, b) => a - b);
   return sorted.some((each, index) => (sorted[index + limit] ?? Number.POSITIVE_INFINITY) - each < seconds);
 }
@@ -30,7 +30,7 @@ describe('One bucket', () => {
     const at = times(shards);
     expect(at.map((each) => Math.floor(each!))).toEqual([0, 5, 10, 15, 20, 25, 30, 35, 40, 45]);
     expect(at).toEqual(at.toSorted((a, b) => a! - b!));
-    expect(crowded(at, 1, 5)).toBe(false);
+    expect(exceeds(at, 1, 5)).toBe(false);
   });
 
   test('GQ-10: a hundred leave at 7 s, a hundred come at 8 s: those are answered one a period from the next one on', async () => {
@@ -48,7 +48,7 @@ describe('One bucket', () => {
     expect(at).toHaveLength(100);
     expect(Math.min(...at) - last).toBeLessThanOrEqual(5.01);
     expect(Math.max(...at) - last).toBeLessThanOrEqual(100 * 5 + 0.5);
-    expect(crowded([...times(before), ...at], 1, 5)).toBe(false);
+    expect(exceeds([...times(before), ...at], 1, 5)).toBe(false);
   });
 
   test('GQ-8: without a limit (max_concurrency 0) two of one shard are answered at once', async () => {
@@ -136,7 +136,7 @@ describe('Buckets', () => {
     await rig.pass(128 * 5 + 1);
     expect(shards.filter(({ closed }) => closed !== undefined)).toEqual([]);
     expect(times(shards).filter((at) => at === undefined)).toEqual([]);
-    for (let bucket = 0; bucket < 16; bucket++) expect(crowded(times(shards.filter(({ shard }) => shard % 16 === bucket)), 1, 5)).toBe(false);
+    for (let bucket = 0; bucket < 16; bucket++) expect(exceeds(times(shards.filter(({ shard }) => shard % 16 === bucket)), 1, 5)).toBe(false);
   });
 });
 

@@ -50,7 +50,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 const seenAt = (server: Imported, began: number): readonly number[] => server.backend.seen.map(({ at }) => (at - began) / 1000);
 
 describe('the remedy of seed 001, imported', () => {
-  test('LN-10: ten at once against two a second and 2.2 s of patience: two each at 0, 1 and 2 s, four refused', { timeout: 40_000 }, async () => {
+  test('LN-10: ten at once against two a second and a wait timeout of 2.2 s: two each at 0, 1 and 2 s, four refused', { timeout: 40_000 }, async () => {
     await punctual(100, async () => {
       const server = await remedy();
       const began = performance.now();
@@ -66,7 +66,7 @@ describe('the remedy of seed 001, imported', () => {
     });
   });
 
-  test('LN-11: one in 10 s, patience of 1 s, two places: ten at once are one 200 and nine 429', async () => {
+  test('LN-11: one in 10 s, a wait timeout of 1 s, two places: ten at once are one 200 and nine 429', async () => {
     const server = await remedy(
       ['allowed_request_count: 2', 'allowed_request_count: 1'],
       ['window_size_in_seconds: 1', 'window_size_in_seconds: 10'],
@@ -111,7 +111,7 @@ describe('the flow and quota of seed 002, imported', () => {
     expect(server.backend.seen.flatMap(({ headers }) => headers).filter(([name]) => name.toLowerCase().startsWith('x-lunar-'))).toEqual([]);
   });
 
-  test('LN-11: one in 10 s, patience of 2 s, one place: ten at once are one 200 and nine 429', async () => {
+  test('LN-11: one in 10 s, a wait timeout of 2 s, one place: ten at once are one 200 and nine 429', async () => {
     const server = await flow('fixed_window: { max: 1, interval: 10, interval_unit: second }', { ttl_seconds: 2, queue_size: 1 });
     expect(statuses(await many(server, 10, () => ({ path: '/', headers: website })))).toEqual([200, ...Array.from({ length: 9 }, () => 429)]);
   });

@@ -84,7 +84,7 @@ function leaves(value: unknown, path = ''): readonly string[] {
 }
 
 describe('the remedy strategy_based_queue', () => {
-  test('becomes a group with a window, a patience, a backlog, classes, and its refusal', async () => {
+  test('becomes a group with a window, a wait timeout, a backlog, classes, and its refusal', async () => {
     const report = await imported('lunar', POLICIES, ...BACKEND);
     expect(read(report).groups).toEqual({
       'Prioritized-Bursts-Rate-Limit': {

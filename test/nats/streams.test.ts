@@ -169,7 +169,7 @@ describe('a login that may no more than the manual says', () => {
     await limited.clean();
   });
 
-  test('with those of deferred requests is enough to store, take over, end, bury and redrive one', async () => {
+  test('with those of deferred requests is enough to store, take over, end, tombstone and redrive one', async () => {
     const { limited, options } = await withRights([...requiredPermissions('sluice').publish, ...deferredPermissions('sluice')]);
     const told: string[] = [];
     const requests = await openNatsRequests(options, 256 << 20, { tell: (change) => told.push(change.kind), nowMs: Date.now });

@@ -70,11 +70,13 @@ ${GROUPS_YAML}`;
       await callers.stop();
       await stalls.close();
       const verdict = judge(lines);
-      const grave = verdict.violations.filter((violation) => / permits within | leases held at | came after | went to | got /.test(violation));
-      say(`seed ${seed}: ${verdict.admitted} admitted, ${verdict.refused} refused, ${verdict.unknown} unknown; over, fences back or doubled: ${grave.length}`);
+      const serious = verdict.violations.filter((violation) => / permits within | leases held at | came after | went to | got /.test(violation));
+      say(
+        `seed ${seed}: ${verdict.admitted} admitted, ${verdict.refused} refused, ${verdict.unknown} unknown; over, fences back or doubled: ${serious.length}`,
+      );
       for (const violation of verdict.violations) say(`  ${violation}`);
       check(verdict.admitted > RESTARTS * 10, `only ${verdict.admitted} were admitted`);
-      check(grave.length === 0, `${grave.length} promises were broken`);
+      check(serious.length === 0, `${serious.length} promises were broken`);
     } finally {
       await stalls.close();
       server.clean();

@@ -108,13 +108,13 @@ async function play(deferredGroup: 'mix' | 'other', count: number, ms: number | 
 function overLimits({ seen }: Run): readonly string[] {
   const wrong: string[] = [];
   let most = 0;
-  let crowded = 0;
+  let mostInStretch = 0;
   for (const { from } of seen) {
     most = Math.max(most, seen.filter((other) => other.from <= from && other.to > from).length);
-    crowded = Math.max(crowded, seen.filter((other) => other.from >= from && other.from < from + STRETCH_MS).length);
+    mostInStretch = Math.max(mostInStretch, seen.filter((other) => other.from >= from && other.from < from + STRETCH_MS).length);
   }
   if (most > SLOTS) wrong.push(`${most} at once, of ${SLOTS}`);
-  if (crowded > MOST) wrong.push(`${crowded} seen within ${STRETCH_MS} ms, of ${MOST} at ${RATE}/s`);
+  if (mostInStretch > MOST) wrong.push(`${mostInStretch} seen within ${STRETCH_MS} ms, of ${MOST} at ${RATE}/s`);
   return wrong;
 }
 

@@ -20,7 +20,7 @@ describe('the system clock', () => {
     expect(Math.abs(clock.epoch(before) - Date.now())).toBeLessThan(1_000);
   });
 
-  it('never wakes early: 300 wishes between 0 and 30 ms', async () => {
+  it('never wakes early: 300 timers between 0 and 30 ms', async () => {
     const clock = system();
     const start = clock.now();
     const late: number[] = [];
@@ -36,7 +36,7 @@ describe('the system clock', () => {
     expect(Math.min(...late)).toBeGreaterThanOrEqual(0);
   });
 
-  it('takes a wish back, ignores NEVER, and does not ring for the far future', async () => {
+  it('cancels a timer, ignores NEVER, and does not ring for the far future', async () => {
     const clock = system(true);
     const rung: string[] = [];
     const soon = (clock.now() + 3 * MILLISECOND) as Instant;
@@ -51,7 +51,7 @@ describe('the system clock', () => {
     clock.stop();
   });
 
-  it('lets the event loop turn between wishes for now', async () => {
+  it('lets the event loop turn between timers that are due now', async () => {
     const clock = system();
     let turned = false;
     let rings = 0;

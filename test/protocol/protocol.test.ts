@@ -16,10 +16,10 @@ const OVER_HTTP: readonly (readonly [name: 'Connect JSON' | 'Connect proto' | 'g
   ['gRPC-Web', true, grpcWebRunner],
 ];
 
-for (const wish of ['node', 'uws'] as const) {
-  const engine = await selectEngine(wish, { clientCa: false }).catch((cause: Error) => cause);
+for (const engineName of ['node', 'uws'] as const) {
+  const engine = await selectEngine(engineName, { clientCa: false }).catch((cause: Error) => cause);
   for (const [protocol, binary, make] of OVER_HTTP) {
-    const name = `${protocol} on ${wish === 'node' ? 'node:http' : 'uWebSockets.js'}`;
+    const name = `${protocol} on ${engineName === 'node' ? 'node:http' : 'uWebSockets.js'}`;
     if (engine instanceof Error) {
       describe(name, () => {
         it.skip(`is not run: ${engine.message}`, () => undefined);

@@ -32,13 +32,13 @@ const OVER_HTTP: readonly (readonly [name: string, binary: boolean, make: (baseU
 
 // Without credentials operators are answered on `admin` only: all of the table can be asked there.
 for (const [name, binary, make] of OVER_HTTP) {
-  protocolSuite(`${name} before the real door`, binary, async () => {
+  protocolSuite(`${name} before the real admission`, binary, async () => {
     const running = await startReal('');
     return { runner: make(`http://${running.addresses['admin']}`), stop: () => running.drain() };
   });
 }
 
-protocolSuite('gRPC before the real door', true, async () => {
+protocolSuite('gRPC before the real admission', true, async () => {
   const sha256 = createHash('sha256').update('secret').digest('hex');
   const running = await startReal(`auth: { keys: [ { name: table, sha256: ${sha256}, can: [ acquire, read, manage ] } ] }`);
   return { runner: grpcRunner(running.addresses['grpc'] ?? '', 'Bearer secret'), stop: () => running.drain() };

@@ -4,10 +4,10 @@ import { startRest } from '../api/rest/server.ts';
 import { restRunner } from './rest-runner.ts';
 import { protocolSuite } from './suite.ts';
 
-for (const wish of ['node', 'uws'] as const) {
-  const engine = await selectEngine(wish, { clientCa: false }).catch((cause: Error) => cause);
+for (const engineName of ['node', 'uws'] as const) {
+  const engine = await selectEngine(engineName, { clientCa: false }).catch((cause: Error) => cause);
   for (const asQuery of [false, true]) {
-    const name = `plain HTTP by ${asQuery ? 'query' : 'JSON'} on ${wish === 'node' ? 'node:http' : 'uWebSockets.js'}`;
+    const name = `plain HTTP by ${asQuery ? 'query' : 'JSON'} on ${engineName === 'node' ? 'node:http' : 'uWebSockets.js'}`;
     if (engine instanceof Error) {
       describe(name, () => {
         it.skip(`is not run: ${engine.message}`, () => undefined);

@@ -7,7 +7,7 @@ import { nodeEngine } from '../../src/http/node/engine.ts';
 import type { EngineFactory } from '../../src/http/select-engine.ts';
 import { FakeAdmission } from '../support/fakes/admission.ts';
 
-/** Front ends before a fake door, on ports of their own; a fault of theirs fails the test by being thrown. */
+/** Front ends before a fake admission, on ports of their own; a fault of theirs fails the test by being thrown. */
 export interface Started {
   readonly admission: FakeAdmission;
   stop(): Promise<void>;
@@ -31,7 +31,7 @@ export const GRPC_BOUNDS: GrpcBounds = {
   unreadBytesMax: 4 << 20,
 };
 
-/** gRPC before a fake door. */
+/** gRPC before a fake admission. */
 export async function startGrpc(
   bounds: Partial<GrpcBounds> = {},
 ): Promise<Started & { readonly address: string; readonly grpc: Grpc; readonly floods: readonly FloodKind[] }> {
@@ -44,14 +44,14 @@ export async function startGrpc(
 }
 
 /** What a test may want otherwise. */
-export interface ApiWishes {
+export interface ApiOptions {
   readonly auth?: Auth;
   readonly operators?: boolean;
   readonly make?: EngineFactory;
 }
 
-/** Connect and gRPC-Web on node:http before a fake door. */
-export async function startApi({ auth, operators, make = nodeEngine }: ApiWishes = {}): Promise<Started & { readonly baseUrl: string }> {
+/** Connect and gRPC-Web on node:http before a fake admission. */
+export async function startApi({ auth, operators, make = nodeEngine }: ApiOptions = {}): Promise<Started & { readonly baseUrl: string }> {
   const admission = new FakeAdmission();
   const connect = new Connect(partsOf(admission, auth, operators));
   const problem = (status: number, detail: string) => ({ contentType: 'application/problem+json', body: JSON.stringify({ status, detail }) });

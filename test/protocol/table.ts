@@ -93,7 +93,7 @@ function permitOf(answer: Answer | undefined): string {
 const LEASED: Step = { method: 'Acquire', fields: (_before, key) => ({ group: 'slots', key, ttl: '0s', lease: '30s' }), expect: { ok: { lease: '30s' } } };
 const MANY_UNITS = Object.fromEntries(Array.from({ length: 17 }, (_, index) => [`unit${index}`, 1]));
 
-/** Asks that are answered with a permit, or refused by the door itself. */
+/** Asks that are answered with a permit, or refused by admission itself. */
 const ASKS: readonly Case[] = [
   acquire('an open group admits', {}, { ok: {} }),
   acquire('now or not at all, and there is room', { ttl: '0s' }, { ok: {} }),

@@ -142,7 +142,7 @@ describe('a bug', () => {
     expect(all.clean).toBe(true);
   });
 
-  test('of the door too', async () => {
+  test('of admission too', async () => {
     await open({ settings: [SLOT] });
     const { acquire } = all.rig.admission;
     all.rig.admission.acquire = throws;

@@ -80,7 +80,7 @@ describe('a backend that pushes back', () => {
 
   test.each([
     ['a method that may not be repeated', { method: 'POST' }, ['Retry-After', '1']],
-    ['a pause beyond its patience', { wait: 5 * SECOND }, ['Retry-After', '5']],
+    ['a pause beyond its wait timeout', { wait: 5 * SECOND }, ['Retry-After', '5']],
     ['no word of how long', {}, []],
   ] as const)('%s: the answer is the caller’s, its slot is free', async (_what, request, headers) => {
     all = await forwardRigged({ settings: [OPEN] });
@@ -100,7 +100,7 @@ describe('a backend that pushes back', () => {
     expect(caller.told).toBe(1);
   });
 
-  test('patience ends while it waits anew: refused, and told how often it was sent', async () => {
+  test('the wait timeout ends while it waits anew: refused, and told how often it was sent', async () => {
     all = await forwardRigged({ settings: [groupOf([concurrency(1)])] });
     const caller = await all.sent({ wait: 10 * SECOND });
     all.played.last.answer(429, ['Retry-After', '2']);

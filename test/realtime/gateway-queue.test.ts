@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { queued } from '../gateway-queue/clients.ts';
-import { crowdPlay, killPlay, replicasPlay } from '../gateway-queue/plays.ts';
+import { connectionsPlay, killPlay, replicasPlay } from '../gateway-queue/plays.ts';
 import { natsBinary, showLogsOfFailures } from '../support/fakes/nats.ts';
 import { freePort } from '../support/fakes/ports.ts';
 import { ServerProcess } from '../support/fakes/server-process.ts';
@@ -90,7 +90,7 @@ describe('By its variables alone', () => {
 });
 
 test('GQ-10: 2,048 shards wait without one being turned away; a hundred leave, seen within a second, and a hundred others take their places', async () => {
-  const { held, seenMs, closed } = await crowdPlay();
+  const { held, seenMs, closed } = await connectionsPlay();
   expect(held).toEqual([2032, 1932, 2032]);
   expect(closed).toBe(0);
   expect(seenMs).toBeLessThan(1_000);

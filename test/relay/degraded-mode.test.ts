@@ -46,7 +46,7 @@ async function three(): Promise<readonly [Fleet, Node]> {
   return [fleet, b!];
 }
 
-test('Cut off, a group that is closed waits for whoever decides, and is undecided when patience ends', async () => {
+test('Cut off, a group that is closed waits for whoever decides, and is undecided when the wait timeout ends', async () => {
   const [fleet, b] = await three();
   const [patient, hasty] = [b.ask({ group: 'closed' }), b.ask({ group: 'closed', wait: 2 * SECOND })];
   await fleet.pass(2.1);

@@ -139,7 +139,7 @@ export class Node {
     });
   }
 
-  /** Asks at this node's door. */
+  /** Asks this node's admission. */
   ask(more: Partial<AdmissionRequest> = {}): Caller {
     const caller = new Caller();
     caller.held = this.relay.admission.acquire(askOf(more), (outcome) => {
@@ -274,7 +274,7 @@ export class Fleet {
     for (const [shard, owner] of [...this.owners]) if (owner.node === node) await this.give(shard, heir, { sealed: true });
   }
 
-  /** A door over memory. */
+  /** An admission over memory. */
   async alone(node: Node, settings: readonly GroupSettings[]): Promise<LocalAdmission> {
     const admission = new LocalAdmission({
       clock: node.clock,

@@ -307,7 +307,7 @@ test('The end of a session cancels its places and releases its leases at every o
   expect(next.map(({ outcome }) => outcome?.kind)).toEqual(['admitted', 'admitted']);
 });
 
-test('While nobody decides an ask is held until its patience ends, at least a second, and no more of them than the bound', async () => {
+test('While nobody decides an ask is held until its wait timeout ends, at least a second, and no more of them than the bound', async () => {
   const fleet = await launched(spaced, { bounds: { held: 2 } });
   const [, b] = fleet.nodes;
   fleet.place(shard, undefined);
@@ -340,7 +340,7 @@ test.each([
   expect(b!.relay.figures.remoteWaiters).toBe(0);
 });
 
-test('An owner that says nothing costs its caller 300 ms beyond its patience', async () => {
+test('An owner that says nothing costs its caller 300 ms beyond its wait timeout', async () => {
   const fleet = await launched(spaced);
   const [, b] = fleet.nodes;
   fleet.bus.cut = () => true;
@@ -371,8 +371,8 @@ test('Operators and people are answered through any replica, in its own time', a
   expect(await settle(admission.pause('g', undefined, undefined))).toBeUndefined();
   expect(await settle(c!.relay.admission.group('g'))).toMatchObject({ waiting: 1, pausedUntil: Number.POSITIVE_INFINITY });
   expect(await settle(admission.resume('g', undefined))).toBeUndefined();
-  const wish = { limits: new Map([['spacing', { kind: 'spacing' as const, spacing: SECOND, slack: 0 }]]), enforce: undefined, for: MINUTE };
-  expect(await settle(admission.override('g', wish))).toBeUndefined();
+  const request = { limits: new Map([['spacing', { kind: 'spacing' as const, spacing: SECOND, slack: 0 }]]), enforce: undefined, for: MINUTE };
+  expect(await settle(admission.override('g', request))).toBeUndefined();
   expect(await settle(admission.explain({ group: 'g', key: '', costs: { requests: 1 } } as never))).toMatchObject({ group: 'g', admitted: false });
   const evicting = () => settle(admission.evictWaiter('g', waiters.items[0]!.id));
   expect([await evicting(), await evicting()]).toMatchObject([undefined, { reason: 'unknown_request' }]);

@@ -119,7 +119,7 @@ describe('a reload', () => {
     expect(await acquire(running, 'slots')).toEqual({ status: 503, body: {} });
   });
 
-  test('does not open the doors of operators by taking the last key away', async () => {
+  test('does not admit operators without a key by taking the last key away', async () => {
     const key = `auth: { keys: [ { name: a, sha256: ${'a'.repeat(64)} } ] }\n`;
     const { running } = await start(`store: memory\n${key}${GROUPS}`);
     expect(await running.reload(config(`store: memory\n${GROUPS}`))).toEqual(['auth.keys: from no keys to some, or from some to none, takes a restart']);

@@ -38,7 +38,7 @@ export interface SimWorld {
 }
 
 /** What the gates of one process need of it. */
-export interface HouseParts {
+export interface ShardGatesDeps {
   readonly world: SimWorld;
   readonly gates: GateWorld;
   readonly replica: number;

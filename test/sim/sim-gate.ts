@@ -3,13 +3,13 @@ import type { Permit } from '../../src/core/permit.ts';
 import { DISTANT_PAST, type Instant, MILLISECOND, type Micros, plus, SECOND } from '../../src/core/time.ts';
 import { type Batch, EMPTY_BATCH } from '../../src/ledger/batch-codec.ts';
 import type { Told } from './gate-world.ts';
-import type { HouseParts } from './host.ts';
+import type { ShardGatesDeps } from './host.ts';
 import { SimWriter } from './sim-writer.ts';
 
 /** One gate of one process in one term: opened from its chain, sealed into it. It decides only with the right to. */
 export class SimGate {
   readonly term: bigint;
-  readonly #parts: HouseParts;
+  readonly #parts: ShardGatesDeps;
   readonly #shard: number;
   readonly #from: Instant;
   readonly #writer: SimWriter;
@@ -20,7 +20,7 @@ export class SimGate {
   #wakeAt: Micros = Number.POSITIVE_INFINITY;
   #renewed: (() => void) | undefined;
 
-  constructor(parts: HouseParts, { shard, term, from }: { shard: number; term: bigint; from: Instant }) {
+  constructor(parts: ShardGatesDeps, { shard, term, from }: { shard: number; term: bigint; from: Instant }) {
     this.#parts = parts;
     this.#shard = shard;
     this.term = term;

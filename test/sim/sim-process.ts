@@ -6,8 +6,8 @@ import type { MachineOutput } from '../../src/coordination/wanted.ts';
 import { MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
 import type { Frame } from '../../src/relay/transport/channel.ts';
 import type { Channels } from '../../src/relay/transport/channels.ts';
-import { GateHouse } from './gate-house.ts';
 import type { SimWorld, Word } from './host.ts';
+import { ShardGates } from './shard-gates.ts';
 import { ANSWER_WITHIN } from './sim-registers.ts';
 
 /** Where the wall clocks begin. */
@@ -33,7 +33,7 @@ export interface Machine {
 export class SimProcess {
   readonly instance: string;
   readonly member: ReplicaMachine;
-  readonly house: GateHouse | undefined;
+  readonly gates: ShardGates | undefined;
   readonly #world: SimWorld;
   readonly #machine: Machine;
   readonly #channels: Channels<Word>;
@@ -56,7 +56,7 @@ export class SimProcess {
     if (world.gates !== undefined) {
       const halt = (shard: number, term: bigint) => this.member.halt(shard, term, this.reading());
       const sealed = (shard: number, term: bigint) => this.member.sealed(shard, term, this.reading());
-      this.house = new GateHouse({
+      this.gates = new ShardGates({
         world,
         gates: world.gates,
         replica: machine.replica,
@@ -73,7 +73,7 @@ export class SimProcess {
   /** The process is no more. */
   die(): void {
     this.#dead = true;
-    this.house?.die();
+    this.gates?.die();
   }
 
   /** It is stopped (SIGSTOP, a long collection, a frozen machine): everything that comes waits. */
@@ -136,7 +136,7 @@ export class SimProcess {
     for (const frame of this.#channels.takeFrames()) this.#world.post(this.#machine.replica, frame);
     this.#arm();
     this.#stamp();
-    this.house?.run();
+    this.gates?.run();
   }
 
   /** One timer for all channels. */
@@ -165,7 +165,7 @@ export class SimProcess {
     for (const { instance, shard, term } of wanted.notices) if (instance !== '') this.#say(instance, { kind: 'gave', shard, term });
     for (const event of wanted.events) {
       if (event.kind === 'left') this.left = true;
-      else if (this.house !== undefined) this.house.happened(event);
+      else if (this.gates !== undefined) this.gates.happened(event);
       else if (event.kind === 'seal') this.member.sealed(event.shard, event.term, this.reading());
     }
   }

@@ -131,7 +131,7 @@ export class World implements SimWorld {
 
   giveBack(told: Told, how: 'renew' | 'release'): void {
     for (const process of this.#processes) {
-      if (process?.alive && process.house !== undefined) process.wake(() => void process.house?.return(told, how));
+      if (process?.alive && process.gates !== undefined) process.wake(() => void process.gates?.return(told, how));
     }
   }
 
@@ -200,7 +200,7 @@ export class World implements SimWorld {
     this.agenda.after(ASK_EVERY + this.dice.below(ASK_EVERY), () => {
       const process = this.dice.pick(this.#processes);
       const shard = this.dice.below(this.shards);
-      process?.wake(() => process.house?.ask(shard));
+      process?.wake(() => process.gates?.ask(shard));
       this.#ask();
     });
   }

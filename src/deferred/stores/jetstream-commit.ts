@@ -183,7 +183,7 @@ export class ShardWriter {
     const before = await this.attempts(row);
     const attempts = (attempt === undefined ? before : [...before, attempt]).slice(-ATTEMPTS_MAX);
     const upload = this.#state.uploads.get(row.sequence)?.upload ?? '';
-    if (end.state === 'dead') await this.#bury(row, end, upload);
+    if (end.state === 'dead') await this.#storeDeadLetter(row, end, upload);
     const write = this.#tombstone(change, attempts, upload, this.#state.at(row.sequence));
     const { response } = end;
     const less = {
@@ -208,7 +208,7 @@ export class ShardWriter {
   }
 
   /** A dead letter keeps head and body, elsewhere: stored before its end is, so that a crash between leaves too much and not too little. */
-  async #bury(row: RequestRow, { sequence: _, response: __, ...end }: RequestEnd, upload: string): Promise<void> {
+  async #storeDeadLetter(row: RequestRow, { sequence: _, response: __, ...end }: RequestEnd, upload: string): Promise<void> {
     const found = await this.pending(row);
     if (found === undefined) return;
     const { head, body } = decodeRequest(found);
@@ -250,12 +250,12 @@ export class ShardWriter {
     const before = there.end;
     // Its own, whose answer was lost.
     if (before !== undefined && before.at === end.at && before.state === end.state) return this.#ended(change, upload, found.sequence);
-    const grave = this.#layout.dead(row.group, row.secret);
+    const deadSubject = this.#layout.dead(row.group, row.secret);
     if (before !== undefined && (before.state !== 'dead' || end.state !== 'cancelled')) {
-      if (end.state === 'dead' && before.state !== 'dead') await this.discard(grave);
+      if (end.state === 'dead' && before.state !== 'dead') await this.discard(deadSubject);
       return;
     }
-    if (before !== undefined) await this.discard(grave);
+    if (before !== undefined) await this.discard(deadSubject);
     const earlier = before === undefined ? await this.attempts(row) : decodeEnd(found).attempts;
     const attempts = (attempt === undefined ? earlier : [...earlier, attempt]).slice(-ATTEMPTS_MAX);
     const at = await this.#records.write(this.#tombstone(change, attempts, upload || there.upload, found.sequence));
@@ -266,8 +266,8 @@ export class ShardWriter {
   /** Its attempts first: a retry without its request is litter, a request without its attempts would be a loss. */
   async #redrive(row: RequestRow): Promise<readonly Step[]> {
     const place = this.#layout.request(row.secret);
-    const grave = this.#layout.dead(row.group, row.secret);
-    const [ended, tombstoned] = await Promise.all([this.#records.certain(place), this.#records.certain(grave)]);
+    const deadSubject = this.#layout.dead(row.group, row.secret);
+    const [ended, tombstoned] = await Promise.all([this.#records.certain(place), this.#records.certain(deadSubject)]);
     const there = ended === undefined ? undefined : decodeRow(ended);
     // Its own, whose answer was lost.
     if (ended !== undefined && there !== undefined && there.end === undefined && there.row.sequence === row.sequence) {
@@ -287,7 +287,7 @@ export class ShardWriter {
       this.#state.moved.set(row.sequence, sequence);
       this.#state.count('dead', goneAt, -1);
       if (upload !== '') this.#state.uploads.set(row.sequence, { upload, goneAt: 0 });
-      this.litter.push({ place: grave, upTo: tombstoned.sequence });
+      this.litter.push({ place: deadSubject, upTo: tombstoned.sequence });
     };
     const moved = (): Promise<void> => Promise.reject(new Error('the request is no dead letter any more'));
     return [{ write, done, moved }];

@@ -227,10 +227,10 @@ export class JetStreamEdge implements RequestEdge {
     const renews = found.end !== undefined && (submit.renews?.({ row: found.row, existing: true, end: found.end }) ?? found.end.state !== 'done');
     if (!renews) return { row: found.row, existing: true, end: found.end };
     const again = { ...waiting, write: { ...write, last: found.at } };
-    const grave = this.#layout.shard(submit.shard).dead(found.row.group, waiting.token);
-    const tombstoned = found.end?.state === 'dead' ? await this.#records.certain(grave) : undefined;
+    const deadSubject = this.#layout.shard(submit.shard).dead(found.row.group, waiting.token);
+    const tombstoned = found.end?.state === 'dead' ? await this.#records.certain(deadSubject) : undefined;
     const outcome = await this.#single(again);
-    if (tombstoned !== undefined && !outcome.existing) await this.#records.purge(grave, tombstoned.sequence).catch(() => undefined);
+    if (tombstoned !== undefined && !outcome.existing) await this.#records.purge(deadSubject, tombstoned.sequence).catch(() => undefined);
     return outcome;
   }
 }

@@ -146,8 +146,8 @@ export class JetStreamStore implements SharedStore {
     if (pending !== undefined) return this.#loaded(pending);
     const ended = await this.#endedAt(sequence, token);
     if (ended?.queued.end?.state !== 'dead') return undefined;
-    const grave = this.#layout.dead(ended.queued.row.group, token);
-    const tombstoned = (await this.#records.newest(grave)) ?? (await this.#records.certain(grave));
+    const deadSubject = this.#layout.dead(ended.queued.row.group, token);
+    const tombstoned = (await this.#records.newest(deadSubject)) ?? (await this.#records.certain(deadSubject));
     return tombstoned === undefined ? undefined : this.#loaded(tombstoned);
   }
 

@@ -175,9 +175,9 @@ describe.each([
   });
 });
 
-for (const wish of ['node', 'uws'] as const) {
-  const engine = await selectEngine(wish, { clientCa: false }).catch((cause: Error) => cause);
-  describe(`Watch on the engine ${wish}, body sent whole`, () => {
+for (const engineName of ['node', 'uws'] as const) {
+  const engine = await selectEngine(engineName, { clientCa: false }).catch((cause: Error) => cause);
+  describe(`Watch on the engine ${engineName}, body sent whole`, () => {
     it.skipIf(engine instanceof Error)('places, the permit, the end; and a caller that hangs up leaves', async () => {
       if (engine instanceof Error) return;
       await started.stop();

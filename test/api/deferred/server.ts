@@ -10,7 +10,7 @@ import { createLog } from '../../../src/telemetry/log.ts';
 import { FakeAdmission } from '../../support/fakes/admission.ts';
 import { FakeDeferred, fakeAccess, submitRoute } from '../../support/fakes/deferred.ts';
 
-/** Every listener as the server opens it, before a fake door and fake deferred requests. */
+/** Every listener as the server opens it, before a fake admission and fake deferred requests. */
 export interface DeferredServer {
   readonly api: string;
   readonly admin: string;

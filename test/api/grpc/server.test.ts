@@ -255,7 +255,7 @@ describe('Session over gRPC', () => {
 });
 
 describe('a place in a session that can resume', () => {
-  it('outlives its stream: the door decides when it goes', async () => {
+  it('outlives its stream: admission decides when it goes', async () => {
     const { path, write, read } = codec(AdmissionService.method.session);
     const stream = client.makeBidiStreamRequest(path, write, read);
     stream.on('error', () => {});

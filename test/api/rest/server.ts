@@ -4,7 +4,7 @@ import { Rest, type RestOptions } from '../../../src/api/rest/handler.ts';
 import { type EngineFactory, selectEngine } from '../../../src/http/select-engine.ts';
 import { FakeAdmission } from '../../support/fakes/admission.ts';
 
-/** Plain HTTP before a fake door, on an engine. */
+/** Plain HTTP before a fake admission, on an engine. */
 export interface RestServer {
   readonly admission: FakeAdmission;
   readonly baseUrl: string;

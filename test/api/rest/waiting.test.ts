@@ -62,7 +62,7 @@ describe('plain HTTP: events', () => {
     wire.destroy();
   });
 
-  it('end with the problem when patience runs out', async () => {
+  it('end with the problem when the wait timeout ends', async () => {
     await post('/v1/groups/slots/acquire?key=sse-out');
     const wire = await events('/v1/groups/slots/acquire?key=sse-out&ttl=20ms');
     const all = await wire.until((text) => text.endsWith('0\r\n\r\n'));
@@ -71,7 +71,7 @@ describe('plain HTTP: events', () => {
     wire.destroy();
   });
 
-  it('are not begun for a refusal at the door: that is an answer with its status', async () => {
+  it('are not begun for a refusal on arrival: that is an answer with its status', async () => {
     const response = await post('/v1/groups/nobody/acquire', { Accept: 'text/event-stream' });
     expect([response.status, response.headers.get('content-type')]).toEqual([404, 'application/problem+json']);
   });
@@ -124,7 +124,7 @@ describe('plain HTTP: Prefer: wait', () => {
     expect(timers.once.size).toBe(0);
   });
 
-  it('asks with no patience left where the ttl of the first call is over', async () => {
+  it('asks with no time to wait left where the ttl of the first call is over', async () => {
     await post('/v1/groups/slots/acquire?key=over');
     const held = post('/v1/groups/slots/acquire?key=over&ttl=20s', { Prefer: 'wait=1' });
     await expect.poll(() => timers.once.size).toBe(1);

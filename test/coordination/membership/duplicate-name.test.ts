@@ -21,7 +21,7 @@ test('another process of the same name is told of once it was heard for more tha
   expect(told([other], each(10, 13))).toEqual(each(10, 13).filter((at) => at > 12));
 });
 
-test('itself, another name, one that leaves or begins, and one that is followed by the next life are no namesakes', () => {
+test('itself, another name, one that leaves or begins, and one that is followed by the next life are no duplicates', () => {
   const others = [
     { ...own, acceptsShards: true },
     { ...other, replica: 'b' },

@@ -160,7 +160,7 @@ describe.each([
     expect(hand.capacity).toBe(5);
   });
 
-  it('cuts nobody: newcomers wait until enough has come back', () => {
+  it('cuts nobody: arrivals wait until enough has come back', () => {
     const hand = new Hand({ kind: 'concurrency', max: 100, adapt });
     hand.fill();
     hand.now += SECOND;

@@ -14,7 +14,7 @@ export interface Caller {
   readonly priority: number;
   readonly costs: Costs;
   readonly since: number;
-  /** It was admitted in vain before, and is no newcomer. */
+  /** It was admitted in vain before, and is no arrival. */
   readonly again: boolean;
   readonly until: number;
   readonly lease: number;
@@ -246,7 +246,7 @@ export class Model {
     this.#admitAll();
   }
 
-  /** Who is shed for a newcomer that waits: of its key where that is full, else of its group; undefined: nobody. */
+  /** Who is shed for an arrival that waits: of its key where that is full, else of its group; undefined: nobody. */
   #victim(caller: Caller, spec: GroupSpec | undefined): Caller | undefined {
     if (spec === undefined || (caller.again && spec.backlog.requests > 0)) return undefined;
     const { requests, perKey, onFull } = spec.backlog;

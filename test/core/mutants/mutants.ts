@@ -87,7 +87,7 @@ export const mutants: readonly Mutant[] = [
     to: 'mostUrgent(state, queue)',
   },
   {
-    name: 'patience ends before the slot of the same moment is given',
+    name: 'the wait timeout ends before the slot of the same moment is given',
     file: 'gate/ticker.ts',
     from: 'if (slotAt <= expiryAt) this.#open(slotAt, now);',
     to: 'if (slotAt < expiryAt) this.#open(slotAt, now);',
@@ -280,7 +280,7 @@ export const mutants: readonly Mutant[] = [
     to: '',
   },
   {
-    name: 'a full backlog always sheds the newcomer',
+    name: 'a full backlog always sheds the arrival',
     file: 'gate/shed.ts',
     from: "backlog.onFull === 'newest' || (crowded",
     to: 'true || (crowded',
@@ -295,14 +295,14 @@ export const mutants: readonly Mutant[] = [
     this.waiting--;`,
   },
   {
-    name: 'a lane is refilled from its stored requests only by the next arrival',
+    name: 'a queue is refilled from its stored requests only by the next arrival',
     file: 'tree/queues.ts',
     from: `    this.#pull(queue);
     if (queue.position >= 0) this.#headChanged(queue);`,
     to: '    if (queue.position >= 0) this.#headChanged(queue);',
   },
   {
-    name: 'a stored request is taken as a newcomer although it is older than the head of its lane',
+    name: 'a stored request is taken as an arrival although it is older than the head of its queue',
     file: 'tree/queues.ts',
     from: 'if (queue.head !== NO_SLOT && waiters.orderOf(queue.head) < stored.orderOf(entry)) return false;',
     to: 'if (queue.head !== NO_SLOT) return false;',

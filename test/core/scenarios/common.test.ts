@@ -79,7 +79,7 @@ describe('what every seed lacked', () => {
     }
   });
 
-  it('X6: keys without end do not grow the state: idle ones are dropped, beyond the bound newcomers are shed', () => {
+  it('X6: keys without end do not grow the state: idle ones are dropped, beyond the bound arrivals are shed', () => {
     const driver = new Driver({ groups: [group('keys', [rolling(1, SECOND, { scope: 'key' })], backlog({ keys: 100 }))] });
     const first = Array.from({ length: 300 }, (_, key) => driver.ask({ key: `first ${key}` }));
     expect(first.filter((handle) => handle.fate === 'admitted')).toHaveLength(100);

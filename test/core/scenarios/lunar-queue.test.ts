@@ -19,7 +19,7 @@ function waiting(driver: Driver): Record<string, number> {
   return Object.fromEntries(byPriority.filter((level) => level.waiting > 0).map((level) => [String(level.priority), level.waiting]));
 }
 
-describe('the remedy of Lunar: one permit per window, priorities, patience', () => {
+describe('the remedy of Lunar: one permit per window, priorities, wait timeout', () => {
   it('LN-1: the first is admitted at once', () => {
     const driver = queue(1, 250);
     expect(ask(driver, 'A1', 1000)[0]?.seconds).toBe(0);
@@ -45,7 +45,7 @@ describe('the remedy of Lunar: one permit per window, priorities, patience', () 
     expect(waiting(driver)).toEqual({ 1: 1, 2: 1, 3: 1 });
   });
 
-  it('LN-5: a backlog of one holds one; the rest is shed at the door, saying which bound', () => {
+  it('LN-5: a backlog of one holds one; the rest is shed on arrival, saying which bound', () => {
     const driver = queue(1, 1, 1);
     const asks = ask(driver, 'A1 B1 C2 D2 E1', 1000);
     expect(waiting(driver)).toEqual({ 1: 1 });
@@ -61,7 +61,7 @@ describe('the remedy of Lunar: one permit per window, priorities, patience', () 
     expect(driver.times()).toEqual([0, 0.25, 0.5]);
   });
 
-  it('LN-7: a slot that opens at the very end of patience is given, the third expires', () => {
+  it('LN-7: a slot that opens at the very end of the wait timeout is given, the third expires', () => {
     const driver = queue(1, 250);
     const asks = ask(driver, 'A1 B1 C1', 250);
     driver.advance(SECOND);
@@ -86,7 +86,7 @@ describe('the remedy of Lunar: one permit per window, priorities, patience', () 
     expect(driver.admitted()).toEqual(['A1', 'C1', 'B2']);
   });
 
-  it('LN-9: with patience for one window the less urgent expires', () => {
+  it('LN-9: with a wait timeout of one window the less urgent expires', () => {
     const driver = queue(1, 250);
     const asks = ask(driver, 'A1 B2 C1', 250);
     driver.advance(SECOND);
@@ -129,7 +129,7 @@ describe('the remedy of Lunar: one permit per window, priorities, patience', () 
     expect(asks.map((handle) => handle.fate)).toEqual(['admitted', 'refused', 'refused']);
   });
 
-  it('LN-14: a paused group with three waiting is drained: all three are refused at once, newcomers too', () => {
+  it('LN-14: a paused group with three waiting is drained: all three are refused at once, arrivals too', () => {
     const driver = queue(1, 250, 4);
     driver.call((gate, now) => gate.pause(now, 0, NEVER));
     const asks = ask(driver, 'A1 B1 C1', 10_000);
@@ -152,14 +152,14 @@ describe('the remedy of Lunar: one permit per window, priorities, patience', () 
     expect(driver.admitted().join(' ')).toBe('A1 B1 C1 D1 E1 F1 G1 H1');
   });
 
-  it('LN-D7: a newcomer never passes a waiter of equal or higher urgency', () => {
+  it('LN-D7: an arrival never passes a waiter of equal or higher urgency', () => {
     const driver = queue(1, 250);
     ask(driver, 'A1 B1', 1000);
     driver.stall(250 * MILLISECOND);
-    const newcomer = driver.ask({ name: 'N1', priority: 1, ttl: SECOND });
+    const arrival = driver.ask({ name: 'N1', priority: 1, ttl: SECOND });
     driver.tick();
     expect(driver.admitted()).toEqual(['A1', 'B1']);
-    expect(newcomer.fate).toBe('waiting');
+    expect(arrival.fate).toBe('waiting');
   });
 });
 

@@ -17,7 +17,7 @@ function utube(): Driver {
 }
 
 describe('what the tubes of Tarantool are asked', () => {
-  it('TQ-3: of 20 whose patience ended none is admitted by a slot that opens afterwards', () => {
+  it('TQ-3: of 20 whose wait timeout ended none is admitted by a slot that opens afterwards', () => {
     const driver = tube(1);
     const holder = driver.ask({ lease: HOUR });
     const asks = Array.from({ length: 20 }, () => driver.ask({ ttl: 100 * ms }));
@@ -84,7 +84,7 @@ describe('what the tubes of Tarantool are asked', () => {
     expect(takers.map((handle) => handle.seconds)).toEqual([0.05, 0.1, 0.15, 0.2, 0.25]);
   });
 
-  it('TQ-9: a client with two taken tasks and one wish leaves: both slots go to others, its wish takes nothing', () => {
+  it('TQ-9: a client with two taken tasks and one pending take leaves: both slots go to others, its take gets nothing', () => {
     const driver = tube(2);
     const leaver = [driver.ask({ name: 'x1' }), driver.ask({ name: 'x2' }), driver.ask({ name: 'x3' })];
     const others = [driver.ask({ name: 'y1' }), driver.ask({ name: 'y2' })];

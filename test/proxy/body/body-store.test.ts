@@ -251,7 +251,7 @@ describe('bounds', () => {
     sender.body.drop();
   });
 
-  test('who waits for room until the end of its time is shed, not blamed', async () => {
+  test("who waits for room until the end of its time is shed, and not reported as the sender's fault", async () => {
     const hold = await open(100, 0);
     const first = await (await new Sender(hold).receive().send(pattern(80))).end();
     const second = await new Sender(hold).receive().send(pattern(50));
@@ -401,7 +401,7 @@ describe('a body that is passed on as it comes', () => {
     expect(hold.used).toEqual({ memory: 0, disk: 0, bodies: 0 });
   });
 
-  test('a reader that does not read is not the sender to blame for', async () => {
+  test("a reader that does not read is not the sender's fault", async () => {
     const hold = await open();
     const sender = new Sender(hold);
     sender.body.open();

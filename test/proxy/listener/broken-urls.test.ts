@@ -61,7 +61,7 @@ describe('all URLs down', () => {
     await expectNothingLeft(rig);
   });
 
-  test('URLs that let it wait are dialled while patience lasts: a second one in any case, not all of them', async () => {
+  test('URLs that let it wait are dialled while the wait timeout lasts: a second one in any case, not all of them', async () => {
     // TLS to a server that never answers: a connection that does not come to be.
     const silent = await Promise.all([1, 2, 3, 4, 5, 6, 7, 8].map(() => broken()));
     rig = await served(

@@ -64,10 +64,10 @@ describe.each(runs)('run %i: what Lunar does wrong is right here:', () => {
     expect(performance.now() - began).toBeLessThan(20 * 60 + processorTakenMs() - taken);
   });
 
-  test('LN-D7: no newcomer passes a waiter when a window opens', async () => {
+  test('LN-D7: no arrival passes a waiter when a window opens', async () => {
     rig = await proxyRig(lunar(REMEDY, ['window: 2/1s', 'window: 2/100ms'], ['requests: 10', 'requests: 1000'], ['default: 2.2s', 'default: 10s']));
     const answers: Promise<Answered>[] = [];
-    // One every 20 ms against one every 50: newcomers come all the time, also when a window opens.
+    // One every 20 ms against one every 50: arrivals come all the time, also when a window opens.
     for (let each = 0; each < 30; each++) {
       answers.push(rig.ask({ path: `/resource/${String(each).padStart(2, '0')}` }));
       await pause(20);
@@ -77,7 +77,7 @@ describe.each(runs)('run %i: what Lunar does wrong is right here:', () => {
     expect(order).toEqual([...order].sort());
   });
 
-  test('LN-D9: those whose patience ends leave at once, also under more urgent ones without end; more than the bound never wait', async () => {
+  test('LN-D9: those whose wait timeout ends leave at once, also under more urgent ones without end; more than the bound never wait', async () => {
     rig = await proxyRig(lunar(REMEDY, ['window: 2/1s', 'window: 1/50ms'], ['requests: 10', 'requests: 20'], ['default: 2.2s', 'default: 300ms']));
     const taken = processorTakenMs();
     const asked: Promise<Answered>[] = [];

@@ -4,7 +4,7 @@ import { type ProxyRig, proxyRig } from './rig.ts';
 let rig: ProxyRig;
 afterEach(() => rig?.stop());
 
-test('with charge: headers a sender who expects 100-continue and is refused at the door is not asked for its body', async () => {
+test('with charge: headers a sender who expects 100-continue and is refused on arrival is not asked for its body', async () => {
   rig = await proxyRig(
     'backends: { shop: { urls: [ BACKEND ] } }\ngroups: { slots: { limits: [ { name: slots, concurrency: 1 } ] } }\nroutes: [ { group: slots, backend: shop, charge: headers } ]\n',
     () => {},

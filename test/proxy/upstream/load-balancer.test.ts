@@ -87,7 +87,7 @@ describe('which URL', () => {
     expect(bench.backends.waiting).toBe(0);
   });
 
-  test('a newcomer does not pass those in line', () => {
+  test('an arrival does not pass those in line', () => {
     const bench = new Bench(1, 1);
     const first = bench.take();
     const second = bench.take();

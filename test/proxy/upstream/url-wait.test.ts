@@ -21,7 +21,7 @@ async function clean(): Promise<void> {
 }
 
 describe('the line for a URL of a backend', () => {
-  test('a request with a permit is refused as expired when its patience ends in line, and its permit is given back unused', async () => {
+  test('a request with a permit is refused as expired when its wait timeout ends in line, and its permit is given back unused', async () => {
     all = await forwardRigged({ settings: [groupOf([concurrency(5)])], backend: ONE });
     const first = await all.sent();
     const second = await all.sent({ method: 'PUT', body: 'abc', wait: 2 * SECOND });
@@ -38,7 +38,7 @@ describe('the line for a URL of a backend', () => {
     await clean();
   });
 
-  test('the time in the queue of the group counts: what is left of the patience is waited in line', async () => {
+  test('the time in the queue of the group counts: what is left of the wait timeout is waited in line', async () => {
     all = await forwardRigged({ settings: [groupOf([concurrency(2)])], backend: ONE });
     await all.sent({ wait: 60 * SECOND });
     const held = await all.sent({ wait: 3 * SECOND });
@@ -54,7 +54,7 @@ describe('the line for a URL of a backend', () => {
     await clean();
   });
 
-  test('a request that gets its URL in time is sent, and its patience does not end it', async () => {
+  test('a request that gets its URL in time is sent, and its wait timeout does not end it', async () => {
     all = await forwardRigged({ settings: [groupOf([concurrency(5)])], backend: ONE });
     await all.sent();
     const second = await all.sent({ wait: 2 * SECOND });
@@ -103,7 +103,7 @@ describe('the line for a URL of a backend', () => {
     await clean();
   });
 
-  test('an upgrade is refused as expired when its patience ends in line', async () => {
+  test('an upgrade is refused as expired when its wait timeout ends in line', async () => {
     all = await forwardRigged({ settings: [groupOf([concurrency(5)])], backend: ONE });
     await all.sent();
     const told: ForwardFailure[] = [];

@@ -40,7 +40,7 @@ const LEASE: Micros = 30 * SECOND;
 const WAIT: Micros = 30 * SECOND;
 
 /**
- * A door without limits worth the name, for tests of what stands before it: three kinds of groups, real time, one process.
+ * An admission without limits worth the name, for tests of what stands before it: three kinds of groups, real time, one process.
  * It does what the contract says of leaving, delivering, expiring and sessions, and remembers who came.
  */
 export class FakeAdmission implements AdmissionService {
@@ -217,8 +217,8 @@ export class FakeAdmission implements AdmissionService {
     return Promise.resolve(undefined);
   }
 
-  override(group: string, wish: OverrideRequest): Promise<Refusal | undefined> {
-    this.overrides.push(wish);
+  override(group: string, request: OverrideRequest): Promise<Refusal | undefined> {
+    this.overrides.push(request);
     return Promise.resolve(this.#known(group));
   }
 

@@ -9,7 +9,7 @@ import { TimerHeap } from '../../../src/platform/timer-heap.ts';
  */
 export class FakeClock implements Clock {
   #now: Instant;
-  readonly #wishes = new TimerHeap();
+  readonly #timers = new TimerHeap();
   /** Of the boot: a test that reboots the machine changes it. */
   boot = 'boot-1';
   /** CLOCK_MONOTONIC at shard time 0 of this clock; a reboot changes it. */
@@ -36,18 +36,18 @@ export class FakeClock implements Clock {
 
   /** Wakes not yet run and not taken back. */
   get pending(): number {
-    return this.#wishes.size;
+    return this.#timers.size;
   }
 
   /** The moment of the earliest pending wake. */
   get nextAt(): Instant | undefined {
-    return this.#wishes.first?.when;
+    return this.#timers.first?.when;
   }
 
   at(when: Instant, wake: () => void): () => void {
     if (when === Number.POSITIVE_INFINITY) return () => {};
-    const wish = this.#wishes.add(when, wake);
-    return () => this.#wishes.cancel(wish);
+    const entry = this.#timers.add(when, wake);
+    return () => this.#timers.cancel(entry);
   }
 
   /** Moves on by `by`, running what falls due. */
@@ -72,10 +72,10 @@ export class FakeClock implements Clock {
   }
 
   #step(end: Instant): boolean {
-    const first = this.#wishes.first;
+    const first = this.#timers.first;
     if (first === undefined || first.when > end) return false;
     if (first.when > this.#now) this.#now = first.when;
-    this.#wishes.due(this.#now)?.();
+    this.#timers.due(this.#now)?.();
     return true;
   }
 }

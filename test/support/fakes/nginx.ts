@@ -36,7 +36,7 @@ export const NO_NGINX = 'nginx is not installed (apt-get install nginx-light)';
 export const FILE_BYTES = 1_000_000;
 
 /** How long it may take to listen, or to go. */
-const PATIENCE_MS = 10_000;
+const WAIT_MS = 10_000;
 
 /**
  * nginx on loopback, as it comes from its package: passes requests on to a server behind it, and answers those under `/own/`
@@ -87,7 +87,7 @@ export class Nginx {
     process.once('exit', end);
     child.once('exit', () => process.off('exit', end));
     for (const began = performance.now(); !(await listens(this.port)); ) {
-      if (child.exitCode !== null || performance.now() - began > PATIENCE_MS) throw new Error(`nginx does not listen: ${this.#errors()}`);
+      if (child.exitCode !== null || performance.now() - began > WAIT_MS) throw new Error(`nginx does not listen: ${this.#errors()}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }

@@ -44,7 +44,7 @@ export type AcquireRequest = Message<"sluice.v1.AcquireRequest"> & {
   key: string;
 
   /**
-   * Patience: how long to wait in the queue, 0 to 24 h, cut to the group's `ttl.max` and to the call's own deadline less
+   * Wait timeout: how long to wait in the queue, 0 to 24 h, cut to the group's `ttl.max` and to the call's own deadline less
    * 50 ms. 0: now or not at all. Absent: the group's `ttl.default`.
    *
    * @generated from field: google.protobuf.Duration ttl = 3;
@@ -755,7 +755,7 @@ export type ExplainResponse = Message<"sluice.v1.ExplainResponse"> & {
   admitted: boolean;
 
   /**
-   * The refusal it would meet at the door; absent: none.
+   * The refusal it would meet on arrival; absent: none.
    *
    * @generated from field: sluice.v1.Refusal refusal = 2;
    */

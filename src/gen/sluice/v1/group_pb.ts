@@ -530,7 +530,7 @@ export type Waiter = Message<"sluice.v1.Waiter"> & {
   waited?: Duration | undefined;
 
   /**
-   * Patience left.
+   * What is left of the wait timeout.
    *
    * @generated from field: google.protobuf.Duration ttl_left = 6;
    */

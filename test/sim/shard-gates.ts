@@ -1,14 +1,14 @@
 import type { MachineEvent } from '../../src/coordination/wanted.ts';
 import type { Told } from './gate-world.ts';
-import type { HouseParts } from './host.ts';
+import type { ShardGatesDeps } from './host.ts';
 import { SimGate } from './sim-gate.ts';
 
 /** The gates of one process: one for each shard that it owns. */
-export class GateHouse {
-  readonly #parts: HouseParts;
+export class ShardGates {
+  readonly #parts: ShardGatesDeps;
   readonly #gates = new Map<number, SimGate>();
 
-  constructor(parts: HouseParts) {
+  constructor(parts: ShardGatesDeps) {
     this.#parts = parts;
   }
 
