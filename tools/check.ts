@@ -5,6 +5,7 @@ import { join, relative } from 'node:path';
 import { slowness } from './expression-linear.ts';
 import { expressionsOf } from './expressions.ts';
 import { arrowsOf, circleOf, drawn } from './layers.ts';
+import { judged, oldNamesIn, readOldNames } from './old-names.ts';
 
 /*
  * `npm run check`: everything that can be said without running the server. Each step runs even when one before it failed,
@@ -26,6 +27,7 @@ const steps: Readonly<Record<string, () => Finding>> = {
   unused: () => run('knip', []),
   expressions,
   layers,
+  'old names': oldNames,
   commits,
 };
 
@@ -112,6 +114,24 @@ function layers(): Finding {
   if (circle !== undefined) return `folders of src import each other in a circle: ${circle.join(' > ')}`;
   if (named.includes('layers')) for (const line of drawn(arrows)) say(`  ${line}`);
   return undefined;
+}
+
+/** No file has a name that was replaced by the field's word (tools/old-names.json). */
+function oldNames(): Finding {
+  const list = readOldNames();
+  const tracked = (git('ls-files') ?? '')
+    .split('\n')
+    .filter((file) => existsSync(file) && /\.(ts|[cm]?js|md|ya?ml|proto|json|sh|py|go|rs|cfg|conf|toml)$/.test(file));
+  const ours = tracked.filter(
+    (file) => !/^(src\/gen\/|docs\/design\/|docs\/decisions\/|tools\/old-names|test\/tools\/old-names)|(^|\/)package-lock\.json$/.test(file),
+  );
+  const { wrong, unused } = judged(
+    ours.flatMap((file) => oldNamesIn(file, readFileSync(file, 'utf8'), list)),
+    list,
+  );
+  for (const each of unused) say(`  tools/old-names.json: allowed in ${each.in}, but not there any more: ${each.names.join(', ')}`);
+  const lines = wrong.map(({ file, line, name, instead }) => `${file}:${line}: ${name} (say: ${instead})`);
+  return lines.length === 0 ? undefined : `${lines.length} old names:\n    ${lines.join('\n    ')}`;
 }
 
 /** The last commits are written as CONTRIBUTING.md says: `type(scope): subject`, at most 72 characters. */
