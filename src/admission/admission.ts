@@ -166,6 +166,22 @@ export interface OverrideRequest {
   readonly forgive?: boolean | undefined;
 }
 
+/** How a holder ends its permit. */
+export interface ReleaseRequest {
+  readonly caller: string;
+  readonly permit: string;
+  readonly disposition: Disposition;
+  /** The real costs. Absent: what was charged stays charged. */
+  readonly costs?: Costs | undefined;
+  /** How long the backend wants no more requests. Ignored if the permit was `unused`. */
+  readonly retryAfter?: Micros | undefined;
+  /**
+   * The key to pause, where nothing is remembered of the permit (a group without leases, an acquire of requests only). Absent: the permit's key.
+   * Only for callers inside this process, which end what they were given themselves.
+   */
+  readonly key?: string | undefined;
+}
+
 /** A page of a list. */
 export interface Page<T> {
   readonly items: readonly T[];
@@ -184,12 +200,8 @@ export interface AdmissionService {
    */
   acquire(ask: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle;
   renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome>;
-  /**
-   * Ends a permit, settles `costs` where given; `retryAfter`, unless it was unused, pauses by the group's `pushback`: the permit's
-   * key, or `key` where nothing is remembered of the permit (a group without leases, an ask of requests only). `key` must
-   * come from who may speak for it: forwarding, or the credential.
-   */
-  release(caller: string, permit: string, how: Disposition, costs: Costs | undefined, retryAfter: Micros | undefined, key?: string): Promise<ReleaseOutcome>;
+  /** Ends a permit, settles its costs where given, and pauses by the group's `pushback` where the backend asked for it. */
+  release(request: ReleaseRequest): Promise<ReleaseOutcome>;
   /** Gives up the ask with this request id, waiting or admitted, at once: a grant that was delivered ends as `used`, another is given back. */
   releaseRequest(caller: string, group: string, requestId: string): Promise<ReleaseOutcome>;
   /** A session's transport ended: its places are cancelled and its leases released after `resume` (0: now, at most 30 s) unless the same session comes back. */

@@ -1,7 +1,7 @@
 import type { LimitView } from '../core/gate/snapshot.ts';
 import type { Costs } from '../core/group.ts';
 import type { WindowReport } from '../core/limits/reported-window.ts';
-import type { Disposition, LeaseView } from '../core/permit.ts';
+import type { LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { WaiterView } from '../core/request.ts';
 import { type Instant, type Micros, NEVER, plus } from '../core/time.ts';
@@ -19,6 +19,7 @@ import {
   type Page,
   type PermitView,
   type ReleaseOutcome,
+  type ReleaseRequest,
   type RenewOutcome,
   unknownGroup,
 } from './admission.ts';
@@ -152,21 +153,14 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     return shiftRenewal(await renewPermit(tree.turn, entry, found.name, caller, lease), tree.clockOffset);
   }
 
-  async release(
-    caller: string,
-    permit: string,
-    how: Disposition,
-    costs: Costs | undefined,
-    retryAfter: Micros | undefined,
-    key?: string,
-  ): Promise<ReleaseOutcome> {
-    const found = this.#ofPermit(permit);
+  async release(request: ReleaseRequest): Promise<ReleaseOutcome> {
+    const found = this.#ofPermit(request.permit);
     if ('refusal' in found) return { kind: 'refused', refusal: found.refusal };
     const { home, name } = found;
     // `key` comes from forwarding alone, which ends what it was given itself.
-    if (name.tag === undefined && key === undefined && !this.#isProven(caller, name)) return { kind: 'refused', refusal: UNKNOWN_PERMIT };
+    if (name.tag === undefined && request.key === undefined && !this.#isProven(request.caller, name)) return { kind: 'refused', refusal: UNKNOWN_PERMIT };
     const { tree, entry } = home;
-    const released = await releasePermit(tree.turn, entry, name, caller, { how, costs, retryAfter, key });
+    const released = await releasePermit(tree.turn, entry, name, request);
     return released.kind === 'released' ? released : { kind: 'refused', refusal: shiftRefusal(released.refusal, tree.clockOffset) };
   }
 

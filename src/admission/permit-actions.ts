@@ -1,24 +1,13 @@
-import type { Costs } from '../core/group.ts';
 import type { Remembered } from '../core/leases/grants.ts';
-import type { Disposition, LeaseRecord } from '../core/permit.ts';
+import type { LeaseRecord } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { type Instant, type Micros, plus } from '../core/time.ts';
-import type { ReleaseOutcome, RenewOutcome } from './admission.ts';
+import type { ReleaseOutcome, ReleaseRequest, RenewOutcome } from './admission.ts';
 import type { GateDriver } from './gate-driver.ts';
 import type { GroupEntry } from './group-entry.ts';
 import { type PermitName, permitId } from './permit-id.ts';
 
 const UNKNOWN: Refusal = { reason: 'unknown_permit' };
-
-/** How a holder ends its permit. */
-export interface ReleaseRequest {
-  readonly how: Disposition;
-  readonly costs: Costs | undefined;
-  /** With `dropped`: the backend wants quiet for so long. */
-  readonly retryAfter: Micros | undefined;
-  /** Present: this process itself ends it, for this key. */
-  readonly key: string | undefined;
-}
 
 /** Longer life for a lease; told once it is on disk, where what is there no longer reaches. */
 export async function renewPermit(turn: GateDriver, entry: GroupEntry, name: PermitName, caller: string, lease: Micros | undefined): Promise<RenewOutcome> {
@@ -45,13 +34,13 @@ export async function renewPermit(turn: GateDriver, entry: GroupEntry, name: Per
 }
 
 /** Ends a permit, settles its costs, and learns of a backend's pushback: the pause is in force before anyone takes the place that is free now. */
-export async function releasePermit(turn: GateDriver, entry: GroupEntry, name: PermitName, caller: string, wish: ReleaseRequest): Promise<ReleaseOutcome> {
+export async function releasePermit(turn: GateDriver, entry: GroupEntry, name: PermitName, request: ReleaseRequest): Promise<ReleaseOutcome> {
   const { tag, serial } = name;
-  const unknown = wish.costs && entry.unsettleable(wish.costs);
-  const pushed = wish.how === 'unused' ? undefined : wish.retryAfter;
+  const unknown = request.costs && entry.unsettleable(request.costs);
+  const pushed = request.disposition === 'unused' ? undefined : request.retryAfter;
   if (tag === undefined) {
     if (unknown !== undefined) return refused(unknown);
-    if (pushed !== undefined) pushback(turn, entry, wish.key ?? name.key ?? '', pushed);
+    if (pushed !== undefined) pushback(turn, entry, request.key ?? name.key ?? '', pushed);
     return { kind: 'released', ended: false };
   }
   const { scope } = entry.settings.pushback;
@@ -60,15 +49,15 @@ export async function releasePermit(turn: GateDriver, entry: GroupEntry, name: P
   const ended = await turn.runDurably(
     (now) => {
       turn.ended = undefined;
-      if (!isHolder(turn.gate.remembered(entry.name, serial, tag), caller)) return UNKNOWN;
+      if (!isHolder(turn.gate.remembered(entry.name, serial, tag), request.caller)) return UNKNOWN;
       // Said to its holder alone: it names the group and its units.
       if (unknown !== undefined) return unknown;
       until = pushed === undefined ? undefined : untilOf(entry, now, pushed);
-      const quiet = until === undefined ? undefined : { group: entry.index, scope, key: wish.key, until };
-      return turn.gate.release(now, serial, tag, wish.how, wish.costs, quiet);
+      const quiet = until === undefined ? undefined : { group: entry.index, scope, key: request.key, until };
+      return turn.gate.release(now, serial, tag, request.disposition, request.costs, quiet);
     },
     () => {
-      key = wish.key ?? turn.ended?.key;
+      key = request.key ?? turn.ended?.key;
     },
   );
   if (typeof ended !== 'boolean') return refused(ended);

@@ -93,10 +93,11 @@ export async function releasePermit(admission: AdmissionService, facts: CallCont
   const outcome = OUTCOMES[request.outcome] ?? 'unknown';
   const release = parseRelease({ permit, group, requestId, outcome, costs: costsOf(request.costs), retryAfter: fromProto(request.retryAfter) });
   if (isRefusal(release)) return release;
+  const { caller } = facts;
   const ended =
     release.of === 'permit'
-      ? await admission.release(facts.caller, release.permit, release.how, release.costs, release.retryAfter)
-      : await admission.releaseRequest(facts.caller, release.group, release.requestId);
+      ? await admission.release({ caller, permit: release.permit, disposition: release.disposition, costs: release.costs, retryAfter: release.retryAfter })
+      : await admission.releaseRequest(caller, release.group, release.requestId);
   return ended.kind === 'released' ? create(pb.ReleaseResponseSchema, { ended: ended.ended }) : ended.refusal;
 }
 

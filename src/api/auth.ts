@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { AcquireHandle, AdmissionRequest, AdmissionService } from '../admission/admission.ts';
+import { type AdmissionRequest, type AdmissionService, NO_HANDLE } from '../admission/admission.ts';
 import { parsePermitId } from '../admission/permit-id.ts';
 import type { Refusal } from '../core/refusal.ts';
 
@@ -130,31 +130,29 @@ export function allowAnonymous(auth: Pick<Auth, 'scope'>): Pick<Auth, 'scope'> {
   return { scope: (ask) => (ask.caller === '' ? ask : auth.scope(ask)) };
 }
 
-const NOTHING_HELD: AcquireHandle = Object.freeze({ cancel() {}, delivered() {}, position: () => undefined, arrival: () => undefined });
-
-/** The door for what forwarding asks: asks are cut to what their credential may name. What it was given it ends itself, whatever became of the credential. */
+/** The admission for forwarding: what a request may name is cut to its credential. Forwarding ends what it was given itself, whatever became of the credential. */
 export function scopedAsks(admission: AdmissionService, auth: Pick<Auth, 'scope'>): AdmissionService {
-  return Object.assign(Object.create(bound(admission)) as AdmissionService, askGuard(admission, auth));
+  return { ...delegate(admission), ...askGuard(admission, auth) };
 }
 
-/** The door for callers: whatever they ask for, renew or end is checked against their credential, before anything else. */
+/** The admission for callers: each acquire, renewal and release is checked against the caller's credential, before anything else. */
 export function withAuthorization(admission: AdmissionService, auth: Pick<Auth, 'scope' | 'check'>): AdmissionService {
-  const guard: Pick<AdmissionService, 'renew' | 'release' | 'releaseRequest'> = {
+  return {
+    ...delegate(admission),
+    ...askGuard(admission, auth),
     async renew(caller, permit, lease) {
       const refusal = checkPermit(auth, caller, permit);
       return refusal === undefined ? admission.renew(caller, permit, lease) : { kind: 'refused', refusal };
     },
-    async release(caller, permit, how, costs, retryAfter) {
-      const refusal = checkPermit(auth, caller, permit);
-      return refusal === undefined ? admission.release(caller, permit, how, costs, retryAfter) : { kind: 'refused', refusal };
+    async release({ key: _inside, ...request }) {
+      const refusal = checkPermit(auth, request.caller, request.permit);
+      return refusal === undefined ? admission.release(request) : { kind: 'refused', refusal };
     },
     async releaseRequest(caller, group, requestId) {
       const refusal = auth.check(caller, { ability: 'acquire', group });
       return refusal === undefined ? admission.releaseRequest(caller, group, requestId) : { kind: 'refused', refusal };
     },
   };
-  // Through the prototype: every other call goes to the door itself.
-  return Object.assign(Object.create(bound(admission)) as AdmissionService, askGuard(admission, auth), guard);
 }
 
 /** A permit of a group that the caller may not name is none that it could have: the answer is that of an unknown one. */
@@ -171,7 +169,7 @@ function askGuard(admission: AdmissionService, auth: Pick<Auth, 'scope'>): Pick<
       const own = auth.scope(ask);
       if (!('reason' in own)) return admission.acquire(own, done);
       done({ kind: 'refused', refusal: own });
-      return NOTHING_HELD;
+      return NO_HANDLE;
     },
     async explain(ask) {
       const own = auth.scope(ask);
@@ -180,15 +178,31 @@ function askGuard(admission: AdmissionService, auth: Pick<Auth, 'scope'>): Pick<
   };
 }
 
-/** The same calls with `this` bound, so that private fields are found behind another prototype; each bound once. */
-function bound(admission: AdmissionService): AdmissionService {
-  const calls = new Map<unknown, unknown>();
-  return new Proxy(admission, {
-    get(target, name) {
-      const value: unknown = Reflect.get(target, name, target);
-      if (typeof value !== 'function') return value;
-      if (!calls.has(value)) calls.set(value, value.bind(target));
-      return calls.get(value);
-    },
-  });
+/** Passes every call on; an object of its own, so that single calls can be replaced. A method that the contract has and this has not does not compile. */
+function delegate(admission: AdmissionService): AdmissionService {
+  return {
+    acquire: (request, done) => admission.acquire(request, done),
+    renew: (caller, permit, lease) => admission.renew(caller, permit, lease),
+    release: (request) => admission.release(request),
+    releaseRequest: (caller, group, requestId) => admission.releaseRequest(caller, group, requestId),
+    endSession: (caller, session, resume) => admission.endSession(caller, session, resume),
+    resumeSession: (caller, session) => admission.resumeSession(caller, session),
+    explain: (request) => admission.explain(request),
+    groups: () => admission.groups(),
+    group: (name) => admission.group(name),
+    replicas: () => admission.replicas(),
+    limitsFor: (group, key) => admission.limitsFor(group, key),
+    waiters: (group, page) => admission.waiters(group, page),
+    leases: (group, page) => admission.leases(group, page),
+    pause: (group, key, pauseFor) => admission.pause(group, key, pauseFor),
+    resume: (group, key) => admission.resume(group, key),
+    override: (group, change) => admission.override(group, change),
+    report: (group, limit, said) => admission.report(group, limit, said),
+    evictWaiter: (group, id, key) => admission.evictWaiter(group, id, key),
+    revokeLease: (group, permit, key) => admission.revokeLease(group, permit, key),
+    reconfigure: (groups) => admission.reconfigure(groups),
+    drain: (grace) => admission.drain(grace),
+    now: () => admission.now(),
+    epoch: (at) => admission.epoch(at),
+  };
 }

@@ -43,7 +43,13 @@ export interface ReleaseFields {
 
 /** A checked release: of a permit, or of an ask by its request id. */
 export type Release =
-  | { readonly of: 'permit'; readonly permit: string; readonly how: Disposition; readonly costs: Costs | undefined; readonly retryAfter: Micros | undefined }
+  | {
+      readonly of: 'permit';
+      readonly permit: string;
+      readonly disposition: Disposition;
+      readonly costs: Costs | undefined;
+      readonly retryAfter: Micros | undefined;
+    }
   | { readonly of: 'request'; readonly group: string; readonly requestId: string };
 
 /** Longest pushback a caller may name. */
@@ -124,10 +130,10 @@ export function parseRelease(fields: ReleaseFields): Release | Refusal {
     const long = checkDuration('retry_after', retryAfter, 0);
     if (long !== undefined) return long;
   }
-  if (fields.costs === undefined) return { of: 'permit', permit, how: outcome, costs: undefined, retryAfter };
+  if (fields.costs === undefined) return { of: 'permit', permit, disposition: outcome, costs: undefined, retryAfter };
   if (outcome === 'unused') return malformed('`costs` say what was used; leave them out with the outcome `unused`.');
   const costs = checkCosts(fields.costs);
-  return isRefusal(costs) ? costs : { of: 'permit', permit, how: outcome, costs, retryAfter };
+  return isRefusal(costs) ? costs : { of: 'permit', permit, disposition: outcome, costs, retryAfter };
 }
 
 /** Refuses what cannot be a group's name; undefined: it can. */

@@ -94,7 +94,7 @@ export class PermitHandle implements WatchedLater {
   async #release(how: 'used' | 'dropped', costs: Costs | undefined, retryAfter: Micros | undefined): Promise<void> {
     const { parts, incoming } = this.#of;
     try {
-      await parts.admission.release(incoming.facts.caller, this.#admitted.id, how, costs, retryAfter, this.permit.key);
+      await parts.admission.release({ caller: incoming.facts.caller, permit: this.#admitted.id, disposition: how, costs, retryAfter, key: this.permit.key });
     } catch (cause) {
       parts.onFault(cause);
     }

@@ -7,6 +7,7 @@ import {
   type Outcome,
   type PermitView,
   type ReleaseOutcome,
+  type ReleaseRequest,
   type RenewOutcome,
 } from '../admission/admission.ts';
 import { parsePermitId, permitId } from '../admission/permit-id.ts';
@@ -94,15 +95,15 @@ export class DegradedMode implements DegradedAdmission {
   }
 
   /** undefined: not a permit of this. */
-  release(...args: Parameters<AdmissionService['release']>): Promise<ReleaseOutcome> | undefined {
-    const [caller, permit] = args;
+  release(request: ReleaseRequest): Promise<ReleaseOutcome> | undefined {
+    const { caller, permit } = request;
     const given = this.#given.get(permit);
     if (given !== undefined && given.caller !== caller) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
-    if (this.#given.delete(permit)) return this.#admission?.release(...args) ?? Promise.resolve({ kind: 'released', ended: true });
+    if (this.#given.delete(permit)) return this.#admission?.release(request) ?? Promise.resolve({ kind: 'released', ended: true });
     const name = parsePermitId(permit);
     if (this.#admission === undefined || name === undefined || name.tag !== undefined) return undefined;
     // Nothing is remembered of it; what it says of the backend is for those who go on here.
-    return this.#mode(name.group) === 'share' ? this.#admission.release(...args) : Promise.resolve({ kind: 'released', ended: false });
+    return this.#mode(name.group) === 'share' ? this.#admission.release(request) : Promise.resolve({ kind: 'released', ended: false });
   }
 
   endSession(caller: string, session: string, resume: Micros): void {

@@ -76,7 +76,14 @@ async function ask({ admission, places, by }: CallParts, method: Method, args: A
     case 'renew':
       return admission.renew(args.caller, args.permit, args.lease);
     case 'release':
-      return admission.release(args.caller, args.permit, args.how, args.costs, args.retryAfter, args.key);
+      return admission.release({
+        caller: args.caller,
+        permit: args.permit,
+        disposition: args.how,
+        costs: args.costs,
+        retryAfter: args.retryAfter,
+        key: args.key,
+      });
     case 'releaseRequest':
       return admission.releaseRequest(args.caller, args.group, args.requestId);
     case 'explain':

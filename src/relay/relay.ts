@@ -120,7 +120,7 @@ export class Relay {
       entered: (shard, term) => back('', shard, term),
       seen: (ask, limits) => seen.set(ask.group, ask.key, limits),
       watched: (pending) => watch.look(pending),
-      unused: (caller, permit) => void this.admission.release(caller, permit, 'unused', undefined, undefined),
+      unused: (caller, permit) => void this.admission.release({ caller, permit, disposition: 'unused' }),
     });
     const owners = new OwnerClient({ admission, directory, calls, timers, now, place });
     const leave = () => {

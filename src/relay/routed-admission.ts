@@ -12,6 +12,7 @@ import {
   type Page,
   type PermitView,
   type ReleaseOutcome,
+  type ReleaseRequest,
   type RenewOutcome,
   type ReplicaView,
   unknownGroup,
@@ -30,9 +31,8 @@ import {
   shiftWaiter,
 } from '../admission/time-shift.ts';
 import type { LimitView } from '../core/gate/snapshot.ts';
-import type { Costs } from '../core/group.ts';
 import type { WindowReport } from '../core/limits/reported-window.ts';
-import type { Disposition, LeaseView } from '../core/permit.ts';
+import type { LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { WaiterView } from '../core/request.ts';
 import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
@@ -95,12 +95,13 @@ export class RoutedAdmission implements AdmissionService {
     return this.#ofPermit(permit, 'renew', { caller, permit, lease }, here, shiftRenewal);
   }
 
-  release(caller: string, permit: string, how: Disposition, costs: Costs | undefined, retryAfter: Micros | undefined, key?: string): Promise<ReleaseOutcome> {
+  release(request: ReleaseRequest): Promise<ReleaseOutcome> {
     const { admission, outage } = this.#parts;
-    const kept = outage?.release(caller, permit, how, costs, retryAfter, key);
+    const kept = outage?.release(request);
     if (kept !== undefined) return kept;
-    const here = () => admission.release(caller, permit, how, costs, retryAfter, key);
-    return this.#ofPermit(permit, 'release', { caller, permit, how, costs, retryAfter, key }, here, shiftRelease);
+    const here = () => admission.release(request);
+    const { disposition: how, ...rest } = request;
+    return this.#ofPermit(request.permit, 'release', { ...rest, how }, here, shiftRelease);
   }
 
   releaseRequest(caller: string, group: string, requestId: string): Promise<ReleaseOutcome> {

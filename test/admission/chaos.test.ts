@@ -72,7 +72,7 @@ async function play(seed: number): Promise<void> {
       case 6:
         if (some?.delivered && some.leased) {
           some.released = true;
-          void rig.admission.release('', some.caller.id, 'used', undefined, undefined);
+          void rig.admission.release({ caller: '', permit: some.caller.id, disposition: 'used' });
         }
         break;
       case 7:

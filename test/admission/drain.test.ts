@@ -33,7 +33,7 @@ test('a drain ends as soon as nobody is held', async () => {
   const last = rig.ask();
   const end = rig.admission.drain(3600 * SECOND);
   await settled();
-  expect(await rig.admission.release('', lease.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release({ caller: '', permit: lease.id, disposition: 'used' })).toEqual({ kind: 'released', ended: true });
   await end;
   expect(last.outcome?.kind).toBe('admitted');
   expect(rig.ledger.trees.get('g')?.snapshots.at(-1)?.leases).toHaveLength(1);

@@ -8,7 +8,7 @@ import { type Rig, rigged, settingsOf } from './rig.ts';
 
 const UNKNOWN = { kind: 'refused', refusal: { reason: 'unknown_permit' } };
 
-const dropped = (rig: Rig, caller: string, permit: string) => rig.admission.release(caller, permit, 'dropped', undefined, HOUR);
+const dropped = (rig: Rig, caller: string, permit: string) => rig.admission.release({ caller, permit, disposition: 'dropped', retryAfter: HOUR });
 
 const paused = (rig: Rig, name = 'g'): boolean => {
   const view = rig.admission.group(name);
@@ -24,7 +24,7 @@ test('a made-up permit pauses no group, and its answer does not tell whether the
     const answers = [];
     for (const name of ['g', 'leases', 'nowhere']) {
       answers.push(await dropped(rig, '', `${name}${how}`));
-      answers.push(await rig.admission.release('', `${name}${how}`, 'used', undefined, undefined));
+      answers.push(await rig.admission.release({ caller: '', permit: `${name}${how}`, disposition: 'used' }));
       answers.push(await rig.admission.renew('', `${name}${how}`, undefined));
     }
     for (const answer of answers) expect(answer).toMatchObject(UNKNOWN);
@@ -64,14 +64,14 @@ test.each([
   for (const caller of ['', 'other']) {
     expect(await rig.admission.renew(caller, id, MINUTE)).toEqual(UNKNOWN);
     expect(await dropped(rig, caller, id)).toEqual(UNKNOWN);
-    expect(await rig.admission.release(caller, id, 'used', { tokens: 0 }, undefined)).toEqual(UNKNOWN);
+    expect(await rig.admission.release({ caller, permit: id, disposition: 'used', costs: { tokens: 0 } })).toEqual(UNKNOWN);
   }
   expect(paused(rig)).toBe(false);
   expect(await dropped(rig, 'mine', id)).toEqual({ kind: 'released', ended: true });
   expect(paused(rig)).toBe(true);
   // Also of one that is over, others learn nothing.
-  expect(await rig.admission.release('other', id, 'used', undefined, undefined)).toEqual(UNKNOWN);
-  expect(await rig.admission.release('mine', id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
+  expect(await rig.admission.release({ caller: 'other', permit: id, disposition: 'used' })).toEqual(UNKNOWN);
+  expect(await rig.admission.release({ caller: 'mine', permit: id, disposition: 'used' })).toEqual({ kind: 'released', ended: false });
 });
 
 test('after a crash, a snapshot and a clean stop a lease is still that of its credential', async () => {
@@ -86,7 +86,7 @@ test('after a crash, a snapshot and a clean stop a lease is still that of its cr
   const stopped = await machine.restartAfter(1);
   await stopped.pass(2);
   expect(await dropped(stopped, 'other', id)).toEqual(UNKNOWN);
-  expect(await stopped.admission.release('mine', id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await stopped.admission.release({ caller: 'mine', permit: id, disposition: 'used' })).toEqual({ kind: 'released', ended: true });
 });
 
 test('what stands for forwarded requests after a crash is no caller to end', async () => {
@@ -98,7 +98,7 @@ test('what stands for forwarded requests after a crash is no caller to end', asy
   const leases = next.admission.leases('g', { size: 10, token: '' });
   const id = 'items' in leases ? (leases.items[0]?.id ?? '') : '';
   expect(id).not.toBe('');
-  expect(await next.admission.release('', id, 'used', undefined, undefined)).toEqual(UNKNOWN);
+  expect(await next.admission.release({ caller: '', permit: id, disposition: 'used' })).toEqual(UNKNOWN);
   expect(await next.admission.revokeLease('g', id)).toBeUndefined();
 });
 

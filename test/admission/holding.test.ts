@@ -110,20 +110,20 @@ test('renew and release: by the name of the permit only, once; a lapsed one is f
   expect(renewed).toMatchObject({ kind: 'renewed', permit: { id: caller.id, fence: caller.permit.lease?.fence } });
   await rig.pass(1.5);
   const forged = `${caller.id.slice(0, -1)}${caller.id.endsWith('0') ? '1' : '0'}`;
-  expect(await rig.admission.release('', forged, 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'unknown_permit' } });
-  expect(await rig.admission.release('', 'nonsense', 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'unknown_permit' } });
-  expect(await rig.admission.release('', caller.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
-  expect(await rig.admission.release('', caller.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
+  expect(await rig.admission.release({ caller: '', permit: forged, disposition: 'used' })).toMatchObject({ refusal: { reason: 'unknown_permit' } });
+  expect(await rig.admission.release({ caller: '', permit: 'nonsense', disposition: 'used' })).toMatchObject({ refusal: { reason: 'unknown_permit' } });
+  expect(await rig.admission.release({ caller: '', permit: caller.id, disposition: 'used' })).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release({ caller: '', permit: caller.id, disposition: 'used' })).toEqual({ kind: 'released', ended: false });
   const second = await rig.asked({ lease: SECOND });
   await rig.pass(1.1);
-  expect(await rig.admission.release('', second.id, 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'fenced' } });
+  expect(await rig.admission.release({ caller: '', permit: second.id, disposition: 'used' })).toMatchObject({ refusal: { reason: 'fenced' } });
   expect(await rig.admission.renew('', second.id, SECOND)).toMatchObject({ refusal: { reason: 'fenced' } });
 });
 
 test('a permit of which nothing is remembered: release ends nothing, renew knows nothing', async () => {
   const rig = await rigged([settingsOf(group('g', [rate(10, SECOND, 10)]))]);
   const caller = await rig.asked();
-  expect(await rig.admission.release('', caller.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
+  expect(await rig.admission.release({ caller: '', permit: caller.id, disposition: 'used' })).toEqual({ kind: 'released', ended: false });
   expect(await rig.admission.renew('', caller.id, SECOND)).toMatchObject({ refusal: { reason: 'unknown_permit' } });
 });
 
@@ -135,15 +135,15 @@ test('pushback: a dropped permit pauses its key, or the group, and never for lon
     settingsOf(group('leased', [concurrency(10)])),
   ]);
   const one = await rig.asked({ key: 'a' });
-  await rig.admission.release('', one.id, 'dropped', undefined, 3600 * SECOND, 'a');
+  await rig.admission.release({ caller: '', permit: one.id, disposition: 'dropped', retryAfter: 3600 * SECOND, key: 'a' });
   const [a, b] = [rig.ask({ key: 'a' }), rig.ask({ key: 'b' })];
   expect(b.outcome?.kind).toBe('admitted');
   expect(a.outcome).toBeUndefined();
   const other = await rig.asked({ group: 'whole', key: 'a' });
-  await rig.admission.release('', other.id, 'dropped', undefined, 3600 * SECOND);
+  await rig.admission.release({ caller: '', permit: other.id, disposition: 'dropped', retryAfter: 3600 * SECOND });
   const held = rig.ask({ group: 'whole', key: 'b' });
   const leased = await rig.asked({ group: 'leased', key: 'a' });
-  await rig.admission.release('', leased.id, 'dropped', undefined, 5 * SECOND);
+  await rig.admission.release({ caller: '', permit: leased.id, disposition: 'dropped', retryAfter: 5 * SECOND });
   const again = rig.ask({ group: 'leased', key: 'a' });
   await rig.pass(1.9);
   expect(held.outcome).toBeUndefined();

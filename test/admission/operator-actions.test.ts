@@ -31,7 +31,7 @@ test('waiters and leases are shown in pages, by names that can be evicted and re
   );
   expect(await rig.admission.revokeLease('g', holders[0]?.id ?? '')).toBeUndefined();
   expect(await rig.admission.revokeLease('g', holders[0]?.id ?? '')).toMatchObject({ reason: 'unknown_permit' });
-  expect(await rig.admission.release('', holders[0]?.id ?? '', 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'fenced' } });
+  expect(await rig.admission.release({ caller: '', permit: holders[0]?.id ?? '', disposition: 'used' })).toMatchObject({ refusal: { reason: 'fenced' } });
 });
 
 test('pause, resume and override are in force and on disk when they are answered', async () => {

@@ -43,7 +43,7 @@ test('groups come, also into a tree with callers in line, and go: their waiters 
   expect(rig.ledger.trees.get('old')?.sealed).toBeDefined();
   expect(rig.ask({ group: 'new' }).outcome?.kind).toBe('admitted');
   expect(inLine.outcome).toBeUndefined();
-  expect(await rig.admission.release('', lease.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release({ caller: '', permit: lease.id, disposition: 'used' })).toEqual({ kind: 'released', ended: true });
   await settled();
   expect(inLine.outcome?.kind).toBe('admitted');
   expect(
@@ -71,13 +71,13 @@ test('a group moves to another tree only while nobody waits or holds, and takes 
   const answer = await rig.admission.reconfigure(after);
   expect(answer).toHaveLength(1);
   expect(answer[0]).toMatch(/tree of a/);
-  await rig.admission.release('', lease.id, 'used', undefined, undefined);
+  await rig.admission.release({ caller: '', permit: lease.id, disposition: 'used' });
   expect(await rig.admission.reconfigure(after)).toEqual([]);
   expect([rig.used('a'), rig.used('b')]).toEqual([1, 1]);
   const second = await rig.asked({ group: 'a' });
   expect(second.outcome?.kind).toBe('admitted');
   expect([rig.used('a'), rig.used('b')]).toEqual([2, 2]);
-  await rig.admission.release('', second.id, 'used', undefined, undefined);
+  await rig.admission.release({ caller: '', permit: second.id, disposition: 'used' });
   expect(rig.ask({ group: 'a', wait: 0 }).refusal?.reason).toBe('infeasible');
   expect(rig.ledger.trees.get('b')?.snapshots[0]?.reservations.map((one) => one.group)).toContain('a');
 });

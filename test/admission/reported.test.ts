@@ -41,11 +41,11 @@ test('renewals, ends and lists are as for any lease, and nothing more is written
   const list = rig.admission.leases('g', { size: 10, token: '' });
   expect('items' in list && list.items.map(({ id }) => id)).toEqual([one.id, two.id, three.id]);
   expect('items' in list && list.items[0]).toMatchObject({ holder: 'one', expiresAt: rig.clock.now() + 10 * SECOND });
-  expect(await rig.admission.release('', one.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release({ caller: '', permit: one.id, disposition: 'used' })).toEqual({ kind: 'released', ended: true });
   expect(await rig.admission.revokeLease('g', two.id)).toBeUndefined();
   expect(await rig.admission.renew('', two.id, SECOND)).toMatchObject({ refusal: { reason: 'fenced' } });
   await rig.pass(10);
-  expect(await rig.admission.release('', three.id, 'used', undefined, undefined)).toMatchObject({ refusal: { reason: 'fenced' } });
+  expect(await rig.admission.release({ caller: '', permit: three.id, disposition: 'used' })).toMatchObject({ refusal: { reason: 'fenced' } });
   expect(rig.used()).toBe(0);
   expect(tree?.records).toHaveLength(written ?? 0);
   expect(tree?.noted).toEqual([]);
@@ -86,7 +86,7 @@ test('it is written anew in time, though the first try fails', async () => {
   const rig = await open();
   const records = () => rig.ledger.trees.get('g')?.records.length;
   const use = async (seconds: number): Promise<void> => {
-    await rig.admission.release('', (await rig.asked(forwarded)).id, 'used', undefined, undefined);
+    await rig.admission.release({ caller: '', permit: (await rig.asked(forwarded)).id, disposition: 'used' });
     await rig.pass(seconds);
   };
   await use(6);

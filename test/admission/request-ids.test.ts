@@ -117,7 +117,7 @@ test('a place that expired while its caller was away answers its refusal, once, 
   const away = rig.ask({ requestId: 'r', wait: 2 * SECOND });
   away.held.cancel();
   await rig.pass(5);
-  await rig.admission.release('', holder.id, 'used', undefined, undefined);
+  await rig.admission.release({ caller: '', permit: holder.id, disposition: 'used' });
   expect((await rig.asked({ requestId: 'r', wait: 2 * SECOND })).refusal?.reason).toBe('expired');
   expect((await rig.asked({ requestId: 'r', wait: 2 * SECOND })).outcome?.kind).toBe('admitted');
 });
@@ -146,7 +146,7 @@ test('an ask that goes on keeps the end of its place, and is refused where its w
   expect(resumed.outcome).toBeUndefined();
   await rig.pass(0.2);
   expect(resumed.refusal?.reason).toBe('expired');
-  await rig.admission.release('', holder.id, 'used', undefined, undefined);
+  await rig.admission.release({ caller: '', permit: holder.id, disposition: 'used' });
   expect((await rig.asked({ requestId: 'r', wait: 0, resumes: 20 * SECOND })).refusal?.reason).toBe('expired');
   expect((await rig.asked({ requestId: 'other', wait: SECOND, resumes: 20 * SECOND })).outcome?.kind).toBe('admitted');
 });

@@ -44,7 +44,7 @@ test('leases survive a crash: they hold their slots, can be renewed and released
   await after.pass(3);
   expect(third.outcome).toBeUndefined();
   expect(await after.admission.renew('', one.id, MINUTE)).toMatchObject({ kind: 'renewed', permit: { fence: one.permit.lease?.fence } });
-  expect(await after.admission.release('', two.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await after.admission.release({ caller: '', permit: two.id, disposition: 'used' })).toEqual({ kind: 'released', ended: true });
   await settled();
   expect(third.permit.lease?.fence).toBeGreaterThan(two.permit.lease?.fence ?? 0n);
   const leases = after.admission.leases('g', { size: 10, token: '' });
@@ -123,7 +123,7 @@ test('forwarded, then stopped in order: the next start holds nothing back', asyn
   const before = await machine.start();
   for (let i = 0; i < 3; i++) {
     const caller = await before.asked({ reported: true, lease: 10 * SECOND });
-    await before.admission.release('', caller.id, 'used', undefined, undefined);
+    await before.admission.release({ caller: '', permit: caller.id, disposition: 'used' });
   }
   await before.admission.drain(SECOND);
   const after = await machine.restartAfter(0.5);

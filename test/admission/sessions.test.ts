@@ -41,7 +41,7 @@ test('TQ-11: a session that comes back within `resume` keeps its leases; else th
   await rig.pass(0.4);
   expect(rig.admission.resumeSession('c', 's').map((permit) => permit.id)).toEqual([lease.id]);
   await rig.pass(1);
-  expect(await rig.admission.release('c', lease.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release({ caller: 'c', permit: lease.id, disposition: 'used' })).toEqual({ kind: 'released', ended: true });
 
   const [one, two] = [await rig.asked(IN), await rig.asked(IN)];
   expect([one, two].map((caller) => caller.outcome?.kind)).toEqual(['admitted', 'admitted']);
@@ -67,7 +67,7 @@ test('while a session is away, its named places are passed over and found again;
   expect(rig.waiting()).toBe(2);
   rig.admission.resumeSession('c', 's');
   const back = rig.ask({ ...IN, requestId: 'r' });
-  await rig.admission.release('', holder.id, 'used', undefined, undefined);
+  await rig.admission.release({ caller: '', permit: holder.id, disposition: 'used' });
   await settled();
   expect(back.outcome?.kind).toBe('admitted');
   expect(behind.outcome).toBeUndefined();

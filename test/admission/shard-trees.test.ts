@@ -99,7 +99,7 @@ test('A group whose shard is elsewhere is not unknown: its asks are told that it
   await a.admission.start();
   expect((await a.asked()).refusal).toBe(MOVED);
   expect((await a.asked({ group: 'none' })).refusal?.reason).toBe('unknown_group');
-  expect(await a.admission.release('', 'g.1.0000000000000000', 'used', undefined, undefined)).toMatchObject({ kind: 'refused' });
+  expect(await a.admission.release({ caller: '', permit: 'g.1.0000000000000000', disposition: 'used' })).toMatchObject({ kind: 'refused' });
 });
 
 test('A shard that is handed over goes on exactly where it stopped, with everybody in line, and nobody is told a refusal', async () => {
@@ -185,7 +185,7 @@ test('A lease survives its owner, and the next one releases it', async () => {
   await clock.advanceAsync(2 * SECOND);
   const next = await b.asked();
   expect(next.outcome).toBeUndefined();
-  expect(await b.admission.release('', holder.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await b.admission.release({ caller: '', permit: holder.id, disposition: 'used' })).toEqual({ kind: 'released', ended: true });
   await settled();
   expect(next.outcome?.kind).toBe('admitted');
   expect(next.permit.lease?.fence).toBeGreaterThan(holder.permit.lease?.fence as bigint);
@@ -199,7 +199,7 @@ test('A tree whose chain a newer term writes is given up, and its waiters are to
   const waiting = await a.asked();
   await b.gain(2n, DISTANT_PAST, 0);
   // The old owner does not know yet; its next record meets the newer one's.
-  await a.admission.release('', holder.id, 'used', undefined, undefined);
+  await a.admission.release({ caller: '', permit: holder.id, disposition: 'used' });
   await settled();
   expect(waiting.refusal).toBe(MOVED);
   expect((await a.asked()).refusal).toBe(MOVED);

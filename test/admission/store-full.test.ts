@@ -51,7 +51,7 @@ test('a group that fills the store is refused with a time to ask again, other gr
   expect(refused.refusal).toMatchObject({ reason: 'unstored', retryAt: expect.any(Number) as number });
   expect(refused.refusal?.retryAt).toBeGreaterThan(refused.at as number);
   for (let index = 0; index < 40; index++) expect((await rig.asked({ group: 'other' })).outcome?.kind).toBe('admitted');
-  for (const holder of holders) await rig.admission.release('', holder.id, 'used', undefined, undefined);
+  for (const holder of holders) await rig.admission.release({ caller: '', permit: holder.id, disposition: 'used' });
   await rig.pass(20);
   const again = await fill(rig, 'hog');
   expect(again.holders.length).toBeGreaterThan(holders.length / 2);
@@ -62,7 +62,7 @@ test('a store that was full at a crash is used again once its leases are release
   const { holders } = await fill(await machine.start(), 'hog');
   const rig = await machine.start();
   expect((await rig.asked({ group: 'other' })).outcome?.kind).toBe('admitted');
-  for (const holder of holders) expect(await rig.admission.release('', holder.id, 'used', undefined, undefined)).toMatchObject({ kind: 'released' });
+  for (const holder of holders) expect(await rig.admission.release({ caller: '', permit: holder.id, disposition: 'used' })).toMatchObject({ kind: 'released' });
   await rig.pass(20);
   const caller = rig.ask({ group: 'hog' });
   await rig.pass(2);
@@ -77,7 +77,7 @@ test('a store full of what has ended takes new leases without a refusal between'
     for (let look = 0; caller.outcome === undefined && look < 20; look++) await rig.pass(0.05);
     expect(caller.outcome?.kind).toBe('admitted');
     caller.held.delivered();
-    await rig.admission.release('', caller.id, 'used', undefined, undefined);
+    await rig.admission.release({ caller: '', permit: caller.id, disposition: 'used' });
   }
   expect(rig.notices.filter(({ kind }) => kind === 'unstored')).toEqual([]);
 }, 60_000);

@@ -71,7 +71,10 @@ describe('a stored request in line', () => {
     await settled();
     expect(sink.sequences).toEqual([1]);
     sink.admissions[0]?.held.delivered();
-    expect(await rig.admission.release('', sink.admissions[0]?.outcome.id as string, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+    expect(await rig.admission.release({ caller: '', permit: sink.admissions[0]?.outcome.id as string, disposition: 'used' })).toEqual({
+      kind: 'released',
+      ended: true,
+    });
     await settled();
     expect(sink.sequences).toEqual([1, 2]);
   });

@@ -113,7 +113,7 @@ test('a caller who leaves while nobody may decide spends nothing', async () => {
   rig.coordinator.extending = new Promise((resolve) => {
     go = resolve;
   });
-  const released = rig.admission.release('', first.id, 'used', undefined, undefined);
+  const released = rig.admission.release({ caller: '', permit: first.id, disposition: 'used' });
   second.held.cancel();
   rig.coordinator.extending = undefined;
   go();

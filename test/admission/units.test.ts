@@ -30,9 +30,11 @@ test('explain says the same of a misspelt unit', async () => {
 test('a misspelt unit at release is malformed and ends nothing; the right one then settles', async () => {
   const rig = await rigged(tree());
   const { id } = await rig.asked({ group: 'llm', costs: { requests: 1, tokens: 60 } });
-  expect(await rig.admission.release('', id, 'used', { tokns: 10 }, undefined)).toMatchObject({ refusal: { reason: 'malformed' } });
+  expect(await rig.admission.release({ caller: '', permit: id, disposition: 'used', costs: { tokns: 10 } })).toMatchObject({
+    refusal: { reason: 'malformed' },
+  });
   expect(rig.admission.group('llm')).toMatchObject({ leases: 1 });
-  expect(await rig.admission.release('', id, 'used', { tokens: 10 }, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release({ caller: '', permit: id, disposition: 'used', costs: { tokens: 10 } })).toEqual({ kind: 'released', ended: true });
   expect((await rig.asked({ group: 'llm', costs: { requests: 1, tokens: 90 }, wait: 0 })).outcome?.kind).toBe('admitted');
 });
 
@@ -58,13 +60,13 @@ test('a permit of a unit that a reload took away is still settled and released',
   const without = tree().map((each) => (each.spec.name === 'provider' ? { ...each, spec: { ...each.spec, limits: [] } } : each));
   expect(await rig.admission.reconfigure(without)).toEqual([]);
   expect((await rig.asked({ group: 'llm', costs: { tokens: 1 } })).refusal?.reason).toBe('malformed');
-  expect(await rig.admission.release('', id, 'used', { tokens: 10 }, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await rig.admission.release({ caller: '', permit: id, disposition: 'used', costs: { tokens: 10 } })).toEqual({ kind: 'released', ended: true });
 });
 
 test('an override that is refused forgives no debt', async () => {
   const rig = await rigged([settingsOf(group('g', [TOKENS], { settleMax: 10 }))]);
   const { id } = await rig.asked({ group: 'g', costs: { tokens: 1 } });
-  await rig.admission.release('', id, 'used', { tokens: 1_000_000 }, undefined);
+  await rig.admission.release({ caller: '', permit: id, disposition: 'used', costs: { tokens: 1_000_000 } });
   const limits = new Map([['none', { kind: 'concurrency', max: 2 } as const]]);
   expect(await rig.admission.override('g', { limits, enforce: undefined, for: MINUTE, forgive: true })).toMatchObject({ reason: 'malformed' });
   expect(rig.admission.group('g')).toMatchObject({ limits: [{ used: 100, debt: 900 }] });
@@ -73,7 +75,7 @@ test('an override that is refused forgives no debt', async () => {
 test('an operator forgives the debt of a group without ending a running override', async () => {
   const rig = await rigged([settingsOf(group('g', [TOKENS], { settleMax: 10 }))]);
   const { id } = await rig.asked({ group: 'g', costs: { tokens: 1 } });
-  await rig.admission.release('', id, 'used', { tokens: 1_000_000 }, undefined);
+  await rig.admission.release({ caller: '', permit: id, disposition: 'used', costs: { tokens: 1_000_000 } });
   expect(rig.admission.group('g')).toMatchObject({ limits: [{ used: 100, debt: 900 }] });
   expect(await rig.admission.override('g', { limits: new Map(), enforce: true, for: MINUTE })).toBeUndefined();
   expect(await rig.admission.override('g', { limits: new Map(), enforce: undefined, for: undefined, forgive: true })).toBeUndefined();

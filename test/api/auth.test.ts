@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import type { AdmissionRequest, AdmissionService, Outcome } from '../../src/admission/admission.ts';
-import { type Credential, createAuth, withAuthorization } from '../../src/api/auth.ts';
+import { type Credential, createAuth, scopedAsks, withAuthorization } from '../../src/api/auth.ts';
 import { ANONYMOUS, parseAcquire } from '../../src/api/validation.ts';
+import { NEVER } from '../../src/core/time.ts';
 
 const sha256 = (key: string) => createHash('sha256').update(key).digest('hex');
 
@@ -114,5 +115,63 @@ describe('admission with authorization', () => {
     admission.acquire(ask(), (outcome) => outcomes.push(outcome));
     expect(outcomes).toMatchObject([{ refusal: { reason: 'expired' } }]);
     expect(admission.now()).toBe(1);
+  });
+});
+
+describe('every call reaches the admission behind with all its arguments', () => {
+  const request = ask();
+  const done = (): void => {};
+  const permit = 'llm.1.0000000000000000';
+  const page = { size: 1, token: 't' };
+  const change = { limits: new Map(), enforce: true, for: 1, forgive: true };
+  const release = { caller: '', permit, disposition: 'dropped', costs: { tokens: 1 }, retryAfter: 1 } as const;
+  /** A method that the contract has and this table has not does not compile, nor one with an argument too few. */
+  const calls: { readonly [Method in keyof AdmissionService]: Required<Parameters<AdmissionService[Method]>> } = {
+    acquire: [request, done],
+    renew: ['', permit, 1],
+    release: [release],
+    releaseRequest: ['', 'llm', 'r'],
+    endSession: ['', 's', 1],
+    resumeSession: ['', 's'],
+    explain: [request],
+    groups: [],
+    group: ['llm'],
+    replicas: [],
+    limitsFor: ['llm', 'k'],
+    waiters: ['llm', page],
+    leases: ['llm', page],
+    pause: ['llm', 'k', 1],
+    resume: ['llm', 'k'],
+    override: ['llm', change],
+    report: ['llm', 'rate', { permits: 2, used: 1, late: 0, endsIn: 1 }],
+    evictWaiter: ['llm', 'w', 'k'],
+    revokeLease: ['llm', permit, 'k'],
+    reconfigure: [[]],
+    drain: [1],
+    now: [],
+    epoch: [NEVER],
+  };
+  const reached: unknown[] = [];
+  const behind = new Proxy({} as AdmissionService, {
+    get:
+      (_, method) =>
+      (...args: unknown[]) =>
+        void reached.push([method, ...args]),
+  });
+  const open = createAuth([]);
+
+  for (const [wrapper, admission] of Object.entries({ callers: withAuthorization(behind, open), forwarding: scopedAsks(behind, open) }))
+    test.for(Object.entries(calls))(`${wrapper}: %s`, async ([method, args]) => {
+      await (admission[method as keyof AdmissionService] as (...given: readonly unknown[]) => unknown)(...args);
+      expect(reached.splice(0)).toEqual([[method, ...args]]);
+    });
+
+  test('callers: a key to pause is dropped, forwarding: it is passed on', async () => {
+    await withAuthorization(behind, open).release({ ...release, key: 'other' });
+    await scopedAsks(behind, open).release({ ...release, key: 'other' });
+    expect(reached.splice(0)).toEqual([
+      ['release', release],
+      ['release', { ...release, key: 'other' }],
+    ]);
   });
 });

@@ -79,7 +79,7 @@ describe('a release is checked', () => {
     expect(parseRelease({ permit: 'p', outcome: 'dropped', retryAfter: 5 })).toEqual({
       of: 'permit',
       permit: 'p',
-      how: 'dropped',
+      disposition: 'dropped',
       costs: undefined,
       retryAfter: 5,
     });

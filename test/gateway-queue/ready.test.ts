@@ -19,12 +19,12 @@ test('With the recipe a bucket lets the next shard go once the one before is REA
   await rig.pass(0.1);
   expect([first.seconds, other.seconds].every((at) => at! < 0.1)).toBe(true);
   // READY at once: the spacing holds all the same.
-  await rig.admission.release('', other.id, 'used', undefined, undefined);
+  await rig.admission.release({ caller: '', permit: other.id, disposition: 'used' });
   const next = await ask(3);
   await rig.pass(20);
   expect(next.seconds! - other.seconds!).toBeGreaterThanOrEqual(5.25);
   expect(second.outcome).toBeUndefined();
-  await rig.admission.release('', first.id, 'used', undefined, undefined);
+  await rig.admission.release({ caller: '', permit: first.id, disposition: 'used' });
   await settled();
   await rig.pass(0.1);
   expect(second.seconds).toBeGreaterThanOrEqual(20);

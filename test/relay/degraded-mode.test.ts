@@ -79,13 +79,13 @@ test('A lease of a share is renewed and released while it lasts, and leniently a
   const [first, second] = [b.ask({ group: 'slots' }), b.ask({ group: 'slots' })];
   expect([first.told, second.told]).toEqual([1, 0]);
   expect(await admission.renew('', first.id, MINUTE)).toMatchObject({ kind: 'renewed' });
-  expect(await admission.release('', first.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await admission.release({ caller: '', permit: first.id, disposition: 'used' })).toEqual({ kind: 'released', ended: true });
   await fleet.pass(0.01);
   expect(second.outcome).toMatchObject({ kind: 'admitted', degraded: 'share' });
   await back(fleet, b);
   const now = b.clock.now();
   expect(await admission.renew('', second.id, MINUTE)).toMatchObject({ kind: 'renewed', permit: { expiresAt: now + MINUTE } });
-  expect(await admission.release('', second.id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await admission.release({ caller: '', permit: second.id, disposition: 'used' })).toEqual({ kind: 'released', ended: true });
 });
 
 test('A lease of a share is renewed and ended by its credential alone, while it lasts and after', async () => {
@@ -95,20 +95,20 @@ test('A lease of a share is renewed and ended by its credential alone, while it 
   const refused = { kind: 'refused', refusal: { reason: 'unknown_permit' } };
   const others = async () => {
     expect(await admission.renew('other', id, MINUTE)).toEqual(refused);
-    expect(await admission.release('other', id, 'used', undefined, undefined)).toEqual(refused);
+    expect(await admission.release({ caller: 'other', permit: id, disposition: 'used' })).toEqual(refused);
   };
   await others();
   expect(await admission.renew('mine', id, MINUTE)).toMatchObject({ kind: 'renewed' });
   await back(fleet, b);
   await others();
-  expect(await admission.release('mine', id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: true });
+  expect(await admission.release({ caller: 'mine', permit: id, disposition: 'used' })).toEqual({ kind: 'released', ended: true });
 });
 
 test('Cut off, permits of which nothing is remembered end at once', async () => {
   const [, b] = await three();
   const admission = b.relay.admission;
   for (const name of ['share', 'open']) {
-    expect(await admission.release('', b.ask({ group: name }).id, 'used', undefined, undefined)).toEqual({ kind: 'released', ended: false });
+    expect(await admission.release({ caller: '', permit: b.ask({ group: name }).id, disposition: 'used' })).toEqual({ kind: 'released', ended: false });
   }
 });
 

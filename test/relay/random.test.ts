@@ -64,7 +64,7 @@ function act(life: Life): void {
     actor.gone = true;
   } else if (actor.delivered && !actor.released && actor.group === 'lease') {
     actor.released = true;
-    void dice.pick([node, dice.pick(life.fleet.nodes)]).relay.admission.release('', caller.id, 'used', undefined, undefined);
+    void dice.pick([node, dice.pick(life.fleet.nodes)]).relay.admission.release({ caller: '', permit: caller.id, disposition: 'used' });
   }
 }
 

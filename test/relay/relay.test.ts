@@ -104,7 +104,7 @@ test('A grant that crosses a cancel is given back', async () => {
   const [first, second] = [b!.ask(), c!.ask()];
   await fleet.pass(0.01);
   // Released and left in the same instant: the grant is on its way when the cancel leaves.
-  await a!.relay.admission.release('', holder.id, 'used', undefined, undefined);
+  await a!.relay.admission.release({ caller: '', permit: holder.id, disposition: 'used' });
   first.held.cancel();
   await fleet.pass(0.01);
   expect([first.told, second.outcome?.kind]).toEqual([0, 'admitted']);
@@ -151,8 +151,8 @@ test('A permit is renewed and released through any replica, and ends once', asyn
   expect(await renewing).toMatchObject({ kind: 'renewed', permit: { id: first.id, duration: MINUTE } });
   const next = a!.ask();
   const releasing = [
-    c!.relay.admission.release('', first.id, 'used', undefined, undefined),
-    b!.relay.admission.release('', first.id, 'used', undefined, undefined),
+    c!.relay.admission.release({ caller: '', permit: first.id, disposition: 'used' }),
+    b!.relay.admission.release({ caller: '', permit: first.id, disposition: 'used' }),
   ];
   await fleet.pass(0.05);
   const ends = (await Promise.all(releasing)).map((outcome) => outcome.kind === 'released' && outcome.ended);
@@ -509,7 +509,7 @@ test('A lease that nobody was told of is given back where its group went meanwhi
     const next = c!.ask();
     await fleet.pass(0.05);
     expect(next.outcome?.kind).toBe('admitted');
-    void c!.relay.admission.release('', next.id, 'used', undefined, undefined);
+    void c!.relay.admission.release({ caller: '', permit: next.id, disposition: 'used' });
     await fleet.pass(0.05);
   }
 });
@@ -556,7 +556,7 @@ test('A place that expired at its owner while its caller was away answers its re
   await fleet.pass(0.5);
   away.held.cancel();
   await fleet.pass(5);
-  await a!.admission.release('', holder.id, 'used', undefined, undefined);
+  await a!.admission.release({ caller: '', permit: holder.id, disposition: 'used' });
   const again = c!.ask({ requestId: 'r', wait: 2 * SECOND });
   await fleet.pass(0.1);
   expect(again.refusal?.reason).toBe('expired');

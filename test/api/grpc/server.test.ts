@@ -82,7 +82,7 @@ describe('gRPC', () => {
     // The connection still carries answers: the rest go one after the other, each releasing for the next.
     let permit = holder.permit;
     for (const { result } of calls.slice(900)) {
-      await started.admission.release('', permit, 'used', undefined, undefined);
+      await started.admission.release({ caller: '', permit, disposition: 'used' });
       const got = await result;
       expect(got).not.toBeInstanceOf(Error);
       permit = (got as AcquireResponse).permit;
@@ -101,7 +101,7 @@ describe('gRPC', () => {
     const leave = first.cancel;
     first.cancel = () => {
       leave();
-      for (const id of [...started.admission.leasesById.keys()]) void started.admission.release('', id, 'used', undefined, undefined);
+      for (const id of [...started.admission.leasesById.keys()]) void started.admission.release({ caller: '', permit: id, disposition: 'used' });
     };
     a.call.cancel();
     b.call.cancel();
@@ -160,7 +160,7 @@ describe('Watch over gRPC', () => {
     const stream = watched('slots');
     stream.on('data', (message) => {
       news.push(message.news.case);
-      if (message.news.case === 'place') void started.admission.release('', permit, 'used', undefined, undefined);
+      if (message.news.case === 'place') void started.admission.release({ caller: '', permit, disposition: 'used' });
     });
     await new Promise((resolve) => stream.on('end', resolve));
     expect(news).toEqual(['place', 'admitted']);
@@ -268,7 +268,7 @@ describe('a place in a session that can resume', () => {
     stream.cancel();
     await until(() => started.admission.endedSessions.length === 1);
     expect(started.admission.waiting.length).toBe(1);
-    await started.admission.release('', permit, 'used', undefined, undefined);
+    await started.admission.release({ caller: '', permit, disposition: 'used' });
     expect(started.admission.everybody[1]?.state).toBe('delivered');
     expect(started.admission.resumeSession('', 'mine').length).toBe(1);
   });

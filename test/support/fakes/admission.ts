@@ -10,13 +10,14 @@ import type {
   Page,
   PermitView,
   ReleaseOutcome,
+  ReleaseRequest,
   RenewOutcome,
   ReplicaView,
 } from '../../../src/admission/admission.ts';
 import type { LimitView } from '../../../src/core/gate/snapshot.ts';
-import { type Costs, costOf } from '../../../src/core/group.ts';
+import { costOf } from '../../../src/core/group.ts';
 import type { WindowReport } from '../../../src/core/limits/reported-window.ts';
-import type { Disposition, LeaseView, Permit } from '../../../src/core/permit.ts';
+import type { LeaseView, Permit } from '../../../src/core/permit.ts';
 import type { Refusal } from '../../../src/core/refusal.ts';
 import type { QueuePosition, WaiterView } from '../../../src/core/request.ts';
 import { HOUR, type Instant, type Micros, NEVER, plus, SECOND } from '../../../src/core/time.ts';
@@ -114,7 +115,7 @@ export class FakeAdmission implements AdmissionService {
     return { kind: 'renewed', permit: { ...found.permit, duration, expiresAt: plus(this.now(), duration) } };
   }
 
-  async release(_caller: string, permit: string, _how: Disposition, _costs: Costs | undefined, _retryAfter: Micros | undefined): Promise<ReleaseOutcome> {
+  async release({ permit }: ReleaseRequest): Promise<ReleaseOutcome> {
     if (this.leasesById.has(permit)) {
       this.#end(permit);
       return { kind: 'released', ended: true };
