@@ -23,6 +23,7 @@ import { limitsTable } from './micro/limits.ts';
 import { forwarded } from './proxy/forwarded.ts';
 import { overload } from './proxy/overload.ts';
 import { reloads } from './reload/reload.ts';
+import { agreement } from './simulate/agreement.ts';
 
 const NO_UWS = 'Left out: uWebSockets.js is not installed (npm run uws).';
 
@@ -64,6 +65,7 @@ const benches: Readonly<Record<string, Bench>> = {
     run: async () => (await takeovers()) ?? NO_NATS,
   },
   reload: { what: 'reload of 10,000 groups under callers: how long the event loop stands still', run: ({ rounds }) => reloads(10_000, rounds) },
+  simulate: { what: 'how near `sluice simulate` comes to a real run of the same requests', run: ({ seconds }) => agreement(10 * seconds) },
   load: {
     what: 'k6: acquire over HTTP and gRPC, holding, forwarding 64 KiB',
     run: async () => (await loadReport()) ?? 'Left out: k6 is not installed (go install go.k6.io/k6@latest).',

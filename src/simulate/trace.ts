@@ -116,11 +116,12 @@ export class TraceReader {
     this.#last = Math.max(this.#last, told);
     const permit = `${String(line['group'])} ${String(line['fence'])}`;
     if (event === 'permit_ended') return this.#ended(permit, Number(line['heldMs']) * MILLISECOND);
+    const arrivedAt = this.#instant(line['arrivedAt']);
     const group = this.#text(line, 'group', GROUP_NAME);
     const waited = Math.round(Number(line['waitedMs']) * MILLISECOND);
-    if (group === undefined || !(waited >= 0)) return;
+    if (arrivedAt === undefined || group === undefined || !(waited >= 0)) return;
     const request: Recorded = {
-      arrivedAt: told - waited,
+      arrivedAt,
       group,
       key: typeof line['key'] === 'string' ? line['key'] : '',
       priority: typeof line['priority'] === 'number' ? line['priority'] : undefined,
@@ -133,7 +134,7 @@ export class TraceReader {
     this.#recorded.push(request);
     if (line['fence'] === undefined) return;
     const held = this.#ends.get(permit);
-    if (held === undefined) this.#held.set(permit, { request, grantedAt: told });
+    if (held === undefined) this.#held.set(permit, { request, grantedAt: arrivedAt + waited });
     else request.hold = held;
     this.#ends.delete(permit);
   }

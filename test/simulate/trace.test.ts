@@ -30,7 +30,16 @@ test('instants keep their microseconds and zones', () => {
   expect(trace.requests.map(({ at }) => at)).toEqual([0, SECOND - 1]);
 });
 
-const admitted = (time: string, fence: string, waitedMs = 0) => ({ event: 'request_admitted', time, group: 'g', key: 'a', priority: 3, waitedMs, fence });
+const admitted = (time: string, fence: string, waitedMs = 0) => ({
+  event: 'request_admitted',
+  time,
+  arrivedAt: new Date(Date.parse(time) - waitedMs).toISOString(),
+  group: 'g',
+  key: 'a',
+  priority: 3,
+  waitedMs,
+  fence,
+});
 
 test('a log is a trace: arrivals from waits, holds from the ends of permits, in any order', () => {
   const { trace, mistakes } = read(
@@ -40,7 +49,16 @@ test('a log is a trace: arrivals from waits, holds from the ends of permits, in 
     admitted('2026-01-31T12:00:06.000Z', '2'),
     { event: 'permit_ended', time: '2026-01-31T12:00:07.000Z', group: 'g', fence: '2', heldMs: 1_000 },
     admitted('2026-01-31T12:00:08.000Z', '3'),
-    { event: 'request_refused', time: '2026-01-31T12:00:08.500Z', group: 'g', key: '', priority: 3, reason: 'expired', waitedMs: 500 },
+    {
+      event: 'request_refused',
+      time: '2026-01-31T12:00:08.500Z',
+      arrivedAt: '2026-01-31T12:00:08Z',
+      group: 'g',
+      key: '',
+      priority: 3,
+      reason: 'expired',
+      waitedMs: 500,
+    },
   );
   expect(mistakes).toEqual([]);
   expect(trace).toMatchObject({ skipped: 1, open: 1, startedAt: Date.UTC(2026, 0, 31, 12, 0, 3) * 1_000 });

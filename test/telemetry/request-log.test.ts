@@ -29,11 +29,22 @@ test('a line for each request that is admitted or refused and each permit that e
       group: 'g',
       key: 'a',
       priority: 2,
+      arrivedAt: '2026-01-05T00:00:00.000000Z',
       costs: { requests: 1, tokens: 5 },
       waitedMs: 0,
       fence: expect.stringMatching(/^\d+$/) as string,
     },
-    { level: 'info', event: 'request_refused', group: 'g', key: 'b', priority: 1, reason: 'expired', limit: 'concurrency', waitedMs: 1_500 },
+    {
+      level: 'info',
+      event: 'request_refused',
+      group: 'g',
+      key: 'b',
+      priority: 1,
+      arrivedAt: '2026-01-05T00:00:00.000000Z',
+      reason: 'expired',
+      limit: 'concurrency',
+      waitedMs: 1_500,
+    },
     { level: 'info', event: 'permit_ended', group: 'g', key: 'a', fence: expect.stringMatching(/^\d+$/) as string, how: 'used', heldMs: 2_000 },
   ]);
   expect((lines[0] as { fence: string }).fence).toBe((lines[2] as { fence: string }).fence);
