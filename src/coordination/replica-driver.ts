@@ -8,9 +8,7 @@ import { RoutingTable } from './ownership/routing-table.ts';
 import { ShardLease } from './ownership/shard-lease.ts';
 import { RegisterClient } from './registers/client.ts';
 import type { GonePeer, PeerView, Replica, ReplicaEvent, ReplicaOptions, ShardLocation, ShardView } from './replica.ts';
-import { ReplicaMachine } from './replica-machine.ts';
-import { orphanedShardsMessage, WarningThrottle } from './troubles.ts';
-import { hasOutput, type MachineEvent, type MachineOutput } from './wanted.ts';
+import { hasOutput, type MachineEvent, type MachineOutput, ReplicaMachine } from './replica-machine.ts';
 
 /** Between two ticks of the member, while something is under way. */
 const TICK_EVERY: Micros = 20 * MILLISECOND;
@@ -308,4 +306,26 @@ class ReplicaDriver implements Replica {
     if (what === undefined || !this.#troubles.fresh(what, this.#reading().mono)) return;
     this.#emit({ kind: 'trouble', what, ...(cause === undefined ? {} : { cause }) });
   }
+}
+
+/** The same trouble is told again after this long at the earliest. */
+const TELL_EVERY: Micros = 10 * SECOND;
+
+/** Keeps a trouble that lasts from filling the log. */
+class WarningThrottle {
+  readonly #told = new Map<string, Micros>();
+
+  /** Is it to be told now? */
+  fresh(what: string, mono: Micros): boolean {
+    for (const [told, at] of this.#told) if (mono - at >= TELL_EVERY) this.#told.delete(told);
+    if (this.#told.has(what)) return false;
+    this.#told.set(what, mono);
+    return true;
+  }
+}
+
+/** What an operator is to know about shards of a session whose record is lost; undefined: there are none. */
+function orphanedShardsMessage(shards: readonly number[]): string | undefined {
+  if (shards.length === 0) return undefined;
+  return `Shards ${shards.join(', ')} stand still: the record of who decided for them is lost. They go on by themselves once a replica's wall clock and the registers' time agree within 250 ms, unless they did not agree when these shards were last owned either.`;
 }

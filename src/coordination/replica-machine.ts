@@ -1,6 +1,6 @@
 import { DISTANT_PAST, type Instant, type Micros } from '../core/time.ts';
 import { ClockBounds } from './clocks/clock-bounds.ts';
-import type { ClockReading } from './clocks/shard-clock.ts';
+import type { ClockReading, ShardClock } from './clocks/shard-clock.ts';
 import { type Peer, Peers } from './membership/peers.ts';
 import { Revocation } from './membership/revocation.ts';
 import { Session } from './membership/session.ts';
@@ -11,9 +11,28 @@ import { type DecisionWindow, OwnedShards, type ShardOwnership } from './ownersh
 import { OwnershipCache } from './ownership/ownership-cache.ts';
 import type { OwnershipRecord } from './ownership/ownership-record.ts';
 import { Rebalancer } from './ownership/rebalance.ts';
-import { RegisterRequests, type RegisterResponse } from './registers/requests.ts';
+import { type RegisterRequest, RegisterRequests, type RegisterResponse } from './registers/requests.ts';
 import type { Timing } from './timing.ts';
-import type { MachineEvent, MachineOutput } from './wanted.ts';
+
+/** What a member tells its process. `seal`: stop deciding for the shard and say `halt`, write its exact state, then say `sealed`. */
+export type MachineEvent =
+  | { readonly kind: 'gained'; readonly shard: number; readonly term: bigint; readonly from: Instant; readonly clock: ShardClock }
+  | { readonly kind: 'lost'; readonly shard: number; readonly term: bigint }
+  | { readonly kind: 'seal'; readonly shard: number; readonly term: bigint }
+  | { readonly kind: 'left' };
+
+/** What a member wants done: questions to the registers, heartbeats to everybody, a word to a session that was given a shard. */
+export interface MachineOutput {
+  readonly questions: readonly RegisterRequest[];
+  readonly beats: readonly Heartbeat[];
+  readonly notices: readonly { readonly to: string; readonly instance: string; readonly shard: number; readonly term: bigint }[];
+  readonly events: readonly MachineEvent[];
+}
+
+/** Is anything wanted at all? */
+export function hasOutput({ questions, beats, notices, events }: MachineOutput): boolean {
+  return questions.length + beats.length + notices.length + events.length > 0;
+}
 
 /** What a member is made of. */
 export interface ReplicaMachineOptions {

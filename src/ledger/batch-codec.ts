@@ -1,12 +1,15 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { Reservation } from '../core/events.ts';
 import type { OverrideRecord, SealedState } from '../core/gate/snapshot.ts';
+import type { FixedQuota, Quota } from '../core/group.ts';
 import type { Claim, LeaseRecord } from '../core/permit.ts';
 import type { Instant } from '../core/time.ts';
 import {
   BatchSchema,
   type Lease,
   LeaseSchema,
+  type NamedQuota,
+  NamedQuotaSchema,
   type Override,
   OverrideSchema,
   RecordSchema,
@@ -14,8 +17,6 @@ import {
   type Record as WrittenRecord,
 } from '../gen/sluice/internal/v1/ledger_pb.ts';
 import type { LedgerRecord } from './ledger.ts';
-import { decodeQuota, encodeQuota } from './quotas.ts';
-import { StringReader, StringTable, UnreadableBatch } from './strings.ts';
 
 /** What is written to a chain at once; `proto/sluice/internal/v1/ledger.proto` says what each part means. */
 export interface Batch {
@@ -207,4 +208,90 @@ function writtenOverride({ group, override }: OverrideRecord, names: StringTable
 function readOverride(override: Override, names: StringReader): OverrideRecord {
   const limits = new Map(override.quotas.map((quota) => [names.name(quota.limit), decodeQuota(quota)]));
   return { group: names.name(override.group), override: { limits, enforce: override.enforce, until: override.until as Instant } };
+}
+
+/** A quota as the ledger writes it; `limit` is a reference to its name. */
+function encodeQuota(limit: number, quota: Quota): NamedQuota {
+  switch (quota.kind) {
+    case 'rate':
+      return create(NamedQuotaSchema, { limit, quota: { case: 'rate', value: { permits: quota.permits, per: quota.per, burst: quota.burst } } });
+    case 'spacing':
+      return create(NamedQuotaSchema, { limit, quota: { case: 'spacing', value: { spacing: quota.spacing, slack: quota.slack } } });
+    case 'window':
+      return create(NamedQuotaSchema, { limit, quota: { case: 'window', value: { permits: quota.permits, per: quota.per } } });
+    case 'fixed': {
+      const { kind: _kind, per, ...rest } = quota;
+      return create(NamedQuotaSchema, { limit, quota: { case: 'fixed', value: { ...rest, per: per === 'month' ? 0 : per } } });
+    }
+    case 'concurrency':
+      // Of an override, which is the only one that is written: a fixed number, for a time.
+      return create(NamedQuotaSchema, { limit, quota: { case: 'concurrency', value: { max: quota.max } } });
+  }
+}
+
+/** The inverse. Throws {@link UnreadableBatch} for a kind of quota that this version does not know. */
+function decodeQuota({ quota }: NamedQuota): Quota {
+  switch (quota.case) {
+    case 'rate':
+      return { kind: 'rate', permits: quota.value.permits, per: quota.value.per, burst: quota.value.burst };
+    case 'spacing':
+      return { kind: 'spacing', spacing: quota.value.spacing, slack: quota.value.slack };
+    case 'window':
+      return { kind: 'window', permits: quota.value.permits, per: quota.value.per };
+    case 'fixed': {
+      const { permits, per, day, time, timezone, spill } = quota.value;
+      return { kind: 'fixed', permits, per: per === 0 ? 'month' : per, align: alignOf(quota.value.align), day, time, timezone, spill };
+    }
+    case 'concurrency':
+      return { kind: 'concurrency', max: quota.value.max };
+    case undefined:
+      throw new UnreadableBatch('The ledger holds a quota that this version of Sluice does not know.');
+  }
+}
+
+function alignOf(align: string): FixedQuota['align'] {
+  if (align === 'epoch' || align === 'first' || align === 'calendar' || align === 'reported') return align;
+  throw new UnreadableBatch(`The ledger holds a window aligned to ${JSON.stringify(align)}, which this version does not know.`);
+}
+
+/** The names of a batch as they are written: each once; a reference is its index plus 1, 0 is `undefined`. */
+class StringTable {
+  readonly strings: string[] = [];
+  readonly #refs = new Map<string, number>();
+
+  ref(value: string | undefined): number {
+    if (value === undefined) return 0;
+    let ref = this.#refs.get(value);
+    if (ref === undefined) {
+      this.strings.push(value);
+      ref = this.strings.length;
+      this.#refs.set(value, ref);
+    }
+    return ref;
+  }
+}
+
+/** A batch refers to a name it does not have, or says something this version cannot read. */
+export class UnreadableBatch extends Error {
+  override readonly name = 'UnreadableBatch';
+}
+
+/** The names of a batch as they are read. */
+class StringReader {
+  readonly #strings: readonly string[];
+
+  constructor(strings: readonly string[]) {
+    this.#strings = strings;
+  }
+
+  /** Throws {@link UnreadableBatch} for 0 as for a reference past the end. */
+  name(ref: number): string {
+    const value = this.#strings[ref - 1];
+    if (value === undefined) throw new UnreadableBatch(`The ledger refers to name ${ref}, which its batch does not have.`);
+    return value;
+  }
+
+  optional(ref: number): string | undefined {
+    return ref === 0 ? undefined : this.name(ref);
+  }
 }

@@ -1,7 +1,15 @@
 import { readFileSync } from 'node:fs';
-import { type Authenticator, type ConnectionOptions, connect, credsAuthenticator, errors, type NatsConnection, type Status } from '@nats-io/transport-node';
+import {
+  type Authenticator,
+  type ConnectionOptions,
+  connect,
+  credsAuthenticator,
+  errors,
+  type NatsConnection,
+  type ReconnectToServerHandler,
+  type Status,
+} from '@nats-io/transport-node';
 import { MILLISECOND } from '../core/time.ts';
-import { reconnectDelays } from './dials.ts';
 import { type ConnectionEvent, type ConnectionName, type NatsLogin, type NatsOptions, NatsUnsupported } from './options.ts';
 import { unsupportedVersion } from './version.ts';
 
@@ -196,4 +204,28 @@ function reason(cause: unknown): string {
   // A connection to several addresses fails with all their errors, and no message.
   if (deepest instanceof AggregateError) return deepest.errors.map(reason).join('; ');
   return deepest.message || deepest.name;
+}
+
+/** Between two dials of one server. The client's own default is two seconds. */
+const DIAL_EACH_MS = 50;
+const DIAL_JITTER_MS = 20;
+
+/** Servers remembered at most; clusters are small. */
+const SERVERS_MAX = 100;
+
+/**
+ * When a lost connection's servers are dialled: at once, and then each every 50 to 70 ms, as `now` (in milliseconds) counts.
+ * The client by itself goes by the wall clock (nats.js `dodialLoop`): set back by an hour, it dials nobody for that hour.
+ */
+export function reconnectDelays(now: () => number, random: () => number): Required<Pick<ConnectionOptions, 'reconnectDelayHandler' | 'reconnectToServer'>> {
+  const next = new Map<string, number>();
+  const reconnectToServer: ReconnectToServerHandler = ([server]) => {
+    if (server === undefined) return null;
+    const at = Math.max(now(), next.get(server.listen) ?? 0);
+    if (next.size >= SERVERS_MAX) next.clear();
+    next.set(server.listen, at + DIAL_EACH_MS + random() * DIAL_JITTER_MS);
+    return { server, delay: Math.ceil(at - now()) };
+  };
+  // No dial is ever too early for the client.
+  return { reconnectDelayHandler: () => Number.NEGATIVE_INFINITY, reconnectToServer };
 }

@@ -2,10 +2,10 @@ import type { LocalAdmissionService } from '../admission/admission.ts';
 import type { ShardLocation, Timers } from '../coordination/replica.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { type Instant, MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';
-import type { PendingCalls } from './calls.ts';
 import type { GroupDirectory } from './group-directory.ts';
 import { isMoved } from './owner-calls.ts';
-import type { CallArgs, Method } from './transport/codec.ts';
+import type { CallArgs, Method, RelayMessage } from './transport/codec.ts';
+import type { Sent } from './transport/peer-transport.ts';
 
 /** While the owner is unknown or changes, calls are tried again for so long; then `undecided`. */
 const TRY_FOR: Micros = 3 * SECOND;
@@ -64,5 +64,56 @@ export class OwnerClient {
 
   #sleep(): Promise<void> {
     return new Promise((resolve) => void this.#parts.timers.after(RETRY, resolve));
+  }
+}
+
+/** What became of a call; `by` turns instants of the value into those of this process. `lost`: nobody knows whether it was done. */
+export type Reply = { readonly how: 'value'; readonly value: unknown; readonly by: Micros } | { readonly how: 'moved' | 'fault' | 'lost' };
+
+/** What calls are made with. */
+interface CallsParts {
+  readonly send: (to: string, op: RelayMessage) => Sent;
+  readonly timers: Timers;
+}
+
+interface Pending {
+  readonly peer: string;
+  readonly settle: (reply: Reply) => void;
+}
+
+/** Calls to peers that are not answered yet. */
+export class PendingCalls {
+  readonly #parts: CallsParts;
+  readonly #pending = new Map<number, Pending>();
+  #ids = 0;
+
+  constructor(parts: CallsParts) {
+    this.#parts = parts;
+  }
+
+  /** Resolves with the answer, or `lost` after `within`. Never rejects. */
+  make(peer: string, method: Method, args: CallArgs, within: Micros): Promise<Reply> {
+    return new Promise((resolve) => {
+      const id = ++this.#ids;
+      const cancel = this.#parts.timers.after(within, () => settle({ how: 'lost' }));
+      const settle = (reply: Reply): void => {
+        cancel();
+        this.#pending.delete(id);
+        resolve(reply);
+      };
+      this.#pending.set(id, { peer, settle });
+      if (this.#parts.send(peer, { op: 'call', id, method, args }) !== 'sent') settle({ how: 'lost' });
+    });
+  }
+
+  /** A peer's answer. */
+  reply(peer: string, { id, how, value }: Extract<RelayMessage, { op: 'reply' }>, by: Micros): void {
+    const pending = this.#pending.get(id);
+    if (pending?.peer === peer) pending.settle(how === 'value' ? { how, value, by } : { how });
+  }
+
+  /** A peer's life is over, or all are. */
+  gone(peer?: string): void {
+    for (const pending of [...this.#pending.values()]) if (peer === undefined || pending.peer === peer) pending.settle({ how: 'lost' });
   }
 }

@@ -1,17 +1,46 @@
-import { type AcquireHandle, type AdmissionRequest, MOVED, type Outcome } from '../admission/admission.ts';
+import { type AcquireHandle, type AdmissionRequest, type LocalAdmissionService, MOVED, type Outcome } from '../admission/admission.ts';
+import type { Clock } from '../admission/clock.ts';
 import { shiftArrival, shiftOutcome } from '../admission/time-shift.ts';
+import type { ShardLocation, Timers } from '../coordination/replica.ts';
+import type { LimitView } from '../core/gate/snapshot.ts';
 import { arrivalOf, type Permit, SERIAL_BITS } from '../core/permit.ts';
 import { withdrawn } from '../core/refusal.ts';
 import type { QueuePosition } from '../core/request.ts';
-import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
-import type { PendingRequestsDeps } from './asks-parts.ts';
-import type { GroupRoute } from './group-directory.ts';
+import { type Instant, MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';
+import type { GroupDirectory, GroupRoute } from './group-directory.ts';
 import { LateGrants } from './late-grants.ts';
-import type { PendingIndex } from './lines.ts';
+import type { OpeningQueue } from './opening-queue.ts';
 import { PendingRequest, type PendingRequestOwner, type PendingState } from './pending-request.ts';
-import { PendingTable } from './pending-table.ts';
-import { ShardRetries } from './retries.ts';
+import { type PendingIndex, PendingTable } from './pending-table.ts';
 import type { RelayMessage } from './transport/codec.ts';
+import type { Sent } from './transport/peer-transport.ts';
+
+/** Who decides for groups that may go on while nobody else can be reached. */
+export interface DegradedAdmission {
+  acquire(ask: AdmissionRequest, spot: GroupRoute, done: (outcome: Outcome) => void): AcquireHandle;
+}
+
+/** What asks are made with. */
+interface PendingRequestsDeps {
+  readonly admission: LocalAdmissionService;
+  readonly openingQueue: OpeningQueue;
+  readonly directory: GroupDirectory;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly place: (shard: number) => ShardLocation;
+  readonly send: (to: string, op: RelayMessage) => Sent;
+  readonly stopgap: DegradedAdmission | undefined;
+  /** All own callers of the shard are back in its trees here. */
+  readonly entered: (shard: number, term: bigint) => void;
+  readonly seen: (ask: AdmissionRequest, limits: readonly LimitView[]) => void;
+  readonly watched: (pending: PendingRequest) => QueuePosition | undefined;
+  /** Ends a lease that nobody was told of, wherever it is known now. */
+  readonly unused: (caller: string, permit: string) => void;
+  /** Asks held while nobody decides for them at most; beyond: `undecided`. */
+  readonly heldMax: number;
+  /** Limits are to come along with every outcome. */
+  readonly limits: boolean;
+}
 
 /** A grant that took longer to come is given back (docs/design/coordination.md 2.8): what it allows is to happen about when it was decided. */
 const GRANT_AGE_MAX: Micros = 2 * SECOND;
@@ -294,5 +323,38 @@ export class PendingRequests implements PendingRequestOwner {
 
   #soon(): Instant {
     return plus(this.#parts.clock.now(), SECOND);
+  }
+}
+
+/** Asks that came to nothing are made again after this long, and ever longer while that does not help. */
+const RETRY_FIRST: Micros = 50 * MILLISECOND;
+const RETRY_LAST: Micros = 800 * MILLISECOND;
+
+/** When to ask again for a shard whose supposed owner does not decide for it. */
+class ShardRetries {
+  readonly #timers: Timers;
+  readonly #again: (shard: number) => void;
+  readonly #planned = new Map<number, { cancel: (() => void) | undefined; delay: Micros }>();
+
+  constructor(timers: Timers, again: (shard: number) => void) {
+    this.#timers = timers;
+    this.#again = again;
+  }
+
+  /** Once, for all who come before it is due. */
+  plan(shard: number): void {
+    const plan = this.#planned.get(shard) ?? { cancel: undefined, delay: RETRY_FIRST };
+    this.#planned.set(shard, plan);
+    plan.cancel ??= this.#timers.after(plan.delay, () => {
+      plan.cancel = undefined;
+      plan.delay = Math.min(RETRY_LAST, plan.delay * 2);
+      this.#again(shard);
+    });
+  }
+
+  /** Its owner has changed: from the beginning. */
+  forget(shard: number): void {
+    this.#planned.get(shard)?.cancel?.();
+    this.#planned.delete(shard);
   }
 }

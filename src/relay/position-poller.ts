@@ -2,7 +2,7 @@ import { shiftPosition } from '../admission/time-shift.ts';
 import type { Timers } from '../coordination/replica.ts';
 import type { QueuePosition } from '../core/request.ts';
 import { type Instant, MILLISECOND, MINUTE, type Micros, plus, SECOND } from '../core/time.ts';
-import type { PendingCalls } from './calls.ts';
+import type { PendingCalls } from './owner-client.ts';
 import type { PendingRequest } from './pending-request.ts';
 
 /** Places at peers are asked for so often, and as long as somebody looked at them so lately. */

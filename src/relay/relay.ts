@@ -2,19 +2,16 @@ import type { AdmissionService, GroupSettings, LocalAdmissionService } from '../
 import type { Clock } from '../admission/clock.ts';
 import { Slices } from '../admission/slices.ts';
 import type { PeerView, Replica, ReplicaEvent, Timers } from '../coordination/replica.ts';
-import { type Micros, SECOND } from '../core/time.ts';
-import { PendingCalls } from './calls.ts';
+import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
+import { ClusterView } from './cluster-view.ts';
 import { DegradedMode, type DegradedOptions } from './degraded-mode.ts';
 import { GroupDirectory } from './group-directory.ts';
-import { ReplicaCount } from './head-count.ts';
 import { OpeningQueue } from './opening-queue.ts';
-import { OwnerClient } from './owner-client.ts';
+import { OwnerClient, PendingCalls } from './owner-client.ts';
 import { OwnerService } from './owner-service.ts';
 import { PendingRequests } from './pending-requests.ts';
 import { PositionPoller } from './position-poller.ts';
-import { RoutedAdmission } from './routed-admission.ts';
-import { LimitCache } from './seen-limits.ts';
-import { ClusterView } from './standing.ts';
+import { LimitCache, RoutedAdmission } from './routed-admission.ts';
 import { TakeoverBarriers } from './takeover-barrier.ts';
 import type { RelayMessage } from './transport/codec.ts';
 import { type MessageBus, PeerTransport } from './transport/peer-transport.ts';
@@ -249,5 +246,33 @@ export class Relay {
       this.#parts.onEvent({ kind: 'trouble', what: 'going on alone', cause });
     }
     if (!this.#reachable) this.#asks.reachable(false);
+  }
+}
+
+/** Whoever was there this long before counts as there: replicas fall silent one by one before it is known that they cannot be heard. */
+const REMEMBER_FOR: Micros = 10 * SECOND;
+
+/** How many replicas there are, this one included, as it was known lately: what one of them may take alone is a part of that. */
+export class ReplicaCount {
+  readonly #now: () => Instant;
+  #counts: { readonly count: number; until: Instant }[] = [];
+  #count = 1;
+
+  constructor(now: () => Instant) {
+    this.#now = now;
+  }
+
+  /** So many are there from now on. */
+  set(count: number): void {
+    const until = plus(this.#now(), REMEMBER_FOR);
+    this.#counts = this.#counts.filter((past) => past.until > this.#now());
+    this.#counts.push({ count: this.#count, until });
+    this.#count = count;
+  }
+
+  /** The most that were there at once within the last 10 s. */
+  get most(): number {
+    const now = this.#now();
+    return Math.max(this.#count, ...this.#counts.filter(({ until }) => until > now).map(({ count }) => count));
   }
 }

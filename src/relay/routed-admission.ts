@@ -36,14 +36,11 @@ import type { LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { WaiterView } from '../core/request.ts';
 import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
-import type { PendingCalls } from './calls.ts';
-import { listGroups } from './cluster-view.ts';
+import { type ClusterView, listGroups } from './cluster-view.ts';
 import type { DegradedMode } from './degraded-mode.ts';
 import type { GroupDirectory } from './group-directory.ts';
-import type { OwnerClient, OwnerClientDeps } from './owner-client.ts';
+import type { OwnerClient, OwnerClientDeps, PendingCalls } from './owner-client.ts';
 import type { PendingRequests } from './pending-requests.ts';
-import type { LimitCache } from './seen-limits.ts';
-import type { ClusterView } from './standing.ts';
 import type { CallArgs, Method } from './transport/codec.ts';
 
 /** What an edge is made of. */
@@ -263,4 +260,23 @@ function refused(refusal: Refusal): { readonly kind: 'refused'; readonly refusal
 
 function shiftRelease(outcome: ReleaseOutcome, by: Micros): ReleaseOutcome {
   return outcome.kind === 'released' ? outcome : refused(shiftRefusal(outcome.refusal, by));
+}
+
+/** Groups and keys whose limits are remembered at most. */
+const SEEN_LIMITS_MAX = 10_000;
+
+/** Limits as last seen with an answer of another replica, for RateLimit fields. */
+export class LimitCache {
+  readonly #seen = new Map<string, readonly LimitView[]>();
+
+  of(group: string, key: string): readonly LimitView[] {
+    return this.#seen.get(`${group}\u0000${key}`) ?? [];
+  }
+
+  set(group: string, key: string, limits: readonly LimitView[]): void {
+    const name = `${group}\u0000${key}`;
+    this.#seen.delete(name);
+    this.#seen.set(name, limits);
+    if (this.#seen.size > SEEN_LIMITS_MAX) this.#seen.delete(this.#seen.keys().next().value as string);
+  }
 }

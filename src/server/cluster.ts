@@ -8,7 +8,7 @@ import { LocalAdmission } from '../admission/local-admission.ts';
 import type { Config } from '../config/load.ts';
 import { resolveLogin } from '../config/secrets.ts';
 import type { Coordinator } from '../coordination/coordinator.ts';
-import { scheduleHourly } from '../coordination/membership/hourly.ts';
+import { scheduleHourly } from '../coordination/membership/session-gc.ts';
 import type { Revision } from '../coordination/membership/session-record.ts';
 import type { Replica, Timers } from '../coordination/replica.ts';
 import { TIMING } from '../coordination/timing.ts';

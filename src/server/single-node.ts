@@ -8,7 +8,7 @@ import { plus, SECOND } from '../core/time.ts';
 import { createLedger } from '../ledger/log-ledger.ts';
 import type { StoreRoom } from '../ledger/stores/store.ts';
 import { createSystemClock, type SystemClock } from '../platform/system-clock.ts';
-import { isDiskRefusal } from '../storage/deadline.ts';
+import { isDiskRefusal } from '../storage/lmdb.ts';
 import type { Holder } from '../storage/store-lock.ts';
 import { instrumentClock, instrumentStore } from '../telemetry/instrumented.ts';
 import type { Log } from '../telemetry/log.ts';

@@ -5,7 +5,7 @@ import type { Registers } from '../coordination/registers/registers.ts';
 import { LmdbStore } from '../ledger/stores/lmdb.ts';
 import { MemoryStore } from '../ledger/stores/memory.ts';
 import type { Store, StoreRoom } from '../ledger/stores/store.ts';
-import { DiskUnavailable } from '../storage/deadline.ts';
+import { DiskUnavailable } from '../storage/lmdb.ts';
 import { openStore } from '../storage/open-store.ts';
 import { type Holder, StoreInUse } from '../storage/store-lock.ts';
 import { DamagedStore } from '../storage/verify.ts';

@@ -1,7 +1,6 @@
 import { mkdir, open, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { DiskUnavailable, withTimeout } from './deadline.ts';
-import { type KeyKind, LmdbFile } from './lmdb.ts';
+import { DiskUnavailable, type KeyKind, LmdbFile, withTimeout } from './lmdb.ts';
 import { describeHolder, type Holder, StoreInUse, StoreLock } from './store-lock.ts';
 import { DamagedStore, verifyStore } from './verify.ts';
 

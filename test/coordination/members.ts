@@ -1,9 +1,8 @@
 import type { Heartbeat } from '../../src/coordination/membership/session-record.ts';
 import type { RegisterValue } from '../../src/coordination/registers/registers.ts';
 import type { RegisterRequest } from '../../src/coordination/registers/requests.ts';
-import { ReplicaMachine } from '../../src/coordination/replica-machine.ts';
+import { type MachineEvent, ReplicaMachine } from '../../src/coordination/replica-machine.ts';
 import { TIMING } from '../../src/coordination/timing.ts';
-import type { MachineEvent } from '../../src/coordination/wanted.ts';
 import { MILLISECOND, type Micros } from '../../src/core/time.ts';
 
 /** What becomes of a question: as it should; nobody hears it; it is done, but its answer is lost. */

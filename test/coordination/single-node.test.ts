@@ -2,8 +2,17 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Coordinator, LeaderLease } from '../../src/coordination/coordinator.ts';
 import { MemoryRegisters, type RegisterDisk } from '../../src/coordination/registers/memory.ts';
-import { LeadershipLost, openSingleNodeCoordinator, readLastClock } from '../../src/coordination/single-node.ts';
-import { decodeTermRecord, encodeTermRecord, extendTerm, HORIZON, nextTerm, sealTerm } from '../../src/coordination/tenancy.ts';
+import {
+  decodeTermRecord,
+  encodeTermRecord,
+  extendTerm,
+  HORIZON,
+  LeadershipLost,
+  nextTerm,
+  openSingleNodeCoordinator,
+  readLastClock,
+  sealTerm,
+} from '../../src/coordination/single-node.ts';
 import { DISTANT_PAST, type Instant, MILLISECOND, SECOND } from '../../src/core/time.ts';
 import { FakeClock } from '../support/fakes/clock.ts';
 import { FaultyRegisters } from '../support/fakes/registers.ts';

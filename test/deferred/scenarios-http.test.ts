@@ -1,8 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { StoreUnavailable } from '../../src/deferred/store.ts';
 import { LmdbDeferredStore } from '../../src/deferred/stores/lmdb.ts';
-import { DiskUnavailable } from '../../src/storage/deadline.ts';
-import { LmdbFile } from '../../src/storage/lmdb.ts';
+import { DiskUnavailable, LmdbFile } from '../../src/storage/lmdb.ts';
 import { opened, row, submit } from '../conformance/deferred-requests.ts';
 import { settled } from '../support/fakes/clock.ts';
 import { folder } from '../support/fakes/folder.ts';

@@ -1,9 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Instant } from '../../src/core/time.ts';
-import { type Batch, decodeBatch, EMPTY_BATCH, encodeBatch } from '../../src/ledger/batch-codec.ts';
+import { type Batch, decodeBatch, EMPTY_BATCH, encodeBatch, UnreadableBatch } from '../../src/ledger/batch-codec.ts';
 import { Pieces } from '../../src/ledger/batching.ts';
-import { UnreadableBatch } from '../../src/ledger/strings.ts';
 import { shardOf, subjectOf } from '../../src/ledger/subjects.ts';
 import { record, reservation, sealedLimit } from './arbitrary.ts';
 

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import type { GroupView } from '../../src/admission/admission.ts';
 import { type Instant, type Micros, plus, SECOND } from '../../src/core/time.ts';
-import type { Reply } from '../../src/relay/calls.ts';
 import { listGroups, type OverviewParts } from '../../src/relay/cluster-view.ts';
+import type { Reply } from '../../src/relay/owner-client.ts';
 import { START } from '../core/specs.ts';
 
 /** A peer stops to answer after so many pages, so that an endless loop is a failure and no hang. */

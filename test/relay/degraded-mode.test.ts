@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { GroupSettings } from '../../src/admission/admission.ts';
 import type { Quota } from '../../src/core/group.ts';
 import { DAY, MINUTE, SECOND } from '../../src/core/time.ts';
-import { divideQuota } from '../../src/relay/share.ts';
+import { divideQuota } from '../../src/relay/degraded-mode.ts';
 import { settingsOf } from '../admission/rig.ts';
 import { concurrency, group, rolling, spacing } from '../core/specs.ts';
 import { type Fleet, launched, type Node } from './fleet.ts';

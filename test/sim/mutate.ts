@@ -18,7 +18,7 @@ export async function loadWithout(removed: Removed, folder: string): Promise<Sim
   writeFileSync(path, without(removed, readFileSync(path, 'utf8')));
   const load = (name: string): Promise<unknown> => import(/* @vite-ignore */ pathToFileURL(join(folder, name)).href);
   const [member, channels, gate, replay] = await Promise.all(
-    ['coordination/replica-machine.ts', 'relay/transport/channels.ts', 'core/gate/gate.ts', 'ledger/replay.ts'].map(load),
+    ['coordination/replica-machine.ts', 'relay/transport/channel.ts', 'core/gate/gate.ts', 'ledger/replay.ts'].map(load),
   );
   const { ReplicaMachine: Member } = member as { ReplicaMachine: SimParts['Member'] };
   return { Member, ...(channels as object), ...(gate as object), ...(replay as object) } as SimParts;

@@ -1,4 +1,4 @@
-import type { MachineEvent } from '../../src/coordination/wanted.ts';
+import type { MachineEvent } from '../../src/coordination/replica-machine.ts';
 import type { Told } from './gate-world.ts';
 import type { ShardGatesDeps } from './host.ts';
 import { SimGate } from './sim-gate.ts';

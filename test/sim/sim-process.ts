@@ -1,11 +1,9 @@
 import { AGREED_WITHIN, type ClockReading } from '../../src/coordination/clocks/shard-clock.ts';
 import type { Heartbeat } from '../../src/coordination/membership/session-record.ts';
 import type { RegisterResponse } from '../../src/coordination/registers/requests.ts';
-import type { ReplicaMachine } from '../../src/coordination/replica-machine.ts';
-import type { MachineOutput } from '../../src/coordination/wanted.ts';
+import type { MachineOutput, ReplicaMachine } from '../../src/coordination/replica-machine.ts';
 import { MILLISECOND, type Micros, SECOND } from '../../src/core/time.ts';
-import type { Frame } from '../../src/relay/transport/channel.ts';
-import type { Channels } from '../../src/relay/transport/channels.ts';
+import type { Channels, Frame } from '../../src/relay/transport/channel.ts';
 import type { SimWorld, Word } from './host.ts';
 import { ShardGates } from './shard-gates.ts';
 import { ANSWER_WITHIN } from './sim-registers.ts';

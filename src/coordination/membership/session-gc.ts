@@ -1,5 +1,7 @@
+import { HOUR, type Micros } from '../../core/time.ts';
 import { decodeOwnership, ownershipRegister } from '../ownership/ownership-record.ts';
 import type { Registers } from '../registers/registers.ts';
+import type { Timers } from '../replica.ts';
 import { sessionRegister } from './session-record.ts';
 
 /** Whatever a session may have under way is over this long after it was last written; it is written five times a second while it lives. */
@@ -44,4 +46,34 @@ export async function collectStaleSessions(parts: { readonly registers: Register
   const garbage = old.filter(({ register }) => !named.has(register));
   for (const { register, revision } of garbage) await registers.forget(register, revision);
   return garbage.length;
+}
+
+/** What is done about once an hour. */
+interface HourlyParts {
+  readonly timers: Timers;
+  /** 0 to less than 1. */
+  readonly random: () => number;
+  readonly act: () => Promise<void>;
+  /** Told why it could not be done; it is tried again an hour later. */
+  readonly failed: (cause: unknown) => void;
+}
+
+/** Does it within the first hour, then each hour more or less by a tenth, so that no two processes stay in step. Answers how to stop. */
+export function scheduleHourly({ timers, random, act, failed }: HourlyParts): () => void {
+  let cancel = (): void => {};
+  let over = false;
+  const wait = (delay: Micros): void => {
+    cancel = timers.after(delay, () => {
+      act()
+        .catch(failed)
+        .finally(() => {
+          if (!over) wait(HOUR * (0.9 + random() / 5));
+        });
+    });
+  };
+  wait(HOUR * random());
+  return () => {
+    over = true;
+    cancel();
+  };
 }

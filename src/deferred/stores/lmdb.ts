@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { addChecksum, CorruptRecord, verifyChecksum } from '../../storage/checksum.ts';
-import { isOutOfRoom } from '../../storage/deadline.ts';
-import type { Edit, LmdbFile } from '../../storage/lmdb.ts';
+import { type Edit, isOutOfRoom, type LmdbFile } from '../../storage/lmdb.ts';
 import { openStore, type StoreWays } from '../../storage/open-store.ts';
 import type { Attempt, RequestEnd, RequestRow } from '../request.ts';
 import { type Change, type DeferredStore, type EndedFilter, type EndedPage, type LoadedRequest, type Opened, StoreUnavailable, takesRoom } from '../store.ts';

@@ -1,6 +1,7 @@
 import type { AdmissionRequest, Outcome } from '../../admission/admission.ts';
 import type { Arrival } from '../../core/request.ts';
 import { type Instant, NEVER } from '../../core/time.ts';
+import type { Frame } from './channel.ts';
 
 /** What one replica may ask of another about a group, a permit or a session; `places` answers where waiters of the asker stand. */
 export const METHODS = [
@@ -149,4 +150,47 @@ function restore(value: unknown): unknown {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** What comes from another replica: a frame of a channel, with the sender's clock, or word that the receiver was taken for dead. */
+type Envelope =
+  | { readonly kind: 'frame'; readonly frame: Frame<string>; readonly now: Instant }
+  | { readonly kind: 'reset'; readonly from: string; readonly to: string };
+
+/** What the first line says. */
+interface Head {
+  readonly from: string;
+  readonly to: string;
+  readonly seq: number;
+  readonly ack: number;
+  readonly gap: boolean;
+  readonly now: Instant;
+  readonly reset: boolean;
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** A line of JSON for the frame, then one for each operation. `now`: the sender's process time as it goes. */
+export function encodeFrame(frame: Frame<string>, now: Instant): Uint8Array {
+  const { from, to, seq, ack, gap, ops } = frame;
+  const head = JSON.stringify({ from, to, seq, ack, gap, now });
+  return encoder.encode(ops.length === 0 ? head : `${head}\n${ops.join('\n')}`);
+}
+
+/** Word to an address that everything was given up for. */
+export function encodeReset(from: string, to: string): Uint8Array {
+  return encoder.encode(JSON.stringify({ from, to, reset: true }));
+}
+
+/** The inverse of both. Throws on anything else. */
+export function decodeEnvelope(bytes: Uint8Array): Envelope {
+  const [first, ...ops] = decoder.decode(bytes).split('\n');
+  const head = JSON.parse(first as string) as Head | null;
+  if (head === null || typeof head !== 'object' || typeof head.from !== 'string' || typeof head.to !== 'string')
+    throw new TypeError('A frame names its two ends.');
+  const { from, to, seq, ack, now } = head;
+  if (head.reset === true) return { kind: 'reset', from, to };
+  if (![seq, ack, now].every((number) => Number.isSafeInteger(number) && number >= 0)) throw new TypeError('A frame has its numbers.');
+  return { kind: 'frame', frame: { from, to, seq, ack, gap: head.gap === true, ops }, now };
 }

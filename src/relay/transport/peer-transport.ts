@@ -1,11 +1,8 @@
 import type { PeerView, Timers } from '../../coordination/replica.ts';
 import { type Instant, MILLISECOND, type Micros, NEVER, SECOND } from '../../core/time.ts';
-import { ACK_DELAY, type ReliableChannel } from './channel.ts';
-import { Channels } from './channels.ts';
+import { ACK_DELAY, Channels, type ReliableChannel } from './channel.ts';
 import { ClockOffset } from './clock-offset.ts';
-import { decodeMessage, encodeMessage, type RelayMessage } from './codec.ts';
-import { decodeEnvelope, encodeFrame, encodeReset } from './frames.ts';
-import { OutboundQueue, type PeerState } from './line.ts';
+import { decodeEnvelope, decodeMessage, encodeFrame, encodeMessage, encodeReset, type RelayMessage } from './codec.ts';
 
 /** Core messages by subject: lost, late or twice, but never changed. */
 export interface MessageBus {
@@ -295,4 +292,44 @@ export class PeerTransport {
 
 function bytesOf(text: string): number {
   return text.length;
+}
+
+/** Another replica as the links keep it. */
+interface PeerState {
+  readonly clock: ClockOffset;
+  readonly line: OutboundQueue;
+  heardAt: Instant;
+  silent: boolean;
+}
+
+/** Operations for one peer that its channel does not take yet, in order. Asks among them are counted: they alone may be refused. */
+class OutboundQueue {
+  #ops: { readonly text: string; readonly isAsk: boolean }[] = [];
+  #head = 0;
+  #asks = 0;
+
+  get empty(): boolean {
+    return this.#head === this.#ops.length;
+  }
+
+  get asks(): number {
+    return this.#asks;
+  }
+
+  push(text: string, isAsk: boolean): void {
+    this.#ops.push({ text, isAsk });
+    if (isAsk) this.#asks++;
+  }
+
+  /** Gives one after the other to `take`, while it takes them. */
+  flush(take: (text: string) => boolean): void {
+    for (let next = this.#ops[this.#head]; next !== undefined && take(next.text); next = this.#ops[this.#head]) {
+      this.#head++;
+      if (next.isAsk) this.#asks--;
+    }
+    if (this.#head * 2 > this.#ops.length) {
+      this.#ops = this.#ops.slice(this.#head);
+      this.#head = 0;
+    }
+  }
 }

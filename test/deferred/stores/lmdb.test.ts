@@ -5,8 +5,7 @@ import { encodeHead, encodeNumbers, encodeRow } from '../../../src/deferred/stor
 import { Pack, PackWriter } from '../../../src/deferred/stores/lmdb-pack.ts';
 import { nameKey, numberKey, numbersKey } from '../../../src/deferred/stores/lmdb-tables.ts';
 import { addChecksum } from '../../../src/storage/checksum.ts';
-import { DiskUnavailable } from '../../../src/storage/deadline.ts';
-import { type Condition, type Edit, LmdbFile } from '../../../src/storage/lmdb.ts';
+import { type Condition, DiskUnavailable, type Edit, LmdbFile } from '../../../src/storage/lmdb.ts';
 import { attempt, BODY, bodyOf, end, head, opened, row, submit, sweepAll } from '../../conformance/deferred-requests.ts';
 import { deferredStoreSuite } from '../../conformance/deferred-store.suite.ts';
 import { folder } from '../../support/fakes/folder.ts';

@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MILLISECOND, MINUTE } from '../../../src/core/time.ts';
-import { FRAME_BYTES, FRAMES_MAX, type Frame, ReliableChannel, WINDOW_BYTES_MAX } from '../../../src/relay/transport/channel.ts';
-import { Channels } from '../../../src/relay/transport/channels.ts';
+import { Channels, FRAME_BYTES, FRAMES_MAX, type Frame, ReliableChannel, WINDOW_BYTES_MAX } from '../../../src/relay/transport/channel.ts';
 
 type Text = ReliableChannel<string>;
 

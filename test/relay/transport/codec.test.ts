@@ -1,8 +1,7 @@
 import { expect, test } from 'vitest';
 import { type Instant, NEVER, SECOND } from '../../../src/core/time.ts';
 import { ClockOffset } from '../../../src/relay/transport/clock-offset.ts';
-import { decodeMessage, encodeMessage, type RelayMessage } from '../../../src/relay/transport/codec.ts';
-import { decodeEnvelope, encodeFrame, encodeReset } from '../../../src/relay/transport/frames.ts';
+import { decodeEnvelope, decodeMessage, encodeFrame, encodeMessage, encodeReset, type RelayMessage } from '../../../src/relay/transport/codec.ts';
 import { askOf } from '../../admission/rig.ts';
 
 const at = (instant: number) => instant as Instant;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { DiskUnavailable, withTimeout, writeDurably } from '../../src/storage/deadline.ts';
+import { DiskUnavailable, withTimeout, writeDurably } from '../../src/storage/lmdb.ts';
 
 const never = new Promise<never>(() => {});
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { reconnectDelays } from '../../src/nats/dials.ts';
+import { reconnectDelays } from '../../src/nats/connection.ts';
 
 const server = (listen: string) => ({ listen, hostname: '', port: 0, src: '', tlsName: '', reconnects: 0, lastConnect: 0, gossiped: false, didConnect: true });
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { SECOND } from '../../src/core/time.ts';
-import { ReplicaCount } from '../../src/relay/head-count.ts';
+import { ReplicaCount } from '../../src/relay/relay.ts';
 import { FakeClock } from '../support/fakes/clock.ts';
 
 test('Those who fell silent one by one within ten seconds are counted; those who left before are not', () => {
