@@ -32,8 +32,10 @@ export function createDeferredMetrics(registry: Registry, numbers: () => Deferre
   const ended = counter('sluice_deferred_ended_total', 'Stored requests that ended: done, dead, cancelled.', ['group', 'state']);
   const redriven = counter('sluice_deferred_redriven_total', 'Dead letters put back into the queue.', ['group']);
   const delivered = new Map<string, Histogram>();
-  registerHistogram(registry, 'sluice_deferred_delivery_seconds', 'From the acceptance of a request to its delivery.', (name) =>
-    [...delivered].flatMap(([group, buckets]) => buckets.samples(name, { group })),
+  registerHistogram(
+    registry,
+    { name: 'sluice_deferred_delivery_seconds', help: 'From the acceptance of a request to its delivery.', labelNames: ['group'] },
+    (name) => [...delivered].flatMap(([group, buckets]) => buckets.samples(name, { group })),
   );
   registerNumbers(registry, numbers);
   return (news) => {

@@ -62,7 +62,7 @@ export function createForwardMetrics(registry: Registry, held: () => HeldBodies)
     },
   });
   const ejected = new Gauge({ name: 'sluice_forward_ejected', help: '1 while a URL gets no requests.', labelNames: ['backend', 'url'], registers: [registry] });
-  registerHistogram(registry, 'sluice_forward_seconds', 'From sending a request to the end of its answer.', (name) =>
+  registerHistogram(registry, { name: 'sluice_forward_seconds', help: 'From sending a request to the end of its response.', labelNames: ['backend'] }, (name) =>
     [...sent].flatMap(([backend, { took }]) => took.samples(name, { backend })),
   );
   return (news) => {

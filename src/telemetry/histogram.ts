@@ -46,11 +46,19 @@ interface Sample {
   readonly value: number;
 }
 
+/** Name, help and labels of a histogram, as prom-client calls them. */
+export interface HistogramOptions {
+  readonly name: string;
+  readonly help: string;
+  readonly labelNames: readonly string[];
+}
+
 /** Puts histograms of our own into a registry: prom-client's hash their labels at each observation, on the way of every request. */
-export function registerHistogram(registry: Registry, name: string, help: string, samples: (name: string) => readonly Sample[]): void {
+export function registerHistogram(registry: Registry, { name, help, labelNames }: HistogramOptions, samples: (name: string) => readonly Sample[]): void {
   const metric = {
     name,
     help,
+    labelNames,
     type: 'histogram',
     aggregator: 'sum',
     get: async () => ({ name, help, type: 'histogram', aggregator: 'sum', values: samples(name) }),

@@ -18,6 +18,8 @@ export interface MetricsOptions {
   readonly groups: () => readonly GroupView[];
   /** Groups with labels of their own; the rest are counted together as `other`. */
   readonly groupsMax?: number;
+  /** Where the metrics are registered; a registry of their own if absent. */
+  readonly registry?: Registry;
 }
 
 /** Functions handed to those who know; each costs less than a microsecond. */
@@ -75,9 +77,8 @@ class GroupFigures {
 
 /** Counts gate events and shows groups, under the prefix `sluice_`; groups are labels, keys never. */
 export function createMetrics(parts: MetricsOptions): Metrics {
-  const { groupsMax = 1_000 } = parts;
+  const { groupsMax = 1_000, registry = new Registry() } = parts;
   let held = (): HeldBodies => NOTHING_HELD;
-  const registry = new Registry();
   const figures = new Map<string, GroupFigures>();
   const late = new Histogram(FINE_BUCKETS);
   const flush = new Histogram(FINE_BUCKETS);
@@ -95,18 +96,20 @@ export function createMetrics(parts: MetricsOptions): Metrics {
   const byGroup = (pick: (of: GroupFigures) => Histogram) => (name: string) => [...figures].flatMap(([group, each]) => pick(each).samples(name, { group }));
   registerHistogram(
     registry,
-    'sluice_wait_seconds',
-    'Time in the queue of those admitted.',
+    { name: 'sluice_wait_seconds', help: 'Time in the queue of admitted callers.', labelNames: ['group'] },
     byGroup(({ wait }) => wait),
   );
   registerHistogram(
     registry,
-    'sluice_lease_held_seconds',
-    'Time from grant to end of leases that ended.',
+    { name: 'sluice_lease_held_seconds', help: 'Time from grant to end of leases that ended.', labelNames: ['group'] },
     byGroup(({ held: of }) => of),
   );
-  registerHistogram(registry, 'sluice_timer_lateness_seconds', 'How much later than due a timer fired.', (name) => late.samples(name, {}));
-  registerHistogram(registry, 'sluice_ledger_flush_seconds', 'Time until a write of the ledger was on disk.', (name) => flush.samples(name, {}));
+  registerHistogram(registry, { name: 'sluice_timer_lateness_seconds', help: 'How much later than due a timer fired.', labelNames: [] }, (name) =>
+    late.samples(name, {}),
+  );
+  registerHistogram(registry, { name: 'sluice_ledger_flush_seconds', help: 'Time until a write of the ledger was on disk.', labelNames: [] }, (name) =>
+    flush.samples(name, {}),
+  );
   new Gauge({ name: 'sluice_build_info', help: 'Always 1; the labels say what runs.', labelNames: ['version', 'node'], registers: [registry] }).set(
     { version: parts.version, node: parts.nodeVersion },
     1,
