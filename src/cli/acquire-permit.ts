@@ -1,9 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { constants } from 'node:os';
-import { type AcquireOptions, createSluice, type Permit, type Sluice, SluiceRefused, SluiceUnreachable } from '../client/client.ts';
+import { type AcquireOptions, createSluice, type Permit, type Place, type Sluice, SluiceRefused, SluiceUnreachable } from '../client/client.ts';
 import type { AcquireFlags } from './acquire-flags.ts';
 import { type CliContext, ENDING_SIGNALS, type Signal, writeLine } from './command.ts';
-import { placeLine } from './place-line.ts';
 
 /** Exit codes of the commands that ask a server, as in sysexits.h where it has one. */
 export const ACQUIRE_EXIT = {
@@ -128,4 +127,35 @@ function rootCause(error: Error): string {
   const { cause } = error;
   if (cause instanceof AggregateError && cause.errors[0] instanceof Error) return cause.errors[0].message;
   return cause instanceof Error ? rootCause(cause) : error.message;
+}
+
+/** Shows where an ask stands. */
+interface PositionLine {
+  show(group: string, place: Place): void;
+  /** Leaves the terminal's line empty. */
+  end(): void;
+}
+
+const CLEAR = '\r\u001b[K';
+
+/** On a terminal one line that is rewritten; else a line at each change. */
+function placeLine(world: Pick<CliContext, 'stderr' | 'interactive'>, quiet: boolean): PositionLine {
+  let open = false;
+  return {
+    show(group, place) {
+      if (quiet) return;
+      if (!world.interactive) return writeLine(world.stderr, wordsOf(group, place));
+      world.stderr.write(`${CLEAR}${wordsOf(group, place)}`);
+      open = true;
+    },
+    end() {
+      if (open) world.stderr.write(CLEAR);
+      open = false;
+    },
+  };
+}
+
+function wordsOf(group: string, { place, expectedMs, limit }: Place): string {
+  const expected = expectedMs === undefined ? 'nobody can say when' : `about ${Math.ceil(expectedMs / 1000)} s`;
+  return `sluice: place ${place} in ${group}, ${expected}${limit === '' ? '' : `, behind limit ${limit}`}`;
 }

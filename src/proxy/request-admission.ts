@@ -1,4 +1,4 @@
-import type { AcquireHandle, AdmissionRequest, Outcome } from '../admission/admission.ts';
+import type { AcquireHandle, AdmissionRequest, Explanation, Outcome } from '../admission/admission.ts';
 import { arrivalOf, type Permit } from '../core/permit.ts';
 import { type Refusal, withdrawn } from '../core/refusal.ts';
 import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
@@ -6,10 +6,25 @@ import { buildAdmissionRequest, isReady } from './admission-ask.ts';
 import type { BodyFault, BodyWatch, BufferedBody } from './body/buffered-body.ts';
 import { readsBody } from './costs.ts';
 import { GivenPlace, isStorable, type Place } from './deferral.ts';
-import { canStream, FAST_UPLOAD_MAX, minBufferedBytes } from './early.ts';
-import type { ForwardFailure } from './incoming.ts';
+import type { ForwardingDeps } from './forwarding.ts';
+import type { ForwardFailure, IncomingRequest } from './incoming.ts';
 import { PermitHandle } from './permit-handle.ts';
-import type { ForwardedRequestDeps } from './run-parts.ts';
+import type { Route } from './route.ts';
+import type { Backend } from './upstream/backend.ts';
+
+/** What the way of one request is made of; `sink` hears of it. */
+export interface ForwardedRequestDeps<Sink> {
+  readonly parts: ForwardingDeps;
+  readonly incoming: IncomingRequest;
+  readonly route: Route;
+  /** It has entered it. */
+  readonly line: Backend;
+  /** undefined: it has none. */
+  readonly body: BufferedBody | undefined;
+  readonly sink: Sink;
+  /** Nothing of it is left; the line it is in is to be left. */
+  readonly over: (line: Backend) => void;
+}
 
 /** Hears how an admittance ends; one of the first two, once for each `begin` and `again`. */
 export interface RequestAdmissionCallbacks {
@@ -259,3 +274,33 @@ function streamsFrom({ route: { admission, hold }, incoming }: RequestAdmissionD
 }
 
 function ignore(): void {}
+
+/** A sender is prompt whose rest, at its speed so far, is here within this long. */
+const PROMPT: Micros = SECOND;
+/** A prompt sender that holds a slot, and is not whole within this long of its own time, is cut. */
+const FAST_UPLOAD_MAX: Micros = 10 * SECOND;
+
+/** How far a body is. */
+interface Progress {
+  /** Its Content-Length. */
+  readonly announced: number;
+  readonly received: number;
+  /** Since its head came. */
+  readonly took: Micros;
+}
+
+/** How much must be there before a body may stream. */
+function minBufferedBytes(memoryBytesMax: number): number {
+  return Math.ceil(memoryBytesMax / 2);
+}
+
+/**
+ * Whether a body, charged when it is there, has to be there whole: not where its request would pass this moment (`explained`)
+ * and its sender holds nothing by being slow, for a rate is spent in an instant. Where it would hold a slot (a limit of
+ * concurrency, a backend's `concurrency`: `slots`), only where it has shown to be prompt: `hurry`, the rest must come soon.
+ */
+export function canStream({ announced, received, took }: Progress, slots: boolean, explained: Explanation | Refusal): 'yes' | 'hurry' | 'no' {
+  if ('reason' in explained || !explained.admitted) return 'no';
+  if (!slots && explained.limits.every(({ kind }) => kind !== 'concurrency')) return 'yes';
+  return (announced - received) * took <= PROMPT * received ? 'hurry' : 'no';
+}

@@ -2,9 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { dispatch } from '../../src/cli/cli.ts';
+import { COMMANDS, dispatch } from '../../src/cli/cli.ts';
 import { configArguments } from '../../src/cli/config-flags.ts';
-import { COMMANDS } from '../../src/cli/table.ts';
 import { fakeWorld } from './world.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sluice-commands-'));

@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
-import { dispatch } from '../../src/cli/cli.ts';
-import { COMMANDS } from '../../src/cli/table.ts';
+import { COMMANDS, dispatch } from '../../src/cli/cli.ts';
 import { fakeWorld } from './world.ts';
 
 async function completion(...args: string[]) {

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { loadInBackground, ThreadUnavailable } from '../../src/config/background-load.ts';
-import { restartRequired } from '../../src/config/changes.ts';
 import { type Config, loadConfig } from '../../src/config/load.ts';
+import { restartRequired } from '../../src/config/watch.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sluice-thread-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { restartRequired } from '../../src/config/changes.ts';
 import { formatError } from '../../src/config/errors.ts';
 import { type Config, loadConfig } from '../../src/config/load.ts';
+import { restartRequired } from '../../src/config/watch.ts';
 import { DAY, HOUR, MINUTE, SECOND } from '../../src/core/time.ts';
 import { compileAllRoutes } from '../../src/server/deferred-routes.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { restartRequired } from '../../src/config/changes.ts';
 import { formatError } from '../../src/config/errors.ts';
 import { type Config, loadConfig } from '../../src/config/load.ts';
+import { restartRequired } from '../../src/config/watch.ts';
 import { MILLISECOND, NEVER, SECOND } from '../../src/core/time.ts';
 
 const load = (text: string) => loadConfig({ text, name: 'f.yaml', env: {}, flags: [] });

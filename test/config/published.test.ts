@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { RELOADABLE } from '../../src/config/changes.ts';
 import { configTable, optionPaths } from '../../src/config/docs-table.ts';
 import { configJsonSchema } from '../../src/config/json-schema.ts';
+import { RELOADABLE } from '../../src/config/watch.ts';
 
 const file = (name: string) => readFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), 'utf8');
 

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { afterEach, describe, expect, test } from 'vitest';
 import { MINUTE, SECOND } from '../../src/core/time.ts';
-import { canStream } from '../../src/proxy/early.ts';
+import { canStream } from '../../src/proxy/request-admission.ts';
 import type { Route, RouteAdmission } from '../../src/proxy/route.ts';
 import { concurrency, rate } from '../core/specs.ts';
 import { type ForwardCaller, type ForwardRig, type ForwardRigOptions, forwardRigged, groupOf, quiet, routeOf } from './forward-rig.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { clusterWarnings } from '../../src/server/cluster-log.ts';
+import { clusterWarnings } from '../../src/server/log-events.ts';
 
 const own = { name: 'a', revision: 4, hash: 'x', shards: 3, self: true };
 const other = { ...own, name: 'b', self: false };

@@ -1,8 +1,7 @@
 import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { logConnectionEvent, logRelayEvent, logReplicaEvent, PeerLog } from '../../src/server/cluster-log.ts';
-import { BackendLog, logFault, logNotice, logReload } from '../../src/server/log-events.ts';
+import { BackendLog, logConnectionEvent, logFault, logNotice, logRelayEvent, logReload, logReplicaEvent, PeerLog } from '../../src/server/log-events.ts';
 import { logOperator } from '../../src/server/operator-log.ts';
 import type { Log, LogFields } from '../../src/telemetry/log.ts';
 

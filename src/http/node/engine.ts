@@ -1,10 +1,9 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
-import type { Engine, EngineHandler, EngineOptions } from '../engine.ts';
+import { type Engine, type EngineHandler, type EngineOptions, runHandler } from '../engine.ts';
 import { type FramingError, faultFields, LINGER_MS, METHODS_ALLOWED, methodFault, NO_ROOM, type Refused, rawRefusal, tooLarge, tooSlow } from '../framing.ts';
 import { LingeringSockets } from '../lingering-sockets.ts';
-import { runHandler } from '../run.ts';
 import { NodeExchange, type NodeExchangeOwner } from './exchange.ts';
 import { acceptsNextRequest, clientFault, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, validateFraming } from './server.ts';
 

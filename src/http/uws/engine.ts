@@ -1,7 +1,6 @@
 import { performance } from 'node:perf_hooks';
-import type { Engine, EngineHandler, EngineOptions } from '../engine.ts';
+import { type Engine, type EngineHandler, type EngineOptions, runHandler } from '../engine.ts';
 import { type FramingError, faultFields, hostFault, lengthOf, METHODS_ALLOWED, methodFault, NO_ROOM, originForm, tooLarge, tooSlow } from '../framing.ts';
-import { runHandler } from '../run.ts';
 import type { UwsApp, UwsModule, UwsRequest, UwsResponse } from './binding.ts';
 import { UwsExchange, type UwsExchangeOwner, type UwsHead } from './exchange.ts';
 

@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks';
 import type { Readable } from 'node:stream';
 import { buildConnector, type Client, type Dispatcher, errors } from 'undici';
 import { MILLISECOND, type Millis } from '../../core/time.ts';
-import { BodyReader } from '../body/body-reader.ts';
+import { BodyReader } from '../body/buffered-body.ts';
 import type { BackendSpec } from '../route.ts';
 import { type ConnectionHandler, ConnectionPool } from './connection-pool.ts';
 import type { Attempt, BackendHead, BackendSink, FailureReason, Forwarder, HeldRequest, RawHeaders, Sending } from './forwarder.ts';

@@ -1,5 +1,5 @@
 import { type Micros, plus } from '../../core/time.ts';
-import type { ForwardedRequestDeps } from '../run-parts.ts';
+import type { ForwardedRequestDeps } from '../request-admission.ts';
 import type { Backend } from './backend.ts';
 
 /** Reports that a request waits for a URL no longer: the line was full (`shed`), or its wait timeout is over (`expired`). */
