@@ -1,7 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import type { AcquireHandle } from '../admission/admission.ts';
 import type { QueuePosition } from '../core/request.ts';
-import { MILLISECOND, MINUTE, type Micros, SECOND } from '../core/time.ts';
+import { type Instant, MILLISECOND, MINUTE, type Micros, SECOND } from '../core/time.ts';
 import * as pb from '../gen/sluice/v1/admission_pb.ts';
 import { acquireFieldsFrom, type ServiceDeps, startAcquire } from './admission-service.ts';
 import { runHeldCall, type StreamCall, type StreamSink, type Unary } from './call.ts';
@@ -22,7 +22,7 @@ export type WatchSink = StreamSink<pb.WatchResponse>;
 
 const INTERVAL_LEAST: Micros = 100 * MILLISECOND;
 const INTERVAL_MAX: Micros = MINUTE;
-/** A place that did not change is sent again after this long, so that idle connections are not cut. */
+/** Silence after which a heartbeat is sent: load balancers and proxies cut idle connections. */
 const HEARTBEAT: Micros = 15 * SECOND;
 
 /** {@link SetInterval} on the event loop; keeps no process alive. */
@@ -62,32 +62,83 @@ export function watch(parts: WatchDeps, facts: CallContext, request: pb.WatchReq
     return written;
   });
   if (over) return leave;
-  stop = tellPlace(parts, interval, () => held?.position(), sink);
+  const send = (at: QueuePosition, now: Instant): void => {
+    sink.send(create(pb.WatchResponseSchema, { news: { case: 'place', value: place(at, now) } }));
+  };
+  stop = new PositionNotifier(parts.every, () => admission.now(), interval).watch({
+    position: () => (sink.ready?.() === false ? undefined : held?.position()),
+    moved: send,
+    idle: (at, now) => at && send(at, now),
+  });
   return () => {
     stop();
     leave();
   };
 }
 
-/** Sends the place now and whenever it has changed, at most each `interval`; answers how to stop. */
-function tellPlace(parts: WatchDeps, interval: Micros, find: () => QueuePosition | undefined, sink: WatchSink): () => void {
-  const { admission, every } = parts;
-  let told: QueuePosition | undefined;
-  let toldAt = admission.now();
-  const tell = (): void => {
-    if (sink.ready?.() === false) return;
-    const at = find();
-    if (at === undefined) return;
-    const now = admission.now();
-    if (told !== undefined && same(told, at) && now - toldAt < HEARTBEAT) return;
-    told = at;
-    toldAt = now;
-    sink.send(create(pb.WatchResponseSchema, { news: { case: 'place', value: place(at, now) } }));
-  };
-  tell();
-  return every(interval, tell);
+/** A caller that waits and is sent its position. */
+export interface PositionSubscriber {
+  /** Returns undefined if it no longer waits, or cannot be sent anything now. */
+  position(): QueuePosition | undefined;
+  /** Called now and at each change. */
+  moved(position: QueuePosition, now: Instant): void;
+  /** Called after 15 s in which nothing was sent. */
+  idle(position: QueuePosition | undefined, now: Instant): void;
 }
 
-function same(a: QueuePosition, b: QueuePosition): boolean {
+interface Subscription {
+  readonly subscriber: PositionSubscriber;
+  sentAt: Instant;
+  last: QueuePosition | undefined;
+}
+
+/** Reports queue positions to subscribers: at once, then once per interval at most, and only changes. One timer serves all subscribers. */
+export class PositionNotifier {
+  readonly #every: SetInterval;
+  readonly #now: () => Instant;
+  readonly #interval: Micros;
+  readonly #subscriptions = new Set<Subscription>();
+  #stop: (() => void) | undefined;
+
+  constructor(every: SetInterval, now: () => Instant, interval: Micros = SECOND) {
+    this.#every = every;
+    this.#now = now;
+    this.#interval = interval;
+  }
+
+  /** Reports the position now, and whenever it changes. Returns a function that ends it. */
+  watch(subscriber: PositionSubscriber): () => void {
+    const now = this.#now();
+    const subscription: Subscription = { subscriber, sentAt: now, last: undefined };
+    this.#subscriptions.add(subscription);
+    look(subscription, now);
+    this.#stop ??= this.#every(this.#interval, () => this.#tick());
+    return () => {
+      this.#subscriptions.delete(subscription);
+      if (this.#subscriptions.size > 0) return;
+      this.#stop?.();
+      this.#stop = undefined;
+    };
+  }
+
+  #tick(): void {
+    const now = this.#now();
+    for (const subscription of this.#subscriptions) look(subscription, now);
+  }
+}
+
+function look(subscription: Subscription, now: Instant): void {
+  const { subscriber, last, sentAt } = subscription;
+  const position = subscriber.position();
+  const moved = position !== undefined && (last === undefined || !isSame(last, position));
+  if (!moved && now - sentAt < HEARTBEAT) return;
+  subscription.sentAt = now;
+  if (!moved) return subscriber.idle(position, now);
+  subscription.last = position;
+  subscriber.moved(position, now);
+}
+
+/** The same place, behind the same limit, and expected at the same time to the second. */
+function isSame(a: QueuePosition, b: QueuePosition): boolean {
   return a.place === b.place && a.limit === b.limit && (a.expectedAt === b.expectedAt || Math.abs(a.expectedAt - b.expectedAt) < SECOND);
 }

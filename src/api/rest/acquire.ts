@@ -3,8 +3,8 @@ import type { Refusal } from '../../core/refusal.ts';
 import { MILLISECOND, type Micros, plus, SECOND } from '../../core/time.ts';
 import type { EngineReply, EngineRequest, EngineStream } from '../../http/engine.ts';
 import { ANSWERED, runHeldCall } from '../call.ts';
-import type { PositionNotifier } from '../place-news.ts';
 import { type AcquireFields, type CallContext, isRefusal, parseAcquire } from '../validation.ts';
+import type { PositionNotifier } from '../watch.ts';
 import { encodeTicket } from './acquire-fields.ts';
 import { type Header, NO_STORE, permitJson, placeJson, problemFor, type Refused, type ResponseDeps, sendJson, sendPermit, sendRefusal } from './response.ts';
 
@@ -15,7 +15,7 @@ export type After = (micros: Micros, then: () => void) => () => void;
 export interface RestAcquireOptions extends ResponseDeps {
   readonly admission: AdmissionService;
   readonly after: After;
-  readonly news: PositionNotifier;
+  readonly positions: PositionNotifier;
   /** A name nobody can guess, for an ask that goes on elsewhere and has none. */
   readonly newId: () => string;
 }
@@ -145,11 +145,11 @@ function acquireAsEvents(parts: RestAcquireOptions, ask: AdmissionRequest, whom:
     stop();
     leave();
   };
-  stop = parts.news.watch({
+  stop = parts.positions.watch({
     // A caller that does not read is told its place when it reads again.
-    place: () => (events.ready ? held?.position() : undefined),
+    position: () => (events.ready ? held?.position() : undefined),
     moved: (place, now) => tell(events, event('place', placeJson(place, now)), gone),
-    silent: () => {
+    idle: () => {
       if (events.ready) tell(events, ': still here\n\n', gone);
     },
   });

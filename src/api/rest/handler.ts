@@ -8,11 +8,10 @@ import type { EngineReply, EngineRequest } from '../../http/engine.ts';
 import type { HttpHandler } from '../../http/listener.ts';
 import type { ServiceDeps } from '../admission-service.ts';
 import { ANSWERED, runHeldCall, type UnaryCall } from '../call.ts';
-import { PositionNotifier } from '../place-news.ts';
 import { INTERNAL_ERROR } from '../refusal-status.ts';
 import { NOT_DEFERRED, unaryCalls } from '../services.ts';
 import { type CallContext, isRefusal } from '../validation.ts';
-import { everyInterval, type SetInterval } from '../watch.ts';
+import { everyInterval, PositionNotifier, type SetInterval } from '../watch.ts';
 import { type After, acquire, type RestAcquireOptions } from './acquire.ts';
 import { askFieldsOf, askMessage, decodeTicket } from './acquire-fields.ts';
 import { isMessage, messageOf } from './codec.ts';
@@ -51,8 +50,8 @@ export class Rest implements HttpHandler {
   constructor(parts: RestOptions) {
     const { every = everyInterval, after = afterTimeout, random = Math.random, admission, refusalOf } = parts;
     this.#parts = parts;
-    const news = new PositionNotifier(every, () => admission.now());
-    this.#acquiring = { admission, refusalOf, random, after, news, newId: () => randomBytes(16).toString('base64url') };
+    const positions = new PositionNotifier(every, () => admission.now());
+    this.#acquiring = { admission, refusalOf, random, after, positions, newId: () => randomBytes(16).toString('base64url') };
     this.#requests = parts.deferred && new RestRequests({ ...parts, answers: this.#acquiring }, parts.deferred);
     this.#calls = new Map(unaryCalls(parts, parts.operators).map((call) => [call.method.name, call]));
   }
