@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { shardOf } from '../../src/ledger/subjects.ts';
+import { shardOf } from '../../src/core/sharding.ts';
 import { findNatsServer } from '../../test/support/fakes/nats-binary.ts';
 import { type NatsServer, startNats } from '../../test/support/fakes/nats-server.ts';
 import { AS_STARTED, freePort, pinned, progress, SERVER_CPU, sleep } from '../lib/pinned.ts';

@@ -1,3 +1,4 @@
+import type { ShardTime } from '../coordination/replica.ts';
 import { type EpochMs, type Instant, NEVER, plus } from '../core/time.ts';
 
 /**
@@ -13,11 +14,6 @@ export interface Clock {
    * Within the last millisecond it may spin on the event loop instead of sleeping, so that lateness stays far below one.
    */
   at(when: Instant, wake: () => void): () => void;
-}
-
-/** Shard time, as whoever decides a shard keeps it. */
-export interface ShardTime {
-  now(): Instant;
 }
 
 /**

@@ -1,3 +1,4 @@
+import { Fifo } from '../core/collections/fifo.ts';
 import { type Instant, type Micros, plus } from '../core/time.ts';
 import type { Clock } from './clock.ts';
 
@@ -6,8 +7,7 @@ export class DelayQueue<T> {
   readonly #clock: Clock;
   readonly #delay: Micros;
   readonly #due: (thing: T, now: Instant) => void;
-  #line: { readonly thing: T; readonly at: Instant }[] = [];
-  #head = 0;
+  readonly #line = new Fifo<{ readonly thing: T; readonly at: Instant }>();
   #armed = false;
 
   constructor(parts: { clock: Clock; delay: Micros; due: (thing: T, now: Instant) => void }) {
@@ -23,7 +23,7 @@ export class DelayQueue<T> {
   }
 
   #arm(): void {
-    const next = this.#line[this.#head];
+    const next = this.#line.peek();
     if (this.#armed || next === undefined) return;
     this.#armed = true;
     this.#clock.at(next.at, () => this.#look());
@@ -32,13 +32,9 @@ export class DelayQueue<T> {
   #look(): void {
     this.#armed = false;
     const now = this.#clock.now();
-    for (let next = this.#line[this.#head]; next !== undefined && next.at <= now; next = this.#line[this.#head]) {
-      this.#head++;
+    for (let next = this.#line.peek(); next !== undefined && next.at <= now; next = this.#line.peek()) {
+      this.#line.shift();
       this.#due(next.thing, now);
-    }
-    if (this.#head * 2 > this.#line.length) {
-      this.#line = this.#line.slice(this.#head);
-      this.#head = 0;
     }
     this.#arm();
   }

@@ -1,3 +1,4 @@
+import { Fifo } from '../core/collections/fifo.ts';
 import type { Micros } from '../core/time.ts';
 import type { Clock } from './clock.ts';
 import type { PendingAcquire } from './pending-acquire.ts';
@@ -58,8 +59,7 @@ export class ReplyScheduler {
 export class ReplyQueue {
   readonly #more: (queue: ReplyQueue) => void;
   readonly #fault: (cause: unknown) => void;
-  #line: PendingAcquire[] = [];
-  #head = 0;
+  readonly #line = new Fifo<PendingAcquire>();
   /** Answering now, or later: newcomers go behind. */
   #busy = false;
 
@@ -69,7 +69,7 @@ export class ReplyQueue {
   }
 
   get empty(): boolean {
-    return this.#head === this.#line.length;
+    return this.#line.length === 0;
   }
 
   push(hold: PendingAcquire): void {
@@ -88,21 +88,15 @@ export class ReplyQueue {
   /** Tells up to `count`; answers how many. */
   tell(count: number): number {
     let told = 0;
-    while (told < count && this.#head < this.#line.length) {
-      const hold = this.#line[this.#head++] as PendingAcquire;
+    while (told < count) {
+      const hold = this.#line.shift();
+      if (hold === undefined) break;
       told++;
       try {
         hold.answer();
       } catch (cause) {
         this.#fault(cause);
       }
-    }
-    if (this.empty) {
-      this.#line.length = 0;
-      this.#head = 0;
-    } else if (this.#head > 4096) {
-      this.#line = this.#line.slice(this.#head);
-      this.#head = 0;
     }
     return told;
   }

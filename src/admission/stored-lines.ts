@@ -1,6 +1,6 @@
 import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { SHARDS } from '../ledger/subjects.ts';
+import { SHARDS } from '../core/sharding.ts';
 import type { AcquireHandle, Outcome } from './admission.ts';
 import type { StoredLine, StoredRequestAsk, StoredSink } from './stored-line.ts';
 

@@ -28,3 +28,8 @@ export interface Coordinator {
   /** A clean leave: what is sealed needs no waiting by the next term. */
   leave(): Promise<void>;
 }
+
+/** A newer process took the term: this one must decide nothing more. */
+export class LeadershipLost extends Error {
+  override readonly name = 'LeadershipLost';
+}

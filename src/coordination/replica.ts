@@ -94,6 +94,11 @@ export interface Timers {
   after(delay: Micros, act: () => void): () => void;
 }
 
+/** Resolves `delay` from now or a little later. */
+export function sleep(timers: Timers, delay: Micros): Promise<void> {
+  return new Promise((resolve) => void timers.after(delay, resolve));
+}
+
 /** What a replica is made of. */
 export interface ReplicaOptions {
   /** Stays the same over restarts, and is no other replica's: who ranks where goes by it. */

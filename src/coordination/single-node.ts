@@ -1,6 +1,6 @@
 import { DISTANT_PAST, type Instant, later, MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';
 import type { ClockRecord } from './clocks/shard-clock.ts';
-import type { Coordinator, LeaderLease, TreePlacement } from './coordinator.ts';
+import { type Coordinator, type LeaderLease, LeadershipLost, type TreePlacement } from './coordinator.ts';
 import { RegisterConflict, type Registers, type RegisterValue } from './registers/registers.ts';
 
 /** Slots of shard time are written ahead by this much (docs/design/coordination.md 2.6, H). */
@@ -81,11 +81,6 @@ export interface LeaseClock {
   now(): Instant;
   /** Shard time and the machine's clocks at one moment. */
   record(): ClockRecord;
-}
-
-/** A newer process took the term: this one must decide nothing more. */
-export class LeadershipLost extends Error {
-  override readonly name = 'TenureLost';
 }
 
 /** Where the process before left shard time, to be given to the clock; undefined: a first start. Throws what the register throws. */

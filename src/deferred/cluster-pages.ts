@@ -1,5 +1,5 @@
 import type { Refusal } from '../core/refusal.ts';
-import { SHARDS } from '../ledger/subjects.ts';
+import { SHARDS } from '../core/sharding.ts';
 import type { RequestFilter, RequestScope, RequestView } from './deferred.ts';
 import { fits, inScope, narrowed, viewOf } from './request-view.ts';
 import type { SharedStore } from './shared-store.ts';

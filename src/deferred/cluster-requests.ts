@@ -1,7 +1,7 @@
 import type { StoredLines } from '../admission/stored-lines.ts';
 import type { Refusal } from '../core/refusal.ts';
+import { SHARDS } from '../core/sharding.ts';
 import { MILLISECOND, plus } from '../core/time.ts';
-import { SHARDS } from '../ledger/subjects.ts';
 import { callbackUrl } from './callback-target.ts';
 import type { CallbackTransport } from './callback-transport.ts';
 import { ClusterNews, type NewsBus } from './cluster-news.ts';

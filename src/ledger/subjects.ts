@@ -1,22 +1,11 @@
 import { createHash } from 'node:crypto';
-
-/** Shards of a deployment, fixed for its life (docs/design/coordination.md 2.1). */
-export const SHARDS = 64;
+import { shardOf } from '../core/sharding.ts';
 
 /** Names that stand for themselves. */
 const PLAIN = /^[A-Za-z0-9-]+$/;
 
 /** Longer names are written as their hash. */
 const READABLE_MAX = 200;
-
-/** The shard that decides for a tree: FNV-1a of its root's UTF-8 name, modulo {@link SHARDS}. All limits of one tree and its keys live on one. */
-export function shardOf(root: string): number {
-  let hash = 0x811c9dc5;
-  // ASCII is its own UTF-8, and without an encoder for each name this takes a twelfth of the time.
-  if (PLAIN.test(root)) for (let at = 0; at < root.length; at++) hash = Math.imul(hash ^ root.charCodeAt(at), 0x01000193) >>> 0;
-  else for (const byte of new TextEncoder().encode(root)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  return hash % SHARDS;
-}
 
 /**
  * The subject of a tree's chain: `ledger.<shard>.<root>`. One chain per tree, named under its shard.

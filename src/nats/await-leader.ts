@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { StreamSubject } from './layout.ts';
 import { type ConnectionEvent, NatsUnsupported } from './options.ts';
 import { type StreamClient, WrongLastSequence } from './stream-client.ts';
@@ -31,7 +32,7 @@ export async function awaitLeader({ records, place, tell, until }: ReadyParts): 
       const why = `the stream ${place.stream} takes no writes yet`;
       if (performance.now() + RETRY_MS > until) throw new NatsUnsupported(`${why}; see that its servers run and have a leader.`, { cause });
       if (!told) tell({ kind: 'waiting', why });
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      await sleep(RETRY_MS);
     }
   }
 }

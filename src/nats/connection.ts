@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Authenticator,
   type ConnectionOptions,
@@ -50,7 +51,7 @@ export async function connectNats(parts: NatsClientOptions): Promise<NatsClient>
       if (performance.now() + wait > parts.until)
         throw new NatsUnsupported(`${why}; start it, correct cluster.nats or cluster.tls, or raise cluster.startWithin.`, { cause });
       parts.tell({ kind: 'waiting', why });
-      await new Promise((resolve) => setTimeout(resolve, wait));
+      await sleep(wait);
     }
   }
 }

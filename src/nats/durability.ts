@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { NatsUnsupported } from './options.ts';
 
 /** A monitoring page that has not answered by then is asked again. */
@@ -37,7 +38,7 @@ async function pageOf(url: string, until: number): Promise<ServerPage> {
           cause,
         });
       }
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      await sleep(RETRY_MS);
     }
   }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { JetStreamApiError, type JetStreamManager, jetstreamManager, type StreamConfig, type StreamInfo } from '@nats-io/jetstream';
 import { MILLISECOND, SECOND } from '../core/time.ts';
 import type { NatsClient } from './connection.ts';
@@ -101,7 +102,7 @@ export async function openStream({ manager, limit, tell, wanted }: StreamParts):
       const advice = REQUESTS.test(wanted.name) ? general.replace('cluster.ledgerBytes', 'cluster.requestBytes') : general;
       if (final || performance.now() + RETRY_MS > limit.until) throw new NatsUnsupported(`${why}; ${advice}.`, { cause });
       tell({ kind: 'waiting', why });
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      await sleep(RETRY_MS);
     }
   }
 }

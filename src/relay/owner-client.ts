@@ -1,5 +1,5 @@
 import type { LocalAdmissionService } from '../admission/admission.ts';
-import type { ShardLocation, Timers } from '../coordination/replica.ts';
+import { type ShardLocation, sleep, type Timers } from '../coordination/replica.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { type Instant, MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';
 import type { GroupDirectory } from './group-directory.ts';
@@ -58,12 +58,8 @@ export class OwnerClient {
         if (reply.how === 'fault') return call.refused({ reason: 'fault' });
       }
       if (now() + RETRY > end) return call.refused({ reason: 'undecided', retryAt: plus(now(), SECOND) });
-      await this.#sleep();
+      await sleep(this.#parts.timers, RETRY);
     }
-  }
-
-  #sleep(): Promise<void> {
-    return new Promise((resolve) => void this.#parts.timers.after(RETRY, resolve));
   }
 }
 

@@ -10,15 +10,15 @@ import { resolveLogin } from '../config/secrets.ts';
 import type { Coordinator } from '../coordination/coordinator.ts';
 import { scheduleHourly } from '../coordination/membership/session-gc.ts';
 import type { Revision } from '../coordination/membership/session-record.ts';
-import type { Replica, ReplicaEvent, Timers } from '../coordination/replica.ts';
+import { type Replica, type ReplicaEvent, sleep, type Timers } from '../coordination/replica.ts';
 import { createReplica } from '../coordination/replica-driver.ts';
 import { TIMING } from '../coordination/timing.ts';
+import { SHARDS, shardOf } from '../core/sharding.ts';
 import { DISTANT_PAST, MILLISECOND, type Micros, NEVER } from '../core/time.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { createLedger } from '../ledger/log-ledger.ts';
 import { MemoryStore } from '../ledger/stores/memory.ts';
 import type { Store } from '../ledger/stores/store.ts';
-import { SHARDS, shardOf } from '../ledger/subjects.ts';
 import { checkSynced } from '../nats/durability.ts';
 import type { NatsOptions } from '../nats/options.ts';
 import { createSystemClock, type SystemClock } from '../platform/system-clock.ts';
@@ -79,7 +79,7 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
   replica.start();
   opened.push(() => replica.leave());
   // Whoever serves before it has heard the others would take a group's whole limit for its share, should NATS go away just then.
-  await new Promise<void>((resolve) => timers.after(HEAR_FOR, resolve));
+  await sleep(timers, HEAR_FOR);
   return {
     admission: relay.admission,
     line: localAdmission,

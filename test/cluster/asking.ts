@@ -1,4 +1,4 @@
-import { shardOf } from '../../src/ledger/subjects.ts';
+import { shardOf } from '../../src/core/sharding.ts';
 import type { Fleet, FleetReplica } from '../faults/fleet.ts';
 import { until } from '../support/fakes/until.ts';
 

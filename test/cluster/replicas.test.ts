@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { SHARDS, shardOf } from '../../src/ledger/subjects.ts';
+import { SHARDS, shardOf } from '../../src/core/sharding.ts';
 import { Fleet } from '../faults/fleet.ts';
 import { natsBinary, natsVersions, showLogsOfFailures } from '../support/fakes/nats.ts';
 import { until } from '../support/fakes/until.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { LeadershipLost } from '../../src/coordination/coordinator.ts';
 import { createReplica } from '../../src/coordination/replica-driver.ts';
-import { LeadershipLost } from '../../src/coordination/single-node.ts';
 import { TIMING } from '../../src/coordination/timing.ts';
 import { MILLISECOND, SECOND } from '../../src/core/time.ts';
 import { Replicas, type Rig } from './replicas.ts';

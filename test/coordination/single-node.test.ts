@@ -1,13 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Coordinator, LeaderLease } from '../../src/coordination/coordinator.ts';
+import { type Coordinator, type LeaderLease, LeadershipLost } from '../../src/coordination/coordinator.ts';
 import { MemoryRegisters, type RegisterDisk } from '../../src/coordination/registers/memory.ts';
 import {
   decodeTermRecord,
   encodeTermRecord,
   extendTerm,
   HORIZON,
-  LeadershipLost,
   nextTerm,
   openSingleNodeCoordinator,
   readLastClock,

@@ -1,4 +1,4 @@
-import { shardOf } from '../../src/ledger/subjects.ts';
+import { shardOf } from '../../src/core/sharding.ts';
 import type { CheckedGroup } from './history.ts';
 
 const SECOND = 1_000_000;

@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { shardOf } from '../../src/core/sharding.ts';
 import type { Instant } from '../../src/core/time.ts';
 import { type Batch, decodeBatch, EMPTY_BATCH, encodeBatch, UnreadableBatch } from '../../src/ledger/batch-codec.ts';
 import { Pieces } from '../../src/ledger/batching.ts';
-import { shardOf, subjectOf } from '../../src/ledger/subjects.ts';
+import { subjectOf } from '../../src/ledger/subjects.ts';
 import { record, reservation, sealedLimit } from './arbitrary.ts';
 
 const batch: fc.Arbitrary<Batch> = fc.record({

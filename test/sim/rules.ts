@@ -83,8 +83,8 @@ export const removed: readonly Removed[] = [
     name: 'no-drift',
     rule: 'drift: evidence of a clock gets weaker with age',
     file: 'coordination/clocks/clock-bounds.ts',
-    from: 'return offset - DRIFT_MAX * (now - mono);',
-    to: 'return offset;',
+    from: 'this.#offset - DRIFT_MAX * (now - this.#at)',
+    to: 'this.#offset',
     seed: 2,
   },
   {
@@ -99,8 +99,8 @@ export const removed: readonly Removed[] = [
     name: 'bound-of-any-term',
     rule: 'term tag: the bound of a new term does not go on from the old one',
     file: 'coordination/clocks/clock-bounds.ts',
-    from: 'if (known?.term === term) offset',
-    to: 'if (known !== undefined) offset',
+    from: 'known?.term === term ? known.bound',
+    to: 'known !== undefined ? known.bound',
     seed: 1,
   },
   {

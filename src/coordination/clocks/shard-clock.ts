@@ -94,14 +94,3 @@ function startOf(reading: ClockReading, record: ClockRecord | undefined): Instan
   if (sameBoot) return plus(record.at, reading.mono - record.mono);
   return later(wall, record.at);
 }
-
-/** More than this between the two clocks is a suspend, not the granularity of /proc/uptime (10 ms). */
-export const SUSPEND_MIN: Micros = 200 * MILLISECOND;
-
-/**
- * Has the machine slept between two looks? `uptime` counts a suspend, `mono` does not; neither follows settimeofday.
- * Both in microseconds. What was decided ahead before the sleep must not be used after it.
- */
-export function wasSuspended(before: { readonly uptime: Micros; readonly mono: Micros }, now: { readonly uptime: Micros; readonly mono: Micros }): boolean {
-  return now.uptime - before.uptime - (now.mono - before.mono) > SUSPEND_MIN;
-}

@@ -1,26 +1,11 @@
 import { HOUR, type Micros } from '../../core/time.ts';
 import { decodeOwnership, ownershipRegister } from '../ownership/ownership-record.ts';
-import type { Registers } from '../registers/registers.ts';
+import type { Registers, SessionRegisters, StaleSession } from '../registers/registers.ts';
 import type { Timers } from '../replica.ts';
 import { sessionRegister } from './session-record.ts';
 
 /** Whatever a session may have under way is over this long after it was last written; it is written five times a second while it lives. */
 export const SESSION_KEPT_MS = 24 * 60 * 60 * 1000;
-
-/** A session's register as it is found. */
-export interface StaleSession {
-  readonly register: string;
-  readonly revision: number;
-  /** Milliseconds since 1970, of the clock of whoever keeps it. */
-  readonly writtenAt: number;
-}
-
-/** Registers of sessions that can be looked through and forgotten. */
-export interface SessionRegisters {
-  sessions(): AsyncIterable<StaleSession>;
-  /** Forgets a register unless it has been written since. */
-  forget(register: string, revision: number): Promise<void>;
-}
 
 /**
  * Forgets the registers of sessions that were last written a day before the newest one, and that no shard names: nobody

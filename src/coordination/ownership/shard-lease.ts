@@ -1,8 +1,7 @@
 import { DISTANT_PAST, type Instant, MILLISECOND, type Micros } from '../../core/time.ts';
 import type { ShardClock } from '../clocks/shard-clock.ts';
-import type { LeaderLease } from '../coordinator.ts';
+import { type LeaderLease, LeadershipLost } from '../coordinator.ts';
 import type { ShardHandle, ShardTime, Timers } from '../replica.ts';
-import { LeadershipLost } from '../single-node.ts';
 
 /** Who waits for slots looks again after this long, whatever came of them. */
 const LOOK_AGAIN: Micros = 250 * MILLISECOND;

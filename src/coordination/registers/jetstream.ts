@@ -1,8 +1,7 @@
 import type { Layout } from '../../nats/layout.ts';
 import { type StreamClient, WrongLastSequence } from '../../nats/stream-client.ts';
 import { addChecksum, verifyChecksum } from '../../storage/checksum.ts';
-import type { SessionRegisters, StaleSession } from '../membership/session-gc.ts';
-import { RegisterConflict, type Registers, type RegisterValue } from './registers.ts';
+import { RegisterConflict, type Registers, type RegisterValue, type SessionRegisters, type StaleSession } from './registers.ts';
 
 /** What of the streams registers use. */
 export type RegisterRecords = Pick<StreamClient, 'write' | 'newest' | 'scan' | 'purge'>;

@@ -27,3 +27,18 @@ export class RegisterConflict extends Error {
     super(`Register ${register} has moved on from revision ${revision}.`);
   }
 }
+
+/** A session's register as it is found. */
+export interface StaleSession {
+  readonly register: string;
+  readonly revision: number;
+  /** Milliseconds since 1970, of the clock of whoever keeps it. */
+  readonly writtenAt: number;
+}
+
+/** Registers of sessions that can be looked through and forgotten. */
+export interface SessionRegisters {
+  sessions(): AsyncIterable<StaleSession>;
+  /** Forgets a register unless it has been written since. */
+  forget(register: string, revision: number): Promise<void>;
+}

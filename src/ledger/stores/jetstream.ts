@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Layout, StreamSubject } from '../../nats/layout.ts';
 import { type StreamClient, StreamFull, WrongLastSequence } from '../../nats/stream-client.ts';
 import { StreamQuota } from '../../nats/stream-quota.ts';
@@ -84,7 +85,7 @@ export class JetStreamStore implements Store {
       }
       if (gap === undefined) return;
       if (look === GAP_LOOKS) throw new CorruptRecord(recordName(subject, gap));
-      await new Promise((resolve) => setTimeout(resolve, GAP_LOOK_MS));
+      await sleep(GAP_LOOK_MS);
     }
   }
 

@@ -1,4 +1,5 @@
-import type { PeerView, Timers } from '../../coordination/replica.ts';
+import { type PeerView, sleep, type Timers } from '../../coordination/replica.ts';
+import { Fifo } from '../../core/collections/fifo.ts';
 import { type Instant, MILLISECOND, type Micros, NEVER, SECOND } from '../../core/time.ts';
 import { ACK_DELAY, Channels, type ReliableChannel } from './channel.ts';
 import { ClockOffset } from './clock-offset.ts';
@@ -116,7 +117,7 @@ export class PeerTransport {
   async flush(within: Micros): Promise<void> {
     const end = this.#parts.now() + within;
     const busy = () => this.#channels.wakeAt() < NEVER || [...this.#peers.values()].some(({ line }) => !line.empty);
-    while (busy() && this.#parts.now() < end) await new Promise<void>((resolve) => void this.#parts.timers.after(QUIET_EACH, resolve));
+    while (busy() && this.#parts.now() < end) await sleep(this.#parts.timers, QUIET_EACH);
   }
 
   /** Nothing is sent or heard any more. */
@@ -304,12 +305,11 @@ interface PeerState {
 
 /** Operations for one peer that its channel does not take yet, in order. Asks among them are counted: they alone may be refused. */
 class OutboundQueue {
-  #ops: { readonly text: string; readonly isAsk: boolean }[] = [];
-  #head = 0;
+  readonly #ops = new Fifo<{ readonly text: string; readonly isAsk: boolean }>();
   #asks = 0;
 
   get empty(): boolean {
-    return this.#head === this.#ops.length;
+    return this.#ops.length === 0;
   }
 
   get asks(): number {
@@ -323,13 +323,9 @@ class OutboundQueue {
 
   /** Gives one after the other to `take`, while it takes them. */
   flush(take: (text: string) => boolean): void {
-    for (let next = this.#ops[this.#head]; next !== undefined && take(next.text); next = this.#ops[this.#head]) {
-      this.#head++;
+    for (let next = this.#ops.peek(); next !== undefined && take(next.text); next = this.#ops.peek()) {
+      this.#ops.shift();
       if (next.isAsk) this.#asks--;
-    }
-    if (this.#head * 2 > this.#ops.length) {
-      this.#ops = this.#ops.slice(this.#head);
-      this.#head = 0;
     }
   }
 }

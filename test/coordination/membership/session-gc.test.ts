@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { collectStaleSessions, SESSION_KEPT_MS, type StaleSession, scheduleHourly } from '../../../src/coordination/membership/session-gc.ts';
+import { collectStaleSessions, SESSION_KEPT_MS, scheduleHourly } from '../../../src/coordination/membership/session-gc.ts';
 import { encodeOwnership, ownershipRegister } from '../../../src/coordination/ownership/ownership-record.ts';
 import { MemoryRegisters } from '../../../src/coordination/registers/memory.ts';
+import type { StaleSession } from '../../../src/coordination/registers/registers.ts';
 import { DISTANT_PAST, HOUR, type Instant, plus } from '../../../src/core/time.ts';
 import { FakeClock } from '../../support/fakes/clock.ts';
 
