@@ -308,14 +308,14 @@ class ReplicaDriver implements Replica {
   }
 }
 
-/** The same trouble is told again after this long at the earliest. */
+/** The same trouble is logged again after this long at the earliest. */
 const TELL_EVERY: Micros = 10 * SECOND;
 
 /** Keeps a trouble that lasts from filling the log. */
 class WarningThrottle {
   readonly #told = new Map<string, Micros>();
 
-  /** Is it to be told now? */
+  /** Returns whether it is to be logged now. */
   fresh(what: string, mono: Micros): boolean {
     for (const [told, at] of this.#told) if (mono - at >= TELL_EVERY) this.#told.delete(told);
     if (this.#told.has(what)) return false;

@@ -21,7 +21,7 @@ export type MachineEvent =
   | { readonly kind: 'seal'; readonly shard: number; readonly term: bigint }
   | { readonly kind: 'left' };
 
-/** What a member wants done: questions to the registers, heartbeats to everybody, a word to a session that was given a shard. */
+/** What a member wants done: questions to the registers, heartbeats to all replicas, a notice to a session that was given a shard. */
 export interface MachineOutput {
   readonly questions: readonly RegisterRequest[];
   readonly beats: readonly Heartbeat[];
@@ -251,7 +251,7 @@ export class ReplicaMachine {
     }
   }
 
-  /** Leaving: all is given away, or nobody is there to take it and all is sealed. */
+  /** Leaving: all is given away, or no replica is there to take it and all is sealed. */
   #done(mono: Micros): boolean {
     if (this.#ownedShards.size === 0) return true;
     return this.#takers(mono).length === 0 && [...this.#ownedShards.all()].every(({ phase }) => phase === 'sealed');

@@ -52,7 +52,7 @@ export type ReplicaEvent =
   | { readonly kind: 'lost'; readonly shard: number; readonly term: bigint }
   /** A hand-over: stop deciding and call `halt` in that very moment, write the seal, then call `sealed`. */
   | { readonly kind: 'seal'; readonly shard: number; readonly term: bigint }
-  /** Another one decides for it than before, or nobody. */
+  /** Another replica decides for it than before, or none. */
   | { readonly kind: 'placed'; readonly shard: number; readonly at: ShardLocation }
   /** Who is there, or by what configuration, has changed. `gone`: those that were there before, as their last heartbeats said. */
   | { readonly kind: 'peers'; readonly gone?: readonly GonePeer[] }
@@ -65,16 +65,16 @@ export type ReplicaEvent =
 export interface ShardView {
   readonly shard: number;
   readonly term: bigint;
-  /** The replica that decides; '' where nobody does. */
+  /** The replica that decides; '' where none does. */
   readonly owner: string;
-  /** Of a shard held here; `elsewhere` of another's, or nobody's. */
+  /** Of a shard held here; `elsewhere` of another's, or of none. */
   readonly phase: 'owned' | 'draining' | 'halted' | 'sealed' | 'elsewhere';
   /** Shard time, of a shard held here: its slots. */
   readonly from: Instant | undefined;
   readonly until: Instant | undefined;
 }
 
-/** Everybody's heartbeats, own ones included: lost, late, or twice, but never changed. */
+/** Heartbeats of all replicas, own ones included: lost, late, or twice, but never changed. */
 export interface HeartbeatBus {
   beat(bytes: Uint8Array): void;
   /** Answers how to stop listening. */
@@ -121,7 +121,7 @@ export interface ReplicaOptions {
   /** Random, never the same twice, anywhere. */
   readonly newName: () => string;
   readonly revision: Revision;
-  /** The registers' own clock (NATS server time), for shards that nobody alive can say anything about. */
+  /** The registers' own clock (NATS server time), for shards that no live replica knows anything about. */
   readonly serverTime?: () => Promise<EpochMs>;
   readonly onEvent: (event: ReplicaEvent) => void;
 }

@@ -30,9 +30,9 @@ interface TermStart {
 }
 
 /**
- * The next term, by whoever writes its record over `old` first. It begins where the old one's slots end, whether that one
+ * The next term, for the process that writes its record over `old` first. It begins where the old one's slots end, whether that one
  * crashed, is frozen, or sealed itself: every instant belongs to one term (invariant I1). A sealed term's slots end at its
- * last decision, so nobody waits for them.
+ * last decision, so no process waits for them.
  */
 export function nextTerm(old: TermRecord | undefined, session: string, clock: ClockRecord): TermStart {
   const from = old?.until ?? DISTANT_PAST;
@@ -70,7 +70,7 @@ export function decodeTermRecord(bytes: Uint8Array): TermRecord {
 /** The register of a node that works alone. */
 const REGISTER = 'node';
 
-/** A claim of the next term that lost this many races in a row gives up: somebody starts servers in a loop. */
+/** A claim of the next term that lost this many races in a row gives up: servers are being started in a loop. */
 const CLAIMS_MAX = 20;
 
 /** Between two renewals ahead when the first failed: fewer than four fit before the slots run out. */
@@ -90,7 +90,7 @@ export async function readLastClock(registers: Registers): Promise<ClockRecord |
 }
 
 /**
- * Takes the next term of this store for this process (docs/design/coordination.md, decision 4). Whoever had it loses it at its next
+ * Takes the next term of this store for this process (docs/design/coordination.md, decision 4). The process that had it loses it at its next
  * renewal, and is out of slots a second after its last one at the latest. `session` names this process's life: random.
  */
 export async function openSingleNodeCoordinator(parts: { registers: Registers; clock: LeaseClock; session: string }): Promise<Coordinator> {

@@ -9,7 +9,7 @@ export interface Timing {
   readonly horizon: Micros;
   /** P: between two renewals, and two heartbeats. Less than `horizon` / 3. */
   readonly renewEvery: Micros;
-  /** A session that nobody could renew for `horizon` is given up this much later. */
+  /** A session that was not renewed for `horizon` is given up this much later. */
   readonly grace: Micros;
   /** SUSP: a session whose number has not grown for so long is looked at in its register, and revoked if it stands still there too. */
   readonly suspectAfter: Micros;
@@ -19,7 +19,7 @@ export interface Timing {
   readonly listenFor: Micros;
   /** Shards are moved to even out the load once membership has stood still for so long. */
   readonly settleFor: Micros;
-  /** A shard that nobody says to have is looked up so often. */
+  /** A shard that no replica claims to have is looked up so often. */
   readonly sweepEvery: Micros;
 }
 

@@ -17,7 +17,7 @@ const SNAPSHOT_FILL = 0.5;
 /** A full store is tried by a snapshot again after this, and after ten times as long as the last one took. */
 const FULL_AGAIN: Micros = SECOND;
 
-/** Records that nobody waits for are written after this long at the latest. */
+/** Records that no caller waits for are written after this long at the latest. */
 const NOTE_WITHIN: Micros = SECOND;
 
 /** So many are written at once, without waiting for company. */

@@ -15,7 +15,7 @@ const OPEN_TRIES = 16;
 /** Pieces kept after a failure; the rest is lost, at no harm. */
 const KEPT_MAX = 10_000;
 
-/** The ledger cannot keep up with what it is told to write: ask again in a while. */
+/** The ledger cannot keep up with what it is given to write: ask again in a while. */
 export class LedgerOverloaded extends Error {
   override readonly name = 'LedgerBehind';
 }
@@ -56,7 +56,7 @@ export class LogWriter {
   #doubt = false;
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
-  /** Pieces that nobody waits for and that could not be written: they go with the next ones. */
+  /** Pieces that no caller waits for and that could not be written: they go with the next ones. */
   #kept: Waiting[] = [];
   #whole: Whole | undefined;
   #running: Promise<void> | undefined;
@@ -255,7 +255,7 @@ export class LogWriter {
       this.#last = sequence;
       this.#doubt = false;
     }
-    // Nothing there although the store says so: it has not told us all yet.
+    // Nothing there although the store says so: it has not sent all yet.
     if (this.#doubt) throw conflict;
     return true;
   }

@@ -24,7 +24,7 @@ export class Replay {
       this.#term = batch.term;
       if (batch.from !== undefined) this.#state.end(later(batch.from, this.#seal?.at ?? DISTANT_PAST));
     }
-    // Whoever came after a seal may have decided without writing (horizon limits): it is exact only while it is the last.
+    // A term after a seal may have decided without writing (horizon limits): it is exact only while it is the last.
     this.#seal = undefined;
     if (batch.part !== undefined) {
       this.#stage(batch, batch.part);

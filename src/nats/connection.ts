@@ -31,7 +31,7 @@ interface NatsClientOptions {
 }
 
 /**
- * Connects, trying again until `until`. Rejects with {@link NatsUnsupported}: nobody there, the login is refused, or a server that
+ * Connects, trying again until `until`. Rejects with {@link NatsUnsupported}: no server is there, the login is refused, or a server that
  * cannot be built on.
  */
 export async function connectNats(parts: NatsClientOptions): Promise<NatsClient> {
@@ -216,7 +216,7 @@ const SERVERS_MAX = 100;
 
 /**
  * When a lost connection's servers are dialled: at once, and then each every 50 to 70 ms, as `now` (in milliseconds) counts.
- * The client by itself goes by the wall clock (nats.js `dodialLoop`): set back by an hour, it dials nobody for that hour.
+ * The client by itself goes by the wall clock (nats.js `dodialLoop`): set back by an hour, it dials no server for that hour.
  */
 export function reconnectDelays(now: () => number, random: () => number): Required<Pick<ConnectionOptions, 'reconnectDelayHandler' | 'reconnectToServer'>> {
   const next = new Map<string, number>();

@@ -3,7 +3,7 @@ import type { Layout } from './layout.ts';
 
 /**
  * Core messages below `<prefix>.1.`: at most once, in order from one sender, lost without a word when either side is cut
- * off. Whoever needs more numbers and acknowledges them (relay/transport/channel.ts).
+ * off. A caller that needs more numbers and acknowledges them (relay/transport/channel.ts).
  */
 export interface Messages {
   /** `subject` without the prefix: `hb`, `to.<instance>`. While disconnected it is dropped, as on any lost network. */

@@ -43,7 +43,7 @@ export interface NatsOptions {
 /** The connections: `ledger` is for large writes, so that they never delay a heartbeat on `data`; `requests` for stored requests with their bodies. */
 export type ConnectionName = 'data' | 'ledger' | 'requests';
 
-/** What becomes of the connections, for the log and for whoever decides by it. */
+/** What becomes of the connections, for the log and for callers that decide by it. */
 export type ConnectionEvent =
   /** At the start: NATS is not there, or not ready; it is tried again. */
   | { readonly kind: 'waiting'; readonly why: string }

@@ -13,7 +13,7 @@ const ROW = 'Sluice-Row';
 const PULL_MESSAGES = 4096;
 const TAIL = { messages: 256, bytes: 4 << 20 } as const;
 
-/** A scan that nobody reads on is forgotten by the servers after this. */
+/** A scan that is read no further is forgotten by the servers after this. */
 const IDLE_MS = 30_000;
 
 const NOT_FOUND = 10037;

@@ -15,7 +15,7 @@ interface Known {
 
 /**
  * How full the streams of a log are, as far as one of several writers can know: what the servers said last, and what this
- * process has written since. The bound that nobody passes is the server's own (`max_bytes`, discard new).
+ * process has written since. The bound that no writer passes is the server's own (`max_bytes`, discard new).
  */
 export class StreamQuota {
   readonly #records: Pick<StreamClient, 'size'>;

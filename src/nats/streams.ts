@@ -37,7 +37,7 @@ const ADVICE: ReadonlyMap<number, { readonly advice: string; readonly final: boo
 
 const NOT_FOUND = 10059;
 
-/** The name is taken by a stream of another configuration: somebody was faster, or changed it. */
+/** The name is taken by a stream of another configuration: another process was faster, or it was changed. */
 const NAME_IN_USE = 10058;
 
 /** Streams of stored requests, whose room is an option of their own. */
@@ -133,7 +133,7 @@ function wholeConfig(wanted: WantedStream, replicas: number): Partial<StreamConf
     num_replicas: replicas,
     storage: 'file',
     retention: 'limits',
-    // Full is an error that somebody hears, and no silent loss.
+    // Full is an error that the writer receives, and no silent loss.
     discard: 'new',
     max_age: 0,
     max_msgs: -1,
@@ -171,7 +171,7 @@ function adviceFor(cause: unknown): { readonly advice: string; readonly final: b
 }
 
 function messageOf(cause: unknown): string {
-  // What the client makes of nobody answering.
+  // What the client makes of no answer.
   if (cause instanceof Error && cause.name === 'JetStreamNotEnabled' && !(cause.cause instanceof JetStreamApiError)) return 'JetStream does not answer';
   return cause instanceof Error ? cause.message || cause.name : String(cause);
 }

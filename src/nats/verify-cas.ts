@@ -11,7 +11,7 @@ const RACE = { rounds: 30, ms: 1500 } as const;
 /**
  * Lets six writers race for each next message of a subject, the way owners race for a shard. Two winners in a round mean
  * that the servers do not compare when they apply (nats-server before 2.9.21 on replicated streams: 75 of 300 rounds), and
- * that nothing here would be safe: {@link NatsUnsupported}. Answers the rounds that somebody won: none while nobody answers, which
+ * that nothing here would be safe: {@link NatsUnsupported}. Answers the rounds that were won: none while no server answers, which
  * is no verdict.
  */
 export async function verifyCompareAndSet(records: readonly Pick<StreamClient, 'write' | 'newest'>[], place: StreamSubject): Promise<number> {

@@ -3,7 +3,7 @@ import { randomFillSync } from 'node:crypto';
 /** Asking the kernel costs more than a microsecond, however few the bytes: they are had by the page. */
 const PAGE_BYTES = 4096;
 
-/** Bytes nobody can guess, each given once; more than a page at a time is had for itself. */
+/** Unguessable bytes, each given once; more than a page at a time is had for itself. */
 export function createRandom(fill: (page: Uint8Array) => void = (page) => void randomFillSync(page)): (bytes: number) => Uint8Array {
   let page = new Uint8Array(0);
   return (bytes) => {

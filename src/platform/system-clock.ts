@@ -10,7 +10,7 @@ export interface ClockSources {
   readonly monotonic: () => bigint;
   /** The wall clock in milliseconds since 1970: `Date.now`. */
   readonly wall: () => number;
-  /** Names this boot; '' where nobody knows. */
+  /** Names this boot; '' where it is unknown. */
   readonly boot: string;
 }
 

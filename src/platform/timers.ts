@@ -12,7 +12,7 @@ export function createTimers(): Timers {
   };
 }
 
-/** How long the machine has been up, the time it slept included; undefined where nobody knows (not Linux). */
+/** How long the machine has been up, the time it slept included; undefined where it is unknown (not Linux). */
 export function uptime(): Micros | undefined {
   try {
     const [seconds] = readFileSync('/proc/uptime', 'latin1').split(' ', 1);

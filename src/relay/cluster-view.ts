@@ -70,7 +70,7 @@ export interface OverviewParts {
   readonly now: () => Instant;
 }
 
-/** Every group, as the replica that decides for it sees it; of one that nobody decides for what its settings say. */
+/** Every group, as the replica that decides for it sees it; for one without an owner, what its settings say. */
 export async function listGroups(parts: OverviewParts): Promise<readonly GroupView[]> {
   const { admission, directory, place } = parts;
   const [here, ...there] = await Promise.all([admission.groups(), ...parts.peers().map((peer) => groupsOf(parts, peer))]);

@@ -26,9 +26,9 @@ export interface DegradedModeDeps {
   readonly now: () => Instant;
   /** Groups as they are configured now. */
   readonly settings: () => readonly GroupSettings[];
-  /** A door of its own for these groups, over nothing but memory, that decides from now on. */
+  /** Admission of its own for these groups, over nothing but memory, that decides from now on. */
   readonly admission: (settings: readonly GroupSettings[]) => Promise<AdmissionService>;
-  /** Somebody was admitted outside the promises. */
+  /** A caller was admitted outside the promises. */
   readonly admitted: (group: string, how: DegradedOptions) => void;
 }
 
@@ -56,7 +56,7 @@ export class DegradedMode implements DegradedAdmission {
     this.#parts = parts;
   }
 
-  /** Goes on alone, as one of so many. Resolves when it can; rejects when the keeper does. */
+  /** Goes on alone, as one of so many. Resolves when it can; rejects when its admission does. */
   async begin(replicas: number): Promise<void> {
     const round = ++this.#round;
     const settings = [...partitionGroups(this.#parts.settings()).trees.values()]
@@ -67,7 +67,7 @@ export class DegradedMode implements DegradedAdmission {
     else void admission.drain(0);
   }
 
-  /** The others are back; nobody waits here any more. */
+  /** The others are back; no caller waits here any more. */
   end(): void {
     this.#round++;
     void this.#admission?.drain(0);

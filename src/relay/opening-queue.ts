@@ -1,13 +1,13 @@
 import type { Arrival } from '../core/request.ts';
 
-/** One who came before the door was open. */
+/** A request that came before its tree was open. */
 interface OpeningWaiter {
   readonly since: () => Arrival | undefined;
   readonly enter: () => void;
 }
 
 /**
- * Asks for groups whose tree is just being opened here, of this replica's own callers and of others'. When the door opens
+ * Asks for groups whose tree is just being opened here, of this replica's own callers and of others'. When admission opens
  * they enter together, in the order that they had before; newcomers after them, in order of arrival.
  */
 export class OpeningQueue {

@@ -26,7 +26,7 @@ export interface CallAnswer {
   readonly value: unknown;
 }
 
-/** Does what another replica asks for. Throws as the door does. */
+/** Does what another replica asks for. Throws as admission does. */
 export async function handleCall(parts: CallParts, method: Method, args: CallArgs): Promise<CallAnswer> {
   const group = groupOf(method, args);
   if (group !== undefined) await parts.admission.opening(group);
@@ -34,7 +34,7 @@ export async function handleCall(parts: CallParts, method: Method, args: CallArg
   return { moved: isMoved(value), value };
 }
 
-/** Is this the answer of a door that does not decide for the group? */
+/** Returns whether this answer says that the group is decided elsewhere. */
 export function isMoved(value: unknown): boolean {
   if (value === MOVED) return true;
   return typeof value === 'object' && value !== null && 'refusal' in value && value.refusal === MOVED;

@@ -32,7 +32,7 @@ export interface OwnerCall<T> {
   readonly refused: (refusal: Refusal) => T;
 }
 
-/** Calls about a group, made by whoever decides for it. */
+/** Makes calls about a group at the replica that owns it. */
 export class OwnerClient {
   readonly #parts: OwnerClientDeps;
 
@@ -63,7 +63,7 @@ export class OwnerClient {
   }
 }
 
-/** What became of a call; `by` turns instants of the value into those of this process. `lost`: nobody knows whether it was done. */
+/** What became of a call; `by` turns instants of the value into those of this process. `lost`: it is unknown whether it was done. */
 export type Reply = { readonly how: 'value'; readonly value: unknown; readonly by: Micros } | { readonly how: 'moved' | 'fault' | 'lost' };
 
 /** What calls are made with. */

@@ -6,7 +6,7 @@ import type { OpeningQueue } from './opening-queue.ts';
 import { handleCall } from './owner-calls.ts';
 import type { RelayMessage } from './transport/codec.ts';
 
-/** What a desk is made of. */
+/** Dependencies of the service. */
 export interface OwnerServiceDeps {
   readonly admission: LocalAdmissionService;
   readonly openingQueue: OpeningQueue;
@@ -22,7 +22,7 @@ export interface OwnerServiceDeps {
   readonly asksMax: number;
 }
 
-/** How soon somebody without a place, who waits for the right to decide, is looked at again. */
+/** How soon a waiter without a position, which waits for the right to decide, is looked at again. */
 const PLACE_EACH: Micros = 100 * MILLISECOND;
 
 /** Decided so long before it was asked for: for an earlier ask of the same request id, whatever clocks did since. */
@@ -38,7 +38,7 @@ interface RemoteWaiter {
   held: AcquireHandle | undefined;
   /** A permit went out for it. */
   admitted: boolean;
-  /** Its place was told, or it has an answer. */
+  /** Its position was sent, or it has an answer. */
   placed: boolean;
   over: boolean;
 }
@@ -52,7 +52,7 @@ interface PeerSession {
   setPeerReachable: boolean;
 }
 
-/** The owner's side for other replicas' callers: turns what their edges say into calls of the door of this process. */
+/** The owner's side for other replicas' callers: turns their messages into calls of this process's admission. */
 export class OwnerService {
   readonly #parts: OwnerServiceDeps;
   readonly #visitors = new Map<string, PeerSession>();
@@ -95,7 +95,7 @@ export class OwnerService {
     for (const { held } of visitor.posts.values()) held?.setReachable?.(silent);
   }
 
-  /** A peer's life is over. Who waits for it leaves; what was granted counts as used, since its caller may have been told. */
+  /** A peer's life is over. Who waits for it leaves; what was granted counts as used, since its caller may have received it. */
   gone(peer: string): void {
     const visitor = this.#visitors.get(peer);
     this.#visitors.delete(peer);
@@ -106,7 +106,7 @@ export class OwnerService {
     }
   }
 
-  /** This process goes on under another address: everybody asks anew. */
+  /** This process goes on under another address: every peer asks anew. */
   clear(): void {
     for (const peer of [...this.#visitors.keys()]) this.gone(peer);
   }

@@ -4,14 +4,14 @@ import type { Arrival, QueuePosition } from '../core/request.ts';
 import { type Instant, later, type Micros, plus, SECOND } from '../core/time.ts';
 import type { GroupRoute } from './group-directory.ts';
 
-/** Even an ask without wait timeout waits this long for somebody to decide. */
+/** A request without a wait timeout still waits this long for an owner. */
 const WAIT_LEAST: Micros = SECOND;
 
 /**
- * Where a caller's ask is. `held`: nobody decides for its shard, or it is about to be asked. `openingQueue`: the tree is being
- * opened here. `here`, `there`: in a gate of this process, or of a peer. `told`: a permit was told and is not delivered.
+ * Where a caller's ask is. `held`: no replica decides for its shard, or it is about to be asked. `opening`: the tree is being
+ * opened here. `here`, `there`: in a gate of this process, or of a peer. `told`: a permit was granted and is not delivered.
  */
-export type PendingState = 'held' | 'porch' | 'here' | 'there' | 'told' | 'over';
+export type PendingState = 'held' | 'opening' | 'here' | 'there' | 'told' | 'over';
 
 /** What an ask wants of the edge. */
 export interface PendingRequestOwner {
@@ -23,7 +23,7 @@ export interface PendingRequestOwner {
   watched(pending: PendingRequest): QueuePosition | undefined;
 }
 
-/** One ask of a caller of this replica, whoever decides it, from the door to its end: one object, and one answer. */
+/** One request of a caller of this replica, decided here or at a peer, from its arrival to its end: one object, and one answer. */
 export class PendingRequest implements AcquireHandle {
   readonly ask: AdmissionRequest;
   route: GroupRoute;
@@ -35,7 +35,7 @@ export class PendingRequest implements AcquireHandle {
   state: PendingState = 'held';
   /** Its place in a gate of this process. */
   local: AcquireHandle | undefined;
-  /** Decided here while nobody else can be reached. */
+  /** Decided here while no other replica can be reached. */
   astray = false;
   /** What the caller said of its permit before this knew who gave it. */
   early: 'left' | 'kept' | undefined;
@@ -49,7 +49,7 @@ export class PendingRequest implements AcquireHandle {
   cancelTimer: (() => void) | undefined;
   /** No gate of this process has it. */
   inLine = false;
-  /** What it was told. */
+  /** What it was answered. */
   permit: Permit | undefined;
   id = '';
 
@@ -69,7 +69,7 @@ export class PendingRequest implements AcquireHandle {
     return plus(this.askedAt, Math.min(this.ask.wait ?? wait.default, wait.max, this.ask.waitMax ?? wait.max));
   }
 
-  /** End of waiting for somebody who decides. */
+  /** End of waiting for an owner. */
   get heldUntil(): Instant {
     return later(this.waitUntil, plus(this.askedAt, WAIT_LEAST));
   }

@@ -15,7 +15,7 @@ import { type PendingIndex, PendingTable } from './pending-table.ts';
 import type { RelayMessage } from './transport/codec.ts';
 import type { Sent } from './transport/peer-transport.ts';
 
-/** Who decides for groups that may go on while nobody else can be reached. */
+/** Decides for groups that may go on while no other replica can be reached. */
 export interface DegradedAdmission {
   acquire(ask: AdmissionRequest, spot: GroupRoute, done: (outcome: Outcome) => void): AcquireHandle;
 }
@@ -34,9 +34,9 @@ interface PendingRequestsDeps {
   readonly entered: (shard: number, term: bigint) => void;
   readonly seen: (ask: AdmissionRequest, limits: readonly LimitView[]) => void;
   readonly watched: (pending: PendingRequest) => QueuePosition | undefined;
-  /** Ends a lease that nobody was told of, wherever it is known now. */
+  /** Ends a lease that no caller received, wherever it is known now. */
   readonly unused: (caller: string, permit: string) => void;
-  /** Asks held while nobody decides for them at most; beyond: `undecided`. */
+  /** Requests held at most while no replica decides for them; beyond: `undecided`. */
   readonly heldMax: number;
   /** Limits are to come along with every outcome. */
   readonly limits: boolean;
@@ -50,7 +50,7 @@ const GRANT_AGE_MAX: Micros = 2 * SECOND;
  *
  *     begin ─▶ a gate here ──▶ answer            MOVED, a new owner, a lost address: asked again where the shard is then,
  *          └─▶ a peer's gate ─▶ answer           with the wait timeout left and the place it had
- *          └─▶ held, until somebody decides
+ *          └─▶ held, until a replica decides
  */
 export class PendingRequests implements PendingRequestOwner {
   readonly #parts: PendingRequestsDeps;
@@ -101,7 +101,7 @@ export class PendingRequests implements PendingRequestOwner {
     return true;
   }
 
-  /** Another one decides for this shard: everybody is asked again there, in order. */
+  /** Another replica decides for this shard: every pending request is sent there again, in order. */
   onShardLocated(shard: number): void {
     this.#retries.forget(shard);
     const place = this.#parts.place(shard);
@@ -115,7 +115,7 @@ export class PendingRequests implements PendingRequestOwner {
     else if (place.at === 'here') this.#entered(shard, place.term);
   }
 
-  /** A peer's life is over: nobody answers there. */
+  /** A peer's life is over: it answers no more. */
   onPeerLost(peer: string): void {
     for (const pending of this.#lines.all()) if (pending.state === 'there' && pending.peer === peer) this.#hold(pending);
   }
@@ -127,7 +127,7 @@ export class PendingRequests implements PendingRequestOwner {
     }
   }
 
-  /** false: no other replica can be reached; the stopgap decides where it may, until true. */
+  /** false: no other replica can be reached; degraded admission decides where it may, until true. */
   reachable(reachable: boolean): void {
     this.#reachable = reachable;
     if (!reachable) {
@@ -187,9 +187,9 @@ export class PendingRequests implements PendingRequestOwner {
     if (place.at === 'peer') return this.#askThere(pending, place.instance, place.term);
     const opening = this.#parts.admission.opening(group);
     if (opening === undefined) return this.#enter(pending, pending.again(this.#parts.clock.now()));
-    this.roll.park(pending, 'porch');
+    this.roll.park(pending, 'opening');
     const enter = (): void => {
-      if (pending.state === 'porch') this.#enter(pending, pending.again(this.#parts.clock.now()));
+      if (pending.state === 'opening') this.#enter(pending, pending.again(this.#parts.clock.now()));
       this.#entered(shard, place.term);
     };
     this.#parts.openingQueue.wait(group, opening, { since: () => pending.knownArrival, enter });
@@ -289,7 +289,7 @@ export class PendingRequests implements PendingRequestOwner {
     pending.route = spot;
   }
 
-  /** Nobody decides for it now. */
+  /** No replica decides for it now. */
   #park(pending: PendingRequest): void {
     const isNew = pending.cancelTimer === undefined;
     if (isNew && this.#lines.size >= this.#parts.heldMax) this.roll.refuse(pending, this.roll.undecided());

@@ -7,20 +7,20 @@ import type { PendingRequest } from './pending-request.ts';
 
 /** A silent owner's answer is waited for so long after the caller's wait timeout. */
 const SILENCE: Micros = 300 * MILLISECOND;
-/** When to ask again where nobody decides just now. */
+/** When to ask again while no replica decides. */
 const UNDECIDED_FOR: Micros = SECOND;
 
 /** Who is held by this replica, and the end of each: an answer, or the end of its wait timeout where no gate of this process keeps it. */
 export class PendingTable {
   readonly lines = new PendingIndex();
-  /** Decided by the stopgap. */
+  /** Decided by degraded admission. */
   readonly astray = new Set<PendingRequest>();
   readonly #clock: Clock;
   readonly #giveUp: (pending: PendingRequest) => void;
   #open = 0;
   onEmpty: () => void = () => {};
 
-  /** `giveUp`: a peer that did not answer in time is told that nobody waits any more. */
+  /** `giveUp`: notifies a peer that did not answer in time that the caller waits no more. */
   constructor(parts: { clock: Clock; giveUp: (pending: PendingRequest) => void }) {
     this.#clock = parts.clock;
     this.#giveUp = parts.giveUp;
@@ -36,7 +36,7 @@ export class PendingTable {
   }
 
   /** No gate of this process has it. */
-  park(pending: PendingRequest, state: 'held' | 'porch' | 'there'): void {
+  park(pending: PendingRequest, state: 'held' | 'opening' | 'there'): void {
     pending.state = state;
     pending.local = undefined;
     this.lines.add(pending);
@@ -143,7 +143,7 @@ export class PendingIndex {
     return [...this.#lines.values()].flatMap((line) => [...line]);
   }
 
-  /** Is somebody in this shard's line? */
+  /** Returns whether a request of this shard is pending. */
   has(shard: number): boolean {
     return this.#lines.has(shard);
   }

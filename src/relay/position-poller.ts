@@ -5,13 +5,13 @@ import { type Instant, MILLISECOND, MINUTE, type Micros, plus, SECOND } from '..
 import type { PendingCalls } from './owner-client.ts';
 import type { PendingRequest } from './pending-request.ts';
 
-/** Places at peers are asked for so often, and as long as somebody looked at them so lately. */
+/** Places at peers are asked for so often, and as long as a caller looked at them so lately. */
 const ASK_EACH: Micros = 250 * MILLISECOND;
 const WATCHED_FOR: Micros = MINUTE + 5 * SECOND;
 /** Waiters in one call. */
 const BATCH = 2_000;
 
-/** Where callers of this replica stand at peers: asked for while somebody watches, all of a peer in one call. */
+/** Where callers of this replica stand at peers: asked for while a caller watches, all of a peer in one call. */
 export class PositionPoller {
   readonly #parts: { readonly calls: PendingCalls; readonly timers: Timers; readonly now: () => Instant };
   readonly #watched = new Map<PendingRequest, Instant>();

@@ -18,7 +18,7 @@ import { type MessageBus, PeerTransport } from './transport/peer-transport.ts';
 
 /** How much the relay keeps; each is an option with a default. */
 export interface RelayBounds {
-  /** Asks held while nobody decides for them; beyond: `undecided`. */
+  /** Requests held while no replica decides for them; beyond: `undecided`. */
   readonly held: number;
   /** Asks for one peer that wait until its channel takes them; beyond: `shed`. */
   readonly waiting: number;
@@ -32,11 +32,11 @@ export const RELAY_BOUNDS: RelayBounds = { held: 10_000, waiting: 10_000, asks: 
 /** At the end peers are waited for so long, until they know who waits no more. */
 const FLUSH_TIMEOUT: Micros = SECOND / 2;
 
-/** What the process is told of the relay; for the log and metrics. */
+/** Events of the relay, for the log and metrics. */
 export type RelayEvent =
   /** No other replica can be reached, or again: groups with `share` or `open` go on alone, as one of so many. */
   | { readonly kind: 'alone'; readonly isIsolated: boolean; readonly replicas: number }
-  /** Somebody was admitted on a share, or without any limit. */
+  /** A caller was admitted on a share, or without any limit. */
   | { readonly kind: 'degraded'; readonly group: string; readonly how: DegradedOptions }
   /** This process was taken for dead by another, and goes on under another address. */
   | { readonly kind: 'readdressed'; readonly instance: string }
@@ -58,14 +58,14 @@ export interface RelayOptions {
   readonly bounds: RelayBounds;
   /** Limits are wanted with every outcome, for RateLimit fields. */
   readonly limits: boolean;
-  /** A door over nothing but memory, for a share of the limits; see {@link DegradedMode}. Absent: every group is `closed`. */
+  /** Admission over nothing but memory, for a share of the limits; see {@link DegradedMode}. Absent: every group is `closed`. */
   readonly shareAdmission?: ((settings: readonly GroupSettings[]) => Promise<AdmissionService>) | undefined;
   readonly onEvent: (event: RelayEvent) => void;
 }
 
-/** One replica's part in deciding with others: its callers' asks go to whoever decides, and others' asks come in here. */
+/** One replica's part in deciding with others: its callers' requests go to the owner, and others' requests come in here. */
 export class Relay {
-  /** The door for the callers of this process. */
+  /** Admission for the callers of this process. */
   readonly admission: RoutedAdmission;
   readonly #parts: RelayOptions;
   readonly #links: PeerTransport;
@@ -152,7 +152,7 @@ export class Relay {
   }
 
   /**
-   * For the door's `gain`, in the same turn as that is called: resolves when everybody who waited for the shard is back in
+   * For the local admission's `gain`, in the same turn as that is called: resolves when every caller that waited for the shard is back in
    * its trees, this replica's own callers and those of all peers, or after 150 ms.
    */
   barrier(shard: number, term: bigint): Promise<void> {
@@ -249,7 +249,7 @@ export class Relay {
   }
 }
 
-/** Whoever was there this long before counts as there: replicas fall silent one by one before it is known that they cannot be heard. */
+/** A replica that was there this long before counts as there: replicas fall silent one by one before it is known that they cannot be heard. */
 const REMEMBER_FOR: Micros = 10 * SECOND;
 
 /** How many replicas there are, this one included, as it was known lately: what one of them may take alone is a part of that. */

@@ -55,7 +55,7 @@ export interface RoutedAdmissionDeps extends OwnerClientDeps {
   readonly outage: DegradedMode | undefined;
   readonly standing: ClusterView;
   readonly peers: () => readonly string[];
-  /** Gives all shards away; before the door is closed. Never rejects. */
+  /** Gives all shards away; before admission is closed. Never rejects. */
   readonly leave: () => Promise<void>;
   /** Resolves when peers know all that was said to them, or after a while. */
   readonly told: () => Promise<void>;
@@ -66,11 +66,11 @@ const SESSION_WAIT: Micros = SECOND;
 
 type Listed<T> = Page<T & { readonly id: string }>;
 
-/** The door of a replica among replicas: whatever a caller of this process asks is decided by whoever decides for its group. */
+/** Admission of a replica among replicas: what a caller of this process asks is decided by the owner of its group. */
 export class RoutedAdmission implements AdmissionService {
   readonly #parts: RoutedAdmissionDeps;
   #draining = false;
-  /** One change of the directory at a time, in the order of the door's. */
+  /** One change of the directory at a time, in the order of the local admission's. */
   #replaced: Promise<void> = Promise.resolve();
 
   constructor(parts: RoutedAdmissionDeps) {
@@ -112,7 +112,7 @@ export class RoutedAdmission implements AdmissionService {
     admission.endSession(caller, session, resume);
     outage?.endSession(caller, session, resume);
     for (const peer of peers()) void calls.make(peer, 'endSession', { caller, session, resume }, SESSION_WAIT);
-    // Nobody has the places of those that no owner has: nobody could be told.
+    // Requests that no owner has are without a position: none could be reported.
     const mine = (ask: AdmissionRequest) => ask.session === session && ask.caller === caller;
     asks.roll.refuseAll({ reason: 'cancelled', detail: 'The session ended.' }, ({ ask, state }) => state !== 'there' && mine(ask));
   }

@@ -11,7 +11,7 @@ interface Barrier {
   readonly lift: () => void;
 }
 
-/** Shards that admit nobody yet, since those who waited before are on their way: all live peers' and this replica's own. */
+/** Shards that admit no waiter yet, since those who waited before are on their way: all live peers' and this replica's own. */
 export class TakeoverBarriers {
   readonly #timers: Timers;
   readonly #peers: () => readonly string[];
@@ -24,7 +24,7 @@ export class TakeoverBarriers {
     this.#peers = parts.peers;
   }
 
-  /** Resolves when everybody is back, or after 150 ms. `own`: the name that stands for this replica's own waiters. */
+  /** Resolves when all are back, or after 150 ms. `own`: the name that stands for this replica's own waiters. */
   arm(shard: number, term: bigint, own: string): Promise<void> {
     this.#open.get(shard)?.lift();
     return new Promise((resolve) => {

@@ -30,7 +30,7 @@ export function isOutOfRoom(cause: unknown): boolean {
 
 /**
  * `promise`, or a rejection with {@link DiskUnavailable} after `deadlineMs`. A late rejection of `promise` is swallowed:
- * somebody has been told already.
+ * the caller has received the other one already.
  */
 export function withTimeout<T>(deadlineMs: number, promise: PromiseLike<T>): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -161,7 +161,7 @@ const COMMITS = { overlappingSync: false, eventTurnBatching: false, txnStartThre
 const DEADLINE_MS = 5_000;
 
 /**
- * One LMDB environment (a folder) and its tables, with what keeps an acknowledgement honest: a write is told only when it
+ * One LMDB environment (a folder) and its tables, with what keeps an acknowledgement honest: a write is acknowledged only when it
  * is on the disk, and after a failed one the environment is opened anew before the next.
  *
  * Each commit is synced by itself. Writes of one turn of the event loop share a commit and its sync; that is the group

@@ -28,7 +28,7 @@ export interface StoreWays {
   readonly keys?: KeyKind;
   /** What an empty folder, or a copy, would forget, as the end of a sentence about a damaged one; default: the state of the ledger. */
   readonly losses?: string;
-  /** Told how the check of an existing store went. */
+  /** Receives how the check of an existing store went. */
   readonly verified?: (pages: number, whole: boolean, tookMs: number) => void;
 }
 
@@ -128,7 +128,7 @@ async function verify(path: string, { verified, losses = LEDGER_LOSSES }: StoreW
 
 /**
  * LMDB makes its table of readers a file with holes and maps it; on a full disk the first touch of a hole ends the process
- * by SIGBUS. So it is filled before. LMDB writes it anew when nobody else has it, which the lock of the folder means.
+ * by SIGBUS. So it is filled before. LMDB writes it anew when no other process has it, which the lock of the folder means.
  */
 async function allocateReaders(path: string): Promise<void> {
   const file = await open(path, 'a+');

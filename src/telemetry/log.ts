@@ -20,7 +20,7 @@ export function createLog(level: LogLevel | 'silent', to: Writable): Log {
   const logger = pino(
     {
       level,
-      // No process id or host: whoever collects the lines knows them.
+      // No process id or host: the collector of the lines knows them.
       base: null,
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },

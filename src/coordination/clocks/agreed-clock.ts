@@ -20,7 +20,7 @@ export interface AgreedTimeParts {
 
 /**
  * The time that the registers' own clock and this machine's wall clock agree on (docs/design/coordination.md 2.4): off by the way of the
- * question and by drift, far less than {@link AGREED_WITHIN}, as long as nobody sets the registers' clock.
+ * question and by drift, far less than {@link AGREED_WITHIN}, as long as the registers' clock is not set.
  */
 export class AgreedClock {
   readonly #parts: AgreedTimeParts;

@@ -28,14 +28,14 @@ export interface Peer {
   tombstoned: boolean;
   /** What was put in the place of its record: that one's revision, and when it was first seen. */
   tombstone: { readonly revision: number; readonly since: Micros } | undefined;
-  /** A session of this very process: nobody's turn is to be waited for. */
+  /** A session of this very process: no other's turn is to be waited for. */
   mine: boolean;
   /** When its register was last looked at to revoke it, and whether that is under way. */
   triedAt: Micros;
   trying: boolean;
 }
 
-/** Everybody heard of is remembered for this long, or while a shard is in its name. */
+/** A session heard of is remembered for this long, or while a shard is in its name. */
 const REMEMBER_FOR: Micros = 60_000_000;
 
 /** All sessions that this process knows of, except its own live one. */

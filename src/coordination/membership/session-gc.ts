@@ -39,7 +39,7 @@ interface HourlyParts {
   /** 0 to less than 1. */
   readonly random: () => number;
   readonly act: () => Promise<void>;
-  /** Told why it could not be done; it is tried again an hour later. */
+  /** Receives why it could not be done; it is tried again an hour later. */
   readonly failed: (cause: unknown) => void;
 }
 

@@ -1,6 +1,6 @@
 import type { Instant, Micros } from '../../core/time.ts';
 
-/** The configuration that a replica runs by: the highest `number` of all that live decides; two of one number with different hashes are somebody's mistake. */
+/** The configuration that a replica runs by: the highest `number` of all that live decides; two of one number with different hashes are a mistake in the configuration. */
 export interface Revision {
   readonly number: number;
   readonly hash: string;
@@ -40,7 +40,7 @@ export interface SessionRecord {
   readonly lost?: 'alleged' | 'surely' | undefined;
 }
 
-/** The same content at the same moment, told to everybody, with what others need to know of its sender. */
+/** The same content at the same moment, sent to all replicas, with what others need to know of its sender. */
 export interface Heartbeat {
   readonly session: string;
   readonly replica: string;

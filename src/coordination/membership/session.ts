@@ -15,11 +15,11 @@ export interface SessionCallbacks {
   renewed(entries: readonly OwnedSlots[]): void;
   /** The life of the process that its records name. */
   instance(): string;
-  /** To be told to everybody. */
+  /** To be sent to all replicas. */
   beat(beat: Omit<Heartbeat, 'revision' | 'acceptsShards'>): void;
 }
 
-/** What a session is made of. `id` is random: nobody else ever writes a live record under it. */
+/** What a session is made of. `id` is random: no other process ever writes a live record under it. */
 export interface MembershipSessionDeps {
   readonly id: string;
   readonly replica: string;
@@ -31,9 +31,9 @@ export interface MembershipSessionDeps {
 /**
  * The lease of one process (docs/design/coordination.md 2.3): a register that it renews by compare-and-set, with all that it owns in it.
  * An acknowledged renewal makes slots of shard time its own; a renewal whose answer never came makes none, but is gone on
- * from when it turns out to be there. The session is over once somebody revoked it, or nothing was acknowledged for H.
+ * from when it turns out to be there. The session is over once another one revoked it, or nothing was acknowledged for H.
  *
- * Told the time by `tick`; asks by `RegisterRequests`.
+ * Receives the time by `tick`; asks by `RegisterRequests`.
  */
 export class Session {
   readonly id: string;
@@ -102,11 +102,6 @@ export class Session {
     return this.#closing !== undefined;
   }
 
-  /** Writes nothing more. */
-  stop(): void {
-    this.#closing = undefined;
-  }
-
   /** One record at a time: what comes meanwhile is in the next. */
   #write(reading: ClockReading): void {
     if (this.#asking) {
@@ -149,7 +144,7 @@ export class Session {
     if (reading.mono > this.#heldUntil + this.#parts.timing.grace) this.#state = 'over';
   }
 
-  /** Somebody changed the register: this session, by a write whose answer never came, or another, who revoked it. */
+  /** The register was changed: by this session, by a write whose answer never came, or by another, which revoked it. */
   #look(): void {
     this.#asking = true;
     this.#parts.questions.read(sessionRegister(this.id), (answer, reading) => {

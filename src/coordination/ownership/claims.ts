@@ -57,7 +57,7 @@ export class ShardClaims {
   readonly #parts: ShardClaimsDeps;
   readonly #chances = new Map<number, Chance>();
   readonly #busy = new Set<number>();
-  /** The newest term that somebody spoke of. */
+  /** The newest term that any replica named. */
   readonly #spokenOf = new Map<number, bigint>();
 
   constructor(parts: ShardClaimsDeps) {
@@ -75,7 +75,7 @@ export class ShardClaims {
     }
   }
 
-  /** Somebody says that the shard is in this term: a register that shows an older one is read again soon. */
+  /** A replica says that the shard is in this term: a register that shows an older one is read again soon. */
   onTermHeard(shard: number, term: bigint): void {
     if (term > (this.#spokenOf.get(shard) ?? 0n)) this.#spokenOf.set(shard, term);
   }
@@ -115,7 +115,7 @@ export class ShardClaims {
     if (view?.record?.term === record.term && !this.#busy.has(shard)) this.#claim(shard, view, record.owner, reading);
   }
 
-  /** What is known of the clock of the term before bounds this one's too, as nobody had this one's yet; but never more than the record tells others. */
+  /** What is known of the clock of the term before bounds this one's too, as no process had this one's yet; but never more than the record tells others. */
   #clockOf(shard: number, record: OwnershipRecord, { mono, agreed }: ClockReading): Instant {
     const sighting = { at: record.clock, wall: record.wall };
     const least = lowerBoundNow(sighting, agreed);
@@ -157,7 +157,7 @@ export class ShardClaims {
     return next && { term, owner, ...next, wall: agreed };
   }
 
-  /** Nobody says to have it: a claim of whom we do not hear, or a shard on its way. */
+  /** No replica claims to have it: a claim of whom we do not hear, or a shard on its way. */
   #unclaimed(shard: number, view: CachedOwnership, mono: Micros): boolean {
     const { record, checkedAt } = view;
     const { timing } = this.#parts;

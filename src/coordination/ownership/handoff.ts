@@ -9,7 +9,7 @@ import { encodeOwnership, type OwnershipRecord, ownershipRegister } from './owne
 export interface HandoffCallbacks {
   /** Stop deciding for this shard, say `halt`, write its exact state where the next term reads it, then say `sealed`. */
   seal(hold: ShardOwnership): void;
-  /** Who gets what was meant for `session`: that one while it lives, else another, this process's own in a new term too; undefined: nobody yet. */
+  /** Who gets what was meant for `session`: that one while it lives, else another, this process's own in a new term too; undefined: none yet. */
   receiver(session: string, mono: Micros): string | undefined;
   /** The shard is now of `record.owner`, who may be this process itself, in a new term. */
   moved(shard: number, record: OwnershipRecord, revision: number, reading: ClockReading): void;
@@ -17,7 +17,7 @@ export interface HandoffCallbacks {
 
 /**
  * Gives shards away in order (docs/design/coordination.md 2.8, drain and rebalance): the owner stops, and makes the next term itself, so
- * that the receiver begins where it stopped and nobody waits for slots. Once sealed there is no way back into the old term:
+ * that the receiver begins where it stopped and no replica waits for slots. Once sealed there is no way back into the old term:
  * whatever becomes of the change, it is tried until some next term is in the register.
  */
 export class Handoff {
@@ -26,13 +26,6 @@ export class Handoff {
 
   constructor(parts: { questions: RegisterRequests; ownedShards: OwnedShards; views: OwnershipCache; host: HandoffCallbacks }) {
     this.#parts = parts;
-  }
-
-  /** Shards on their way. */
-  get count(): number {
-    let count = 0;
-    for (const { phase } of this.#parts.ownedShards.all()) if (phase !== 'owned') count++;
-    return count;
   }
 
   /** Begins to give `shard` to the session `to`. */

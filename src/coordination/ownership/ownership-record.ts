@@ -50,14 +50,14 @@ export function nextTermStart({ shard, record, ended, heard, agreed }: Predecess
     clock = later(clock, entry.at);
   }
   if (heard !== undefined) return { from, clock: later(clock, heard) };
-  // Nobody alive knows that clock: it went on by as much as the agreed time did, at least.
+  // No live replica knows that clock: it went on by as much as the agreed time did, at least.
   const last = entry === undefined ? { at: record.clock, wall: record.wall } : { at: entry.at, wall: ended.wall };
   return { from, clock: later(clock, lowerBoundNow(last, agreed)) };
 }
 
 /**
  * The same where the record of the dead owner is lost, and so how far its slots went: not further than H from where its clock
- * can have been by now. undefined: nobody knows that.
+ * can have been by now. undefined: that is unknown.
  */
 export function nextTermStartAfterLoss({ record, heard, said, agreed, horizon = 0 }: PredecessorState): Pick<OwnershipRecord, 'from' | 'clock'> | undefined {
   let { clock } = record;

@@ -89,7 +89,7 @@ export class Rebalancer {
     this.#settleFor = parts.settleFor;
   }
 
-  /** What to give away now; to '' while leaving with nobody there to take it. */
+  /** What to give away now; to '' while leaving with no replica to take it. */
   moves({ session, revision, leaving, holds, peers }: RebalanceInput, mono: Micros): readonly Move[] {
     const still = this.#still([...peers.map((peer) => `${peer.session} ${peer.revision.number}`), `${session} ${revision}`], mono);
     if (!leaving && still < this.#settleFor) return [];

@@ -1,6 +1,6 @@
 /**
  * Highest random weight: an order of `names` for each `subject`, the same wherever it is worked out, in which a name that
- * comes or goes moves nobody else (Thaler and Ravishankar 1998).
+ * comes or goes moves no other (Thaler and Ravishankar 1998).
  */
 export function rendezvous(subject: string, names: readonly string[]): readonly string[] {
   const weighted = names.map((name) => ({ name, weight: weightOf(subject, name) }));

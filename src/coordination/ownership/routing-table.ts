@@ -7,8 +7,8 @@ import type { ShardOwnership } from './owned-shards.ts';
 const NOWHERE: ShardLocation = { at: 'nowhere' };
 
 /**
- * Who decides for which shard, from what everybody says of himself: own holdings and the heartbeats of those that live. The
- * highest term is right; one below a term that was ever heard of is over, whoever speaks of it.
+ * Who decides for which shard, from what each replica says of itself: own holdings and the heartbeats of those that live. The
+ * highest term is right; one below a term that was ever heard of is over, whichever replica names it.
  */
 export class RoutingTable {
   readonly #at: ShardLocation[];
@@ -19,7 +19,7 @@ export class RoutingTable {
     this.#terms = Array.from({ length: parts.shards }, () => 0n);
   }
 
-  /** Is every shard with somebody who decides? */
+  /** Returns whether every shard has an owner. */
   get settled(): boolean {
     return this.#at.every(({ at }) => at !== 'nowhere');
   }

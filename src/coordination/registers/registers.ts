@@ -19,7 +19,7 @@ export interface RegisterValue {
   readonly bytes: Uint8Array;
 }
 
-/** Somebody else changed the register first. */
+/** Another process changed the register first. */
 export class RegisterConflict extends Error {
   override readonly name = 'RegisterConflict';
 
@@ -32,7 +32,7 @@ export class RegisterConflict extends Error {
 export interface StaleSession {
   readonly register: string;
   readonly revision: number;
-  /** Milliseconds since 1970, of the clock of whoever keeps it. */
+  /** Milliseconds since 1970, of the clock of the server that keeps it. */
   readonly writtenAt: number;
 }
 

@@ -32,7 +32,7 @@ export type LateAnswer = Extract<RegisterResponse, { kind: 'changed' }>;
 const LATE_MAX = 16;
 
 /**
- * The questions that the state machines of one process have put to the registers. It does no I/O: whoever drives the
+ * The questions that the state machines of one process have put to the registers. It does no I/O: the driver of the
  * machines takes them, asks, and brings the answers, in any order, late or never.
  */
 export class RegisterRequests {
@@ -76,10 +76,5 @@ export class RegisterRequests {
     this.#late.set(id, late);
     const [oldest] = this.#late.keys();
     if (this.#late.size > LATE_MAX && oldest !== undefined) this.#late.delete(oldest);
-  }
-
-  /** Asked and not answered. */
-  get open(): number {
-    return this.#open.size;
   }
 }

@@ -33,7 +33,7 @@ const GAP_LOOK_MS = 200;
  * and carries that number too, so that a reader sees when one in the middle is gone. A read may come from a server that
  * lags behind and end early: only an append after the last record read proves that it was the last.
  *
- * `bytes` is shared by all writers: each counts what the servers told it last and what it has written since, and what is no
+ * `bytes` is shared by all writers: each counts what the servers reported to it last and what it has written since, and what is no
  * `relief` stops at eight ninths of a stream. The servers refuse what would pass a stream's `max_bytes`, relief or not.
  */
 export class JetStreamStore implements Store {
@@ -98,7 +98,7 @@ export class JetStreamStore implements Store {
     this.#room.changed(place.stream);
   }
 
-  /** The connection belongs to whoever opened it. */
+  /** The connection belongs to the caller that opened it. */
   async close(): Promise<void> {
     await Promise.allSettled(this.#underWay);
   }

@@ -107,7 +107,7 @@ export class LmdbStore implements Store {
     return { used, bytes: this.#bytes, fill: shareOf(this.#bytes, used, largest, 0) };
   }
 
-  /** Waits for nothing: the file belongs to whoever opened it. */
+  /** Waits for nothing: the file belongs to the caller that opened it. */
   async close(): Promise<void> {}
 
   #write(subject: string, last: Sequence, framed: Uint8Array, size: number): Promise<boolean> {

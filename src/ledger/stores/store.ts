@@ -79,7 +79,7 @@ export function shareOf(bytes: number, used: number, own: number, size: number):
   return share <= 0 ? Number.POSITIVE_INFINITY : (own + size) / share;
 }
 
-/** Somebody else appended first: the writer's `last` is no longer the newest. */
+/** Another writer appended first: the writer's `last` is no longer the newest. */
 export class Conflict extends Error {
   override readonly name = 'Conflict';
 

@@ -37,7 +37,7 @@ export type CallArgs = Readonly<Record<string, unknown>>;
 export type RelayMessage =
   /** Edge to owner: place this ask. `ask.wait` is the wait timeout left. */
   | { readonly op: 'ask'; readonly wid: number; readonly shard: number; readonly term: bigint; readonly limits: boolean; readonly ask: AdmissionRequest }
-  /** The caller left, or (`late`) the permit came too late to be told: give the place or the permit back. */
+  /** The caller left, or (`late`) the permit came too late to be delivered: give the place or the permit back. */
   | { readonly op: 'cancel'; readonly wid: number; readonly late?: true }
   | { readonly op: 'delivered'; readonly wid: number }
   | { readonly op: 'call'; readonly id: number; readonly method: Method; readonly args: CallArgs }

@@ -40,7 +40,7 @@ export interface PeerTransportDeps {
   readonly trouble: (what: string, cause: unknown) => void;
 }
 
-/** After so long without a sign a peer's waiters are passed over: until then permits are told to nobody. Its replacement takes as long. */
+/** After so long without a sign a peer's waiters are passed over: until then permits go to a replica that may be gone. Its replacement takes as long. */
 const SILENT_AFTER: Micros = SECOND;
 /** And after so long its life is over (docs/design/coordination.md 2.8). */
 const GONE_AFTER: Micros = 15 * SECOND;
@@ -56,7 +56,7 @@ const TIMER_LEAST: Micros = MILLISECOND;
 const OVER_MAX = 10_000;
 
 /**
- * Channels to all other replicas, over messages that get lost. An address is one life: who was given up by a peer is told so
+ * Channels to all other replicas, over messages that get lost. An address is one life: one that a peer gave up is notified of it
  * (`reset`) by its next frame, and begins anew under another name.
  */
 export class PeerTransport {
@@ -92,7 +92,7 @@ export class PeerTransport {
     const isAsk = op.op === 'ask';
     if (isAsk && line.asks >= this.#parts.waitingMax) return 'full';
     const text = encodeMessage(op);
-    // That a permit was delivered hurries nobody: it goes along with the next word, or with an acknowledgement.
+    // That a permit was delivered is not urgent: it goes along with the next message, or with an acknowledgement.
     if (!line.empty || !channel.send(text, now, op.op === 'delivered' ? ACK_DELAY : TURN)) line.push(text, isAsk);
     this.#flush(channel, now);
     return 'sent';
@@ -108,7 +108,7 @@ export class PeerTransport {
     }
   }
 
-  /** This replica stops: its heartbeats end before its last callers are answered, so peers are told by other means that it lives. */
+  /** This replica stops: its heartbeats end before its last callers are answered, so peers learn by other means that it lives. */
   beginShutdown(): void {
     this.#parting = true;
   }
@@ -232,7 +232,7 @@ export class PeerTransport {
     }
   }
 
-  /** A replica that goes by another address now has left the one before; unless two have one name, which is somebody's mistake. */
+  /** A replica that goes by another address now has left the one before; unless two have one name, which is a mistake in the configuration. */
   #onInstanceReplaced(replica: string, instance: string, now: Instant): void {
     const before = this.#lives.get(replica);
     const peer = before === undefined || before === instance ? undefined : this.#peers.get(before);
@@ -262,7 +262,7 @@ export class PeerTransport {
     this.#parts.messages.publish(`to.${name}`, encodeReset(this.#own, name));
   }
 
-  /** Everything begins anew under another name; peers that live are told which one is over. */
+  /** Everything begins anew under another name; peers that live are notified which one is over. */
   #replaceInstance(): void {
     const was = this.#own;
     this.#unsubscribe();
