@@ -42,6 +42,8 @@ async function mustRun(command: string, args: readonly string[], cwd: string): P
 
 beforeAll(async () => {
   mkdirSync(project);
+  // Else npm takes the next package above, if some folder above has one.
+  writeFileSync(join(project, 'package.json'), '{ "private": true }\n');
   await mustRun('npm', ['pack', '--pack-destination', folder, ...QUIET], root);
   const [archive = ''] = globSync('*.tgz', { cwd: folder });
   const install = ['install', join(folder, archive), ...QUIET];
@@ -88,7 +90,7 @@ describe('the package in an empty project', () => {
     expect(await mustRun('npx', ['--no-install', 'sluice', 'check'], project)).toBe('sluice.yaml is good: revision 0, 1 group\n  demo: pace (spacing)\n');
   });
 
-  test('serves, with its store on disk, and its client is admitted', async () => {
+  test('serves, with its store on disk, its client is admitted, and the dashboard is there', async () => {
     writeFileSync(join(project, 'sluice.yaml'), 'groups: { demo: { limits: [ { name: pace, spacing: 5s } ] } }\n');
     const listen = ['api', 'grpc', 'health', 'admin'].map((name) => `--listen.${name}=127.0.0.1:0`);
     // The program itself, not npx: it is ended by its own id.
@@ -99,9 +101,10 @@ describe('the package in an empty project', () => {
       lines.push(line);
       if (line.includes('"event":"serving"')) break;
     }
-    const { api } = JSON.parse(lines.at(-1) ?? '{}') as { readonly api?: string };
+    const { api, admin } = JSON.parse(lines.at(-1) ?? '{}') as { readonly api?: string; readonly admin?: string };
     const text = `import { createSluice } from 'sluice/client';\nconst permit = await createSluice({ address: 'http://${api}' }).acquire('demo');\nconsole.log(permit.id);\n`;
     writeFileSync(join(project, 'acquire.mjs'), text);
     expect(await mustRun('node', ['acquire.mjs'], project), lines.join('\n')).toMatch(/^demo~\S+\n$/);
+    for (const file of ['', 'app.js', 'chart.js', 'style.css', 'licenses.txt']) expect((await fetch(`http://${admin}/${file}`)).status, file).toBe(200);
   });
 });

@@ -1,11 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, readFileSync, rmSync } from 'node:fs';
 
 /* `npm run build`: what is published. Node strips no types inside node_modules, so the package holds JavaScript. */
 
 rmSync('dist', { recursive: true, force: true });
 const { status } = spawnSync('tsc', ['-p', 'tsconfig.build.json'], { stdio: 'inherit' });
 if (status !== 0) process.exit(status ?? 1);
+
+cpSync('src/gen/dashboard', 'dist/gen/dashboard', { recursive: true });
 
 const bin = 'dist/main.js';
 if (!existsSync(bin) || !readFileSync(bin, 'utf8').startsWith('#!/usr/bin/env node\n')) {

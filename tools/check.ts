@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import { bundleDashboard } from './bundle-dashboard.ts';
 import { slowness } from './expression-linear.ts';
 import { expressionsOf } from './expressions.ts';
 import { arrowsOf, circleOf, drawn } from './layers.ts';
@@ -18,7 +19,7 @@ const named = process.argv.slice(2);
 /** What a step found: nothing, or what is wrong in words. */
 type Finding = string | undefined;
 
-const steps: Readonly<Record<string, () => Finding>> = {
+const steps: Readonly<Record<string, () => Finding | Promise<Finding>>> = {
   lint: () => run('biome', ['ci', ...(process.stdout.isTTY ? [] : ['--colors=off']), '--diagnostic-level=warn', '--error-on-warnings', '--max-diagnostics=50']),
   types: () => run('tsc', ['-b']),
   'proto lint': () => run('buf', ['lint']),
@@ -55,16 +56,16 @@ function earlier(): string | undefined {
   return commit !== undefined && git('cat-file', '-e', `${commit}:proto/sluice`) !== undefined ? commit : undefined;
 }
 
-function inFolder(use: (folder: string) => Finding): Finding {
+async function inFolder(use: (folder: string) => Finding | Promise<Finding>): Promise<Finding> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-check-'));
   try {
-    return use(folder);
+    return await use(folder);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function breaking(): Finding {
+async function breaking(): Promise<Finding> {
   const commit = earlier();
   if (commit === undefined) {
     say('no earlier protocol to compare with');
@@ -82,14 +83,15 @@ function files(folder: string): readonly string[] {
   return entries.map((entry) => relative(folder, join(entry.parentPath, entry.name))).sort();
 }
 
-function fresh(): Finding {
-  return inFolder((folder) => {
+function fresh(): Promise<Finding> {
+  return inFolder(async (folder) => {
     const failed = run('buf', ['generate', '-o', folder]);
     if (failed !== undefined) return failed;
     const made = join(folder, 'src/gen');
+    await bundleDashboard(join(made, 'dashboard'));
     const names = new Set([...files(made), ...files('src/gen')]);
     const stale = [...names].filter((name) => text(join(made, name)) !== text(join('src/gen', name)));
-    return stale.length === 0 ? undefined : `src/gen is not what proto says; run \`npm run gen\`: ${stale.join(', ')}`;
+    return stale.length === 0 ? undefined : `src/gen is not what proto and dashboard say; run \`npm run gen\`: ${stale.join(', ')}`;
   });
 }
 
@@ -162,7 +164,7 @@ const findings: string[] = [];
 for (const [name, step] of Object.entries(steps)) {
   if (named.length > 0 && !named.includes(name)) continue;
   say(`check: ${name}`);
-  const finding = step();
+  const finding = await step();
   if (finding !== undefined) findings.push(`${name}: ${finding}`);
 }
 say(findings.length === 0 ? 'check: all good' : `check: ${findings.length} failed\n${findings.map((line) => `  ${line}`).join('\n')}`);

@@ -54,6 +54,14 @@ const hostName = string({
   lengthMax: 253,
 });
 
+/** Where the dashboard is; no part is `.` or `..`, none has to be encoded. */
+const dashboardPath = string({
+  unit: 'path',
+  pattern: /^(?:none|\/|(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+\/?)$/,
+  rule: '"/", a path such as /sluice, or none.',
+  lengthMax: 128,
+});
+
 const adminListener = struct(
   {
     address: required(address, 'Port, host:port, or none. Beyond loopback only with `auth.keys` or `tls.clientCa`.'),
@@ -62,6 +70,11 @@ const adminListener = struct(
       list(hostName, 64),
       [],
       'Names in `Host` that are taken beside localhost and the addresses of loopback, so that no page in a browser reaches it by a name of its own. With `auth.keys` every name is.',
+    ),
+    dashboard: option(
+      dashboardPath,
+      '/',
+      'Path of the dashboard, or none for no dashboard. Below it `/v1/` is answered too, so that a proxy may pass the path on as it came.',
     ),
   },
   { short: 'address' },

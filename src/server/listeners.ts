@@ -18,6 +18,7 @@ import { LISTENERS } from '../config/listen-options.ts';
 import type { Config } from '../config/load.ts';
 import { MILLISECOND, type Millis } from '../core/time.ts';
 import { DeferredService } from '../gen/sluice/v1/deferred_pb.ts';
+import { underBasePath } from '../http/base-path.ts';
 import { BodyBudget } from '../http/body-budget.ts';
 import type { EngineHandler, EngineOptions, LongBodies } from '../http/engine.ts';
 import type { FaultBody, Refused } from '../http/framing.ts';
@@ -28,6 +29,7 @@ import { DescriptorGuard, descriptorLimit } from '../platform/descriptors.ts';
 import { ProxyListener, type ProxyOptions } from '../proxy/listener/listener.ts';
 import { ProxyReading } from '../proxy/listener/reading.ts';
 import type { Log } from '../telemetry/log.ts';
+import { openDashboard } from './dashboard.ts';
 import type { GatewayQueueMode } from './gateway-queue-mode.ts';
 
 /** What the listeners share. */
@@ -155,7 +157,12 @@ async function frontendsOf(config: Config, parts: ListenersDeps): Promise<readon
   if (parts.gatewayQueue !== undefined && address !== 'none')
     frontends.push(new GatewayQueueFrontend({ ...parts.gatewayQueue, address, ...engineTls(tls), headMsMax: config.bounds.receive / MILLISECOND }));
   const node = await selectEngine('node', { clientCa: false });
-  http('admin', admin, apiRoutes(true), node.make, (handler) => siteGuard({ hosts: operators ? undefined : hostsOf(admin), problem: engineProblem }, handler));
+  const path = admin.dashboard;
+  const base = path === 'none' || path === '/' ? '/' : path.replace(/\/$/, '');
+  const pages = path === 'none' || admin.address === 'none' ? [] : [await openDashboard(base)];
+  http('admin', admin, [...apiRoutes(true), ...pages], node.make, (handler) =>
+    siteGuard({ hosts: operators ? undefined : hostsOf(admin), problem: engineProblem }, underBasePath(base, handler)),
+  );
   http('health', health, [new Health(parts.health)], node.make);
   return frontends;
 }

@@ -171,7 +171,7 @@ test('a listener is a port, host:port, none, or a map with tls', () => {
     api: { address: { host: '::1', port: 1 }, tls: undefined },
     grpc: { address: 'none', tls: undefined },
     health: { address: { host: 'localhost', port: 0 }, tls: undefined },
-    admin: { address: { host: '0.0.0.0', port: 7 }, tls: { cert: 'c', key: 'k', clientCa: 'a' }, hosts: [] },
+    admin: { address: { host: '0.0.0.0', port: 7 }, tls: { cert: 'c', key: 'k', clientCa: 'a' }, hosts: [], dashboard: '/' },
     proxy: { address: 'none', tls: undefined },
     gatewayQueue: { address: 'none', tls: undefined },
   });

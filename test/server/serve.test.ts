@@ -153,7 +153,10 @@ test('a server that cannot start says what to do, and leaves the store alone', a
   await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
   const { port } = taken.address() as { port: number };
   const clash = store + GROUPS;
-  const second = { ...config(clash), listen: { ...config(clash).listen, admin: { address: { host: '127.0.0.1', port }, tls: undefined, hosts: [] } } };
+  const second = {
+    ...config(clash),
+    listen: { ...config(clash).listen, admin: { address: { host: '127.0.0.1', port }, tls: undefined, hosts: [], dashboard: 'none' } },
+  };
   const parts = {
     env: {},
     clocks: { monotonic: process.hrtime.bigint, wall: Date.now, boot: 'test' },
