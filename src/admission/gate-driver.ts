@@ -1,10 +1,10 @@
 import type { LeaderLease } from '../coordination/coordinator.ts';
 import type { GateEvent, Reservation } from '../core/events.ts';
-import { isStored } from '../core/gate/stored-requests.ts';
 import type { LeaseRecord, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { DECIDED, type WaiterRef } from '../core/request.ts';
 import { type Instant, later, NEVER, plus, SECOND } from '../core/time.ts';
+import { isStored } from '../core/tree/stored-requests.ts';
 import type { LedgerSnapshot, TreeLedger } from '../ledger/ledger.ts';
 import { MOVED } from './admission.ts';
 import type { Clock } from './clock.ts';

@@ -1,4 +1,4 @@
-import type { LimitView } from '../core/gate/snapshot.ts';
+import type { LimitView } from '../core/gate/views.ts';
 import type { Costs } from '../core/group.ts';
 import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { LeaseView } from '../core/permit.ts';

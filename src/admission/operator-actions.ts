@@ -1,8 +1,8 @@
-import type { Override } from '../core/gate/snapshot.ts';
 import type { Quota } from '../core/group.ts';
 import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { type Instant, plus } from '../core/time.ts';
+import type { Override } from '../core/tree/overrides.ts';
 import type { OverrideRequest } from './admission.ts';
 import type { GroupEntry } from './group-entry.ts';
 import { parsePermitId } from './permit-id.ts';

@@ -1,4 +1,4 @@
-import type { LimitView } from '../core/gate/snapshot.ts';
+import type { LimitView } from '../core/gate/views.ts';
 import type { Lease, LeaseView, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Arrival, QueuePosition, WaiterView } from '../core/request.ts';

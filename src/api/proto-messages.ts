@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import type { GroupView, Outcome, PermitView, ReplicaView } from '../admission/admission.ts';
-import type { KeysInUse, LimitView } from '../core/gate/snapshot.ts';
+import type { KeysInUse, LimitView } from '../core/gate/views.ts';
 import type { Costs } from '../core/group.ts';
 import type { LeaseView, Permit, ShadowOutcome } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';

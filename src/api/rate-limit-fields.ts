@@ -1,4 +1,4 @@
-import type { LimitView } from '../core/gate/snapshot.ts';
+import type { LimitView } from '../core/gate/views.ts';
 import { type Instant, NEVER, SECOND } from '../core/time.ts';
 
 /*

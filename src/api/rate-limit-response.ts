@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import type { DurationSchema } from '@bufbuild/protobuf/wkt';
-import type { LimitView } from '../core/gate/snapshot.ts';
+import type { LimitView } from '../core/gate/views.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { DAY, HOUR, type Instant, MINUTE, type Micros, NEVER, SECOND } from '../core/time.ts';
 import {

@@ -1,9 +1,10 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { Reservation } from '../core/events.ts';
-import type { OverrideRecord, SealedState } from '../core/gate/snapshot.ts';
+import type { SealedState } from '../core/gate/snapshot.ts';
 import type { FixedQuota, Quota } from '../core/group.ts';
 import type { Claim, LeaseRecord } from '../core/permit.ts';
 import type { Instant } from '../core/time.ts';
+import type { OverrideRecord } from '../core/tree/overrides.ts';
 import {
   BatchSchema,
   type Lease,

@@ -1,6 +1,7 @@
 import type { Reservation } from '../core/events.ts';
-import type { GateSnapshot, OverrideRecord, PauseRecord, SealedState } from '../core/gate/snapshot.ts';
+import type { GateSnapshot, SealedState } from '../core/gate/snapshot.ts';
 import type { LeaseRecord } from '../core/permit.ts';
+import type { OverrideRecord, PauseRecord } from '../core/tree/overrides.ts';
 
 /** What is written of a tree, beside bounds. */
 export type LedgerRecord =

@@ -1,7 +1,8 @@
 import type { Reservation } from '../core/events.ts';
-import type { GateSnapshot, OverrideRecord, PauseRecord, SealedState } from '../core/gate/snapshot.ts';
+import type { GateSnapshot, SealedState } from '../core/gate/snapshot.ts';
 import type { LeaseRecord } from '../core/permit.ts';
 import { DISTANT_PAST, earlier, type Instant, later, plus } from '../core/time.ts';
+import type { OverrideRecord, PauseRecord } from '../core/tree/overrides.ts';
 import type { Batch } from './batch-codec.ts';
 import type { LedgerRecord } from './ledger.ts';
 

@@ -2,7 +2,7 @@ import { type AcquireHandle, type AdmissionRequest, type LocalAdmissionService, 
 import type { Clock } from '../admission/clock.ts';
 import { shiftArrival, shiftOutcome } from '../admission/time-shift.ts';
 import type { ShardLocation, Timers } from '../coordination/replica.ts';
-import type { LimitView } from '../core/gate/snapshot.ts';
+import type { LimitView } from '../core/gate/views.ts';
 import { arrivalOf, type Permit, SERIAL_BITS } from '../core/permit.ts';
 import { withdrawn } from '../core/refusal.ts';
 import type { QueuePosition } from '../core/request.ts';

@@ -30,7 +30,7 @@ import {
   shiftRenewal,
   shiftWaiter,
 } from '../admission/time-shift.ts';
-import type { LimitView } from '../core/gate/snapshot.ts';
+import type { LimitView } from '../core/gate/views.ts';
 import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { rateLimitFields } from '../../src/api/rate-limit-fields.ts';
-import type { LimitView } from '../../src/core/gate/snapshot.ts';
+import type { LimitView } from '../../src/core/gate/views.ts';
 import { type Instant, MINUTE, NEVER, SECOND } from '../../src/core/time.ts';
 
 const now = 1_000_000_000_000_000 as Instant;

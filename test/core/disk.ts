@@ -1,6 +1,7 @@
 import type { Reservation } from '../../src/core/events.ts';
-import type { GateSnapshot, OverrideRecord, PauseRecord } from '../../src/core/gate/snapshot.ts';
+import type { GateSnapshot } from '../../src/core/gate/snapshot.ts';
 import type { LeaseRecord } from '../../src/core/permit.ts';
+import type { OverrideRecord, PauseRecord } from '../../src/core/tree/overrides.ts';
 
 /**
  * What a ledger would hold: every bound that was acknowledged, as it came (replay must bear repeats and older bounds), and

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { Gate } from '../../src/core/gate/gate.ts';
-import { isStored } from '../../src/core/gate/stored-requests.ts';
 import { type GroupSpec, ONE_REQUEST, PRIORITY_DEFERRED } from '../../src/core/group.ts';
 import { DISTANT_PAST, type Instant, NEVER, plus } from '../../src/core/time.ts';
+import { isStored } from '../../src/core/tree/stored-requests.ts';
 import { group, rate, rolling, START, sec, t } from './specs.ts';
 
 const TAG = { high: 1, low: 2 };

@@ -5,13 +5,12 @@ import { DISTANT_PAST, type Instant, later, type Micros, NEVER, plus } from '../
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
+import { isStored } from '../tree/stored-requests.ts';
 import { NO_SLOT } from '../tree/waiter-table.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { positionAtTail, positionOf } from './position.ts';
 import { exceededBacklogBound, victimsFor, wouldMakeRoom } from './shed.ts';
-import type { GateExplanation } from './snapshot.ts';
-import { isStored } from './stored-requests.ts';
-import { limitViews } from './views.ts';
+import { type GateExplanation, limitViews } from './views.ts';
 
 /** A slot that has opened waits so long at most for the bound it needs, beyond the caller's wait timeout. */
 const DISK_WAIT_MAX: Micros = 1_000_000;

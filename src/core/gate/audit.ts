@@ -4,9 +4,9 @@ import { type Instant, NEVER } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { PriorityLevel } from '../tree/queues.ts';
+import { isStored } from '../tree/stored-requests.ts';
 import { NO_SLOT, SLOT_DETACHED, SLOT_FREE, type WaiterTable } from '../tree/waiter-table.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { isStored } from './stored-requests.ts';
 
 /** Counts everything again from scratch and names what disagrees with the counters. Empty: sound. */
 export function audit(dispatcher: Dispatcher, now: Instant): readonly string[] {

@@ -3,18 +3,18 @@ import { type Costs, costOf, type GroupSpec } from '../group.ts';
 import { GrantTable } from '../leases/grants.ts';
 import type { GateRequest, WaiterRef } from '../request.ts';
 import { DISTANT_PAST, type Instant, type Micros } from '../time.ts';
+import { removeArrival } from '../tree/arrival-order.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import { GroupTree } from '../tree/group-tree.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
 import type { KeyQueue } from '../tree/queues.ts';
+import { isStored, type StoredEntry, StoredRef } from '../tree/stored-requests.ts';
 import { NO_SLOT, WaiterTable } from '../tree/waiter-table.ts';
 import { admit } from './admit.ts';
 import { refuseOversized, refusePastDeadline } from './arrival-checks.ts';
-import { removeArrival } from './arrival-order.ts';
 import { Readiness } from './readiness.ts';
 import type { Reservations } from './reservations.ts';
-import { isStored, type StoredEntry, StoredRef } from './stored-requests.ts';
 import { GateTimers } from './timers.ts';
 
 /** Admissions, or expiries, in one go: some milliseconds. */

@@ -7,7 +7,7 @@ import { type Refusal, withdrawn } from '../refusal.ts';
 import type { Arrival, GateRequest, PermitTag, QueuePosition, StoredAsk, WaiterRef, WaiterView } from '../request.ts';
 import { DISTANT_PAST, type Instant, later, type Micros, NEVER } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
-import { setPause, validateOverride } from '../tree/overrides.ts';
+import { type Override, setPause, validateOverride } from '../tree/overrides.ts';
 import { NO_SLOT } from '../tree/waiter-table.ts';
 import { acquire } from './acquire.ts';
 import { explain, findOversizedLimit, refuseNode, refuseSlot, resolveOverdue } from './arrival-checks.ts';
@@ -17,9 +17,20 @@ import { positionOf } from './position.ts';
 import { endLease, release, renew, rollback } from './release.ts';
 import { Reservations } from './reservations.ts';
 import { restore } from './restore.ts';
-import type { GateExplanation, GateOptions, GateSnapshot, GroupStatus, LimitView, Override, SealedState } from './snapshot.ts';
+import type { GateOptions, GateSnapshot, SealedState } from './snapshot.ts';
 import { Ticker } from './ticker.ts';
-import { claimedOf, groupStatus, leaseViews, limitViews, ownLimitsOf, takeSnapshot, waiterViews } from './views.ts';
+import {
+  claimedOf,
+  type GateExplanation,
+  type GroupStatus,
+  groupStatus,
+  type LimitView,
+  leaseViews,
+  limitViews,
+  ownLimitsOf,
+  takeSnapshot,
+  waiterViews,
+} from './views.ts';
 
 /** Permits remembered for settling or for telling that they ended, per tree. */
 const SETTLED_MAX = 100_000;

@@ -1,13 +1,12 @@
-import { type Costs, costOf, type Quota } from '../group.ts';
+import { type Costs, costOf } from '../group.ts';
 import type { QueuePosition } from '../request.ts';
-import { DISTANT_PAST, type Instant, later, type Micros, NEVER, plus, SECOND } from '../time.ts';
+import { DISTANT_PAST, type Instant, later, NEVER, plus } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
 import type { KeyQueue, PriorityLevel } from '../tree/queues.ts';
 import { NO_SLOT, type WaiterTable } from '../tree/waiter-table.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import type { LimitView } from './snapshot.ts';
 
 /** Steps back along a queue before its length is guessed instead of counted. */
 const STEPS_MAX = 1_000;
@@ -29,39 +28,6 @@ export function positionAtTail(dispatcher: Dispatcher, now: Instant, state: KeyS
   let ahead = 0;
   for (const level of node.priorityLevels) if (level.priority <= priority) ahead += level.waiting;
   return { place: ahead + 1, ...expected(dispatcher, now, state, costs, ahead, state.waiting) };
-}
-
-/** A limit instance as shown to people. */
-export function namedLimit(instance: LimitInstance, now: Instant, key: string, costs: Costs | undefined): LimitView {
-  const { rule } = instance;
-  const quota = rule.quotaFor(key);
-  return {
-    ...instance.limit.status(now),
-    ...(instance.isConcurrency ? { resetAt: instance.opensAt(now, 1) } : {}),
-    group: rule.node.name,
-    name: rule.name,
-    unit: rule.unit,
-    kind: quota.kind,
-    scope: rule.scope,
-    key: instance.keyState?.key,
-    per: perOf(quota),
-    permits: quota.kind === 'rate' ? quota.permits : undefined,
-    readyAt: costs === undefined ? undefined : instance.limit.readyAt(now, costOf(costs, rule.unit)),
-  };
-}
-
-function perOf(quota: Quota): Micros | undefined {
-  switch (quota.kind) {
-    case 'rate':
-    case 'window':
-      return quota.per;
-    case 'spacing':
-      return quota.spacing + quota.slack;
-    case 'fixed':
-      return quota.per === 'month' ? 30 * 86_400 * SECOND : quota.per;
-    case 'concurrency':
-      return undefined;
-  }
 }
 
 /** Waiters of this group that go before `slot`. */

@@ -2,8 +2,8 @@ import type { Instant } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { KeyQueue } from '../tree/queues.ts';
+import { isStored } from '../tree/stored-requests.ts';
 import { NO_SLOT, type WaiterTable } from '../tree/waiter-table.ts';
-import { isStored } from './stored-requests.ts';
 
 /** Waiters shed, or looked at, for one newcomer at most; only `backlog.bytes` needs more than one. */
 const VICTIMS_MAX = 64;

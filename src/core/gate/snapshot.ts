@@ -1,10 +1,8 @@
 import type { Reservation } from '../events.ts';
-import type { GroupSpec, Quota } from '../group.ts';
-import type { LimitStatus } from '../limits/limit.ts';
+import type { GroupSpec } from '../group.ts';
 import type { LeaseRecord } from '../permit.ts';
-import type { Refusal } from '../refusal.ts';
-import type { QueuePosition } from '../request.ts';
-import type { Instant, Micros } from '../time.ts';
+import type { Instant } from '../time.ts';
+import type { OverrideRecord, PauseRecord } from '../tree/overrides.ts';
 
 /** What a gate starts from. */
 export interface GateOptions {
@@ -35,75 +33,8 @@ export interface GateSnapshot {
   readonly seal: SealedState | undefined;
 }
 
-/** A pause that lasts; `key` undefined: of the whole group. */
-export interface PauseRecord {
-  readonly group: string;
-  readonly key: string | undefined;
-  readonly until: Instant;
-}
-
-/** An override in force. */
-export interface OverrideRecord {
-  readonly group: string;
-  readonly override: Override;
-}
-
-/** A change of a group for a time. */
-export interface Override {
-  readonly limits: ReadonlyMap<string, Quota>;
-  readonly enforce: boolean | undefined;
-  readonly until: Instant;
-}
-
 /** Exact state of a gate that has stopped deciding. */
 export interface SealedState {
   readonly at: Instant;
   readonly limits: readonly { readonly group: string; readonly limit: string; readonly key: string | undefined; readonly state: readonly number[] }[];
-}
-
-/** One limit with its name, for people. */
-export interface LimitView extends LimitStatus {
-  readonly group: string;
-  readonly name: string;
-  readonly unit: string;
-  readonly kind: Quota['kind'];
-  readonly scope: 'group' | 'key';
-  readonly key: string | undefined;
-  /** Length of the window; undefined for concurrency. */
-  readonly per: Micros | undefined;
-  /** Units per `per`, where that is not `capacity`: a rate's capacity is its burst. */
-  readonly permits?: number | undefined;
-  /** Of a dry run only: when this limit alone would let the request pass. */
-  readonly readyAt: Instant | undefined;
-  /** Of a limit with scope `key`, where the whole group is looked at: the keys that use it. */
-  readonly keys?: KeysInUse | undefined;
-}
-
-/** Keys of which something of one limit is used or owed. */
-export interface KeysInUse {
-  readonly count: number;
-  /** The fullest, at most 10, the fullest first. */
-  readonly fullest: readonly ({ readonly key: string } & LimitStatus)[];
-}
-
-/** A dry run of an ask. */
-export interface GateExplanation {
-  readonly refusal: Refusal | undefined;
-  readonly admitted: boolean;
-  readonly place: QueuePosition;
-  readonly limits: readonly LimitView[];
-}
-
-/** A group's numbers, for people and gauges. */
-export interface GroupStatus {
-  readonly waiting: number;
-  readonly waitingBytes: number;
-  readonly waitingByPriority: readonly { readonly priority: number; readonly waiting: number }[];
-  readonly oldestSince: Instant | undefined;
-  readonly leases: number;
-  readonly keys: number;
-  readonly pausedUntil: Instant | undefined;
-  readonly pausedKeys: number;
-  readonly overriddenUntil: Instant | undefined;
-  readonly enforce: boolean;
 }

@@ -1,9 +1,9 @@
 import { earlier, type Instant, NEVER } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
+import type { Override } from '../tree/overrides.ts';
 import { expireWaiter } from './arrival-checks.ts';
 import { type Dispatcher, MAX_BATCH } from './dispatcher.ts';
 import { endLease } from './release.ts';
-import type { Override } from './snapshot.ts';
 
 /**
  * The course of time in one gate: slots that open, leases that lapse, overrides that end, wait timeout that runs out, in

@@ -1,15 +1,64 @@
-import type { Costs } from '../group.ts';
+import { type Costs, costOf, type Quota } from '../group.ts';
 import type { LimitStatus } from '../limits/limit.ts';
 import type { Claim, LeaseView, Permit } from '../permit.ts';
-import type { WaiterView } from '../request.ts';
-import type { Instant } from '../time.ts';
+import type { Refusal } from '../refusal.ts';
+import type { QueuePosition, WaiterView } from '../request.ts';
+import { type Instant, type Micros, SECOND } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
+import type { LimitInstance } from '../tree/limit-rule.ts';
 import type { KeyQueue } from '../tree/queues.ts';
 import { toLease, toLeaseRecord } from './admit.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { namedLimit, positionOf } from './position.ts';
-import type { GateSnapshot, GroupStatus, KeysInUse, LimitView } from './snapshot.ts';
+import { positionOf } from './position.ts';
+import type { GateSnapshot } from './snapshot.ts';
+
+/** One limit with its name, for people. */
+export interface LimitView extends LimitStatus {
+  readonly group: string;
+  readonly name: string;
+  readonly unit: string;
+  readonly kind: Quota['kind'];
+  readonly scope: 'group' | 'key';
+  readonly key: string | undefined;
+  /** Length of the window; undefined for concurrency. */
+  readonly per: Micros | undefined;
+  /** Units per `per`, where that is not `capacity`: a rate's capacity is its burst. */
+  readonly permits?: number | undefined;
+  /** Of a dry run only: when this limit alone would let the request pass. */
+  readonly readyAt: Instant | undefined;
+  /** Of a limit with scope `key`, where the whole group is looked at: the keys that use it. */
+  readonly keys?: KeysInUse | undefined;
+}
+
+/** Keys of which something of one limit is used or owed. */
+export interface KeysInUse {
+  readonly count: number;
+  /** The fullest, at most 10, the fullest first. */
+  readonly fullest: readonly ({ readonly key: string } & LimitStatus)[];
+}
+
+/** A dry run of an ask. */
+export interface GateExplanation {
+  readonly refusal: Refusal | undefined;
+  readonly admitted: boolean;
+  readonly place: QueuePosition;
+  readonly limits: readonly LimitView[];
+}
+
+/** A group's numbers, for people and gauges. */
+export interface GroupStatus {
+  readonly waiting: number;
+  readonly waitingBytes: number;
+  readonly waitingByPriority: readonly { readonly priority: number; readonly waiting: number }[];
+  readonly oldestSince: Instant | undefined;
+  readonly leases: number;
+  readonly keys: number;
+  readonly pausedUntil: Instant | undefined;
+  readonly pausedKeys: number;
+  readonly overriddenUntil: Instant | undefined;
+  readonly enforce: boolean;
+}
 
 /** Every limit that an ask of this key's group meets, the group's own first, then upwards. */
 export function limitViews(now: Instant, state: KeyState, costs: Costs | undefined): readonly LimitView[] {
@@ -167,4 +216,37 @@ export function takeSnapshot(dispatcher: Dispatcher, now: Instant): Omit<GateSna
   const leases = [...grants.all()].flatMap((grant) => (dispatcher.sealed || grant.aggregate === undefined ? toLeaseRecord(grant, endOf(grant)) : []));
   if (!dispatcher.sealed) leases.push(...reservations.aggregates.records(now));
   return { leases, pauses, overrides, reservations: reservations.bounds(now) };
+}
+
+/** A limit instance as shown to people. */
+function namedLimit(instance: LimitInstance, now: Instant, key: string, costs: Costs | undefined): LimitView {
+  const { rule } = instance;
+  const quota = rule.quotaFor(key);
+  return {
+    ...instance.limit.status(now),
+    ...(instance.isConcurrency ? { resetAt: instance.opensAt(now, 1) } : {}),
+    group: rule.node.name,
+    name: rule.name,
+    unit: rule.unit,
+    kind: quota.kind,
+    scope: rule.scope,
+    key: instance.keyState?.key,
+    per: perOf(quota),
+    permits: quota.kind === 'rate' ? quota.permits : undefined,
+    readyAt: costs === undefined ? undefined : instance.limit.readyAt(now, costOf(costs, rule.unit)),
+  };
+}
+
+function perOf(quota: Quota): Micros | undefined {
+  switch (quota.kind) {
+    case 'rate':
+    case 'window':
+      return quota.per;
+    case 'spacing':
+      return quota.spacing + quota.slack;
+    case 'fixed':
+      return quota.per === 'month' ? 30 * 86_400 * SECOND : quota.per;
+    case 'concurrency':
+      return undefined;
+  }
 }

@@ -1,11 +1,11 @@
 import { Heap } from '../collections/heap.ts';
-import type { Override } from '../gate/snapshot.ts';
-import { isStored } from '../gate/stored-requests.ts';
 import { type Costs, type GroupSpec, ONE_REQUEST, PRIORITY_DEFERRED, REQUESTS } from '../group.ts';
 import { DISTANT_PAST, type Instant } from '../time.ts';
 import type { KeyState } from './key-state.ts';
 import type { LimitInstance, LimitRule } from './limit-rule.ts';
+import type { Override } from './overrides.ts';
 import { type KeyQueue, PriorityLevel } from './queues.ts';
+import { isStored } from './stored-requests.ts';
 import { NO_SLOT, type WaiterTable } from './waiter-table.ts';
 
 /**

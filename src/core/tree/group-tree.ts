@@ -1,10 +1,10 @@
-import type { Override } from '../gate/snapshot.ts';
 import type { GroupSpec, LimitSpec } from '../group.ts';
 import { scaleQuota, shareOf } from '../limits/create-limit.ts';
 import type { Instant } from '../time.ts';
 import { GroupNode } from './group-node.ts';
 import { KeyState } from './key-state.ts';
 import { LimitInstance, LimitRule } from './limit-rule.ts';
+import type { Override } from './overrides.ts';
 import type { WaiterTable } from './waiter-table.ts';
 
 /** Groups above one another at most. */

@@ -1,6 +1,26 @@
-import type { Override } from '../gate/snapshot.ts';
+import type { Quota } from '../group.ts';
 import { DISTANT_PAST, type Instant, later } from '../time.ts';
 import type { GroupNode } from './group-node.ts';
+
+/** A pause that lasts; `key` undefined: of the whole group. */
+export interface PauseRecord {
+  readonly group: string;
+  readonly key: string | undefined;
+  readonly until: Instant;
+}
+
+/** An override in force. */
+export interface OverrideRecord {
+  readonly group: string;
+  readonly override: Override;
+}
+
+/** A change of a group for a time. */
+export interface Override {
+  readonly limits: ReadonlyMap<string, Quota>;
+  readonly enforce: boolean | undefined;
+  readonly until: Instant;
+}
 
 /** Why an override cannot be put in force; undefined: it can. */
 export function validateOverride(node: GroupNode, override: Override): string | undefined {

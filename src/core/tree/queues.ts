@@ -1,10 +1,10 @@
 import { Heap } from '../collections/heap.ts';
-import { addArrival, removeArrival } from '../gate/arrival-order.ts';
-import { isStored, type StoredEntry, type StoredRequests } from '../gate/stored-requests.ts';
 import { PRIORITY_DEFERRED } from '../group.ts';
 import type { Micros } from '../time.ts';
+import { addArrival, removeArrival } from './arrival-order.ts';
 import type { GroupNode } from './group-node.ts';
 import type { KeyState } from './key-state.ts';
+import { isStored, type StoredEntry, type StoredRequests } from './stored-requests.ts';
 import { NO_SLOT, SLOT_DETACHED, SLOT_SUSPENDED, SLOT_WAITING, type WaiterTable } from './waiter-table.ts';
 
 /**

@@ -1,10 +1,10 @@
-import { StoredRef, StoredRequests } from '../gate/stored-requests.ts';
 import { type Costs, ONE_REQUEST } from '../group.ts';
 import type { Claim } from '../permit.ts';
 import type { GateRequest, PermitTag, WaiterRef } from '../request.ts';
 import { earlier, type Instant, type Micros } from '../time.ts';
 import type { KeyState } from './key-state.ts';
 import type { KeyQueue } from './queues.ts';
+import { StoredRef, StoredRequests } from './stored-requests.ts';
 
 /** When an ask came, the first time. */
 export function firstArrival(now: Instant, { since }: GateRequest): Instant {

@@ -1,17 +1,14 @@
 import type { Gate } from '../../../src/core/gate/gate.ts';
-import type { GateExplanation } from '../../../src/core/gate/snapshot.ts';
-import type { Costs, GroupSpec } from '../../../src/core/group.ts';
-import { REQUESTS } from '../../../src/core/group.ts';
+import type { GateExplanation } from '../../../src/core/gate/views.ts';
+import { type Costs, type GroupSpec, REQUESTS } from '../../../src/core/group.ts';
 import { arrivalOf } from '../../../src/core/permit.ts';
-import type { Instant } from '../../../src/core/time.ts';
-import { NEVER, SECOND } from '../../../src/core/time.ts';
+import { type Instant, NEVER, SECOND } from '../../../src/core/time.ts';
 import { Driver } from '../driver.ts';
 import { type Handle, permitOf } from '../handle.ts';
 import { START } from '../specs.ts';
 import { agree, leaveNothing, type Pair, withinNow } from './agree.ts';
 import { Model } from './model.ts';
-import type { Plan, Step } from './plans.ts';
-import { scale } from './plans.ts';
+import { type Plan, type Step, scale } from './plans.ts';
 import { capacityOf } from './quota-model.ts';
 import { Witness } from './witness.ts';
 

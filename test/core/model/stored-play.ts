@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import type { GateEvent } from '../../../src/core/events.ts';
 import { Gate } from '../../../src/core/gate/gate.ts';
-import type { StoredRef } from '../../../src/core/gate/stored-requests.ts';
 import { type GroupSpec, ONE_REQUEST, PRIORITY_DEFERRED } from '../../../src/core/group.ts';
 import type { WaiterRef } from '../../../src/core/request.ts';
 import { DISTANT_PAST, type Instant, type Micros, NEVER, plus } from '../../../src/core/time.ts';
+import type { StoredRef } from '../../../src/core/tree/stored-requests.ts';
 import { concurrency, group, rate, rolling, START, sec, spacing } from '../specs.ts';
 
 /*

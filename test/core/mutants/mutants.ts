@@ -309,7 +309,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'a cancelled stored request is delivered',
-    file: 'gate/stored-requests.ts',
+    file: 'tree/stored-requests.ts',
     from: 'if (entry === NONE || this.isQueued(entry)) return entry;',
     to: 'if (entry === NONE || this.slotOf(entry) === NONE) return entry;',
   },

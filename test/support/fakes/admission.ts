@@ -14,7 +14,7 @@ import type {
   RenewOutcome,
   ReplicaView,
 } from '../../../src/admission/admission.ts';
-import type { LimitView } from '../../../src/core/gate/snapshot.ts';
+import type { LimitView } from '../../../src/core/gate/views.ts';
 import { costOf } from '../../../src/core/group.ts';
 import type { WindowReport } from '../../../src/core/limits/reported-window.ts';
 import type { LeaseView, Permit } from '../../../src/core/permit.ts';

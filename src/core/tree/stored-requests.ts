@@ -2,7 +2,7 @@ import { type Costs, ONE_REQUEST } from '../group.ts';
 import type { PermitTag } from '../request.ts';
 
 import { type Instant, NEVER } from '../time.ts';
-import type { KeyQueue } from '../tree/queues.ts';
+import type { KeyQueue } from './queues.ts';
 
 /** No entry. */
 const NONE = -1;

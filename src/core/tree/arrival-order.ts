@@ -1,4 +1,4 @@
-import { NO_SLOT, type WaiterTable } from '../tree/waiter-table.ts';
+import { NO_SLOT, type WaiterTable } from './waiter-table.ts';
 
 /*
  * Waiters of one priority level by order of arrival, over all keys: a doubly linked list threaded through the waiter table, so that a full
