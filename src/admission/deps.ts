@@ -6,6 +6,7 @@ import type { Instant, Micros } from '../core/time.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { GroupSettings } from './admission.ts';
 import type { Clock } from './clock.ts';
+import type { Pace } from './pace.ts';
 
 /** A gate as admission uses it: its public face. */
 export type GateFace = Pick<Gate, keyof Gate>;
@@ -81,6 +82,8 @@ export interface AdmissionDeps {
   readonly reports?: boolean;
   /** Runs something in the next turn of the event loop. */
   readonly defer: (run: () => void) => void;
+  /** Between two slices of a reload. Absent: a turn of the event loop. */
+  readonly pace?: Pace | undefined;
   /** Which shard a root belongs to. Present: trees are decided here only between `gain` and `lose` of their shard, on what came with it, and `coordinator` and `ledger` are asked for nothing. */
   readonly shardOf?: ((root: string) => number) | undefined;
 }

@@ -1,5 +1,6 @@
 import { MILLISECOND, type Micros, plus } from '../core/time.ts';
 import type { Clock } from './clock.ts';
+import type { Pace } from './pace.ts';
 
 /** The event loop is kept this long at a time, and one step of the work longer at most. */
 const SLICE: Micros = 3 * MILLISECOND;
@@ -13,12 +14,12 @@ export type Work<T> = Generator<void, T, void>;
 /** Runs long work in slices of a few milliseconds, between which the event loop answers callers. */
 export class Slices {
   readonly #clock: Clock;
-  readonly #defer: (run: () => void) => void;
+  readonly #turn: () => Promise<void>;
 
-  /** `defer` runs something in the next turn of the event loop. */
-  constructor(parts: { clock: Clock; defer: (run: () => void) => void }) {
-    this.#clock = parts.clock;
-    this.#defer = parts.defer;
+  /** `defer` runs something in the next turn of the event loop; `pace`, if given, says when the next slice may run instead. */
+  constructor({ clock, defer, pace }: { clock: Clock; defer: (run: () => void) => void; pace?: Pace | undefined }) {
+    this.#clock = clock;
+    this.#turn = pace === undefined ? () => new Promise((resolve) => defer(resolve)) : () => pace.turn();
   }
 
   /** Runs the first slice at once, the rest in later turns. Rejects with what the work throws. */
@@ -30,7 +31,7 @@ export class Slices {
         if (step.done === true) return step.value;
         if (this.#clock.now() >= end) break;
       }
-      await new Promise<void>((resolve) => this.#defer(resolve));
+      await this.#turn();
     }
   }
 }

@@ -140,7 +140,7 @@ function stopped(world: CliContext): { readonly asked: Promise<Signal>; forget()
 async function loadAside(file: ConfigFile, text: string, inForce: Config, running: RunningServer): Promise<Loaded> {
   const { name, flags, world } = file;
   try {
-    return await loadInBackground({ text, name, env: world.env, flags }, inForce);
+    return await loadInBackground({ text, name, env: world.env, flags }, inForce, { pace: running.pace });
   } catch (cause) {
     if (!(cause instanceof ThreadUnavailable)) throw cause;
     running.tell({ kind: 'unthreaded', cause });

@@ -1,10 +1,11 @@
 import { Worker } from 'node:worker_threads';
 import type { GroupSettings } from '../admission/admission.ts';
+import type { Pace } from '../admission/pace.ts';
 import type { Config, ConfigSources, Loaded } from './load.ts';
 import type { LoadMessage, LoadTask } from './load-thread.ts';
 
-/** Reading 4 MiB takes a few seconds on a busy machine; a thread that takes longer than this, in milliseconds, is ended. */
-const DEADLINE_MS = 60_000;
+/** A thread that takes longer than this, in milliseconds, is ended. 4 MiB take it a second of processor time, of which a busy machine leaves it one part in a hundred. */
+const DEADLINE_MS = 300_000;
 
 /** Beside this file, whether Node runs the sources or what was built from them. */
 const THREAD = new URL(import.meta.url.endsWith('.ts') ? './load-thread.ts' : './load-thread.js', import.meta.url);
@@ -12,26 +13,28 @@ const THREAD = new URL(import.meta.url.endsWith('.ts') ? './load-thread.ts' : '.
 /** No worker thread could be started; nothing was read. */
 export class ThreadUnavailable extends Error {}
 
-/** What a test replaces. */
+/** How it goes; `thread` and `deadlineMs` are replaced by tests. */
 export interface BackgroundParts {
+  /** Groups are taken from the thread at this pace; absent: as fast as they come. */
+  readonly pace?: Pace | undefined;
   readonly thread?: URL;
   readonly deadlineMs?: number;
 }
 
 /**
- * Reads a configuration as {@link loadConfig} does, in a worker thread of its own, so that the event loop never stands still for longer
- * than one message takes. Groups whose settings are as in `inForce` are the same objects as there. Rejects with
- * {@link ThreadUnavailable} if no thread starts, and with another error if it fails or takes longer than a minute.
+ * Reads a configuration as {@link loadConfig} does, in a worker thread of its own, which gives way to all others (Linux), so that the event loop
+ * never stands still for longer than one message takes. Groups whose settings are as in `inForce` are the same objects as there. Rejects with
+ * {@link ThreadUnavailable} if no thread starts, and with another error if it fails or takes longer than five minutes.
  */
 export async function loadInBackground(sources: ConfigSources, inForce: Config, parts: BackgroundParts = {}): Promise<Loaded> {
-  const { thread = THREAD, deadlineMs = DEADLINE_MS } = parts;
+  const { thread = THREAD, deadlineMs = DEADLINE_MS, pace } = parts;
   const env = Object.fromEntries(Object.entries(sources.env).filter(([name]) => name.startsWith('SLUICE_')));
   const task: LoadTask = { sources: { ...sources, env }, digests: inForce.digests };
   const worker = begin(thread, task);
   let timer: NodeJS.Timeout | undefined;
   try {
     return await new Promise<Loaded>((resolve, reject) => {
-      const receiver = new Receiver(inForce.groups, () => worker.postMessage(undefined), resolve);
+      const receiver = new Receiver(inForce.groups, () => void (pace?.turn() ?? Promise.resolve()).then(() => worker.postMessage(undefined)), resolve);
       const failed = (why: string, cause?: unknown): void => {
         if (receiver.started) reject(new Error(`the thread that reads the configuration failed: ${why}`, { cause }));
         else reject(new ThreadUnavailable(why, { cause }));

@@ -136,6 +136,10 @@ class ReplicaDriver implements Replica {
     return this.#leave.done;
   }
 
+  slack(): Micros {
+    return this.#member.slack(this.#reading().mono);
+  }
+
   views(): readonly ShardView[] {
     return this.#places.views(this.#parts.replica, this.#member, this.#reading().mono);
   }

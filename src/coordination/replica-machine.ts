@@ -186,6 +186,11 @@ export class ReplicaMachine {
     return this.#session?.state === 'live';
   }
 
+  /** How long all that it owns stays its own without another renewal, or heartbeat of its own; infinite while it owns nothing. */
+  slack(mono: Micros): Micros {
+    return this.live && this.#ownedShards.size > 0 ? (this.#session?.slack(mono) ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
+  }
+
   /** Is the last record of a session still to be written? */
   get closing(): boolean {
     return this.#ending.some(({ closing }) => closing);

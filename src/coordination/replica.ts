@@ -146,6 +146,8 @@ export interface Replica {
   revise(revision: Revision): void;
   /** Gives everything away; resolves when that is done, or after `within` (default 5 s). Never rejects. */
   leave(within?: Micros): Promise<void>;
+  /** How long every shard stays with this replica without another renewal; infinite while it owns none. */
+  slack(): Micros;
   /** Every shard. */
   views(): readonly ShardView[];
 }

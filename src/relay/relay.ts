@@ -1,5 +1,6 @@
 import type { AdmissionService, GroupSettings, LocalAdmissionService } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
+import type { Pace } from '../admission/pace.ts';
 import { Slices } from '../admission/slices.ts';
 import type { PeerView, Replica, ReplicaEvent, Timers } from '../coordination/replica.ts';
 import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
@@ -52,6 +53,8 @@ export interface RelayOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly defer: (run: () => void) => void;
+  /** Between two slices of a reload. Absent: a turn of the event loop. */
+  readonly pace?: Pace | undefined;
   readonly newName: () => string;
   readonly settings: readonly GroupSettings[];
   readonly shardOf: (root: string) => number;

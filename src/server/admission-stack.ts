@@ -1,14 +1,16 @@
 import type { AdmissionService } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
 import type { AdmissionDeps, AdmissionNotice } from '../admission/deps.ts';
+import { LoopPace, type Pace } from '../admission/pace.ts';
 import type { StoredLine } from '../admission/stored-line.ts';
 import type { Config } from '../config/load.ts';
 import type { Variables } from '../config/overlay.ts';
 import { Gate } from '../core/gate/gate.ts';
-import type { Micros } from '../core/time.ts';
+import { MILLISECOND, type Micros } from '../core/time.ts';
 import type { NewsBus } from '../deferred/cluster-news.ts';
 import { createRandom } from '../platform/random.ts';
 import type { ClockSources } from '../platform/system-clock.ts';
+import { createTimers } from '../platform/timers.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { withRequestLog } from '../telemetry/request-log.ts';
@@ -80,13 +82,16 @@ export interface AdmissionStack {
   drain(grace: Micros): Promise<void>;
   /** After the drain. */
   close(): Promise<void>;
+  /** Of a reload. */
+  readonly pace: Pace;
 }
 
 /** What all gates of a process are made of, alone or among replicas; `notices` hears what is also logged. */
 export function admissionDeps(
   { groups, bounds, log: { requests } }: Config,
-  { clock, log, metrics, notices = () => {} }: { clock: Clock; log: Log; metrics: Metrics; notices?: (notice: AdmissionNotice) => void },
+  parts: { clock: Clock; log: Log; metrics: Metrics; pace: Pace; notices?: (notice: AdmissionNotice) => void },
 ): Omit<AdmissionDeps, 'coordinator' | 'ledger' | 'recording' | 'shardOf'> {
+  const { clock, log, metrics, pace, notices = () => {} } = parts;
   return {
     clock,
     settings: groups,
@@ -99,5 +104,12 @@ export function admissionDeps(
     bounds: { before: bounds.undecided, requests: bounds.requestIds, sessions: bounds.sessions, settled: bounds.settled },
     gate: (parts) => new Gate(parts),
     defer: (run) => void setImmediate(run),
+    pace,
   };
+}
+
+/** The pace of reloads; `slack`: see {@link LoopPaceDeps}. */
+export function createPace(slack: () => Micros): Pace {
+  const { after } = createTimers();
+  return new LoopPace({ mono: () => performance.now() * MILLISECOND, after, defer: (run) => void setImmediate(run), slack });
 }

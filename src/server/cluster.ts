@@ -5,6 +5,7 @@ import type { AdmissionService, GroupSettings } from '../admission/admission.ts'
 import { type Clock, createTreeClock } from '../admission/clock.ts';
 import type { AdmissionDeps } from '../admission/deps.ts';
 import { LocalAdmission } from '../admission/local-admission.ts';
+import type { Pace } from '../admission/pace.ts';
 import type { Config } from '../config/load.ts';
 import { resolveLogin } from '../config/secrets.ts';
 import type { Coordinator } from '../coordination/coordinator.ts';
@@ -27,7 +28,15 @@ import { Relay, type RelayBounds } from '../relay/relay.ts';
 import { instrumentClock, instrumentStore } from '../telemetry/instrumented.ts';
 import type { Log } from '../telemetry/log.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
-import { type AdmissionStack, type AdmissionStackDeps, admissionDeps, type OnShard, type ReplicaRequests, type ShardChange } from './admission-stack.ts';
+import {
+  type AdmissionStack,
+  type AdmissionStackDeps,
+  admissionDeps,
+  createPace,
+  type OnShard,
+  type ReplicaRequests,
+  type ShardChange,
+} from './admission-stack.ts';
 import { clusterWarnings, logConnectionEvent, logRelayEvent, logReplicaEvent, PeerLog } from './log-events.ts';
 import { type NatsLink, natsOptionsOf, openNats } from './nats.ts';
 import { openNatsRequests } from './nats-requests.ts';
@@ -51,7 +60,8 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
   const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => localAdmission.groups() });
   const timely = instrumentClock(clock, metrics.timerLate);
   const store = unclosed(instrumentStore(nats.store, () => clock.now(), metrics.flushed));
-  const admissionParts = admissionDeps(config, { clock: timely, log, metrics });
+  const pace = createPace(() => replica.slack());
+  const admissionParts = admissionDeps(config, { clock: timely, log, metrics, pace });
   const localAdmission: LocalAdmission = new LocalAdmission({ ...admissionParts, coordinator: NOWHERE, ledger: NO_LEDGER, recording: true, shardOf });
   await localAdmission.start();
   const timers = createTimers();
@@ -63,7 +73,7 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
   const { undecided, requestIds } = config.bounds;
   const shards = new Shards();
   const { replica, relay } = wireReplica({
-    ...{ nats, clock, timely, store, localAdmission, log, degraded, timers, settings: config.groups, revision: () => revision.now },
+    ...{ nats, clock, timely, store, localAdmission, log, degraded, timers, pace, settings: config.groups, revision: () => revision.now },
     name: nameOf(config, cluster),
     onShard: (change) => shards.changed(change),
     answerWithin: cluster.answerWithin,
@@ -88,6 +98,7 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
     clock,
     remarks: () => clusterWarnings(relay.isIsolated, relay.admission.replicas()),
     lost: new Promise<Error>(() => {}),
+    pace,
     reconfigure: async (next) => {
       const refused = await relay.admission.reconfigure(next.groups);
       if (refused.length > 0) return refused;
@@ -227,6 +238,7 @@ interface JoinParts {
   /** The configuration that it runs by now. */
   readonly revision: () => Revision;
   readonly timers: Timers;
+  readonly pace: Pace;
   /** A question to the registers is asked again after this without an answer. */
   readonly answerWithin: Micros;
   readonly log: Log;
@@ -272,6 +284,7 @@ function wireReplica(parts: JoinParts): { readonly replica: Replica; readonly re
     clock: timely,
     timers,
     defer: (run) => void setImmediate(run),
+    pace: parts.pace,
     newName: randomUUID,
     settings: parts.settings,
     shardOf,

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import type { GroupSettings } from '../admission/admission.ts';
+import type { Pace } from '../admission/pace.ts';
 import { type Auth, allowAnonymous, createAuth, scopedAsks, withAuthorization } from '../api/auth.ts';
 import type { RateLimitRules } from '../api/rate-limit-rules.ts';
 import type { RateLimitAccess } from '../api/rate-limit-service.ts';
@@ -45,6 +46,8 @@ export interface RunningServer {
   readonly lost: Promise<Error>;
   /** Puts what a reload takes in force, wholly or not at all; answers what cannot be done. */
   reload(next: Config): Promise<readonly string[]>;
+  /** When the next step of reading another configuration may be taken. */
+  readonly pace: Pace;
   /** Logs what came of a reload. */
   tell(event: ReloadEvent): void;
   /** Not ready but serving for `drain.delay`, then those held stay until `drain.grace` ends; all is closed and sealed. `atOnce`: without either. */
@@ -122,7 +125,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
   logServing(log, { version, config, addresses: listeners.addresses, guarded: auth.demanded });
   return {
     addresses: listeners.addresses,
-    lost: door.lost,
+    ...{ lost: door.lost, pace: door.pace },
     tell: (event) => logReload(log, event),
     reload: async (next) => {
       const taken = await reload(next, { parts, log, auth, admission: door, forwarding, stores: deferred !== undefined, state });

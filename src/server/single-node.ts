@@ -20,7 +20,7 @@ import { DamagedStore } from '../storage/verify.ts';
 import { instrumentClock, instrumentStore } from '../telemetry/instrumented.ts';
 import type { Log } from '../telemetry/log.ts';
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
-import { type AdmissionStack, type AdmissionStackDeps, admissionDeps } from './admission-stack.ts';
+import { type AdmissionStack, type AdmissionStackDeps, admissionDeps, createPace } from './admission-stack.ts';
 
 /**
  * Admission of a node that works alone: from the disk up to the door. While the disk takes no writes it says so and tries again: a term
@@ -61,9 +61,11 @@ async function openOnce(config: Config, parts: AdmissionStackDeps): Promise<Admi
   const lost = Promise.withResolvers<Error>();
   const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => localAdmission.groups() });
   const store = instrumentStore(storage.store, () => clock.now(), metrics.flushed);
+  // No other process takes what this one decides: a late renewal costs callers time, but no shard.
+  const pace = createPace(() => Number.POSITIVE_INFINITY);
   const localAdmission: LocalAdmission = new LocalAdmission({
     ...admissionDeps(config, {
-      ...{ clock: instrumentClock(clock, metrics.timerLate), log, metrics },
+      ...{ clock: instrumentClock(clock, metrics.timerLate), log, metrics, pace },
       notices: (notice) => {
         if (notice.kind === 'lost') lost.resolve(notice.cause);
       },
@@ -85,6 +87,7 @@ async function openOnce(config: Config, parts: AdmissionStackDeps): Promise<Admi
     remarks: () => [],
     serving: (addresses) => storage.describe(holderOf(parts, Object.values(addresses).join(', '))),
     lost: lost.promise,
+    pace,
     reconfigure: (next) => localAdmission.reconfigure(next.groups),
     drain: (grace) => localAdmission.drain(grace),
     close: async () => {

@@ -68,6 +68,11 @@ export class Session {
     return mono > this.#heardAt + this.#parts.timing.horizon;
   }
 
+  /** How long it lasts without another acknowledgement and another heartbeat of its own. */
+  slack(mono: Micros): Micros {
+    return Math.min(this.#heldUntil, this.#heardAt + this.#parts.timing.horizon) - mono;
+  }
+
   /** A heartbeat of its own came back. */
   onOwnHeartbeat(mono: Micros): void {
     this.#heardAt = mono;
