@@ -1,6 +1,7 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type Scalar } from 'yaml';
 import { type Path, type Report, ValueError, type Where } from './errors.ts';
 import type { RawEntry, SourceValue } from './source-value.ts';
+import { readPlainYaml } from './yaml-plain.ts';
 
 /** A longer file is refused before it is parsed. */
 export const FILE_BYTES_MAX = 4 * 1024 * 1024;
@@ -27,6 +28,12 @@ export function parseYaml(text: string, source: string, report: Report): SourceV
     );
     return undefined;
   }
+  return readPlainYaml(text, source) ?? parseAnyYaml(text, source, report);
+}
+
+/** As {@link parseYaml}, by the library alone. */
+export function parseAnyYaml(text: string, source: string, report: Report): SourceValue | undefined {
+  const start: Where = { source, line: 1, column: 1 };
   try {
     return new Reader(text, source, report).read();
   } catch (cause) {
