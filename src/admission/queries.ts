@@ -1,3 +1,4 @@
+import { PAGE_MAX } from '../core/bounds.ts';
 import type { LimitView } from '../core/gate/views.ts';
 import type { LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
@@ -10,9 +11,6 @@ import { permitId } from './permit-id.ts';
 import type { TreeController } from './tree-controller.ts';
 import type { GroupLocation } from './tree-registry.ts';
 import { isRefusal } from './units.ts';
-
-/** Items on one page at most. */
-const PAGE_MAX = 1000;
 
 const OFFSET_FORM = /^(?:[1-9a-z][0-9a-z]{0,6})?$/;
 

@@ -1,12 +1,10 @@
+import { RESUME_MAX } from '../core/bounds.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { type Micros, plus, SECOND } from '../core/time.ts';
+import { type Micros, plus } from '../core/time.ts';
 import type { PermitView } from './admission.ts';
 import type { Clock } from './clock.ts';
 import type { PendingAcquire } from './pending-acquire.ts';
 import type { SharedAcquire } from './shared-acquire.ts';
-
-/** A session may come back for this long at most. */
-export const RESUME_MAX: Micros = 30 * SECOND;
 
 const ENDED: Refusal = { reason: 'cancelled', detail: 'The session ended.' };
 

@@ -1,5 +1,5 @@
 import type { OverrideRequest } from '../admission/admission.ts';
-import { PER_MAX, PER_MIN, SLACK_MAX, UNITS_MAX } from '../core/bounds.ts';
+import { KEY_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX, PER_MAX, PER_MIN, SLACK_MAX, UNITS_MAX } from '../core/bounds.ts';
 import type { Quota } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { DAY, type Micros } from '../core/time.ts';
@@ -18,8 +18,6 @@ export interface OverrideFields {
 
 const HOLD_MAX: Micros = 30 * DAY;
 const LIMITS_MAX = 64;
-const PAGE_MAX = 1000;
-const PAGE_DEFAULT = 100;
 
 /**
  * Checks a page of a list: size 0 is the default. `list` is what the tokens of its pages were made for (`pageTokenOf`); `token` of the result is the
@@ -39,7 +37,7 @@ export function toPage(
 export function checkPause(group: string, key: string | undefined, duration?: Micros): Refusal | undefined {
   return (
     checkGroup(group) ??
-    (key === undefined ? undefined : checkText('key', key, 256)) ??
+    (key === undefined ? undefined : checkText('key', key, KEY_BYTES_MAX)) ??
     (duration === undefined ? undefined : checkDuration('duration', duration, 1, HOLD_MAX))
   );
 }

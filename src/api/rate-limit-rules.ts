@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { KEY_BYTES_MAX, KEY_NAME } from '../core/bounds.ts';
 import type { Costs } from '../core/group.ts';
 import type { Micros } from '../core/time.ts';
 import type { RateLimitDescriptor } from '../gen/envoy/extensions/common/ratelimit/v3/ratelimit_pb.ts';
@@ -56,9 +57,6 @@ export interface RateLimitPlan {
   readonly descriptors: readonly DescriptorPlan[];
   readonly asks: readonly PlannedAsk[];
 }
-
-/** Longest key of a group, in bytes of UTF-8, as for every other ask. */
-const KEY_BYTES_MAX = 256;
 
 /** The names of a descriptor's entries as one text; rules with the same one can fit the same descriptors. */
 export function shapeOf(entries: readonly { readonly key: string }[]): string {
@@ -142,8 +140,7 @@ function entryValue({ entries }: RateLimitDescriptor, key: string): string | und
 
 /** The value, or its hash where it cannot be a key: callers choose it, and an error of this service would let them pass at Envoy. */
 function bounded(value: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
-  const fits = value.length <= KEY_BYTES_MAX && Buffer.byteLength(value) <= KEY_BYTES_MAX && !/[\u0000-\u001f\u007f-\u009f]/.test(value);
+  const fits = value === '' || (KEY_NAME.test(value) && Buffer.byteLength(value) <= KEY_BYTES_MAX);
   return fits ? value : `sha256:${createHash('sha256').update(value).digest('hex')}`;
 }
 

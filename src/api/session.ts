@@ -1,7 +1,9 @@
 import { create } from '@bufbuild/protobuf';
 import type { AcquireHandle, PermitView } from '../admission/admission.ts';
+import { RESUME_MAX } from '../core/bounds.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { type Micros, SECOND } from '../core/time.ts';
+
+import type { Micros } from '../core/time.ts';
 import * as pb from '../gen/sluice/v1/admission_pb.ts';
 import { acquireFieldsFrom, releasePermit, renewPermit, type ServiceDeps, startAcquire } from './admission-service.ts';
 import { runHeldCall, type Unary } from './call.ts';
@@ -24,7 +26,6 @@ type Answer = pb.SessionResponse['answer'];
 
 /** Asks that wait on one session at most. */
 const WAITING_MAX = 10_000;
-const RESUME_MAX: Micros = 30 * SECOND;
 const NOTHING_WAITS: Refusal = { reason: 'unknown_request', detail: 'No ask with this id waits on the session; release its permit if it was admitted.' };
 
 /** Many asks on one stream; what the stream is made of is the protocol's matter. */

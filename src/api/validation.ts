@@ -1,10 +1,10 @@
 import type { AdmissionRequest } from '../admission/admission.ts';
 import { PERMIT_CHARS_MAX } from '../admission/permit-id.ts';
-import { LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
+import { COST_UNITS_MAX, GROUP_NAME, KEY_BYTES_MAX, LEASE_MAX, PUSHBACK_MAX, TTL_MAX, UNIT_NAME, UNITS_MAX } from '../core/bounds.ts';
 import { type Costs, ONE_REQUEST, PRIORITY_MAX } from '../core/group.ts';
 import type { Disposition } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
-import { DAY, MILLISECOND, type Micros } from '../core/time.ts';
+import { MILLISECOND, type Micros } from '../core/time.ts';
 
 /** What a front end knows of a call besides its fields. */
 export interface CallContext {
@@ -52,15 +52,9 @@ export type Release =
     }
   | { readonly of: 'request'; readonly group: string; readonly requestId: string };
 
-/** Longest pushback a caller may name. */
-const DURATION_MAX: Micros = DAY;
 /** An answer needs this long to reach its caller before the caller's own deadline; a deadline that passes becomes a stream reset. */
 const DEADLINE_MARGIN: Micros = 50 * MILLISECOND;
-/** Units that one ask may name. */
-const COSTS_MAX = 16;
 
-const GROUP = /^[A-Za-z0-9._-]{1,128}$/;
-const UNIT = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/;
 const ASCII = /^[\x20-\x7e]*$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
@@ -80,7 +74,7 @@ export function parseAcquire(fields: AcquireFields, facts: CallContext): Admissi
   const { key = '', holder = '', requestId = '', ttl, lease, priority, priorityClass = '' } = fields;
   const wrong =
     checkGroup(fields.group) ??
-    checkText('key', key, 256) ??
+    checkText('key', key, KEY_BYTES_MAX) ??
     (ttl === undefined ? undefined : checkDuration('ttl', ttl, 0, TTL_MAX)) ??
     checkUrgency(priority, priorityClass) ??
     (lease === undefined ? undefined : checkDuration('lease', lease, 1, LEASE_MAX)) ??
@@ -127,7 +121,7 @@ export function parseRelease(fields: ReleaseFields): Release | Refusal {
   }
   if (retryAfter !== undefined) {
     if (outcome !== 'dropped') return malformed('`retry_after` goes with the outcome `dropped` only; leave it out.');
-    const long = checkDuration('retry_after', retryAfter, 0);
+    const long = checkDuration('retry_after', retryAfter, 0, PUSHBACK_MAX);
     if (long !== undefined) return long;
   }
   if (fields.costs === undefined) return { of: 'permit', permit, disposition: outcome, costs: undefined, retryAfter };
@@ -138,9 +132,9 @@ export function parseRelease(fields: ReleaseFields): Release | Refusal {
 
 /** Refuses what cannot be a group's name; undefined: it can. */
 export function checkGroup(group: string): Refusal | undefined {
-  if (GROUP.test(group)) return undefined;
+  if (GROUP_NAME.test(group)) return undefined;
   if (group === '') return malformed('`group` is missing; name the group whose limits count.');
-  return malformed('`group` must be 1 to 128 letters, digits, dots, dashes or underscores.');
+  return malformed('`group` must be 1 to 128 letters, digits, dots, dashes or underscores, beginning with a letter or digit.');
 }
 
 /** Refuses an empty, overlong or unprintable name of a permit or waiter; undefined: it is fine. */
@@ -159,7 +153,7 @@ export function checkText(field: string, text: string, bytesMax: number): Refusa
 }
 
 /** Refuses a length of time outside `least` to `most` microseconds; undefined: it is fine. */
-export function checkDuration(field: string, micros: Micros, least: Micros, most: Micros = DURATION_MAX): Refusal | undefined {
+export function checkDuration(field: string, micros: Micros, least: Micros, most: Micros): Refusal | undefined {
   if (Number.isNaN(micros)) return malformed(`\`${field}\` is not a duration; write for example \`30s\`.`);
   if (micros >= least && micros <= most && Number.isInteger(micros)) return undefined;
   if (micros < 0) return malformed(`\`${field}\` is negative; send a duration from ${least === 0 ? '0' : 'just above 0'} to ${most / 1e6}s.`);
@@ -176,9 +170,9 @@ function checkUrgency(priority: number | undefined, priorityClass: string): Refu
 
 function checkCosts(costs: Costs): Costs | Refusal {
   const units = Object.keys(costs);
-  if (units.length > COSTS_MAX) return malformed(`\`costs\` names more than ${COSTS_MAX} units; name fewer.`);
+  if (units.length > COST_UNITS_MAX) return malformed(`\`costs\` names more than ${COST_UNITS_MAX} units; name fewer.`);
   for (const unit of units) {
-    if (!UNIT.test(unit)) return malformed('A unit in `costs` must be 1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter.');
+    if (!UNIT_NAME.test(unit)) return malformed('A unit in `costs` must be 1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter.');
     const cost = costs[unit] ?? Number.NaN;
     if (!(Number.isInteger(cost) && cost >= 0 && cost <= UNITS_MAX)) return malformed(`The cost of \`${unit}\` must be a whole number from 0 to ${UNITS_MAX}.`);
   }

@@ -1,6 +1,7 @@
 import { SluiceUnreachable } from '../client/client.ts';
 import { systemClock } from '../client/clock.ts';
 import { type Call, HttpTransport } from '../client/http.ts';
+import { PAGE_MAX } from '../core/bounds.ts';
 import type { Connection } from './acquire-permit.ts';
 
 /** An object as plain HTTP has it: 64-bit numbers are text, durations have a unit. */
@@ -16,7 +17,6 @@ export interface Listing {
 }
 
 const SILENCE_MS = 15_000;
-const PAGE_MAX = 1000;
 
 /** Calls of operators, over plain HTTP. Each is sent once: throws SluiceRefused, or SluiceUnreachable when no answer came within 15 s. */
 export class OperatorCalls {

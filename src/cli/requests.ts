@@ -1,4 +1,5 @@
 import type { DeferredRequest, RequestQuery, Requests } from '../client/client.ts';
+import { PAGE_MAX, REDRIVE_MAX } from '../core/bounds.ts';
 import { API_ADDRESS } from './acquire-flags.ts';
 import { ACQUIRE_EXIT, clientOf } from './acquire-permit.ts';
 import { type Action, type ActionKind, each, runAction } from './action.ts';
@@ -14,8 +15,6 @@ const FILTER_FLAGS = `  --group, --key       only of these
   --error WHY          only those given up for it: status_400, timeout, retry_expired, ...
   --since, --until     a time of RFC 3339, or how long ago: 1h. Of pending ones their acceptance counts, of others their end`;
 const STATES: ReadonlySet<string> = new Set(['pending', 'sending', 'done', 'dead', 'cancelled']);
-const PAGE_MAX = 1000;
-const REDRIVE_MAX = 10_000;
 
 const list: RequestAction = {
   usage: 'list [--state dead] [--group GROUP] [...]',

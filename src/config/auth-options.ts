@@ -1,6 +1,7 @@
+import { KEY_NAME } from '../core/bounds.ts';
 import { ValueError } from './errors.ts';
 import { className, groupName } from './group-options.ts';
-import { KEY_NAME, oneOf, string } from './scalars.ts';
+import { oneOf, string } from './scalars.ts';
 import { list, option, optional, refine, required, scalar, struct, unsupported, type ValueOf } from './schema.ts';
 import { entryOf, formatSourceValue, type SourceValue } from './source-value.ts';
 

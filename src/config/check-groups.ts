@@ -1,10 +1,8 @@
+import { DEPTH_MAX } from '../core/bounds.ts';
 import { ValueError } from './errors.ts';
 import type { GroupOptions } from './group-options.ts';
 import type { ReportAt, Unverified } from './schema.ts';
 import { suggest } from './suggest.ts';
-
-/** Groups from a root to its deepest child at most: every one of them is asked on each admission. */
-export const DEPTH_MAX = 8;
 
 type Groups = ReadonlyMap<string, Unverified<GroupOptions>>;
 

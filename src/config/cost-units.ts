@@ -1,5 +1,5 @@
+import { DEPTH_MAX } from '../core/bounds.ts';
 import { REQUESTS } from '../core/group.ts';
-import { DEPTH_MAX } from './check-groups.ts';
 import { ValueError } from './errors.ts';
 import type { GroupOptions } from './group-options.ts';
 import type { LimitOptions } from './limit-options.ts';

@@ -1,17 +1,14 @@
-import { LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
+import { CLASS_NAME, GROUP_NAME, KEY_NAME, LEASE_MAX, PUSHBACK_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { PRIORITY_MAX } from '../core/group.ts';
 import { DAY, MILLISECOND } from '../core/time.ts';
 import { ValueError } from './errors.ts';
 import { limitOptions, unitName } from './limit-options.ts';
-import { boolean, decimal, duration, durationOrNone, integer, KEY_NAME, oneOf, percent, size, string } from './scalars.ts';
+import { boolean, decimal, duration, durationOrNone, integer, oneOf, percent, size, string } from './scalars.ts';
 import { dictionary, list, option, optional, type ReportAt, refine, required, scalar, struct, type Unverified, type ValueOf } from './schema.ts';
 import { formatSourceValue, type SourceValue } from './source-value.ts';
 import { showDuration } from './units.ts';
 
 const NAME_RULE = 'Letters, digits, ".", "_" and "-", a letter or digit first, at most 128.';
-
-/** What a group may be called. */
-export const GROUP_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
 /** The name of a group, where one is named. */
 export const groupName = string({ unit: 'group name', pattern: GROUP_NAME, rule: NAME_RULE, lengthMax: 128 });
@@ -19,7 +16,7 @@ export const groupName = string({ unit: 'group name', pattern: GROUP_NAME, rule:
 /** The name of a priority; a letter first, so that it is never taken for a number. */
 export const className = string({
   unit: 'class name',
-  pattern: /^[A-Za-z][A-Za-z0-9._-]*$/,
+  pattern: CLASS_NAME,
   rule: 'Letters, digits, ".", "_" and "-", a letter first, at most 64.',
   lengthMax: 64,
 });
@@ -183,7 +180,7 @@ const group = struct({
   pushback: option(
     struct({
       scope: option(oneOf('key', 'group'), 'key', "Whom a backend's 429 pauses."),
-      max: option(duration({ min: 0, max: DAY }), '60s', 'For how long at most.'),
+      max: option(duration({ min: 0, max: PUSHBACK_MAX }), '60s', 'For how long at most.'),
     }),
     {},
     'What a backend that pushes back may do.',

@@ -1,9 +1,9 @@
-import { SLACK_MAX, UNITS_MAX } from '../core/bounds.ts';
+import { COST_UNITS_MAX, KEY_NAME, SLACK_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { DAY } from '../core/time.ts';
 import { concurrencyOptions } from './concurrency-options.ts';
 import { ValueError } from './errors.ts';
 import { type Exception, exception, PER, PERMITS, permitsPer, timeOfDay, timezone } from './limit-scalars.ts';
-import { duration, integer, KEY_NAME, oneOf, string } from './scalars.ts';
+import { duration, integer, oneOf, string } from './scalars.ts';
 import { dictionary, option, optional, type ReportAt, refine, required, struct, type Unverified, type ValueOf } from './schema.ts';
 import { showDuration } from './units.ts';
 
@@ -26,7 +26,7 @@ const keys = dictionary(exception(), {
 export const unitName = {
   noun: 'unit',
   names: /^(?!(?:constructor|requests)$)[a-z][a-z0-9_-]{0,63}$/,
-  namesMax: 16,
+  namesMax: COST_UNITS_MAX,
   rule: 'Lower-case letters, digits, "_" and "-", a letter first, at most 64; "requests" is always there, and every ask costs 1 of it unless it says more.',
 };
 

@@ -1,3 +1,4 @@
+import { GROUP_NAME } from '../core/bounds.ts';
 import { MILLISECOND, MINUTE } from '../core/time.ts';
 import { authOptions } from './auth-options.ts';
 import { backendsOptions } from './backend-options.ts';
@@ -5,7 +6,7 @@ import { clusterOptions } from './cluster-options.ts';
 import { deferredOptions } from './deferred-options.ts';
 import { envoyOptions } from './envoy-options.ts';
 import { gatewayQueueOptions } from './gateway-queue-options.ts';
-import { GROUP_NAME, groupOptions } from './group-options.ts';
+import { groupOptions } from './group-options.ts';
 import { filePath, listenOptions } from './listen-options.ts';
 import { bodiesOptions, routesOptions } from './route-options.ts';
 import { boolean, duration, integer, oneOf, size } from './scalars.ts';

@@ -1,4 +1,4 @@
-import { UNITS_MAX } from '../core/bounds.ts';
+import { COST_UNITS_MAX, UNIT_NAME, UNITS_MAX } from '../core/bounds.ts';
 import { DAY, MILLISECOND } from '../core/time.ts';
 import { BACKEND_NAME } from './backend-options.ts';
 import { checkMode } from './deferred-mode.ts';
@@ -48,7 +48,7 @@ const costs = dictionary(
     },
     { short: 'ask' },
   ),
-  { noun: 'unit', names: /^[A-Za-z][A-Za-z0-9._-]{0,63}$/, namesMax: 16, rule: 'Letters, digits, ".", "_" and "-", a letter first, at most 64.' },
+  { noun: 'unit', names: UNIT_NAME, namesMax: COST_UNITS_MAX, rule: 'Letters, digits, ".", "_" and "-", a letter first, at most 64.' },
 );
 
 /** One route. */

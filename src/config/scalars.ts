@@ -5,10 +5,6 @@ import { formatSourceValue, type SourceValue } from './source-value.ts';
 import { suggest } from './suggest.ts';
 import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN, showDuration, showSize } from './units.ts';
 
-/** What a key may be: 1 to 256 characters that print. Escapes that every reader of a JSON Schema knows, hence no `\p`. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
-export const KEY_NAME = /^[^\u0000-\u001f\u007f-\u009f]{1,256}$/;
-
 /** Bounds of a number, both included. */
 export interface Range {
   readonly min: number;

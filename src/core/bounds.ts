@@ -1,4 +1,4 @@
-import { DAY, MILLISECOND, type Micros } from './time.ts';
+import { DAY, MILLISECOND, type Micros, SECOND } from './time.ts';
 
 /*
  * Bounds of what a caller, an operator and the file may name: the one source for all of them, so that what the file may say
@@ -20,3 +20,38 @@ export const TTL_MAX: Micros = DAY;
 
 /** Life of a lease that a caller or a group may name at most. */
 export const LEASE_MAX: Micros = 7 * DAY;
+
+/** Time that a session's queue positions and leases outlive its stream at most. */
+export const RESUME_MAX: Micros = 30 * SECOND;
+
+/** Time that a caller may ask its key or group to be paused for at most, when a backend pushed back. */
+export const PUSHBACK_MAX: Micros = DAY;
+
+/** Groups from a root to its deepest child at most: every one of them is asked on each admission. */
+export const DEPTH_MAX = 8;
+
+/** Units that one request may name costs for at most. */
+export const COST_UNITS_MAX = 16;
+
+/** Entries of one page of a list: at most, and where the caller names no size. */
+export const PAGE_MAX = 1000;
+export const PAGE_DEFAULT = 100;
+
+/** Dead letters that one call may put back at most. */
+export const REDRIVE_MAX = 10_000;
+
+/** Name of a group: letters, digits, ".", "_" and "-", a letter or digit first, at most 128. */
+export const GROUP_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+/** Unit that a request or route may name a cost for. Units that limits count are lower-case names of this form. */
+export const UNIT_NAME = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/;
+
+/** Class of priority; a letter first, so that it is never taken for a number. */
+export const CLASS_NAME = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/;
+
+/** Bytes of a key at most, in UTF-8. */
+export const KEY_BYTES_MAX = 256;
+
+/** Key of a group: characters that print. Escapes that every reader of a JSON Schema knows, hence no `\p`. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
+export const KEY_NAME = /^[^\u0000-\u001f\u007f-\u009f]{1,256}$/;

@@ -2,7 +2,8 @@ import { BlockList } from 'node:net';
 import type { Refusal } from '../core/refusal.ts';
 import type { CallbackPolicy } from './deferred-route.ts';
 
-const URL_LENGTH_MAX = 2_048;
+/** Characters of the URL of a callback at most. */
+export const CALLBACK_URL_LENGTH_MAX = 2_048;
 
 /**
  * Addresses that no callback leads to, unless its route lists them: everything that the IANA registries of special-purpose addresses
@@ -67,11 +68,11 @@ export function isRefusedAddress(address: string, allowed: BlockList): boolean {
 /** Returns the URL of a callback; or why a request that names it is refused. What its name leads to is looked at when it is called. */
 export function callbackUrl(text: string, policy: CallbackPolicy | undefined): URL | Refusal {
   if (policy === undefined) return { reason: 'forbidden', detail: 'This route reports to no callbacks; see `callback` of the route.' };
-  const url = text.length <= URL_LENGTH_MAX && /^[\x21-\x7e]+$/.test(text) && URL.canParse(text) ? new URL(text) : undefined;
+  const url = text.length <= CALLBACK_URL_LENGTH_MAX && /^[\x21-\x7e]+$/.test(text) && URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '' || url.hash !== '')
     return {
       reason: 'malformed',
-      detail: `A callback must be an http or https URL without credentials and fragment, of at most ${URL_LENGTH_MAX} characters.`,
+      detail: `A callback must be an http or https URL without credentials and fragment, of at most ${CALLBACK_URL_LENGTH_MAX} characters.`,
     };
   if (url.protocol === 'http:' && !policy.plainHttp) return { reason: 'forbidden', detail: 'Callbacks of this route need https.' };
   const name = url.hostname.toLowerCase().replace(/\.$/, '');

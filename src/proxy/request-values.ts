@@ -1,11 +1,8 @@
+import { KEY_BYTES_MAX, KEY_NAME } from '../core/bounds.ts';
 import { firstHeader } from './headers.ts';
 import type { IncomingRequest } from './incoming.ts';
 import type { Source } from './route.ts';
 import { decodeText, queryValue } from './text.ts';
-
-/** A key that a group can have: 1 to 256 characters, none of them a control. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
-const KEY = /^[^\u0000-\u001f\u007f-\u009f]{0,256}$/;
 
 /** The text a source names; '' where the request says nothing. */
 export function readValue(source: Source, { headers, target, facts }: Pick<IncomingRequest, 'headers' | 'target' | 'facts'>): string {
@@ -27,7 +24,7 @@ export function readValue(source: Source, { headers, target, facts }: Pick<Incom
   }
 }
 
-/** Whether a text can be a key. */
+/** Whether a text can be a key of a group, or is empty: no key. */
 export function isKey(text: string): boolean {
-  return KEY.test(text);
+  return text === '' || (KEY_NAME.test(text) && Buffer.byteLength(text) <= KEY_BYTES_MAX);
 }

@@ -1,4 +1,4 @@
-import { GROUP_NAME } from '../config/group-options.ts';
+import { GROUP_NAME } from '../core/bounds.ts';
 import { ONE_REQUEST } from '../core/group.ts';
 import { type Micros, SECOND } from '../core/time.ts';
 import { seededRandom } from './random.ts';

@@ -1,8 +1,6 @@
 import { type Report, ValueError } from '../config/errors.ts';
-import { GROUP_NAME } from '../config/group-options.ts';
-import { KEY_NAME } from '../config/scalars.ts';
 import { parseDuration } from '../config/units.ts';
-import { LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
+import { GROUP_NAME, KEY_NAME, LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { type Costs, ONE_REQUEST, PRIORITY_MAX } from '../core/group.ts';
 import { MILLISECOND, type Micros, SECOND } from '../core/time.ts';
 import { REQUESTS_MAX, type SimulatedRequest } from './simulated-request.ts';

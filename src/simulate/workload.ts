@@ -1,11 +1,11 @@
 import { type ConfigError, collectErrors, ValueError } from '../config/errors.ts';
 import { className, groupName } from '../config/group-options.ts';
 import { permitsPer } from '../config/limit-scalars.ts';
-import { decimal, duration, integer, KEY_NAME, oneOf, string } from '../config/scalars.ts';
+import { decimal, duration, integer, oneOf, string } from '../config/scalars.ts';
 import { dictionary, list, option, optional, type ReportAt, refine, required, struct, type Unverified, type ValueOf } from '../config/schema.ts';
 import type { SourceValue } from '../config/source-value.ts';
 import { parseYaml } from '../config/yaml.ts';
-import { LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
+import { KEY_NAME, LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { type Costs, ONE_REQUEST } from '../core/group.ts';
 import { DAY, MILLISECOND, type Micros } from '../core/time.ts';
 import { exponential, logNormal, type Random, seededRandom, zipf } from './random.ts';

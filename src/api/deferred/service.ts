@@ -1,3 +1,4 @@
+import { REDRIVE_MAX } from '../../core/bounds.ts';
 import type { Refusal } from '../../core/refusal.ts';
 import { MILLISECOND, MINUTE, type Micros } from '../../core/time.ts';
 import type { RequestFilter, RequestScope, RequestView, SubmitOutcome } from '../../deferred/deferred.ts';
@@ -39,7 +40,6 @@ export const END_WAIT_MAX: Micros = MINUTE;
 const SIGNED = 'This route takes requests that their sender has signed, on the proxy; here it needs `auth.keys` and a credential.';
 const ID_BYTES_MAX = 128;
 const FAILURE_BYTES_MAX = 64;
-const REDRIVE_MAX = 10_000;
 /** A list of any state goes through these, one after the other; the first is all that have not ended. */
 const ANY_STATE: readonly (RequestState | undefined)[] = [undefined, 'dead', 'done', 'cancelled'];
 

@@ -1,5 +1,6 @@
 import type { Refusal } from '../../core/refusal.ts';
 import { DAY, MILLISECOND, type Micros, SECOND } from '../../core/time.ts';
+import { CALLBACK_URL_LENGTH_MAX } from '../../deferred/callback-target.ts';
 import type { Submission } from '../../deferred/deferred.ts';
 import { allHeaders, firstHeader } from '../../proxy/headers.ts';
 import type { IncomingRequest } from '../../proxy/incoming.ts';
@@ -12,7 +13,6 @@ export type StoredFields = Pick<Submission, 'idempotencyKey' | 'notBeforeMs' | '
 const KEY_LENGTH_MAX = 256;
 const YEAR: Micros = 365 * DAY;
 const RETRIES_MAX = 100;
-const URL_LENGTH_MAX = 2_048;
 
 /**
  * Reads `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07; without its quotes too) and the fields that narrow what
@@ -37,7 +37,7 @@ export function storedFields({ headers }: Pick<IncomingRequest, 'headers'>, nowM
   ] as const)
     if (value === 'wrong') return malformed(`\`${name}\` cannot be read, or is out of bounds; send ${bounds}.`);
   const callback = firstHeader(headers, 'sluice-callback')?.trim() ?? '';
-  if (callback.length > URL_LENGTH_MAX) return malformed(`\`Sluice-Callback\` may have at most ${URL_LENGTH_MAX} characters.`);
+  if (callback.length > CALLBACK_URL_LENGTH_MAX) return malformed(`\`Sluice-Callback\` may have at most ${CALLBACK_URL_LENGTH_MAX} characters.`);
   return {
     idempotencyKey,
     notBeforeMs: typeof delay === 'number' && delay > 0 ? nowMs + Math.ceil(delay / MILLISECOND) : undefined,

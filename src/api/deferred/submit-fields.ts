@@ -1,6 +1,8 @@
+import { KEY_BYTES_MAX } from '../../core/bounds.ts';
 import type { Costs } from '../../core/group.ts';
 import type { Refusal } from '../../core/refusal.ts';
 import { DAY, MILLISECOND, type Micros, SECOND } from '../../core/time.ts';
+import { CALLBACK_URL_LENGTH_MAX } from '../../deferred/callback-target.ts';
 import { hostFault } from '../../http/framing.ts';
 import { checkDuration, checkText, malformed } from '../validation.ts';
 
@@ -54,7 +56,6 @@ const HEADER_VALUE_BYTES_MAX = 8192;
 const HEADERS_BYTES_MAX = 65_536;
 const PATH_BYTES_MAX = 8192;
 const HOST_BYTES_MAX = 253;
-const CALLBACK_BYTES_MAX = 2048;
 const NAME_BYTES_MAX = 256;
 const DELAYS_MAX = 100;
 const ATTEMPTS_MAX = 99_999;
@@ -96,7 +97,7 @@ export function checkSubmit(fields: SubmitFields, nowMs: number): Refusal | unde
   return (
     checkText('route', route, NAME_BYTES_MAX) ??
     (route !== '' && group !== '' ? malformed('Name either `route` or `group`, not both.') : undefined) ??
-    checkText('key', fields.key, NAME_BYTES_MAX) ??
+    checkText('key', fields.key, KEY_BYTES_MAX) ??
     checkText('priority_class', fields.priorityClass, 128) ??
     checkTarget(fields) ??
     checkHeaders(fields.headers) ??
@@ -173,7 +174,7 @@ function checkRetries(retries: SubmitFields['retries']): Refusal | undefined {
 /** Refuses a callback that is no URL for one; whether its target is allowed, the deferred service decides. */
 function checkCallback(callback: string): Refusal | undefined {
   if (callback === '') return undefined;
-  if (callback.length > CALLBACK_BYTES_MAX) return malformed(`\`callback\` is longer than ${CALLBACK_BYTES_MAX} bytes; shorten it.`);
+  if (callback.length > CALLBACK_URL_LENGTH_MAX) return malformed(`\`callback\` is longer than ${CALLBACK_URL_LENGTH_MAX} bytes; shorten it.`);
   const url = PRINTABLE.test(callback) && URL.canParse(callback) ? new URL(callback) : undefined;
   const good = url !== undefined && (url.protocol === 'https:' || url.protocol === 'http:') && url.username === '' && url.password === '' && url.hash === '';
   return good ? undefined : malformed('`callback` must be an http or https URL without credentials and fragment.');

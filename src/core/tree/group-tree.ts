@@ -1,3 +1,4 @@
+import { DEPTH_MAX } from '../bounds.ts';
 import type { GroupSpec, LimitSpec } from '../group.ts';
 import { scaleQuota, shareOf } from '../limits/create-limit.ts';
 import type { Instant } from '../time.ts';
@@ -6,9 +7,6 @@ import { KeyState } from './key-state.ts';
 import { LimitInstance, LimitRule } from './limit-rule.ts';
 import type { Override } from './overrides.ts';
 import type { WaiterTable } from './waiter-table.ts';
-
-/** Groups above one another at most. */
-export const DEPTH_MAX = 8;
 
 /**
  * The nodes of one tree and what they count in: rules from the file, shares of a parent's rules, overrides, and a limit instance

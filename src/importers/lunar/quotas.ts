@@ -1,3 +1,4 @@
+import { DEPTH_MAX } from '../../core/bounds.ts';
 import type { SourceNode } from '../source-node.ts';
 import { type CounterSource, counterSource } from './counter-path.ts';
 import type { LunarOptions, Options, QuotaHeaders } from './draft.ts';
@@ -10,7 +11,7 @@ const SECONDS: Readonly<Record<string, number>> = { second: 1, minute: 60, hour:
 /** Longest window of a limit. */
 const WINDOW_SECONDS_MAX = 400 * 86_400;
 /** Quotas above each other at most, the group of a flow not counted. */
-const DEPTH_MAX = 7;
+const QUOTA_DEPTH_MAX = DEPTH_MAX - 1;
 
 /** A quota as read. */
 export interface Quota {
@@ -55,7 +56,7 @@ export function joinQuotas(quotas: ReadonlyMap<string, Quota>): void {
     }
     above.users++;
     at.understood('parent.group');
-    if (chainOf(quota, quotas) === undefined) at.mistake(`more than ${DEPTH_MAX} quotas stand above each other, or in a circle`, 'Remove a parent_id.');
+    if (chainOf(quota, quotas) === undefined) at.mistake(`more than ${QUOTA_DEPTH_MAX} quotas stand above each other, or in a circle`, 'Remove a parent_id.');
     const share = node.get('strategy')?.get('allocation_percentage');
     if (share !== undefined && quota.share !== undefined && above.limit === undefined && above.share === undefined)
       share.mistake(`a part of ${JSON.stringify(parent)}, which has no number`, 'Give the parent a number, or the child one of its own.');
@@ -77,7 +78,7 @@ export function chainOf(quota: Quota, quotas: ReadonlyMap<string, Quota>): reado
   const chain: Quota[] = [];
   for (let at: Quota | undefined = quota; at !== undefined; at = at.parent === undefined ? undefined : quotas.get(at.parent)) {
     chain.push(at);
-    if (chain.length > DEPTH_MAX) return undefined;
+    if (chain.length > QUOTA_DEPTH_MAX) return undefined;
   }
   return chain;
 }
