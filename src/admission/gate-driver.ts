@@ -1,4 +1,5 @@
 import type { LeaderLease } from '../coordination/coordinator.ts';
+import { takeAll } from '../core/collections/take-all.ts';
 import type { GateEvent, Reservation } from '../core/events.ts';
 import type { LeaseRecord, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
@@ -73,7 +74,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   readonly #right: TermGuard;
   readonly #waking: GateTimer;
   readonly #troubles = new Set<Trouble>();
-  #undone: Permit[] = [];
+  readonly #undone: Permit[] = [];
   #over: Refusal | undefined;
   #cancelSweep: (() => void) | undefined;
   #sweepAt: Instant = NEVER;
@@ -274,9 +275,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   settle(now: Instant): void {
     for (const event of this.gate.takeEvents()) this.#happened(event, now);
     while (this.#undone.length > 0) {
-      const undone = this.#undone;
-      this.#undone = [];
-      for (const permit of undone) this.gate.rollback(now, permit);
+      for (const permit of takeAll(this.#undone)) this.gate.rollback(now, permit);
       for (const event of this.gate.takeEvents()) this.#happened(event, now);
     }
     const reservations = this.gate.takeReservations();

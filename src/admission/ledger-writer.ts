@@ -1,3 +1,4 @@
+import { takeAll } from '../core/collections/take-all.ts';
 import type { Reservation } from '../core/events.ts';
 import type { LeaseRecord } from '../core/permit.ts';
 import { type Instant, MILLISECOND, plus } from '../core/time.ts';
@@ -45,7 +46,7 @@ export class LedgerWriter {
   readonly #host: LedgerWriterCallbacks;
   #items: Item[] = [];
   #flying: Item[] = [];
-  #wanted: Reservation[] = [];
+  readonly #wanted: Reservation[] = [];
   #reserving = false;
   /** Bounds and pauses that the gate does not know yet: a snapshot would forget them. */
   #unapplied = 0;
@@ -53,7 +54,7 @@ export class LedgerWriter {
   #retryAt = 0 as Instant;
   #retrying = false;
   #stopped = false;
-  #quiet: (() => void)[] = [];
+  readonly #quiet: (() => void)[] = [];
 
   constructor(parts: { clock: Clock; ledger: TreeLedger; host: LedgerWriterCallbacks }) {
     this.#clock = parts.clock;
@@ -93,8 +94,8 @@ export class LedgerWriter {
   /** Sends what was collected. */
   flush(): void {
     if (this.#stopped || this.#retrying || this.#flying.length > 0 || this.#items.length === 0) return;
-    this.#flying = this.#items;
-    this.#items = [];
+    // The two arrays are swapped and kept, see takeAll.
+    [this.#flying, this.#items] = [this.#items, this.#flying];
     this.#ledger.append(this.#flying.map((item) => item.record)).then(
       () => this.#appended(),
       (cause: unknown) => this.#failed(cause),
@@ -113,7 +114,7 @@ export class LedgerWriter {
     const items = [...this.#flying, ...this.#items];
     this.#flying = [];
     this.#items = [];
-    this.#wanted = [];
+    this.#wanted.length = 0;
     for (const item of items) item.told?.(false);
     this.#settleQuiet();
     return items.flatMap((item) => item.hold ?? []);
@@ -124,8 +125,7 @@ export class LedgerWriter {
   }
 
   #appended(): void {
-    const items = this.#flying;
-    this.#flying = [];
+    const items = takeAll(this.#flying);
     if (this.#stopped) return;
     this.#works();
     for (const item of items) {
@@ -140,8 +140,7 @@ export class LedgerWriter {
   }
 
   #failed(cause: unknown): void {
-    const items = this.#flying;
-    this.#flying = [];
+    const items = takeAll(this.#flying);
     if (this.#stopped) return;
     if (cause instanceof LedgerFenced) {
       this.#items = [...items, ...this.#items];
@@ -162,8 +161,7 @@ export class LedgerWriter {
 
   #reserveNext(): void {
     if (this.#stopped || this.#retrying || this.#reserving || this.#wanted.length === 0) return;
-    const wanted = this.#wanted;
-    this.#wanted = [];
+    const wanted = takeAll(this.#wanted);
     this.#reserving = true;
     this.#unapplied++;
     this.#ledger
@@ -190,7 +188,7 @@ export class LedgerWriter {
   #unreserved(wanted: readonly Reservation[], cause: unknown): void {
     if (this.#stopped) return;
     if (cause instanceof LedgerFenced) return this.#host.lost(cause);
-    this.#wanted = [...wanted, ...this.#wanted];
+    this.#wanted.unshift(...wanted);
     // Else a snapshot follows, then the same again.
     if (!this.#ledger.relievable) this.#fails(cause);
   }
@@ -252,8 +250,6 @@ export class LedgerWriter {
 
   #settleQuiet(): void {
     if (!this.#idle) return;
-    const quiet = this.#quiet;
-    this.#quiet = [];
-    for (const resolve of quiet) resolve();
+    for (const resolve of takeAll(this.#quiet)) resolve();
   }
 }

@@ -24,6 +24,7 @@ export async function renewPermit(turn: GateDriver, entry: GroupEntry, name: Per
     },
     () => {
       written.record = turn.renewal;
+      turn.renewal = undefined;
     },
   );
   if ('reason' in answer) return refused(answer);
@@ -58,6 +59,7 @@ export async function releasePermit(turn: GateDriver, entry: GroupEntry, name: P
     },
     () => {
       key = request.key ?? turn.ended?.key;
+      turn.ended = undefined;
     },
   );
   if (typeof ended !== 'boolean') return refused(ended);

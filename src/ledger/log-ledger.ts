@@ -1,3 +1,4 @@
+import { takeAll } from '../core/collections/take-all.ts';
 import type { GateSnapshot, SealedState } from '../core/gate/snapshot.ts';
 import { DISTANT_PAST, type Instant, MINUTE, type Micros, NEVER, plus, SECOND } from '../core/time.ts';
 import type { Batch } from './batch-codec.ts';
@@ -78,7 +79,7 @@ class LogTree implements TreeLedger {
   readonly #chain: LogWriter;
   readonly #clock: LedgerClock;
   readonly #term: bigint;
-  #notes: LedgerRecord[] = [];
+  readonly #notes: LedgerRecord[] = [];
   #cancelNote: (() => void) | undefined;
   #snapshotAt: Instant;
   #relieveAt: Instant = DISTANT_PAST;
@@ -165,9 +166,7 @@ class LogTree implements TreeLedger {
   #passNotes(now = false): void {
     this.#cancelNote?.();
     this.#cancelNote = undefined;
-    const notes = this.#notes;
-    this.#notes = [];
-    this.#chain.add(notes);
+    this.#chain.add(takeAll(this.#notes));
     if (now) this.#chain.start();
   }
 }

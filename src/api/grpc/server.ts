@@ -14,6 +14,7 @@ import {
 } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
+import { takeAll } from '../../core/collections/take-all.ts';
 import type { Refusal } from '../../core/refusal.ts';
 import type { Micros, Millis } from '../../core/time.ts';
 import { RateLimitService } from '../../gen/envoy/service/ratelimit/v3/rls_pb.ts';
@@ -288,7 +289,7 @@ interface LeavingStream {
  * place may admit the second, whose own cancel is still on its way; by then every one of them is marked as cancelled.
  */
 class Leavers {
-  #leaving: (() => void)[] = [];
+  readonly #leaving: (() => void)[] = [];
 
   watch(stream: LeavingStream, leave: () => void): void {
     stream.on('cancelled', () => {
@@ -298,9 +299,7 @@ class Leavers {
   }
 
   #handOn(): void {
-    const leaving = this.#leaving;
-    this.#leaving = [];
-    for (const leave of leaving) leave();
+    for (const leave of takeAll(this.#leaving)) leave();
   }
 }
 

@@ -37,7 +37,7 @@ export class Dispatcher {
   /** Waiters whose wait timeout is over and who are kept for the disk. */
   readonly overdue = new Set<WaiterRef>();
   readonly #dirty = new Set<GroupNode>();
-  events: GateEvent[] = [];
+  readonly events: GateEvent[] = [];
   readonly readiness: Readiness;
   /** `pump` stopped at the end of its slice. */
   hasMoreWork = false;

@@ -1,3 +1,4 @@
+import { takeAll } from '../collections/take-all.ts';
 import type { GateEvent, Reservation } from '../events.ts';
 import type { Costs, GroupSpec } from '../group.ts';
 import type { Remembered } from '../leases/grants.ts';
@@ -56,7 +57,7 @@ export class Gate {
     this.#ticker = new Ticker(this.#all);
     if (restored === undefined) return;
     restore(this.#all, this.#ticker, restored, from);
-    this.#all.events = [];
+    this.#all.events.length = 0;
   }
 
   /** Index of a group by name; undefined: not of this tree. */
@@ -299,18 +300,12 @@ export class Gate {
 
   /** Events since the last take, in order. */
   takeEvents(): readonly GateEvent[] {
-    const { events } = this.#all;
-    if (events.length === 0) return NOTHING;
-    this.#all.events = [];
-    return events;
+    return takeAll(this.#all.events);
   }
 
   /** Bounds that must be written; each is asked for once. */
   takeReservations(): readonly Reservation[] {
-    const { wanted } = this.#all.reservations;
-    if (wanted.length === 0) return NOTHING;
-    this.#all.reservations.wanted = [];
-    return wanted;
+    return takeAll(this.#all.reservations.wanted);
   }
 
   /** These bounds are on disk: whoever waited for them goes. `written` false: they could not be written, and are asked for again by whoever needs them. */
@@ -438,5 +433,3 @@ export class Gate {
     if (this.#ticker.nextAt(now) > now) this.#all.dispatch(now);
   }
 }
-
-const NOTHING: readonly never[] = [];

@@ -25,7 +25,7 @@ export class Reservations {
   readonly #states: Map<string, readonly number[]> | undefined;
   /** Cells with bounds on disk that may still count. */
   readonly #persisted = new Set<LimitInstance>();
-  wanted: Reservation[] = [];
+  readonly wanted: Reservation[] = [];
 
   constructor(parts: { isDurable: boolean; allowsInProcess: boolean; from: Instant; restored: GateSnapshot | undefined }) {
     this.isDurable = parts.isDurable;

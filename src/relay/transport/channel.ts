@@ -1,3 +1,4 @@
+import { takeAll } from '../../core/collections/take-all.ts';
 import { MILLISECOND, type Micros, SECOND } from '../../core/time.ts';
 
 /** What goes over the network between two instances. `seq` 0: no operations, only an acknowledgement. */
@@ -68,7 +69,7 @@ export class ReliableChannel<Op> {
   /** Came before its turn. */
   readonly #early = new Map<number, readonly Op[]>();
   #ackAt: Micros = Number.POSITIVE_INFINITY;
-  #out: Frame<Op>[] = [];
+  readonly #out: Frame<Op>[] = [];
 
   constructor(parts: ReliableChannelOptions<Op>) {
     this.#parts = parts;
@@ -133,9 +134,7 @@ export class ReliableChannel<Op> {
 
   /** Frames to be sent, in order. */
   takeFrames(): readonly Frame<Op>[] {
-    const out = this.#out;
-    this.#out = [];
-    return out;
+    return takeAll(this.#out);
   }
 
   /** When what was gathered is to go. */
