@@ -1,18 +1,19 @@
 import { randomUUID } from 'node:crypto';
-import type { Clock } from '../admission/clock.ts';
 import { LocalAdmission } from '../admission/local-admission.ts';
 import type { Config } from '../config/load.ts';
 import type { Coordinator } from '../coordination/coordinator.ts';
 import { LmdbRegisters } from '../coordination/registers/lmdb.ts';
 import { MemoryRegisters } from '../coordination/registers/memory.ts';
 import type { Registers } from '../coordination/registers/registers.ts';
+import type { Timers } from '../coordination/replica.ts';
 import { openSingleNodeCoordinator, readLastClock } from '../coordination/single-node.ts';
-import { plus, SECOND } from '../core/time.ts';
+import { SECOND } from '../core/time.ts';
 import { createLedger } from '../ledger/log-ledger.ts';
 import { LmdbStore } from '../ledger/stores/lmdb.ts';
 import { MemoryStore } from '../ledger/stores/memory.ts';
 import type { Store, StoreRoom } from '../ledger/stores/store.ts';
 import { createSystemClock, type SystemClock } from '../platform/system-clock.ts';
+import { createTimers } from '../platform/timers.ts';
 import { DiskUnavailable, isDiskRefusal } from '../storage/lmdb.ts';
 import { openStore } from '../storage/open-store.ts';
 import { type Holder, StoreInUse } from '../storage/store-lock.ts';
@@ -76,7 +77,7 @@ async function openOnce(config: Config, parts: AdmissionStackDeps): Promise<Admi
     reports: true,
   });
   await localAdmission.start();
-  const unwatch = storage.room === undefined ? () => {} : watchRoom(storage.room, { clock, log, metrics });
+  const unwatch = storage.room === undefined ? () => {} : watchRoom(storage.room, { timers: createTimers(), log, metrics });
   opened.push(async () => unwatch());
   opened.push(() => localAdmission.drain(0));
   return {
@@ -106,7 +107,7 @@ const FILLING = 0.8;
 const EASED = 0.6;
 
 /** Says in the log when the store fills up, and in the metrics how full it is. Returns a function that stops it. */
-function watchRoom(room: () => StoreRoom, { clock, log, metrics }: { clock: Clock; log: Log; metrics: Metrics }): () => void {
+function watchRoom(room: () => StoreRoom, { timers, log, metrics }: { timers: Timers; log: Log; metrics: Metrics }): () => void {
   metrics.storing(room);
   let filling = false;
   let cancel = (): void => {};
@@ -120,7 +121,8 @@ function watchRoom(room: () => StoreRoom, { clock, log, metrics }: { clock: Cloc
       log.tell('info', 'store_eased', 'The store has room again.', { used, bytes, fill });
       filling = false;
     }
-    cancel = clock.at(plus(clock.now(), LOOK_EVERY), look);
+    // Not by the clock, which spins before each moment to be exact.
+    cancel = timers.after(LOOK_EVERY, look);
   };
   look();
   return () => cancel();

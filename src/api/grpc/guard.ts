@@ -106,13 +106,11 @@ export class GrpcGuard {
       http2.on('session', (session: ServerHttp2Session) => this.#connected(session));
       this.#gate.attach(http2 as unknown as NetServer);
     }
-    this.#meter = setInterval(() => this.#measure(), METER_MS);
-    this.#meter.unref();
   }
 
   /** Ends what runs by itself. */
   close(): void {
-    clearInterval(this.#meter);
+    this.#stopMeter();
     this.#gate.close();
   }
 
@@ -128,7 +126,17 @@ export class GrpcGuard {
     });
     this.#connections.set(session, connection);
     this.#open.add(connection);
-    session.once('close', () => this.#open.delete(connection));
+    session.once('close', () => {
+      this.#open.delete(connection);
+      if (this.#open.size === 0) this.#stopMeter();
+    });
+    this.#meter ??= setInterval(() => this.#measure(), METER_MS).unref();
+  }
+
+  /** Without connections nothing wakes the event loop. */
+  #stopMeter(): void {
+    clearInterval(this.#meter);
+    this.#meter = undefined;
   }
 
   /** Looks at the bytes of the next connections. */

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { Server } from '@grpc/grpc-js';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { GrpcGuard } from '../../../src/api/grpc/guard.ts';
 import { CALM, FLAG, FRAME, frame, HeaderBlocks, message, preface, reset } from '../../floods/frames.ts';
 import { startGrpc } from '../../protocol/servers.ts';
@@ -103,6 +103,27 @@ async function takeSlot(): Promise<void> {
   client.write(open(1, new HeaderBlocks(ACQUIRE)), message(1, SLOTS, true));
   await until(() => client.of(FRAME.data).length === 1);
 }
+
+it('meters connections only while there are some, so that an idle server sleeps', async () => {
+  const begun = vi.spyOn(globalThis, 'setInterval');
+  const ended = vi.spyOn(globalThis, 'clearInterval');
+  const meters = () => begun.mock.results.filter((_, at) => begun.mock.calls[at]?.[1] === 100).map(({ value }) => value as unknown);
+  try {
+    await start();
+    expect(meters()).toHaveLength(0);
+    const [one, other] = [raw(), raw()];
+    await until(() => one.of(FRAME.settings).length > 0 && other.of(FRAME.settings).length > 0);
+    expect(meters()).toHaveLength(1);
+    one.socket.destroy();
+    other.socket.destroy();
+    await until(() => ended.mock.calls.some(([timer]) => timer === meters()[0]));
+    raw();
+    await until(() => meters().length === 2);
+  } finally {
+    begun.mockRestore();
+    ended.mockRestore();
+  }
+});
 
 describe('one gRPC connection', () => {
   it('is told how many calls it may have open, and further ones are refused', async () => {
