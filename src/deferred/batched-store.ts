@@ -24,7 +24,7 @@ interface Waiting {
  */
 export class BatchedStore {
   readonly store: DeferredStore;
-  readonly #flights = new Map<number, number>();
+  readonly #flights = new Map<number, Flight>();
   #queue: Waiting[] = [];
   #running: Promise<void> | undefined;
 
@@ -41,8 +41,8 @@ export class BatchedStore {
   }
 
   /** What an earlier process had armed is in the register until its request is tried again, or ends. */
-  carry({ sequence, attempt }: Flight): void {
-    this.#flights.set(sequence, attempt);
+  carry(flight: Flight): void {
+    this.#flights.set(flight.sequence, flight);
   }
 
   /** A request was ended by another process: it is no longer on its way. */
@@ -82,6 +82,8 @@ export class BatchedStore {
   async #commit(batch: readonly Waiting[]): Promise<void> {
     try {
       await this.store.commit(this.#changes(batch));
+      // Not before: until its end or retry is stored, what is armed next names it too.
+      for (const write of batch.flatMap(({ writes }) => writes)) if (write.kind === 'retry' || write.kind === 'end') this.#flights.delete(write.row.sequence);
       for (const { resolve } of batch) resolve();
     } catch (cause) {
       const submits = batch.filter(({ writes }) => writes.some(takesRoom));
@@ -99,13 +101,10 @@ export class BatchedStore {
     for (const write of batch.flatMap(({ writes }) => writes)) {
       if (write.kind === 'arm') {
         arms = true;
-        this.#flights.set(write.flight.sequence, write.flight.attempt);
-      } else {
-        if (write.kind === 'retry' || write.kind === 'end') this.#flights.delete(write.row.sequence);
-        changes.push(write);
-      }
+        this.#flights.set(write.flight.sequence, write.flight);
+      } else changes.push(write);
     }
-    if (arms) changes.push({ kind: 'arm', flights: [...this.#flights].map(([sequence, attempt]) => ({ sequence, attempt })) });
+    if (arms) changes.push({ kind: 'arm', flights: [...this.#flights.values()] });
     return changes;
   }
 }

@@ -14,13 +14,24 @@ export interface ClusterNewsDeps {
   readonly defer: (run: () => void) => void;
   /** Something was stored in this shard, up to this sequence. */
   readonly stored: (shard: number, sequence: number) => void;
-  /** An attempt at a request of this shard, which an owner before has kept, is over. */
+  /** An attempt at a request of this shard, which an owner before has sent, is over. */
   readonly over: (shard: number, sequence: number) => void;
+  /** The owner of a shard asks after attempts of an owner before it, which may be this process or any other. */
+  readonly asked: (asked: AskedAttempts) => void;
+}
+
+/** Attempts that a process is asked after: it says {@link ClusterNews.over} of each that it does not send. */
+export interface AskedAttempts {
+  readonly shard: number;
+  /** The process that is asked. */
+  readonly holder: string;
+  readonly sequences: readonly number[];
 }
 
 const STORED = 'requests.stored';
 const ENDED = 'requests.ended';
 const OVER = 'requests.over';
+const ASKED = 'requests.asked';
 /** A shard, and a sequence. */
 const PLACE_BYTES = 9;
 /** The secret of a request's id. */
@@ -37,15 +48,17 @@ export class ClusterNews {
   #ended: string[] = [];
   #telling = false;
   readonly #unsubscribe: readonly (() => void)[];
+  readonly #close: () => void;
 
   constructor(deps: ClusterNewsDeps) {
     this.#deps = deps;
-    const { bus, stored, over } = deps;
+    const { bus, stored, over, asked } = deps;
     this.#unsubscribe = [
       bus.subscribe(STORED, (bytes) => eachPlace(bytes, stored)),
       bus.subscribe(OVER, (bytes) => eachPlace(bytes, over)),
       bus.subscribe(ENDED, (bytes) => this.#hearEnded(bytes)),
     ];
+    this.#close = bus.subscribe(ASKED, (bytes) => asked(JSON.parse(Buffer.from(bytes).toString()) as AskedAttempts));
   }
 
   /** A request was stored, or changed, by this replica: the owner of its shard learns of it, here at once. */
@@ -55,7 +68,15 @@ export class ClusterNews {
     this.#tell();
   }
 
-  /** An attempt that this process kept when it handed the shard over has come to no end. */
+  /** Asks a process, this one too, after attempts of a shard that it owned. */
+  ask(asked: AskedAttempts): void {
+    const { sequences } = asked;
+    this.#deps.asked(asked);
+    for (let from = 0; from < sequences.length; from += PER_MESSAGE)
+      this.#deps.bus.publish(ASKED, Buffer.from(JSON.stringify({ ...asked, sequences: sequences.slice(from, from + PER_MESSAGE) })));
+  }
+
+  /** An attempt of this process at a request of a shard that is another's has come to no end. */
   over(shard: number, sequence: number): void {
     this.#deps.over(shard, sequence);
     this.#deps.bus.publish(OVER, placesOf([[shard, sequence]]));
@@ -88,7 +109,12 @@ export class ClusterNews {
     return { news, stop };
   }
 
-  /** Hears nothing any more; who waits is answered. */
+  /** Says no more which attempts are over. Call after {@link stop}, when none is under way. */
+  close(): void {
+    this.#close();
+  }
+
+  /** Hears no news any more, and answers those that wait for some; still says which attempts are over. */
   stop(): void {
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     for (const waiting of [...this.#waiting.values()]) for (const end of [...waiting]) end(false);

@@ -4,7 +4,7 @@ import { SHARDS } from '../core/sharding.ts';
 import { MILLISECOND, plus } from '../core/time.ts';
 import { callbackUrl } from './callback-target.ts';
 import type { CallbackTransport } from './callback-transport.ts';
-import { ClusterNews, type NewsBus } from './cluster-news.ts';
+import { type AskedAttempts, ClusterNews, type NewsBus } from './cluster-news.ts';
 import { ClusterPages } from './cluster-pages.ts';
 import type { Conversion, DeferredRequests, RequestFilter, RequestScope, RequestView, Submission, SubmitOutcome } from './deferred.ts';
 import { type DeferredFigures, figuresOf } from './deferred-figures.ts';
@@ -23,8 +23,6 @@ import { checkSubmission, hashOfKey, headOf, KEY_TAKEN, refused, rowOf } from '.
 
 /** Callbacks under way at once, of all shards of a process. */
 const CALLBACKS_MAX = 64;
-/** A shard that is handed over waits so long for its register at most. */
-const HAND_OVER_MS = 1_000;
 /** An end that no news came of is looked for so often. */
 const LOOK_MS = 5_000;
 
@@ -79,18 +77,19 @@ export class ClusterRequests implements DeferredRequests {
       ...deps,
       stored: (shard, sequence) => this.#owners.get(shard)?.told(sequence),
       over: (shard, sequence) => void this.#owners.get(shard)?.over(sequence),
+      asked: (asked) => this.#sayOver(asked),
     });
     this.#pages = new ClusterPages({ storeOf: (shard) => this.#storeOf(shard) });
   }
 
-  /** The shard is this process's from now on. */
-  gained(shard: number, term: bigint): void {
+  /** The shard is this process's from now on, as long as `decides` says so: it reads a clock, and ends before another process may begin. */
+  gained(shard: number, term: bigint, decides: () => boolean): void {
     if (this.#draining) return;
     this.lost(shard);
     const { openStore, events } = this.#deps;
     const owner: ShardOwner = new ShardOwner({
       ...this.#deps,
-      ...{ shard, term, inFlight: this.#inFlight, callbacksInFlight: this.#callbacksInFlight },
+      ...{ shard, term, decides, inFlight: this.#inFlight, callbacksInFlight: this.#callbacksInFlight },
       openStore: () => openStore(shard, term),
       events: (event) => {
         if (event.kind === 'store_failed' || event.kind === 'store_works') this.#storeChanged(shard, event.kind, event.cause);
@@ -99,21 +98,19 @@ export class ClusterRequests implements DeferredRequests {
       report: (row, end, route) => this.#reportOf(openStore(shard, 0n), row, end, route),
       ended: (secret) => this.#news.ended(secret),
       attemptOver: (sequence) => this.#news.over(shard, sequence),
+      askHolder: (holder, sequences) => this.#news.ask({ shard, holder, sequences }),
     });
     this.#owners.set(shard, owner);
   }
 
   /** The shard is another process's; `term`: only if it was this process's in that term. */
   lost(shard: number, term?: bigint): void {
-    if (term === undefined || this.#owners.get(shard)?.term === term) void this.#release(shard, undefined);
+    if (term === undefined || this.#owners.get(shard)?.term === term) this.#release(shard, false);
   }
 
-  /** The shard is about to be another process's. Resolves when that one will know what is under way here, within a second. */
-  async handOver(shard: number, term: bigint): Promise<void> {
-    if (this.#owners.get(shard)?.term !== term) return;
-    const { clock, instance } = this.#deps;
-    const late = new Promise<void>((resolve) => clock.at(plus(clock.now(), HAND_OVER_MS * MILLISECOND), resolve));
-    await Promise.race([this.#release(shard, instance()), late]);
+  /** The shard is about to be another process's, which leaves to this one what is under way here. */
+  handOver(shard: number, term: bigint): void {
+    if (this.#owners.get(shard)?.term === term) this.#release(shard, true);
   }
 
   /** Numbers of the shards that this process owns; bytes of all. */
@@ -189,6 +186,7 @@ export class ClusterRequests implements DeferredRequests {
     const owners = [...this.#owners.values(), ...this.#released];
     await Promise.all(owners.map((owner) => owner.drain(graceMs)));
     await this.#deps.edge.quiet();
+    this.#news.close();
   }
 
   async #submit(submission: Submission, conversion: Conversion | undefined): Promise<SubmitOutcome> {
@@ -345,14 +343,21 @@ export class ClusterRequests implements DeferredRequests {
     }
   }
 
-  async #release(shard: number, heldBy: string | undefined): Promise<void> {
+  /** Another owner asks which of these attempts this process does not send. */
+  #sayOver({ shard, holder, sequences }: AskedAttempts): void {
+    if (holder !== this.#deps.instance()) return;
+    const owners = [...this.#owners.values(), ...this.#released].filter((owner) => owner.shard === shard);
+    for (const sequence of sequences) if (!owners.some((owner) => owner.isUnderWay(sequence))) this.#news.over(shard, sequence);
+  }
+
+  #release(shard: number, inOrder: boolean): void {
     const owner = this.#owners.get(shard);
     if (owner === undefined) return;
     this.#owners.delete(shard);
     this.#storeChanged(shard, 'store_works', undefined);
     for (const each of this.#released) if (each.sending === 0) this.#released.delete(each);
     this.#released.add(owner);
-    await owner.release(heldBy);
+    owner.release(inOrder);
   }
 
   /** NATS is one: it is reported when the first shard fails, and when the last works again. */

@@ -16,6 +16,7 @@ import { Dispatcher } from './dispatcher.ts';
 import { InFlight } from './in-flight.ts';
 import { type Attempt, type RequestEnd, type RequestRow, requestId } from './request.ts';
 import { ENDED, NONE, PENDING, RequestIndex, SENDING } from './request-index.ts';
+import type { SharedHooks } from './shared-store.ts';
 import { StartQueue } from './start-queue.ts';
 import { type DeferredStore, type Flight, type LoadedRequest, type Report, StoreUnavailable } from './store.ts';
 import { StoredEnds } from './stored-ends.ts';
@@ -72,18 +73,6 @@ export interface DeferredDeps {
   readonly shared?: SharedHooks | undefined;
 }
 
-/** What differs where the store is shared: it remembers keys itself, others may end a request, and an end is stored together with what it owes. */
-export interface SharedHooks {
-  /** Returns the callback that is owed for this end; undefined for none. */
-  report(row: RequestRow, end: RequestEnd, route: DeferredRoute | undefined): Promise<Report | undefined>;
-  /** A request has ended, here or elsewhere. */
-  ended(secret: string): void;
-  /** An attempt of a shard that was released is over without an end. */
-  over(sequence: number): void;
-  /** Whether a request that cannot be loaded was ended elsewhere. */
-  isEnded(row: Pick<RequestRow, 'sequence' | 'secret'>): Promise<boolean>;
-}
-
 type Admitted = Extract<Outcome, { kind: 'admitted' }>;
 
 /** What an attempt was, when it is over. */
@@ -119,8 +108,8 @@ export class RequestLifecycle {
   readonly #deps: DeferredDeps;
   readonly #starts: StartQueue;
   readonly #delivery: DeliveryDeps;
-  /** Attempts that were sent and whose outcome is not on record, by sequence. */
-  readonly #sent = new Map<number, number>();
+  /** Requests whose attempt is being armed, or was sent and its outcome is not on record. */
+  readonly #underWay = new Set<number>();
   /** Ends that are being stored. */
   readonly ends: StoredEnds;
   /** When ended requests with a key are forgotten. */
@@ -189,11 +178,12 @@ export class RequestLifecycle {
   countFlights(flights: readonly Flight[]): number {
     const { index } = this;
     let armed = 0;
-    for (const { sequence, attempt } of flights) {
+    for (const flight of flights) {
+      const { sequence, attempt } = flight;
       const slot = index.slotOf(sequence);
       if (slot === NONE || index.stateOf(slot) === ENDED || index.attemptsOf(slot) >= attempt) continue;
       // Until the next of its attempts is armed, this one is known by the register alone.
-      this.store.carry({ sequence, attempt });
+      this.store.carry(flight);
       index.setAttempts(slot, attempt);
       if (index.firstAttemptAtOf(slot) === 0) index.setFirstAttemptAt(slot, this.now());
       armed++;
@@ -258,9 +248,14 @@ export class RequestLifecycle {
     for (const sequence of [...this.waiters.keys()]) this.#wake(sequence);
   }
 
-  /** What was sent and whose outcome is not on record, with its attempt. */
-  get flights(): readonly Flight[] {
-    return [...this.#sent].map(([sequence, attempt]) => ({ sequence, attempt }));
+  /** Attempts that are being armed, or were sent and their outcome is not on record. */
+  get sending(): number {
+    return this.#underWay.size;
+  }
+
+  /** Whether this process may be sending a request, or has its outcome yet to store. */
+  isUnderWay(sequence: number): boolean {
+    return this.#underWay.has(sequence);
   }
 
   /** Leaves these attempts to the process that had the shard before, until {@link resume}. Called before the first request enters its line. Returns those that are pending. */
@@ -330,11 +325,16 @@ export class RequestLifecycle {
         return this.dispatcher.attemptOver(slot, false);
       }
       const whole = await smallBodyOf(loaded);
-      await start.inTurn(() => this.store.write({ kind: 'arm', flight: { sequence, attempt } }));
-      // Cancelled while it was armed, or another process's by now.
-      if (index.slotOf(sequence) !== slot || index.stateOf(slot) !== SENDING || this.#released !== undefined) {
+      this.#underWay.add(sequence);
+      const heldBy = this.#deps.shared?.instance();
+      await start.inTurn(() => this.store.write({ kind: 'arm', flight: { sequence, attempt, heldBy } }));
+      // Cancelled while it was armed, or another process's by now, or in a moment.
+      const decides = this.#deps.shared?.decides() !== false;
+      if (index.slotOf(sequence) !== slot || index.stateOf(slot) !== SENDING || this.#released !== undefined || !decides) {
         held.cancel();
-        return this.dispatcher.attemptOver(slot, false);
+        this.#underWay.delete(sequence);
+        if (!decides) this.#addLater(slot, sequence);
+        return this.#leftOver(slot, sequence);
       }
       index.setAttempts(slot, attempt);
       if (index.firstAttemptAtOf(slot) === 0) index.setFirstAttemptAt(slot, began);
@@ -342,18 +342,17 @@ export class RequestLifecycle {
       const timeoutMs = Math.min(route.timeoutMs, loaded.head.timeoutMs ?? Number.POSITIVE_INFINITY);
       const running = startAttempt(this.#delivery, { id, caller: index.callerOf(slot), route, loaded, whole, attempt, timeoutMs, admitted, held });
       this.running.set(sequence, running);
-      this.#sent.set(sequence, attempt);
       const result = await running.result;
       this.running.delete(sequence);
       start.end();
       await this.#attempted({ slot, sequence, route, loaded, attempt, began, result });
-      this.#sent.delete(sequence);
+      this.#underWay.delete(sequence);
     } catch (cause) {
       this.running.delete(sequence);
-      this.#sent.delete(sequence);
+      this.#underWay.delete(sequence);
       held.cancel();
       this.storeFailed(cause);
-      this.dispatcher.attemptOver(slot, false);
+      this.#leftOver(slot, sequence);
       this.#addLater(slot, sequence);
     } finally {
       start.end();
@@ -381,7 +380,7 @@ export class RequestLifecycle {
     if (index.slotOf(sequence) !== slot || index.stateOf(slot) === ENDED) return this.dispatcher.attemptOver(slot, false);
     const verdict = verdictOf(outcome, route.success);
     const unfinished = this.#draining && outcome.kind === 'failed' && outcome.error === 'aborted';
-    if (unfinished || (this.#released?.waits === false && verdict.kind !== 'done')) return this.#leftOver(slot);
+    if (unfinished || (this.#released?.waits === false && verdict.kind !== 'done')) return this.#leftOver(slot, sequence);
     const shown = (error: string, nextAt: number): Attempt => ({
       number: attempt,
       at: began,
@@ -419,17 +418,19 @@ export class RequestLifecycle {
     }
   }
 
-  /** Its message is gone, or holds its end: that of another process, which is learned in a moment. */
+  /** It cannot be loaded. Where others may end it, it is an end that is learned in a moment, or a server that lags behind: nothing is given up for that. */
   async #lost(slot: number): Promise<void> {
     const { index } = this;
+    const { shared } = this.#deps;
     const sequence = index.sequenceOf(slot);
+    if (shared === undefined) return void (await this.end(slot, 'dead', 'lost', undefined, undefined));
     try {
-      if (await this.#deps.shared?.isEnded({ sequence, secret: index.secretOf(slot) })) return this.endedElsewhere(index.row(slot), 'done');
+      const state = await shared.endOf({ sequence, secret: index.secretOf(slot) });
+      if (state !== undefined && index.slotOf(sequence) === slot) return this.endedElsewhere(index.row(slot), state);
     } catch (cause) {
       this.storeFailed(cause);
-      return this.#addLater(slot, sequence);
     }
-    await this.end(slot, 'dead', 'lost', undefined, undefined);
+    this.#addLater(slot, sequence);
   }
 
   async #retry(slot: number, route: DeferredRoute, attempts: number, dueAt: number, attempt: Attempt, error: string): Promise<void> {
@@ -442,14 +443,14 @@ export class RequestLifecycle {
       () => this.store.write({ kind: 'retry', row: index.row(slot), attempt }),
       () => this.#released === undefined && index.slotOf(sequence) === slot && index.stateOf(slot) !== ENDED,
     );
-    if (this.#released !== undefined) return this.#leftOver(slot);
+    if (this.#released !== undefined) return this.#leftOver(slot, sequence);
     if (index.slotOf(sequence) !== slot || index.stateOf(slot) === ENDED) return this.dispatcher.attemptOver(slot, false);
     this.dispatcher.attemptOver(slot, true);
   }
 
-  /** An attempt is over, and what follows is another process's. */
-  #leftOver(slot: number): void {
-    this.#deps.shared?.over(this.index.sequenceOf(slot));
+  /** An attempt is over, and what follows is another process's where the shard is: that one hears of it. */
+  #leftOver(slot: number, sequence: number): void {
+    if (this.#draining || this.#released !== undefined) this.#deps.shared?.over(sequence);
     this.dispatcher.attemptOver(slot, false);
   }
 

@@ -5,8 +5,8 @@ import { EndCallbacks } from './end-callbacks.ts';
 import type { InFlight } from './in-flight.ts';
 import type { RequestRow } from './request.ts';
 import { NONE } from './request-index.ts';
-import { type DeferredDeps, RequestLifecycle, type SharedHooks } from './request-lifecycle.ts';
-import type { SharedStore } from './shared-store.ts';
+import { type DeferredDeps, RequestLifecycle } from './request-lifecycle.ts';
+import type { SharedHooks, SharedStore } from './shared-store.ts';
 import type { Flight } from './store.ts';
 
 /** Between two tries to open a shard whose streams cannot be read: doubled from the first to the second. */
@@ -16,7 +16,7 @@ const LEARN_MS = 1_000;
 /** A server that lags behind is asked again so soon for what is known to be stored, and so often. */
 const LAG = { waitMs: 10, looks: 20 } as const;
 const SWEEP_MS = 1_000;
-/** An attempt that a process before this one has kept is given up so long after its route's timeout. */
+/** An attempt that another process sends is given up so long after its route's timeout. */
 const HELD_LATER_MS = 10_000;
 /** A process that is not heard of in so many looks, a second apart, is gone. */
 const GONE_LOOKS = 3;
@@ -34,9 +34,13 @@ export interface ShardOwnerDeps extends Omit<DeferredDeps, 'store' | 'line' | 'c
   readonly callbacksInFlight: InFlight;
   readonly report: SharedHooks['report'];
   readonly ended: SharedHooks['ended'];
-  /** An attempt of this shard, which was released, is over without an end. */
+  readonly instance: SharedHooks['instance'];
+  readonly decides: SharedHooks['decides'];
+  /** An attempt of this shard, which was released, is over without an end, or was never sent. */
   readonly attemptOver: (sequence: number) => void;
-  /** Whether a process that handed the shard over still lives. */
+  /** Asks a process which of these attempts it does not send (any more): it says so of each by `over`. */
+  readonly askHolder: (holder: string, sequences: readonly number[]) => void;
+  /** Whether a process that owned the shard before still lives. */
   readonly isAlive: (instance: string) => boolean;
 }
 
@@ -59,8 +63,10 @@ export class ShardOwner {
   /** Nothing is started or learned any more. */
   #over = false;
   #released = false;
-  /** Requests whose attempt the owner before this one has kept. */
-  readonly #held = new Set<number>();
+  /** Requests that an owner before this one still sends, and which process that is. */
+  readonly #held = new Map<number, string>();
+  /** Of these, those that are looked up since they are said to be over. */
+  readonly #lookedUp = new Set<number>();
   readonly #timers = new Set<() => void>();
 
   constructor(deps: ShardOwnerDeps) {
@@ -83,7 +89,12 @@ export class ShardOwner {
 
   /** Attempts that are not over. */
   get sending(): number {
-    return this.#opened?.requests.running.size ?? 0;
+    return this.#opened?.requests.sending ?? 0;
+  }
+
+  /** Whether this process may be sending a request of this shard, or has its outcome yet to store. */
+  isUnderWay(sequence: number): boolean {
+    return this.#opened?.requests.isUnderWay(sequence) ?? false;
   }
 
   /** Something was stored in this shard, up to this sequence. */
@@ -92,35 +103,39 @@ export class ShardOwner {
     this.#wake?.();
   }
 
-  /** An attempt that the owner before this one kept is over, without an end. */
+  /** An attempt that an owner before this one sent is over: with an end, which is learned here if it was not before, or without. */
   async over(sequence: number): Promise<void> {
-    if (this.#opened === undefined || !this.#held.delete(sequence)) return;
+    if (this.#opened === undefined || !this.#held.has(sequence) || this.#lookedUp.has(sequence)) return;
     const { store, requests } = this.#opened;
-    const slot = requests.index.slotOf(sequence);
-    const row = slot === NONE ? undefined : await store.retried(sequence, requests.index.secretOf(slot)).catch(() => undefined);
-    if (!this.#over) requests.resume(sequence, row);
+    const { index } = requests;
+    const slot = index.slotOf(sequence);
+    if (slot === NONE) return void this.#held.delete(sequence);
+    const secret = index.secretOf(slot);
+    this.#lookedUp.add(sequence);
+    try {
+      // At the leader: a server that lags behind shows an ended request as pending.
+      const found = await store.find(sequence, secret);
+      const retried = await store.retried(sequence, secret);
+      if (!this.#held.delete(sequence) || this.#over) return;
+      if (typeof found === 'object' && found.end !== undefined) requests.endedElsewhere(found.row, found.end.state);
+      else requests.resume(sequence, retried);
+    } catch {
+      // It is held until it can be looked up.
+    } finally {
+      this.#lookedUp.delete(sequence);
+    }
   }
 
   /**
-   * The shard goes to another process, or has gone. Attempts under way go on; {@link drain} ends them. `heldBy`: the shard is handed over in
-   * order, and the next owner is to leave them to this process, by this name; resolves when that is on record, or cannot be.
+   * The shard goes to another process, or has gone. Attempts under way go on; {@link drain} ends them. The register of flights names this
+   * process with each: the next owner leaves them to it as long as it lives. `inOrder`: that one surely knows that it lives.
    */
-  async release(heldBy: string | undefined): Promise<void> {
+  release(inOrder: boolean): void {
     if (this.#released) return;
     this.#released = true;
     this.#stop();
     this.#detach();
-    const opened = this.#opened;
-    if (opened === undefined) return;
-    opened.requests.release(heldBy !== undefined);
-    if (heldBy === undefined) return;
-    try {
-      // What is being armed is not sent any more; the register is written by one at a time.
-      await opened.requests.store.quiet();
-      await opened.store.handOver(opened.requests.flights, heldBy);
-    } catch {
-      opened.requests.release(false);
-    }
+    this.#opened?.requests.release(inOrder);
   }
 
   /** Starts nothing any more. Resolves when no attempt is under way, at the latest after the grace, and what happened is stored. The shard may be released meanwhile. */
@@ -152,7 +167,7 @@ export class ShardOwner {
       try {
         const requests = this.#lifecycle(store);
         let rows = 0;
-        const { flights, heldBy } = await store.open(
+        const { flights } = await store.open(
           (row) => {
             requests.load(row);
             rows++;
@@ -161,7 +176,7 @@ export class ShardOwner {
         );
         if (this.#over) return;
         events({ kind: 'loaded', requests: rows, armed: requests.countFlights(flights) });
-        if (heldBy !== undefined && this.#deps.isAlive(heldBy)) this.#hold(requests, flights, heldBy);
+        this.#hold(requests, flights);
         this.#begin(store, requests);
         return;
       } catch (cause) {
@@ -172,15 +187,31 @@ export class ShardOwner {
   }
 
   #lifecycle(store: SharedStore): RequestLifecycle {
-    const { shard, lines, report, ended, attemptOver: over, term: _, openStore: __, transport: ___, callbacksInFlight: ____, ...deps } = this.#deps;
-    const isEnded = async ({ sequence, secret }: Pick<RequestRow, 'sequence' | 'secret'>): Promise<boolean> => {
+    const {
+      shard,
+      lines,
+      report,
+      ended,
+      instance,
+      decides,
+      attemptOver: over,
+      term: _,
+      openStore: __,
+      transport: ___,
+      callbacksInFlight: ____,
+      ...deps
+    } = this.#deps;
+    const endOf: SharedHooks['endOf'] = async ({ sequence, secret }) => {
       const found = await store.find(sequence, secret);
-      return found === 'gone' || (found !== undefined && found.end !== undefined);
+      // Its end was kept no longer.
+      return found === 'gone' ? 'done' : found?.end?.state;
     };
     const shared = {
       report,
       over,
-      isEnded,
+      instance,
+      decides,
+      endOf,
       ended: (secret: string) => {
         ended(secret);
         this.#owe();
@@ -204,20 +235,28 @@ export class ShardOwner {
     void this.#sweep(store, requests);
   }
 
-  /** Leaves attempts to the process that had the shard before, until it says that they are over, is gone, or has had the time that an attempt may take. */
-  #hold(requests: RequestLifecycle, flights: readonly Flight[], heldBy: string): void {
-    for (const sequence of requests.hold(flights)) this.#held.add(sequence);
+  /** Leaves attempts to the processes that send them, until these say that they are over, are gone, or have had the time that an attempt may take. */
+  #hold(requests: RequestLifecycle, flights: readonly Flight[]): void {
+    const alive = flights.filter(({ heldBy }) => heldBy !== undefined && this.#deps.isAlive(heldBy));
+    const holders = new Map(alive.map(({ sequence, heldBy }) => [sequence, heldBy as string]));
+    for (const sequence of requests.hold(alive)) this.#held.set(sequence, holders.get(sequence) as string);
     if (this.#held.size === 0) return;
-    const timeouts = [...this.#held].map((sequence) => requests.routeOf(requests.index.slotOf(sequence))?.timeoutMs ?? 0);
+    const timeouts = [...this.#held.keys()].map((sequence) => requests.routeOf(requests.index.slotOf(sequence))?.timeoutMs ?? 0);
     const until = requests.now() + timeouts.reduce((most, each) => Math.max(most, each), 0) + HELD_LATER_MS;
-    void (async () => {
-      let gone = 0;
-      while (this.#held.size > 0 && !this.#over) {
-        await this.#sleep(LEARN_MS);
-        gone = this.#deps.isAlive(heldBy) ? 0 : gone + 1;
-        if (gone >= GONE_LOOKS || requests.now() > until) for (const sequence of [...this.#held]) void this.over(sequence);
+    void this.#watchHeld(requests, until);
+  }
+
+  async #watchHeld(requests: RequestLifecycle, until: number): Promise<void> {
+    const gone = new Map<string, number>();
+    // At once: what these processes said before the shard was open here was not heard.
+    for (; this.#held.size > 0 && !this.#over; await this.#sleep(LEARN_MS)) {
+      for (const [holder, held] of Map.groupBy(this.#held, ([, heldBy]) => heldBy)) {
+        const sequences = held.map(([sequence]) => sequence);
+        gone.set(holder, this.#deps.isAlive(holder) ? 0 : (gone.get(holder) ?? 0) + 1);
+        if ((gone.get(holder) ?? 0) >= GONE_LOOKS || requests.now() > until) for (const sequence of sequences) void this.over(sequence);
+        else this.#deps.askHolder(holder, sequences);
       }
-    })();
+    }
   }
 
   /** Takes up the callbacks that are owed by now. */

@@ -1,5 +1,6 @@
+import type { DeferredRoute } from './deferred-route.ts';
 import type { RequestEnd, RequestHead, RequestRow } from './request.ts';
-import type { DeferredStore, Flight, Report, StoredBody } from './store.ts';
+import type { DeferredStore, Report, StoredBody } from './store.ts';
 
 type EndOf = Pick<RequestEnd, 'state' | 'goneAt'>;
 
@@ -50,8 +51,6 @@ export interface SharedStore extends DeferredStore {
   find(sequence: number, secret: string): Promise<{ readonly row: RequestRow; readonly end: RequestEnd | undefined } | 'gone' | undefined>;
   /** The attempts that the owner armed last, by sequence: of requests that are on their way, and of some that were. */
   armed(): Promise<ReadonlyMap<number, number>>;
-  /** Says, before the shard goes to another owner, what is on its way still, and that `heldBy` ends it. */
-  handOver(flights: readonly Flight[], heldBy: string): Promise<void>;
   /** The row of a request after an attempt that an owner before this one has ended; undefined: none was recorded. */
   retried(sequence: number, secret: string): Promise<RequestRow | undefined>;
   /** Callbacks that are owed for ends since the last call: those found by `open` and `learn`, and of ends that this owner stored. */
@@ -66,6 +65,22 @@ export interface SharedStore extends DeferredStore {
   tidy(): Promise<void>;
   /** At most 10,000 are looked at for a page. */
   listPending(fits: (row: RequestRow) => boolean, size: number, token: string): Promise<PendingPage>;
+}
+
+/** What differs where the store is shared: it remembers keys itself, others may end a request, and an end is stored together with what it owes. */
+export interface SharedHooks {
+  /** Returns the callback that is owed for this end; undefined for none. */
+  report(row: RequestRow, end: RequestEnd, route: DeferredRoute | undefined): Promise<Report | undefined>;
+  /** A request has ended, here or elsewhere. */
+  ended(secret: string): void;
+  /** An attempt of a shard that was released is over without an end, or was never sent. */
+  over(sequence: number): void;
+  /** The name of this process among all: it is stored with each attempt that is armed. */
+  instance(): string;
+  /** Whether this process may still act for the shard. What it sends later, the next owner sends too. */
+  decides(): boolean;
+  /** How a request was ended elsewhere that cannot be loaded; undefined: it was not, or that cannot be known just now. */
+  endOf(row: Pick<RequestRow, 'sequence' | 'secret'>): Promise<RequestEnd['state'] | undefined>;
 }
 
 /** A request as any replica stores it: its sequence is the one that the store gives it. */

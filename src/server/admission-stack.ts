@@ -50,14 +50,16 @@ export interface ReplicaRequests {
   watch(onShard: OnShard): () => void;
 }
 
-/** Called with each change; a hand-over waits for what it returns. */
-export type OnShard = (change: ShardChange) => Promise<void> | undefined;
+/** Called with each change. */
+export type OnShard = (change: ShardChange) => void;
 
 /** A shard is decided here from now on, or is not any more, or is about to be handed over in order. */
 export interface ShardChange {
   readonly kind: 'gained' | 'lost' | 'handed';
   readonly shard: number;
   readonly term: bigint;
+  /** Whether this process may still act in that term, by the clock alone; of `gained` only. */
+  readonly decides?: () => boolean;
 }
 
 /** Admission with all that stands behind it: what a server serves. */

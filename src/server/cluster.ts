@@ -147,18 +147,18 @@ function replicaRequests(parts: {
 
 /** The shards that this replica has, for who keeps their stored requests. */
 class Shards {
-  readonly #terms = new Map<number, bigint>();
+  readonly #gained = new Map<number, ShardChange>();
   #onShard: OnShard | undefined;
 
-  changed(change: ShardChange): Promise<void> | undefined {
+  changed(change: ShardChange): void {
     const { kind, shard, term } = change;
-    if (kind === 'gained') this.#terms.set(shard, term);
-    else if (this.#terms.get(shard) === term) this.#terms.delete(shard);
-    return this.#onShard?.(change);
+    if (kind === 'gained') this.#gained.set(shard, change);
+    else if (this.#gained.get(shard)?.term === term) this.#gained.delete(shard);
+    this.#onShard?.(change);
   }
 
   watch(onShard: OnShard): () => void {
-    for (const [shard, term] of this.#terms) void onShard({ kind: 'gained', shard, term });
+    for (const change of this.#gained.values()) onShard(change);
     this.#onShard = onShard;
     return () => {
       this.#onShard = undefined;
@@ -313,17 +313,18 @@ function follow(event: ReplicaEvent, { localAdmission, relay, replica, store, cl
       const treeClock = createTreeClock(clock, shardTime);
       const ledger = createLedger({ store, clock: treeClock, term: leaderLease.term, from: leaderLease.from });
       void localAdmission.openShard(shard, { leaderLease, clock: treeClock, ledger }, relay.barrier(shard, leaderLease.term));
-      void onShard({ kind: 'gained', shard, term: leaderLease.term });
+      onShard({ kind: 'gained', shard, term: leaderLease.term, decides: () => treeClock.now() < leaderLease.until() });
       break;
     }
     case 'lost':
-      void onShard({ kind: 'lost', shard: event.shard, term: event.term });
+      onShard({ kind: 'lost', shard: event.shard, term: event.term });
       localAdmission.loseShard(event.shard, event.term);
       break;
     case 'seal': {
       const { shard, term } = event;
-      const handed = onShard({ kind: 'handed', shard, term });
-      void Promise.allSettled([localAdmission.seal(shard, () => replica.halt(shard, term)), handed]).then(() => replica.sealed(shard, term));
+      onShard({ kind: 'handed', shard, term });
+      const sealed = (): void => replica.sealed(shard, term);
+      void localAdmission.seal(shard, () => replica.halt(shard, term)).then(sealed, sealed);
       break;
     }
     case 'placed':

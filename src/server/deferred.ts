@@ -131,11 +131,10 @@ async function openAmongReplicas(common: Common, replicas: ReplicaRequests): Pro
     ...{ ...common, edge, space, openStore: openShard, lines },
     ...{ ...replicas, transport: createCallbackTransport() },
   });
-  const unwatch = replicas.watch(({ kind, shard, term }) => {
-    if (kind === 'handed') return requests.handOver(shard, term);
-    if (kind === 'gained') requests.gained(shard, term);
+  const unwatch = replicas.watch(({ kind, shard, term, decides = () => true }) => {
+    if (kind === 'handed') requests.handOver(shard, term);
+    else if (kind === 'gained') requests.gained(shard, term, decides);
     else requests.lost(shard, term);
-    return undefined;
   });
   return {
     requests,

@@ -20,6 +20,14 @@ describe('the checker of deliveries', () => {
     expect(outOfOrder(sound, 0)).toBe(0);
   });
 
+  test('passes a repeat while one that delivers was taken for dead, and no other', () => {
+    const silent = (from: number, until: number) => checkDeliveries({ ...sound, kills: [], silences: [{ from, until }] });
+    expect(silent(150, 220)).toEqual([]);
+    expect(silent(850, 2_000)).toEqual([]);
+    expect(silent(0, 100)).toEqual(['b was delivered twice without a kill between']);
+    expect(silent(1_000, 2_000)).toEqual(['b was delivered twice without a kill between']);
+  });
+
   test.each([
     ['a lost request', { delivered: sound.delivered.slice(1) }, 'acknowledged and lost: a'],
     ['other bytes', { delivered: [{ key: 'a', attempt: 1, body: 'z', at: 100 }, ...sound.delivered.slice(1)] }, 'other bytes'],

@@ -30,6 +30,8 @@ export interface DeliveryHistory {
   readonly delivered: readonly Delivered[];
   /** When the server was killed. */
   readonly kills: readonly number[];
+  /** Where several deliver: times in which one of them was taken for dead that was not killed. What it had on its way is delivered by another too. */
+  readonly silences?: readonly { readonly from: number; readonly until: number }[];
 }
 
 /** A repeat may belong to a kill so long before it: armed, killed, started, sent. */
@@ -40,7 +42,7 @@ const REPEAT_WITHIN_MS = 60_000;
  * delivered again had been on its way when the server was killed, and said so by a higher attempt number under the same key.
  * Returns what is wrong.
  */
-export function checkDeliveries({ acknowledged, delivered, kills }: DeliveryHistory): readonly string[] {
+export function checkDeliveries({ acknowledged, delivered, kills, silences = [] }: DeliveryHistory): readonly string[] {
   const wrong: string[] = [];
   const byKey = new Map<string, Delivered[]>();
   for (const each of delivered) byKey.set(each.key, [...(byKey.get(each.key) ?? []), each]);
@@ -60,8 +62,9 @@ export function checkDeliveries({ acknowledged, delivered, kills }: DeliveryHist
       last = Math.max(last, attempt);
       if (index === 0) continue;
       const previous = seen[index - 1] as Delivered;
-      if (!kills.some((kill) => kill >= previous.at - 50 && kill <= at && at - kill < REPEAT_WITHIN_MS))
-        wrong.push(`${key} was delivered twice without a kill between`);
+      const killed = kills.some((kill) => kill >= previous.at - 50 && kill <= at && at - kill < REPEAT_WITHIN_MS);
+      const silent = silences.some(({ from, until }) => from <= at && until >= previous.at - 50 && at - from < REPEAT_WITHIN_MS);
+      if (!killed && !silent) wrong.push(`${key} was delivered twice without a kill between`);
     }
   }
   return wrong;

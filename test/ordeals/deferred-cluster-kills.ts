@@ -1,12 +1,17 @@
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Agent } from 'undici';
 import type { Acknowledged, DeliveryHistory } from '../deferred/delivery-checker.ts';
 import { Fleet } from '../faults/fleet.ts';
 import { findNatsServer } from '../support/fakes/nats-binary.ts';
+import { dumpStreams } from '../support/fakes/nats-streams.ts';
 import { until } from '../support/fakes/until.ts';
 import { judgeDeliveries, RecordingBackend, submitUntilAcknowledged, untilDelivered } from './deferred-harness.ts';
 import { check, inParallel, type Ordeal } from './ordeal.ts';
+import { type Silence, silencesOf } from './replica-silences.ts';
 
 /** How a run is played. */
 export interface ClusterKillRun {
@@ -20,6 +25,13 @@ export interface ClusterKillRun {
   readonly natsEach: number;
   /** true: replicas acknowledge before they have stored, and the run has to find it out. */
   readonly broken?: boolean;
+  /** A failed run leaves here what it takes to find its cause: logs of replicas and NATS, streams, what client and backend saw. */
+  readonly artefacts?: string | undefined;
+}
+
+/** A kill as it was played; times of one monotonic clock, in milliseconds. */
+interface Kill extends Silence {
+  until: number;
 }
 
 const BROKEN = fileURLToPath(new URL('broken-cluster-process.ts', import.meta.url));
@@ -31,7 +43,7 @@ export const deferredClusterKills: Ordeal = {
   name: 'deferred-cluster-kills',
   about: '10,000 deferred requests over three NATS servers and three replicas, with 20 kills of any: none acknowledged is lost',
   lacks: () => undefined,
-  run: (say) => playClusterKills({ requests: 10_000, kills: 20, atOnce: 64, nats: 3, natsEach: 4 }, say),
+  run: (say) => playClusterKills({ requests: 10_000, kills: 20, atOnce: 64, nats: 3, natsEach: 4, artefacts: process.env['SLUICE_ARTEFACTS'] }, say),
 };
 
 /** Plays a run and throws what the checker finds. */
@@ -47,12 +59,15 @@ routes: [ { match: { path: /hook }, group: hooks, backend: shop, mode: deferred 
 `;
   const groups = '  hooks: { limits: [ { name: pace, rate: 2000/1s, burst: 100 } ] }';
   const { path } = await findNatsServer('newest');
-  const fleet = await Fleet.start({ binary: { path }, nats, replicas: 3, groups, more, proxy: true, main: broken ? BROKEN : undefined });
+  const logs = folderFor(run.artefacts ?? tmpdir());
+  const fleet = await Fleet.start({ binary: { path }, nats, replicas: 3, groups, more, proxy: true, main: broken ? BROKEN : undefined, logs });
   const acknowledged: Acknowledged[] = [];
   const agent = new Agent({ connections: atOnce, pipelining: 1, headersTimeout: ANSWER_MS_MAX + 10_000 });
   const marks: number[] = [];
+  const played: Kill[] = [];
   let longest = 0;
   let submitting = true;
+  let keeps = false;
   try {
     await fleet.decided(['hooks']);
     // Requests come in as many parts as there are kills and one more, each kill in the middle of a part.
@@ -62,8 +77,8 @@ routes: [ { match: { path: /hook }, group: hooks, backend: shop, mode: deferred 
       for (; killed < kills && submitting; killed++) {
         const enough = Math.floor(share * (killed + 0.2 + 0.6 * Math.random()));
         await until('some were acknowledged', () => acknowledged.length >= enough || !submitting, 120_000);
-        if (natsEach > 0 && killed % natsEach === natsEach - 1) await killNats(fleet, marks);
-        else await killReplica(fleet, marks);
+        if (natsEach > 0 && killed % natsEach === natsEach - 1) await killNats(fleet, marks, played);
+        else await killReplica(fleet, marks, played);
       }
     })();
     const url = (): string => `http://127.0.0.1:${fleet.replicas[Math.floor(Math.random() * 3)]?.proxyPort}`;
@@ -82,12 +97,17 @@ routes: [ { match: { path: /hook }, group: hooks, backend: shop, mode: deferred 
     check(longest < ANSWER_MS_MAX, `an answer took ${Math.round(longest)} ms`);
     await untilDelivered(backend, { requests }, broken ? 5_000 : 30_000);
     if (!broken) await sayMissing(fleet, acknowledged, delivered, say);
-    judgeDeliveries({ acknowledged, delivered, kills: marks }, atOnce, say);
+    judgeDeliveries({ acknowledged, delivered, kills: marks, silences: silencesIn(logs, played) }, atOnce, say);
+  } catch (cause) {
+    keeps = run.artefacts !== undefined;
+    if (keeps) await keepArtefacts(logs, fleet, { acknowledged, delivered, kills: played, marks }, say);
+    throw cause;
   } finally {
     submitting = false;
     await agent.destroy();
     await fleet.clean();
     await backend.stop();
+    if (!keeps) rmSync(logs, { recursive: true });
   }
 }
 
@@ -113,18 +133,55 @@ async function sayMissing(
     );
 }
 
-async function killReplica(fleet: Fleet, marks: number[]): Promise<void> {
+/** A folder of one run, its parent made if needed. */
+function folderFor(parent: string): string {
+  mkdirSync(parent, { recursive: true });
+  return mkdtempSync(join(parent, 'cluster-kills-'));
+}
+
+/** CLOCK_MONOTONIC at 0 of `performance.now()`, in milliseconds. */
+function originOfMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6 - performance.now();
+}
+
+/** When a replica was taken for dead that was not killed, on the clock of `performance.now()`. */
+function silencesIn(folder: string, played: readonly Kill[]): readonly Silence[] {
+  const origin = originOfMs();
+  const files = [0, 1, 2].map((index) => join(folder, `r${index}.log`)).filter((file) => existsSync(file));
+  const down = played.map((kill) => ({ ...kill, from: kill.from + origin, until: kill.until + origin }));
+  const logs = files.map((file) => readFileSync(file, 'utf8'));
+  return silencesOf(logs, down).map((silence) => ({ ...silence, from: silence.from - origin, until: silence.until - origin }));
+}
+
+/** Replicas have written their logs all along. Times of `history.json` are those of CLOCK_MONOTONIC, as in the logs. */
+async function keepArtefacts(folder: string, fleet: Fleet, history: object, say: (text: string) => void): Promise<void> {
+  const originMs = originOfMs();
+  writeFileSync(join(folder, 'history.json'), JSON.stringify({ originMs, ...history }));
+  for (const server of fleet.nats) writeFileSync(join(folder, `${server.name}.log`), server.log);
+  const streams = await dumpStreams(fleet.nats.map(({ url }) => url)).catch((cause: unknown) => [String(cause)]);
+  writeFileSync(join(folder, 'streams.txt'), streams.join('\n'));
+  say(`logs, streams and history are in ${folder}`);
+}
+
+async function killReplica(fleet: Fleet, marks: number[], played: Kill[]): Promise<void> {
   const replica = fleet.replicas[Math.floor(Math.random() * fleet.replicas.length)] as (typeof fleet.replicas)[number];
-  marks.push(performance.now());
+  const kill = { replica: `r${replica.index}`, from: performance.now(), until: Number.POSITIVE_INFINITY };
+  played.push(kill);
+  marks.push(kill.from);
   replica.process.kill();
   await replica.process.exit;
+  // What it had written is read from the sockets after its end, on a busy machine long after the signal.
+  marks.push(performance.now());
   await wait(Math.random() * 1_000);
   await replica.start();
+  kill.until = performance.now();
 }
 
 /** While streams have no leader what is delivered may not be recorded, and shards may change hands: that is a kill as long as it lasts. */
-async function killNats(fleet: Fleet, marks: number[]): Promise<void> {
+async function killNats(fleet: Fleet, marks: number[], played: Kill[]): Promise<void> {
   const server = fleet.nats[Math.floor(Math.random() * fleet.nats.length)] as (typeof fleet.nats)[number];
+  const kill = { replica: server.name, from: performance.now(), until: Number.POSITIVE_INFINITY };
+  played.push(kill);
   const marking = setInterval(() => marks.push(performance.now()), 100);
   try {
     marks.push(performance.now());
@@ -132,6 +189,7 @@ async function killNats(fleet: Fleet, marks: number[]): Promise<void> {
     await wait(500 + Math.random() * 2_000);
     await server.start();
     await fleet.natsSettled();
+    kill.until = performance.now();
     await wait(2_000);
   } finally {
     clearInterval(marking);

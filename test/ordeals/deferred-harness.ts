@@ -166,6 +166,9 @@ export function judgeDeliveries(history: DeliveryHistory, atOnce: number, say: (
   const keys = new Set(history.delivered.map(({ key }) => key)).size;
   const wrong = checkDeliveries(history);
   say(`${keys} delivered, ${history.delivered.length - keys} of them again, ${outOfOrder(history, atOnce)} out of order`);
+  const silences = history.silences?.length ?? 0;
+  if (silences > 0)
+    say(`${checkDeliveries({ ...history, silences: [] }).length - wrong.length} of these since a replica that lived was taken for dead (${silences} times)`);
   check(wrong.length === 0, `${wrong.length} wrong: ${wrong.slice(0, 5).join('; ')}`);
 }
 

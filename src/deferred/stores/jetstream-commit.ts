@@ -5,18 +5,7 @@ import { StreamFull, WrongLastSequence } from '../../nats/stream-client.ts';
 import type { Attempt, RequestEnd, RequestRow } from '../request.ts';
 import { type Change, type Flight, StoreUnavailable } from '../store.ts';
 import { failed, full, type QueueVerbs } from './jetstream-edge.ts';
-import {
-  decodeEnd,
-  decodeFlights,
-  decodeRequest,
-  decodeRow,
-  encodeEnd,
-  encodeFlights,
-  encodeRequest,
-  encodeRow,
-  type FlightRegister,
-  type QueuedRow,
-} from './jetstream-format.ts';
+import { decodeEnd, decodeFlights, decodeRequest, decodeRow, encodeEnd, encodeFlights, encodeRequest, encodeRow, type QueuedRow } from './jetstream-format.ts';
 import type { ShardState } from './jetstream-shard.ts';
 
 /** Attempts that are kept of a request. */
@@ -65,17 +54,17 @@ export class ShardWriter {
     this.#nowMs = parts.nowMs;
   }
 
-  /** Writes the term into the register of flights, and resolves with what the owner before had on its way, and whether it ends that itself. */
-  async claim(): Promise<Pick<FlightRegister, 'flights' | 'heldBy'>> {
+  /** Writes the term into the register of flights, and resolves with what owners before may have on its way. */
+  async claim(): Promise<readonly Flight[]> {
     const place = this.#layout.flights;
     for (;;) {
       const found = await this.#records.certain(place);
-      const before = found === undefined ? { term: 0n, flights: [], heldBy: '' } : decodeFlights(found);
+      const before = found === undefined ? { term: 0n, flights: [] } : decodeFlights(found);
       if (before.term > this.#term) throw this.#beaten(before.term);
       try {
-        this.flightsAt = await this.#records.write(this.#flights(before, found?.sequence ?? 0));
+        this.flightsAt = await this.#records.write(this.#flights(before.flights, found?.sequence ?? 0));
         this.#owns = true;
-        return before;
+        return before.flights;
       } catch (cause) {
         if (!(cause instanceof WrongLastSequence)) throw cause;
       }
@@ -139,7 +128,7 @@ export class ShardWriter {
 
   #arm(flights: readonly Flight[]): Step {
     return {
-      write: this.#flights({ flights, heldBy: '' }, this.flightsAt),
+      write: this.#flights(flights, this.flightsAt),
       done: (sequence) => {
         this.flightsAt = sequence;
       },
@@ -147,15 +136,17 @@ export class ShardWriter {
       moved: async () => {
         const found = await this.#records.certain(this.#layout.flights);
         const { term } = found === undefined ? { term: 0n } : decodeFlights(found);
-        if (term !== this.#term) throw this.#beaten(term);
-        this.flightsAt = await this.#records.write(this.#flights({ flights, heldBy: '' }, found?.sequence ?? 0));
+        if (term > this.#term) throw this.#beaten(term);
+        // This owner has written the register: a leader that shows it as it was before lags behind.
+        if (term < this.#term) throw lagging(this.#layout.flights.stream);
+        this.flightsAt = await this.#records.write(this.#flights(flights, found?.sequence ?? 0));
       },
     };
   }
 
   async #retry({ row, attempt }: Of<'retry'>): Promise<readonly Step[]> {
     const place = this.#layout.retry(row.secret);
-    const [pending, found] = await Promise.all([this.pending(row), this.#records.certain(place)]);
+    const [pending, found] = await Promise.all([this.pending(row), this.certain(place, this.#state.retries.get(row.sequence) ?? 0)]);
     // It has ended: cancelled while its attempt was under way, or by another owner.
     if (pending === undefined) return [];
     const there = found === undefined ? undefined : decodeRow(found).row;
@@ -244,7 +235,7 @@ export class ShardWriter {
   /** An end that found another message: at most one end of a request passes, and one that came later is dropped. */
   async #endedElsewhere(change: Of<'end'>, upload: string): Promise<void> {
     const { row, end, attempt } = change;
-    const found = await this.#records.certain(this.#layout.request(row.secret));
+    const found = await this.certain(this.#layout.request(row.secret), this.#state.at(row.sequence));
     const there = found === undefined ? undefined : decodeRow(found);
     if (found === undefined || there === undefined || there.row.sequence !== row.sequence) return;
     const before = there.end;
@@ -299,11 +290,26 @@ export class ShardWriter {
     if (found !== undefined) this.litter.push({ place, upTo: found.sequence });
   }
 
+  /**
+   * The newest message of a subject as the stream's leader knows it; undefined: there is none. A server that has just become leader
+   * answers before it has applied all that was acknowledged: rejects where it has not come to `floor`, a sequence that is known to be there.
+   */
+  async certain(place: StreamSubject, floor: number): Promise<QueueMessage | undefined> {
+    // Looked for again once a leader was seen to be so far: it was perhaps another that answered before.
+    for (let look = 1; ; look++) {
+      const found = await this.#records.certain(place);
+      if (found !== undefined) return found;
+      if (look === 2 || floor === 0) return undefined;
+      const { last } = await this.#records.size(place.stream);
+      if (last < floor) throw lagging(place.stream);
+    }
+  }
+
   /** The message of a pending request; undefined: it has ended, or is not there. */
   async pending(row: Pick<RequestRow, 'sequence' | 'secret'>): Promise<QueueMessage | undefined> {
     const place = this.#layout.request(row.secret);
     const direct = await this.#records.at(place.stream, this.#state.at(row.sequence));
-    const found = direct?.subject === place.subject ? direct : await this.#records.certain(place);
+    const found = direct?.subject === place.subject ? direct : await this.certain(place, this.#state.at(row.sequence));
     if (found === undefined) return undefined;
     const there = decodeRow(found);
     if (there.end !== undefined || there.row.sequence !== row.sequence) return undefined;
@@ -313,24 +319,23 @@ export class ShardWriter {
   /** Attempts of a pending request. */
   async attempts({ sequence, secret }: Pick<RequestRow, 'sequence' | 'secret'>): Promise<readonly Attempt[]> {
     if (this.#owns && !this.#state.retries.has(sequence) && !this.#state.moved.has(sequence)) return [];
-    const found = await this.#records.certain(this.#layout.retry(secret));
+    const found = await this.certain(this.#layout.retry(secret), this.#state.retries.get(sequence) ?? 0);
     return found === undefined || decodeRow(found).row.sequence !== sequence ? [] : decodeEnd(found).attempts;
   }
 
-  /** Writes what is still on its way, for the next owner. */
-  async handOver(flights: readonly Flight[], heldBy: string): Promise<void> {
-    this.flightsAt = await this.#records.write(this.#flights({ flights, heldBy }, this.flightsAt));
-  }
-
-  #flights({ flights, heldBy }: Pick<FlightRegister, 'flights' | 'heldBy'>, last: number): QueueWrite {
+  #flights(flights: readonly Flight[], last: number): QueueWrite {
     const place = this.#layout.flights;
-    return { place, row: '', bytes: encodeFlights(place.subject, { term: this.#term, flights, heldBy }), last };
+    return { place, row: '', bytes: encodeFlights(place.subject, { term: this.#term, flights }), last };
   }
 
   #beaten(term: bigint): StoreUnavailable {
     this.#succeeded = true;
     return failed('A change', new Error(`term ${term} owns the shard, and this is term ${this.#term}`));
   }
+}
+
+function lagging(stream: string): StoreUnavailable {
+  return failed('A change', new Error(`the leader of ${stream} lags behind what it has acknowledged`));
 }
 
 /** Changes in order, of each request one at a time. */

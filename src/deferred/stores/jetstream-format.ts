@@ -94,22 +94,26 @@ export function decodeEnd({ subject, bytes }: Pick<QueueMessage, 'subject' | 'by
 /** The register of flights. */
 export interface FlightRegister {
   readonly term: bigint;
-  /** What may be on its way, as the owner of that term knows it. */
+  /** What may be on its way, and which process sends it, as the owner of that term knows it. */
   readonly flights: readonly Flight[];
-  /** The process that has handed the shard over and ends these attempts itself; '' where nobody does. */
-  readonly heldBy: string;
 }
 
-/** The register as a payload. */
-export function encodeFlights(subject: string, { term, flights, heldBy }: FlightRegister): Uint8Array {
-  const held = heldBy === '' ? {} : { heldBy };
-  return framed(subject, { term: String(term), flights: flights.map(({ sequence, attempt }) => [sequence, attempt]), ...held }, NOTHING);
+/** The register as a payload; processes are named once, and by their place in that list. */
+export function encodeFlights(subject: string, { term, flights }: FlightRegister): Uint8Array {
+  const holders = [...new Set(flights.flatMap(({ heldBy }) => heldBy ?? []))];
+  const places = new Map(holders.map((holder, place) => [holder, place]));
+  const written = flights.map(({ sequence, attempt, heldBy }) => (heldBy === undefined ? [sequence, attempt] : [sequence, attempt, places.get(heldBy)]));
+  return framed(subject, { term: String(term), flights: written, holders }, NOTHING);
 }
 
 /** Throws {@link CorruptRecord}. */
 export function decodeFlights({ subject, bytes }: Pick<QueueMessage, 'subject' | 'bytes'>): FlightRegister {
-  const { value } = unframed<{ term: string; flights: readonly [number, number][]; heldBy?: string }>(subject, bytes);
-  return { term: BigInt(value.term), flights: value.flights.map(([sequence, attempt]) => ({ sequence, attempt })), heldBy: value.heldBy ?? '' };
+  const { value } = unframed<{ term: string; flights: readonly [number, number, number?][]; holders: readonly string[] }>(subject, bytes);
+  const flights = value.flights.map(([sequence, attempt, place]) => {
+    const heldBy = place === undefined ? undefined : value.holders[place];
+    return heldBy === undefined ? { sequence, attempt } : { sequence, attempt, heldBy };
+  });
+  return { term: BigInt(value.term), flights };
 }
 
 const NOTHING = new Uint8Array();

@@ -1,9 +1,10 @@
+import { setTimeout } from 'node:timers/promises';
 import type { ShardLayout } from '../../nats/deferred-layout.ts';
 import type { QueueMessage } from '../../nats/queue-records.ts';
 import type { StreamQuota } from '../../nats/stream-quota.ts';
 import type { Attempt, RequestEnd, RequestHead, RequestRow } from '../request.ts';
 import type { CallbackProgress, PendingCallback, PendingPage, ReportedEnd, SharedStore } from '../shared-store.ts';
-import { type Change, type EndedFilter, type EndedPage, type Flight, type LoadedRequest, type Opened, StoreUnavailable } from '../store.ts';
+import { type Change, type EndedFilter, type EndedPage, type LoadedRequest, type Opened, StoreUnavailable } from '../store.ts';
 import { ShardWriter } from './jetstream-commit.ts';
 import { failed, type JetStreamEdge, type QueueVerbs } from './jetstream-edge.ts';
 import { decodeCallback, decodeEnd, decodeFlights, decodeRequest, decodeRow, encodeCallback, type QueuedBody, type QueuedRow } from './jetstream-format.ts';
@@ -36,6 +37,8 @@ export interface ShardStoreParts {
   readonly room: StreamQuota;
   /** On servers that forget nothing by themselves the whole stream is looked through so often. */
   readonly sweepEveryMs?: number;
+  /** Between two looks at a server that lags behind; default a timer of the process. */
+  readonly pause?: (ms: number) => Promise<unknown>;
 }
 
 /**
@@ -55,12 +58,13 @@ export class JetStreamStore implements SharedStore {
   #seen = 0;
   readonly #room: StreamQuota;
   readonly #sweepEveryMs: number;
+  readonly #pause: (ms: number) => Promise<unknown>;
   #sweep = { from: 1, at: Number.NEGATIVE_INFINITY };
   #orphansFound = false;
   readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(parts: ShardStoreParts) {
-    const { records, layout, shard, term, edge, nowMs, room, sweepEveryMs = SWEEP_EVERY_MS } = parts;
+    const { records, layout, shard, term, edge, nowMs, room, sweepEveryMs = SWEEP_EVERY_MS, pause = setTimeout } = parts;
     this.#records = records;
     this.#layout = layout;
     this.#shard = shard;
@@ -68,6 +72,7 @@ export class JetStreamStore implements SharedStore {
     this.#nowMs = nowMs;
     this.#room = room;
     this.#sweepEveryMs = sweepEveryMs;
+    this.#pause = pause;
     this.#writer = new ShardWriter({ records, layout, state: this.#state, term, nowMs });
   }
 
@@ -81,7 +86,7 @@ export class JetStreamStore implements SharedStore {
 
   async open(onRow: (row: RequestRow) => void, onEnded: (row: RequestRow, end: EndOf) => void): Promise<Opened> {
     // Written first: it proves that a scan that has read it has read everything that was acknowledged before.
-    const { flights, heldBy } = await this.#writer.claim();
+    const flights = await this.#writer.claim();
     const claim = this.#writer.flightsAt;
     const retried = new Map<string, { readonly row: RequestRow; readonly at: number }>();
     for await (const message of this.#scanTo(claim, this.#layout.retries.subject)) {
@@ -98,7 +103,7 @@ export class JetStreamStore implements SharedStore {
     for (const [token, { at }] of retried) this.#writer.litter.push({ place: this.#layout.retry(token), upTo: at });
     this.#seen = claim;
     await this.#room.refresh(this.#layout.all.stream);
-    return { flights, heldBy: heldBy === '' ? undefined : heldBy, nextSequence: claim + 1 };
+    return { flights, nextSequence: claim + 1 };
   }
 
   /** Brings requests and ends that were stored since, in their order; not the ends that this owner stored. Resolves with whether there may be more. */
@@ -167,10 +172,16 @@ export class JetStreamStore implements SharedStore {
   }
 
   async find(sequence: number, secret: string): Promise<{ readonly row: RequestRow; readonly end: RequestEnd | undefined } | 'gone' | undefined> {
-    const found = await this.#records.certain(this.#layout.request(secret));
+    const place = this.#layout.request(secret);
+    let found = await this.#records.certain(place);
+    if (found === undefined) {
+      const { last } = await this.#records.size(place.stream);
+      if (sequence > last) return undefined;
+      found = await this.#writer.certain(place, sequence);
+    }
     const queued = found === undefined ? undefined : decodeRow(found);
     if (found === undefined || queued?.row.sequence !== sequence || (queued.end?.goneAt ?? Number.POSITIVE_INFINITY) <= this.#nowMs()) {
-      const { last } = await this.#records.size(this.#layout.all.stream);
+      const { last } = await this.#records.size(place.stream);
       return sequence <= last ? 'gone' : undefined;
     }
     const { row, end } = queued;
@@ -181,10 +192,6 @@ export class JetStreamStore implements SharedStore {
   async armed(): Promise<ReadonlyMap<number, number>> {
     const found = await this.#records.certain(this.#layout.flights);
     return new Map(found === undefined ? [] : decodeFlights(found).flights.map(({ sequence, attempt }) => [sequence, attempt]));
-  }
-
-  handOver(flights: readonly Flight[], heldBy: string): Promise<void> {
-    return this.#writer.handOver(flights, heldBy);
   }
 
   async retried(sequence: number, secret: string): Promise<RequestRow | undefined> {
@@ -351,7 +358,7 @@ export class JetStreamStore implements SharedStore {
       }
       if (read >= end) return;
       if (look === LOOKS) throw failed('What is stored', new Error(`${subject} was read to ${read} only, and ${end} is there`));
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      await this.#pause(LOOK_MS);
     }
   }
 
