@@ -13,6 +13,7 @@ import { waitOf } from './request-wait.ts';
 import { randomSecret } from './secret.ts';
 import type { StoredBody } from './store.ts';
 import { type CheckedSubmission, checkSubmission, hashOfKey, headOf, KEY_TAKEN, refused, rowOf } from './submission.ts';
+import { orUnreadable } from './unreadable.ts';
 
 /** Sequences that count as used from before they are given out. */
 const RESERVED = 1_000_000;
@@ -102,7 +103,32 @@ export class DeferredService implements DeferredRequests {
     return stored;
   }
 
-  async get(scope: RequestScope, id: string, waitMs: number, signal?: AbortSignal): Promise<RequestView | Refusal> {
+  get(scope: RequestScope, id: string, waitMs: number, signal?: AbortSignal): Promise<RequestView | Refusal> {
+    return orUnreadable(this.#deps, () => this.#get(scope, id, waitMs, signal));
+  }
+
+  cancel(scope: RequestScope, id: string): Promise<{ readonly cancelled: boolean; readonly aborted: boolean } | Refusal> {
+    return orUnreadable(this.#deps, () => this.#cancel(scope, id));
+  }
+
+  redrive(scope: RequestScope, id: string): Promise<Refusal | undefined> {
+    return orUnreadable(this.#deps, () => this.#redriveOne(scope, id));
+  }
+
+  list(
+    scope: RequestScope,
+    filter: RequestFilter,
+    size: number,
+    token: string,
+  ): Promise<{ readonly requests: readonly RequestView[]; readonly next: string } | Refusal> {
+    return orUnreadable(this.#deps, () => this.#list(scope, filter, size, token));
+  }
+
+  redriveAll(scope: RequestScope, filter: RequestFilter, max: number, token: string): Promise<{ readonly redriven: number; readonly next: string } | Refusal> {
+    return orUnreadable(this.#deps, () => this.#redriveAll(scope, filter, max, token));
+  }
+
+  async #get(scope: RequestScope, id: string, waitMs: number, signal: AbortSignal | undefined): Promise<RequestView | Refusal> {
     const found = await this.#find(scope, id);
     if ('reason' in found) return found;
     if (waitMs > 0 && (found.state === 'pending' || found.state === 'sending')) {
@@ -112,7 +138,7 @@ export class DeferredService implements DeferredRequests {
     return found;
   }
 
-  async cancel(scope: RequestScope, id: string): Promise<{ readonly cancelled: boolean; readonly aborted: boolean } | Refusal> {
+  async #cancel(scope: RequestScope, id: string): Promise<{ readonly cancelled: boolean; readonly aborted: boolean } | Refusal> {
     const found = await this.#find(scope, id);
     if ('reason' in found) return found;
     const slot = this.#requests.index.slotOf(parseRequestId(id)?.sequence as number);
@@ -127,7 +153,7 @@ export class DeferredService implements DeferredRequests {
     return { cancelled: true, aborted: running !== undefined };
   }
 
-  async list(
+  async #list(
     scope: RequestScope,
     filter: RequestFilter,
     size: number,
@@ -162,7 +188,7 @@ export class DeferredService implements DeferredRequests {
     return { requests, next: '' };
   }
 
-  async redrive(scope: RequestScope, id: string): Promise<Refusal | undefined> {
+  async #redriveOne(scope: RequestScope, id: string): Promise<Refusal | undefined> {
     const parsed = parseRequestId(id);
     const found = await this.#find(scope, id);
     if ('reason' in found) return found;
@@ -170,7 +196,7 @@ export class DeferredService implements DeferredRequests {
     return this.#redrive(parsed.sequence);
   }
 
-  async redriveAll(
+  async #redriveAll(
     scope: RequestScope,
     filter: RequestFilter,
     max: number,

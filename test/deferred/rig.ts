@@ -55,6 +55,9 @@ export class DeferredRig {
   readonly routes: Map<string, DeferredRoute>;
   readonly seen: Seen[] = [];
   readonly events: DeferredEvent[] = [];
+  /** Faults are made on purpose: they are kept in {@link faults}, and not thrown. */
+  hasFaults = false;
+  readonly faults: unknown[] = [];
   readonly disk: MemoryDisk;
   /** Targets in the order in which they were given to the backend's client. */
   readonly started: string[] = [];
@@ -90,7 +93,8 @@ export class DeferredRig {
       settings: (group) => this.#settings.find(({ spec }) => spec.name === group),
       events: (event) => this.events.push(event),
       onFault: (error) => {
-        throw error;
+        if (!this.hasFaults) throw error;
+        this.faults.push(error);
       },
       defer: (run) => void setImmediate(run),
       random: () => this.random,

@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { SECOND } from '../../src/core/time.ts';
+import { StoreUnavailable } from '../../src/deferred/store.ts';
+import { CorruptRecord } from '../../src/storage/checksum.ts';
 import { settingsOf } from '../admission/rig.ts';
 import { concurrency, group, rolling, spacing } from '../core/specs.ts';
 import { settled } from '../support/fakes/clock.ts';
@@ -450,5 +452,41 @@ describe('a store that fails', () => {
     expect((await view(rig, id)).state).toBe('done');
     broken = false;
     expect((await rig.submit()).kind).toBe('accepted');
+  });
+});
+
+describe('a store that cannot be read', () => {
+  const filter = { state: 'dead', group: undefined, key: undefined, error: undefined, since: undefined, until: undefined } as const;
+
+  test.each([
+    ['a damaged record', new CorruptRecord('heads 1'), 'heads 1 is damaged'],
+    ['a store that does not answer', new StoreUnavailable('failed', 'no'), 'it does not answer'],
+    ['a fault of LMDB', Object.assign(new Error('MDB_CORRUPTED'), { code: -30_796 }), 'it does not answer'],
+    ['a fault of the disk', Object.assign(new Error('i/o error'), { code: 'EIO' }), 'it does not answer'],
+  ])('refuses as unstored, says why, and reports %s', async (_what, fault, why) => {
+    const rig = await new DeferredRig([settingsOf(group('g', [spacing(SECOND)]))]).start();
+    await rig.submit();
+    const { id } = await rig.submit();
+    const { load, listEnded } = rig.store;
+    rig.hasFaults = true;
+    rig.store.load = () => Promise.reject(fault);
+    rig.store.listEnded = () => Promise.reject(fault);
+    const refusal = { reason: 'unstored', detail: expect.stringContaining(why), retryAt: expect.any(Number) };
+    expect(await rig.service.get(ANYONE, id, 0)).toMatchObject(refusal);
+    expect(await rig.service.cancel(ANYONE, id)).toMatchObject(refusal);
+    expect(await rig.service.redrive(ANYONE, id)).toMatchObject(refusal);
+    expect(await rig.service.list(ANYONE, filter, 10, '')).toMatchObject(refusal);
+    expect(await rig.service.redriveAll(ANYONE, filter, 10, '')).toMatchObject(refusal);
+    expect(rig.faults).toEqual(Array.from({ length: 5 }, () => fault));
+    rig.store.load = load;
+    rig.store.listEnded = listEnded;
+    expect(await rig.service.get(ANYONE, id, 0)).toMatchObject({ state: 'pending' });
+  });
+
+  test('a fault of our own is no refusal', async () => {
+    const rig = await new DeferredRig([settingsOf(group('g', [spacing(SECOND)]))]).start();
+    const { id } = await rig.submit();
+    rig.store.load = () => Promise.reject(new TypeError('x is not a function'));
+    await expect(rig.service.get(ANYONE, id, 0)).rejects.toThrow('x is not a function');
   });
 });
