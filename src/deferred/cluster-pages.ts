@@ -1,12 +1,15 @@
 import type { Refusal } from '../core/refusal.ts';
 import { SHARDS } from '../core/sharding.ts';
 import type { RequestFilter, RequestScope, RequestView } from './deferred.ts';
+import type { RequestRow } from './request.ts';
 import { fits, inScope, narrowed, viewOf } from './request-view.ts';
 import type { SharedStore } from './shared-store.ts';
 
 /** What lists are made of. */
 export interface ClusterPagesDeps {
   readonly storeOf: (shard: number) => SharedStore;
+  /** What a request that has not ended waits for, as far as it is known here. */
+  readonly waitOf: (row: RequestRow, state: string) => Partial<RequestView>;
 }
 
 interface ListPage {
@@ -52,7 +55,10 @@ export class ClusterPages {
     }
     const page = await store.listPending((row) => inScope(scope, row) && fits(filter, row), size, token);
     const armed = page.rows.length === 0 ? new Map<number, number>() : await store.armed();
-    const views = page.rows.map((row) => viewOf(row, undefined, undefined, (armed.get(row.sequence) ?? 0) > row.attempts ? 'sending' : 'pending'));
+    const views = page.rows.map((row) => {
+      const at = (armed.get(row.sequence) ?? 0) > row.attempts ? 'sending' : 'pending';
+      return { ...viewOf(row, undefined, undefined, at), ...this.#deps.waitOf(row, at) };
+    });
     return { requests: views.filter((view) => state === undefined || view.state === state), next: page.next };
   }
 }

@@ -16,6 +16,7 @@ import { parseRequestId, type RequestEnd, type RequestRow, requestId } from './r
 import { ENDED, NONE, SENDING } from './request-index.ts';
 import { type DeferredDeps, RETRY_AFTER } from './request-lifecycle.ts';
 import { inScope, viewOf } from './request-view.ts';
+import { waitOf } from './request-wait.ts';
 import { ShardOwner } from './shard-owner.ts';
 import { type EdgeOutcome, type RequestEdge, type SharedStore, shardOfSecret } from './shared-store.ts';
 import { type Report, StoreUnavailable } from './store.ts';
@@ -79,7 +80,7 @@ export class ClusterRequests implements DeferredRequests {
       over: (shard, sequence) => void this.#owners.get(shard)?.over(sequence),
       asked: (asked) => this.#sayOver(asked),
     });
-    this.#pages = new ClusterPages({ storeOf: (shard) => this.#storeOf(shard) });
+    this.#pages = new ClusterPages({ storeOf: (shard) => this.#storeOf(shard), waitOf: (row, state) => this.#waitOf(row, state) });
   }
 
   /** The shard is this process's from now on, as long as `decides` says so: it reads a clock, and ends before another process may begin. */
@@ -296,8 +297,17 @@ export class ClusterRequests implements DeferredRequests {
       const state = end?.state ?? ((await this.#isSending(found)) ? 'sending' : 'pending');
       const named = loaded !== undefined && loaded.head.callback !== '';
       const callback = end === undefined ? (named ? 'pending' : 'none') : await store.callbackOf(sequence, secret);
-      return { ...viewOf(row, loaded?.head, end, state), callback, tries, error: end?.error ?? tries.at(-1)?.error ?? '' };
+      const waits = end === undefined ? this.#waitOf(row, state) : {};
+      return { ...viewOf(row, loaded?.head, end, state), ...waits, callback, tries, error: end?.error ?? tries.at(-1)?.error ?? '' };
     });
+  }
+
+  /** What a request that has not ended waits for: all of it where its shard is owned here, elsewhere its due time alone. */
+  #waitOf(row: RequestRow, state: string): Partial<RequestView> {
+    const requests = this.#owners.get(shardOfSecret(row.secret))?.opened?.requests;
+    const slot = requests?.index.slotOf(row.sequence) ?? NONE;
+    if (requests !== undefined && slot !== NONE && requests.index.stateOf(slot) !== ENDED) return waitOf(requests, this.#deps.clock, slot);
+    return state === 'pending' && row.dueAt > this.#nowMs() ? { waitsFor: 'due' } : {};
   }
 
   async #isSending({ store, owner, row }: Found): Promise<boolean> {

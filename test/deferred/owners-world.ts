@@ -1,8 +1,10 @@
 import { StoredLines } from '../../src/admission/stored-lines.ts';
 import { ONE_REQUEST } from '../../src/core/group.ts';
+import type { Refusal } from '../../src/core/refusal.ts';
 import { MILLISECOND, plus, SECOND } from '../../src/core/time.ts';
 import type { NewsBus } from '../../src/deferred/cluster-news.ts';
 import { ClusterRequests } from '../../src/deferred/cluster-requests.ts';
+import type { RequestView, Submission } from '../../src/deferred/deferred.ts';
 import { JetStreamStore } from '../../src/deferred/stores/jetstream.ts';
 import { JetStreamEdge } from '../../src/deferred/stores/jetstream-edge.ts';
 import { createDeferredLayout } from '../../src/nats/deferred-layout.ts';
@@ -185,8 +187,8 @@ export class Process {
     });
   }
 
-  async submit(): Promise<string> {
-    const submitted = this.requests.submit({ ...SUBMISSION, costs: ONE_REQUEST });
+  async submit(more: Partial<Submission> = {}): Promise<string> {
+    const submitted = this.requests.submit({ ...SUBMISSION, costs: ONE_REQUEST, ...more });
     let outcome: Awaited<typeof submitted> | undefined;
     void submitted.then((each) => {
       outcome = each;
@@ -197,12 +199,17 @@ export class Process {
   }
 
   async stateOf(id: string): Promise<string> {
-    let view: Awaited<ReturnType<ClusterRequests['get']>> | undefined;
+    const view = await this.show(id);
+    return 'state' in view ? `${view.state} ${view.error}`.trim() : view.reason;
+  }
+
+  async show(id: string): Promise<RequestView | Refusal> {
+    let view: RequestView | Refusal | undefined;
     void this.requests.get(ANYONE, id, 0).then((each) => {
       view = each;
     });
     while (view === undefined) await this.#world.pass(WAY_MS_MAX);
-    return 'state' in view ? `${view.state} ${view.error}`.trim() : view.reason;
+    return view;
   }
 
   kill(): void {

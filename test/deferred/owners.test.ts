@@ -67,3 +67,15 @@ test.each(SEEDS)('None is given up since the leader of a stream lags behind what
   expect(wrong.filter((each) => !each.includes('lived on'))).toEqual([]);
   expect(new Set(states)).toEqual(new Set(['done']));
 });
+
+test('What a request waits for is said by its owner; of another replica its due time is known', async () => {
+  const world = new OwnersWorld(1);
+  const [owner, other] = [await world.process(), await world.process()] as const;
+  world.give(owner);
+  const id = await other.submit({ notBeforeMs: world.clock.epoch(world.clock.now()) + 60_000 });
+  const next = await other.submit({ key: 'k', notBeforeMs: undefined });
+  await world.pass(2_000);
+  expect(await owner.show(id)).toMatchObject({ state: 'pending', waitsFor: 'due' });
+  expect(await other.show(id)).toMatchObject({ state: 'pending', waitsFor: 'due' });
+  expect(await other.show(next)).toMatchObject({ waitsFor: '' });
+});
