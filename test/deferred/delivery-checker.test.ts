@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { checkCallbacks, checkDeliveries, type DeliveryHistory, outOfOrder } from './delivery-checker.ts';
+import { checkCallbacks, checkDeliveries, type Delivered, type DeliveryHistory, lateDeliveries, outOfOrder } from './delivery-checker.ts';
 
 const sound: DeliveryHistory = {
   acknowledged: [
@@ -40,6 +40,8 @@ describe('the checker of deliveries', () => {
 
   test('counts first deliveries that came out of order', () => {
     expect(outOfOrder({ ...sound, delivered: [...sound.delivered].reverse() }, 0)).toBe(1);
+    const [a, b] = sound.delivered as [Delivered, Delivered];
+    expect(lateDeliveries({ ...sound, delivered: [b, { ...a, attempt: 2 }] }, 0)).toEqual([{ ...a, attempt: 2 }]);
   });
 });
 

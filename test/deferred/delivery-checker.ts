@@ -88,17 +88,28 @@ export function checkCallbacks(asked: readonly Acknowledged[], reported: readonl
   return wrong;
 }
 
-/** Pairs of first deliveries that came in another order than their requests were accepted; `allowed` neighbours may swap. */
-export function outOfOrder({ acknowledged, delivered }: DeliveryHistory, allowed: number): number {
+/** How many first deliveries came in another order than their requests were accepted; `allowed` neighbours may swap. */
+export function outOfOrder(history: DeliveryHistory, allowed: number): number {
+  return lateDeliveries(history, allowed).length;
+}
+
+/**
+ * First deliveries that came after one of a request that was accepted more than `allowed` later. A higher attempt than the first was begun
+ * in its order before, and did not come to the backend: its sender was killed.
+ */
+export function lateDeliveries({ acknowledged, delivered }: DeliveryHistory, allowed: number): readonly Delivered[] {
   const sequence = new Map(acknowledged.map(({ key, id }) => [key, id.split('-', 1)[0] ?? '']));
   const order = [...sequence].sort(([, a], [, b]) => a.length - b.length || (a < b ? -1 : 1)).map(([key]) => key);
   const rank = new Map(order.map((key, index) => [key, index]));
-  const firsts = [...new Set(delivered.map(({ key }) => key))].flatMap((key) => rank.get(key) ?? []);
-  let wrong = 0;
+  const firsts = new Map<string, Delivered>();
+  for (const each of delivered) if (!firsts.has(each.key)) firsts.set(each.key, each);
+  const late: Delivered[] = [];
   let highest = -1;
-  for (const each of firsts) {
-    if (each < highest - allowed) wrong++;
-    highest = Math.max(highest, each);
+  for (const [key, each] of firsts) {
+    const place = rank.get(key);
+    if (place === undefined) continue;
+    if (place < highest - allowed) late.push(each);
+    highest = Math.max(highest, place);
   }
-  return wrong;
+  return late;
 }

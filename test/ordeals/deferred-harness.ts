@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Agent, request } from 'undici';
-import { type Acknowledged, checkDeliveries, type Delivered, type DeliveryHistory, outOfOrder, type Reported } from '../deferred/delivery-checker.ts';
+import { type Acknowledged, checkDeliveries, type Delivered, type DeliveryHistory, lateDeliveries, type Reported } from '../deferred/delivery-checker.ts';
 import { until } from '../support/fakes/until.ts';
 import { check } from './ordeal.ts';
 
@@ -165,7 +165,9 @@ export async function untilDelivered(
 export function judgeDeliveries(history: DeliveryHistory, atOnce: number, say: (text: string) => void): void {
   const keys = new Set(history.delivered.map(({ key }) => key)).size;
   const wrong = checkDeliveries(history);
-  say(`${keys} delivered, ${history.delivered.length - keys} of them again, ${outOfOrder(history, atOnce)} out of order`);
+  const late = lateDeliveries(history, atOnce);
+  const first = late.filter(({ attempt }) => attempt === 1).length;
+  say(`${keys} delivered, ${history.delivered.length - keys} of them again, ${late.length} out of order (${first} of these by a first attempt)`);
   const silences = history.silences?.length ?? 0;
   if (silences > 0)
     say(`${checkDeliveries({ ...history, silences: [] }).length - wrong.length} of these since a replica that lived was taken for dead (${silences} times)`);
