@@ -10,6 +10,7 @@ import { GatewayQueueFrontend } from '../api/gateway-queue.ts';
 import type { FloodKind, GrpcBounds } from '../api/grpc/guard.ts';
 import { Grpc } from '../api/grpc/server.ts';
 import { Health, type HealthOptions } from '../api/health.ts';
+import { OpenApi } from '../api/openapi/handler.ts';
 import { engineProblem } from '../api/problem.ts';
 import type { RateLimitAccess } from '../api/rate-limit-service.ts';
 import { Rest, type RestOptions } from '../api/rest/handler.ts';
@@ -35,6 +36,8 @@ import type { GatewayQueueMode } from './gateway-queue-mode.ts';
 /** What the listeners share. */
 export interface ListenersDeps extends ServiceDeps, Pick<RestOptions, 'refusalOf'> {
   readonly log: Log;
+  /** Of the server, as the description of the API names it. */
+  readonly version: string;
   readonly health: HealthOptions;
   /** A connection was closed as it was accepted, for want of file descriptors. */
   readonly onShed: (listener: string) => void;
@@ -160,7 +163,7 @@ async function frontendsOf(config: Config, parts: ListenersDeps): Promise<readon
   const path = admin.dashboard;
   const base = path === 'none' || path === '/' ? '/' : path.replace(/\/$/, '');
   const pages = path === 'none' || admin.address === 'none' ? [] : [await openDashboard(base)];
-  http('admin', admin, [...apiRoutes(true), ...pages], node.make, (handler) =>
+  http('admin', admin, [...apiRoutes(true), new OpenApi(parts.version), ...pages], node.make, (handler) =>
     siteGuard({ hosts: operators ? undefined : hostsOf(admin), problem: engineProblem }, underBasePath(base, handler)),
   );
   http('health', health, [new Health(parts.health)], node.make);

@@ -21,7 +21,7 @@ import { type GatewayQueueMode, openGatewayQueue } from './gateway-queue-mode.ts
 import { checkAddresses, type Listeners, openListeners } from './listeners.ts';
 import { BackendLog, logFault, logReload, logServing } from './log-events.ts';
 import { logOperator } from './operator-log.ts';
-import { compileBackends, openForwarding } from './proxy.ts';
+import { compileBackends, openForwarding, type ProxyDeps } from './proxy.ts';
 import { compileRateLimitRules } from './rate-limit-rules.ts';
 import { openSingleNode } from './single-node.ts';
 
@@ -79,23 +79,10 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
   const { admission, metrics, clock } = door;
   const state: State = { notReady: 'starting', refusals: refusalsOf(config), rateLimits: compileRateLimitRules(config) };
   const onFault = (error: unknown): void => logFault(log, error);
-  const backendLog = new BackendLog(log, () => performance.now());
   const keeps = keepsRequests(config, routes);
-  const forwarding = await openForwarding(config, keeps, {
-    // Routes say who may go where; a caller that shows a credential is held to it.
-    admission: scopedAsks(admission, allowAnonymous(auth)),
-    clock,
-    random: createRandom(),
-    events: (event) => {
-      metrics.forward(event);
-      backendLog.take(event);
-    },
-    onFault,
-  });
-  if (forwarding !== undefined) {
-    opened.push(() => forwarding.close(0));
-    metrics.holding(() => forwarding.held);
-  }
+  // Routes say who may go where; a caller that shows a credential is held to it.
+  const forwarded = { admission: scopedAsks(admission, allowAnonymous(auth)), clock, onFault };
+  const forwarding = await openProxy(config, keeps, forwarded, { log, metrics, opened });
   const deferred = keeps
     ? await openDeferred(config, { ...door, log, onFault, routes, forwarding, holder: { pid, address: 'this process' } }, opened)
     : undefined;
@@ -104,6 +91,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
     admission: withAuthorization(admission, auth),
     auth,
     log,
+    version,
     onFault,
     onOperator: (event) => logOperator(log, event),
     refusalOf: (group) => state.refusals.get(group),
@@ -137,6 +125,26 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
     },
     drain: drainer({ config, log, admission: door, forwarding, deferred, gatewayQueue, listeners, notReady: () => (state.notReady = 'draining') }),
   };
+}
+
+/** Forwarding with its metrics and its log; closed again when the start fails. undefined: nothing is forwarded, and nothing stored. */
+async function openProxy(
+  config: Config,
+  keeps: boolean,
+  parts: Omit<ProxyDeps, 'random' | 'events'>,
+  { log, metrics, opened }: Pick<AdmissionStackDeps, 'log' | 'opened'> & Pick<AdmissionStack, 'metrics'>,
+): Promise<Forwarding | undefined> {
+  const backendLog = new BackendLog(log, () => performance.now());
+  const events: ProxyDeps['events'] = (event) => {
+    metrics.forward(event);
+    backendLog.take(event);
+  };
+  const forwarding = await openForwarding(config, keeps, { ...parts, random: createRandom(), events });
+  if (forwarding !== undefined) {
+    opened.push(() => forwarding.close(0));
+    metrics.holding(() => forwarding.held);
+  }
+  return forwarding;
 }
 
 /** What changes while it serves. */

@@ -62,7 +62,15 @@ export async function startDeferred(
     throw error;
   };
   const running = await openListeners(loaded.config, {
-    ...{ admission: new FakeAdmission(), auth, onFault, refusalOf: () => undefined, onShed: () => {}, log: createLog('silent', new PassThrough().resume()) },
+    ...{
+      admission: new FakeAdmission(),
+      auth,
+      onFault,
+      refusalOf: () => undefined,
+      version: '0',
+      onShed: () => {},
+      log: createLog('silent', new PassThrough().resume()),
+    },
     onOperator: (event) => void operators.push(event),
     health: { notReady: () => undefined, remarks: () => [], metrics: async () => ({ contentType: 'text/plain', body: '' }), onFault },
     proxy: { routes: [], forwarding: {} as never, auth, onClientLimit: () => {} },
