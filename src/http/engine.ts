@@ -2,15 +2,15 @@ import type { BodyBudget } from './body-budget.ts';
 import type { FaultBody, Refused } from './framing.ts';
 
 /**
- * An HTTP/1.1 listener: parses requests with whole bodies, tells when the caller is gone, writes answers. Two fulfil it
- * (`node.ts`, `uws.ts`); front ends cannot tell which. Framing it cannot vouch for is refused here,
+ * An HTTP/1.1 listener: parses requests with whole bodies, reports when the caller is gone, writes responses. Two fulfil it
+ * (`node.ts`, `uws.ts`); front ends do not depend on which. Framing it cannot vouch for is refused here,
  * before any handler runs.
  */
 export interface Engine {
   readonly name: 'node' | 'uws';
   /** Resolves with the address once connections are taken; rejects with what to do when the port is not to be had. */
   listen(host: string, port: number): Promise<{ readonly host: string; readonly port: number }>;
-  /** Takes no new connections, closes idle ones, tells keep-alive callers to leave; resolves when the last is gone or after `graceMs`. */
+  /** Takes no new connections, closes idle ones, sends `Connection: close` to keep-alive callers; resolves when the last is gone or after `graceMs`. */
   close(graceMs: number): Promise<void>;
 }
 

@@ -136,7 +136,7 @@ export function tooSlow(receiveMsMax: number): FramingError {
   return { status: 408, detail: `A request must arrive whole within ${receiveMsMax / 1000} seconds.` };
 }
 
-/** Throws where a field of an answer would break out of its line: a bug of whoever made it. */
+/** Throws where a field of a response would break out of its line: a bug of the code that wrote it. */
 export function assertField(name: string, value: string): void {
   if (FIELD_BREAKER.test(value)) throw new Error(`The value of ${name} holds a control or a character beyond Latin-1.`);
 }

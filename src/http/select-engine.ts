@@ -4,7 +4,7 @@ import { loadUws, UWS_PACKAGE, type UwsModule } from './uws/binding.ts';
 import { uwsEngine } from './uws/engine.ts';
 import { probeUws } from './uws/probe.ts';
 
-/** What the operator wishes: `auto` takes uWebSockets.js where it is installed and runs. */
+/** What the operator set: `auto` takes uWebSockets.js where it is installed and runs. */
 export type EnginePreference = 'auto' | 'node' | 'uws';
 
 /** Makes a listener that does not listen yet. */
@@ -28,13 +28,13 @@ const INSTALLED: UwsSource = { load: loadUws, probe: probeUws };
 
 /**
  * Chooses the engine of a listener. `clientCa`: callers show certificates, which uWebSockets.js does not hand over.
- * `auto` takes uWebSockets.js only where the installed release passes the probe. Rejects only where `uws` is wished by
- * name and cannot be had, saying what to do.
+ * `auto` takes uWebSockets.js only where the installed release passes the probe. Rejects only where `uws` is set by
+ * name and is not available; the error states what to do.
  */
-export async function selectEngine(wish: EnginePreference, needs: { readonly clientCa: boolean }, source: UwsSource = INSTALLED): Promise<EngineChoice> {
-  if (wish === 'node') return node('the configuration names it');
+export async function selectEngine(preference: EnginePreference, needs: { readonly clientCa: boolean }, source: UwsSource = INSTALLED): Promise<EngineChoice> {
+  if (preference === 'node') return node('the configuration names it');
   if (needs.clientCa) {
-    if (wish === 'uws') throw new Error('engine: uws cannot check client certificates (clientCa); use engine: node.');
+    if (preference === 'uws') throw new Error('engine: uws cannot check client certificates (clientCa); use engine: node.');
     return node('clientCa is set, and uWebSockets.js does not say who called');
   }
   let uws: UwsModule;
@@ -42,15 +42,15 @@ export async function selectEngine(wish: EnginePreference, needs: { readonly cli
     uws = await source.load();
   } catch (cause) {
     const reason = reasonOf(cause);
-    if (wish === 'auto') return node(reason);
+    if (preference === 'auto') return node(reason);
     throw new Error(`engine: uws is not to be had: ${reason}. Install it (npm run uws), or use engine: auto.`, { cause });
   }
   const fault = await source.probe(uws);
-  if (wish === 'auto' && fault !== undefined) return node(`the installed release of ${UWS_PACKAGE} ${fault}`);
+  if (preference === 'auto' && fault !== undefined) return node(`the installed release of ${UWS_PACKAGE} ${fault}`);
   const named = fault === undefined ? 'the configuration names it' : `the configuration names it, though the installed release ${fault}`;
   return {
     name: 'uws',
-    why: wish === 'uws' ? named : `${UWS_PACKAGE} is installed and passes its probe`,
+    why: preference === 'uws' ? named : `${UWS_PACKAGE} is installed and passes its probe`,
     make: (options, handler) => uwsEngine(uws, options, handler),
   };
 }

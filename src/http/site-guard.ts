@@ -1,6 +1,6 @@
 import type { EngineHandler, EngineRequest } from './engine.ts';
 
-/** What tells a page of another site from an operator. */
+/** What distinguishes a page of another site from an operator. */
 export interface SiteGuardParts {
   /** Names in `Host` that are taken beside those of loopback, in lower case and without a port; undefined: all, since callers show a key that a page does not have. */
   readonly hosts: ReadonlySet<string> | undefined;

@@ -8,14 +8,14 @@ import type { IncomingRequest } from './incoming.ts';
 import { isKey, readValue } from './request-values.ts';
 import type { RouteAdmission } from './route.ts';
 
-/** Whether the ask can be made, as far as the body goes: it is whole where it is charged then, or enough of it is there to read its costs. */
+/** Whether the request can be submitted to admission, as far as the body goes: it is whole where it is charged then, or enough of it is there to read its costs. */
 export function isReady(admission: RouteAdmission, body: BufferedBody | undefined): boolean {
   if (body === undefined || body.whole) return true;
   if (admission.charge === 'body') return false;
   return !readsBody(admission.costs) || body.received > JSON_BYTES_MAX;
 }
 
-/** The ask of a request, for so long, from the place it had before; `malformed` where its key cannot be one. `missing` hears of costs that were not found. */
+/** Builds the admission request, with its wait timeout and the place it had before; `malformed` where its key cannot be one. `missing` receives the units whose costs were not found. */
 export function buildAdmissionRequest(
   admission: RouteAdmission,
   incoming: IncomingRequest,

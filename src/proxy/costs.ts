@@ -51,7 +51,7 @@ export function readsAnswer(rules: readonly CostRule[]): boolean {
   return rules.some(({ settle }) => settle !== undefined);
 }
 
-/** What a request costs. `read` finds a rule's text or number; `missing` hears of units that fell back though they had where to look. */
+/** What a request costs. `read` finds a rule's text or number; `missing` receives units that fell back although their rule has a source. */
 export function computeCosts(rules: readonly CostRule[], read: (rule: CostRule) => unknown, missing: (unit: string) => void): Costs {
   if (rules.length === 0) return ONE_REQUEST;
   const costs = Object.create(null) as Record<string, number>;
@@ -63,7 +63,7 @@ export function computeCosts(rules: readonly CostRule[], read: (rule: CostRule) 
   return costs;
 }
 
-/** Follows a backend's answer for what it says of the real costs; bounded, whatever comes. */
+/** Reads the real costs from a backend's response as it passes; bounded, whatever comes. */
 export class UsageParser {
   readonly #rules: readonly CostRule[];
   readonly #kind: 'json' | 'sse' | 'none';
@@ -103,7 +103,7 @@ export class UsageParser {
     }
   }
 
-  /** The real costs at the end of the answer; a unit that is not found stays as asked, and `missing` hears of it. undefined: none was found. */
+  /** The real costs at the end of the answer; a unit that is not found stays as charged, and is passed to `missing`. undefined: none was found. */
   costs(missing: (unit: string) => void): Costs | undefined {
     const roots = this.#roots();
     let found: Record<string, number> | undefined;

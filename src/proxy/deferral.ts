@@ -15,9 +15,9 @@ export interface Deferral {
 export interface TakenOver {
   /** To be dropped; undefined: it has none. */
   readonly body: HeldBody | undefined;
-  /** What it asks for: its key, class and costs. */
+  /** What it requests: its key, class and costs. */
   readonly ask: AdmissionRequest | Refusal;
-  /** Where it stands in line; undefined: nowhere (refused at the door, or its old place is spent). */
+  /** Its queue position; undefined: it has none (refused on arrival, or its old place is spent). */
   readonly place: Place | undefined;
   /** Times it was sent as a live request. */
   readonly attempts: number;

@@ -20,7 +20,7 @@ const NO_URL = -1;
 const NO_COSTS: readonly CostRule[] = [];
 
 /**
- * One request from the listener to its answer. Whatever happens it ends once: the sink is told, or its caller has left; the
+ * One request from the listener to its answer. Whatever happens it ends once: the sink is called, or its caller has left; the
  * body is dropped, the URL given back, the pass ended.
  */
 export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmissionCallbacks, ResponseOwner, UrlWaiter {
@@ -59,7 +59,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     this.#requestAdmission = new RequestAdmission(all, this);
   }
 
-  /** Begins; the sink may be told before this returns. */
+  /** Begins; the sink may be called before this returns. */
   begin(): void {
     this.#requestAdmission.begin();
   }
@@ -140,7 +140,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
       run: this,
     });
     this.#answer.begin();
-    if (this.#answer.told) body?.spent();
+    if (this.#answer.sent) body?.spent();
   }
 
   addHeaders(headers: string[]): void {
@@ -205,10 +205,10 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     const lease = this.#pass?.permit.lease;
     const attempt = this.#attempts + 1;
     const fence = lease === undefined ? incoming.sent?.fence : { fence: lease.fence, floor: lease.fenceFloor };
-    const told = attempt + (incoming.sent?.attemptsBefore ?? 0);
+    const number = attempt + (incoming.sent?.attemptsBefore ?? 0);
     const identity = readsAnswer(route.admission?.costs ?? NO_COSTS);
     const { traceparent } = parts;
-    const headers = requestHeaders(incoming.headers, { facts, attempt: told, fence, identity, drops, traceparent, requestId: incoming.sent?.id });
+    const headers = requestHeaders(incoming.headers, { facts, attempt: number, fence, identity, drops, traceparent, requestId: incoming.sent?.id });
     if (headers === undefined) {
       this.#pass?.rollback();
       return this.onNone({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
@@ -253,7 +253,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     this.#broke(attempt);
   }
 
-  /** The answer is complete, and told. */
+  /** The response is complete, and sent. */
   #answered(): void {
     const { parts, route } = this.#all;
     const answer = this.#answer;
@@ -285,7 +285,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   /** It may have reached the backend. */
   #broke(attempt: Exclude<Attempt, { kind: 'answered' }>): void {
     const { sink } = this.#all;
-    if (this.#answer?.told) {
+    if (this.#answer?.sent) {
       void this.#pass?.release(undefined);
       if (!this.#left) sink.onBroken(attempt.cause);
       return this.#finish();
@@ -330,10 +330,10 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     turn?.end(now, health);
   }
 
-  /** A throw is a bug: told once, and the end of this request only. */
+  /** A throw is a bug: reported once, and the end of this request only. */
   #threw(error: unknown): void {
     this.#all.parts.onFault(error);
-    if (!this.#answer?.told) return this.onNone({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.#attempts });
+    if (!this.#answer?.sent) return this.onNone({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.#attempts });
     if (!this.#over && !this.#left) this.#all.sink.onBroken(error as Error);
     this.#finish();
   }

@@ -7,7 +7,7 @@ import type { ForwardFailure, ForwardHandle, IncomingRequest, ResponseSink } fro
 import type { BackendSpec, Route } from './route.ts';
 import type { Forwarder, RawHeaders } from './upstream/forwarder.ts';
 
-/** What forwarding tells telemetry; one per thing that happened. */
+/** What forwarding reports to telemetry; one per thing that happened. */
 export type ForwardEvent =
   /** `outcome`: `answered`, `broken`, or why it failed. */
   | { readonly kind: 'attempt'; readonly route: string; readonly backend: string; readonly url: string; readonly outcome: string; readonly took: Micros }
@@ -26,7 +26,7 @@ export interface DeliveryParts {
   readonly hold: { readonly memoryBytesMax: number; readonly diskBytesMax: number; readonly folder: string };
   readonly random: (bytes: number) => Uint8Array;
   readonly events: (event: ForwardEvent) => void;
-  /** Told of a throw, or of a disk that fails: a bug, or broken I/O. */
+  /** Receives a throw, or a failure of the disk: a bug, or broken I/O. */
   readonly onFault: (error: unknown) => void;
 }
 
@@ -47,7 +47,7 @@ export interface UpgradeTarget {
   readonly headers: RawHeaders;
   /** For the answer's head, after filtering with `responseHeaders`. */
   readonly added: RawHeaders;
-  /** Reports that the backend answered, whatever it said: its URL is well, however long the tunnel lasts. */
+  /** Reports that the backend answered, whatever its status: its URL is well, however long the tunnel lasts. */
   responding(): void;
   /** Ends it, once. Returns whether another way follows, or followed already: the backend could not be connected to and has another URL. */
   end(how: WayEnd): boolean;
@@ -63,7 +63,7 @@ export interface WayEnd {
   readonly pushback?: RawHeaders;
 }
 
-/** Hears what becomes of an upgrade: ways until one is not ended by a failure to connect, or `onNone` once. */
+/** Callbacks of an upgrade: ways until one is not ended by a failure to connect, or `onNone` once. */
 export interface TunnelSink {
   onWay(way: UpgradeTarget): void;
   onNone(why: ForwardFailure): void;
@@ -94,6 +94,6 @@ export interface Forwarding {
   prepare(backends: readonly BackendSpec[]): () => void;
   /** Bytes and bodies held now, for metrics. */
   readonly held: { readonly memory: number; readonly disk: number; readonly bodies: number };
-  /** Resolves when no request is on its way and the connections are closed; those still on their way after `grace` are given up, whatever `onAbort` says. */
+  /** Resolves when no request is on its way and the connections are closed; those still on their way after `grace` are given up, whatever `onAbort` is. */
   close(grace?: Micros): Promise<void>;
 }

@@ -57,7 +57,7 @@ export interface RequestAdditions {
   readonly fence: { readonly fence: bigint; readonly floor: bigint } | undefined;
   /** A new `traceparent`, asked for only where the caller sent none: see {@link createTraceparents}. */
   readonly traceparent: () => string;
-  /** Asks for an answer that is not compressed, in place of what the caller accepts: the proxy reads in it what the request cost. */
+  /** Requests a response that is not compressed, in place of what the caller accepts: the proxy reads in it what the request cost. */
   readonly identity?: boolean;
   /** Fields of the caller that end here; undefined: all pass that may. */
   readonly drops?: DroppedHeaders | undefined;
@@ -148,7 +148,7 @@ export function responseHeaders(raw: RawHeaders): string[] | undefined {
     const field = fieldOf(name);
     if (field === undefined || BREAKER.test(value)) return undefined;
     if (field.kind === 'hop') continue;
-    // A length is never hop-by-hop, whatever a backend says of it.
+    // A length is never hop-by-hop, whatever a backend lists.
     if (named?.has(field.lower) && field.kind !== 'length') continue;
     out.push(name, value);
   }
@@ -161,7 +161,7 @@ export function responseTrailers(raw: RawHeaders): string[] {
   return kept.filter((_each, i) => !NOT_LATE.has((kept[i - (i % 2)] as string).toLowerCase()));
 }
 
-/** What the permit of a request says of its answer. */
+/** What the permit of a request adds to its response. */
 export interface Permitted {
   /** Limits in shadow would have held it. */
   readonly permit: { readonly shadow: { readonly limit: string } | undefined };
@@ -169,7 +169,7 @@ export interface Permitted {
   readonly degraded: string | undefined;
 }
 
-/** What every answer of a backend gets: Via, the time in the queue (Server Timing), the attempts where there were several, and what its permit says, where it had one. */
+/** What every answer of a backend gets: Via, the time in the queue (Server Timing), the attempts where there were several, and what its permit adds, where it had one. */
 export function addResponseHeaders(out: string[], queuedMs: number | undefined, attempts: number, by: Permitted | undefined): string[] {
   out.push('Via', VIA);
   if (queuedMs !== undefined) out.push('Server-Timing', `queue;dur=${Math.max(0, Math.round(queuedMs * 1000) / 1000)}`);
@@ -220,7 +220,7 @@ interface Field {
   readonly kind: 'plain' | 'host' | 'hop' | 'length' | 'expect' | 'encoding' | 'forwarding' | 'trace';
 }
 
-/** Names come again and again; what they are is looked up. Strangers do not fill it for good. */
+/** Names come again and again; what they are is looked up. Unknown names do not fill it for good. */
 const known = new Map<string, Field>();
 const KNOWN_MAX = 1_000;
 const KNOWN_CHARS_MAX = 64;
@@ -255,7 +255,7 @@ interface Came {
   host: string | undefined;
 }
 
-/** What a trusted proxy said of those before it. False: a field we have nothing to add to, to be passed on. */
+/** What a trusted proxy sent of those before it. False: a field we have nothing to add to, to be passed on. */
 function keep(came: Came, lower: string, value: string): boolean {
   if (lower === 'forwarded') came.forwarded.push(value);
   else if (lower === 'x-forwarded-for') came.for.push(value);
@@ -275,15 +275,15 @@ function forwarding(out: string[], from: number, came: Came | undefined, host: s
   return shown === '' ? n : put(out, n, 'X-Forwarded-Host', shown);
 }
 
-/** The last of them: callers behind one balancer, and of one host, are told of in the same words. */
-let said = { peerIp: '', host: '', scheme: '', own: '' };
+/** The last of them: callers behind one balancer, and of one host, are described in the same words. */
+let last = { peerIp: '', host: '', scheme: '', own: '' };
 
 /** What this hop adds to Forwarded. */
 function ownForwarded(peerIp: string, host: string, scheme: string): string {
-  if (said.peerIp === peerIp && said.host === host && said.scheme === scheme) return said.own;
+  if (last.peerIp === peerIp && last.host === host && last.scheme === scheme) return last.own;
   const node = peerIp.includes(':') ? `"[${peerIp}]"` : peerIp;
   const own = `for=${node === '' ? 'unknown' : node}${host === '' ? '' : `;host=${quoted(host)}`};proto=${scheme}`;
-  said = { peerIp, host, scheme, own };
+  last = { peerIp, host, scheme, own };
   return own;
 }
 

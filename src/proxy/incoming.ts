@@ -26,9 +26,9 @@ export interface IncomingRequest {
   /** undefined: neither Content-Length nor Transfer-Encoding, or `Content-Length: 0` on a method that needs none. */
   readonly body: IncomingBody | undefined;
   readonly facts: RequestFacts;
-  /** Wait timeout, where the caller says (`Prefer: wait`); undefined: the route's. */
+  /** Wait timeout, where the caller sets it (`Prefer: wait`); undefined: the route's. */
   readonly wait: Micros | undefined;
-  /** The caller says `Prefer: respond-async`: it would rather have its request stored than be refused for want of time. */
+  /** The caller sent `Prefer: respond-async`: it would rather have its request stored than be refused for want of time. */
   readonly respondAsync?: boolean;
   /** What becomes of it when its wait timeout ends; undefined: it is refused. */
   readonly deferral?: Deferral | undefined;
@@ -60,12 +60,12 @@ export interface ResponseSink {
   /** Trailers fit only a chunked answer; else drop them. */
   onEnd(trailers: RawHeaders): void;
   onNone(why: ForwardFailure): void;
-  /** The answer began and broke: cut the connection, so that nobody takes it for whole. */
+  /** The answer began and broke: cut the connection, so that no reader takes it for whole. */
   onBroken(cause: Error): void;
 }
 
 /** A request in the hands of forwarding. */
 export interface ForwardHandle {
-  /** The caller is gone: frees its place, its slot and its bytes at once; a request already sent ends as the backend's `onAbort` says. Nothing after the end. */
+  /** The caller is gone: frees its place, its slot and its bytes at once; a request already sent ends as the backend's `onAbort` is set. Nothing after the end. */
   leave(): void;
 }

@@ -76,7 +76,7 @@ export class PermitHandle implements WatchedLater {
     return lease !== undefined || quiet !== undefined || (settleable && costs !== undefined) ? this.#release('used', costs, quiet) : DONE;
   }
 
-  /** The backend pushed back, or did not answer in time. Resolves once the pause is in force: who asks before might be admitted into it. */
+  /** The backend pushed back, or did not answer in time. Resolves once the pause is in force: a request made before that might be admitted into it. */
   async releasePushedBack(retryAfter: Micros | undefined): Promise<void> {
     if (!this.#finish()) return;
     this.#held.delivered();
@@ -118,7 +118,7 @@ export class PermitHandle implements WatchedLater {
       parts.onFault(cause);
       if (this.#over) return;
     }
-    // Nobody decides at the moment, or the disk does not write: asked again while the lease lives, and after.
+    // No replica decides at the moment, or the disk does not write: tried again while the lease lives, and after.
     this.#renewAfter(duration * RENEW_AFTER * RENEW_AFTER);
   }
 }

@@ -12,7 +12,7 @@ import { PermitHandle } from './permit-handle.ts';
 import type { Route } from './route.ts';
 import type { Backend } from './upstream/backend.ts';
 
-/** What the way of one request is made of; `sink` hears of it. */
+/** Dependencies of one forwarded request; `sink` receives its end. */
 export interface ForwardedRequestDeps<Sink> {
   readonly parts: ForwardingDeps;
   readonly incoming: IncomingRequest;
@@ -26,12 +26,12 @@ export interface ForwardedRequestDeps<Sink> {
   readonly over: (line: Backend) => void;
 }
 
-/** Hears how an admittance ends; one of the first two, once for each `begin` and `again`. */
+/** Callbacks of an admission; one of the first two, once for each `begin` and `again`. */
 export interface RequestAdmissionCallbacks {
   /** undefined: the route has no group, nothing was asked. */
   onAdmitted(pass: PermitHandle | undefined): void;
   onNone(why: ForwardFailure): void;
-  /** The sender left: nobody is there to be told. */
+  /** The sender left: no response is sent. */
   onGone(): void;
   /** The lease was lost while the pass was in use. */
   onLost(cause: Error): void;
@@ -45,19 +45,19 @@ const SOON_BYTES = 16 << 10;
 /** A place in line lasts so much longer than its caller is held, while its request is stored. */
 export const HAND_OVER_MAX: Micros = 5 * SECOND;
 
-/** What an admittance works with. */
+/** Dependencies of an admission. */
 export type RequestAdmissionDeps = Pick<ForwardedRequestDeps<unknown>, 'parts' | 'incoming' | 'route' | 'line' | 'body'>;
 
-/** The way of one request to a permit: its body as far as it is wanted first, then the door; and again after a pushback. */
+/** The way of one request to a permit: its body as far as it is wanted first, then admission; and again after a pushback. */
 export class RequestAdmission implements BodyWatch {
   readonly #of: RequestAdmissionDeps;
   readonly #end: RequestAdmissionCallbacks;
   readonly #since: Instant;
   #held: AcquireHandle | undefined;
-  #askedAt: Instant | undefined;
+  #submittedAt: Instant | undefined;
   /** Its first permit: its place among all. */
   #first: Permit | undefined;
-  #asked = false;
+  #submitted = false;
   /** So much of its body must be there for it to be asked before the rest; once. */
   #streamsFrom: number;
   #over = false;
@@ -85,12 +85,12 @@ export class RequestAdmission implements BodyWatch {
     const { incoming, route } = this.#of;
     const { deferral } = incoming;
     const wait = deferral === undefined ? (incoming.wait ?? route.admission?.wait ?? 0) : deferral.heldFor + HAND_OVER_MAX;
-    return Math.max(0, plus(this.#askedAt ?? this.#since, wait) - now);
+    return Math.max(0, plus(this.#submittedAt ?? this.#since, wait) - now);
   }
 
-  /** Microseconds from when it first came to the door; undefined: it did not. */
+  /** Microseconds since it was first submitted to admission; undefined: it was not. */
   queuedUntil(now: Instant): Micros | undefined {
-    return this.#askedAt === undefined ? undefined : now - this.#askedAt;
+    return this.#submittedAt === undefined ? undefined : now - this.#submittedAt;
   }
 
   begin(): void {
@@ -98,7 +98,7 @@ export class RequestAdmission implements BodyWatch {
     const { deferral } = incoming;
     if (deferral !== undefined) this.#stopHolding = parts.clock.at(plus(this.#since, deferral.heldFor), () => this.#defer());
     const { bodyBytesMax, receiveMax } = route.hold;
-    if (body === undefined) return this.#ask();
+    if (body === undefined) return this.#submit();
     const announced = incoming.body?.length;
     if (announced !== undefined && announced > bodyBytesMax) {
       const detail = `A request body may be at most ${bodyBytesMax} bytes here.`;
@@ -108,15 +108,15 @@ export class RequestAdmission implements BodyWatch {
     const atOnce = route.admission === undefined || isReady(route.admission, body);
     // What is not awaited may be passed on without being held: the answer may be there before the first byte.
     if (route.admission === undefined && announced !== undefined && announced <= SOON_BYTES) this.#askSoon();
-    else if (atOnce) this.#ask();
+    else if (atOnce) this.#submit();
     if (!this.#over) body.receive(this, whole);
   }
 
   onMore(): void {
     const { body, route, incoming } = this.#of;
     if (this.#late && body?.whole) return this.#defer();
-    if (this.#asked || this.#late || body === undefined) return;
-    if (route.admission === undefined ? body.whole : isReady(route.admission, body)) this.#ask();
+    if (this.#submitted || this.#late || body === undefined) return;
+    if (route.admission === undefined ? body.whole : isReady(route.admission, body)) this.#submit();
     else if (body.received >= this.#streamsFrom) void this.#askEarly(body, incoming.body?.length ?? 0);
   }
 
@@ -124,22 +124,22 @@ export class RequestAdmission implements BodyWatch {
     this.onMore();
   }
 
-  /** A body that will not be whole needs no place any more. After the request was admitted its attempt tells. */
+  /** A body that will not be whole needs no place any more. After the request was admitted its attempt reports it. */
   onFault(fault: BodyFault): void {
-    if (this.#asked && this.#held === undefined) return;
+    if (this.#submitted && this.#held === undefined) return;
     this.leave();
     if (fault.kind === 'gone') this.#end.onGone();
     else this.#end.onNone(fault.kind === 'refused' ? { ...fault, attempts: 0 } : fault);
   }
 
-  /** Asks when the body is whole, or has not come with its head. */
+  /** Submits when the body is whole, or has not come with its head. */
   #askSoon(): void {
     setImmediate(() => {
-      if (!this.#asked && !this.#over) this.#ask();
+      if (!this.#submitted && !this.#over) this.#submit();
     });
   }
 
-  /** Asks before the body is whole, for now or not at all; where it does not pass, the body is held and asked for as others are. */
+  /** Submits before the body is whole, with a wait timeout of 0; where it does not pass, the body is held and submitted as others are. */
   async #askEarly(body: BufferedBody, announced: number): Promise<void> {
     this.#streamsFrom = Number.POSITIVE_INFINITY;
     const { parts, incoming, route, line } = this.#of;
@@ -150,19 +150,19 @@ export class RequestAdmission implements BodyWatch {
       if (ask === undefined || 'reason' in ask) return;
       const slots = line.spec.concurrency !== undefined;
       const how = canStream({ announced, received, took }, slots, await parts.admission.explain(ask));
-      if (how === 'no' || this.#asked || this.#over || body.fault !== undefined) return;
+      if (how === 'no' || this.#submitted || this.#over || body.fault !== undefined) return;
       if (how === 'hurry') body.setDeadline(FAST_UPLOAD_MAX);
-      this.#ask(true);
+      this.#submit(true);
     } catch (error) {
       parts.onFault(error);
     }
   }
 
-  /** Asks anew, at its old place: the backend pushed back, or an attempt that was charged has failed. */
+  /** Submits again, at its old place: the backend pushed back, or an attempt that was charged has failed. */
   again(attempts: number): void {
     this.attempts = attempts;
-    if (!this.#late) return this.#ask();
-    this.#asked = false;
+    if (!this.#late) return this.#submit();
+    this.#submitted = false;
     this.#defer();
   }
 
@@ -170,7 +170,7 @@ export class RequestAdmission implements BodyWatch {
   #defer(): void {
     this.#late = true;
     const { body, incoming, route } = this.#of;
-    if (this.#over || route.admission === undefined || (this.#asked && this.#held === undefined) || (body !== undefined && !body.whole)) return;
+    if (this.#over || route.admission === undefined || (this.#submitted && this.#held === undefined) || (body !== undefined && !body.whole)) return;
     this.#over = true;
     this.#stopHolding?.();
     this.#given = this.#held && new GivenPlace(this.#held);
@@ -186,9 +186,9 @@ export class RequestAdmission implements BodyWatch {
     this.#held = undefined;
   }
 
-  /** A throw is a bug: told once, and the end of this request only. `early`: now or not yet. */
-  #ask(early = false): void {
-    this.#asked = true;
+  /** A throw is a bug: reported once, and the end of this request only. `early`: now or not yet. */
+  #submit(early = false): void {
+    this.#submitted = true;
     try {
       this.#requestPermit(early);
     } catch (error) {
@@ -202,7 +202,7 @@ export class RequestAdmission implements BodyWatch {
     const { admission } = route;
     if (admission === undefined) return this.#end.onAdmitted(undefined);
     const now = parts.clock.now();
-    this.#askedAt ??= now;
+    this.#submittedAt ??= now;
     const place = { wait: early ? 0 : this.#leftAt(now), since: this.#first && arrivalOf(this.#first) };
     const ask = buildAdmissionRequest(
       admission,
@@ -213,12 +213,12 @@ export class RequestAdmission implements BodyWatch {
     );
     if ('reason' in ask) return this.#none({ kind: 'refused', refusal: ask, attempts: this.attempts });
     let held: AcquireHandle | undefined;
-    let told: Outcome | undefined;
+    let immediate: Outcome | undefined;
     held = parts.admission.acquire(ask, (outcome) => {
-      if (held === undefined) told = outcome;
-      else this.#told(held, outcome, early);
+      if (held === undefined) immediate = outcome;
+      else this.#onOutcome(held, outcome, early);
     });
-    if (told !== undefined) this.#told(held, told, early);
+    if (immediate !== undefined) this.#onOutcome(held, immediate, early);
     else if (!this.#over) this.#held = held;
   }
 
@@ -227,14 +227,14 @@ export class RequestAdmission implements BodyWatch {
     parts.events({ kind: 'cost_missing', route: route.name, unit, stage: 'ask' });
   }
 
-  #told(held: AcquireHandle, outcome: Outcome, early: boolean): void {
+  #onOutcome(held: AcquireHandle, outcome: Outcome, early: boolean): void {
     if (this.#given !== undefined) return this.#given.decide(outcome);
     if (outcome.kind === 'refused') {
       if (early) return this.#retryWhenBuffered();
       const { refusal } = outcome;
       if (this.#of.incoming.deferral !== undefined && isStorable(refusal.reason)) {
         this.#held = undefined;
-        this.#asked = false;
+        this.#submitted = false;
         return this.#defer();
       }
       // The caller never named the group, and the configuration has it for this route: it was taken out while the body came in.
@@ -250,11 +250,11 @@ export class RequestAdmission implements BodyWatch {
   #retryWhenBuffered(): void {
     this.#held = undefined;
     if (this.#over) return;
-    this.#asked = false;
-    this.#askedAt = undefined;
+    this.#submitted = false;
+    this.#submittedAt = undefined;
     if (!this.#of.body?.whole) return;
     if (this.#late) this.#defer();
-    else this.#ask();
+    else this.#submit();
   }
 
   #none(why: ForwardFailure): void {

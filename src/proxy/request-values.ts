@@ -4,7 +4,7 @@ import type { IncomingRequest } from './incoming.ts';
 import type { Source } from './route.ts';
 import { decodeText, queryValue } from './text.ts';
 
-/** The text a source names; '' where the request says nothing. */
+/** The text a source names; '' where the request has none. */
 export function readValue(source: Source, { headers, target, facts }: Pick<IncomingRequest, 'headers' | 'target' | 'facts'>): string {
   switch (source.from) {
     case 'header':

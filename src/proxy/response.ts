@@ -8,7 +8,7 @@ import { exhaustedHint, parseRetryAfter } from './retry-after.ts';
 import type { CostRule, QuotaHeaders } from './route.ts';
 import type { BackendHead, RawHeaders } from './upstream/forwarder.ts';
 
-/** Of an answer nobody will see so much is read, to keep its connection; beyond, it is cut. */
+/** Of a response that has no reader so much is read, to keep its connection; beyond, it is cut. */
 const SWALLOWED_BYTES_MAX = 64 << 10;
 
 /** What the way of one answer is made of. */
@@ -17,22 +17,22 @@ export interface ResponseRelayDeps {
   readonly costs: readonly CostRule[];
   readonly quotaHeaders: QuotaHeaders | undefined;
   readonly clock: Clock;
-  /** undefined: nobody listens any more. */
+  /** undefined: no caller is left. */
   readonly sink: ResponseSink | undefined;
   readonly run: ResponseOwner;
 }
 
 /** Whom an answer is part of. */
 export interface ResponseOwner {
-  /** The backend wants quiet for so long: is the request to be sent again, and this answer to be seen by nobody? */
+  /** The backend wants quiet for so long: is the request to be sent again, and this response to be dropped? */
   retry(pause: Micros): boolean;
   /** Adds what an answer gets beside its own headers. */
   addHeaders(headers: string[]): void;
-  /** Nobody wants the rest of the answer, or may have it. */
+  /** The rest of the response is not wanted, or must not be sent. */
   abort(cause: Error): void;
 }
 
-/** One answer of a backend on its way to the caller, or to nobody. */
+/** One answer of a backend on its way to the caller, or to be dropped. */
 export class ResponseRelay {
   readonly #parts: ResponseRelayDeps;
   readonly #settler: UsageParser | undefined;
@@ -41,14 +41,14 @@ export class ResponseRelay {
   #resume: (() => void) | undefined;
   /** The backend answered 429 or 503. */
   readonly pushedBack: boolean;
-  /** How long it wants quiet, where it said. */
+  /** How long it wants quiet, where it states it. */
   readonly hint: Micros | undefined;
   /** How long it wants quiet though it has served this request: nothing is left of its quota. */
   readonly exhausted: Micros | undefined;
   /** The request is to be sent again. */
   replays = false;
   /** The caller has seen its head. */
-  told = false;
+  sent = false;
 
   constructor(parts: ResponseRelayDeps) {
     this.#parts = parts;
@@ -62,7 +62,7 @@ export class ResponseRelay {
     this.#settler = !settles ? undefined : UsageParser.of(costs, firstHeader(headers, 'content-type'), firstHeader(headers, 'content-encoding'));
   }
 
-  /** Tells the head, unless it is to be swallowed or cannot be told. */
+  /** Sends the head, unless it is to be dropped or cannot be sent. */
   begin(): void {
     const { head, run } = this.#parts;
     if (this.hint !== undefined && this.#sink !== undefined) this.replays = run.retry(this.hint);
@@ -76,7 +76,7 @@ export class ResponseRelay {
     // RFC 9110 8.6: a 204 has no Content-Length; a strict reader behind would wait for bytes that never come.
     if (head.status === 204) dropField(headers, 'content-length');
     run.addHeaders(headers);
-    this.told = true;
+    this.sent = true;
     this.#sink.onHead({ status: head.status, statusText: head.statusText, headers });
   }
 
@@ -88,7 +88,7 @@ export class ResponseRelay {
       return this.#sink.onData(chunk, resume);
     }
     this.#swallowed += chunk.byteLength;
-    if (this.replays && this.#swallowed > SWALLOWED_BYTES_MAX) this.#parts.run.abort(new Error('Nobody wants this answer.'));
+    if (this.replays && this.#swallowed > SWALLOWED_BYTES_MAX) this.#parts.run.abort(new Error('the response is not wanted any more'));
     return true;
   }
 
@@ -102,7 +102,7 @@ export class ResponseRelay {
     this.#resume?.();
   }
 
-  /** The real costs, where the answer says. */
+  /** The real costs, where the response contains them. */
   costs(missing: (unit: string) => void): Costs | undefined {
     return this.#settler?.costs(missing);
   }

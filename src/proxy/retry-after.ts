@@ -13,22 +13,22 @@ const EPOCH_MILLIS_MIN = 1_000_000_000_000;
 const RESETS = ['x-ratelimit-reset', 'x-ratelimit-reset-requests', 'x-ratelimit-reset-tokens', 'x-rate-limit-reset', 'ratelimit-reset'];
 
 /**
- * How long a backend that pushed back (429, 503) wants quiet, by what its answer says: Retry-After (RFC 9110 10.2.3, seconds
+ * How long a backend that pushed back (429, 503) wants quiet, by its response: Retry-After (RFC 9110 10.2.3, seconds
  * or a date), else RateLimit (draft-ietf-httpapi-ratelimit-headers-11) with nothing remaining, else the known
- * X-RateLimit-Reset forms: seconds, a moment, or `6m5s`. undefined: it does not say. `epochMs`: the wall clock now. `names` of the backend's own count before all of these.
+ * X-RateLimit-Reset forms: seconds, a moment, or `6m5s`. undefined: it states none. `epochMs`: the wall clock now. `names` of the backend's own count before all of these.
  */
 export function parseRetryAfter(headers: RawHeaders, epochMs: number, names?: QuotaHeaders): Micros | undefined {
   const own = names && ownHint(headers, epochMs, names);
   if (own !== undefined) return own;
   const [retryAfter] = allHeaders(headers, 'retry-after');
-  const told = retryAfter === undefined ? undefined : lengthOf(retryAfter, epochMs);
-  if (told !== undefined) return told;
+  const wait = retryAfter === undefined ? undefined : lengthOf(retryAfter, epochMs);
+  if (wait !== undefined) return wait;
   const limited = longest(allHeaders(headers, 'ratelimit').map(rateLimitReset));
   if (limited !== undefined) return limited;
   return longest(RESETS.map((name) => allHeaders(headers, name)[0]).map((text) => (text === undefined ? undefined : lengthOf(text, epochMs))));
 }
 
-/** How long a backend wants quiet whose answer, of whatever status, says that nothing is left; undefined: something is, or it does not say when there is more. */
+/** How long a backend wants quiet whose answer, of whatever status, reports that nothing is left; undefined: something is, or it does not state when there is more. */
 export function exhaustedHint(headers: RawHeaders, epochMs: number, names: QuotaHeaders): Micros | undefined {
   const [left] = names.remaining === undefined ? [] : allHeaders(headers, names.remaining);
   return left !== undefined && /^-?\d{1,15}(\.\d{1,9})?$/.test(left.trim()) && Number(left) <= 0 ? parseRetryAfter(headers, epochMs, names) : undefined;
@@ -37,8 +37,8 @@ export function exhaustedHint(headers: RawHeaders, epochMs: number, names: Quota
 function ownHint(headers: RawHeaders, epochMs: number, { retryAfter, reset }: QuotaHeaders): Micros | undefined {
   for (const name of [retryAfter, reset]) {
     const [text] = name === undefined ? [] : allHeaders(headers, name);
-    const told = text === undefined ? undefined : lengthOf(text, epochMs);
-    if (told !== undefined) return told;
+    const wait = text === undefined ? undefined : lengthOf(text, epochMs);
+    if (wait !== undefined) return wait;
   }
   return undefined;
 }

@@ -27,12 +27,12 @@ export function dialsEnough(refused: number, left: Micros | undefined): boolean 
 export function lineRefusal(reason: 'shed' | 'expired', attempts: number): ForwardFailure {
   const detail =
     reason === 'shed'
-      ? 'Every URL of the backend has as many requests as its `concurrency` allows, and too many wait for one; ask again later.'
-      : 'No URL of the backend had room (`concurrency`) within the ttl; ask again later, or with more patience.';
+      ? 'Every URL of the backend has as many requests as its `concurrency` allows, and too many wait for one; try again later.'
+      : 'No URL of the backend had room (`concurrency`) within the ttl; try again later, or with a longer wait timeout.';
   return { kind: 'refused', refusal: { reason, detail }, attempts };
 }
 
-/** What an attempt says of its URL. A backend that answers, whatever it answers, is well. */
+/** What an attempt reports of its URL. A backend that answers, whatever it answers, is well. */
 export function healthOf(attempt: Attempt): Health {
   if (attempt.kind === 'answered') return 'well';
   if (attempt.kind === 'broken') return 'failed';
@@ -48,7 +48,7 @@ export interface FailureContext {
   readonly fault: BodyFault | undefined;
 }
 
-/** What a caller is told of an attempt that failed. */
+/** What a caller receives for an attempt that failed. */
 export function toFailure(attempt: Exclude<Attempt, { kind: 'answered' }>, { attempts, lost, fault }: FailureContext): ForwardFailure {
   const { cause } = attempt;
   if (attempt.kind === 'failed' && attempt.why === 'sender' && fault !== undefined && fault.kind !== 'gone')

@@ -10,7 +10,7 @@ export type Source =
   | { readonly from: 'query'; readonly name: string }
   /** The credential's name. */
   | { readonly from: 'caller' }
-  /** The address of the client, as trusted proxies tell it. */
+  /** The address of the client, as trusted proxies report it. */
   | { readonly from: 'client_ip' }
   /** Always this. */
   | { readonly from: 'value'; readonly value: string };
@@ -25,7 +25,7 @@ export interface CostRule {
   readonly ask: Source | { readonly from: 'json'; readonly path: JsonPath } | undefined;
   /** Where `ask` says nothing, or no whole number from 0. */
   readonly fallback: number;
-  /** Where the backend's answer (JSON, or the last events of an SSE stream) says what it really cost; undefined: the ask stands. */
+  /** Where the backend's answer (JSON, or the last events of an SSE stream) contains what it really cost; undefined: the cost charged at admission stays. */
   readonly settle: JsonPath | undefined;
 }
 
@@ -39,13 +39,13 @@ export interface RouteAdmission {
   readonly classes: ReadonlySet<string>;
   /** Beside `requests: 1`. */
   readonly costs: readonly CostRule[];
-  /** Wait timeout of a request that does not say (the group's default). */
+  /** Wait timeout of a request that sets none (the group's default). */
   readonly wait: Micros;
   /** Life of the lease; undefined: the group's default. It is renewed while the backend works. */
   readonly lease: Micros | undefined;
   /**
    * `body`: admitted, and charged, once the body is there, or may stream (`early.ts`): a slow sender holds no capacity.
-   * `headers`: at once, the body streams through unbuffered if nobody has to wait, whatever its sender does.
+   * `headers`: at once, the body streams through unbuffered if the request need not wait, whatever its sender does.
    */
   readonly charge: 'body' | 'headers';
   /** Longest pause a backend's pushback makes (the group's `pushback.max`). */
@@ -140,7 +140,7 @@ export interface RequestFacts {
   readonly params: ReadonlyMap<string, string>;
   /** The credential's name; '' without auth. */
   readonly caller: string;
-  /** Address of the client, as trusted proxies tell it. */
+  /** Address of the client, as trusted proxies report it. */
   readonly clientIp: string;
   /** Address of the other end of the connection. */
   readonly peerIp: string;

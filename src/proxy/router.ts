@@ -2,7 +2,7 @@ import { ambiguityOf, isUsual, otherReadings, segmentsOf } from './json-readings
 import type { Route } from './route.ts';
 import { decodeEscapes } from './text.ts';
 
-/** What a request must be for a route to take it; everything that is said must fit. */
+/** What a request must be for a route to take it; everything that is set must fit. */
 export interface RouteMatch {
   /** Lower case: a name, or `*.name` for every name below it; a port only where it counts. undefined: any. */
   readonly host: string | undefined;
@@ -42,7 +42,7 @@ export interface Routed<R> {
   readonly names: ReadonlyMap<string, string>;
 }
 
-/** A path that other servers resolve to another route's; `detail` says so to the caller. */
+/** A path that other servers resolve to another route's; `detail` explains it to the caller. */
 export interface AmbiguousPath {
   readonly kind: 'ambiguous';
   readonly detail: string;

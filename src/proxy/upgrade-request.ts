@@ -39,7 +39,7 @@ export class UpgradeRequest implements ForwardHandle, UrlWaiter {
     });
   }
 
-  /** Begins; the sink may be told before this returns. */
+  /** Begins; the sink may be called before this returns. */
   begin(): void {
     this.#requestAdmission.begin();
   }

@@ -160,7 +160,7 @@ describe('a backend that pushes back', () => {
     const first = all.played.last;
     first.head(429, ['Retry-After', '1']);
     for (let i = 0; i < 10 && !first.over; i++) first.data('x'.repeat(16_384));
-    expect(first.aborted?.message).toBe('Nobody wants this answer.');
+    expect(first.aborted?.message).toBe('the response is not wanted any more');
     await all.pass(1);
     all.played.last.answer(200);
     expect(caller.told).toBe(1);

@@ -6,9 +6,9 @@ import { Outbox } from './outbox.ts';
 
 const NO_BYTES = new Uint8Array(0);
 
-/** What an exchange tells its engine. */
+/** What an exchange reports to its engine. */
 export interface NodeExchangeOwner {
-  /** Answers tell keep-alive callers to leave. */
+  /** Responses carry `Connection: close` for keep-alive callers. */
   readonly closing: boolean;
   readonly bounds: EngineOptions['unread'];
   /** An answer is written but not all of it has been read. */
@@ -72,7 +72,7 @@ export class NodeExchange implements EngineRequest, EngineReply, EngineStream {
       this.#outbox?.close();
       gone();
     };
-    // A response queued behind a pipelined one is never told of its socket's end.
+    // Node does not emit `close` on a response queued behind a pipelined one when its socket ends.
     if (this.#response.socket === null) {
       this.#queuedGone = closed;
       this.#request.socket.once('close', closed);

@@ -26,11 +26,11 @@ export const NO_EXPECTATION: FramingError = { status: 417, detail: 'The only exp
 
 /** What a server is made of. */
 export interface NodeServerOptions extends Pick<EngineOptions, 'receiveMsMax' | 'tls'> {
-  /** Which requests for another protocol become an `upgrade` event; the rest stay requests. Node before 24.9 does not ask. */
+  /** Which requests for another protocol become an `upgrade` event; the rest stay requests. Node before 24.9 ignores it. */
   readonly upgrades?: (request: IncomingMessage) => boolean;
 }
 
-/** A server with the bounds of this house; bodies have none of node's own: `receiveMsMax` is kept by whoever reads them. */
+/** Creates a server with this listener's bounds. Node's own bounds of bodies are off: the reader of a body keeps `receiveMsMax`. */
 export async function createNodeServer(parts: NodeServerOptions): Promise<Server> {
   const { receiveMsMax, tls, upgrades } = parts;
   const bound = Math.min(HEAD_MS_MAX, receiveMsMax);
@@ -81,7 +81,7 @@ export async function closeServer(server: Server, graceMs: number): Promise<void
   });
 }
 
-/** The target in origin form, once the framing is beyond doubt, or what is wrong; `methodFault` says which methods are taken. */
+/** The target in origin form, once the framing is beyond doubt, or what is wrong; `methodFault` reports which methods are taken. */
 export function validateFraming(request: IncomingMessage, methodFault: (method: string) => FramingError | undefined): string | FramingError {
   const { headers } = request;
   if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return BAD_VERSION;
@@ -102,7 +102,7 @@ export function validateFraming(request: IncomingMessage, methodFault: (method: 
 const ending = new WeakSet<Socket>();
 
 /**
- * Whether a request may be looked at. One that asks for another protocol and stays a request is the last of its connection:
+ * Whether a request may be looked at. One with an Upgrade field that stays a request is the last of its connection:
  * node drops what came behind it in the same read, and takes what comes in the next one for a request (24.21).
  */
 export function acceptsNextRequest({ socket, headers }: IncomingMessage, response: ServerResponse): boolean {

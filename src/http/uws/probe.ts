@@ -5,7 +5,7 @@ import { uwsEngine } from './engine.ts';
 const PROBE_MS_MAX = 1_000;
 const END = 'POST /end HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n';
 
-/** What a release must do with bytes, and what is said of one that does not. */
+/** What a release must do with bytes, and what is reported of one that does not. */
 const PROBES: readonly { readonly parts: readonly string[]; readonly served: readonly string[]; readonly otherwise: string }[] = [
   { parts: ['POST /spl', `it HTTP/1.1\r\nHost: h\r\n\r\n${END}`], served: ['/split', '/end'], otherwise: 'refuses a request line that comes in two segments' },
   {
@@ -16,7 +16,7 @@ const PROBES: readonly { readonly parts: readonly string[]; readonly served: rea
 ];
 
 /**
- * Sends a few requests over loopback to the engine as it will run, and says what is wrong with the installed release;
+ * Sends a few requests over loopback to the engine as it will run, and returns what is wrong with the installed release;
  * undefined: nothing known. Only what `uws.ts` itself cannot see is asked: releases differ in it (RFC 9112 section 6).
  */
 export async function probeUws(uws: UwsModule): Promise<string | undefined> {

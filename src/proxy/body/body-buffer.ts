@@ -58,7 +58,7 @@ export class BodyBuffer {
     this.#owner = owner;
   }
 
-  /** A piece waits for room: the sender is not to blame. */
+  /** A piece waits for room: the pause is not the sender's. */
   get waits(): boolean {
     return this.#stopWaiting !== undefined;
   }
@@ -82,7 +82,7 @@ export class BodyBuffer {
     return this.#memory[0] ?? Buffer.alloc(0);
   }
 
-  /** Keeps the next piece; no other may come before its owner was told what became of it. Not after `drop`. */
+  /** Keeps the next piece; no other may come before its owner received the outcome. Not after `drop`. */
   put(piece: Uint8Array): void {
     const { byteLength } = piece;
     const { group, memory } = this.#places;
@@ -99,7 +99,7 @@ export class BodyBuffer {
     });
   }
 
-  /** The piece that waits for room, which a reader who had all before it may take at once; then nobody is told of it. */
+  /** The piece that waits for room, which a reader who had all before it may take at once; then its outcome is not reported. */
   takeWaiting(): Uint8Array | undefined {
     if (this.#stopWaiting === undefined) return undefined;
     const piece = this.#waiting;
@@ -110,7 +110,7 @@ export class BodyBuffer {
     return piece;
   }
 
-  /** The piece at the cursor, which moves on; undefined: nothing is there, yet. `consume`: nobody will read it again, its room is given back. */
+  /** The piece at the cursor, which moves on; undefined: nothing is there, yet. `consume`: it is not read again, its room is returned. */
   next(cursor: Cursor, consume: boolean): Uint8Array | Promise<Uint8Array> | undefined {
     const piece = consume ? this.#memory.shift() : this.#memory[cursor.chunk++];
     // What was handed out is written to no more.

@@ -27,7 +27,7 @@ export class BodyStore {
   readonly #folder: SpillFolder | undefined;
   readonly #memory: ByteBudget;
   readonly #disk: ByteBudget;
-  readonly #newcomers: WatchLater;
+  readonly #watchLater: WatchLater;
   readonly #groups = new Map<string, GroupHold>();
 
   private constructor(parts: BodyStoreDeps, folder: SpillFolder | undefined) {
@@ -35,7 +35,7 @@ export class BodyStore {
     this.#folder = folder;
     this.#memory = new ByteBudget(parts.memoryBytesMax);
     this.#disk = new ByteBudget(parts.diskBytesMax);
-    this.#newcomers = new WatchLater(parts.clock);
+    this.#watchLater = new WatchLater(parts.clock);
   }
 
   /** Cleans the folder. Rejects when it cannot be used. */
@@ -66,7 +66,7 @@ export class BodyStore {
     const { clock, onFault } = this.#parts;
     const room = new ByteBudget(bytesMax);
     const places = { memory: this.#memory, disk: this.#disk, group: room, folder: this.#folder };
-    return new GroupHold({ clock, onFault, newcomers: this.#newcomers, room, places });
+    return new GroupHold({ clock, onFault, watchLater: this.#watchLater, room, places });
   }
 }
 
@@ -74,17 +74,17 @@ export class BodyStore {
 class GroupHold implements BodyContext {
   readonly clock: Clock;
   readonly onFault: (error: unknown) => void;
-  readonly newcomers: WatchLater;
+  readonly watchLater: WatchLater;
   readonly room: ByteBudget;
   bodies = 0;
   readonly #places: Omit<BufferBudgets, 'memoryBytesMax'>;
   /** The last that were asked for: routes of one group mostly agree. */
   #last: BufferBudgets | undefined;
 
-  constructor(parts: Pick<GroupHold, 'clock' | 'onFault' | 'newcomers' | 'room'> & { readonly places: Omit<BufferBudgets, 'memoryBytesMax'> }) {
+  constructor(parts: Pick<GroupHold, 'clock' | 'onFault' | 'watchLater' | 'room'> & { readonly places: Omit<BufferBudgets, 'memoryBytesMax'> }) {
     this.clock = parts.clock;
     this.onFault = parts.onFault;
-    this.newcomers = parts.newcomers;
+    this.watchLater = parts.watchLater;
     this.room = parts.room;
     this.#places = parts.places;
   }

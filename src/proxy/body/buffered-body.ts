@@ -16,7 +16,7 @@ export type BodyFault =
   | { readonly kind: 'slow'; readonly detail: string }
   | { readonly kind: 'gone' };
 
-/** Hears of a body while it comes in. */
+/** Callbacks of a body while it comes in. */
 export interface BodyWatch {
   /** There is more than before. */
   onMore?(): void;
@@ -31,7 +31,7 @@ const JOINED_BYTES = 16 << 10;
 /** Where a body is held, with those of the same group. */
 export interface BodyContext {
   readonly clock: Clock;
-  readonly newcomers: WatchLater;
+  readonly watchLater: WatchLater;
   readonly onFault: (error: unknown) => void;
   /** A body more; answers where its bytes may stay. */
   enter(memoryBytesMax: number): BufferBudgets;
@@ -60,7 +60,7 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
   #wholeBy: Instant | undefined;
   #pace: UploadMonitor | undefined;
   #reader: BodyReader | undefined;
-  /** The sender has said all; some of it may still be on its way to the disk. */
+  /** The sender has sent all; some of it may still be on its way to the disk. */
   #ended = false;
   /** A piece is on its way to its place. */
   #keeping = false;
@@ -97,7 +97,7 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
     return this.#received;
   }
 
-  /** Nobody reads from the sender at the moment. */
+  /** The sender is not read from at the moment. */
   get paused(): boolean {
     return this.#incoming.stream.isPaused();
   }
@@ -118,9 +118,9 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
     this.#watch = watch;
     this.#state = 'receiving';
     this.#wholeBy = wholeBy;
-    const { clock, newcomers } = this.#home;
+    const { clock, watchLater } = this.#home;
     this.since = clock.now();
-    if (!newcomers.take(this, this.since, wholeBy)) this.watch();
+    if (!watchLater.take(this, this.since, wholeBy)) this.watch();
     const { stream } = this.#incoming;
     this.#incoming.wanted();
     stream.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onGone).on('error', this.#onGone);
@@ -128,11 +128,11 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
     if (stream.destroyed) queueMicrotask(this.#onGone);
   }
 
-  /** Its pace counts from its beginning, whenever somebody begins to look. */
+  /** Its pace counts from its beginning, whenever watching begins. */
   watch(): UploadMonitor {
     if (this.#pace !== undefined) return this.#pace;
-    const { clock, newcomers } = this.#home;
-    newcomers.leave(this);
+    const { clock, watchLater } = this.#home;
+    watchLater.leave(this);
     this.#pace = new UploadMonitor({ clock, sender: this, bytesPerSecondMin: this.#limits.bytesPerSecondMin, wholeBy: this.#wholeBy });
     return this.#pace;
   }
@@ -143,7 +143,7 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
     this.#fail(this.#kept.waits ? { kind: 'refused', refusal: NO_ROOM } : { kind: 'slow', detail });
   }
 
-  /** A reader that nobody read from took nothing: another may take its place. */
+  /** A reader that was never read took nothing: another may take its place. */
   open(): Uint8Array | Readable {
     if (this.#reader !== undefined && !this.replayable) throw new Error('A body that was passed on as it came cannot be opened again.');
     if (this.whole && this.#kept.inMemory && (this.#kept.pieces <= 1 || this.#received <= JOINED_BYTES)) return this.#kept.bytes;
@@ -152,7 +152,7 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
     return this.#reader;
   }
 
-  /** No other attempt will follow: what nobody reads any more is given back, however long the answer takes. */
+  /** No other attempt will follow: room of bytes that have no reader left is returned, however long the response takes. */
   spent(): void {
     if (this.whole && (this.#reader === undefined || this.#reader.readableEnded)) this.drop();
   }
@@ -231,14 +231,14 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
 
   /** Listens no more. What the sender still sends is left in its socket. */
   #stop(): void {
-    this.#home.newcomers.leave(this);
+    this.#home.watchLater.leave(this);
     this.#pace?.stop();
     if (this.#state !== 'receiving') return;
-    // Nothing more comes of one that has ended: who listens hears of nothing.
+    // Nothing more comes of one that has ended: its watcher is not called.
     if (this.#ended) return;
     const { stream } = this.#incoming;
     stream.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onGone).off('error', this.#onGone);
-    // A late error of the socket has nobody else to hear it.
+    // A late error of the socket has no other listener.
     stream.on('error', ignore);
     stream.pause();
   }
@@ -288,9 +288,9 @@ function senderError({ kind }: BodyFault): Error {
   return Object.assign(new Error(`The body did not come whole: ${kind}.`), { code: 'ERR_SLUICE_SENDER' });
 }
 
-const NO_ROOM: Refusal = { reason: 'shed', limit: 'backlog.bytes', detail: 'There is no room to hold the request; ask again later.' };
+const NO_ROOM: Refusal = { reason: 'shed', limit: 'backlog.bytes', detail: 'There is no room to hold the request; try again later.' };
 
-const UNSTORED: Refusal = { reason: 'unstored', detail: 'The request cannot be held on disk at the moment; ask again after a pause.' };
+const UNSTORED: Refusal = { reason: 'unstored', detail: 'The request cannot be held on disk at the moment; try again after a pause.' };
 
 function ignore(): void {}
 
@@ -310,7 +310,7 @@ export class BodyReader extends Readable implements Cursor {
     super({ highWaterMark: 64 << 10 });
     this.replays = replays;
     this.#pull = pull;
-    // One that nobody reads yet has nobody to hear of its end.
+    // One that has no reader yet has no listener for its end.
     this.on('error', () => {});
   }
 

@@ -25,7 +25,7 @@ export class ByteBudget {
     return true;
   }
 
-  /** Gives bytes back; whoever waits and fits now is called, in order. */
+  /** Returns bytes; callbacks that wait and fit now are called, in order. */
   give(bytes: number): void {
     this.#used -= bytes;
     for (const waiting of this.#line) {
@@ -36,7 +36,7 @@ export class ByteBudget {
     }
   }
 
-  /** Waits in line; `ready` is called once with the bytes taken. Answers a function that takes the wish back. */
+  /** Waits in line; `ready` is called once with the bytes taken. Returns a function that cancels the wait. */
   wait(bytes: number, ready: () => void): () => void {
     const waiting = { bytes, ready };
     this.#line.add(waiting);

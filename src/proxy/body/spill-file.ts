@@ -40,7 +40,7 @@ export class SpillFolder {
   }
 }
 
-/** Bytes on disk, appended and read back. Not told twice at once: its owner waits for each call. */
+/** Bytes on disk, appended and read back. Not called twice at once: its owner waits for each call. */
 export class SpillFile {
   readonly #handle: FileHandle;
   /** Bytes written. */

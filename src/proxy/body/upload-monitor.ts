@@ -9,9 +9,9 @@ export interface UploadSource {
   readonly since: Instant;
   /** Bytes so far. */
   readonly received: number;
-  /** Nobody reads at the moment: the sender is not to blame. */
+  /** The body is not read at the moment: the pause is not the sender's. */
   readonly paused: boolean;
-  /** Told once at most; then its pace is over. */
+  /** Called once at most; then monitoring has ended. */
   tooSlow(why: 'speed' | 'time'): void;
 }
 

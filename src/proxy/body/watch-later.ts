@@ -5,7 +5,7 @@ import { type Instant, type Micros, plus, SECOND } from '../../core/time.ts';
 /** Most are over before: a timer of its own has only what has not ended after this long. */
 const UNWATCHED: Micros = SECOND;
 
-/** One that nobody has to watch yet. */
+/** One that need not be watched yet. */
 export interface WatchedLater extends IndexedItem {
   /** It is to be watched from now on. */
   watch(): void;
@@ -21,7 +21,7 @@ export class WatchLater {
     this.#clock = clock;
   }
 
-  /** It will be told to watch within a second; answers false where that is too late for what is due at `due`. */
+  /** Calls `watch` of `one` within a second; returns false where that is too late for what is due at `due`. */
   take(one: WatchedLater, now: Instant, due: Instant | undefined): boolean {
     const at = plus(now, UNWATCHED);
     if (due !== undefined && due <= at) return false;

@@ -5,7 +5,7 @@ import { REFUSAL_STATUS } from '../../api/refusal-status.ts';
 import { type Header, NO_STORE, problemFor, type ResponseDeps } from '../../api/rest/response.ts';
 import type { ForwardFailure } from '../incoming.ts';
 
-/** An answer of the proxy itself. `Sluice-Reason` tells it from the backend's. */
+/** An answer of the proxy itself. `Sluice-Reason` distinguishes it from the backend's. */
 export interface ProxyResponse {
   readonly status: number;
   /** Content-Type among them; without what frames. */
@@ -24,10 +24,10 @@ export interface RefusedRequest {
 
 const FAILURES = { 502: 'backend_failed', 503: 'backend_unreachable', 504: 'backend_late' } as const;
 
-/** Seconds to wait where nobody can say: a slot of unknown end, a backend that is down. */
+/** Seconds to wait where no time is known: a slot of unknown end, a backend that is down. */
 const RETRY_SECONDS = '1';
 
-/** What a caller is told that gets no answer of the backend. Of all these only 502 and 504 may mean that the backend saw the request. */
+/** Returns the response of a caller that gets none of the backend. Of all these only 502 and 504 may mean that the backend saw the request. */
 export function toProxyResponse(why: ForwardFailure, whom: RefusedRequest, parts: ResponseDeps): ProxyResponse {
   switch (why.kind) {
     case 'slow':

@@ -8,9 +8,9 @@ import type { BackendHead, RawHeaders } from '../upstream/forwarder.ts';
 import type { ProxyResponse } from './error-response.ts';
 import { UNROUTED } from './request.ts';
 
-/** What an exchange tells its listener. */
+/** What an exchange reports to its listener. */
 export interface ExchangeCallbacks {
-  /** Answers tell keep-alive callers to leave. */
+  /** Responses carry `Connection: close` for keep-alive callers. */
   readonly closing: boolean;
   answerFor(why: ForwardFailure, exchange: ProxyExchange): ProxyResponse;
   /** Was written to the end, cut, or left. */
@@ -44,7 +44,7 @@ export class ProxyExchange implements ResponseSink, IndexedItem {
     response.on('close', () => this.#gone());
   }
 
-  /** The answer has begun: nothing else can be said. */
+  /** The response has begun: nothing else can be sent. */
   get begun(): boolean {
     return this.#response.headersSent;
   }
@@ -54,7 +54,7 @@ export class ProxyExchange implements ResponseSink, IndexedItem {
     return this.#stalledSince;
   }
 
-  /** Whose delivery it is; told at once when the caller has gone meanwhile. */
+  /** Whose delivery it is; called at once when the caller has gone meanwhile. */
   handOver(delivery: ForwardHandle): void {
     if (this.#over) delivery.leave();
     else this.#delivery = delivery;

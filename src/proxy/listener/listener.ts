@@ -128,7 +128,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
     return { address: `${host.includes(':') ? `[${host}]` : host}:${port}` };
   }
 
-  /** Newcomers are still answered, `503`, until those under way are done: nobody meets a closed door who could be told when to come. */
+  /** Answers new requests `503` with Retry-After until those under way are done: no caller meets a closed port meanwhile. */
   async drain(graceMs: Millis): Promise<void> {
     const server = this.#server;
     if (server === undefined) return;
@@ -247,7 +247,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
 
   #upgrade(request: IncomingMessage, socket: Socket, first: Buffer): void {
     socket.on('error', () => socket.destroy());
-    // Behind a request that is still answered, its answer could not be told from the other's.
+    // Behind a request that is still answered, its answer could not be distinguished from the other's.
     if (isBusy(socket)) return void socket.destroy();
     const target = validateFraming(request, forwardedMethodFault);
     if (typeof target !== 'string') return this.#refuseSocket(socket, target);
@@ -333,7 +333,7 @@ const NOT_STORED = ungroupedProblem(501, 'malformed', 'This route stores request
 const NOTHING = (): void => {};
 const TOO_MANY: ForwardFailure = {
   kind: 'refused',
-  refusal: { reason: 'shed', limit: 'bounds.perClient', detail: 'This client has as many requests under way as it may; ask again when one is answered.' },
+  refusal: { reason: 'shed', limit: 'bounds.perClient', detail: 'This client has as many requests under way as it may; try again when one is answered.' },
   attempts: 0,
 };
 

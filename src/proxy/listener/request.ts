@@ -23,7 +23,7 @@ export type RequestRouter = (request: IncomingMessage, target: string, wanted: (
 /** The credential of a caller of the proxy; `Authorization` is the backend's, and passes. Removed before anything is sent on. */
 const CREDENTIAL = 'sluice-authorization';
 
-/** Methods whose requests have a body unless they say otherwise. */
+/** Methods whose requests have a body unless they declare otherwise. */
 const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 
 const NOT_PASSED_ON: FramingError = { status: 501, detail: 'CONNECT and TRACE are not passed on.' };
@@ -39,7 +39,7 @@ export function isWebSocket({ method, headers, httpVersion }: IncomingMessage): 
   return method === 'GET' && httpVersion === '1.1' && bare && headers.upgrade?.trim().toLowerCase() === 'websocket';
 }
 
-/** What a door is made of. */
+/** Dependencies of a request router. */
 export interface AdmissionParts {
   readonly routes: readonly ProxyRoute[];
   readonly auth: Pick<Auth, 'demanded' | 'identify'>;
@@ -48,7 +48,7 @@ export interface AdmissionParts {
   readonly refusesAmbiguous: boolean;
 }
 
-/** Joins routes and credentials to a door. */
+/** Creates a request router from routes and credentials. */
 export function createRequestRouter({ routes, auth, scheme, refusesAmbiguous }: AdmissionParts): RequestRouter {
   const router = createRouter(routes, refusesAmbiguous);
   return (request, target, wanted) => {

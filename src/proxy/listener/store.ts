@@ -29,7 +29,7 @@ export interface StoringParts {
   readonly requests: Pick<DeferredRequests, 'submit'>;
   readonly forwarding: Pick<Forwarding, 'take' | 'deliver'>;
   readonly now: () => Instant;
-  /** Holds an ask to its credential: group, key, class. */
+  /** Checks an admission request against its credential: group, key, class. */
   readonly scope: (ask: AdmissionRequest) => AdmissionRequest | Refusal;
   /** Milliseconds since 1970. */
   readonly nowMs: () => number;
@@ -67,7 +67,7 @@ export function storeLater(parts: StoringParts, incoming: IncomingRequest, route
   return { leave: () => (stored ?? live).leave() };
 }
 
-/** Takes a request in, checks who sent it, and stores it; answers through `sink` once it is on disk, or says why not. */
+/** Takes a request in, checks who sent it, and stores it; answers through `sink` once it is on disk, or with the refusal. */
 export function storeRequest(parts: StoringParts, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, asked: boolean): ForwardHandle {
   const storing = new Storing(parts, incoming, route, sink, asked);
   storing.begin();
@@ -89,17 +89,17 @@ function storeTaken(parts: StoringParts, incoming: IncomingRequest, route: Stori
     place?.held.cancel();
     return { kind: 'refused', refusal: submission };
   };
-  const tell = (answer: ProxyResponse | Refusal): void => {
+  const reply = (answer: ProxyResponse | Refusal): void => {
     if (left) return;
     if ('reason' in answer) sink.onNone({ kind: 'refused', refusal: answer, attempts });
     else sink.answer(answer);
   };
   void store()
-    .then((outcome) => tell(answerOf(route, outcome, true)))
+    .then((outcome) => reply(answerOf(route, outcome, true)))
     .catch((cause: unknown) => {
       place?.held.cancel();
       parts.onFault(cause);
-      tell({ reason: 'fault' });
+      reply({ reason: 'fault' });
     })
     .finally(() => body?.drop());
   return {
@@ -109,7 +109,7 @@ function storeTaken(parts: StoringParts, incoming: IncomingRequest, route: Stori
   };
 }
 
-/** The ask of a request, held to the credential that it shows: as for a live one. */
+/** Returns the admission request, checked against the credential that it shows: as for a live one. */
 function scoped({ scope }: StoringParts, ask: AdmissionRequest | Refusal): AdmissionRequest | Refusal {
   return 'reason' in ask ? ask : scope(ask);
 }
@@ -298,7 +298,7 @@ export function acceptedAnswer(
   if (shape === 'empty') return { status, headers, body: '' };
   if (shape === 'lunar') {
     headers.push(['Content-Type', 'application/json'], ['Location', `/retrieve?sequence_id=${id}`], ['X-Lunar-Enqueued', 'true']);
-    return { status, headers, body: `${JSON.stringify({ msg: 'The request is stored and will be sent; ask for its answer at Location.' })}\n` };
+    return { status, headers, body: `${JSON.stringify({ msg: 'The request is stored and will be sent; get its response at Location.' })}\n` };
   }
   const location = `/.sluice/requests/${id}`;
   headers.push(['Content-Type', 'application/json'], ['Location', location]);

@@ -50,11 +50,11 @@ export class TunnelSocket implements TunnelSink {
     socket.setTimeout(0);
     socket.once('close', () => this.#gone());
     socket.once('end', () => this.#gone());
-    // Ends are heard of only by who reads.
-    socket.on('data', this.#hear);
+    // Ends are reported only to a reader.
+    socket.on('data', this.#onBytes);
   }
 
-  readonly #hear = (bytes: Buffer): void => {
+  readonly #onBytes = (bytes: Buffer): void => {
     if (this.#over) return;
     this.#early.push(bytes);
     this.#earlyBytes += bytes.length;
@@ -156,7 +156,7 @@ export class TunnelSocket implements TunnelSink {
     backend.once('close', () => this.#cut());
     this.#socket.write(head(101, 'Switching Protocols', [...headers, ...way.added, 'Connection', 'Upgrade', 'Upgrade', answer.headers.upgrade ?? 'websocket']));
     if (first.length > 0) this.#socket.write(first);
-    this.#socket.off('data', this.#hear);
+    this.#socket.off('data', this.#onBytes);
     for (const bytes of this.#early.splice(0)) if (bytes.length > 0) backend.write(bytes);
     this.#socket.pipe(backend).pipe(this.#socket);
   }
@@ -222,13 +222,13 @@ export class TunnelSocket implements TunnelSink {
   }
 }
 
-/** Asks for a way, and joins the two ends once it is there. */
+/** Requests an upgrade, and joins the two ends once it is there. */
 export function openTunnel(tunnel: TunnelSocket, forwarding: Forwarding, incoming: IncomingRequest, route: Route): void {
   tunnel.target(incoming.target).handOver(forwarding.tunnel(incoming, route, tunnel));
 }
 
 function head(status: number, text: string, headers: RawHeaders): Buffer {
-  let said = `HTTP/1.1 ${status} ${text}\r\n`;
-  for (let i = 0; i < headers.length; i += 2) said += `${headers[i]}: ${headers[i + 1]}\r\n`;
-  return Buffer.from(`${said}\r\n`, 'latin1');
+  let lines = `HTTP/1.1 ${status} ${text}\r\n`;
+  for (let i = 0; i < headers.length; i += 2) lines += `${headers[i]}: ${headers[i + 1]}\r\n`;
+  return Buffer.from(`${lines}\r\n`, 'latin1');
 }

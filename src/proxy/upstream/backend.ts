@@ -12,22 +12,22 @@ export interface BackendRegistryDeps {
   readonly onFault: (error: unknown) => void;
 }
 
-/** One backend at work: its description, the choice of its URLs, and who sends. Whoever may send through it has entered, and leaves. */
+/** One backend at work: its description, the choice of its URLs, and its forwarder. A request that may send through it enters, and leaves. */
 export class Backend {
   readonly spec: BackendSpec;
   readonly choice: LoadBalancer;
   readonly forwarder: Forwarder;
-  readonly #tell: (event: ForwardEvent) => void;
+  readonly #report: (event: ForwardEvent) => void;
   #users = 0;
   #next: Backend | undefined;
-  /** Set once it is replaced or gone: what is done when nobody uses it any more. */
+  /** Set once it is replaced or gone: what is done when no request uses it any more. */
   #whenUnused: (() => void) | undefined;
 
   constructor(spec: BackendSpec, { forwarder, events }: BackendRegistryDeps) {
     this.spec = spec;
-    this.#tell = events;
+    this.#report = events;
     this.choice = new LoadBalancer(spec, ({ kind, url }) => {
-      // Of a URL that is configured no more nobody is told.
+      // Events of a URL that is no longer configured are dropped.
       if (this.#whenUnused === undefined) this.#event(kind, url);
     });
     this.forwarder = forwarder(spec);
@@ -53,7 +53,7 @@ export class Backend {
     return line;
   }
 
-  /** Another is in its place from now on, or none; `unused` is called once nobody is on the way through it. */
+  /** Another is in its place from now on, or none; `unused` is called once no request is on its way through it. */
   retire(next: Backend | undefined, unused: () => void): void {
     for (const url of this.choice.ejected) this.#event('restored', url);
     this.#next = next;
@@ -62,7 +62,7 @@ export class Backend {
   }
 
   #event(kind: 'ejected' | 'restored', url: number): void {
-    this.#tell({ kind, backend: this.spec.name, url: this.spec.urls[url] ?? '' });
+    this.#report({ kind, backend: this.spec.name, url: this.spec.urls[url] ?? '' });
   }
 }
 

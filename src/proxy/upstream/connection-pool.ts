@@ -16,7 +16,7 @@ export interface ConnectionPoolOptions {
   readonly now: () => Millis;
 }
 
-/** Who hears of a request. */
+/** Callbacks of a request. */
 export interface ConnectionHandler extends Dispatcher.DispatchHandler {
   /** Its request is at its end, or was given up. */
   readonly over: boolean;
@@ -55,7 +55,7 @@ export class ConnectionPool {
     return this.#all.size;
   }
 
-  /** Sends on a free connection, or a new one; `marked`: the body begins with `HEAD_ONLY`. After `close` the handler hears of an error. */
+  /** Sends on a free connection, or a new one; `marked`: the body begins with `HEAD_ONLY`. After `close` the handler receives an error. */
   dispatch(options: Dispatcher.DispatchOptions, handler: ConnectionHandler, marked = false): void {
     if (this.#closed) return handler.onResponseError?.(undefined as never, new Error('The connections of this backend are closed.'));
     const line = this.#take();
@@ -106,7 +106,7 @@ export class ConnectionPool {
       line.openedAt = this.#parts.now();
     });
     client.on('drain', () => {
-      // A drain may be told a little later than it was, when the next request is on its way.
+      // A drain may be reported a little later than it was, when the next request is on its way.
       if (line.handler?.over) this.#give(line);
     });
     this.#all.add(line);

@@ -59,7 +59,7 @@ export type Attempt =
 
 /** An attempt on its way. */
 export interface Sending {
-  /** Gives it up; its sink hears of it as `aborted`, or `broken`. Nothing when it is over. */
+  /** Gives it up; its sink receives `aborted`, or `broken`. Nothing when it is over. */
   abort(cause: Error): void;
 }
 
@@ -69,6 +69,6 @@ export interface Forwarder {
   forward(request: HeldRequest, url: number, sink: BackendSink): Sending;
   /** Ends idle connections at once and the others when they are done. */
   close(): Promise<void>;
-  /** Gives up every request on its way, whatever `onAbort` says; each hears of it as of a connection that broke. */
+  /** Gives up every request on its way, whatever `onAbort` says; each is reported as a connection that broke. */
   cut(): void;
 }

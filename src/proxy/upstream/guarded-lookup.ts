@@ -1,6 +1,6 @@
 import { BlockList, type LookupFunction } from 'node:net';
 
-/** Addresses no name of a backend may lead to: a cloud's metadata and other link-local ones, none at all, everybody. An address that stands in the file itself is taken at its word. */
+/** Addresses no name of a backend may lead to: a cloud's metadata and other link-local ones, the unspecified one, multicast and broadcast. An address written in the file itself is used as it is. */
 const FORBIDDEN = new BlockList();
 FORBIDDEN.addSubnet('0.0.0.0', 8);
 FORBIDDEN.addSubnet('169.254.0.0', 16);
@@ -10,7 +10,7 @@ FORBIDDEN.addSubnet('fe80::', 10, 'ipv6');
 FORBIDDEN.addSubnet('ff00::', 8, 'ipv6');
 FORBIDDEN.addAddress('fd00:ec2::254', 'ipv6');
 
-/** A lookup after which a name that leads anywhere forbidden is as good as none: whoever can change a DNS record must not reach what only this host can. */
+/** A lookup after which a name that leads anywhere forbidden is as good as none: an attacker who can change a DNS record must not reach what only this host can. */
 export function guardedLookup(lookup: LookupFunction): LookupFunction {
   return (hostname, options, callback) => {
     lookup(hostname, options, (error, found, family) => {

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
  */
 export const HEAD_ONLY = Buffer.from([0]);
 
-/** Bytes by which undici has to be told that a body is longer. */
+/** Bytes by which the body given to undici is announced longer. */
 export const HEAD_ONLY_BYTES = HEAD_ONLY.length;
 
 const LENGTH_AT_END = /content-length: (\d{1,16})\r\n\r\n$/;

@@ -8,7 +8,7 @@ export type Health = 'well' | 'failed' | 'unknown';
 export interface UrlReservation {
   /** Reports that the head of an answer came. Settles a probe: its URL is restored now, however long the answer takes. */
   responding(): void;
-  /** Takes the wish back, or gives the URL back; once. `unknown` where nothing was sent. */
+  /** Cancels the reservation, or returns the URL; once. `unknown` where nothing was sent. */
   end(now: Instant, health: Health): void;
 }
 
@@ -21,7 +21,7 @@ interface Target {
   /** LONG_AGO: not ejected. */
   ejectedUntil: Instant;
   /** The request that finds out whether it is back; another may after `probeUntil`, so that none keeps it out for ever. */
-  probe: Wish | undefined;
+  probe: PendingReservation | undefined;
   probeUntil: Instant;
 }
 
@@ -35,16 +35,16 @@ export interface UrlWaiter {
 
 const NO_URLS: ReadonlySet<number> = new Set();
 
-/** One wish for a URL, and the URL it was given. */
-class Wish implements UrlReservation {
+/** One request for a URL, and the URL it was given. */
+class PendingReservation implements UrlReservation {
   readonly taker: UrlWaiter;
   readonly avoid: ReadonlySet<number>;
   readonly refused: ReadonlySet<number>;
   target: Target | undefined;
   over = false;
-  readonly #of: WishOwner;
+  readonly #of: ReservationOwner;
 
-  constructor(taker: UrlWaiter, avoid: ReadonlySet<number>, refused: ReadonlySet<number>, of: WishOwner) {
+  constructor(taker: UrlWaiter, avoid: ReadonlySet<number>, refused: ReadonlySet<number>, of: ReservationOwner) {
     this.taker = taker;
     this.avoid = avoid;
     this.refused = refused;
@@ -62,10 +62,10 @@ class Wish implements UrlReservation {
   }
 }
 
-/** What a wish reports to. */
-interface WishOwner {
+/** What a reservation reports to. */
+interface ReservationOwner {
   responded(target: Target): void;
-  ended(now: Instant, wish: Wish, health: Health): void;
+  ended(now: Instant, reservation: PendingReservation, health: Health): void;
 }
 
 /** What happened to a URL. */
@@ -74,21 +74,21 @@ export type TargetEvent = { readonly kind: 'ejected' | 'restored'; readonly url:
 /**
  * Chooses a URL of a backend: the one with the fewest requests in flight, of those not ejected. Where every URL has as many as
  * `concurrency` allows, requests wait, first in, first out. A URL that fails some times in a row is ejected for a while;
- * then one request probes it. The last one is never ejected. Told the time; no timers.
+ * then one request probes it. The last one is never ejected. Callers pass the time; it has no timers.
  */
 export class LoadBalancer {
   readonly #spec: Pick<BackendSpec, 'concurrency' | 'eject'>;
   readonly #targets: readonly Target[];
-  readonly #tell: (event: TargetEvent) => void;
-  readonly #waiting = new Set<Wish>();
+  readonly #report: (event: TargetEvent) => void;
+  readonly #waiting = new Set<PendingReservation>();
   /** Where the search begins, so that equals take turns. */
   #next = 0;
   #serving = false;
   #serveAgain = false;
 
-  constructor(spec: Pick<BackendSpec, 'urls' | 'concurrency' | 'eject'>, tell: (event: TargetEvent) => void) {
+  constructor(spec: Pick<BackendSpec, 'urls' | 'concurrency' | 'eject'>, report: (event: TargetEvent) => void) {
     this.#spec = spec;
-    this.#tell = tell;
+    this.#report = report;
     this.#targets = spec.urls.map((_, index) => ({ index, inFlight: 0, failures: 0, ejectedUntil: DISTANT_PAST, probe: undefined, probeUntil: DISTANT_PAST }));
   }
 
@@ -108,24 +108,24 @@ export class LoadBalancer {
   }
 
   /**
-   * Asks for a URL: not one of `avoid` unless there is no other, and never one of `refused`, which this request could not connect to.
+   * Reserves a URL: not one of `avoid` unless there is no other, and never one of `refused`, which this request could not connect to.
    * The taker may get its URL before this returns. Where all others refused, one request at a time gets an ejected URL early.
    * Returns undefined if there is no URL left for it.
    */
   take(now: Instant, avoid: ReadonlySet<number>, taker: UrlWaiter, refused = NO_URLS): UrlReservation | undefined {
-    const wish = new Wish(taker, avoid, refused, this);
-    const found = this.#best(now, wish);
+    const reservation = new PendingReservation(taker, avoid, refused, this);
+    const found = this.#best(now, reservation);
     if (found === 'none') return undefined;
-    if (found !== 'full' && this.#waiting.size === 0) this.#give(now, wish, found);
+    if (found !== 'full' && this.#waiting.size === 0) this.#give(now, reservation, found);
     else {
-      this.#waiting.add(wish);
+      this.#waiting.add(reservation);
       // Those before it may wait for URLs that it does not need.
       if (found !== 'full') this.#serve(now);
     }
-    return wish;
+    return reservation;
   }
 
-  /** Called by its wishes: the probe of a URL got the head of an answer. */
+  /** Called by a reservation: the probe of a URL got the head of a response. */
   responded(target: Target): void {
     target.probe = undefined;
     this.#restore(target);
@@ -133,20 +133,20 @@ export class LoadBalancer {
     target.failures = this.#spec.eject.failures - 1;
   }
 
-  /** Called by its wishes, once for each. */
-  ended(now: Instant, wish: Wish, health: Health): void {
-    const { target } = wish;
+  /** Called by each reservation, once. */
+  ended(now: Instant, reservation: PendingReservation, health: Health): void {
+    const { target } = reservation;
     if (target === undefined) {
-      this.#waiting.delete(wish);
+      this.#waiting.delete(reservation);
       return;
     }
     target.inFlight--;
-    this.#judge(now, target, wish, health);
+    this.#judge(now, target, reservation, health);
     if (this.#waiting.size > 0) this.#serve(now);
   }
 
-  #judge(now: Instant, target: Target, wish: Wish, health: Health): void {
-    const wasProbe = target.probe === wish;
+  #judge(now: Instant, target: Target, reservation: PendingReservation, health: Health): void {
+    const wasProbe = target.probe === reservation;
     if (wasProbe) target.probe = undefined;
     if (health === 'well') {
       this.#restore(target);
@@ -159,14 +159,14 @@ export class LoadBalancer {
     if (wasProbe) target.ejectedUntil = plus(now, time);
     else if (target.ejectedUntil === DISTANT_PAST && target.failures >= failures && this.#others(target)) {
       target.ejectedUntil = plus(now, time);
-      this.#tell({ kind: 'ejected', url: target.index });
+      this.#report({ kind: 'ejected', url: target.index });
     }
   }
 
   #restore(target: Target): void {
     if (target.ejectedUntil === DISTANT_PAST) return;
     target.ejectedUntil = DISTANT_PAST;
-    this.#tell({ kind: 'restored', url: target.index });
+    this.#report({ kind: 'restored', url: target.index });
   }
 
   #others(target: Target): boolean {
@@ -189,35 +189,35 @@ export class LoadBalancer {
   }
 
   #serveLine(now: Instant): void {
-    for (const wish of this.#waiting) {
-      const found = this.#best(now, wish);
+    for (const reservation of this.#waiting) {
+      const found = this.#best(now, reservation);
       if (found === 'full') {
         // Nor is there room for any other, unless this one only lacks what refused it.
-        if (wish.refused.size === 0) return;
+        if (reservation.refused.size === 0) return;
         continue;
       }
-      this.#waiting.delete(wish);
-      if (found !== 'none') this.#give(now, wish, found);
+      this.#waiting.delete(reservation);
+      if (found !== 'none') this.#give(now, reservation, found);
       else {
-        wish.over = true;
-        wish.taker.onNoUrl();
+        reservation.over = true;
+        reservation.taker.onNoUrl();
       }
     }
   }
 
-  #give(now: Instant, wish: Wish, target: Target): void {
+  #give(now: Instant, reservation: PendingReservation, target: Target): void {
     target.inFlight++;
     if (target.ejectedUntil !== DISTANT_PAST) {
-      target.probe = wish;
+      target.probe = reservation;
       target.probeUntil = plus(now, this.#spec.eject.for);
     }
-    wish.target = target;
+    reservation.target = target;
     this.#next = (target.index + 1) % this.#targets.length;
-    wish.taker.onUrl(target.index);
+    reservation.taker.onUrl(target.index);
   }
 
   /** `full`: one it may use will have room again; `none`: there is none it may use. */
-  #best(now: Instant, { avoid, refused }: Wish): Target | 'full' | 'none' {
+  #best(now: Instant, { avoid, refused }: PendingReservation): Target | 'full' | 'none' {
     const { concurrency = Number.POSITIVE_INFINITY } = this.#spec;
     const count = this.#targets.length;
     let best: Target | undefined;

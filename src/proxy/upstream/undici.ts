@@ -13,7 +13,7 @@ import { HEAD_ONLY_BYTES } from './head-first.ts';
 
 /** Bytes of an answer's head at most. */
 const HEAD_BYTES_MAX = 65_536;
-/** A connection that nobody uses is closed after this long; below the 5 s after which many servers close theirs. */
+/** An unused connection is closed after this long; below the 5 s after which many servers close theirs. */
 const KEEP_ALIVE_MS = 4_000;
 
 /**
@@ -110,7 +110,7 @@ function connectionsOf(spec: BackendSpec, url: string): ConnectionPool {
 
 /** One attempt, and undici's handler of it. */
 class UndiciSending implements Sending, ConnectionHandler {
-  /** undefined: it was told how this ended. */
+  /** undefined: how this ended was reported. */
   #sink: BackendSink | undefined;
   #controller: Dispatcher.DispatchController | undefined;
   #aborted: Error | undefined;
@@ -135,7 +135,7 @@ class UndiciSending implements Sending, ConnectionHandler {
     if (this.#sink === undefined || this.#aborted !== undefined) return;
     this.#aborted = cause;
     if (this.#controller !== undefined) return this.#controller.abort(cause);
-    // Not yet on any connection: undici gives it up when its turn comes, nobody has to wait for that.
+    // Not yet on any connection: undici gives it up when its turn comes, no caller has to wait for that.
     this.#finish({ kind: 'failed', sent: false, why: 'aborted', cause });
   }
 
@@ -179,7 +179,7 @@ class UndiciSending implements Sending, ConnectionHandler {
   #finish(attempt: Attempt): void {
     const sink = this.#sink;
     this.#sink = undefined;
-    // One that never went out is read by nobody else.
+    // One that never went out has no other reader.
     if (this.#body !== null && 'destroy' in this.#body && !this.#body.destroyed) this.#body.destroy();
     sink?.onAttempt(attempt);
   }
