@@ -8,7 +8,7 @@ import type { PendingCalls } from './owner-client.ts';
 /** What it takes to say who is there, and who decides. */
 interface ClusterViewDeps {
   readonly directory: Pick<GroupDirectory, 'of'>;
-  readonly place: (shard: number) => ShardLocation;
+  readonly locate: (shard: number) => ShardLocation;
   /** This replica. */
   readonly self: () => Omit<PeerView, 'instance'>;
   /** The others that live. */
@@ -17,31 +17,31 @@ interface ClusterViewDeps {
 
 /** Who is there and who decides for what, as this replica sees it; for people. */
 export class ClusterView {
-  readonly #parts: ClusterViewDeps;
+  readonly #deps: ClusterViewDeps;
 
-  constructor(parts: ClusterViewDeps) {
-    this.#parts = parts;
+  constructor(deps: ClusterViewDeps) {
+    this.#deps = deps;
   }
 
   /** Groups with where each is decided now; one that has just left the file, as it is. */
-  placed(groups: readonly GroupView[]): readonly GroupView[] {
-    const { directory, place, self, others } = this.#parts;
+  withPlacement(groups: readonly GroupView[]): readonly GroupView[] {
+    const { directory, locate, self, others } = this.#deps;
     const here = self().replica;
     const names = new Map(others().map(({ instance, replica }) => [instance, replica]));
     return groups.map((view) => {
-      const spot = directory.of(view.name);
-      if (spot === undefined) return view;
-      const { shard } = spot;
-      const at = place(shard);
-      const replica = at.at === 'here' ? here : at.at === 'peer' ? names.get(at.instance) : undefined;
-      const known = at.at !== 'nowhere' && replica !== undefined;
-      return { ...view, placement: known ? { shard, replica, term: at.term } : { shard, replica: '', term: 0n } };
+      const route = directory.of(view.name);
+      if (route === undefined) return view;
+      const { shard } = route;
+      const location = locate(shard);
+      const replica = location.at === 'here' ? here : location.at === 'peer' ? names.get(location.instance) : undefined;
+      const known = location.at !== 'nowhere' && replica !== undefined;
+      return { ...view, placement: known ? { shard, replica, term: location.term } : { shard, replica: '', term: 0n } };
     });
   }
 
   /** By name. */
   replicas(): readonly ReplicaView[] {
-    const { self, others } = this.#parts;
+    const { self, others } = this.#deps;
     const views = [viewOf(self(), true), ...others().map((other) => viewOf(other, false))];
     return views.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
@@ -61,36 +61,36 @@ const PAGES_WITHIN: Micros = 5 * SECOND;
 const GROUPS_MAX = 100_000;
 
 /** What it takes to see all groups. */
-export interface OverviewParts {
+export interface ListGroupsDeps {
   readonly admission: LocalAdmissionService;
   readonly directory: GroupDirectory;
   readonly calls: PendingCalls;
-  readonly place: (shard: number) => ShardLocation;
+  readonly locate: (shard: number) => ShardLocation;
   readonly peers: () => readonly string[];
   readonly now: () => Instant;
 }
 
 /** Every group, as the replica that decides for it sees it; for one without an owner, what its settings say. */
-export async function listGroups(parts: OverviewParts): Promise<readonly GroupView[]> {
-  const { admission, directory, place } = parts;
-  const [here, ...there] = await Promise.all([admission.groups(), ...parts.peers().map((peer) => groupsOf(parts, peer))]);
+export async function listGroups(deps: ListGroupsDeps): Promise<readonly GroupView[]> {
+  const { admission, directory, locate } = deps;
+  const [here, ...there] = await Promise.all([admission.groups(), ...deps.peers().map((peer) => groupsOf(deps, peer))]);
   const views = new Map<string, GroupView>();
   const take = (view: GroupView, from: string): void => {
-    const spot = directory.of(view.name);
-    const at = spot && place(spot.shard);
-    const decides = at === undefined || (at.at === 'peer' ? at.instance === from : at.at === 'here' && from === '');
+    const route = directory.of(view.name);
+    const location = route && locate(route.shard);
+    const decides = location === undefined || (location.at === 'peer' ? location.instance === from : location.at === 'here' && from === '');
     if (decides || !views.has(view.name)) views.set(view.name, view);
   };
   for (const view of here) take(view, '');
   for (const { peer, groups } of there) for (const view of groups) take(view, peer);
-  return [...directory.all().values()].map((spot) => views.get(spot.settings.spec.name) ?? unseen(spot));
+  return [...directory.all().values()].map((route) => views.get(route.settings.spec.name) ?? unseen(route));
 }
 
 /**
  * Returns the groups of a peer, page by page. Ends at an empty page, at one that brings nothing new (the peer ignores `from`), at
  * {@link GROUPS_MAX} groups and after {@link PAGES_WITHIN}, whatever the peer answers. Never rejects.
  */
-async function groupsOf({ calls, now }: OverviewParts, peer: string): Promise<{ readonly peer: string; readonly groups: readonly GroupView[] }> {
+async function groupsOf({ calls, now }: ListGroupsDeps, peer: string): Promise<{ readonly peer: string; readonly groups: readonly GroupView[] }> {
   const groups = new Map<string, GroupView>();
   const end = plus(now(), PAGES_WITHIN);
   for (let before = -1; before < groups.size && groups.size < GROUPS_MAX && now() < end; ) {

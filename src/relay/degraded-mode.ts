@@ -35,7 +35,7 @@ export interface DegradedModeDeps {
 /** Leases given on a share, remembered at most, so that their ends are understood also when it is over. */
 const REMEMBERED_MAX = 100_000;
 
-interface Given {
+interface DegradedPermit {
   readonly caller: string;
   readonly view: PermitView | undefined;
 }
@@ -45,24 +45,24 @@ interface Given {
  * promise of never too many, and flagged. What it gave out ends with it: when the others are back, they know nothing of it.
  */
 export class DegradedMode implements DegradedAdmission {
-  readonly #parts: DegradedModeDeps;
+  readonly #deps: DegradedModeDeps;
   /** Their permits, with the credential that asked; `view` undefined: only its costs may still be settled. */
-  readonly #given = new Map<string, Given>();
+  readonly #permits = new Map<string, DegradedPermit>();
   #admission: AdmissionService | undefined;
   #serial = 0;
   #round = 0;
 
-  constructor(parts: DegradedModeDeps) {
-    this.#parts = parts;
+  constructor(deps: DegradedModeDeps) {
+    this.#deps = deps;
   }
 
   /** Goes on alone, as one of so many. Resolves when it can; rejects when its admission does. */
   async begin(replicas: number): Promise<void> {
     const round = ++this.#round;
-    const settings = [...partitionGroups(this.#parts.settings()).trees.values()]
+    const settings = [...partitionGroups(this.#deps.settings()).trees.values()]
       .filter((tree) => tree.settings.some(({ unreachable }) => unreachable === 'share'))
       .flatMap((tree) => tree.settings);
-    const admission = await this.#parts.admission(divideLimits(settings, replicas));
+    const admission = await this.#deps.admission(divideLimits(settings, replicas));
     if (round === this.#round) this.#admission = admission;
     else void admission.drain(0);
   }
@@ -74,32 +74,32 @@ export class DegradedMode implements DegradedAdmission {
     this.#admission = undefined;
   }
 
-  acquire(ask: AdmissionRequest, spot: GroupRoute, done: (outcome: Outcome) => void): AcquireHandle {
-    if (spot.settings.unreachable === 'open') return this.#open(ask, done);
+  acquire(request: AdmissionRequest, route: GroupRoute, done: (outcome: Outcome) => void): AcquireHandle {
+    if (route.settings.unreachable === 'open') return this.#admitOpen(request, done);
     if (this.#admission === undefined) {
-      done({ kind: 'refused', refusal: { reason: 'undecided', retryAt: plus(this.#parts.now(), SECOND) } });
+      done({ kind: 'refused', refusal: { reason: 'undecided', retryAt: plus(this.#deps.now(), SECOND) } });
       return NO_HANDLE;
     }
-    return this.#admission.acquire(ask, (outcome) => done(this.#shared(ask, outcome)));
+    return this.#admission.acquire(request, (outcome) => done(this.#onOutcome(request, outcome)));
   }
 
   /** undefined: not a permit of this. Afterwards such a lease is renewed without anybody knowing it. */
   renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> | undefined {
-    const given = this.#given.get(permit);
-    if (given === undefined) return undefined;
+    const known = this.#permits.get(permit);
+    if (known === undefined) return undefined;
     if (this.#admission !== undefined) return this.#admission.renew(caller, permit, lease);
-    const { view } = given;
-    if (view === undefined || given.caller !== caller) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
+    const { view } = known;
+    if (view === undefined || known.caller !== caller) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
     const duration = lease ?? view.duration;
-    return Promise.resolve({ kind: 'renewed', permit: { ...view, duration, expiresAt: plus(this.#parts.now(), duration) } });
+    return Promise.resolve({ kind: 'renewed', permit: { ...view, duration, expiresAt: plus(this.#deps.now(), duration) } });
   }
 
   /** undefined: not a permit of this. */
   release(request: ReleaseRequest): Promise<ReleaseOutcome> | undefined {
     const { caller, permit } = request;
-    const given = this.#given.get(permit);
-    if (given !== undefined && given.caller !== caller) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
-    if (this.#given.delete(permit)) return this.#admission?.release(request) ?? Promise.resolve({ kind: 'released', ended: true });
+    const known = this.#permits.get(permit);
+    if (known !== undefined && known.caller !== caller) return Promise.resolve({ kind: 'refused', refusal: { reason: 'unknown_permit' } });
+    if (this.#permits.delete(permit)) return this.#admission?.release(request) ?? Promise.resolve({ kind: 'released', ended: true });
     const name = parsePermitId(permit);
     if (this.#admission === undefined || name === undefined || name.tag !== undefined) return undefined;
     // Nothing is remembered of it; what it says of the backend is for those who go on here.
@@ -111,40 +111,40 @@ export class DegradedMode implements DegradedAdmission {
   }
 
   /** Counted, and let pass. */
-  #open(ask: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
-    const { group, key, costs } = ask;
-    const grantedAt = this.#parts.now();
+  #admitOpen(request: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
+    const { group, key, costs } = request;
+    const grantedAt = this.#deps.now();
     const serial = ++this.#serial;
     const permit: Permit = {
       ...{ group, key, serial, costs, grantedAt },
       ...{ tag: { high: 0, low: 0 }, waited: 0, order: 0, lease: undefined, settleable: false, shadow: undefined },
     };
-    this.#parts.admitted(group, 'open');
+    this.#deps.admitted(group, 'open');
     done({ kind: 'admitted', permit, id: permitId(group, serial, undefined), degraded: 'open' });
     return NO_HANDLE;
   }
 
-  #shared(ask: AdmissionRequest, outcome: Outcome): Outcome {
+  #onOutcome(request: AdmissionRequest, outcome: Outcome): Outcome {
     if (outcome.kind === 'refused') {
       // Too much for a part of the limit is not too much for the whole.
       if (outcome.refusal.reason !== 'oversized') return outcome;
-      return { kind: 'refused', refusal: { ...outcome.refusal, reason: 'undecided', retryAt: plus(this.#parts.now(), SECOND) } };
+      return { kind: 'refused', refusal: { ...outcome.refusal, reason: 'undecided', retryAt: plus(this.#deps.now(), SECOND) } };
     }
-    this.#parts.admitted(ask.group, 'share');
+    this.#deps.admitted(request.group, 'share');
     const { id, permit } = outcome;
-    const { caller } = ask;
-    if (permit.lease !== undefined) this.#remember(id, { caller, view: { id, group: ask.group, ...permit.lease } });
+    const { caller } = request;
+    if (permit.lease !== undefined) this.#remember(id, { caller, view: { id, group: request.group, ...permit.lease } });
     else if (permit.settleable) this.#remember(id, { caller, view: undefined });
     return { ...outcome, degraded: 'share' };
   }
 
   #mode(group: string): GroupSettings['unreachable'] | undefined {
-    return this.#parts.settings().find(({ spec }) => spec.name === group)?.unreachable;
+    return this.#deps.settings().find(({ spec }) => spec.name === group)?.unreachable;
   }
 
-  #remember(id: string, given: Given): void {
-    this.#given.set(id, given);
-    if (this.#given.size > REMEMBERED_MAX) this.#given.delete(this.#given.keys().next().value as string);
+  #remember(id: string, known: DegradedPermit): void {
+    this.#permits.set(id, known);
+    if (this.#permits.size > REMEMBERED_MAX) this.#permits.delete(this.#permits.keys().next().value as string);
   }
 }
 

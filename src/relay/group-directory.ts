@@ -11,13 +11,13 @@ export interface GroupRoute {
 /** Where every group belongs, by this replica's own file. */
 export class GroupDirectory {
   readonly #shardOf: (root: string) => number;
-  #spots: ReadonlyMap<string, GroupRoute> = new Map();
+  #routes: ReadonlyMap<string, GroupRoute> = new Map();
   /** Groups taken out of the file, for holders of their permits. */
   readonly #former = new Map<string, GroupRoute>();
 
-  constructor(parts: { settings: readonly GroupSettings[]; shardOf: (root: string) => number }) {
-    this.#shardOf = parts.shardOf;
-    this.replace(parts.settings);
+  constructor(deps: { settings: readonly GroupSettings[]; shardOf: (root: string) => number }) {
+    this.#shardOf = deps.shardOf;
+    this.replace(deps.settings);
   }
 
   /** Other groups from now on. */
@@ -27,39 +27,39 @@ export class GroupDirectory {
 
   /** Other groups from the last step on. */
   *replacing(settings: readonly GroupSettings[]): Work<void> {
-    const spots = new Map<string, GroupRoute>();
+    const routes = new Map<string, GroupRoute>();
     const { trees } = yield* planting(settings);
     for (const { root, settings: planted } of trees.values()) {
       const shard = this.#shardOf(root);
       for (const each of planted) {
-        const known = this.#spots.get(each.spec.name);
-        spots.set(each.spec.name, known?.settings === each && known.shard === shard ? known : { shard, settings: each });
+        const known = this.#routes.get(each.spec.name);
+        routes.set(each.spec.name, known?.settings === each && known.shard === shard ? known : { shard, settings: each });
         yield;
       }
     }
     const gone: (readonly [string, GroupRoute])[] = [];
-    for (const one of this.#spots) {
+    for (const one of this.#routes) {
       yield;
-      if (!spots.has(one[0])) gone.push(one);
+      if (!routes.has(one[0])) gone.push(one);
     }
     for (const name of this.#former.keys()) {
       yield;
-      if (spots.has(name)) this.#former.delete(name);
+      if (routes.has(name)) this.#former.delete(name);
     }
-    for (const [name, spot] of gone) this.#former.set(name, spot);
-    this.#spots = spots;
+    for (const [name, route] of gone) this.#former.set(name, route);
+    this.#routes = routes;
   }
 
   of(group: string): GroupRoute | undefined {
-    return this.#spots.get(group);
+    return this.#routes.get(group);
   }
 
   /** Also of groups that are gone. */
   ofPermit(group: string): GroupRoute | undefined {
-    return this.#spots.get(group) ?? this.#former.get(group);
+    return this.#routes.get(group) ?? this.#former.get(group);
   }
 
   all(): ReadonlyMap<string, GroupRoute> {
-    return this.#spots;
+    return this.#routes;
   }
 }

@@ -24,10 +24,10 @@ export class LateGrants {
   }
 
   /** Remembers the last attempt of this ask, whose answer has not arrived, for 20 s. */
-  gaveUp({ requestSeq, ask }: PendingRequest): void {
-    if (ask.requestId !== undefined) return;
+  gaveUp({ requestSeq, request }: PendingRequest): void {
+    if (request.requestId !== undefined) return;
     const now = this.#clock.now();
-    this.#attempts.set(requestSeq, { caller: ask.caller, until: plus(now, KEPT_FOR) });
+    this.#attempts.set(requestSeq, { caller: request.caller, until: plus(now, KEPT_FOR) });
     for (const [oldest, { until }] of this.#attempts) {
       if (until > now && this.#attempts.size <= KEPT_MAX) return;
       this.#attempts.delete(oldest);
@@ -35,9 +35,9 @@ export class LateGrants {
   }
 
   /** Returns the caller of an attempt whose grant has arrived, once. Returns undefined if the grant must not be returned. */
-  take(wid: number): string | undefined {
-    const caller = this.#attempts.get(wid)?.caller;
-    this.#attempts.delete(wid);
+  take(requestSeq: number): string | undefined {
+    const caller = this.#attempts.get(requestSeq)?.caller;
+    this.#attempts.delete(requestSeq);
     return caller;
   }
 }

@@ -7,28 +7,28 @@ interface OpeningWaiter {
 }
 
 /**
- * Asks for groups whose tree is just being opened here, of this replica's own callers and of others'. When admission opens
- * they enter together, in the order that they had before; newcomers after them, in order of arrival.
+ * Holds requests for groups whose tree is being opened here, of this replica's own callers and of peers' callers. When the tree
+ * is open they are submitted together, in the order that they had before, then those without an earlier arrival, as they came.
  */
 export class OpeningQueue {
-  readonly #lines = new Map<string, OpeningWaiter[]>();
+  readonly #waiters = new Map<string, OpeningWaiter[]>();
 
   /** Waits for `opened` in the line of this group. */
-  wait(group: string, opened: Promise<void>, standing: OpeningWaiter): void {
-    const line = this.#lines.get(group);
-    if (line !== undefined) {
-      line.push(standing);
+  wait(group: string, opened: Promise<void>, waiter: OpeningWaiter): void {
+    const waiters = this.#waiters.get(group);
+    if (waiters !== undefined) {
+      waiters.push(waiter);
       return;
     }
-    this.#lines.set(group, [standing]);
+    this.#waiters.set(group, [waiter]);
     const enter = (): void => this.#enter(group);
     void opened.then(enter, enter);
   }
 
   #enter(group: string): void {
-    const line = this.#lines.get(group) ?? [];
-    this.#lines.delete(group);
-    for (const { enter } of line.sort((a, b) => compareArrival(a.since(), b.since()))) enter();
+    const waiters = this.#waiters.get(group) ?? [];
+    this.#waiters.delete(group);
+    for (const { enter } of waiters.sort((a, b) => compareArrival(a.since(), b.since()))) enter();
   }
 }
 

@@ -12,25 +12,25 @@ import type { CallArgs, Method } from './transport/codec.ts';
 const GROUPS_PAGE = 500;
 
 /** What answers calls. */
-export interface CallParts {
+export interface CallDeps {
   readonly admission: LocalAdmissionService;
   /** Where the asker's own waiters stand. */
-  readonly places: (wids: readonly number[]) => readonly { readonly wid: number; readonly place: QueuePosition }[];
+  readonly positions: (wids: readonly number[]) => readonly { readonly wid: number; readonly place: QueuePosition }[];
   /** Turns the asker's instants into those of this process. */
   readonly by: Micros;
 }
 
 /** The answer to a call; `moved`: the group is not decided here. */
-export interface CallAnswer {
+export interface CallResult {
   readonly moved: boolean;
   readonly value: unknown;
 }
 
 /** Does what another replica asks for. Throws as admission does. */
-export async function handleCall(parts: CallParts, method: Method, args: CallArgs): Promise<CallAnswer> {
+export async function handleCall(deps: CallDeps, method: Method, args: CallArgs): Promise<CallResult> {
   const group = groupOf(method, args);
-  if (group !== undefined) await parts.admission.opening(group);
-  const value = await ask(parts, method, args as unknown as Args);
+  if (group !== undefined) await deps.admission.opening(group);
+  const value = await perform(deps, method, args as unknown as Args);
   return { moved: isMoved(value), value };
 }
 
@@ -71,7 +71,7 @@ interface Args {
   readonly wids: readonly number[];
 }
 
-async function ask({ admission, places, by }: CallParts, method: Method, args: Args): Promise<unknown> {
+async function perform({ admission, positions, by }: CallDeps, method: Method, args: Args): Promise<unknown> {
   switch (method) {
     case 'renew':
       return admission.renew(args.caller, args.permit, args.lease);
@@ -113,7 +113,7 @@ async function ask({ admission, places, by }: CallParts, method: Method, args: A
     case 'resumeSession':
       return admission.resumeSession(args.caller, args.session);
     case 'places':
-      return places(args.wids);
+      return positions(args.wids);
   }
 }
 

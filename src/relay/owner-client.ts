@@ -18,7 +18,7 @@ export interface OwnerClientDeps {
   readonly calls: PendingCalls;
   readonly timers: Timers;
   readonly now: () => Instant;
-  readonly place: (shard: number) => ShardLocation;
+  readonly locate: (shard: number) => ShardLocation;
 }
 
 /** One call, as it is made here and as it is made elsewhere. */
@@ -34,31 +34,31 @@ export interface OwnerCall<T> {
 
 /** Makes calls about a group at the replica that owns it. */
 export class OwnerClient {
-  readonly #parts: OwnerClientDeps;
+  readonly #deps: OwnerClientDeps;
 
-  constructor(parts: OwnerClientDeps) {
-    this.#parts = parts;
+  constructor(deps: OwnerClientDeps) {
+    this.#deps = deps;
   }
 
   /** May be done twice where an owner is lost on the way: each of these calls ends in the same state then. */
   async call<T>(call: OwnerCall<T>): Promise<T> {
-    const { directory, admission, now, place } = this.#parts;
-    const spot = directory.ofPermit(call.group);
-    if (spot === undefined) return call.here();
+    const { directory, admission, now, locate } = this.#deps;
+    const route = directory.ofPermit(call.group);
+    if (route === undefined) return call.here();
     const end = plus(now(), TRY_FOR);
     for (;;) {
-      const at = place(spot.shard);
-      if (at.at === 'here') {
+      const location = locate(route.shard);
+      if (location.at === 'here') {
         await admission.opening(call.group);
         const value = await call.here();
         if (!isMoved(value)) return value;
-      } else if (at.at === 'peer') {
-        const reply = await this.#parts.calls.make(at.instance, call.method, call.args, Math.max(0, end - now()));
+      } else if (location.at === 'peer') {
+        const reply = await this.#deps.calls.make(location.instance, call.method, call.args, Math.max(0, end - now()));
         if (reply.how === 'value') return call.shift(reply.value as T, reply.by);
         if (reply.how === 'fault') return call.refused({ reason: 'fault' });
       }
       if (now() + RETRY > end) return call.refused({ reason: 'undecided', retryAt: plus(now(), SECOND) });
-      await sleep(this.#parts.timers, RETRY);
+      await sleep(this.#deps.timers, RETRY);
     }
   }
 }
@@ -67,8 +67,8 @@ export class OwnerClient {
 export type Reply = { readonly how: 'value'; readonly value: unknown; readonly by: Micros } | { readonly how: 'moved' | 'fault' | 'lost' };
 
 /** What calls are made with. */
-interface CallsParts {
-  readonly send: (to: string, op: RelayMessage) => Sent;
+interface PendingCallsDeps {
+  readonly send: (to: string, message: RelayMessage) => Sent;
   readonly timers: Timers;
 }
 
@@ -79,26 +79,26 @@ interface Pending {
 
 /** Calls to peers that are not answered yet. */
 export class PendingCalls {
-  readonly #parts: CallsParts;
+  readonly #deps: PendingCallsDeps;
   readonly #pending = new Map<number, Pending>();
   #ids = 0;
 
-  constructor(parts: CallsParts) {
-    this.#parts = parts;
+  constructor(deps: PendingCallsDeps) {
+    this.#deps = deps;
   }
 
   /** Resolves with the answer, or `lost` after `within`. Never rejects. */
   make(peer: string, method: Method, args: CallArgs, within: Micros): Promise<Reply> {
     return new Promise((resolve) => {
       const id = ++this.#ids;
-      const cancel = this.#parts.timers.after(within, () => settle({ how: 'lost' }));
+      const cancel = this.#deps.timers.after(within, () => settle({ how: 'lost' }));
       const settle = (reply: Reply): void => {
         cancel();
         this.#pending.delete(id);
         resolve(reply);
       };
       this.#pending.set(id, { peer, settle });
-      if (this.#parts.send(peer, { op: 'call', id, method, args }) !== 'sent') settle({ how: 'lost' });
+      if (this.#deps.send(peer, { op: 'call', id, method, args }) !== 'sent') settle({ how: 'lost' });
     });
   }
 
@@ -109,7 +109,7 @@ export class PendingCalls {
   }
 
   /** A peer's life is over, or all are. */
-  gone(peer?: string): void {
+  onPeerLost(peer?: string): void {
     for (const pending of [...this.#pending.values()]) if (peer === undefined || pending.peer === peer) pending.settle({ how: 'lost' });
   }
 }

@@ -14,226 +14,236 @@ export interface OwnerServiceDeps {
   readonly timers: Timers;
   /** Is this shard decided here? */
   readonly isHere: (shard: number) => boolean;
-  readonly send: (to: string, op: RelayMessage) => void;
+  readonly send: (to: string, message: RelayMessage) => void;
   /** All who wait at this peer for the shard have entered. */
-  readonly rejoined: (peer: string, shard: number, term: bigint) => void;
-  readonly fault: (cause: unknown) => void;
+  readonly onRejoined: (peer: string, shard: number, term: bigint) => void;
+  readonly onFault: (cause: unknown) => void;
   /** Asks of one peer at once; beyond: `shed`. */
-  readonly asksMax: number;
+  readonly maxPeerRequests: number;
 }
 
 /** How soon a waiter without a position, which waits for the right to decide, is looked at again. */
-const PLACE_EACH: Micros = 100 * MILLISECOND;
+const POSITION_RETRY: Micros = 100 * MILLISECOND;
 
 /** Decided so long before it was asked for: for an earlier ask of the same request id, whatever clocks did since. */
-const BEFORE: Micros = 100 * MILLISECOND;
+const CLOCK_MARGIN: Micros = 100 * MILLISECOND;
 
 /** One ask of a peer, from its coming until it is delivered, given back or refused. */
 interface RemoteWaiter {
-  readonly wid: number;
+  readonly requestSeq: number;
   readonly shard: number;
-  readonly ask: AdmissionRequest;
+  readonly request: AdmissionRequest;
   readonly limits: boolean;
-  readonly cameAt: Instant;
-  held: AcquireHandle | undefined;
+  readonly arrivedAt: Instant;
+  handle: AcquireHandle | undefined;
   /** A permit went out for it. */
   admitted: boolean;
   /** Its position was sent, or it has an answer. */
-  placed: boolean;
-  over: boolean;
+  positionSent: boolean;
+  ended: boolean;
 }
 
 /** One peer's business here. */
 interface PeerSession {
-  readonly posts: Map<number, RemoteWaiter>;
+  readonly waiters: Map<number, RemoteWaiter>;
   /** By shard: asks on the opening queue, and the term to be called rejoined when there are none. */
-  readonly openingQueue: Map<number, number>;
+  readonly opening: Map<number, number>;
   readonly rejoining: Map<number, bigint>;
-  setPeerReachable: boolean;
+  silent: boolean;
 }
 
 /** The owner's side for other replicas' callers: turns their messages into calls of this process's admission. */
 export class OwnerService {
-  readonly #parts: OwnerServiceDeps;
-  readonly #visitors = new Map<string, PeerSession>();
-  readonly #unplaced = new Set<readonly [peer: string, post: RemoteWaiter]>();
-  #cancelLook: (() => void) | undefined;
+  readonly #deps: OwnerServiceDeps;
+  readonly #sessions = new Map<string, PeerSession>();
+  readonly #unpositioned = new Set<readonly [peer: string, post: RemoteWaiter]>();
+  #cancelRetry: (() => void) | undefined;
 
-  constructor(parts: OwnerServiceDeps) {
-    this.#parts = parts;
+  constructor(deps: OwnerServiceDeps) {
+    this.#deps = deps;
   }
 
   /** Asks of peers that are not over yet. */
-  get asks(): number {
-    let asks = 0;
-    for (const { posts } of this.#visitors.values()) asks += posts.size;
-    return asks;
+  get waiting(): number {
+    let waiting = 0;
+    for (const { waiters } of this.#sessions.values()) waiting += waiters.size;
+    return waiting;
   }
 
   /** An edge's operation; `by` turns its instants into those of this process. */
-  hear(peer: string, op: RelayMessage, by: Micros): void {
-    switch (op.op) {
+  onMessage(peer: string, message: RelayMessage, by: Micros): void {
+    switch (message.op) {
       case 'ask':
-        return this.#ask(peer, op, by);
+        return this.#acquire(peer, message, by);
       case 'cancel':
-        return this.#close(peer, op.wid, (held) => (op.late === true && held.reject !== undefined ? held.reject() : held.cancel()));
+        return this.#close(peer, message.wid, (handle) => (message.late === true && handle.reject !== undefined ? handle.reject() : handle.cancel()));
       case 'delivered':
-        return this.#close(peer, op.wid, (held) => held.delivered());
+        return this.#close(peer, message.wid, (handle) => handle.delivered());
       case 'rejoined':
-        return this.#rejoined(peer, op.shard, op.term);
+        return this.#rejoined(peer, message.shard, message.term);
       case 'call':
-        return void this.#call(peer, op, by);
+        return void this.#call(peer, message, by);
       default:
     }
   }
 
   /** Nothing is heard of a peer: its waiters keep their places and are passed over, until it is back. */
-  setPeerReachable(peer: string, silent: boolean): void {
-    const visitor = this.#visitors.get(peer);
-    if (visitor === undefined) return;
-    visitor.setPeerReachable = silent;
-    for (const { held } of visitor.posts.values()) held?.setReachable?.(silent);
+  onPeerSilent(peer: string, silent: boolean): void {
+    const session = this.#sessions.get(peer);
+    if (session === undefined) return;
+    session.silent = silent;
+    for (const { handle } of session.waiters.values()) handle?.setReachable?.(silent);
   }
 
   /** A peer's life is over. Who waits for it leaves; what was granted counts as used, since its caller may have received it. */
-  gone(peer: string): void {
-    const visitor = this.#visitors.get(peer);
-    this.#visitors.delete(peer);
-    for (const post of visitor?.posts.values() ?? []) {
-      post.over = true;
-      if (post.admitted) post.held?.delivered();
-      else post.held?.cancel();
+  onPeerLost(peer: string): void {
+    const session = this.#sessions.get(peer);
+    this.#sessions.delete(peer);
+    for (const waiter of session?.waiters.values() ?? []) {
+      waiter.ended = true;
+      if (waiter.admitted) waiter.handle?.delivered();
+      else waiter.handle?.cancel();
     }
   }
 
   /** This process goes on under another address: every peer asks anew. */
   clear(): void {
-    for (const peer of [...this.#visitors.keys()]) this.gone(peer);
+    for (const peer of [...this.#sessions.keys()]) this.onPeerLost(peer);
   }
 
-  #ask(peer: string, op: Extract<RelayMessage, { op: 'ask' }>, by: Micros): void {
-    const { wid, shard } = op;
-    const visitor = this.#visitor(peer);
-    if (visitor.posts.has(wid)) return;
-    if (!this.#parts.isHere(shard)) return this.#parts.send(peer, { op: 'moved', wid, since: undefined });
-    if (visitor.posts.size >= this.#parts.asksMax) {
-      const refusal = { reason: 'shed', limit: 'replica.asks', retryAt: plus(this.#parts.now(), SECOND) } as const;
-      return this.#parts.send(peer, { op: 'outcome', wid, outcome: { kind: 'refused', refusal } });
+  #acquire(peer: string, message: Extract<RelayMessage, { op: 'ask' }>, by: Micros): void {
+    const { wid: requestSeq, shard } = message;
+    const session = this.#sessionOf(peer);
+    if (session.waiters.has(requestSeq)) return;
+    if (!this.#deps.isHere(shard)) return this.#deps.send(peer, { op: 'moved', wid: requestSeq, since: undefined });
+    if (session.waiters.size >= this.#deps.maxPeerRequests) {
+      const refusal = { reason: 'shed', limit: 'replica.asks', retryAt: plus(this.#deps.now(), SECOND) } as const;
+      return this.#deps.send(peer, { op: 'outcome', wid: requestSeq, outcome: { kind: 'refused', refusal } });
     }
-    const ask = op.ask.since === undefined ? op.ask : { ...op.ask, since: shiftArrival(op.ask.since, by) };
-    const post: RemoteWaiter = { wid, shard, ask, limits: op.limits, cameAt: this.#parts.now(), held: undefined, admitted: false, placed: false, over: false };
-    visitor.posts.set(wid, post);
-    const opening = this.#parts.admission.opening(ask.group);
-    if (opening === undefined) return this.#enter(peer, visitor, post);
-    visitor.openingQueue.set(shard, (visitor.openingQueue.get(shard) ?? 0) + 1);
+    const request = message.ask.since === undefined ? message.ask : { ...message.ask, since: shiftArrival(message.ask.since, by) };
+    const waiter: RemoteWaiter = {
+      requestSeq,
+      shard,
+      request,
+      limits: message.limits,
+      arrivedAt: this.#deps.now(),
+      handle: undefined,
+      admitted: false,
+      positionSent: false,
+      ended: false,
+    };
+    session.waiters.set(requestSeq, waiter);
+    const opening = this.#deps.admission.opening(request.group);
+    if (opening === undefined) return this.#enter(peer, session, waiter);
+    session.opening.set(shard, (session.opening.get(shard) ?? 0) + 1);
     const enter = (): void => {
-      if (!post.over) this.#enter(peer, visitor, post);
-      visitor.openingQueue.set(shard, (visitor.openingQueue.get(shard) ?? 1) - 1);
-      const term = visitor.rejoining.get(shard);
+      if (!waiter.ended) this.#enter(peer, session, waiter);
+      session.opening.set(shard, (session.opening.get(shard) ?? 1) - 1);
+      const term = session.rejoining.get(shard);
       if (term !== undefined) this.#rejoined(peer, shard, term);
     };
-    this.#parts.openingQueue.wait(ask.group, opening, { since: () => ask.since, enter });
+    this.#deps.openingQueue.wait(request.group, opening, { since: () => request.since, enter });
   }
 
-  #enter(peer: string, visitor: PeerSession, post: RemoteWaiter): void {
+  #enter(peer: string, session: PeerSession, waiter: RemoteWaiter): void {
     try {
-      post.held = this.#parts.admission.acquire(post.ask, (outcome) => this.#onOutcome(peer, visitor, post, outcome));
+      waiter.handle = this.#deps.admission.acquire(waiter.request, (outcome) => this.#onOutcome(peer, session, waiter, outcome));
     } catch (cause) {
-      this.#parts.fault(cause);
-      this.#onOutcome(peer, visitor, post, { kind: 'refused', refusal: { reason: 'fault' } });
+      this.#deps.onFault(cause);
+      this.#onOutcome(peer, session, waiter, { kind: 'refused', refusal: { reason: 'fault' } });
       return;
     }
-    if (post.placed) return;
-    if (visitor.setPeerReachable) post.held.setReachable?.(true);
-    if (!this.#tellPlace(peer, post)) this.#lookAgain(peer, post);
+    if (waiter.positionSent) return;
+    if (session.silent) waiter.handle.setReachable?.(true);
+    if (!this.#sendPosition(peer, waiter)) this.#retryPosition(peer, waiter);
   }
 
-  #onOutcome(peer: string, visitor: PeerSession, post: RemoteWaiter, outcome: Outcome): void {
-    const { wid, ask } = post;
-    if (post.over) return;
-    post.placed = true;
+  #onOutcome(peer: string, session: PeerSession, waiter: RemoteWaiter, outcome: Outcome): void {
+    const { requestSeq, request } = waiter;
+    if (waiter.ended) return;
+    waiter.positionSent = true;
     if (outcome.kind === 'refused' && outcome.refusal === MOVED) {
-      this.#forget(visitor, post);
-      return this.#parts.send(peer, { op: 'moved', wid, since: post.held?.arrival() });
+      this.#forget(session, waiter);
+      return this.#deps.send(peer, { op: 'moved', wid: requestSeq, since: waiter.handle?.arrival() });
     }
-    if (outcome.kind === 'refused') this.#forget(visitor, post);
-    else post.admitted = true;
-    const limits = post.limits ? (outcome.limits ?? this.#parts.admission.limitsFor(ask.group, ask.key)) : undefined;
-    const again = outcome.kind === 'admitted' && outcome.permit.grantedAt < post.cameAt - BEFORE && { again: true as const };
-    this.#parts.send(peer, { op: 'outcome', wid, outcome: limits === undefined ? outcome : { ...outcome, limits }, ...again });
+    if (outcome.kind === 'refused') this.#forget(session, waiter);
+    else waiter.admitted = true;
+    const limits = waiter.limits ? (outcome.limits ?? this.#deps.admission.limitsFor(request.group, request.key)) : undefined;
+    const again = outcome.kind === 'admitted' && outcome.permit.grantedAt < waiter.arrivedAt - CLOCK_MARGIN && { again: true as const };
+    this.#deps.send(peer, { op: 'outcome', wid: requestSeq, outcome: limits === undefined ? outcome : { ...outcome, limits }, ...again });
   }
 
-  #close(peer: string, wid: number, end: (held: AcquireHandle) => void): void {
-    const visitor = this.#visitors.get(peer);
-    const post = visitor?.posts.get(wid);
-    if (visitor === undefined || post === undefined) return;
-    this.#forget(visitor, post);
-    if (post.held !== undefined) end(post.held);
+  #close(peer: string, requestSeq: number, end: (handle: AcquireHandle) => void): void {
+    const session = this.#sessions.get(peer);
+    const waiter = session?.waiters.get(requestSeq);
+    if (session === undefined || waiter === undefined) return;
+    this.#forget(session, waiter);
+    if (waiter.handle !== undefined) end(waiter.handle);
   }
 
-  #forget(visitor: PeerSession, post: RemoteWaiter): void {
-    post.over = true;
-    visitor.posts.delete(post.wid);
+  #forget(session: PeerSession, waiter: RemoteWaiter): void {
+    waiter.ended = true;
+    session.waiters.delete(waiter.requestSeq);
   }
 
   /** Only after the asks that came before it have entered. */
   #rejoined(peer: string, shard: number, term: bigint): void {
-    const visitor = this.#visitor(peer);
-    if ((visitor.openingQueue.get(shard) ?? 0) > 0) {
-      visitor.rejoining.set(shard, term);
+    const session = this.#sessionOf(peer);
+    if ((session.opening.get(shard) ?? 0) > 0) {
+      session.rejoining.set(shard, term);
       return;
     }
-    visitor.openingQueue.delete(shard);
-    visitor.rejoining.delete(shard);
-    this.#parts.rejoined(peer, shard, term);
+    session.opening.delete(shard);
+    session.rejoining.delete(shard);
+    this.#deps.onRejoined(peer, shard, term);
   }
 
-  #tellPlace(peer: string, post: RemoteWaiter): boolean {
-    const since = post.held?.arrival();
+  #sendPosition(peer: string, waiter: RemoteWaiter): boolean {
+    const since = waiter.handle?.arrival();
     if (since === undefined) return false;
-    post.placed = true;
-    this.#parts.send(peer, { op: 'queued', wid: post.wid, since });
+    waiter.positionSent = true;
+    this.#deps.send(peer, { op: 'queued', wid: waiter.requestSeq, since });
     return true;
   }
 
   /** It waits for the right to decide and has no place yet. */
-  #lookAgain(peer: string, post: RemoteWaiter): void {
-    this.#unplaced.add([peer, post]);
-    this.#cancelLook ??= this.#parts.timers.after(PLACE_EACH, () => this.#look());
+  #retryPosition(peer: string, waiter: RemoteWaiter): void {
+    this.#unpositioned.add([peer, waiter]);
+    this.#cancelRetry ??= this.#deps.timers.after(POSITION_RETRY, () => this.#sendPositions());
   }
 
-  #look(): void {
-    this.#cancelLook = undefined;
-    for (const one of [...this.#unplaced]) {
-      const [peer, post] = one;
-      if (post.over || post.placed || this.#tellPlace(peer, post)) this.#unplaced.delete(one);
+  #sendPositions(): void {
+    this.#cancelRetry = undefined;
+    for (const one of [...this.#unpositioned]) {
+      const [peer, waiter] = one;
+      if (waiter.ended || waiter.positionSent || this.#sendPosition(peer, waiter)) this.#unpositioned.delete(one);
     }
-    if (this.#unplaced.size > 0) this.#cancelLook = this.#parts.timers.after(PLACE_EACH, () => this.#look());
+    if (this.#unpositioned.size > 0) this.#cancelRetry = this.#deps.timers.after(POSITION_RETRY, () => this.#sendPositions());
   }
 
   async #call(peer: string, { id, method, args }: Extract<RelayMessage, { op: 'call' }>, by: Micros): Promise<void> {
-    const places = (wids: readonly number[]) => {
-      const posts = this.#visitors.get(peer)?.posts;
-      return wids.flatMap((wid) => {
-        const place = posts?.get(wid)?.held?.position();
-        return place === undefined ? [] : [{ wid, place }];
+    const positions = (wids: readonly number[]) => {
+      const waiters = this.#sessions.get(peer)?.waiters;
+      return wids.flatMap((requestSeq) => {
+        const place = waiters?.get(requestSeq)?.handle?.position();
+        return place === undefined ? [] : [{ wid: requestSeq, place }];
       });
     };
     try {
-      const answer = await handleCall({ admission: this.#parts.admission, places, by }, method, args);
-      this.#parts.send(peer, { op: 'reply', id, how: answer.moved ? 'moved' : 'value', value: answer.moved ? undefined : answer.value });
+      const result = await handleCall({ admission: this.#deps.admission, positions, by }, method, args);
+      this.#deps.send(peer, { op: 'reply', id, how: result.moved ? 'moved' : 'value', value: result.moved ? undefined : result.value });
     } catch (cause) {
-      this.#parts.fault(cause);
-      this.#parts.send(peer, { op: 'reply', id, how: 'fault', value: undefined });
+      this.#deps.onFault(cause);
+      this.#deps.send(peer, { op: 'reply', id, how: 'fault', value: undefined });
     }
   }
 
-  #visitor(peer: string): PeerSession {
-    let visitor = this.#visitors.get(peer);
-    if (visitor === undefined) {
-      visitor = { posts: new Map(), openingQueue: new Map(), rejoining: new Map(), setPeerReachable: false };
-      this.#visitors.set(peer, visitor);
+  #sessionOf(peer: string): PeerSession {
+    let session = this.#sessions.get(peer);
+    if (session === undefined) {
+      session = { waiters: new Map(), opening: new Map(), rejoining: new Map(), silent: false };
+      this.#sessions.set(peer, session);
     }
-    return visitor;
+    return session;
   }
 }

@@ -11,53 +11,51 @@ const WAIT_LEAST: Micros = SECOND;
  * Where a caller's ask is. `held`: no replica decides for its shard, or it is about to be asked. `opening`: the tree is being
  * opened here. `here`, `there`: in a gate of this process, or of a peer. `told`: a permit was granted and is not delivered.
  */
-export type PendingState = 'held' | 'opening' | 'here' | 'there' | 'told' | 'over';
+export type PendingState = 'unrouted' | 'opening' | 'here' | 'there' | 'granted' | 'ended';
 
 /** What an ask wants of the edge. */
 export interface PendingRequestOwner {
   /** The caller is gone; in this state. */
-  left(pending: PendingRequest, was: PendingState): void;
+  onCancelled(pending: PendingRequest, was: PendingState): void;
   /** A permit was written to its caller. */
-  kept(pending: PendingRequest): void;
+  onDelivered(pending: PendingRequest): void;
   /** Where it stands at a peer, as last heard. */
-  watched(pending: PendingRequest): QueuePosition | undefined;
+  positionOf(pending: PendingRequest): QueuePosition | undefined;
 }
 
 /** One request of a caller of this replica, decided here or at a peer, from its arrival to its end: one object, and one answer. */
 export class PendingRequest implements AcquireHandle {
-  readonly ask: AdmissionRequest;
+  readonly request: AdmissionRequest;
   route: GroupRoute;
   readonly askedAt: Instant;
   /** In order of arrival at this replica. */
   readonly serial: number;
-  readonly #host: PendingRequestOwner;
+  readonly #owner: PendingRequestOwner;
   readonly #done: (outcome: Outcome) => void;
-  state: PendingState = 'held';
+  state: PendingState = 'unrouted';
   /** Its place in a gate of this process. */
-  local: AcquireHandle | undefined;
-  /** Decided here while no other replica can be reached. */
-  astray = false;
+  localHandle: AcquireHandle | undefined;
   /** What the caller said of its permit before this knew who gave it. */
-  early: 'left' | 'kept' | undefined;
+  earlyEnd: 'cancelled' | 'delivered' | undefined;
   /** Asked there, under this name; of the last attempt. '': of this process. */
   peer = '';
   term = 0n;
   requestSeq = 0;
   /** Its place among all, of this or an earlier attempt. */
   knownArrival: Arrival | undefined;
-  lastPlace: QueuePosition | undefined;
+  lastPosition: QueuePosition | undefined;
   cancelTimer: (() => void) | undefined;
   /** No gate of this process has it. */
-  inLine = false;
+  isIndexed = false;
   /** What it was answered. */
   permit: Permit | undefined;
   id = '';
 
   /** Five arguments, not one object: this runs once per ask. */
-  constructor(host: PendingRequestOwner, ask: AdmissionRequest, spot: GroupRoute, now: Instant, serial: number, done: (outcome: Outcome) => void) {
-    this.#host = host;
-    this.ask = ask;
-    this.route = spot;
+  constructor(owner: PendingRequestOwner, request: AdmissionRequest, route: GroupRoute, now: Instant, serial: number, done: (outcome: Outcome) => void) {
+    this.#owner = owner;
+    this.request = request;
+    this.route = route;
     this.askedAt = now;
     this.serial = serial;
     this.#done = done;
@@ -66,7 +64,7 @@ export class PendingRequest implements AcquireHandle {
   /** End of wait timeout, in process time. */
   get waitUntil(): Instant {
     const { wait } = this.route.settings;
-    return plus(this.askedAt, Math.min(this.ask.wait ?? wait.default, wait.max, this.ask.waitMax ?? wait.max));
+    return plus(this.askedAt, Math.min(this.request.wait ?? wait.default, wait.max, this.request.waitMax ?? wait.max));
   }
 
   /** End of waiting for an owner. */
@@ -76,19 +74,19 @@ export class PendingRequest implements AcquireHandle {
 
   /** Until then an owner that was asked may answer: a place that is kept there may end later than this replica's clock says. */
   get answerUntil(): Instant {
-    return later(this.heldUntil, plus(this.askedAt, this.ask.resumes ?? 0));
+    return later(this.heldUntil, plus(this.askedAt, this.request.resumes ?? 0));
   }
 
   /** The ask as it is made again: with the wait timeout that is left and the place it had. */
-  again(now: Instant): AdmissionRequest {
-    return { ...this.ask, wait: Math.max(0, this.waitUntil - now), waitMax: undefined, since: this.knownArrival ?? this.ask.since };
+  nextAttempt(now: Instant): AdmissionRequest {
+    return { ...this.request, wait: Math.max(0, this.waitUntil - now), waitMax: undefined, since: this.knownArrival ?? this.request.since };
   }
 
   /** Its one answer. */
   reply(outcome: Outcome): void {
-    this.state = 'over';
+    this.state = 'ended';
     if (outcome.kind === 'admitted') {
-      this.state = 'told';
+      this.state = 'granted';
       this.permit = outcome.permit;
       this.id = outcome.id;
     }
@@ -97,20 +95,20 @@ export class PendingRequest implements AcquireHandle {
 
   cancel(): void {
     const was = this.state;
-    if (was === 'over') return;
-    this.state = 'over';
-    this.#host.left(this, was);
+    if (was === 'ended') return;
+    this.state = 'ended';
+    this.#owner.onCancelled(this, was);
   }
 
   delivered(): void {
-    if (this.state !== 'told') return;
-    this.state = 'over';
-    this.#host.kept(this);
+    if (this.state !== 'granted') return;
+    this.state = 'ended';
+    this.#owner.onDelivered(this);
   }
 
   position(): QueuePosition | undefined {
-    if (this.state === 'here') return this.local?.position();
-    return this.state === 'there' ? this.#host.watched(this) : undefined;
+    if (this.state === 'here') return this.localHandle?.position();
+    return this.state === 'there' ? this.#owner.positionOf(this) : undefined;
   }
 
   endsAt(): Instant {
@@ -118,7 +116,7 @@ export class PendingRequest implements AcquireHandle {
   }
 
   arrival(): Arrival | undefined {
-    if (this.state === 'here') return this.local?.arrival();
+    if (this.state === 'here') return this.localHandle?.arrival();
     return this.state === 'there' ? this.knownArrival : undefined;
   }
 }

@@ -17,7 +17,7 @@ import type { Sent } from './transport/peer-transport.ts';
 
 /** Decides for groups that may go on while no other replica can be reached. */
 export interface DegradedAdmission {
-  acquire(ask: AdmissionRequest, spot: GroupRoute, done: (outcome: Outcome) => void): AcquireHandle;
+  acquire(request: AdmissionRequest, route: GroupRoute, done: (outcome: Outcome) => void): AcquireHandle;
 }
 
 /** What asks are made with. */
@@ -27,17 +27,17 @@ interface PendingRequestsDeps {
   readonly directory: GroupDirectory;
   readonly clock: Clock;
   readonly timers: Timers;
-  readonly place: (shard: number) => ShardLocation;
-  readonly send: (to: string, op: RelayMessage) => Sent;
-  readonly stopgap: DegradedAdmission | undefined;
+  readonly locate: (shard: number) => ShardLocation;
+  readonly send: (to: string, message: RelayMessage) => Sent;
+  readonly degraded: DegradedAdmission | undefined;
   /** All own callers of the shard are back in its trees here. */
-  readonly entered: (shard: number, term: bigint) => void;
-  readonly seen: (ask: AdmissionRequest, limits: readonly LimitView[]) => void;
-  readonly watched: (pending: PendingRequest) => QueuePosition | undefined;
+  readonly onRejoined: (shard: number, term: bigint) => void;
+  readonly onLimits: (request: AdmissionRequest, limits: readonly LimitView[]) => void;
+  readonly positionOf: (pending: PendingRequest) => QueuePosition | undefined;
   /** Ends a lease that no caller received, wherever it is known now. */
-  readonly unused: (caller: string, permit: string) => void;
+  readonly releaseUnused: (caller: string, permit: string) => void;
   /** Requests held at most while no replica decides for them; beyond: `undecided`. */
-  readonly heldMax: number;
+  readonly maxHeld: number;
   /** Limits are to come along with every outcome. */
   readonly limits: boolean;
 }
@@ -53,50 +53,50 @@ const GRANT_AGE_MAX: Micros = 2 * SECOND;
  *          └─▶ held, until a replica decides
  */
 export class PendingRequests implements PendingRequestOwner {
-  readonly #parts: PendingRequestsDeps;
+  readonly #deps: PendingRequestsDeps;
   /** Who is held. */
-  readonly roll: PendingTable;
-  readonly #lines: PendingIndex;
+  readonly table: PendingTable;
+  readonly #index: PendingIndex;
   readonly #retries: ShardRetries;
-  readonly #late: LateGrants;
-  #serials = 0;
-  #wids = 0;
+  readonly #lateGrants: LateGrants;
+  #lastSerial = 0;
+  #lastRequestSeq = 0;
   #reachable = true;
 
-  constructor(parts: PendingRequestsDeps) {
-    this.#parts = parts;
-    this.roll = new PendingTable({ clock: parts.clock, giveUp: (pending) => this.#giveUp(pending) });
-    this.#lines = this.roll.lines;
-    this.#late = new LateGrants(parts.clock);
-    this.#retries = new ShardRetries(parts.timers, (shard) => this.#retry(shard));
+  constructor(deps: PendingRequestsDeps) {
+    this.#deps = deps;
+    this.table = new PendingTable({ clock: deps.clock, giveUp: (pending) => this.#giveUp(pending) });
+    this.#index = this.table.index;
+    this.#lateGrants = new LateGrants(deps.clock);
+    this.#retries = new ShardRetries(deps.timers, (shard) => this.#retry(shard));
   }
 
   /** Asks for a permit; `done` may be called before this returns. */
-  begin(ask: AdmissionRequest, spot: GroupRoute, done: (outcome: Outcome) => void): PendingRequest {
-    const pending = new PendingRequest(this, ask, spot, this.#parts.clock.now(), ++this.#serials, done);
-    this.roll.add();
-    if (this.#parts.admission.isLocal(ask.group)) this.#enter(pending, ask);
+  begin(request: AdmissionRequest, route: GroupRoute, done: (outcome: Outcome) => void): PendingRequest {
+    const pending = new PendingRequest(this, request, route, this.#deps.clock.now(), ++this.#lastSerial, done);
+    this.table.add();
+    if (this.#deps.admission.isLocal(request.group)) this.#enter(pending, request);
     else this.#dispatch(pending);
     return pending;
   }
 
   /** An owner's answer. False: not one of these. */
-  onMessage(peer: string, op: RelayMessage, by: Micros): boolean {
-    if (op.op !== 'queued' && op.op !== 'moved' && op.op !== 'outcome') return false;
-    const pending = this.#lines.named(op.wid);
+  onMessage(peer: string, message: RelayMessage, by: Micros): boolean {
+    if (message.op !== 'queued' && message.op !== 'moved' && message.op !== 'outcome') return false;
+    const pending = this.#index.bySequence(message.wid);
     if (pending === undefined) {
       // Of an attempt that is over.
-      if (op.op === 'outcome' && op.outcome.kind === 'admitted') {
-        this.#parts.send(peer, { op: 'cancel', wid: op.wid });
-        const caller = this.#late.take(op.wid);
-        if (caller !== undefined) this.#returnLate(caller, op.outcome.permit, op.outcome.id);
+      if (message.op === 'outcome' && message.outcome.kind === 'admitted') {
+        this.#deps.send(peer, { op: 'cancel', wid: message.wid });
+        const caller = this.#lateGrants.take(message.wid);
+        if (caller !== undefined) this.#returnLate(caller, message.outcome.permit, message.outcome.id);
       }
       return true;
     }
-    if (op.op === 'outcome') this.#outcome(pending, shiftOutcome(op.outcome, by), op.again === true);
+    if (message.op === 'outcome') this.#onOutcome(pending, shiftOutcome(message.outcome, by), message.again === true);
     else {
-      if (op.since !== undefined) pending.knownArrival = shiftArrival(op.since, by);
-      if (op.op === 'moved') this.#hold(pending);
+      if (message.since !== undefined) pending.knownArrival = shiftArrival(message.since, by);
+      if (message.op === 'moved') this.#retryLater(pending);
     }
     return true;
   }
@@ -104,26 +104,26 @@ export class PendingRequests implements PendingRequestOwner {
   /** Another replica decides for this shard: every pending request is sent there again, in order. */
   onShardLocated(shard: number): void {
     this.#retries.forget(shard);
-    const place = this.#parts.place(shard);
+    const location = this.#deps.locate(shard);
     // Its last owner may still answer who was asked there.
-    if (place.at === 'nowhere') return;
-    for (const pending of this.#lines.of(shard)) {
-      const asked = place.at === 'peer' && pending.state === 'there' && pending.peer === place.instance && pending.term === place.term;
+    if (location.at === 'nowhere') return;
+    for (const pending of this.#index.of(shard)) {
+      const asked = location.at === 'peer' && pending.state === 'there' && pending.peer === location.instance && pending.term === location.term;
       if (!asked) this.#dispatch(pending);
     }
-    if (place.at === 'peer') this.#parts.send(place.instance, { op: 'rejoined', shard, term: place.term });
-    else if (place.at === 'here') this.#entered(shard, place.term);
+    if (location.at === 'peer') this.#deps.send(location.instance, { op: 'rejoined', shard, term: location.term });
+    else if (location.at === 'here') this.#entered(shard, location.term);
   }
 
   /** A peer's life is over: it answers no more. */
   onPeerLost(peer: string): void {
-    for (const pending of this.#lines.all()) if (pending.state === 'there' && pending.peer === peer) this.#hold(pending);
+    for (const pending of this.#index.all()) if (pending.state === 'there' && pending.peer === peer) this.#retryLater(pending);
   }
 
   /** Everything is asked again from a new address. */
   onInstanceReplaced(): void {
-    for (const shard of new Set(this.#lines.all().map((pending) => pending.route.shard))) {
-      for (const pending of this.#lines.of(shard)) if (pending.state === 'there') this.#dispatch(pending);
+    for (const shard of new Set(this.#index.all().map((pending) => pending.route.shard))) {
+      for (const pending of this.#index.of(shard)) if (pending.state === 'there') this.#dispatch(pending);
     }
   }
 
@@ -131,22 +131,22 @@ export class PendingRequests implements PendingRequestOwner {
   reachable(reachable: boolean): void {
     this.#reachable = reachable;
     if (!reachable) {
-      for (const pending of this.#lines.all()) if (this.#mayDegrade(pending)) this.#dispatch(pending);
+      for (const pending of this.#index.all()) if (this.#mayDegrade(pending)) this.#dispatch(pending);
       return;
     }
-    for (const pending of [...this.roll.astray].sort((a, b) => a.serial - b.serial)) {
-      pending.local?.cancel();
+    for (const pending of [...this.table.degraded].sort((a, b) => a.serial - b.serial)) {
+      pending.localHandle?.cancel();
       this.#dispatch(pending);
     }
   }
 
   /** Groups have changed: some may be gone, or belong to another shard. */
   onSettingsChanged(): void {
-    for (const pending of this.#lines.all()) {
-      const spot = this.#parts.directory.of(pending.ask.group);
-      if (spot === undefined) this.roll.refuse(pending, withdrawn(this.#parts.clock.now()));
-      else if (spot.shard !== pending.route.shard) {
-        this.#resettle(pending, spot);
+    for (const pending of this.#index.all()) {
+      const route = this.#deps.directory.of(pending.request.group);
+      if (route === undefined) this.table.refuse(pending, withdrawn(this.#deps.clock.now()));
+      else if (route.shard !== pending.route.shard) {
+        this.#reroute(pending, route);
         this.#dispatch(pending);
       }
     }
@@ -154,26 +154,26 @@ export class PendingRequests implements PendingRequestOwner {
 
   // PendingRequestOwner: what callers do.
 
-  left(pending: PendingRequest, was: PendingState): void {
-    const { local } = pending;
-    if (was !== 'told') this.roll.close(pending);
+  onCancelled(pending: PendingRequest, was: PendingState): void {
+    const { localHandle: local } = pending;
+    if (was !== 'granted') this.table.close(pending);
     if (was === 'there') this.#giveUp(pending);
-    else if (was === 'told' && pending.peer !== '') this.#parts.send(pending.peer, { op: 'cancel', wid: pending.requestSeq });
+    else if (was === 'granted' && pending.peer !== '') this.#deps.send(pending.peer, { op: 'cancel', wid: pending.requestSeq });
     else if (local !== undefined) local.cancel();
-    else pending.early = 'left';
+    else pending.earlyEnd = 'cancelled';
     // With a request id its caller may be back already, through another replica: see LateGrants.
-    const isOnlyHere = was === 'told' && pending.ask.requestId === undefined;
-    if (isOnlyHere && pending.permit !== undefined) this.#returnLate(pending.ask.caller, pending.permit, pending.id);
+    const isOnlyHere = was === 'granted' && pending.request.requestId === undefined;
+    if (isOnlyHere && pending.permit !== undefined) this.#returnLate(pending.request.caller, pending.permit, pending.id);
   }
 
-  kept(pending: PendingRequest): void {
-    if (pending.peer !== '') this.#parts.send(pending.peer, { op: 'delivered', wid: pending.requestSeq });
-    else if (pending.local !== undefined) pending.local.delivered();
-    else pending.early = 'kept';
+  onDelivered(pending: PendingRequest): void {
+    if (pending.peer !== '') this.#deps.send(pending.peer, { op: 'delivered', wid: pending.requestSeq });
+    else if (pending.localHandle !== undefined) pending.localHandle.delivered();
+    else pending.earlyEnd = 'delivered';
   }
 
-  watched(pending: PendingRequest): QueuePosition | undefined {
-    return this.#parts.watched(pending);
+  positionOf(pending: PendingRequest): QueuePosition | undefined {
+    return this.#deps.positionOf(pending);
   }
 
   /** Where its shard is decided now; an earlier attempt is over. */
@@ -181,148 +181,148 @@ export class PendingRequests implements PendingRequestOwner {
     this.#withdraw(pending);
     if (this.#mayDegrade(pending)) return this.#admitDegraded(pending);
     const { shard } = pending.route;
-    const { group } = pending.ask;
-    const place = this.#parts.place(shard);
-    if (place.at === 'nowhere') return this.#park(pending);
-    if (place.at === 'peer') return this.#askThere(pending, place.instance, place.term);
-    const opening = this.#parts.admission.opening(group);
-    if (opening === undefined) return this.#enter(pending, pending.again(this.#parts.clock.now()));
-    this.roll.park(pending, 'opening');
+    const { group } = pending.request;
+    const location = this.#deps.locate(shard);
+    if (location.at === 'nowhere') return this.#awaitOwner(pending);
+    if (location.at === 'peer') return this.#sendToOwner(pending, location.instance, location.term);
+    const opening = this.#deps.admission.opening(group);
+    if (opening === undefined) return this.#enter(pending, pending.nextAttempt(this.#deps.clock.now()));
+    this.table.park(pending, 'opening');
     const enter = (): void => {
-      if (pending.state === 'opening') this.#enter(pending, pending.again(this.#parts.clock.now()));
-      this.#entered(shard, place.term);
+      if (pending.state === 'opening') this.#enter(pending, pending.nextAttempt(this.#deps.clock.now()));
+      this.#entered(shard, location.term);
     };
-    this.#parts.openingQueue.wait(group, opening, { since: () => pending.knownArrival, enter });
+    this.#deps.openingQueue.wait(group, opening, { since: () => pending.knownArrival, enter });
   }
 
-  #enter(pending: PendingRequest, ask: AdmissionRequest): void {
-    this.roll.unpark(pending);
+  #enter(pending: PendingRequest, request: AdmissionRequest): void {
+    this.table.unpark(pending);
     pending.state = 'here';
     pending.peer = '';
-    this.#settle(
+    this.#setHandle(
       pending,
-      this.#parts.admission.acquire(ask, (outcome) => this.#decided(pending, outcome)),
+      this.#deps.admission.acquire(request, (outcome) => this.#onDecision(pending, outcome)),
     );
   }
 
   #admitDegraded(pending: PendingRequest): void {
-    this.roll.unpark(pending);
+    this.table.unpark(pending);
     pending.state = 'here';
     pending.peer = '';
-    this.roll.astray.add(pending);
-    const ask = pending.again(this.#parts.clock.now());
-    const held = this.#parts.stopgap?.acquire(ask, pending.route, (outcome) => this.#decided(pending, outcome));
-    if (held !== undefined) this.#settle(pending, held);
+    this.table.degraded.add(pending);
+    const request = pending.nextAttempt(this.#deps.clock.now());
+    const handle = this.#deps.degraded?.acquire(request, pending.route, (outcome) => this.#onDecision(pending, outcome));
+    if (handle !== undefined) this.#setHandle(pending, handle);
   }
 
   /** The place it has now; what was said before this was known is done. */
-  #settle(pending: PendingRequest, held: AcquireHandle): void {
-    if (pending.early === 'left') held.cancel();
-    else if (pending.early === 'kept') held.delivered();
-    else if (pending.state === 'here' || pending.state === 'told') pending.local = held;
+  #setHandle(pending: PendingRequest, handle: AcquireHandle): void {
+    if (pending.earlyEnd === 'cancelled') handle.cancel();
+    else if (pending.earlyEnd === 'delivered') handle.delivered();
+    else if (pending.state === 'here' || pending.state === 'granted') pending.localHandle = handle;
   }
 
-  #askThere(pending: PendingRequest, instance: string, term: bigint): void {
-    const { limits } = this.#parts;
+  #sendToOwner(pending: PendingRequest, instance: string, term: bigint): void {
+    const { limits } = this.#deps;
     const { shard } = pending.route;
     pending.peer = instance;
     pending.term = term;
-    pending.requestSeq = ++this.#wids;
-    this.roll.park(pending, 'there');
-    this.#lines.name(pending);
-    const ask = pending.again(this.#parts.clock.now());
-    const sent = this.#parts.send(instance, { op: 'ask', wid: pending.requestSeq, shard, term, limits, ask });
-    if (sent === 'over') this.#hold(pending);
-    else if (sent === 'full') this.roll.refuse(pending, { reason: 'shed', limit: 'replica.window', retryAt: this.#soon() });
+    pending.requestSeq = ++this.#lastRequestSeq;
+    this.table.park(pending, 'there');
+    this.#index.addSequence(pending);
+    const request = pending.nextAttempt(this.#deps.clock.now());
+    const sent = this.#deps.send(instance, { op: 'ask', wid: pending.requestSeq, shard, term, limits, ask: request });
+    if (sent === 'ended') this.#retryLater(pending);
+    else if (sent === 'full') this.table.refuse(pending, { reason: 'shed', limit: 'replica.window', retryAt: this.#soon() });
   }
 
   /** A gate of this process has decided. */
-  #decided(pending: PendingRequest, outcome: Outcome): void {
+  #onDecision(pending: PendingRequest, outcome: Outcome): void {
     if (pending.state !== 'here') return;
     if (outcome.kind === 'refused' && outcome.refusal === MOVED) {
-      pending.knownArrival = pending.local?.arrival() ?? pending.knownArrival;
-      this.#hold(pending);
-    } else this.roll.finish(pending, outcome);
+      pending.knownArrival = pending.localHandle?.arrival() ?? pending.knownArrival;
+      this.#retryLater(pending);
+    } else this.table.finish(pending, outcome);
   }
 
   /** A peer has decided. */
-  #outcome(pending: PendingRequest, outcome: Outcome, again: boolean): void {
+  #onOutcome(pending: PendingRequest, outcome: Outcome, again: boolean): void {
     if (outcome.kind === 'admitted' && !again && this.#stale(outcome.permit)) {
       pending.knownArrival = arrivalOf(outcome.permit);
       this.#withdraw(pending, true);
       return this.#dispatch(pending);
     }
-    if (outcome.limits !== undefined) this.#parts.seen(pending.ask, outcome.limits);
-    this.#lines.unname(pending.requestSeq);
-    this.roll.finish(pending, outcome);
+    if (outcome.limits !== undefined) this.#deps.onLimits(pending.request, outcome.limits);
+    this.#index.removeSequence(pending.requestSeq);
+    this.table.finish(pending, outcome);
   }
 
   /** Tells the peer that was asked that its answer is not awaited any more. */
   #giveUp(pending: PendingRequest): void {
-    this.#late.gaveUp(pending);
-    this.#parts.send(pending.peer, { op: 'cancel', wid: pending.requestSeq });
+    this.#lateGrants.gaveUp(pending);
+    this.#deps.send(pending.peer, { op: 'cancel', wid: pending.requestSeq });
   }
 
   /** Who granted it cannot take it back any more, but whoever decides now knows of its lease. */
   #returnLate(caller: string, { group, lease }: Permit, id: string): void {
-    const spot = this.#parts.directory.ofPermit(group);
-    if (lease === undefined || spot === undefined) return;
-    const place = this.#parts.place(spot.shard);
-    if (place.at === 'nowhere' || place.term !== lease.fence >> SERIAL_BITS) this.#parts.unused(caller, id);
+    const route = this.#deps.directory.ofPermit(group);
+    if (lease === undefined || route === undefined) return;
+    const location = this.#deps.locate(route.shard);
+    if (location.at === 'nowhere' || location.term !== lease.fence >> SERIAL_BITS) this.#deps.releaseUnused(caller, id);
   }
 
   #stale(permit: Permit): boolean {
-    return this.#parts.clock.now() - permit.grantedAt > GRANT_AGE_MAX;
+    return this.#deps.clock.now() - permit.grantedAt > GRANT_AGE_MAX;
   }
 
   /** The last attempt came to nothing; it is asked again soon, or when its shard is placed. */
-  #hold(pending: PendingRequest): void {
+  #retryLater(pending: PendingRequest): void {
     this.#withdraw(pending);
-    this.#resettle(pending, this.#parts.directory.of(pending.ask.group) ?? pending.route);
-    this.roll.park(pending, 'held');
+    this.#reroute(pending, this.#deps.directory.of(pending.request.group) ?? pending.route);
+    this.table.park(pending, 'unrouted');
     this.#retries.plan(pending.route.shard);
   }
 
   /** Its group may belong elsewhere since it was asked. */
-  #resettle(pending: PendingRequest, spot: GroupRoute): void {
-    if (spot.shard !== pending.route.shard) this.#lines.remove(pending);
-    pending.route = spot;
+  #reroute(pending: PendingRequest, route: GroupRoute): void {
+    if (route.shard !== pending.route.shard) this.#index.remove(pending);
+    pending.route = route;
   }
 
   /** No replica decides for it now. */
-  #park(pending: PendingRequest): void {
+  #awaitOwner(pending: PendingRequest): void {
     const isNew = pending.cancelTimer === undefined;
-    if (isNew && this.#lines.size >= this.#parts.heldMax) this.roll.refuse(pending, this.roll.undecided());
-    else this.roll.park(pending, 'held');
+    if (isNew && this.#index.size >= this.#deps.maxHeld) this.table.refuse(pending, this.table.undecided());
+    else this.table.park(pending, 'unrouted');
   }
 
   /** The last attempt is over; its grant, should it still come, is given back. `late`: it came. */
   #withdraw(pending: PendingRequest, late = false): void {
-    this.roll.astray.delete(pending);
+    this.table.degraded.delete(pending);
     if (pending.state !== 'there') return;
-    this.#lines.unname(pending.requestSeq);
-    if (late) this.#parts.send(pending.peer, { op: 'cancel', wid: pending.requestSeq, late });
+    this.#index.removeSequence(pending.requestSeq);
+    if (late) this.#deps.send(pending.peer, { op: 'cancel', wid: pending.requestSeq, late });
     else this.#giveUp(pending);
-    pending.state = 'held';
+    pending.state = 'unrouted';
   }
 
   #retry(shard: number): void {
-    for (const pending of this.#lines.of(shard)) if (pending.state === 'held') this.#dispatch(pending);
-    const place = this.#parts.place(shard);
-    if (place.at === 'here') this.#entered(shard, place.term);
+    for (const pending of this.#index.of(shard)) if (pending.state === 'unrouted') this.#dispatch(pending);
+    const location = this.#deps.locate(shard);
+    if (location.at === 'here') this.#entered(shard, location.term);
   }
 
   /** All who are to enter here have. */
   #entered(shard: number, term: bigint): void {
-    if (!this.#lines.has(shard)) this.#parts.entered(shard, term);
+    if (!this.#index.has(shard)) this.#deps.onRejoined(shard, term);
   }
 
   #mayDegrade(pending: PendingRequest): boolean {
-    return !this.#reachable && this.#parts.stopgap !== undefined && pending.route.settings.unreachable !== 'closed';
+    return !this.#reachable && this.#deps.degraded !== undefined && pending.route.settings.unreachable !== 'closed';
   }
 
   #soon(): Instant {
-    return plus(this.#parts.clock.now(), SECOND);
+    return plus(this.#deps.clock.now(), SECOND);
   }
 }
 
@@ -333,12 +333,12 @@ const RETRY_LAST: Micros = 800 * MILLISECOND;
 /** When to ask again for a shard whose supposed owner does not decide for it. */
 class ShardRetries {
   readonly #timers: Timers;
-  readonly #again: (shard: number) => void;
+  readonly #retry: (shard: number) => void;
   readonly #planned = new Map<number, { cancel: (() => void) | undefined; delay: Micros }>();
 
   constructor(timers: Timers, again: (shard: number) => void) {
     this.#timers = timers;
-    this.#again = again;
+    this.#retry = again;
   }
 
   /** Once, for all who come before it is due. */
@@ -348,7 +348,7 @@ class ShardRetries {
     plan.cancel ??= this.#timers.after(plan.delay, () => {
       plan.cancel = undefined;
       plan.delay = Math.min(RETRY_LAST, plan.delay * 2);
-      this.#again(shard);
+      this.#retry(shard);
     });
   }
 

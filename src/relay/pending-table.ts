@@ -6,24 +6,24 @@ import { compareArrival } from './opening-queue.ts';
 import type { PendingRequest } from './pending-request.ts';
 
 /** A silent owner's answer is waited for so long after the caller's wait timeout. */
-const SILENCE: Micros = 300 * MILLISECOND;
+const REPLY_MARGIN: Micros = 300 * MILLISECOND;
 /** When to ask again while no replica decides. */
-const UNDECIDED_FOR: Micros = SECOND;
+const RETRY_AFTER: Micros = SECOND;
 
 /** Who is held by this replica, and the end of each: an answer, or the end of its wait timeout where no gate of this process keeps it. */
 export class PendingTable {
-  readonly lines = new PendingIndex();
+  readonly index = new PendingIndex();
   /** Decided by degraded admission. */
-  readonly astray = new Set<PendingRequest>();
+  readonly degraded = new Set<PendingRequest>();
   readonly #clock: Clock;
   readonly #giveUp: (pending: PendingRequest) => void;
   #open = 0;
   onEmpty: () => void = () => {};
 
   /** `giveUp`: notifies a peer that did not answer in time that the caller waits no more. */
-  constructor(parts: { clock: Clock; giveUp: (pending: PendingRequest) => void }) {
-    this.#clock = parts.clock;
-    this.#giveUp = parts.giveUp;
+  constructor(deps: { clock: Clock; giveUp: (pending: PendingRequest) => void }) {
+    this.#clock = deps.clock;
+    this.#giveUp = deps.giveUp;
   }
 
   /** Callers not yet answered. */
@@ -36,16 +36,16 @@ export class PendingTable {
   }
 
   /** No gate of this process has it. */
-  park(pending: PendingRequest, state: 'held' | 'opening' | 'there'): void {
+  park(pending: PendingRequest, state: 'unrouted' | 'opening' | 'there'): void {
     pending.state = state;
-    pending.local = undefined;
-    this.lines.add(pending);
-    pending.cancelTimer ??= this.#clock.at(pending.heldUntil, () => this.#late(pending));
+    pending.localHandle = undefined;
+    this.index.add(pending);
+    pending.cancelTimer ??= this.#clock.at(pending.heldUntil, () => this.#onTimeout(pending));
   }
 
   /** A gate of this process has it, which keeps its time. */
   unpark(pending: PendingRequest): void {
-    this.lines.remove(pending);
+    this.index.remove(pending);
     pending.cancelTimer?.();
     pending.cancelTimer = undefined;
   }
@@ -63,34 +63,34 @@ export class PendingTable {
 
   /** Ends all that no gate of this process has. */
   refuseAll(refusal: Refusal, which: (pending: PendingRequest) => boolean = () => true): void {
-    for (const pending of this.lines.all()) if (which(pending)) this.refuse(pending, refusal);
+    for (const pending of this.index.all()) if (which(pending)) this.refuse(pending, refusal);
   }
 
   /** Held no longer. */
   close(pending: PendingRequest): void {
     this.unpark(pending);
-    if (pending.requestSeq > 0) this.lines.unname(pending.requestSeq);
-    if (this.astray.size > 0) this.astray.delete(pending);
+    if (pending.requestSeq > 0) this.index.removeSequence(pending.requestSeq);
+    if (this.degraded.size > 0) this.degraded.delete(pending);
     this.#open--;
     if (this.#open === 0) this.onEmpty();
   }
 
   undecided(): Refusal {
-    return { reason: 'undecided', retryAt: plus(this.#clock.now(), UNDECIDED_FOR) };
+    return { reason: 'undecided', retryAt: plus(this.#clock.now(), RETRY_AFTER) };
   }
 
-  #late(pending: PendingRequest): void {
+  #onTimeout(pending: PendingRequest): void {
     pending.cancelTimer = undefined;
-    const end = plus(pending.answerUntil, SILENCE);
-    if (pending.state === 'there' && this.#clock.now() < end) pending.cancelTimer = this.#clock.at(end, () => this.#late(pending));
+    const end = plus(pending.answerUntil, REPLY_MARGIN);
+    if (pending.state === 'there' && this.#clock.now() < end) pending.cancelTimer = this.#clock.at(end, () => this.#onTimeout(pending));
     else this.refuse(pending, this.undecided());
   }
 }
 
 /** Asks of this replica's callers that no gate of this process has: by shard, and those asked at a peer by name. */
 export class PendingIndex {
-  readonly #lines = new Map<number, Set<PendingRequest>>();
-  readonly #named = new Map<number, PendingRequest>();
+  readonly #byShard = new Map<number, Set<PendingRequest>>();
+  readonly #bySequence = new Map<number, PendingRequest>();
   #size = 0;
 
   /** In all lines. */
@@ -100,51 +100,51 @@ export class PendingIndex {
 
   add(pending: PendingRequest): void {
     const { shard } = pending.route;
-    let line = this.#lines.get(shard);
-    if (line === undefined) {
-      line = new Set();
-      this.#lines.set(shard, line);
+    let requests = this.#byShard.get(shard);
+    if (requests === undefined) {
+      requests = new Set();
+      this.#byShard.set(shard, requests);
     }
-    if (pending.inLine) return;
-    pending.inLine = true;
-    line.add(pending);
+    if (pending.isIndexed) return;
+    pending.isIndexed = true;
+    requests.add(pending);
     this.#size++;
   }
 
   remove(pending: PendingRequest): void {
-    if (!pending.inLine) return;
-    pending.inLine = false;
+    if (!pending.isIndexed) return;
+    pending.isIndexed = false;
     const { shard } = pending.route;
-    const line = this.#lines.get(shard);
-    line?.delete(pending);
+    const requests = this.#byShard.get(shard);
+    requests?.delete(pending);
     this.#size--;
-    if (line?.size === 0) this.#lines.delete(shard);
+    if (requests?.size === 0) this.#byShard.delete(shard);
   }
 
-  name(pending: PendingRequest): void {
-    this.#named.set(pending.requestSeq, pending);
+  addSequence(pending: PendingRequest): void {
+    this.#bySequence.set(pending.requestSeq, pending);
   }
 
   /** The ask of this name is not waited for any more. */
-  unname(wid: number): void {
-    this.#named.delete(wid);
+  removeSequence(requestSeq: number): void {
+    this.#bySequence.delete(requestSeq);
   }
 
-  named(wid: number): PendingRequest | undefined {
-    return this.#named.get(wid);
+  bySequence(requestSeq: number): PendingRequest | undefined {
+    return this.#bySequence.get(requestSeq);
   }
 
   /** Of one shard, as they are to be asked again: those with a place in its order, then the others as they came. */
   of(shard: number): readonly PendingRequest[] {
-    return [...(this.#lines.get(shard) ?? [])].sort((a, b) => compareArrival(a.knownArrival, b.knownArrival) || a.serial - b.serial);
+    return [...(this.#byShard.get(shard) ?? [])].sort((a, b) => compareArrival(a.knownArrival, b.knownArrival) || a.serial - b.serial);
   }
 
   all(): readonly PendingRequest[] {
-    return [...this.#lines.values()].flatMap((line) => [...line]);
+    return [...this.#byShard.values()].flatMap((requests) => [...requests]);
   }
 
   /** Returns whether a request of this shard is pending. */
   has(shard: number): boolean {
-    return this.#lines.has(shard);
+    return this.#byShard.has(shard);
   }
 }

@@ -6,52 +6,52 @@ import type { PendingCalls } from './owner-client.ts';
 import type { PendingRequest } from './pending-request.ts';
 
 /** Places at peers are asked for so often, and as long as a caller looked at them so lately. */
-const ASK_EACH: Micros = 250 * MILLISECOND;
+const POLL_EACH: Micros = 250 * MILLISECOND;
 const WATCHED_FOR: Micros = MINUTE + 5 * SECOND;
 /** Waiters in one call. */
 const BATCH = 2_000;
 
 /** Where callers of this replica stand at peers: asked for while a caller watches, all of a peer in one call. */
 export class PositionPoller {
-  readonly #parts: { readonly calls: PendingCalls; readonly timers: Timers; readonly now: () => Instant };
+  readonly #deps: { readonly calls: PendingCalls; readonly timers: Timers; readonly now: () => Instant };
   readonly #watched = new Map<PendingRequest, Instant>();
   #armed = false;
 
-  constructor(parts: { calls: PendingCalls; timers: Timers; now: () => Instant }) {
-    this.#parts = parts;
+  constructor(deps: { calls: PendingCalls; timers: Timers; now: () => Instant }) {
+    this.#deps = deps;
   }
 
   /** As last heard; undefined at first. */
-  look(pending: PendingRequest): QueuePosition | undefined {
-    this.#watched.set(pending, plus(this.#parts.now(), WATCHED_FOR));
+  position(pending: PendingRequest): QueuePosition | undefined {
+    this.#watched.set(pending, plus(this.#deps.now(), WATCHED_FOR));
     if (!this.#armed) {
       this.#armed = true;
-      this.#parts.timers.after(0, () => this.#ask());
+      this.#deps.timers.after(0, () => this.#poll());
     }
-    return pending.lastPlace;
+    return pending.lastPosition;
   }
 
-  #ask(): void {
-    const now = this.#parts.now();
+  #poll(): void {
+    const now = this.#deps.now();
     const byPeer = new Map<string, Map<number, PendingRequest>>();
     for (const [pending, until] of this.#watched) {
-      if (pending.state === 'over' || pending.state === 'told' || until < now) this.#watched.delete(pending);
+      if (pending.state === 'ended' || pending.state === 'granted' || until < now) this.#watched.delete(pending);
       else if (pending.state === 'there') {
         const pendingRequests = byPeer.get(pending.peer) ?? new Map<number, PendingRequest>();
         if (pendingRequests.size < BATCH) byPeer.set(pending.peer, pendingRequests.set(pending.requestSeq, pending));
       }
     }
-    for (const [peer, pendingRequests] of byPeer) void this.#askOne(peer, pendingRequests);
+    for (const [peer, pendingRequests] of byPeer) void this.#pollPeer(peer, pendingRequests);
     this.#armed = this.#watched.size > 0;
-    if (this.#armed) this.#parts.timers.after(ASK_EACH, () => this.#ask());
+    if (this.#armed) this.#deps.timers.after(POLL_EACH, () => this.#poll());
   }
 
-  async #askOne(peer: string, pendingRequests: ReadonlyMap<number, PendingRequest>): Promise<void> {
-    const reply = await this.#parts.calls.make(peer, 'places', { wids: [...pendingRequests.keys()] }, SECOND);
+  async #pollPeer(peer: string, pendingRequests: ReadonlyMap<number, PendingRequest>): Promise<void> {
+    const reply = await this.#deps.calls.make(peer, 'places', { wids: [...pendingRequests.keys()] }, SECOND);
     if (reply.how !== 'value') return;
     for (const { wid, place } of reply.value as readonly { wid: number; place: QueuePosition }[]) {
       const pending = pendingRequests.get(wid);
-      if (pending?.requestSeq === wid) pending.lastPlace = shiftPosition(place, reply.by);
+      if (pending?.requestSeq === wid) pending.lastPosition = shiftPosition(place, reply.by);
     }
   }
 }

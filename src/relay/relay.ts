@@ -24,11 +24,11 @@ export interface RelayBounds {
   /** Asks for one peer that wait until its channel takes them; beyond: `shed`. */
   readonly waiting: number;
   /** Asks of one peer in the gates here; beyond: `shed`. */
-  readonly asks: number;
+  readonly peerRequests: number;
 }
 
 /** The bounds of docs/design/coordination.md 2.8. */
-export const RELAY_BOUNDS: RelayBounds = { held: 10_000, waiting: 10_000, asks: 200_000 };
+export const RELAY_BOUNDS: RelayBounds = { held: 10_000, waiting: 10_000, peerRequests: 200_000 };
 
 /** At the end peers are waited for so long, until they know who waits no more. */
 const FLUSH_TIMEOUT: Micros = SECOND / 2;
@@ -40,7 +40,7 @@ export type RelayEvent =
   /** A caller was admitted on a share, or without any limit. */
   | { readonly kind: 'degraded'; readonly group: string; readonly how: DegradedOptions }
   /** This process was taken for dead by another, and goes on under another address. */
-  | { readonly kind: 'readdressed'; readonly instance: string }
+  | { readonly kind: 'instance_replaced'; readonly instance: string }
   | { readonly kind: 'trouble'; readonly what: string; readonly cause: unknown };
 
 /** What a relay is made of. */
@@ -70,77 +70,77 @@ export interface RelayOptions {
 export class Relay {
   /** Admission for the callers of this process. */
   readonly admission: RoutedAdmission;
-  readonly #parts: RelayOptions;
-  readonly #links: PeerTransport;
+  readonly #options: RelayOptions;
+  readonly #transport: PeerTransport;
   readonly #ownerService: OwnerService;
-  readonly #asks: PendingRequests;
+  readonly #requests: PendingRequests;
   readonly #calls: PendingCalls;
   readonly #barriers: TakeoverBarriers;
   readonly #directory: GroupDirectory;
-  readonly #outage: DegradedMode | undefined;
+  readonly #degraded: DegradedMode | undefined;
   /** Live replicas when last seen, with this one. */
-  readonly #heads: ReplicaCount;
+  readonly #replicaCount: ReplicaCount;
   #reachable = true;
 
-  constructor(parts: RelayOptions) {
-    const { admission, replica, clock, timers, bounds } = parts;
-    this.#parts = parts;
+  constructor(options: RelayOptions) {
+    const { admission, replica, clock, timers, bounds } = options;
+    this.#options = options;
     const now = () => clock.now();
-    this.#heads = new ReplicaCount(now);
-    const place = (shard: number) => replica.locate(shard);
+    this.#replicaCount = new ReplicaCount(now);
+    const locate = (shard: number) => replica.locate(shard);
     const peers = () => replica.peers().map(({ instance }) => instance);
-    const send = (to: string, op: RelayMessage) => this.#links.send(to, op);
+    const send = (to: string, message: RelayMessage) => this.#transport.send(to, message);
     const openingQueue = new OpeningQueue();
-    this.#directory = new GroupDirectory(parts);
+    this.#directory = new GroupDirectory(options);
     const directory = this.#directory;
-    this.#links = this.#openLinks();
+    this.#transport = this.#openTransport();
     this.#calls = new PendingCalls({ send, timers });
     const calls = this.#calls;
     this.#barriers = new TakeoverBarriers({ timers, peers });
-    const back = (peer: string, shard: number, term: bigint) => this.#barriers.onPeerRejoined(peer, shard, term);
-    const fault = (cause: unknown) => parts.onEvent({ kind: 'trouble', what: 'a call of another replica', cause });
+    const onRejoined = (peer: string, shard: number, term: bigint) => this.#barriers.onPeerRejoined(peer, shard, term);
+    const onFault = (cause: unknown) => options.onEvent({ kind: 'trouble', what: 'a call of another replica', cause });
     this.#ownerService = new OwnerService({
       admission,
       openingQueue,
       now,
       timers,
-      isHere: (shard) => place(shard).at === 'here',
+      isHere: (shard) => locate(shard).at === 'here',
       send,
-      rejoined: back,
-      fault,
-      asksMax: bounds.asks,
+      onRejoined: onRejoined,
+      onFault,
+      maxPeerRequests: bounds.peerRequests,
     });
-    this.#outage = this.#openOutage(now);
-    const outage = this.#outage;
-    const watch = new PositionPoller({ calls, timers, now });
-    const seen = new LimitCache();
-    this.#asks = new PendingRequests({
-      ...{ admission, openingQueue, directory, clock, timers, place, send, limits: parts.limits, heldMax: bounds.held },
-      stopgap: outage,
-      entered: (shard, term) => back('', shard, term),
-      seen: (ask, limits) => seen.set(ask.group, ask.key, limits),
-      watched: (pending) => watch.look(pending),
-      unused: (caller, permit) => void this.admission.release({ caller, permit, disposition: 'unused' }),
+    this.#degraded = this.#openDegradedMode(now);
+    const degraded = this.#degraded;
+    const poller = new PositionPoller({ calls, timers, now });
+    const limitCache = new LimitCache();
+    this.#requests = new PendingRequests({
+      ...{ admission, openingQueue, directory, clock, timers, locate, send, limits: options.limits, maxHeld: bounds.held },
+      degraded: degraded,
+      onRejoined: (shard, term) => onRejoined('', shard, term),
+      onLimits: (request, limits) => limitCache.set(request.group, request.key, limits),
+      positionOf: (pending) => poller.position(pending),
+      releaseUnused: (caller, permit) => void this.admission.release({ caller, permit, disposition: 'unused' }),
     });
-    const owners = new OwnerClient({ admission, directory, calls, timers, now, place });
+    const owners = new OwnerClient({ admission, directory, calls, timers, now, locate });
     const leave = () => {
-      this.#links.beginShutdown();
+      this.#transport.beginShutdown();
       return replica.leave();
     };
-    const told = () => this.#links.flush(FLUSH_TIMEOUT);
-    const standing = new ClusterView({ directory, place, self: parts.self, others: () => replica.peers() });
+    const flush = () => this.#transport.flush(FLUSH_TIMEOUT);
+    const clusterView = new ClusterView({ directory, locate, self: options.self, others: () => replica.peers() });
     this.admission = new RoutedAdmission({
-      ...{ admission, directory, slices: new Slices(parts), calls, owners },
-      asks: this.#asks,
-      seen,
-      outage,
-      standing,
+      ...{ admission, directory, slices: new Slices(options), calls, owners },
+      peerRequests: this.#requests,
+      limitCache,
+      degraded,
+      clusterView,
       peers,
       leave,
-      told,
+      flush,
       timers,
       now,
-      place,
+      locate,
     });
   }
 
@@ -151,7 +151,7 @@ export class Relay {
 
   /** Callers of this replica that no gate of it has, and callers of others that its gates have. */
   get figures(): { readonly remoteWaiters: number; readonly peerWaiters: number } {
-    return { remoteWaiters: this.#asks.roll.lines.size, peerWaiters: this.#ownerService.asks };
+    return { remoteWaiters: this.#requests.table.index.size, peerWaiters: this.#ownerService.waiting };
   }
 
   /**
@@ -161,94 +161,94 @@ export class Relay {
   barrier(shard: number, term: bigint): Promise<void> {
     const raised = this.#barriers.arm(shard, term, '');
     // The trees begin to open after this turn.
-    this.#parts.defer(() => this.#asks.onShardLocated(shard));
+    this.#options.defer(() => this.#requests.onShardLocated(shard));
     return raised;
   }
 
   /** What the replica says, in its order. */
   onReplica(event: ReplicaEvent): void {
-    if (event.kind === 'placed') this.#asks.onShardLocated(event.shard);
-    else if (event.kind === 'peers') this.#peersChanged();
-    else if (event.kind === 'reachable') void this.#reach(event.reachable);
+    if (event.kind === 'placed') this.#requests.onShardLocated(event.shard);
+    else if (event.kind === 'peers') this.#onPeersChanged();
+    else if (event.kind === 'reachable') void this.#onReachable(event.reachable);
   }
 
   /** Tells a peer that it was given a shard; for {@link ReplicaOptions.notify}. */
   notify(instance: string, shard: number, term: bigint): void {
-    this.#links.send(instance, { op: 'gave', shard, term });
+    this.#transport.send(instance, { op: 'gave', shard, term });
   }
 
   /** The connection came back: what was sent while it was away is lost. */
   reconnected(): void {
-    this.#links.reconnected();
+    this.#transport.reconnected();
   }
 
   /** Nothing is sent or heard any more. */
   close(): void {
-    this.#links.close();
+    this.#transport.close();
   }
 
-  #openLinks(): PeerTransport {
-    const { replica, messages, clock, timers, defer, newName, bounds, onEvent } = this.#parts;
+  #openTransport(): PeerTransport {
+    const { replica, messages, clock, timers, defer, newName, bounds, onEvent } = this.#options;
     return new PeerTransport({
-      ...{ messages, timers, defer, newName, instance: replica.instance, waitingMax: bounds.waiting },
+      ...{ messages, timers, defer, newName, instance: replica.instance, maxWaiting: bounds.waiting },
       now: () => clock.now(),
       peers: () => replica.peers(),
-      hear: (peer, op, by) => this.#hear(peer, op, by),
-      silent: (peer, silent) => this.#ownerService.setPeerReachable(peer, silent),
-      gone: (peer) => this.#gone(peer),
-      readdressed: (instance) => this.#readdressed(instance),
-      trouble: (what, cause) => onEvent({ kind: 'trouble', what, cause }),
+      onMessage: (peer, message, by) => this.#onMessage(peer, message, by),
+      onSilence: (peer, silent) => this.#ownerService.onPeerSilent(peer, silent),
+      onPeerLost: (peer) => this.#onPeerLost(peer),
+      onInstanceReplaced: (instance) => this.#onInstanceReplaced(instance),
+      onTrouble: (what, cause) => onEvent({ kind: 'trouble', what, cause }),
     });
   }
 
-  #openOutage(now: () => ReturnType<Clock['now']>): DegradedMode | undefined {
-    const { shareAdmission, onEvent } = this.#parts;
+  #openDegradedMode(now: () => ReturnType<Clock['now']>): DegradedMode | undefined {
+    const { shareAdmission, onEvent } = this.#options;
     if (shareAdmission === undefined) return undefined;
-    const settings = () => [...this.#directory.all().values()].map((spot) => spot.settings);
+    const settings = () => [...this.#directory.all().values()].map((route) => route.settings);
     return new DegradedMode({ now, settings, admission: shareAdmission, admitted: (group, how) => onEvent({ kind: 'degraded', group, how }) });
   }
 
-  #hear(peer: string, op: RelayMessage, by: Micros): void {
-    if (op.op === 'reply') this.#calls.reply(peer, op, by);
-    else if (op.op === 'gave') this.#parts.replica.onShardOffered(op.shard, op.term);
-    else if (!this.#asks.onMessage(peer, op, by)) this.#ownerService.hear(peer, op, by);
+  #onMessage(peer: string, message: RelayMessage, by: Micros): void {
+    if (message.op === 'reply') this.#calls.reply(peer, message, by);
+    else if (message.op === 'gave') this.#options.replica.onShardOffered(message.shard, message.term);
+    else if (!this.#requests.onMessage(peer, message, by)) this.#ownerService.onMessage(peer, message, by);
   }
 
-  #gone(peer: string): void {
-    this.#ownerService.gone(peer);
-    this.#calls.gone(peer);
-    this.#asks.onPeerLost(peer);
+  #onPeerLost(peer: string): void {
+    this.#ownerService.onPeerLost(peer);
+    this.#calls.onPeerLost(peer);
+    this.#requests.onPeerLost(peer);
   }
 
-  #readdressed(instance: string): void {
-    this.#parts.onEvent({ kind: 'readdressed', instance });
-    this.#parts.replica.readdress(instance);
+  #onInstanceReplaced(instance: string): void {
+    this.#options.onEvent({ kind: 'instance_replaced', instance });
+    this.#options.replica.readdress(instance);
     this.#ownerService.clear();
-    this.#calls.gone();
-    this.#asks.onInstanceReplaced();
+    this.#calls.onPeerLost();
+    this.#requests.onInstanceReplaced();
   }
 
-  #peersChanged(): void {
-    const live = this.#parts.replica.peers();
-    this.#barriers.gone(new Set(['', ...live.map(({ instance }) => instance)]));
-    if (this.#reachable) this.#heads.set(live.length + 1);
+  #onPeersChanged(): void {
+    const live = this.#options.replica.peers();
+    this.#barriers.onPeersChanged(new Set(['', ...live.map(({ instance }) => instance)]));
+    if (this.#reachable) this.#replicaCount.set(live.length + 1);
   }
 
-  async #reach(reachable: boolean): Promise<void> {
+  async #onReachable(reachable: boolean): Promise<void> {
     this.#reachable = reachable;
-    const replicas = this.#heads.most;
-    this.#parts.onEvent({ kind: 'alone', isIsolated: !reachable, replicas });
+    const replicas = this.#replicaCount.most;
+    this.#options.onEvent({ kind: 'alone', isIsolated: !reachable, replicas });
     if (reachable) {
-      this.#asks.reachable(true);
-      this.#outage?.end();
+      this.#requests.reachable(true);
+      this.#degraded?.end();
       return;
     }
     try {
-      await this.#outage?.begin(replicas);
+      await this.#degraded?.begin(replicas);
     } catch (cause) {
-      this.#parts.onEvent({ kind: 'trouble', what: 'going on alone', cause });
+      this.#options.onEvent({ kind: 'trouble', what: 'going on alone', cause });
     }
-    if (!this.#reachable) this.#asks.reachable(false);
+    if (!this.#reachable) this.#requests.reachable(false);
   }
 }
 

@@ -19,9 +19,9 @@ export class TakeoverBarriers {
   /** Peers that were there before the barrier was, for the latest term of each shard. */
   readonly #early = new Map<number, { readonly term: bigint; readonly peers: Set<string> }>();
 
-  constructor(parts: { timers: Timers; peers: () => readonly string[] }) {
-    this.#timers = parts.timers;
-    this.#peers = parts.peers;
+  constructor(deps: { timers: Timers; peers: () => readonly string[] }) {
+    this.#timers = deps.timers;
+    this.#peers = deps.peers;
   }
 
   /** Resolves when all are back, or after 150 ms. `own`: the name that stands for this replica's own waiters. */
@@ -56,7 +56,7 @@ export class TakeoverBarriers {
   }
 
   /** A peer that is not there any more is not waited for. */
-  gone(live: ReadonlySet<string>): void {
+  onPeersChanged(live: ReadonlySet<string>): void {
     for (const barrier of [...this.#open.values()]) {
       for (const peer of barrier.missing) if (!live.has(peer)) barrier.missing.delete(peer);
       if (barrier.missing.size === 0) barrier.lift();

@@ -77,7 +77,7 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
     name: nameOf(config, cluster),
     onShard: (change) => shards.changed(change),
     answerWithin: cluster.answerWithin,
-    bounds: { held: undecided, waiting: undecided, asks: requestIds },
+    bounds: { held: undecided, waiting: undecided, peerRequests: requestIds },
     shareAdmission: (settings) => shareAdmission({ ...admissionParts, settings }),
   });
   opened.push(async () => relay.close());

@@ -369,7 +369,7 @@ export function logRelayEvent(log: Log, event: Exclude<RelayEvent, { kind: 'degr
         replicas,
       });
     }
-    case 'readdressed':
+    case 'instance_replaced':
       return log.tell('warn', 'instance_replaced', 'The others had taken this process for dead; its callers are asked for again.', {
         instance: event.instance,
       });

@@ -145,7 +145,7 @@ describe('the coordinator of one node', () => {
   });
 });
 
-describe('a tenancy', () => {
+describe('the term of a single node', () => {
   const clock = new FakeClock();
   it('survives its encoding', () => {
     const record = extendTerm(nextTerm(undefined, 's', clock.record()).record, clock.record());

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { GroupView } from '../../src/admission/admission.ts';
 import { type Instant, type Micros, plus, SECOND } from '../../src/core/time.ts';
-import { listGroups, type OverviewParts } from '../../src/relay/cluster-view.ts';
+import { type ListGroupsDeps, listGroups } from '../../src/relay/cluster-view.ts';
 import type { Reply } from '../../src/relay/owner-client.ts';
 import { START } from '../core/specs.ts';
 
@@ -32,7 +32,7 @@ async function asked({ page, takes = 0 }: Peer): Promise<{ readonly calls: numbe
     peers: () => ['peer'],
     now: () => now,
   };
-  await listGroups(parts as unknown as OverviewParts);
+  await listGroups(parts as unknown as ListGroupsDeps);
   return { calls, took: now - START };
 }
 

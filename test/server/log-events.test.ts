@@ -78,7 +78,7 @@ describe('events of the log', () => {
     logReplicaEvent(log, { kind: 'trouble', what: 'The registers cannot be asked' });
     logRelayEvent(log, { kind: 'alone', isIsolated: true, replicas: 3 });
     logRelayEvent(log, { kind: 'alone', isIsolated: false, replicas: 3 });
-    logRelayEvent(log, { kind: 'readdressed', instance: 'x' });
+    logRelayEvent(log, { kind: 'instance_replaced', instance: 'x' });
     logRelayEvent(log, { kind: 'trouble', what: 'a call', cause });
     expect(lines).toHaveLength(32);
     for (const { msg } of lines) expect(msg).toMatch(/^[A-Z].{20,}[^ ]$/);

@@ -28,8 +28,8 @@ export interface Move {
 }
 
 /**
- * What to give away now, and to whom; two at a time (docs/design/coordination.md 2.8). A replica gives only what it has above the mean,
- * and only to who has less than the mean, so that several who see a newcomer at once give it no more than its part together.
+ * Returns which shards to give away now and to which session, two at a time (docs/design/coordination.md 2.8). A replica gives only what
+ * it has above the mean, and only to a replica below the mean, so that several that see a new replica at once together give it no more than its part.
  */
 export function planMoves({ mine, others, moving, leaving }: Load): readonly Move[] {
   if (others.size === 0) return [];

@@ -42,7 +42,7 @@ interface Sent<Op> {
 export interface ReliableChannelOptions<Op> {
   readonly own: string;
   readonly peer: string;
-  readonly bytesOf: (op: Op) => number;
+  readonly bytesOf: (message: Op) => number;
 }
 
 /**
@@ -54,7 +54,7 @@ export interface ReliableChannelOptions<Op> {
  *                           └─ kept until acknowledged; again after 50 ms, or at once when a gap is told
  */
 export class ReliableChannel<Op> {
-  readonly #parts: ReliableChannelOptions<Op>;
+  readonly #options: ReliableChannelOptions<Op>;
   #gathered: Op[] = [];
   #gatheredBytes = 0;
   /** When it is to go if nothing is under way, and if something is. */
@@ -71,8 +71,8 @@ export class ReliableChannel<Op> {
   #ackAt: Micros = Number.POSITIVE_INFINITY;
   readonly #out: Frame<Op>[] = [];
 
-  constructor(parts: ReliableChannelOptions<Op>) {
-    this.#parts = parts;
+  constructor(options: ReliableChannelOptions<Op>) {
+    this.#options = options;
   }
 
   /** False: the window is full; `send` refuses until something is acknowledged. */
@@ -81,21 +81,21 @@ export class ReliableChannel<Op> {
   }
 
   /** Takes an operation to be delivered; false: not taken. It may wait for company so long, though nothing is under way. */
-  send(op: Op, mono: Micros, mayWait: Micros = 0): boolean {
+  send(message: Op, mono: Micros, mayWait: Micros = 0): boolean {
     if (!this.writable) return false;
     this.#idleDue = Math.min(this.#idleDue, mono + mayWait);
     this.#busyDue = Math.min(this.#busyDue, mono + Math.max(mayWait, GATHER_FOR));
-    this.#gathered.push(op);
-    this.#gatheredBytes += this.#parts.bytesOf(op);
+    this.#gathered.push(message);
+    this.#gatheredBytes += this.#options.bytesOf(message);
     if (mono >= this.#dueAt || this.#gatheredBytes >= FRAME_BYTES) this.#flush(mono);
     return true;
   }
 
   /** A frame came; answers what it completes, in order. Frames of another life, or for one, say nothing. */
   receive(frame: Frame<Op>, mono: Micros): readonly Op[] {
-    if (frame.from !== this.#parts.peer || frame.to !== this.#parts.own) return [];
+    if (frame.from !== this.#options.peer || frame.to !== this.#options.own) return [];
     this.#acknowledged(frame.ack, mono);
-    if (frame.gap) this.#again(frame.ack + 1, mono);
+    if (frame.gap) this.#resend(frame.ack + 1, mono);
     if (frame.seq === 0) return [];
     if (frame.seq <= this.#delivered || frame.seq > this.#delivered + FRAMES_MAX) {
       this.#ackAt = mono;
@@ -165,7 +165,7 @@ export class ReliableChannel<Op> {
 
   #frame(seq: number, ops: readonly Op[]): Frame<Op> {
     this.#ackAt = Number.POSITIVE_INFINITY;
-    return { from: this.#parts.own, to: this.#parts.peer, seq, ack: this.#delivered, gap: this.#early.size > 0, ops };
+    return { from: this.#options.own, to: this.#options.peer, seq, ack: this.#delivered, gap: this.#early.size > 0, ops };
   }
 
   /** What was acknowledged is forgotten, and makes room. */
@@ -179,7 +179,7 @@ export class ReliableChannel<Op> {
   }
 
   /** The other end misses this one. Told of once or many times, it goes once in a while only. */
-  #again(seq: number, mono: Micros): void {
+  #resend(seq: number, mono: Micros): void {
     const sent = this.#sent.get(seq);
     if (sent !== undefined && mono - sent.sentAt >= RETRANSMIT_AFTER / 10) this.#put(seq, sent, mono);
   }
@@ -189,9 +189,9 @@ export class ReliableChannel<Op> {
 const REMEMBER_FOR: Micros = 60 * SECOND;
 
 /** What all channels of one instance have in common. */
-interface ChannelsParts<Op> {
+interface ChannelsOptions<Op> {
   readonly own: string;
-  readonly bytesOf: (op: Op) => number;
+  readonly bytesOf: (message: Op) => number;
 }
 
 /**
@@ -199,13 +199,13 @@ interface ChannelsParts<Op> {
  * what comes late would be delivered a second time.
  */
 export class Channels<Op> {
-  readonly #parts: ChannelsParts<Op>;
+  readonly #options: ChannelsOptions<Op>;
   readonly #open = new Map<string, ReliableChannel<Op>>();
   /** With the moment at which they were closed. */
   readonly #closed = new Map<string, Micros>();
 
-  constructor(parts: ChannelsParts<Op>) {
-    this.#parts = parts;
+  constructor(options: ChannelsOptions<Op>) {
+    this.#options = options;
   }
 
   /** Instances that a channel is open to. */
@@ -218,7 +218,7 @@ export class Channels<Op> {
     if (this.#closed.has(peer)) return undefined;
     let channel = this.#open.get(peer);
     if (channel === undefined) {
-      channel = new ReliableChannel({ ...this.#parts, peer });
+      channel = new ReliableChannel({ ...this.#options, peer });
       this.#open.set(peer, channel);
     }
     return channel;
@@ -226,7 +226,7 @@ export class Channels<Op> {
 
   /** A frame came; answers what it completes, in order. */
   receive(frame: Frame<Op>, mono: Micros): readonly Op[] {
-    if (frame.to !== this.#parts.own) return [];
+    if (frame.to !== this.#options.own) return [];
     return this.to(frame.from)?.receive(frame, mono) ?? [];
   }
 

@@ -21,23 +21,23 @@ function pair(waitingMax = 10) {
     const silent: boolean[] = [];
     let lives = 0;
     const parts: PeerTransportDeps = {
-      ...{ instance, messages: bus.of(instance), timers, waitingMax },
+      ...{ instance, messages: bus.of(instance), timers, maxWaiting: waitingMax },
       now: () => clock.now(),
       defer: (run) => void clock.at(plus(clock.now(), 50), run),
       peers: () => [...live].map((name) => ({ replica: name.charAt(0), instance: name })),
       newName: () => `${instance}${++lives}`,
-      hear: (_peer, op) => heard.push(op),
-      silent: (_peer, is) => silent.push(is),
-      gone: (peer) => gone.push(peer),
-      readdressed: (name) => live.add(name),
-      trouble: () => {},
+      onMessage: (_peer, op) => heard.push(op),
+      onSilence: (_peer, is) => silent.push(is),
+      onPeerLost: (peer) => gone.push(peer),
+      onInstanceReplaced: (name) => live.add(name),
+      onTrouble: () => {},
     };
     return { links: new PeerTransport(parts), heard, gone, silent };
   };
   return { clock, bus, live, a: open('a'), b: open('b') };
 }
 
-const large = (wid: number): RelayMessage => ({ op: 'ask', wid, shard: 0, term: 1n, limits: false, ask: askOf({ holder: 'x'.repeat(100_000) }) });
+const large = (wid: number): RelayMessage => ({ op: 'ask', wid: wid, shard: 0, term: 1n, limits: false, ask: askOf({ holder: 'x'.repeat(100_000) }) });
 
 test('Asks beyond what the channel takes wait, a bounded number of them; cancels and calls are taken whatever comes, in order', async () => {
   const { clock, bus, a, b } = pair(10);
@@ -46,7 +46,7 @@ test('Asks beyond what the channel takes wait, a bounded number of them; cancels
   const taken = fates.filter((fate) => fate === 'sent').length;
   expect(fates.slice(taken)).toEqual(Array(100 - taken).fill('full'));
   expect(taken).toBeGreaterThan(40);
-  for (let wid = 0; wid < 100; wid++) expect(a.links.send('b', { op: 'cancel', wid })).toBe('sent');
+  for (let wid = 0; wid < 100; wid++) expect(a.links.send('b', { op: 'cancel', wid: wid })).toBe('sent');
   bus.cut = () => false;
   await clock.advanceAsync(SECOND);
   const names = b.heard.map((op) => `${op.op} ${'wid' in op ? op.wid : ''}`);
@@ -85,7 +85,7 @@ test('An address that was given up is never spoken to again, and is told so', as
   bus.cut = () => true;
   await clock.advanceAsync(16 * SECOND);
   expect([a.gone, b.gone]).toEqual([['b'], ['a']]);
-  expect(a.links.send('b', { op: 'cancel', wid: 2 })).toBe('over');
+  expect(a.links.send('b', { op: 'cancel', wid: 2 })).toBe('ended');
   bus.cut = () => false;
   live.add('a').add('b');
   await clock.advanceAsync(SECOND);
@@ -143,7 +143,7 @@ test('A barrier lifts when everybody is back, whoever is gone is not waited for,
   raise('gone', 3, 7n);
   barriers.onPeerRejoined('', 3, 7n);
   barriers.onPeerRejoined('b', 3, 7n);
-  barriers.gone(new Set(['', 'b']));
+  barriers.onPeersChanged(new Set(['', 'b']));
   raise('late', 4, 8n);
   await clock.advanceAsync(149 * MILLISECOND);
   expect(lifted).toEqual(['all back', 'early', 'gone']);
