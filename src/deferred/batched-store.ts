@@ -4,7 +4,7 @@ import { type Change, type DeferredStore, type Flight, StoreUnavailable, takesRo
 const BATCH_MAX = 256;
 /** With those that only arm: all of them are one register. */
 const BATCH_MAX_ALL = 1_024;
-/** Bytes of bodies in one batch at most. */
+/** Bytes of bodies and of answers in one batch at most. */
 const BATCH_BYTES_MAX = 1 << 20;
 
 /** A change as callers ask for it; arming is by flight, not by the whole register. */
@@ -74,7 +74,7 @@ export class BatchedStore {
       if (changing === BATCH_MAX || count === BATCH_MAX_ALL || (count > 0 && bytes > BATCH_BYTES_MAX)) break;
       count++;
       if (writes[0]?.kind !== 'arm') changing++;
-      for (const write of writes) if (write.kind === 'submit' && write.body instanceof Uint8Array) bytes += write.body.byteLength;
+      for (const write of writes) bytes += bytesOf(write);
     }
     return this.#queue.splice(0, count);
   }
@@ -107,4 +107,10 @@ export class BatchedStore {
     if (arms) changes.push({ kind: 'arm', flights: [...this.#flights.values()] });
     return changes;
   }
+}
+
+/** Bytes of the body or the answer that a change stores. */
+function bytesOf(write: Write): number {
+  if (write.kind === 'submit') return write.body instanceof Uint8Array ? write.body.byteLength : 0;
+  return write.kind === 'end' ? (write.end.response?.body.byteLength ?? 0) : 0;
 }
