@@ -11,9 +11,11 @@ export default defineConfig({
     pool: 'forks',
     // Two at most: property tests and real-time tests share small machines badly.
     maxWorkers: 2,
-    testTimeout: 20_000,
-    hookTimeout: 30_000,
-    teardownTimeout: 10_000,
+    // They end what hangs, and judge no speed: a busy machine takes ten times as long as a quiet one.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    teardownTimeout: 30_000,
+    expect: { poll: { interval: 10, timeout: 30_000 } },
     reporters: ['default', new ClosingLine()],
   },
 });

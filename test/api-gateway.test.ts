@@ -59,7 +59,7 @@ beforeAll(async () => {
   if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(formatError).join('\n'));
   const clocks = { monotonic: process.hrtime.bigint, wall: Date.now, boot: 'test' };
   running = await serve(loaded.config, { env, clocks, logTo: new PassThrough().resume(), version: 'test', nodeVersion: process.version });
-}, 60_000);
+});
 
 afterAll(async () => {
   await running?.drain(true);

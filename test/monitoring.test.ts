@@ -124,7 +124,7 @@ describe('alerts.yaml', () => {
   const PATH = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/bin', '/usr/local/bin'];
   const promtool = PATH.map((each) => join(each, 'promtool')).find((path) => existsSync(path));
 
-  test('is taken by promtool, and fires as alerts.test.yaml says', { timeout: 60_000 }, ({ skip }) => {
+  test('is taken by promtool, and fires as alerts.test.yaml says', ({ skip }) => {
     if (promtool === undefined) return skip('promtool is not installed (apt-get install prometheus)');
     for (const args of [
       ['check', 'rules', 'alerts.yaml'],

@@ -55,7 +55,7 @@ test('a group that fills the store is refused with a time to ask again, other gr
   await rig.pass(20);
   const again = await fill(rig, 'hog');
   expect(again.holders.length).toBeGreaterThan(holders.length / 2);
-}, 60_000);
+});
 
 test('a store that was full at a crash is used again once its leases are released', async () => {
   const machine = new Machine();
@@ -67,7 +67,7 @@ test('a store that was full at a crash is used again once its leases are release
   const caller = rig.ask({ group: 'hog' });
   await rig.pass(2);
   expect(caller.outcome?.kind).toBe('admitted');
-}, 60_000);
+});
 
 test('a store full of what has ended takes new leases without a refusal between', async () => {
   const rig = await new Machine().start();
@@ -80,4 +80,4 @@ test('a store full of what has ended takes new leases without a refusal between'
     await rig.admission.release({ caller: '', permit: caller.id, disposition: 'used' });
   }
   expect(rig.notices.filter(({ kind }) => kind === 'unstored')).toEqual([]);
-}, 60_000);
+});

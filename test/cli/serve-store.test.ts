@@ -50,14 +50,14 @@ test('a second process on one store is refused with process and address of the f
   await first.exit;
   const next = start('', first.folder);
   expect(await acquire((await next.until('serving'))['api'])).toBe(200);
-}, 60_000);
+});
 
 test('a process that is stopped still holds its store', async () => {
   const first = start('');
   await first.until('serving');
   first.child.kill('SIGSTOP');
   expect(await end(first.folder, '')).toMatchObject({ code: 1, said: expect.stringContaining('It is in use by process') as string });
-}, 60_000);
+});
 
 test('with store.takeOver the new process serves and the older process ends', async () => {
   const first = start('');
@@ -67,7 +67,7 @@ test('with store.takeOver the new process serves and the older process ends', as
   // It finds out at its next decision.
   expect(await acquire(api)).toBe(503);
   expect(await first.exit).toEqual([1, null]);
-}, 60_000);
+});
 
 test('a store that was cut short is refused with what to do, and the process ends by itself', async () => {
   const first = start('');
@@ -80,7 +80,7 @@ test('a store that was cut short is refused with what to do, and the process end
     expect(code).toBe(1);
     expect(said).toMatch(/data\.mdb is damaged: .* Move the folder away/);
   }
-}, 60_000);
+});
 
 test('a folder that cannot be made is refused at once', async () => {
   const first = start('');
@@ -88,4 +88,4 @@ test('a folder that cannot be made is refused at once', async () => {
   const { code, said } = await end(first.folder, 'store: { path: /proc/foo }\n');
   expect(code).toBe(1);
   expect(said).toMatch(/The store at \/proc\/foo cannot be opened\. Make the folder writable, or set store\.path\..*ENOENT/);
-}, 60_000);
+});

@@ -20,7 +20,7 @@ routes: [ { match: { path: '/hooks/*' }, group: hooks, backend: shop, mode: defe
   const groups = '  hooks: { limits: [ { name: pace, rate: 500/1s, burst: 100 } ] }';
   fleet = await Fleet.start({ binary: { path: natsBinary() }, nats: 3, replicas: 2, groups, more, proxy: true });
   await fleet.decided(['hooks']);
-}, 60_000);
+});
 
 afterAll(async () => {
   await fleet?.clean();

@@ -76,7 +76,7 @@ routes:
     fleet = await Fleet.start({ binary: { path: binary() }, nats: 1, replicas: 3, groups, more, proxy: true, env: { CALLBACKS: SECRET } });
     asking = new Asking(fleet);
     await fleet.decided(['hooks', 'once', 'both']);
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await fleet?.clean();
@@ -277,7 +277,7 @@ routes:
       }
       expect(seen.filter(({ attempt }) => attempt === 2).length).toBeGreaterThanOrEqual(5);
       await fleet.replicas[owner]?.start();
-    }, 90_000);
+    });
 
     test('by a stop in order: what is on its way ends there, and nothing is sent twice', async () => {
       const owner = await asking.owner('hooks');
@@ -301,6 +301,6 @@ routes:
       const seen = backend.sent.filter(({ path }) => path.startsWith('/hooks/slow-stop') || path.startsWith('/hooks/stop'));
       expect(new Set(seen.map(({ path }) => path)).size).toBe(seen.length);
       await fleet.replicas[owner]?.start();
-    }, 90_000);
+    });
   });
 });

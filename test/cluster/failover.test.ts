@@ -32,7 +32,7 @@ beforeAll(async () => {
   fleet = await Fleet.start({ binary: { path: natsBinary() }, nats: 1, replicas: 3, groups: GROUPS, proxy: true, more: more.join('\n') });
   asking = new Asking(fleet);
   await fleet.decided(['pace', 'line', 'lease', 'work', 'shut', 'part', 'free', 'drain']);
-}, 60_000);
+});
 
 afterAll(async () => {
   await fleet?.clean();

@@ -27,7 +27,7 @@ beforeAll(async () => {
   asking = new Asking(fleet);
   await fleet.decided(['ahead', 'chat', 'hour', 'low']);
   clients = fleet.replicas.map(({ proxyPort }) => new RateLimitClient(`127.0.0.1:${proxyPort}`));
-}, 60_000);
+});
 
 afterAll(async () => {
   for (const client of clients) client.close();

@@ -36,7 +36,7 @@ describe.each(SERVERS)('Three replicas over $nats nats-server $version', ({ bina
     fleet = await Fleet.start({ binary: { path: binary() }, nats, replicas: 3, groups: GROUPS });
     asking = new Asking(fleet);
     await fleet.decided(['identify', 'urgent', 'quota', 'starts', 'slots', 'pause']);
-  }, 60_000);
+  });
 
   afterAll(() => fleet?.clean());
 

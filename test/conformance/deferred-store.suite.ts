@@ -343,6 +343,6 @@ export function deferredStoreSuite(name: string, rigged: () => Promise<DeferredS
         }),
         { numRuns: 25 },
       );
-    }, 120_000);
+    });
   });
 }

@@ -13,28 +13,28 @@ describe('killed at any point, the next term passes no more than the limits allo
       fc.property(treeOf('none'), livesOf, (groups, lives) => liveThrough(groups, lives)),
       { numRuns: 600 },
     );
-  }, 60_000);
+  });
 
   it('random trees of limits that adapt: what was found is forgotten, what is held is not', () => {
     fc.assert(
       fc.property(treeOf('none', { adapting: true }), livesOf, (groups, lives) => liveThrough(groups, lives)),
       { numRuns: 400 },
     );
-  }, 60_000);
+  });
 
   it('a tree of long limits, whose bounds are written ahead', () => {
     fc.assert(
       fc.property(livesOf, (lives) => liveThrough(longTree, lives)),
       { numRuns: 800 },
     );
-  }, 60_000);
+  });
 
   it('limits of concurrency with leases that are reported, not recorded', () => {
     fc.assert(
       fc.property(fc.constantFrom(...forwardTrees), forwardLivesOf, (groups, lives) => liveThrough(groups, lives)),
       { numRuns: 1_500 },
     );
-  }, 60_000);
+  });
 });
 
 describe('what was said of a group lives on', () => {
@@ -77,7 +77,7 @@ describe('a clean stop loses nothing', () => {
       }),
       { numRuns: 300 },
     );
-  }, 60_000);
+  });
 
   it('a sealed gate decides nothing more', () => {
     const driver = new Driver({ groups: [group('g', [rolling(2, SECOND)])], recording: true });

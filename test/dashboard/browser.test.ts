@@ -32,7 +32,7 @@ if (chromiumProgram === undefined) {
     it.skip(`is not run: ${NO_CHROMIUM}`, () => undefined);
   });
 } else {
-  describe('the dashboard in a browser', { timeout: 120_000 }, inBrowser);
+  describe('the dashboard in a browser', inBrowser);
 }
 
 function inBrowser(): void {

@@ -67,4 +67,4 @@ test('RQ-15: submitting one and delivering the next reads and writes as much wit
   const [few, many] = [await costs(20), await costs(20_000)];
   expect(many.submit).toEqual(few.submit);
   expect(many.next[0]).toBe(few.next[0]);
-}, 60_000);
+});

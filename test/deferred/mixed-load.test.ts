@@ -60,7 +60,7 @@ test('together they never pass the limit; live callers lose 1 in `every` once st
     const bound = firstOverdue + ((index + 1) * EVERY * SECOND) / LIMIT + SECOND;
     expect(at).toBeLessThanOrEqual(bound);
   }
-}, 60_000);
+});
 
 /** Plain HTTP on a port of its own. */
 async function apiOf(rig: DeferredProxyRig): Promise<string> {

@@ -101,7 +101,7 @@ describe.each(documents.filter((file) => read(file).length > 0))('%s', (file) =>
   afterAll(async () => {
     shells.pop()?.kill();
     for (const terminal of open.splice(0)) await terminal.stop();
-  }, 60_000);
+  });
 
   for (const { line, text, way } of blocks) {
     const first = text.split('\n')[0];

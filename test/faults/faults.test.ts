@@ -37,7 +37,7 @@ test('Twelve faults of replicas, their lines and NATS: never over, nothing doubl
   expect(report.violations, `${reportOf(report).join('\n')}\nhistory: ${kept(lines, report)}`).toEqual([]);
   expect(report.begun).toBe(12);
   expect(report.admitted).toBeGreaterThan(500);
-}, 120_000);
+});
 
 test('An owner that goes on deciding after its slots are lost is found', async () => {
   // This seed stops each of the three for about two seconds: longer than its slots last.
@@ -45,7 +45,7 @@ test('An owner that goes on deciding after its slots are lost is found', async (
   const run = { faults: 3, seed: 1454, nats: 1, kinds: ['pause'], eachGroup: 6, ttlMs: 3_000, quiet: 0.4, main } as const;
   const report = await play({ binary: { path: natsBinary() }, ...run });
   expect(report.violations.filter(isOfSafety)).not.toEqual([]);
-}, 60_000);
+});
 
 test.each(['late-50ms', 'late-1s'])(
   'An owner that decides past the end of its slots is found: %s',
@@ -72,7 +72,7 @@ test('Reloads of all replicas, whose wall clocks differ, with the death of two o
   const report = await play({ binary: { path: natsBinary() }, ...run });
   expect(report.violations, reportOf(report).join('\n')).toEqual([]);
   expect(report.begun).toBe(3);
-}, 120_000);
+});
 
 /** The history of a run in which something was wrong, in a file to be judged again. */
 function kept(lines: readonly HistoryLine[], { violations }: { readonly violations: readonly string[] }): string {

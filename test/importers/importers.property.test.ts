@@ -142,7 +142,7 @@ function lunar(texts: readonly string[], windows: 'rolling' | 'fixed', keys?: nu
 const flow = fixture('lunar/flows/flow.yaml');
 const quota = fc.constantFrom('MyQuota', 'Month', 'Tokens', 'Slots', 'Told', 'Half');
 
-describe('importing never throws, and what it writes passes the check:', { timeout: 60_000 }, () => {
+describe('importing never throws, and what it writes passes the check:', () => {
   const before = { imported: 0, mistakes: 0 };
   beforeEach(() => Object.assign(kinds, before));
 

@@ -65,4 +65,4 @@ it('two processes on one folder: the newer decides, in slots the older cannot ha
   for (const { term, serial } of [...one.grants(), ...two.grants()]) expect(kept.has(`${term}/${serial}`)).toBe(true);
   await file.close();
   await end();
-}, 20_000);
+});

@@ -22,11 +22,11 @@ beforeAll(async () => {
   cluster = await startNatsCluster(3, { binary: natsBinary() });
   const opened = cluster.urls.map((url, index) => openNats(natsOptions([url], { answerWithin: 400 * MILLISECOND }), (change) => told[index]?.push(change)));
   links.push(...(await Promise.all(opened)));
-}, 60_000);
+});
 afterAll(async () => {
   for (const link of links) await link.close();
   await cluster?.clean();
-}, 30_000);
+});
 
 async function leaderOf(stream: string): Promise<string | undefined> {
   const connection = await connect({ servers: [...cluster.urls] });
@@ -118,7 +118,7 @@ describe('replicas at three servers of a cluster', () => {
     await dead.start();
     await until('the server to be back in its place', () => links.every((each) => each.connected()));
     for (let index = 0; index < 20; index++) await until('another write', write);
-  }, 60_000);
+  });
 
   test('leave a server that is about to stop at once', async () => {
     const place = told[1] as ConnectionEvent[];

@@ -12,5 +12,5 @@ if (lacking !== undefined) {
     const said: string[] = [];
     await fullDisk.run((text) => said.push(text));
     expect(said.at(-1)).toContain('leases are there, fences go on');
-  }, 120_000);
+  });
 }

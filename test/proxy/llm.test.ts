@@ -148,7 +148,7 @@ describe.each([1, 2, 3])('tokens and requests of a provider, shared (seed %i)', 
   beforeAll(async () => {
     settled = await Market.run(seed, true);
     unsettled = await Market.run(seed, false);
-  }, 60_000);
+  });
 
   test('everybody is answered', () => {
     for (const market of [settled, unsettled]) expect(new Set(market.ends)).toEqual(new Set(['200']));

@@ -80,4 +80,4 @@ test('a server whose disk is full answers unstored, stays alive, and admits agai
   expect(server.log.some(({ event }) => event === 'ledger_unavailable')).toBe(true);
   server.child.kill('SIGTERM');
   expect(await server.exit).toBe(0);
-}, 60_000);
+});

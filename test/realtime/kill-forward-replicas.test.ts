@@ -40,7 +40,7 @@ beforeAll(async () => {
   fleet = await Fleet.start({ binary: { path: natsBinary() }, nats: 1, replicas: 3, groups, proxy: true, more: more.join('\n') });
   asking = new Asking(fleet);
   await fleet.decided(['slots']);
-}, 60_000);
+});
 
 afterAll(async () => {
   await fleet?.clean();
@@ -98,4 +98,4 @@ test('Slots of a replica that was killed are given on 10 s after the next owner 
   // No request that may still have been renewed at the kill is done out of its slot.
   expect(heldFor).toBeGreaterThan((LEASE_MS * 2) / 3 - 500);
   expect(heldFor).toBeLessThan(LEASE_MS + TAKEOVER_MS);
-}, 90_000);
+});

@@ -61,4 +61,4 @@ test('GQ-15: killed and started again: spacing, leases and fences hold (and afte
   const last = await post(third, 'groups/long/acquire?ttl=20s');
   expect(last.latest - long.earliest).toBeGreaterThanOrEqual(4_000);
   expect((await post(third, 'groups/slots/acquire?ttl=0s')).status).toBe(429);
-}, 60_000);
+});

@@ -48,7 +48,7 @@ test('a store that LMDB wrote is sound, whatever its size and however much was r
     }),
     { numRuns: 12 },
   );
-}, 60_000);
+});
 
 test('a file that is missing or empty is a store that was never written', async () => {
   const { path, end } = await folder();
@@ -94,7 +94,7 @@ test('a damaged page is named or belongs to no tree, and no damage breaks the ch
   );
   expect(found).toBeGreaterThan(20);
   await end();
-}, 60_000);
+});
 
 test('pages of zeros in the place of a tree are damage', async () => {
   const { path, end } = await folder();

@@ -76,7 +76,7 @@ it(`loses nothing that was acknowledged when its process is killed, ${KILLS} tim
   console.info(`${KILLS} kills, ${said.submitted.size} acknowledged, ${said.ended.size} ended, 0 lost`);
 });
 
-it('finds a store out that acknowledges before its commit', { timeout: 60_000 }, async () => {
+it('finds a store out that acknowledges before its commit', async () => {
   const { path, end } = await folder();
   onTestFinished(end);
   const said: Said = { submitted: new Set(), ended: new Set(), twice: [] };

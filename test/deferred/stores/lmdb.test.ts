@@ -250,7 +250,7 @@ describe('deferred store: lmdb, the sweep', () => {
     expect(store.counts()).toEqual({ done: 0, dead: 0, cancelled: 0 });
     for (const table of ['rows', 'heads', 'order', 'head', 'body', 'open', 'done', 'dead', 'ends']) expect(file.entries(table)).toBe(0);
     expect(store.space.bytes).toBeLessThan(before / 10);
-  }, 60_000);
+  });
 });
 
 describe('deferred store: lmdb, packs', () => {
@@ -305,7 +305,7 @@ describe('deferred store: lmdb, packs', () => {
       for (const sequence of [1, 4, 5, 10, 11, 301, count, 25_000]) expect(await bodyOf(each, sequence)).toEqual(Buffer.from(BODY));
       expect(await each.load(12)).toBe(undefined);
     }
-  }, 60_000);
+  });
 });
 
 const ANY = { group: undefined, key: undefined, error: undefined, since: undefined, until: undefined };

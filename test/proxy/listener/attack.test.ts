@@ -22,7 +22,7 @@ routes:
 
 const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
 
-test(`${500 * SCALE} slow senders of heads and bodies do not keep a good caller`, { timeout: 120_000 }, async () => {
+test(`${500 * SCALE} slow senders of heads and bodies do not keep a good caller`, async () => {
   rig = await proxyRig(CONFIG);
   const measure = async (): Promise<number> => {
     const took: number[] = [];
@@ -60,7 +60,7 @@ test('a caller that does not read its answer is cut, and its slot is free', asyn
   expect(await rig.shows('slots', { leases: 0 }, 10_000)).toBeLessThan(5_000);
 });
 
-test(`${1000 * SCALE} callers that leave at any moment leave nothing behind`, { timeout: 120_000 }, async () => {
+test(`${1000 * SCALE} callers that leave at any moment leave nothing behind`, async () => {
   rig = await proxyRig(CONFIG, (_request, socket) => void setTimeout(() => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone'), 2));
   const request = Buffer.from('POST /slots/x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n0123456789');
   for (let round = 0; round < 20 * SCALE; round++) {
@@ -119,7 +119,7 @@ describe('bytes at random, before a lax and a strict backend:', () => {
     'GET /TAG/d HTTP/1.1\r\n',
   ];
 
-  test('both take them for the same requests, and for no more than were charged', { timeout: 60_000 }, async () => {
+  test('both take them for the same requests, and for no more than were charged', async () => {
     const strictly: string[] = [];
     const strict = createServer((request: IncomingMessage, response) => {
       const chunks: Buffer[] = [];

@@ -207,7 +207,6 @@ describe('an answer that breaks', () => {
       }
       await expectNothingLeft(rig, [backend]);
     },
-    30_000,
   );
 
   test.each([

@@ -39,7 +39,7 @@ describe.each(KINDS)('on a whole server, the provider answers in %s', (_kind, st
     const { port, backend } = rig;
     market = new Market({ port, backend, now: () => performance.now(), later: (ms, run) => void setTimeout(run, ms) }, streams);
     await market.run();
-  }, 60_000);
+  });
   afterAll(() => rig.stop());
   shared(() => market);
 
@@ -150,7 +150,7 @@ describe.each(KINDS)('with a clock that stands, the provider answers in %s', (_k
     place = await StillPlace.open();
     market = new Market(place, streams);
     await place.drive(market);
-  }, 60_000);
+  });
   afterAll(() => place.stop());
   shared(() => market);
 

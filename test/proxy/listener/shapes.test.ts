@@ -44,7 +44,7 @@ beforeAll(async () => {
     }
     socket.write('0\r\n\r\n');
   });
-}, 60_000);
+});
 afterAll(() => rig.stop());
 
 /** The answer depends on what was asked and on nothing else. */
@@ -185,7 +185,7 @@ function essence({ method, target, headers, body, whole }: Recorded): unknown {
   };
 }
 
-test(`${SHAPES} requests of every shape reach their backend through the proxy as they do directly, and so do the answers`, { timeout: 120_000 }, async () => {
+test(`${SHAPES} requests of every shape reach their backend through the proxy as they do directly, and so do the answers`, async () => {
   const direct = Number(new URL(rig.backend.url).port);
   for (let index = 0; index < SHAPES; index++) {
     const made = shape(index);

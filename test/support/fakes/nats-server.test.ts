@@ -155,7 +155,7 @@ describe('a cluster', () => {
     await cluster.settled();
     const pinned = await client(leader.url, { ignoreClusterUpdates: true });
     await until('the old leader to know', async () => (await last(pinned, 'R', 'r')) === 'after');
-  }, 40_000);
+  });
 
   test('can be parted, and comes together again', async () => {
     const cluster = await startNatsCluster(3, { binary: natsBinary(), proxied: true });
@@ -178,5 +178,5 @@ describe('a cluster', () => {
     for (const proxy of cluster.between(away, stays)) proxy.freeze('both');
     await until('pings to find out', async () => (await peers(away)).join() === leader?.name);
     expect(await peers(leader as NatsServer)).toEqual(others(leader as NatsServer));
-  }, 40_000);
+  });
 });
