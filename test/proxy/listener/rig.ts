@@ -9,6 +9,9 @@ import { type RunningServer, serve } from '../../../src/server/serve.ts';
 import { Recorder, type Respond } from '../../support/fakes/recorder.ts';
 import { Wire } from '../../support/fakes/wire.ts';
 
+/** Ends a look at what never comes about; judges no speed. */
+const SHOWS_MS_MAX = 60_000;
+
 /** A whole server with a proxy on loopback, and a backend that records; torn down by `stop`. */
 export interface ProxyRig {
   readonly port: number;
@@ -20,8 +23,15 @@ export interface ProxyRig {
   wire(halfOpen?: boolean): Promise<Wire>;
   /** What the group shows. */
   group(name: string): Promise<{ waiting: number; leases: number; limits: readonly { used: number }[] }>;
-  /** Resolves when the group shows so many waiters and leases; looks again and again, since a group has no bell. */
-  shows(name: string, wanted: { waiting?: number; leases?: number }, withinMs?: number): Promise<number>;
+  /**
+   * Resolves when the group shows so many waiters and leases; looks again and again, since a group has no bell. Rejects after 60 s,
+   * or if no lease is wanted and one of them expired: it was not given back.
+   */
+  shows(name: string, wanted: { waiting?: number; leases?: number }): Promise<void>;
+  /** Holds all waiters of the group, or lets them go again: what happens in between happens at one moment of its queue. */
+  paused(name: string, isPaused: boolean): Promise<void>;
+  /** A metric of the server by its name and labels, 0 if it shows none. */
+  metric(series: string): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -86,6 +96,11 @@ export async function proxyRig(
     JSON.parse(await (await fetch(`${admin}/v1/groups/${name}`)).text(), (_name, value: unknown) =>
       typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value,
     ) as never;
+  const metric = async (series: string): Promise<number> => {
+    const text = await (await fetch(`http://${running.addresses['health']}/metrics`)).text();
+    const line = text.split('\n').find((each) => each.startsWith(`${series} `));
+    return Number(line?.slice(series.length + 1) ?? 0);
+  };
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     for (const wire of wires) wire.destroy();
@@ -107,14 +122,21 @@ export async function proxyRig(
       return wire;
     },
     group,
-    shows: async (name, wanted, withinMs = 5_000) => {
+    shows: async (name, wanted) => {
       const began = performance.now();
       for (;;) {
         const { waiting = 0, leases = 0 } = await group(name);
-        if ((wanted.waiting ?? waiting) === waiting && (wanted.leases ?? leases) === leases) return performance.now() - began;
-        if (performance.now() - began > withinMs) throw new Error(`group ${name} shows ${waiting} waiting and ${leases} leases after ${withinMs} ms`);
+        if ((wanted.waiting ?? waiting) === waiting && (wanted.leases ?? leases) === leases) break;
+        if (performance.now() - began > SHOWS_MS_MAX) throw new Error(`group ${name} shows ${waiting} waiting and ${leases} leases after ${SHOWS_MS_MAX} ms`);
       }
+      const expired = wanted.leases === 0 ? await metric(`sluice_leases_expired_total{group="${name}"}`) : 0;
+      if (expired > 0) throw new Error(`${expired} leases of group ${name} expired`);
     },
+    paused: async (name, isPaused) => {
+      const { status } = await fetch(`${admin}/v1/groups/${name}/${isPaused ? 'pause' : 'resume'}`, { method: 'POST', headers: { 'sluice-request': '1' } });
+      if (status !== 200) throw new Error(`group ${name}: ${status}`);
+    },
+    metric,
     stop: () => {
       stopped ??= stop();
       return stopped;

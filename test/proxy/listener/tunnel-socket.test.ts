@@ -49,7 +49,7 @@ test('a websocket is joined with its backend, both ways, and the slot is free wh
   while (heard.length === 0) await new Promise((resolve) => setImmediate(resolve));
   expect(heard.join('')).toBe('\x81\x05hello');
   wire.destroy();
-  expect(await rig.shows('slots', { leases: 0 })).toBeLessThan(1000);
+  await rig.shows('slots', { leases: 0 });
 });
 
 test('the slot is free when the backend ends', async () => {
