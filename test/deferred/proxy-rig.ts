@@ -144,11 +144,11 @@ export class DeferredProxyRig {
   }
 }
 
-/** Looks in each turn of the event loop, as sockets have no bell; fails after 5 s. */
+/** Looks in each turn of the event loop, as sockets have no bell; fails after 60 s. */
 export async function until(done: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 5_000;
+  const end = performance.now() + 60_000;
   while (!(await done())) {
-    if (performance.now() > end) throw new Error('it did not come about within 5 s');
+    if (performance.now() > end) throw new Error('it did not come about within 60 s');
     await new Promise((resolve) => void setImmediate(resolve));
   }
 }

@@ -86,13 +86,6 @@ export class BrokenBackend {
   }
 }
 
-/** The value of a metric line, by its name and labels as they stand; 0 where there is none. */
-export async function metric(rig: ProxyRig, line: string): Promise<number> {
-  const text = await (await fetch(`http://${rig.running.addresses['health']}/metrics`)).text();
-  const found = text.split('\n').find((each) => each.startsWith(`${line} `));
-  return found === undefined ? 0 : Number(found.slice(line.length + 1));
-}
-
 /** URLs that are ejected. */
 export async function ejected(rig: ProxyRig): Promise<number> {
   const text = await (await fetch(`http://${rig.running.addresses['health']}/metrics`)).text();
@@ -101,14 +94,14 @@ export async function ejected(rig: ProxyRig): Promise<number> {
 
 /** Dials that failed, by the server's own count. */
 export function failedDials(rig: ProxyRig): Promise<number> {
-  return metric(rig, 'sluice_forward_attempts_total{backend="shop",outcome="connect"}');
+  return rig.metric('sluice_forward_attempts_total{backend="shop",outcome="connect"}');
 }
 
-/** Resolves once `what` holds; looked at again and again, since a server has no bell. Fails with `shown` after 8 s. */
+/** Resolves once `what` holds; looked at again and again, since a server has no bell. Fails with `shown` after 60 s. */
 export async function until(what: () => boolean | Promise<boolean>, shown: () => unknown = () => ''): Promise<void> {
   const began = performance.now();
   while (!(await what())) {
-    if (performance.now() - began > 8_000) throw new Error(`not after 8 s: ${what.toString()} ${JSON.stringify(shown())}`);
+    if (performance.now() - began > 60_000) throw new Error(`not after 60 s: ${what.toString()} ${JSON.stringify(shown())}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -1,6 +1,6 @@
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { metric, until } from '../../http/broken-rig.ts';
+import { until } from '../../http/broken-rig.ts';
 import { type ProxyRig, proxyRig } from './rig.ts';
 
 /* What an answer says of its costs, where it is compressed, giant or nonsense: settled or as asked, counted, passed on byte by byte. */
@@ -29,7 +29,7 @@ routes: [ { match: { path: /settled }, group: g, costs: { tokens: { default: ${A
 afterEach(() => rig.stop());
 
 const used = async (): Promise<number> => Number((await rig.group('g')).limits[0]?.used);
-const missing = (): Promise<number> => metric(rig, 'sluice_forward_costs_missing_total{route="/settled",unit="tokens",stage="settle"}');
+const missing = (): Promise<number> => rig.metric('sluice_forward_costs_missing_total{route="/settled",unit="tokens",stage="settle"}');
 const ask = (path = '/settled') => rig.ask({ path, headers: { 'accept-encoding': 'gzip, br' } });
 
 const JSON_TYPE = 'application/json';

@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, expect, test } from 'vitest';
 import { reset } from '../../support/fakes/tcp-proxy.ts';
+import { until } from '../../support/fakes/until.ts';
 import { seeded } from '../../support/seeded.ts';
 import { type ProxyRig, proxyRig } from './rig.ts';
 
@@ -69,7 +70,7 @@ async function leaveOften(times: number): Promise<void> {
   const quiet = ['sluice_forward_held_bodies 0', 'sluice_forward_held_bytes{where="memory"} 0', 'sluice_forward_held_bytes{where="disk"} 0'];
   const began = performance.now();
   for (let seen = await metrics(); !quiet.every((line) => seen.includes(line)); seen = await metrics()) {
-    if (performance.now() - began > 5_000)
+    if (performance.now() - began > 60_000)
       throw new Error(
         seen
           .split('\n')
@@ -110,9 +111,10 @@ test(`The heap stands still over ${STILL} times ${ABORTS} callers who leave at r
     await pause(300);
     heaps.push(left().heap);
   }
-  const after = left();
-  expect(after.sockets).toBeLessThanOrEqual(before.sockets + 2);
-  expect(after.timers).toBeLessThanOrEqual(before.timers + 2);
+  await until('the sockets and timers of the last callers to be gone', () => {
+    const after = left();
+    return after.sockets <= before.sockets + 2 && after.timers <= before.timers + 2;
+  });
   // They left at every stage: within a body that was streaming, and while an answer was owed.
   expect(rig.backend.cut).toBeGreaterThan((STILL * ABORTS) / 50);
   expect(rig.backend.abandoned).toBeGreaterThan((STILL * ABORTS) / 50);
