@@ -25,7 +25,7 @@ export const deferredDisk: Ordeal = {
   run: async (say) => {
     const play = new DiskPlay(await RecordingBackend.start());
     try {
-      await play.start();
+      await play.firstStart(say);
       await play.fillUnderRunning(say);
       await play.fillUnderStarting(say);
       await play.failUnderRunning(say);
@@ -60,6 +60,17 @@ class DiskPlay {
   /** Starts the server and waits until it serves. */
   async start(): Promise<void> {
     this.#spawn();
+    await this.#serving();
+  }
+
+  /** The first start of all, on a disk that has no room for a store: the server waits, and serves when there is. */
+  async firstStart(say: (text: string) => void): Promise<void> {
+    this.#disk.fill();
+    this.#spawn();
+    const { event } = await this.#server.until('store_waiting', 'serving');
+    say(`started for the first time, on a full disk: ${event}`);
+    check(event === 'store_waiting', `a server without a store said ${event} on a full disk`);
+    this.#disk.free();
     await this.#serving();
   }
 
