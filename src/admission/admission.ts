@@ -1,10 +1,14 @@
-import type { LimitView } from '../core/gate/views.ts';
+import type { Binding } from '../core/gate/binding.ts';
+import type { LimitView, OverrideStatus } from '../core/gate/views.ts';
 import type { Costs, GroupSpec } from '../core/group.ts';
 import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Disposition, LeaseView, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Arrival, QueuePosition, WaiterView } from '../core/request.ts';
 import type { Instant, Micros } from '../core/time.ts';
+import type { GroupActivityView, GroupHistory } from './group-activity.ts';
+import type { GroupState } from './group-state.ts';
+import type { OperatorNote } from './operator-notes.ts';
 
 /** One ask, decoded and checked by `api/validation.ts`; times in microseconds. */
 export interface AdmissionRequest {
@@ -103,6 +107,8 @@ export interface Explanation {
   readonly place: QueuePosition;
   /** Every limit on the way up, and when it alone would let this ask pass (NEVER: after a release). */
   readonly limits: readonly LimitView[];
+  /** What would hold it up; absent: only its turn, or it would not be held. */
+  readonly binding?: Binding | undefined;
 }
 
 /** A group as shown to people. */
@@ -121,8 +127,33 @@ export interface GroupView {
   readonly pausedKeys: number;
   readonly overriddenUntil: Instant | undefined;
   readonly counters: GroupCounters;
+  /** How its callers fare; absent where no replica that decides for it answers. */
+  readonly standing?: GroupStanding | undefined;
   /** Where it is decided, as the replica that answers knows it; absent on one node. */
   readonly placement?: GroupPlacement | undefined;
+}
+
+/** How the callers of a group fare, why, and what operators changed. */
+export interface GroupStanding {
+  readonly state: GroupState;
+  /** Since when; `stuck`: since nothing was admitted. undefined: not known. */
+  readonly stateSince: Instant | undefined;
+  readonly binding: Binding | undefined;
+  readonly activity: GroupActivityView;
+  readonly pause: OperatorNote | undefined;
+  /** Keys that are paused, at most 100. */
+  readonly keyPauses: readonly { readonly key: string; readonly until: Instant; readonly note: OperatorNote | undefined }[];
+  readonly override: (OverrideStatus & { readonly note: OperatorNote | undefined }) | undefined;
+  /** Absent in lists. */
+  readonly history?: GroupHistory | undefined;
+}
+
+/** Who changes a group, and why. */
+export interface OperatorReason {
+  /** Name of the credential; '' without auth. */
+  readonly by: string;
+  /** '' if none was given. */
+  readonly reason: string;
 }
 
 /** Where a group is decided. */
@@ -218,9 +249,9 @@ export interface AdmissionService {
   waiters(group: string, page: { size: number; token: string }): MaybePromise<Page<WaiterView & { readonly id: string }> | Refusal>;
   leases(group: string, page: { size: number; token: string }): MaybePromise<Page<LeaseView & { readonly id: string }> | Refusal>;
   /** `for` undefined: until resumed. */
-  pause(group: string, key: string | undefined, pauseFor: Micros | undefined): Promise<Refusal | undefined>;
+  pause(group: string, key: string | undefined, pauseFor: Micros | undefined, why?: OperatorReason): Promise<Refusal | undefined>;
   resume(group: string, key: string | undefined): Promise<Refusal | undefined>;
-  override(group: string, wish: OverrideRequest): Promise<Refusal | undefined>;
+  override(group: string, wish: OverrideRequest, why?: OperatorReason): Promise<Refusal | undefined>;
   /** Takes what an authority outside says of a window of the group that it enforces: a limit with align `reported`. From inside only. */
   report(group: string, limit: string, said: WindowReport): Promise<Refusal | undefined>;
   /** With `key`: only one of that key; another is as unknown. */

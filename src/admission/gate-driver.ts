@@ -318,13 +318,13 @@ export class GateDriver implements LedgerWriterCallbacks {
       case 'admitted': {
         const hold = this.#holdOf(event.token, event.permit.group);
         if (hold === undefined) this.#undone.push(event.permit);
-        else this.#admitted(hold, event);
+        else this.#admitted(hold, event, now);
         break;
       }
       case 'refused': {
         const hold = this.#holdOf(event.token, event.group);
         if (hold === undefined) break;
-        if (!elsewhere) hold.entry.counters.count(event);
+        if (!elsewhere) this.#count(hold.entry, event, now);
         if (hold.ref !== DECIDED) this.waiting.delete(hold.ref);
         if (hold.phase !== 'over') this.reply(hold, event.refusal);
         break;
@@ -339,6 +339,8 @@ export class GateDriver implements LedgerWriterCallbacks {
         this.#endedWith(event);
         break;
       case 'queued':
+        this.entries.get(event.group)?.activity.queued(now);
+        break;
       case 'settled':
       case 'paused':
       case 'overridden':
@@ -347,6 +349,10 @@ export class GateDriver implements LedgerWriterCallbacks {
         this.#parts.unqueued(event.group);
         break;
     }
+  }
+
+  #count(entry: GroupEntry, event: GateEvent, now: Instant): void {
+    entry.count(event, now, this.gate.waitingIn(entry.index));
   }
 
   /** The holder behind a token of the gate; a stored request has none until it is decided. */
@@ -360,9 +366,9 @@ export class GateDriver implements LedgerWriterCallbacks {
     return this.entries.get(event.group)?.writes ? { ...event, refusal: this.unstored() } : event;
   }
 
-  #admitted(hold: PendingAcquire, event: Extract<GateEvent, { kind: 'admitted' }>): void {
+  #admitted(hold: PendingAcquire, event: Extract<GateEvent, { kind: 'admitted' }>, now: Instant): void {
     const { permit, record } = event;
-    hold.entry.counters.count(event);
+    this.#count(hold.entry, event, now);
     if (hold.ref !== DECIDED) this.waiting.delete(hold.ref);
     hold.permit = permit;
     // It left while its leaving waited for the right to decide.

@@ -1,13 +1,18 @@
 import type { GateEvent } from '../core/events.ts';
 import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
+import type { Instant } from '../core/time.ts';
 import type { AdmissionRequest, GroupCounters, GroupSettings } from './admission.ts';
+import { GroupActivity } from './group-activity.ts';
+import { OperatorNotes } from './operator-notes.ts';
 import type { Units } from './units.ts';
 
 /** One group at the door: its settings, its index in its gate, its figures. */
 export class GroupEntry {
   readonly name: string;
   readonly counters = new GroupCounterSet();
+  readonly activity = new GroupActivity();
+  readonly notes = new OperatorNotes();
   settings: GroupSettings;
   /** Index in the gate; changes with the configuration. */
   index: number;
@@ -30,6 +35,14 @@ export class GroupEntry {
     return this.settings.pushback.scope === 'key' ? key : '';
   }
 
+  /** Counts what happened to a caller of this group. `waiting`: how many still wait. */
+  count(event: GateEvent, now: Instant, waiting: number): void {
+    this.counters.count(event);
+    if (event.kind === 'queued') this.activity.queued(now);
+    else if (event.kind === 'admitted') this.activity.admits(now, event.permit.waited, waiting);
+    else if (event.kind === 'refused') this.activity.refuses(now, nameOf(event.refusal), waiting);
+  }
+
   get units(): Units {
     return this.#units;
   }
@@ -43,6 +56,11 @@ export class GroupEntry {
   unsettleable(costs: Costs): Refusal | undefined {
     return this.#units.unknownIn(costs, this.#unitsBefore);
   }
+}
+
+/** A refusal as it is counted: by its reason, and where it was shed by the bound too. */
+function nameOf({ reason, limit }: Refusal): string {
+  return reason === 'shed' && limit !== undefined ? `shed: ${limit.replace('backlog.', '')}` : reason;
 }
 
 /** The number behind an ask's priority or class; `malformed` where both are given or the class is unknown. */

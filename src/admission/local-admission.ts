@@ -14,6 +14,7 @@ import {
   type GroupView,
   MOVED,
   NO_HANDLE,
+  type OperatorReason,
   type Outcome,
   type OverrideRequest,
   type Page,
@@ -225,16 +226,16 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     });
   }
 
-  async pause(group: string, key: string | undefined, pauseFor: Micros | undefined): Promise<Refusal | undefined> {
-    return this.#at(group, (home, now) => pause(home, key, pauseFor === undefined ? NEVER : plus(now, pauseFor)));
+  async pause(group: string, key: string | undefined, pauseFor: Micros | undefined, why?: OperatorReason): Promise<Refusal | undefined> {
+    return this.#at(group, (home, now) => pause(home, key, pauseFor === undefined ? NEVER : plus(now, pauseFor), why));
   }
 
   async resume(group: string, key: string | undefined): Promise<Refusal | undefined> {
     return this.#at(group, (home) => resume(home, key));
   }
 
-  async override(group: string, wish: OverrideRequest): Promise<Refusal | undefined> {
-    return this.#at(group, (home) => override(home, wish));
+  async override(group: string, wish: OverrideRequest, why?: OperatorReason): Promise<Refusal | undefined> {
+    return this.#at(group, (home) => override(home, wish, why));
   }
 
   async report(group: string, limit: string, said: WindowReport): Promise<Refusal | undefined> {

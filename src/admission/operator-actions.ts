@@ -3,7 +3,7 @@ import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { type Instant, plus } from '../core/time.ts';
 import type { Override } from '../core/tree/overrides.ts';
-import type { OverrideRequest } from './admission.ts';
+import type { OperatorReason, OverrideRequest } from './admission.ts';
 import type { GroupEntry } from './group-entry.ts';
 import { parsePermitId } from './permit-id.ts';
 import { findWaiter } from './queries.ts';
@@ -15,11 +15,12 @@ import type { GroupLocation } from './tree-registry.ts';
  */
 
 /** Nobody of the group, or of one key of it, is admitted until then. */
-export async function pause({ tree, entry }: GroupLocation, key: string | undefined, until: Instant): Promise<Refusal | undefined> {
+export async function pause({ tree, entry }: GroupLocation, key: string | undefined, until: Instant, why?: OperatorReason): Promise<Refusal | undefined> {
   const { turn } = tree;
   const done = await turn.runDurably((now) => {
     if (key === undefined) turn.gate.pause(now, entry.index, until);
     else turn.gate.pause(now, entry.index, until, key);
+    if (why !== undefined) entry.notes.setPause(key, { ...why, since: now });
     return turn.writer.append({ kind: 'pause', pause: { group: entry.name, key, until } });
   });
   return told(done, turn);
@@ -31,13 +32,14 @@ export async function resume({ tree, entry }: GroupLocation, key: string | undef
   const done = await turn.runDurably((now) => {
     if (key === undefined) turn.gate.resume(now, entry.index);
     else turn.gate.resume(now, entry.index, key);
+    entry.notes.setPause(key, undefined);
     return turn.writer.append({ kind: 'resume', group: entry.name, key });
   });
   return told(done, turn);
 }
 
 /** Other limits for a stated time, or the file's again. */
-export async function override({ tree, entry }: GroupLocation, wish: OverrideRequest): Promise<Refusal | undefined> {
+export async function override({ tree, entry }: GroupLocation, wish: OverrideRequest, why?: OperatorReason): Promise<Refusal | undefined> {
   const { turn } = tree;
   const done = await turn.runDurably(async (now) => {
     const forgive = (): void => void (wish.forgive === true && turn.gate.forgive(now, entry.index));
@@ -49,6 +51,7 @@ export async function override({ tree, entry }: GroupLocation, wish: OverrideReq
       wish.for <= 0 ? undefined : { limits: sameKind(entry, wish.limits), enforce: wish.enforce, until: plus(now, wish.for) };
     const wrong = turn.gate.override(now, entry.index, change);
     if (wrong !== undefined) return { reason: 'malformed', detail: wrong } satisfies Refusal;
+    entry.notes.override = change && why && { ...why, since: now };
     forgive();
     if (change === undefined) return turn.writer.append({ kind: 'restore', group: entry.name });
     return turn.writer.append({ kind: 'override', override: { group: entry.name, override: change } });

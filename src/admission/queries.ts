@@ -1,11 +1,12 @@
 import { PAGE_MAX } from '../core/bounds.ts';
-import type { LimitView } from '../core/gate/views.ts';
+import type { GroupStatus, LimitView } from '../core/gate/views.ts';
 import type { LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { WaiterRef, WaiterView } from '../core/request.ts';
 import { DISTANT_PAST, type Instant, plus } from '../core/time.ts';
-import type { AdmissionRequest, Explanation, GroupView, Page } from './admission.ts';
+import type { AdmissionRequest, Explanation, GroupStanding, GroupView, Page } from './admission.ts';
 import { type GroupEntry, priorityOf } from './group-entry.ts';
+import { groupState } from './group-state.ts';
 import { PendingAcquire } from './pending-acquire.ts';
 import { permitId } from './permit-id.ts';
 import type { TreeController } from './tree-controller.ts';
@@ -20,6 +21,7 @@ const WAITER_FORM = /^w([0-9a-z]{1,11})-([0-9a-z]{1,11})$/;
 export function groupView(now: Instant, tree: TreeController, entry: GroupEntry): GroupView {
   const { gate } = tree.turn;
   const status = gate.status(now, entry.index);
+  const pausedUntil = status.pausedUntil === undefined || status.pausedUntil <= now ? undefined : status.pausedUntil;
   return {
     name: entry.name,
     parent: entry.settings.spec.parent?.group,
@@ -31,10 +33,30 @@ export function groupView(now: Instant, tree: TreeController, entry: GroupEntry)
     oldestWaiterSince: status.oldestSince,
     leases: status.leases,
     keys: status.keys,
-    pausedUntil: status.pausedUntil === undefined || status.pausedUntil <= now ? undefined : status.pausedUntil,
+    pausedUntil,
     pausedKeys: status.pausedKeys,
     overriddenUntil: status.overriddenUntil === DISTANT_PAST ? undefined : status.overriddenUntil,
     counters: entry.counters.view(),
+    standing: standingOf(now, tree, entry, status),
+  };
+}
+
+function standingOf(now: Instant, { turn: { gate } }: TreeController, { index, activity, notes }: GroupEntry, status: GroupStatus): GroupStanding {
+  const binding = gate.binding(now, index);
+  const figures = activity.view(now);
+  const { pausedUntil, override } = status;
+  const pause = pausedUntil === undefined ? undefined : notes.pause;
+  const facts = { ...status, oldestWaiterSince: status.oldestSince, pausedSince: pause?.since, binding, activity: figures, toldUntil: undefined };
+  const { state, since } = groupState(now, facts);
+  return {
+    state,
+    stateSince: since,
+    binding,
+    activity: figures,
+    pause,
+    keyPauses: status.keyPauses.map(({ key, until }) => ({ key, until, note: notes.ofKey(key) })),
+    override: override && { ...override, note: notes.override },
+    history: activity.history(now),
   };
 }
 
@@ -78,11 +100,11 @@ export function explain({ tree, entry }: GroupLocation, now: Instant, ask: Admis
   if (!may) return { reason: 'undecided', retryAt: now };
   const { settings } = entry;
   const waitUntil = plus(now, Math.min(ask.wait ?? settings.wait.default, settings.wait.max, ask.waitMax ?? settings.wait.max));
-  const { admitted, refusal, place, limits } = turn.gate.explain(now, tree.request(entry, ask, priority, costs, waitUntil, undefined));
+  const { admitted, refusal, place, limits, binding } = turn.gate.explain(now, tree.request(entry, ask, priority, costs, waitUntil, undefined));
   turn.settle(now);
   return draining
-    ? { group: entry.name, admitted: false, refusal: { reason: 'draining', retryAt: now }, place, limits }
-    : { group: entry.name, admitted, refusal, place, limits };
+    ? { group: entry.name, admitted: false, refusal: { reason: 'draining', retryAt: now }, place, limits, binding }
+    : { group: entry.name, admitted, refusal, place, limits, binding };
 }
 
 /** The waiting caller that a name on a page stands for; undefined: it no longer waits. */

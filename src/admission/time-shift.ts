@@ -1,9 +1,11 @@
+import type { Binding } from '../core/gate/binding.ts';
 import type { LimitView } from '../core/gate/views.ts';
 import type { Lease, LeaseView, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Arrival, QueuePosition, WaiterView } from '../core/request.ts';
 import { DISTANT_PAST, type Instant, type Micros, plus } from '../core/time.ts';
-import type { Explanation, GroupView, Outcome, Page, PermitView, RenewOutcome } from './admission.ts';
+import type { Explanation, GroupStanding, GroupView, Outcome, Page, PermitView, RenewOutcome } from './admission.ts';
+import type { OperatorNote } from './operator-notes.ts';
 
 /*
  * From one clock's time into another's: a tree decides in the time of its shard, another replica speaks in its own, and
@@ -89,14 +91,48 @@ export function shiftGroup(view: GroupView, by: Micros): GroupView {
     oldestWaiterSince: perhaps(view.oldestWaiterSince, by),
     pausedUntil: perhaps(view.pausedUntil, by),
     overriddenUntil: perhaps(view.overriddenUntil, by),
+    standing: view.standing && shiftStanding(view.standing, by),
   };
+}
+
+function shiftStanding(standing: GroupStanding, by: Micros): GroupStanding {
+  const { stateSince, binding, activity, pause, keyPauses, override, history } = standing;
+  const { lastAdmittedAt, busySince, idleSince } = activity;
+  return {
+    ...standing,
+    stateSince: perhaps(stateSince, by),
+    binding: binding && shiftBinding(binding, by),
+    activity: { ...activity, lastAdmittedAt: perhaps(lastAdmittedAt, by), busySince: perhaps(busySince, by), idleSince: perhaps(idleSince, by) },
+    pause: pause && shiftNote(pause, by),
+    keyPauses: keyPauses.map((each) => ({ ...each, until: shiftInstant(each.until, by), note: each.note && shiftNote(each.note, by) })),
+    override: override && { ...override, until: shiftInstant(override.until, by), note: override.note && shiftNote(override.note, by) },
+    history: history && { ...history, from: shiftInstant(history.from, by) },
+  };
+}
+
+function shiftNote(note: OperatorNote, by: Micros): OperatorNote {
+  return { ...note, since: shiftInstant(note.since, by) };
+}
+
+/** What holds somebody up. */
+export function shiftBinding(binding: Binding, by: Micros): Binding {
+  if (by === 0) return binding;
+  const { opensAt, holders } = binding;
+  const oldest = holders?.oldest && { ...holders.oldest, since: shiftInstant(holders.oldest.since, by), expiresAt: shiftInstant(holders.oldest.expiresAt, by) };
+  return { ...binding, opensAt: shiftInstant(opensAt, by), holders: holders && { ...holders, oldest } };
 }
 
 /** What would happen to an ask. */
 export function shiftExplanation(explanation: Explanation, by: Micros): Explanation {
   if (by === 0) return explanation;
-  const { refusal, place, limits } = explanation;
-  return { ...explanation, refusal: refusal && shiftRefusal(refusal, by), place: shiftPosition(place, by), limits: shiftAll(limits, by, shiftLimit) };
+  const { refusal, place, limits, binding } = explanation;
+  return {
+    ...explanation,
+    refusal: refusal && shiftRefusal(refusal, by),
+    place: shiftPosition(place, by),
+    limits: shiftAll(limits, by, shiftLimit),
+    binding: binding && shiftBinding(binding, by),
+  };
 }
 
 /** A waiter as shown. */

@@ -86,6 +86,7 @@ export class TreeController implements PendingAcquireOwner {
     const hold = new PendingAcquire(this, entry, waitUntil, ++this.#serials, done);
     if (ask.reported !== true) hold.caller = ask.caller;
     this.#open++;
+    entry.activity.arrives(now);
     const priority = priorityOf(ask, settings);
     const costs = entry.units.priced(ask.costs);
     if (typeof priority !== 'number') this.refuse(hold, priority, ask);
@@ -139,6 +140,8 @@ export class TreeController implements PendingAcquireOwner {
     if (this.#moving || this.#draining || this.turn.closedReason !== undefined) return undefined;
     const { clockOffset } = this;
     const { deadline, since } = request;
+    // One that was tried before is no new arrival.
+    if (since === undefined) entry.activity.arrives(this.#clock.now());
     const queued = this.turn.gate.enqueueStored(this.#clock.now(), {
       ...request,
       costs: entry.units.repriced(request.costs),
@@ -200,7 +203,7 @@ export class TreeController implements PendingAcquireOwner {
       waited: 0,
     };
     this.#parts.events(event, this.#clock.now());
-    hold.entry.counters.count(event);
+    hold.entry.count(event, this.#clock.now(), this.turn.gate.waitingIn(hold.entry.index));
     this.#tellNow(hold, refusal);
   }
 
@@ -329,7 +332,7 @@ export class TreeController implements PendingAcquireOwner {
     // Only while the reference is still this caller's: another may have it after a wait for the right to decide.
     if (this.turn.waiting.get(hold.ref) !== hold) return;
     this.turn.waiting.delete(hold.ref);
-    this.turn.gate.cancel(now, hold.ref);
+    if (this.turn.gate.cancel(now, hold.ref)) hold.entry.activity.leaves(now, this.turn.gate.waitingIn(hold.entry.index));
   }
 
   #closed(entry: GroupEntry, now: Instant): Refusal | undefined {

@@ -7,10 +7,12 @@ import type { Auth } from './auth.ts';
 import { NOTHING_PENDING, type PendingCall, type Reply, type UnaryCall, unary } from './call.ts';
 import type { DeferredAccess } from './deferred/access.ts';
 import { fromProto } from './duration.ts';
+import { bindingMessage } from './group-messages.ts';
 import type { OperatorEvent } from './operator-event.ts';
 import { acquireResponse, limit, place, refusalMessage, renewResponse } from './proto-messages.ts';
 import { INTERNAL_ERROR } from './refusal-status.ts';
 import { type AcquireFields, type CallContext, isRefusal, malformed, parseAcquire, parseRelease, parseRenew } from './validation.ts';
+import { type Viewer, viewerOf } from './viewer.ts';
 
 /** Told of a throw, which the caller sees as `fault` only. */
 export type onError = (error: unknown) => void;
@@ -41,7 +43,7 @@ export function admissionCalls(parts: ServiceDeps): readonly UnaryCall[] {
     unary(explain, (facts, request, reply) => {
       const ask = acquireFieldsFrom(request.ask, facts);
       if (isRefusal(ask)) return refuse(reply, ask);
-      return answer(parts, explanation(admission, ask), reply);
+      return answer(parts, explanation(parts, ask), reply);
     }),
   ];
 }
@@ -101,7 +103,13 @@ export async function releasePermit(admission: AdmissionService, facts: CallCont
   return ended.kind === 'released' ? create(pb.ReleaseResponseSchema, { ended: ended.ended }) : ended.refusal;
 }
 
-async function explanation(admission: AdmissionService, ask: AdmissionRequest): Promise<pb.ExplainResponse | Refusal> {
+/** Who may not look at the group sees no names but those of its own key. */
+function strangerTo({ caller, group, key }: AdmissionRequest, auth: ServiceDeps['auth']): Viewer {
+  const own = auth.check(caller, { ability: 'read', group }) === undefined ? auth.keyOf(caller) : key;
+  return viewerOf(caller, own);
+}
+
+async function explanation({ admission, auth }: ServiceDeps, ask: AdmissionRequest): Promise<pb.ExplainResponse | Refusal> {
   const explained = await admission.explain(ask);
   if (isRefusal(explained)) return asError(explained) ? explained : create(pb.ExplainResponseSchema, { refusal: refusalMessage(explained, admission.now()) });
   const now = admission.now();
@@ -110,6 +118,8 @@ async function explanation(admission: AdmissionService, ask: AdmissionRequest): 
     place: place(explained.place, now),
     limits: explained.limits.map((each) => limit(each, now)),
   });
+  const reader = { now, epoch: (at: Parameters<typeof admission.epoch>[0]) => admission.epoch(at), viewer: strangerTo(ask, auth) };
+  if (explained.binding !== undefined) message.binding = bindingMessage(explained.binding, reader);
   if (explained.refusal !== undefined) message.refusal = refusalMessage(explained.refusal, now);
   return message;
 }

@@ -7,11 +7,14 @@ import { answer, refuse, type ServiceDeps } from './admission-service.ts';
 import type { Action } from './auth.ts';
 import { type Unary, type UnaryCall, unary } from './call.ts';
 import { fromProto, INVALID_DURATION } from './duration.ts';
+import { countGroups, pageOfGroups, selectGroups, toGroupQuery } from './group-list.ts';
+import { group, moment, type Reader } from './group-messages.ts';
 import { checkPause, toOverride, toPage } from './group-validation.ts';
 import type { OperatorEvent } from './operator-event.ts';
-import { pageTokenOf } from './page-token.ts';
-import { group, lease, replica, waiter } from './proto-messages.ts';
-import { checkGroup, checkName, isRefusal } from './validation.ts';
+import { pageTokenOf, placeOf } from './page-token.ts';
+import { filled, lease, replica, waiter } from './proto-messages.ts';
+import { checkGroup, checkName, checkText, isRefusal } from './validation.ts';
+import { viewerOf } from './viewer.ts';
 
 /** What each call of sluice.v1.GroupService does, by the fields of its request: a new one does not compile until it is said. */
 const ACTIONS: { readonly [name in keyof typeof pb.GroupService.method]: (request: Named) => Action } = {
@@ -63,9 +66,9 @@ function looks(parts: ServiceDeps): readonly UnaryCall[] {
     ),
     unary(
       getGroup,
-      look(async (request) => {
+      look(async (request, caller) => {
         const view = checkGroup(request.group) ?? (await admission.group(request.group));
-        return isRefusal(view) ? view : create(pb.GetGroupResponseSchema, { group: group(view, admission.now()) });
+        return isRefusal(view) ? view : create(pb.GetGroupResponseSchema, { group: group(view, readerOf(parts, caller)) });
       }),
     ),
     unary(
@@ -118,12 +121,12 @@ function deeds(parts: ServiceDeps): readonly UnaryCall[] {
   return [
     unary(pause, ({ caller }, request, reply) => {
       const duration = fromProto(request.duration);
-      const wrong = checkPause(request.group, request.key, duration);
+      const wrong = checkPause(request.group, request.key, duration) ?? checkReason(request.reason);
       if (wrong !== undefined) return refuse(reply, wrong);
       return answer(
         parts,
         change(create(pb.PauseResponseSchema), { kind: 'group_paused', caller, group: request.group, key: request.key, forMs: millis(duration) }, () =>
-          admission.pause(request.group, request.key, duration),
+          admission.pause(request.group, request.key, duration, { by: caller, reason: request.reason }),
         ),
         reply,
       );
@@ -170,7 +173,9 @@ function overriding(parts: ServiceDeps): UnaryCall {
   const change = changing(parts);
   return unary(pb.GroupService.method.override, ({ caller }, request, reply) => {
     const limits = new Map(Object.entries(request.limits).map(([name, quota]) => [name, quotaOf(quota)]));
-    const wish = toOverride({ group: request.group, limits, enforce: request.enforce, duration: fromProto(request.duration), forgive: request.forgiveDebt });
+    const wish =
+      checkReason(request.reason) ??
+      toOverride({ group: request.group, limits, enforce: request.enforce, duration: fromProto(request.duration), forgive: request.forgiveDebt });
     if (isRefusal(wish)) return refuse(reply, wish);
     return answer(
       parts,
@@ -185,23 +190,43 @@ function overriding(parts: ServiceDeps): UnaryCall {
           forMs: millis(wish.for),
           forgiveDebt: request.forgiveDebt || undefined,
         },
-        () => parts.admission.override(request.group, wish),
+        () => parts.admission.override(request.group, wish, { by: caller, reason: request.reason }),
       ),
       reply,
     );
   });
 }
 
-/** Groups are few: a page is a slice by name, its place the last name seen. */
-async function groupsPage({ admission, auth }: ServiceDeps, request: pb.ListGroupsRequest, caller: string): Promise<pb.ListGroupsResponse | Refusal> {
-  const page = toPage('groups', request);
+/** Who reads the answer, and when. */
+export function readerOf({ admission, auth }: ServiceDeps, caller: string): Reader {
+  return { now: admission.now(), epoch: (at) => admission.epoch(at), viewer: viewerOf(caller, auth.keyOf(caller)) };
+}
+
+/** Groups that match, a page of them; counts are of all that the caller may see. */
+async function groupsPage(parts: ServiceDeps, request: pb.ListGroupsRequest, caller: string): Promise<pb.ListGroupsResponse | Refusal> {
+  const { admission, auth } = parts;
+  const page = toPage('groups', { pageSize: request.pageSize });
   if (isRefusal(page)) return page;
-  const visible = (name: string) => auth.check(caller, { ability: 'read', group: name }) === undefined;
-  const views = (await admission.groups()).filter(({ name }) => name > page.token && visible(name)).sort((a, b) => (a.name < b.name ? -1 : 1));
-  const shown = views.slice(0, page.size);
-  const now = admission.now();
-  const nextPageToken = pageTokenOf('groups', views.length > shown.length ? (shown.at(-1)?.name ?? '') : '');
-  return create(pb.ListGroupsResponseSchema, { groups: shown.map((view) => group(view, now)), nextPageToken, replicas: admission.replicas().map(replica) });
+  const query = toGroupQuery(request);
+  if (isRefusal(query)) return query;
+  const visible = (await admission.groups()).filter(({ name }) => auth.check(caller, { ability: 'read', group: name }) === undefined);
+  const found = selectGroups(visible, query);
+  const list = `groups by ${query.sort}`;
+  const from = placeOf(list, request.pageToken);
+  if (isRefusal(from)) return from;
+  const { shown, next } = pageOfGroups(found, query.sort, from.place, page.size);
+  const reader = readerOf(parts, caller);
+  return create(
+    pb.ListGroupsResponseSchema,
+    filled({
+      groups: shown.map((view) => group(view, reader)),
+      nextPageToken: pageTokenOf(list, next),
+      replicas: admission.replicas().map(replica),
+      total: found.length,
+      counts: countGroups(visible),
+      now: moment(reader.now, reader),
+    }),
+  );
 }
 
 /** A quota as the core has it; undefined: the message names no kind. */
@@ -219,6 +244,12 @@ function quotaOf(quota: pb.Quota): Quota | undefined {
     default:
       return undefined;
   }
+}
+
+const REASON_BYTES_MAX = 256;
+
+function checkReason(reason: string): Refusal | undefined {
+  return checkText('reason', reason, REASON_BYTES_MAX);
 }
 
 function millis(micros: Micros | undefined): number | undefined {

@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import type { GroupView, Outcome, PermitView, ReplicaView } from '../admission/admission.ts';
+import type { Outcome, PermitView, ReplicaView } from '../admission/admission.ts';
 import type { KeysInUse, LimitView } from '../core/gate/views.ts';
 import type { Costs } from '../core/group.ts';
 import type { LeaseView, Permit, ShadowOutcome } from '../core/permit.ts';
@@ -9,6 +9,7 @@ import { type Instant, NEVER } from '../core/time.ts';
 import * as pb from '../gen/sluice/v1/admission_pb.ts';
 import * as groupPb from '../gen/sluice/v1/group_pb.ts';
 import { toProto } from './duration.ts';
+import { quotaText } from './quota-text.ts';
 import { CODES, describe, REFUSAL_STATUS, retryAfter } from './refusal-status.ts';
 
 type Maybe = ReturnType<typeof toProto> | undefined;
@@ -18,12 +19,13 @@ export function until(at: Instant | undefined, now: Instant): Maybe {
   return at === undefined || at === NEVER ? undefined : toProto(Math.max(0, at - now));
 }
 
-function since(at: Instant, now: Instant): ReturnType<typeof toProto> {
+/** Time since `at`, at least 0. */
+export function since(at: Instant, now: Instant): ReturnType<typeof toProto> {
   return toProto(Math.max(0, now - at));
 }
 
 /** Drops members that are undefined, as exact optional types want it. */
-function filled<T extends object>(members: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+export function filled<T extends object>(members: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   for (const name in members) if (members[name] === undefined) delete members[name];
   return members as { [K in keyof T]: Exclude<T[K], undefined> };
 }
@@ -94,6 +96,7 @@ export function limit(view: LimitView, now: Instant): pb.Limit {
       used: whole(view.used),
       debt: whole(view.debt),
       resetAfter: until(view.resetAt, now),
+      quota: view.quota === undefined ? '' : quotaText(view.quota),
       per: view.per === undefined ? undefined : toProto(view.per),
       readyAfter: until(view.readyAt, now),
       permits: view.permits === undefined ? undefined : whole(view.permits),
@@ -105,38 +108,6 @@ export function limit(view: LimitView, now: Instant): pb.Limit {
 
 function keyUse({ key, capacity, used, debt, resetAt }: KeysInUse['fullest'][number], now: Instant): pb.KeyUse {
   return create(pb.KeyUseSchema, filled({ key, capacity: whole(capacity), used: whole(used), debt: whole(debt), resetAfter: until(resetAt, now) }));
-}
-
-/** A group as it stands. */
-export function group(view: GroupView, now: Instant): groupPb.Group {
-  const { counters, pausedUntil, oldestWaiterSince } = view;
-  const left = until(pausedUntil, now);
-  return create(
-    groupPb.GroupSchema,
-    filled({
-      name: view.name,
-      parent: view.parent ?? '',
-      enforce: view.enforce,
-      limits: view.limits.map((each) => limit(each, now)),
-      waiting: whole(view.waiting),
-      waitingBytes: whole(view.waitingBytes),
-      backlog: view.waitingByPriority.map((each) => create(groupPb.PriorityBacklogSchema, { priority: each.priority, waiting: whole(each.waiting) })),
-      oldestWaited: oldestWaiterSince === undefined ? undefined : since(oldestWaiterSince, now),
-      leases: whole(view.leases),
-      keys: whole(view.keys),
-      pause: pausedUntil === undefined ? undefined : create(groupPb.PauseStateSchema, filled({ left })),
-      pausedKeys: whole(view.pausedKeys),
-      overrideLeft: until(view.overriddenUntil, now),
-      placement: view.placement && create(groupPb.PlacementSchema, { ...view.placement }),
-      counters: create(groupPb.GroupCountersSchema, {
-        admitted: whole(counters.admitted),
-        refused: Object.fromEntries(Object.entries(counters.refused).map(([reason, count]) => [reason.toUpperCase(), whole(count)])),
-        lapsed: whole(counters.lapsed),
-        released: whole(counters.released),
-        shadowHeld: whole(counters.shadowHeld),
-      }),
-    }),
-  );
 }
 
 /** A replica that lives. */
@@ -166,6 +137,7 @@ function wholes(costs: Costs): Record<string, bigint> {
   return Object.fromEntries(Object.entries(costs).map(([unit, cost]) => [unit, whole(cost)]));
 }
 
-function whole(count: number): bigint {
+/** A count as a 64-bit number; 0 where it is no finite one. */
+export function whole(count: number): bigint {
   return Number.isFinite(count) ? BigInt(Math.trunc(count)) : 0n;
 }

@@ -66,7 +66,8 @@ export function malformed(detail: string): Refusal {
 
 /** Tells a refusal from what it stands in for. */
 export function isRefusal(value: object): value is Refusal {
-  return 'reason' in value;
+  // A message of the protocol may have a field of that name.
+  return 'reason' in value && !('$typeName' in value);
 }
 
 /** Checks an ask: the one place where that is done, for every protocol. */

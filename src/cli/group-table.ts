@@ -2,7 +2,7 @@ import { parseServerDuration } from '../client/duration.ts';
 import type { Shown } from './operator-calls.ts';
 import { plain, span, tableLines } from './text-table.ts';
 
-const GROUP_COLUMNS = ['GROUP', 'STATE', 'WAITING', 'OLDEST', 'LEASES', 'ADMITTED', 'REFUSED', 'LIMITS'] as const;
+const GROUP_COLUMNS = ['GROUP', 'STATE', 'WAITING', 'OLDEST', 'LEASES', 'ADMITTED', 'REFUSED', 'LIMITS', 'WHY'] as const;
 const LIMIT_COLUMNS = ['LIMIT', 'QUOTA', 'USED', 'DEBT', 'UNIT', 'FREE IN'] as const;
 const KEY_COLUMNS = ['LIMIT', 'KEY', 'USED', 'DEBT'] as const;
 const WAITER_COLUMNS = ['PLACE', 'WAITER', 'KEY', 'PRIORITY', 'WAITED', 'PATIENCE', 'BEHIND', 'COSTS', 'HOLDER'] as const;
@@ -16,7 +16,7 @@ export function groupTable(groups: readonly Shown[]): readonly string[] {
     GROUP_COLUMNS,
     groups.map((group) => [
       ...[text(group['name']), stateOf(group), text(group['waiting']), spanOf(group['oldestWaited']), text(group['leases'])],
-      ...[text(counters(group)['admitted']), String(refusedOf(group)), limitsOf(group)],
+      ...[text(counters(group)['admitted']), String(refusedOf(group)), limitsOf(group), whyOf(group)],
     ]),
   );
 }
@@ -29,14 +29,17 @@ export function groupLines(group: Shown): readonly string[] {
   const facts: readonly (readonly [string, string])[] = [
     ['group', text(group['name'])],
     ['state', stateOf(group)],
+    ['why', whyOf(group)],
     ['parent', text(group['parent'])],
-    ['pause', pause === undefined ? '' : pause['left'] === undefined ? 'until it is resumed' : `ends in ${spanOf(pause['left'])}`],
-    ['override', group['overrideLeft'] === undefined ? '' : `ends in ${spanOf(group['overrideLeft'])}`],
+    ['pause', pause === undefined ? '' : [pause['left'] === undefined ? 'until it is resumed' : `ends in ${spanOf(pause['left'])}`, byWhom(pause)].join('')],
+    ['override', group['overrideLeft'] === undefined ? '' : `ends in ${spanOf(group['overrideLeft'])}${byWhom(object(group['override']))}`],
     ['paused keys', count(group['pausedKeys'])],
     ['waiting', [text(group['waiting']), backlog.length < 2 ? '' : backlog.join(', ')].filter((part) => part !== '').join(': ')],
     ['oldest', spanOf(group['oldestWaited'])],
     ['leases', text(group['leases'])],
     ['keys in use', count(group['keys'])],
+    ['arrived', text(counters(group)['arrived'])],
+    ['left', count(counters(group)['left'])],
     ['admitted', text(counters(group)['admitted'])],
     ['refused', refused.join(', ')],
     ['lapsed', count(counters(group)['lapsed'])],
@@ -85,18 +88,25 @@ export function leaseTable(leases: readonly Shown[]): readonly string[] {
 export function stateOf(group: Shown): string {
   const { placement, pause, enforce, overrideLeft } = group as { placement?: Shown; pause?: unknown; enforce?: unknown; overrideLeft?: unknown };
   const undecided = placement !== undefined && text(placement['replica']) === '';
-  const state = undecided ? 'undecided' : pause !== undefined ? 'paused' : Number(group['waiting'] ?? 0) > 0 ? 'moving' : 'open';
+  const said = text(group['state']);
+  const state = said !== '' ? said : undecided ? 'undecided' : pause !== undefined ? 'paused' : Number(group['waiting'] ?? 0) > 0 ? 'moving' : 'open';
   return [state, overrideLeft === undefined ? '' : 'override', enforce === false ? 'shadow' : ''].filter((part) => part !== '').join(' ');
 }
 
 /** A quota in the file's own notation. */
 export function quotaOf(limit: Shown): string {
-  const { kind, capacity, permits = capacity, per } = limit;
+  const { kind, capacity, permits = capacity, per, quota } = limit;
+  if (quota !== undefined && quota !== '') return `${text(quota)}${limit['scope'] === 'LIMIT_SCOPE_KEY' ? ' per key' : ''}`;
   const time = spanOf(per);
   if (kind === 'LIMIT_KIND_SPACING') return `every ${time}`;
   if (kind === 'LIMIT_KIND_CONCURRENCY') return `${text(capacity)} at once`;
   const burst = kind === 'LIMIT_KIND_RATE' && permits !== undefined && text(capacity) !== '1' ? `, burst ${text(capacity)}` : '';
   return `${text(permits)}/${time}${burst}${kind === 'LIMIT_KIND_FIXED' ? ' fixed' : ''}${limit['scope'] === 'LIMIT_SCOPE_KEY' ? ' per key' : ''}`;
+}
+
+/** The server's sentence on what holds the group up. */
+function whyOf(group: Shown): string {
+  return text(object(group['binding'])['text']);
 }
 
 function limitRow(limit: Shown): readonly string[] {
@@ -115,6 +125,11 @@ function limitsOf(group: Shown): string {
 function costsOf(of: Shown): string {
   const costs = Object.entries(object(of['costs'])).map(([unit, cost]) => `${text(cost)} ${plain(unit)}`);
   return costs.join(', ');
+}
+
+/** `, by ana: ledger migration`; '' where nothing is known. */
+function byWhom({ by, reason }: Shown): string {
+  return `${text(by) === '' ? '' : `, by ${text(by)}`}${text(reason) === '' ? '' : `: ${text(reason)}`}`;
 }
 
 function counters(group: Shown): Shown {

@@ -32,11 +32,13 @@ const LIMIT_FLAG = '  --limit 100          how many at most';
 const LIST_MAX = 1_000_000;
 
 const groups: Operation = {
-  usage: 'groups [--limit 100]',
+  usage: 'groups [--sort name] [--state STATE] [--q TEXT] [--limit 100]',
   summary: 'shows groups: state, who waits and for how long, leases, and what is used of each limit',
-  flags: LIMIT_FLAG,
+  flags: `  --sort name          name (default), oldest, waiting, refused or out (admissions a second)
+  --state STATE        only those: undecided, stuck, paused, late, moving, open, waiting, override or shadow
+  --q TEXT             only those whose name has this text\n${LIMIT_FLAG}`,
   example: 'sluice groups --limit 1000 --json | jq -r "select(.waiting != \\"0\\").name"',
-  known: { texts: ['limit'] },
+  known: { texts: ['sort', 'state', 'q', 'limit'] },
   async run(calls, given, world) {
     if (given.positionals.length > 0) return 'groups takes flags only; `sluice group NAME` shows one';
     return list(calls, given, world, 'groups', undefined, groupTable);
@@ -77,18 +79,18 @@ const leases: Operation = {
 };
 
 const pause: Operation = {
-  usage: 'pause GROUP [--for 10m] [--key KEY]',
+  usage: 'pause GROUP [--for 10m] [--key KEY] [--reason TEXT]',
   summary: 'admits nobody of a group and those below it, or of one key, for a time; callers wait on, leases live on',
-  flags: `  --for 10m            for so long, at most 30d (default: until it is resumed); never shortens a running pause\n  --key KEY            only this key`,
+  flags: `  --for 10m            for so long, at most 30d (default: until it is resumed); never shortens a running pause\n  --key KEY            only this key\n  --reason TEXT        why, for others who look at the group`,
   example: 'sluice pause llm --for 10m',
-  known: { texts: ['for', 'key'] },
+  known: { texts: ['for', 'key', 'reason'] },
   async run(calls, given, world) {
     const name = only(given);
     if (name === undefined) return 'name one group';
     const wrong = wrongDurations(given, ['for']);
     if (wrong !== undefined) return wrong;
     const [key, time] = [given.text('key'), given.text('for')];
-    await calls.call('POST', ['groups', name, 'pause'], { key, duration: time });
+    await calls.call('POST', ['groups', name, 'pause'], { key, duration: time, reason: given.text('reason') });
     const until = time === undefined ? 'until it is resumed' : `for ${time}`;
     return done(given, world, { group: name, key, paused: true, for: time }, `${subject(name, key)} is paused ${until}`);
   },
@@ -114,7 +116,7 @@ const override: Operation = {
   summary: "puts other numbers in place of the file's for a time; then the file holds again",
   flags: OVERRIDE_FLAGS,
   example: 'sluice override llm rpm=900/60s tpm=400000/60s --for 1h',
-  known: { texts: ['for', 'enforce'], flags: ['end', 'forgive-debt'] },
+  known: { texts: ['for', 'enforce', 'reason'], flags: ['end', 'forgive-debt'] },
   async run(calls, given, world) {
     const [name, ...changes] = given.positionals;
     if (name === undefined || name.includes('=')) return 'name the group first';
@@ -192,6 +194,8 @@ async function listOf(
   return name === undefined ? 'name one group' : list(calls, given, world, what, name, table);
 }
 
+const QUERY_FLAGS = ['sort', 'state', 'q'] as const;
+
 async function list(
   calls: OperatorCalls,
   given: RequestArguments,
@@ -203,7 +207,11 @@ async function list(
   const limit = wholeFlag('limit', given.text('limit') ?? '100', 1, LIST_MAX);
   if (typeof limit === 'string') return limit;
   const key = given.text('key');
-  const { items, more }: Listing = await calls.list(what, name, limit, key === undefined ? undefined : (item) => item['key'] === key);
+  const filter = Object.fromEntries(QUERY_FLAGS.map((flag) => [flag, given.text(flag)] as const).filter(([, value]) => value !== undefined)) as Record<
+    string,
+    string
+  >;
+  const { items, more }: Listing = await calls.list(what, name, limit, key === undefined ? undefined : (item) => item['key'] === key, filter);
   for (const line of given.json ? items.map((item) => JSON.stringify(item)) : table(items)) writeLine(world.stdout, line);
   if (more) writeLine(world.stderr, 'sluice: there are more; raise --limit');
   return EXIT.ok;

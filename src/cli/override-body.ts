@@ -13,7 +13,8 @@ export const OVERRIDE_FLAGS = `  LIMIT=QUOTA          a limit of the group itsel
   --for 1h             for so long, at most 30d; required where something is changed
   --enforce false      makes it a shadow: it counts, and holds nobody; true ends that
   --end                ends a running override
-  --forgive-debt       drops what was settled above the limits`;
+  --forgive-debt       drops what was settled above the limits
+  --reason TEXT        why, for others who look at the group`;
 
 /** Length of the shortest month, in seconds. */
 const MONTH_SECONDS_MIN = 28 * 86_400;
@@ -36,6 +37,7 @@ export async function overrideBody(given: RequestArguments, changes: readonly st
     ...(enforce !== undefined && { enforce: enforce === 'true' }),
     ...(end ? { duration: '0' } : time !== undefined && { duration: time }),
     ...(forgive && { forgiveDebt: true }),
+    ...(given.text('reason') !== undefined && { reason: given.text('reason') }),
   };
 }
 

@@ -1,4 +1,4 @@
-import { type AdmissionRequest, type LocalAdmissionService, MOVED, type OverrideRequest } from '../admission/admission.ts';
+import { type AdmissionRequest, type LocalAdmissionService, MOVED, type OperatorReason, type OverrideRequest } from '../admission/admission.ts';
 import { parsePermitId } from '../admission/permit-id.ts';
 import { shiftArrival } from '../admission/time-shift.ts';
 import type { Costs } from '../core/group.ts';
@@ -65,6 +65,7 @@ interface Args {
   readonly page: { readonly size: number; readonly token: string };
   readonly pauseFor: Micros | undefined;
   readonly wish: Omit<OverrideRequest, 'limits'> & { readonly limits: readonly (readonly [string, never])[] };
+  readonly why: OperatorReason | undefined;
   readonly limit: string;
   readonly said: WindowReport;
   readonly id: string;
@@ -97,11 +98,11 @@ async function perform({ admission, positions, by }: CallDeps, method: Method, a
     case 'leases':
       return admission.leases(args.group, args.page);
     case 'pause':
-      return admission.pause(args.group, args.key, args.pauseFor);
+      return admission.pause(args.group, args.key, args.pauseFor, args.why);
     case 'resume':
       return admission.resume(args.group, args.key);
     case 'override':
-      return admission.override(args.group, { ...args.wish, limits: new Map(args.wish.limits) });
+      return admission.override(args.group, { ...args.wish, limits: new Map(args.wish.limits) }, args.why);
     case 'report':
       return admission.report(args.group, args.limit, args.said);
     case 'evictWaiter':

@@ -7,6 +7,7 @@ import {
   type GroupView,
   type LocalAdmissionService,
   NO_HANDLE,
+  type OperatorReason,
   type Outcome,
   type OverrideRequest,
   type Page,
@@ -158,16 +159,16 @@ export class RoutedAdmission implements AdmissionService {
     return this.#callOwner(group, 'leases', { group, page }, () => this.#deps.admission.leases(group, page), shift);
   }
 
-  pause(group: string, key: string | undefined, pauseFor: Micros | undefined): Promise<Refusal | undefined> {
-    return this.#mutateOwner(group, 'pause', { group, key, pauseFor }, () => this.#deps.admission.pause(group, key, pauseFor));
+  pause(group: string, key: string | undefined, pauseFor: Micros | undefined, why?: OperatorReason): Promise<Refusal | undefined> {
+    return this.#mutateOwner(group, 'pause', { group, key, pauseFor, why }, () => this.#deps.admission.pause(group, key, pauseFor, why));
   }
 
   resume(group: string, key: string | undefined): Promise<Refusal | undefined> {
     return this.#mutateOwner(group, 'resume', { group, key }, () => this.#deps.admission.resume(group, key));
   }
 
-  override(group: string, override: OverrideRequest): Promise<Refusal | undefined> {
-    return this.#mutateOwner(group, 'override', { group, wish: override }, () => this.#deps.admission.override(group, override));
+  override(group: string, override: OverrideRequest, why?: OperatorReason): Promise<Refusal | undefined> {
+    return this.#mutateOwner(group, 'override', { group, wish: override, why }, () => this.#deps.admission.override(group, override, why));
   }
 
   report(group: string, limit: string, window: WindowReport): Promise<Refusal | undefined> {

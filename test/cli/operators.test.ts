@@ -240,7 +240,7 @@ groups:
     expect(await state()).toBe('open override shadow');
     const { out } = await run(admin, 'group', 'llm');
     expect(out).toMatch(/^rpm +900\/30s, burst 20 /m);
-    expect(out).toMatch(/^tpm +5\/60m /m);
+    expect(out).toMatch(/^tpm +5\/1h /m);
     expect((await run(admin, 'override', 'llm', '--end', '--forgive-debt')).out).toBe('llm goes by the file again; the debt of llm is dropped\n');
     expect(await state()).toBe('open');
   });

@@ -10,7 +10,7 @@ import type { ServiceDeps } from '../admission-service.ts';
 import { ANSWERED, runHeldCall, type UnaryCall } from '../call.ts';
 import { INTERNAL_ERROR } from '../refusal-status.ts';
 import { NOT_DEFERRED, unaryCalls } from '../services.ts';
-import { type CallContext, isRefusal } from '../validation.ts';
+import { type CallContext, isRefusal, malformed } from '../validation.ts';
 import { everyInterval, PositionNotifier, type SetInterval } from '../watch.ts';
 import { type After, acquire, type RestAcquireOptions } from './acquire.ts';
 import { askFieldsOf, askMessage, decodeTicket } from './acquire-fields.ts';
@@ -39,6 +39,12 @@ const UNKNOWN_PATH: Refusal = { reason: 'malformed', detail: 'Nothing answers at
 const NO_DEFERRED: Refusal = { reason: 'unknown_request', detail: NOT_DEFERRED };
 const BAD_PATH: Refusal = { reason: 'malformed', detail: 'The path holds a percent sign that encodes no UTF-8; write %25 for the sign itself.' };
 const NO_TICKET: Refusal = { reason: 'unknown_request', detail: 'This is no Location that a 202 gave; ask anew.' };
+
+const LISTS: ReadonlySet<string> = new Set(['ListGroups', 'ListWaiters', 'ListLeases', 'ListKeys', 'ListActivity']);
+const SHORT_NAMES = [
+  ['limit', 'pageSize'],
+  ['after', 'pageToken'],
+] as const;
 
 /** Plain HTTP: permits and groups for curl and for languages without gRPC. */
 export class Rest implements HttpHandler {
@@ -101,6 +107,8 @@ export class Rest implements HttpHandler {
     const input = inputOf(request, path);
     if (isRefused(input)) return this.#refuse(reply, input, 'status' in input ? input.status : undefined);
     if (does === 'Acquire') return this.#acquire(facts, input, request, reply);
+    const twice = LISTS.has(does) ? asPage(input) : undefined;
+    if (twice !== undefined) return this.#refuse(reply, twice);
     const message = does === 'Explain' ? explainMessage(input) : this.#message(does, input);
     if (!isMessage(message)) return this.#refuse(reply, message);
     const group = input.get('group');
@@ -149,6 +157,17 @@ export class Rest implements HttpHandler {
   #refuse(reply: EngineReply, refusal: Refusal, status?: number): void {
     sendRefusal(reply, this.#acquiring, refusal, undefined, status);
   }
+}
+
+/** Takes `limit` and `after` for `pageSize` and `pageToken`. */
+function asPage(input: Input): Refusal | undefined {
+  for (const [short, long] of SHORT_NAMES) {
+    if (!input.has(short)) continue;
+    if (input.has(long)) return malformed(`\`${short}\` and \`${long}\` are the same; send one of them.`);
+    input.set(long, input.get(short));
+    input.delete(short);
+  }
+  return undefined;
 }
 
 function explainMessage(input: Input): Message | Refusal {

@@ -63,7 +63,7 @@ function shed(dispatcher: Dispatcher, now: Instant, slot: number, bound: string 
 }
 
 /** What the asker would meet: the refusal at the door, its place, every limit on the way. Nothing that counts changes. */
-export function explain(dispatcher: Dispatcher, now: Instant, state: KeyState, ask: GateRequest, draining: boolean): GateExplanation {
+export function explain(dispatcher: Dispatcher, now: Instant, state: KeyState, ask: GateRequest, draining: boolean): Omit<GateExplanation, 'binding'> {
   const limits = limitViews(now, state, ask.costs);
   const nowhere = { place: 0, expectedAt: NEVER, limit: '' };
   if (draining) return { refusal: { reason: 'draining' }, admitted: false, place: nowhere, limits };

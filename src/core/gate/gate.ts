@@ -13,6 +13,7 @@ import { NO_SLOT } from '../tree/waiter-table.ts';
 import { acquire } from './acquire.ts';
 import { explain, findOversizedLimit, refuseNode, refuseSlot, resolveOverdue } from './arrival-checks.ts';
 import { audit } from './audit.ts';
+import { type Binding, bindingOf, bindingOfKey } from './binding.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { positionOf } from './position.ts';
 import { endLease, release, renew, rollback } from './release.ts';
@@ -339,7 +340,10 @@ export class Gate {
   /** Would it pass, when, which limit binds; changes nothing that counts. */
   explain(now: Instant, ask: GateRequest): GateExplanation {
     this.#settle(now);
-    return this.#all.peekKey(now, this.#node(ask.group), ask.key, (state) => explain(this.#all, now, state, ask, this.#draining));
+    return this.#all.peekKey(now, this.#node(ask.group), ask.key, (state) => ({
+      ...explain(this.#all, now, state, ask, this.#draining),
+      binding: bindingOfKey(this.#all, now, state, ask.costs),
+    }));
   }
 
   /** Returns the limit that could never let this cost pass; undefined if there is none. Changes nothing. */
@@ -355,6 +359,16 @@ export class Gate {
   /** The group's own limits, those counted by key with the keys that use them. */
   ownLimits(now: Instant, group: number): readonly LimitView[] {
     return this.#all.peekKey(now, this.#node(group), '', (state) => ownLimitsOf(now, state));
+  }
+
+  /** Returns what holds up the next waiter of a group; undefined if nobody waits, or only its turn is awaited. Changes nothing. */
+  binding(now: Instant, group: number): Binding | undefined {
+    return bindingOf(this.#all, now, this.#node(group));
+  }
+
+  /** Waiters of a group, stored requests included. */
+  waitingIn(group: number): number {
+    return this.#node(group).waiting;
   }
 
   status(now: Instant, group: number): GroupStatus {

@@ -9,6 +9,7 @@ import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
 import type { KeyQueue } from '../tree/queues.ts';
 import { toLease, toLeaseRecord } from './admit.ts';
+import type { Binding } from './binding.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { positionOf } from './position.ts';
 import type { GateSnapshot } from './snapshot.ts';
@@ -23,6 +24,8 @@ export interface LimitView extends LimitStatus {
   readonly key: string | undefined;
   /** Length of the window; undefined for concurrency. */
   readonly per: Micros | undefined;
+  /** What counts now: the file's quota, that of the key's exception, or an override's. */
+  readonly quota?: Quota | undefined;
   /** Units per `per`, where that is not `capacity`: a rate's capacity is its burst. */
   readonly permits?: number | undefined;
   /** Of a dry run only: when this limit alone would let the request pass. */
@@ -44,6 +47,15 @@ export interface GateExplanation {
   readonly admitted: boolean;
   readonly place: QueuePosition;
   readonly limits: readonly LimitView[];
+  /** What would hold it up; undefined: only its turn, or it would not be held. */
+  readonly binding: Binding | undefined;
+}
+
+/** What an override in force has changed. */
+export interface OverrideStatus {
+  readonly until: Instant;
+  readonly limits: readonly { readonly name: string; readonly from: Quota; readonly to: Quota }[];
+  readonly enforce: { readonly from: boolean; readonly to: boolean } | undefined;
 }
 
 /** A group's numbers, for people and gauges. */
@@ -56,7 +68,10 @@ export interface GroupStatus {
   readonly keys: number;
   readonly pausedUntil: Instant | undefined;
   readonly pausedKeys: number;
+  /** Those of them that were paused first, at most 100. */
+  readonly keyPauses: readonly { readonly key: string; readonly until: Instant }[];
   readonly overriddenUntil: Instant | undefined;
+  readonly override: OverrideStatus | undefined;
   readonly enforce: boolean;
 }
 
@@ -102,6 +117,18 @@ function firstBy(keys: readonly KeysInUse['fullest'][number][]): KeysInUse['full
   return keys.toSorted((a, b) => part(b) - part(a) || (a.key < b.key ? -1 : 1)).slice(0, FULLEST_MAX);
 }
 
+/** Paused keys that are named. */
+const KEY_PAUSES_MAX = 100;
+
+function overrideStatus({ override, rules, spec }: GroupNode): OverrideStatus | undefined {
+  if (override === undefined) return undefined;
+  const limits = rules.flatMap(({ name, source, override: to, spec: { quota: from } }) =>
+    source !== undefined || to === undefined ? [] : [{ name, from, to }],
+  );
+  const enforce = override.enforce === undefined || override.enforce === spec.enforce ? undefined : { from: spec.enforce, to: override.enforce };
+  return { until: override.until, limits, enforce };
+}
+
 /** A group's numbers. */
 export function groupStatus(dispatcher: Dispatcher, now: Instant, node: GroupNode): GroupStatus {
   let oldest: Instant | undefined;
@@ -127,7 +154,9 @@ export function groupStatus(dispatcher: Dispatcher, now: Instant, node: GroupNod
     keys,
     pausedUntil: node.pausedUntil > now ? node.pausedUntil : undefined,
     pausedKeys: node.pausedKeys.size,
+    keyPauses: [...node.pausedKeys.entries()].slice(0, KEY_PAUSES_MAX).map(([key, until]) => ({ key, until })),
     overriddenUntil: node.override?.until,
+    override: overrideStatus(node),
     enforce: node.enforce,
   };
 }
@@ -232,6 +261,7 @@ function namedLimit(instance: LimitInstance, now: Instant, key: string, costs: C
     scope: rule.scope,
     key: instance.keyState?.key,
     per: perOf(quota),
+    quota,
     permits: quota.kind === 'rate' ? quota.permits : undefined,
     readyAt: costs === undefined ? undefined : instance.limit.readyAt(now, costOf(costs, rule.unit)),
   };

@@ -30,6 +30,18 @@ export class LeaseEnds {
     if (this.#ends.length > 2 * this.#live + SPARE || this.#live === 0) this.#rebuild();
   }
 
+  /** Leases that live. */
+  get live(): number {
+    return this.#live;
+  }
+
+  /** Returns the live lease that was granted first; undefined if none lives. Looks at all of them. */
+  oldest(): Grant | undefined {
+    let oldest: Grant | undefined;
+    for (const grant of this.#grants) if (grant.ended === undefined && (oldest === undefined || grant.fence < oldest.fence)) oldest = grant;
+    return oldest;
+  }
+
   /** Returns the end of the lease that ends first as leases are now; NEVER if none lives. */
   earliest(): Instant {
     for (;;) {

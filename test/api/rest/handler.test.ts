@@ -266,7 +266,7 @@ describe('plain HTTP: paths and methods', () => {
   });
 
   it.each([
-    ['a field that is none', { for: '1h' }, 'There is no field `for`; name `group`, `limits`, `enforce`, `duration` or `forgiveDebt`.'],
+    ['a field that is none', { for: '1h' }, 'There is no field `for`; name `group`, `limits`, `enforce`, `duration`, `forgiveDebt` or `reason`.'],
     [
       'a quota without its kind',
       { limits: { rpm: { max: 2 } } },

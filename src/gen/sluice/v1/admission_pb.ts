@@ -13,15 +13,15 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Duration } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file sluice/v1/admission.proto.
  */
 export const file_sluice_v1_admission: GenFile = /*@__PURE__*/
-  fileDesc("ChlzbHVpY2UvdjEvYWRtaXNzaW9uLnByb3RvEglzbHVpY2UudjEivgIKDkFjcXVpcmVSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEgsKA2tleRgCIAEoCRImCgN0dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoIcHJpb3JpdHkYBCABKAVIABIYCg5wcmlvcml0eV9jbGFzcxgFIAEoCUgAEjMKBWNvc3RzGAYgAygLMiQuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0LkNvc3RzRW50cnkSKAoFbGVhc2UYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGaG9sZGVyGAggASgJEhIKCnJlcXVlc3RfaWQYCSABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBQgkKB3VyZ2VuY3kimgIKD0FjcXVpcmVSZXNwb25zZRIOCgZwZXJtaXQYASABKAkSEgoFZmVuY2UYAiABKARIAIgBARIYCgtmZW5jZV9mbG9vchgDIAEoBEgBiAEBEigKBWxlYXNlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEikKBndhaXRlZBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIhCgZzaGFkb3cYBiABKAsyES5zbHVpY2UudjEuU2hhZG93EioKCGRlZ3JhZGVkGAcgASgOMhMuc2x1aWNlLnYxLkRlZ3JhZGVkSAKIAQFCCAoGX2ZlbmNlQg4KDF9mZW5jZV9mbG9vckILCglfZGVncmFkZWQiQAoGU2hhZG93Eg0KBWxpbWl0GAEgASgJEicKBGhlbGQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSAoMUmVuZXdSZXF1ZXN0Eg4KBnBlcm1pdBgBIAEoCRIoCgVsZWFzZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJtCg1SZW5ld1Jlc3BvbnNlEg4KBnBlcm1pdBgBIAEoCRINCgVmZW5jZRgCIAEoBBITCgtmZW5jZV9mbG9vchgDIAEoBBIoCgVsZWFzZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiL7AQoOUmVsZWFzZVJlcXVlc3QSDgoGcGVybWl0GAEgASgJEiMKB291dGNvbWUYAiABKA4yEi5zbHVpY2UudjEuT3V0Y29tZRIzCgVjb3N0cxgDIAMoCzIkLnNsdWljZS52MS5SZWxlYXNlUmVxdWVzdC5Db3N0c0VudHJ5Ei4KC3JldHJ5X2FmdGVyGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBWdyb3VwGAUgASgJEhIKCnJlcXVlc3RfaWQYBiABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBIiAKD1JlbGVhc2VSZXNwb25zZRINCgVlbmRlZBgBIAEoCCJjCgxXYXRjaFJlcXVlc3QSJgoDYXNrGAEgASgLMhkuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0EisKCGludGVydmFsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImoKDVdhdGNoUmVzcG9uc2USIQoFcGxhY2UYASABKAsyEC5zbHVpY2UudjEuUGxhY2VIABIuCghhZG1pdHRlZBgCIAEoCzIaLnNsdWljZS52MS5BY3F1aXJlUmVzcG9uc2VIAEIGCgRuZXdzIlcKBVBsYWNlEg0KBXBsYWNlGAEgASgDEjAKDWV4cGVjdGVkX3dhaXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFbGltaXQYAyABKAkigAIKDlNlc3Npb25SZXF1ZXN0EgoKAmlkGAEgASgJEigKBXN0YXJ0GAIgASgLMhcuc2x1aWNlLnYxLlNlc3Npb25TdGFydEgAEiwKB2FjcXVpcmUYAyABKAsyGS5zbHVpY2UudjEuQWNxdWlyZVJlcXVlc3RIABIqCgZjYW5jZWwYBCABKAsyGC5zbHVpY2UudjEuU2Vzc2lvbkNhbmNlbEgAEigKBXJlbmV3GAUgASgLMhcuc2x1aWNlLnYxLlJlbmV3UmVxdWVzdEgAEiwKB3JlbGVhc2UYBiABKAsyGS5zbHVpY2UudjEuUmVsZWFzZVJlcXVlc3RIAEIGCgRjYWxsIkoKDFNlc3Npb25TdGFydBIPCgdzZXNzaW9uGAEgASgJEikKBnJlc3VtZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIPCg1TZXNzaW9uQ2FuY2VsIq0CCg9TZXNzaW9uUmVzcG9uc2USCgoCaWQYASABKAkSLAoHc3RhcnRlZBgCIAEoCzIZLnNsdWljZS52MS5TZXNzaW9uU3RhcnRlZEgAEiIKBnF1ZXVlZBgDIAEoCzIQLnNsdWljZS52MS5QbGFjZUgAEi4KCGFkbWl0dGVkGAQgASgLMhouc2x1aWNlLnYxLkFjcXVpcmVSZXNwb25zZUgAEiUKB3JlZnVzZWQYBSABKAsyEi5zbHVpY2UudjEuUmVmdXNhbEgAEisKB3JlbmV3ZWQYBiABKAsyGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZUgAEi4KCHJlbGVhc2VkGAcgASgLMhouc2x1aWNlLnYxLlJlbGVhc2VSZXNwb25zZUgAQggKBmFuc3dlciJMCg5TZXNzaW9uU3RhcnRlZBIPCgdzZXNzaW9uGAEgASgJEikKB3Blcm1pdHMYAiADKAsyGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZSJ2CgdSZWZ1c2FsEg4KBnJlYXNvbhgBIAEoCRINCgVsaW1pdBgCIAEoCRIuCgtyZXRyeV9hZnRlchgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZkZXRhaWwYBCABKAkSDAoEY29kZRgFIAEoBSI4Cg5FeHBsYWluUmVxdWVzdBImCgNhc2sYASABKAsyGS5zbHVpY2UudjEuQWNxdWlyZVJlcXVlc3QiiwEKD0V4cGxhaW5SZXNwb25zZRIQCghhZG1pdHRlZBgBIAEoCBIjCgdyZWZ1c2FsGAIgASgLMhIuc2x1aWNlLnYxLlJlZnVzYWwSHwoFcGxhY2UYAyABKAsyEC5zbHVpY2UudjEuUGxhY2USIAoGbGltaXRzGAQgAygLMhAuc2x1aWNlLnYxLkxpbWl0IrwDCgVMaW1pdBINCgVncm91cBgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHVuaXQYAyABKAkSIgoEa2luZBgEIAEoDjIULnNsdWljZS52MS5MaW1pdEtpbmQSJAoFc2NvcGUYBSABKA4yFS5zbHVpY2UudjEuTGltaXRTY29wZRIQCgNrZXkYBiABKAlIAIgBARIQCghjYXBhY2l0eRgHIAEoAxIMCgR1c2VkGAggASgDEgwKBGRlYnQYCSABKAMSLgoLcmVzZXRfYWZ0ZXIYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoDcGVyGAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi4KC3JlYWR5X2FmdGVyGAwgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKB3Blcm1pdHMYDSABKANIAYgBARIYCgtrZXlzX2luX3VzZRgOIAEoA0gCiAEBEiIKB2Z1bGxlc3QYDyADKAsyES5zbHVpY2UudjEuS2V5VXNlQgYKBF9rZXlCCgoIX3Blcm1pdHNCDgoMX2tleXNfaW5fdXNlInMKBktleVVzZRILCgNrZXkYASABKAkSEAoIY2FwYWNpdHkYAiABKAMSDAoEdXNlZBgDIAEoAxIMCgRkZWJ0GAQgASgDEi4KC3Jlc2V0X2FmdGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKksKCERlZ3JhZGVkEhgKFERFR1JBREVEX1VOU1BFQ0lGSUVEEAASEgoOREVHUkFERURfU0hBUkUQARIRCg1ERUdSQURFRF9PUEVOEAIqXQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEAoMT1VUQ09NRV9VU0VEEAESEgoOT1VUQ09NRV9VTlVTRUQQAhITCg9PVVRDT01FX0RST1BQRUQQAyqdAQoJTGltaXRLaW5kEhoKFkxJTUlUX0tJTkRfVU5TUEVDSUZJRUQQABITCg9MSU1JVF9LSU5EX1JBVEUQARIWChJMSU1JVF9LSU5EX1NQQUNJTkcQAhIVChFMSU1JVF9LSU5EX1dJTkRPVxADEhQKEExJTUlUX0tJTkRfRklYRUQQBBIaChZMSU1JVF9LSU5EX0NPTkNVUlJFTkNZEAUqVQoKTGltaXRTY29wZRIbChdMSU1JVF9TQ09QRV9VTlNQRUNJRklFRBAAEhUKEUxJTUlUX1NDT1BFX0dST1VQEAESEwoPTElNSVRfU0NPUEVfS0VZEAIynQMKEEFkbWlzc2lvblNlcnZpY2USQAoHQWNxdWlyZRIZLnNsdWljZS52MS5BY3F1aXJlUmVxdWVzdBoaLnNsdWljZS52MS5BY3F1aXJlUmVzcG9uc2USOgoFUmVuZXcSFy5zbHVpY2UudjEuUmVuZXdSZXF1ZXN0Ghguc2x1aWNlLnYxLlJlbmV3UmVzcG9uc2USQAoHUmVsZWFzZRIZLnNsdWljZS52MS5SZWxlYXNlUmVxdWVzdBoaLnNsdWljZS52MS5SZWxlYXNlUmVzcG9uc2USPAoFV2F0Y2gSFy5zbHVpY2UudjEuV2F0Y2hSZXF1ZXN0Ghguc2x1aWNlLnYxLldhdGNoUmVzcG9uc2UwARJECgdTZXNzaW9uEhkuc2x1aWNlLnYxLlNlc3Npb25SZXF1ZXN0Ghouc2x1aWNlLnYxLlNlc3Npb25SZXNwb25zZSgBMAESRQoHRXhwbGFpbhIZLnNsdWljZS52MS5FeHBsYWluUmVxdWVzdBoaLnNsdWljZS52MS5FeHBsYWluUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_duration]);
+  fileDesc("ChlzbHVpY2UvdjEvYWRtaXNzaW9uLnByb3RvEglzbHVpY2UudjEivgIKDkFjcXVpcmVSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEgsKA2tleRgCIAEoCRImCgN0dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoIcHJpb3JpdHkYBCABKAVIABIYCg5wcmlvcml0eV9jbGFzcxgFIAEoCUgAEjMKBWNvc3RzGAYgAygLMiQuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0LkNvc3RzRW50cnkSKAoFbGVhc2UYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGaG9sZGVyGAggASgJEhIKCnJlcXVlc3RfaWQYCSABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBQgkKB3VyZ2VuY3kimgIKD0FjcXVpcmVSZXNwb25zZRIOCgZwZXJtaXQYASABKAkSEgoFZmVuY2UYAiABKARIAIgBARIYCgtmZW5jZV9mbG9vchgDIAEoBEgBiAEBEigKBWxlYXNlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEikKBndhaXRlZBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIhCgZzaGFkb3cYBiABKAsyES5zbHVpY2UudjEuU2hhZG93EioKCGRlZ3JhZGVkGAcgASgOMhMuc2x1aWNlLnYxLkRlZ3JhZGVkSAKIAQFCCAoGX2ZlbmNlQg4KDF9mZW5jZV9mbG9vckILCglfZGVncmFkZWQiQAoGU2hhZG93Eg0KBWxpbWl0GAEgASgJEicKBGhlbGQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSAoMUmVuZXdSZXF1ZXN0Eg4KBnBlcm1pdBgBIAEoCRIoCgVsZWFzZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJtCg1SZW5ld1Jlc3BvbnNlEg4KBnBlcm1pdBgBIAEoCRINCgVmZW5jZRgCIAEoBBITCgtmZW5jZV9mbG9vchgDIAEoBBIoCgVsZWFzZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiL7AQoOUmVsZWFzZVJlcXVlc3QSDgoGcGVybWl0GAEgASgJEiMKB291dGNvbWUYAiABKA4yEi5zbHVpY2UudjEuT3V0Y29tZRIzCgVjb3N0cxgDIAMoCzIkLnNsdWljZS52MS5SZWxlYXNlUmVxdWVzdC5Db3N0c0VudHJ5Ei4KC3JldHJ5X2FmdGVyGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBWdyb3VwGAUgASgJEhIKCnJlcXVlc3RfaWQYBiABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBIiAKD1JlbGVhc2VSZXNwb25zZRINCgVlbmRlZBgBIAEoCCJjCgxXYXRjaFJlcXVlc3QSJgoDYXNrGAEgASgLMhkuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0EisKCGludGVydmFsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImoKDVdhdGNoUmVzcG9uc2USIQoFcGxhY2UYASABKAsyEC5zbHVpY2UudjEuUGxhY2VIABIuCghhZG1pdHRlZBgCIAEoCzIaLnNsdWljZS52MS5BY3F1aXJlUmVzcG9uc2VIAEIGCgRuZXdzIlcKBVBsYWNlEg0KBXBsYWNlGAEgASgDEjAKDWV4cGVjdGVkX3dhaXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFbGltaXQYAyABKAkigAIKDlNlc3Npb25SZXF1ZXN0EgoKAmlkGAEgASgJEigKBXN0YXJ0GAIgASgLMhcuc2x1aWNlLnYxLlNlc3Npb25TdGFydEgAEiwKB2FjcXVpcmUYAyABKAsyGS5zbHVpY2UudjEuQWNxdWlyZVJlcXVlc3RIABIqCgZjYW5jZWwYBCABKAsyGC5zbHVpY2UudjEuU2Vzc2lvbkNhbmNlbEgAEigKBXJlbmV3GAUgASgLMhcuc2x1aWNlLnYxLlJlbmV3UmVxdWVzdEgAEiwKB3JlbGVhc2UYBiABKAsyGS5zbHVpY2UudjEuUmVsZWFzZVJlcXVlc3RIAEIGCgRjYWxsIkoKDFNlc3Npb25TdGFydBIPCgdzZXNzaW9uGAEgASgJEikKBnJlc3VtZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIPCg1TZXNzaW9uQ2FuY2VsIq0CCg9TZXNzaW9uUmVzcG9uc2USCgoCaWQYASABKAkSLAoHc3RhcnRlZBgCIAEoCzIZLnNsdWljZS52MS5TZXNzaW9uU3RhcnRlZEgAEiIKBnF1ZXVlZBgDIAEoCzIQLnNsdWljZS52MS5QbGFjZUgAEi4KCGFkbWl0dGVkGAQgASgLMhouc2x1aWNlLnYxLkFjcXVpcmVSZXNwb25zZUgAEiUKB3JlZnVzZWQYBSABKAsyEi5zbHVpY2UudjEuUmVmdXNhbEgAEisKB3JlbmV3ZWQYBiABKAsyGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZUgAEi4KCHJlbGVhc2VkGAcgASgLMhouc2x1aWNlLnYxLlJlbGVhc2VSZXNwb25zZUgAQggKBmFuc3dlciJMCg5TZXNzaW9uU3RhcnRlZBIPCgdzZXNzaW9uGAEgASgJEikKB3Blcm1pdHMYAiADKAsyGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZSJ2CgdSZWZ1c2FsEg4KBnJlYXNvbhgBIAEoCRINCgVsaW1pdBgCIAEoCRIuCgtyZXRyeV9hZnRlchgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZkZXRhaWwYBCABKAkSDAoEY29kZRgFIAEoBSI4Cg5FeHBsYWluUmVxdWVzdBImCgNhc2sYASABKAsyGS5zbHVpY2UudjEuQWNxdWlyZVJlcXVlc3QisAEKD0V4cGxhaW5SZXNwb25zZRIQCghhZG1pdHRlZBgBIAEoCBIjCgdyZWZ1c2FsGAIgASgLMhIuc2x1aWNlLnYxLlJlZnVzYWwSHwoFcGxhY2UYAyABKAsyEC5zbHVpY2UudjEuUGxhY2USIAoGbGltaXRzGAQgAygLMhAuc2x1aWNlLnYxLkxpbWl0EiMKB2JpbmRpbmcYBSABKAsyEi5zbHVpY2UudjEuQmluZGluZyLjAQoHQmluZGluZxINCgVncm91cBgBIAEoCRINCgVsaW1pdBgCIAEoCRIMCgRraW5kGAMgASgJEiwKCG9wZW5zX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgdob2xkZXJzGAUgASgLMhkuc2x1aWNlLnYxLkJpbmRpbmdIb2xkZXJzEiYKB2xvdWRlc3QYBiABKAsyFS5zbHVpY2UudjEuTG91ZGVzdEtleRIPCgdiYWNrZW5kGAcgASgJEgwKBHRleHQYCCABKAkSCwoDa2V5GAkgASgJIkkKDkJpbmRpbmdIb2xkZXJzEg0KBWNvdW50GAEgASgFEigKBm9sZGVzdBgCIAEoCzIYLnNsdWljZS52MS5CaW5kaW5nSG9sZGVyIqYBCg1CaW5kaW5nSG9sZGVyEg4KBnBlcm1pdBgBIAEoCRIOCgZob2xkZXIYAiABKAkSCwoDa2V5GAMgASgJEikKBXNpbmNlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVncm91cBgGIAEoCSI5CgpMb3VkZXN0S2V5EgsKA2tleRgBIAEoCRINCgVzaGFyZRgCIAEoARIPCgd3YWl0aW5nGAMgASgFIssDCgVMaW1pdBINCgVncm91cBgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHVuaXQYAyABKAkSIgoEa2luZBgEIAEoDjIULnNsdWljZS52MS5MaW1pdEtpbmQSJAoFc2NvcGUYBSABKA4yFS5zbHVpY2UudjEuTGltaXRTY29wZRIQCgNrZXkYBiABKAlIAIgBARIQCghjYXBhY2l0eRgHIAEoAxIMCgR1c2VkGAggASgDEgwKBGRlYnQYCSABKAMSLgoLcmVzZXRfYWZ0ZXIYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoDcGVyGAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi4KC3JlYWR5X2FmdGVyGAwgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKB3Blcm1pdHMYDSABKANIAYgBARIYCgtrZXlzX2luX3VzZRgOIAEoA0gCiAEBEiIKB2Z1bGxlc3QYDyADKAsyES5zbHVpY2UudjEuS2V5VXNlEg0KBXF1b3RhGBAgASgJQgYKBF9rZXlCCgoIX3Blcm1pdHNCDgoMX2tleXNfaW5fdXNlInMKBktleVVzZRILCgNrZXkYASABKAkSEAoIY2FwYWNpdHkYAiABKAMSDAoEdXNlZBgDIAEoAxIMCgRkZWJ0GAQgASgDEi4KC3Jlc2V0X2FmdGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKksKCERlZ3JhZGVkEhgKFERFR1JBREVEX1VOU1BFQ0lGSUVEEAASEgoOREVHUkFERURfU0hBUkUQARIRCg1ERUdSQURFRF9PUEVOEAIqXQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEAoMT1VUQ09NRV9VU0VEEAESEgoOT1VUQ09NRV9VTlVTRUQQAhITCg9PVVRDT01FX0RST1BQRUQQAyqdAQoJTGltaXRLaW5kEhoKFkxJTUlUX0tJTkRfVU5TUEVDSUZJRUQQABITCg9MSU1JVF9LSU5EX1JBVEUQARIWChJMSU1JVF9LSU5EX1NQQUNJTkcQAhIVChFMSU1JVF9LSU5EX1dJTkRPVxADEhQKEExJTUlUX0tJTkRfRklYRUQQBBIaChZMSU1JVF9LSU5EX0NPTkNVUlJFTkNZEAUqVQoKTGltaXRTY29wZRIbChdMSU1JVF9TQ09QRV9VTlNQRUNJRklFRBAAEhUKEUxJTUlUX1NDT1BFX0dST1VQEAESEwoPTElNSVRfU0NPUEVfS0VZEAIynQMKEEFkbWlzc2lvblNlcnZpY2USQAoHQWNxdWlyZRIZLnNsdWljZS52MS5BY3F1aXJlUmVxdWVzdBoaLnNsdWljZS52MS5BY3F1aXJlUmVzcG9uc2USOgoFUmVuZXcSFy5zbHVpY2UudjEuUmVuZXdSZXF1ZXN0Ghguc2x1aWNlLnYxLlJlbmV3UmVzcG9uc2USQAoHUmVsZWFzZRIZLnNsdWljZS52MS5SZWxlYXNlUmVxdWVzdBoaLnNsdWljZS52MS5SZWxlYXNlUmVzcG9uc2USPAoFV2F0Y2gSFy5zbHVpY2UudjEuV2F0Y2hSZXF1ZXN0Ghguc2x1aWNlLnYxLldhdGNoUmVzcG9uc2UwARJECgdTZXNzaW9uEhkuc2x1aWNlLnYxLlNlc3Npb25SZXF1ZXN0Ghouc2x1aWNlLnYxLlNlc3Npb25SZXNwb25zZSgBMAESRQoHRXhwbGFpbhIZLnNsdWljZS52MS5FeHBsYWluUmVxdWVzdBoaLnNsdWljZS52MS5FeHBsYWluUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * An ask for a permit.
@@ -774,6 +774,13 @@ export type ExplainResponse = Message<"sluice.v1.ExplainResponse"> & {
    * @generated from field: repeated sluice.v1.Limit limits = 4;
    */
   limits: Limit[];
+
+  /**
+   * What would hold it up; absent: nothing but its turn.
+   *
+   * @generated from field: sluice.v1.Binding binding = 5;
+   */
+  binding?: Binding | undefined;
 };
 
 /**
@@ -782,6 +789,202 @@ export type ExplainResponse = Message<"sluice.v1.ExplainResponse"> & {
  */
 export const ExplainResponseSchema: GenMessage<ExplainResponse> = /*@__PURE__*/
   messageDesc(file_sluice_v1_admission, 17);
+
+/**
+ * What holds somebody up: the pause or the limit that opens last.
+ *
+ * @generated from message sluice.v1.Binding
+ */
+export type Binding = Message<"sluice.v1.Binding"> & {
+  /**
+   * Group that owns the limit or the pause: the asked one or an ancestor.
+   *
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * Name of the limit there; empty for a pause.
+   *
+   * @generated from field: string limit = 2;
+   */
+  limit: string;
+
+  /**
+   * One of rate, spacing, window, fixed, concurrency, pause. New ones may come.
+   *
+   * @generated from field: string kind = 3;
+   */
+  kind: string;
+
+  /**
+   * When the next can pass by time alone; absent: after a release, a resume, or nobody knows.
+   *
+   * @generated from field: google.protobuf.Timestamp opens_at = 4;
+   */
+  opensAt?: Timestamp | undefined;
+
+  /**
+   * Of a limit of concurrency: the leases that hold it.
+   *
+   * @generated from field: sluice.v1.BindingHolders holders = 5;
+   */
+  holders?: BindingHolders | undefined;
+
+  /**
+   * The key with most waiters in the group; absent: all wait without a key, or in more than 10,000 keys.
+   *
+   * @generated from field: sluice.v1.LoudestKey loudest = 6;
+   */
+  loudest?: LoudestKey | undefined;
+
+  /**
+   * Backend that is waited for; empty: none.
+   *
+   * @generated from field: string backend = 7;
+   */
+  backend: string;
+
+  /**
+   * All this as one sentence for people.
+   *
+   * @generated from field: string text = 8;
+   */
+  text: string;
+
+  /**
+   * Key whose own limit or pause it is; empty: the group's.
+   *
+   * @generated from field: string key = 9;
+   */
+  key: string;
+};
+
+/**
+ * Describes the message sluice.v1.Binding.
+ * Use `create(BindingSchema)` to create a new message.
+ */
+export const BindingSchema: GenMessage<Binding> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_admission, 18);
+
+/**
+ * Leases that hold a limit.
+ *
+ * @generated from message sluice.v1.BindingHolders
+ */
+export type BindingHolders = Message<"sluice.v1.BindingHolders"> & {
+  /**
+   * How many.
+   *
+   * @generated from field: int32 count = 1;
+   */
+  count: number;
+
+  /**
+   * The one granted first; absent: none lives.
+   *
+   * @generated from field: sluice.v1.BindingHolder oldest = 2;
+   */
+  oldest?: BindingHolder | undefined;
+};
+
+/**
+ * Describes the message sluice.v1.BindingHolders.
+ * Use `create(BindingHoldersSchema)` to create a new message.
+ */
+export const BindingHoldersSchema: GenMessage<BindingHolders> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_admission, 19);
+
+/**
+ * Who holds a limit, and since when.
+ *
+ * @generated from message sluice.v1.BindingHolder
+ */
+export type BindingHolder = Message<"sluice.v1.BindingHolder"> & {
+  /**
+   * For RevokeLease; empty where the caller may not see it.
+   *
+   * @generated from field: string permit = 1;
+   */
+  permit: string;
+
+  /**
+   * As it named itself.
+   *
+   * @generated from field: string holder = 2;
+   */
+  holder: string;
+
+  /**
+   * Its key; empty: none.
+   *
+   * @generated from field: string key = 3;
+   */
+  key: string;
+
+  /**
+   * When it was granted.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 4;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * When it lapses unless it is renewed.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 5;
+   */
+  expiresAt?: Timestamp | undefined;
+
+  /**
+   * Group that it was granted to.
+   *
+   * @generated from field: string group = 6;
+   */
+  group: string;
+};
+
+/**
+ * Describes the message sluice.v1.BindingHolder.
+ * Use `create(BindingHolderSchema)` to create a new message.
+ */
+export const BindingHolderSchema: GenMessage<BindingHolder> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_admission, 20);
+
+/**
+ * The key with most waiters.
+ *
+ * @generated from message sluice.v1.LoudestKey
+ */
+export type LoudestKey = Message<"sluice.v1.LoudestKey"> & {
+  /**
+   * The key.
+   *
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * Its part of the waiters, 0 to 1.
+   *
+   * @generated from field: double share = 2;
+   */
+  share: number;
+
+  /**
+   * Its waiters.
+   *
+   * @generated from field: int32 waiting = 3;
+   */
+  waiting: number;
+};
+
+/**
+ * Describes the message sluice.v1.LoudestKey.
+ * Use `create(LoudestKeySchema)` to create a new message.
+ */
+export const LoudestKeySchema: GenMessage<LoudestKey> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_admission, 21);
 
 /**
  * A limit as it stands.
@@ -894,6 +1097,13 @@ export type Limit = Message<"sluice.v1.Limit"> & {
    * @generated from field: repeated sluice.v1.KeyUse fullest = 15;
    */
   fullest: KeyUse[];
+
+  /**
+   * What it promises now, in the notation of the file: `500/60s, burst 20`, `one per 5s`, `8 at once`.
+   *
+   * @generated from field: string quota = 16;
+   */
+  quota: string;
 };
 
 /**
@@ -901,7 +1111,7 @@ export type Limit = Message<"sluice.v1.Limit"> & {
  * Use `create(LimitSchema)` to create a new message.
  */
 export const LimitSchema: GenMessage<Limit> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 18);
+  messageDesc(file_sluice_v1_admission, 22);
 
 /**
  * How one key stands in a limit with scope KEY.
@@ -950,7 +1160,7 @@ export type KeyUse = Message<"sluice.v1.KeyUse"> & {
  * Use `create(KeyUseSchema)` to create a new message.
  */
 export const KeyUseSchema: GenMessage<KeyUse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 19);
+  messageDesc(file_sluice_v1_admission, 23);
 
 /**
  * By what a replica admits that can reach no other.

@@ -7,9 +7,9 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Duration } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
-import type { Limit, Place } from "./admission_pb.ts";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Binding, Limit, Place } from "./admission_pb.ts";
 import { file_sluice_v1_admission } from "./admission_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sluice/v1/group.proto.
  */
 export const file_sluice_v1_group: GenFile = /*@__PURE__*/
-  fileDesc("ChVzbHVpY2UvdjEvZ3JvdXAucHJvdG8SCXNsdWljZS52MSI6ChFMaXN0R3JvdXBzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJ1ChJMaXN0R3JvdXBzUmVzcG9uc2USIAoGZ3JvdXBzGAEgAygLMhAuc2x1aWNlLnYxLkdyb3VwEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIkCghyZXBsaWNhcxgDIAMoCzISLnNsdWljZS52MS5SZXBsaWNhIlUKB1JlcGxpY2ESDAoEbmFtZRgBIAEoCRIQCghyZXZpc2lvbhgCIAEoAxIMCgRoYXNoGAMgASgJEg4KBnNoYXJkcxgEIAEoBRIMCgRzZWxmGAUgASgIIiAKD0dldEdyb3VwUmVxdWVzdBINCgVncm91cBgBIAEoCSIzChBHZXRHcm91cFJlc3BvbnNlEh8KBWdyb3VwGAEgASgLMhAuc2x1aWNlLnYxLkdyb3VwIr8DCgVHcm91cBIMCgRuYW1lGAEgASgJEg4KBnBhcmVudBgCIAEoCRIPCgdlbmZvcmNlGAMgASgIEiAKBmxpbWl0cxgEIAMoCzIQLnNsdWljZS52MS5MaW1pdBIPCgd3YWl0aW5nGAUgASgDEhUKDXdhaXRpbmdfYnl0ZXMYBiABKAMSKwoHYmFja2xvZxgHIAMoCzIaLnNsdWljZS52MS5Qcmlvcml0eUJhY2tsb2cSMAoNb2xkZXN0X3dhaXRlZBgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZsZWFzZXMYCSABKAMSDAoEa2V5cxgKIAEoAxIkCgVwYXVzZRgLIAEoCzIVLnNsdWljZS52MS5QYXVzZVN0YXRlEhMKC3BhdXNlZF9rZXlzGAwgASgDEjAKDW92ZXJyaWRlX2xlZnQYDSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoIY291bnRlcnMYDiABKAsyGC5zbHVpY2UudjEuR3JvdXBDb3VudGVycxInCglwbGFjZW1lbnQYDyABKAsyFC5zbHVpY2UudjEuUGxhY2VtZW50IjkKCVBsYWNlbWVudBINCgVzaGFyZBgBIAEoBRIPCgdyZXBsaWNhGAIgASgJEgwKBHRlcm0YAyABKAQiNAoPUHJpb3JpdHlCYWNrbG9nEhAKCHByaW9yaXR5GAEgASgFEg8KB3dhaXRpbmcYAiABKAMiNQoKUGF1c2VTdGF0ZRInCgRsZWZ0GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIsABCg1Hcm91cENvdW50ZXJzEhAKCGFkbWl0dGVkGAEgASgDEjYKB3JlZnVzZWQYAiADKAsyJS5zbHVpY2UudjEuR3JvdXBDb3VudGVycy5SZWZ1c2VkRW50cnkSDgoGbGFwc2VkGAMgASgDEhAKCHJlbGVhc2VkGAQgASgDEhMKC3NoYWRvd19oZWxkGAUgASgDGi4KDFJlZnVzZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBIkoKEkxpc3RXYWl0ZXJzUmVxdWVzdBINCgVncm91cBgBIAEoCRIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJSChNMaXN0V2FpdGVyc1Jlc3BvbnNlEiIKB3dhaXRlcnMYASADKAsyES5zbHVpY2UudjEuV2FpdGVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKXAgoGV2FpdGVyEgoKAmlkGAEgASgJEgsKA2tleRgCIAEoCRIQCghwcmlvcml0eRgDIAEoBRIrCgVjb3N0cxgEIAMoCzIcLnNsdWljZS52MS5XYWl0ZXIuQ29zdHNFbnRyeRIpCgZ3YWl0ZWQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIdHRsX2xlZnQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHwoFcGxhY2UYByABKAsyEC5zbHVpY2UudjEuUGxhY2USDgoGaG9sZGVyGAggASgJGiwKCkNvc3RzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASJJChFMaXN0TGVhc2VzUmVxdWVzdBINCgVncm91cBgBIAEoCRIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJPChJMaXN0TGVhc2VzUmVzcG9uc2USIAoGbGVhc2VzGAEgAygLMhAuc2x1aWNlLnYxLkxlYXNlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLvAQoFTGVhc2USDgoGcGVybWl0GAEgASgJEgsKA2tleRgCIAEoCRINCgVmZW5jZRgDIAEoBBIqCgVjb3N0cxgEIAMoCzIbLnNsdWljZS52MS5MZWFzZS5Db3N0c0VudHJ5EicKBGhlbGQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoEbGVmdBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZob2xkZXIYByABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBImQKDFBhdXNlUmVxdWVzdBINCgVncm91cBgBIAEoCRIQCgNrZXkYAiABKAlIAIgBARIrCghkdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIGCgRfa2V5Ig8KDVBhdXNlUmVzcG9uc2UiOAoNUmVzdW1lUmVxdWVzdBINCgVncm91cBgBIAEoCRIQCgNrZXkYAiABKAlIAIgBAUIGCgRfa2V5IhAKDlJlc3VtZVJlc3BvbnNlIv4BCg9PdmVycmlkZVJlcXVlc3QSDQoFZ3JvdXAYASABKAkSNgoGbGltaXRzGAIgAygLMiYuc2x1aWNlLnYxLk92ZXJyaWRlUmVxdWVzdC5MaW1pdHNFbnRyeRIUCgdlbmZvcmNlGAMgASgISACIAQESKwoIZHVyYXRpb24YBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMZm9yZ2l2ZV9kZWJ0GAUgASgIGj8KC0xpbWl0c0VudHJ5EgsKA2tleRgBIAEoCRIfCgV2YWx1ZRgCIAEoCzIQLnNsdWljZS52MS5RdW90YToCOAFCCgoIX2VuZm9yY2UiEgoQT3ZlcnJpZGVSZXNwb25zZSK/AQoFUXVvdGESJAoEcmF0ZRgBIAEoCzIULnNsdWljZS52MS5SYXRlUXVvdGFIABIqCgdzcGFjaW5nGAIgASgLMhcuc2x1aWNlLnYxLlNwYWNpbmdRdW90YUgAEigKBndpbmRvdxgDIAEoCzIWLnNsdWljZS52MS5XaW5kb3dRdW90YUgAEjIKC2NvbmN1cnJlbmN5GAQgASgLMhsuc2x1aWNlLnYxLkNvbmN1cnJlbmN5UXVvdGFIAEIGCgRraW5kIlMKCVJhdGVRdW90YRIPCgdwZXJtaXRzGAEgASgDEiYKA3BlchgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhINCgVidXJzdBgDIAEoAyJkCgxTcGFjaW5nUXVvdGESKgoHc3BhY2luZxgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgVzbGFjaxgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJGCgtXaW5kb3dRdW90YRIPCgdwZXJtaXRzGAEgASgDEiYKA3BlchgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIfChBDb25jdXJyZW5jeVF1b3RhEgsKA21heBgBIAEoAyIzChJFdmljdFdhaXRlclJlcXVlc3QSDQoFZ3JvdXAYASABKAkSDgoGd2FpdGVyGAIgASgJIhUKE0V2aWN0V2FpdGVyUmVzcG9uc2UiMwoSUmV2b2tlTGVhc2VSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEg4KBnBlcm1pdBgCIAEoCSIVChNSZXZva2VMZWFzZVJlc3BvbnNlMqcFCgxHcm91cFNlcnZpY2USTgoKTGlzdEdyb3VwcxIcLnNsdWljZS52MS5MaXN0R3JvdXBzUmVxdWVzdBodLnNsdWljZS52MS5MaXN0R3JvdXBzUmVzcG9uc2UiA5ACARJICghHZXRHcm91cBIaLnNsdWljZS52MS5HZXRHcm91cFJlcXVlc3QaGy5zbHVpY2UudjEuR2V0R3JvdXBSZXNwb25zZSIDkAIBElEKC0xpc3RXYWl0ZXJzEh0uc2x1aWNlLnYxLkxpc3RXYWl0ZXJzUmVxdWVzdBoeLnNsdWljZS52MS5MaXN0V2FpdGVyc1Jlc3BvbnNlIgOQAgESTgoKTGlzdExlYXNlcxIcLnNsdWljZS52MS5MaXN0TGVhc2VzUmVxdWVzdBodLnNsdWljZS52MS5MaXN0TGVhc2VzUmVzcG9uc2UiA5ACARI6CgVQYXVzZRIXLnNsdWljZS52MS5QYXVzZVJlcXVlc3QaGC5zbHVpY2UudjEuUGF1c2VSZXNwb25zZRI9CgZSZXN1bWUSGC5zbHVpY2UudjEuUmVzdW1lUmVxdWVzdBoZLnNsdWljZS52MS5SZXN1bWVSZXNwb25zZRJDCghPdmVycmlkZRIaLnNsdWljZS52MS5PdmVycmlkZVJlcXVlc3QaGy5zbHVpY2UudjEuT3ZlcnJpZGVSZXNwb25zZRJMCgtFdmljdFdhaXRlchIdLnNsdWljZS52MS5FdmljdFdhaXRlclJlcXVlc3QaHi5zbHVpY2UudjEuRXZpY3RXYWl0ZXJSZXNwb25zZRJMCgtSZXZva2VMZWFzZRIdLnNsdWljZS52MS5SZXZva2VMZWFzZVJlcXVlc3QaHi5zbHVpY2UudjEuUmV2b2tlTGVhc2VSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_sluice_v1_admission]);
+  fileDesc("ChVzbHVpY2UvdjEvZ3JvdXAucHJvdG8SCXNsdWljZS52MSJiChFMaXN0R3JvdXBzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCRIMCgRzb3J0GAMgASgJEg0KBXN0YXRlGAQgASgJEgkKAXEYBSABKAkilwIKEkxpc3RHcm91cHNSZXNwb25zZRIgCgZncm91cHMYASADKAsyEC5zbHVpY2UudjEuR3JvdXASFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEiQKCHJlcGxpY2FzGAMgAygLMhIuc2x1aWNlLnYxLlJlcGxpY2ESDQoFdG90YWwYBCABKAUSOQoGY291bnRzGAUgAygLMikuc2x1aWNlLnYxLkxpc3RHcm91cHNSZXNwb25zZS5Db3VudHNFbnRyeRInCgNub3cYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGi0KC0NvdW50c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBToCOAEiVQoHUmVwbGljYRIMCgRuYW1lGAEgASgJEhAKCHJldmlzaW9uGAIgASgDEgwKBGhhc2gYAyABKAkSDgoGc2hhcmRzGAQgASgFEgwKBHNlbGYYBSABKAgiIAoPR2V0R3JvdXBSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJIjMKEEdldEdyb3VwUmVzcG9uc2USHwoFZ3JvdXAYASABKAsyEC5zbHVpY2UudjEuR3JvdXAi8QYKBUdyb3VwEgwKBG5hbWUYASABKAkSDgoGcGFyZW50GAIgASgJEg8KB2VuZm9yY2UYAyABKAgSIAoGbGltaXRzGAQgAygLMhAuc2x1aWNlLnYxLkxpbWl0Eg8KB3dhaXRpbmcYBSABKAMSFQoNd2FpdGluZ19ieXRlcxgGIAEoAxIrCgdiYWNrbG9nGAcgAygLMhouc2x1aWNlLnYxLlByaW9yaXR5QmFja2xvZxIwCg1vbGRlc3Rfd2FpdGVkGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBmxlYXNlcxgJIAEoAxIMCgRrZXlzGAogASgDEiQKBXBhdXNlGAsgASgLMhUuc2x1aWNlLnYxLlBhdXNlU3RhdGUSEwoLcGF1c2VkX2tleXMYDCABKAMSMAoNb3ZlcnJpZGVfbGVmdBgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIqCghjb3VudGVycxgOIAEoCzIYLnNsdWljZS52MS5Hcm91cENvdW50ZXJzEicKCXBsYWNlbWVudBgPIAEoCzIULnNsdWljZS52MS5QbGFjZW1lbnQSDQoFc3RhdGUYECABKAkSLwoLc3RhdGVfc2luY2UYESABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKEGxhc3RfYWRtaXR0ZWRfYXQYEiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDG9sZGVzdF9zaW5jZRgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIwoHYmluZGluZxgUIAEoCzISLnNsdWljZS52MS5CaW5kaW5nEg0KBWZsYWdzGBUgAygJEiMKB2hpc3RvcnkYFiABKAsyEi5zbHVpY2UudjEuSGlzdG9yeRIhCgZyZWNlbnQYFyABKAsyES5zbHVpY2UudjEuUmVjZW50EicKCmtleV9wYXVzZXMYGCADKAsyEy5zbHVpY2UudjEuS2V5UGF1c2USKgoIb3ZlcnJpZGUYGSABKAsyGC5zbHVpY2UudjEuT3ZlcnJpZGVTdGF0ZRIaChJhcnJpdmVkX3Blcl9zZWNvbmQYGiABKAESGwoTYWRtaXR0ZWRfcGVyX3NlY29uZBgbIAEoASKQAQoHSGlzdG9yeRIoCgRmcm9tGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgRzdGVwGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2Fycml2ZWQYAyADKA0SEAoIYWRtaXR0ZWQYBCADKA0SDwoHcmVmdXNlZBgFIAMoDSJpCgZSZWNlbnQSLwoHcmVmdXNlZBgBIAMoCzIeLnNsdWljZS52MS5SZWNlbnQuUmVmdXNlZEVudHJ5Gi4KDFJlZnVzZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBIocBCghLZXlQYXVzZRILCgNrZXkYASABKAkSJwoEbGVmdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIpCgVzaW5jZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCgoCYnkYBCABKAkSDgoGcmVhc29uGAUgASgJIqcCCg1PdmVycmlkZVN0YXRlEicKBGxlZnQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKQoFc2luY2UYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgoKAmJ5GAMgASgJEg4KBnJlYXNvbhgEIAEoCRI0CgZsaW1pdHMYBSADKAsyJC5zbHVpY2UudjEuT3ZlcnJpZGVTdGF0ZS5MaW1pdHNFbnRyeRIpCgdlbmZvcmNlGAYgASgLMhguc2x1aWNlLnYxLkVuZm9yY2VDaGFuZ2UaRQoLTGltaXRzRW50cnkSCwoDa2V5GAEgASgJEiUKBXZhbHVlGAIgASgLMhYuc2x1aWNlLnYxLlF1b3RhQ2hhbmdlOgI4ASInCgtRdW90YUNoYW5nZRIMCgRmcm9tGAEgASgJEgoKAnRvGAIgASgJIikKDUVuZm9yY2VDaGFuZ2USDAoEZnJvbRgBIAEoCBIKCgJ0bxgCIAEoCCI5CglQbGFjZW1lbnQSDQoFc2hhcmQYASABKAUSDwoHcmVwbGljYRgCIAEoCRIMCgR0ZXJtGAMgASgEIjQKD1ByaW9yaXR5QmFja2xvZxIQCghwcmlvcml0eRgBIAEoBRIPCgd3YWl0aW5nGAIgASgDInwKClBhdXNlU3RhdGUSJwoEbGVmdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCgoCYnkYAyABKAkSDgoGcmVhc29uGAQgASgJIt8BCg1Hcm91cENvdW50ZXJzEhAKCGFkbWl0dGVkGAEgASgDEjYKB3JlZnVzZWQYAiADKAsyJS5zbHVpY2UudjEuR3JvdXBDb3VudGVycy5SZWZ1c2VkRW50cnkSDgoGbGFwc2VkGAMgASgDEhAKCHJlbGVhc2VkGAQgASgDEhMKC3NoYWRvd19oZWxkGAUgASgDEg8KB2Fycml2ZWQYBiABKAMSDAoEbGVmdBgHIAEoAxouCgxSZWZ1c2VkRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASJKChJMaXN0V2FpdGVyc1JlcXVlc3QSDQoFZ3JvdXAYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiUgoTTGlzdFdhaXRlcnNSZXNwb25zZRIiCgd3YWl0ZXJzGAEgAygLMhEuc2x1aWNlLnYxLldhaXRlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkilwIKBldhaXRlchIKCgJpZBgBIAEoCRILCgNrZXkYAiABKAkSEAoIcHJpb3JpdHkYAyABKAUSKwoFY29zdHMYBCADKAsyHC5zbHVpY2UudjEuV2FpdGVyLkNvc3RzRW50cnkSKQoGd2FpdGVkGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCHR0bF9sZWZ0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEh8KBXBsYWNlGAcgASgLMhAuc2x1aWNlLnYxLlBsYWNlEg4KBmhvbGRlchgIIAEoCRosCgpDb3N0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEiSQoRTGlzdExlYXNlc1JlcXVlc3QSDQoFZ3JvdXAYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiTwoSTGlzdExlYXNlc1Jlc3BvbnNlEiAKBmxlYXNlcxgBIAMoCzIQLnNsdWljZS52MS5MZWFzZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAki7wEKBUxlYXNlEg4KBnBlcm1pdBgBIAEoCRILCgNrZXkYAiABKAkSDQoFZmVuY2UYAyABKAQSKgoFY29zdHMYBCADKAsyGy5zbHVpY2UudjEuTGVhc2UuQ29zdHNFbnRyeRInCgRoZWxkGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEicKBGxlZnQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGaG9sZGVyGAcgASgJGiwKCkNvc3RzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASJ0CgxQYXVzZVJlcXVlc3QSDQoFZ3JvdXAYASABKAkSEAoDa2V5GAIgASgJSACIAQESKwoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAQgASgJQgYKBF9rZXkiDwoNUGF1c2VSZXNwb25zZSI4Cg1SZXN1bWVSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEhAKA2tleRgCIAEoCUgAiAEBQgYKBF9rZXkiEAoOUmVzdW1lUmVzcG9uc2UijgIKD092ZXJyaWRlUmVxdWVzdBINCgVncm91cBgBIAEoCRI2CgZsaW1pdHMYAiADKAsyJi5zbHVpY2UudjEuT3ZlcnJpZGVSZXF1ZXN0LkxpbWl0c0VudHJ5EhQKB2VuZm9yY2UYAyABKAhIAIgBARIrCghkdXJhdGlvbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgxmb3JnaXZlX2RlYnQYBSABKAgSDgoGcmVhc29uGAYgASgJGj8KC0xpbWl0c0VudHJ5EgsKA2tleRgBIAEoCRIfCgV2YWx1ZRgCIAEoCzIQLnNsdWljZS52MS5RdW90YToCOAFCCgoIX2VuZm9yY2UiEgoQT3ZlcnJpZGVSZXNwb25zZSK/AQoFUXVvdGESJAoEcmF0ZRgBIAEoCzIULnNsdWljZS52MS5SYXRlUXVvdGFIABIqCgdzcGFjaW5nGAIgASgLMhcuc2x1aWNlLnYxLlNwYWNpbmdRdW90YUgAEigKBndpbmRvdxgDIAEoCzIWLnNsdWljZS52MS5XaW5kb3dRdW90YUgAEjIKC2NvbmN1cnJlbmN5GAQgASgLMhsuc2x1aWNlLnYxLkNvbmN1cnJlbmN5UXVvdGFIAEIGCgRraW5kIlMKCVJhdGVRdW90YRIPCgdwZXJtaXRzGAEgASgDEiYKA3BlchgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhINCgVidXJzdBgDIAEoAyJkCgxTcGFjaW5nUXVvdGESKgoHc3BhY2luZxgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgVzbGFjaxgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJGCgtXaW5kb3dRdW90YRIPCgdwZXJtaXRzGAEgASgDEiYKA3BlchgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIfChBDb25jdXJyZW5jeVF1b3RhEgsKA21heBgBIAEoAyIzChJFdmljdFdhaXRlclJlcXVlc3QSDQoFZ3JvdXAYASABKAkSDgoGd2FpdGVyGAIgASgJIhUKE0V2aWN0V2FpdGVyUmVzcG9uc2UiMwoSUmV2b2tlTGVhc2VSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEg4KBnBlcm1pdBgCIAEoCSIVChNSZXZva2VMZWFzZVJlc3BvbnNlMqcFCgxHcm91cFNlcnZpY2USTgoKTGlzdEdyb3VwcxIcLnNsdWljZS52MS5MaXN0R3JvdXBzUmVxdWVzdBodLnNsdWljZS52MS5MaXN0R3JvdXBzUmVzcG9uc2UiA5ACARJICghHZXRHcm91cBIaLnNsdWljZS52MS5HZXRHcm91cFJlcXVlc3QaGy5zbHVpY2UudjEuR2V0R3JvdXBSZXNwb25zZSIDkAIBElEKC0xpc3RXYWl0ZXJzEh0uc2x1aWNlLnYxLkxpc3RXYWl0ZXJzUmVxdWVzdBoeLnNsdWljZS52MS5MaXN0V2FpdGVyc1Jlc3BvbnNlIgOQAgESTgoKTGlzdExlYXNlcxIcLnNsdWljZS52MS5MaXN0TGVhc2VzUmVxdWVzdBodLnNsdWljZS52MS5MaXN0TGVhc2VzUmVzcG9uc2UiA5ACARI6CgVQYXVzZRIXLnNsdWljZS52MS5QYXVzZVJlcXVlc3QaGC5zbHVpY2UudjEuUGF1c2VSZXNwb25zZRI9CgZSZXN1bWUSGC5zbHVpY2UudjEuUmVzdW1lUmVxdWVzdBoZLnNsdWljZS52MS5SZXN1bWVSZXNwb25zZRJDCghPdmVycmlkZRIaLnNsdWljZS52MS5PdmVycmlkZVJlcXVlc3QaGy5zbHVpY2UudjEuT3ZlcnJpZGVSZXNwb25zZRJMCgtFdmljdFdhaXRlchIdLnNsdWljZS52MS5FdmljdFdhaXRlclJlcXVlc3QaHi5zbHVpY2UudjEuRXZpY3RXYWl0ZXJSZXNwb25zZRJMCgtSZXZva2VMZWFzZRIdLnNsdWljZS52MS5SZXZva2VMZWFzZVJlcXVlc3QaHi5zbHVpY2UudjEuUmV2b2tlTGVhc2VSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_sluice_v1_admission]);
 
 /**
  * A page of groups.
@@ -38,6 +38,27 @@ export type ListGroupsRequest = Message<"sluice.v1.ListGroupsRequest"> & {
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
+
+  /**
+   * name (default), oldest (the longest wait first), waiting, refused or out (admissions a second), the largest first.
+   *
+   * @generated from field: string sort = 3;
+   */
+  sort: string;
+
+  /**
+   * Only groups in this state, as in Group.state, or: waiting, override, shadow. Empty: all.
+   *
+   * @generated from field: string state = 4;
+   */
+  state: string;
+
+  /**
+   * Only groups whose name holds this text, whatever the case: at most 128 bytes.
+   *
+   * @generated from field: string q = 5;
+   */
+  q: string;
 };
 
 /**
@@ -48,7 +69,7 @@ export const ListGroupsRequestSchema: GenMessage<ListGroupsRequest> = /*@__PURE_
   messageDesc(file_sluice_v1_group, 0);
 
 /**
- * Groups by name.
+ * Groups in the order asked for.
  *
  * @generated from message sluice.v1.ListGroupsResponse
  */
@@ -73,6 +94,27 @@ export type ListGroupsResponse = Message<"sluice.v1.ListGroupsResponse"> & {
    * @generated from field: repeated sluice.v1.Replica replicas = 3;
    */
   replicas: Replica[];
+
+  /**
+   * Groups that match, on all pages.
+   *
+   * @generated from field: int32 total = 4;
+   */
+  total: number;
+
+  /**
+   * Groups by state, and those that wait, are changed (`override`) or in shadow, without regard to `state` and `q`; `all`.
+   *
+   * @generated from field: map<string, int32> counts = 5;
+   */
+  counts: { [key: string]: number };
+
+  /**
+   * When this was said, by the server's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp now = 6;
+   */
+  now?: Timestamp | undefined;
 };
 
 /**
@@ -283,6 +325,91 @@ export type Group = Message<"sluice.v1.Group"> & {
    * @generated from field: sluice.v1.Placement placement = 15;
    */
   placement?: Placement | undefined;
+
+  /**
+   * The first of these that holds: undecided (no replica decides), stuck (callers wait, no instant is known at which the next passes, and nothing
+   * was admitted for 30 s and for three times the longest such gap of the last hour), paused, moving (callers wait), open. New ones may come.
+   *
+   * @generated from field: string state = 16;
+   */
+  state: string;
+
+  /**
+   * Since when; of `stuck`: since nothing was admitted. Absent: not known.
+   *
+   * @generated from field: google.protobuf.Timestamp state_since = 17;
+   */
+  stateSince?: Timestamp | undefined;
+
+  /**
+   * The last admission; absent: none since the start of this process.
+   *
+   * @generated from field: google.protobuf.Timestamp last_admitted_at = 18;
+   */
+  lastAdmittedAt?: Timestamp | undefined;
+
+  /**
+   * When the oldest waiter arrived; absent: nobody waits.
+   *
+   * @generated from field: google.protobuf.Timestamp oldest_since = 19;
+   */
+  oldestSince?: Timestamp | undefined;
+
+  /**
+   * What holds its waiters up; absent: nobody waits, or nothing but their turn.
+   *
+   * @generated from field: sluice.v1.Binding binding = 20;
+   */
+  binding?: Binding | undefined;
+
+  /**
+   * What else holds, any number of: override, shadow, draining, keys paused, debt. New ones may come.
+   *
+   * @generated from field: repeated string flags = 21;
+   */
+  flags: string[];
+
+  /**
+   * The last 15 minutes; absent: nothing came, or the replica decides for more than 10,000 groups.
+   *
+   * @generated from field: sluice.v1.History history = 22;
+   */
+  history?: History | undefined;
+
+  /**
+   * The last 15 minutes, summed up.
+   *
+   * @generated from field: sluice.v1.Recent recent = 23;
+   */
+  recent?: Recent | undefined;
+
+  /**
+   * Keys that are paused, at most 100.
+   *
+   * @generated from field: repeated sluice.v1.KeyPause key_pauses = 24;
+   */
+  keyPauses: KeyPause[];
+
+  /**
+   * The override in force; absent: none.
+   *
+   * @generated from field: sluice.v1.OverrideState override = 25;
+   */
+  override?: OverrideState | undefined;
+
+  /**
+   * Callers that arrived a second, over the last 10 to 20 s.
+   *
+   * @generated from field: double arrived_per_second = 26;
+   */
+  arrivedPerSecond: number;
+
+  /**
+   * Callers that were admitted a second, over the last 10 to 20 s.
+   *
+   * @generated from field: double admitted_per_second = 27;
+   */
+  admittedPerSecond: number;
 };
 
 /**
@@ -291,6 +418,237 @@ export type Group = Message<"sluice.v1.Group"> & {
  */
 export const GroupSchema: GenMessage<Group> = /*@__PURE__*/
   messageDesc(file_sluice_v1_group, 5);
+
+/**
+ * Counts by steps of time.
+ *
+ * @generated from message sluice.v1.History
+ */
+export type History = Message<"sluice.v1.History"> & {
+  /**
+   * Begin of the first step.
+   *
+   * @generated from field: google.protobuf.Timestamp from = 1;
+   */
+  from?: Timestamp | undefined;
+
+  /**
+   * Length of a step: 10 s.
+   *
+   * @generated from field: google.protobuf.Duration step = 2;
+   */
+  step?: Duration | undefined;
+
+  /**
+   * Callers that asked; at most 90 steps, the last one not over.
+   *
+   * @generated from field: repeated uint32 arrived = 3;
+   */
+  arrived: number[];
+
+  /**
+   * Permits given.
+   *
+   * @generated from field: repeated uint32 admitted = 4;
+   */
+  admitted: number[];
+
+  /**
+   * Refusals, at most 65,535 in a step.
+   *
+   * @generated from field: repeated uint32 refused = 5;
+   */
+  refused: number[];
+};
+
+/**
+ * Describes the message sluice.v1.History.
+ * Use `create(HistorySchema)` to create a new message.
+ */
+export const HistorySchema: GenMessage<History> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 6);
+
+/**
+ * The last 15 minutes.
+ *
+ * @generated from message sluice.v1.Recent
+ */
+export type Recent = Message<"sluice.v1.Recent"> & {
+  /**
+   * Refusals by reason, `shed` with its bound: `expired`, `shed: perKey`.
+   *
+   * @generated from field: map<string, uint32> refused = 1;
+   */
+  refused: { [key: string]: number };
+};
+
+/**
+ * Describes the message sluice.v1.Recent.
+ * Use `create(RecentSchema)` to create a new message.
+ */
+export const RecentSchema: GenMessage<Recent> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 7);
+
+/**
+ * A key that is paused.
+ *
+ * @generated from message sluice.v1.KeyPause
+ */
+export type KeyPause = Message<"sluice.v1.KeyPause"> & {
+  /**
+   * The key.
+   *
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * Time until it ends; absent: until Resume.
+   *
+   * @generated from field: google.protobuf.Duration left = 2;
+   */
+  left?: Duration | undefined;
+
+  /**
+   * When it began; absent: not known.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 3;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * The credential's name; empty: without auth, or not known.
+   *
+   * @generated from field: string by = 4;
+   */
+  by: string;
+
+  /**
+   * As the operator wrote it.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message sluice.v1.KeyPause.
+ * Use `create(KeyPauseSchema)` to create a new message.
+ */
+export const KeyPauseSchema: GenMessage<KeyPause> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 8);
+
+/**
+ * Changes that hold for a time.
+ *
+ * @generated from message sluice.v1.OverrideState
+ */
+export type OverrideState = Message<"sluice.v1.OverrideState"> & {
+  /**
+   * Time until the file rules again.
+   *
+   * @generated from field: google.protobuf.Duration left = 1;
+   */
+  left?: Duration | undefined;
+
+  /**
+   * When it began; absent: not known.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 2;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * The credential's name; empty: without auth, or not known.
+   *
+   * @generated from field: string by = 3;
+   */
+  by: string;
+
+  /**
+   * As the operator wrote it.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * Quotas by name of limit, in the notation of the file.
+   *
+   * @generated from field: map<string, sluice.v1.QuotaChange> limits = 5;
+   */
+  limits: { [key: string]: QuotaChange };
+
+  /**
+   * `enforce`; absent: as in the file.
+   *
+   * @generated from field: sluice.v1.EnforceChange enforce = 6;
+   */
+  enforce?: EnforceChange | undefined;
+};
+
+/**
+ * Describes the message sluice.v1.OverrideState.
+ * Use `create(OverrideStateSchema)` to create a new message.
+ */
+export const OverrideStateSchema: GenMessage<OverrideState> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 9);
+
+/**
+ * A quota that is changed.
+ *
+ * @generated from message sluice.v1.QuotaChange
+ */
+export type QuotaChange = Message<"sluice.v1.QuotaChange"> & {
+  /**
+   * As in the file.
+   *
+   * @generated from field: string from = 1;
+   */
+  from: string;
+
+  /**
+   * As it is now.
+   *
+   * @generated from field: string to = 2;
+   */
+  to: string;
+};
+
+/**
+ * Describes the message sluice.v1.QuotaChange.
+ * Use `create(QuotaChangeSchema)` to create a new message.
+ */
+export const QuotaChangeSchema: GenMessage<QuotaChange> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 10);
+
+/**
+ * `enforce` that is changed.
+ *
+ * @generated from message sluice.v1.EnforceChange
+ */
+export type EnforceChange = Message<"sluice.v1.EnforceChange"> & {
+  /**
+   * As in the file.
+   *
+   * @generated from field: bool from = 1;
+   */
+  from: boolean;
+
+  /**
+   * As it is now.
+   *
+   * @generated from field: bool to = 2;
+   */
+  to: boolean;
+};
+
+/**
+ * Describes the message sluice.v1.EnforceChange.
+ * Use `create(EnforceChangeSchema)` to create a new message.
+ */
+export const EnforceChangeSchema: GenMessage<EnforceChange> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 11);
 
 /**
  * Where a group is decided.
@@ -325,7 +683,7 @@ export type Placement = Message<"sluice.v1.Placement"> & {
  * Use `create(PlacementSchema)` to create a new message.
  */
 export const PlacementSchema: GenMessage<Placement> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 6);
+  messageDesc(file_sluice_v1_group, 12);
 
 /**
  * Waiters of one priority.
@@ -353,7 +711,7 @@ export type PriorityBacklog = Message<"sluice.v1.PriorityBacklog"> & {
  * Use `create(PriorityBacklogSchema)` to create a new message.
  */
 export const PriorityBacklogSchema: GenMessage<PriorityBacklog> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 7);
+  messageDesc(file_sluice_v1_group, 13);
 
 /**
  * A running pause.
@@ -367,6 +725,27 @@ export type PauseState = Message<"sluice.v1.PauseState"> & {
    * @generated from field: google.protobuf.Duration left = 1;
    */
   left?: Duration | undefined;
+
+  /**
+   * When it began; absent: not known.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 2;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * The credential's name; empty: without auth, or not known.
+   *
+   * @generated from field: string by = 3;
+   */
+  by: string;
+
+  /**
+   * As the operator wrote it.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
 };
 
 /**
@@ -374,7 +753,7 @@ export type PauseState = Message<"sluice.v1.PauseState"> & {
  * Use `create(PauseStateSchema)` to create a new message.
  */
 export const PauseStateSchema: GenMessage<PauseState> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 8);
+  messageDesc(file_sluice_v1_group, 14);
 
 /**
  * Since the start of this process.
@@ -416,6 +795,20 @@ export type GroupCounters = Message<"sluice.v1.GroupCounters"> & {
    * @generated from field: int64 shadow_held = 5;
    */
   shadowHeld: bigint;
+
+  /**
+   * Callers that asked, whatever became of them.
+   *
+   * @generated from field: int64 arrived = 6;
+   */
+  arrived: bigint;
+
+  /**
+   * Callers that left by themselves while they waited.
+   *
+   * @generated from field: int64 left = 7;
+   */
+  left: bigint;
 };
 
 /**
@@ -423,7 +816,7 @@ export type GroupCounters = Message<"sluice.v1.GroupCounters"> & {
  * Use `create(GroupCountersSchema)` to create a new message.
  */
 export const GroupCountersSchema: GenMessage<GroupCounters> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 9);
+  messageDesc(file_sluice_v1_group, 15);
 
 /**
  * A page of waiters.
@@ -458,7 +851,7 @@ export type ListWaitersRequest = Message<"sluice.v1.ListWaitersRequest"> & {
  * Use `create(ListWaitersRequestSchema)` to create a new message.
  */
 export const ListWaitersRequestSchema: GenMessage<ListWaitersRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 10);
+  messageDesc(file_sluice_v1_group, 16);
 
 /**
  * Waiters in rough order.
@@ -486,7 +879,7 @@ export type ListWaitersResponse = Message<"sluice.v1.ListWaitersResponse"> & {
  * Use `create(ListWaitersResponseSchema)` to create a new message.
  */
 export const ListWaitersResponseSchema: GenMessage<ListWaitersResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 11);
+  messageDesc(file_sluice_v1_group, 17);
 
 /**
  * A caller that waits.
@@ -556,7 +949,7 @@ export type Waiter = Message<"sluice.v1.Waiter"> & {
  * Use `create(WaiterSchema)` to create a new message.
  */
 export const WaiterSchema: GenMessage<Waiter> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 12);
+  messageDesc(file_sluice_v1_group, 18);
 
 /**
  * A page of leases.
@@ -591,7 +984,7 @@ export type ListLeasesRequest = Message<"sluice.v1.ListLeasesRequest"> & {
  * Use `create(ListLeasesRequestSchema)` to create a new message.
  */
 export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 13);
+  messageDesc(file_sluice_v1_group, 19);
 
 /**
  * Leases in no stated order.
@@ -619,7 +1012,7 @@ export type ListLeasesResponse = Message<"sluice.v1.ListLeasesResponse"> & {
  * Use `create(ListLeasesResponseSchema)` to create a new message.
  */
 export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 14);
+  messageDesc(file_sluice_v1_group, 20);
 
 /**
  * A live lease.
@@ -682,7 +1075,7 @@ export type Lease = Message<"sluice.v1.Lease"> & {
  * Use `create(LeaseSchema)` to create a new message.
  */
 export const LeaseSchema: GenMessage<Lease> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 15);
+  messageDesc(file_sluice_v1_group, 21);
 
 /**
  * A pause.
@@ -710,6 +1103,13 @@ export type PauseRequest = Message<"sluice.v1.PauseRequest"> & {
    * @generated from field: google.protobuf.Duration duration = 3;
    */
   duration?: Duration | undefined;
+
+  /**
+   * Why, for people: at most 256 bytes of printable text.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
 };
 
 /**
@@ -717,7 +1117,7 @@ export type PauseRequest = Message<"sluice.v1.PauseRequest"> & {
  * Use `create(PauseRequestSchema)` to create a new message.
  */
 export const PauseRequestSchema: GenMessage<PauseRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 16);
+  messageDesc(file_sluice_v1_group, 22);
 
 /**
  * The pause is in force.
@@ -732,7 +1132,7 @@ export type PauseResponse = Message<"sluice.v1.PauseResponse"> & {
  * Use `create(PauseResponseSchema)` to create a new message.
  */
 export const PauseResponseSchema: GenMessage<PauseResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 17);
+  messageDesc(file_sluice_v1_group, 23);
 
 /**
  * The end of a pause.
@@ -760,7 +1160,7 @@ export type ResumeRequest = Message<"sluice.v1.ResumeRequest"> & {
  * Use `create(ResumeRequestSchema)` to create a new message.
  */
 export const ResumeRequestSchema: GenMessage<ResumeRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 18);
+  messageDesc(file_sluice_v1_group, 24);
 
 /**
  * The pause is over.
@@ -775,7 +1175,7 @@ export type ResumeResponse = Message<"sluice.v1.ResumeResponse"> & {
  * Use `create(ResumeResponseSchema)` to create a new message.
  */
 export const ResumeResponseSchema: GenMessage<ResumeResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 19);
+  messageDesc(file_sluice_v1_group, 25);
 
 /**
  * Changes for a time.
@@ -817,6 +1217,13 @@ export type OverrideRequest = Message<"sluice.v1.OverrideRequest"> & {
    * @generated from field: bool forgive_debt = 5;
    */
   forgiveDebt: boolean;
+
+  /**
+   * Why, for people: at most 256 bytes of printable text.
+   *
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
 };
 
 /**
@@ -824,7 +1231,7 @@ export type OverrideRequest = Message<"sluice.v1.OverrideRequest"> & {
  * Use `create(OverrideRequestSchema)` to create a new message.
  */
 export const OverrideRequestSchema: GenMessage<OverrideRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 20);
+  messageDesc(file_sluice_v1_group, 26);
 
 /**
  * The override is in force.
@@ -839,7 +1246,7 @@ export type OverrideResponse = Message<"sluice.v1.OverrideResponse"> & {
  * Use `create(OverrideResponseSchema)` to create a new message.
  */
 export const OverrideResponseSchema: GenMessage<OverrideResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 21);
+  messageDesc(file_sluice_v1_group, 27);
 
 /**
  * What a limit promises.
@@ -892,7 +1299,7 @@ export type Quota = Message<"sluice.v1.Quota"> & {
  * Use `create(QuotaSchema)` to create a new message.
  */
 export const QuotaSchema: GenMessage<Quota> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 22);
+  messageDesc(file_sluice_v1_group, 28);
 
 /**
  * In any interval L at most `burst + floor(L * permits / per)`.
@@ -927,7 +1334,7 @@ export type RateQuota = Message<"sluice.v1.RateQuota"> & {
  * Use `create(RateQuotaSchema)` to create a new message.
  */
 export const RateQuotaSchema: GenMessage<RateQuota> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 23);
+  messageDesc(file_sluice_v1_group, 29);
 
 /**
  * At most one per `spacing + slack`.
@@ -955,7 +1362,7 @@ export type SpacingQuota = Message<"sluice.v1.SpacingQuota"> & {
  * Use `create(SpacingQuotaSchema)` to create a new message.
  */
 export const SpacingQuotaSchema: GenMessage<SpacingQuota> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 24);
+  messageDesc(file_sluice_v1_group, 30);
 
 /**
  * At most `permits` in every interval of length `per`.
@@ -983,7 +1390,7 @@ export type WindowQuota = Message<"sluice.v1.WindowQuota"> & {
  * Use `create(WindowQuotaSchema)` to create a new message.
  */
 export const WindowQuotaSchema: GenMessage<WindowQuota> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 25);
+  messageDesc(file_sluice_v1_group, 31);
 
 /**
  * At most `max` units held by live leases.
@@ -1004,7 +1411,7 @@ export type ConcurrencyQuota = Message<"sluice.v1.ConcurrencyQuota"> & {
  * Use `create(ConcurrencyQuotaSchema)` to create a new message.
  */
 export const ConcurrencyQuotaSchema: GenMessage<ConcurrencyQuota> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 26);
+  messageDesc(file_sluice_v1_group, 32);
 
 /**
  * Names a waiter.
@@ -1032,7 +1439,7 @@ export type EvictWaiterRequest = Message<"sluice.v1.EvictWaiterRequest"> & {
  * Use `create(EvictWaiterRequestSchema)` to create a new message.
  */
 export const EvictWaiterRequestSchema: GenMessage<EvictWaiterRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 27);
+  messageDesc(file_sluice_v1_group, 33);
 
 /**
  * It was refused as CANCELLED.
@@ -1047,7 +1454,7 @@ export type EvictWaiterResponse = Message<"sluice.v1.EvictWaiterResponse"> & {
  * Use `create(EvictWaiterResponseSchema)` to create a new message.
  */
 export const EvictWaiterResponseSchema: GenMessage<EvictWaiterResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 28);
+  messageDesc(file_sluice_v1_group, 34);
 
 /**
  * Names a lease.
@@ -1075,7 +1482,7 @@ export type RevokeLeaseRequest = Message<"sluice.v1.RevokeLeaseRequest"> & {
  * Use `create(RevokeLeaseRequestSchema)` to create a new message.
  */
 export const RevokeLeaseRequestSchema: GenMessage<RevokeLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 29);
+  messageDesc(file_sluice_v1_group, 35);
 
 /**
  * It has ended.
@@ -1090,7 +1497,7 @@ export type RevokeLeaseResponse = Message<"sluice.v1.RevokeLeaseResponse"> & {
  * Use `create(RevokeLeaseResponseSchema)` to create a new message.
  */
 export const RevokeLeaseResponseSchema: GenMessage<RevokeLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_group, 30);
+  messageDesc(file_sluice_v1_group, 36);
 
 /**
  * Groups, for operators: look, pause, change for a time, clear away.
