@@ -7,6 +7,8 @@ export interface Answer {
   readonly status: number;
   /** `performance.now()` when it was there. */
   readonly at: number;
+  /** `performance.now()` when it was sent, and so long after it as the permit says that it waited: it was admitted between this and `at`. */
+  readonly earliest: number;
   readonly permit: string;
   readonly fence: string;
   readonly reason: string;
@@ -30,10 +32,12 @@ export class Asking {
   /** Rejects when the connection breaks. */
   async post(replica: number, path: string, body: object = {}): Promise<Answer> {
     const { url, adminUrl } = this.#of(replica);
-    const base = path.endsWith('/pause') ? adminUrl : url;
+    const base = /\/(pause|resume)$/.test(path) ? adminUrl : url;
+    const sent = performance.now();
     const answer = await fetch(`${base}${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
-    const { permit = '', fence = '', reason = '' } = (await answer.json()) as Partial<Answer>;
-    return { status: answer.status, at: performance.now(), permit, fence, reason, headers: answer.headers };
+    const { permit = '', fence = '', reason = '', waited = '0s' } = (await answer.json()) as Partial<Answer> & { readonly waited?: string };
+    const earliest = sent + Number.parseFloat(waited) * 1_000;
+    return { status: answer.status, at: performance.now(), earliest, permit, fence, reason, headers: answer.headers };
   }
 
   acquire(replica: number, group: string, more: object = {}): Promise<Answer> {

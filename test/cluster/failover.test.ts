@@ -17,9 +17,9 @@ const GROUPS = `
   lease: { limits: [ { name: c, concurrency: 1 } ], lease: { default: 20s, max: 60s }, ttl: { default: 30s, max: 60s } }
   work: { limits: [ { name: c, concurrency: 1 } ], lease: { default: 2s, max: 60s }, ttl: { default: 30s, max: 60s } }
   shut: { limits: [ { name: p, spacing: 100ms } ], ttl: { default: 1s, max: 60s } }
-  part: { limits: [ { name: w, window: 9/60s } ], ttl: { default: 5s, max: 60s }, unreachable: share }
+  part: { limits: [ { name: w, window: 9/10m } ], ttl: { default: 5s, max: 60s }, unreachable: share }
   free: { limits: [ { name: p, spacing: 60s } ], ttl: { default: 5s, max: 60s }, unreachable: open }
-  drain: { limits: [ { name: p, spacing: 300ms } ], ttl: { default: 30s, max: 60s } }
+  drain: { limits: [ { name: p, spacing: 1s } ], ttl: { default: 60s, max: 60s } }
 `;
 
 let fleet: Fleet;
@@ -55,15 +55,14 @@ describe('When the owner of a group is killed', () => {
   test('X1: those who wait at others go on in order, and no two within a period', async () => {
     const owner = await asking.owner('pace');
     const others = [0, 1, 2].filter((index) => index !== owner);
+    const start = performance.now();
     await asking.acquire(owner, 'pace');
     const asks: Promise<Answer>[] = [];
     for (let caller = 0; caller < 12; caller++) asks.push(asking.acquire(others[caller % 2] as number, 'pace'));
     await dead(owner, async () => {
       const times = (await Promise.all(asks)).map(({ at }) => at).sort((a, b) => a - b);
-      const gaps = times.slice(1).map((at, index) => at - (times[index] as number));
-      // An answer may come late and the next one not: the sum shows what single gaps cannot.
-      expect((times.at(-1) as number) - (times[0] as number)).toBeGreaterThanOrEqual(11 * 200 - 50);
-      expect(Math.min(...gaps)).toBeGreaterThan(100);
+      // An answer may come late and the next one not: what has passed since the first was asked for shows it.
+      for (const [index, at] of times.entries()) expect(at - start).toBeGreaterThanOrEqual((index + 1) * 200);
     });
   });
 
@@ -152,13 +151,14 @@ describe('X11: when a replica is told to stop', () => {
     await asking.acquire(owner, 'drain');
     const asks: Promise<Answer>[] = [];
     // Paused, so that all of them are in line, in this order, when it stops.
-    await asking.post(owner, '/v1/groups/drain/pause', { duration: '3s' });
+    await asking.post(owner, '/v1/groups/drain/pause', { duration: '10m' });
     for (let caller = 0; caller < 10; caller++) {
       asks.push(asking.acquire(caller % 2 === 0 ? owner : other, 'drain'));
       await asking.wait('drain', caller + 1, other);
     }
     const replica = fleet.replicas[owner] as (typeof fleet.replicas)[number];
     const stopped = replica.stop();
+    await until('the group to go on', async () => (await asking.post(other, '/v1/groups/drain/resume')).status === 200);
     const answers = await Promise.all(asks);
     await stopped;
     await replica.start();

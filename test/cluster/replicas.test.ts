@@ -14,8 +14,8 @@ showLogsOfFailures();
 
 const GROUPS = `
   identify: { limits: [ { name: pace, spacing: 200ms, scope: key } ], ttl: { default: 30s, max: 60s } }
-  urgent: { limits: [ { name: pace, spacing: 250ms } ], ttl: { default: 30s, max: 60s } }
-  quota: { limits: [ { name: q, window: 10/1s } ], ttl: { default: 0s, max: 60s } }
+  urgent: { limits: [ { name: pace, spacing: 1s } ], ttl: { default: 30s, max: 60s } }
+  quota: { limits: [ { name: q, window: 10/10s } ], ttl: { default: 0s, max: 60s } }
   starts: { limits: [ { name: s, spacing: 300ms } ], ttl: { default: 30s, max: 60s } }
   slots: { limits: [ { name: c, concurrency: 1 } ], lease: { default: 30s, max: 60s }, ttl: { default: 30s, max: 60s } }
   pause: { limits: [ { name: p, spacing: 100ms } ] }
@@ -42,18 +42,15 @@ describe.each(SERVERS)('Three replicas over $nats nats-server $version', ({ bina
 
   test('GQ-16: thirty clients spread over them go one per period, first come first served', async () => {
     const asks: Promise<Answer>[] = [];
-    const start = performance.now();
     let answered = 0;
     for (let client = 0; client < 30; client++) {
       asks.push(acquire(client % 3, 'identify', { key: 'bucket' }).finally(() => answered++));
       await until('the ask to be in line', async () => answered + (await waiting('identify')) > client);
     }
-    const times = (await Promise.all(asks)).map(({ at }) => at - start);
-    const gaps = times.slice(1).map((at, index) => at - (times[index] as number));
-    expect(times).toEqual([...times].sort((a, b) => a - b));
-    // Told over the network: a gap may look shorter by as much as the one before came late.
-    expect((times.at(-1) as number) - (times[0] as number)).toBeGreaterThanOrEqual(29 * 200 - 20);
-    expect(Math.min(...gaps)).toBeGreaterThan(100);
+    const answers = await Promise.all(asks);
+    // Told over the network: each was admitted somewhere between `earliest` and `at`.
+    for (const [index, { earliest }] of answers.entries())
+      for (const [behind, { at }] of answers.slice(index).entries()) expect(at - earliest).toBeGreaterThanOrEqual(behind * 200);
   });
 
   test('Priority is one over all of them: the urgent one goes first wherever it came in', async () => {
@@ -65,7 +62,7 @@ describe.each(SERVERS)('Three replicas over $nats nats-server $version', ({ bina
     for (const other of others) expect(other.at).toBeGreaterThan(first?.at as number);
   });
 
-  test('LN-20: ten per second through two gateways are ten: eight by one and two by the other, and one is refused', async () => {
+  test('LN-20: ten in 10 s through two gateways are ten: eight by one and two by the other, and one is refused', async () => {
     const eight = await Promise.all(Array.from({ length: 8 }, () => acquire(0, 'quota', { ttl: '0s' })));
     const three = await Promise.all(Array.from({ length: 3 }, () => acquire(1, 'quota', { ttl: '0s' })));
     expect(eight.map(({ status }) => status)).toEqual(Array.from({ length: 8 }, () => 200));
@@ -81,17 +78,17 @@ describe.each(SERVERS)('Three replicas over $nats nats-server $version', ({ bina
   });
 
   test('The same request id has one permit at any of them; with other fields it is malformed', async () => {
-    const first = await acquire(0, 'slots', { requestId: 'same', lease: '2s' });
-    const again = await acquire(1, 'slots', { requestId: 'same', lease: '2s' });
+    const first = await acquire(0, 'slots', { requestId: 'same', lease: '30s' });
+    const again = await acquire(1, 'slots', { requestId: 'same', lease: '30s' });
     expect(again.permit).toBe(first.permit);
-    expect((await acquire(2, 'slots', { requestId: 'same', lease: '3s' })).reason).toBe('malformed');
+    expect((await acquire(2, 'slots', { requestId: 'same', lease: '31s' })).reason).toBe('malformed');
     expect((await post(2, `/v1/permits/${first.permit}/release`)).status).toBe(200);
   });
 
   test('A lease is renewed and released wherever its holder likes, and the next one’s fence is larger', async () => {
     const first = await acquire(0, 'slots');
     const next = acquire(1, 'slots');
-    expect((await post(2, `/v1/permits/${first.permit}/renew`, { lease: '5s' })).status).toBe(200);
+    expect((await post(2, `/v1/permits/${first.permit}/renew`, { lease: '30s' })).status).toBe(200);
     expect((await post(1, `/v1/permits/${first.permit}/release`)).status).toBe(200);
     const second = await next;
     expect(BigInt(second.fence)).toBeGreaterThan(BigInt(first.fence));
@@ -113,8 +110,8 @@ describe.each(SERVERS)('Three replicas over $nats nats-server $version', ({ bina
   });
 
   test('An operator’s pause at one holds at all of them', async () => {
-    expect((await post(0, '/v1/groups/pause/pause', { duration: '1s' })).status).toBe(200);
     const start = performance.now();
-    expect((await acquire(1, 'pause')).at - start).toBeGreaterThan(700);
+    expect((await post(0, '/v1/groups/pause/pause', { duration: '1s' })).status).toBe(200);
+    expect((await acquire(1, 'pause')).at - start).toBeGreaterThanOrEqual(1_000);
   });
 });
