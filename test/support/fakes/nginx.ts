@@ -36,7 +36,7 @@ export const NO_NGINX = 'nginx is not installed (apt-get install nginx-light)';
 export const FILE_BYTES = 1_000_000;
 
 /** How long it may take to listen, or to go. */
-const WAIT_MS = 10_000;
+const WAIT_MS = 60_000;
 
 /**
  * nginx on loopback, as it comes from its package: passes requests on to a server behind it, and answers those under `/own/`

@@ -2,9 +2,9 @@ import { setInterval } from 'node:timers/promises';
 
 /**
  * Looks every 25 ms until the answer is true, for processes and servers, which no fake clock moves. A look that rejects is
- * one that found nothing yet. Rejects after this long, default 30 s, with the last look's error.
+ * one that found nothing yet. Rejects after this long, default 60 s, with the last look's error.
  */
-export async function until(what: string, look: () => boolean | Promise<boolean>, msMax = 30_000): Promise<void> {
+export async function until(what: string, look: () => boolean | Promise<boolean>, msMax = 60_000): Promise<void> {
   const start = performance.now();
   let cause: unknown;
   const found = async () => {
