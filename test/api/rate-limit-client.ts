@@ -41,7 +41,7 @@ export class RateLimitClient {
   }
 
   /** Calls; `deadlineMs` from now. */
-  begin(request: RateLimitRequest, { deadlineMs = 20_000, token = '' } = {}): { readonly call: ClientUnaryCall; readonly result: Promise<RateLimitAnswer> } {
+  begin(request: RateLimitRequest, { deadlineMs = 100_000, token = '' } = {}): { readonly call: ClientUnaryCall; readonly result: Promise<RateLimitAnswer> } {
     const metadata = new Metadata();
     if (token !== '') metadata.set('authorization', `Bearer ${token}`);
     const path = '/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit';

@@ -69,7 +69,7 @@ describe('a request of Envoy', () => {
   });
 
   test('whose deadline is as near as that of a filter that says nothing passes now or not at all', async () => {
-    await start(CHAT);
+    await start(CHAT.replace('200ms', '3s'));
     expect(codeOf(await client.ask(chat))).toBe(Code.OK);
     const answer = await client.ask(chat, { deadlineMs: 45 });
     // At 45 ms the answer and the deadline of the client itself are near each other.

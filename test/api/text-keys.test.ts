@@ -143,7 +143,7 @@ describe('the key café', () => {
   test('has one place in the fair order, with its weight, over every protocol', async () => {
     const admin = `http://${running.addresses['admin']}/v1/groups/one`;
     const waiting = async (count: number) =>
-      expect.poll(async () => Number(((await (await fetch(admin)).json()) as { waiting?: number }).waiting ?? 0), { interval: 10, timeout: 5_000 }).toBe(count);
+      expect.poll(async () => Number(((await (await fetch(admin)).json()) as { waiting?: number }).waiting ?? 0)).toBe(count);
     const first = await post('/v1/groups/one/acquire?ttl=0&key=first');
     const order: string[] = [];
     const release = (permit: string) => post(`/v1/permits/${permit}/release`, '{"outcome":"used"}');

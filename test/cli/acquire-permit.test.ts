@@ -61,7 +61,7 @@ async function waiting(group: string): Promise<number> {
 
 /** Looks until it is so. */
 function becomes(what: () => unknown, wanted: unknown): Promise<void> {
-  return expect.poll(what, { timeout: 10_000, interval: 10 }).toBe(wanted);
+  return expect.poll(what).toBe(wanted);
 }
 
 function begin(...args: string[]): { world: FakeWorld; code: Promise<number> } {
@@ -274,7 +274,7 @@ describe('sluice run', () => {
 
   test('ends the command when the lease is lost, the hard way if need be', async () => {
     const file = note();
-    const { world, code } = run(`trap '' TERM; echo up > ${file}; while :; do sleep 0.02; done`, '--lease', '300ms', '--grace', '50ms');
+    const { world, code } = run(`trap '' TERM; echo up > ${file}; while :; do sleep 0.02; done`, '--lease', '6s', '--grace', '50ms');
     await becomes(() => written(file), true);
     await revoke();
     expect(await code).toBe(79);
@@ -283,7 +283,7 @@ describe('sluice run', () => {
 
   test('or warns only', async () => {
     const file = note();
-    const { world, code } = run(`echo up > ${file}; while [ ! -e ${file}.end ]; do sleep 0.02; done`, '--lease', '300ms', '--on-lost=warn');
+    const { world, code } = run(`echo up > ${file}; while [ ! -e ${file}.end ]; do sleep 0.02; done`, '--lease', '6s', '--on-lost=warn');
     await becomes(() => written(file), true);
     await revoke();
     await becomes(() => world.err().includes('goes on without it'), true);

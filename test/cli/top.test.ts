@@ -39,9 +39,9 @@ const begin = (terminal: boolean, ...args: string[]) => {
 test('draws the groups again and again, the longest wait first, and leaves the terminal as it was', async () => {
   const { world, code } = begin(true, '--every', '100ms');
   const frames = () => world.out().split('\u001b[H').slice(1);
-  await expect.poll(() => frames().length, { timeout: 10_000 }).toBeGreaterThanOrEqual(3);
+  await expect.poll(() => frames().length).toBeGreaterThanOrEqual(3);
   broken = true;
-  await expect.poll(() => frames().at(-1), { timeout: 10_000 }).toContain('does not answer');
+  await expect.poll(() => frames().at(-1)).toContain('does not answer');
   world.signal('SIGINT');
   expect(await code).toBe(0);
   broken = false;

@@ -7,7 +7,7 @@ import { type RunningServer, serve } from '../../src/server/serve.ts';
 /* The client and a whole server on loopback: what both sides have to agree on. */
 
 const FILE =
-  'listen: { api: "127.0.0.1:0", grpc: none, health: none, admin: "127.0.0.1:0" }\nhttp: { engine: node }\nstore: memory\ndrain: { delay: 0s, grace: 0s }\ngroups: { slots: { limits: [ { name: one, concurrency: 1 } ] }, plain: { limits: [ { name: rpm, rate: 100/1s, burst: 100 } ], refusal: { status: 503, contentType: text/plain, body: "Busy." } } }\n';
+  'listen: { api: "127.0.0.1:0", grpc: none, health: none, admin: "127.0.0.1:0" }\nhttp: { engine: node }\nstore: memory\ndrain: { delay: 0s, grace: 0s }\ngroups: { slots: { limits: [ { name: one, concurrency: 1 } ] }, plain: { limits: [ { name: rpm, rate: 100/1m, burst: 100 } ], refusal: { status: 503, contentType: text/plain, body: "Busy." } } }\n';
 
 let running: RunningServer;
 let address: string;
@@ -67,11 +67,11 @@ describe('the client against a server', () => {
     expect(order).toEqual(['first', 'second']);
   });
 
-  test('a lease is kept over many of its lives, and lost when it is revoked', async () => {
+  test('a lease is kept over more than one of its lives, and lost when it is revoked', async () => {
     const { send, sent } = cuttable();
-    const permit = await createSluice({ address, fetch: send }).acquire('slots', { lease: '90ms' });
+    const permit = await createSluice({ address, fetch: send }).acquire('slots', { lease: '2s' });
     const lost = permit.keepAlive();
-    await expect.poll(() => sent.length, { timeout: 5000 }).toBeGreaterThan(12);
+    await expect.poll(() => sent.length).toBeGreaterThan(7);
     expect(lost.aborted).toBe(false);
     await permit.renew();
     await fetch(`http://${running.addresses['admin']}/v1/groups/slots/leases/${permit.id}`, { method: 'DELETE' });
