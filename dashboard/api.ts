@@ -41,13 +41,6 @@ const kept = new Map<string, { readonly data: unknown; readonly at: Millis; read
 /** When the server last answered, and how far its clock is ahead of the browser's; shared by the whole page. */
 export const link = { heardAt: 0, offset: 0, failing: false, needsKey: false };
 
-/** Takes a key for this tab; an empty one is forgotten. */
-export function takeKey(key: string): void {
-  if (key === '') sessionStorage.removeItem('sluice.key');
-  else sessionStorage.setItem('sluice.key', key);
-  link.needsKey = false;
-}
-
 /** Calls the API once. Resolves with the body of a good answer; rejects with a {@link Problem}. */
 export async function call<T = Json>(method: string, path: string, body?: object): Promise<T> {
   return (await exchange(method, path, body)).data as T;
@@ -66,7 +59,7 @@ async function exchange(method: string, path: string, body?: object, etag?: stri
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
   } catch {
-    throw problem('No answer', 'The server does not answer.', 0);
+    throw problem('No answer', 'No answer came.', 0);
   }
   link.heardAt = Date.now();
   link.failing = false;

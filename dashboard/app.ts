@@ -1,16 +1,11 @@
 import { render, type VNode } from 'preact';
-import { useEffect, useReducer, useState } from 'preact/hooks';
-import { ActivityScreen } from './activity.ts';
-import { link, takeKey, usePoll } from './api.ts';
-import { ClusterScreen } from './cluster-screen.ts';
+import { useEffect, useReducer } from 'preact/hooks';
+import { link, usePoll } from './api.ts';
 import { listenToKeys, useCommands } from './commands.ts';
-import { notice } from './confirm.ts';
-import { DeferredScreen } from './deferred-screen.ts';
-import { DialogHost, dialogOpen } from './dialog.ts';
-import { type ApiServer, FirstRun } from './first-run.ts';
-import { GroupScreen } from './group-screen.ts';
-import { openHelp } from './help.ts';
+import { DialogHost, dialogOpen, notice } from './dialog.ts';
+import type { ApiServer } from './first-run.ts';
 import { html } from './html.ts';
+import { lazy } from './lazy.ts';
 import { type GroupsPage, groupsPath, Overview } from './overview.ts';
 import { key } from './parts.ts';
 import { go, useRoute } from './route.ts';
@@ -18,6 +13,14 @@ import { type ApiSummary, Strip } from './strip.ts';
 import { clockText, countText, readCount, spanText } from './text.ts';
 
 /* The frame of every screen, and which one is shown. */
+
+const GroupScreen = lazy(async () => (await import('./group-screen.ts')).GroupScreen);
+const DeferredScreen = lazy(async () => (await import('./deferred-screen.ts')).DeferredScreen);
+const ClusterScreen = lazy(async () => (await import('./cluster-screen.ts')).ClusterScreen);
+const ActivityScreen = lazy(async () => (await import('./activity.ts')).ActivityScreen);
+const FirstRun = lazy(async () => (await import('./first-run.ts')).FirstRun);
+const KeyForm = lazy(async () => (await import('./key-form.ts')).KeyForm);
+const openHelp = async (): Promise<void> => (await import('./help.ts')).openHelp();
 
 const STALE_MS = 3000;
 const OLD_MS = 15_000;
@@ -36,9 +39,8 @@ function App(): VNode {
     return () => clearInterval(timer);
   }, []);
   const route = useRoute();
-  const { data: me } = usePoll<ApiMe>('v1/me', 30_000);
-  const { data: server } = usePoll<ApiServer>('v1/server', 10_000);
-  const { data: summary } = usePoll<ApiSummary>('v1/ui/summary', 2000);
+  const { data: summary } = usePoll<ApiSummary>('v1/ui/summary');
+  const { me, server } = summary ?? {};
   const operator = me?.can === undefined || me.can.includes('manage');
   const [screen = '', name = '', part = ''] = route.parts;
   useCommands({
@@ -101,7 +103,8 @@ function Top({ screen, summary, server, me, operator, silent, q }: TopProps): VN
     </nav>
     <i />
     <span class=${`fresh ${silent >= STALE_MS && link.failing ? 'stale' : ''}`}>${fresh}</span>
-    <span class="find"><input id="find" type="search" placeholder="Find group" aria-label="Find group" value=${q} maxlength="200" onChange=${find} onKeyDown=${leave} />${key('/')}</span>
+    <span class="find"><input key=${q}
+        id="find" type="search" placeholder="Find group" aria-label="Find group" defaultValue=${q} maxlength="200" onChange=${find} onKeyDown=${leave} />${key('/')}</span>
     <span>${[me?.name, operator ? me?.name && 'operator' : 'read only'].filter(Boolean).join(', ')}</span>
     <button class="plain" aria-label="All keys" onClick=${openHelp}>${key('?')}</button>
   </header>`;
@@ -150,20 +153,6 @@ function Foot({ screen, name, server }: { readonly screen: string; readonly name
     <i /><span role="status">${said}</span>
     <span>${server?.auth === false && 'No credentials are set: all who reach this address may operate.'}</span>
   </footer>`;
-}
-
-/** Asks for a key where the server wants one and no proxy before it adds one; it is kept for this tab only. */
-function KeyForm(): VNode {
-  const [value, set] = useState('');
-  const use = (): void => {
-    takeKey(value.trim());
-    location.reload();
-  };
-  return html`<div class="pane first">
-    <h1>This server asks for a key</h1>
-    <p class="t2">An API key whose <code>can</code> has <code>read</code>, to look, or <code>manage</code> too, to act. It is kept in this tab until the tab is closed.</p>
-    <div class="fields"><label>Key <input type="password" autocomplete="off" onInput=${(event: InputEvent) => set((event.target as HTMLInputElement).value)} onKeyDown=${(event: KeyboardEvent) => event.key === 'Enter' && use()} /></label><button class="solid" onClick=${use}>Use it</button></div>
-  </div>`;
 }
 
 function switchTheme(): void {

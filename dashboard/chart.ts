@@ -2,6 +2,8 @@ import uPlot from 'uplot';
 import type { ChartMarks, Series } from './series.ts';
 
 const HEIGHT = 170;
+/** What is shown, in seconds. */
+const SPAN_S = 900;
 
 /** Draws a chart into an element, in the colours of the page. */
 export function drawChart(element: HTMLElement, first: Series, firstMarks: ChartMarks): { set: (series: Series, marks: ChartMarks) => void; end: () => void } {
@@ -10,7 +12,12 @@ export function drawChart(element: HTMLElement, first: Series, firstMarks: Chart
     document.head.append(link);
   }
   let marks = firstMarks;
-  const colour = (name: string) => (): string => getComputedStyle(element).getPropertyValue(name).trim();
+  // A canvas knows no variables and no light-dark(): the browser says what they come to.
+  const colour = (name: string) => (): string => {
+    element.style.color = `var(${name})`;
+    return getComputedStyle(element).color;
+  };
+  const width = (): number => element.clientWidth - 16;
   const axis = { stroke: colour('--t3'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false }, font: '11px system-ui, sans-serif' };
   const minutes = (plot: uPlot, at: readonly number[]): string[] => {
     const now = plot.data[0].at(-1) ?? 0;
@@ -25,12 +32,12 @@ export function drawChart(element: HTMLElement, first: Series, firstMarks: Chart
   };
   const plot = new uPlot(
     {
-      ...{ width: element.clientWidth, height: HEIGHT, padding: [8, 8, 0, 0] },
+      ...{ width: width(), height: HEIGHT, padding: [8, 8, 0, 0] },
       legend: { live: true, markers: { show: true } },
       cursor: { drag: { x: false, y: false }, points: { size: 5 } },
-      scales: { x: { time: true }, y: { range: (_, __, max) => [0, Math.max(max * 1.1, 0.1)] } },
+      scales: { x: { time: true, range: (_, __, end) => [end - SPAN_S, end] }, y: { range: (_, __, max) => [0, Math.max(max * 1.1, 0.1)] } },
       axes: [
-        { ...axis, values: minutes as uPlot.Axis.Values, space: 80 },
+        { ...axis, values: minutes as uPlot.Axis.Values, splits: (_, __, ___, end) => [end - SPAN_S, end - 600, end - 300, end] },
         { ...axis, size: 40, space: 50 },
       ],
       series: [
@@ -43,7 +50,7 @@ export function drawChart(element: HTMLElement, first: Series, firstMarks: Chart
     first as unknown as uPlot.AlignedData,
     element,
   );
-  const sized = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height: HEIGHT }));
+  const sized = new ResizeObserver(() => plot.setSize({ width: width(), height: HEIGHT }));
   sized.observe(element);
   return {
     set(series, next) {

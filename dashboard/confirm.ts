@@ -2,10 +2,10 @@ import type { VNode } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { call, type Json, type Problem } from './api.ts';
 import { useCommands } from './commands.ts';
-import { openDialog } from './dialog.ts';
+import { notice, openDialog } from './dialog.ts';
 import { html } from './html.ts';
 import { key } from './parts.ts';
-import { countText, UNKNOWN } from './text.ts';
+import { countText } from './text.ts';
 
 /* Confirmations: Now, Then, what the other side sees, Undo, Command, Reason; then the call. */
 
@@ -17,6 +17,8 @@ export interface Change {
   readonly body: Json;
   /** How the group stands now. */
   readonly now: string;
+  /** What follows, by contract; the server's own forecast goes before it. */
+  readonly follows: string;
   /** What the other side sees: who, and what. */
   readonly other?: readonly [who: string, what: unknown];
   readonly undo: string;
@@ -34,10 +36,9 @@ export interface Change {
   /** Choices that change the body, such as how long; drawn above the reason. */
   readonly choices?: (body: Json, set: (body: Json) => void) => VNode;
   readonly after?: () => void;
+  /** The call takes a reason, which is kept with what was done. */
+  readonly reasons?: boolean;
 }
-
-/** What was done last, for 10 s. */
-export const notice: { text: string; until: number } = { text: '', until: 0 };
 
 /** Whether the server knows `dryRun`. */
 const FORETELLS: boolean = false;
@@ -96,13 +97,13 @@ function Confirmation({ change, close }: { readonly change: Change; readonly clo
   const row = (name: string, content: unknown): VNode => html`<dt>${name}</dt><dd>${content}</dd>`;
   return html`<h2 id="dialog-title">${change.title}</h2>
     <dl>
-      ${row('Now', change.now)} ${row('Then', then.length === 0 ? UNKNOWN : then.map((line) => html`<div>${line}</div>`))}
+      ${row('Now', change.now)} ${row('Then', then.length === 0 ? change.follows : then.map((line) => html`<div>${line}</div>`))}
       ${change.other && row(change.other[0], change.other[1])} ${row('Undo', typeof effect['undo'] === 'string' && effect['undo'] !== '' ? effect['undo'] : change.undo)}
       ${row('Command', html`<code>${change.command}</code>`)} ${change.choices && row('For', change.choices(body, setBody))}
     </dl>
     ${problem && html`<p class="problem" role="alert"><b>${problem.status === 409 ? 'The state has changed; nothing was done.' : `${problem.title}.`}</b> ${problem.detail}</p>`}
     <div class="buttons">
-      <input aria-label="Reason, for the log" placeholder="Reason, for the log (optional)" maxlength="200" value=${reason} onInput=${(event: InputEvent) => setReason((event.target as HTMLInputElement).value)} />
+      ${change.reasons === true ? html`<input aria-label="Reason, for the log" placeholder="Reason, for the log (optional)" maxlength="200" value=${reason} onInput=${(event: InputEvent) => setReason((event.target as HTMLInputElement).value)} />` : html`<i />`}
       ${
         asks &&
         html`<input class="count" aria-label=${`Type ${change.count} to confirm`} placeholder=${`Type ${countText(change.count ?? 0)}`} value=${typed} onInput=${(event: InputEvent) => setTyped((event.target as HTMLInputElement).value.replaceAll(',', ''))} />`

@@ -1,6 +1,7 @@
 import type { VNode } from 'preact';
 import { useState } from 'preact/hooks';
 import { type Polled, serverNow, usePoll } from './api.ts';
+import { bytesText } from './bytes.ts';
 import { useCommands } from './commands.ts';
 import { confirm } from './confirm.ts';
 import { html } from './html.ts';
@@ -8,7 +9,7 @@ import { bar, glyph, key, panelHead, type Tone } from './parts.ts';
 import { problemBox } from './problem-box.ts';
 import { go } from './route.ts';
 import { type Column, Table, WINDOW_ROWS } from './table.ts';
-import { bytesText, clockText, countText, middleText, readInstant, readSpan, spanText } from './text.ts';
+import { clockText, countText, middleText, readInstant, readSpan, spanText } from './text.ts';
 
 /** A stored request as the API has it. */
 interface ApiRequest {
@@ -89,7 +90,7 @@ export function DeferredScreen({ query, operator }: { readonly query: Readonly<R
       <div class="filters">
         ${(['error', 'group', 'key'] as const).map(
           (name) =>
-            html`<label>${name} <input value=${{ error, group, key: of }[name]} onChange=${(event: Event) => filter({ [name]: (event.target as HTMLInputElement).value })} /></label>`,
+            html`<label>${name} <input key=${{ error, group, key: of }[name]} defaultValue=${{ error, group, key: of }[name]} onChange=${(event: Event) => filter({ [name]: (event.target as HTMLInputElement).value })} /></label>`,
         )}
         <i />
         ${operator && state === 'dead' && requests.length > 0 && html`<button class="solid" onClick=${redrive}>Redrive ${data?.total === undefined ? 'these' : countText(Number(data.total))}… ${key('r')}</button>`}
@@ -119,6 +120,7 @@ function confirmRedrive(filter: Readonly<Record<string, string>>, total: string 
       now: total === undefined ? 'not known how many match' : `${countText(Number(total))} dead letters match`,
       other: ['Receiver', 'Each gets a new time to be tried; id and idempotency key stay the same.'],
     },
+    follows: 'They wait in their groups like any other, and are sent at their rate.',
     ...{
       undo: 'Cancel those that are still pending.',
       command: `sluice requests redrive --all${flags.join('')}`,
@@ -202,6 +204,7 @@ function Detail({ id, listed, operator, after }: DetailProps): VNode {
             title: `Cancel ${id}?`,
             path: `v1/requests/${encodeURIComponent(id)}/cancel`,
             danger: true,
+            follows: 'It leaves the queue for good.',
             undo: 'None.',
             command: `sluice requests cancel ${id}`,
             confirm: 'Cancel request',

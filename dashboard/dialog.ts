@@ -4,6 +4,9 @@ import { html } from './html.ts';
 
 /* The one dialog of the page. */
 
+/** What was done last, for 10 s. */
+export const notice: { text: string; until: number } = { text: '', until: 0 };
+
 type Content = (close: () => void) => VNode;
 
 let shown: Content | undefined;

@@ -1,7 +1,8 @@
 import type { VNode } from 'preact';
-import { type ApiGroup, quotaText, stateOf } from './group.ts';
+import { type ApiGroup, stateOf } from './group.ts';
 import { html } from './html.ts';
 import { stateMark } from './parts.ts';
+import { quotaText } from './quota.ts';
 import { type Column, Table } from './table.ts';
 import { countText, readCount, word } from './text.ts';
 

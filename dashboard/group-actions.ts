@@ -1,8 +1,9 @@
 import type { VNode } from 'preact';
 import { type Json, serverNow } from './api.ts';
 import { type Change, confirm } from './confirm.ts';
-import { type ApiGroup, bindsOf, limitOf, oldestSince, quotaText, stateOf, usedText } from './group.ts';
+import { type ApiGroup, bindsOf, limitOf, oldestSince, stateOf, usedText } from './group.ts';
 import { html } from './html.ts';
+import { quotaText } from './quota.ts';
 import { countText, readCount, readSpan, spanText, word } from './text.ts';
 
 /* What an operator may do to a group; each opens a confirmation and does nothing by itself. */
@@ -35,16 +36,18 @@ const TIMES = ['1m', '10m', '1h', '24h'] as const;
 
 /** Confirms a pause of a group, or its end. */
 export function confirmPause(group: ApiGroup, after?: () => void): void {
-  const about = { now: nowText(group), ...(after && { after }) };
+  const about = { reasons: true, now: nowText(group), ...(after && { after }) };
   if (group.pause !== undefined) {
     confirm({
       ...{ ...about, title: `Resume ${group.name}?`, method: 'POST', path: pathOf(group.name, 'resume'), body: {} },
+      follows: 'Those who wait pass as the limits allow, in their order.',
       ...{ undo: 'Pause again for the rest.', command: `sluice resume ${group.name}`, confirm: 'Resume', keep: 'Stay paused', done: 'Resumed.' },
     });
     return;
   }
   confirm({
     ...{ ...about, title: `Pause ${group.name}?`, method: 'POST', path: pathOf(group.name, 'pause'), body: { duration: '10m' } },
+    follows: 'No new caller passes. Those who wait keep their place; those whose wait timeout ends before the pause are refused. Leases live on.',
     ...{ undo: 'Resume.', command: `sluice pause ${group.name} --for 10m`, confirm: 'Pause', keep: 'Let it run', done: 'Paused.' },
     choices: (body, set) => durations(body, set, true),
   });
@@ -61,6 +64,7 @@ export function confirmRevoke(group: ApiGroup, lease: ApiLease, after?: () => vo
       body: {},
     },
     now: nowText(group),
+    follows: 'What it holds is free at once, and the next in line is admitted.',
     other: [
       who,
       html`Its next renew or release is refused as <code>fenced</code>. <b>Sluice cannot stop work it is still doing</b>: for that time two may run. A backend that
@@ -77,6 +81,7 @@ export function confirmEvict(group: ApiGroup, waiter: ApiWaiter, after?: () => v
   confirm({
     ...{ title: `Evict ${who} from ${group.name}?`, method: 'DELETE', path: pathOf(group.name, 'waiters', waiter.id), body: {} },
     now: `${who} waits at place ${waiter.place?.place ?? 'not known'}, since ${spanText(readSpan(waiter.waited) ?? 0)}`,
+    follows: 'Those behind it move up.',
     other: [who, html`It is refused as <code>cancelled</code>; a polite client comes back.`],
     ...{
       undo: 'None.',
@@ -95,7 +100,15 @@ export function confirmOverride(group: ApiGroup, after?: () => void): void {
   const path = pathOf(group.name, 'override');
   if (group.overrideLeft !== undefined) {
     confirm({
-      ...{ title: `End the override of ${group.name}?`, method: 'POST', path, body: { duration: '0s' }, now: nowText(group), undo: 'Override again.' },
+      ...{
+        title: `End the override of ${group.name}?`,
+        method: 'POST',
+        path,
+        body: { duration: '0s' },
+        now: nowText(group),
+        follows: 'The quotas of the file hold again at once.',
+        undo: 'Override again.',
+      },
       ...{
         command: `sluice override ${group.name} --for 0s`,
         confirm: 'End override',
@@ -110,12 +123,17 @@ export function confirmOverride(group: ApiGroup, after?: () => void): void {
   if (limit === undefined) return;
   confirm({
     ...{
+      reasons: true,
       title: `Override ${limit.name} of ${group.name}?`,
       method: 'POST',
       path,
       body: { limits: { [limit.name]: quotaBody(limit, numberOf(limit)) }, duration: '1h' },
     },
-    ...{ now: `${limit.name}: ${quotaText(limit)}, ${usedText(limit)} in use`, undo: 'End override. It ends by itself.' },
+    ...{
+      now: `${limit.name}: ${quotaText(limit)}, ${usedText(limit)} in use`,
+      follows: 'The new quota holds at once. Leases that are out stay; no caller passes while more is in use than it allows.',
+      undo: 'End override. It ends by itself.',
+    },
     ...{
       command: `sluice override ${group.name} ${limit.name}=… --for 1h`,
       confirm: 'Override',
@@ -132,7 +150,7 @@ function quotaInput(limit: NonNullable<ReturnType<typeof limitOf>>, body: Json, 
     const { value } = event.target as HTMLInputElement;
     if (/^[1-9]\d{0,11}$/.test(value)) set({ ...body, limits: { [limit.name]: quotaBody(limit, value) } });
   };
-  return html`<input class="count" aria-label=${`New number of ${limit.name}`} type="number" min="1" value=${numberOf(limit)} onChange=${change} />`;
+  return html`<input class="count" aria-label=${`New number of ${limit.name}`} type="number" min="1" defaultValue=${numberOf(limit)} onChange=${change} />`;
 }
 
 function numberOf({ permits, capacity, kind, per }: NonNullable<ReturnType<typeof limitOf>>): string {

@@ -4,17 +4,15 @@ import { ActivityList } from './activity.ts';
 import { type Json, serverNow, usePoll } from './api.ts';
 import { Chart } from './chart-panel.ts';
 import { useCommands } from './commands.ts';
-import { openExplain } from './explain.ts';
 import {
   type ApiBacklog,
   type ApiGroup,
   type ApiLimit,
   flagsOf,
+  limitOf,
   namesOf,
   oldestSince,
   partOf,
-  quotaText,
-  rateOf,
   refusedOf,
   stateOf,
   toldText,
@@ -24,9 +22,12 @@ import { type ApiLease, type ApiWaiter, confirmEvict, confirmOverride, confirmPa
 import { html } from './html.ts';
 import { bar, key, panelHead, STATES, sentence, stateMark, tag } from './parts.ts';
 import { problemBox } from './problem-box.ts';
+import { quotaText } from './quota.ts';
 import { go } from './route.ts';
 import { type Column, Table, WINDOW_ROWS } from './table.ts';
 import { countText, type Millis, rateText, readCount, readInstant, readSpan, spanText, word } from './text.ts';
+
+const openExplain = async (group: string): Promise<void> => (await import('./explain.ts')).openExplain(group);
 
 const ROWS = 5;
 const NEXT_ROWS = 4;
@@ -126,15 +127,14 @@ function Verdict({
   const state = stateOf(group);
   if (!['stuck', 'late', 'paused', 'undecided'].includes(state) && group.degraded !== true) return null;
   const tone = STATES[state]?.tone ?? 'amber';
-  const verdict = (group.verdict ?? {}) as Json;
-  const first = typeof group.verdict === 'string' ? group.verdict : String(verdict['text'] ?? group.binding?.text ?? '');
-  const leftAlone = String(verdict['leftAlone'] ?? '');
+  const quiet = readInstant(group.stateSince);
+  const lapses = readInstant(group.binding?.holders?.oldest?.expiresAt);
   const since = oldestSince(group, at);
   const waits = `${countText(readCount(group.waiting) ?? 0)} callers wait${since === undefined ? '' : `, the oldest for ${spanText(serverNow() - since)}`}.`;
   return html`<div class=${`verdict ${tone}`} role="status">
     <div>
-      <div>${sentence(first, namesOf(group))}</div>
-      <div class="t2" aria-live="off">${waits} ${leftAlone}</div>
+      <div>${state === 'stuck' && quiet !== undefined && html`<b>Nothing was admitted for ${spanText(serverNow() - quiet)}.</b> `}${sentence(group.binding?.text ?? '', namesOf(group))}</div>
+      <div class="t2" aria-live="off">${waits} ${lapses !== undefined && `Left alone, the lease lapses in ${spanText(lapses - serverNow())}.`}</div>
     </div>
     ${state !== 'paused' && lease && html`<button class="out" onClick=${() => revoke(lease)}>Revoke the lease… ${key('x')}</button>`}
     ${state === 'paused' && html`<button class="out" onClick=${resume}>Resume… ${key('p')}</button>`}
@@ -144,15 +144,15 @@ function Verdict({
 function Limits({ group }: { readonly group: ApiGroup }): VNode {
   const { limits = [], binding } = group;
   const tone = STATES[stateOf(group)]?.tone ?? '';
-  const isBinding = ({ name, group: of }: ApiLimit): boolean => name === binding?.limit && (of ?? group.name) === (binding?.group || group.name);
+  const bound = binding === undefined ? undefined : limitOf(group);
+  const isBinding = (limit: ApiLimit): boolean => limit === bound;
   return html`<section>
     ${panelHead('Limits', limits.length > 1 ? 'all must agree' : limits.length === 0 ? 'none of its own' : '')}
     <div class="grid limits">
       ${limits.map((limit) => {
         const binds = isBinding(limit);
-        const label = limit.group === undefined || limit.group === '' || limit.group === group.name ? limit.name : `${limit.group}.${limit.name}`;
         return html`<div class="line">
-            <b>${label} ${binds && tag('binds', tone)}</b><span class="t2">${quotaText(limit)}</span>${bar(partOf(limit), binds ? tone : '', 300)}
+            <b>${limit.name} ${binds && tag('binds', tone)}</b><span class="t2">${quotaText(limit)}</span>${bar(partOf(limit), binds ? tone : '', 300)}
             <span class="r">${usedText(limit).replace(' / ', ' of ')}</span><span class="r t2">${opensText(limit)}</span>
           </div>
           ${limit.fullest?.slice(0, ROWS).map(
@@ -319,7 +319,7 @@ function Waiters({ waiters, total, at, act, all, name }: WaitersProps): VNode | 
 
 function Side({ group }: { readonly group: ApiGroup }): VNode {
   const refused = refusedOf(group);
-  const [arrived, admitted] = [rateOf(group.history, 'arrived'), rateOf(group.history, 'admitted')];
+  const { arrivedPerSecond: arrived, admittedPerSecond: admitted } = group;
   const legend = html`<span class="legend"><em class="in" />in ${arrived === undefined ? '' : `${rateText(arrived)}/s`} <em class="out" />out ${admitted === undefined ? '' : `${rateText(admitted)}/s`}</span>`;
   const settings = settingsOf(group);
   return html`<section>${panelHead('Arrivals and admissions', '', legend)}<${Chart} history=${group.history} last=${readInstant(group.lastAdmittedAt)} stuck=${stateOf(group) === 'stuck'} /></section>

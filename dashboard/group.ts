@@ -1,5 +1,5 @@
 import type { Tone } from './parts.ts';
-import { countText, type Millis, rangeText, readCount, readInstant, readSpan, shortCount, spanText, UNKNOWN, word } from './text.ts';
+import { type Millis, rangeText, readCount, readInstant, readSpan, shortCount, spanText, UNKNOWN, word } from './text.ts';
 
 /* What the API says of a group, as the page shows it. Pure: a figure that is absent stays absent. */
 
@@ -29,7 +29,7 @@ export interface ApiBinding {
   readonly opensAt?: string;
   readonly holders?: {
     readonly count?: string;
-    readonly oldest?: { readonly permit?: string; readonly holder?: string; readonly key?: string; readonly since?: string };
+    readonly oldest?: { readonly expiresAt?: string; readonly permit?: string; readonly holder?: string; readonly key?: string; readonly since?: string };
   };
   readonly loudest?: { readonly key?: string; readonly share?: number };
   readonly backend?: string;
@@ -64,11 +64,23 @@ export interface ApiGroup {
   readonly stateSince?: string;
   readonly lastAdmittedAt?: string;
   readonly binding?: ApiBinding;
-  readonly verdict?: unknown;
+  readonly flags?: readonly string[];
+  readonly arrivedPerSecond?: number;
+  readonly admittedPerSecond?: number;
+  readonly keyPauses?: readonly { readonly key: string; readonly left?: string; readonly by?: string; readonly reason?: string }[];
+  readonly override?: ApiOverride;
   readonly history?: ApiHistory;
   readonly recent?: { readonly refused?: Readonly<Record<string, string>> };
   readonly told?: ApiRange;
   readonly degraded?: unknown;
+}
+
+/** Changes that hold for a time. */
+export interface ApiOverride {
+  readonly left?: string;
+  readonly by?: string;
+  readonly reason?: string;
+  readonly limits?: Readonly<Record<string, { readonly from?: string; readonly to?: string }>>;
 }
 
 /** Waiters of one priority. */
@@ -98,9 +110,9 @@ export interface ApiHistory {
   readonly refused?: readonly (string | number)[];
 }
 
-/** State of a group in lower case; '' where the server does not say. */
-export function stateOf({ state }: Pick<ApiGroup, 'state'>): string {
-  return word(state, 'GROUP_STATE_');
+/** State of a group; '' where the server does not say. */
+export function stateOf({ state = '' }: Pick<ApiGroup, 'state'>): string {
+  return state;
 }
 
 /** Since when the oldest waits, by the server's clock; undefined: nobody waits. `at`: when the answer was given. */
@@ -109,25 +121,16 @@ export function oldestSince(group: Pick<ApiGroup, 'oldestSince' | 'oldestWaited'
   return readInstant(group.oldestSince) ?? (waited === undefined ? undefined : at - waited);
 }
 
-/** Flags beside the name of a group. */
-export function flagsOf(group: ApiGroup): readonly (readonly [text: string, tone: Tone])[] {
-  const flags: [string, Tone][] = [];
-  if (group.overrideLeft !== undefined) flags.push(['override', 'amber']);
-  if (group.enforce === false) flags.push(['shadow', '']);
-  if (group.degraded === true) flags.push(['degraded', 'amber']);
-  const keys = Array.isArray(group.pausedKeys) ? group.pausedKeys.length : (readCount(group.pausedKeys) ?? 0);
-  if (keys > 0) flags.push([`keys paused ${keys}`, 'amber']);
-  if (group.limits?.some(({ debt }) => (readCount(debt) ?? 0) > 0) === true) flags.push(['debt', 'amber']);
-  return flags;
+/** Flags beside the name of a group, as the server writes them, and their tone. */
+export function flagsOf({ flags = [] }: ApiGroup): readonly (readonly [text: string, tone: Tone])[] {
+  return flags.map((flag) => [flag, flag === 'shadow' ? '' : 'amber']);
 }
 
-/** The limit that a row shows: the binding one, else the fullest of the group's own. */
-export function limitOf(group: ApiGroup): ApiLimit | undefined {
-  const own = group.limits ?? [];
-  const named = group.binding?.limit;
-  if (named !== undefined && named !== '')
-    return own.find(({ name, group: of }) => name === named && (of === undefined || of === (group.binding?.group ?? group.name)));
-  return [...own].sort((a, b) => partOf(b) - partOf(a))[0];
+/** The limit that a row shows: the binding one, else the fullest that it meets. */
+export function limitOf({ name, binding, limits = [] }: Pick<ApiGroup, 'name' | 'binding' | 'limits'>): ApiLimit | undefined {
+  if (binding === undefined) return [...limits].sort((a, b) => partOf(b) - partOf(a))[0];
+  const of = binding.group === name ? binding.limit : `${binding.group}.${binding.limit}`;
+  return limits.find((limit) => limit.name === of);
 }
 
 /** How much of a limit is used, 0 to 1. */
@@ -137,12 +140,11 @@ export function partOf({ used, capacity }: ApiLimit): number {
 
 /** Name of what binds: `one`, `provider.minute`, `pause`, `backend shop`. */
 export function bindsOf(group: ApiGroup): string {
-  const { binding } = group;
-  if (binding?.backend !== undefined && binding.backend !== '') return `backend ${binding.backend}`;
-  if (binding?.limit !== undefined && binding.limit !== '')
-    return binding.group !== undefined && binding.group !== '' && binding.group !== group.name ? `${binding.group}.${binding.limit}` : binding.limit;
-  if (word(binding?.kind).endsWith('pause') || (binding === undefined && group.pause !== undefined)) return 'pause';
-  return limitOf(group)?.name ?? '';
+  const { binding, name } = group;
+  if (binding?.backend) return `backend ${binding.backend}`;
+  if (binding?.kind === 'pause' || (binding === undefined && group.pause !== undefined)) return 'pause';
+  if (binding === undefined) return limitOf(group)?.name ?? '';
+  return `${binding.group === name ? '' : `${binding.group}.`}${binding.limit ?? ''}`;
 }
 
 /** Use of a limit: `1 / 1`, `200k / 200k`, `1 per 5 s`, `per key`. */
@@ -151,34 +153,6 @@ export function usedText(limit: ApiLimit): string {
   if (word(limit.kind, 'LIMIT_KIND_') === 'spacing') return `1 per ${shortSpan(limit.per)}`;
   const [used, capacity] = [readCount(limit.used), readCount(limit.capacity)];
   return used === undefined || capacity === undefined ? UNKNOWN : `${shortCount(used)} / ${shortCount(capacity)}`;
-}
-
-/** A quota in words: `60 in any 60 s`, `500 per 60 s, burst 20`, `1 at once`, `one per 5 s`. */
-export function quotaText(limit: ApiLimit): string {
-  const { kind = '', permits = limit.capacity, capacity, per, unit = 'requests', scope } = limit;
-  const amount = countText(readCount(permits) ?? 0) + (unit === 'requests' || unit === '' ? '' : ` ${unit}`);
-  const each = word(scope, 'LIMIT_SCOPE_') === 'key' ? ', each key' : '';
-  switch (word(kind, 'LIMIT_KIND_')) {
-    case 'concurrency':
-      return `${amount} at once${each}`;
-    case 'spacing':
-      return `one per ${shortSpan(per)}${each}`;
-    case 'rate':
-      return `${amount} per ${shortSpan(per)}${capacity === '1' || capacity === undefined ? '' : `, burst ${countText(Number(capacity))}`}${each}`;
-    case 'window':
-    case 'rolling':
-    case 'rolling window':
-      return `${amount} in any ${shortSpan(per)}${each}`;
-    default:
-      return `${limit.quota ?? `${amount} per ${shortSpan(per)}`}${each}`;
-  }
-}
-
-/** Admissions or arrivals a second, as the mean of the last whole steps of 10 s. */
-export function rateOf(history: ApiHistory | undefined, series: 'arrived' | 'admitted'): number | undefined {
-  const step = readSpan(history?.step);
-  const last = history?.[series]?.at(-1);
-  return step === undefined || last === undefined ? undefined : (Number(last) * 1000) / step;
 }
 
 /** Refusals of the last 15 minutes: all, and by reason, the most frequent first. */

@@ -1,15 +1,14 @@
 import type { VNode } from 'preact';
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { type Polled, serverNow, usePoll } from './api.ts';
 import { useCommands } from './commands.ts';
-import { type ApiGroup, bindsOf, flagsOf, limitOf, namesOf, oldestSince, partOf, rateOf, refusedOf, stateOf, toldText, usedText } from './group.ts';
-import { confirmPause } from './group-actions.ts';
+import { type ApiGroup, bindsOf, flagsOf, limitOf, namesOf, oldestSince, partOf, refusedOf, stateOf, toldText, usedText } from './group.ts';
 import { html } from './html.ts';
 import { bar, STATES, sentence, sparkline, stateMark, type Tone, tag } from './parts.ts';
 import { problemBox } from './problem-box.ts';
 import { go } from './route.ts';
 import { type Column, Table, WINDOW_ROWS } from './table.ts';
-import { countText, middleText, rateText, readCount, spanText } from './text.ts';
+import { countText, middleText, rateText, readCount, readSpan, spanText } from './text.ts';
 
 /** A window of the list of groups, and figures of all of them. */
 export interface GroupsPage {
@@ -32,8 +31,11 @@ const SORT_NAMES: Readonly<Record<string, string>> = {
 
 /** Address of a window of the list. */
 export function groupsPath(sort: string, state: string, q: string, after: number, limit: number): string {
-  void [sort, state, q, after];
-  return `v1/groups?page_size=${limit}`;
+  const query = new URLSearchParams({ sort, limit: String(limit) });
+  if (state !== 'all') query.set('state', state);
+  if (q !== '') query.set('q', q);
+  if (after > 0) query.set('after', String(after));
+  return `v1/ui/groups?${query}`;
 }
 
 /** All groups, by age of the oldest waiter. */
@@ -41,7 +43,11 @@ export function Overview({ state, q, strip }: { readonly state: string; readonly
   const [sort, setSort] = useState<string>('oldest');
   const [first, setFirst] = useState(0);
   const page: Polled<GroupsPage> = usePoll<GroupsPage>(groupsPath(sort, state, q, first, WINDOW_ROWS));
-  const { data, at, problem } = page;
+  const { problem } = page;
+  // The window before stays until the next one is there.
+  const shown = useRef<{ readonly data?: GroupsPage; readonly at: number; readonly first: number }>({ at: 0, first: 0 });
+  if (page.data !== undefined) shown.current = { data: page.data, at: page.at, first };
+  const { data, at, first: firstShown } = shown.current;
   const groups = data?.groups ?? [];
   const filter = (chip: string): void => {
     setFirst(0);
@@ -71,8 +77,8 @@ export function Overview({ state, q, strip }: { readonly state: string; readonly
         data !== undefined && total === 0
           ? html`<p class="none">${nothing(state, q, counts)} <a href="#/">Show all groups</a></p>`
           : html`<${Table}
-              ...${{ label: 'Groups', columns: columnsAt(at), rows: groups, idOf: nameOf, first, total, onWindow: setFirst, main: true }}
-              ...${{ onOpen: (group: ApiGroup) => go(`groups/${encodeURIComponent(group.name)}`), sort, onSort: setSort, keys: { p: confirmPause }, classOf }}
+              ...${{ label: 'Groups', columns: columnsAt(at), rows: groups, idOf: nameOf, first: firstShown, total, onWindow: setFirst, main: true }}
+              ...${{ onOpen: (group: ApiGroup) => go(`groups/${encodeURIComponent(group.name)}`), sort, onSort: setSort, keys: { p: pause }, classOf }}
             />`
       }
     </div>`;
@@ -81,6 +87,10 @@ export function Overview({ state, q, strip }: { readonly state: string; readonly
 function nothing(state: string, q: string, counts: NonNullable<GroupsPage['counts']>): string {
   const all = counts['all'] === undefined ? '' : `${countText(Number(counts['all']))} groups without the filter.`;
   return q === '' ? `No group is ${state}. ${all}` : `No group matches “${q}”. ${all}`;
+}
+
+async function pause(group: ApiGroup): Promise<void> {
+  (await import('./group-actions.ts')).confirmPause(group);
 }
 
 function nameOf(group: ApiGroup): string {
@@ -108,7 +118,7 @@ function columnsAt(at: number): readonly Column<ApiGroup>[] {
     { head: 'Used', width: 104, right: true, drop: 1380, cell: used },
     { head: 'Why, and on whom', cell: why },
     { head: 'Waiting', width: 70, right: true, sort: 'waiting', cell: (group) => countText(readCount(group.waiting) ?? 0) },
-    { head: 'In/s', width: 58, right: true, drop: 1290, cell: (group) => rate(rateOf(group.history, 'arrived')) },
+    { head: 'In/s', width: 58, right: true, drop: 1290, cell: (group) => rate(group.arrivedPerSecond) },
     { head: 'Out/s', width: 58, right: true, sort: 'out', cell: out },
     { head: '15 min', width: 108, cell: trend },
     { head: 'Told now', width: 96, right: true, drop: 1180, cell: (group) => html`<span class="t2">${toldText(group.told)}</span>` },
@@ -138,7 +148,8 @@ function binds(group: ApiGroup): VNode | undefined {
 
 function used(group: ApiGroup): VNode | string {
   const limit = limitOf(group);
-  if (bindsOf(group) === 'pause') return group.pause?.left === undefined ? 'until resumed' : html`<span class="t2">paused</span>`;
+  if (bindsOf(group) === 'pause')
+    return html`<span class="t2">${group.pause?.left === undefined ? 'until resumed' : `${spanText(readSpan(group.pause.left) ?? 0)} left`}</span>`;
   return limit === undefined ? '' : html`<span class="t2">${usedText(limit)}</span>`;
 }
 
@@ -152,7 +163,7 @@ function rate(perSecond: number | undefined): VNode {
 }
 
 function out(group: ApiGroup): VNode | string {
-  const perSecond = rateOf(group.history, 'admitted');
+  const perSecond = group.admittedPerSecond;
   if (perSecond === undefined) return '';
   const waits = perSecond === 0 && (readCount(group.waiting) ?? 0) > 0;
   return waits ? html`<b class=${stateOf(group) === 'paused' ? 'amber' : 'red'}>0</b>` : rateText(perSecond);

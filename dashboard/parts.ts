@@ -54,12 +54,17 @@ export function bar(part: number, tone: Tone = '', width = 44): VNode {
   </svg>`;
 }
 
+/** Points of a trend of 15 minutes. */
+const TREND_POINTS = 30;
+
 /** Draws arrivals beside admissions, each on one common scale; the gap between them is tinted where the first exceed the second. */
 export function sparkline(arrived: readonly number[], admitted: readonly number[], width = 92, height = 20): VNode {
   const top = Math.max(1e-9, ...arrived, ...admitted);
-  const step = width / Math.max(1, admitted.length - 1);
+  const step = width / (TREND_POINTS - 1);
+  // A younger history ends at the right like any other.
+  const start = width - (admitted.length - 1) * step;
   const points = (series: readonly number[]): string[] =>
-    series.map((value, at) => `${(at * step).toFixed(1)} ${(height - 1 - (value / top) * (height - 2)).toFixed(1)}`);
+    series.map((value, at) => `${(start + at * step).toFixed(1)} ${(height - 1 - (value / top) * (height - 2)).toFixed(1)}`);
   const [over, under] = [points(arrived), points(admitted)];
   // Counts of one step of time waver; a gap counts where a tenth of the arrivals stays behind.
   const gap = arrived.some((value, at) => value > 1.1 * (admitted[at] ?? 0) && value - (admitted[at] ?? 0) > top / 10);

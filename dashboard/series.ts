@@ -15,7 +15,8 @@ export function seriesOf(history: ApiHistory | undefined): Series | undefined {
   const [from, step] = [readInstant(history?.from), readSpan(history?.step)];
   if (from === undefined || step === undefined || step === 0) return undefined;
   const rates = (counts: readonly (string | number)[] = []): number[] => counts.map((count) => (Number(count) * 1000) / step);
-  const admitted = rates(history?.admitted);
+  // The last step is not over.
+  const admitted = rates(history?.admitted).slice(0, -1);
   const arrived = rates(history?.arrived);
   return [admitted.map((_, at) => (from + at * step) / 1000), admitted.map((_, at) => arrived[at] ?? 0), admitted];
 }

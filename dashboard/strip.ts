@@ -1,6 +1,7 @@
 import type { VNode } from 'preact';
 import { serverNow } from './api.ts';
-import { type ApiGroup, type ApiHistory, namesOf, rateOf, refusedOf } from './group.ts';
+import type { ApiServer } from './first-run.ts';
+import { type ApiGroup, type ApiHistory, namesOf, refusedOf } from './group.ts';
 import { html } from './html.ts';
 import { bar, glyph, sentence, sparkline, type Tone } from './parts.ts';
 import { countText, rateText, readCount, readInstant, spanText } from './text.ts';
@@ -10,6 +11,10 @@ export interface ApiSummary {
   readonly counts?: Readonly<Record<string, string | number>>;
   readonly oldest?: Pick<ApiGroup, 'name' | 'oldestSince' | 'binding' | 'state'>;
   readonly history?: ApiHistory;
+  readonly arrivedPerSecond?: number;
+  readonly admittedPerSecond?: number;
+  readonly me?: { readonly name?: string; readonly can?: readonly string[] };
+  readonly server?: ApiServer;
   readonly recent?: { readonly refused?: Readonly<Record<string, string>> };
   readonly deferred?: { readonly dead?: string | number; readonly pending?: string | number; readonly growth?: string | number; readonly mainError?: string };
   readonly cluster?: {
@@ -30,7 +35,7 @@ export function Strip({ summary = {} }: { readonly summary: ApiSummary | undefin
   const { oldest, counts, history, deferred, cluster, backends } = summary;
   const since = readInstant(oldest?.oldestSince);
   const stuck = readCount(counts?.['stuck']);
-  const [arrived, admitted] = [rateOf(history, 'arrived'), rateOf(history, 'admitted')];
+  const { arrivedPerSecond: arrived, admittedPerSecond: admitted } = summary;
   const refused = refusedOf(summary);
   return html`<div class="strip">
     <div>
@@ -38,7 +43,7 @@ export function Strip({ summary = {} }: { readonly summary: ApiSummary | undefin
       ${
         oldest && since !== undefined
           ? html`<div><span class=${`big ${(stuck ?? 0) > 0 ? 'red' : ''}`}>${spanText(serverNow() - since)}</span> in <a class="name" href=${`#/groups/${encodeURIComponent(oldest.name)}`}>${oldest.name}</a></div>
-              <div class="t2 cut">${sentence(oldest.binding?.text ?? '', namesOf(oldest))}</div>`
+              <div class="t2 two">${sentence(oldest.binding?.text ?? '', namesOf(oldest))}</div>`
           : html`<div><span class="big">–</span></div><div class="t2">${counts === undefined ? '' : 'No caller waits.'}</div>`
       }
     </div>

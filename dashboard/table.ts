@@ -78,6 +78,8 @@ export function Table<R>(props: TableProps<R>): VNode {
   const settle = (): void => {
     const all = lines();
     const wanted = focusWanted.current;
+    // Not before the window of that end is there.
+    if ((wanted === 'first' && first > 0) || (wanted === 'last' && first + rows.length < total)) return;
     const line = wanted === 'first' ? all[0] : wanted === 'last' ? all.at(-1) : wanted === 'chosen' ? all[at] : undefined;
     focusWanted.current = '';
     line?.focus({ preventScroll: wanted === 'chosen' });

@@ -55,13 +55,6 @@ export function rateText(perSecond: number): string {
   return perSecond < 9.95 ? Math.max(0.1, perSecond).toFixed(1) : countText(Math.round(perSecond));
 }
 
-/** Returns a number of bytes in binary units: `1.4 KiB`, `10 GiB`. */
-export function bytesText(bytes: number): string {
-  let [size, unit] = [bytes, 0];
-  while (size >= 1024 && unit < 4) [size, unit] = [size / 1024, unit + 1];
-  return `${unit === 0 || size >= 10 ? Math.round(size) : size.toFixed(1)} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][unit]}`;
-}
-
 /** Shortens a text to `max` characters by leaving out its middle, since names differ at their ends. */
 export function middleText(text: string, max: number): string {
   if (text.length <= max) return text;

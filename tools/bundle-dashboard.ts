@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { transform } from 'lightningcss';
@@ -21,6 +21,8 @@ export async function bundleDashboard(folder: string): Promise<void> {
   const bundle = await rolldown({ input: { app: join(source, 'app.ts') }, platform: 'browser', cwd: root, logLevel: 'warn' });
   await bundle.write({ dir: folder, format: 'esm', minify: true, entryFileNames: '[name].js', chunkFileNames: '[name].js' });
   await bundle.close();
+  // Minified code has line breaks in templates only, where htm drops those at the ends of a text with all blanks around them.
+  for (const name of readdirSync(folder)) writeFileSync(join(folder, name), readFileSync(join(folder, name), 'utf8').replaceAll(/\n +/g, '\n'));
   for (const [from, to] of [
     [join(source, 'style.css'), 'style.css'],
     [join(packages, 'uplot/dist/uPlot.min.css'), 'chart.css'],

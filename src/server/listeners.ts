@@ -5,6 +5,7 @@ import type { ServiceDeps } from '../api/admission-service.ts';
 import { ENVELOPE_BYTES } from '../api/connect/codec.ts';
 import { Connect } from '../api/connect/handler.ts';
 import { oversizedBody } from '../api/connect/response.ts';
+import { DashboardLists } from '../api/dashboard-lists.ts';
 import { SUBMIT_MESSAGE_BYTES_MAX } from '../api/deferred/calls.ts';
 import { GatewayQueueFrontend } from '../api/gateway-queue.ts';
 import type { FloodKind, GrpcBounds } from '../api/grpc/guard.ts';
@@ -38,6 +39,8 @@ export interface ListenersDeps extends ServiceDeps, Pick<RestOptions, 'refusalOf
   readonly log: Log;
   /** Of the server, as the description of the API names it. */
   readonly version: string;
+  /** Of the configuration that is in force. */
+  readonly revision: () => number;
   readonly health: HealthOptions;
   /** A connection was closed as it was accepted, for want of file descriptors. */
   readonly onShed: (listener: string) => void;
@@ -66,9 +69,9 @@ type ListenerAddress = Config['listen']['api'];
 export async function openListeners(config: Config, given: ListenersDeps): Promise<Listeners> {
   const closing = new AbortController();
   const parts = given.deferred === undefined ? given : { ...given, deferred: { ...given.deferred, closing: closing.signal } };
-  const spared: { guard?: DescriptorGuard } = {};
-  const frontends = await frontendsOf(config, { ...parts, health: withRemark(parts.health, () => spared.guard?.remark) });
   const addresses: Record<string, string> = {};
+  const spared: { guard?: DescriptorGuard } = {};
+  const frontends = await frontendsOf(config, { ...parts, health: withRemark(parts.health, () => spared.guard?.remark) }, addresses);
   const open: Listener[] = [];
   try {
     for (const frontend of frontends) {
@@ -128,7 +131,7 @@ export async function checkAddresses({ listen }: Config): Promise<void> {
   }
 }
 
-async function frontendsOf(config: Config, parts: ListenersDeps): Promise<readonly Listener[]> {
+async function frontendsOf(config: Config, parts: ListenersDeps, addresses: Readonly<Record<string, string>>): Promise<readonly Listener[]> {
   const { api, grpc, health, admin } = config.listen;
   // Without credentials operators are answered where only they should come in.
   const operators = config.auth.keys.length > 0;
@@ -162,8 +165,15 @@ async function frontendsOf(config: Config, parts: ListenersDeps): Promise<readon
   const node = await selectEngine('node', { clientCa: false });
   const path = admin.dashboard;
   const base = path === 'none' || path === '/' ? '/' : path.replace(/\/$/, '');
+  const answers = { admission: parts.admission, refusalOf: parts.refusalOf, random: Math.random };
+  const lists = new DashboardLists({
+    ...parts,
+    answers,
+    server: () => ({ version: parts.version, revision: parts.revision(), listeners: addresses }),
+    nowMs: () => performance.now(),
+  });
   const pages = path === 'none' || admin.address === 'none' ? [] : [await openDashboard(base)];
-  http('admin', admin, [...apiRoutes(true), new OpenApi(parts.version), ...pages], node.make, (handler) =>
+  http('admin', admin, [lists, ...apiRoutes(true), new OpenApi(parts.version), ...pages], node.make, (handler) =>
     siteGuard({ hosts: operators ? undefined : hostsOf(admin), problem: engineProblem }, underBasePath(base, handler)),
   );
   http('health', health, [new Health(parts.health)], node.make);

@@ -77,7 +77,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
   const toOpen = { env, clocks, version, nodeVersion, pid, stopping, log, opened };
   const door = await (config.cluster === undefined ? openSingleNode(config, toOpen) : openCluster(config, config.cluster, toOpen));
   const { admission, metrics, clock } = door;
-  const state: State = { notReady: 'starting', refusals: refusalsOf(config), rateLimits: compileRateLimitRules(config) };
+  const state: State = { revision: config.revision, notReady: 'starting', refusals: refusalsOf(config), rateLimits: compileRateLimitRules(config) };
   const onFault = (error: unknown): void => logFault(log, error);
   const keeps = keepsRequests(config, routes);
   // Routes say who may go where; a caller that shows a credential is held to it.
@@ -90,9 +90,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
   const listeners = await openListeners(config, {
     admission: withAuthorization(admission, auth),
     auth,
-    log,
-    version,
-    onFault,
+    ...{ log, version, onFault, revision: () => state.revision },
     onOperator: (event) => logOperator(log, event),
     refusalOf: (group) => state.refusals.get(group),
     deferred: deferred?.access,
@@ -118,6 +116,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
     reload: async (next) => {
       const taken = await reload(next, { parts, log, auth, admission: door, forwarding, stores: deferred !== undefined, state });
       if (!('proxy' in taken)) return taken;
+      state.revision = next.revision;
       deferred?.replace(taken, next.groups);
       gatewayQueue?.replace(next);
       listeners.reroute(taken.proxy);
@@ -149,6 +148,7 @@ async function openProxy(
 
 /** What changes while it serves. */
 interface State {
+  revision: number;
   notReady: string | undefined;
   refusals: Refusals;
   rateLimits: RateLimitRules | undefined;

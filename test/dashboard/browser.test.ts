@@ -58,15 +58,28 @@ function inBrowser(): void {
     const page = await rig.open(browser, '#/');
     const row = page.locator('tr', { has: page.getByText('slots', { exact: true }) });
     await row.getByText('300', { exact: true }).waitFor();
-    expect(await row.getByText('1 / 1').count()).toBe(1);
-    expect(await page.locator('tbody tr[tabindex]').count()).toBe(4);
+    const { groups = [], counts } = (await rig.read('v1/ui/groups')) as { groups?: Record<string, unknown>[]; counts?: Record<string, number> };
+    const rows = await page.locator('tbody tr[tabindex]').evaluateAll((lines) => lines.map((line) => line.textContent ?? ''));
+    expect(rows).toHaveLength(groups.length);
+    for (const [at, { name, waiting, binding, state }] of groups.entries()) {
+      expect(rows[at]).toContain(name);
+      expect(rows[at]?.toLowerCase()).toContain(state);
+      expect(rows[at]).toContain(String(waiting));
+      if (binding !== undefined) expect(rows[at]).toContain('worker-7 (acme) holds the only slot for');
+    }
+    for (const chip of ['All', 'Stuck', 'Waiting', 'Paused', 'Shadow']) {
+      const text = await page.getByRole('button', { name: new RegExp(`^${chip} \\d`) }).textContent();
+      expect(text?.replaceAll(/\s+/g, ' ').trim()).toBe(`${chip} ${counts?.[chip.toLowerCase()]}`);
+    }
     await page.close();
   });
 
   test('the holder that 300 wait for is found and its lease revoked by keyboard alone, and the line moves', async () => {
     const page = await rig.open(browser, '#/');
     await page.locator('tr.on').waitFor();
-    await page.keyboard.press('End');
+    await page.keyboard.press('/');
+    await page.keyboard.type('slo');
+    await page.keyboard.press('Enter');
     await page.locator('tr.on', { hasText: 'slots' }).waitFor();
     await page.keyboard.press('Enter');
     const holders = page.getByRole('table', { name: 'Holders' });
@@ -108,6 +121,40 @@ function inBrowser(): void {
     }
     await page.close();
     expect(found).toEqual([]);
+  });
+
+  test('a list of 10,000 groups has 60 rows in the page, and goes to its end and back', async () => {
+    const many = Array.from({ length: 10_000 }, (_, at) => `  g${String(at).padStart(4, '0')}: { limits: [ { name: pace, spacing: 1s } ] }\n`);
+    const large = await startDashboard(`groups:\n${many.join('')}`);
+    await large.acquire('g0000', { ttl: '1s' });
+    const page = await large.open(browser, '#/');
+    const rows = page.locator('tbody tr[tabindex]');
+    await rows.first().waitFor();
+    expect(await rows.count()).toBe(60);
+    expect(await page.getByRole('table').getAttribute('aria-rowcount')).toBe('10001');
+    await page.keyboard.press('End');
+    await page.locator('tr[aria-rowindex="10001"]', { hasText: 'g9999' }).waitFor();
+    expect(await rows.count()).toBe(60);
+    await page.keyboard.press('Home');
+    await page.locator('tr[aria-rowindex="2"]', { hasText: 'g0000' }).waitFor();
+    await page.keyboard.press('/');
+    await page.keyboard.type('nothing');
+    await page.keyboard.press('Enter');
+    await page.getByText('No group matches “nothing”. 10,000 groups without the filter.').waitFor();
+    await page.close();
+    await large.stop();
+  });
+
+  test('at 1280 pixels no cell but the reason loses its end', async () => {
+    const page = await rig.open(browser, '#/', { viewport: { width: 1280, height: 900 } });
+    await page.locator('tr.on').waitFor();
+    const cut = await page
+      .locator('td, th')
+      .evaluateAll((cells) =>
+        cells.filter((cell) => cell.scrollWidth > cell.clientWidth && cell.querySelector('.why') === null).map((cell) => cell.textContent),
+      );
+    expect(cut).toEqual([]);
+    await page.close();
   });
 
   test('works below a path, and nothing on any screen breaks its own security policy', async () => {

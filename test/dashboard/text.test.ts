@@ -1,19 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  bytesText,
-  countText,
-  emphasized,
-  middleText,
-  rangeText,
-  rateText,
-  readCount,
-  readInstant,
-  readSpan,
-  shortCount,
-  spanText,
-  word,
-} from '../../dashboard/text.ts';
+import { bytesText } from '../../dashboard/bytes.ts';
+import { countText, emphasized, middleText, rangeText, rateText, readCount, readInstant, readSpan, shortCount, spanText, word } from '../../dashboard/text.ts';
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;

@@ -68,6 +68,7 @@ export async function startDeferred(
       onFault,
       refusalOf: () => undefined,
       version: '0',
+      revision: () => 0,
       onShed: () => {},
       log: createLog('silent', new PassThrough().resume()),
     },

@@ -1,0 +1,9 @@
+import{b as e,t,u as n}from"./app.js";import{i as r,l as i,m as a,t as o}from"./html.js";import{t as s}from"./quota.js";function c({groups:e,server:n}){let i=e=>(e.limits??[]).map(({kind:e})=>a(e,`LIMIT_KIND_`)),c=e.find(e=>i(e).includes(`spacing`))??e[0],u=e.find(e=>i(e).includes(`concurrency`)),d=n?.listeners?.api,f=d===void 0?void 0:`http://${d.replace(/^(0\.0\.0\.0|\[::\])/,location.hostname)}`,p=n?.auth===!0?` -H 'Authorization: Bearer KEY'`:``,m=c&&f&&`curl -sX POST${p} '${f}/v1/groups/${encodeURIComponent(c.name)}/acquire?ttl=30s'`,[h]=c?.limits??[],g=[[`Ask for a permit`,o`It passes at once, and a row below counts 1 admitted.`,m],[`Ask three times at once, to see a queue`,o`The group <b>${c?.name}</b>: ${h&&s(h)}.`,m&&`for i in 1 2 3; do ${m} & done; wait`],[`Or hold a slot`,o`Start it in two terminals; the second waits while the first holds what there is.`,u&&`npx sluice run --group ${u.name} -- sleep 20`]];return o`<div class="pane first">
+<h1>Sluice is running. No caller has asked yet.</h1>
+<p class="t2">${r(e.length)} groups${n?.file&&o` from <code>${n.file}</code>`}${n?.revision===void 0?``:`, revision ${n.revision}`}. Send a first call, and watch it arrive here.</p>
+<ol class="steps">
+${g.filter(([,,e])=>e).map(([e,t,n])=>o`<li><b>${e}</b><p class="t2">${t}</p><pre>${n}</pre></li>`)}
+</ol>
+<h2>Groups <span class="t3">${r(e.length)}, as the file says</span></h2>
+<${t} ...${{label:`Groups`,columns:l,rows:e,idOf:({name:e})=>e,main:!0}} />
+</div>`}const l=[{head:`State`,width:96,cell:t=>n(e(t))},{head:`Group`,width:160,cell:({name:e})=>o`<a class="name" tabindex="-1" href=${`#/groups/${encodeURIComponent(e)}`}>${e}</a>`},{head:`Limits`,cell:({limits:e=[]})=>e.map(e=>`${e.name}: ${s(e)}`).join(`; `)},{head:`Waiting`,width:80,right:!0,cell:({waiting:e})=>r(i(e)??0)},{head:`Admitted`,width:80,right:!0,cell:({counters:e})=>r(i(e?.admitted)??0)}];export{c as FirstRun};
