@@ -10,7 +10,7 @@ import type { GroupActivityView, GroupHistory } from './group-activity.ts';
 import type { GroupState } from './group-state.ts';
 import type { OperatorNote } from './operator-notes.ts';
 
-/** One ask, decoded and checked by `api/validation.ts`; times in microseconds. */
+/** One request, decoded and checked by `api/validation.ts`; times in microseconds. */
 export interface AdmissionRequest {
   readonly group: string;
   readonly key: string;
@@ -21,8 +21,8 @@ export interface AdmissionRequest {
   /** Wait timeout; undefined: the group's default. 0: now or not at all. Cut to the group's maximum. */
   readonly wait: Micros | undefined;
   /**
-   * Continues an ask made earlier under its request id, whose whole wait timeout was so long. A place that is kept goes on to the
-   * end it had; where none is kept `wait` is what is left, and 0 is refused as `expired`. From inside only. Absent: an ask of its own.
+   * Continues a request made earlier under its request id, whose whole wait timeout was so long. A place that is kept goes on to the
+   * end it had; where none is kept `wait` is what is left, and 0 is refused as `expired`. From inside only. Absent: a request of its own.
    */
   readonly resumes?: Micros | undefined;
   /** Never wait longer than this, whatever `wait` or the group's default say: time to the caller's own deadline less 50 ms. Absent: no deadline. */
@@ -43,11 +43,11 @@ export interface AdmissionRequest {
   readonly bytes: number;
   /** The place it had before its last permit came to nothing. From inside only: no front end reads it from a caller. */
   readonly since?: Arrival | undefined;
-  /** Whoever asks renews the lease and ends with this process: on one node it is reported, not recorded. From inside only. */
+  /** The caller renews the lease and ends with this process: on one node it is reported, not recorded. From inside only. */
   readonly reported?: boolean | undefined;
 }
 
-/** How an ask ended. `limits`: as the one who decided saw them, where that is another replica; for RateLimit fields. */
+/** How a request ended. `limits`: as the one who decided saw them, where that is another replica; for RateLimit fields. */
 export type Outcome =
   | {
       readonly kind: 'admitted';
@@ -65,13 +65,13 @@ export interface AcquireHandle {
   cancel(): void;
   /** The outcome was written to the caller. */
   delivered(): void;
-  /** Where it stands; undefined when no longer waiting. */
+  /** Its position; undefined when no longer waiting. */
   position(): QueuePosition | undefined;
   /** End of its wait timeout, in the time of this process. Absent: it was decided at once. */
   endsAt?(): Instant;
-  /** Its arrival among all of its tree, for an ask that is to stand there again: while it waits, and once it was told that its tree moved. */
+  /** Its arrival among all of its tree, for a request that is to be queued there again: while it waits, and once it was refused because its tree moved. */
   arrival(): Arrival | undefined;
-  /** Admitted, and too late to be told: given back at once, though a request id would keep it. Absent: as `leave`. */
+  /** Admitted, and too late for a reply: given back at once, though a request id would keep it. Absent: as `leave`. */
   reject?(): void;
   /** true: its caller cannot be reached just now, and is passed over at its place until false. Absent: it makes no difference. */
   setReachable?(away: boolean): void;
@@ -101,11 +101,11 @@ export interface Explanation {
   readonly group: string;
   /** Would be admitted at once. */
   readonly admitted: boolean;
-  /** The refusal it would meet at the door, if any. */
+  /** The refusal it would meet on arrival, if any. */
   readonly refusal: Refusal | undefined;
   /** Where it would stand, and when it would go. */
   readonly place: QueuePosition;
-  /** Every limit on the way up, and when it alone would let this ask pass (NEVER: after a release). */
+  /** Every limit on the way up, and when it alone would let this request pass (NEVER: after a release). */
   readonly limits: readonly LimitView[];
   /** What would hold it up; absent: only its turn, or it would not be held. */
   readonly binding?: Binding | undefined;
@@ -159,9 +159,9 @@ export interface OperatorReason {
 /** Where a group is decided. */
 export interface GroupPlacement {
   readonly shard: number;
-  /** The replica's name; '': nobody is known to decide. */
+  /** The replica's name; '': no replica is known to decide. */
   readonly replica: string;
-  /** Grows with every change of the owner; 0: nobody is known to decide. */
+  /** Grows with every change of the owner; 0: no replica is known to decide. */
   readonly term: bigint;
 }
 
@@ -223,23 +223,23 @@ export interface Page<T> {
 /** At once where this process knows, else once another has answered. */
 export type MaybePromise<T> = T | Promise<T>;
 
-/** The door: what every front end calls. Refusals are values; a throw is a bug or broken I/O. Every instant is in the time of this process (`now`), whoever decides. */
+/** Admission as every front end calls it. Refusals are values; a throw is a bug or broken I/O. Every instant is in the time of this process (`now`), whichever replica decides. */
 export interface AdmissionService {
   /**
    * Asks for a permit. `done` is called exactly once, possibly before this returns; after `leave` it may not be called
    * at all. No signal object: a callback costs a twentieth of an AbortController.
    */
-  acquire(ask: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle;
+  acquire(request: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle;
   renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome>;
   /** Ends a permit, settles its costs where given, and pauses by the group's `pushback` where the backend asked for it. */
   release(request: ReleaseRequest): Promise<ReleaseOutcome>;
-  /** Gives up the ask with this request id, waiting or admitted, at once: a grant that was delivered ends as `used`, another is given back. */
+  /** Gives up the request with this request id, waiting or admitted, at once: a grant that was delivered ends as `used`, another is given back. */
   releaseRequest(caller: string, group: string, requestId: string): Promise<ReleaseOutcome>;
   /** A session's transport ended: its places are cancelled and its leases released after `resume` (0: now, at most 30 s) unless the same session comes back. */
   endSession(caller: string, session: string, resume: Micros): void;
   /** The session is back (or new): permits it still holds. */
   resumeSession(caller: string, session: string): MaybePromise<readonly PermitView[]>;
-  explain(ask: AdmissionRequest): MaybePromise<Explanation | Refusal>;
+  explain(request: AdmissionRequest): MaybePromise<Explanation | Refusal>;
   groups(): MaybePromise<readonly GroupView[]>;
   group(name: string): MaybePromise<GroupView | Refusal>;
   /** The replicas that live, as this one sees them, by name; none on one node. */
@@ -251,7 +251,7 @@ export interface AdmissionService {
   /** `for` undefined: until resumed. */
   pause(group: string, key: string | undefined, pauseFor: Micros | undefined, why?: OperatorReason): Promise<Refusal | undefined>;
   resume(group: string, key: string | undefined): Promise<Refusal | undefined>;
-  override(group: string, wish: OverrideRequest, why?: OperatorReason): Promise<Refusal | undefined>;
+  override(group: string, request: OverrideRequest, why?: OperatorReason): Promise<Refusal | undefined>;
   /** Takes what an authority outside says of a window of the group that it enforces: a limit with align `reported`. From inside only. */
   report(group: string, limit: string, said: WindowReport): Promise<Refusal | undefined>;
   /** With `key`: only one of that key; another is as unknown. */
@@ -260,7 +260,7 @@ export interface AdmissionService {
   revokeLease(group: string, permit: string, key?: string): Promise<Refusal | undefined>;
   /** New groups from a reloaded file: all or nothing; answers what cannot be done instead of doing half. */
   reconfigure(groups: readonly GroupSettings[]): Promise<readonly string[]>;
-  /** Refuses newcomers; answers when nobody is held any more, or after `grace`, when the rest were refused as `draining`. */
+  /** Refuses arrivals; resolves when no caller is held any more, or after `grace`, when the rest were refused as `draining`. */
   drain(grace: Micros): Promise<void>;
   /** Shard time now, to turn instants into durations. */
   now(): Instant;
@@ -268,7 +268,7 @@ export interface AdmissionService {
   epoch(at: Instant): number;
 }
 
-/** What an ask costs that does not name a unit. */
+/** What a request costs that does not name a unit. */
 export interface CostRule {
   readonly default?: number | undefined;
   /** It is refused. */
@@ -282,21 +282,21 @@ export interface GroupSettings {
   readonly lease: { readonly default: Micros; readonly max: Micros };
   readonly priority: { readonly classes: ReadonlyMap<string, number>; readonly default: number };
   readonly pushback: { readonly scope: 'key' | 'group'; readonly max: Micros };
-  /** What asks cost that do not name a unit, and which units they must name; for the groups below, too. */
+  /** What requests cost that do not name a unit, and which units they must name; for the groups below, too. */
   readonly costs: ReadonlyMap<string, CostRule>;
   readonly refusal: { readonly status: number; readonly contentType: string; readonly body: string } | undefined;
   readonly unreachable: 'closed' | 'share' | 'open';
 }
 
 /**
- * The tree of this group is not decided here, or not any more. Known by identity and never told to a caller: whoever holds
- * the caller's connection asks again where the tree went, with the place it had (`Held.since`).
+ * The tree of this group is not decided here, or not any more. Known by identity and never sent to a caller: who holds
+ * the caller's connection requests again where the tree went, with the place it had (`Held.since`).
  */
-export const MOVED: Refusal = Object.freeze({ reason: 'undecided', detail: 'Another replica decides for this group now: ask again at once.' });
+export const MOVED: Refusal = Object.freeze({ reason: 'undecided', detail: 'Another replica decides for this group now: try again at once.' });
 
-/** The door of this process, as the relay uses it: the local admission's face for what is decided here. */
+/** Admission of this process as the relay uses it: for what is decided here. */
 export interface LocalAdmissionService extends AdmissionService {
-  /** The tree of this group is being opened here: ask again when this has resolved. undefined: it is open, or not here. */
+  /** The tree of this group is being opened here: try again when this has resolved. undefined: it is open, or not here. */
   opening(group: string): Promise<void> | undefined;
   /** The tree of this group is decided here, now. */
   isLocal(group: string): boolean;

@@ -10,7 +10,7 @@ export interface Clock {
   /** Shard time as milliseconds since 1970, for stamps that are shown or sent. */
   epoch(at: Instant): EpochMs;
   /**
-   * Calls `wake` once, not before `when`; earlier is a broken clock. Answers a function that takes the wish back.
+   * Calls `wake` once, not before `when`; earlier is a broken clock. Returns a function that cancels it.
    * Within the last millisecond it may spin on the event loop instead of sleeping, so that lateness stays far below one.
    */
   at(when: Instant, wake: () => void): () => void;

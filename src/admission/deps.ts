@@ -11,7 +11,7 @@ import type { Pace } from './pace.ts';
 /** A gate as admission uses it: its public face. */
 export type GateFace = Pick<Gate, keyof Gate>;
 
-/** What the process is told of admission as a whole; for the log, readiness and metrics. */
+/** What admission as a whole reports to the process; for the log, readiness and metrics. */
 export type AdmissionNotice =
   /** A newer process decides for this store: nothing is admitted here any more. Once. */
   | { readonly kind: 'lost'; readonly cause: Error }
@@ -19,7 +19,7 @@ export type AdmissionNotice =
   | { readonly kind: 'unstored'; readonly root: string; readonly cause: unknown }
   | { readonly kind: 'stored'; readonly root: string }
   /** A clean stop of this tree could not be written: the next start treats it as a crash. */
-  | { readonly kind: 'unsealed'; readonly root: string; readonly cause: unknown }
+  | { readonly kind: 'seal_failed'; readonly root: string; readonly cause: unknown }
   /**
    * Trees of groups were opened over what earlier terms left: how many, how many of them without a clean stop; leases and bounds on record; nothing is
    * admitted for `heldFor`. `shard`: of replicas, whose trees come with their shards.
@@ -40,9 +40,9 @@ export type AdmissionNotice =
 
 /** How much admission keeps beside its gates; each is an option with a default. */
 export interface AdmissionLimits {
-  /** Asks held while the right to decide is awaited, per tree; beyond: `undecided`. */
+  /** Requests held while the right to decide is awaited, per tree; beyond: `undecided`. */
   readonly before: number;
-  /** Request ids remembered; beyond, the oldest that nobody waits for is forgotten, else the ask is `shed`. */
+  /** Request ids remembered; beyond, the oldest that no caller waits for is forgotten, else the request is `shed`. */
   readonly requests: number;
   /** Sessions at once; beyond: `shed`. */
   readonly sessions: number;
@@ -68,17 +68,17 @@ export interface AdmissionDeps {
   readonly coordinator: Coordinator;
   readonly ledger: Ledger;
   readonly settings: readonly GroupSettings[];
-  /** Telemetry: what happened in any gate, and refusals at the door of a known group. */
+  /** Telemetry: what happened in any gate, and refusals on arrival at a known group. */
   readonly events: (event: GateEvent, now: Instant) => void;
   readonly notices: (notice: AdmissionNotice) => void;
-  /** That many bytes nobody can guess. */
+  /** That many bytes that cannot be guessed. */
   readonly random: (bytes: number) => Uint8Array;
   readonly bounds: AdmissionLimits;
   /** Makes a gate. */
   readonly gate: (parts: GateOptions) => GateFace;
   /** false: nothing is written, leases and spent limits end with the process. */
   readonly recording: boolean;
-  /** Leases of asks that say so are reported: a aggregate lease is written for them. Absent: false. */
+  /** Leases of requests marked so are reported: an aggregate lease is written for them. Absent: false. */
   readonly reports?: boolean;
   /** Runs something in the next turn of the event loop. */
   readonly defer: (run: () => void) => void;

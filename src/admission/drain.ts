@@ -6,7 +6,7 @@ import type { TreeRegistry } from './tree-registry.ts';
 /** A disk that hangs does not hold up the end of the process for longer. */
 const SEAL_FOR: Micros = 5 * SECOND;
 
-/** Refuses newcomers, waits for those held until `grace` ends, refuses the rest, then leaves the exact state behind. */
+/** Refuses arrivals, waits for those held until `grace` ends, refuses the rest, then leaves the exact state behind. */
 export async function drain(gates: TreeRegistry, parts: AdmissionDeps, grace: Micros): Promise<void> {
   const { clock } = parts;
   for (const tree of gates.trees()) tree.drain();
@@ -27,7 +27,7 @@ export async function drain(gates: TreeRegistry, parts: AdmissionDeps, grace: Mi
   }
 }
 
-/** Until nobody is held, for so long at most. */
+/** Waits until no caller is held, for `grace` at most. */
 function empty(gates: TreeRegistry, { clock }: AdmissionDeps, most: Micros): Promise<void> {
   if (gates.held === 0) return Promise.resolve();
   return new Promise((resolve) => {

@@ -19,7 +19,7 @@ import type { PermitProofs } from './permit-proofs.ts';
 import type { ReplyQueue, ReplyScheduler } from './reply-scheduler.ts';
 import { TermGuard } from './term-guard.ts';
 
-/** The end of a permit, as the gate tells it. */
+/** The end of a permit, as the gate reports it. */
 export type EndedEvent = Extract<GateEvent, { kind: 'ended' }>;
 
 /** What one gate's turns are made of. */
@@ -48,13 +48,13 @@ type Trouble = 'term' | 'ledger';
 const SWEEP_EACH = 5 * SECOND;
 const SWEEP_STEPS = 2_000;
 
-/** A caller refused because nothing could be written asks again after this. */
+/** A caller refused because nothing could be written tries again after this. */
 const UNSTORED_FOR = SECOND;
 
 /**
  * Runs one gate. Every call to it is a turn, taken only with the right to decide:
  *
- *     gate call ─▶ events ─▶ written, where it must be ─▶ told, in order and in slices
+ *     gate call ─▶ events ─▶ written, where it must be ─▶ replied, in order and in slices
  *              └─▶ bounds to reserve ─▶ on disk ─▶ gate      └─▶ one timer, at `wakeAt`
  */
 export class GateDriver implements LedgerWriterCallbacks {
@@ -65,7 +65,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   entries: ReadonlyMap<string, GroupEntry>;
   /** Who waits in the gate. */
   readonly waiting = new Map<WaiterRef, PendingAcquire>();
-  /** The last renewal that must be written, and the last permit that ended: for whoever took the turn. */
+  /** The last renewal that must be written, and the last permit that ended: for the one that took the turn. */
   renewal: LeaseRecord | undefined;
   ended: EndedEvent | undefined;
   readonly tracked = new TrackedLeases();
@@ -99,12 +99,12 @@ export class GateDriver implements LedgerWriterCallbacks {
     return this.#over;
   }
 
-  /** undefined: decide now. Otherwise ask again when this has resolved; it never rejects. */
+  /** undefined: decide now. Otherwise try again when this has resolved; it never rejects. */
   awaitTerm(now: Instant): Promise<void> | undefined {
     return this.#right.ready(now);
   }
 
-  /** Nobody decides until `change` has settled. */
+  /** Decides nothing until `change` has settled. */
   block(change: Promise<unknown>): void {
     this.#right.block(change);
   }
@@ -139,8 +139,8 @@ export class GateDriver implements LedgerWriterCallbacks {
   }
 
   /** A caller enters the gate; to be followed by `settle`. */
-  submit(now: Instant, hold: PendingAcquire, ask: Parameters<GateFace['acquire']>[1]): void {
-    const ref = this.gate.acquire(now, ask);
+  submit(now: Instant, hold: PendingAcquire, request: Parameters<GateFace['acquire']>[1]): void {
+    const ref = this.gate.acquire(now, request);
     if (ref === DECIDED) return;
     hold.ref = ref;
     hold.phase = 'waiting';
@@ -152,7 +152,7 @@ export class GateDriver implements LedgerWriterCallbacks {
     this.run((now) => this.gate.rollback(now, permit));
   }
 
-  /** This caller is to be told `refusal` at its turn. */
+  /** Sends `refusal` to this caller at its turn. */
   reply(hold: PendingAcquire, refusal: Refusal): void {
     hold.permit = undefined;
     hold.refusal = refusal;
@@ -170,7 +170,7 @@ export class GateDriver implements LedgerWriterCallbacks {
     return this.#right.failing;
   }
 
-  /** Everybody in the gate is refused; needs no right, since nobody is admitted by it. */
+  /** Refuses all in the gate; needs no term, since it admits none. */
   refuseAll(refusal: Refusal): void {
     const now = this.#clock.now();
     this.gate.refuseAll(now, refusal);
@@ -288,7 +288,7 @@ export class GateDriver implements LedgerWriterCallbacks {
     this.queue.flush();
   }
 
-  /** What is kept after the fact goes by time, though nobody comes. */
+  /** What is kept after the fact goes by time, though no request comes. */
   #armSweep(now: Instant): void {
     const due = later(this.gate.sweepAt, plus(now, SWEEP_EACH));
     if (due === NEVER || this.#sweepAt <= due) return;
@@ -310,8 +310,8 @@ export class GateDriver implements LedgerWriterCallbacks {
   }
 
   #happened(said: GateEvent, now: Instant): void {
-    const event = this.#blamed(said);
-    // Nobody was refused who only goes on elsewhere.
+    const event = this.#withWriteFailure(said);
+    // A waiter that only goes on elsewhere was not refused.
     const elsewhere = event.kind === 'refused' && event.refusal === MOVED;
     if (!elsewhere) this.#parts.events(event, now);
     switch (event.kind) {
@@ -361,7 +361,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   }
 
   /** Names the store as the reason where a wait ended in vain while nothing could be written. */
-  #blamed(event: GateEvent): GateEvent {
+  #withWriteFailure(event: GateEvent): GateEvent {
     if (event.kind !== 'refused' || event.refusal.reason !== 'expired' || this.#troubles.size === 0) return event;
     return this.entries.get(event.group)?.writes ? { ...event, refusal: this.unstored() } : event;
   }
@@ -402,7 +402,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   }
 }
 
-/** Holds of leases whose end somebody wants to know, by the serial of their permit. */
+/** Holds of leases whose end is to be reported, by the serial of their permit. */
 export class TrackedLeases {
   readonly #holds = new Map<number, PendingAcquire>();
 
@@ -414,7 +414,7 @@ export class TrackedLeases {
     this.#holds.set(serial, hold);
   }
 
-  /** This permit ended: its caller is told, or whoever watches. */
+  /** This permit ended: its caller is notified, or the one that watches. */
   ended(serial: number): void {
     const hold = this.#holds.get(serial);
     if (hold === undefined) return;

@@ -4,7 +4,7 @@ import type { Clock } from './clock.ts';
 /** The right to decide is renewed this long before a known need, so that a grant is not late by a write. */
 const AHEAD = 150 * MILLISECOND;
 
-/** The one timer of a gate. A later wish leaves an earlier timer as it is: an extra tick does nothing. */
+/** The one timer of a gate. A later request leaves an earlier timer as it is: an extra tick does nothing. */
 export class GateTimer {
   readonly #clock: Clock;
   readonly #prepare: () => void;

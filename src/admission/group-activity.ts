@@ -32,7 +32,7 @@ export interface GroupActivityView {
   /** Callers that left by themselves while they waited. */
   readonly left: number;
   readonly lastAdmittedAt: Instant | undefined;
-  /** Since when somebody has waited without a break. */
+  /** Since when callers have waited without a break. */
   readonly busySince: Instant | undefined;
   /** When the last waiter went; undefined if none has waited yet. */
   readonly idleSince: Instant | undefined;

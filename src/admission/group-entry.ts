@@ -7,7 +7,7 @@ import { GroupActivity } from './group-activity.ts';
 import { OperatorNotes } from './operator-notes.ts';
 import type { Units } from './units.ts';
 
-/** One group at the door: its settings, its index in its gate, its figures. */
+/** One group as arrivals meet it: its settings, its index in its gate, its figures. */
 export class GroupEntry {
   readonly name: string;
   readonly counters = new GroupCounterSet();
@@ -63,11 +63,11 @@ function nameOf({ reason, limit }: Refusal): string {
   return reason === 'shed' && limit !== undefined ? `shed: ${limit.replace('backlog.', '')}` : reason;
 }
 
-/** The number behind an ask's priority or class; `malformed` where both are given or the class is unknown. */
-export function priorityOf(ask: AdmissionRequest, settings: GroupSettings): number | Refusal {
-  if (ask.priorityClass === undefined) return ask.priority ?? settings.priority.default;
-  if (ask.priority !== undefined) return { reason: 'malformed', detail: 'Give a priority or a priority class, not both.' };
-  const priority = settings.priority.classes.get(ask.priorityClass);
+/** The number behind a request's priority or class; `malformed` where both are given or the class is unknown. */
+export function priorityOf(request: AdmissionRequest, settings: GroupSettings): number | Refusal {
+  if (request.priorityClass === undefined) return request.priority ?? settings.priority.default;
+  if (request.priority !== undefined) return { reason: 'malformed', detail: 'Give a priority or a priority class, not both.' };
+  const priority = settings.priority.classes.get(request.priorityClass);
   if (priority !== undefined) return priority;
   const known = [...settings.priority.classes.keys()].join(', ');
   const detail = known === '' ? `Group ${settings.spec.name} has no priority classes.` : `Group ${settings.spec.name} has the priority classes ${known}.`;

@@ -19,7 +19,7 @@ export interface GroupFacts {
   readonly pausedSince: Instant | undefined;
   readonly binding: Binding | undefined;
   readonly activity: GroupActivityView;
-  /** Upper end of the range that the oldest waiter was told; NEVER: it was told that nobody knows. undefined: nobody waits. */
+  /** Upper end of the range that was reported to the oldest waiter; NEVER: reported as not known. undefined: no caller waits. */
   readonly toldUntil: Instant | undefined;
 }
 

@@ -11,13 +11,13 @@ const RETRY = 250 * MILLISECOND;
 
 /** What a tree does once something is on disk, or cannot be. */
 export interface LedgerWriterCallbacks {
-  /** This record of a lease or a aggregate lease is on disk. */
+  /** This record of a lease or an aggregate lease is on disk. */
   onAggregatePersisted(record: LeaseRecord): void;
   /** The lease of this caller, or what stands for it, is on disk. */
   onLeasePersisted(hold: PendingAcquire): void;
   /** It is not, and its wait timeout has ended, or it left. */
   onLeaseAbandoned(hold: PendingAcquire): void;
-  /** All of one write has been told. */
+  /** All of one write has been reported. */
   written(): void;
   /** These bounds are on disk. Resolves once the gate knows. */
   reserved(reservations: readonly Reservation[]): Promise<void>;
@@ -31,8 +31,8 @@ interface Item {
   readonly record: LedgerRecord;
   /** Answered once the record is on disk. */
   readonly hold: PendingAcquire | undefined;
-  /** Told once, at the first outcome. */
-  readonly told: ((stored: boolean) => void) | undefined;
+  /** Called once, at the first outcome. */
+  readonly done: ((stored: boolean) => void) | undefined;
 }
 
 /**
@@ -62,26 +62,26 @@ export class LedgerWriter {
     this.#host = parts.host;
   }
 
-  /** When an ask that must be written can be tried again; undefined: now. */
+  /** When a request that must be written can be tried again; undefined: now. */
   closedUntil(now: Instant): Instant | undefined {
     return this.#failing && now < this.#retryAt ? this.#retryAt : undefined;
   }
 
-  /** A lease, or what stands for it, to be on disk before its caller is told. */
+  /** A lease, or what stands for it, to be on disk before the reply to its caller. */
   grant(lease: LeaseRecord, hold: PendingAcquire): void {
-    this.#items.push({ record: { kind: 'grant', lease }, hold, told: undefined });
+    this.#items.push({ record: { kind: 'grant', lease }, hold, done: undefined });
   }
 
-  /** A record that somebody waits for: true when it is on disk, false when it could not be written. */
+  /** A record that a caller waits for: true when it is on disk, false when it could not be written. */
   append(record: LedgerRecord): Promise<boolean> {
-    return new Promise((told) => {
-      if (this.#stopped) told(false);
-      else this.#items.push({ record, hold: undefined, told });
+    return new Promise((done) => {
+      if (this.#stopped) done(false);
+      else this.#items.push({ record, hold: undefined, done });
       this.flush();
     });
   }
 
-  /** A record that nobody waits for. */
+  /** A record that no caller waits for. */
   appendUnawaited(record: LedgerRecord): void {
     if (!this.#stopped) this.#ledger.note([record]);
   }
@@ -115,7 +115,7 @@ export class LedgerWriter {
     this.#flying = [];
     this.#items = [];
     this.#wanted.length = 0;
-    for (const item of items) item.told?.(false);
+    for (const item of items) item.done?.(false);
     this.#settleQuiet();
     return items.flatMap((item) => item.hold ?? []);
   }
@@ -130,7 +130,7 @@ export class LedgerWriter {
     this.#works();
     for (const item of items) {
       if ('lease' in item.record) this.#host.onAggregatePersisted(item.record.lease);
-      item.told?.(true);
+      item.done?.(true);
       if (item.hold !== undefined) this.#host.onLeasePersisted(item.hold);
     }
     this.#host.written();
@@ -154,7 +154,7 @@ export class LedgerWriter {
       this.flush();
       return;
     }
-    for (const item of items) item.told?.(false);
+    for (const item of items) item.done?.(false);
     this.#items = [...items.filter((item) => item.hold !== undefined), ...this.#items];
     this.#fails(cause);
   }
@@ -235,7 +235,7 @@ export class LedgerWriter {
       .snapshot(this.#host.snapshot())
       .then(
         () => {
-          // Whether a grant can be written only the next one tells.
+          // Whether a grant can be written is known after the next one.
           if (this.#items.length === 0 && this.#flying.length === 0 && this.#wanted.length === 0) this.#works();
         },
         (cause: unknown) => (cause instanceof LedgerFenced ? this.#host.lost(cause) : this.#fails(cause)),

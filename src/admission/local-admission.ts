@@ -43,7 +43,7 @@ import { type GroupLocation, TreeRegistry } from './tree-registry.ts';
 import { type Forest, partitionGroups, planting } from './tree-spec.ts';
 import { type Units, unitsIn } from './units.ts';
 
-/** The door of this process: finds the tree of a group, and lets its gate decide. */
+/** Admission of this process: finds the tree of a group, and lets its gate decide. */
 export class LocalAdmission implements AdmissionService, StoredLine {
   readonly #parts: AdmissionDeps;
   readonly #gates: TreeRegistry;
@@ -102,14 +102,14 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     return this.#shardTrees?.opening(group);
   }
 
-  acquire(ask: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
-    const home = this.#gates.home(ask.group);
+  acquire(request: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
+    const home = this.#gates.home(request.group);
     if (home === undefined) {
-      done({ kind: 'refused', refusal: this.#refusalForUnknown(ask.group) });
+      done({ kind: 'refused', refusal: this.#refusalForUnknown(request.group) });
       return NO_HANDLE;
     }
-    if (ask.session === undefined && ask.requestId === undefined) return home.tree.acquire(home.entry, ask, done);
-    return this.#acquireNamed(home, ask, done);
+    if (request.session === undefined && request.requestId === undefined) return home.tree.acquire(home.entry, request, done);
+    return this.#acquireNamed(home, request, done);
   }
 
   /** Returns the shard whose owner decides for a group; undefined if there is no such group, or trees do not come with shards. */
@@ -182,9 +182,9 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     return this.#sessions.resume(caller, session);
   }
 
-  explain(ask: AdmissionRequest): Explanation | Refusal {
-    return this.#at(ask.group, (home, now) => {
-      const explained = explain(home, now, ask, this.#draining);
+  explain(request: AdmissionRequest): Explanation | Refusal {
+    return this.#at(request.group, (home, now) => {
+      const explained = explain(home, now, request, this.#draining);
       return 'reason' in explained ? shiftRefusal(explained, home.tree.clockOffset) : shiftExplanation(explained, home.tree.clockOffset);
     });
   }
@@ -234,8 +234,8 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     return this.#at(group, (home) => resume(home, key));
   }
 
-  async override(group: string, wish: OverrideRequest, why?: OperatorReason): Promise<Refusal | undefined> {
-    return this.#at(group, (home) => override(home, wish, why));
+  async override(group: string, request: OverrideRequest, why?: OperatorReason): Promise<Refusal | undefined> {
+    return this.#at(group, (home) => override(home, request, why));
   }
 
   async report(group: string, limit: string, said: WindowReport): Promise<Refusal | undefined> {
@@ -275,18 +275,18 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     return this.#parts.clock.epoch(at);
   }
 
-  #acquireNamed({ tree, entry }: GroupLocation, ask: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
-    const { caller, session } = ask;
+  #acquireNamed({ tree, entry }: GroupLocation, request: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
+    const { caller, session } = request;
     if (session !== undefined && !this.#sessions.admits(caller, session)) {
       done({ kind: 'refused', refusal: { reason: 'shed', limit: 'sessions', retryAt: plus(this.now(), 1_000_000) } });
       return NO_HANDLE;
     }
-    if (ask.requestId !== undefined) {
-      return this.#requests.acquire(tree, entry, ask, done, (shared) => {
+    if (request.requestId !== undefined) {
+      return this.#requests.acquire(tree, entry, request, done, (shared) => {
         if (session !== undefined) this.#sessions.add(caller, session, shared);
       });
     }
-    const hold = tree.acquire(entry, ask, done);
+    const hold = tree.acquire(entry, request, done);
     if (session !== undefined) this.#sessions.add(caller, session, hold);
     return hold;
   }
@@ -316,7 +316,7 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     return this.#draining || this.#gates.lost !== undefined ? 'This process is stopping or no longer decides: nothing was changed.' : undefined;
   }
 
-  /** `look` is told the tree's own time. */
+  /** `look` gets the tree's own time. */
   #at<T>(group: string, look: (home: GroupLocation, now: Instant) => T): T | Refusal {
     const home = this.#gates.home(group);
     return home === undefined ? this.#refusalForUnknown(group) : look(home, home.tree.now());

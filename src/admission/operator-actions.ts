@@ -14,7 +14,7 @@ import type { GroupLocation } from './tree-registry.ts';
  * ends, and a restart does not know it.
  */
 
-/** Nobody of the group, or of one key of it, is admitted until then. */
+/** Admits no waiter of the group, or of one key of it, until then. */
 export async function pause({ tree, entry }: GroupLocation, key: string | undefined, until: Instant, why?: OperatorReason): Promise<Refusal | undefined> {
   const { turn } = tree;
   const done = await turn.runDurably((now) => {
@@ -23,7 +23,7 @@ export async function pause({ tree, entry }: GroupLocation, key: string | undefi
     if (why !== undefined) entry.notes.setPause(key, { ...why, since: now });
     return turn.writer.append({ kind: 'pause', pause: { group: entry.name, key, until } });
   });
-  return told(done, turn);
+  return refusalOf(done, turn);
 }
 
 /** Ends a pause. */
@@ -35,20 +35,20 @@ export async function resume({ tree, entry }: GroupLocation, key: string | undef
     entry.notes.setPause(key, undefined);
     return turn.writer.append({ kind: 'resume', group: entry.name, key });
   });
-  return told(done, turn);
+  return refusalOf(done, turn);
 }
 
 /** Other limits for a stated time, or the file's again. */
-export async function override({ tree, entry }: GroupLocation, wish: OverrideRequest, why?: OperatorReason): Promise<Refusal | undefined> {
+export async function override({ tree, entry }: GroupLocation, request: OverrideRequest, why?: OperatorReason): Promise<Refusal | undefined> {
   const { turn } = tree;
   const done = await turn.runDurably(async (now) => {
-    const forgive = (): void => void (wish.forgive === true && turn.gate.forgive(now, entry.index));
-    if (wish.for === undefined) {
+    const forgive = (): void => void (request.forgive === true && turn.gate.forgive(now, entry.index));
+    if (request.for === undefined) {
       forgive();
       return true;
     }
     const change: Override | undefined =
-      wish.for <= 0 ? undefined : { limits: sameKind(entry, wish.limits), enforce: wish.enforce, until: plus(now, wish.for) };
+      request.for <= 0 ? undefined : { limits: sameKind(entry, request.limits), enforce: request.enforce, until: plus(now, request.for) };
     const wrong = turn.gate.override(now, entry.index, change);
     if (wrong !== undefined) return { reason: 'malformed', detail: wrong } satisfies Refusal;
     entry.notes.override = change && why && { ...why, since: now };
@@ -56,7 +56,7 @@ export async function override({ tree, entry }: GroupLocation, wish: OverrideReq
     if (change === undefined) return turn.writer.append({ kind: 'restore', group: entry.name });
     return turn.writer.append({ kind: 'override', override: { group: entry.name, override: change } });
   });
-  return told(done, turn);
+  return refusalOf(done, turn);
 }
 
 /** Takes what an authority outside says of a window that it enforces. Nothing is written: after a restart it is asked again. */
@@ -74,7 +74,7 @@ export async function evict({ tree, entry }: GroupLocation, id: string, key: str
     if (hold === undefined || (key !== undefined && turn.gate.keyOfWaiter(hold.ref) !== key)) return false;
     return turn.gate.evict(now, hold.ref, { reason: 'cancelled', detail: 'An operator ended this wait.' });
   });
-  if (done === false) return { reason: 'unknown_request', detail: 'Nobody waits by this name any more.' };
+  if (done === false) return { reason: 'unknown_request', detail: 'No caller waits by this name any more.' };
   return done === true ? undefined : done;
 }
 
@@ -103,7 +103,7 @@ function sameKind(entry: GroupEntry, limits: OverrideRequest['limits']): Overrid
   return adapted;
 }
 
-function told(done: boolean | Refusal, turn: GroupLocation['tree']['turn']): Refusal | undefined {
+function refusalOf(done: boolean | Refusal, turn: GroupLocation['tree']['turn']): Refusal | undefined {
   if (typeof done !== 'boolean') return done;
   return done ? undefined : turn.unstored();
 }

@@ -12,19 +12,19 @@ import { shiftPermit, shiftPermitView, shiftRefusal } from './time-shift.ts';
  *     before ─▶ waiting ─▶ recording ─▶ granted ─▶ answered ─▶ kept ─▶ over
  *
  * `before`: the right to decide is awaited. `recording`: admitted, its lease not yet on disk. `granted`: decided, one way
- * or the other, and to be told. `answered`: told to the front end. `kept`: written to the caller, and remembered.
+ * or the other, and to be reported. `answered`: reported to the front end. `kept`: written to the caller, and remembered.
  */
 export type Phase = 'before' | 'waiting' | 'recording' | 'granted' | 'answered' | 'kept' | 'over';
 
-/** What a held caller asks of the tree it stands in. */
+/** What a held caller calls on the tree it waits in. */
 export interface PendingAcquireOwner {
   /** The caller is gone for good. */
   left(hold: PendingAcquire, was: Phase): void;
-  /** Ends it with this refusal, told if it has not been answered yet. */
+  /** Ends it with this refusal, reported if it has not been answered yet. */
   end(hold: PendingAcquire, refusal: Refusal): void;
   /** No longer held: answered or gone. */
   closed(): void;
-  /** Tell this hold when its permit ends. */
+  /** Notifies this hold when its permit ends. */
   track(hold: PendingAcquire, serial: number): void;
   positionOf(hold: PendingAcquire): QueuePosition | undefined;
   arrival(hold: PendingAcquire): Arrival | undefined;
@@ -37,18 +37,18 @@ export interface PendingAcquireOwner {
   readonly clockOffset: Micros;
 }
 
-/** One ask from the door to its end: the gate's token, and the front end's handle. */
+/** One request from arrival to end: the gate's token, and the front end's handle. */
 export class PendingAcquire implements AcquireHandle {
   readonly admission: PendingAcquireOwner;
   readonly entry: GroupEntry;
-  /** In the tree's time, as all that a hold keeps; what it tells is in the process's. */
+  /** In the tree's time, as all that a hold keeps; what it reports is in the process's. */
   readonly waitUntil: Instant;
-  /** Tells this hold from another with the same reference. */
+  /** Distinguishes this hold from another with the same reference. */
   readonly serial: number;
   phase: Phase = 'before';
   ref: WaiterRef = DECIDED;
   permit: Permit | undefined;
-  /** The permit's name as told to people. */
+  /** The permit's name as shown to people. */
   id = '';
   /** The credential that asked; undefined: forwarding, which needs no proof of its permits. */
   caller: string | undefined;
@@ -60,7 +60,7 @@ export class PendingAcquire implements AcquireHandle {
   readonly #done: (outcome: Outcome) => void;
   #watchers: (() => void)[] | undefined;
 
-  /** Five arguments, not one object: this runs once per ask. */
+  /** Five arguments, not one object: this runs once per request. */
   constructor(admission: PendingAcquireOwner, entry: GroupEntry, waitUntil: Instant, serial: number, done: (outcome: Outcome) => void) {
     this.admission = admission;
     this.entry = entry;
@@ -69,7 +69,7 @@ export class PendingAcquire implements AcquireHandle {
     this.#done = done;
   }
 
-  /** Tells the caller what was decided; nothing when it left meanwhile. */
+  /** Reports to the caller what was decided; nothing when it left meanwhile. */
   answer(): void {
     if (this.phase !== 'granted') return;
     this.admission.closed();
@@ -123,12 +123,12 @@ export class PendingAcquire implements AcquireHandle {
     else this.admission.unsuspend(this);
   }
 
-  /** Ends place or permit: what a session's end does. A caller who was not answered is told `refusal`. */
+  /** Ends place or permit: what a session's end does. A caller who was not answered gets `refusal`. */
   end(refusal: Refusal): void {
     if (this.phase !== 'over') this.admission.end(this, refusal);
   }
 
-  /** Calls `over` once when there is nothing left of this ask: refused, left, or its permit ended. */
+  /** Calls `over` once when there is nothing left of this request: refused, left, or its permit ended. */
   watch(over: () => void): void {
     if (this.phase === 'over') return over();
     this.#watchers ??= [];
@@ -140,7 +140,7 @@ export class PendingAcquire implements AcquireHandle {
     return this.#watchers !== undefined;
   }
 
-  /** Nothing is left; tells who watches. */
+  /** Nothing is left; notifies the watcher. */
   over(): void {
     if (this.phase === 'over') return;
     this.phase = 'over';

@@ -3,16 +3,16 @@ import { earlier, type Instant, later, NEVER, plus, SECOND } from '../core/time.
 import type { Clock } from './clock.ts';
 import type { PendingAcquire } from './pending-acquire.ts';
 
-/** Even an ask without wait timeout waits this long for the right to decide: a leader lease that was idle is renewed by one write. */
+/** Even a request without wait timeout waits this long for the right to decide: a leader lease that was idle is renewed by one write. */
 const WAIT_LEAST = SECOND;
 
 interface Standing {
   readonly hold: PendingAcquire;
-  readonly ask: GateRequest;
+  readonly request: GateRequest;
   readonly until: Instant;
 }
 
-/** Asks that came while the right to decide was awaited, in order; they enter together, or are refused when their wait timeout ends. */
+/** Requests that arrived before this process held the term, in arrival order. They are submitted together once it does, or refused when their wait timeout ends. */
 export class PendingArrivals {
   readonly #clock: Clock;
   readonly #tooLate: (hold: PendingAcquire) => void;
@@ -29,14 +29,14 @@ export class PendingArrivals {
     return this.#line.length;
   }
 
-  push(now: Instant, hold: PendingAcquire, ask: GateRequest): void {
+  push(now: Instant, hold: PendingAcquire, request: GateRequest): void {
     const until = later(hold.waitUntil, plus(now, WAIT_LEAST));
-    this.#line.push({ hold, ask, until });
+    this.#line.push({ hold, request, until });
     if (until < this.#checkAt) this.#check(until);
   }
 
   /** All of them, who leave the line. */
-  takeAll(): readonly { readonly hold: PendingAcquire; readonly ask: GateRequest }[] {
+  takeAll(): readonly { readonly hold: PendingAcquire; readonly request: GateRequest }[] {
     const line = this.#line.filter((one) => one.hold.phase === 'before');
     this.#line = [];
     this.#cancel?.();

@@ -9,7 +9,7 @@ import { type PermitName, permitId } from './permit-id.ts';
 
 const UNKNOWN: Refusal = { reason: 'unknown_permit' };
 
-/** Longer life for a lease; told once it is on disk, where what is there no longer reaches. */
+/** Renews a lease; replies once it is on disk, where what is there no longer reaches. */
 export async function renewPermit(turn: GateDriver, entry: GroupEntry, name: PermitName, caller: string, lease: Micros | undefined): Promise<RenewOutcome> {
   const { tag, serial } = name;
   if (tag === undefined) return refused(UNKNOWN);
@@ -67,12 +67,12 @@ export async function releasePermit(turn: GateDriver, entry: GroupEntry, name: P
   return { kind: 'released', ended };
 }
 
-/** What an earlier version wrote down does not say whose it is: whoever knows its name. What stands for forwarded requests is no caller's. */
+/** What an earlier version wrote down does not say whose it is: its holder is who knows its name. What stands for forwarded requests is no caller's. */
 function isHolder(found: Remembered | undefined, caller: string): boolean {
   return found !== undefined && !found.isAggregate && (found.claim === undefined || found.claim.caller === caller);
 }
 
-/** Nobody of the key, or of the group, goes for so long, as the group's settings say. */
+/** Pauses the key, or the group, for the time that the group's settings give. */
 function pushback(turn: GateDriver, entry: GroupEntry, key: string, retryAfter: Micros): void {
   const { scope } = entry.settings.pushback;
   turn.run((now) => {

@@ -75,13 +75,13 @@ function four(number: number): string {
 
 const POOL_BYTES = 8192;
 
-/** 64 random bits per permit, drawn from a pool: one call for randomness per thousand asks. */
+/** 64 random bits per permit, drawn from a pool: one call for randomness per thousand requests. */
 export class PermitTagSource {
   readonly #random: (bytes: number) => Uint8Array;
   #pool = new Uint32Array(0);
   #at = 0;
 
-  /** `random` answers that many bytes nobody can guess. */
+  /** `random` returns that many bytes that cannot be guessed. */
   constructor(random: (bytes: number) => Uint8Array) {
     this.#random = random;
   }

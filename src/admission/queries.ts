@@ -87,20 +87,20 @@ export function leasePage(
   );
 }
 
-/** What would happen to this ask now; changes nothing. */
-export function explain({ tree, entry }: GroupLocation, now: Instant, ask: AdmissionRequest, draining: boolean): Explanation | Refusal {
+/** What would happen to this request now; changes nothing. */
+export function explain({ tree, entry }: GroupLocation, now: Instant, request: AdmissionRequest, draining: boolean): Explanation | Refusal {
   const { turn } = tree;
   if (turn.closedReason !== undefined) return turn.closedReason;
-  const priority = priorityOf(ask, entry.settings);
+  const priority = priorityOf(request, entry.settings);
   if (typeof priority !== 'number') return priority;
-  const costs = entry.units.priced(ask.costs);
+  const costs = entry.units.priced(request.costs);
   if (isRefusal(costs)) return costs;
-  // The gate first does what is due. Where somebody waits that may admit, which needs the right to decide.
+  // The gate first does what is due. Where a caller waits that may admit, which needs the term.
   const may = turn.waiting.size === 0 || turn.awaitTerm(now) === undefined;
   if (!may) return { reason: 'undecided', retryAt: now };
   const { settings } = entry;
-  const waitUntil = plus(now, Math.min(ask.wait ?? settings.wait.default, settings.wait.max, ask.waitMax ?? settings.wait.max));
-  const { admitted, refusal, place, limits, binding } = turn.gate.explain(now, tree.request(entry, ask, priority, costs, waitUntil, undefined));
+  const waitUntil = plus(now, Math.min(request.wait ?? settings.wait.default, settings.wait.max, request.waitMax ?? settings.wait.max));
+  const { admitted, refusal, place, limits, binding } = turn.gate.explain(now, tree.request(entry, request, priority, costs, waitUntil, undefined));
   turn.settle(now);
   return draining
     ? { group: entry.name, admitted: false, refusal: { reason: 'draining', retryAt: now }, place, limits, binding }
@@ -116,7 +116,7 @@ export function findWaiter(tree: TreeController, entry: GroupEntry, id: string):
   return hold?.serial === serial && hold.entry === entry ? hold : undefined;
 }
 
-/** A waiter's name for people: its reference, which another may have later, and its serial, which nobody else has. */
+/** A waiter's name for people: its reference, which another may have later, and its serial, which no other has. */
 function waiterId(ref: WaiterRef, token: unknown): string {
   return `w${ref.toString(36)}-${token instanceof PendingAcquire ? token.serial.toString(36) : '0'}`;
 }

@@ -23,7 +23,7 @@ interface Change {
   /** Same root, no group comes from or goes to another tree: the gate takes it with all waiters. */
   readonly kept: readonly Kept[];
   readonly fresh: readonly TreeSpec[];
-  /** Trees that lose or win a group to another: made again from their exact state, while nobody waits or holds. */
+  /** Trees that lose or win a group to another: made again from their exact state, while no caller waits or holds. */
   readonly moved: { readonly from: readonly TreeController[]; readonly to: readonly TreeSpec[] };
   readonly removed: readonly TreeController[];
 }
@@ -269,7 +269,7 @@ interface Prepared {
 
 type Moving = { readonly mistakes: readonly string[] } | Prepared;
 
-/** Nobody decides in these trees now; what they have on disk is written to where it goes, before anything changes. */
+/** These trees decide nothing now; what they have on disk is written to where it goes, before anything changes. */
 async function prepareMove(gates: TreeRegistry, { moved }: Change): Promise<Moving> {
   const busy = moved.from.filter(inUse);
   if (busy.length > 0) {
@@ -277,7 +277,7 @@ async function prepareMove(gates: TreeRegistry, { moved }: Change): Promise<Movi
   }
   const apart = clocksApart(gates, moved);
   if (apart !== undefined) return { mistakes: [apart] };
-  // Nothing that matters is under way then: whoever waits for the disk holds a lease or waits.
+  // Nothing that matters is under way then: a caller that waits for the disk holds a lease or waits.
   await Promise.all(moved.from.map((tree) => tree.turn.writer.whenIdle()));
   const states = moved.from.map((tree) => tree.turn.gate.snapshot(tree.now()));
   for (const planted of moved.to) {
@@ -306,7 +306,7 @@ function inUse(tree: TreeController): boolean {
   return false;
 }
 
-/** In one moment: old gates are sealed, new ones go on from their exact state. Asks held meanwhile are told to ask again. */
+/** In one moment: old gates are sealed, new ones go on from their exact state. Requests held meanwhile are refused, to be sent again. */
 function move(gates: TreeRegistry, { moved }: Change, moving: Prepared): void {
   if (moved.from.length === 0) return;
   const sealed = moved.from.map((tree) => tree.turn.gate.seal(tree.now()));
@@ -314,7 +314,7 @@ function move(gates: TreeRegistry, { moved }: Change, moving: Prepared): void {
   const seals = sealed.flatMap(({ limits }) => limits);
   for (const tree of moved.from) {
     gates.unregister(tree);
-    tree.stop({ reason: 'undecided', retryAt: outsideTime(tree), detail: 'The group is being moved: ask again at once.' });
+    tree.stop({ reason: 'undecided', retryAt: outsideTime(tree), detail: 'The group is being moved: try again at once.' });
   }
   for (const planted of moved.to) {
     const names = new Set(planted.settings.map(({ spec }) => spec.name));

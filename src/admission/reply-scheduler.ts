@@ -6,12 +6,12 @@ import type { PendingAcquire } from './pending-acquire.ts';
 /** Answers in one turn of the event loop at most, and the time they may take. */
 const SLICE_ANSWERS = 128;
 const SLICE_TIME: Micros = 4_000;
-/** Answers told within the call that decided them. */
+/** Replies sent within the call that decided them. */
 const AT_ONCE = 32;
 
 /**
- * Tells callers what was decided, in order within each queue, and in slices: a window that opens for 19,000 callers must
- * not keep the event loop from cancels and heartbeats. Lanes with more to tell take turns.
+ * Sends callers what was decided, in order within each queue, and in slices: a window that opens for 19,000 callers must
+ * not keep the event loop from cancels and heartbeats. Queues with more to send take turns.
  */
 export class ReplyScheduler {
   readonly #clock: Clock;
@@ -20,7 +20,7 @@ export class ReplyScheduler {
   readonly #busy: ReplyQueue[] = [];
   #scheduled = false;
 
-  /** `defer` runs something in the next turn of the event loop; `fault` hears of a front end that threw at its answer. */
+  /** `defer` runs something in the next turn of the event loop; `fault` is called when a front end threw at its reply. */
   constructor(parts: { clock: Clock; defer: (run: () => void) => void; fault: (cause: unknown) => void }) {
     this.#clock = parts.clock;
     this.#defer = parts.defer;
@@ -45,7 +45,7 @@ export class ReplyScheduler {
     let left = SLICE_ANSWERS;
     while (left > 0 && this.#busy.length > 0 && this.#clock.now() <= end) {
       const queue = this.#busy.shift() as ReplyQueue;
-      left -= queue.tell(Math.min(left, 16));
+      left -= queue.send(Math.min(left, 16));
       if (queue.empty) queue.markIdle();
       else this.#busy.push(queue);
     }
@@ -60,7 +60,7 @@ export class ReplyQueue {
   readonly #more: (queue: ReplyQueue) => void;
   readonly #fault: (cause: unknown) => void;
   readonly #line = new Fifo<PendingAcquire>();
-  /** Answering now, or later: newcomers go behind. */
+  /** Answering now, or later: new ones go behind. */
   #busy = false;
 
   constructor(more: (queue: ReplyQueue) => void, fault: (cause: unknown) => void) {
@@ -76,32 +76,32 @@ export class ReplyQueue {
     this.#line.push(hold);
   }
 
-  /** Tells the first ones now and leaves the rest to later turns. Calls from within an answer do nothing: the order is kept. */
+  /** Sends the first ones now and leaves the rest to later turns. Calls from within an answer do nothing: the order is kept. */
   flush(): void {
     if (this.#busy || this.empty) return;
     this.#busy = true;
-    this.tell(AT_ONCE);
+    this.send(AT_ONCE);
     if (this.empty) this.markIdle();
     else this.#more(this);
   }
 
-  /** Tells up to `count`; answers how many. */
-  tell(count: number): number {
-    let told = 0;
-    while (told < count) {
+  /** Sends up to `count`; returns how many. */
+  send(count: number): number {
+    let sent = 0;
+    while (sent < count) {
       const hold = this.#line.shift();
       if (hold === undefined) break;
-      told++;
+      sent++;
       try {
         hold.answer();
       } catch (cause) {
         this.#fault(cause);
       }
     }
-    return told;
+    return sent;
   }
 
-  /** Nothing left to tell. */
+  /** Nothing left to send. */
   markIdle(): void {
     this.#busy = false;
   }

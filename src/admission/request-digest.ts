@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto';
 import type { AdmissionRequest } from './admission.ts';
 
-/** 96 bits in base64url: asks are told apart, not kept secret. */
+/** 96 bits in base64url: requests are distinguished, not kept secret. */
 const DIGEST_CHARS = 16;
 
 /**
- * Digests the fields in which two asks of one request id must be alike: all but wait timeout (cut by each call's own deadline), bytes and
+ * Digests the fields in which two requests of one request id must be alike: all but wait timeout (cut by each call's own deadline), bytes and
  * `holder` (for people). The ledger keeps it with a lease, so that it must stay the same over versions.
  */
 export function digestOf({ key, priority, priorityClass, costs, lease, session }: AdmissionRequest): string {

@@ -9,9 +9,9 @@ import { AWAY_FOR, SharedAcquire } from './shared-acquire.ts';
 import type { TreeController } from './tree-controller.ts';
 
 /**
- * Asks with a request id. The same id of the same caller and group comes back to the same place, or gets the same permit
+ * Requests with a request id. The same id of the same caller and group comes back to the same place, or gets the same permit
  * again; two at once both get the answer. A refusal that reached a caller is not kept: the id may be asked again at once, as
- * a new ask. One that was decided while its caller was away is kept for 10 s, or its wait timeout would begin anew.
+ * a new request. One that was decided while its caller was away is kept for 10 s, or its wait timeout would begin anew.
  */
 export class RequestIdTable {
   readonly #clock: Clock;
@@ -30,25 +30,25 @@ export class RequestIdTable {
     return this.#shared.size;
   }
 
-  /** Places, re-attaches, or answers with what was decided. `opened` hears of a new place, once. */
+  /** Places, re-attaches, or answers with what was decided. `opened` is called with a new place, once. */
   acquire(
     tree: TreeController,
     entry: GroupEntry,
-    ask: AdmissionRequest,
+    request: AdmissionRequest,
     done: (outcome: Outcome) => void,
     opened: (shared: SharedAcquire) => void,
   ): AcquireHandle {
-    const name = nameOf(ask.caller, ask.group, ask.requestId ?? '');
+    const name = nameOf(request.caller, request.group, request.requestId ?? '');
     const known = this.#shared.get(name);
     if (known !== undefined && (known.inUse || known.keptUntil > this.#clock.now())) {
-      const held = this.#again(known, ask, done);
+      const held = this.#again(known, request, done);
       if (held !== NO_HANDLE && known.isRecovered) opened(known);
       known.isRecovered &&= held === NO_HANDLE;
       return held;
     }
     known?.drop();
     // Nothing is left of it and its wait timeout is over: it is not asked anew.
-    if (ask.resumes !== undefined && ask.wait === 0) {
+    if (request.resumes !== undefined && request.wait === 0) {
       done({ kind: 'refused', refusal: { reason: 'expired', retryAt: this.#clock.now() } });
       return NO_HANDLE;
     }
@@ -56,14 +56,14 @@ export class RequestIdTable {
       done({ kind: 'refused', refusal: { reason: 'shed', limit: 'requests', retryAt: plus(this.#clock.now(), SECOND) } });
       return NO_HANDLE;
     }
-    const shared = this.#share(name, digestOf(ask), tree);
+    const shared = this.#share(name, digestOf(request), tree);
     const held = shared.attach(done);
-    shared.open(entry, ask);
+    shared.open(entry, request);
     if (!shared.over) opened(shared);
     return held;
   }
 
-  /** Remembers the request ids of leases that lived before this tree was opened here: who asks again gets the same permit, and its end gives it up. */
+  /** Remembers the request ids of leases that lived before this tree was opened here: who sends it again gets the same permit, and its end gives it up. */
   recover(tree: TreeController): void {
     for (const { permit, claim } of tree.turn.gate.claimed(tree.now())) {
       const entry = tree.turn.entries.get(permit.group);
@@ -93,7 +93,7 @@ export class RequestIdTable {
     if (this.#shared.get(name) === shared) this.#shared.delete(name);
   }
 
-  /** Gives the ask up at once, waiting or admitted; undefined: no such ask. */
+  /** Cancels the request at once, waiting or admitted. Returns undefined if there is none of this id. */
   release(caller: string, group: string, requestId: string): PendingAcquire | undefined {
     const shared = this.#shared.get(nameOf(caller, group, requestId));
     if (shared === undefined) return undefined;
@@ -103,19 +103,19 @@ export class RequestIdTable {
     return hold;
   }
 
-  #again(shared: SharedAcquire, ask: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
-    if (shared.digest !== digestOf(ask)) {
-      const detail = 'This request id was used with other fields: use a new id for a new ask.';
+  #again(shared: SharedAcquire, request: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
+    if (shared.digest !== digestOf(request)) {
+      const detail = 'This request id was used with other fields: use a new id for a new request.';
       done({ kind: 'refused', refusal: { reason: 'malformed', detail } });
       return NO_HANDLE;
     }
     const held = shared.attach(done);
-    const until = ask.wait === undefined || ask.resumes !== undefined ? NEVER : plus(this.#clock.now(), ask.wait);
+    const until = request.wait === undefined || request.resumes !== undefined ? NEVER : plus(this.#clock.now(), request.wait);
     if (until < shared.waitUntil && held.waits) held.limit(this.#clock, until);
     return held;
   }
 
-  /** The oldest that nobody waits for, among the first few. */
+  /** The oldest that no caller waits for, among the first few. */
   #forgetOne(): boolean {
     let looked = 0;
     for (const shared of this.#shared.values()) {

@@ -19,7 +19,7 @@ interface Session {
 /**
  * Sessions own the places and leases that were asked for in them. When the last stream of a session ends, its places are
  * cancelled and its leases released, at once or after `resume`. Meanwhile a place with a request id is passed over and
- * can be asked for again by that id; one without is gone at once, since nobody could be told.
+ * can be asked for again by that id; one without is gone at once, since its outcome could not be delivered.
  */
 export class Sessions {
   readonly #clock: Clock;
@@ -40,7 +40,7 @@ export class Sessions {
     return this.#sessions.size < this.#max || this.#sessions.has(nameOf(caller, session));
   }
 
-  /** The session owns this ask from now on. */
+  /** The session owns this request from now on. */
   add(caller: string, name: string, member: PendingAcquire | SharedAcquire): void {
     const hold = 'hold' in member ? member.hold : member;
     if (hold === undefined || hold.phase === 'over') return;

@@ -38,7 +38,7 @@ const NO_SHARDS: Shards = { of: new Map(), roots: new Map() };
 
 /**
  * The shards that this process decides, with what came with each: its trees are opened when a shard is gained, and given
- * up when it is lost or handed over. Whoever waits in them is told {@link MOVED}.
+ * up when it is lost or handed over. Callers that wait in them get {@link MOVED}.
  */
 export class ShardTrees {
   readonly #parts: ShardTreesDeps;
@@ -102,7 +102,7 @@ export class ShardTrees {
     return shards;
   }
 
-  /** The tree of this group is being opened, and now before others: ask again when this resolves; it never rejects. */
+  /** The tree of this group is being opened, and now before others: try again when this resolves; it never rejects. */
   opening(group: string): Promise<void> | undefined {
     const root = this.#roots.get(group);
     const opening = root === undefined ? undefined : this.#opening.get(root);
@@ -142,7 +142,7 @@ export class ShardTrees {
   }
 
   /**
-   * Hands the shard over: refuses nobody, tells all who wait that it moved, decides nothing more from the moment in which it
+   * Hands the shard over: refuses no caller, ends all waits with {@link MOVED}, decides nothing more from the moment in which it
    * calls `halted`, and resolves once the exact state is written, or cannot be.
    */
   async seal(shard: number, halted: () => void): Promise<void> {
@@ -167,7 +167,7 @@ export class ShardTrees {
     try {
       await write();
     } catch (cause) {
-      this.#parts.notices({ kind: 'unsealed', root: tree.root, cause });
+      this.#parts.notices({ kind: 'seal_failed', root: tree.root, cause });
     }
   }
 
@@ -223,7 +223,7 @@ export class ShardTrees {
     }
   }
 
-  /** A newer term writes: what the coordinator is yet to hear. */
+  /** A newer term writes: what the coordinator is yet to learn. */
   #fenced(shard: number): void {
     const ground = this.#shardTrees.get(shard);
     if (ground !== undefined) this.lose(shard, ground.leaderLease.term);

@@ -10,16 +10,16 @@ import type { TreeController } from './tree-controller.ts';
 
 /** How long a place waits for its caller to come back, and an answer is kept (docs/design/coordination.md 2.8). */
 export const AWAY_FOR = 10 * SECOND;
-/** How long the permit of an ask that can be settled is kept (docs/design/coordination.md, decision 8). */
+/** How long the permit of a request that can be settled is kept (docs/design/coordination.md, decision 8). */
 const SETTLE_FOR = 10 * MINUTE;
 
-/** Refusals of a place whose caller was away that are told it when it is back; after any other it may have a place elsewhere, or here again. */
+/** Refusals of a place whose caller was away that it gets when it is back; after any other it may have a place elsewhere, or here again. */
 const KEPT_REFUSALS: ReadonlySet<RefusalReason> = new Set(['expired', 'shed', 'oversized', 'cancelled']);
 
-/** One ask with a request id, and everybody who asked for it. */
+/** One request with a request id, and all callers that sent it. */
 export class SharedAcquire {
   readonly name: string;
-  /** Of the ask, see {@link digestOf}. */
+  /** Of the request, see {@link digestOf}. */
   readonly digest: string;
   readonly #tree: TreeController;
   readonly #clock: Clock;
@@ -29,11 +29,11 @@ export class SharedAcquire {
   hold: PendingAcquire | undefined;
   outcome: Outcome | undefined;
   isDelivered = false;
-  /** Its lease is of an earlier term, and nobody has asked for it since. */
+  /** Its lease is of an earlier term, and no caller has sent it since. */
   isRecovered = false;
   /** Forgotten, cancelled or refused. */
   over = false;
-  /** Kept until then, whoever left. */
+  /** Kept until then, also when all left. */
   keptUntil = 0 as Instant;
 
   constructor(parts: { name: string; digest: string; tree: TreeController; clock: Clock; forget: () => void; look: (shared: SharedAcquire) => void }) {
@@ -49,7 +49,7 @@ export class SharedAcquire {
     return this.hold === undefined ? NEVER : plus(this.hold.waitUntil, this.#tree.clockOffset);
   }
 
-  /** Somebody waits for it or is being answered, or its lease lives. */
+  /** A caller waits for it or is being answered, or its lease lives. */
   get inUse(): boolean {
     if (this.outcome === undefined) return this.#attached.size > 0;
     if (!this.isDelivered) return this.#attached.size > 0;
@@ -57,8 +57,8 @@ export class SharedAcquire {
   }
 
   /** Asks for the place. */
-  open(entry: GroupEntry, ask: AdmissionRequest): void {
-    this.hold = this.#tree.acquire(entry, ask, (outcome) => this.#settled(outcome));
+  open(entry: GroupEntry, request: AdmissionRequest): void {
+    this.hold = this.#tree.acquire(entry, request, (outcome) => this.#settled(outcome));
     // So that it learns when its lease ends.
     this.hold.watch(() => {});
   }
@@ -93,7 +93,7 @@ export class SharedAcquire {
     if (this.hold !== undefined && this.outcome === undefined) this.#tree.suspend(this.hold);
   }
 
-  /** As `detach`, and nothing is kept of an answer that nobody got. */
+  /** As `detach`, and nothing is kept of an answer that no caller got. */
   giveBack(attachment: Subscriber): void {
     if (this.#attached.delete(attachment) && this.#attached.size === 0 && !this.isDelivered) this.drop();
   }
@@ -114,7 +114,7 @@ export class SharedAcquire {
     this.hold?.delivered();
   }
 
-  /** Everybody is away until then at most; told so if they did not leave. */
+  /** All callers are away until then at most; those that did not leave are notified. */
   suspend(until: Instant): void {
     for (const attachment of [...this.#attached]) {
       if (this.outcome === undefined) attachment.answer({ kind: 'refused', refusal: { reason: 'cancelled' } });
@@ -123,7 +123,7 @@ export class SharedAcquire {
     this.keep(until);
   }
 
-  /** Nothing is left of it: a place goes, an answer nobody got is given back. */
+  /** Nothing is left of it: a place goes, an answer that no caller got is given back. */
   drop(): void {
     if (this.over) return;
     this.over = true;
@@ -147,7 +147,7 @@ export class SharedAcquire {
     this.#sweep(this);
   }
 
-  /** Who asks again later is told what is left of the lease, counted from now. */
+  /** Who sends it again later gets what is left of the lease, counted from now. */
   #outcomeNow(outcome: Outcome): Outcome {
     const lease = this.isDelivered ? this.hold?.view() : undefined;
     if (outcome.kind === 'refused' || outcome.permit.lease === undefined || lease === undefined) return outcome;
@@ -172,7 +172,7 @@ export class SharedAcquire {
   }
 }
 
-/** One caller of a shared ask. */
+/** One caller of a shared request. */
 class Subscriber implements AcquireHandle {
   readonly #shared: SharedAcquire;
   #done: ((outcome: Outcome) => void) | undefined;

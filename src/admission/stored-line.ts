@@ -23,10 +23,10 @@ export interface StoredSink {
 
 /** The line for requests that are stored: the same groups, limits and order as live callers. */
 export interface StoredLine {
-  /** Hears of everything from here on; `opened` is called for the groups that are decided now. Once. */
+  /** Receives everything from here on; `opened` is called for the groups that are decided now. Once. */
   attach(sink: StoredSink): void;
   /**
-   * Returns what a request that is about to be stored costs, as for a live ask: with the defaults of its group, or refused as `malformed`
+   * Returns what a request that is about to be stored costs, as for a live request: with the defaults of its group, or refused as `malformed`
    * (a unit that no limit counts, or one that must be named) or `oversized`. A group that is not decided here checks no sizes. Changes nothing.
    */
   price(group: string, key: string, costs: Costs): Costs | Refusal;
@@ -34,7 +34,7 @@ export interface StoredLine {
   enqueue(group: string, request: StoredRequestAsk): { readonly entry: number } | { readonly refusal: Refusal } | undefined;
   /** Leaves the line. False: it was decided, or its group closed. */
   cancel(group: string, entry: number, sequence: number): boolean;
-  /** Forgets all that this group has in line, whatever its number; the sink hears `unqueued` if there was any. */
+  /** Forgets all that this group has in line, whatever its number; the sink receives `unqueued` if there was any. */
   withdraw(group: string): void;
   /** A live caller's place becomes that of a stored request; its own outcome is never called. undefined: it was decided. */
   convert(held: AcquireHandle, sequence: number, deadline: Instant): { readonly group: string; readonly entry: number } | undefined;

@@ -13,7 +13,7 @@ export interface StoredLinesDeps {
 
 /**
  * Divides the line of one process among the shards that it owns: each has a sink of its own, whose sequences are unique within the
- * shard only. In the line a sequence carries its shard, so sequences below 2^47 are told apart.
+ * shard only. In the line a sequence carries its shard, so sequences below 2^47 are distinct.
  */
 export class StoredLines implements StoredSink {
   readonly #line: StoredLine;

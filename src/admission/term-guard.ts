@@ -17,7 +17,7 @@ export class TermGuard {
   readonly #trouble: (cause: unknown) => void;
   #failing = false;
   #awaited: Promise<void> | undefined;
-  /** Nobody decides while this is pending: a change of trees. */
+  /** Nothing is decided while this is pending: a change of trees. */
   #barred: Promise<void> | undefined;
 
   /** `trouble`: called when an extension fails, and with undefined when one works again. */
@@ -33,7 +33,7 @@ export class TermGuard {
     return this.#failing;
   }
 
-  /** undefined: decide now. Otherwise wait for this, which never rejects, then ask again. */
+  /** undefined: decide now. Otherwise wait for this, which never rejects, then try again. */
   ready(now: Instant): Promise<void> | undefined {
     if (this.#awaited !== undefined) return this.#awaited;
     if (this.#barred !== undefined) return this.#barred;
@@ -48,7 +48,7 @@ export class TermGuard {
     return this.#awaited;
   }
 
-  /** Nobody decides until `change` has settled. */
+  /** Decides nothing until `change` has settled. */
   block(change: Promise<unknown>): void {
     const free = () => {
       this.#barred = undefined;

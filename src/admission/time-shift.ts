@@ -9,8 +9,8 @@ import type { OperatorNote } from './operator-notes.ts';
 
 /*
  * From one clock's time into another's: a tree decides in the time of its shard, another replica speaks in its own, and
- * callers are told in the time of the process that holds their connection. Each moves every instant of a value by `by`;
- * NEVER and LONG_AGO are no moments and stay, and by nothing the value itself is answered.
+ * callers get them in the time of the process that holds their connection. Each moves every instant of a value by `by`;
+ * NEVER and DISTANT_PAST are no moments and stay. Returns the value itself if `by` is 0.
  */
 
 /** One instant. */
@@ -32,7 +32,7 @@ export function shiftArrival(since: Arrival, by: Micros): Arrival {
   return by === 0 ? since : { ...since, arrivedAt: shiftInstant(since.arrivedAt, by) };
 }
 
-/** Where somebody stands. */
+/** The position of a waiter. */
 export function shiftPosition<T extends QueuePosition>(place: T, by: Micros): T {
   return by === 0 ? place : { ...place, expectedAt: shiftInstant(place.expectedAt, by) };
 }
@@ -53,7 +53,7 @@ function shiftLease(lease: Lease, by: Micros): Lease {
   return { ...lease, expiresAt: shiftInstant(lease.expiresAt, by) };
 }
 
-/** How an ask ended. */
+/** How a request ended. */
 export function shiftOutcome(outcome: Outcome, by: Micros): Outcome {
   if (by === 0) return outcome;
   const limits = outcome.limits && shiftAll(outcome.limits, by, shiftLimit);
@@ -114,7 +114,7 @@ function shiftNote(note: OperatorNote, by: Micros): OperatorNote {
   return { ...note, since: shiftInstant(note.since, by) };
 }
 
-/** What holds somebody up. */
+/** What holds a waiter up. */
 export function shiftBinding(binding: Binding, by: Micros): Binding {
   if (by === 0) return binding;
   const { opensAt, holders } = binding;
@@ -122,7 +122,7 @@ export function shiftBinding(binding: Binding, by: Micros): Binding {
   return { ...binding, opensAt: shiftInstant(opensAt, by), holders: holders && { ...holders, oldest } };
 }
 
-/** What would happen to an ask. */
+/** What would happen to a request. */
 export function shiftExplanation(explanation: Explanation, by: Micros): Explanation {
   if (by === 0) return explanation;
   const { refusal, place, limits, binding } = explanation;

@@ -20,14 +20,14 @@ import { isRefusal } from './units.ts';
 /** Of callers without a request id one object does for all that come in a row. */
 let lastClaim: Claim = { caller: '' };
 
-function claimOf(ask: AdmissionRequest): Claim {
-  const { caller, requestId } = ask;
-  if (requestId !== undefined) return { caller, request: { id: requestId, digest: digestOf(ask) } };
+function claimOf(request: AdmissionRequest): Claim {
+  const { caller, requestId } = request;
+  if (requestId !== undefined) return { caller, request: { id: requestId, digest: digestOf(request) } };
   if (lastClaim.caller !== caller) lastClaim = { caller };
   return lastClaim;
 }
 
-/** When to ask again where nobody decides just now. */
+/** When to try again while no replica decides. */
 const UNDECIDED_FOR = SECOND;
 
 /** What one tree is made of. */
@@ -38,7 +38,7 @@ export interface TreeDeps extends Omit<TurnParts, 'storedHold' | 'unqueued'> {
   readonly unqueued: (tree: TreeController, group: string) => void;
   readonly tags: PermitTagSource;
   readonly bounds: AdmissionLimits;
-  /** Nobody is held in this tree any more. */
+  /** No caller is held in this tree any more. */
   readonly empty: () => void;
   /** The time of the process, where the tree decides in another: its shard's. */
   readonly outside?: Clock | undefined;
@@ -79,22 +79,22 @@ export class TreeController implements PendingAcquireOwner {
   }
 
   /** Asks for a permit; `done` may be called before this returns. */
-  acquire(entry: GroupEntry, ask: AdmissionRequest, done: (outcome: Outcome) => void): PendingAcquire {
+  acquire(entry: GroupEntry, request: AdmissionRequest, done: (outcome: Outcome) => void): PendingAcquire {
     const now = this.#clock.now();
     const { settings } = entry;
-    const waitUntil = plus(now, Math.min(ask.wait ?? settings.wait.default, settings.wait.max, ask.waitMax ?? settings.wait.max));
+    const waitUntil = plus(now, Math.min(request.wait ?? settings.wait.default, settings.wait.max, request.waitMax ?? settings.wait.max));
     const hold = new PendingAcquire(this, entry, waitUntil, ++this.#serials, done);
-    if (ask.reported !== true) hold.caller = ask.caller;
+    if (request.reported !== true) hold.caller = request.caller;
     this.#open++;
     entry.activity.arrives(now);
-    const priority = priorityOf(ask, settings);
-    const costs = entry.units.priced(ask.costs);
-    if (typeof priority !== 'number') this.refuse(hold, priority, ask);
-    else if (isRefusal(costs)) this.refuse(hold, costs, ask);
+    const priority = priorityOf(request, settings);
+    const costs = entry.units.priced(request.costs);
+    if (typeof priority !== 'number') this.refuse(hold, priority, request);
+    else if (isRefusal(costs)) this.refuse(hold, costs, request);
     else {
       const closed = this.#closed(entry, now);
-      if (closed !== undefined) this.refuse(hold, closed, ask);
-      else this.#admit(now, hold, this.request(entry, ask, priority, costs, waitUntil, hold));
+      if (closed !== undefined) this.refuse(hold, closed, request);
+      else this.#admit(now, hold, this.request(entry, request, priority, costs, waitUntil, hold));
     }
     return hold;
   }
@@ -106,23 +106,23 @@ export class TreeController implements PendingAcquireOwner {
     return hold;
   }
 
-  /** An ask as the gate takes it. */
-  request(entry: GroupEntry, ask: AdmissionRequest, priority: number, costs: Costs, waitUntil: Instant, token: unknown): GateRequest {
+  /** A request as the gate takes it. */
+  request(entry: GroupEntry, request: AdmissionRequest, priority: number, costs: Costs, waitUntil: Instant, token: unknown): GateRequest {
     const { settings } = entry;
     return {
       group: entry.index,
-      key: ask.key,
+      key: request.key,
       priority,
       costs,
       waitUntil,
-      lease: Math.min(ask.lease ?? settings.lease.default, settings.lease.max),
-      bytes: ask.bytes,
-      holder: ask.holder,
+      lease: Math.min(request.lease ?? settings.lease.default, settings.lease.max),
+      bytes: request.bytes,
+      holder: request.holder,
       tag: this.#parts.tags.next(),
       token,
-      since: ask.since && shiftArrival(ask.since, -this.clockOffset),
-      reported: ask.reported,
-      claim: claimOf(ask),
+      since: request.since && shiftArrival(request.since, -this.clockOffset),
+      reported: request.reported,
+      claim: claimOf(request),
     };
   }
 
@@ -190,15 +190,15 @@ export class TreeController implements PendingAcquireOwner {
     return hold;
   }
 
-  /** Refuses somebody who is not in the gate; counted as the gate counts. */
-  refuse(hold: PendingAcquire, refusal: Refusal, ask?: AdmissionRequest): void {
+  /** Refuses a caller that is not in the gate; counted as the gate counts. */
+  refuse(hold: PendingAcquire, refusal: Refusal, request?: AdmissionRequest): void {
     if (refusal === MOVED) return this.#tellNow(hold, refusal);
     const event: GateEvent = {
       kind: 'refused',
       token: hold,
       group: hold.entry.name,
-      key: ask?.key ?? '',
-      priority: ask?.priority ?? hold.entry.settings.priority.default,
+      key: request?.key ?? '',
+      priority: request?.priority ?? hold.entry.settings.priority.default,
       refusal,
       waited: 0,
     };
@@ -227,14 +227,14 @@ export class TreeController implements PendingAcquireOwner {
     return outside === undefined ? 0 : outside.now() - this.#clock.now();
   }
 
-  /** Ends the waiting of all with this refusal, said in the time of the process. */
+  /** Ends the waiting of all with this refusal, given in the time of the process. */
   refuseAll(said: Refusal): void {
     const refusal = shiftRefusal(said, -this.clockOffset);
     for (const { hold } of this.#threshold.takeAll()) this.refuse(hold, refusal);
     this.turn.refuseAll(refusal);
   }
 
-  /** Nothing is decided any more, and everybody held is refused; said in the time of the process. */
+  /** Nothing is decided any more, and all held are refused; given in the time of the process. */
   stop(said: Refusal): void {
     const refusal = shiftRefusal(said, -this.clockOffset);
     if (refusal === MOVED) this.#detachWaiters();
@@ -242,14 +242,14 @@ export class TreeController implements PendingAcquireOwner {
     for (const { hold } of this.#threshold.takeAll()) this.refuse(hold, refusal);
   }
 
-  /** Another term is to decide for this tree: whoever waits or comes is told so; holders of permits are served until it is closed. */
+  /** Another term is to decide for this tree: those that wait or come are refused so; holders of permits are served until it is closed. */
   beginHandoff(): void {
     this.#moving = true;
     this.#detachWaiters();
     this.refuseAll(MOVED);
   }
 
-  /** Newcomers are refused; those held stay. */
+  /** Arrivals are refused; those held stay. */
   drain(): void {
     this.#draining = true;
   }
@@ -259,12 +259,12 @@ export class TreeController implements PendingAcquireOwner {
     return this.#clock.now();
   }
 
-  /** Nobody decides here just now. */
+  /** Nothing is decided here just now. */
   undecided(): Refusal {
     return { reason: 'undecided', retryAt: plus(this.#clock.now(), UNDECIDED_FOR) };
   }
 
-  // Keeper: what a held caller asks for.
+  // What a held caller calls.
 
   left(hold: PendingAcquire, was: Phase): void {
     const { permit } = hold;
@@ -343,13 +343,13 @@ export class TreeController implements PendingAcquireOwner {
     return this.turn.writer.closedUntil(now) === undefined ? undefined : this.turn.unstored();
   }
 
-  #admit(now: Instant, hold: PendingAcquire, ask: GateRequest): void {
+  #admit(now: Instant, hold: PendingAcquire, request: GateRequest): void {
     if (this.#threshold.length === 0 && this.turn.awaitTerm(now) === undefined) {
-      this.turn.submit(now, hold, ask);
+      this.turn.submit(now, hold, request);
       this.turn.settle(now);
     } else if (this.#threshold.length >= this.#parts.bounds.before) this.refuse(hold, this.undecided());
     else {
-      this.#threshold.push(now, hold, ask);
+      this.#threshold.push(now, hold, request);
       if (this.#entering) return;
       this.#entering = true;
       void this.#submitPending();
@@ -365,8 +365,8 @@ export class TreeController implements PendingAcquireOwner {
     }
     this.#entering = false;
     const now = this.#clock.now();
-    for (const { hold, ask } of this.#threshold.takeAll()) {
-      if (this.turn.closedReason === undefined) this.turn.submit(now, hold, ask);
+    for (const { hold, request } of this.#threshold.takeAll()) {
+      if (this.turn.closedReason === undefined) this.turn.submit(now, hold, request);
       else this.refuse(hold, this.turn.closedReason);
     }
     if (this.turn.closedReason === undefined) this.turn.settle(now);

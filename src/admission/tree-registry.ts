@@ -68,11 +68,11 @@ export class TreeRegistry {
   /** Roots decided before by this process: opened again, what is on disk was spent up to now. */
   readonly #closed = new Set<string>();
   #lost: Error | undefined;
-  /** Told when a tree holds nobody any more. */
+  /** Called when a tree holds no caller any more. */
   onEmpty: () => void = () => {};
-  /** Told of each tree that answers for its groups from now on. */
+  /** Called with each tree that answers for its groups from now on. */
   onAdopted: (tree: TreeController) => void = () => {};
-  /** Told when a newer term writes the chain of a tree that came with its shard. */
+  /** Called when a newer term writes the chain of a tree that came with its shard. */
   onLedgerLost: (root: string) => void = () => {};
 
   #stored: StoredSink | undefined;
@@ -283,13 +283,13 @@ export class TreeRegistry {
     if (opened.length > 0) this.#stored?.opened(opened);
   }
 
-  /** Who keeps stored requests hears of every group that is decided here, from now on. */
+  /** The store of requests is notified of every group that is decided here, from now on. */
   attach(sink: StoredSink): void {
     this.#stored = sink;
     sink.opened([...this.#homes.keys()]);
   }
 
-  /** Nobody finds this tree any more; groups that moved were adopted by another before. */
+  /** This tree is no longer found; groups that moved were adopted by another before. */
   unregister(tree: TreeController): void {
     if (this.#trees.get(tree.root) === tree) this.#trees.delete(tree.root);
     const gone = [...tree.turn.entries.keys()].filter((name) => this.#homes.get(name)?.tree === tree);
@@ -299,13 +299,13 @@ export class TreeRegistry {
     this.#goneOf.delete(tree);
   }
 
-  /** Seals a tree that admits nobody any more. What cannot be written is told: the next start treats it as a crash. */
+  /** Seals a tree that admits no caller any more. What cannot be written is reported: the next start treats it as a crash. */
   async close(tree: TreeController, refusal: Refusal): Promise<void> {
     const { root } = tree;
     try {
       await tree.turn.seal(refusal);
     } catch (cause) {
-      this.#parts.notices({ kind: 'unsealed', root, cause });
+      this.#parts.notices({ kind: 'seal_failed', root, cause });
     }
     this.#forget(root);
   }

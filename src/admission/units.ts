@@ -6,16 +6,16 @@ import { lineOf, type TreeSpec } from './tree-spec.ts';
 /** Units named in one refusal at most. */
 const SHOWN_MAX = 16;
 
-/** Tells a refusal from costs: a unit may be called `reason`, but is a number. */
+/** Whether this is a refusal, not costs: a unit may be called `reason`, but is a number. */
 export function isRefusal(costs: Costs | Refusal): costs is Refusal {
   return typeof (costs as Refusal).reason === 'string';
 }
 
-/** Units that limits of one group and of those above it count, and what an ask costs in those it does not name. */
+/** Units that limits of one group and of those above it count, and what a request costs in those it does not name. */
 export class Units {
   readonly #group: string;
   readonly #rules: ReadonlyMap<string, CostRule>;
-  /** The usual ask with the defaults; undefined where it must name more. */
+  /** The usual request with the defaults; undefined where it must name more. */
   readonly #usual: Costs | undefined;
   readonly names: ReadonlySet<string>;
 
@@ -63,7 +63,7 @@ export class Units {
   #filled(costs: Costs): Costs | Refusal {
     for (const [unit, { required }] of this.#rules) {
       if (required && !Object.hasOwn(costs, unit))
-        return { reason: 'malformed', detail: `Group ${this.#group} must be told what an ask costs in ${unit}: name it in \`costs\`.` };
+        return { reason: 'malformed', detail: `Group ${this.#group} has no default cost in ${unit}: name it in \`costs\`.` };
     }
     return this.#withDefaults(costs);
   }

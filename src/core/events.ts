@@ -14,7 +14,7 @@ export type GateEvent =
       readonly token: unknown;
       readonly permit: Permit;
       readonly priority: number;
-      /** Must be on disk before the caller is told: its lease, or a aggregate lease. */
+      /** Must be on disk before the reply to the caller: its lease, or an aggregate lease. */
       readonly record: LeaseRecord | undefined;
     }
   | {
@@ -27,7 +27,7 @@ export type GateEvent =
       readonly waited: Micros;
     }
   | { readonly kind: 'renewed'; readonly group: string; readonly record: LeaseRecord | undefined }
-  /** A aggregate lease is to be written anew, ahead of its need: nobody waits for it. */
+  /** An aggregate lease is to be written anew, ahead of its need: no caller waits for it. */
   | { readonly kind: 'standing'; readonly record: LeaseRecord }
   | {
       readonly kind: 'ended';

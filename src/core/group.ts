@@ -6,10 +6,10 @@ import type { Micros } from './time.ts';
  */
 export type Costs = Readonly<Record<string, number>>;
 
-/** The unit of an ask that names none. */
+/** The unit of a request that names none. */
 export const REQUESTS = 'requests';
 
-/** One request and nothing else: shared, so that the usual ask costs no object. */
+/** One request and nothing else: shared, so that the usual request costs no object. */
 export const ONE_REQUEST: Costs = Object.freeze({ [REQUESTS]: 1 });
 
 /** What `costs` says for `unit`: 0 where it is silent, 1 for requests. */
@@ -86,7 +86,7 @@ export interface GroupSpec {
   readonly parent: { readonly group: string; readonly share: number | undefined } | undefined;
   /** What counts against a limit of this group after a debit is at most so many times the limit's number; what is beyond is not charged. At least 1. */
   readonly settleMax: number;
-  /** false: shadow. Limits count and report, nobody is held by them. */
+  /** false: shadow. Limits count and report, and hold no caller. */
   readonly enforce: boolean;
   readonly backlog: {
     /** Waiters at most, in the group. */
@@ -99,7 +99,7 @@ export interface GroupSpec {
     readonly keys: number;
     /** Shed when the expected wait is longer; undefined: never for that reason. */
     readonly wait: Micros | undefined;
-    /** Who is shed when `requests`, `bytes` or `perKey` is full: the newcomer, or the least urgent and then youngest waiter, the newcomer included. */
+    /** Who is shed when `requests`, `bytes` or `perKey` is full: the new arrival, or the least urgent and then youngest waiter, the new arrival included. */
     readonly onFull: 'newest' | 'leastUrgent';
   };
   /** One step of priority is worth this much waiting; undefined: strict. */

@@ -17,7 +17,7 @@ export interface PauseOnRelease {
 /** Bits of a fence that count within one term: `fence = term << 40 | serial`. */
 export const SERIAL_BITS = 40n;
 
-/** A permit as told to its caller. */
+/** A permit as its caller gets it. */
 export interface Permit {
   readonly group: string;
   readonly key: string;
@@ -38,7 +38,7 @@ export interface Permit {
   readonly shadow: ShadowOutcome | undefined;
 }
 
-/** The place of whoever got this permit, for an ask that takes it again. */
+/** The place that the holder of this permit had, for a request that takes it again. */
 export function arrivalOf({ grantedAt, waited, order }: Permit): Arrival {
   return { arrivedAt: plus(grantedAt, -waited), order };
 }
@@ -89,12 +89,12 @@ export interface LeaseRecord {
   readonly tag: PermitTag;
   readonly costs: Costs;
   readonly grantedAt: Instant;
-  /** As it was told at the grant; from the first renewal on now + 2 x lease, so that most renewals need no write. */
+  /** As it was reported at the grant; from the first renewal on now + 2 x lease, so that most renewals need no write. */
   readonly expiresAt: Instant;
   readonly duration: Micros;
   readonly holder: string;
   /** It stands for all reported leases of its group and key: a new term holds it for `duration` at most. */
   readonly aggregate: boolean;
-  /** undefined: written by a version that did not record it, or a aggregate lease. */
+  /** undefined: written by a version that did not record it, or an aggregate lease. */
   readonly claim?: Claim | undefined;
 }

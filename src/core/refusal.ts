@@ -1,7 +1,7 @@
 import { type Instant, type Micros, plus, SECOND } from './time.ts';
 
 /**
- * Every way in which an ask can end without a permit, or a call about a permit can fail; a closed list, mapped to the
+ * Every way in which a request can end without a permit, or a call about a permit can fail; a closed list, mapped to the
  * wire in one table (`api/refusal-status.ts`). Stages: `admission` before the queue, `queue` while waiting, `lease` afterwards.
  */
 export type RefusalReason =
@@ -28,7 +28,7 @@ export type RefusalReason =
 /** When a caller whose group was taken out of the configuration while it waited may ask again: the file may be mended by then. */
 const WITHDRAWN_RETRY: Micros = SECOND;
 
-/** Refuses a waiter whose group was taken out of the configuration. Retryable: a group that is gone for good answers `unknown_group` to the next ask. */
+/** Refuses a waiter whose group was taken out of the configuration. Retryable: a group that is gone for good answers `unknown_group` to the next request. */
 export function withdrawn(now: Instant): Refusal {
   return { reason: 'undecided', retryAt: plus(now, WITHDRAWN_RETRY), detail: 'The group was taken out of the configuration while this caller waited.' };
 }
@@ -38,7 +38,7 @@ export interface Refusal {
   readonly reason: RefusalReason;
   /** The limit that binds, as `name` or `group/name` for an ancestor's; or the bound of the backlog (`backlog.requests`). */
   readonly limit?: string;
-  /** When asking again makes sense; absent where it never does or nobody knows. */
+  /** When trying again makes sense; absent where it never does or the time is not known. */
   readonly retryAt?: Instant;
   /** One sentence for people: what is wrong and what to do next. Absent: the table's own sentence. */
   readonly detail?: string;

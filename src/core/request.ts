@@ -2,7 +2,7 @@ import type { Costs } from './group.ts';
 import type { Claim } from './permit.ts';
 import type { Instant, Micros } from './time.ts';
 
-/** What a caller asks of a gate; checked before (units, bounds, defaults), so the gate refuses only for its own reasons. */
+/** What a caller requests of a gate; checked before (units, bounds, defaults), so the gate refuses only for its own reasons. */
 export interface GateRequest {
   /** Index of the group in its tree, from {@link Gate.groupOf}. */
   readonly group: number;
@@ -67,14 +67,14 @@ export interface PermitTag {
 /** Names a waiter inside one gate until it is admitted or refused. */
 export type WaiterRef = number & { readonly brand: 'WaiterRef' };
 
-/** No waiter: the ask was decided at once. */
+/** No waiter: the request was decided at once. */
 export const DECIDED = -1 as WaiterRef;
 
 /** Where a waiter stands. */
 export interface QueuePosition {
   /** 1 is next. Exact near the head; an estimate far behind or between keys that share fairly. */
   readonly place: number;
-  /** When it is expected to be admitted; NEVER where nobody can say (a pause without end, nothing released yet). */
+  /** When it is expected to be admitted; NEVER where it is not known (a pause without end, nothing released yet). */
   readonly expectedAt: Instant;
   /** The limit that binds now, named as in a refusal; '' when only those ahead do. */
   readonly limit: string;

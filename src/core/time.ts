@@ -1,5 +1,5 @@
 /**
- * Time as the core knows it: it is told, never read.
+ * Time as the core knows it: it is given, never read.
  *
  * All instants are whole microseconds of *shard time*: a clock close to the wall clock when it starts, moved on by a
  * monotonic clock only (docs/design/coordination.md 2.5). Whole numbers below 2^53 make every sum exact, so that no limit is ever

@@ -44,7 +44,7 @@ export function logNotice(log: Log, notice: AdmissionNotice): void {
       });
     case 'stored':
       return log.tell('info', 'ledger_available', `The ledger of ${notice.root} can be written again.`, { root: notice.root });
-    case 'unsealed':
+    case 'seal_failed':
       return log.tell('error', 'seal_failed', `The last state of ${notice.root} could not be written; the next start treats it as a crash.`, {
         root: notice.root,
         err: notice.cause,

@@ -43,7 +43,7 @@ test('a disk that fails or hangs does not hold up the end', async () => {
   const failing = await rigged([settingsOf(group('g', [rate(1, SECOND)]))]);
   failing.ledger.failure = new Error('EIO');
   await failing.admission.drain(SECOND);
-  expect(failing.notices.map((notice) => notice.kind)).toEqual(['unsealed']);
+  expect(failing.notices.map((notice) => notice.kind)).toEqual(['seal_failed']);
   const hanging = await rigged([settingsOf(group('g', [concurrency(1)]))]);
   hanging.ledger.stalled = true;
   const caller = hanging.ask();

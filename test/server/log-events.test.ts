@@ -56,7 +56,7 @@ describe('events of the log', () => {
     logNotice(log, { kind: 'lost', cause });
     logNotice(log, { kind: 'unstored', root: 'llm', cause });
     logNotice(log, { kind: 'stored', root: 'llm' });
-    logNotice(log, { kind: 'unsealed', root: 'llm', cause });
+    logNotice(log, { kind: 'seal_failed', root: 'llm', cause });
     logNotice(log, { kind: 'withdrawn', group: 'llm', waiting: 3, leases: 2 });
     logNotice(log, { kind: 'recovered', trees: 4, crashed: 2, leases: 3, bounds: 5, heldFor: 400_500 });
     logNotice(log, { kind: 'recovered', trees: 4, crashed: 0, leases: 3, bounds: 5, heldFor: 0 });

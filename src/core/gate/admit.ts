@@ -22,7 +22,7 @@ export interface AdmittedRequest {
   readonly claim?: Claim | undefined;
 }
 
-/** Charges all limits and makes the permit; everything has been asked before. The ask arrived at `since`, as the `order`th. */
+/** Charges all limits and makes the permit; everything has been asked before. The request arrived at `since`, as the `order`th. */
 export function admit(dispatcher: Dispatcher, now: Instant, state: KeyState, who: AdmittedRequest, since: Instant, order: number): void {
   const { node } = state;
   node.countAdmission(now, who.priority, since);
@@ -66,7 +66,7 @@ export function holds(grant: Grant): void {
   for (const instance of grant.instances) if (instance.leases !== undefined && costOf(grant.costs, instance.rule.unit) > 0) instance.leases.add(grant);
 }
 
-/** Charges every limit instance; what is in shadow and not ready is left out and told. */
+/** Charges every limit instance; what is in shadow and not ready is left out and named in the event. */
 function charge(now: Instant, state: KeyState, costs: Costs): { readonly instances: readonly LimitInstance[]; readonly shadow: ShadowOutcome | undefined } {
   let shadow: ShadowOutcome | undefined;
   let skipped: Set<LimitInstance> | undefined;
@@ -88,21 +88,21 @@ function charge(now: Instant, state: KeyState, costs: Costs): { readonly instanc
   return { instances: skipped === undefined ? state.limits : state.limits.filter((instance) => !skipped.has(instance)), shadow };
 }
 
-/** The lease as told to its holder; leases that lapse at this very moment are no longer alive. */
+/** The lease as its holder gets it; leases that lapse at this very moment are no longer alive. */
 export function toLease(grant: Grant, now: Instant): Lease {
   let oldest = grant.keyState.fenceHead;
   while (oldest !== undefined && oldest !== grant && oldest.expiresAt <= now) oldest = oldest.nextFence;
   return { fence: grant.fence, fenceFloor: (oldest ?? grant).fence, expiresAt: grant.expiresAt, duration: grant.duration };
 }
 
-/** What must be on disk before the lease is told as it is now; undefined: nothing. */
+/** What must be on disk before the lease is reported as it is now; undefined: nothing. */
 export function requiredWrite(dispatcher: Dispatcher, now: Instant, grant: Grant): LeaseRecord | undefined {
   if (grant.aggregate !== undefined) return ensureCovered(dispatcher.events, now, grant.aggregate, grant);
   const isWritten = grant.expiresAt <= grant.writtenUntil && grant.duration <= grant.writtenFor;
   return dispatcher.reservations.isDurable && !isWritten ? recordOf(grant, now) : undefined;
 }
 
-/** The lease as the ledger keeps it: to its end, so that a new term ends it as told; once renewed for twice its length, so that most renewals need no write. */
+/** The lease as the ledger keeps it: to its end, so that a new term ends it as reported; once renewed for twice its length, so that most renewals need no write. */
 function recordOf(grant: Grant, now: Instant): LeaseRecord {
   const until = grant.recordedUntil === DISTANT_PAST ? grant.expiresAt : plus(now, 2 * grant.duration);
   grant.recordedUntil = later(grant.recordedUntil, until);
@@ -165,7 +165,7 @@ function remember(
   };
 }
 
-/** Whether the ask names a unit besides `requests`: then its real cost may be told later. */
+/** Whether the request names a unit besides `requests`: then its real cost may be reported later. */
 function namesMore(costs: Costs): boolean {
   if (costs === ONE_REQUEST) return false;
   for (const unit in costs) if (unit !== REQUESTS) return true;

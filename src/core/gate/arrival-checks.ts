@@ -15,7 +15,7 @@ import { type GateExplanation, limitViews } from './views.ts';
 /** A slot that has opened waits so long at most for the bound it needs, beyond the caller's wait timeout. */
 const DISK_WAIT_MAX: Micros = 1_000_000;
 
-/** When to ask again where nobody can know: only a release, or the end of a pause without end, would help. */
+/** When to try again where no time can be computed: only a release, or the end of a pause without end, would help. */
 const RETRY_UNKNOWN: Micros = 1_000_000;
 
 const NOBODY: readonly number[] = [];
@@ -33,20 +33,20 @@ export function findOversizedLimit(state: KeyState, costs: Costs): string | unde
  * the caller of this pumps. Whether the limits alone could admit it in time comes before the bounds of the backlog; who had
  * its place before keeps it, though others filled the backlog meanwhile.
  */
-export function checkArrival(dispatcher: Dispatcher, now: Instant, slot: number, ask: GateRequest): Refusal | undefined {
+export function checkArrival(dispatcher: Dispatcher, now: Instant, slot: number, request: GateRequest): Refusal | undefined {
   const { waiters } = dispatcher;
   const state = waiters.keyOf(slot);
   const { node } = state;
-  const impossible = infeasible(dispatcher, now, state, ask);
+  const impossible = infeasible(dispatcher, now, state, request);
   if (impossible !== undefined) return impossible;
   const disk = awaitsReservation(dispatcher, now, slot);
-  if (ask.waitUntil <= now) {
-    if (!disk) return withRetryAt(now, state, ask.costs, { reason: 'expired' }, positionOf(dispatcher, now, slot));
+  if (request.waitUntil <= now) {
+    if (!disk) return withRetryAt(now, state, request.costs, { reason: 'expired' }, positionOf(dispatcher, now, slot));
     extendForReservation(dispatcher, slot, plus(now, DISK_WAIT_MAX));
   }
-  // Only the disk holds it: it takes no place of the backlog. Those behind it do, or a disk that hangs would let in everybody.
+  // Only the disk holds it: it takes no place of the backlog. Those behind it do, or a disk that hangs would let in every arrival.
   if (disk && isNext(dispatcher, slot)) return undefined;
-  if (isReturning(node, ask)) return undefined;
+  if (isReturning(node, request)) return undefined;
   const bound = exceededBacklogBound(node, state, 0, 0);
   const victims = bound === undefined ? NOBODY : victimsFor(waiters, state, slot);
   if (victims === undefined) return shed(dispatcher, now, slot, bound);
@@ -62,26 +62,26 @@ function shed(dispatcher: Dispatcher, now: Instant, slot: number, bound: string 
   return withRetryAt(now, waiters.keyOf(slot), waiters.costsOf(slot), refusal, positionOf(dispatcher, now, slot));
 }
 
-/** What the asker would meet: the refusal at the door, its place, every limit on the way. Nothing that counts changes. */
-export function explain(dispatcher: Dispatcher, now: Instant, state: KeyState, ask: GateRequest, draining: boolean): Omit<GateExplanation, 'binding'> {
-  const limits = limitViews(now, state, ask.costs);
+/** What a request would meet: the refusal on arrival, its position, every limit on the way. Nothing that counts changes. */
+export function explain(dispatcher: Dispatcher, now: Instant, state: KeyState, request: GateRequest, draining: boolean): Omit<GateExplanation, 'binding'> {
+  const limits = limitViews(now, state, request.costs);
   const nowhere = { place: 0, expectedAt: NEVER, limit: '' };
   if (draining) return { refusal: { reason: 'draining' }, admitted: false, place: nowhere, limits };
-  const oversized = findOversizedLimit(state, ask.costs);
+  const oversized = findOversizedLimit(state, request.costs);
   if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized }, admitted: false, place: nowhere, limits };
-  const place = positionAtTail(dispatcher, now, state, ask.priority, ask.costs);
+  const place = positionAtTail(dispatcher, now, state, request.priority, request.costs);
   const pausedUntil = pausedFor(state, now);
-  const ready = dispatcher.readiness.readyAt(now, state.limits, ask.costs);
-  const admitted = ready <= now && pausedUntil <= now && now >= dispatcher.from && !hasWaiterAhead(dispatcher, now, state, ask.priority);
+  const ready = dispatcher.readiness.readyAt(now, state.limits, request.costs);
+  const admitted = ready <= now && pausedUntil <= now && now >= dispatcher.from && !hasWaiterAhead(dispatcher, now, state, request.priority);
   if (admitted) return { refusal: undefined, admitted, place: { place: 1, expectedAt: now, limit: '' }, limits };
   const refusal =
-    infeasible(dispatcher, now, state, ask) ??
-    (ask.waitUntil <= now ? withRetryAt(now, state, ask.costs, { reason: 'expired' }, place) : undefined) ??
-    checkBacklog(dispatcher, now, state, ask, place.expectedAt);
+    infeasible(dispatcher, now, state, request) ??
+    (request.waitUntil <= now ? withRetryAt(now, state, request.costs, { reason: 'expired' }, place) : undefined) ??
+    checkBacklog(dispatcher, now, state, request, place.expectedAt);
   return { refusal, admitted, place, limits };
 }
 
-/** Somebody waits whom an ask of this key and priority would stand behind. */
+/** Whether a waiter is queued before a new request of this key and priority. */
 function hasWaiterAhead(dispatcher: Dispatcher, now: Instant, state: KeyState, priority: number): boolean {
   if (dispatcher.waiters.length === 0) return false;
   for (const node of state.node.path) if (!node.wouldOvertake(now, priority, node.next())) return true;
@@ -89,17 +89,17 @@ function hasWaiterAhead(dispatcher: Dispatcher, now: Instant, state: KeyState, p
 }
 
 /** Only if the limits alone, with everyone ahead gone, or a pause with a known end, cannot admit it by the end of its wait timeout. */
-function infeasible(dispatcher: Dispatcher, now: Instant, state: KeyState, ask: GateRequest): Refusal | undefined {
-  const ready = dispatcher.readiness.readyAt(now, state.limits, ask.costs, true);
+function infeasible(dispatcher: Dispatcher, now: Instant, state: KeyState, request: GateRequest): Refusal | undefined {
+  const ready = dispatcher.readiness.readyAt(now, state.limits, request.costs, true);
   const instance = dispatcher.readiness.because;
   const paused = pausedFor(state, now);
   const at = later(ready, paused === NEVER ? DISTANT_PAST : paused);
-  if (at <= later(now, ask.waitUntil)) return undefined;
+  if (at <= later(now, request.waitUntil)) return undefined;
   const limit = ready >= paused && instance !== undefined ? instance.rule.qualifiedName(state.node) : 'pause';
   return { reason: 'infeasible', limit, retryAt: at };
 }
 
-/** Until when this key is paused, here or above; LONG_AGO: it is not. */
+/** Until when this key is paused, here or above; DISTANT_PAST: it is not. */
 function pausedFor(state: KeyState, now: Instant): Instant {
   let until: Instant = DISTANT_PAST;
   for (const node of state.node.path) until = later(until, later(node.pausedUntil, node.keyPausedUntil(state.key, now)));
@@ -113,18 +113,18 @@ function checkExpectedWait(now: Instant, node: GroupNode, expectedAt: Instant): 
   return { reason: 'shed', limit: 'backlog.wait', retryAt: later(now, plus(expectedAt, -wait)) };
 }
 
-/** It was admitted in vain: no newcomer, and counted before. So there are never more of them over the bounds than were admitted. */
-function isReturning(node: GroupNode, ask: GateRequest): boolean {
-  return ask.since !== undefined && node.spec.backlog.requests > 0;
+/** It was admitted in vain: not a new arrival, and counted before. So there are never more of them over the bounds than were admitted. */
+function isReturning(node: GroupNode, request: GateRequest): boolean {
+  return request.since !== undefined && node.spec.backlog.requests > 0;
 }
 
-/** What the backlog would say to one more. */
-function checkBacklog(dispatcher: Dispatcher, now: Instant, state: KeyState, ask: GateRequest, expectedAt: Instant): Refusal | undefined {
+/** Refuses one more waiter where the backlog has no room for it. */
+function checkBacklog(dispatcher: Dispatcher, now: Instant, state: KeyState, request: GateRequest, expectedAt: Instant): Refusal | undefined {
   const { node } = state;
-  if (isReturning(node, ask)) return undefined;
-  const bound = exceededBacklogBound(node, state, 1, ask.bytes);
-  if (bound === undefined || wouldMakeRoom(dispatcher.waiters, state, bound, now, ask.priority)) return checkExpectedWait(now, node, expectedAt);
-  return withRetryAt(now, state, ask.costs, { reason: 'shed', limit: bound }, { expectedAt, limit: '' });
+  if (isReturning(node, request)) return undefined;
+  const bound = exceededBacklogBound(node, state, 1, request.bytes);
+  if (bound === undefined || wouldMakeRoom(dispatcher.waiters, state, bound, now, request.priority)) return checkExpectedWait(now, node, expectedAt);
+  return withRetryAt(now, state, request.costs, { reason: 'shed', limit: bound }, { expectedAt, limit: '' });
 }
 
 /** A refusal with the limit that binds at this place, and a time to come back. */
@@ -204,7 +204,7 @@ function awaitsReservation(dispatcher: Dispatcher, now: Instant, slot: number): 
   return state.limits.some((instance) => instance.pending);
 }
 
-/** Nobody of its key and priority is before it, and nobody else of its group unless by their own keys. */
+/** No waiter of its key and priority is before it, and none of its group but those that only their own keys hold. */
 function isNext(dispatcher: Dispatcher, slot: number): boolean {
   const queue = dispatcher.waiters.queueOf(slot);
   return queue.head === slot && (queue.keyState.parked || queue.keyState.node.nextQueue() === queue);
@@ -217,7 +217,7 @@ function extendForReservation(dispatcher: Dispatcher, slot: number, until: Insta
   dispatcher.overdue.add(dispatcher.waiters.refOf(slot));
 }
 
-/** The disk has answered: whoever was kept for it and could not go ends now, unless another bound is on its way. */
+/** The disk has answered: a waiter that was kept for it and could not go ends now, unless another bound is on its way. */
 export function resolveOverdue(dispatcher: Dispatcher, now: Instant): void {
   const overdue = [...dispatcher.overdue];
   dispatcher.overdue.clear();
@@ -227,7 +227,7 @@ export function resolveOverdue(dispatcher: Dispatcher, now: Instant): void {
   }
 }
 
-/** Ends a waiter whose wait timeout is over, unless only the disk holds it; tells when its limits alone would have let it go. */
+/** Ends a waiter whose wait timeout is over, unless only the disk holds it; reports when its limits alone would have let it go. */
 export function expireWaiter(dispatcher: Dispatcher, now: Instant, slot: number): void {
   const latest = plus(dispatcher.waiters.deadlineOf(slot), DISK_WAIT_MAX);
   if (latest > now && awaitsReservation(dispatcher, now, slot)) {

@@ -21,11 +21,11 @@ export function audit(dispatcher: Dispatcher, now: Instant): readonly string[] {
   }
   expect('waiters in the tree', dispatcher.waiters.length + dispatcher.waiters.stored.queued, waiting);
   auditConcurrency(dispatcher, now, expect);
-  auditStandIns(dispatcher, now, expect);
+  auditAggregates(dispatcher, now, expect);
   auditStored(dispatcher, expect);
   for (const node of dispatcher.tree.nodes) {
     if (node.candidate >= 0 && dispatcher.waiters.stateOf(node.candidate) === SLOT_FREE) wrong.push(`${node.name} offers a waiter that is gone`);
-    if (node.position >= 0 && node.candidate < 0) wrong.push(`${node.name} stands among offers with nobody`);
+    if (node.position >= 0 && node.candidate < 0) wrong.push(`${node.name} is among the offers without a candidate`);
   }
   return wrong;
 }
@@ -67,7 +67,7 @@ function auditNode(dispatcher: Dispatcher, node: GroupNode, expect: Expect): num
     for (let grant = state.fenceHead; grant !== undefined; grant = grant.nextFence) leases++;
     expect(`leases of key ${state.key} of ${node.name}`, state.leases, leases);
     for (const queue of state.queues)
-      expect(`offer of lane ${state.key}/${queue.level.priority}`, queue.position >= 0 ? 1 : 0, queue.head >= 0 && !state.parked ? 1 : 0);
+      expect(`offer of queue ${state.key}/${queue.level.priority}`, queue.position >= 0 ? 1 : 0, queue.head >= 0 && !state.parked ? 1 : 0);
   }
   return waiting;
 }
@@ -123,11 +123,11 @@ function auditStored(dispatcher: Dispatcher, expect: Expect): void {
       for (const queue of state.queues) {
         let length = 0;
         for (let entry = queue.storedHead; entry >= 0; entry = waiters.stored.nextOf(entry)) if (waiters.stored.isQueued(entry)) length++;
-        expect(`stored requests of lane ${state.key}/${queue.level.priority}`, queue.stored, length);
+        expect(`stored requests of queue ${state.key}/${queue.level.priority}`, queue.stored, length);
         stored += length;
         queued += length;
         const behind = length > 0 && (queue.head < 0 || waiters.orderOf(queue.head) > waiters.stored.orderOf(waiters.stored.first(queue)));
-        expect(`stored requests before the head of lane ${state.key}/${queue.level.priority}`, behind ? 1 : 0, 0);
+        expect(`stored requests before the head of queue ${state.key}/${queue.level.priority}`, behind ? 1 : 0, 0);
       }
     }
     expect(`stored requests of ${node.name}`, node.stored, stored);
@@ -163,7 +163,7 @@ function auditConcurrency(dispatcher: Dispatcher, now: Instant, expect: Expect):
 }
 
 /** What stands for reported leases counts just those that live, and what is to be on disk has room for them. */
-function auditStandIns(dispatcher: Dispatcher, now: Instant, expect: Expect): void {
+function auditAggregates(dispatcher: Dispatcher, now: Instant, expect: Expect): void {
   const counted = new Map<AggregateLease, Map<string, number>>();
   for (const { aggregate, instances, costs } of dispatcher.grants.all()) {
     if (aggregate === undefined) continue;
@@ -173,9 +173,9 @@ function auditStandIns(dispatcher: Dispatcher, now: Instant, expect: Expect): vo
       units.set(unit, (units.get(unit) ?? 0) + costOf(costs, unit));
     }
   }
-  for (const [standIn, units] of counted) {
-    const room = standIn.record(now)?.costs ?? {};
-    for (const [unit, held] of standIn.held) {
+  for (const [aggregate, units] of counted) {
+    const room = aggregate.record(now)?.costs ?? {};
+    for (const [unit, held] of aggregate.held) {
       expect(`${unit} of reported leases`, held, units.get(unit) ?? 0);
       expect(`${unit} beyond what stands for them`, Math.max(0, held - (room[unit] ?? 0)), 0);
     }

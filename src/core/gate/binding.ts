@@ -36,7 +36,7 @@ export interface Binding {
   readonly capacity: number;
   readonly used: number;
   readonly debt: number;
-  /** When the next waiter can pass by time alone; NEVER: only a release or an operator helps, or nobody knows. */
+  /** When the next waiter can pass by time alone; NEVER: only a release or an operator helps, or the time is not known. */
   readonly opensAt: Instant;
   /** Leases that hold the limit; undefined if the limit is none of concurrency. */
   readonly holders: { readonly count: number; readonly oldest: BindingHolder | undefined } | undefined;
@@ -44,7 +44,7 @@ export interface Binding {
   readonly loudest: { readonly key: string; readonly waiting: number; readonly share: number } | undefined;
 }
 
-/** Returns what holds up the next waiter of a group; undefined if nobody waits, or only its turn is awaited. */
+/** Returns what holds up the next waiter of a group; undefined if no caller waits, or only its turn is awaited. */
 export function bindingOf(dispatcher: Dispatcher, now: Instant, node: GroupNode): Binding | undefined {
   if (node.waiting === 0) return undefined;
   const next = node.nextQueue()?.head ?? NO_SLOT;
@@ -109,7 +109,7 @@ function pauseOn(now: Instant, state: KeyState): { readonly on: GroupNode; reado
   return last;
 }
 
-/** The limit that blocks this group or an ancestor for whoever is ahead. */
+/** The limit that blocks this group or an ancestor for the waiter ahead. */
 function blockingInstance(node: GroupNode): LimitInstance | undefined {
   for (const above of node.path) if (above.blockedUntil !== DISTANT_PAST && above.blockedBy !== undefined) return above.blockedBy;
   return undefined;

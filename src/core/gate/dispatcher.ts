@@ -24,7 +24,7 @@ export const MAX_BATCH = 5_000;
  * Who goes next. Holds the waiters of one tree and moves offers up from the queues to the root; whatever reaches the
  * root's offer is admitted at once.
  *
- * Nobody is looked at twice for nothing: a key whose own limits are not ready is *parked* (its queues leave the heaps)
+ * No waiter is looked at twice for nothing: a key whose own limits are not ready is *parked* (its queues leave the heaps)
  * until time or a change of the limit instance that parked it; a node whose limits are not ready is *blocked*, and holds everyone
  * behind it. Both cost nothing per waiter.
  */
@@ -41,7 +41,7 @@ export class Dispatcher {
   readonly readiness: Readiness;
   /** `pump` stopped at the end of its slice. */
   hasMoreWork = false;
-  /** Stopped for good: nobody is admitted any more. */
+  /** Stopped for good: no waiter is admitted any more. */
   sealed = false;
   /** No decision before. */
   readonly from: Instant;
@@ -76,15 +76,15 @@ export class Dispatcher {
   }
 
   /** A waiter comes into its queue: at the end, or where it stood before; `pump` decides about it. */
-  enqueue(now: Instant, ask: GateRequest, state: KeyState): number {
-    const slot = this.waiters.add(now, ask, state);
+  enqueue(now: Instant, request: GateRequest, state: KeyState): number {
+    const slot = this.waiters.add(now, request, state);
     const { node } = state;
-    const queue = node.level(ask.priority).queueFor(state);
+    const queue = node.level(request.priority).queueFor(state);
     queue.level.push(queue, slot);
     state.waiting++;
     node.count(slot, 1);
-    this.timers.setWaitTimeout(slot, ask.waitUntil);
-    if (state.parked && queue.head === slot && (ask.since !== undefined || mostUrgent(state, queue))) this.unpark(state);
+    this.timers.setWaitTimeout(slot, request.waitUntil);
+    if (state.parked && queue.head === slot && (request.since !== undefined || mostUrgent(state, queue))) this.unpark(state);
     else if (queue.head === slot) this.markDirty(node, slot);
     return slot;
   }
@@ -203,7 +203,7 @@ export class Dispatcher {
     this.markDirty(queue.keyState.node);
   }
 
-  /** A limit instance has more to give than before: whoever it holds is looked at again. */
+  /** A limit instance has more to give than before: the waiters it holds are looked at again. */
   onLimitReady(instance: LimitInstance): void {
     if (instance.keyState === undefined) {
       if (instance.rule.node.blockedUntil !== DISTANT_PAST) this.#dirty.add(instance.rule.node);
@@ -249,7 +249,7 @@ export class Dispatcher {
     }
   }
 
-  /** Looks again at what has changed and admits everybody who may go now; after a slice the rest is due at once, so that a window that opens for many does not hold up the process. */
+  /** Looks again at what has changed and admits all waiters that may go now; after a slice the rest is due at once, so that a window that opens for many does not hold up the process. */
   dispatch(now: Instant): void {
     const { root } = this.tree;
     if (this.sealed) return;
@@ -364,7 +364,7 @@ export class Dispatcher {
     return node;
   }
 
-  /** Nobody offers this waiter any more. */
+  /** No node offers this waiter any more. */
   #clearCandidate(node: GroupNode, slot: number): void {
     for (const above of node.path) {
       if (above.candidate !== slot) continue;
@@ -373,7 +373,7 @@ export class Dispatcher {
     }
   }
 
-  /** Whoever blocked or was offered may be gone: these nodes choose again. */
+  /** The waiter that blocked or was offered may be gone: these nodes choose again. */
   #recompute(node: GroupNode): void {
     for (const above of node.path) if (above.candidate === NO_SLOT) this.#dirty.add(above);
   }
@@ -392,7 +392,7 @@ export class Dispatcher {
   }
 }
 
-/** No other queue of this key has anybody as urgent. */
+/** No other queue of this key has a waiter as urgent. */
 function mostUrgent(state: KeyState, queue: KeyQueue): boolean {
   return state.queues.every((other) => other === queue || other.head === NO_SLOT || other.level.priority > queue.level.priority);
 }

@@ -38,12 +38,12 @@ import {
 const SETTLED_MAX = 100_000;
 
 /**
- * The decision for one tree of groups in one term: queues, limits and leases in one place, single-threaded, told the
- * time, never calling anybody. Every call may produce events and reservations: take them after each call, then arm one
+ * The decision for one tree of groups in one term: queues, limits and leases in one place, single-threaded, given the
+ * time, calling nothing outside. Every call may produce events and reservations: take them after each call, then arm one
  * timer at `wakeAt`.
  *
  * Time may come late: what is due is done in order of time, and a waiter whose wait timeout ended is still admitted for a
- * slot that opened before. Every call does what is due first, so that no newcomer passes a waiter.
+ * slot that opened before. Every call does what is due first, so that no new arrival passes a waiter.
  */
 export class Gate {
   readonly #all: Dispatcher;
@@ -67,9 +67,9 @@ export class Gate {
   }
 
   /** Admits, queues or refuses; the outcome is an event. Answers the waiter when queued, else DECIDED. */
-  acquire(now: Instant, ask: GateRequest): WaiterRef {
+  acquire(now: Instant, request: GateRequest): WaiterRef {
     this.#catchUp(now);
-    return acquire(this.#all, now, this.#node(ask.group), ask, this.#draining || this.#all.sealed);
+    return acquire(this.#all, now, this.#node(request.group), request, this.#draining || this.#all.sealed);
   }
 
   /**
@@ -182,7 +182,7 @@ export class Gate {
     return true;
   }
 
-  /** Nobody of the group (and below), or of one key of it, is admitted until then; NEVER: until resumed. A pause never shortens a running one. */
+  /** Admits no waiter of the group (and below), or of one key of it, until then; NEVER: until resumed. A pause never shortens a running one. */
   pause(now: Instant, group: number, until: Instant, key?: string): void {
     this.#catchUp(now);
     this.#pause(this.#node(group), key, until);
@@ -260,12 +260,12 @@ export class Gate {
     return this.#all.tree.validate(groups);
   }
 
-  /** Refuses newcomers with `draining`; those held stay. */
+  /** Refuses arrivals with `draining`; those held stay. */
   drain(): void {
     this.#draining = true;
   }
 
-  /** Refuses everybody who is still held. */
+  /** Refuses all that are still held. */
   refuseAll(now: Instant, refusal: Refusal): void {
     for (const node of this.#all.tree.nodes) {
       this.#unqueue(node);
@@ -284,7 +284,7 @@ export class Gate {
     return later(now, this.#ticker.nextAt(now));
   }
 
-  /** When {@link sweep} is next worth a call: LONG_AGO while some group has keys, the end of the oldest remembered permit after that; NEVER if nothing is kept. */
+  /** When {@link sweep} is next worth a call: DISTANT_PAST while some group has keys, the end of the oldest remembered permit after that; NEVER if nothing is kept. */
   get sweepAt(): Instant {
     return this.#all.tree.hasKeys ? DISTANT_PAST : this.#all.grants.fadesAt;
   }
@@ -309,7 +309,7 @@ export class Gate {
     return takeAll(this.#all.reservations.wanted);
   }
 
-  /** These bounds are on disk: whoever waited for them goes. `written` false: they could not be written, and are asked for again by whoever needs them. */
+  /** These bounds are on disk: waiters that waited for them go. `written` false: they could not be written, and are asked for again by the next waiter that needs them. */
   onReservationsPersisted(now: Instant, reservations: readonly Reservation[], written = true): void {
     for (const instance of this.#all.reservations.onPersisted(this.#all.tree, reservations, written)) this.#all.onLimitReady(instance);
     this.#settle(now);
@@ -318,19 +318,19 @@ export class Gate {
     this.#pump(now);
   }
 
-  /** This record of a lease or a aggregate lease is on disk: what it covers is told at once from now on. `done` false: it could not be written. */
+  /** This record of a lease or an aggregate lease is on disk: what it covers is reported at once from now on. `done` false: it could not be written. */
   onAggregatePersisted(record: LeaseRecord, done = true): void {
     if (record.aggregate) this.#all.reservations.aggregates.written(record, done);
     else this.#all.grants.written(record, done);
   }
 
-  /** Where a waiter stands; undefined when decided. */
+  /** The position of a waiter; undefined when decided. */
   position(now: Instant, ref: WaiterRef): QueuePosition | undefined {
     const slot = this.#all.waiters.slotOf(ref);
     return slot === NO_SLOT ? undefined : positionOf(this.#all, now, slot);
   }
 
-  /** A waiter's place among all arrivals, for an ask that is to stand there again; undefined when decided. */
+  /** A waiter's place among all arrivals, for a request that is to be queued there again; undefined when decided. */
   arrival(ref: WaiterRef): Arrival | undefined {
     const { waiters } = this.#all;
     const slot = waiters.slotOf(ref);
@@ -338,11 +338,11 @@ export class Gate {
   }
 
   /** Would it pass, when, which limit binds; changes nothing that counts. */
-  explain(now: Instant, ask: GateRequest): GateExplanation {
+  explain(now: Instant, request: GateRequest): GateExplanation {
     this.#settle(now);
-    return this.#all.peekKey(now, this.#node(ask.group), ask.key, (state) => ({
-      ...explain(this.#all, now, state, ask, this.#draining),
-      binding: bindingOfKey(this.#all, now, state, ask.costs),
+    return this.#all.peekKey(now, this.#node(request.group), request.key, (state) => ({
+      ...explain(this.#all, now, state, request, this.#draining),
+      binding: bindingOfKey(this.#all, now, state, request.costs),
     }));
   }
 
@@ -351,7 +351,7 @@ export class Gate {
     return this.#all.peekKey(now, this.#node(group), key, (state) => findOversizedLimit(state, costs));
   }
 
-  /** All limits that an ask of this group and key meets, the group's own first, then upwards. */
+  /** All limits that a request of this group and key meets, the group's own first, then upwards. */
   limits(now: Instant, group: number, key: string, costs?: Costs): readonly LimitView[] {
     return this.#all.peekKey(now, this.#node(group), key, (state) => limitViews(now, state, costs));
   }
@@ -361,7 +361,7 @@ export class Gate {
     return this.#all.peekKey(now, this.#node(group), '', (state) => ownLimitsOf(now, state));
   }
 
-  /** Returns what holds up the next waiter of a group; undefined if nobody waits, or only its turn is awaited. Changes nothing. */
+  /** Returns what holds up the next waiter of a group; undefined if no caller waits, or only its turn is awaited. Changes nothing. */
   binding(now: Instant, group: number): Binding | undefined {
     return bindingOf(this.#all, now, this.#node(group));
   }
@@ -442,7 +442,7 @@ export class Gate {
     this.#pump(now);
   }
 
-  /** Whoever may go now goes. Where thousands are due before, they come first, in their order, at the next tick. */
+  /** Admits the waiters that may go now. Where thousands are due before, they come first, in their order, at the next tick. */
   #pump(now: Instant): void {
     if (this.#ticker.nextAt(now) > now) this.#all.dispatch(now);
   }

@@ -10,10 +10,10 @@ import type { Dispatcher } from './dispatcher.ts';
 
 /** Steps back along a queue before its length is guessed instead of counted. */
 const STEPS_MAX = 1_000;
-/** Lanes looked at when fair shares are added up. */
-const LANES_MAX = 256;
+/** Queues looked at when fair shares are added up. */
+const QUEUES_MAX = 256;
 
-/** Where a waiter stands: exact near the head of its queue, an estimate behind and between keys. */
+/** The position of a waiter: exact near the head of its queue, an estimate behind and between keys. */
 export function positionOf(dispatcher: Dispatcher, now: Instant, slot: number): QueuePosition {
   const { waiters } = dispatcher;
   const state = waiters.keyOf(slot);
@@ -22,7 +22,7 @@ export function positionOf(dispatcher: Dispatcher, now: Instant, slot: number): 
   return { place: ahead + 1, ...expected(dispatcher, now, state, waiters.costsOf(slot), ahead, rank(waiters, queue, slot)) };
 }
 
-/** Where an ask would stand that came now. */
+/** The position of a request that came now. */
 export function positionAtTail(dispatcher: Dispatcher, now: Instant, state: KeyState, priority: number, costs: Costs): QueuePosition {
   const { node } = state;
   let ahead = 0;
@@ -48,12 +48,12 @@ function aheadInLevel(waiters: WaiterTable, node: GroupNode, queue: KeyQueue, sl
   let seen = 0;
   for (const other of level.queues.items()) {
     if (other === queue) continue;
-    if (++seen > LANES_MAX) break;
+    if (++seen > QUEUES_MAX) break;
     const turns = Math.ceil(((own + (other.startTag <= queue.startTag ? 1 : 0)) * node.weightOf(other.keyState.key)) / weight);
     others += Math.min(turns, lengthUpTo(waiters, other, turns));
   }
   const queues = level.queues.size - (queue.position >= 0 ? 1 : 0);
-  const scaled = seen > LANES_MAX ? Math.round((others * queues) / LANES_MAX) : others;
+  const scaled = seen > QUEUES_MAX ? Math.round((others * queues) / QUEUES_MAX) : others;
   return Math.min(own + scaled, level.waiting - 1);
 }
 
@@ -64,7 +64,7 @@ function olderElsewhere(waiters: WaiterTable, level: PriorityLevel, queue: KeyQu
   let seen = 0;
   for (const other of level.queues.items()) {
     if (other === queue) continue;
-    if (++seen > LANES_MAX) break;
+    if (++seen > QUEUES_MAX) break;
     let at = other.head;
     for (let step = 0; step < STEPS_MAX && at !== NO_SLOT && waiters.orderOf(at) < order; step++) {
       older++;
@@ -141,7 +141,7 @@ function aheadUnits(instance: LimitInstance, node: GroupNode, ahead: number, ahe
   return Math.round(mean * (instance.keyState === undefined ? ahead : aheadOfKey));
 }
 
-/** For concurrency by the mean holding time, NEVER while nobody knows one. */
+/** For concurrency by the mean holding time, NEVER while none is known. */
 function expectedOf(instance: LimitInstance, now: Instant, ahead: number, cost: number): Instant {
   if (!instance.isConcurrency) return instance.limit.readyAfter(now, ahead, cost);
   const { capacity, used, debt } = instance.limit.status(now);

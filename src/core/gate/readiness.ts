@@ -25,7 +25,7 @@ export class Readiness {
     this.#from = from;
   }
 
-  /** When these limit instances agree that `costs` may go: LONG_AGO if now, else when; `because` tells which binds. Cells in shadow bind nobody; with `byTime`, nor do those that only a release opens. */
+  /** When these limit instances agree that `costs` may go: DISTANT_PAST if now, else when; `because` is the one that binds. Limits in shadow mode are ignored; with `byTime`, those that only a release opens are ignored, too. */
   readyAt(now: Instant, instances: readonly LimitInstance[], costs: Costs, byTime = false): Instant {
     let at: Instant = DISTANT_PAST;
     this.because = undefined;

@@ -18,7 +18,7 @@ export class Reservations {
   readonly isDurable: boolean;
   /** What stands on disk for reported leases. */
   readonly aggregates = new AggregateLeases();
-  /** Leases of asks that say so are reported: who holds them is this process. */
+  /** Leases of requests marked so are reported: this process is their holder. */
   readonly allowsInProcess: boolean;
   readonly #from: Instant;
   readonly #bounds = new Map<string, Bound[]>();

@@ -26,7 +26,7 @@ export function restore(dispatcher: Dispatcher, ticker: Ticker, restored: GateSn
 
 /**
  * Leases of earlier terms live on: they hold their units, keep their fences, and lapse at the end that was recorded, or one lease
- * length from `at`, whichever is earlier: nothing was told to live longer, since nothing was told after `at`.
+ * length from `at`, whichever is earlier: no lease was reported to live longer, since none was reported after `at`.
  */
 function restoreLeases(dispatcher: Dispatcher, records: readonly LeaseRecord[], at: Instant): void {
   const inOrder = records.map((record) => ({ record, fence: (record.term << SERIAL_BITS) | (BigInt(record.serial) & SERIAL_MASK) }));

@@ -5,7 +5,7 @@ import type { KeyQueue } from '../tree/queues.ts';
 import { isStored } from '../tree/stored-requests.ts';
 import { NO_SLOT, type WaiterTable } from '../tree/waiter-table.ts';
 
-/** Waiters shed, or looked at, for one newcomer at most; only `backlog.bytes` needs more than one. */
+/** Waiters shed, or looked at, for one arrival at most; only `backlog.bytes` needs more than one. */
 const VICTIMS_MAX = 64;
 
 /** The bounds of a group's backlog as names in refusals. */
@@ -24,21 +24,21 @@ function overKey(state: KeyState, more: number): boolean {
 }
 
 /**
- * Returns whom to shed so that the newcomer in `slot`, which already waits, may stay in a full backlog: the least urgent,
- * of those the youngest. Returns undefined if that is the newcomer itself, or if the group sheds the newest. Changes nothing.
+ * Returns whom to shed so that the arrival in `slot`, which already waits, may stay in a full backlog: the least urgent,
+ * of those the youngest. Returns undefined if that is the arrival itself, or if the group sheds the newest. Changes nothing.
  */
 export function victimsFor(waiters: WaiterTable, state: KeyState, slot: number): readonly number[] | undefined {
   const { node } = state;
   const { backlog } = node.spec;
-  let crowded = node.waiting - node.stored > backlog.requests;
+  let full = node.waiting - node.stored > backlog.requests;
   const perKey = overKey(state, 0);
-  if (backlog.onFull === 'newest' || (crowded && backlog.requests === 0) || (perKey && backlog.perKey === 0)) return undefined;
+  if (backlog.onFull === 'newest' || (full && backlog.requests === 0) || (perKey && backlog.perKey === 0)) return undefined;
   const beyond = node.waitingBytes - backlog.bytes;
   let bytes = beyond <= 0 ? 0 : Math.max(1, Math.min(beyond, waiters.bytesOf(slot)));
   const victims: number[] = [];
   const take = (victim: number): void => {
     victims.push(victim);
-    crowded = false;
+    full = false;
     bytes -= waiters.bytesOf(victim);
   };
   if (perKey) {
@@ -48,14 +48,14 @@ export function victimsFor(waiters: WaiterTable, state: KeyState, slot: number):
   }
   let looked = 0;
   for (const each of leastUrgentFirst(waiters, node)) {
-    if (!crowded && bytes <= 0) return victims;
+    if (!full && bytes <= 0) return victims;
     if (each === slot || ++looked > VICTIMS_MAX) return undefined;
-    if ((crowded || waiters.bytesOf(each) > 0) && !victims.includes(each)) take(each);
+    if ((full || waiters.bytesOf(each) > 0) && !victims.includes(each)) take(each);
   }
   return undefined;
 }
 
-/** Whether the backlog would shed a waiter rather than an ask of this key and priority that came now. */
+/** Whether the backlog would shed a waiter rather than a new request of this key and priority. */
 export function wouldMakeRoom(waiters: WaiterTable, state: KeyState, bound: BacklogBound, now: Instant, priority: number): boolean {
   const { node } = state;
   const { backlog } = node.spec;

@@ -9,15 +9,15 @@ export interface GateOptions {
   readonly term: bigint;
   /** One tree: a root and all below it, in any order. */
   readonly groups: readonly GroupSpec[];
-  /** Nothing is decided before; what the term before may have spent counts as spent then. LONG_AGO: a first term, all fresh. */
+  /** Nothing is decided before; what the term before may have spent counts as spent then. DISTANT_PAST: a first term, all fresh. */
   readonly from: Instant;
   /** Bounds are written ahead (`takeReservations`); false: nothing is kept, memory only. */
   readonly recording: boolean;
-  /** Leases of asks that say so are reported, not recorded: a aggregate lease on disk stands for them. Absent: false. */
+  /** Leases of requests marked so are reported, not recorded: an aggregate lease on disk stands for them. Absent: false. */
   readonly reports?: boolean;
   /** What the ledger knows of the terms before. */
   readonly restored: GateSnapshot | undefined;
-  /** Arrivals are numbered from here on; above all numbers of the terms before, so that who comes with an older `since` stands before newcomers. Absent: 0. */
+  /** Arrivals are numbered from here on; above all numbers of the terms before, so that a request with an older `since` is queued before new arrivals. Absent: 0. */
   readonly firstOrder?: number;
   /** Permits remembered for settling, per tree; the oldest is forgotten. */
   readonly settledMax?: number;

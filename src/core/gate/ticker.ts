@@ -87,7 +87,7 @@ export class Ticker {
     all.dispatchAt(at, now);
   }
 
-  /** Everybody whose wait timeout ended by `at`, at most a slice; answers how many. Nobody goes before all of them are told. */
+  /** Ends all waiters whose wait timeout ended by `at`, at most a slice; returns how many. No waiter is admitted before all of them are refused. */
   #expire(at: Instant, now: Instant): number {
     const all = this.#all;
     let count = 0;

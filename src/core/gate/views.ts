@@ -41,7 +41,7 @@ export interface KeysInUse {
   readonly fullest: readonly ({ readonly key: string } & LimitStatus)[];
 }
 
-/** A dry run of an ask. */
+/** A dry run of a request. */
 export interface GateExplanation {
   readonly refusal: Refusal | undefined;
   readonly admitted: boolean;
@@ -75,7 +75,7 @@ export interface GroupStatus {
   readonly enforce: boolean;
 }
 
-/** Every limit that an ask of this key's group meets, the group's own first, then upwards. */
+/** Every limit that a request of this key's group meets, the group's own first, then upwards. */
 export function limitViews(now: Instant, state: KeyState, costs: Costs | undefined): readonly LimitView[] {
   const limits: LimitView[] = [];
   for (const node of state.node.path) {
@@ -239,9 +239,9 @@ export function takeSnapshot(dispatcher: Dispatcher, now: Instant): Omit<GateSna
     for (const [key, until] of node.pausedKeys) if (until > now) pauses.push({ group: node.name, key, until });
     if (node.override !== undefined && node.override.until > now) overrides.push({ group: node.name, override: node.override });
   }
-  // After a clean stop nobody renews any more without the next term's knowledge: the true end is enough.
+  // After a clean stop no holder renews any more without the next term's knowledge: the true end is enough.
   const endOf = (grant: { readonly expiresAt: Instant; readonly recordedUntil: Instant }) => (dispatcher.sealed ? grant.expiresAt : grant.recordedUntil);
-  // Reported leases are written when the process ends in order; until then a aggregate lease stands for them.
+  // Reported leases are written when the process ends in order; until then an aggregate lease stands for them.
   const leases = [...grants.all()].flatMap((grant) => (dispatcher.sealed || grant.aggregate === undefined ? toLeaseRecord(grant, endOf(grant)) : []));
   if (!dispatcher.sealed) leases.push(...reservations.aggregates.records(now));
   return { leases, pauses, overrides, reservations: reservations.bounds(now) };

@@ -22,10 +22,10 @@ const HOLDER = 'forwarded before the restart';
 /**
  * What stands on disk for the reported leases of one group and key (docs/decisions/0012-reported-leases.md).
  *
- * At every moment the record on disk costs no less, in every unit, than all of them together that somebody was told of, and
- * outlasts each. So a term that begins with it admits nobody for whom they leave no room; and it need hold it for its
- * `duration` only, since no lease that was told before outlives that. Records of one aggregate lease only grow: whichever of
- * those under way reached the disk, it has room for all that were told.
+ * At every moment the record on disk costs no less, in every unit, than all of them together that were reported to a caller, and
+ * outlasts each. So a term that begins with it admits no caller for whom they leave no room; and it need hold it for its
+ * `duration` only, since no lease that was reported before outlives that. Records of one aggregate lease only grow: whichever of
+ * those under way reached the disk, it has room for all that were reported.
  */
 export class AggregateLease {
   readonly #state: KeyState;
@@ -42,7 +42,7 @@ export class AggregateLease {
     this.#name = name;
   }
 
-  /** A lease that is not told yet. */
+  /** A lease that is not reported yet. */
   add(grant: Grant): void {
     this.#leases++;
     this.#count(grant, 1);
@@ -54,14 +54,14 @@ export class AggregateLease {
     this.#count(grant, -1);
   }
 
-  /** What must be on disk before this lease is told as it is now; undefined: nothing. */
+  /** What must be on disk before this lease is reported as it is now; undefined: nothing. */
   needed(now: Instant, grant: Grant): LeaseRecord | undefined {
     if (this.#covers(this.#written, grant)) return undefined;
     if (!this.#covers(this.#asked, grant)) this.#asked = this.#larger(now, grant);
     return this.#asked;
   }
 
-  /** What is worth writing though nobody waits for it, once; undefined: nothing, or something is under way. */
+  /** What is worth writing though no caller waits for it, once; undefined: nothing, or something is under way. */
   renewalNeeded(now: Instant, grant: Grant): LeaseRecord | undefined {
     if (this.#asked === undefined || this.#asked !== this.#written) return undefined;
     if (this.#asked.expiresAt >= plus(now, RENEW_BELOW * this.#asked.duration) && !this.#isTight(this.#asked)) return undefined;
@@ -80,7 +80,7 @@ export class AggregateLease {
     return this.#asked !== undefined && this.#asked.expiresAt > now ? this.#asked : undefined;
   }
 
-  /** It stands for nobody, and nothing of it lasts. */
+  /** It stands for no lease, and nothing of it lasts. */
   isExpired(now: Instant): boolean {
     return this.#leases === 0 && this.record(now) === undefined;
   }
@@ -171,7 +171,7 @@ export class AggregateLeases {
   }
 }
 
-/** What must be on disk before a reported lease is told as it is now; undefined: nothing. What is worth writing ahead becomes an event. */
+/** What must be on disk before a reported lease is handed out as it is now; undefined: nothing. What is worth writing ahead becomes an event. */
 export function ensureCovered(events: GateEvent[], now: Instant, aggregate: AggregateLease, grant: Grant): LeaseRecord | undefined {
   const needed = aggregate.needed(now, grant);
   if (needed !== undefined) return needed;
@@ -180,7 +180,7 @@ export function ensureCovered(events: GateEvent[], now: Instant, aggregate: Aggr
   return undefined;
 }
 
-/** Units that the limits let be held at once, by the least of those that hold anybody. */
+/** Units that the limits let be held at once, by the least of those that are enforced. */
 function leastOf(instances: readonly LimitInstance[], unit: string): number {
   let least = Number.POSITIVE_INFINITY;
   for (const instance of instances)

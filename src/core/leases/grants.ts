@@ -37,13 +37,13 @@ export interface Grant {
   readonly aggregate: AggregateLease | undefined;
   /** What stood for reported leases of an earlier term. */
   readonly isAggregate: boolean;
-  /** undefined: anyone who knows its name may renew and end it, unless it is a aggregate lease. */
+  /** undefined: anyone who knows its name may renew and end it, unless it is an aggregate lease. */
   readonly claim: Claim | undefined;
   duration: Micros;
   expiresAt: Instant;
-  /** The latest end that was given to the ledger; LONG_AGO: none. */
+  /** The latest end that was given to the ledger; DISTANT_PAST: none. */
   recordedUntil: Instant;
-  /** The latest end known to be in the ledger. Nothing is told beyond it. */
+  /** The latest end known to be in the ledger. No later end is reported. */
   writtenUntil: Instant;
   /** A renewal for longer than this needs a record: a new term holds the lease for the `duration` recorded at most. */
   writtenFor: Micros;
@@ -64,7 +64,7 @@ export interface Remembered {
 
 /**
  * What is kept of a lease that is over, for ten minutes: enough to answer its holder once more, who may not have received the first answer,
- * or may still work and must be told that it is fenced. Its key, costs and limit instances are not kept, so a key may go when nothing else of it counts.
+ * or may still work and must learn that it is fenced. Its key, costs and limit instances are not kept, so a key may go when nothing else of it counts.
  */
 export interface EndedLease extends Remembered {
   readonly serial: number;
@@ -194,7 +194,7 @@ export class GrantTable {
     key.leases--;
     grant.node.leasesLive--;
     this.live--;
-    // Its holder asks no more: to remember many would cost more than they did.
+    // Its holder calls no more: to remember many would cost more than they did.
     if (grant.inProcess && how !== 'lapsed' && how !== 'revoked') {
       this.#bySerial.delete(grant.serial);
       return;

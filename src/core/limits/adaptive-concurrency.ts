@@ -1,7 +1,7 @@
 import type { Adapt } from '../group.ts';
 import { DISTANT_PAST, type Instant, type Micros, NEVER, plus, SECOND } from '../time.ts';
 
-/** How a permit ended, as it is told to a limit that adapts. */
+/** How a permit ended, as it is reported to a limit that adapts. */
 export type PermitOutcome = 'used' | 'unused' | 'dropped' | 'lapsed' | 'revoked';
 
 /** Fewer ends say too little: the mean of so many exponential times is off by a sixth, the baseline's by an eighth. */
@@ -32,7 +32,7 @@ interface Measuring {
 
 /**
  * Finds how many units may be held at once, from what becomes of those that are (docs/decisions/0009-adaptive-concurrency.md).
- * Told the time; no clock, no dice, and nothing happens but when a permit is taken or ends.
+ * Is given the time; no clock, no dice, and nothing happens but when a permit is taken or ends.
  *
  * A window is a number of ends. By Little's law the mean time that a unit is held is (units held x time) / (units ended),
  * however the times scatter; and it does not lag: a backend that slows down shows at once, not when its answers come.
@@ -49,7 +49,7 @@ export class AdaptiveConcurrency {
   #how: Adapt;
   #max: number;
   #limit: number;
-  /** Begins with the first `reshape`, which tells the time. */
+  /** Begins with the first `reshape`, which gives the time. */
   #paused = true;
   /** The window: since when; units x microseconds held, up to `at`; units and permits ended; most units held. */
   #since: Instant = DISTANT_PAST;
@@ -102,7 +102,7 @@ export class AdaptiveConcurrency {
     if (this.#measuring !== undefined) this.#measuring.limit = Math.min(this.#measuring.limit, this.estimate);
   }
 
-  /** Another rule holds until `reshape`: of what happens meanwhile nothing is told. */
+  /** Another rule holds until `reshape`: what happens meanwhile is not reported. */
   pause(): void {
     this.#paused = true;
   }

@@ -11,7 +11,7 @@ const ESTIMATE_FOR: Micros = 60 * SECOND;
 
 /**
  * At most `max` units held at any moment; with `adapt` fewer, as many as the backend bears. Time alone frees nothing: a unit
- * comes back by `giveBack`, when its lease ends. After a change to fewer, or an admission restored beyond them, nobody passes
+ * comes back by `giveBack`, when its lease ends. After a change to fewer, or an admission restored beyond them, no caller passes
  * until enough have come back. What is held over a change of term is recorded lease by lease, not here: the gate takes
  * restored leases again. An estimate is not recorded: a new term begins with `initial`.
  */

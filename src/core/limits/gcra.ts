@@ -203,7 +203,7 @@ export class Gcra implements Limit {
 
   bound(now: Instant, cost: number, ahead: number): Bound {
     const { interval, refill } = this.#shape;
-    // Nobody who goes within the lookahead can leave a later TAT behind than a whole burst at its end.
+    // No caller that goes within the lookahead can leave a later TAT behind than a whole burst at its end.
     const most = later(now, this.readyAt(now, Math.min(cost, this.capacity))) + refill + RESERVE_AHEAD;
     const wanted = this.#needs(now, cost) + Math.ceil(approximately(interval, ahead)) + RESERVE_AHEAD;
     return { slot: 0, value: Math.max(this.#needs(now, cost), Math.min(wanted, most)) };

@@ -2,7 +2,7 @@ import type { Quota } from '../group.ts';
 import type { Instant, Micros } from '../time.ts';
 import type { PermitOutcome } from './adaptive-concurrency.ts';
 
-/** How a limit stands, for people, metrics and the RateLimit fields. */
+/** The state of a limit, for people, metrics and the RateLimit fields. */
 export interface LimitStatus {
   /** Units that may pass per window, or be held at once; what is left is `capacity - used`, never below 0. */
   readonly capacity: number;
@@ -24,9 +24,9 @@ export interface Bound {
 }
 
 /**
- * One limit's state, for a group or for one key of it: a state machine that is told the time.
+ * One limit's state, for a group or for one key of it: a state machine that is given the time.
  *
- * Ask first, take only when `readyAt` answered a time not after `now`: nothing is charged before all limits of a tree
+ * Call `readyAt` first, `take` only when it returned a time not after `now`: nothing is charged before all limits of a tree
  * agree. Times given to one limit never go back.
  */
 export interface Limit {

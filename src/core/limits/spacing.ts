@@ -12,13 +12,13 @@ const NOT_YET = -1;
 /**
  * At most one unit per `spacing + slack`, measured from the admission before: never two closer than that. The same as
  * {@link Gcra} with burst 1, except that it remembers the last admission itself: a change of the quota counts from there,
- * and only a refund of that very admission, with nobody after it, opens the door again.
+ * and only a refund of that very admission, with no other after it, opens it again.
  */
 export class Spacing implements Limit {
   readonly capacity = 1;
   #period: Micros;
   #last: number = NOT_YET;
-  /** Everything charged is paid: the door opens. */
+  /** Everything charged is paid: it opens. */
   #next: number = DISTANT_PAST;
   #since: Instant = DISTANT_PAST;
   #recording = false;
@@ -126,7 +126,7 @@ export class Spacing implements Limit {
   }
 }
 
-/** How long the door is closed after an admission; at least a microsecond. */
+/** How long it is closed after an admission; at least a microsecond. */
 export function minInterval(quota: SpacingQuota): Micros {
   return Math.max(1, quota.spacing + quota.slack);
 }

@@ -36,7 +36,7 @@ export class GroupNode {
   hasKeyLimits = false;
   /** A permit of this group carries a lease. */
   hasLeases = false;
-  /** No longer in the configuration; refuses everybody. */
+  /** No longer in the configuration; refuses all requests. */
   removed = false;
 
   override: Override | undefined;
@@ -62,13 +62,13 @@ export class GroupNode {
   readonly #storedBeyond = new Map<string, number>();
   leasesLive = 0;
 
-  /** The waiter this node would let go now, as far as it and all below are concerned; NONE: nobody, or blocked. */
+  /** The waiter this node would let go now, as far as it and all below are concerned; NONE: no waiter, or blocked. */
   candidate = NO_SLOT;
-  /** Children that offer somebody, most urgent first. */
+  /** Children that offer a waiter, most urgent first. */
   readonly childCandidates: Heap<GroupNode>;
   /** Place in the parent's `offers`. */
   position = -1;
-  /** Held by its own limits until then; LONG_AGO: not. */
+  /** Held by its own limits until then; DISTANT_PAST: not. */
   blockedUntil: Instant = DISTANT_PAST;
   blockedBy: LimitInstance | undefined;
   readonly #waiters: WaiterTable;
@@ -125,7 +125,7 @@ export class GroupNode {
     return waiters.orderOf(a) < waiters.orderOf(b);
   }
 
-  /** Whether an ask of this priority that came now would go before waiter `slot`. */
+  /** Whether a new request of this priority would go before waiter `slot`. */
   wouldOvertake(now: Instant, priority: number, slot: number): boolean {
     if (slot === NO_SLOT) return true;
     const { level } = this.#waiters.queueOf(slot);
@@ -135,7 +135,7 @@ export class GroupNode {
     return later === 0 ? priority < level.priority : later < 0;
   }
 
-  /** The waiter that is next here, own or of a child that offers one; NONE: nobody. */
+  /** The waiter that is next here, own or of a child that offers one; NONE: no waiter. */
   next(): number {
     const queue = this.nextQueue();
     const child = this.childCandidates.peek();
@@ -209,7 +209,7 @@ export class GroupNode {
     return level;
   }
 
-  /** Until when this key is paused here; LONG_AGO: it is not. */
+  /** Until when this key is paused here; DISTANT_PAST: it is not. */
   keyPausedUntil(key: string, now: Instant): Instant {
     if (this.pausedKeys.size === 0) return DISTANT_PAST;
     const until = this.pausedKeys.get(key);

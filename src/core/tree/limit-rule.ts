@@ -37,7 +37,7 @@ export class LimitRule {
     return this.override ?? this.spec.keys.get(key) ?? this.spec.quota;
   }
 
-  /** The rule's name as a waiter of group `from` is told it: an ancestor's with its group in front. */
+  /** The rule's name as a waiter of group `from` sees it: an ancestor's with its group in front. */
   qualifiedName(from: GroupNode): string {
     return from === this.node ? this.name : `${this.node.name}/${this.name}`;
   }
@@ -54,7 +54,7 @@ export class LimitInstance {
   /** Units taken since the last reservation, and when that was: the demand that the next one looks ahead by. */
   spentSinceReservation = 0;
   reservedAt: Instant = DISTANT_PAST;
-  /** How long leases held it lately (mean that forgets), for the expected wait. 0: nobody knows yet. */
+  /** How long leases held it lately (mean that forgets), for the expected wait. 0: not known yet. */
   heldFor: Micros = 0;
   /** Concurrency only: the leases that hold it, by their ends. */
   readonly leases: LeaseEnds | undefined;
@@ -66,12 +66,12 @@ export class LimitInstance {
     this.leases = this.isConcurrency ? new LeaseEnds() : undefined;
   }
 
-  /** Whether this limit holds anybody; false in shadow. */
+  /** Whether this limit holds callers; false in shadow. */
   get enforced(): boolean {
     return this.rule.node.enforce;
   }
 
-  /** When `cost` may pass at the earliest, if nothing else is taken before: a limit that only a release opens does when its first lease ends, at the latest. NEVER: nobody knows. */
+  /** When `cost` may pass at the earliest, if nothing else is taken before: a limit that only a release opens does when its first lease ends, at the latest. NEVER: not known. */
   opensAt(now: Instant, cost: number): Instant {
     const ready = this.limit.readyAt(now, cost);
     if (ready !== NEVER || this.leases === undefined || cost > this.limit.capacity) return ready;

@@ -62,7 +62,7 @@ class QueueAge {
 export class PriorityLevel {
   readonly node: GroupNode;
   readonly priority: number;
-  /** Lanes that may be offered, best first. */
+  /** Queues that may be offered, best first. */
   readonly queues: Heap<KeyQueue>;
   /** The same queues, the oldest head first; kept for deferred priority levels only, for the share of overdue requests. */
   readonly #ages: Heap<QueueAge>;
@@ -140,7 +140,7 @@ export class PriorityLevel {
     return stored;
   }
 
-  /** Offers a queue that has somebody and is not parked. */
+  /** Offers a queue that has a waiter and is not parked. */
   activate(queue: KeyQueue): void {
     if (queue.head === NO_SLOT || queue.keyState.parked || queue.position >= 0) return;
     const finish = queue.epoch === this.epoch ? queue.finishTag : 0;

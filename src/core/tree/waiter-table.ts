@@ -6,7 +6,7 @@ import type { KeyState } from './key-state.ts';
 import type { KeyQueue } from './queues.ts';
 import { StoredRef, StoredRequests } from './stored-requests.ts';
 
-/** When an ask came, the first time. */
+/** When a request came, the first time. */
 export function firstArrival(now: Instant, { since }: GateRequest): Instant {
   return since === undefined ? now : earlier(now, since.arrivedAt);
 }
@@ -50,7 +50,7 @@ const LENT = 9;
 const INTS = 10;
 
 /** References of a slot. */
-const LANE = 0;
+const QUEUE = 0;
 const KEY = 1;
 const COSTS = 2;
 const HOLDER = 3;
@@ -81,39 +81,39 @@ export class WaiterTable {
     this.#orders = firstOrder;
   }
 
-  /** The place of an arrival in the order of all; an earlier one where the ask has it. That of another gate, which counted further, is cut to this one's. */
+  /** The place of an arrival in the order of all; an earlier one where the request has it. That of another gate, which counted further, is cut to this one's. */
   orderFor({ since }: Pick<GateRequest, 'since'>): number {
     const next = ++this.#orders;
     return since === undefined ? next : Math.min(since.order, next);
   }
 
-  /** A slot for `ask`, in no queue yet. Throws when 2^26 wait: the bounds of the groups must be lower. */
-  add(now: Instant, ask: GateRequest, keyState: KeyState): number {
+  /** A slot for `request`, in no queue yet. Throws when 2^26 wait: the bounds of the groups must be lower. */
+  add(now: Instant, request: GateRequest, keyState: KeyState): number {
     const slot = this.#slot();
     const doubles = this.#doubles;
     const d = slot * DOUBLES;
-    doubles[d + ARRIVAL] = firstArrival(now, ask);
-    doubles[d + UNTIL] = ask.waitUntil;
-    doubles[d + ORDER] = this.orderFor(ask);
-    doubles[d + LEASE] = ask.lease;
-    doubles[d + BYTES] = ask.bytes;
+    doubles[d + ARRIVAL] = firstArrival(now, request);
+    doubles[d + UNTIL] = request.waitUntil;
+    doubles[d + ORDER] = this.orderFor(request);
+    doubles[d + LEASE] = request.lease;
+    doubles[d + BYTES] = request.bytes;
     const ints = this.#ints;
     const i = slot * INTS;
     ints[i + NEXT] = NO_SLOT;
     ints[i + PREVIOUS] = NO_SLOT;
-    ints[i + TAG_HIGH] = ask.tag.high;
-    ints[i + TAG_LOW] = ask.tag.low;
+    ints[i + TAG_HIGH] = request.tag.high;
+    ints[i + TAG_LOW] = request.tag.low;
     ints[i + STATE] = SLOT_WAITING;
-    ints[i + REPORTED] = ask.reported === true ? 1 : 0;
+    ints[i + REPORTED] = request.reported === true ? 1 : 0;
     ints[i + LENT] = 0;
     const objects = this.#objects;
     const o = slot * OBJECTS;
-    objects[o + LANE] = undefined;
+    objects[o + QUEUE] = undefined;
     objects[o + KEY] = keyState;
-    objects[o + COSTS] = ask.costs;
-    objects[o + HOLDER] = ask.holder;
-    objects[o + TOKEN] = ask.token;
-    objects[o + CLAIM] = ask.claim;
+    objects[o + COSTS] = request.costs;
+    objects[o + HOLDER] = request.holder;
+    objects[o + TOKEN] = request.token;
+    objects[o + CLAIM] = request.claim;
     this.length++;
     return slot;
   }
@@ -141,7 +141,7 @@ export class WaiterTable {
     ints[i + LENT] = 0;
     const objects = this.#objects;
     const o = slot * OBJECTS;
-    objects[o + LANE] = queue;
+    objects[o + QUEUE] = queue;
     objects[o + KEY] = queue.keyState;
     objects[o + COSTS] = stored.costsOf(entry);
     objects[o + HOLDER] = '';
@@ -168,7 +168,7 @@ export class WaiterTable {
     this.#free = slot;
     const objects = this.#objects;
     const o = slot * OBJECTS;
-    objects[o + LANE] = undefined;
+    objects[o + QUEUE] = undefined;
     objects[o + KEY] = undefined;
     objects[o + COSTS] = ONE_REQUEST;
     objects[o + HOLDER] = '';
@@ -278,11 +278,11 @@ export class WaiterTable {
   }
 
   queueOf(slot: number): KeyQueue {
-    return this.#objects[slot * OBJECTS + LANE] as KeyQueue;
+    return this.#objects[slot * OBJECTS + QUEUE] as KeyQueue;
   }
 
   setQueue(slot: number, queue: KeyQueue): void {
-    this.#objects[slot * OBJECTS + LANE] = queue;
+    this.#objects[slot * OBJECTS + QUEUE] = queue;
   }
 
   keyOf(slot: number): KeyState {

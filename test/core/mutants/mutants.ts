@@ -83,7 +83,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'who comes again to the head of a blocked key wakes nobody',
     file: 'gate/dispatcher.ts',
-    from: '(ask.since !== undefined || mostUrgent(state, queue))',
+    from: '(request.since !== undefined || mostUrgent(state, queue))',
     to: 'mostUrgent(state, queue)',
   },
   {
@@ -282,8 +282,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a full backlog always sheds the arrival',
     file: 'gate/shed.ts',
-    from: "backlog.onFull === 'newest' || (crowded",
-    to: 'true || (crowded',
+    from: "backlog.onFull === 'newest' || (full",
+    to: 'true || (full',
   },
   {
     name: 'a waiter who left stays in the order of arrival',
