@@ -23,15 +23,15 @@ export type MachineEvent =
 
 /** What a member wants done: questions to the registers, heartbeats to all replicas, a notice to a session that was given a shard. */
 export interface MachineOutput {
-  readonly questions: readonly RegisterRequest[];
-  readonly beats: readonly Heartbeat[];
+  readonly requests: readonly RegisterRequest[];
+  readonly heartbeats: readonly Heartbeat[];
   readonly notices: readonly { readonly to: string; readonly instance: string; readonly shard: number; readonly term: bigint }[];
   readonly events: readonly MachineEvent[];
 }
 
 /** Is anything wanted at all? */
-export function hasOutput({ questions, beats, notices, events }: MachineOutput): boolean {
-  return questions.length + beats.length + notices.length + events.length > 0;
+export function hasOutput({ requests, heartbeats, notices, events }: MachineOutput): boolean {
+  return requests.length + heartbeats.length + notices.length + events.length > 0;
 }
 
 /** What a member is made of. */
@@ -55,52 +55,52 @@ export interface ReplicaMachineOptions {
  *                                               └──▶ right(shard): may this shard be decided now?
  */
 export class ReplicaMachine {
-  readonly #parts: ReplicaMachineOptions;
-  readonly #questions = new RegisterRequests();
+  readonly #options: ReplicaMachineOptions;
+  readonly #requests = new RegisterRequests();
   readonly #peers = new Peers();
-  readonly #views = new OwnershipCache();
-  readonly #evidence = new ClockBounds();
-  readonly #balance: Rebalancer;
+  readonly #ownershipCache = new OwnershipCache();
+  readonly #clockBounds = new ClockBounds();
+  readonly #rebalancer: Rebalancer;
   readonly #ownedShards: OwnedShards;
-  readonly #ownership: ShardClaims;
-  readonly #handover: Handoff;
+  readonly #claims: ShardClaims;
+  readonly #handoff: Handoff;
   readonly #revocation: Revocation;
   /** The names of this process so far, the newest last. */
   readonly #instances: string[];
   #revision: Revision;
   #session: Session | undefined;
-  #ending: Session[] = [];
+  #closing: Session[] = [];
   #startedAt: Micros | undefined;
   #leaving = false;
   #left = false;
-  #beats: Heartbeat[] = [];
+  #heartbeats: Heartbeat[] = [];
   #notices: MachineOutput['notices'][number][] = [];
   #events: MachineEvent[] = [];
 
-  constructor(parts: ReplicaMachineOptions) {
-    this.#parts = parts;
-    const { replica, shards, timing } = parts;
-    this.#instances = [parts.instance];
-    this.#revision = parts.revision;
-    this.#balance = new Rebalancer({ settleFor: timing.settleFor });
-    const [questions, peers, views, evidence] = [this.#questions, this.#peers, this.#views, this.#evidence];
+  constructor(options: ReplicaMachineOptions) {
+    this.#options = options;
+    const { replica, shards, timing } = options;
+    this.#instances = [options.instance];
+    this.#revision = options.revision;
+    this.#rebalancer = new Rebalancer({ settleFor: timing.settleFor });
+    const [requests, peers, ownershipCache, clockBounds] = [this.#requests, this.#peers, this.#ownershipCache, this.#clockBounds];
     this.#ownedShards = new OwnedShards({ horizon: timing.horizon });
-    this.#revocation = new Revocation({ replica, timing, questions, peers, views });
-    this.#ownership = new ShardClaims({
-      ...{ replica, shards, timing, questions, peers, views, evidence },
-      host: {
+    this.#revocation = new Revocation({ replica, timing, requests, peers, ownershipCache });
+    this.#claims = new ShardClaims({
+      ...{ replica, shards, timing, requests, peers, ownershipCache, clockBounds },
+      callbacks: {
         session: () => (this.#session?.state === 'live' ? this.#session.id : undefined),
         claimant: (mono) => this.#claimingSession(mono),
         revision: () => this.#revision.number,
-        holds: (shard) => this.#ownedShards.get(shard) !== undefined,
+        owns: (shard) => this.#ownedShards.get(shard) !== undefined,
         gained: (shard, record, revision, claimed, reading) => this.#gained(shard, record, revision, claimed, reading),
       },
     });
-    this.#handover = new Handoff({
-      questions,
-      views,
+    this.#handoff = new Handoff({
+      requests,
+      ownershipCache,
       ownedShards: this.#ownedShards,
-      host: {
+      callbacks: {
         seal: ({ shard, term }: ShardOwnership) => this.#events.push({ kind: 'seal', shard, term }),
         receiver: (session, mono) => this.#receiver(session, mono),
         moved: (shard, record, revision, reading) => this.#moved(shard, record, revision, reading),
@@ -112,53 +112,53 @@ export class ReplicaMachine {
   tick(reading: ClockReading): void {
     const { mono } = reading;
     this.#startedAt ??= mono;
-    for (const ending of this.#ending) ending.tick(reading);
-    this.#ending = this.#ending.filter((ending) => ending.closing);
+    for (const ending of this.#closing) ending.tick(reading);
+    this.#closing = this.#closing.filter((ending) => ending.closing);
     this.#session?.tick(reading);
-    this.#settle(reading);
+    this.#checkSession(reading);
     if (this.#session === undefined && this.#left) return;
-    this.#session ??= this.#begin();
+    this.#session ??= this.#openSession();
     this.#ownedShards.adjust(reading);
-    this.#handover.tick(reading);
+    this.#handoff.tick(reading);
     if (this.#claimingSession(mono) !== undefined) this.#revocation.tick(this.#session?.id, this.others(mono), reading);
-    this.#ownership.tick(reading);
+    this.#claims.tick(reading);
     this.#rebalance(reading);
-    this.#peers.forget(mono, (session) => this.#views.names(session));
+    this.#peers.forget(mono, (session) => this.#ownershipCache.isOwner(session));
   }
 
   /** A heartbeat came, of another or its own. */
-  heard(beat: Heartbeat, reading: ClockReading): void {
+  onHeartbeat(heartbeat: Heartbeat, reading: ClockReading): void {
     const { mono } = reading;
-    if (beat.session === this.#session?.id) return this.#session.onOwnHeartbeat(mono);
-    if (this.#instances.includes(beat.instance)) return;
-    const peer = this.#peers.heard(beat, mono);
+    if (heartbeat.session === this.#session?.id) return this.#session.onOwnHeartbeat(mono);
+    if (this.#instances.includes(heartbeat.instance)) return;
+    const peer = this.#peers.onHeartbeat(heartbeat, mono);
     if (peer === undefined) return;
-    for (const { shard, term, at } of beat.own) {
-      this.#evidence.heard(shard, term, at, mono);
-      this.#ownership.onTermHeard(shard, term);
+    for (const { shard, term, at } of heartbeat.own) {
+      this.#clockBounds.observe(shard, term, at, mono);
+      this.#claims.onTermHeard(shard, term);
     }
   }
 
   /** The answer to a question. */
-  answered(id: number, answer: RegisterResponse, reading: ClockReading): void {
-    this.#questions.answer(id, answer, reading);
-    this.#settle(reading);
+  onResponse(id: number, answer: RegisterResponse, reading: ClockReading): void {
+    this.#requests.answer(id, answer, reading);
+    this.#checkSession(reading);
   }
 
   /** Another process says that it gave this one a shard, in `term`. Only the register makes it true. */
   onShardOffered(shard: number, term: bigint, reading: ClockReading): void {
-    this.#ownership.onTermHeard(shard, term);
-    this.#ownership.check(shard, reading);
+    this.#claims.onTermHeard(shard, term);
+    this.#claims.check(shard, reading);
   }
 
   /** After `seal`: nothing is decided for the shard any more from this moment on, and `right` says no. */
   halt(shard: number, term: bigint, reading: ClockReading): void {
-    this.#handover.halt(shard, term, reading);
+    this.#handoff.halt(shard, term, reading);
   }
 
   /** Its state, as it was when it halted, is written, or cannot be. */
   sealed(shard: number, term: bigint, reading: ClockReading): void {
-    this.#handover.sealed(shard, term, reading);
+    this.#handoff.sealed(shard, term, reading);
   }
 
   /** Gives everything away, to others where there are any; ends with `left`. */
@@ -167,7 +167,7 @@ export class ReplicaMachine {
   }
 
   /** The links find this process under another name from now on. */
-  readdress(instance: string): void {
+  replaceInstance(instance: string): void {
     this.#instances.push(instance);
   }
 
@@ -193,22 +193,22 @@ export class ReplicaMachine {
 
   /** Is the last record of a session still to be written? */
   get closing(): boolean {
-    return this.#ending.some(({ closing }) => closing);
+    return this.#closing.some(({ closing }) => closing);
   }
 
   /** The sessions of the other replicas that live. */
   others(mono: Micros): readonly Peer[] {
-    return this.#peers.live(mono, this.#parts.timing.suspectAfter);
+    return this.#peers.live(mono, this.#options.timing.suspectAfter);
   }
 
   /** What this process owns. */
-  holds(): Iterable<ShardOwnership> {
+  ownedShards(): Iterable<ShardOwnership> {
     return this.#ownedShards.all();
   }
 
   /** Shards that stand still because the record of their last owner is lost. */
   orphanedShards(): readonly number[] {
-    return this.#views.ofOwners((session) => this.#peers.get(session)?.tombstoned === true);
+    return this.#ownershipCache.shardsOf((session) => this.#peers.get(session)?.tombstoned === true);
   }
 
   /** r1 of what is owned in `term`; LONG_AGO once nothing is to be decided in it. */
@@ -217,39 +217,39 @@ export class ReplicaMachine {
   }
 
   /** May `shard` be decided for at this moment, at which shard time? */
-  right(shard: number, mono: Micros): DecisionWindow | undefined {
+  decisionWindow(shard: number, mono: Micros): DecisionWindow | undefined {
     if (this.#session?.state !== 'live') return undefined;
-    return this.#ownedShards.right(shard, mono);
+    return this.#ownedShards.decisionWindow(shard, mono);
   }
 
   /** Everything wanted since the last take. */
   take(): MachineOutput {
-    const wanted = { questions: this.#questions.take(), beats: this.#beats, notices: this.#notices, events: this.#events };
-    this.#beats = [];
+    const output = { requests: this.#requests.take(), heartbeats: this.#heartbeats, notices: this.#notices, events: this.#events };
+    this.#heartbeats = [];
     this.#notices = [];
     this.#events = [];
-    return wanted;
+    return output;
   }
 
-  #begin(): Session {
-    const { replica, timing, newSession } = this.#parts;
-    const host = {
+  #openSession(): Session {
+    const { replica, timing, newSession } = this.#options;
+    const callbacks = {
       entries: (reading: ClockReading) => this.#ownedShards.entries(reading),
       renewed: (entries: readonly OwnedSlots[]) => this.#ownedShards.renewed(entries),
       instance: () => this.#instances.at(-1) ?? '',
-      beat: (beat: Omit<Heartbeat, 'revision' | 'takes'>) =>
-        void this.#beats.push({ ...beat, revision: this.#revision, acceptsShards: this.live && !this.#leaving }),
+      heartbeat: (heartbeat: Omit<Heartbeat, 'revision' | 'acceptsShards'>) =>
+        void this.#heartbeats.push({ ...heartbeat, revision: this.#revision, acceptsShards: this.live && !this.#leaving }),
     };
-    return new Session({ id: newSession(), replica, timing, questions: this.#questions, host });
+    return new Session({ id: newSession(), replica, timing, requests: this.#requests, callbacks });
   }
 
   /** A session that is over takes all it owned with it; a deaf one is given up. */
-  #settle(reading: ClockReading): void {
+  #checkSession(reading: ClockReading): void {
     const session = this.#session;
     if (session === undefined) return;
-    if (session.state === 'over') return this.#lose(session, this.#ownedShards.lostEntries(reading), reading);
+    if (session.state === 'ended') return this.#lose(session, this.#ownedShards.lostEntries(reading), reading);
     if (session.state === 'live' && this.#ownedShards.size > 0 && session.isIsolated(reading.mono)) return this.#close(session, reading);
-    if (this.#leaving && this.#done(reading.mono)) {
+    if (this.#leaving && this.#isEmpty(reading.mono)) {
       this.#left = true;
       this.#close(session, reading);
       this.#events.push({ kind: 'left' });
@@ -257,15 +257,15 @@ export class ReplicaMachine {
   }
 
   /** Leaving: all is given away, or no replica is there to take it and all is sealed. */
-  #done(mono: Micros): boolean {
+  #isEmpty(mono: Micros): boolean {
     if (this.#ownedShards.size === 0) return true;
-    return this.#takers(mono).length === 0 && [...this.#ownedShards.all()].every(({ phase }) => phase === 'sealed');
+    return this.#receivers(mono).length === 0 && [...this.#ownedShards.all()].every(({ phase }) => phase === 'sealed');
   }
 
   #close(session: Session, reading: ClockReading): void {
     const last = this.#ownedShards.lastEntries(reading);
     session.close(reading, last);
-    this.#ending.push(session);
+    this.#closing.push(session);
     this.#lose(session, last, reading);
   }
 
@@ -274,14 +274,14 @@ export class ReplicaMachine {
     this.#session = undefined;
     this.#peers.end(session.id, { own: last }, reading.mono).mine = true;
     for (const { shard, term, at } of last) {
-      this.#evidence.heard(shard, term, at, reading.mono);
+      this.#clockBounds.observe(shard, term, at, reading.mono);
       this.#ownedShards.drop(shard);
       this.#events.push({ kind: 'lost', shard, term });
     }
   }
 
   #claimingSession(mono: Micros): string | undefined {
-    if (this.#leaving || this.#startedAt === undefined || mono - this.#startedAt < this.#parts.timing.listenFor) return undefined;
+    if (this.#leaving || this.#startedAt === undefined || mono - this.#startedAt < this.#options.timing.listenFor) return undefined;
     return this.#session?.isHealthy(mono) ? this.#session.id : undefined;
   }
 
@@ -293,25 +293,25 @@ export class ReplicaMachine {
 
   /** The next term is in the register, or one after it: this process may have missed some while the answer was on its way. */
   #moved(shard: number, record: OwnershipRecord, revision: number, reading: ClockReading): void {
-    const hold = this.#ownedShards.get(shard);
-    if (hold === undefined) return;
-    this.#evidence.heard(shard, hold.term, hold.clock.at(reading.mono), reading.mono);
+    const ownership = this.#ownedShards.get(shard);
+    if (ownership === undefined) return;
+    this.#clockBounds.observe(shard, ownership.term, ownership.clock.at(reading.mono), reading.mono);
     this.#ownedShards.drop(shard);
-    this.#events.push({ kind: 'lost', shard, term: hold.term });
-    if (record.owner === this.#session?.id) return this.#ownership.adopt(shard, record, revision, reading);
+    this.#events.push({ kind: 'lost', shard, term: ownership.term });
+    if (record.owner === this.#session?.id) return this.#claims.adopt(shard, record, revision, reading);
     const { instance } = this.#peers.track(record.owner, reading.mono);
     this.#notices.push({ to: record.owner, instance, shard, term: record.term });
     this.#session?.renew(reading);
   }
 
   /** To whom shards can be given, those of the newest configuration first. */
-  #takers(mono: Micros): readonly Peer[] {
-    const takers = this.others(mono).filter(({ acceptsShards }) => acceptsShards);
-    return takers.sort((a, b) => b.revision.number - a.revision.number);
+  #receivers(mono: Micros): readonly Peer[] {
+    const receivers = this.others(mono).filter(({ acceptsShards }) => acceptsShards);
+    return receivers.sort((a, b) => b.revision.number - a.revision.number);
   }
 
   #receiver(session: string, mono: Micros): string | undefined {
-    const peers = this.#takers(mono);
+    const peers = this.#receivers(mono);
     if (peers.some((peer) => peer.session === session)) return session;
     return this.#leaving ? peers[0]?.session : this.#session?.id;
   }
@@ -319,7 +319,7 @@ export class ReplicaMachine {
   #rebalance({ mono }: ClockReading): void {
     const session = this.#session;
     if (!session?.isHealthy(mono)) return;
-    const standing = { session: session.id, revision: this.#revision.number, leaving: this.#leaving, holds: this.#ownedShards.all(), peers: this.others(mono) };
-    for (const { shard, to } of this.#balance.moves(standing, mono)) this.#handover.start(shard, to);
+    const input = { session: session.id, revision: this.#revision.number, leaving: this.#leaving, owned: this.#ownedShards.all(), peers: this.others(mono) };
+    for (const { shard, to } of this.#rebalancer.moves(input, mono)) this.#handoff.start(shard, to);
   }
 }

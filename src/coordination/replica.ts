@@ -47,7 +47,7 @@ export interface ShardHandle {
 /** What a replica tells its process, in order. */
 export type ReplicaEvent =
   /** May decide from `leader lease.from` on. */
-  | { readonly kind: 'gained'; readonly ground: ShardHandle }
+  | { readonly kind: 'gained'; readonly handle: ShardHandle }
   /** Decide nothing more, at once. */
   | { readonly kind: 'lost'; readonly shard: number; readonly term: bigint }
   /** A hand-over: stop deciding and call `halt` in that very moment, write the seal, then call `sealed`. */
@@ -76,9 +76,9 @@ export interface ShardView {
 
 /** Heartbeats of all replicas, own ones included: lost, late, or twice, but never changed. */
 export interface HeartbeatBus {
-  beat(bytes: Uint8Array): void;
+  publish(bytes: Uint8Array): void;
   /** Answers how to stop listening. */
-  onBeat(listener: (bytes: Uint8Array) => void): () => void;
+  onHeartbeat(listener: (bytes: Uint8Array) => void): () => void;
 }
 
 /** The machine's clocks. */
@@ -141,7 +141,7 @@ export interface Replica {
   /** A peer says that it gave this replica the shard. */
   onShardOffered(shard: number, term: bigint): void;
   /** This life of the links is over: heartbeats carry the new name from now on. */
-  readdress(instance: string): void;
+  replaceInstance(instance: string): void;
   /** Runs by another configuration from now on. */
   revise(revision: Revision): void;
   /** Gives everything away; resolves when that is done, or after `within` (default 5 s). Never rejects. */

@@ -93,8 +93,8 @@ export async function readLastClock(registers: Registers): Promise<ClockRecord |
  * Takes the next term of this store for this process (docs/design/coordination.md, decision 4). The process that had it loses it at its next
  * renewal, and is out of slots a second after its last one at the latest. `session` names this process's life: random.
  */
-export async function openSingleNodeCoordinator(parts: { registers: Registers; clock: LeaseClock; session: string }): Promise<Coordinator> {
-  const { registers, clock, session } = parts;
+export async function openSingleNodeCoordinator(options: { registers: Registers; clock: LeaseClock; session: string }): Promise<Coordinator> {
+  const { registers, clock, session } = options;
   for (let claim = 0; claim < CLAIMS_MAX; claim++) {
     const old = await registers.read(REGISTER);
     const { record, from } = nextTerm(old && decodeTermRecord(old.bytes), session, clock.record());
@@ -132,13 +132,13 @@ class LocalCoordinator implements Coordinator, LeaderLease {
   #left = false;
   #listeners: ((why: Error) => void)[] = [];
 
-  constructor(parts: SingleNodeOptions) {
-    this.term = parts.record.term;
-    this.from = parts.from;
-    this.#registers = parts.registers;
-    this.#clock = parts.clock;
-    this.#record = parts.record;
-    this.#revision = parts.revision;
+  constructor(options: SingleNodeOptions) {
+    this.term = options.record.term;
+    this.from = options.from;
+    this.#registers = options.registers;
+    this.#clock = options.clock;
+    this.#record = options.record;
+    this.#revision = options.revision;
   }
 
   place(_root: string): TreePlacement {

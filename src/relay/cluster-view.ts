@@ -5,7 +5,6 @@ import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
 import type { GroupDirectory, GroupRoute } from './group-directory.ts';
 import type { PendingCalls } from './owner-client.ts';
 
-/** What it takes to say who is there, and who decides. */
 interface ClusterViewDeps {
   readonly directory: Pick<GroupDirectory, 'of'>;
   readonly locate: (shard: number) => ShardLocation;
@@ -15,7 +14,7 @@ interface ClusterViewDeps {
   readonly others: () => readonly PeerView[];
 }
 
-/** Who is there and who decides for what, as this replica sees it; for people. */
+/** Live replicas and the owner of each group, as this replica knows them, for display. */
 export class ClusterView {
   readonly #deps: ClusterViewDeps;
 
@@ -23,7 +22,7 @@ export class ClusterView {
     this.#deps = deps;
   }
 
-  /** Groups with where each is decided now; one that has just left the file, as it is. */
+  /** Returns the groups with the owner of each. A group that has just been removed from the configuration is returned unchanged. */
   withPlacement(groups: readonly GroupView[]): readonly GroupView[] {
     const { directory, locate, self, others } = this.#deps;
     const here = self().replica;
@@ -39,7 +38,7 @@ export class ClusterView {
     });
   }
 
-  /** By name. */
+  /** Returns the live replicas, sorted by name. */
   replicas(): readonly ReplicaView[] {
     const { self, others } = this.#deps;
     const views = [viewOf(self(), true), ...others().map((other) => viewOf(other, false))];
@@ -51,7 +50,7 @@ function viewOf({ replica, revision, hash, shards }: Omit<PeerView, 'instance'>,
   return { name: replica, revision, hash, shards, self };
 }
 
-/** A peer that does not answer one page within this time is asked no further. */
+/** A peer that does not answer one page within this time is sent no further call. */
 const PAGE_WITHIN: Micros = SECOND;
 
 /** Time at most for all pages of one peer. */
@@ -60,7 +59,7 @@ const PAGES_WITHIN: Micros = 5 * SECOND;
 /** Groups at most of one peer: as many as a file may have (`bounds.groups`). */
 const GROUPS_MAX = 100_000;
 
-/** What it takes to see all groups. */
+/** Dependencies of {@link listGroups}. */
 export interface ListGroupsDeps {
   readonly admission: LocalAdmissionService;
   readonly directory: GroupDirectory;
@@ -70,7 +69,7 @@ export interface ListGroupsDeps {
   readonly now: () => Instant;
 }
 
-/** Every group, as the replica that decides for it sees it; for one without an owner, what its settings say. */
+/** Returns every group as its owner sees it; a group without an owner as its settings define it. */
 export async function listGroups(deps: ListGroupsDeps): Promise<readonly GroupView[]> {
   const { admission, directory, locate } = deps;
   const [here, ...there] = await Promise.all([admission.groups(), ...deps.peers().map((peer) => groupsOf(deps, peer))]);

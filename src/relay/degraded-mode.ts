@@ -18,21 +18,21 @@ import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
 import type { GroupRoute } from './group-directory.ts';
 import type { DegradedAdmission } from './pending-requests.ts';
 
-/** A group that goes on without the others: on a part of its limits, or without any. */
+/** How a group is decided while no other replica can be reached: on a part of its limits, or without any. */
 export type DegradedOptions = 'share' | 'open';
 
-/** What an outage is made of. */
+/** Dependencies of {@link DegradedMode}. */
 export interface DegradedModeDeps {
   readonly now: () => Instant;
-  /** Groups as they are configured now. */
+  /** Returns the groups as they are configured now. */
   readonly settings: () => readonly GroupSettings[];
-  /** Admission of its own for these groups, over nothing but memory, that decides from now on. */
+  /** Opens a separate admission for these groups, over memory only, that decides from now on. */
   readonly admission: (settings: readonly GroupSettings[]) => Promise<AdmissionService>;
-  /** A caller was admitted outside the promises. */
+  /** Called when a caller was admitted outside the promises. */
   readonly admitted: (group: string, how: DegradedOptions) => void;
 }
 
-/** Leases given on a share, remembered at most, so that their ends are understood also when it is over. */
+/** Leases granted on a share that are remembered at most, so that they can be released after degraded mode has ended. */
 const REMEMBERED_MAX = 100_000;
 
 interface DegradedPermit {
@@ -41,12 +41,12 @@ interface DegradedPermit {
 }
 
 /**
- * Admission while no other replica can be reached, for groups that want it (`unreachable: share | open`): outside the
- * promise of never too many, and flagged. What it gave out ends with it: when the others are back, they know nothing of it.
+ * Admission while no other replica can be reached, for groups with `unreachable: share | open`. Its permits are outside the promise of
+ * never too many, and flagged. When other replicas can be reached again, they do not know of these permits.
  */
 export class DegradedMode implements DegradedAdmission {
   readonly #deps: DegradedModeDeps;
-  /** Their permits, with the credential that asked; `view` undefined: only its costs may still be settled. */
+  /** Its permits, with the credential that requested them. `view` is undefined if only the costs may still be settled. */
   readonly #permits = new Map<string, DegradedPermit>();
   #admission: AdmissionService | undefined;
   #serial = 0;
@@ -56,7 +56,7 @@ export class DegradedMode implements DegradedAdmission {
     this.#deps = deps;
   }
 
-  /** Goes on alone, as one of so many. Resolves when it can; rejects when its admission does. */
+  /** Begins to decide, as one of `replicas`. Resolves when its admission is open; rejects when that cannot be opened. */
   async begin(replicas: number): Promise<void> {
     const round = ++this.#round;
     const settings = [...partitionGroups(this.#deps.settings()).trees.values()]
@@ -67,7 +67,7 @@ export class DegradedMode implements DegradedAdmission {
     else void admission.drain(0);
   }
 
-  /** The others are back; no caller waits here any more. */
+  /** Ends degraded mode. The caller has moved all waiters away before. */
   end(): void {
     this.#round++;
     void this.#admission?.drain(0);
@@ -83,7 +83,7 @@ export class DegradedMode implements DegradedAdmission {
     return this.#admission.acquire(request, (outcome) => done(this.#onOutcome(request, outcome)));
   }
 
-  /** undefined: not a permit of this. Afterwards such a lease is renewed without anybody knowing it. */
+  /** Returns undefined if the permit is not one of degraded mode. After degraded mode, such a lease is renewed in memory only. */
   renew(caller: string, permit: string, lease: Micros | undefined): Promise<RenewOutcome> | undefined {
     const known = this.#permits.get(permit);
     if (known === undefined) return undefined;
@@ -94,7 +94,7 @@ export class DegradedMode implements DegradedAdmission {
     return Promise.resolve({ kind: 'renewed', permit: { ...view, duration, expiresAt: plus(this.#deps.now(), duration) } });
   }
 
-  /** undefined: not a permit of this. */
+  /** Returns undefined if the permit is not one of degraded mode. */
   release(request: ReleaseRequest): Promise<ReleaseOutcome> | undefined {
     const { caller, permit } = request;
     const known = this.#permits.get(permit);
@@ -102,7 +102,7 @@ export class DegradedMode implements DegradedAdmission {
     if (this.#permits.delete(permit)) return this.#admission?.release(request) ?? Promise.resolve({ kind: 'released', ended: true });
     const name = parsePermitId(permit);
     if (this.#admission === undefined || name === undefined || name.tag !== undefined) return undefined;
-    // Nothing is remembered of it; what it says of the backend is for those who go on here.
+    // The permit is not remembered; its disposition still matters to the limits that adapt here.
     return this.#mode(name.group) === 'share' ? this.#admission.release(request) : Promise.resolve({ kind: 'released', ended: false });
   }
 
@@ -110,7 +110,7 @@ export class DegradedMode implements DegradedAdmission {
     this.#admission?.endSession(caller, session, resume);
   }
 
-  /** Counted, and let pass. */
+  /** Counts the caller and admits it. */
   #admitOpen(request: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
     const { group, key, costs } = request;
     const grantedAt = this.#deps.now();
@@ -126,7 +126,7 @@ export class DegradedMode implements DegradedAdmission {
 
   #onOutcome(request: AdmissionRequest, outcome: Outcome): Outcome {
     if (outcome.kind === 'refused') {
-      // Too much for a part of the limit is not too much for the whole.
+      // Costs above a part of the limit may fit the whole limit.
       if (outcome.refusal.reason !== 'oversized') return outcome;
       return { kind: 'refused', refusal: { ...outcome.refusal, reason: 'undecided', retryAt: plus(this.#deps.now(), SECOND) } };
     }
@@ -149,8 +149,8 @@ export class DegradedMode implements DegradedAdmission {
 }
 
 /**
- * Groups with every limit at 1/`replicas`, so that all of them together admit about what the limit says while none hears of
- * another (docs/design/coordination.md 2.9). Rounded down, and never to nothing:
+ * Returns the groups with every limit at 1/`replicas`, so that all isolated replicas together admit about what the limit allows
+ * (docs/design/coordination.md 2.9). Rounded down, and never to 0:
  *
  *     window, fixed      floor(permits / n) in the same length; where that is 0, 1 in n / permits times the length, rounded up
  *                        (a calendar's window cannot be longer: 1 in it)
@@ -171,7 +171,7 @@ function sharedLimit(limit: LimitSpec, replicas: number): LimitSpec {
   return { ...limit, quota: divideQuota(limit.quota, replicas), keys };
 }
 
-/** One limit's part. */
+/** Returns 1/`replicas` of one limit. */
 export function divideQuota(quota: Quota, replicas: number): Quota {
   const part = (count: number) => Math.max(1, Math.floor(count / replicas));
   const longer = (permits: number, per: number) => (permits >= replicas ? per : Math.ceil((per * replicas) / permits));

@@ -8,11 +8,11 @@ export interface GroupRoute {
   readonly settings: GroupSettings;
 }
 
-/** Where every group belongs, by this replica's own file. */
+/** Routes of all groups, by this replica's own configuration. */
 export class GroupDirectory {
   readonly #shardOf: (root: string) => number;
   #routes: ReadonlyMap<string, GroupRoute> = new Map();
-  /** Groups taken out of the file, for holders of their permits. */
+  /** Groups removed from the configuration, for holders of their permits. */
   readonly #former = new Map<string, GroupRoute>();
 
   constructor(deps: { settings: readonly GroupSettings[]; shardOf: (root: string) => number }) {
@@ -20,12 +20,12 @@ export class GroupDirectory {
     this.replace(deps.settings);
   }
 
-  /** Other groups from now on. */
+  /** Replaces the groups at once. */
   replace(settings: readonly GroupSettings[]): void {
     atOnce(this.replacing(settings));
   }
 
-  /** Other groups from the last step on. */
+  /** Replaces the groups in slices; the new ones apply from the last step on. */
   *replacing(settings: readonly GroupSettings[]): Work<void> {
     const routes = new Map<string, GroupRoute>();
     const { trees } = yield* planting(settings);
@@ -54,7 +54,7 @@ export class GroupDirectory {
     return this.#routes.get(group);
   }
 
-  /** Also of groups that are gone. */
+  /** Returns the route of a group for a holder of its permit; also of groups that were removed. */
   ofPermit(group: string): GroupRoute | undefined {
     return this.#routes.get(group) ?? this.#former.get(group);
   }

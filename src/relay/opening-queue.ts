@@ -1,6 +1,6 @@
 import type { Arrival } from '../core/request.ts';
 
-/** A request that came before its tree was open. */
+/** A request that arrived before its tree was open. */
 interface OpeningWaiter {
   readonly since: () => Arrival | undefined;
   readonly enter: () => void;
@@ -13,7 +13,7 @@ interface OpeningWaiter {
 export class OpeningQueue {
   readonly #waiters = new Map<string, OpeningWaiter[]>();
 
-  /** Waits for `opened` in the line of this group. */
+  /** Queues a request of this group until `opened` settles. */
   wait(group: string, opened: Promise<void>, waiter: OpeningWaiter): void {
     const waiters = this.#waiters.get(group);
     if (waiters !== undefined) {
@@ -32,7 +32,7 @@ export class OpeningQueue {
   }
 }
 
-/** Earlier arrivals first; those without one after them, as they are (sorting keeps their order). */
+/** Orders earlier arrivals first, then those without one in their present order (sorting is stable). */
 export function compareArrival(a: Arrival | undefined, b: Arrival | undefined): number {
   if (a === undefined || b === undefined) return a === b ? 0 : a === undefined ? 1 : -1;
   return a.order - b.order;

@@ -8,25 +8,25 @@ import type { QueuePosition } from '../core/request.ts';
 import type { Micros } from '../core/time.ts';
 import type { CallArgs, Method } from './transport/codec.ts';
 
-/** Groups in one answer: some hundred bytes each, and a message carries a megabyte at most. */
+/** Groups in one reply: some hundred bytes each, and a message carries a megabyte at most. */
 const GROUPS_PAGE = 500;
 
-/** What answers calls. */
+/** Dependencies of {@link handleCall}. */
 export interface CallDeps {
   readonly admission: LocalAdmissionService;
-  /** Where the asker's own waiters stand. */
+  /** Returns the queue positions of the calling replica's own waiters. */
   readonly positions: (wids: readonly number[]) => readonly { readonly wid: number; readonly place: QueuePosition }[];
-  /** Turns the asker's instants into those of this process. */
+  /** Converts instants of the calling replica to those of this process, by addition. */
   readonly by: Micros;
 }
 
-/** The answer to a call; `moved`: the group is not decided here. */
+/** The reply to a call. `moved`: the group is not decided here. */
 export interface CallResult {
   readonly moved: boolean;
   readonly value: unknown;
 }
 
-/** Does what another replica asks for. Throws as admission does. */
+/** Performs the call of another replica. Throws as admission does. */
 export async function handleCall(deps: CallDeps, method: Method, args: CallArgs): Promise<CallResult> {
   const group = groupOf(method, args);
   if (group !== undefined) await deps.admission.opening(group);
@@ -34,20 +34,20 @@ export async function handleCall(deps: CallDeps, method: Method, args: CallArgs)
   return { moved: isMoved(value), value };
 }
 
-/** Returns whether this answer says that the group is decided elsewhere. */
+/** Returns true if this result means that the group is decided elsewhere. */
 export function isMoved(value: unknown): boolean {
   if (value === MOVED) return true;
   return typeof value === 'object' && value !== null && 'refusal' in value && value.refusal === MOVED;
 }
 
-/** The group whose tree a call is about; undefined: none. */
+/** Returns the group whose tree a call is about, or undefined if it is about none. */
 function groupOf(method: Method, args: CallArgs): string | undefined {
   if (method === 'renew' || method === 'release') return parsePermitId(String(args['permit']))?.group;
   if (method === 'explain') return (args['ask'] as AdmissionRequest).group;
   return typeof args['group'] === 'string' ? args['group'] : undefined;
 }
 
-/** Every argument of every method; each has those it needs. */
+/** Every argument of every method; each method has those it needs. */
 interface Args {
   readonly caller: string;
   readonly permit: string;
@@ -118,7 +118,7 @@ async function perform({ admission, positions, by }: CallDeps, method: Method, a
   }
 }
 
-/** What stands behind a waiter is this process's own object. */
+/** Omits the tokens of waiters, which are objects of this process. */
 async function waiters(admission: LocalAdmissionService, { group, page }: Args): Promise<unknown> {
   const found = await admission.waiters(group, page);
   return 'reason' in found ? found : { ...found, items: found.items.map((item) => ({ ...item, token: undefined })) };

@@ -7,11 +7,11 @@ import { isMoved } from './owner-calls.ts';
 import type { CallArgs, Method, RelayMessage } from './transport/codec.ts';
 import type { Sent } from './transport/peer-transport.ts';
 
-/** While the owner is unknown or changes, calls are tried again for so long; then `undecided`. */
+/** Time for which calls are retried while the owner is unknown or changes; then they are refused as `undecided`. */
 const TRY_FOR: Micros = 3 * SECOND;
 const RETRY: Micros = 50 * MILLISECOND;
 
-/** What it takes to reach owners. */
+/** Dependencies of {@link OwnerClient}. */
 export interface OwnerClientDeps {
   readonly admission: LocalAdmissionService;
   readonly directory: GroupDirectory;
@@ -21,14 +21,14 @@ export interface OwnerClientDeps {
   readonly locate: (shard: number) => ShardLocation;
 }
 
-/** One call, as it is made here and as it is made elsewhere. */
+/** One call: how it is made here, and how it is made at a peer. */
 export interface OwnerCall<T> {
   readonly group: string;
   readonly here: () => T | Promise<T>;
   readonly method: Method;
   readonly args: CallArgs;
   readonly shift: (value: T, by: Micros) => T;
-  /** The answer where it could not be made. */
+  /** Returns the result for a call that could not be made. */
   readonly refused: (refusal: Refusal) => T;
 }
 
@@ -40,7 +40,7 @@ export class OwnerClient {
     this.#deps = deps;
   }
 
-  /** May be done twice where an owner is lost on the way: each of these calls ends in the same state then. */
+  /** Makes a call, perhaps twice where the owner is lost meanwhile: each of these calls ends in the same state then. */
   async call<T>(call: OwnerCall<T>): Promise<T> {
     const { directory, admission, now, locate } = this.#deps;
     const route = directory.ofPermit(call.group);
@@ -63,10 +63,9 @@ export class OwnerClient {
   }
 }
 
-/** What became of a call; `by` turns instants of the value into those of this process. `lost`: it is unknown whether it was done. */
+/** The result of a call. `by` is what to add to instants of the value for those of this process. `lost`: it is unknown whether the call was done. */
 export type Reply = { readonly how: 'value'; readonly value: unknown; readonly by: Micros } | { readonly how: 'moved' | 'fault' | 'lost' };
 
-/** What calls are made with. */
 interface PendingCallsDeps {
   readonly send: (to: string, message: RelayMessage) => Sent;
   readonly timers: Timers;
@@ -77,7 +76,7 @@ interface Pending {
   readonly settle: (reply: Reply) => void;
 }
 
-/** Calls to peers that are not answered yet. */
+/** Calls to peers that have no reply yet. */
 export class PendingCalls {
   readonly #deps: PendingCallsDeps;
   readonly #pending = new Map<number, Pending>();
@@ -87,7 +86,7 @@ export class PendingCalls {
     this.#deps = deps;
   }
 
-  /** Resolves with the answer, or `lost` after `within`. Never rejects. */
+  /** Makes a call. Resolves with the reply, or with `lost` after `within`. Never rejects. */
   make(peer: string, method: Method, args: CallArgs, within: Micros): Promise<Reply> {
     return new Promise((resolve) => {
       const id = ++this.#ids;
@@ -102,13 +101,13 @@ export class PendingCalls {
     });
   }
 
-  /** A peer's answer. */
+  /** Handles a reply of a peer. */
   reply(peer: string, { id, how, value }: Extract<RelayMessage, { op: 'reply' }>, by: Micros): void {
     const pending = this.#pending.get(id);
     if (pending?.peer === peer) pending.settle(how === 'value' ? { how, value, by } : { how });
   }
 
-  /** A peer's life is over, or all are. */
+  /** Ends the calls to a peer that has ended, or to all peers. */
   onPeerLost(peer?: string): void {
     for (const pending of [...this.#pending.values()]) if (peer === undefined || pending.peer === peer) pending.settle({ how: 'lost' });
   }

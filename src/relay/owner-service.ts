@@ -12,23 +12,23 @@ export interface OwnerServiceDeps {
   readonly openingQueue: OpeningQueue;
   readonly now: () => Instant;
   readonly timers: Timers;
-  /** Is this shard decided here? */
+  /** Returns true if this shard is decided here. */
   readonly isHere: (shard: number) => boolean;
   readonly send: (to: string, message: RelayMessage) => void;
-  /** All who wait at this peer for the shard have entered. */
+  /** Called when all callers of this peer that waited for the shard have entered. */
   readonly onRejoined: (peer: string, shard: number, term: bigint) => void;
   readonly onFault: (cause: unknown) => void;
-  /** Asks of one peer at once; beyond: `shed`. */
+  /** Requests of one peer at once; beyond: `shed`. */
   readonly maxPeerRequests: number;
 }
 
-/** How soon a waiter without a position, which waits for the right to decide, is looked at again. */
+/** Time after which a waiter without a position, which waits for the term, is checked again. */
 const POSITION_RETRY: Micros = 100 * MILLISECOND;
 
-/** Decided so long before it was asked for: for an earlier ask of the same request id, whatever clocks did since. */
+/** A grant older than its request by more than this was made for an earlier request of the same request id, whatever clocks did since. */
 const CLOCK_MARGIN: Micros = 100 * MILLISECOND;
 
-/** One ask of a peer, from its coming until it is delivered, given back or refused. */
+/** One request of a peer, from its arrival until its permit is delivered or returned, or it is refused. */
 interface RemoteWaiter {
   readonly requestSeq: number;
   readonly shard: number;
@@ -36,23 +36,23 @@ interface RemoteWaiter {
   readonly limits: boolean;
   readonly arrivedAt: Instant;
   handle: AcquireHandle | undefined;
-  /** A permit went out for it. */
+  /** A permit was sent for it. */
   admitted: boolean;
-  /** Its position was sent, or it has an answer. */
+  /** Its position was sent, or its outcome. */
   positionSent: boolean;
   ended: boolean;
 }
 
-/** One peer's business here. */
+/** Requests of one peer. */
 interface PeerSession {
   readonly waiters: Map<number, RemoteWaiter>;
-  /** By shard: asks on the opening queue, and the term to be called rejoined when there are none. */
+  /** By shard: requests in the opening queue, and the term to report as rejoined when there are none. */
   readonly opening: Map<number, number>;
   readonly rejoining: Map<number, bigint>;
   silent: boolean;
 }
 
-/** The owner's side for other replicas' callers: turns their messages into calls of this process's admission. */
+/** Serves requests of peers: turns their messages into calls of this process's admission. */
 export class OwnerService {
   readonly #deps: OwnerServiceDeps;
   readonly #sessions = new Map<string, PeerSession>();
@@ -63,14 +63,14 @@ export class OwnerService {
     this.#deps = deps;
   }
 
-  /** Asks of peers that are not over yet. */
+  /** Number of requests of peers that have not ended. */
   get waiting(): number {
     let waiting = 0;
     for (const { waiters } of this.#sessions.values()) waiting += waiters.size;
     return waiting;
   }
 
-  /** An edge's operation; `by` turns its instants into those of this process. */
+  /** Handles a message of a peer. `by` is what to add to its instants for those of this process. */
   onMessage(peer: string, message: RelayMessage, by: Micros): void {
     switch (message.op) {
       case 'ask':
@@ -87,7 +87,7 @@ export class OwnerService {
     }
   }
 
-  /** Nothing is heard of a peer: its waiters keep their places and are passed over, until it is back. */
+  /** Marks a peer as silent or not. Waiters of a silent peer keep their positions and are passed over. */
   onPeerSilent(peer: string, silent: boolean): void {
     const session = this.#sessions.get(peer);
     if (session === undefined) return;
@@ -95,7 +95,7 @@ export class OwnerService {
     for (const { handle } of session.waiters.values()) handle?.setReachable?.(silent);
   }
 
-  /** A peer's life is over. Who waits for it leaves; what was granted counts as used, since its caller may have received it. */
+  /** Ends the requests of a peer that has ended. Its waiters are cancelled; its permits count as used, since their callers may have received them. */
   onPeerLost(peer: string): void {
     const session = this.#sessions.get(peer);
     this.#sessions.delete(peer);
@@ -106,7 +106,7 @@ export class OwnerService {
     }
   }
 
-  /** This process goes on under another address: every peer asks anew. */
+  /** Ends the requests of all peers, since this process has another address: every peer sends its requests again. */
   clear(): void {
     for (const peer of [...this.#sessions.keys()]) this.onPeerLost(peer);
   }
@@ -186,7 +186,7 @@ export class OwnerService {
     session.waiters.delete(waiter.requestSeq);
   }
 
-  /** Only after the asks that came before it have entered. */
+  /** Reports the peer as rejoined once the requests that came before have entered. */
   #rejoined(peer: string, shard: number, term: bigint): void {
     const session = this.#sessionOf(peer);
     if ((session.opening.get(shard) ?? 0) > 0) {
@@ -206,7 +206,7 @@ export class OwnerService {
     return true;
   }
 
-  /** It waits for the right to decide and has no place yet. */
+  /** Schedules another look at a waiter that has no position yet, since it waits for the term. */
   #retryPosition(peer: string, waiter: RemoteWaiter): void {
     this.#unpositioned.add([peer, waiter]);
     this.#cancelRetry ??= this.#deps.timers.after(POSITION_RETRY, () => this.#sendPositions());

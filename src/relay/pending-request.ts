@@ -4,26 +4,26 @@ import type { Arrival, QueuePosition } from '../core/request.ts';
 import { type Instant, later, type Micros, plus, SECOND } from '../core/time.ts';
 import type { GroupRoute } from './group-directory.ts';
 
-/** A request without a wait timeout still waits this long for an owner. */
+/** A request with a shorter wait timeout still waits this long for an owner. */
 const WAIT_LEAST: Micros = SECOND;
 
 /**
- * Where a caller's ask is. `held`: no replica decides for its shard, or it is about to be asked. `opening`: the tree is being
- * opened here. `here`, `there`: in a gate of this process, or of a peer. `told`: a permit was granted and is not delivered.
+ * Where a caller's request is. `unrouted`: no replica decides for its shard, or it is about to be sent. `opening`: the tree is being
+ * opened here. `here`, `there`: in a gate of this process, or of a peer. `granted`: a permit was granted and is not delivered.
  */
 export type PendingState = 'unrouted' | 'opening' | 'here' | 'there' | 'granted' | 'ended';
 
-/** What an ask wants of the edge. */
+/** Receives what the caller of a pending request does. */
 export interface PendingRequestOwner {
-  /** The caller is gone; in this state. */
+  /** The caller cancelled; `was` is the state before. */
   onCancelled(pending: PendingRequest, was: PendingState): void;
-  /** A permit was written to its caller. */
+  /** The permit was written to its caller. */
   onDelivered(pending: PendingRequest): void;
-  /** Where it stands at a peer, as last heard. */
+  /** Returns its queue position at a peer, as last received. */
   positionOf(pending: PendingRequest): QueuePosition | undefined;
 }
 
-/** One request of a caller of this replica, decided here or at a peer, from its arrival to its end: one object, and one answer. */
+/** One request of a caller of this replica, decided here or at a peer, from its arrival to its end. It is answered exactly once. */
 export class PendingRequest implements AcquireHandle {
   readonly request: AdmissionRequest;
   route: GroupRoute;
@@ -33,25 +33,25 @@ export class PendingRequest implements AcquireHandle {
   readonly #owner: PendingRequestOwner;
   readonly #done: (outcome: Outcome) => void;
   state: PendingState = 'unrouted';
-  /** Its place in a gate of this process. */
+  /** Its handle in a gate of this process. */
   localHandle: AcquireHandle | undefined;
-  /** What the caller said of its permit before this knew who gave it. */
+  /** What the caller did with its permit before the handle of the grant was known. */
   earlyEnd: 'cancelled' | 'delivered' | undefined;
-  /** Asked there, under this name; of the last attempt. '': of this process. */
+  /** The peer, the term and the number under which it was last sent. '': it is in this process. */
   peer = '';
   term = 0n;
   requestSeq = 0;
-  /** Its place among all, of this or an earlier attempt. */
+  /** Its arrival in the group's order, from this attempt or an earlier one. */
   knownArrival: Arrival | undefined;
   lastPosition: QueuePosition | undefined;
   cancelTimer: (() => void) | undefined;
-  /** No gate of this process has it. */
+  /** It is in the {@link PendingIndex}: no gate of this process has it. */
   isIndexed = false;
-  /** What it was answered. */
+  /** The permit that it was answered with. */
   permit: Permit | undefined;
   id = '';
 
-  /** Five arguments, not one object: this runs once per ask. */
+  // Positional: called per request.
   constructor(owner: PendingRequestOwner, request: AdmissionRequest, route: GroupRoute, now: Instant, serial: number, done: (outcome: Outcome) => void) {
     this.#owner = owner;
     this.request = request;
@@ -61,28 +61,28 @@ export class PendingRequest implements AcquireHandle {
     this.#done = done;
   }
 
-  /** End of wait timeout, in process time. */
+  /** When the wait timeout ends, in process time. */
   get waitUntil(): Instant {
     const { wait } = this.route.settings;
     return plus(this.askedAt, Math.min(this.request.wait ?? wait.default, wait.max, this.request.waitMax ?? wait.max));
   }
 
-  /** End of waiting for an owner. */
+  /** When waiting for an owner ends. */
   get heldUntil(): Instant {
     return later(this.waitUntil, plus(this.askedAt, WAIT_LEAST));
   }
 
-  /** Until then an owner that was asked may answer: a place that is kept there may end later than this replica's clock says. */
+  /** When waiting for the answer of an owner ends: a position that is kept there may end later than this replica's clock shows. */
   get answerUntil(): Instant {
     return later(this.heldUntil, plus(this.askedAt, this.request.resumes ?? 0));
   }
 
-  /** The ask as it is made again: with the wait timeout that is left and the place it had. */
+  /** Returns the request for its next attempt: with the rest of its wait timeout, and the arrival that it had. */
   nextAttempt(now: Instant): AdmissionRequest {
     return { ...this.request, wait: Math.max(0, this.waitUntil - now), waitMax: undefined, since: this.knownArrival ?? this.request.since };
   }
 
-  /** Its one answer. */
+  /** Answers the caller. To be called once. */
   reply(outcome: Outcome): void {
     this.state = 'ended';
     if (outcome.kind === 'admitted') {

@@ -15,12 +15,11 @@ import { type PendingIndex, PendingTable } from './pending-table.ts';
 import type { RelayMessage } from './transport/codec.ts';
 import type { Sent } from './transport/peer-transport.ts';
 
-/** Decides for groups that may go on while no other replica can be reached. */
+/** Decides for groups with `unreachable: share | open` while no other replica can be reached. */
 export interface DegradedAdmission {
   acquire(request: AdmissionRequest, route: GroupRoute, done: (outcome: Outcome) => void): AcquireHandle;
 }
 
-/** What asks are made with. */
 interface PendingRequestsDeps {
   readonly admission: LocalAdmissionService;
   readonly openingQueue: OpeningQueue;
@@ -34,27 +33,26 @@ interface PendingRequestsDeps {
   readonly onRejoined: (shard: number, term: bigint) => void;
   readonly onLimits: (request: AdmissionRequest, limits: readonly LimitView[]) => void;
   readonly positionOf: (pending: PendingRequest) => QueuePosition | undefined;
-  /** Ends a lease that no caller received, wherever it is known now. */
+  /** Releases a lease that no caller received, at its owner of now. */
   readonly releaseUnused: (caller: string, permit: string) => void;
   /** Requests held at most while no replica decides for them; beyond: `undecided`. */
   readonly maxHeld: number;
-  /** Limits are to come along with every outcome. */
+  /** Every outcome is to carry limits. */
   readonly limits: boolean;
 }
 
-/** A grant that took longer to come is given back (docs/design/coordination.md 2.8): what it allows is to happen about when it was decided. */
+/** A grant older than this is returned (docs/design/coordination.md 2.8): what it allows is to happen about when it was decided. */
 const GRANT_AGE_MAX: Micros = 2 * SECOND;
 
 /**
- * Every ask of this replica's callers that is not answered:
+ * Every request of this replica's callers that is not answered:
  *
- *     begin ─▶ a gate here ──▶ answer            MOVED, a new owner, a lost address: asked again where the shard is then,
- *          └─▶ a peer's gate ─▶ answer           with the wait timeout left and the place it had
+ *     begin ─▶ a gate here ──▶ answer            MOVED, a new owner, a lost address: sent again to the owner of then,
+ *          └─▶ a peer's gate ─▶ answer           with the rest of the wait timeout and the arrival it had
  *          └─▶ held, until a replica decides
  */
 export class PendingRequests implements PendingRequestOwner {
   readonly #deps: PendingRequestsDeps;
-  /** Who is held. */
   readonly table: PendingTable;
   readonly #index: PendingIndex;
   readonly #retries: ShardRetries;
@@ -71,7 +69,7 @@ export class PendingRequests implements PendingRequestOwner {
     this.#retries = new ShardRetries(deps.timers, (shard) => this.#retry(shard));
   }
 
-  /** Asks for a permit; `done` may be called before this returns. */
+  /** Requests a permit; `done` may be called before this returns. */
   begin(request: AdmissionRequest, route: GroupRoute, done: (outcome: Outcome) => void): PendingRequest {
     const pending = new PendingRequest(this, request, route, this.#deps.clock.now(), ++this.#lastSerial, done);
     this.table.add();
@@ -80,12 +78,12 @@ export class PendingRequests implements PendingRequestOwner {
     return pending;
   }
 
-  /** An owner's answer. False: not one of these. */
+  /** Handles a message of an owner. Returns false if it is not one about a request. */
   onMessage(peer: string, message: RelayMessage, by: Micros): boolean {
     if (message.op !== 'queued' && message.op !== 'moved' && message.op !== 'outcome') return false;
     const pending = this.#index.bySequence(message.wid);
     if (pending === undefined) {
-      // Of an attempt that is over.
+      // Of an attempt that has ended.
       if (message.op === 'outcome' && message.outcome.kind === 'admitted') {
         this.#deps.send(peer, { op: 'cancel', wid: message.wid });
         const caller = this.#lateGrants.take(message.wid);
@@ -101,11 +99,11 @@ export class PendingRequests implements PendingRequestOwner {
     return true;
   }
 
-  /** Another replica decides for this shard: every pending request is sent there again, in order. */
+  /** Sends every pending request of the shard to its new owner, in order. */
   onShardLocated(shard: number): void {
     this.#retries.forget(shard);
     const location = this.#deps.locate(shard);
-    // Its last owner may still answer who was asked there.
+    // Its last owner may still answer the requests that were sent there.
     if (location.at === 'nowhere') return;
     for (const pending of this.#index.of(shard)) {
       const asked = location.at === 'peer' && pending.state === 'there' && pending.peer === location.instance && pending.term === location.term;
@@ -115,12 +113,12 @@ export class PendingRequests implements PendingRequestOwner {
     else if (location.at === 'here') this.#entered(shard, location.term);
   }
 
-  /** A peer's life is over: it answers no more. */
+  /** Retries what was sent to a peer that has ended. */
   onPeerLost(peer: string): void {
     for (const pending of this.#index.all()) if (pending.state === 'there' && pending.peer === peer) this.#retryLater(pending);
   }
 
-  /** Everything is asked again from a new address. */
+  /** Sends everything again, from the new address of this replica. */
   onInstanceReplaced(): void {
     for (const shard of new Set(this.#index.all().map((pending) => pending.route.shard))) {
       for (const pending of this.#index.of(shard)) if (pending.state === 'there') this.#dispatch(pending);
@@ -140,7 +138,7 @@ export class PendingRequests implements PendingRequestOwner {
     }
   }
 
-  /** Groups have changed: some may be gone, or belong to another shard. */
+  /** Refuses requests for groups that were removed, and reroutes those whose group belongs to another shard now. */
   onSettingsChanged(): void {
     for (const pending of this.#index.all()) {
       const route = this.#deps.directory.of(pending.request.group);
@@ -152,7 +150,7 @@ export class PendingRequests implements PendingRequestOwner {
     }
   }
 
-  // PendingRequestOwner: what callers do.
+  // PendingRequestOwner
 
   onCancelled(pending: PendingRequest, was: PendingState): void {
     const { localHandle: local } = pending;
@@ -176,7 +174,7 @@ export class PendingRequests implements PendingRequestOwner {
     return this.#deps.positionOf(pending);
   }
 
-  /** Where its shard is decided now; an earlier attempt is over. */
+  /** Sends a request to where its shard is decided now. Ends its earlier attempt. */
   #dispatch(pending: PendingRequest): void {
     this.#withdraw(pending);
     if (this.#mayDegrade(pending)) return this.#admitDegraded(pending);
@@ -215,7 +213,7 @@ export class PendingRequests implements PendingRequestOwner {
     if (handle !== undefined) this.#setHandle(pending, handle);
   }
 
-  /** The place it has now; what was said before this was known is done. */
+  /** Sets the handle of the request, and does what its caller did before the handle was known. */
   #setHandle(pending: PendingRequest, handle: AcquireHandle): void {
     if (pending.earlyEnd === 'cancelled') handle.cancel();
     else if (pending.earlyEnd === 'delivered') handle.delivered();
@@ -236,7 +234,7 @@ export class PendingRequests implements PendingRequestOwner {
     else if (sent === 'full') this.table.refuse(pending, { reason: 'shed', limit: 'replica.window', retryAt: this.#soon() });
   }
 
-  /** A gate of this process has decided. */
+  /** Handles the decision of a gate of this process. */
   #onDecision(pending: PendingRequest, outcome: Outcome): void {
     if (pending.state !== 'here') return;
     if (outcome.kind === 'refused' && outcome.refusal === MOVED) {
@@ -245,7 +243,7 @@ export class PendingRequests implements PendingRequestOwner {
     } else this.table.finish(pending, outcome);
   }
 
-  /** A peer has decided. */
+  /** Handles the decision of a peer. */
   #onOutcome(pending: PendingRequest, outcome: Outcome, again: boolean): void {
     if (outcome.kind === 'admitted' && !again && this.#stale(outcome.permit)) {
       pending.knownArrival = arrivalOf(outcome.permit);
@@ -257,13 +255,13 @@ export class PendingRequests implements PendingRequestOwner {
     this.table.finish(pending, outcome);
   }
 
-  /** Tells the peer that was asked that its answer is not awaited any more. */
+  /** Notifies the peer that its answer is not awaited any more. */
   #giveUp(pending: PendingRequest): void {
     this.#lateGrants.gaveUp(pending);
     this.#deps.send(pending.peer, { op: 'cancel', wid: pending.requestSeq });
   }
 
-  /** Who granted it cannot take it back any more, but whoever decides now knows of its lease. */
+  /** Releases a late grant at the owner of now, if it is not the one that granted it. */
   #returnLate(caller: string, { group, lease }: Permit, id: string): void {
     const route = this.#deps.directory.ofPermit(group);
     if (lease === undefined || route === undefined) return;
@@ -275,7 +273,7 @@ export class PendingRequests implements PendingRequestOwner {
     return this.#deps.clock.now() - permit.grantedAt > GRANT_AGE_MAX;
   }
 
-  /** The last attempt came to nothing; it is asked again soon, or when its shard is placed. */
+  /** Ends the last attempt. The request is sent again soon, or when its shard has an owner. */
   #retryLater(pending: PendingRequest): void {
     this.#withdraw(pending);
     this.#reroute(pending, this.#deps.directory.of(pending.request.group) ?? pending.route);
@@ -283,20 +281,20 @@ export class PendingRequests implements PendingRequestOwner {
     this.#retries.plan(pending.route.shard);
   }
 
-  /** Its group may belong elsewhere since it was asked. */
+  /** Sets the route of the request, which changes when its group moves to another shard. */
   #reroute(pending: PendingRequest, route: GroupRoute): void {
     if (route.shard !== pending.route.shard) this.#index.remove(pending);
     pending.route = route;
   }
 
-  /** No replica decides for it now. */
+  /** Keeps a request while no replica decides for it; refuses a new one beyond the bound. */
   #awaitOwner(pending: PendingRequest): void {
     const isNew = pending.cancelTimer === undefined;
     if (isNew && this.#index.size >= this.#deps.maxHeld) this.table.refuse(pending, this.table.undecided());
     else this.table.park(pending, 'unrouted');
   }
 
-  /** The last attempt is over; its grant, should it still come, is given back. `late`: it came. */
+  /** Ends the last attempt; its grant is returned if it still arrives. `late`: it has arrived. */
   #withdraw(pending: PendingRequest, late = false): void {
     this.table.degraded.delete(pending);
     if (pending.state !== 'there') return;
@@ -312,7 +310,7 @@ export class PendingRequests implements PendingRequestOwner {
     if (location.at === 'here') this.#entered(shard, location.term);
   }
 
-  /** All who are to enter here have. */
+  /** Reports that all own callers of the shard have entered, if they have. */
   #entered(shard: number, term: bigint): void {
     if (!this.#index.has(shard)) this.#deps.onRejoined(shard, term);
   }
@@ -326,11 +324,11 @@ export class PendingRequests implements PendingRequestOwner {
   }
 }
 
-/** Asks that came to nothing are made again after this long, and ever longer while that does not help. */
+/** The first delay before failed attempts are sent again. It doubles up to {@link RETRY_LAST} while they fail. */
 const RETRY_FIRST: Micros = 50 * MILLISECOND;
 const RETRY_LAST: Micros = 800 * MILLISECOND;
 
-/** When to ask again for a shard whose supposed owner does not decide for it. */
+/** Schedules retries for shards whose supposed owner does not decide for them. */
 class ShardRetries {
   readonly #timers: Timers;
   readonly #retry: (shard: number) => void;
@@ -341,7 +339,7 @@ class ShardRetries {
     this.#retry = again;
   }
 
-  /** Once, for all who come before it is due. */
+  /** Schedules one retry of the shard, for all requests that come before it is due. */
   plan(shard: number): void {
     const plan = this.#planned.get(shard) ?? { cancel: undefined, delay: RETRY_FIRST };
     this.#planned.set(shard, plan);
@@ -352,7 +350,7 @@ class ShardRetries {
     });
   }
 
-  /** Its owner has changed: from the beginning. */
+  /** Cancels the retry and resets the delay, since the owner has changed. */
   forget(shard: number): void {
     this.#planned.get(shard)?.cancel?.();
     this.#planned.delete(shard);

@@ -5,12 +5,12 @@ import { MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';
 import { compareArrival } from './opening-queue.ts';
 import type { PendingRequest } from './pending-request.ts';
 
-/** A silent owner's answer is waited for so long after the caller's wait timeout. */
+/** Time that the answer of a silent owner is waited for after the caller's wait timeout. */
 const REPLY_MARGIN: Micros = 300 * MILLISECOND;
-/** When to ask again while no replica decides. */
+/** When a caller is to retry while no replica decides. */
 const RETRY_AFTER: Micros = SECOND;
 
-/** Who is held by this replica, and the end of each: an answer, or the end of its wait timeout where no gate of this process keeps it. */
+/** Pending requests of this replica. Ends each with an answer, or with its wait timeout where no gate of this process keeps that. */
 export class PendingTable {
   readonly index = new PendingIndex();
   /** Decided by degraded admission. */
@@ -20,13 +20,13 @@ export class PendingTable {
   #open = 0;
   onEmpty: () => void = () => {};
 
-  /** `giveUp`: notifies a peer that did not answer in time that the caller waits no more. */
+  /** `giveUp` notifies a peer that did not answer in time that the caller has stopped waiting. */
   constructor(deps: { clock: Clock; giveUp: (pending: PendingRequest) => void }) {
     this.#clock = deps.clock;
     this.#giveUp = deps.giveUp;
   }
 
-  /** Callers not yet answered. */
+  /** Number of callers that are not answered yet. */
   get open(): number {
     return this.#open;
   }
@@ -35,7 +35,7 @@ export class PendingTable {
     this.#open++;
   }
 
-  /** No gate of this process has it. */
+  /** Keeps a request that no gate of this process has, and starts its timer. */
   park(pending: PendingRequest, state: 'unrouted' | 'opening' | 'there'): void {
     pending.state = state;
     pending.localHandle = undefined;
@@ -43,14 +43,14 @@ export class PendingTable {
     pending.cancelTimer ??= this.#clock.at(pending.heldUntil, () => this.#onTimeout(pending));
   }
 
-  /** A gate of this process has it, which keeps its time. */
+  /** Removes a request that a gate of this process has taken; the gate keeps its timeout. */
   unpark(pending: PendingRequest): void {
     this.index.remove(pending);
     pending.cancelTimer?.();
     pending.cancelTimer = undefined;
   }
 
-  /** Its one answer. */
+  /** Answers a request. */
   finish(pending: PendingRequest, outcome: Outcome): void {
     this.close(pending);
     pending.reply(outcome);
@@ -61,12 +61,12 @@ export class PendingTable {
     this.finish(pending, { kind: 'refused', refusal });
   }
 
-  /** Ends all that no gate of this process has. */
+  /** Refuses all requests that no gate of this process has, and that `which` returns true for. */
   refuseAll(refusal: Refusal, which: (pending: PendingRequest) => boolean = () => true): void {
     for (const pending of this.index.all()) if (which(pending)) this.refuse(pending, refusal);
   }
 
-  /** Held no longer. */
+  /** Removes a request. Calls `onEmpty` after the last one. */
   close(pending: PendingRequest): void {
     this.unpark(pending);
     if (pending.requestSeq > 0) this.index.removeSequence(pending.requestSeq);
@@ -87,13 +87,13 @@ export class PendingTable {
   }
 }
 
-/** Asks of this replica's callers that no gate of this process has: by shard, and those asked at a peer by name. */
+/** Requests of this replica's callers that no gate of this process has: by shard, and those sent to a peer by sequence number. */
 export class PendingIndex {
   readonly #byShard = new Map<number, Set<PendingRequest>>();
   readonly #bySequence = new Map<number, PendingRequest>();
   #size = 0;
 
-  /** In all lines. */
+  /** Number of requests of all shards. */
   get size(): number {
     return this.#size;
   }
@@ -125,7 +125,7 @@ export class PendingIndex {
     this.#bySequence.set(pending.requestSeq, pending);
   }
 
-  /** The ask of this name is not waited for any more. */
+  /** Forgets the number of an attempt that has ended. */
   removeSequence(requestSeq: number): void {
     this.#bySequence.delete(requestSeq);
   }
@@ -134,7 +134,7 @@ export class PendingIndex {
     return this.#bySequence.get(requestSeq);
   }
 
-  /** Of one shard, as they are to be asked again: those with a place in its order, then the others as they came. */
+  /** Returns the requests of one shard in the order to send them: those with an arrival in the group's order, then the others as they came. */
   of(shard: number): readonly PendingRequest[] {
     return [...(this.#byShard.get(shard) ?? [])].sort((a, b) => compareArrival(a.knownArrival, b.knownArrival) || a.serial - b.serial);
   }

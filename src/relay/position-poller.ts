@@ -5,13 +5,14 @@ import { type Instant, MILLISECOND, MINUTE, type Micros, plus, SECOND } from '..
 import type { PendingCalls } from './owner-client.ts';
 import type { PendingRequest } from './pending-request.ts';
 
-/** Places at peers are asked for so often, and as long as a caller looked at them so lately. */
+/** Interval of polls for positions at peers. */
 const POLL_EACH: Micros = 250 * MILLISECOND;
+/** A position is polled this long after its caller last read it. */
 const WATCHED_FOR: Micros = MINUTE + 5 * SECOND;
 /** Waiters in one call. */
 const BATCH = 2_000;
 
-/** Where callers of this replica stand at peers: asked for while a caller watches, all of a peer in one call. */
+/** Polls peers for the queue positions of this replica's callers while the callers read them, all of one peer in one call. */
 export class PositionPoller {
   readonly #deps: { readonly calls: PendingCalls; readonly timers: Timers; readonly now: () => Instant };
   readonly #watched = new Map<PendingRequest, Instant>();
@@ -21,7 +22,7 @@ export class PositionPoller {
     this.#deps = deps;
   }
 
-  /** As last heard; undefined at first. */
+  /** Returns the position as last received; undefined at first. Keeps polling it for 65 s. */
   position(pending: PendingRequest): QueuePosition | undefined {
     this.#watched.set(pending, plus(this.#deps.now(), WATCHED_FOR));
     if (!this.#armed) {

@@ -21,52 +21,52 @@ import { type MessageBus, PeerTransport } from './transport/peer-transport.ts';
 export interface RelayBounds {
   /** Requests held while no replica decides for them; beyond: `undecided`. */
   readonly held: number;
-  /** Asks for one peer that wait until its channel takes them; beyond: `shed`. */
+  /** Requests that wait until the channel to their peer takes them, for each peer; beyond: `shed`. */
   readonly waiting: number;
-  /** Asks of one peer in the gates here; beyond: `shed`. */
+  /** Requests of one peer in the gates of this process; beyond: `shed`. */
   readonly peerRequests: number;
 }
 
 /** The bounds of docs/design/coordination.md 2.8. */
 export const RELAY_BOUNDS: RelayBounds = { held: 10_000, waiting: 10_000, peerRequests: 200_000 };
 
-/** At the end peers are waited for so long, until they know who waits no more. */
+/** Time at most that a replica waits at its end until its peers have received everything. */
 const FLUSH_TIMEOUT: Micros = SECOND / 2;
 
 /** Events of the relay, for the log and metrics. */
 export type RelayEvent =
-  /** No other replica can be reached, or again: groups with `share` or `open` go on alone, as one of so many. */
+  /** No other replica can be reached (`isIsolated`), or one can again. While isolated, groups with `share` or `open` are decided here, as one of `replicas`. */
   | { readonly kind: 'alone'; readonly isIsolated: boolean; readonly replicas: number }
   /** A caller was admitted on a share, or without any limit. */
   | { readonly kind: 'degraded'; readonly group: string; readonly how: DegradedOptions }
-  /** This process was taken for dead by another, and goes on under another address. */
+  /** A peer took this process for dead; it continues under another address. */
   | { readonly kind: 'instance_replaced'; readonly instance: string }
   | { readonly kind: 'trouble'; readonly what: string; readonly cause: unknown };
 
-/** What a relay is made of. */
+/** Options of a relay. */
 export interface RelayOptions {
   readonly admission: LocalAdmissionService;
-  readonly replica: Pick<Replica, 'instance' | 'locate' | 'peers' | 'onShardOffered' | 'readdress' | 'leave'>;
-  /** This replica as others see it; for people. */
+  readonly replica: Pick<Replica, 'instance' | 'locate' | 'peers' | 'onShardOffered' | 'replaceInstance' | 'leave'>;
+  /** Returns this replica as others see it, for display. */
   readonly self: () => Omit<PeerView, 'instance'>;
   readonly messages: MessageBus;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly defer: (run: () => void) => void;
-  /** Between two slices of a reload. Absent: a turn of the event loop. */
+  /** Waits between two slices of a reload. Default: one turn of the event loop. */
   readonly pace?: Pace | undefined;
   readonly newName: () => string;
   readonly settings: readonly GroupSettings[];
   readonly shardOf: (root: string) => number;
   readonly bounds: RelayBounds;
-  /** Limits are wanted with every outcome, for RateLimit fields. */
+  /** Every outcome is to carry limits, for RateLimit fields. */
   readonly limits: boolean;
-  /** Admission over nothing but memory, for a share of the limits; see {@link DegradedMode}. Absent: every group is `closed`. */
+  /** Opens an admission over memory only, for a share of the limits; see {@link DegradedMode}. Absent: every group is `closed`. */
   readonly shareAdmission?: ((settings: readonly GroupSettings[]) => Promise<AdmissionService>) | undefined;
   readonly onEvent: (event: RelayEvent) => void;
 }
 
-/** One replica's part in deciding with others: its callers' requests go to the owner, and others' requests come in here. */
+/** Sends requests of this replica's callers to the owner of their group, and serves requests that peers send to this replica. */
 export class Relay {
   /** Admission for the callers of this process. */
   readonly admission: RoutedAdmission;
@@ -78,7 +78,7 @@ export class Relay {
   readonly #barriers: TakeoverBarriers;
   readonly #directory: GroupDirectory;
   readonly #degraded: DegradedMode | undefined;
-  /** Live replicas when last seen, with this one. */
+  /** Live replicas as last known, this one included. */
   readonly #replicaCount: ReplicaCount;
   #reachable = true;
 
@@ -144,19 +144,19 @@ export class Relay {
     });
   }
 
-  /** No session of it is live, and none has been for longer than slots last: it decides nothing. */
+  /** Returns true while no session of this replica has been live for longer than slots last: it decides nothing. */
   get isIsolated(): boolean {
     return !this.#reachable;
   }
 
-  /** Callers of this replica that no gate of it has, and callers of others that its gates have. */
+  /** Callers of this replica that are in no gate of it, and callers of peers that are in its gates. */
   get figures(): { readonly remoteWaiters: number; readonly peerWaiters: number } {
     return { remoteWaiters: this.#requests.table.index.size, peerWaiters: this.#ownerService.waiting };
   }
 
   /**
-   * For the local admission's `gain`, in the same turn as that is called: resolves when every caller that waited for the shard is back in
-   * its trees, this replica's own callers and those of all peers, or after 150 ms.
+   * Resolves when every caller that waited for the shard is back in its trees, this replica's own callers and those of all peers, or
+   * after 150 ms. To be called in the same turn of the event loop as the local admission's `gain`.
    */
   barrier(shard: number, term: bigint): Promise<void> {
     const raised = this.#barriers.arm(shard, term, '');
@@ -165,24 +165,24 @@ export class Relay {
     return raised;
   }
 
-  /** What the replica says, in its order. */
+  /** Handles an event of the replica; events must come in their order. */
   onReplica(event: ReplicaEvent): void {
     if (event.kind === 'placed') this.#requests.onShardLocated(event.shard);
     else if (event.kind === 'peers') this.#onPeersChanged();
     else if (event.kind === 'reachable') void this.#onReachable(event.reachable);
   }
 
-  /** Tells a peer that it was given a shard; for {@link ReplicaOptions.notify}. */
+  /** Notifies a peer that it was given a shard; for {@link ReplicaOptions.notify}. */
   notify(instance: string, shard: number, term: bigint): void {
     this.#transport.send(instance, { op: 'gave', shard, term });
   }
 
-  /** The connection came back: what was sent while it was away is lost. */
+  /** Sends again what is not acknowledged, after the connection was lost and is back. */
   reconnected(): void {
     this.#transport.reconnected();
   }
 
-  /** Nothing is sent or heard any more. */
+  /** Stops sending and receiving. */
   close(): void {
     this.#transport.close();
   }
@@ -222,7 +222,7 @@ export class Relay {
 
   #onInstanceReplaced(instance: string): void {
     this.#options.onEvent({ kind: 'instance_replaced', instance });
-    this.#options.replica.readdress(instance);
+    this.#options.replica.replaceInstance(instance);
     this.#ownerService.clear();
     this.#calls.onPeerLost();
     this.#requests.onInstanceReplaced();
@@ -246,16 +246,16 @@ export class Relay {
     try {
       await this.#degraded?.begin(replicas);
     } catch (cause) {
-      this.#options.onEvent({ kind: 'trouble', what: 'going on alone', cause });
+      this.#options.onEvent({ kind: 'trouble', what: 'opening degraded admission', cause });
     }
     if (!this.#reachable) this.#requests.reachable(false);
   }
 }
 
-/** A replica that was there this long before counts as there: replicas fall silent one by one before it is known that they cannot be heard. */
+/** A replica that was live within this time counts as live: when the connection is lost, replicas are missed one by one. */
 const REMEMBER_FOR: Micros = 10 * SECOND;
 
-/** How many replicas there are, this one included, as it was known lately: what one of them may take alone is a part of that. */
+/** Number of live replicas, this one included, over the last 10 s. An isolated replica takes 1/n of each limit. */
 export class ReplicaCount {
   readonly #now: () => Instant;
   #counts: { readonly count: number; until: Instant }[] = [];
@@ -265,7 +265,7 @@ export class ReplicaCount {
     this.#now = now;
   }
 
-  /** So many are there from now on. */
+  /** Sets the number of live replicas from now on. */
   set(count: number): void {
     const until = plus(this.#now(), REMEMBER_FOR);
     this.#counts = this.#counts.filter((past) => past.until > this.#now());
@@ -273,7 +273,7 @@ export class ReplicaCount {
     this.#count = count;
   }
 
-  /** The most that were there at once within the last 10 s. */
+  /** The highest number within the last 10 s. */
   get most(): number {
     const now = this.#now();
     return Math.max(this.#count, ...this.#counts.filter(({ until }) => until > now).map(({ count }) => count));

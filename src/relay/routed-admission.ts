@@ -44,7 +44,7 @@ import type { OwnerClient, OwnerClientDeps, PendingCalls } from './owner-client.
 import type { PendingRequests } from './pending-requests.ts';
 import type { CallArgs, Method } from './transport/codec.ts';
 
-/** What an edge is made of. */
+/** Dependencies of {@link RoutedAdmission}. */
 export interface RoutedAdmissionDeps extends OwnerClientDeps {
   readonly admission: LocalAdmissionService;
   readonly directory: GroupDirectory;
@@ -56,22 +56,22 @@ export interface RoutedAdmissionDeps extends OwnerClientDeps {
   readonly degraded: DegradedMode | undefined;
   readonly clusterView: ClusterView;
   readonly peers: () => readonly string[];
-  /** Gives all shards away; before admission is closed. Never rejects. */
+  /** Gives all shards away, before admission is closed. Never rejects. */
   readonly leave: () => Promise<void>;
-  /** Resolves when peers know all that was said to them, or after a while. */
+  /** Resolves when peers have received everything that was sent to them, or after a timeout. */
   readonly flush: () => Promise<void>;
 }
 
-/** A peer that does not answer about a session in time has nothing of it. */
+/** A peer that does not reply about a session within this time counts as one that has nothing of it. */
 const SESSION_WAIT: Micros = SECOND;
 
 type Listed<T> = Page<T & { readonly id: string }>;
 
-/** Admission of a replica among replicas: what a caller of this process asks is decided by the owner of its group. */
+/** Admission for the callers of this process: every call is answered by the owner of its group, here or at a peer. */
 export class RoutedAdmission implements AdmissionService {
   readonly #deps: RoutedAdmissionDeps;
   #draining = false;
-  /** One change of the directory at a time, in the order of the local admission's. */
+  /** Resolves when the last change of the directory is done. Changes run one at a time, in the order of the local admission's. */
   #replaced: Promise<void> = Promise.resolve();
 
   constructor(deps: RoutedAdmissionDeps) {
@@ -207,7 +207,7 @@ export class RoutedAdmission implements AdmissionService {
       };
       if (requests.table.open === 0) requests.table.onEmpty();
     });
-    // Alone, it decides to the end.
+    // Without peers, this replica decides until all are answered.
     if (peers().length === 0) await emptied;
     await Promise.all([leave(), emptied]);
     requests.table.refuseAll({ reason: 'draining', retryAt: now() });
@@ -223,7 +223,7 @@ export class RoutedAdmission implements AdmissionService {
     return this.#deps.admission.epoch(at);
   }
 
-  /** Of whatever has a permit's name. */
+  /** Calls the owner of the group that the permit's name contains. */
   #callPermitOwner<T extends RenewOutcome | ReleaseOutcome>(
     permit: string,
     method: Method,
@@ -236,7 +236,7 @@ export class RoutedAdmission implements AdmissionService {
     return this.#deps.owners.call<T | ReturnType<typeof refused>>({ group, here, method, args, shift: (value, by) => shift(value as T, by), refused });
   }
 
-  /** What people look at. */
+  /** Calls the owner for a view. */
   #callOwner<T extends object>(
     group: string,
     method: Method,
@@ -248,7 +248,7 @@ export class RoutedAdmission implements AdmissionService {
     return this.#deps.owners.call({ group, here, method, args, shift: either, refused: (refusal) => refusal });
   }
 
-  /** What operators do. */
+  /** Calls the owner for an operator's action. */
   #mutateOwner(group: string, method: Method, args: CallArgs, here: () => Promise<Refusal | undefined>): Promise<Refusal | undefined> {
     const shift = (value: Refusal | undefined, by: Micros) => value && shiftRefusal(value, by);
     return this.#deps.owners.call({ group, here, method, args, shift, refused: (refusal) => refusal });
@@ -263,10 +263,10 @@ function shiftRelease(outcome: ReleaseOutcome, by: Micros): ReleaseOutcome {
   return outcome.kind === 'released' ? outcome : refused(shiftRefusal(outcome.refusal, by));
 }
 
-/** Groups and keys whose limits are remembered at most. */
+/** Groups and keys whose limits are cached at most. */
 const SEEN_LIMITS_MAX = 10_000;
 
-/** Limits as last seen with an answer of another replica, for RateLimit fields. */
+/** Caches the limits that came with outcomes of other replicas, for RateLimit fields. */
 export class LimitCache {
   readonly #limits = new Map<string, readonly LimitView[]>();
 

@@ -4,19 +4,19 @@ import { MILLISECOND, type Micros } from '../core/time.ts';
 /** A new owner waits this long for waiters from before (docs/design/coordination.md 2.6). */
 const BARRIER: Micros = 150 * MILLISECOND;
 
-/** Who is still to come back to one shard. */
+/** Replicas that have not sent their waiters of one shard yet. */
 interface Barrier {
   readonly term: bigint;
   readonly missing: Set<string>;
   readonly lift: () => void;
 }
 
-/** Shards that admit no waiter yet, since those who waited before are on their way: all live peers' and this replica's own. */
+/** Shards that admit no waiter yet, because waiters from before are still to be sent again, by this replica and by all live peers. */
 export class TakeoverBarriers {
   readonly #timers: Timers;
   readonly #peers: () => readonly string[];
   readonly #open = new Map<number, Barrier>();
-  /** Peers that were there before the barrier was, for the latest term of each shard. */
+  /** Peers that rejoined before the barrier was armed, for the latest term of each shard. */
   readonly #early = new Map<number, { readonly term: bigint; readonly peers: Set<string> }>();
 
   constructor(deps: { timers: Timers; peers: () => readonly string[] }) {
@@ -24,7 +24,7 @@ export class TakeoverBarriers {
     this.#peers = deps.peers;
   }
 
-  /** Resolves when all are back, or after 150 ms. `own`: the name that stands for this replica's own waiters. */
+  /** Resolves when all have rejoined, or after 150 ms. `own` is the name for this replica's own waiters. */
   arm(shard: number, term: bigint, own: string): Promise<void> {
     this.#open.get(shard)?.lift();
     return new Promise((resolve) => {
@@ -42,7 +42,7 @@ export class TakeoverBarriers {
     });
   }
 
-  /** All who waited at this replica for the shard have entered. */
+  /** Records that all callers of `peer` that waited for the shard have entered. */
   onPeerRejoined(peer: string, shard: number, term: bigint): void {
     const barrier = this.#open.get(shard);
     if (barrier?.term === term) {
@@ -55,7 +55,7 @@ export class TakeoverBarriers {
     }
   }
 
-  /** A peer that is not there any more is not waited for. */
+  /** Stops waiting for peers that are not in `live`. */
   onPeersChanged(live: ReadonlySet<string>): void {
     for (const barrier of [...this.#open.values()]) {
       for (const peer of barrier.missing) if (!live.has(peer)) barrier.missing.delete(peer);

@@ -258,7 +258,7 @@ function wireReplica(parts: JoinParts): { readonly replica: Replica; readonly re
     shards: SHARDS,
     timing: TIMING,
     registers: nats.registers,
-    messages: { beat: (bytes) => nats.messages.publish('hb', bytes), onBeat: (listener) => nats.messages.subscribe('hb', listener) },
+    messages: { publish: (bytes) => nats.messages.publish('hb', bytes), onHeartbeat: (listener) => nats.messages.subscribe('hb', listener) },
     notify: (instance, shard, term) => relay.notify(instance, shard, term),
     clocks: { reading: () => clock.record(), uptime },
     timers,
@@ -309,7 +309,7 @@ interface Following {
 function follow(event: ReplicaEvent, { localAdmission, relay, replica, store, clock, onShard }: Following): void {
   switch (event.kind) {
     case 'gained': {
-      const { shard, leaderLease, clock: shardTime } = event.ground;
+      const { shard, leaderLease, clock: shardTime } = event.handle;
       const treeClock = createTreeClock(clock, shardTime);
       const ledger = createLedger({ store, clock: treeClock, term: leaderLease.term, from: leaderLease.from });
       void localAdmission.openShard(shard, { leaderLease, clock: treeClock, ledger }, relay.barrier(shard, leaderLease.term));

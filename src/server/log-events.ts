@@ -333,7 +333,7 @@ export function logConnectionEvent(log: Log, change: ConnectionEvent): void {
 export function logReplicaEvent(log: Log, event: ReplicaEvent): void {
   switch (event.kind) {
     case 'gained': {
-      const { shard, leaderLease } = event.ground;
+      const { shard, leaderLease } = event.handle;
       return log.tell('debug', 'shard_acquired', `Shard ${shard} is decided here, in term ${leaderLease.term}.`, { shard, term: String(leaderLease.term) });
     }
     case 'lost':

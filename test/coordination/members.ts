@@ -62,7 +62,7 @@ export class Members {
   run(millis: number): void {
     for (const end = this.now + millis * MILLISECOND; this.now < end; ) {
       this.now += TICK;
-      for (const { by, id } of this.#unanswered.filter(({ at }) => at <= this.now)) by.member.answered(id, { kind: 'unknown' }, this.reading());
+      for (const { by, id } of this.#unanswered.filter(({ at }) => at <= this.now)) by.member.onResponse(id, { kind: 'unknown' }, this.reading());
       this.#unanswered = this.#unanswered.filter(({ at }) => at > this.now);
       for (const one of this.all) if (!one.stopped) one.member.tick(this.reading(one));
       this.flow();
@@ -75,7 +75,7 @@ export class Members {
       moved = false;
       for (const one of this.all) {
         if (one.stopped) continue;
-        const { questions, beats, notices, events } = one.member.take();
+        const { requests: questions, heartbeats: beats, notices, events } = one.member.take();
         moved ||= questions.length + beats.length + notices.length + events.length > 0;
         for (const question of questions) this.#serve(one, question);
         for (const beat of beats) this.#tell(one, beat);
@@ -92,7 +92,7 @@ export class Members {
 
   /** Who may decide for a shard now. */
   deciders(shard: number): readonly string[] {
-    return this.all.filter((one) => !one.stopped && one.member.right(shard, this.now) !== undefined).map(({ name }) => name);
+    return this.all.filter((one) => !one.stopped && one.member.decisionWindow(shard, this.now) !== undefined).map(({ name }) => name);
   }
 
   /** How many shards each may decide for. */
@@ -105,7 +105,7 @@ export class Members {
 
   #tell(from: Rigged, beat: Heartbeat): void {
     if (from.mute) return;
-    for (const to of this.all) if (!to.stopped) to.member.heard(beat, this.reading());
+    for (const to of this.all) if (!to.stopped) to.member.onHeartbeat(beat, this.reading());
   }
 
   #serve(by: Rigged, question: RegisterRequest): void {
@@ -114,10 +114,10 @@ export class Members {
     const newest = this.registers.get(register);
     const late = () => void this.#unanswered.push({ at: this.now + 150 * MILLISECOND, by, id });
     if (fate === 'lost') return late();
-    if (question.kind === 'read') return fate === 'ok' ? by.member.answered(id, { kind: 'value', value: newest }, this.reading(by)) : late();
+    if (question.kind === 'read') return fate === 'ok' ? by.member.onResponse(id, { kind: 'value', value: newest }, this.reading(by)) : late();
     const fits = (newest?.revision ?? 0) === question.revision;
     if (fits) this.registers.set(register, { revision: ++this.#revision, bytes: question.bytes });
     if (fate === 'unheard') return late();
-    by.member.answered(id, fits ? { kind: 'changed', revision: this.#revision } : { kind: 'conflict' }, this.reading(by));
+    by.member.onResponse(id, fits ? { kind: 'changed', revision: this.#revision } : { kind: 'conflict' }, this.reading(by));
   }
 }

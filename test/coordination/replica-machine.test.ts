@@ -92,7 +92,7 @@ describe('members', () => {
     const a = members.add('a');
     members.run(2_000);
     expect(members.deciders(0)).toEqual(['a']);
-    const slotsUntil = a.member.right(0, members.now)?.until ?? 0;
+    const slotsUntil = a.member.decisionWindow(0, members.now)?.until ?? 0;
     a.member.leave();
     members.run(100);
     expect(a.events.at(-1)).toEqual({ kind: 'left' });
@@ -140,7 +140,7 @@ describe('members', () => {
       const { members, a, b, c } = three();
       for (const one of [b, c]) one.disagrees = disagrees;
       const mine = [...Array(SHARDS).keys()].filter((shard) => members.deciders(shard)[0] === 'a');
-      const slotsEnd = Math.max(...mine.map((shard) => a.member.right(shard, members.now)?.until ?? 0));
+      const slotsEnd = Math.max(...mine.map((shard) => a.member.decisionWindow(shard, members.now)?.until ?? 0));
       a.stopped = true;
       for (const name of [...members.registers.keys()]) if (name.startsWith('session.a')) members.registers.delete(name);
       members.run(8_000);
@@ -164,7 +164,7 @@ describe('members', () => {
       const d = members.add('d');
       d.disagrees = disagrees;
       members.run(3_000);
-      const behind = WALL + members.now - (d.member.right(shard, members.now)?.at ?? 0);
+      const behind = WALL + members.now - (d.member.decisionWindow(shard, members.now)?.at ?? 0);
       expect(behind).toBeGreaterThanOrEqual(0);
       if (disagrees) expect(behind).toBeGreaterThan(59_000_000);
       else expect(behind).toBeLessThan(700_000);
@@ -192,7 +192,7 @@ describe('members', () => {
     const take = a.member.take.bind(a.member);
     a.member.take = () => {
       const wanted = take();
-      for (const beat of wanted.beats) a.member.heard(beat, members.reading());
+      for (const beat of wanted.heartbeats) a.member.onHeartbeat(beat, members.reading());
       return wanted;
     };
     members.run(5_000);

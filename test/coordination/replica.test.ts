@@ -156,7 +156,7 @@ describe('replicas', () => {
   it('are found under their new name when the links begin anew', async () => {
     const { world, a, b } = await three();
     const shard = world.every().find((each) => a.decides(each)) ?? -1;
-    a.replica.readdress('a-2');
+    a.replica.replaceInstance('a-2');
     expect(a.replica.instance).toBe('a-2');
     await world.run(220);
     expect(b.replica.locate(shard)).toMatchObject({ at: 'peer', instance: 'a-2' });
@@ -261,7 +261,7 @@ describe('the driver', () => {
       shards: 1,
       timing: TIMING,
       registers: world.registers,
-      messages: { beat: () => calls.push('beat'), onBeat: () => () => {} },
+      messages: { publish: () => calls.push('beat'), onHeartbeat: () => () => {} },
       notify: () => calls.push('notify'),
       clocks: { reading: () => world.reading(), uptime: () => undefined },
       timers: { after: () => () => {} },

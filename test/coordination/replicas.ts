@@ -41,7 +41,7 @@ export class Rig {
       shards: world.shards,
       timing: TIMING,
       registers: this.#registers(world.registers),
-      messages: { beat: (bytes) => world.beat(bytes), onBeat: (listener) => world.listen((bytes) => this.run(() => listener(bytes))) },
+      messages: { publish: (bytes) => world.beat(bytes), onHeartbeat: (listener) => world.listen((bytes) => this.run(() => listener(bytes))) },
       notify: (instance, shard, term) => world.notify(instance, shard, term),
       clocks: { reading: () => this.#reading(world), uptime: () => world.reading().mono + this.asleep },
       timers: this.#timers(),
@@ -90,7 +90,7 @@ export class Rig {
 
   #happened(event: ReplicaEvent): void {
     this.events.push(event);
-    if (event.kind === 'gained') this.shardTrees.set(event.ground.shard, event.ground);
+    if (event.kind === 'gained') this.shardTrees.set(event.handle.shard, event.handle);
     if (event.kind === 'lost') this.shardTrees.delete(event.shard);
     if (event.kind === 'seal') this.replica.sealed(event.shard, event.term);
     this.listener(event);

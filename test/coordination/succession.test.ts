@@ -11,46 +11,46 @@ const own = (term: bigint, from: number, until: number) => ({ own: [{ shard: 7, 
 
 describe('the next term', () => {
   it('begins where the slots of the dead owner end, with the clock it last showed', () => {
-    expect(nextTermStart({ shard: 7, record, ended: own(4n, 20, 21), heard: undefined })).toEqual({ from: at(21), clock: at(20) });
+    expect(nextTermStart({ shard: 7, record, ended: own(4n, 20, 21), bound: undefined })).toEqual({ from: at(21), clock: at(20) });
   });
 
   it('begins where the last one did when that decided nothing', () => {
-    expect(nextTermStart({ shard: 7, record, ended: { own: [] }, heard: undefined })).toEqual({ from: at(10), clock: at(9.5) });
-    expect(nextTermStart({ shard: 7, record, ended: own(3n, 20, 21), heard: undefined })).toEqual({ from: at(10), clock: at(9.5) });
-    expect(nextTermStart({ shard: 8, record, ended: own(4n, 20, 21), heard: undefined })).toEqual({ from: at(10), clock: at(9.5) });
+    expect(nextTermStart({ shard: 7, record, ended: { own: [] }, bound: undefined })).toEqual({ from: at(10), clock: at(9.5) });
+    expect(nextTermStart({ shard: 7, record, ended: own(3n, 20, 21), bound: undefined })).toEqual({ from: at(10), clock: at(9.5) });
+    expect(nextTermStart({ shard: 8, record, ended: own(4n, 20, 21), bound: undefined })).toEqual({ from: at(10), clock: at(9.5) });
   });
 
   it('never begins before the last one began: slots that ended before were never used', () => {
-    expect(nextTermStart({ shard: 7, record, ended: own(4n, 8, 9), heard: undefined }).from).toBe(at(10));
+    expect(nextTermStart({ shard: 7, record, ended: own(4n, 8, 9), bound: undefined }).from).toBe(at(10));
   });
 
   it('takes the best of what is known of the clock', () => {
-    expect(nextTermStart({ shard: 7, record, ended: own(4n, 20, 21), heard: at(20.7) }).clock).toBe(at(20.7));
-    expect(nextTermStart({ shard: 7, record, ended: own(4n, 20, 21), heard: at(19) }).clock).toBe(at(20));
+    expect(nextTermStart({ shard: 7, record, ended: own(4n, 20, 21), bound: at(20.7) }).clock).toBe(at(20.7));
+    expect(nextTermStart({ shard: 7, record, ended: own(4n, 20, 21), bound: at(19) }).clock).toBe(at(20));
   });
 });
 
 describe('evidence of a clock', () => {
   it('is the best of what was heard, and weaker with age', () => {
     const evidence = new ClockBounds();
-    evidence.heard(1, 1n, at(100), 0);
+    evidence.observe(1, 1n, at(100), 0);
     // Heard late: says less than what is known.
-    evidence.heard(1, 1n, at(101), 1.5 * SECOND);
+    evidence.observe(1, 1n, at(101), 1.5 * SECOND);
     expect(evidence.bound(1, 1n, 2 * SECOND)).toBe(at(102) - 2 * SECOND * DRIFT_MAX);
-    evidence.heard(1, 1n, at(102), 2 * SECOND);
+    evidence.observe(1, 1n, at(102), 2 * SECOND);
     expect(evidence.bound(1, 1n, 2 * SECOND)).toBe(at(102));
   });
 
   it('belongs to one term', () => {
     const evidence = new ClockBounds();
-    evidence.heard(1, 2n, at(100), 0);
+    evidence.observe(1, 2n, at(100), 0);
     expect(evidence.bound(1, 1n, 0)).toBeUndefined();
     expect(evidence.bound(1, 3n, 0)).toBeUndefined();
     expect(evidence.bound(2, 2n, 0)).toBeUndefined();
     // A heartbeat of an older term that comes late changes nothing; one of a newer term replaces all.
-    evidence.heard(1, 1n, at(500), 0);
+    evidence.observe(1, 1n, at(500), 0);
     expect(evidence.bound(1, 2n, 0)).toBe(at(100));
-    evidence.heard(1, 3n, at(99), 0);
+    evidence.observe(1, 3n, at(99), 0);
     expect(evidence.bound(1, 2n, 0)).toBeUndefined();
     expect(evidence.bound(1, 3n, 0)).toBe(at(99));
   });

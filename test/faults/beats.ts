@@ -1,5 +1,5 @@
 import type { NatsConnection } from '@nats-io/transport-node';
-import { decodeBeat } from '../../src/coordination/membership/session-record.ts';
+import { decodeHeartbeat } from '../../src/coordination/membership/session-record.ts';
 import { createLayout } from '../../src/nats/layout.ts';
 import { monotonic } from './callers.ts';
 
@@ -37,7 +37,7 @@ export class Beats {
   }
 
   #heard(bytes: Uint8Array): void {
-    const { replica, own } = decodeBeat(bytes);
+    const { replica, own } = decodeHeartbeat(bytes);
     this.#own.set(replica, new Set(own.map(({ shard }) => shard)));
     const waiting = this.#next.get(replica) ?? [];
     this.#next.delete(replica);

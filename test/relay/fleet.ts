@@ -118,7 +118,7 @@ export class Node {
       locate: (shard: number): ShardLocation => this.view.get(shard) ?? { at: 'nowhere' },
       peers: (): readonly PeerView[] => fleet.peersOf(this),
       onShardOffered: (shard: number, term: bigint) => void this.told.push(`${shard} ${term}`),
-      readdress: (instance: string) => fleet.readdress(this, instance),
+      replaceInstance: (instance: string) => fleet.replaceInstance(this, instance),
       leave: () => fleet.leave(this),
     };
     this.relay = new Relay({
@@ -263,7 +263,7 @@ export class Fleet {
   }
 
   /** As heartbeats would tell it. */
-  readdress(node: Node, instance: string): void {
+  replaceInstance(node: Node, instance: string): void {
     node.instance = instance;
     for (const [shard, owner] of this.owners) if (owner.node === node) this.place(shard, owner);
   }

@@ -27,9 +27,9 @@ function late(name: string, by: number, seed: number): Removed {
   return {
     ...{ name, seed, file: 'coordination/ownership/owned-shards.ts' },
     rule: `slots end: nothing is decided ${by} us past \`until\``,
-    from: 'if (at < hold.from || at >= hold.until) return undefined;',
-    to: `if (at < hold.from || at >= hold.until + ${by}) return undefined;`,
-    also: { from: 'return DISTANT_PAST;\n    return hold.until;', to: `return DISTANT_PAST;\n    return plus(hold.until, ${by});` },
+    from: 'if (at < ownership.from || at >= ownership.until) return undefined;',
+    to: `if (at < ownership.from || at >= ownership.until + ${by}) return undefined;`,
+    also: { from: 'return DISTANT_PAST;\n    return ownership.until;', to: `return DISTANT_PAST;\n    return plus(ownership.until, ${by});` },
   };
 }
 
@@ -39,8 +39,8 @@ export const unseen: readonly Removed[] = [
     name: 'renewal-of-any-term',
     rule: 'term tag: a renewal gives slots only to the term that it names',
     file: 'coordination/ownership/owned-shards.ts',
-    from: 'if (hold?.term === term) hold.until',
-    to: 'if (hold !== undefined) hold.until',
+    from: 'if (ownership?.term === term) ownership.until',
+    to: 'if (ownership !== undefined) ownership.until',
     seed: 1,
   },
   {
@@ -76,7 +76,7 @@ export const removed: readonly Removed[] = [
     rule: 'no record, no vote: a session whose record is lost cannot be revoked',
     file: 'coordination/membership/revocation.ts',
     from: 'if (answer.value === undefined) return this.#writeTombstone(peer, 0, reading);',
-    to: 'if (answer.value === undefined) return void this.#parts.peers.end(peer.session, { own: [] }, reading.mono);',
+    to: 'if (answer.value === undefined) return void this.#deps.peers.end(peer.session, { own: [] }, reading.mono);',
     seed: 8,
   },
   {
@@ -116,9 +116,9 @@ export const removed: readonly Removed[] = [
     name: 'slots-never-end',
     rule: 'slots end: nothing is decided from `until` on',
     file: 'coordination/ownership/owned-shards.ts',
-    from: 'if (at < hold.from || at >= hold.until) return undefined;',
-    to: 'if (at < hold.from) return undefined;',
-    also: { from: 'return DISTANT_PAST;\n    return hold.until;', to: 'return DISTANT_PAST;\n    return plus(DISTANT_PAST, Number.MAX_SAFE_INTEGER);' },
+    from: 'if (at < ownership.from || at >= ownership.until) return undefined;',
+    to: 'if (at < ownership.from) return undefined;',
+    also: { from: 'return DISTANT_PAST;\n    return ownership.until;', to: 'return DISTANT_PAST;\n    return plus(DISTANT_PAST, Number.MAX_SAFE_INTEGER);' },
     seed: 1,
   },
   late('late-50ms', 50_000, 1),
@@ -127,8 +127,8 @@ export const removed: readonly Removed[] = [
     name: 'slots-never-begin',
     rule: 'slots begin: nothing is decided before `from`',
     file: 'coordination/ownership/owned-shards.ts',
-    from: 'if (at < hold.from || at >= hold.until) return undefined;',
-    to: 'if (at >= hold.until) return undefined;',
+    from: 'if (at < ownership.from || at >= ownership.until) return undefined;',
+    to: 'if (at >= ownership.until) return undefined;',
     seed: 1,
   },
   {
@@ -136,7 +136,7 @@ export const removed: readonly Removed[] = [
     rule: 'only an acknowledged renewal makes slots ours',
     file: 'coordination/membership/session.ts',
     from: "if (answer.kind !== 'changed') return;",
-    to: "if (answer.kind !== 'changed') return this.#parts.host.renewed(record.own);",
+    to: "if (answer.kind !== 'changed') return this.#deps.callbacks.renewed(record.own);",
     seed: 1,
   },
   {
@@ -152,7 +152,7 @@ export const removed: readonly Removed[] = [
     rule: 'a claim is compare-and-set: one that failed is no claim',
     file: 'coordination/ownership/claims.ts',
     from: "if (answer.kind !== 'changed') {",
-    to: `if (answer.kind === 'changed') this.#chances.delete(shard);
+    to: `if (answer.kind === 'changed') this.#vacancies.delete(shard);
       else host.gained(shard, record, 1, claimed, reading);
       if (answer.kind !== 'changed') {`,
     seed: 1,
@@ -169,16 +169,16 @@ export const removed: readonly Removed[] = [
     name: 'decides-after-halt',
     rule: 'who hands over stops first',
     file: 'coordination/ownership/owned-shards.ts',
-    from: "if (hold === undefined || hold.phase === 'halted' || hold.phase === 'sealed') return undefined;",
-    to: 'if (hold === undefined) return undefined;',
+    from: "if (ownership === undefined || ownership.phase === 'halted' || ownership.phase === 'sealed') return undefined;",
+    to: 'if (ownership === undefined) return undefined;',
     seed: 1,
   },
   {
     name: 'moving-shard-unrecorded',
     rule: 'a shard stays in the session record until its register names another',
     file: 'coordination/ownership/owned-shards.ts',
-    from: 'return [...this.#holds.values()].map(({ shard, term, clock, until }) => {',
-    to: "return [...this.#holds.values()].filter(({ phase }) => phase === 'owned').map(({ shard, term, clock, until }) => {",
+    from: 'return [...this.#shards.values()].map(({ shard, term, clock, until }) => {',
+    to: "return [...this.#shards.values()].filter(({ phase }) => phase === 'owned').map(({ shard, term, clock, until }) => {",
     gates: true,
     seed: 24,
   },

@@ -84,7 +84,7 @@ export class SimProcess {
   }
 
   right(shard: number) {
-    return this.member.right(shard, this.reading().mono);
+    return this.member.decisionWindow(shard, this.reading().mono);
   }
 
   reading(): ClockReading {
@@ -106,7 +106,7 @@ export class SimProcess {
   }
 
   heard(beat: Heartbeat): void {
-    this.wake(() => this.member.heard(beat, this.reading()));
+    this.wake(() => this.member.onHeartbeat(beat, this.reading()));
   }
 
   received(frame: Frame<Word>): void {
@@ -154,12 +154,12 @@ export class SimProcess {
 
   #do(wanted: MachineOutput): void {
     const { agenda, registers } = this.#world;
-    for (const question of wanted.questions) {
-      const answer = (given: RegisterResponse) => this.wake(() => this.member.answered(question.id, given, this.reading()));
+    for (const question of wanted.requests) {
+      const answer = (given: RegisterResponse) => this.wake(() => this.member.onResponse(question.id, given, this.reading()));
       agenda.after(ANSWER_WITHIN, () => answer({ kind: 'unknown' }));
       registers.ask(this.#machine.replica, question, answer);
     }
-    for (const beat of wanted.beats) this.#world.broadcast(this.#machine.replica, beat);
+    for (const beat of wanted.heartbeats) this.#world.broadcast(this.#machine.replica, beat);
     for (const { instance, shard, term } of wanted.notices) if (instance !== '') this.#say(instance, { kind: 'gave', shard, term });
     for (const event of wanted.events) {
       if (event.kind === 'left') this.left = true;
@@ -210,6 +210,6 @@ export class SimProcess {
   }
 }
 
-function isSomething({ questions, beats, notices, events }: MachineOutput): boolean {
+function isSomething({ requests: questions, heartbeats: beats, notices, events }: MachineOutput): boolean {
   return questions.length + beats.length + notices.length + events.length > 0;
 }

@@ -228,7 +228,7 @@ export class World implements SimWorld {
     if (this.timing.settleFor > SECOND) return;
     const newest = Math.max(...this.#machines.map(({ revision }) => revision));
     for (const { replica, revision } of this.#machines) {
-      const held = [...(this.#processes[replica]?.member.holds() ?? [])].length;
+      const held = [...(this.#processes[replica]?.member.ownedShards() ?? [])].length;
       if (revision < newest && held > 0) this.judge.complain(`r${replica} runs by revision ${revision} of ${newest} and still has ${held} shards`);
     }
   }

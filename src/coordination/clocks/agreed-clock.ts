@@ -12,7 +12,7 @@ const WITHIN: Micros = 200 * MILLISECOND;
 const KEEP: Micros = 60 * SECOND;
 
 /** What an agreed time is made of. */
-export interface AgreedTimeParts {
+export interface AgreedClockOptions {
   readonly reading: () => ClockReading;
   readonly serverTime: (() => Promise<EpochMs>) | undefined;
   readonly timers: Timers;
@@ -23,27 +23,27 @@ export interface AgreedTimeParts {
  * question and by drift, far less than {@link AGREED_WITHIN}, as long as the registers' clock is not set.
  */
 export class AgreedClock {
-  readonly #parts: AgreedTimeParts;
+  readonly #options: AgreedClockOptions;
   /** Server time less own monotonic time, and when that was learnt. */
   #known: { readonly offset: Micros; readonly mono: Micros } | undefined;
-  #unask: () => void = () => {};
-  #over = false;
+  #cancelTimer: () => void = () => {};
+  #stopped = false;
 
-  constructor(parts: AgreedTimeParts) {
-    this.#parts = parts;
+  constructor(options: AgreedClockOptions) {
+    this.#options = options;
   }
 
   /** Asks now, and from now on. */
   start(): void {
-    const { serverTime, timers } = this.#parts;
-    if (serverTime === undefined || this.#over) return;
-    this.#unask = timers.after(ASK_EVERY, () => this.start());
+    const { serverTime, timers } = this.#options;
+    if (serverTime === undefined || this.#stopped) return;
+    this.#cancelTimer = timers.after(ASK_EVERY, () => this.start());
     void this.#ask(serverTime);
   }
 
   stop(): void {
-    this.#over = true;
-    this.#unask();
+    this.#stopped = true;
+    this.#cancelTimer();
   }
 
   /** The same look at the clocks, with what they agree on. */
@@ -56,9 +56,9 @@ export class AgreedClock {
 
   /** A server that does not answer leaves what was known, for a while. */
   async #ask(serverTime: () => Promise<EpochMs>): Promise<void> {
-    const asked = this.#parts.reading().mono;
+    const asked = this.#options.reading().mono;
     const time = await serverTime().catch(() => undefined);
-    const { mono } = this.#parts.reading();
+    const { mono } = this.#options.reading();
     if (time === undefined || mono - asked > WITHIN) return;
     this.#known = { offset: time * MILLISECOND - (asked + mono) / 2, mono };
   }

@@ -12,7 +12,7 @@ export class LowerBound {
   #at: Micros = 0;
 
   /** At `now` of the own clock the other one was ahead by `offset` at least. */
-  heard(offset: Micros, now: Micros): void {
+  observe(offset: Micros, now: Micros): void {
     this.#offset = Math.max(offset, this.offset(now) ?? offset);
     this.#at = now;
   }
@@ -31,11 +31,11 @@ export class ClockBounds {
   readonly #bounds = new Map<number, { readonly term: bigint; readonly bound: LowerBound }>();
 
   /** The owner of `shard` in `term` said that its clock shows `at`; heard at `mono`, or later than that was said. */
-  heard(shard: number, term: bigint, at: Instant, mono: Micros): void {
+  observe(shard: number, term: bigint, at: Instant, mono: Micros): void {
     const known = this.#bounds.get(shard);
     if (known !== undefined && known.term > term) return;
     const bound = known?.term === term ? known.bound : new LowerBound();
-    bound.heard(at - mono, mono);
+    bound.observe(at - mono, mono);
     this.#bounds.set(shard, { term, bound });
   }
 

@@ -15,12 +15,12 @@ export class SuspendDetector {
   readonly #uptime: () => Micros | undefined;
   #seen: { readonly uptime: Micros | undefined; readonly mono: Micros; readonly wall: Micros } | undefined;
 
-  constructor(parts: { uptime: () => Micros | undefined }) {
-    this.#uptime = parts.uptime;
+  constructor(options: { uptime: () => Micros | undefined }) {
+    this.#uptime = options.uptime;
   }
 
   /** Has it slept since the last call? The first call answers no. */
-  noticed({ mono, wall }: ClockReading): boolean {
+  wasSuspended({ mono, wall }: ClockReading): boolean {
     const seen = this.#seen;
     if (seen !== undefined) {
       const passed = mono - seen.mono;

@@ -12,12 +12,12 @@ export class DuplicateNameDetector {
   readonly #heard = new Map<string, { readonly since: Micros; last: Micros }>();
 
   /** What to tell of a heartbeat; undefined: nothing. */
-  heard(
-    beat: Pick<Heartbeat, 'replica' | 'instance' | 'acceptsShards'>,
+  onHeartbeat(
+    heartbeat: Pick<Heartbeat, 'replica' | 'instance' | 'acceptsShards'>,
     own: { readonly replica: string; readonly instance: string },
     mono: Micros,
   ): string | undefined {
-    const { replica, instance, acceptsShards } = beat;
+    const { replica, instance, acceptsShards } = heartbeat;
     // Who leaves, or has only begun, owns nothing for long.
     if (replica !== own.replica || instance === own.instance || !acceptsShards) return undefined;
     for (const [other, { last }] of this.#heard) if (mono - last > SILENCE) this.#heard.delete(other);

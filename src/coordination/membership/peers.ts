@@ -64,19 +64,19 @@ export class Peers {
   }
 
   /** A heartbeat; undefined: an old one, that says nothing. */
-  heard(beat: Heartbeat, mono: Micros): Peer | undefined {
-    const peer = this.track(beat.session, mono);
-    if (beat.n < peer.n && peer.replica !== '') return undefined;
-    peer.replica = beat.replica;
-    peer.instance = beat.instance;
-    if (beat.n <= peer.n) return undefined;
-    peer.n = beat.n;
+  onHeartbeat(heartbeat: Heartbeat, mono: Micros): Peer | undefined {
+    const peer = this.track(heartbeat.session, mono);
+    if (heartbeat.n < peer.n && peer.replica !== '') return undefined;
+    peer.replica = heartbeat.replica;
+    peer.instance = heartbeat.instance;
+    if (heartbeat.n <= peer.n) return undefined;
+    peer.n = heartbeat.n;
     peer.heardAt = mono;
-    peer.own = beat.own;
-    peer.wall = beat.wall;
-    peer.terms = new Map(beat.own.map(({ shard, term }) => [shard, term]));
-    peer.revision = beat.revision;
-    peer.acceptsShards = beat.acceptsShards;
+    peer.own = heartbeat.own;
+    peer.wall = heartbeat.wall;
+    peer.terms = new Map(heartbeat.own.map(({ shard, term }) => [shard, term]));
+    peer.revision = heartbeat.revision;
+    peer.acceptsShards = heartbeat.acceptsShards;
     return peer;
   }
 

@@ -8,12 +8,12 @@ import type { Peer, Peers } from './peers.ts';
 import { decodeSession, encodeSession, type SessionRecord, sessionRegister } from './session-record.ts';
 
 /** What revocations are made from. */
-export interface RevocationParts {
+export interface RevocationDeps {
   readonly replica: string;
   readonly timing: Timing;
-  readonly questions: RegisterRequests;
+  readonly requests: RegisterRequests;
   readonly peers: Peers;
-  readonly views: OwnershipCache;
+  readonly ownershipCache: OwnershipCache;
 }
 
 /**
@@ -22,16 +22,16 @@ export interface RevocationParts {
  * and that no later renewal can ever be acknowledged.
  */
 export class Revocation {
-  readonly #parts: RevocationParts;
+  readonly #deps: RevocationDeps;
 
-  constructor(parts: RevocationParts) {
-    this.#parts = parts;
+  constructor(deps: RevocationDeps) {
+    this.#deps = deps;
   }
 
   /** Looks at the owners that fell silent, at its turn among those that live; `own` is not looked at. */
   tick(own: string | undefined, live: readonly Peer[], reading: ClockReading): void {
-    const { replica, peers, views, timing } = this.#parts;
-    for (const owner of views.owners()) {
+    const { replica, peers, ownershipCache, timing } = this.#deps;
+    for (const owner of ownershipCache.owners()) {
       if (owner === own) continue;
       const peer = peers.track(owner, reading.mono);
       if (peer.ended !== undefined || (!peer.mine && reading.mono - peer.heardAt <= timing.suspectAfter)) continue;
@@ -42,7 +42,7 @@ export class Revocation {
 
   /** Looks at a silent session, when it is the turn of who stands at `rank` in its order. */
   suspect(peer: Peer, rank: number, reading: ClockReading): void {
-    const { timing, questions } = this.#parts;
+    const { timing, requests } = this.#deps;
     const { mono } = reading;
     if (peer.ended !== undefined || peer.trying) return;
     if (!peer.mine && mono - peer.heardAt <= timing.suspectAfter + rank * timing.rankDelay) return;
@@ -50,7 +50,7 @@ export class Revocation {
     peer.triedAt = mono;
     peer.trying = true;
     const { heardAt } = peer;
-    questions.read(sessionRegister(peer.session), (answer, then) => {
+    requests.read(sessionRegister(peer.session), (answer, then) => {
       peer.trying = false;
       // Its heartbeat may have told the very number that is read here, which is nothing new to us then, though it lives. Who is back from a cut asks and hears at the same time.
       if (peer.heardAt === heardAt) this.#read(peer, answer, then);
@@ -64,7 +64,7 @@ export class Revocation {
     peer.tombstoned = record.lost !== undefined;
     if (record.lost === 'alleged') return this.#writeTombstone(peer, answer.value.revision, reading);
     if (record.state !== 'live') {
-      this.#parts.peers.end(peer.session, record, reading.mono);
+      this.#deps.peers.end(peer.session, record, reading.mono);
       return;
     }
     if (record.n > peer.n) {
@@ -72,10 +72,10 @@ export class Revocation {
       peer.heardAt = reading.mono;
       return;
     }
-    const { questions, peers } = this.#parts;
+    const { requests, peers } = this.#deps;
     const bytes = encodeSession({ ...record, state: 'revoked' });
     peer.trying = true;
-    questions.change(sessionRegister(peer.session), bytes, answer.value.revision, (changed, then) => {
+    requests.change(sessionRegister(peer.session), bytes, answer.value.revision, (changed, then) => {
       peer.trying = false;
       if (changed.kind === 'changed') peers.end(peer.session, record, then.mono);
     });
@@ -87,7 +87,7 @@ export class Revocation {
    * stream that began anew and gave numbers twice. Then the session is dead, and its slots are over.
    */
   #writeTombstone(peer: Peer, revision: number, reading: ClockReading): void {
-    const { questions, peers, timing } = this.#parts;
+    const { requests, peers, timing } = this.#deps;
     const { mono } = reading;
     peer.tombstoned = true;
     if (revision !== 0 && peer.tombstone?.revision !== revision) peer.tombstone = { revision, since: mono };
@@ -96,7 +96,7 @@ export class Revocation {
     const { replica, instance, n } = peer;
     const record: SessionRecord = { replica, instance, n: Math.max(n, 0), state: 'revoked', own: [], lost: sure ? 'surely' : 'alleged' };
     peer.trying = true;
-    questions.change(sessionRegister(peer.session), encodeSession(record), revision, (changed, then) => {
+    requests.change(sessionRegister(peer.session), encodeSession(record), revision, (changed, then) => {
       peer.trying = false;
       if (changed.kind !== 'changed') return;
       if (sure) peers.end(peer.session, record, then.mono);

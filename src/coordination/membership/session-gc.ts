@@ -15,8 +15,8 @@ export const SESSION_KEPT_MS = 24 * 60 * 60 * 1000;
  *
  * A session that is only frozen finds its register gone, as if it were revoked, and opens another one.
  */
-export async function collectStaleSessions(parts: { readonly registers: Registers & SessionRegisters; readonly shards: number }): Promise<number> {
-  const { registers, shards } = parts;
+export async function collectStaleSessions(deps: { readonly registers: Registers & SessionRegisters; readonly shards: number }): Promise<number> {
+  const { registers, shards } = deps;
   const found: StaleSession[] = [];
   for await (const session of registers.sessions()) found.push(session);
   const newest = found.reduce((latest, { writtenAt }) => Math.max(latest, writtenAt), 0);
@@ -34,7 +34,7 @@ export async function collectStaleSessions(parts: { readonly registers: Register
 }
 
 /** What is done about once an hour. */
-interface HourlyParts {
+interface HourlyOptions {
   readonly timers: Timers;
   /** 0 to less than 1. */
   readonly random: () => number;
@@ -44,21 +44,21 @@ interface HourlyParts {
 }
 
 /** Does it within the first hour, then each hour more or less by a tenth, so that no two processes stay in step. Answers how to stop. */
-export function scheduleHourly({ timers, random, act, failed }: HourlyParts): () => void {
+export function scheduleHourly({ timers, random, act, failed }: HourlyOptions): () => void {
   let cancel = (): void => {};
-  let over = false;
+  let stopped = false;
   const wait = (delay: Micros): void => {
     cancel = timers.after(delay, () => {
       act()
         .catch(failed)
         .finally(() => {
-          if (!over) wait(HOUR * (0.9 + random() / 5));
+          if (!stopped) wait(HOUR * (0.9 + random() / 5));
         });
     });
   };
   wait(HOUR * random());
   return () => {
-    over = true;
+    stopped = true;
     cancel();
   };
 }

@@ -73,12 +73,12 @@ export function decodeSession(bytes: Uint8Array): SessionRecord {
 }
 
 /** JSON, as the record. */
-export function encodeBeat(beat: Heartbeat): Uint8Array {
-  return encode(beat);
+export function encodeHeartbeat(heartbeat: Heartbeat): Uint8Array {
+  return encode(heartbeat);
 }
 
 /** The inverse. Throws on anything else. */
-export function decodeBeat(bytes: Uint8Array): Heartbeat {
+export function decodeHeartbeat(bytes: Uint8Array): Heartbeat {
   const raw = decode<Heartbeat>(bytes);
   const { session, replica, instance, n, revision, acceptsShards, wall } = raw;
   const known = named(raw) && typeof session === 'string' && typeof acceptsShards === 'boolean';

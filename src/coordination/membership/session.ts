@@ -5,7 +5,7 @@ import type { Timing } from '../timing.ts';
 import { decodeSession, encodeSession, type Heartbeat, type OwnedSlots, type SessionRecord, sessionRegister } from './session-record.ts';
 
 /** Where a session stands. `opening`: its register may not exist yet. `over`: nothing is decided under it any more, ever. */
-export type SessionState = 'opening' | 'live' | 'over';
+export type SessionState = 'opening' | 'live' | 'ended';
 
 /** Whom a session serves. */
 export interface SessionCallbacks {
@@ -16,7 +16,7 @@ export interface SessionCallbacks {
   /** The life of the process that its records name. */
   instance(): string;
   /** To be sent to all replicas. */
-  beat(beat: Omit<Heartbeat, 'revision' | 'acceptsShards'>): void;
+  heartbeat(heartbeat: Omit<Heartbeat, 'revision' | 'acceptsShards'>): void;
 }
 
 /** What a session is made of. `id` is random: no other process ever writes a live record under it. */
@@ -24,8 +24,8 @@ export interface MembershipSessionDeps {
   readonly id: string;
   readonly replica: string;
   readonly timing: Timing;
-  readonly questions: RegisterRequests;
-  readonly host: SessionCallbacks;
+  readonly requests: RegisterRequests;
+  readonly callbacks: SessionCallbacks;
 }
 
 /**
@@ -37,21 +37,21 @@ export interface MembershipSessionDeps {
  */
 export class Session {
   readonly id: string;
-  readonly #parts: MembershipSessionDeps;
+  readonly #deps: MembershipSessionDeps;
   #state: SessionState = 'opening';
   #closing: readonly OwnedSlots[] | undefined;
   #revision = 0;
   #n = 0;
-  #asking = false;
-  #again = false;
+  #writing = false;
+  #writeAgain = false;
   #dueAt: Micros = Number.NEGATIVE_INFINITY;
   /** On the own clock: H after the last acknowledged record was sent. */
   #heldUntil: Micros = Number.POSITIVE_INFINITY;
   #heardAt: Micros = Number.NEGATIVE_INFINITY;
 
-  constructor(parts: MembershipSessionDeps) {
-    this.id = parts.id;
-    this.#parts = parts;
+  constructor(deps: MembershipSessionDeps) {
+    this.id = deps.id;
+    this.#deps = deps;
   }
 
   get state(): SessionState {
@@ -65,12 +65,12 @@ export class Session {
 
   /** Its own heartbeats do not come back: others would hear nothing of its clocks. A broken data path must not keep ownership (2.9). */
   isIsolated(mono: Micros): boolean {
-    return mono > this.#heardAt + this.#parts.timing.horizon;
+    return mono > this.#heardAt + this.#deps.timing.horizon;
   }
 
   /** How long it lasts without another acknowledgement and another heartbeat of its own. */
   slack(mono: Micros): Micros {
-    return Math.min(this.#heldUntil, this.#heardAt + this.#parts.timing.horizon) - mono;
+    return Math.min(this.#heldUntil, this.#heardAt + this.#deps.timing.horizon) - mono;
   }
 
   /** A heartbeat of its own came back. */
@@ -81,11 +81,11 @@ export class Session {
   /** Lets time pass: opens, renews, or is over. */
   tick(reading: ClockReading): void {
     const { mono } = reading;
-    if (this.#state === 'over') {
+    if (this.#state === 'ended') {
       if (this.#closing !== undefined && mono >= this.#dueAt) this.#write(reading);
       return;
     }
-    if (mono > this.#heldUntil + this.#parts.timing.grace) this.#state = 'over';
+    if (mono > this.#heldUntil + this.#deps.timing.grace) this.#state = 'ended';
     else if (mono >= this.#dueAt) this.#write(reading);
   }
 
@@ -96,8 +96,8 @@ export class Session {
 
   /** Gives the session up by itself: nothing is decided from now on. `own` says so, with an `until` after the last decision; written until it is there, revoked, or `stop`ped. */
   close(reading: ClockReading, own: readonly OwnedSlots[]): void {
-    if (this.#state === 'over') return;
-    this.#state = 'over';
+    if (this.#state === 'ended') return;
+    this.#state = 'ended';
     this.#closing = own;
     this.#write(reading);
   }
@@ -109,30 +109,30 @@ export class Session {
 
   /** One record at a time: what comes meanwhile is in the next. */
   #write(reading: ClockReading): void {
-    if (this.#asking) {
-      this.#again = true;
+    if (this.#writing) {
+      this.#writeAgain = true;
       return;
     }
-    this.#again = false;
-    this.#asking = true;
-    const { timing, host, replica, questions } = this.#parts;
-    const instance = host.instance();
+    this.#writeAgain = false;
+    this.#writing = true;
+    const { timing, callbacks, replica, requests } = this.#deps;
+    const instance = callbacks.instance();
     const sentAt = reading.mono;
-    const own = this.#closing ?? host.entries(reading);
+    const own = this.#closing ?? callbacks.entries(reading);
     const record: SessionRecord = { replica, instance, n: ++this.#n, state: this.#closing === undefined ? 'live' : 'closed', own, wall: reading.agreed };
     this.#dueAt = sentAt + timing.renewEvery;
-    if (record.state === 'live') host.beat({ session: this.id, replica, instance, n: record.n, own, wall: record.wall });
+    if (record.state === 'live') callbacks.heartbeat({ session: this.id, replica, instance, n: record.n, own, wall: record.wall });
     const answered = (answer: ChangeResponse, then: ClockReading): void => {
-      this.#asking = false;
-      this.#written(answer, { record, sentAt }, then);
-      if (this.#again && !this.#asking) this.#write(then);
+      this.#writing = false;
+      this.#onWritten(answer, { record, sentAt }, then);
+      if (this.#writeAgain && !this.#writing) this.#write(then);
     };
     const late = (answer: LateAnswer, then: ClockReading): void => this.#acknowledged(answer.revision, { record, sentAt }, then);
-    questions.change(sessionRegister(this.id), encodeSession(record), this.#revision, answered, late);
+    requests.change(sessionRegister(this.id), encodeSession(record), this.#revision, answered, late);
   }
 
-  #written(answer: ChangeResponse, { record, sentAt }: { record: SessionRecord; sentAt: Micros }, reading: ClockReading): void {
-    if (answer.kind === 'conflict') return this.#look();
+  #onWritten(answer: ChangeResponse, { record, sentAt }: { record: SessionRecord; sentAt: Micros }, reading: ClockReading): void {
+    if (answer.kind === 'conflict') return this.#reload();
     if (answer.kind !== 'changed') return;
     this.#acknowledged(answer.revision, { record, sentAt }, reading);
   }
@@ -141,34 +141,34 @@ export class Session {
   #acknowledged(revision: number, { record, sentAt }: { record: SessionRecord; sentAt: Micros }, reading: ClockReading): void {
     this.#revision = Math.max(this.#revision, revision);
     if (record.state === 'closed') this.#closing = undefined;
-    if (this.#state === 'over') return;
-    const heldUntil = sentAt + this.#parts.timing.horizon;
+    if (this.#state === 'ended') return;
+    const heldUntil = sentAt + this.#deps.timing.horizon;
     this.#heldUntil = this.#state === 'live' ? Math.max(this.#heldUntil, heldUntil) : heldUntil;
     this.#state = 'live';
-    this.#parts.host.renewed(record.own);
-    if (reading.mono > this.#heldUntil + this.#parts.timing.grace) this.#state = 'over';
+    this.#deps.callbacks.renewed(record.own);
+    if (reading.mono > this.#heldUntil + this.#deps.timing.grace) this.#state = 'ended';
   }
 
   /** The register was changed: by this session, by a write whose answer never came, or by another, which revoked it. */
-  #look(): void {
-    this.#asking = true;
-    this.#parts.questions.read(sessionRegister(this.id), (answer, reading) => {
-      this.#asking = false;
-      this.#looked(answer, reading);
+  #reload(): void {
+    this.#writing = true;
+    this.#deps.requests.read(sessionRegister(this.id), (answer, reading) => {
+      this.#writing = false;
+      this.#onReloaded(answer, reading);
     });
   }
 
   /** A register that is missing, or older than known, is a read that lags or a disk that was lost: time will tell. */
-  #looked(answer: ReadResponse, reading: ClockReading): void {
+  #onReloaded(answer: ReadResponse, reading: ClockReading): void {
     if (answer.kind !== 'value' || answer.value === undefined) return;
     const { state } = decodeSession(answer.value.bytes);
     if (state === 'live') {
       if (answer.value.revision <= this.#revision) return;
       this.#revision = answer.value.revision;
-      if (this.#state !== 'over' || this.#closing !== undefined) this.#write(reading);
+      if (this.#state !== 'ended' || this.#closing !== undefined) this.#write(reading);
       return;
     }
-    this.#state = 'over';
+    this.#state = 'ended';
     this.#closing = undefined;
   }
 }

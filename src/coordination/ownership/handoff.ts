@@ -8,7 +8,7 @@ import { encodeOwnership, type OwnershipRecord, ownershipRegister } from './owne
 /** Whom hand-overs are made for. */
 export interface HandoffCallbacks {
   /** Stop deciding for this shard, say `halt`, write its exact state where the next term reads it, then say `sealed`. */
-  seal(hold: ShardOwnership): void;
+  seal(ownership: ShardOwnership): void;
   /** Who gets what was meant for `session`: that one while it lives, else another, this process's own in a new term too; undefined: none yet. */
   receiver(session: string, mono: Micros): string | undefined;
   /** The shard is now of `record.owner`, who may be this process itself, in a new term. */
@@ -21,84 +21,89 @@ export interface HandoffCallbacks {
  * whatever becomes of the change, it is tried until some next term is in the register.
  */
 export class Handoff {
-  readonly #parts: { readonly questions: RegisterRequests; readonly ownedShards: OwnedShards; readonly views: OwnershipCache; readonly host: HandoffCallbacks };
-  readonly #asking = new Set<number>();
+  readonly #deps: {
+    readonly requests: RegisterRequests;
+    readonly ownedShards: OwnedShards;
+    readonly ownershipCache: OwnershipCache;
+    readonly callbacks: HandoffCallbacks;
+  };
+  readonly #busy = new Set<number>();
 
-  constructor(parts: { questions: RegisterRequests; ownedShards: OwnedShards; views: OwnershipCache; host: HandoffCallbacks }) {
-    this.#parts = parts;
+  constructor(deps: { requests: RegisterRequests; ownedShards: OwnedShards; ownershipCache: OwnershipCache; callbacks: HandoffCallbacks }) {
+    this.#deps = deps;
   }
 
   /** Begins to give `shard` to the session `to`. */
   start(shard: number, to: string): void {
-    const hold = this.#parts.ownedShards.get(shard);
-    if (hold === undefined || hold.phase !== 'owned') return;
-    hold.phase = 'draining';
-    hold.to = to;
-    this.#parts.host.seal(hold);
+    const ownership = this.#deps.ownedShards.get(shard);
+    if (ownership === undefined || ownership.phase !== 'owned') return;
+    ownership.phase = 'draining';
+    ownership.to = to;
+    this.#deps.callbacks.seal(ownership);
   }
 
   /** Nothing more is decided in this term, from this moment on: there is no right to any more. */
   halt(shard: number, term: bigint, reading: ClockReading): void {
-    const hold = this.#parts.ownedShards.get(shard);
-    if (hold?.term !== term || hold.phase !== 'draining') return;
-    hold.phase = 'halted';
-    hold.haltedAt = plus(hold.clock.at(reading.mono), 1);
+    const ownership = this.#deps.ownedShards.get(shard);
+    if (ownership?.term !== term || ownership.phase !== 'draining') return;
+    ownership.phase = 'halted';
+    ownership.haltedAt = plus(ownership.clock.at(reading.mono), 1);
   }
 
   /** The state, as it was when it halted, is where the next term reads it; or it could not be written, and the next term starts from the worst. */
   sealed(shard: number, term: bigint, reading: ClockReading): void {
     this.halt(shard, term, reading);
-    const hold = this.#parts.ownedShards.get(shard);
-    if (hold?.term !== term || hold.phase !== 'halted') return;
-    hold.phase = 'sealed';
-    this.#move(hold, reading);
+    const ownership = this.#deps.ownedShards.get(shard);
+    if (ownership?.term !== term || ownership.phase !== 'halted') return;
+    ownership.phase = 'sealed';
+    this.#move(ownership, reading);
   }
 
   /** Tries again what is sealed and not moved yet. */
   tick(reading: ClockReading): void {
-    for (const hold of this.#parts.ownedShards.all()) if (hold.phase === 'sealed') this.#move(hold, reading);
+    for (const ownership of this.#deps.ownedShards.all()) if (ownership.phase === 'sealed') this.#move(ownership, reading);
   }
 
-  #move(hold: ShardOwnership, reading: ClockReading): void {
-    const { shard } = hold;
-    if (this.#asking.has(shard)) return;
-    const { host, questions } = this.#parts;
-    const owner = host.receiver(hold.to, reading.mono);
+  #move(ownership: ShardOwnership, reading: ClockReading): void {
+    const { shard } = ownership;
+    if (this.#busy.has(shard)) return;
+    const { callbacks, requests } = this.#deps;
+    const owner = callbacks.receiver(ownership.to, reading.mono);
     if (owner === undefined) return;
     const record: OwnershipRecord = {
-      term: hold.term + 1n,
+      term: ownership.term + 1n,
       owner,
-      from: later(hold.from, hold.haltedAt),
-      clock: hold.clock.at(reading.mono),
+      from: later(ownership.from, ownership.haltedAt),
+      clock: ownership.clock.at(reading.mono),
       wall: reading.agreed,
     };
     const bytes = encodeOwnership(record);
-    this.#asking.add(shard);
-    questions.change(ownershipRegister(shard), bytes, hold.revision, (answer, then) => {
-      this.#asking.delete(shard);
-      this.#changed(hold, { record, bytes }, answer, then);
+    this.#busy.add(shard);
+    requests.change(ownershipRegister(shard), bytes, ownership.revision, (answer, then) => {
+      this.#busy.delete(shard);
+      this.#onChanged(ownership, { record, bytes }, answer, then);
     });
   }
 
-  #changed(hold: ShardOwnership, made: { record: OwnershipRecord; bytes: Uint8Array }, answer: ChangeResponse, reading: ClockReading): void {
-    const { shard } = hold;
-    const { ownedShards, views, host } = this.#parts;
-    if (ownedShards.get(shard) !== hold) return;
-    if (answer.kind !== 'changed') return this.#look(hold);
-    views.see(shard, { revision: answer.revision, bytes: made.bytes }, reading.mono);
-    host.moved(shard, made.record, answer.revision, reading);
+  #onChanged(ownership: ShardOwnership, made: { record: OwnershipRecord; bytes: Uint8Array }, answer: ChangeResponse, reading: ClockReading): void {
+    const { shard } = ownership;
+    const { ownedShards, ownershipCache, callbacks } = this.#deps;
+    if (ownedShards.get(shard) !== ownership) return;
+    if (answer.kind !== 'changed') return this.#reload(ownership);
+    ownershipCache.update(shard, { revision: answer.revision, bytes: made.bytes }, reading.mono);
+    callbacks.moved(shard, made.record, answer.revision, reading);
   }
 
   /** Perhaps it was written after all: by this process, or by who took the shard. */
-  #look(hold: ShardOwnership): void {
-    const { shard } = hold;
-    const { questions, ownedShards, views, host } = this.#parts;
-    this.#asking.add(shard);
-    questions.read(ownershipRegister(shard), (answer, reading) => {
-      this.#asking.delete(shard);
-      if (ownedShards.get(shard) !== hold || answer.kind !== 'value') return;
-      const { record, revision } = views.see(shard, answer.value, reading.mono);
-      if (record !== undefined && record.term > hold.term) host.moved(shard, record, revision, reading);
+  #reload(ownership: ShardOwnership): void {
+    const { shard } = ownership;
+    const { requests, ownedShards, ownershipCache, callbacks } = this.#deps;
+    this.#busy.add(shard);
+    requests.read(ownershipRegister(shard), (answer, reading) => {
+      this.#busy.delete(shard);
+      if (ownedShards.get(shard) !== ownership || answer.kind !== 'value') return;
+      const { record, revision } = ownershipCache.update(shard, answer.value, reading.mono);
+      if (record !== undefined && record.term > ownership.term) callbacks.moved(shard, record, revision, reading);
     });
   }
 }

@@ -32,29 +32,29 @@ export interface DecisionWindow {
 
 /** The shards that this process owns, with their clocks and slots (docs/design/coordination.md 2.3). */
 export class OwnedShards {
-  readonly #holds = new Map<number, ShardOwnership>();
+  readonly #shards = new Map<number, ShardOwnership>();
   readonly #horizon: Micros;
 
-  constructor(parts: { horizon: Micros }) {
-    this.#horizon = parts.horizon;
+  constructor(options: { horizon: Micros }) {
+    this.#horizon = options.horizon;
   }
 
   get size(): number {
-    return this.#holds.size;
+    return this.#shards.size;
   }
 
   get(shard: number): ShardOwnership | undefined {
-    return this.#holds.get(shard);
+    return this.#shards.get(shard);
   }
 
   all(): Iterable<ShardOwnership> {
-    return this.#holds.values();
+    return this.#shards.values();
   }
 
   /** `record` is ours and in force. Its clock showed `record.clock` at `claimed`. No slot is ours before a record of the session says so. */
   gain(shard: number, record: OwnershipRecord, revision: number, claimed: ClockReading, reading: ClockReading): ShardOwnership {
     const clock = new ShardClock(inProcess(reading), { ...inProcess(claimed), at: record.clock });
-    const hold: ShardOwnership = {
+    const ownership: ShardOwnership = {
       shard,
       term: record.term,
       from: record.from,
@@ -65,33 +65,33 @@ export class OwnedShards {
       haltedAt: DISTANT_PAST,
       to: '',
     };
-    this.#holds.set(shard, hold);
-    return hold;
+    this.#shards.set(shard, ownership);
+    return ownership;
   }
 
   drop(shard: number): void {
-    this.#holds.delete(shard);
+    this.#shards.delete(shard);
   }
 
   /** May `shard` be decided for now, at which shard time? Nothing else counts: no wall clock, no flag. */
-  right(shard: number, mono: Micros): DecisionWindow | undefined {
-    const hold = this.#holds.get(shard);
-    if (hold === undefined || hold.phase === 'halted' || hold.phase === 'sealed') return undefined;
-    const at = hold.clock.at(mono);
-    if (at < hold.from || at >= hold.until) return undefined;
-    return { term: hold.term, at, until: hold.until };
+  decisionWindow(shard: number, mono: Micros): DecisionWindow | undefined {
+    const ownership = this.#shards.get(shard);
+    if (ownership === undefined || ownership.phase === 'halted' || ownership.phase === 'sealed') return undefined;
+    const at = ownership.clock.at(mono);
+    if (at < ownership.from || at >= ownership.until) return undefined;
+    return { term: ownership.term, at, until: ownership.until };
   }
 
   /** r1 in `term`; LONG_AGO when that is not owned, or halted. */
   until(shard: number, term: bigint): Instant {
-    const hold = this.#holds.get(shard);
-    if (hold?.term !== term || hold.phase === 'halted' || hold.phase === 'sealed') return DISTANT_PAST;
-    return hold.until;
+    const ownership = this.#shards.get(shard);
+    if (ownership?.term !== term || ownership.phase === 'halted' || ownership.phase === 'sealed') return DISTANT_PAST;
+    return ownership.until;
   }
 
   /** What the next record of the session says: every shard, drained and sealed ones too. */
   entries(reading: ClockReading): readonly OwnedSlots[] {
-    return [...this.#holds.values()].map(({ shard, term, clock, until }) => {
+    return [...this.#shards.values()].map(({ shard, term, clock, until }) => {
       const at = clock.at(reading.mono);
       return { shard, term, at, until: later(until, plus(at, this.#horizon)) };
     });
@@ -99,7 +99,7 @@ export class OwnedShards {
 
   /** The last record: nothing is decided from this moment on. */
   lastEntries(reading: ClockReading): readonly OwnedSlots[] {
-    return [...this.#holds.values()].map(({ shard, term, from, clock }) => {
+    return [...this.#shards.values()].map(({ shard, term, from, clock }) => {
       const at = clock.at(reading.mono);
       return { shard, term, at, until: later(from, plus(at, 1)) };
     });
@@ -107,20 +107,20 @@ export class OwnedShards {
 
   /** As `lastEntries`, for a session that was lost: slots up to `until` may be used. */
   lostEntries(reading: ClockReading): readonly OwnedSlots[] {
-    return [...this.#holds.values()].map(({ shard, term, from, clock, until }) => ({ shard, term, at: clock.at(reading.mono), until: later(from, until) }));
+    return [...this.#shards.values()].map(({ shard, term, from, clock, until }) => ({ shard, term, at: clock.at(reading.mono), until: later(from, until) }));
   }
 
   /** A record with these entries is acknowledged. */
   renewed(entries: readonly OwnedSlots[]): void {
     for (const { shard, term, until } of entries) {
-      const hold = this.#holds.get(shard);
-      if (hold?.term === term) hold.until = later(hold.until, until);
+      const ownership = this.#shards.get(shard);
+      if (ownership?.term === term) ownership.until = later(ownership.until, until);
     }
   }
 
   /** Clocks drift back to the wall clock, slowly. */
   adjust(reading: ClockReading): void {
-    for (const { clock } of this.#holds.values()) if (clock.wantsReading(reading.mono)) clock.adjust(inProcess(reading));
+    for (const { clock } of this.#shards.values()) if (clock.wantsReading(reading.mono)) clock.adjust(inProcess(reading));
   }
 }
 

@@ -28,9 +28,9 @@ export interface PredecessorState {
   readonly record: OwnershipRecord;
   readonly ended: FinalRecord;
   /** Lower bound of the shard's clock, from heartbeats of that very term. */
-  readonly heard: Instant | undefined;
+  readonly bound: Instant | undefined;
   /** What a clock of that term showed at which agreed time, as its owner said last. */
-  readonly said?: ClockObservation | undefined;
+  readonly reported?: ClockObservation | undefined;
   /** The agreed time now. */
   readonly agreed?: Micros | undefined;
   /** H, where the owner's record is lost. */
@@ -42,14 +42,14 @@ export interface PredecessorState {
  * `until` of its last acknowledged record, which its last record is not behind; and its clock is at least what is known of
  * it. No entry: nothing was decided in that term.
  */
-export function nextTermStart({ shard, record, ended, heard, agreed }: PredecessorState): Pick<OwnershipRecord, 'from' | 'clock'> {
+export function nextTermStart({ shard, record, ended, bound, agreed }: PredecessorState): Pick<OwnershipRecord, 'from' | 'clock'> {
   const entry = ended.own.find((own) => own.shard === shard && own.term === record.term);
   let { from, clock } = record;
   if (entry !== undefined) {
     from = later(from, entry.until);
     clock = later(clock, entry.at);
   }
-  if (heard !== undefined) return { from, clock: later(clock, heard) };
+  if (bound !== undefined) return { from, clock: later(clock, bound) };
   // No live replica knows that clock: it went on by as much as the agreed time did, at least.
   const last = entry === undefined ? { at: record.clock, wall: record.wall } : { at: entry.at, wall: ended.wall };
   return { from, clock: later(clock, lowerBoundNow(last, agreed)) };
@@ -59,13 +59,19 @@ export function nextTermStart({ shard, record, ended, heard, agreed }: Predecess
  * The same where the record of the dead owner is lost, and so how far its slots went: not further than H from where its clock
  * can have been by now. undefined: that is unknown.
  */
-export function nextTermStartAfterLoss({ record, heard, said, agreed, horizon = 0 }: PredecessorState): Pick<OwnershipRecord, 'from' | 'clock'> | undefined {
+export function nextTermStartAfterLoss({
+  record,
+  bound,
+  reported,
+  agreed,
+  horizon = 0,
+}: PredecessorState): Pick<OwnershipRecord, 'from' | 'clock'> | undefined {
   let { clock } = record;
   let most = Number.POSITIVE_INFINITY as Instant;
-  if (heard !== undefined) clock = later(clock, heard);
-  for (const sighting of sightings({ record, said })) {
-    clock = later(clock, lowerBoundNow(sighting, agreed));
-    most = earlier(most, upperBoundNow(sighting, agreed));
+  if (bound !== undefined) clock = later(clock, bound);
+  for (const observation of observations({ record, reported })) {
+    clock = later(clock, lowerBoundNow(observation, agreed));
+    most = earlier(most, upperBoundNow(observation, agreed));
   }
   if (most === Number.POSITIVE_INFINITY) return undefined;
   return { from: later(record.from, plus(most, horizon)), clock };
@@ -89,9 +95,9 @@ export function lowerBoundNow({ at, wall }: ClockObservation, agreed: Micros | u
   return plus(at, Math.floor(Math.max(0, agreed - wall - 2 * AGREED_WITHIN) * (1 - DRIFT_MAX)));
 }
 
-function sightings({ record, said }: { record: OwnershipRecord; said: ClockObservation | undefined }): readonly ClockObservation[] {
+function observations({ record, reported }: { record: OwnershipRecord; reported: ClockObservation | undefined }): readonly ClockObservation[] {
   const own = { at: record.clock, wall: record.wall };
-  return said === undefined ? [own] : [own, said];
+  return reported === undefined ? [own] : [own, reported];
 }
 
 /** JSON, as for sessions. */

@@ -70,7 +70,7 @@ export interface RebalanceInput {
   /** The number of its configuration. */
   readonly revision: number;
   readonly leaving: boolean;
-  readonly holds: Iterable<ShardOwnership>;
+  readonly owned: Iterable<ShardOwnership>;
   /** The others that live. */
   readonly peers: readonly Peer[];
 }
@@ -85,24 +85,24 @@ export class Rebalancer {
   #known = '';
   #since: Micros = Number.NEGATIVE_INFINITY;
 
-  constructor(parts: { settleFor: Micros }) {
-    this.#settleFor = parts.settleFor;
+  constructor(options: { settleFor: Micros }) {
+    this.#settleFor = options.settleFor;
   }
 
   /** What to give away now; to '' while leaving with no replica to take it. */
-  moves({ session, revision, leaving, holds, peers }: RebalanceInput, mono: Micros): readonly Move[] {
+  moves({ session, revision, leaving, owned, peers }: RebalanceInput, mono: Micros): readonly Move[] {
     const still = this.#still([...peers.map((peer) => `${peer.session} ${peer.revision.number}`), `${session} ${revision}`], mono);
     if (!leaving && still < this.#settleFor) return [];
     const mine: number[] = [];
     const moving = new Map<string, number>();
-    for (const { shard, phase, to } of holds) {
+    for (const { shard, phase, to } of owned) {
       if (phase === 'owned') mine.push(shard);
       else moving.set(to, (moving.get(to) ?? 0) + 1);
     }
-    const takers = peers.filter(({ acceptsShards }) => acceptsShards);
-    if (leaving && takers.length === 0) return mine.map((shard) => ({ shard, to: '' }));
-    const newest = Math.max(...takers.map((peer) => peer.revision.number), leaving ? Number.NEGATIVE_INFINITY : revision);
-    const receivers = takers.filter((peer) => peer.revision.number === newest);
+    const candidates = peers.filter(({ acceptsShards }) => acceptsShards);
+    if (leaving && candidates.length === 0) return mine.map((shard) => ({ shard, to: '' }));
+    const newest = Math.max(...candidates.map((peer) => peer.revision.number), leaving ? Number.NEGATIVE_INFINITY : revision);
+    const receivers = candidates.filter((peer) => peer.revision.number === newest);
     const others = new Map(receivers.map((peer) => [peer.session, { replica: peer.replica, count: peer.own.length }]));
     return planMoves({ mine, others, moving, leaving: leaving || revision < newest });
   }

@@ -14,9 +14,9 @@ export class RoutingTable {
   readonly #at: ShardLocation[];
   readonly #terms: bigint[];
 
-  constructor(parts: { shards: number }) {
-    this.#at = Array.from({ length: parts.shards }, () => NOWHERE);
-    this.#terms = Array.from({ length: parts.shards }, () => 0n);
+  constructor(options: { shards: number }) {
+    this.#at = Array.from({ length: options.shards }, () => NOWHERE);
+    this.#terms = Array.from({ length: options.shards }, () => 0n);
   }
 
   /** Returns whether every shard has an owner. */
@@ -29,10 +29,10 @@ export class RoutingTable {
   }
 
   /** Looks at what is known now; answers the shards whose place has changed. A hold that has halted decides nothing: nowhere, until who is given it speaks up. */
-  update(holds: Iterable<ShardOwnership>, peers: readonly Peer[]): readonly number[] {
+  update(owned: Iterable<ShardOwnership>, peers: readonly Peer[]): readonly number[] {
     const terms = this.#terms;
     const owners: (string | undefined)[] = [];
-    for (const { shard, term, phase } of holds) {
+    for (const { shard, term, phase } of owned) {
       if (term < (terms[shard] ?? 0n)) continue;
       terms[shard] = term;
       owners[shard] = phase === 'owned' || phase === 'draining' ? '' : undefined;
@@ -49,13 +49,14 @@ export class RoutingTable {
   }
 
   /** Every shard, as the replica `own` sees it. */
-  views(own: string, member: Pick<ReplicaMachine, 'others' | 'holds' | 'until'>, mono: Micros): readonly ShardView[] {
-    const names = new Map(member.others(mono).map(({ instance, replica }) => [instance, replica]));
+  views(own: string, machine: Pick<ReplicaMachine, 'others' | 'ownedShards' | 'until'>, mono: Micros): readonly ShardView[] {
+    const names = new Map(machine.others(mono).map(({ instance, replica }) => [instance, replica]));
     const views = this.#at.map((at, shard): ShardView => {
       const owner = at.at === 'peer' ? (names.get(at.instance) ?? '') : '';
       return { shard, term: at.at === 'nowhere' ? 0n : at.term, owner, phase: 'elsewhere', from: undefined, until: undefined };
     });
-    for (const { shard, term, phase, from } of member.holds()) views[shard] = { shard, term, owner: own, phase, from, until: member.until(shard, term) };
+    for (const { shard, term, phase, from } of machine.ownedShards())
+      views[shard] = { shard, term, owner: own, phase, from, until: machine.until(shard, term) };
     return views;
   }
 

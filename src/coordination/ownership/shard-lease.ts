@@ -4,7 +4,7 @@ import { type LeaderLease, LeadershipLost } from '../coordinator.ts';
 import type { ShardHandle, ShardTime, Timers } from '../replica.ts';
 
 /** Who waits for slots looks again after this long, whatever came of them. */
-const LOOK_AGAIN: Micros = 250 * MILLISECOND;
+const CHECK_EACH: Micros = 250 * MILLISECOND;
 
 /** What a ground is made of. */
 export interface ShardLeaseDeps {
@@ -24,16 +24,16 @@ export class ShardLease implements ShardHandle, LeaderLease {
   readonly term: bigint;
   readonly from: Instant;
   readonly clock: ShardTime;
-  readonly #parts: ShardLeaseDeps;
+  readonly #deps: ShardLeaseDeps;
   #lost = false;
   #waiting: { readonly promise: Promise<void>; readonly until: Instant; readonly end: (why?: Error) => void } | undefined;
 
-  constructor(parts: ShardLeaseDeps) {
-    this.#parts = parts;
-    this.shard = parts.shard;
-    this.term = parts.term;
-    this.from = parts.from;
-    this.clock = { now: () => parts.shardClock.at(parts.mono()) };
+  constructor(deps: ShardLeaseDeps) {
+    this.#deps = deps;
+    this.shard = deps.shard;
+    this.term = deps.term;
+    this.from = deps.from;
+    this.clock = { now: () => deps.shardClock.at(deps.mono()) };
   }
 
   get leaderLease(): LeaderLease {
@@ -41,7 +41,7 @@ export class ShardLease implements ShardHandle, LeaderLease {
   }
 
   until(): Instant {
-    return this.#lost ? DISTANT_PAST : this.#parts.until();
+    return this.#lost ? DISTANT_PAST : this.#deps.until();
   }
 
   extend(now: Instant): Promise<void> | undefined {
@@ -71,7 +71,7 @@ export class ShardLease implements ShardHandle, LeaderLease {
       if (why === undefined) resolve();
       else reject(why);
     };
-    const cancel = this.#parts.timers.after(LOOK_AGAIN, () => end());
+    const cancel = this.#deps.timers.after(CHECK_EACH, () => end());
     return { promise, until, end };
   }
 

@@ -15,9 +15,9 @@ export class JetStreamRegisters implements Registers, SessionRegisters {
   readonly #records: RegisterRecords;
   readonly #layout: Layout;
 
-  constructor(parts: { readonly records: RegisterRecords; readonly layout: Layout }) {
-    this.#records = parts.records;
-    this.#layout = parts.layout;
+  constructor(deps: { readonly records: RegisterRecords; readonly layout: Layout }) {
+    this.#records = deps.records;
+    this.#layout = deps.layout;
   }
 
   async read(name: string): Promise<RegisterValue | undefined> {

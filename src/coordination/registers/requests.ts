@@ -38,28 +38,28 @@ const LATE_MAX = 16;
 export class RegisterRequests {
   readonly #open = new Map<number, ResponseHandler<RegisterResponse>>();
   readonly #late = new Map<number, ResponseHandler<LateAnswer>>();
-  #asked: RegisterRequest[] = [];
-  #last = 0;
+  #requests: RegisterRequest[] = [];
+  #lastId = 0;
 
   read(register: string, then: ResponseHandler<ReadResponse>): void {
-    const id = ++this.#last;
+    const id = ++this.#lastId;
     this.#open.set(id, (answer, reading) => then(answer.kind === 'value' ? answer : { kind: 'unknown' }, reading));
-    this.#asked.push({ id, kind: 'read', register });
+    this.#requests.push({ id, kind: 'read', register });
   }
 
   /** Writes if `revision` is still the newest (0: never written). `late` is called once at most: `then` got `unknown`, and the change turns out to be made. */
   change(register: string, bytes: Uint8Array, revision: number, then: ResponseHandler<ChangeResponse>, late?: ResponseHandler<LateAnswer>): void {
-    const id = ++this.#last;
+    const id = ++this.#lastId;
     if (late !== undefined) this.#await(id, late);
     this.#open.set(id, (answer, reading) => then(answer.kind === 'value' ? { kind: 'unknown' } : answer, reading));
-    this.#asked.push({ id, kind: 'change', register, bytes, revision });
+    this.#requests.push({ id, kind: 'change', register, bytes, revision });
   }
 
   /** The questions since the last take, in order. */
   take(): readonly RegisterRequest[] {
-    const asked = this.#asked;
-    this.#asked = [];
-    return asked;
+    const requests = this.#requests;
+    this.#requests = [];
+    return requests;
   }
 
   /** The answer to one of them. A second answer to the same does nothing, unless it says that a change was made which was `unknown` before. */

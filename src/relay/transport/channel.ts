@@ -1,15 +1,15 @@
 import { takeAll } from '../../core/collections/take-all.ts';
 import { MILLISECOND, type Micros, SECOND } from '../../core/time.ts';
 
-/** What goes over the network between two instances. `seq` 0: no operations, only an acknowledgement. */
+/** One message on the network between two instances. `seq` 0: no operations, only an acknowledgement. */
 export interface Frame<Op> {
   readonly from: string;
   readonly to: string;
-  /** 1 is the first of the channel; one more with every frame. */
+  /** Number of the frame: 1 is the first of the channel. */
   readonly seq: number;
-  /** Everything up to here has arrived. */
+  /** Every frame up to this number has arrived. */
   readonly ack: number;
-  /** The next one is missing though later ones have come: send it again at once. */
+  /** The next frame is missing though later ones have arrived: send it again at once. */
   readonly gap: boolean;
   readonly ops: readonly Op[];
 }
@@ -17,19 +17,19 @@ export interface Frame<Op> {
 /** Frames sent and not acknowledged, at most. */
 export const FRAMES_MAX = 256;
 
-/** Bytes of them, and of what waits to be sent, at most. */
+/** Bytes at most of frames that are not acknowledged, and of operations that wait to be sent. */
 export const WINDOW_BYTES_MAX = 4 << 20;
 
-/** A frame is sent when it has so many bytes, however short it waited. */
+/** A frame is sent as soon as it has this many bytes. */
 export const FRAME_BYTES = 64 << 10;
 
 /** What is not acknowledged is sent again after this long. */
 const RETRANSMIT_AFTER: Micros = 50 * MILLISECOND;
 
-/** While something is under way, operations wait for its acknowledgement or this long: for company, by a timer that needs no spinning. */
+/** While a frame is not acknowledged, operations are gathered until it is, or for this long: 1 ms, which a timer can keep without spinning. */
 const GATHER_FOR: Micros = MILLISECOND;
 
-/** An acknowledgement that nothing carries is sent by itself after this long. */
+/** An acknowledgement that no frame carries is sent by itself after this long. */
 export const ACK_DELAY: Micros = 5 * MILLISECOND;
 
 interface Sent<Op> {
@@ -48,25 +48,25 @@ export interface ReliableChannelOptions<Op> {
 /**
  * Operations from one instance to another and back, each delivered once and in order, over a network that loses, doubles,
  * delays and reorders (docs/design/coordination.md 2.8; core NATS drops what is published while disconnected, without an error).
- * A channel lives as long as both instances do: with another life of either begins another channel.
+ * A channel lasts as long as both instances do: a new instance of either gets a new channel.
  *
  *     send ─▶ gathered ─▶ frame ─▶ takeFrames ···network···▶ receive ─▶ operations, in order
- *                           └─ kept until acknowledged; again after 50 ms, or at once when a gap is told
+ *                           └─ kept until acknowledged; again after 50 ms, or at once when a gap is reported
  */
 export class ReliableChannel<Op> {
   readonly #options: ReliableChannelOptions<Op>;
   #gathered: Op[] = [];
   #gatheredBytes = 0;
-  /** When it is to go if nothing is under way, and if something is. */
+  /** When to send what was gathered, if every frame is acknowledged, and if one is not. */
   #idleDue: Micros = Number.POSITIVE_INFINITY;
   #busyDue: Micros = Number.POSITIVE_INFINITY;
   readonly #sent = new Map<number, Sent<Op>>();
   #sentBytes = 0;
   #lastSeq = 0;
   #acked = 0;
-  /** Everything up to here was delivered. */
+  /** Every frame up to this number was delivered. */
   #delivered = 0;
-  /** Came before its turn. */
+  /** Frames that arrived before an earlier one. */
   readonly #early = new Map<number, readonly Op[]>();
   #ackAt: Micros = Number.POSITIVE_INFINITY;
   readonly #out: Frame<Op>[] = [];
@@ -75,12 +75,12 @@ export class ReliableChannel<Op> {
     this.#options = options;
   }
 
-  /** False: the window is full; `send` refuses until something is acknowledged. */
+  /** Returns false while the window is full; `send` refuses until a frame is acknowledged. */
   get writable(): boolean {
     return this.#sentBytes + this.#gatheredBytes < WINDOW_BYTES_MAX && (this.#sent.size < FRAMES_MAX || this.#gatheredBytes < FRAME_BYTES);
   }
 
-  /** Takes an operation to be delivered; false: not taken. It may wait for company so long, though nothing is under way. */
+  /** Takes an operation to be delivered. Returns false if the window is full. It may be gathered for `mayWait`, even if every frame is acknowledged. */
   send(message: Op, mono: Micros, mayWait: Micros = 0): boolean {
     if (!this.writable) return false;
     this.#idleDue = Math.min(this.#idleDue, mono + mayWait);
@@ -91,7 +91,7 @@ export class ReliableChannel<Op> {
     return true;
   }
 
-  /** A frame came; answers what it completes, in order. Frames of another life, or for one, say nothing. */
+  /** Receives a frame. Returns the operations that it completes, in order. Ignores frames of another instance, or for one. */
   receive(frame: Frame<Op>, mono: Micros): readonly Op[] {
     if (frame.from !== this.#options.peer || frame.to !== this.#options.own) return [];
     this.#acknowledged(frame.ack, mono);
@@ -112,32 +112,32 @@ export class ReliableChannel<Op> {
     return ops;
   }
 
-  /** Lets time pass: sends what was gathered, sends again, acknowledges. */
+  /** Advances time: sends what was gathered, sends again, acknowledges. */
   tick(mono: Micros): void {
-    // An acknowledgement that is due takes along what was gathered.
+    // An acknowledgement that is due carries what was gathered.
     if (mono >= this.#dueAt || mono >= this.#ackAt) this.#flush(mono);
     for (const [seq, sent] of this.#sent) if (mono - sent.sentAt >= RETRANSMIT_AFTER) this.#put(seq, sent, mono);
     if (mono >= this.#ackAt) this.#acknowledge();
   }
 
-  /** When `tick` is next worth a call; infinite: not before another call. */
+  /** Returns when to call `tick` next; infinite: not before another call. */
   wakeAt(): Micros {
     let at = Math.min(this.#ackAt, this.#sent.size < FRAMES_MAX ? this.#dueAt : Number.POSITIVE_INFINITY);
     for (const { sentAt } of this.#sent.values()) at = Math.min(at, sentAt + RETRANSMIT_AFTER);
     return at;
   }
 
-  /** The connection came back: what was sent while it was away is lost. */
+  /** Sends every frame that is not acknowledged again, after the connection was lost and is back. */
   reconnected(mono: Micros): void {
     for (const [seq, sent] of this.#sent) this.#put(seq, sent, mono);
   }
 
-  /** Frames to be sent, in order. */
+  /** Returns and clears the frames to be sent, in order. */
   takeFrames(): readonly Frame<Op>[] {
     return takeAll(this.#out);
   }
 
-  /** When what was gathered is to go. */
+  /** When to send what was gathered. */
   get #dueAt(): Micros {
     return this.#sent.size === 0 ? this.#idleDue : this.#busyDue;
   }
@@ -168,7 +168,7 @@ export class ReliableChannel<Op> {
     return { from: this.#options.own, to: this.#options.peer, seq, ack: this.#delivered, gap: this.#early.size > 0, ops };
   }
 
-  /** What was acknowledged is forgotten, and makes room. */
+  /** Forgets the acknowledged frames. */
   #acknowledged(ack: number, mono: Micros): void {
     while (this.#acked < ack) {
       const sent = this.#sent.get(++this.#acked);
@@ -178,30 +178,30 @@ export class ReliableChannel<Op> {
     if (mono >= this.#dueAt) this.#flush(mono);
   }
 
-  /** The other end misses this one. Told of once or many times, it goes once in a while only. */
+  /** Sends a frame that the peer misses, at most once every 5 ms however often it is reported. */
   #resend(seq: number, mono: Micros): void {
     const sent = this.#sent.get(seq);
     if (sent !== undefined && mono - sent.sentAt >= RETRANSMIT_AFTER / 10) this.#put(seq, sent, mono);
   }
 }
 
-/** A frame of a life that is over may still come for this long; after it, none is on its way any more. */
+/** A frame of an ended instance may still arrive for this long. */
 const REMEMBER_FOR: Micros = 60 * SECOND;
 
-/** What all channels of one instance have in common. */
+/** Options that all channels of one instance share. */
 interface ChannelsOptions<Op> {
   readonly own: string;
   readonly bytesOf: (message: Op) => number;
 }
 
 /**
- * The channels of one instance, one for each other instance. One that was closed is never opened again under the same name:
- * what comes late would be delivered a second time.
+ * The channels of one instance, one for each other instance. A closed channel is never opened again under the same name:
+ * late frames would be delivered a second time.
  */
 export class Channels<Op> {
   readonly #options: ChannelsOptions<Op>;
   readonly #open = new Map<string, ReliableChannel<Op>>();
-  /** With the moment at which they were closed. */
+  /** Closed channels, with when they were closed. */
   readonly #closed = new Map<string, Micros>();
 
   constructor(options: ChannelsOptions<Op>) {
@@ -213,7 +213,7 @@ export class Channels<Op> {
     return [...this.#open.keys()];
   }
 
-  /** The channel to an instance; undefined: that life is over. */
+  /** Returns the channel to an instance, or undefined if that instance has ended. */
   to(peer: string): ReliableChannel<Op> | undefined {
     if (this.#closed.has(peer)) return undefined;
     let channel = this.#open.get(peer);
@@ -224,25 +224,25 @@ export class Channels<Op> {
     return channel;
   }
 
-  /** A frame came; answers what it completes, in order. */
+  /** Receives a frame. Returns the operations that it completes, in order. */
   receive(frame: Frame<Op>, mono: Micros): readonly Op[] {
     if (frame.to !== this.#options.own) return [];
     return this.to(frame.from)?.receive(frame, mono) ?? [];
   }
 
-  /** The life of that instance is over: nothing more goes to it, nothing that still comes of it counts. */
+  /** Closes the channel to an instance that has ended: nothing is sent to it, and what still arrives from it is ignored. */
   close(peer: string, mono: Micros): void {
     this.#open.delete(peer);
     this.#closed.set(peer, mono);
   }
 
-  /** Lets time pass in all of them. */
+  /** Advances time in all channels. */
   tick(mono: Micros): void {
     for (const channel of this.#open.values()) channel.tick(mono);
     for (const [peer, closedAt] of this.#closed) if (mono - closedAt > REMEMBER_FOR) this.#closed.delete(peer);
   }
 
-  /** When `tick` is next worth a call. */
+  /** Returns when to call `tick` next. */
   wakeAt(): Micros {
     let at = Number.POSITIVE_INFINITY;
     for (const channel of this.#open.values()) at = Math.min(at, channel.wakeAt());

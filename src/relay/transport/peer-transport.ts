@@ -8,16 +8,16 @@ import { decodeEnvelope, decodeMessage, encodeFrame, encodeMessage, encodeReset,
 /** Core messages by subject: lost, late or twice, but never changed. */
 export interface MessageBus {
   publish(subject: string, bytes: Uint8Array): void;
-  /** Answers how to stop. */
+  /** Returns a function that unsubscribes. */
   subscribe(subject: string, onMessage: (bytes: Uint8Array) => void): () => void;
 }
 
-/** What became of an operation: `full`, an ask too many for now; `over`, that life of the peer is over. */
+/** The result of `send`. `full`: too many requests wait for this peer. `ended`: that instance of the peer has ended. */
 export type Sent = 'sent' | 'full' | 'ended';
 
-/** What the links are made of. */
+/** Dependencies of {@link PeerTransport}. */
 export interface PeerTransportDeps {
-  /** The address of this life of the process. */
+  /** The address of this process, until it is replaced. */
   readonly instance: string;
   readonly messages: MessageBus;
   readonly now: () => Instant;
@@ -25,39 +25,39 @@ export interface PeerTransportDeps {
   /** Runs something in the next turn of the event loop. */
   readonly defer: (run: () => void) => void;
   readonly peers: () => readonly Pick<PeerView, 'replica' | 'instance'>[];
-  /** A name that no instance ever had. */
+  /** Returns a name that no instance ever had. */
   readonly newName: () => string;
-  /** Asks that wait for one peer's channel at most. */
+  /** Requests that wait for the channel to one peer at most. */
   readonly maxWaiting: number;
-  /** An operation came; `by` turns its instants into those of this process. */
+  /** Called with each message. `by` is what to add to its instants for those of this process. */
   readonly onMessage: (peer: string, message: RelayMessage, by: Micros) => void;
-  /** Nothing was heard of a peer for 1 s, or something again. */
+  /** Called when nothing was received from a peer for 1 s, and when something is received again. */
   readonly onSilence: (peer: string, silent: boolean) => void;
-  /** That life of the peer is over, as far as the links go. */
+  /** Called when that instance of the peer is given up. */
   readonly onPeerLost: (peer: string) => void;
-  /** This process was taken for dead: it goes on under this address, and everything that was under way is void. */
+  /** Called when a peer took this process for dead: it continues under this address, and everything sent before is void. */
   readonly onInstanceReplaced: (instance: string) => void;
   readonly onTrouble: (what: string, cause: unknown) => void;
 }
 
-/** After so long without a sign a peer's waiters are passed over: until then permits go to a replica that may be gone. Its replacement takes as long. */
+/** A peer is silent after this time without a message or heartbeat; its waiters are passed over. Until then permits go to a replica that may be dead. */
 const SILENT_AFTER: Micros = SECOND;
-/** And after so long its life is over (docs/design/coordination.md 2.8). */
+/** A peer that is silent for this long is given up (docs/design/coordination.md 2.8). */
 const GONE_AFTER: Micros = 15 * SECOND;
-/** An address whose replica goes by another one is over after so long without a sign. */
+/** An address whose replica has another one now is given up after this time without a message. */
 const LEFT_AFTER: Micros = 500 * MILLISECOND;
 const CHECK_EACH: Micros = 100 * MILLISECOND;
 const QUIET_EACH: Micros = 5 * MILLISECOND;
-/** What is said in one turn of the event loop goes in one frame: in the next turn, which comes sooner than any timer. */
+/** Messages of one turn of the event loop are sent in one frame, in the next turn, which comes sooner than any timer. */
 const TURN: Micros = 1;
-/** A timer knows nothing shorter, and spinning until then would cost more than a frame. */
+/** The shortest delay of a timer; spinning until an earlier instant would cost more than a frame. */
 const TIMER_LEAST: Micros = MILLISECOND;
-/** Names of peers that are over, remembered: a frame from one is answered by a reset. */
+/** Ended addresses that are remembered at most: a frame from one is answered by a reset. */
 const ENDED_MAX = 10_000;
 
 /**
- * Channels to all other replicas, over messages that get lost. An address is one life: one that a peer gave up is notified of it
- * (`reset`) by its next frame, and begins anew under another name.
+ * Channels to all other replicas, over messages that get lost. A process whose address was given up by a peer receives a `reset`
+ * after its next frame, and continues under a new address.
  */
 export class PeerTransport {
   readonly #deps: PeerTransportDeps;
@@ -65,7 +65,7 @@ export class PeerTransport {
   #channels: Channels<string>;
   #peers = new Map<string, PeerState>();
   readonly #ended = new Set<string>();
-  /** The address of each replica when last seen. */
+  /** The last known address of each replica. */
   readonly #instances = new Map<string, string>();
   readonly #reported = new Set<string>();
   #unsubscribe: () => void;
@@ -83,7 +83,7 @@ export class PeerTransport {
     this.#cancelCheck = deps.timers.after(CHECK_EACH, () => this.#checkPeers());
   }
 
-  /** Takes an operation to be delivered once and in order while both lives last. */
+  /** Takes a message to be delivered once and in order while both instances last. */
   send(to: string, message: RelayMessage): Sent {
     const now = this.#deps.now();
     const channel = this.#closed || this.#ended.has(to) ? undefined : this.#channels.to(to);
@@ -92,13 +92,13 @@ export class PeerTransport {
     const isRequest = message.op === 'ask';
     if (isRequest && queue.requests >= this.#deps.maxWaiting) return 'full';
     const text = encodeMessage(message);
-    // That a permit was delivered is not urgent: it goes along with the next message, or with an acknowledgement.
+    // `delivered` is not urgent: it is sent with the next message, or with an acknowledgement.
     if (!queue.empty || !channel.send(text, now, message.op === 'delivered' ? ACK_DELAY : TURN)) queue.push(text, isRequest);
     this.#flush(channel, now);
     return 'sent';
   }
 
-  /** The connection came back: what was sent while it was away is lost. */
+  /** Sends again what is not acknowledged, after the connection was lost and is back. */
   reconnected(): void {
     const now = this.#deps.now();
     for (const peer of this.#channels.peers) {
@@ -108,19 +108,19 @@ export class PeerTransport {
     }
   }
 
-  /** This replica stops: its heartbeats end before its last callers are answered, so peers learn by other means that it lives. */
+  /** Begins the shutdown: heartbeats end before the last callers are answered, so `here` messages show peers that this replica is alive. */
   beginShutdown(): void {
     this.#shuttingDown = true;
   }
 
-  /** Resolves when everything that was sent has arrived, or after `within`. */
+  /** Resolves when everything sent has arrived, or after `within`. */
   async flush(within: Micros): Promise<void> {
     const end = this.#deps.now() + within;
     const busy = () => this.#channels.wakeAt() < NEVER || [...this.#peers.values()].some(({ queue }) => !queue.empty);
     while (busy() && this.#deps.now() < end) await sleep(this.#deps.timers, QUIET_EACH);
   }
 
-  /** Nothing is sent or heard any more. */
+  /** Stops sending and receiving. */
   close(): void {
     this.#closed = true;
     this.#unsubscribe();
@@ -151,12 +151,12 @@ export class PeerTransport {
     if (this.#ended.has(frame.from)) return this.#reset(frame.from);
     const peer = this.#peer(frame.from, now);
     this.#onHeard(frame.from, peer, now);
-    peer.clock.heard(envelope.now, now);
+    peer.clock.observe(envelope.now, now);
     const ops = this.#channels.receive(frame, now);
     const by = peer.clock.shift(now);
     for (const text of ops) {
       this.#onMessage(frame.from, text, by);
-      // What it said may have ended this address, or the peer's.
+      // The message may have ended this address, or the peer's.
       if (own !== this.#own || this.#ended.has(frame.from)) return;
     }
     const channel = this.#channels.to(frame.from);
@@ -170,7 +170,7 @@ export class PeerTransport {
     try {
       message = decodeMessage(text);
     } catch (cause) {
-      return this.#reportOnce(from, 'an operation that cannot be read', cause);
+      return this.#reportOnce(from, 'a message that cannot be read', cause);
     }
     if (message === undefined) return;
     if (message.op === 'hello') return this.#end(message.was);
@@ -182,7 +182,7 @@ export class PeerTransport {
     }
   }
 
-  /** Sends what the channel has, and sees that time passes for it. */
+  /** Sends the frames of the channel, and schedules its next tick. */
   #flush(channel: ReliableChannel<string>, now: Instant): void {
     for (const frame of channel.takeFrames()) this.#deps.messages.publish(`to.${frame.to}`, encodeFrame(frame, now));
     this.#arm(now, channel.wakeAt() as Instant);
@@ -211,7 +211,7 @@ export class PeerTransport {
     this.#arm(now, this.#channels.wakeAt() as Instant);
   }
 
-  /** Who fell silent, who is over, and who lives on though it was given up. */
+  /** Finds peers that fell silent, that are to be given up, and that are alive though they were given up. */
   #checkPeers(): void {
     if (this.#closed) return;
     this.#cancelCheck = this.#deps.timers.after(CHECK_EACH, () => this.#checkPeers());
@@ -232,7 +232,7 @@ export class PeerTransport {
     }
   }
 
-  /** A replica that goes by another address now has left the one before; unless two have one name, which is a mistake in the configuration. */
+  /** Gives up the former address of a replica that has a new one; not while both are in use, since then two replicas have one name, a mistake in the configuration. */
   #onInstanceReplaced(replica: string, instance: string, now: Instant): void {
     const before = this.#instances.get(replica);
     const peer = before === undefined || before === instance ? undefined : this.#peers.get(before);
@@ -247,7 +247,7 @@ export class PeerTransport {
     this.#deps.onSilence(name, false);
   }
 
-  /** That address is over: nothing goes to it, and nothing of it counts any more. */
+  /** Gives up an address: nothing is sent to it, and what still arrives from it is ignored. */
   #end(name: string): void {
     if (this.#ended.has(name) || name === this.#own) return;
     this.#ended.add(name);
@@ -262,7 +262,7 @@ export class PeerTransport {
     this.#deps.messages.publish(`to.${name}`, encodeReset(this.#own, name));
   }
 
-  /** Everything begins anew under another name; peers that live are notified which one is over. */
+  /** Continues under a new address, and notifies live peers that the former one has ended. */
   #replaceInstance(): void {
     const was = this.#own;
     this.#unsubscribe();
@@ -283,7 +283,7 @@ export class PeerTransport {
     return peer;
   }
 
-  /** Once for each peer: what is wrong in one frame is wrong in all. */
+  /** Reports trouble once for each peer: what is wrong in one frame is wrong in all. */
   #reportOnce(peer: string, what: string, cause: unknown): void {
     if (this.#reported.has(peer)) return;
     this.#reported.add(peer);
@@ -295,7 +295,7 @@ function bytesOf(text: string): number {
   return text.length;
 }
 
-/** Another replica as the links keep it. */
+/** State of one peer. */
 interface PeerState {
   readonly clock: ClockOffset;
   readonly queue: OutboundQueue;
@@ -303,7 +303,7 @@ interface PeerState {
   silent: boolean;
 }
 
-/** Operations for one peer that its channel does not take yet, in order. Asks among them are counted: they alone may be refused. */
+/** Messages for one peer that its channel does not take yet, in order. Requests among them are counted: they alone may be refused. */
 class OutboundQueue {
   readonly #ops = new Fifo<{ readonly text: string; readonly isRequest: boolean }>();
   #requests = 0;
@@ -321,7 +321,7 @@ class OutboundQueue {
     if (isRequest) this.#requests++;
   }
 
-  /** Gives one after the other to `take`, while it takes them. */
+  /** Passes the messages to `take` in order, until it returns false. */
   flush(take: (text: string) => boolean): void {
     for (let next = this.#ops.peek(); next !== undefined && take(next.text); next = this.#ops.peek()) {
       this.#ops.shift();

@@ -62,7 +62,7 @@ describe('a suspend', () => {
       return uptime;
     };
     const suspends = new SuspendDetector({ uptime: look });
-    const at = (mono: number, wall: number) => suspends.noticed({ mono, wall, boot: '' });
+    const at = (mono: number, wall: number) => suspends.wasSuspended({ mono, wall, boot: '' });
     expect(at(0, 0)).toBe(false);
     expect(at(20 * MILLISECOND, 20 * MILLISECOND)).toBe(false);
     expect(looks).toBe(1);

@@ -12,7 +12,7 @@ function told(
   times: readonly number[],
 ): readonly number[] {
   const duplicates = new DuplicateNameDetector();
-  return times.filter((at) => beats.map((beat) => duplicates.heard(beat, own, at * SECOND)).some((words) => words !== undefined));
+  return times.filter((at) => beats.map((beat) => duplicates.onHeartbeat(beat, own, at * SECOND)).some((words) => words !== undefined));
 }
 
 const each = (from: number, to: number) => Array.from({ length: Math.round((to - from) * 5) }, (_, index) => from + index / 5);
@@ -29,7 +29,7 @@ test('itself, another name, one that leaves or begins, and one that is followed 
   ];
   expect(told(others, each(0, 9))).toEqual([]);
   const duplicates = new DuplicateNameDetector();
-  const lives = each(0, 9).map((at) => duplicates.heard({ ...other, instance: `life ${Math.floor(at / 1.5)}` }, own, at * SECOND));
+  const lives = each(0, 9).map((at) => duplicates.onHeartbeat({ ...other, instance: `life ${Math.floor(at / 1.5)}` }, own, at * SECOND));
   expect(new Set(lives)).toEqual(new Set([undefined]));
 });
 

@@ -12,9 +12,12 @@ const reading = (mono: number) => ({ mono, wall: mono, boot: '', agreed: mono })
 /** A replica that has not heard the session `s` of another, whose last number was 5, for a second, and asks for its register. */
 function rig() {
   const [questions, peers] = [new RegisterRequests(), new Peers()];
-  const revocation = new Revocation({ replica: 'a', timing: TIMING, questions, peers, views: new OwnershipCache() });
+  const revocation = new Revocation({ replica: 'a', timing: TIMING, requests: questions, peers, ownershipCache: new OwnershipCache() });
   const beat = (n: number, mono: number) =>
-    peers.heard({ session: 's', replica: 'b', instance: 'b-1', n, own: [], wall: undefined, revision: { number: 1, hash: '' }, acceptsShards: true }, mono);
+    peers.onHeartbeat(
+      { session: 's', replica: 'b', instance: 'b-1', n, own: [], wall: undefined, revision: { number: 1, hash: '' }, acceptsShards: true },
+      mono,
+    );
   beat(5, 0);
   const peer = peers.track('s', 0);
   revocation.suspect(peer, 0, reading(SECOND));

@@ -17,8 +17,8 @@ it('A renewal that names an earlier term makes no slots of the present term ours
   ownedShards.gain(7, { term: 5n, owner: 's', from: at(-1), clock: at(0) }, 2, reading, reading);
   ownedShards.renewed(underWay);
   expect(ownedShards.until(7, 5n)).toBe(DISTANT_PAST);
-  expect(ownedShards.right(7, 0)).toBeUndefined();
+  expect(ownedShards.decisionWindow(7, 0)).toBeUndefined();
   ownedShards.renewed(ownedShards.entries(reading));
   expect(ownedShards.until(7, 5n)).toBe(at(1));
-  expect(ownedShards.right(7, 0)).toEqual({ term: 5n, at: at(0), until: at(1) });
+  expect(ownedShards.decisionWindow(7, 0)).toEqual({ term: 5n, at: at(0), until: at(1) });
 });

@@ -22,10 +22,10 @@ function rig() {
     },
     timers: { after: (delay, act) => clock.at(plus(clock.now(), delay), act) },
     defer: (run) => void deferred.push(run),
-    answered: (id, answer) => void answers.push([id, answer]),
-    failing: () => {},
+    onResponse: (id, answer) => void answers.push([id, answer]),
+    onFailure: () => {},
   });
-  const change = (id: number) => registrar.ask({ id, kind: 'change', register: 'r', bytes: new Uint8Array(), revision: 0 });
+  const change = (id: number) => registrar.send({ id, kind: 'change', register: 'r', bytes: new Uint8Array(), revision: 0 });
   const read = () => {
     for (const run of deferred.splice(0)) run();
   };

@@ -60,7 +60,7 @@ test('A peer’s instants are told late by the fastest message at most, and by a
   const clock = new ClockOffset();
   expect(clock.shift(at(0))).toBe(0);
   // The other's clock is 1000 s ahead; 5 ms, then 1 ms, then 50 ms under way.
-  const heard = (now: number, late: number) => clock.heard(at(now + 1_000 * SECOND - late), at(now));
+  const heard = (now: number, late: number) => clock.observe(at(now + 1_000 * SECOND - late), at(now));
   heard(0, 5_000);
   expect(clock.shift(at(0))).toBe(-1_000 * SECOND + 5_000);
   heard(1_000, 1_000);
