@@ -58,7 +58,7 @@ function App(): VNode {
     if (screen === 'cluster') return html`<${ClusterScreen} />`;
     if (screen === 'activity') return html`<${ActivityScreen} />`;
     if (summary?.firstRun === true) return html`<${FirstGroups} server=${server} />`;
-    return html`<${Overview} ...${{ state: route.query['state'] ?? 'all', q: route.query['q'] ?? '', strip: html`<${Strip} summary=${summary} />` }} />`;
+    return html`<${Overview} ...${{ state: route.query['state'] ?? 'all', q: route.query['q'] ?? '', operator, strip: html`<${Strip} summary=${summary} />` }} />`;
   };
   return html`<${Top} ...${{ screen, summary, server, me, operator, silent, q: route.query['q'] ?? '' }} />
     ${link.failing && silent > OLD_MS && html`<div class="band" role="status">Shown as of ${clockText(link.heardAt)}. The server does not answer; it is asked again.</div>`}

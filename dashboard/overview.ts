@@ -39,7 +39,17 @@ export function groupsPath(sort: string, state: string, q: string, after: number
 }
 
 /** All groups, by age of the oldest waiter. */
-export function Overview({ state, q, strip }: { readonly state: string; readonly q: string; readonly strip: unknown }): VNode {
+export function Overview({
+  state,
+  q,
+  strip,
+  operator,
+}: {
+  readonly state: string;
+  readonly q: string;
+  readonly strip: unknown;
+  readonly operator: boolean;
+}): VNode {
   const [sort, setSort] = useState<string>('oldest');
   const [first, setFirst] = useState(0);
   const page: Polled<GroupsPage> = usePoll<GroupsPage>(groupsPath(sort, state, q, first, WINDOW_ROWS));
@@ -65,7 +75,7 @@ export function Overview({ state, q, strip }: { readonly state: string; readonly
     <div class="chips">
       ${CHIPS.map(
         (chip) =>
-          html`<button class=${`chip ${chip === state ? 'on' : ''}`} aria-pressed=${chip === state} onClick=${() => filter(chip)}>
+          html`<button class=${`chip ${chip === state ? 'on' : ''}`} disabled=${data !== undefined && counts[chip] === undefined} aria-pressed=${chip === state} onClick=${() => filter(chip)}>
             ${capital(chip)} <span>${counts[chip] === undefined ? '' : countText(Number(counts[chip]))}</span>
           </button>`,
       )}
@@ -78,7 +88,7 @@ export function Overview({ state, q, strip }: { readonly state: string; readonly
           ? html`<p class="none">${nothing(state, q, counts)} <a href="#/">Show all groups</a></p>`
           : html`<${Table}
               ...${{ label: 'Groups', columns: columnsAt(at), rows: groups, idOf: nameOf, first: firstShown, total, onWindow: setFirst, main: true }}
-              ...${{ onOpen: (group: ApiGroup) => go(`groups/${encodeURIComponent(group.name)}`), sort, onSort: setSort, keys: { p: pause }, classOf }}
+              ...${{ onOpen: (group: ApiGroup) => go(`groups/${encodeURIComponent(group.name)}`), sort, onSort: setSort, keys: operator ? { p: pause } : {}, classOf }}
             />`
       }
     </div>`;

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import axe from 'axe-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
@@ -155,6 +156,24 @@ function inBrowser(): void {
       );
     expect(cut).toEqual([]);
     await page.close();
+  });
+
+  test('a key that may only read sees the groups and no action; without a key the page asks for one', async () => {
+    const sha256 = createHash('sha256').update('reader').digest('hex');
+    const guarded = await startDashboard(GROUPS, { more: `auth: { keys: [ { name: bo, sha256: "${sha256}", can: [ read ] } ] }\n` });
+    const page = await guarded.open(browser, '#/');
+    await page.getByText('This server asks for a key').waitFor();
+    await page.getByLabel('Key', { exact: true }).fill('reader');
+    await page.keyboard.press('Enter');
+    await page.getByText('bo, read only').waitFor();
+    await page.evaluate("location.hash = '#/groups/slots'");
+    await page.getByText('1 at once').waitFor();
+    await page.keyboard.press('p');
+    await page.keyboard.press('o');
+    expect(await page.getByRole('dialog').count()).toBe(0);
+    expect(await page.getByRole('button', { name: /Pause|Override|Revoke|Evict/ }).count()).toBe(0);
+    await page.close();
+    await guarded.stop();
   });
 
   test('works below a path, and nothing on any screen breaks its own security policy', async () => {
