@@ -8,9 +8,6 @@ import type { GroupSettings } from './admission.ts';
 import type { Clock } from './clock.ts';
 import type { Pace } from './pace.ts';
 
-/** A gate as admission uses it: its public face. */
-export type GateFace = Pick<Gate, keyof Gate>;
-
 /** What admission as a whole reports to the process; for the log, readiness and metrics. */
 export type AdmissionNotice =
   /** A newer process decides for this store: nothing is admitted here any more. Once. */
@@ -75,7 +72,7 @@ export interface AdmissionDeps {
   readonly random: (bytes: number) => Uint8Array;
   readonly bounds: AdmissionLimits;
   /** Makes a gate. */
-  readonly gate: (parts: GateOptions) => GateFace;
+  readonly gate: (parts: GateOptions) => Gate;
   /** false: nothing is written, leases and spent limits end with the process. */
   readonly recording: boolean;
   /** Leases of requests marked so are reported: an aggregate lease is written for them. Absent: false. */

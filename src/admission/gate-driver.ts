@@ -1,6 +1,7 @@
 import type { LeaderLease } from '../coordination/coordinator.ts';
 import { takeAll } from '../core/collections/take-all.ts';
 import type { GateEvent, Reservation } from '../core/events.ts';
+import type { Gate } from '../core/gate/gate.ts';
 import type { LeaseRecord, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { DECIDED, type WaiterRef } from '../core/request.ts';
@@ -9,7 +10,7 @@ import { isStored } from '../core/tree/stored-requests.ts';
 import type { LedgerSnapshot, TreeLedger } from '../ledger/ledger.ts';
 import { MOVED } from './admission.ts';
 import type { Clock } from './clock.ts';
-import type { AdmissionNotice, GateFace } from './deps.ts';
+import type { AdmissionNotice } from './deps.ts';
 import { GateTimer } from './gate-timer.ts';
 import type { GroupEntry } from './group-entry.ts';
 import { LedgerWriter, type LedgerWriterCallbacks } from './ledger-writer.ts';
@@ -25,7 +26,7 @@ export type EndedEvent = Extract<GateEvent, { kind: 'ended' }>;
 /** What one gate's turns are made of. */
 export interface TurnParts {
   readonly root: string;
-  readonly gate: GateFace;
+  readonly gate: Gate;
   readonly ledger: TreeLedger;
   readonly leaderLease: LeaderLease;
   readonly entries: ReadonlyMap<string, GroupEntry>;
@@ -58,7 +59,7 @@ const UNSTORED_FOR = SECOND;
  *              └─▶ bounds to reserve ─▶ on disk ─▶ gate      └─▶ one timer, at `wakeAt`
  */
 export class GateDriver implements LedgerWriterCallbacks {
-  readonly gate: GateFace;
+  readonly gate: Gate;
   readonly writer: LedgerWriter;
   readonly queue: ReplyQueue;
   /** By name; replaced by a change of configuration. */
@@ -139,7 +140,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   }
 
   /** A caller enters the gate; to be followed by `settle`. */
-  submit(now: Instant, hold: PendingAcquire, request: Parameters<GateFace['acquire']>[1]): void {
+  submit(now: Instant, hold: PendingAcquire, request: Parameters<Gate['acquire']>[1]): void {
     const ref = this.gate.acquire(now, request);
     if (ref === DECIDED) return;
     hold.ref = ref;

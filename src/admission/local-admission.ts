@@ -221,7 +221,7 @@ export class LocalAdmission implements AdmissionService, StoredLine {
 
   leases(group: string, page: { size: number; token: string }): Page<LeaseView & { readonly id: string }> | Refusal {
     return this.#at(group, ({ tree, entry }, now) => {
-      const found = leasePage(now, tree, entry, page);
+      const found = leasePage(tree, entry, page);
       return 'reason' in found ? found : shiftPage(found, tree.clockOffset, shiftLeaseView);
     });
   }

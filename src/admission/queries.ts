@@ -76,14 +76,9 @@ export function waiterPage(
 }
 
 /** One page of the live leases. */
-export function leasePage(
-  now: Instant,
-  tree: TreeController,
-  entry: GroupEntry,
-  page: { size: number; token: string },
-): Page<LeaseView & { readonly id: string }> | Refusal {
+export function leasePage(tree: TreeController, entry: GroupEntry, page: { size: number; token: string }): Page<LeaseView & { readonly id: string }> | Refusal {
   return paged(page, (from, count) =>
-    tree.turn.gate.leases(now, entry.index, from, count).map((view) => ({ ...view, id: permitId(view.group, view.serial, view.tag) })),
+    tree.turn.gate.leases(entry.index, from, count).map((view) => ({ ...view, id: permitId(view.group, view.serial, view.tag) })),
   );
 }
 

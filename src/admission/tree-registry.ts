@@ -1,9 +1,10 @@
+import type { Gate } from '../core/gate/gate.ts';
 import type { GateOptions, GateSnapshot } from '../core/gate/snapshot.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { type Instant, later, type Micros, plus, SECOND } from '../core/time.ts';
 import type { TreeLedger } from '../ledger/ledger.ts';
 import type { GroupSettings } from './admission.ts';
-import type { AdmissionDeps, AdmissionNotice, GateFace, ShardContext } from './deps.ts';
+import type { AdmissionDeps, AdmissionNotice, ShardContext } from './deps.ts';
 import { GroupEntry } from './group-entry.ts';
 import { PermitTagSource } from './permit-id.ts';
 import { PermitProofs } from './permit-proofs.ts';
@@ -376,7 +377,7 @@ export async function eachOf<T>(all: Iterable<T>, act: (one: T) => Promise<void>
 }
 
 /** Entries of a tree's groups. Those that were there before are the same objects, with their counters; they are touched only where their settings, or those above, changed. */
-function entriesOf(gate: GateFace, all: readonly GroupSettings[], before: ReadonlyMap<string, GroupEntry>): Map<string, GroupEntry> {
+function entriesOf(gate: Gate, all: readonly GroupSettings[], before: ReadonlyMap<string, GroupEntry>): Map<string, GroupEntry> {
   const byName = new Map(all.map((settings) => [settings.spec.name, settings]));
   const changed = new Set(all.filter((settings) => before.get(settings.spec.name)?.settings !== settings));
   const entries = new Map<string, GroupEntry>();

@@ -63,10 +63,9 @@ function shed(dispatcher: Dispatcher, now: Instant, slot: number, bound: string 
 }
 
 /** What a request would meet: the refusal on arrival, its position, every limit on the way. Nothing that counts changes. */
-export function explain(dispatcher: Dispatcher, now: Instant, state: KeyState, request: GateRequest, draining: boolean): Omit<GateExplanation, 'binding'> {
+export function explain(dispatcher: Dispatcher, now: Instant, state: KeyState, request: GateRequest): Omit<GateExplanation, 'binding'> {
   const limits = limitViews(now, state, request.costs);
   const nowhere = { place: 0, expectedAt: NEVER, limit: '' };
-  if (draining) return { refusal: { reason: 'draining' }, admitted: false, place: nowhere, limits };
   const oversized = findOversizedLimit(state, request.costs);
   if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized }, admitted: false, place: nowhere, limits };
   const place = positionAtTail(dispatcher, now, state, request.priority, request.costs);

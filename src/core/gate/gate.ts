@@ -48,7 +48,6 @@ const SETTLED_MAX = 100_000;
 export class Gate {
   readonly #all: Dispatcher;
   readonly #ticker: Ticker;
-  #draining = false;
 
   constructor(parts: GateOptions) {
     const { restored, term, groups } = parts;
@@ -69,7 +68,7 @@ export class Gate {
   /** Admits, queues or refuses; the outcome is an event. Answers the waiter when queued, else DECIDED. */
   acquire(now: Instant, request: GateRequest): WaiterRef {
     this.#catchUp(now);
-    return acquire(this.#all, now, this.#node(request.group), request, this.#draining || this.#all.sealed);
+    return acquire(this.#all, now, this.#node(request.group), request, this.#all.sealed);
   }
 
   /**
@@ -80,7 +79,7 @@ export class Gate {
    */
   enqueueStored(now: Instant, request: StoredAsk): { readonly entry: number } | { readonly refusal: Refusal } | undefined {
     const node = this.#node(request.group);
-    const state = node.removed || this.#draining || this.#all.sealed ? undefined : this.#all.keyState(now, node, request.key);
+    const state = node.removed || this.#all.sealed ? undefined : this.#all.keyState(now, node, request.key);
     if (state === undefined) return undefined;
     const oversized = findOversizedLimit(state, request.costs);
     if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized } };
@@ -260,11 +259,6 @@ export class Gate {
     return this.#all.tree.validate(groups);
   }
 
-  /** Refuses arrivals with `draining`; those held stay. */
-  drain(): void {
-    this.#draining = true;
-  }
-
   /** Refuses all that are still held. */
   refuseAll(now: Instant, refusal: Refusal): void {
     for (const node of this.#all.tree.nodes) {
@@ -341,7 +335,7 @@ export class Gate {
   explain(now: Instant, request: GateRequest): GateExplanation {
     this.#settle(now);
     return this.#all.peekKey(now, this.#node(request.group), request.key, (state) => ({
-      ...explain(this.#all, now, state, request, this.#draining),
+      ...explain(this.#all, now, state, request),
       binding: bindingOfKey(this.#all, now, state, request.costs),
     }));
   }
@@ -380,7 +374,7 @@ export class Gate {
     return waiterViews(this.#all, now, this.#node(group), from, count);
   }
 
-  leases(_now: Instant, group: number, from: number, count: number): readonly LeaseView[] {
+  leases(group: number, from: number, count: number): readonly LeaseView[] {
     return leaseViews(this.#all, this.#node(group), from, count);
   }
 

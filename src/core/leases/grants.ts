@@ -245,11 +245,6 @@ export class GrantTable {
     for (const grant of this.#leased) if (grant !== undefined) yield grant;
   }
 
-  /** Remembered permits, live or fading. */
-  get remembered(): number {
-    return this.#bySerial.size;
-  }
-
   #fade(one: EndedLease | Settleable, now: Instant): void {
     this.#retained.push(one);
     this.prune(now);

@@ -2,12 +2,11 @@ import type { Adapt, Quota } from '../group.ts';
 import type { Micros } from '../time.ts';
 import { Concurrency } from './concurrency.ts';
 import { FixedWindow } from './fixed-window.ts';
-import { burstOf, fullRefillTime, Gcra } from './gcra.ts';
+import { burstOf, Gcra } from './gcra.ts';
 import type { Limit } from './limit.ts';
 import { ReportedWindow } from './reported-window.ts';
 import { RollingWindow } from './rolling-window.ts';
-import { minInterval, Spacing } from './spacing.ts';
-import { lengthOf } from './window-layout.ts';
+import { Spacing } from './spacing.ts';
 
 /** A fresh limit: nothing is spent. Hand in the same quota object for every key: what they share is kept once. */
 export function createLimit(quota: Quota): Limit {
@@ -25,11 +24,11 @@ export function createLimit(quota: Quota): Limit {
   }
 }
 
-/** The largest cost that can ever pass. */
-export function capacityOf(quota: Quota): number {
+/** The number that a quota names, which `settleMax` multiplies: of a rate the larger of its permits and its burst. */
+export function numberOf(quota: Quota): number {
   switch (quota.kind) {
     case 'rate':
-      return burstOf(quota);
+      return Math.max(quota.permits, burstOf(quota));
     case 'spacing':
       return 1;
     case 'window':
@@ -39,11 +38,6 @@ export function capacityOf(quota: Quota): number {
     case 'concurrency':
       return quota.max;
   }
-}
-
-/** The number that a quota names, which `settleMax` multiplies: of a rate the larger of its permits and its burst. */
-export function numberOf(quota: Quota): number {
-  return quota.kind === 'rate' ? Math.max(quota.permits, burstOf(quota)) : capacityOf(quota);
 }
 
 /**
@@ -62,22 +56,6 @@ export function scaleQuota(quota: Quota, share: number): Quota {
       return { ...quota, permits: shareOf(quota.permits, share, 1), spill: shareOf(quota.spill, share, 0) };
     case 'concurrency':
       return { ...quota, max: shareOf(quota.max, share, 1), ...(quota.adapt === undefined ? {} : { adapt: partOfAdapt(quota.adapt, share) }) };
-  }
-}
-
-/** How long an exhausted state needs to be full again; 0 for concurrency, which time does not free. */
-export function recoveryOf(quota: Quota): Micros {
-  switch (quota.kind) {
-    case 'rate':
-      return fullRefillTime(quota);
-    case 'spacing':
-      return minInterval(quota);
-    case 'window':
-      return quota.per;
-    case 'fixed':
-      return lengthOf(quota);
-    case 'concurrency':
-      return 0;
   }
 }
 

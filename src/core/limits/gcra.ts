@@ -294,11 +294,6 @@ export function burstOf(quota: RateQuota): number {
   return Math.max(1, Math.min(quota.burst, Math.floor((REFILL_MAX / quota.per) * quota.permits)));
 }
 
-/** How long the whole burst takes to come back, rounded up. */
-export function fullRefillTime(quota: RateQuota): Micros {
-  return shapeOf(quota).refill;
-}
-
 function shapeOf(quota: RateQuota): Shape {
   let shape = shapes.get(quota);
   if (shape === undefined) {

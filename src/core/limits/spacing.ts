@@ -127,6 +127,6 @@ export class Spacing implements Limit {
 }
 
 /** How long it is closed after an admission; at least a microsecond. */
-export function minInterval(quota: SpacingQuota): Micros {
+function minInterval(quota: SpacingQuota): Micros {
   return Math.max(1, quota.spacing + quota.slack);
 }

@@ -152,7 +152,7 @@ describe('what is written', () => {
     const driver = driven();
     forward(driver);
     expect(driver.gate.status(driver.now, 0).leases).toBe(1);
-    expect(driver.gate.leases(driver.now, 0, 0, 10).map(({ holder }) => holder)).toEqual(['caller 1']);
+    expect(driver.gate.leases(0, 0, 10).map(({ holder }) => holder)).toEqual(['caller 1']);
     expect(driver.gate.limits(driver.now, 0, '').map(({ used }) => used)).toEqual([1]);
   });
 });
@@ -174,7 +174,7 @@ describe('killed', () => {
     const driver = driven([group('g', [concurrency(3)])]);
     forward(driver);
     const next = reborn(driver, [group('g', [concurrency(3)])]);
-    const [view] = next.gate.leases(next.now, 0, 0, 10);
+    const [view] = next.gate.leases(0, 0, 10);
     expect(view).toMatchObject({ holder: 'forwarded before the restart', costs: { requests: 3 }, expiresAt: next.now + LEASE });
     expect(atOnce(next, 3)).toBe(0);
     next.call((gate, now) => gate.revoke(now, view?.serial ?? 0));
@@ -322,7 +322,7 @@ test('a clean stop holds nothing back; leases that live on are ordinary ones', (
   const { gate, now } = driver;
   const seal = gate.seal(now);
   const next = driven(slots, { term: 2n, now, from: now, restored: { ...gate.snapshot(now), seal } });
-  expect(next.gate.leases(now, 0, 0, 10)).toMatchObject([{ holder: 'caller 1', costs: { requests: 1 }, expiresAt: now + LEASE, aggregate: false }]);
+  expect(next.gate.leases(0, 0, 10)).toMatchObject([{ holder: 'caller 1', costs: { requests: 1 }, expiresAt: now + LEASE, aggregate: false }]);
   expect(atOnce(next, 20)).toBe(19);
   const { serial, tag } = permitOf(handles[0] as (typeof handles)[0]);
   next.call((open, at) => expect(open.release(at, serial, tag, 'used', undefined)).toBe(true));

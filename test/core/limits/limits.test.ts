@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { FixedQuota, Quota } from '../../../src/core/group.ts';
-import { capacityOf, createLimit, lookaheadUnits, recoveryOf, scaleQuota } from '../../../src/core/limits/create-limit.ts';
+import { createLimit, lookaheadUnits, scaleQuota } from '../../../src/core/limits/create-limit.ts';
 import { intervalOf } from '../../../src/core/limits/gcra.ts';
 import type { Limit } from '../../../src/core/limits/limit.ts';
 import { DAY, HOUR, type Instant, MINUTE, NEVER, SECOND } from '../../../src/core/time.ts';
@@ -327,19 +327,18 @@ describe("a child's share", () => {
   });
 });
 
-it('says of a quota what its limit will say', () => {
-  const quotas: Quota[] = [
-    rate(500, MINUTE, 20),
-    rate(1, 400 * DAY, 1_000_000),
-    spacing(5, 1),
-    window(7, HOUR),
-    fixedQuota({ permits: 3, per: 'month', align: 'calendar', spill: 2 }),
-    { kind: 'concurrency', max: 8 },
+it('gives each kind of limit the capacity and the recovery of its quota', () => {
+  const month = fixedQuota({ permits: 3, per: 'month', align: 'calendar', spill: 2 });
+  const expected: readonly (readonly [Quota, capacity: number, recovery: number])[] = [
+    [rate(500, MINUTE, 20), 20, 2_400_000],
+    [rate(1, 400 * DAY, 1_000_000), 91, 91 * 400 * DAY],
+    [spacing(5, 1), 1, 6],
+    [window(7, HOUR), 7, HOUR],
+    // A month of 31 days, in which clocks are set back by an hour.
+    [month, 5, 31 * DAY + HOUR],
   ];
-  for (const quota of quotas) {
-    expect(capacityOf(quota)).toBe(createLimit(quota).capacity);
-    expect(recoveryOf(quota)).toBe(createLimit(quota).recovery);
-  }
+  for (const [quota, capacity, recovery] of expected) expect(createLimit(quota)).toMatchObject({ capacity, recovery });
+  expect(createLimit({ kind: 'concurrency', max: 8 })).toMatchObject({ capacity: 8 });
 });
 
 it('looks ahead for half a second of demand, at most a tenth of the capacity', () => {

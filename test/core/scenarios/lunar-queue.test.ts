@@ -135,10 +135,12 @@ describe('the remedy of Lunar: one permit per window, priorities, wait timeout',
     const asks = ask(driver, 'A1 B1 C1', 10_000);
     driver.advance(SECOND);
     expect(waiting(driver)).toEqual({ 1: 3 });
-    driver.call((gate) => gate.drain());
+    driver.call((gate, now) => {
+      gate.refuseAll(now, { reason: 'draining' });
+      gate.seal(now);
+    });
     const late = driver.ask({ ttl: sec(10) });
     expect(late.refusal?.reason).toBe('draining');
-    driver.call((gate, now) => gate.refuseAll(now, { reason: 'draining' }));
     expect(asks.map((handle) => handle.refusal?.reason)).toEqual(['draining', 'draining', 'draining']);
     expect(asks.map((handle) => handle.seconds)).toEqual([1, 1, 1]);
     expect(driver.gate.status(driver.now, 0).waiting).toBe(0);
