@@ -220,7 +220,7 @@ export class LocalAdmission implements AdmissionService, StoredLine {
   }
 
   leases(group: string, page: { size: number; token: string }): Page<LeaseView & { readonly id: string }> | Refusal {
-    return this.#at(group, ({ tree, entry }, now) => {
+    return this.#at(group, ({ tree, entry }) => {
       const found = leasePage(tree, entry, page);
       return 'reason' in found ? found : shiftPage(found, tree.clockOffset, shiftLeaseView);
     });

@@ -46,18 +46,20 @@ export class Reservations {
    * Its old bounds stay known until they no longer matter: the next crash may come before a new one is written.
    */
   initializeLimit(instance: LimitInstance): void {
+    const { persistent } = instance;
+    if (persistent === undefined) return;
     const name = instanceName(instance);
-    if (this.isDurable) instance.limit.enablePersistence();
+    if (this.isDurable) persistent.enablePersistence();
     const bounds = this.#bounds.get(name) ?? [];
     this.#bounds.delete(name);
     if (bounds.length > 0) this.#persisted.add(instance);
     if (this.#states === undefined) {
-      if (this.#from !== DISTANT_PAST) instance.limit.restore(this.#from, bounds);
+      if (this.#from !== DISTANT_PAST) persistent.restore(this.#from, bounds);
       return;
     }
     const state = this.#states.get(name);
-    if (state !== undefined) instance.limit.unseal(state);
-    for (const bound of bounds) instance.limit.onPersisted(bound);
+    if (state !== undefined) persistent.unseal(state);
+    for (const bound of bounds) persistent.onPersisted(bound);
     this.#states.delete(name);
   }
 
@@ -68,20 +70,21 @@ export class Reservations {
 
   /** Is an admission of `cost` at `at` within what is on disk? */
   isCovered(at: Instant, instance: LimitInstance, cost: number): boolean {
-    return cost === 0 || !this.isDurable || !instance.enforced || instance.limit.isCovered(at, cost);
+    return cost === 0 || !this.isDurable || !instance.enforced || instance.persistent === undefined || instance.persistent.isCovered(at, cost);
   }
 
   /** Asks once for the bound that `cost` at `at` needs, and for as much more as the demand of the last moments suggests. */
   request(now: Instant, at: Instant, instance: LimitInstance, cost: number): void {
-    if (instance.pending) return;
+    const { persistent } = instance;
+    if (instance.pending || persistent === undefined) return;
     const elapsed = Math.max(now - instance.reservedAt, SECOND / 1000);
     const demand = instance.reservedAt === DISTANT_PAST ? 0 : (instance.spentSinceReservation * SECOND) / elapsed;
-    const ahead = lookaheadUnits(demand, instance.limit.capacity);
+    const ahead = lookaheadUnits(demand, persistent.capacity);
     instance.pending = true;
     instance.spentSinceReservation = 0;
     instance.reservedAt = now;
     const { node } = instance.rule;
-    this.wanted.push({ group: node.name, limit: limitName(instance), key: instance.keyState?.key, bound: instance.limit.bound(at, cost, ahead) });
+    this.wanted.push({ group: node.name, limit: limitName(instance), key: instance.keyState?.key, bound: persistent.bound(at, cost, ahead) });
   }
 
   /** These bounds are on disk, or could not be written: answers the limit instances they belong to. */
@@ -93,7 +96,7 @@ export class Reservations {
       instance.pending = false;
       instances.push(instance);
       if (!written) continue;
-      instance.limit.onPersisted(reservation.bound);
+      instance.persistent?.onPersisted(reservation.bound);
       this.#persisted.add(instance);
     }
     return instances;
@@ -103,8 +106,9 @@ export class Reservations {
   requestAgain(now: Instant, instances: Iterable<LimitInstance>): void {
     if (!this.isDurable) return;
     for (const instance of instances) {
-      const { limit } = instance;
-      if (limit.recovery > MAX_DRAINED_RECOVERY && limit.idleAt(now) > now && !limit.isCovered(now, 0)) this.request(now, now, instance, 0);
+      const { persistent: limit } = instance;
+      if (limit !== undefined && limit.recovery > MAX_DRAINED_RECOVERY && limit.idleAt(now) > now && !limit.isCovered(now, 0))
+        this.request(now, now, instance, 0);
     }
   }
 
@@ -112,7 +116,7 @@ export class Reservations {
   bounds(now: Instant): Reservation[] {
     const found: Reservation[] = [];
     for (const instance of this.#persisted) {
-      const bounds = isAlive(instance) ? instance.limit.bounds(now) : [];
+      const bounds = isAlive(instance) ? (instance.persistent?.bounds(now) ?? []) : [];
       if (bounds.length === 0 && !instance.pending) this.#persisted.delete(instance);
       for (const bound of bounds) found.push({ group: instance.rule.node.name, limit: limitName(instance), key: instance.keyState?.key, bound });
     }
@@ -124,8 +128,9 @@ export class Reservations {
   seal(now: Instant, tree: GroupTree): SealedState {
     const limits: SealedState['limits'][number][] = [];
     for (const instance of tree.instances()) {
-      if (instance.isConcurrency || instance.limit.idleAt(now) <= now) continue;
-      limits.push({ group: instance.rule.node.name, limit: limitName(instance), key: instance.keyState?.key, state: instance.limit.seal(now) });
+      const { persistent } = instance;
+      if (persistent === undefined || persistent.idleAt(now) <= now) continue;
+      limits.push({ group: instance.rule.node.name, limit: limitName(instance), key: instance.keyState?.key, state: persistent.seal(now) });
     }
     for (const [name, state] of this.#states ?? []) limits.push({ ...namesOf(name), state });
     const sealed = new Set(this.#states?.keys());
@@ -138,8 +143,8 @@ export class Reservations {
     const { group, limit, key } = namesOf(name);
     const node = tree.node(group);
     if (node === undefined || key === undefined) return;
-    const instance = tree.keyState(node, key).instances.find((each) => limitName(each) === limit);
-    if (instance !== undefined && instance.limit.idleAt(now) > now) into.push({ group, limit, key, state: instance.limit.seal(now) });
+    const persistent = tree.keyState(node, key).instances.find((each) => limitName(each) === limit)?.persistent;
+    if (persistent !== undefined && persistent.idleAt(now) > now) into.push({ group, limit, key, state: persistent.seal(now) });
   }
 }
 

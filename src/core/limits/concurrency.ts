@@ -1,7 +1,7 @@
 import type { Adapt, Quota } from '../group.ts';
 import { DISTANT_PAST, type Instant, later, type Micros, NEVER, plus, SECOND } from '../time.ts';
 import { AdaptiveConcurrency, type PermitOutcome } from './adaptive-concurrency.ts';
-import type { Bound, Limit, LimitStatus } from './limit.ts';
+import type { Limit, LimitStatus } from './limit.ts';
 
 /** A quota of units held at once. */
 export type ConcurrencyQuota = Extract<Quota, { kind: 'concurrency' }>;
@@ -32,10 +32,6 @@ export class Concurrency implements Limit {
 
   get capacity(): number {
     return this.#max;
-  }
-
-  get recovery(): Micros {
-    return 0;
   }
 
   get estimate(): number | undefined {
@@ -99,32 +95,6 @@ export class Concurrency implements Limit {
 
   setShare(units: number): void {
     this.#now = Math.min(units, this.#max);
-  }
-
-  isCovered(): boolean {
-    return true;
-  }
-
-  bound(): Bound {
-    return { slot: 0, value: 0 };
-  }
-
-  onPersisted(_bound: Bound): void {}
-
-  bounds(): readonly Bound[] {
-    return [];
-  }
-
-  enablePersistence(): void {}
-
-  restore(): void {}
-
-  seal(_now: Instant): readonly number[] {
-    return [this.#held];
-  }
-
-  unseal(state: readonly number[]): void {
-    this.#held = state[0] ?? 0;
   }
 
   /** A fixed number for a time (an override) lets the estimate sleep; it goes on from where it was. */

@@ -1,15 +1,20 @@
 import type { Adapt, Quota } from '../group.ts';
 import type { Micros } from '../time.ts';
-import { Concurrency } from './concurrency.ts';
+import { Concurrency, type ConcurrencyQuota } from './concurrency.ts';
 import { FixedWindow } from './fixed-window.ts';
 import { burstOf, Gcra } from './gcra.ts';
-import type { Limit } from './limit.ts';
+import type { PersistentLimit } from './limit.ts';
 import { ReportedWindow } from './reported-window.ts';
 import { RollingWindow } from './rolling-window.ts';
 import { Spacing } from './spacing.ts';
 
+/** A quota whose limit outlives the process by its own state, not by leases. */
+export type PersistentQuota = Exclude<Quota, ConcurrencyQuota>;
+
 /** A fresh limit: nothing is spent. Hand in the same quota object for every key: what they share is kept once. */
-export function createLimit(quota: Quota): Limit {
+export function createLimit(quota: PersistentQuota): PersistentLimit;
+export function createLimit(quota: Quota): PersistentLimit | Concurrency;
+export function createLimit(quota: Quota): PersistentLimit | Concurrency {
   switch (quota.kind) {
     case 'rate':
       return new Gcra(quota);

@@ -1,7 +1,7 @@
 import type { FixedQuota, Quota } from '../group.ts';
 import { DISTANT_PAST, type Instant, later, type Micros, NEVER } from '../time.ts';
 import { RESERVE_AHEAD } from './gcra.ts';
-import { type Bound, type Limit, type LimitStatus, MAX_DRAINED_RECOVERY } from './limit.ts';
+import { type Bound, type LimitStatus, MAX_DRAINED_RECOVERY, type PersistentLimit } from './limit.ts';
 import { lengthOf, type WindowLayout, windowsOf } from './window-layout.ts';
 
 /** Bounds remembered, the latest written last: the running window's, the next one's, and some that may owe. */
@@ -18,7 +18,7 @@ const FRESH = -1;
  * passed since are caught up with by arithmetic. With align `first` a window opens with the first admission after the
  * one before; the time in between counts in whole windows, for spill and debt.
  */
-export class FixedWindow implements Limit {
+export class FixedWindow implements PersistentLimit {
   #quota: FixedQuota;
   #windows: WindowLayout | undefined;
   #start: number = FRESH;

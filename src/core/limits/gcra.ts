@@ -1,6 +1,6 @@
 import type { Quota } from '../group.ts';
 import { DAY, DISTANT_PAST, type Instant, later, MILLISECOND, type Micros, NEVER } from '../time.ts';
-import { type Bound, type Limit, type LimitStatus, MAX_DRAINED_RECOVERY } from './limit.ts';
+import { type Bound, type LimitStatus, MAX_DRAINED_RECOVERY, type PersistentLimit } from './limit.ts';
 
 /**
  * The time that one unit takes to come back, as an exact fraction: `whole + rest / of` microseconds, `rest < of`.
@@ -95,7 +95,7 @@ const shapes = new WeakMap<RateQuota, Shape>();
  *
  * Arithmetic is exact: see {@link UnitInterval}. `readyAt`, `covers`, `bound` and `status` change nothing.
  */
-export class Gcra implements Limit {
+export class Gcra implements PersistentLimit {
   #shape: Shape;
   #tat: number = DISTANT_PAST;
   /** Numerator over `interval.of` that belongs to the TAT. */

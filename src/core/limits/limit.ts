@@ -58,10 +58,13 @@ export interface Limit {
   changesAt?(now: Instant): Instant;
   /** Concurrency: a share of a limit that adapts is so many units from now on, at most its capacity. */
   setShare?(units: number): void;
+}
 
+/** A limit whose use can outlive the process: recorded ahead as bounds, or started drained, and sealed at a clean stop. All but concurrency, whose leases are recorded. */
+export interface PersistentLimit extends Limit {
   /** How long an exhausted state needs to be full again; up to 3 s nothing is recorded (horizon mode). */
   readonly recovery: Micros;
-  /** Would taking `cost` at `now` stay within what is on disk? Always true in horizon mode, in memory-only use, and for concurrency. */
+  /** Would taking `cost` at `now` stay within what is on disk? Always true in horizon mode and in memory-only use. */
   isCovered(now: Instant, cost: number): boolean;
   /** The bound to write so that `cost` and some `ahead` units more are covered. Call only when recording (`recordBounds`). */
   bound(now: Instant, cost: number, ahead: number): Bound;
@@ -69,7 +72,7 @@ export interface Limit {
   onPersisted(bound: Bound): void;
   /** The bounds on disk that still count, for a snapshot; empty where none are kept. */
   bounds(now: Instant): readonly Bound[];
-  /** Turns recording on for this limit: from now on `covers` means it. */
+  /** Turns recording on for this limit: from now on `isCovered` means it. */
   enablePersistence(): void;
   /** A new term begins at `from`: the worst that the term before can have spent, by its bounds (none: horizon mode, drained; or never used, in chunk mode). */
   restore(from: Instant, bounds: readonly Bound[]): void;

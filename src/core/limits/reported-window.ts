@@ -1,6 +1,6 @@
 import type { FixedQuota, Quota } from '../group.ts';
 import { DISTANT_PAST, type Instant, type Micros, NEVER, SECOND } from '../time.ts';
-import type { Bound, Limit, LimitStatus } from './limit.ts';
+import type { Bound, LimitStatus, PersistentLimit } from './limit.ts';
 
 /** What an authority outside says of a window that it enforces. */
 export interface WindowReport {
@@ -38,7 +38,7 @@ const UNREPORTED = 0;
  * as it must: into the interval of what the authority has counted, and that plus all that was charged here so late that it may be missing.
  * The same report twice comes to the same.
  */
-export class ReportedWindow implements Limit {
+export class ReportedWindow implements PersistentLimit {
   readonly #quota: FixedQuota;
   #permits = UNREPORTED;
   #used = 0;

@@ -1,7 +1,7 @@
 import type { Quota } from '../group.ts';
 import { DISTANT_PAST, type Instant, later, type Micros, NEVER } from '../time.ts';
 import { EntryRing } from './entry-ring.ts';
-import { type Bound, type Limit, type LimitStatus, MAX_DRAINED_RECOVERY } from './limit.ts';
+import { type Bound, type LimitStatus, MAX_DRAINED_RECOVERY, type PersistentLimit } from './limit.ts';
 import { PersistedSlots } from './persisted-slots.ts';
 
 /** A quota of a rolling window. */
@@ -22,7 +22,7 @@ const GRAINS = 4096;
  * place at that very moment. While there is debt the window is therefore full, and its entries come round with period
  * `per`: when a cost will pass is computed, not simulated.
  */
-export class RollingWindow implements Limit {
+export class RollingWindow implements PersistentLimit {
   #permits: number;
   #per: Micros;
   readonly #entries = new EntryRing();

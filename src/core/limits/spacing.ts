@@ -1,7 +1,7 @@
 import type { Quota } from '../group.ts';
 import { DISTANT_PAST, type Instant, later, type Micros, NEVER } from '../time.ts';
 import { RESERVE_AHEAD } from './gcra.ts';
-import { type Bound, type Limit, type LimitStatus, MAX_DRAINED_RECOVERY } from './limit.ts';
+import { type Bound, type LimitStatus, MAX_DRAINED_RECOVERY, type PersistentLimit } from './limit.ts';
 
 /** A quota of one at a time with a pause after each. */
 export type SpacingQuota = Extract<Quota, { kind: 'spacing' }>;
@@ -14,7 +14,7 @@ const NOT_YET = -1;
  * {@link Gcra} with burst 1, except that it remembers the last admission itself: a change of the quota counts from there,
  * and only a refund of that very admission, with no other after it, opens it again.
  */
-export class Spacing implements Limit {
+export class Spacing implements PersistentLimit {
   readonly capacity = 1;
   #period: Micros;
   #last: number = NOT_YET;

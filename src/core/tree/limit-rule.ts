@@ -1,7 +1,8 @@
 import type { LimitSpec, Quota } from '../group.ts';
 import { LeaseEnds } from '../leases/lease-ends.ts';
+import { Concurrency } from '../limits/concurrency.ts';
 import { createLimit } from '../limits/create-limit.ts';
-import type { Limit } from '../limits/limit.ts';
+import type { Limit, PersistentLimit } from '../limits/limit.ts';
 import { DISTANT_PAST, earlier, type Instant, later, type Micros, NEVER } from '../time.ts';
 import type { GroupNode } from './group-node.ts';
 import type { KeyState } from './key-state.ts';
@@ -48,7 +49,9 @@ export class LimitInstance {
   readonly rule: LimitRule;
   /** undefined: the group's. */
   readonly keyState: KeyState | undefined;
-  limit: Limit;
+  readonly limit: Limit;
+  /** The same limit; undefined for concurrency, whose leases are recorded instead. */
+  readonly persistent: PersistentLimit | undefined;
   /** A reservation is on its way to the disk. */
   pending = false;
   /** Units taken since the last reservation, and when that was: the demand that the next one looks ahead by. */
@@ -62,7 +65,9 @@ export class LimitInstance {
   constructor(rule: LimitRule, keyState: KeyState | undefined, key: string) {
     this.rule = rule;
     this.keyState = keyState;
-    this.limit = createLimit(rule.quotaFor(key));
+    const limit = createLimit(rule.quotaFor(key));
+    this.limit = limit;
+    this.persistent = limit instanceof Concurrency ? undefined : limit;
     this.leases = this.isConcurrency ? new LeaseEnds() : undefined;
   }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { FixedQuota, Quota } from '../../../src/core/group.ts';
-import { createLimit, lookaheadUnits, scaleQuota } from '../../../src/core/limits/create-limit.ts';
+import type { FixedQuota } from '../../../src/core/group.ts';
+import { createLimit, lookaheadUnits, type PersistentQuota, scaleQuota } from '../../../src/core/limits/create-limit.ts';
 import { intervalOf } from '../../../src/core/limits/gcra.ts';
 import type { Limit } from '../../../src/core/limits/limit.ts';
 import { DAY, HOUR, type Instant, MINUTE, NEVER, SECOND } from '../../../src/core/time.ts';
@@ -25,9 +25,9 @@ function passing(limit: Limit, now: Instant, asks: number): number {
   return passed;
 }
 
-const rate = (permits: number, per: number, burst = 1): Quota => ({ kind: 'rate', permits, per, burst });
-const window = (permits: number, per: number): Quota => ({ kind: 'window', permits, per });
-const spacing = (every: number, slack = 0): Quota => ({ kind: 'spacing', spacing: every, slack });
+const rate = (permits: number, per: number, burst = 1): PersistentQuota => ({ kind: 'rate', permits, per, burst });
+const window = (permits: number, per: number): PersistentQuota => ({ kind: 'window', permits, per });
+const spacing = (every: number, slack = 0): PersistentQuota => ({ kind: 'spacing', spacing: every, slack });
 
 describe('a rate', () => {
   it('neither drifts nor is early where the interval is no whole number of microseconds', () => {
@@ -329,7 +329,7 @@ describe("a child's share", () => {
 
 it('gives each kind of limit the capacity and the recovery of its quota', () => {
   const month = fixedQuota({ permits: 3, per: 'month', align: 'calendar', spill: 2 });
-  const expected: readonly (readonly [Quota, capacity: number, recovery: number])[] = [
+  const expected: readonly (readonly [PersistentQuota, capacity: number, recovery: number])[] = [
     [rate(500, MINUTE, 20), 20, 2_400_000],
     [rate(1, 400 * DAY, 1_000_000), 91, 91 * 400 * DAY],
     [spacing(5, 1), 1, 6],

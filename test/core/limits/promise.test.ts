@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Quota } from '../../../src/core/group.ts';
-import { createLimit } from '../../../src/core/limits/create-limit.ts';
-import type { Limit } from '../../../src/core/limits/limit.ts';
+import { createLimit, type PersistentQuota } from '../../../src/core/limits/create-limit.ts';
+import type { PersistentLimit } from '../../../src/core/limits/limit.ts';
 import { type Instant, NEVER } from '../../../src/core/time.ts';
 import { BASE, command, kinds, quotaOf } from './quotas.ts';
 import { type Charge, type Model, modelOf, violation } from './reference.ts';
@@ -11,13 +11,13 @@ type Command = typeof command extends fc.Arbitrary<infer T> ? T : never;
 
 /** A limit, its model, and all that was admitted and not given back. */
 class Run {
-  readonly limit: Limit;
+  readonly limit: PersistentLimit;
   readonly model: Model;
   readonly charges: Charge[] = [];
   now = BASE as Instant;
   readonly #window: number;
 
-  constructor(quota: Quota) {
+  constructor(quota: PersistentQuota) {
     this.limit = createLimit(quota);
     this.model = modelOf(quota);
     this.#window = windowOf(quota);

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import type { FixedQuota, Quota } from '../../../src/core/group.ts';
+import type { FixedQuota } from '../../../src/core/group.ts';
+import type { PersistentQuota } from '../../../src/core/limits/create-limit.ts';
 
 /** The kinds that time frees. */
 export const kinds = ['rate', 'spacing', 'window', 'epoch', 'first'] as const;
@@ -10,7 +11,7 @@ export function fixedQuota(parts: Partial<FixedQuota> & Pick<FixedQuota, 'permit
 }
 
 /** Small quotas of one kind; windows of `per` microseconds. */
-export function quotaOf(kind: (typeof kinds)[number], per: fc.Arbitrary<number>): fc.Arbitrary<Quota> {
+export function quotaOf(kind: (typeof kinds)[number], per: fc.Arbitrary<number>): fc.Arbitrary<PersistentQuota> {
   const permits = fc.integer({ min: 1, max: 9 });
   switch (kind) {
     case 'rate':

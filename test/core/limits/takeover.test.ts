@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Quota } from '../../../src/core/group.ts';
-import { createLimit } from '../../../src/core/limits/create-limit.ts';
-import type { Bound, Limit } from '../../../src/core/limits/limit.ts';
+import { createLimit, type PersistentQuota } from '../../../src/core/limits/create-limit.ts';
+import type { Bound, PersistentLimit } from '../../../src/core/limits/limit.ts';
 import { type Instant, SECOND } from '../../../src/core/time.ts';
 import { BASE, kinds, quotaOf } from './quotas.ts';
 import { type Charge, violation } from './reference.ts';
@@ -40,8 +39,8 @@ type Command = typeof command extends fc.Arbitrary<infer T> ? T : never;
 
 /** Owners one after the other over one ledger: each takes only what is covered, then dies. */
 class Terms {
-  limit: Limit;
-  readonly quota: Quota;
+  limit: PersistentLimit;
+  readonly quota: PersistentQuota;
   readonly charges: Charge[] = [];
   now = BASE as Instant;
   readonly #per: number;
@@ -50,7 +49,7 @@ class Terms {
   /** Charges of earlier terms are not given back. */
   #term = 0;
 
-  constructor(quota: Quota, per: number) {
+  constructor(quota: PersistentQuota, per: number) {
     this.quota = quota;
     this.#per = per;
     this.limit = createLimit(quota);
@@ -118,7 +117,7 @@ class Terms {
     }
   }
 
-  #copy(from: Instant): Limit {
+  #copy(from: Instant): PersistentLimit {
     const copy = createLimit(this.quota);
     copy.unseal(this.limit.seal(from));
     return copy;

@@ -119,7 +119,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'what is spent need not be on disk',
     file: 'gate/reservations.ts',
-    from: 'return cost === 0 || !this.isDurable || !instance.enforced || instance.limit.isCovered(at, cost);',
+    from: 'return cost === 0 || !this.isDurable || !instance.enforced || instance.persistent === undefined || instance.persistent.isCovered(at, cost);',
     to: 'return true;',
   },
   {
