@@ -5,7 +5,7 @@ import { join, relative } from 'node:path';
 import { bundleDashboard } from './bundle-dashboard.ts';
 import { slowness } from './expression-linear.ts';
 import { expressionsOf } from './expressions.ts';
-import { arrowsOf, circleOf, drawn } from './layers.ts';
+import { arrowsOf, circleOf, DECLARED_CIRCLES, drawn, fileCirclesOf, undeclared } from './layers.ts';
 import { judged, oldNamesIn, readOldNames } from './old-names.ts';
 
 /*
@@ -109,11 +109,13 @@ function expressions(): Finding {
   return slow.length === 0 ? undefined : `take more than linear time, or cannot be proved not to:\n    ${slow.join('\n    ')}`;
 }
 
-/** Imports between folders go one way; drawn when asked for by name. */
+/** Imports between folders go one way, and so do imports between files, but for the declared circles; drawn when asked for by name. */
 function layers(): Finding {
   const arrows = arrowsOf('src');
   const circle = circleOf(arrows);
   if (circle !== undefined) return `folders of src import each other in a circle: ${circle.join(' > ')}`;
+  const wrong = undeclared(fileCirclesOf('src'), DECLARED_CIRCLES);
+  if (wrong.length > 0) return wrong.join('\n    ');
   if (named.includes('layers')) for (const line of drawn(arrows)) say(`  ${line}`);
   return undefined;
 }

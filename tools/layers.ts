@@ -2,8 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 
 /*
- * Import arrows between the folders of `src`. The linter refuses single imports; this draws the whole, so that a circle
- * over several folders is seen, too.
+ * Import arrows between the folders and between the files of `src`. The linter refuses single imports; this sees the whole:
+ * a circle over several folders, and which files of the core form one (there the linter lets type imports pass).
  */
 
 /** Folders inside a folder that are layers of their own. */
@@ -16,14 +16,89 @@ function layerOf(path: string): string {
   return own ?? (slash < 0 ? path : path.slice(0, slash));
 }
 
+/**
+ * Files that import each other in a circle, type imports included: the gate is one linked structure (docs/decisions/0005).
+ * A file may leave the list, none may come.
+ */
+export const DECLARED_CIRCLES: readonly (readonly string[])[] = [
+  ['core/gate/admit.ts', 'core/gate/arrival-checks.ts', 'core/gate/binding.ts', 'core/gate/dispatcher.ts', 'core/gate/position.ts', 'core/gate/views.ts'],
+  [
+    'core/leases/aggregate-lease.ts',
+    'core/leases/grants.ts',
+    'core/leases/lease-ends.ts',
+    'core/tree/arrival-order.ts',
+    'core/tree/group-node.ts',
+    'core/tree/key-state.ts',
+    'core/tree/limit-rule.ts',
+    'core/tree/overrides.ts',
+    'core/tree/queues.ts',
+    'core/tree/stored-requests.ts',
+    'core/tree/waiter-table.ts',
+  ],
+  ['core/permit.ts', 'core/request.ts'],
+];
+
+/** The hand-written files below `src` and the files each imports, type imports included. */
+function importsOf(src: string): ReadonlyMap<string, ReadonlySet<string>> {
+  const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).map((file) => file.replaceAll('\\', '/'));
+  const imports = new Map<string, Set<string>>();
+  for (const file of files) {
+    if (!file.endsWith('.ts') || file.startsWith('gen/')) continue;
+    const found = readFileSync(join(src, file), 'utf8').matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g);
+    imports.set(file, new Set([...found].map(([, to = '']) => posix.join(posix.dirname(file), to))));
+  }
+  return imports;
+}
+
+/** Circles of files below `src`: each the largest set of files that all reach each other, sorted. */
+export function fileCirclesOf(src: string): readonly (readonly string[])[] {
+  const imports = importsOf(src);
+  const reached = new Map([...imports.keys()].map((file) => [file, reachedFrom(file, imports)]));
+  const circles = new Map<string, readonly string[]>();
+  for (const [file, targets] of reached) {
+    if (!targets.has(file)) continue;
+    const circle = [...targets].filter((other) => reached.get(other)?.has(file)).toSorted();
+    circles.set(circle[0] ?? file, circle);
+  }
+  return [...circles.values()].toSorted();
+}
+
+function reachedFrom(file: string, imports: ReadonlyMap<string, ReadonlySet<string>>): ReadonlySet<string> {
+  const seen = new Set<string>();
+  const open = [file];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    for (const to of imports.get(next) ?? []) {
+      if (seen.has(to)) continue;
+      seen.add(to);
+      open.push(to);
+    }
+  }
+  return seen;
+}
+
+/** What is wrong with these circles against those declared: a file in a circle that is not declared there, or declared and in none. */
+export function undeclared(circles: readonly (readonly string[])[], declared: readonly (readonly string[])[]): readonly string[] {
+  const left = new Set(declared.flat());
+  const wrong: string[] = [];
+  for (const circle of circles) {
+    const known = declared.find((files) => circle.every((file) => files.includes(file)));
+    for (const file of circle) left.delete(file);
+    if (known !== undefined) continue;
+    const closest = declared.find((files) => circle.some((file) => files.includes(file))) ?? [];
+    const added = circle.filter((file) => !closest.includes(file));
+    const beyond = added.length === 0 || added.length === circle.length ? '' : `; new in a declared one: ${added.join(', ')}`;
+    wrong.push(`files of src import each other in a circle: ${circle.join(', ')}${beyond}`);
+  }
+  for (const file of left) wrong.push(`${file} is in no circle any more: take it from DECLARED_CIRCLES in tools/layers.ts`);
+  return wrong;
+}
+
 /** Arrows of the tree below `src`: for each layer, the layers it imports and by how many imports. Generated code is left out. */
 export function arrowsOf(src: string): ReadonlyMap<string, ReadonlyMap<string, number>> {
   const arrows = new Map<string, Map<string, number>>();
-  const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).map((file) => file.replaceAll('\\', '/'));
-  for (const file of files) {
-    if (!file.endsWith('.ts') || file.startsWith('gen/')) continue;
-    for (const [, to = ''] of readFileSync(join(src, file), 'utf8').matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)) {
-      const [a, b] = [layerOf(file), layerOf(posix.join(posix.dirname(file), to))];
+  for (const [file, targets] of importsOf(src)) {
+    for (const to of targets) {
+      const [a, b] = [layerOf(file), layerOf(to)];
       if (a === b) continue;
       const of = arrows.get(a) ?? new Map<string, number>();
       arrows.set(a, of.set(b, (of.get(b) ?? 0) + 1));
