@@ -32,7 +32,7 @@ export class Asking {
   /** Rejects when the connection breaks. */
   async post(replica: number, path: string, body: object = {}): Promise<Answer> {
     const { url, adminUrl } = this.#of(replica);
-    const base = /\/(pause|resume)$/.test(path) ? adminUrl : url;
+    const base = path.endsWith('/pause') ? adminUrl : url;
     const sent = performance.now();
     const answer = await fetch(`${base}${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
     const { permit = '', fence = '', reason = '', waited = '0s' } = (await answer.json()) as Partial<Answer> & { readonly waited?: string };

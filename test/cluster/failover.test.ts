@@ -151,14 +151,13 @@ describe('X11: when a replica is told to stop', () => {
     await asking.acquire(owner, 'drain');
     const asks: Promise<Answer>[] = [];
     // Paused, so that all of them are in line, in this order, when it stops.
-    await asking.post(owner, '/v1/groups/drain/pause', { duration: '10m' });
+    await asking.post(owner, '/v1/groups/drain/pause', { duration: '20s' });
     for (let caller = 0; caller < 10; caller++) {
       asks.push(asking.acquire(caller % 2 === 0 ? owner : other, 'drain'));
       await asking.wait('drain', caller + 1, other);
     }
     const replica = fleet.replicas[owner] as (typeof fleet.replicas)[number];
     const stopped = replica.stop();
-    await until('the group to go on', async () => (await asking.post(other, '/v1/groups/drain/resume')).status === 200);
     const answers = await Promise.all(asks);
     await stopped;
     await replica.start();

@@ -91,8 +91,8 @@ describe('the remedy of seed 001, imported', () => {
 });
 
 describe('the flow and quota of seed 002, imported', () => {
-  test('ten in 4 s pass at once, the rest in order of their groups; one that finds the queue full is told so in its words', async () => {
-    const server = await flow('fixed_window: { static: { max: 10, interval: 4, interval_unit: second } }', { queue_size: 4 });
+  test('ten in 2 s pass at once, the rest in order of their groups; one that finds the queue full is told so in its words', async () => {
+    const server = await flow('fixed_window: { static: { max: 10, interval: 2, interval_unit: second } }', { queue_size: 4 });
     const first = many(server, 10, (index) => ({ path: `/first/${index}`, headers: website }));
     await server.backend.until(() => server.backend.seen.length === 10);
     const tags = ['staging', 'staging', 'production', 'production', 'none'];
