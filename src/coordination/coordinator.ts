@@ -6,11 +6,11 @@ import type { Instant } from '../core/time.ts';
  */
 export interface LeaderLease {
   readonly term: bigint;
-  /** No decision before. LONG_AGO where no term came before. */
+  /** No decision before. DISTANT_PAST if there was no term before. */
   readonly from: Instant;
-  /** First moment that is no longer ours; moves ahead while `extend` is called. */
+  /** Returns the first instant that is not this term's; it moves ahead while `extend` is called. */
   until(): Instant;
-  /** There are decisions to take: keeps `until` ahead (horizon 1 s, renewed each 200 ms). Cheap to call on every decision. Resolves (or returns at once) when `until() > now`; rejects when the leader lease is lost. */
+  /** Keeps `until` ahead while there are decisions to take (horizon 1 s, renewed each 200 ms). Cheap to call on every decision. Resolves (or returns at once) when `until() > now`; rejects when the leader lease is lost. */
   extend(now: Instant): Promise<void> | undefined;
 }
 
@@ -20,12 +20,12 @@ export type TreePlacement =
   | { readonly at: 'peer'; readonly peer: string }
   | { readonly at: 'nowhere' };
 
-/** Who decides for a tree of groups, in which term. */
+/** Locates where each tree of groups is decided, and in which term. */
 export interface Coordinator {
   place(root: string): TreePlacement;
-  /** Called once when this process has lost what it owned (a newer process opened the same store); it must decide nothing more. */
+  /** Registers a listener for the loss of everything that this process owned (a newer process opened the same store). It is called once; nothing may be decided from then on. */
   onLost(lost: (why: Error) => void): void;
-  /** A clean leave: what is sealed needs no waiting by the next term. */
+  /** Ends the term cleanly: the next term does not have to wait for its slots. */
   leave(): Promise<void>;
 }
 

@@ -10,24 +10,24 @@ import { RegisterClient } from './registers/client.ts';
 import type { GonePeer, PeerView, Replica, ReplicaEvent, ReplicaOptions, ShardLocation, ShardView } from './replica.ts';
 import { hasOutput, type MachineEvent, type MachineOutput, ReplicaMachine } from './replica-machine.ts';
 
-/** Between two ticks of the member, while something is under way. */
+/** Interval of the machine's ticks while a shard has no owner or this replica leaves. */
 const TICK_EVERY: Micros = 20 * MILLISECOND;
 
-/** And while everything is at its place: silence and renewals are noticed that much later at most. */
+/** Interval while every shard has an owner: silence and renewals are noticed later by this at most. */
 const IDLE_TICK_EVERY: Micros = 50 * MILLISECOND;
 
-/** Giving everything away may take this long unless said otherwise; then it is let go of as it is. */
+/** Default time for giving everything away; after it, shards are released as they are. */
 const LEAVE_WITHIN: Micros = 5 * SECOND;
 
-/** And the last record so much longer. */
+/** Additional time for writing the last record. */
 const CLOSE_WITHIN: Micros = 500 * MILLISECOND;
 
-/** Makes one; it does nothing before `start`. */
+/** Creates a replica; it does nothing before `start`. */
 export function createReplica(options: ReplicaOptions): Replica {
   return new ReplicaDriver(options);
 }
 
-/** Brings a member the time, messages and answers, and does what it wants. */
+/** Drives the machine: passes it the time, messages and responses, and performs its output. */
 class ReplicaDriver implements Replica {
   readonly #options: ReplicaOptions;
   readonly #machine: ReplicaMachine;
@@ -49,7 +49,7 @@ class ReplicaDriver implements Replica {
   #liveAt: Micros = Number.NEGATIVE_INFINITY;
   #reachable: boolean | undefined;
   #peers = '';
-  /** Those that are there, as their last heartbeats say, by instance. */
+  /** Live peers by instance, as in their last heartbeats. */
   #livePeers: ReadonlyMap<string, GonePeer> = new Map();
   #leave: { readonly done: Promise<void>; readonly end: () => void; readonly by: Micros } | undefined;
   #left = false;
@@ -75,7 +75,7 @@ class ReplicaDriver implements Replica {
           this.#machine.onResponse(id, answer, this.#reading());
           for (const lease of this.#leases.values()) lease.renewed();
         }),
-      onFailure: (cause) => this.#warn('The registers cannot be asked.', cause),
+      onFailure: (cause) => this.#warn('The registers cannot be reached.', cause),
     });
   }
 
@@ -162,11 +162,11 @@ class ReplicaDriver implements Replica {
     });
     if (this.#state !== 'running') return;
     const { timers, defer = (run) => run() } = this.#options;
-    // After a stall timers come first: heartbeats and answers that wait to be read would be taken for missing.
+    // After a stall timers run first: heartbeats and responses that wait to be read would count as missing.
     this.#cancelTick = timers.after(this.#settled ? IDLE_TICK_EVERY : TICK_EVERY, () => defer(() => this.#tick()));
   }
 
-  /** A suspend stops CLOCK_MONOTONIC, so slots seem to be left that others have had since: all is given up. Any other pause shows in the slots. */
+  /** Gives everything up after a suspend, which stops CLOCK_MONOTONIC: slots that others have had since would seem to be left. Any other pause shows in the slots. */
   #checkForPause(reading: ClockReading): void {
     const { mono } = reading;
     if (this.#suspends.wasSuspended(reading)) {
@@ -176,19 +176,19 @@ class ReplicaDriver implements Replica {
     const gap = mono - this.#tickedAt;
     this.#tickedAt = mono;
     if (gap <= this.#options.timing.horizon) return;
-    this.#warn(`The process stood still for ${Math.round(gap / MILLISECOND)} ms: longer than its slots last.`);
+    this.#warn(`The process was stopped for ${Math.round(gap / MILLISECOND)} ms: longer than its slots last.`);
     this.#liveAt = mono;
   }
 
-  /** Does something to the member, and everything that follows from it. Throws nothing. */
+  /** Runs `act` on the machine and performs the output that follows. Never throws. */
   #do(act: () => void): void {
     if (this.#state !== 'running') return;
     try {
       act();
     } catch (cause) {
-      this.#warn('Something that came cannot be understood.', cause);
+      this.#warn('A message or a response cannot be read.', cause);
     }
-    // What comes of a listener's call is seen to by the loop that called the listener.
+    // Output of a listener's call is performed by the loop that called the listener.
     if (this.#draining) return;
     this.#draining = true;
     try {
@@ -213,7 +213,7 @@ class ReplicaDriver implements Replica {
     for (const heartbeat of heartbeats) this.#try('A heartbeat cannot be sent.', () => this.#options.messages.publish(encodeHeartbeat(heartbeat)));
     for (const request of requests) this.#registerClient.send(request);
     for (const { instance, shard, term } of notices) {
-      if (instance !== '') this.#try('A peer cannot be told of a shard.', () => this.#options.notify(instance, shard, term));
+      if (instance !== '') this.#try('A peer cannot be notified of a shard.', () => this.#options.notify(instance, shard, term));
     }
   }
 
@@ -240,7 +240,7 @@ class ReplicaDriver implements Replica {
     return new ShardLease({ shard, term, from, shardClock: clock, until, mono: () => this.#reading().mono, timers: this.#options.timers });
   }
 
-  /** Tells what has changed; false: nothing. */
+  /** Emits what has changed. Returns false if nothing has. */
   #emitChanges(): boolean {
     const { mono } = this.#reading();
     const others = this.#machine.others(mono);
@@ -257,7 +257,7 @@ class ReplicaDriver implements Replica {
     );
     if (changed) this.#emit({ kind: 'peers', gone: [...before.values()].filter(({ instance }) => !this.#livePeers.has(instance)) });
     for (const { replica, revision } of changed ? others : []) {
-      if (revision.number === number && revision.hash !== hash) this.#warn(`Replica ${replica} runs by another configuration of the same revision ${number}.`);
+      if (revision.number === number && revision.hash !== hash) this.#warn(`Replica ${replica} runs another configuration of the same revision ${number}.`);
     }
     this.#warn(orphanedShardsMessage(this.#settled ? [] : this.#machine.orphanedShards()));
     return this.#updateReachable(mono) || moved.length > 0 || changed;
@@ -311,14 +311,14 @@ class ReplicaDriver implements Replica {
   }
 }
 
-/** The same trouble is logged again after this long at the earliest. */
+/** The same warning is logged again after this long at the earliest. */
 const LOG_EVERY: Micros = 10 * SECOND;
 
-/** Keeps a trouble that lasts from filling the log. */
+/** Keeps a lasting problem from filling the log. */
 class WarningThrottle {
   readonly #loggedAt = new Map<string, Micros>();
 
-  /** Returns whether it is to be logged now. */
+  /** Returns true if the warning is to be logged now. */
   fresh(what: string, mono: Micros): boolean {
     for (const [message, at] of this.#loggedAt) if (mono - at >= LOG_EVERY) this.#loggedAt.delete(message);
     if (this.#loggedAt.has(what)) return false;
@@ -327,8 +327,8 @@ class WarningThrottle {
   }
 }
 
-/** What an operator is to know about shards of a session whose record is lost; undefined: there are none. */
+/** Returns the warning for shards of a session whose record is lost, or undefined if there are none. */
 function orphanedShardsMessage(shards: readonly number[]): string | undefined {
   if (shards.length === 0) return undefined;
-  return `Shards ${shards.join(', ')} stand still: the record of who decided for them is lost. They go on by themselves once a replica's wall clock and the registers' time agree within 250 ms, unless they did not agree when these shards were last owned either.`;
+  return `Shards ${shards.join(', ')} are not decided: the record of their last owner is lost. They continue by themselves once a replica's wall clock and the registers' time agree within 250 ms, unless they did not agree when these shards were last owned either.`;
 }

@@ -14,14 +14,14 @@ import { Rebalancer } from './ownership/rebalance.ts';
 import { type RegisterRequest, RegisterRequests, type RegisterResponse } from './registers/requests.ts';
 import type { Timing } from './timing.ts';
 
-/** What a member tells its process. `seal`: stop deciding for the shard and say `halt`, write its exact state, then say `sealed`. */
+/** Events for the process. `seal`: stop deciding for the shard and call `halt`, write its exact state, then call `sealed`. */
 export type MachineEvent =
   | { readonly kind: 'gained'; readonly shard: number; readonly term: bigint; readonly from: Instant; readonly clock: ShardClock }
   | { readonly kind: 'lost'; readonly shard: number; readonly term: bigint }
   | { readonly kind: 'seal'; readonly shard: number; readonly term: bigint }
   | { readonly kind: 'left' };
 
-/** What a member wants done: questions to the registers, heartbeats to all replicas, a notice to a session that was given a shard. */
+/** What is to be done: requests to the registers, heartbeats to all replicas, notices to sessions that were given a shard, and events. */
 export interface MachineOutput {
   readonly requests: readonly RegisterRequest[];
   readonly heartbeats: readonly Heartbeat[];
@@ -29,30 +29,30 @@ export interface MachineOutput {
   readonly events: readonly MachineEvent[];
 }
 
-/** Is anything wanted at all? */
+/** Returns true if anything is to be done. */
 export function hasOutput({ requests, heartbeats, notices, events }: MachineOutput): boolean {
   return requests.length + heartbeats.length + notices.length + events.length > 0;
 }
 
-/** What a member is made of. */
+/** Options of {@link ReplicaMachine}. */
 export interface ReplicaMachineOptions {
   /** Stays the same over restarts. */
   readonly replica: string;
-  /** Names this life of the process. */
+  /** Names this process, until it is replaced. */
   readonly instance: string;
   readonly shards: number;
   readonly timing: Timing;
   readonly revision: Revision;
-  /** A name that no session ever had. */
+  /** Returns a name that no session ever had. */
   readonly newSession: () => string;
 }
 
 /**
- * One process among the replicas: its session, its shards and what it knows of the others (docs/design/coordination.md 2). A state
+ * One replica: its session, its shards and what it knows of the others (docs/design/coordination.md 2). A state
  * machine without clock, I/O or randomness of its own:
  *
- *     tick, heard, answered, told, halt, sealed ──▶ member ──▶ take: questions, beats, notices, events
- *                                               └──▶ right(shard): may this shard be decided now?
+ *     tick, onHeartbeat, onResponse, onShardOffered, halt, sealed ──▶ machine ──▶ take: requests, heartbeats, notices, events
+ *                                                                        └──▶ decisionWindow(shard): may this shard be decided now?
  */
 export class ReplicaMachine {
   readonly #options: ReplicaMachineOptions;
@@ -108,7 +108,7 @@ export class ReplicaMachine {
     });
   }
 
-  /** Lets time pass; to be called some fifty times a second. */
+  /** Advances time; to be called some fifty times a second. */
   tick(reading: ClockReading): void {
     const { mono } = reading;
     this.#startedAt ??= mono;
@@ -126,7 +126,7 @@ export class ReplicaMachine {
     this.#peers.forget(mono, (session) => this.#ownershipCache.isOwner(session));
   }
 
-  /** A heartbeat came, of another or its own. */
+  /** Handles a heartbeat of another replica, or an own one that came back. */
   onHeartbeat(heartbeat: Heartbeat, reading: ClockReading): void {
     const { mono } = reading;
     if (heartbeat.session === this.#session?.id) return this.#session.onOwnHeartbeat(mono);
@@ -139,44 +139,44 @@ export class ReplicaMachine {
     }
   }
 
-  /** The answer to a question. */
+  /** Handles the response to a request. */
   onResponse(id: number, answer: RegisterResponse, reading: ClockReading): void {
     this.#requests.answer(id, answer, reading);
     this.#checkSession(reading);
   }
 
-  /** Another process says that it gave this one a shard, in `term`. Only the register makes it true. */
+  /** Handles the notice of another replica that it gave this one a shard, in `term`. The register decides whether that is so. */
   onShardOffered(shard: number, term: bigint, reading: ClockReading): void {
     this.#claims.onTermHeard(shard, term);
     this.#claims.check(shard, reading);
   }
 
-  /** After `seal`: nothing is decided for the shard any more from this moment on, and `right` says no. */
+  /** After `seal`: stops decisions for the shard at once; `decisionWindow` returns undefined from then on. */
   halt(shard: number, term: bigint, reading: ClockReading): void {
     this.#handoff.halt(shard, term, reading);
   }
 
-  /** Its state, as it was when it halted, is written, or cannot be. */
+  /** After `halt`: its state is written, or cannot be. */
   sealed(shard: number, term: bigint, reading: ClockReading): void {
     this.#handoff.sealed(shard, term, reading);
   }
 
-  /** Gives everything away, to others where there are any; ends with `left`. */
+  /** Begins to give everything away, to others if there are any. Ends with the event `left`. */
   leave(): void {
     this.#leaving = true;
   }
 
-  /** The links find this process under another name from now on. */
+  /** Sets the instance that heartbeats name from now on. */
   replaceInstance(instance: string): void {
     this.#instances.push(instance);
   }
 
-  /** It runs by another configuration from now on. */
+  /** Sets the configuration that this replica runs from now on. */
   revise(revision: Revision): void {
     this.#revision = revision;
   }
 
-  /** Lets go of everything at once, as it is: nothing is decided in these terms from now on. A new session begins, unless it leaves. */
+  /** Releases everything at once, as it is: nothing is decided in these terms from now on. A new session begins, unless the replica leaves. */
   giveUp(reading: ClockReading): void {
     if (this.#leaving) this.#left = true;
     if (this.#session !== undefined) this.#close(this.#session, reading);
@@ -186,43 +186,43 @@ export class ReplicaMachine {
     return this.#session?.state === 'live';
   }
 
-  /** How long all that it owns stays its own without another renewal, or heartbeat of its own; infinite while it owns nothing. */
+  /** Returns how long all that it owns stays its own without another renewal or own heartbeat; infinite while it owns nothing. */
   slack(mono: Micros): Micros {
     return this.live && this.#ownedShards.size > 0 ? (this.#session?.slack(mono) ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
   }
 
-  /** Is the last record of a session still to be written? */
+  /** Returns true while the last record of a session is still to be written. */
   get closing(): boolean {
     return this.#closing.some(({ closing }) => closing);
   }
 
-  /** The sessions of the other replicas that live. */
+  /** Returns the sessions of the other live replicas. */
   others(mono: Micros): readonly Peer[] {
     return this.#peers.live(mono, this.#options.timing.suspectAfter);
   }
 
-  /** What this process owns. */
+  /** Returns the shards that this replica owns. */
   ownedShards(): Iterable<ShardOwnership> {
     return this.#ownedShards.all();
   }
 
-  /** Shards that stand still because the record of their last owner is lost. */
+  /** Returns the shards that are not decided because the record of their last owner is lost. */
   orphanedShards(): readonly number[] {
     return this.#ownershipCache.shardsOf((session) => this.#peers.get(session)?.tombstoned === true);
   }
 
-  /** r1 of what is owned in `term`; LONG_AGO once nothing is to be decided in it. */
+  /** Returns r1 of a shard owned in `term`; DISTANT_PAST once nothing is to be decided in it. */
   until(shard: number, term: bigint): Instant {
     return this.live ? this.#ownedShards.until(shard, term) : DISTANT_PAST;
   }
 
-  /** May `shard` be decided for at this moment, at which shard time? */
+  /** Returns at which shard time `shard` may be decided now, or undefined if it may not. */
   decisionWindow(shard: number, mono: Micros): DecisionWindow | undefined {
     if (this.#session?.state !== 'live') return undefined;
     return this.#ownedShards.decisionWindow(shard, mono);
   }
 
-  /** Everything wanted since the last take. */
+  /** Returns and clears everything that is to be done since the last call. */
   take(): MachineOutput {
     const output = { requests: this.#requests.take(), heartbeats: this.#heartbeats, notices: this.#notices, events: this.#events };
     this.#heartbeats = [];
@@ -243,7 +243,7 @@ export class ReplicaMachine {
     return new Session({ id: newSession(), replica, timing, requests: this.#requests, callbacks });
   }
 
-  /** A session that is over takes all it owned with it; a deaf one is given up. */
+  /** Drops everything of a session that has ended, closes one that does not receive its own heartbeats, and ends a leave. */
   #checkSession(reading: ClockReading): void {
     const session = this.#session;
     if (session === undefined) return;
@@ -256,7 +256,7 @@ export class ReplicaMachine {
     }
   }
 
-  /** Leaving: all is given away, or no replica is there to take it and all is sealed. */
+  /** Returns true if everything is given away, or if no replica can take it and everything is sealed. */
   #isEmpty(mono: Micros): boolean {
     if (this.#ownedShards.size === 0) return true;
     return this.#receivers(mono).length === 0 && [...this.#ownedShards.all()].every(({ phase }) => phase === 'sealed');
@@ -269,7 +269,7 @@ export class ReplicaMachine {
     this.#lose(session, last, reading);
   }
 
-  /** This process knows best up to where it may have decided, and what its clocks showed. */
+  /** Drops everything of the session. `last` has up to where this process may have decided, and what its clocks showed. */
   #lose(session: Session, last: readonly OwnedSlots[], reading: ClockReading): void {
     this.#session = undefined;
     this.#peers.end(session.id, { own: last }, reading.mono).mine = true;
@@ -291,7 +291,7 @@ export class ReplicaMachine {
     this.#session?.renew(reading);
   }
 
-  /** The next term is in the register, or one after it: this process may have missed some while the answer was on its way. */
+  /** Handles that the next term is in the register, or one after it: this process may have missed some while the response was on its way. */
   #moved(shard: number, record: OwnershipRecord, revision: number, reading: ClockReading): void {
     const ownership = this.#ownedShards.get(shard);
     if (ownership === undefined) return;
@@ -304,7 +304,7 @@ export class ReplicaMachine {
     this.#session?.renew(reading);
   }
 
-  /** To whom shards can be given, those of the newest configuration first. */
+  /** Returns the peers that accept shards, those of the newest configuration first. */
   #receivers(mono: Micros): readonly Peer[] {
     const receivers = this.others(mono).filter(({ acceptsShards }) => acceptsShards);
     return receivers.sort((a, b) => b.revision.number - a.revision.number);

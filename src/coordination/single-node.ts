@@ -9,10 +9,10 @@ export const HORIZON: Micros = SECOND;
 /** A renewal is due when less than H less this is left (P). */
 const RENEW_EVERY: Micros = 200 * MILLISECOND;
 
-/** What the register of a node says: whose term it is, and which instants of shard time that term may have used. */
+/** The register of a node: whose term it is, and which instants of shard time that term may have used. */
 interface TermRecord {
   readonly term: bigint;
-  /** Names the life of a process; two records of one session are of one writer. */
+  /** Names one run of a process; two records of one session have one writer. */
   readonly session: string;
   /** First instant that the term cannot have decided at (r1 of docs/design/coordination.md 2.3). */
   readonly until: Instant;
@@ -54,20 +54,21 @@ function renewalDue(now: Instant, until: Instant): boolean {
   return until - now < HORIZON - RENEW_EVERY;
 }
 
-/** One register's bytes: JSON, since it is written a few times a second and read by people in trouble. */
+/** One register's bytes: JSON, since it is written a few times a second and read by people who look for a fault. */
 export function encodeTermRecord(record: TermRecord): Uint8Array {
   return new TextEncoder().encode(JSON.stringify({ ...record, term: String(record.term) }));
 }
 
-/** The inverse; throws on anything else (the register's checksum has been checked before). */
+/** Decodes a record. Throws on anything else (the register's checksum was verified before). */
 export function decodeTermRecord(bytes: Uint8Array): TermRecord {
   const raw = JSON.parse(new TextDecoder().decode(bytes)) as TermRecord & { readonly term: string };
   const whole = [raw.until, raw.clock?.at, raw.clock?.mono, raw.clock?.wall].every(Number.isSafeInteger);
-  if (!whole || typeof raw.session !== 'string' || typeof raw.sealed !== 'boolean') throw new TypeError('The register of the term holds something else.');
+  if (!whole || typeof raw.session !== 'string' || typeof raw.sealed !== 'boolean')
+    throw new TypeError('The register of the term does not contain a term record.');
   return { ...raw, term: BigInt(raw.term) };
 }
 
-/** The register of a node that works alone. */
+/** The register of a single node. */
 const REGISTER = 'node';
 
 /** A claim of the next term that lost this many races in a row gives up: servers are being started in a loop. */
@@ -76,14 +77,14 @@ const CLAIMS_MAX = 20;
 /** Between two renewals ahead when the first failed: fewer than four fit before the slots run out. */
 const RETRY_AFTER: Micros = 250 * MILLISECOND;
 
-/** What of a clock a coordinator needs. */
+/** The part of a clock that a coordinator uses. */
 export interface LeaseClock {
   now(): Instant;
   /** Shard time and the machine's clocks at one moment. */
   record(): ClockRecord;
 }
 
-/** Where the process before left shard time, to be given to the clock; undefined: a first start. Throws what the register throws. */
+/** Returns shard time as the previous process left it, for the clock, or undefined at the first start. Throws what the register throws. */
 export async function readLastClock(registers: Registers): Promise<ClockRecord | undefined> {
   const found = await registers.read(REGISTER);
   return found && decodeTermRecord(found.bytes).clock;
@@ -157,7 +158,7 @@ class LocalCoordinator implements Coordinator, LeaderLease {
   extend(now: Instant): Promise<void> | undefined {
     if (this.#ended) return Promise.reject(this.#lost ?? new LeadershipLost('This process has left its term.'));
     if (!renewalDue(now, this.#record.until)) return undefined;
-    // While there is time a failing disk is not asked again at every decision.
+    // While there is time, a write that failed is not repeated at every decision.
     if (now < this.#record.until && now < this.#retryAt) return undefined;
     this.#renewal ??= this.#renew().finally(() => {
       this.#renewal = undefined;
@@ -196,7 +197,7 @@ class LocalCoordinator implements Coordinator, LeaderLease {
       if (!(cause instanceof RegisterConflict)) throw cause;
       const found = await this.#registers.read(REGISTER);
       if (!this.#mine(found)) throw this.#lose(cause);
-      // A write of ours whose answer never came is there after all: go on from it.
+      // A write of this process whose response never came was made after all.
       this.#revision = await this.#registers.change(REGISTER, bytes, found.revision);
     }
   }

@@ -11,15 +11,15 @@ export interface Timing {
   readonly renewEvery: Micros;
   /** A session that was not renewed for `horizon` is given up this much later. */
   readonly grace: Micros;
-  /** SUSP: a session whose number has not grown for so long is looked at in its register, and revoked if it stands still there too. */
+  /** SUSP: a session whose number has not grown for this long is read in its register, and revoked if it has not grown there either. */
   readonly suspectAfter: Micros;
-  /** The k-th in the order of a shard or session waits k times this, so that one acts and the others see it. */
+  /** The k-th replica in the order of a shard or session waits k times this, so that one acts and the others see it. */
   readonly rankDelay: Micros;
-  /** A new replica listens for so long before it claims anything. */
+  /** A new replica only listens for this long before it claims anything. */
   readonly listenFor: Micros;
-  /** Shards are moved to even out the load once membership has stood still for so long. */
+  /** Shards are moved to even out the load once membership has not changed for this long. */
   readonly settleFor: Micros;
-  /** A shard that no replica claims to have is looked up so often. */
+  /** Interval at which the register of a shard that no replica reports as its own is read. */
   readonly sweepEvery: Micros;
 }
 

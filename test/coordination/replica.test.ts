@@ -100,7 +100,7 @@ describe('replicas', () => {
     for (const { clock, leaderLease } of shardTrees) expect(clock.now()).toBeGreaterThanOrEqual(leaderLease.until());
     await a.resume();
     await world.run(60);
-    expect(a.troubles().some((what) => what.includes('stood still'))).toBe(true);
+    expect(a.troubles().some((what) => what.includes('was stopped for'))).toBe(true);
     for (const { clock, leaderLease } of shardTrees) await expect(leaderLease.extend(clock.now())).rejects.toBeInstanceOf(LeadershipLost);
     expect(a.events).not.toContainEqual({ kind: 'reachable', reachable: false });
     await world.run(1_000);
@@ -146,7 +146,7 @@ describe('replicas', () => {
     a.replica.revise({ number: 2, hash: 'other' });
     await world.run(10_000);
     expect(Math.min(...Object.values(world.loads()))).toBeGreaterThan(1);
-    expect(b.troubles()).toEqual(['Replica a runs by another configuration of the same revision 2.']);
+    expect(b.troubles()).toEqual(['Replica a runs another configuration of the same revision 2.']);
     expect(a.replica.peers().map(({ revision, hash }) => [revision, hash])).toEqual([
       [2, 'y'],
       [2, 'y'],
@@ -171,13 +171,13 @@ describe('the driver', () => {
     world.beat(new TextEncoder().encode('{"session":"s"}'));
     world.beat(new TextEncoder().encode('nonsense'));
     await world.run(5);
-    expect(a.troubles()).toEqual(['Something that came cannot be understood.']);
+    expect(a.troubles()).toEqual(['A message or a response cannot be read.']);
     a.listener = () => {
       throw new Error('a listener broke');
     };
     a.failing = true;
     await world.run(3_000);
-    expect(a.troubles()).toContain('The registers cannot be asked.');
+    expect(a.troubles()).toContain('The registers cannot be reached.');
     expect(a.troubles().filter((what) => what.includes("'lost'"))).toHaveLength(1);
     a.failing = false;
     a.listener = () => {};

@@ -2,16 +2,16 @@ import { type EpochMs, MILLISECOND, type Micros, SECOND } from '../../core/time.
 import type { Timers } from '../replica.ts';
 import { AGREED_WITHIN, type ClockReading } from './shard-clock.ts';
 
-/** Between two questions for the time. */
+/** Interval of requests for the server time. */
 const ASK_EVERY: Micros = 5 * SECOND;
 
-/** An answer that took longer says too little. */
+/** A response that took longer is too inexact, and ignored. */
 const WITHIN: Micros = 200 * MILLISECOND;
 
-/** What was learnt longer ago counts no more. */
+/** A response older than this is not used any more. */
 const KEEP: Micros = 60 * SECOND;
 
-/** What an agreed time is made of. */
+/** Options of {@link AgreedClock}. */
 export interface AgreedClockOptions {
   readonly reading: () => ClockReading;
   readonly serverTime: (() => Promise<EpochMs>) | undefined;
@@ -20,11 +20,11 @@ export interface AgreedClockOptions {
 
 /**
  * The time that the registers' own clock and this machine's wall clock agree on (docs/design/coordination.md 2.4): off by the way of the
- * question and by drift, far less than {@link AGREED_WITHIN}, as long as the registers' clock is not set.
+ * request and by drift, far less than {@link AGREED_WITHIN}, as long as the registers' clock is not set.
  */
 export class AgreedClock {
   readonly #options: AgreedClockOptions;
-  /** Server time less own monotonic time, and when that was learnt. */
+  /** Server time minus own monotonic time, and when that was measured. */
   #known: { readonly offset: Micros; readonly mono: Micros } | undefined;
   #cancelTimer: () => void = () => {};
   #stopped = false;
@@ -33,7 +33,7 @@ export class AgreedClock {
     this.#options = options;
   }
 
-  /** Asks now, and from now on. */
+  /** Requests the time now, and every 5 s until `stop`. */
   start(): void {
     const { serverTime, timers } = this.#options;
     if (serverTime === undefined || this.#stopped) return;
@@ -46,7 +46,7 @@ export class AgreedClock {
     this.#cancelTimer();
   }
 
-  /** The same look at the clocks, with what they agree on. */
+  /** Returns the same reading, with the agreed time if there is one. */
   with(reading: ClockReading): ClockReading {
     const known = this.#known;
     if (known === undefined || reading.mono - known.mono > KEEP) return reading;
@@ -54,7 +54,7 @@ export class AgreedClock {
     return Math.abs(reading.wall - agreed) <= AGREED_WITHIN ? { ...reading, agreed } : reading;
   }
 
-  /** A server that does not answer leaves what was known, for a while. */
+  /** Requests the time once. Without a response, what is known stays in use for 60 s. */
   async #ask(serverTime: () => Promise<EpochMs>): Promise<void> {
     const asked = this.#options.reading().mono;
     const time = await serverTime().catch(() => undefined);

@@ -1,21 +1,21 @@
 import { type EpochMs, type Instant, later, MILLISECOND, type Micros, plus, SECOND } from '../../core/time.ts';
 
-/** One look at the machine's clocks. */
+/** The machine's clocks at one moment. */
 export interface ClockReading {
   /** CLOCK_MONOTONIC in whole microseconds; starts anew with every boot. */
   readonly mono: Micros;
   /** The wall clock in microseconds since 1970; people and NTP move it. */
   readonly wall: Micros;
-  /** Names this boot of the machine; '' where the system tells none, which counts as another boot every time. */
+  /** Names this boot of the machine; '' if the system has no boot id, which counts as another boot every time. */
   readonly boot: string;
-  /** The registers' own time in microseconds since 1970, where the wall clock says the same within {@link AGREED_WITHIN}; undefined: not known, or they disagree. */
+  /** The registers' own time in microseconds since 1970, if the wall clock agrees within {@link AGREED_WITHIN}; undefined if it is not known, or they disagree. */
   readonly agreed?: Micros | undefined;
 }
 
 /** Two clocks that differ by no more than this agree (docs/design/coordination.md 2.4); what is `agreed` is off by this much at most. */
 export const AGREED_WITHIN: Micros = 250 * MILLISECOND;
 
-/** A reading together with the shard time that belonged to it: what a register keeps, so that the next process goes on from there. */
+/** A reading together with the shard time that belonged to it: what a register keeps, so that the next process continues from there. */
 export interface ClockRecord extends ClockReading {
   readonly at: Instant;
 }
@@ -23,20 +23,20 @@ export interface ClockRecord extends ClockReading {
 /** Shard time leaves the monotonic clock by at most this many parts in a million to come back to the wall clock. */
 export const SLEW_PPM_MAX = 200;
 
-/** How often the distance to the wall clock is looked at. */
+/** Interval at which the distance to the wall clock is measured. */
 const ADJUST_EVERY: Micros = SECOND;
 
 /** Nearer than this the clocks count as equal: the wall clock is read in whole milliseconds. */
 const DEADBAND: Micros = 5 * MILLISECOND;
 
-/** A distance is to be gone in about this many adjustments. */
+/** A distance is corrected in about this many adjustments. */
 const SLEW_OVER = 10;
 
 /**
  * Shard time (docs/design/coordination.md 2.5): the wall clock when it first starts, from then on moved by the monotonic clock only,
- * drifting back to the wall clock by at most {@link SLEW_PPM_MAX}. A state machine that is handed readings.
+ * drifting back to the wall clock by at most {@link SLEW_PPM_MAX}. A state machine that receives readings.
  *
- * It is one line through all restarts, so stored instants need no translation: on the same boot it goes on by the
+ * It is one line through all restarts, so stored instants need no translation: on the same boot it continues by the
  * monotonic difference; after another boot it is the wall clock, but never before the last instant on record.
  */
 export class ShardClock {
@@ -53,12 +53,12 @@ export class ShardClock {
     this.#adjust(reading);
   }
 
-  /** Is it time to hand in a whole reading with `adjust`? */
+  /** Returns true if `adjust` is due. */
   wantsReading(mono: Micros): boolean {
     return mono - this.#baseMono >= ADJUST_EVERY;
   }
 
-  /** Shard time at this moment of the monotonic clock; never goes back. */
+  /** Returns shard time at this moment of the monotonic clock; it never goes back. */
   at(mono: Micros): Instant {
     const elapsed = mono - this.#baseMono;
     const at = plus(this.#baseAt, elapsed + Math.floor((elapsed * this.#ppm) / 1e6));
@@ -66,14 +66,14 @@ export class ShardClock {
     return this.#last;
   }
 
-  /** Looks at the wall clock: the speed until the next reading brings shard time nearer to it. */
+  /** Sets the speed until the next reading, so that shard time comes nearer to the wall clock. */
   adjust(reading: ClockReading): void {
     this.#baseAt = this.at(reading.mono);
     this.#baseMono = reading.mono;
     this.#adjust(reading);
   }
 
-  /** The wall clock's milliseconds for an instant, as far as it is known now. */
+  /** Returns the wall clock's milliseconds for an instant, by the last reading. */
   epoch(at: Instant): EpochMs {
     return Math.floor((at + this.#offset) / MILLISECOND) as EpochMs;
   }

@@ -1,16 +1,16 @@
 import { MILLISECOND, type Micros, SECOND } from '../../core/time.ts';
 import type { ClockReading } from './shard-clock.ts';
 
-/** A look at the uptime costs a system call or three: it is looked at this often, */
+/** Reading the uptime costs up to three system calls: it is read at this interval, */
 const LOOK_EVERY: Micros = SECOND;
 
-/** or when the wall clock and the monotonic one have come apart by this much, as they do in a suspend. */
+/** or when the wall clock and the monotonic clock differ by this much more than before, as after a suspend. */
 const APART: Micros = 100 * MILLISECOND;
 
 /** More than this between the two clocks is a suspend, not the granularity of /proc/uptime (10 ms). */
 const SUSPEND_MIN: Micros = 200 * MILLISECOND;
 
-/** Notices that the machine slept, which the monotonic clock does not. */
+/** Detects that the machine was suspended, which the monotonic clock does not count. */
 export class SuspendDetector {
   readonly #uptime: () => Micros | undefined;
   #seen: { readonly uptime: Micros | undefined; readonly mono: Micros; readonly wall: Micros } | undefined;
@@ -19,7 +19,7 @@ export class SuspendDetector {
     this.#uptime = options.uptime;
   }
 
-  /** Has it slept since the last call? The first call answers no. */
+  /** Returns true if the machine was suspended since the last call; false at the first call. */
   wasSuspended({ mono, wall }: ClockReading): boolean {
     const seen = this.#seen;
     if (seen !== undefined) {
@@ -34,8 +34,8 @@ export class SuspendDetector {
 }
 
 /**
- * Has the machine slept between two looks? `uptime` counts a suspend, `mono` does not; neither follows settimeofday.
- * Both in microseconds. What was decided ahead before the sleep must not be used after it.
+ * Returns true if the machine was suspended between two readings. `uptime` counts a suspend, `mono` does not; neither follows settimeofday.
+ * Both in microseconds. What was decided ahead before a suspend must not be used after it.
  */
 export function wasSuspended(before: { readonly uptime: Micros; readonly mono: Micros }, now: { readonly uptime: Micros; readonly mono: Micros }): boolean {
   return now.uptime - before.uptime - (now.mono - before.mono) > SUSPEND_MIN;

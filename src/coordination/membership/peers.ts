@@ -1,13 +1,13 @@
 import type { Micros } from '../../core/time.ts';
 import type { Heartbeat, OwnedSlots, Revision, SessionRecord } from './session-record.ts';
 
-/** The last that is known of a session that is dead for ever. */
+/** The last record of a session that has ended for ever. */
 export type FinalRecord = Pick<SessionRecord, 'own' | 'wall' | 'lost'>;
 
-/** What is known of a session of another process, or of an earlier one of this process. */
+/** A session of another process, or an earlier one of this process. */
 export interface Peer {
   readonly session: string;
-  /** '' until it was heard. */
+  /** '' until its first heartbeat. */
   replica: string;
   instance: string;
   /** The largest number seen, in a heartbeat or in its register; -1: none. */
@@ -17,25 +17,25 @@ export interface Peer {
   own: readonly OwnedSlots[];
   /** The terms of `own`, by shard. */
   terms: ReadonlyMap<number, bigint>;
-  /** The agreed time when it said so. */
+  /** The agreed time of that heartbeat. */
   wall: Micros | undefined;
   revision: Revision;
-  /** Shards may be given to it, and it takes those of the dead. */
+  /** Shards may be given to it, and it claims those of dead replicas. */
   acceptsShards: boolean;
-  /** Its last record, once it is dead for ever. */
+  /** Its last record, once it has ended for ever. */
   ended: FinalRecord | undefined;
   /** Its record is lost. */
   tombstoned: boolean;
-  /** What was put in the place of its record: that one's revision, and when it was first seen. */
+  /** The record that was written in place of a lost one: its revision, and when it was first seen. */
   tombstone: { readonly revision: number; readonly since: Micros } | undefined;
-  /** A session of this very process: no other's turn is to be waited for. */
+  /** A session of this process: it is revoked without waiting for other replicas. */
   mine: boolean;
-  /** When its register was last looked at to revoke it, and whether that is under way. */
+  /** When its register was last read to revoke it, and whether a request for that is open. */
   triedAt: Micros;
   trying: boolean;
 }
 
-/** A session heard of is remembered for this long, or while a shard is in its name. */
+/** A session is remembered for this long after its last heartbeat, and while it owns a shard. */
 const REMEMBER_FOR: Micros = 60_000_000;
 
 /** All sessions that this process knows of, except its own live one. */
@@ -50,7 +50,7 @@ export class Peers {
     return this.#peers.values();
   }
 
-  /** A session that is named somewhere: from now on it is listened for. */
+  /** Returns the peer of a session, and creates it if it is new. */
   track(session: string, mono: Micros): Peer {
     let peer = this.#peers.get(session);
     if (peer === undefined) {
@@ -63,7 +63,7 @@ export class Peers {
     return peer;
   }
 
-  /** A heartbeat; undefined: an old one, that says nothing. */
+  /** Handles a heartbeat. Returns undefined if it is an old one. */
   onHeartbeat(heartbeat: Heartbeat, mono: Micros): Peer | undefined {
     const peer = this.track(heartbeat.session, mono);
     if (heartbeat.n < peer.n && peer.replica !== '') return undefined;
@@ -80,14 +80,14 @@ export class Peers {
     return peer;
   }
 
-  /** Dead for ever: it can never again have a renewal acknowledged. */
+  /** Records that a session has ended for ever: no renewal of it can be acknowledged again. */
   end(session: string, last: FinalRecord, mono: Micros): Peer {
     const peer = this.track(session, mono);
     peer.ended ??= last;
     return peer;
   }
 
-  /** Those heard within `within`, one session for each replica: the one heard last. */
+  /** Returns the peers with a heartbeat within `within`, one session for each replica: the one heard from last. */
   live(mono: Micros, within: Micros): readonly Peer[] {
     const byReplica = new Map<string, Peer>();
     for (const peer of this.#peers.values()) {
@@ -98,7 +98,7 @@ export class Peers {
     return [...byReplica.values()];
   }
 
-  /** Forgets who is long gone and whose name is in no shard's register. */
+  /** Forgets sessions that ended long ago and own no shard. */
   forget(mono: Micros, named: (session: string) => boolean): void {
     for (const peer of this.#peers.values()) {
       if (mono - peer.heardAt > REMEMBER_FOR && !peer.trying && !named(peer.session)) this.#peers.delete(peer.session);

@@ -17,8 +17,8 @@ export interface RevocationDeps {
 }
 
 /**
- * Ends sessions that stand still (docs/design/coordination.md 2.4). Its register is read first: a number that is new to us says that it
- * lives. Then the very record that was read is made `revoked`, by compare-and-set: success says that it was the last one,
+ * Ends sessions that have stopped renewing (docs/design/coordination.md 2.4). Reads the register first: a number that is new shows that
+ * the session lives. Then sets the record that was read to `revoked`, by compare-and-set: success proves that it was the last one,
  * and that no later renewal can ever be acknowledged.
  */
 export class Revocation {
@@ -28,7 +28,7 @@ export class Revocation {
     this.#deps = deps;
   }
 
-  /** Looks at the owners that fell silent, at its turn among those that live; `own` is not looked at. */
+  /** Checks the silent owners, once the delay of this replica's rank among live replicas has passed; `own` is skipped. */
   tick(own: string | undefined, live: readonly Peer[], reading: ClockReading): void {
     const { replica, peers, ownershipCache, timing } = this.#deps;
     for (const owner of ownershipCache.owners()) {
@@ -40,7 +40,7 @@ export class Revocation {
     }
   }
 
-  /** Looks at a silent session, when it is the turn of who stands at `rank` in its order. */
+  /** Reads the register of a silent session once the delay of this replica's `rank` in its order has passed. */
   suspect(peer: Peer, rank: number, reading: ClockReading): void {
     const { timing, requests } = this.#deps;
     const { mono } = reading;
@@ -52,7 +52,7 @@ export class Revocation {
     const { heardAt } = peer;
     requests.read(sessionRegister(peer.session), (answer, then) => {
       peer.trying = false;
-      // Its heartbeat may have told the very number that is read here, which is nothing new to us then, though it lives. Who is back from a cut asks and hears at the same time.
+      // A heartbeat received meanwhile may contain the number that is read here: then the number is not new, though the session lives. After a cut, reads and heartbeats arrive at the same time.
       if (peer.heardAt === heardAt) this.#read(peer, answer, then);
     });
   }
@@ -82,9 +82,9 @@ export class Revocation {
   }
 
   /**
-   * A record that is gone can say nothing about how far its session went: no vote. One is put in its place, so that the session
-   * can never again be renewed; and again H and a second later: if that works, nothing was renewed since, not even over a
-   * stream that began anew and gave numbers twice. Then the session is dead, and its slots are over.
+   * Writes a tombstone for a lost record, which does not show how far its session's slots went. The session can then
+   * never be renewed. Writes it again H and a second later: if that works, nothing was renewed since, not even over a
+   * stream that was created anew and gave numbers twice. Then the session has ended, and its slots have passed.
    */
   #writeTombstone(peer: Peer, revision: number, reading: ClockReading): void {
     const { requests, peers, timing } = this.#deps;

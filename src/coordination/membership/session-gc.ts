@@ -4,14 +4,13 @@ import type { Registers, SessionRegisters, StaleSession } from '../registers/reg
 import type { Timers } from '../replica.ts';
 import { sessionRegister } from './session-record.ts';
 
-/** Whatever a session may have under way is over this long after it was last written; it is written five times a second while it lives. */
+/** Age of a session's last record after which nothing of the session can be under way; a live session is written five times a second. */
 export const SESSION_KEPT_MS = 24 * 60 * 60 * 1000;
 
 /**
- * Forgets the registers of sessions that were last written a day before the newest one, and that no shard names: nobody
- * needs to know any more how far their slots went. Not by age alone: after everything stood still for a week, the first
- * replica to start takes the shards over from just those records, and without them would have to take them for lost
- * (revocation.ts). Answers how many; throws, having forgotten nothing wrong, when a register cannot be read.
+ * Deletes the registers of sessions that were last written a day before the newest one, and that own no shard: no claimant
+ * will need to know how far their slots went. Not by age alone: after a week without any replica, the first one to start claims
+ * the shards from just those records, and without them would treat them as lost (revocation.ts). Returns how many; throws, with nothing in use deleted, when a register cannot be read.
  *
  * A session that is only frozen finds its register gone, as if it were revoked, and opens another one.
  */
@@ -33,17 +32,17 @@ export async function collectStaleSessions(deps: { readonly registers: Registers
   return garbage.length;
 }
 
-/** What is done about once an hour. */
+/** Options of {@link scheduleHourly}. */
 interface HourlyOptions {
   readonly timers: Timers;
   /** 0 to less than 1. */
   readonly random: () => number;
   readonly act: () => Promise<void>;
-  /** Receives why it could not be done; it is tried again an hour later. */
+  /** Called with the error of a failed run; the next run is an hour later. */
   readonly failed: (cause: unknown) => void;
 }
 
-/** Does it within the first hour, then each hour more or less by a tenth, so that no two processes stay in step. Answers how to stop. */
+/** Runs `act` within the first hour, then every hour plus or minus a tenth, so that no two processes stay in step. Returns a function that stops it. */
 export function scheduleHourly({ timers, random, act, failed }: HourlyOptions): () => void {
   let cancel = (): void => {};
   let stopped = false;

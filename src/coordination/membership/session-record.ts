@@ -1,6 +1,6 @@
 import type { Instant, Micros } from '../../core/time.ts';
 
-/** The configuration that a replica runs by: the highest `number` of all that live decides; two of one number with different hashes are a mistake in the configuration. */
+/** The configuration that a replica runs: the highest `number` of all live replicas applies. Two of one number with different hashes are a mistake in the configuration. */
 export interface Revision {
   readonly number: number;
   readonly hash: string;
@@ -17,24 +17,24 @@ export interface OwnedSlots {
 }
 
 /**
- * The register of a session (docs/design/coordination.md 2.3): one for each life of a lease, never made again. Written by its process
- * each 200 ms with a larger `n`; made `revoked` by anybody, or `closed` by its process, and then never written again.
+ * The register of a session (docs/design/coordination.md 2.3): one for each session, never written again after its end. Written by its process
+ * each 200 ms with a larger `n`; set to `revoked` by any replica, or to `closed` by its process, and then never written again.
  *
  * Every shard that the session owns is in `own`, once a record with it was written, until another owner is in the shard's
  * register: a taker concludes from a missing entry that nothing was ever decided in that term.
  */
 export interface SessionRecord {
-  /** Names the replica, over restarts: who ranks where goes by it. */
+  /** Name of the replica, the same over restarts. Ranks are computed from it. */
   readonly replica: string;
-  /** Names the life of the process: channels go by it. */
+  /** Address of the process in the relay. */
   readonly instance: string;
   readonly n: number;
   readonly state: 'live' | 'closed' | 'revoked';
   readonly own: readonly OwnedSlots[];
-  /** The agreed time when it was made, as far as there was one. */
+  /** The agreed time when it was made, if there was one. */
   readonly wall?: Micros | undefined;
   /**
-   * Not its process' record: that is gone, with all that it said of slots. Written in its place so that the session can never
+   * The record of the process is lost, with its slots. This one was written in its place so that the session can never
    * be renewed; `surely`, once nothing has been renewed for longer than slots last.
    */
   readonly lost?: 'alleged' | 'surely' | undefined;
@@ -58,7 +58,7 @@ export function sessionRegister(session: string): string {
   return `session.${session}`;
 }
 
-/** JSON: some hundred bytes, five times a second, read by people in trouble. */
+/** JSON: some hundred bytes, five times a second, read by people who look for a fault. */
 export function encodeSession(record: SessionRecord): Uint8Array {
   return encode(record);
 }
@@ -67,7 +67,7 @@ export function encodeSession(record: SessionRecord): Uint8Array {
 export function decodeSession(bytes: Uint8Array): SessionRecord {
   const raw = decode<SessionRecord>(bytes);
   const known = raw.state === 'live' || raw.state === 'closed' || raw.state === 'revoked';
-  if (!known || !named(raw)) throw new TypeError('The register of a session holds something else.');
+  if (!known || !named(raw)) throw new TypeError('The register of a session does not contain a session record.');
   const { replica, instance, n, state, wall, lost } = raw;
   return { replica, instance, n, state, own: entries(raw.own), ...(wall === undefined ? {} : { wall: whole(wall) }), ...(lost === undefined ? {} : { lost }) };
 }
@@ -82,7 +82,8 @@ export function decodeHeartbeat(bytes: Uint8Array): Heartbeat {
   const raw = decode<Heartbeat>(bytes);
   const { session, replica, instance, n, revision, acceptsShards, wall } = raw;
   const known = named(raw) && typeof session === 'string' && typeof acceptsShards === 'boolean';
-  if (!known || !Number.isSafeInteger(revision?.number) || typeof revision.hash !== 'string') throw new TypeError('A heartbeat is none.');
+  if (!known || !Number.isSafeInteger(revision?.number) || typeof revision.hash !== 'string')
+    throw new TypeError('A heartbeat lacks its session, revision or acceptsShards.');
   const { number, hash } = revision;
   return {
     session,
@@ -113,13 +114,13 @@ function named(raw: Raw<{ n: number; replica: string; instance: string }>): bool
 }
 
 function whole(wall: number): Micros {
-  if (!Number.isSafeInteger(wall)) throw new TypeError('A record was made at no time.');
+  if (!Number.isSafeInteger(wall)) throw new TypeError('wall must be an integer.');
   return wall;
 }
 
 function entries(raw: readonly RawEntry[]): readonly OwnedSlots[] {
   return raw.map(([shard, term, at, until]) => {
-    if (![shard, at, until].every(Number.isSafeInteger)) throw new TypeError('A record holds a slot that is none.');
+    if (![shard, at, until].every(Number.isSafeInteger)) throw new TypeError('A slot must have the integers shard, at and until.');
     return { shard, term: BigInt(term), at: at as Instant, until: until as Instant };
   });
 }

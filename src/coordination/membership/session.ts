@@ -4,22 +4,22 @@ import type { ChangeResponse, LateAnswer, ReadResponse, RegisterRequests } from 
 import type { Timing } from '../timing.ts';
 import { decodeSession, encodeSession, type Heartbeat, type OwnedSlots, type SessionRecord, sessionRegister } from './session-record.ts';
 
-/** Where a session stands. `opening`: its register may not exist yet. `over`: nothing is decided under it any more, ever. */
+/** State of a session. `opening`: its register may not exist yet. `ended`: nothing is ever decided under it again. */
 export type SessionState = 'opening' | 'live' | 'ended';
 
-/** Whom a session serves. */
+/** Callbacks of a session. */
 export interface SessionCallbacks {
-  /** What the session owns, with the clocks of this moment. */
+  /** Returns what the session owns, with the clocks of this moment. */
   entries(reading: ClockReading): readonly OwnedSlots[];
-  /** These slots are ours: their record is acknowledged. */
+  /** Called when a record is acknowledged: these slots belong to the session. */
   renewed(entries: readonly OwnedSlots[]): void;
-  /** The life of the process that its records name. */
+  /** Returns the address of this process, for its records. */
   instance(): string;
-  /** To be sent to all replicas. */
+  /** Sends a heartbeat to all replicas. */
   heartbeat(heartbeat: Omit<Heartbeat, 'revision' | 'acceptsShards'>): void;
 }
 
-/** What a session is made of. `id` is random: no other process ever writes a live record under it. */
+/** Dependencies of {@link Session}. `id` is random: no other process ever writes a live record under it. */
 export interface MembershipSessionDeps {
   readonly id: string;
   readonly replica: string;
@@ -30,10 +30,10 @@ export interface MembershipSessionDeps {
 
 /**
  * The lease of one process (docs/design/coordination.md 2.3): a register that it renews by compare-and-set, with all that it owns in it.
- * An acknowledged renewal makes slots of shard time its own; a renewal whose answer never came makes none, but is gone on
- * from when it turns out to be there. The session is over once another one revoked it, or nothing was acknowledged for H.
+ * An acknowledged renewal makes slots of shard time its own; a renewal without a response makes none, but the session
+ * continues from it if it was made. The session ends when another process revokes it, or nothing was acknowledged for H.
  *
- * Receives the time by `tick`; asks by `RegisterRequests`.
+ * Receives the time by `tick`; reads and writes by `RegisterRequests`.
  */
 export class Session {
   readonly id: string;
@@ -45,7 +45,7 @@ export class Session {
   #writing = false;
   #writeAgain = false;
   #dueAt: Micros = Number.NEGATIVE_INFINITY;
-  /** On the own clock: H after the last acknowledged record was sent. */
+  /** H after the last acknowledged record was sent, on the own clock. */
   #heldUntil: Micros = Number.POSITIVE_INFINITY;
   #heardAt: Micros = Number.NEGATIVE_INFINITY;
 
@@ -58,27 +58,27 @@ export class Session {
     return this.#state;
   }
 
-  /** May claim shards: acknowledged within H, and heard by itself within H, so that others hear it too. */
+  /** Returns true if the session may claim shards: acknowledged within H, and its own heartbeat received within H, so that others receive them too. */
   isHealthy(mono: Micros): boolean {
     return this.#state === 'live' && mono < this.#heldUntil && !this.isIsolated(mono);
   }
 
-  /** Its own heartbeats do not come back: others would hear nothing of its clocks. A broken data path must not keep ownership (2.9). */
+  /** Returns true if its own heartbeats do not come back: others would learn nothing of its clocks. A broken data path must not keep ownership (2.9). */
   isIsolated(mono: Micros): boolean {
     return mono > this.#heardAt + this.#deps.timing.horizon;
   }
 
-  /** How long it lasts without another acknowledgement and another heartbeat of its own. */
+  /** Returns how long it lasts without another acknowledgement and another own heartbeat. */
   slack(mono: Micros): Micros {
     return Math.min(this.#heldUntil, this.#heardAt + this.#deps.timing.horizon) - mono;
   }
 
-  /** A heartbeat of its own came back. */
+  /** Records that an own heartbeat came back. */
   onOwnHeartbeat(mono: Micros): void {
     this.#heardAt = mono;
   }
 
-  /** Lets time pass: opens, renews, or is over. */
+  /** Advances time: opens, renews or ends the session. */
   tick(reading: ClockReading): void {
     const { mono } = reading;
     if (this.#state === 'ended') {
@@ -89,12 +89,12 @@ export class Session {
     else if (mono >= this.#dueAt) this.#write(reading);
   }
 
-  /** A shard was gained: its slots exist with the next record, so make that now. */
+  /** Writes a record at once, after a shard was gained: its slots exist with the next record. */
   renew(reading: ClockReading): void {
     if (this.#state === 'live') this.#write(reading);
   }
 
-  /** Gives the session up by itself: nothing is decided from now on. `own` says so, with an `until` after the last decision; written until it is there, revoked, or `stop`ped. */
+  /** Ends the session: nothing is decided from now on. Writes `own`, with an `until` after the last decision, again and again until it is acknowledged or the session is found revoked. */
   close(reading: ClockReading, own: readonly OwnedSlots[]): void {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
@@ -102,12 +102,12 @@ export class Session {
     this.#write(reading);
   }
 
-  /** Is a last record still to be written? */
+  /** Returns true while the last record is still to be written. */
   get closing(): boolean {
     return this.#closing !== undefined;
   }
 
-  /** One record at a time: what comes meanwhile is in the next. */
+  /** Writes a record, one at a time: a call meanwhile is answered by the next record. */
   #write(reading: ClockReading): void {
     if (this.#writing) {
       this.#writeAgain = true;
@@ -137,7 +137,7 @@ export class Session {
     this.#acknowledged(answer.revision, { record, sentAt }, reading);
   }
 
-  /** The record was written, and later than any of this session before it. An answer that comes after it was given up says so as well as one in time. */
+  /** Handles that the record was written, later than any of this session before it. A late response proves that as well as one in time. */
   #acknowledged(revision: number, { record, sentAt }: { record: SessionRecord; sentAt: Micros }, reading: ClockReading): void {
     this.#revision = Math.max(this.#revision, revision);
     if (record.state === 'closed') this.#closing = undefined;
@@ -149,7 +149,7 @@ export class Session {
     if (reading.mono > this.#heldUntil + this.#deps.timing.grace) this.#state = 'ended';
   }
 
-  /** The register was changed: by this session, by a write whose answer never came, or by another, which revoked it. */
+  /** Reads the register, which was changed: by a write of this session without a response, or by another process, which revoked it. */
   #reload(): void {
     this.#writing = true;
     this.#deps.requests.read(sessionRegister(this.id), (answer, reading) => {
@@ -158,7 +158,7 @@ export class Session {
     });
   }
 
-  /** A register that is missing, or older than known, is a read that lags or a disk that was lost: time will tell. */
+  /** Handles the register as read. One that is missing, or older than known, is ignored: the read lags, or the disk was lost. */
   #onReloaded(answer: ReadResponse, reading: ClockReading): void {
     if (answer.kind !== 'value' || answer.value === undefined) return;
     const { state } = decodeSession(answer.value.bytes);

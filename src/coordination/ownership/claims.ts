@@ -17,20 +17,20 @@ import {
 } from './ownership-record.ts';
 import { weightOf } from './rendezvous.ts';
 
-/** Whom the claims are made for. */
+/** Callbacks of {@link ShardClaims}. */
 export interface ClaimCallbacks {
-  /** The session that lives; what is in its name already is its own. */
+  /** Returns the live session; shards in its name are its own. */
   session(): string | undefined;
-  /** The session to claim for; undefined: not now. */
+  /** Returns the session to claim for, or undefined if nothing may be claimed now. */
   claimant(mono: Micros): string | undefined;
-  /** Of the configuration that this process runs by. */
+  /** Returns the number of the configuration that this process runs. */
   revision(): number;
   owns(shard: number): boolean;
-  /** The shard is `session`'s: its clock showed `record.clock` at `claimed`. */
+  /** Called when the shard belongs to `session`; its clock showed `record.clock` at `claimed`. */
   gained(shard: number, record: OwnershipRecord, revision: number, claimed: ClockReading, reading: ClockReading): void;
 }
 
-/** What the claims are made from. */
+/** Dependencies of {@link ShardClaims}. */
 export interface ShardClaimsDeps {
   readonly replica: string;
   readonly shards: number;
@@ -42,16 +42,16 @@ export interface ShardClaimsDeps {
   readonly callbacks: ClaimCallbacks;
 }
 
-/** A shard that could be had, since when, from whom. */
+/** A shard that can be claimed: its last owner, and since when. */
 interface Vacancy {
   readonly from: string;
   readonly since: Micros;
 }
 
 /**
- * Finds out who owns the shards, and takes those whose owner is dead (docs/design/coordination.md 2.4). A taker reads the register, works
- * out where its term begins from what the dead owner wrote last, and writes by compare-and-set: one of many wins. A claim of
- * its own whose answer never came is found in the register, and adopted.
+ * Finds the owners of the shards, and claims shards whose owner is dead (docs/design/coordination.md 2.4). A claimant reads the register,
+ * computes where its term starts from what the dead owner wrote last, and writes by compare-and-set: one of many wins. A claim of
+ * its own without a response is found in the register, and adopted.
  */
 export class ShardClaims {
   readonly #deps: ShardClaimsDeps;
@@ -64,7 +64,7 @@ export class ShardClaims {
     this.#deps = deps;
   }
 
-  /** Looks at every shard once. */
+  /** Checks every shard once. */
   tick(reading: ClockReading): void {
     const session = this.#deps.callbacks.claimant(reading.mono);
     for (let shard = 0; shard < this.#deps.shards; shard++) {
@@ -75,12 +75,12 @@ export class ShardClaims {
     }
   }
 
-  /** A replica says that the shard is in this term: a register that shows an older one is read again soon. */
+  /** Records that a replica reported the shard in this term: a register that shows an older one is read again soon. */
   onTermHeard(shard: number, term: bigint): void {
     if (term > (this.#newestTerms.get(shard) ?? 0n)) this.#newestTerms.set(shard, term);
   }
 
-  /** Reads the register of a shard, and claims it if it is to be had. */
+  /** Reads the register of a shard, and claims the shard if it may. */
   check(shard: number, _reading: ClockReading): void {
     if (this.#busy.has(shard) || this.#deps.callbacks.owns(shard)) return;
     this.#busy.add(shard);
@@ -103,9 +103,9 @@ export class ShardClaims {
   }
 
   /**
-   * A shard that is this session's already: by a claim whose answer never came, or handed over. Its clock goes on from the
-   * record; where the record says when that was and this process cannot tell how long ago, it makes a term of its own, so that
-   * nobody takes this clock for one that went on since.
+   * Takes a shard that is this session's already, by a claim without a response or by a handoff. Its clock continues from the
+   * record. If the record has an agreed time and this process has none, it claims a term of its own, so that no replica
+   * takes this clock for one that ran on since.
    */
   adopt(shard: number, record: OwnershipRecord, revision: number, reading: ClockReading): void {
     const cached = this.#deps.ownershipCache.get(shard);
@@ -115,7 +115,7 @@ export class ShardClaims {
     if (cached?.record?.term === record.term && !this.#busy.has(shard)) this.#claim(shard, cached, record.owner, reading);
   }
 
-  /** What is known of the clock of the term before bounds this one's too, as no process had this one's yet; but never more than the record tells others. */
+  /** Returns the clock to start from. A bound of the previous term's clock bounds this one too, as no process had this one yet; but never above what other replicas derive from the record. */
   #clockOf(shard: number, record: OwnershipRecord, { mono, agreed }: ClockReading): Instant {
     const observation = { at: record.clock, wall: record.wall };
     const least = lowerBoundNow(observation, agreed);
@@ -141,7 +141,7 @@ export class ShardClaims {
     });
   }
 
-  /** The next term. The first one begins with the wall clock, since there is nothing to go on from. */
+  /** Returns the record of the next term. The first term starts from the wall clock. */
   #nextRecord(shard: number, { record }: CachedOwnership, owner: string, reading: ClockReading): OwnershipRecord | undefined {
     const { mono, wall, agreed } = reading;
     if (record === undefined) return { term: 1n, owner, from: DISTANT_PAST, clock: Math.floor(wall) as typeof DISTANT_PAST, wall: agreed };
@@ -157,7 +157,7 @@ export class ShardClaims {
     return next && { term, owner, ...next, wall: agreed };
   }
 
-  /** No replica claims to have it: a claim of whom we do not hear, or a shard on its way. */
+  /** Returns true if no replica reports the shard as its own and its register is due to be read: its owner is silent, or the shard is being given away. */
   #needsRead(shard: number, cached: CachedOwnership, mono: Micros): boolean {
     const { record, checkedAt } = cached;
     const { timing } = this.#deps;
@@ -168,12 +168,12 @@ export class ShardClaims {
     const owner = this.#deps.peers.get(record.owner);
     if (owner === undefined) return true;
     if (owner.ended !== undefined) return false;
-    // What a silent one said last says nothing about now: the shard may have gone on from there.
+    // The last heartbeat of a silent owner proves nothing about now: the shard may have moved on.
     if (mono - owner.heardAt > timing.suspectAfter) return true;
     return owner.terms.get(shard) !== record.term;
   }
 
-  /** Its owner is dead for ever, or there never was one, and it is this replica's turn among those that live. */
+  /** Returns true if the owner has ended for ever, or there never was one, and the delay of this replica's rank has passed. */
   #mayClaim(shard: number, { record }: CachedOwnership, { mono, agreed }: ClockReading): boolean {
     const { peers, timing } = this.#deps;
     const owner = record && peers.get(record.owner);
@@ -192,7 +192,7 @@ export class ShardClaims {
     return mono - vacancy.since >= this.#rank(shard, mono) * timing.rankDelay;
   }
 
-  /** How many of those that take shards come before this replica: all of a newer configuration, of the same one those that rank higher. */
+  /** Returns how many replicas that accept shards come before this one: all of a newer configuration, and those of the same one that rank higher. */
   #rank(shard: number, mono: Micros): number {
     const { peers, timing, replica, callbacks } = this.#deps;
     const own = weightOf(String(shard), replica);

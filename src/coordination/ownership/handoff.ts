@@ -5,13 +5,13 @@ import type { OwnedShards, ShardOwnership } from './owned-shards.ts';
 import type { OwnershipCache } from './ownership-cache.ts';
 import { encodeOwnership, type OwnershipRecord, ownershipRegister } from './ownership-record.ts';
 
-/** Whom hand-overs are made for. */
+/** Callbacks of {@link Handoff}. */
 export interface HandoffCallbacks {
-  /** Stop deciding for this shard, say `halt`, write its exact state where the next term reads it, then say `sealed`. */
+  /** Stops decisions for this shard and calls `halt`, writes its exact state where the next term reads it, then calls `sealed`. */
   seal(ownership: ShardOwnership): void;
-  /** Who gets what was meant for `session`: that one while it lives, else another, this process's own in a new term too; undefined: none yet. */
+  /** Returns the session to give to: `session` while it lives, else another, which may be this process's own; undefined if there is none yet. */
   receiver(session: string, mono: Micros): string | undefined;
-  /** The shard is now of `record.owner`, who may be this process itself, in a new term. */
+  /** Called when the shard belongs to `record.owner`, which may be this process, in a new term. */
   moved(shard: number, record: OwnershipRecord, revision: number, reading: ClockReading): void;
 }
 
@@ -42,7 +42,7 @@ export class Handoff {
     this.#deps.callbacks.seal(ownership);
   }
 
-  /** Nothing more is decided in this term, from this moment on: there is no right to any more. */
+  /** Stops decisions in this term. */
   halt(shard: number, term: bigint, reading: ClockReading): void {
     const ownership = this.#deps.ownedShards.get(shard);
     if (ownership?.term !== term || ownership.phase !== 'draining') return;
@@ -50,7 +50,7 @@ export class Handoff {
     ownership.haltedAt = plus(ownership.clock.at(reading.mono), 1);
   }
 
-  /** The state, as it was when it halted, is where the next term reads it; or it could not be written, and the next term starts from the worst. */
+  /** Moves the shard. Its state is where the next term reads it; or it could not be written, and the next term assumes the most that may have been used. */
   sealed(shard: number, term: bigint, reading: ClockReading): void {
     this.halt(shard, term, reading);
     const ownership = this.#deps.ownedShards.get(shard);
@@ -59,7 +59,7 @@ export class Handoff {
     this.#move(ownership, reading);
   }
 
-  /** Tries again what is sealed and not moved yet. */
+  /** Retries shards that are sealed and not moved yet. */
   tick(reading: ClockReading): void {
     for (const ownership of this.#deps.ownedShards.all()) if (ownership.phase === 'sealed') this.#move(ownership, reading);
   }
@@ -94,7 +94,7 @@ export class Handoff {
     callbacks.moved(shard, made.record, answer.revision, reading);
   }
 
-  /** Perhaps it was written after all: by this process, or by who took the shard. */
+  /** Reads the register: the record may be written after all, by this process or by the one that took the shard. */
   #reload(ownership: ShardOwnership): void {
     const { shard } = ownership;
     const { requests, ownedShards, ownershipCache, callbacks } = this.#deps;

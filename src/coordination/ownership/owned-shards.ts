@@ -11,22 +11,22 @@ export interface ShardOwnership {
   /** Of the shard's register, as this term wrote it. */
   readonly revision: number;
   readonly clock: ShardClock;
-  /** r1: slots below are ours. */
+  /** r1: slots below it are this term's. */
   until: Instant;
-  /** `draining`: to be handed over, still deciding. `halted`: nothing is decided in this term any more. `sealed`: and its state is written. */
+  /** `draining`: to be handed off, still deciding. `halted`: nothing is decided in this term any more. `sealed`: halted, and its state is written. */
   phase: 'owned' | 'draining' | 'halted' | 'sealed';
-  /** First instant that surely was not decided at, once halted. */
+  /** Once halted: the first instant at which nothing was decided. */
   haltedAt: Instant;
-  /** The session that it is to go to. */
+  /** The session to give it to. */
   to: string;
 }
 
-/** The right to decide at this moment. */
+/** The window in which a shard may be decided now. */
 export interface DecisionWindow {
   readonly term: bigint;
   /** Shard time now. */
   readonly at: Instant;
-  /** First instant that is no longer ours. */
+  /** First instant that is not this term's. */
   readonly until: Instant;
 }
 
@@ -51,7 +51,7 @@ export class OwnedShards {
     return this.#shards.values();
   }
 
-  /** `record` is ours and in force. Its clock showed `record.clock` at `claimed`. No slot is ours before a record of the session says so. */
+  /** Adds a shard. `record` is this session's and in force; its clock showed `record.clock` at `claimed`. It has no slots before a record of the session contains them. */
   gain(shard: number, record: OwnershipRecord, revision: number, claimed: ClockReading, reading: ClockReading): ShardOwnership {
     const clock = new ShardClock(inProcess(reading), { ...inProcess(claimed), at: record.clock });
     const ownership: ShardOwnership = {
@@ -73,7 +73,7 @@ export class OwnedShards {
     this.#shards.delete(shard);
   }
 
-  /** May `shard` be decided for now, at which shard time? Nothing else counts: no wall clock, no flag. */
+  /** Returns at which shard time `shard` may be decided now, or undefined if it may not. Nothing else counts: no wall clock, no flag. */
   decisionWindow(shard: number, mono: Micros): DecisionWindow | undefined {
     const ownership = this.#shards.get(shard);
     if (ownership === undefined || ownership.phase === 'halted' || ownership.phase === 'sealed') return undefined;
@@ -82,14 +82,14 @@ export class OwnedShards {
     return { term: ownership.term, at, until: ownership.until };
   }
 
-  /** r1 in `term`; LONG_AGO when that is not owned, or halted. */
+  /** Returns r1 in `term`; DISTANT_PAST if that is not owned, or halted. */
   until(shard: number, term: bigint): Instant {
     const ownership = this.#shards.get(shard);
     if (ownership?.term !== term || ownership.phase === 'halted' || ownership.phase === 'sealed') return DISTANT_PAST;
     return ownership.until;
   }
 
-  /** What the next record of the session says: every shard, drained and sealed ones too. */
+  /** Returns the entries for the next record of the session: every shard, drained and sealed ones too. */
   entries(reading: ClockReading): readonly OwnedSlots[] {
     return [...this.#shards.values()].map(({ shard, term, clock, until }) => {
       const at = clock.at(reading.mono);
@@ -97,7 +97,7 @@ export class OwnedShards {
     });
   }
 
-  /** The last record: nothing is decided from this moment on. */
+  /** Returns the entries for the last record: nothing is decided from now on. */
   lastEntries(reading: ClockReading): readonly OwnedSlots[] {
     return [...this.#shards.values()].map(({ shard, term, from, clock }) => {
       const at = clock.at(reading.mono);
@@ -105,12 +105,12 @@ export class OwnedShards {
     });
   }
 
-  /** As `lastEntries`, for a session that was lost: slots up to `until` may be used. */
+  /** Returns the entries of a session that was lost: slots up to `until` may be used. */
   lostEntries(reading: ClockReading): readonly OwnedSlots[] {
     return [...this.#shards.values()].map(({ shard, term, from, clock, until }) => ({ shard, term, at: clock.at(reading.mono), until: later(from, until) }));
   }
 
-  /** A record with these entries is acknowledged. */
+  /** Extends the slots by the entries of an acknowledged record. */
   renewed(entries: readonly OwnedSlots[]): void {
     for (const { shard, term, until } of entries) {
       const ownership = this.#shards.get(shard);
@@ -118,13 +118,13 @@ export class OwnedShards {
     }
   }
 
-  /** Clocks drift back to the wall clock, slowly. */
+  /** Adjusts the clocks towards the wall clock. */
   adjust(reading: ClockReading): void {
     for (const { clock } of this.#shards.values()) if (clock.wantsReading(reading.mono)) clock.adjust(inProcess(reading));
   }
 }
 
-/** Both readings are of this process, so its clock counts whatever the system says of its boots. */
+/** Both readings are of this process, so its clock counts whatever boot id the system has. */
 function inProcess(reading: ClockReading): ClockReading {
   return { ...reading, boot: 'process' };
 }

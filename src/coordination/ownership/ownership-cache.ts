@@ -2,15 +2,15 @@ import type { Micros } from '../../core/time.ts';
 import type { RegisterValue } from '../registers/registers.ts';
 import { decodeOwnership, type OwnershipRecord } from './ownership-record.ts';
 
-/** A shard's register as last seen. */
+/** A shard's register as last read. */
 export interface CachedOwnership {
-  /** undefined: never owned by anybody. */
+  /** undefined if the shard never had an owner. */
   readonly record: OwnershipRecord | undefined;
   readonly revision: number;
   checkedAt: Micros;
 }
 
-/** What this process has seen of the shards' registers. It never goes back to an older term: reads may lag. */
+/** The shards' registers as last read or written. A cached term never goes back: reads may lag. */
 export class OwnershipCache {
   readonly #entries = new Map<number, CachedOwnership>();
 
@@ -18,7 +18,7 @@ export class OwnershipCache {
     return this.#entries.get(shard);
   }
 
-  /** What was read, or written; answers the newest that is known. A register that was seen and is missing now says nothing. */
+  /** Records what was read or written. Returns the newest that is known. A register that was read before and is missing now is ignored. */
   update(shard: number, value: RegisterValue | undefined, mono: Micros): CachedOwnership {
     const known = this.#entries.get(shard);
     if (known !== undefined) known.checkedAt = mono;
@@ -29,18 +29,18 @@ export class OwnershipCache {
     return cached;
   }
 
-  /** Is any shard in this session's name? */
+  /** Returns true if this session owns a shard. */
   isOwner(session: string): boolean {
     for (const { record } of this.#entries.values()) if (record?.owner === session) return true;
     return false;
   }
 
-  /** The shards of the sessions that are meant. */
+  /** Returns the shards of the sessions that `matches` returns true for. */
   shardsOf(matches: (session: string) => boolean): readonly number[] {
     return [...this.#entries].flatMap(([shard, { record }]) => (record !== undefined && matches(record.owner) ? [shard] : []));
   }
 
-  /** The sessions that own something. */
+  /** Returns the sessions that own a shard. */
   owners(): ReadonlySet<string> {
     const owners = new Set<string>();
     for (const { record } of this.#entries.values()) if (record !== undefined) owners.add(record.owner);

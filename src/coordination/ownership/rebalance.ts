@@ -6,18 +6,18 @@ import { weightOf } from './rendezvous.ts';
 /** Shards that one replica gives away at once. */
 export const MOVES_MAX = 2;
 
-/** A load so much above the mean is worth moving for. */
+/** Shards are moved when a load is above the mean by more than this factor. */
 const UNEVEN = 1.25;
 
-/** Who has what. */
+/** Shards of each replica. */
 export interface Load {
-  /** Shards of this replica that are not on their way. */
+  /** Shards of this replica that are not being given away. */
   readonly mine: readonly number[];
-  /** By session: how many shards the others have. */
+  /** Number of shards of each other session. */
   readonly others: ReadonlyMap<string, { readonly replica: string; readonly count: number }>;
-  /** Shards on their way from here, by session that they go to. */
+  /** Number of shards being given away, by receiving session. */
   readonly moving: ReadonlyMap<string, number>;
-  /** Everything goes: this replica leaves, or runs by an older configuration. */
+  /** Everything is given away: this replica leaves, or runs an older configuration. */
   readonly leaving: boolean;
 }
 
@@ -53,7 +53,7 @@ export function planMoves({ mine, others, moving, leaving }: Load): readonly Mov
   return moves;
 }
 
-/** To whom has least; of the shards the one that ranks highest there. */
+/** Returns the move to the session with the least shards, of the shard that ranks highest there. */
 function best(shards: readonly number[], receivers: ReadonlyMap<string, { replica: string; count: number }>, below: number): Move | undefined {
   let to: string | undefined;
   let least = below;
@@ -64,20 +64,20 @@ function best(shards: readonly number[], receivers: ReadonlyMap<string, { replic
   return { shard, to };
 }
 
-/** One replica among the others, and what it has. */
+/** One replica, its shards, and the others. */
 export interface RebalanceInput {
   readonly session: string;
   /** The number of its configuration. */
   readonly revision: number;
   readonly leaving: boolean;
   readonly owned: Iterable<ShardOwnership>;
-  /** The others that live. */
+  /** The other live replicas. */
   readonly peers: readonly Peer[];
 }
 
 /**
- * When to give shards away: once who is there, and by what configuration, has stood still for a while, or at once when
- * leaving. Only to those that run by the newest configuration; who runs by an older one gives them everything
+ * Decides when to give shards away: once live replicas and their configurations have not changed for `settleFor`, or at once when
+ * leaving. Shards go only to replicas of the newest configuration; a replica of an older one gives them everything
  * (docs/design/coordination.md, decision 9).
  */
 export class Rebalancer {
@@ -89,7 +89,7 @@ export class Rebalancer {
     this.#settleFor = options.settleFor;
   }
 
-  /** What to give away now; to '' while leaving with no replica to take it. */
+  /** Returns what to give away now; to '' while leaving with no replica to take it. */
   moves({ session, revision, leaving, owned, peers }: RebalanceInput, mono: Micros): readonly Move[] {
     const still = this.#still([...peers.map((peer) => `${peer.session} ${peer.revision.number}`), `${session} ${revision}`], mono);
     if (!leaving && still < this.#settleFor) return [];
@@ -107,7 +107,7 @@ export class Rebalancer {
     return planMoves({ mine, others, moving, leaving: leaving || revision < newest });
   }
 
-  /** How long these have been the ones that are there. */
+  /** Returns how long the live replicas have been these. */
   #still(names: readonly string[], mono: Micros): Micros {
     const now = [...names].sort().join('\n');
     if (now !== this.#known) {

@@ -1,5 +1,5 @@
 /**
- * Highest random weight: an order of `names` for each `subject`, the same wherever it is worked out, in which a name that
+ * Highest random weight: an order of `names` for each `subject`, the same wherever it is computed, in which a name that
  * comes or goes moves no other (Thaler and Ravishankar 1998).
  */
 export function rendezvous(subject: string, names: readonly string[]): readonly string[] {

@@ -7,8 +7,8 @@ import type { ShardOwnership } from './owned-shards.ts';
 const NOWHERE: ShardLocation = { at: 'nowhere' };
 
 /**
- * Who decides for which shard, from what each replica says of itself: own holdings and the heartbeats of those that live. The
- * highest term is right; one below a term that was ever heard of is over, whichever replica names it.
+ * The owner of each shard, from the own shards and the heartbeats of live replicas. The highest term is right; one below a term that
+ * was ever reported has ended, whichever replica names it.
  */
 export class RoutingTable {
   readonly #at: ShardLocation[];
@@ -28,7 +28,7 @@ export class RoutingTable {
     return this.#at[shard] ?? NOWHERE;
   }
 
-  /** Looks at what is known now; answers the shards whose place has changed. A hold that has halted decides nothing: nowhere, until who is given it speaks up. */
+  /** Updates the table. Returns the shards whose location has changed. A halted shard is nowhere, until the replica that is given it reports it. */
   update(owned: Iterable<ShardOwnership>, peers: readonly Peer[]): readonly number[] {
     const terms = this.#terms;
     const owners: (string | undefined)[] = [];
@@ -48,7 +48,7 @@ export class RoutingTable {
     return this.#at.flatMap((_, shard) => (this.#set(shard, owners[shard]) ? [shard] : []));
   }
 
-  /** Every shard, as the replica `own` sees it. */
+  /** Returns a view of every shard, as the replica `own` sees it. */
   views(own: string, machine: Pick<ReplicaMachine, 'others' | 'ownedShards' | 'until'>, mono: Micros): readonly ShardView[] {
     const names = new Map(machine.others(mono).map(({ instance, replica }) => [instance, replica]));
     const views = this.#at.map((at, shard): ShardView => {

@@ -3,22 +3,22 @@ import type { ShardClock } from '../clocks/shard-clock.ts';
 import { type LeaderLease, LeadershipLost } from '../coordinator.ts';
 import type { ShardHandle, ShardTime, Timers } from '../replica.ts';
 
-/** Who waits for slots looks again after this long, whatever came of them. */
+/** A caller of `extend` that waits for slots is resumed after this long at the latest. */
 const CHECK_EACH: Micros = 250 * MILLISECOND;
 
-/** What a ground is made of. */
+/** Dependencies of {@link ShardLease}. */
 export interface ShardLeaseDeps {
   readonly shard: number;
   readonly term: bigint;
   readonly from: Instant;
   readonly shardClock: ShardClock;
-  /** r1 as of now: LONG_AGO once nothing is to be decided in this term. */
+  /** Returns r1 as of now; DISTANT_PAST once nothing is to be decided in this term. */
   readonly until: () => Instant;
   readonly mono: () => Micros;
   readonly timers: Timers;
 }
 
-/** One shard in one term, for who decides on it. The session renews its slots anyway, so asking for more is waiting. */
+/** The leader lease of one shard in one term. The session renews its slots anyway, so `extend` only waits. */
 export class ShardLease implements ShardHandle, LeaderLease {
   readonly shard: number;
   readonly term: bigint;
@@ -52,12 +52,12 @@ export class ShardLease implements ShardHandle, LeaderLease {
     return this.#waiting.promise;
   }
 
-  /** Something was acknowledged: there may be slots now. */
+  /** Resumes waiting callers if an acknowledged record brought slots. */
   renewed(): void {
     if (this.#waiting !== undefined && this.until() > this.#waiting.until) this.#waiting.end();
   }
 
-  /** It is over for ever. */
+  /** Ends the lease for ever. */
   lose(): void {
     this.#lost = true;
     this.#waiting?.end(this.#why());

@@ -3,24 +3,24 @@ import type { Timers } from '../replica.ts';
 import { RegisterConflict, type Registers } from './registers.ts';
 import type { RegisterRequest, RegisterResponse } from './requests.ts';
 
-/** T of docs/design/coordination.md 2.6, wider for machines that are busy: a renewal that is not answered by then is asked again, with three more tries before its slots run out. */
+/** T of docs/design/coordination.md 2.6, wider for machines that are busy: a renewal without a response by then is written again, with three more tries before its slots run out. */
 const ANSWER_WITHIN: Micros = 250 * MILLISECOND;
 
-/** What a registrar is made of. */
+/** Options of {@link RegisterClient}. */
 export interface RegisterClientOptions {
   readonly registers: Registers;
   readonly timers: Timers;
-  /** A question is given up after this; default and most: 250 ms. */
+  /** A request is given up after this; default and maximum: 250 ms. */
   readonly answerWithin?: Micros | undefined;
-  /** Runs something once what has arrived from outside was read: a process that stood still must not take what waits to be read for missing. Default: at once. */
+  /** Runs a function after pending input was read: after a stall, responses that wait to be read must not count as missing. Default: at once. */
   readonly defer?: ((run: () => void) => void) | undefined;
-  /** Called once for each question, and again for a change that was `unknown` and is made; never while it is being asked. */
+  /** Called once for each request, and again for a change that was `unknown` and is made; never from within `send`. */
   readonly onResponse: (id: number, answer: RegisterResponse) => void;
-  /** The registers reject, after they worked. */
+  /** Called when the registers reject a request, after they worked. */
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** Puts questions to the registers and gives each one answer: in time, or `unknown`. Of what comes later only a change that was made is said, once more. */
+/** Sends requests to the registers and reports one response to each: in time, or `unknown`. Of late responses only a change that was made is reported, once more. */
 export class RegisterClient {
   readonly #options: RegisterClientOptions;
   #working = true;

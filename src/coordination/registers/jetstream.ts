@@ -3,7 +3,7 @@ import { type StreamClient, WrongLastSequence } from '../../nats/stream-client.t
 import { addChecksum, verifyChecksum } from '../../storage/checksum.ts';
 import { RegisterConflict, type Registers, type RegisterValue, type SessionRegisters, type StaleSession } from './registers.ts';
 
-/** What of the streams registers use. */
+/** The part of the stream client that registers use. */
 export type RegisterRecords = Pick<StreamClient, 'write' | 'newest' | 'scan' | 'purge'>;
 
 /**
@@ -22,7 +22,7 @@ export class JetStreamRegisters implements Registers, SessionRegisters {
 
   async read(name: string): Promise<RegisterValue | undefined> {
     const found = await this.#records.newest(this.#layout.register(name));
-    // The broker has checksums of its own; this one finds what another hand has put there.
+    // The broker has checksums of its own; this one finds records that other programs wrote.
     return found && { revision: found.sequence, bytes: verifyChecksum(name, found.bytes) };
   }
 

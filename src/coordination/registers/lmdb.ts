@@ -6,7 +6,7 @@ const TABLE = 'registers';
 
 /**
  * Registers in LMDB: one entry each, its version the revision. LMDB's writer lock spans processes and Node has no file
- * lock, so two servers on one folder settle here who of them may go on (docs/design/coordination.md, decision 4).
+ * lock, so two servers on one folder decide here which of them may continue (docs/design/coordination.md, decision 4).
  */
 export class LmdbRegisters implements Registers {
   readonly #file: LmdbFile;

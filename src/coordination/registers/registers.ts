@@ -1,9 +1,9 @@
 /**
- * Records changed by compare-and-set: what terms are kept in. `test/conformance/registers.suite.ts` says by example what
- * every implementation does.
+ * Records changed by compare-and-set, which store terms. `test/conformance/registers.suite.ts` defines the behaviour of every
+ * implementation.
  */
 export interface Registers {
-  /** The newest value this process can see; undefined: never written. A read proves nothing: only a change does. Throws `CorruptRecord`. */
+  /** Returns the newest value this process can see, or undefined if it was never written. A read may lag: only a change proves a value. Throws `CorruptRecord`. */
   read(name: string): Promise<RegisterValue | undefined>;
   /**
    * Writes `bytes` if `revision` is still the newest (0: never written); resolves with the new revision once on disk.
@@ -28,7 +28,7 @@ export class RegisterConflict extends Error {
   }
 }
 
-/** A session's register as it is found. */
+/** The register of a session. */
 export interface StaleSession {
   readonly register: string;
   readonly revision: number;
@@ -36,9 +36,9 @@ export interface StaleSession {
   readonly writtenAt: number;
 }
 
-/** Registers of sessions that can be looked through and forgotten. */
+/** Registers of sessions, to be listed and deleted. */
 export interface SessionRegisters {
   sessions(): AsyncIterable<StaleSession>;
-  /** Forgets a register unless it has been written since. */
+  /** Deletes a register unless it has been written since `revision`. */
   forget(register: string, revision: number): Promise<void>;
 }

@@ -1,7 +1,7 @@
 import type { ClockReading } from '../clocks/shard-clock.ts';
 import type { RegisterValue } from './registers.ts';
 
-/** Something a state machine wants of the registers; to be answered once, by {@link RegisterRequests.answer}. */
+/** A request of a state machine to the registers; to be answered once, by {@link RegisterRequests.answer}. */
 export type RegisterRequest =
   | { readonly id: number; readonly kind: 'read'; readonly register: string }
   | { readonly id: number; readonly kind: 'change'; readonly register: string; readonly bytes: Uint8Array; readonly revision: number };
@@ -16,24 +16,24 @@ export type RegisterResponse =
   | { readonly kind: 'conflict' }
   | { readonly kind: 'unknown' };
 
-/** What goes on when the answer comes. */
+/** Called with the response. */
 export type ResponseHandler<A extends RegisterResponse> = (answer: A, reading: ClockReading) => void;
 
-/** A read answers with a value or not at all. */
+/** Response to a read: a value, or `unknown`. */
 export type ReadResponse = Exclude<RegisterResponse, { kind: 'changed' | 'conflict' }>;
 
-/** A change answers with its revision, a conflict, or not at all. */
+/** Response to a change: its revision, a conflict, or `unknown`. */
 export type ChangeResponse = Exclude<RegisterResponse, { kind: 'value' }>;
 
-/** A change that was made, although its answer was given up before it came. */
+/** A change that was made, although its response was given up. */
 export type LateAnswer = Extract<RegisterResponse, { kind: 'changed' }>;
 
 /** Changes given up whose late answers are waited for; beyond, the oldest is forgotten. */
 const LATE_MAX = 16;
 
 /**
- * The questions that the state machines of one process have put to the registers. It does no I/O: the driver of the
- * machines takes them, asks, and brings the answers, in any order, late or never.
+ * Requests of the state machines of one process to the registers. It does no I/O: the driver of the machines takes
+ * the requests, sends them, and passes the responses, in any order, late or never.
  */
 export class RegisterRequests {
   readonly #open = new Map<number, ResponseHandler<RegisterResponse>>();
@@ -55,14 +55,14 @@ export class RegisterRequests {
     this.#requests.push({ id, kind: 'change', register, bytes, revision });
   }
 
-  /** The questions since the last take, in order. */
+  /** Returns and clears the requests since the last call, in order. */
   take(): readonly RegisterRequest[] {
     const requests = this.#requests;
     this.#requests = [];
     return requests;
   }
 
-  /** The answer to one of them. A second answer to the same does nothing, unless it says that a change was made which was `unknown` before. */
+  /** Passes the response to one request. A second response to it is ignored, unless it reports that a change was made which was `unknown` before. */
   answer(id: number, answer: RegisterResponse, reading: ClockReading): void {
     const then = this.#open.get(id);
     const late = this.#late.get(id);
