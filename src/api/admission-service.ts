@@ -14,7 +14,7 @@ import { INTERNAL_ERROR } from './refusal-status.ts';
 import { type AcquireFields, type CallContext, isRefusal, malformed, parseAcquire, parseRelease, parseRenew } from './validation.ts';
 import { type Viewer, viewerOf } from './viewer.ts';
 
-/** Told of a throw, which the caller sees as `fault` only. */
+/** Receives a throw, which the caller sees as `fault` only. */
 export type onError = (error: unknown) => void;
 
 /** What the calls are made of. */
@@ -48,7 +48,7 @@ export function admissionCalls(parts: ServiceDeps): readonly UnaryCall[] {
   ];
 }
 
-/** Asks the door; the answer as a message. */
+/** Submits an acquire; replies with its outcome as a message. */
 export function startAcquire(admission: AdmissionService, ask: AdmissionRequest, reply: Reply<pb.AcquireResponse>): AcquireHandle {
   return admission.acquire(ask, (outcome) => {
     if (outcome.kind === 'admitted') reply(acquireResponse(outcome), undefined);
@@ -56,9 +56,9 @@ export function startAcquire(admission: AdmissionService, ask: AdmissionRequest,
   });
 }
 
-/** Checks an ask as it came in a message. */
+/** Checks an acquire as it came in a message. */
 export function acquireFieldsFrom(request: pb.AcquireRequest | undefined, facts: CallContext): AdmissionRequest | Refusal {
-  if (request === undefined) return malformed('`ask` is missing; say what you ask for.');
+  if (request === undefined) return malformed('`ask` is missing; set it to the request in question.');
   const { group, key, holder, requestId, urgency, ttl, lease } = request;
   const fields: AcquireFields = {
     group,
@@ -103,8 +103,8 @@ export async function releasePermit(admission: AdmissionService, facts: CallCont
   return ended.kind === 'released' ? create(pb.ReleaseResponseSchema, { ended: ended.ended }) : ended.refusal;
 }
 
-/** Who may not look at the group sees no names but those of its own key. */
-function strangerTo({ caller, group, key }: AdmissionRequest, auth: ServiceDeps['auth']): Viewer {
+/** Returns the viewer of an Explain: a caller that may not read the group sees no names but those of its own key. */
+function explainViewer({ caller, group, key }: AdmissionRequest, auth: ServiceDeps['auth']): Viewer {
   const own = auth.check(caller, { ability: 'read', group }) === undefined ? auth.keyOf(caller) : key;
   return viewerOf(caller, own);
 }
@@ -118,7 +118,7 @@ async function explanation({ admission, auth }: ServiceDeps, ask: AdmissionReque
     place: place(explained.place, now),
     limits: explained.limits.map((each) => limit(each, now)),
   });
-  const reader = { now, epoch: (at: Parameters<typeof admission.epoch>[0]) => admission.epoch(at), viewer: strangerTo(ask, auth) };
+  const reader = { now, epoch: (at: Parameters<typeof admission.epoch>[0]) => admission.epoch(at), viewer: explainViewer(ask, auth) };
   if (explained.binding !== undefined) message.binding = bindingMessage(explained.binding, reader);
   if (explained.refusal !== undefined) message.refusal = refusalMessage(explained.refusal, now);
   return message;
@@ -139,7 +139,7 @@ export function costsOf(costs: Readonly<Record<string, bigint>>): Costs | undefi
   return found;
 }
 
-/** Answers when the promise does; a throw is told and becomes `fault`. */
+/** Replies when the promise settles; a rejection is reported and becomes `fault`. */
 export function answer<O extends object>(parts: Pick<ServiceDeps, 'onFault'>, pending: Promise<O | Refusal>, reply: Reply<O>): PendingCall {
   pending.then(
     (result) => (isRefusal(result) ? reply(undefined, result) : reply(result as O, undefined)),

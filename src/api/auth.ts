@@ -3,7 +3,7 @@ import { type AdmissionRequest, type AdmissionService, NO_HANDLE } from '../admi
 import { parsePermitId } from '../admission/permit-id.ts';
 import type { Refusal } from '../core/refusal.ts';
 
-/** What a credential lets its holder do: ask for permits; look at groups, waiters and leases; change them. */
+/** What a credential lets its holder do: acquire permits; look at groups, waiters and leases; change them. */
 export type Ability = 'acquire' | 'read' | 'manage';
 
 /** An API key as the configuration has it; the key itself is nowhere. */
@@ -15,7 +15,7 @@ export interface Credential {
   readonly can: readonly Ability[];
   /** The groups it may name; undefined: all. */
   readonly groups: readonly string[] | undefined;
-  /** The only key it may name, taken where an ask names none; undefined: any. */
+  /** The only key it may name, taken where a request names none; undefined: any. */
   readonly key: string | undefined;
   /** The classes it may name; undefined: any class, and numbers too. */
   readonly classes: readonly string[] | undefined;
@@ -26,13 +26,13 @@ export interface Action {
   readonly ability: Ability;
   /** The group it is about; absent: none in particular. */
   readonly group?: string | undefined;
-  /** Whose part of the group it changes: one key's, or with `of` undefined that of all keys. Absent: nobody's. */
+  /** Whose part of the group it changes: one key's, or with `of` undefined that of all keys. Absent: no key's. */
   readonly key?: { readonly of: string | undefined };
 }
 
-/** Who calls, and what they may do. Without credentials everybody is '' and may do everything. */
+/** Who calls, and what they may do. Without credentials every caller is '' and may do everything. */
 export interface Auth {
-  /** There are credentials: nobody is let in without. */
+  /** There are credentials: callers without one are refused. */
   readonly demanded: boolean;
   /** The credential's name behind an `Authorization` header, or `unauthenticated`. */
   identify(authorization: string | undefined): string | Refusal;
@@ -42,7 +42,7 @@ export interface Auth {
   keyOf(caller: string): string | undefined;
   /** The only groups this caller may name; undefined: all. */
   groupsOf(caller: string): ReadonlySet<string> | undefined;
-  /** What the ask becomes for its caller (`ask.caller`), or `forbidden`. */
+  /** Returns the request as its caller (`ask.caller`) may make it, or `forbidden`. */
   scope(ask: AdmissionRequest): AdmissionRequest | Refusal;
   /** Other credentials from now on; for calls that come in later. */
   replace(credentials: readonly Credential[]): void;
@@ -197,7 +197,7 @@ function delegate(admission: AdmissionService): AdmissionService {
     pause: (group, key, pauseFor, why) => admission.pause(group, key, pauseFor, why),
     resume: (group, key) => admission.resume(group, key),
     override: (group, change, why) => admission.override(group, change, why),
-    report: (group, limit, said) => admission.report(group, limit, said),
+    report: (group, limit, remaining) => admission.report(group, limit, remaining),
     evictWaiter: (group, id, key) => admission.evictWaiter(group, id, key),
     revokeLease: (group, permit, key) => admission.revokeLease(group, permit, key),
     reconfigure: (groups) => admission.reconfigure(groups),

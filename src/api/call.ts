@@ -54,7 +54,7 @@ export const ANSWERED = (): void => {};
 export type Write<O> = (message: O | undefined, refusal: Refusal | undefined) => boolean;
 
 /**
- * Runs one call and tells it whether its answer was written: a permit that did not reach its caller goes back. Answers what to
+ * Runs one call and reports to it whether its response was written: a permit that did not reach its caller is returned. Returns what to
  * do when the caller leaves; after the answer that does nothing ({@link ANSWERED} when it was answered at once).
  */
 export function runHeldCall<I, O>(call: Unary<I, O>, facts: CallContext, request: I, write: Write<O>): () => void {

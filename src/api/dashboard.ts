@@ -42,7 +42,7 @@ interface Served {
 }
 
 /**
- * Serves the files of the dashboard, from memory and compressed once. They hold no data and ask for no credential; what the page shows
+ * Serves the files of the dashboard, from memory and compressed once. They hold no data and need no credential; what the page shows
  * comes from the API, which does.
  */
 export class Dashboard implements HttpHandler {

@@ -1,7 +1,7 @@
 import type { Duration } from '@bufbuild/protobuf/wkt';
 import { DAY, HOUR, MILLISECOND, MINUTE, type Micros, SECOND } from '../core/time.ts';
 
-/** Stands for a duration that a caller sent and nobody can read; `ask.ts` refuses it. */
+/** Stands for a duration that a caller sent and that cannot be parsed; `validation.ts` refuses it. */
 export const INVALID_DURATION: Micros = Number.NaN;
 
 /** google.protobuf.Duration as microseconds, rounded up; {@link INVALID_DURATION} where seconds and nanos disagree or overflow. */

@@ -15,7 +15,7 @@ export interface ErrorDetail {
   readonly value: Uint8Array;
 }
 
-/** ErrorInfo always, RetryInfo where asking again makes sense, QuotaFailure where a limit said no (google/rpc/error_details.proto). */
+/** ErrorInfo always, RetryInfo where a retry makes sense, QuotaFailure where a limit refused (google/rpc/error_details.proto). */
 export function errorDetails(refusal: Refusal, now: Instant): readonly ErrorDetail[] {
   const { limit } = refusal;
   const metadata: Record<string, string> = limit === undefined ? {} : { limit };

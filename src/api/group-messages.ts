@@ -60,7 +60,7 @@ export function group(view: GroupView, reader: Reader): groupPb.Group {
   );
 }
 
-/** What holds somebody up, as this reader may see it. */
+/** What holds waiters up, as this reader may see it. */
 export function bindingMessage(binding: Binding, reader: Reader, note?: OperatorNote): pb.Binding {
   const { now, viewer } = reader;
   const shown: ShownBinding = { ...seen(binding, viewer), note };

@@ -16,7 +16,7 @@ import { filled, lease, replica, waiter } from './proto-messages.ts';
 import { checkGroup, checkName, checkText, isRefusal } from './validation.ts';
 import { viewerOf } from './viewer.ts';
 
-/** What each call of sluice.v1.GroupService does, by the fields of its request: a new one does not compile until it is said. */
+/** What each call of sluice.v1.GroupService does, by the fields of its request: a new one does not compile until it is listed. */
 const ACTIONS: { readonly [name in keyof typeof pb.GroupService.method]: (request: Named) => Action } = {
   listGroups: () => ({ ability: 'read' }),
   getGroup: ({ group }) => ({ ability: 'read', group }),
@@ -173,10 +173,10 @@ function overriding(parts: ServiceDeps): UnaryCall {
   const change = changing(parts);
   return unary(pb.GroupService.method.override, ({ caller }, request, reply) => {
     const limits = new Map(Object.entries(request.limits).map(([name, quota]) => [name, quotaOf(quota)]));
-    const wish =
+    const override =
       checkReason(request.reason) ??
       toOverride({ group: request.group, limits, enforce: request.enforce, duration: fromProto(request.duration), forgive: request.forgiveDebt });
-    if (isRefusal(wish)) return refuse(reply, wish);
+    if (isRefusal(override)) return refuse(reply, override);
     return answer(
       parts,
       change(
@@ -187,10 +187,10 @@ function overriding(parts: ServiceDeps): UnaryCall {
           group: request.group,
           limits: [...limits.keys()],
           enforce: request.enforce,
-          forMs: millis(wish.for),
+          forMs: millis(override.for),
           forgiveDebt: request.forgiveDebt || undefined,
         },
-        () => parts.admission.override(request.group, wish, { by: caller, reason: request.reason }),
+        () => parts.admission.override(request.group, override, { by: caller, reason: request.reason }),
       ),
       reply,
     );

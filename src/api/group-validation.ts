@@ -49,7 +49,7 @@ export function toOverride(fields: OverrideFields): OverrideRequest | Refusal {
   if (wrong !== undefined) return wrong;
   const changes = fields.limits.size > 0 || enforce !== undefined;
   if (duration === undefined && forgive && !changes) return { limits: new Map(), enforce: undefined, for: undefined, forgive };
-  if (duration === undefined) return malformed('`duration` is missing; say how long the change holds (0 ends a running one).');
+  if (duration === undefined) return malformed('`duration` is missing; set how long the change holds (0 ends a running one).');
   const long = checkDuration('duration', duration, 0, HOLD_MAX);
   if (long !== undefined) return long;
   if (duration === 0 && changes) return malformed('A `duration` of 0 ends the running override; leave `limits` and `enforce` out.');
@@ -61,7 +61,7 @@ export function toOverride(fields: OverrideFields): OverrideRequest | Refusal {
     const bad =
       checkText('limits', name, 128) ??
       (quota === undefined
-        ? malformed(`The limit \`${name}\` says no quota; name one of \`rate\`, \`spacing\`, \`window\` or \`concurrency\` in it.`)
+        ? malformed(`The limit \`${name}\` has no quota; name one of \`rate\`, \`spacing\`, \`window\` or \`concurrency\` in it.`)
         : checkQuota(name, quota));
     if (bad !== undefined) return bad;
     if (quota !== undefined) limits.set(name, quota);
@@ -86,7 +86,7 @@ function checkQuota(name: string, quota: Quota): Refusal | undefined {
 
 function checkPermits(name: string, permits: number): Refusal | undefined {
   if (Number.isInteger(permits) && permits >= 1 && permits <= UNITS_MAX) return undefined;
-  return malformed(`The numbers of limit \`${name}\` must be whole, from 1 to ${UNITS_MAX}; to let nobody pass, pause the group.`);
+  return malformed(`The numbers of limit \`${name}\` must be whole, from 1 to ${UNITS_MAX}; to admit no caller, pause the group.`);
 }
 
 function checkPeriod(name: string, micros: Micros): Refusal | undefined {

@@ -2,7 +2,7 @@ import type { EngineReply, EngineRequest } from '../http/engine.ts';
 import type { HttpHandler } from '../http/listener.ts';
 import { engineProblem } from './problem.ts';
 
-/** What probes and scrapers are told. */
+/** What probes and scrapers are answered. */
 export interface HealthOptions {
   /** Why callers should go elsewhere (starting, draining); undefined: ready. */
   readonly notReady: () => string | undefined;
@@ -10,7 +10,7 @@ export interface HealthOptions {
   readonly remarks: () => readonly string[];
   /** The metrics in Prometheus' text form. */
   readonly metrics: () => Promise<{ readonly contentType: string; readonly body: string }>;
-  /** Told of a throw while metrics were gathered. */
+  /** Receives a throw while metrics were gathered. */
   readonly onFault: (error: unknown) => void;
 }
 

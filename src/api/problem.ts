@@ -7,7 +7,7 @@ import { describe, REFUSAL_STATUS, retryAfter } from './refusal-status.ts';
 /** RFC 9457. */
 export const PROBLEM_TYPE = 'application/problem+json';
 
-/** Problem types of draft-ietf-httpapi-ratelimit-headers-11, for limits that said no and for capacity that is gone. */
+/** Problem types of draft-ietf-httpapi-ratelimit-headers-11, for limits that refused and for capacity that is gone. */
 const IANA = 'https://iana.org/assignments/http-problem-types';
 const QUOTA_EXCEEDED = { type: `${IANA}#quota-exceeded`, title: 'Request cannot be satisfied as assigned quota has been exceeded' };
 const REDUCED_CAPACITY = { type: `${IANA}#temporary-reduced-capacity`, title: 'Request cannot be satisfied due to temporary server capacity constraints' };
@@ -21,10 +21,10 @@ const TITLES: Readonly<Record<RefusalReason, string>> = {
   forbidden: 'Not allowed',
   too_large: 'Request too large',
   draining: 'Shutting down',
-  undecided: 'Nobody decides',
+  undecided: 'No replica can decide',
   unstored: 'Nothing can be stored',
   shed: 'Too many waiting',
-  expired: 'Patience ran out',
+  expired: 'Wait timeout ended',
   infeasible: 'Cannot pass in time',
   cancelled: 'Given up',
   fenced: 'Lease lost',
@@ -44,11 +44,11 @@ export interface Problem {
   readonly reason?: RefusalReason;
   readonly limit?: string;
   readonly retryAfter?: string;
-  /** Names of the RateLimit policies that said no. */
+  /** Names of the RateLimit policies that refused. */
   readonly 'violated-policies'?: readonly string[];
 }
 
-/** A limit, not the backlog's bound, said no. */
+/** A limit, not the backlog's bound, refused. */
 export function isQuota({ reason, limit }: Refusal): boolean {
   return REFUSAL_STATUS[reason].ofGroup && limit !== undefined && !limit.startsWith('backlog.');
 }
@@ -70,8 +70,8 @@ export function problemOf(refusal: Refusal, status: number, now: Instant): Probl
 }
 
 /**
- * Retry-After in whole seconds: never before the wait is over, nor before `leastSeconds` (what RateLimit says, which it
- * outranks: RFC 9110 10.2.3). Up to a tenth more, by `random` (0..1), so that those who were refused together do not come
+ * Retry-After in whole seconds: never before the wait is over, nor before `leastSeconds` (what RateLimit contains, which it
+ * outranks: RFC 9110 10.2.3). Up to a tenth more, by `random` (0..1), so that callers refused together do not come
  * back together.
  */
 export function retrySeconds(refusal: Refusal, now: Instant, leastSeconds: number, random: number): number | undefined {

@@ -31,7 +31,7 @@ export function rateLimitFields(views: readonly LimitView[], group: string, now:
   ];
 }
 
-/** Whole seconds until more opens, rounded up; undefined: nobody knows. */
+/** Whole seconds until more opens, rounded up; undefined: not known. */
 export function resetSeconds(view: LimitView, now: Instant): number | undefined {
   return view.resetAt === NEVER ? undefined : whole(Math.ceil(Math.max(0, view.resetAt - now) / SECOND));
 }
@@ -40,7 +40,7 @@ function policyOf(view: LimitView): string {
   if (view.per === undefined) return `;q=${whole(view.capacity)};qu="concurrent-requests"`;
   const unit = view.unit === 'requests' ? '' : `;qu=${quoted(view.unit)}`;
   const permits = view.permits ?? view.capacity;
-  // A window below a second has no `w`: the same pace, said for one second.
+  // A window below a second has no `w`: the same pace, stated for one second.
   if (view.per < SECOND) return `;q=${whole(Math.floor((permits * SECOND) / view.per))};w=1${unit}`;
   return `;q=${whole(permits)};w=${whole(Math.ceil(view.per / SECOND))}${unit}`;
 }

@@ -17,7 +17,7 @@ import { policyName, rateLimitFields } from './rate-limit-fields.ts';
 import type { DescriptorPlan, PlannedAsk, RateLimitPlan, RateLimitRules } from './rate-limit-rules.ts';
 import { type Header, problemFor, type ResponseDeps } from './rest/response.ts';
 
-/** Status of the problem in `raw_body`: the one that Envoy answers unless its filter says otherwise. */
+/** Status of the problem in `raw_body`: the one that Envoy answers unless its filter is set otherwise. */
 const TOO_MANY_REQUESTS = 429;
 const UINT32_MAX = 0xffff_ffff;
 
@@ -35,7 +35,7 @@ const UNMATCHED: Refusal = { reason: 'forbidden', detail: 'None of the limits th
 
 type Status = MessageInitShape<typeof RateLimitResponse_DescriptorStatusSchema>;
 
-/** What a status says of a limit. */
+/** What a status contains of a limit. */
 interface LimitPart {
   readonly limitRemaining: number;
   readonly durationUntilReset?: MessageInitShape<typeof DurationSchema>;

@@ -5,7 +5,7 @@ import type { Micros } from '../core/time.ts';
 import type { RateLimitDescriptor } from '../gen/envoy/extensions/common/ratelimit/v3/ratelimit_pb.ts';
 import type { RateLimitRequest } from '../gen/envoy/service/ratelimit/v3/rls_pb.ts';
 
-/** Which group a descriptor of Envoy asks: one item of `envoy.descriptors`. */
+/** Which group a descriptor of Envoy is charged to: one item of `envoy.descriptors`. */
 export interface DescriptorRule {
   /** undefined: any. */
   readonly domain: string | undefined;
@@ -40,7 +40,7 @@ export interface RateLimitRules {
   readonly groups: ReadonlyMap<string, RateLimitedGroup>;
 }
 
-/** One ask for the descriptors of a request that name the same group and key. */
+/** One acquire for the descriptors of a request that name the same group and key. */
 export interface PlannedAsk {
   readonly group: string;
   readonly key: string;
@@ -49,10 +49,10 @@ export interface PlannedAsk {
   readonly costs: Costs;
 }
 
-/** A descriptor's group and key, and the ask that covers it. `unmatched`: no rule fits. `free`: it is charged nothing. */
+/** A descriptor's group and key, and the acquire that covers it. `unmatched`: no rule fits. `free`: it is charged nothing. */
 export type DescriptorPlan = 'unmatched' | 'free' | { readonly group: string; readonly key: string; readonly ask: PlannedAsk };
 
-/** What is asked for a request: `asks` one after the other, in this order. */
+/** The acquires of a request: `asks` one after the other, in this order. */
 export interface RateLimitPlan {
   readonly descriptors: readonly DescriptorPlan[];
   readonly asks: readonly PlannedAsk[];
@@ -64,8 +64,8 @@ export function shapeOf(entries: readonly { readonly key: string }[]): string {
 }
 
 /**
- * Plans the asks of a request. Descriptors with the same group and key are one ask, whose costs are added; a group above
- * another one of the request is not asked by itself where the ask of the lower one charges it as much. Asks are sorted by
+ * Plans the acquires of a request. Descriptors with the same group and key are one acquire, whose costs are added; a group above
+ * another one of the request has none of its own where that of the lower one charges it as much. They are sorted by
  * group and key: two requests that wait for each other's groups wait in the same order.
  */
 export function planRequest(rules: RateLimitRules, request: RateLimitRequest): RateLimitPlan {
@@ -85,7 +85,7 @@ export function planRequest(rules: RateLimitRules, request: RateLimitRequest): R
     if (typeof each === 'string') return each;
     const { group, key, id } = each;
     const own = merged.get(id);
-    if (own === undefined) throw new Error(`no ask was planned for group ${group}`);
+    if (own === undefined) throw new Error(`no acquire was planned for group ${group}`);
     return { group, key, ask: lowest.includes(own) ? own : (lowest.find((other) => covers(rules, other, own)) ?? own) };
   });
   return { descriptors, asks: lowest };
@@ -111,15 +111,15 @@ function mergeAsk(
   key: string,
   { descriptor, hits, rules }: { descriptor: RateLimitDescriptor; hits: number; rules: RateLimitRules },
 ): PlannedAsk {
-  const said = named === undefined ? undefined : 'name' in named ? named.name : entryValue(descriptor, named.entry);
+  const value = named === undefined ? undefined : 'name' in named ? named.name : entryValue(descriptor, named.entry);
   // A class that the group does not have counts as none, as at the proxy: callers may choose the value.
-  const priorityClass = said !== undefined && rules.groups.get(group)?.classes.has(said) ? said : undefined;
+  const priorityClass = value !== undefined && rules.groups.get(group)?.classes.has(value) ? value : undefined;
   const costs = { ...before?.costs, [unit]: (before?.costs[unit] ?? 0) + hits };
   const shortest = ttl === undefined ? before?.ttl : Math.min(ttl, before?.ttl ?? ttl);
   return { group, key, priorityClass: before?.priorityClass ?? priorityClass, ttl: shortest, costs };
 }
 
-/** Whether the ask `lower` charges all that `ask` would. */
+/** Whether the acquire `lower` charges all that `ask` would. */
 function covers({ groups }: RateLimitRules, lower: PlannedAsk, ask: PlannedAsk): boolean {
   if (groups.get(lower.group)?.above.has(ask.group) !== true) return false;
   if (lower.key !== ask.key && groups.get(ask.group)?.keyed === true) return false;

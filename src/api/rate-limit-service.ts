@@ -24,7 +24,7 @@ export interface RateLimitAccess extends Pick<ResponseDeps, 'refusalOf' | 'rando
 
 type RateLimitDeps = Pick<ServiceDeps, 'admission' | 'auth'> & RateLimitAccess;
 
-/** Descriptors of one request; each is looked up, and may be an ask. */
+/** Descriptors of one request; each is looked up, and may be an acquire. */
 const DESCRIPTORS_MAX = 64;
 
 /** Why the service is not there. */
@@ -70,7 +70,7 @@ interface RoundParts {
 }
 
 /**
- * Asks the groups of one request, one after the other. What was granted is held, undelivered, until the last has agreed:
+ * Acquires from the groups of one request, one after the other. What was granted is held, undelivered, until the last has agreed:
  * where one refuses, or the caller leaves, all of it is given back.
  */
 class Round implements PendingCall {
@@ -90,12 +90,12 @@ class Round implements PendingCall {
     this.#startedAt = deps.admission.now();
   }
 
-  /** Asks until one waits, one refuses, or all have agreed. */
+  /** Acquires until one waits, one refuses, or all have agreed. */
   start(): void {
     const { plan, rules, unknown } = this.#parts;
     for (let planned = plan.asks[this.#next]; planned !== undefined; planned = plan.asks[this.#next]) {
       this.#next += 1;
-      if (!this.#ask(planned)) return;
+      if (!this.#acquire(planned)) return;
     }
     this.#deps.onAnswer(this.#shadow ? 'shadow' : 'ok', unknown);
     this.#reply(passed(this.#deps, rules, plan), undefined);
@@ -113,7 +113,7 @@ class Round implements PendingCall {
   }
 
   /** False: it waits, or the request was answered. */
-  #ask(planned: PlannedAsk): boolean {
+  #acquire(planned: PlannedAsk): boolean {
     const { caller, remaining } = this.#parts.facts;
     const { admission } = this.#deps;
     const left = remaining === undefined ? undefined : Math.max(0, remaining - (admission.now() - this.#startedAt));
@@ -144,7 +144,7 @@ class Round implements PendingCall {
     const { rules, plan, unknown } = this.#parts;
     const isLimit = REFUSAL_STATUS[refusal.reason].ofGroup || refusal.reason === 'oversized';
     this.#deps.onAnswer(isLimit ? 'over_limit' : 'error', unknown);
-    // Anything else is no decision: the filter's `failure_mode_deny` says what becomes of the request.
+    // Anything else is no decision: the filter's `failure_mode_deny` decides what becomes of the request.
     if (isLimit) this.#reply(overLimit(this.#deps, rules, plan, planned, refusal), undefined);
     else this.#reply(undefined, refusal);
     return false;

@@ -12,7 +12,7 @@ import { INTERNAL_ERROR } from './refusal-status.ts';
 export const SERVICES: readonly DescService[] = [AdmissionService, GroupService, DeferredService];
 
 /** Answer to a call of DeferredService where no route is deferred. */
-export const NOT_DEFERRED = 'This server keeps no requests for later: none of its routes says `mode: deferred`. Ask for a permit with Acquire instead.';
+export const NOT_DEFERRED = 'This server keeps no requests for later: none of its routes has `mode: deferred`. Call Acquire for a permit instead.';
 
 /** Every unary call that is served. Without `operators` those of GroupService, and lists and redrives of requests, are refused: any caller may come in there. */
 export function unaryCalls(parts: ServiceDeps, operators: boolean): readonly UnaryCall[] {
@@ -22,7 +22,7 @@ export function unaryCalls(parts: ServiceDeps, operators: boolean): readonly Una
   return [...forCallers, ...(operators ? forOperators : forOperators.map(closed))].map((each) => caught(parts.onFault, each));
 }
 
-/** A throw is a bug or broken I/O: told once, and a `fault` to the caller. */
+/** A throw is a bug or broken I/O: reported once, and a `fault` to the caller. */
 export function caught(onFault: onError, { method, call }: UnaryCall): UnaryCall {
   return {
     method,

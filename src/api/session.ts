@@ -14,9 +14,9 @@ import { type CallContext, checkDuration, checkText, isRefusal, malformed } from
 
 /** What a session needs. */
 export interface SessionDeps extends ServiceDeps {
-  /** A name nobody can guess, for a session without one. */
+  /** Returns a name that cannot be guessed, for a session without one. */
   readonly newId: () => string;
-  /** Facts of the stream, taken anew for each ask: its deadline comes closer. */
+  /** Facts of the stream, taken anew for each acquire: its deadline comes closer. */
   readonly facts: () => CallContext;
   /** False: the caller is gone. */
   readonly send: (message: pb.SessionResponse) => boolean;
@@ -24,11 +24,11 @@ export interface SessionDeps extends ServiceDeps {
 
 type Answer = pb.SessionResponse['answer'];
 
-/** Asks that wait on one session at most. */
+/** Acquires that wait on one session at most. */
 const WAITING_MAX = 10_000;
-const NOTHING_WAITS: Refusal = { reason: 'unknown_request', detail: 'No ask with this id waits on the session; release its permit if it was admitted.' };
+const NOTHING_WAITS: Refusal = { reason: 'unknown_request', detail: 'No request with this id waits on the session; release its permit if it was admitted.' };
 
-/** Many asks on one stream; what the stream is made of is the protocol's matter. */
+/** Many acquires on one stream; the protocol provides the stream. */
 export class Session {
   readonly #parts: SessionDeps;
   readonly #waiting = new Map<string, () => void>();
@@ -55,7 +55,7 @@ export class Session {
     if (refusal !== undefined) return this.#refuse(id, refusal);
     if (call.case === 'start') return this.#start(id, call.value);
     this.#name ??= this.#parts.newId();
-    const wrong = id === '' ? malformed('`id` is missing; choose one for each ask.') : checkText('id', id, 128);
+    const wrong = id === '' ? malformed('`id` is missing; choose one for each request.') : checkText('id', id, 128);
     if (wrong !== undefined) return this.#refuse(id, wrong);
     switch (call.case) {
       case 'acquire':
@@ -75,7 +75,7 @@ export class Session {
   end(): void {
     if (this.#over) return;
     this.#over = true;
-    // With a resume time the door keeps the places, which belong to the session and not to its stream.
+    // With a resume time admission keeps the places, which belong to the session and not to its stream.
     if (this.#resume === 0) for (const leave of this.#waiting.values()) leave();
     this.#waiting.clear();
     if (this.#name !== undefined) this.#parts.admission.endSession(this.#parts.facts().caller, this.#name, this.#resume);
@@ -117,7 +117,7 @@ export class Session {
 
   #acquire(id: string, request: pb.AcquireRequest): void {
     const { admission, facts } = this.#parts;
-    if (this.#waiting.has(id)) return this.#refuse(id, { reason: 'conflict', detail: 'An ask with this id waits already; choose another id.' });
+    if (this.#waiting.has(id)) return this.#refuse(id, { reason: 'conflict', detail: 'A request with this id waits already; choose another id.' });
     if (this.#waiting.size >= WAITING_MAX) return this.#refuse(id, { reason: 'shed', limit: 'session.asks' });
     const ask = acquireFieldsFrom(request, { ...facts(), session: this.#name });
     if (isRefusal(ask)) return this.#refuse(id, ask);
@@ -134,7 +134,7 @@ export class Session {
         this.#refuse(id, refusal);
         return true;
       }
-      // After the stream's end the permit is the session's: whoever comes back finds it, else it is released with the rest.
+      // After the stream's end the permit is the session's: a caller that resumes the session finds it, else it is released with the rest.
       if (this.#over) return this.#resume > 0;
       return permit !== undefined && this.#send(id, { case: 'admitted', value: permit });
     });

@@ -15,10 +15,10 @@ export interface CallContext {
   readonly session?: string | undefined;
 }
 
-/** A call of nobody in particular that may take its time. */
+/** A call without a caller's name and without a deadline. */
 export const ANONYMOUS: CallContext = Object.freeze({ caller: '', remaining: undefined });
 
-/** Fields of an ask, decoded but not checked. Numbers a protocol could not read are NaN. */
+/** Fields of an acquire, decoded but not checked. Numbers a protocol could not read are NaN. */
 export interface AcquireFields {
   readonly group: string;
   readonly key?: string | undefined;
@@ -41,7 +41,7 @@ export interface ReleaseFields {
   readonly requestId?: string | undefined;
 }
 
-/** A checked release: of a permit, or of an ask by its request id. */
+/** A checked release: of a permit, or of an acquire by its request id. */
 export type Release =
   | {
       readonly of: 'permit';
@@ -64,13 +64,13 @@ export function malformed(detail: string): Refusal {
   return { reason: 'malformed', detail };
 }
 
-/** Tells a refusal from what it stands in for. */
+/** Whether a value is a refusal. */
 export function isRefusal(value: object): value is Refusal {
   // A message of the protocol may have a field of that name.
   return 'reason' in value && !('$typeName' in value);
 }
 
-/** Checks an ask: the one place where that is done, for every protocol. */
+/** Checks an acquire: the one place where that is done, for every protocol. */
 export function parseAcquire(fields: AcquireFields, facts: CallContext): AdmissionRequest | Refusal {
   const { key = '', holder = '', requestId = '', ttl, lease, priority, priorityClass = '' } = fields;
   const wrong =
@@ -126,7 +126,7 @@ export function parseRelease(fields: ReleaseFields): Release | Refusal {
     if (long !== undefined) return long;
   }
   if (fields.costs === undefined) return { of: 'permit', permit, disposition: outcome, costs: undefined, retryAfter };
-  if (outcome === 'unused') return malformed('`costs` say what was used; leave them out with the outcome `unused`.');
+  if (outcome === 'unused') return malformed('`costs` state what was used; leave them out with the outcome `unused`.');
   const costs = checkCosts(fields.costs);
   return isRefusal(costs) ? costs : { of: 'permit', permit, disposition: outcome, costs, retryAfter };
 }

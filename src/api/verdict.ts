@@ -9,7 +9,7 @@ export type ShownBinding = Binding & {
 };
 
 /**
- * Says in one sentence what holds somebody up, and on whom it depends. Every surface prints this sentence: the API's Group and Explain, the command
+ * States in one sentence what holds waiters up, and on whom it depends. Every surface prints this sentence: the API's Group and Explain, the command
  * line and the dashboard.
  */
 export function verdict(binding: ShownBinding, now: Instant): string {

@@ -17,7 +17,7 @@ export interface WatchDeps extends ServiceDeps {
   readonly every: SetInterval;
 }
 
-/** Where the news of a watched ask goes. */
+/** Where the events of a watched acquire go. */
 export type WatchSink = StreamSink<pb.WatchResponse>;
 
 const INTERVAL_LEAST: Micros = 100 * MILLISECOND;

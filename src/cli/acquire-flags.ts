@@ -19,17 +19,17 @@ export interface AcquireFlags {
 export const API_ADDRESS = 'http://127.0.0.1:8080';
 
 /** Flags of both, for `--help`. */
-export const ASK_FLAGS = `  --ttl 30s            patience: how long to wait at most; 0: now or not at all (default: the group's)
+export const ASK_FLAGS = `  --ttl 30s            wait timeout: how long to wait at most; 0: now or not at all (default: the group's)
   --lease 30s          life of the lease where concurrency is limited (default: the group's)
   --key KEY            partition of the group: a tenant, a shard's bucket
   --priority N         0 (most urgent) to 999; or --class NAME (--priority-class), one of the group's classes
   --cost N             what it spends in requests (default: 1); --cost.UNIT N in another unit, as --cost.tokens 400
-  --holder NAME        who asks, for people who look at waiters and leases (default: user@host, and :command of \`run\`)
-  --retry-for 5m       asks again for so long after refusals that pass, no earlier than they say
+  --holder NAME        name of the caller, for people who look at waiters and leases (default: user@host, and :command of \`run\`)
+  --retry-for 5m       tries again for so long after refusals that pass, no earlier than they allow
   --address URL        of the server's api listener (default: SLUICE_URL, or http://127.0.0.1:8080)
   --token-file FILE    holds the API key (default: SLUICE_TOKEN)
-  --quiet              says nothing about the place while it waits
-Exit codes: 0; 64 called wrongly; 65 it can never pass as asked; 69 nobody decides (not reached, draining); 70 a fault;
+  --quiet              prints nothing about the place while it waits
+Exit codes: 0; 64 called wrongly; 65 it can never pass as asked; 69 no replica decides (not reached, draining); 70 a fault;
 75 not now (shed, expired, infeasible): later it may pass; 77 not allowed; 130 Ctrl-C (128 + signal), the place is free again.`;
 
 const TEXT = { type: 'string' } as const;
@@ -53,7 +53,7 @@ const COMMON = {
 /** Flags as they were given. */
 export type Given = Readonly<Record<string, string | boolean | undefined>>;
 
-/** Splits arguments into flags and the rest; a text says what is wrong with them. `more`: further flags with a value. */
+/** Splits arguments into flags and the rest; a text is what is wrong with them. `more`: further flags with a value. */
 export function parseFlags(args: readonly string[], more: readonly string[] = []): { readonly given: Given; readonly positionals: readonly string[] } | string {
   const costs = args.map((arg) => /^--(cost\.[^=]+)/.exec(arg)?.[1]).filter((name) => name !== undefined);
   const options = { ...COMMON, ...Object.fromEntries([...more, ...costs].map((name) => [name, TEXT])) };
@@ -65,7 +65,7 @@ export function parseFlags(args: readonly string[], more: readonly string[] = []
   }
 }
 
-/** Reads what both commands know; a text says what is wrong. Bounds are the server's matter. `command`: what is run, for the holder's name. */
+/** Reads what both commands know; a text is what is wrong. Bounds are the server's matter. `command`: what is run, for the holder's name. */
 export function parseAcquireFlags(group: string, given: Given, env: Readonly<Record<string, string | undefined>>, command?: string): AcquireFlags | string {
   const text = (name: string): string | undefined => (typeof given[name] === 'string' ? given[name] : undefined);
   for (const name of ['ttl', 'lease', 'retry-for']) {

@@ -4,15 +4,15 @@ import { type AcquireOptions, createSluice, type Permit, type Place, type Sluice
 import type { AcquireFlags } from './acquire-flags.ts';
 import { type CliContext, ENDING_SIGNALS, type Signal, writeLine } from './command.ts';
 
-/** Exit codes of the commands that ask a server, as in sysexits.h where it has one. */
+/** Exit codes of the commands that call a server, as in sysexits.h where it has one. */
 export const ACQUIRE_EXIT = {
   /** Called wrongly (EX_USAGE). */
   usage: 64,
-  /** This ask can never pass as it is: `malformed`, `unknown_group`, `oversized`, `too_large`, `conflict` (EX_DATAERR). */
+  /** This request can never pass as it is: `malformed`, `unknown_group`, `oversized`, `too_large`, `conflict` (EX_DATAERR). */
   never: 65,
   /** No such request, waiter or permit, or no longer kept: `unknown_request`, `unknown_permit`, `gone` (EX_NOINPUT). */
   missing: 66,
-  /** Nobody can decide: not reached, `draining`, `undecided`, `unstored` (EX_UNAVAILABLE). */
+  /** No replica can decide: not reached, `draining`, `undecided`, `unstored` (EX_UNAVAILABLE). */
   unavailable: 69,
   /** `fault`, or an answer that is not Sluice's (EX_SOFTWARE). */
   fault: 70,
@@ -49,9 +49,9 @@ const NAME_SERVER = 'name the server with --address or SLUICE_URL';
 
 /** What to do where an operator's call came to a listener of callers. */
 const ASK_ADMIN =
-  'Ask its admin listener, by --address or SLUICE_URL (http://127.0.0.1:9091 unless listen.admin says another), or set auth.keys and show a key that can read or manage.';
+  'Call its admin listener, by --address or SLUICE_URL (http://127.0.0.1:9091 unless listen.admin sets another), or set auth.keys and show a key that can read or manage.';
 
-/** Asks and shows the place meanwhile. A signal gives the place up at once; a second one ends the process. Answers the permit or the exit code. */
+/** Acquires, and shows the place meanwhile. A signal gives the place up at once; a second one ends the process. Returns the permit or the exit code. */
 export async function acquireWithProgress(asked: AcquireFlags, world: CliContext): Promise<Permit | number> {
   const sluice = await clientOf(asked, world);
   if (typeof sluice === 'number') return sluice;
@@ -116,20 +116,20 @@ export function failed(error: unknown, asked: Pick<AcquireFlags, 'address'>, wor
     return ACQUIRE_EXIT.unavailable;
   }
   if (!(error instanceof SluiceRefused)) throw error;
-  const after = error.retryAfterMs === undefined ? '' : `; ask again in ${Math.ceil(error.retryAfterMs / 1000)} s`;
+  const after = error.retryAfterMs === undefined ? '' : `; try again in ${Math.ceil(error.retryAfterMs / 1000)} s`;
   const elsewhere = error.reason === 'forbidden' && error.message.includes('admin address') ? ` ${ASK_ADMIN}` : '';
   writeLine(world.stderr, `sluice: ${error.reason}: ${error.message}${elsewhere}${after}`);
   return EXITS[error.reason] ?? ACQUIRE_EXIT.fault;
 }
 
-/** The innermost reason: `fetch failed` alone helps nobody. */
+/** The innermost reason: `fetch failed` alone explains nothing. */
 function rootCause(error: Error): string {
   const { cause } = error;
   if (cause instanceof AggregateError && cause.errors[0] instanceof Error) return cause.errors[0].message;
   return cause instanceof Error ? rootCause(cause) : error.message;
 }
 
-/** Shows where an ask stands. */
+/** Shows the queue position of a request. */
 interface PositionLine {
   show(group: string, place: Place): void;
   /** Leaves the terminal's line empty. */
@@ -156,6 +156,6 @@ function placeLine(world: Pick<CliContext, 'stderr' | 'interactive'>, quiet: boo
 }
 
 function wordsOf(group: string, { place, expectedMs, limit }: Place): string {
-  const expected = expectedMs === undefined ? 'nobody can say when' : `about ${Math.ceil(expectedMs / 1000)} s`;
+  const expected = expectedMs === undefined ? 'time unknown' : `about ${Math.ceil(expectedMs / 1000)} s`;
   return `sluice: place ${place} in ${group}, ${expected}${limit === '' ? '' : `, behind limit ${limit}`}`;
 }

@@ -13,7 +13,7 @@ export interface Action<S> {
   readonly flags: string;
   readonly example: string;
   readonly known: Parameters<typeof requestArguments>[2];
-  /** Returns the exit code; a text says how it was called wrongly. Throws what the client throws. */
+  /** Returns the exit code; a text is how it was called wrongly. Throws what the client throws. */
   run(server: S, given: RequestArguments, world: CliContext): Promise<number | string>;
 }
 
@@ -23,7 +23,7 @@ export interface ActionKind<S> {
   readonly prefix: string;
   /** Lines about flags that all of them know, and exit codes. */
   readonly flags: string;
-  /** Where the server is unless `--address` or SLUICE_URL says another place. */
+  /** Where the server is unless `--address` or SLUICE_URL names another place. */
   readonly address: string;
   /** Makes the client; a number is the exit code of what is wrong with the flags. Sends nothing. */
   connect(given: RequestArguments, world: CliContext): Promise<S | number>;

@@ -12,7 +12,7 @@ export const check: Command = {
   name: 'check',
   usage: '[FILE] [--path.to.option=value ...]',
   summary:
-    'tells every mistake in FILE (SLUICE_CONFIG, or sluice.yaml here), with its line, and warns of what it may not mean; exit 0 when there is no mistake',
+    'reports every mistake in FILE (SLUICE_CONFIG, or sluice.yaml here), with its line, and warns of what it may not mean; exit 0 when there is no mistake',
   async run(args, world) {
     const { config, flags, positionals, help, bare } = configArguments(args, false);
     const [name = config ?? world.env['SLUICE_CONFIG'] ?? 'sluice.yaml', ...more] = positionals;

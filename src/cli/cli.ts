@@ -27,7 +27,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
 };
 
 const EXIT_CODES = `Exit codes: 0 it did what it was asked for; 1 it could not (a mistake in the file, an address that is taken, a refusal);
-2 it was called wrongly; 128 + n it was ended by a second signal n. Commands that ask a server have more (\`sluice help run\`, docs/clients.md);
+2 it was called wrongly; 128 + n it was ended by a second signal n. Commands that call a server have more (\`sluice help run\`, docs/clients.md);
 \`run\` passes on the code of the command it ran.
 Documentation: docs/configuration.md for every option; each can be set by file, variable (SLUICE_...) and flag.`;
 

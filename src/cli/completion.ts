@@ -3,7 +3,7 @@ import { ACQUIRE_EXIT } from './acquire-permit.ts';
 import { type CliContext, type Command, EXIT, writeLine } from './command.ts';
 
 const HELP = `Usage: sluice completion bash|zsh
-  prints a script that lets the shell complete commands and flags; asks no server
+  prints a script that lets the shell complete commands and flags; calls no server
 Exit codes: 0; 64 called wrongly.
 Example: eval "$(sluice completion bash)"     # in ~/.bashrc; in ~/.zshrc after compinit: eval "$(sluice completion zsh)"`;
 

@@ -40,12 +40,12 @@ type Configuration = string | { readonly mistakes: readonly string[] };
 
 /** The configuration that HOST, PORT, DISCORD_TOKEN and RUST_LOG stand for. */
 function asTwilight({ env }: CliContext, variant: string): Configuration {
-  const host = said(env['HOST']) ?? HOST;
-  const port = said(env['PORT']) ?? PORT;
+  const host = nonEmpty(env['HOST']) ?? HOST;
+  const port = nonEmpty(env['PORT']) ?? PORT;
   const mistakes: string[] = [];
   if (isIP(host) === 0) mistakes.push(`HOST: ${JSON.stringify(host)} is no IP address. Write one such as 0.0.0.0 or ::1; a name is not looked up.`);
   if (!isPort(port)) mistakes.push(`PORT: ${JSON.stringify(port)} is no port. Write a number from 0 to 65535.`);
-  const token = said(env['DISCORD_TOKEN']) === undefined ? {} : { token: { env: 'DISCORD_TOKEN' } };
+  const token = nonEmpty(env['DISCORD_TOKEN']) === undefined ? {} : { token: { env: 'DISCORD_TOKEN' } };
   return mistakes.length > 0
     ? { mistakes }
     : configurationOf(isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`, { variant, ...token }, env['RUST_LOG']);
@@ -54,10 +54,10 @@ function asTwilight({ env }: CliContext, variant: string): Configuration {
 /** The configuration that ADDR and CONCURRENCY stand for. A CONCURRENCY that is no number counts as 1, as it does there. */
 function asPluralKit({ env, stderr }: CliContext): Configuration {
   const mistakes: string[] = [];
-  const [, host = '', port = ''] = /^(.*):(\d{1,5})$/.exec(said(env['ADDR']) ?? ADDR) ?? [];
+  const [, host = '', port = ''] = /^(.*):(\d{1,5})$/.exec(nonEmpty(env['ADDR']) ?? ADDR) ?? [];
   const bare = host.replace(/^\[(.*)\]$/, '$1');
   if (!isPort(port) || (bare !== '' && isIP(bare) === 0)) mistakes.push(`ADDR: ${JSON.stringify(env['ADDR'])} is no address. Write :8080 or 127.0.0.1:8080.`);
-  const number = said(env['CONCURRENCY']) ?? '1';
+  const number = nonEmpty(env['CONCURRENCY']) ?? '1';
   const concurrency = /^\d{1,5}$/.test(number) ? Number(number) : 1;
   if (concurrency === 0) mistakes.push('CONCURRENCY: 0 buckets would serve no shard. Write 1 or more.');
   else if (String(concurrency) !== number) writeLine(stderr, `CONCURRENCY: ${JSON.stringify(number)} is no number from 1 to 65536; 1 is taken.`);
@@ -74,7 +74,7 @@ function configurationOf(address: string, gatewayQueue: object, rustLog: string 
 
 const LEVELS: Readonly<Record<string, string>> = { trace: 'trace', debug: 'debug', info: 'info', warn: 'warn', error: 'error', off: 'silent' };
 
-/** The level of a filter as Rust's loggers read it: what it says for all targets. */
+/** The level of a filter as Rust's loggers read it: what it sets for all targets. */
 function levelOf(filter: string | undefined): string {
   const forAll = (filter ?? '').split(',').map((directive) => LEVELS[directive.trim().toLowerCase()]);
   return forAll.findLast((level) => level !== undefined) ?? 'info';
@@ -84,7 +84,7 @@ function isPort(text: string): boolean {
   return /^\d{1,5}$/.test(text) && Number(text) <= 65_535;
 }
 
-/** A variable that is set to nothing says nothing. */
-function said(value: string | undefined): string | undefined {
+/** Returns undefined for a variable that is set to nothing: it counts as absent. */
+function nonEmpty(value: string | undefined): string | undefined {
   return value === '' ? undefined : value;
 }

@@ -5,7 +5,7 @@ import { plain, span, tableLines } from './text-table.ts';
 const GROUP_COLUMNS = ['GROUP', 'STATE', 'WAITING', 'OLDEST', 'LEASES', 'ADMITTED', 'REFUSED', 'LIMITS', 'WHY'] as const;
 const LIMIT_COLUMNS = ['LIMIT', 'QUOTA', 'USED', 'DEBT', 'UNIT', 'FREE IN'] as const;
 const KEY_COLUMNS = ['LIMIT', 'KEY', 'USED', 'DEBT'] as const;
-const WAITER_COLUMNS = ['PLACE', 'WAITER', 'KEY', 'PRIORITY', 'WAITED', 'PATIENCE', 'BEHIND', 'COSTS', 'HOLDER'] as const;
+const WAITER_COLUMNS = ['PLACE', 'WAITER', 'KEY', 'PRIORITY', 'WAITED', 'TIMEOUT', 'BEHIND', 'COSTS', 'HOLDER'] as const;
 const LEASE_COLUMNS = ['PERMIT', 'KEY', 'HELD', 'LEFT', 'COSTS', 'HOLDER'] as const;
 /** Limits that a row of the table of groups names, the fullest first. */
 const LIMITS_SHOWN = 3;

@@ -5,7 +5,7 @@ import { basename } from 'node:path';
 const HOLDER_BYTES_MAX = 256;
 
 /**
- * Returns who asks, for people who look at waiters and leases: `user@host`, and `:command` where one is run. Of the command only its name: its arguments may hold
+ * Returns the name of the caller, for people who look at waiters and leases: `user@host`, and `:command` where one is run. Of the command only its name: its arguments may hold
  * secrets. Control characters become `?`, and it ends at 256 bytes.
  */
 export function holderName(env: Readonly<Record<string, string | undefined>>, command?: string): string {

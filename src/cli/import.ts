@@ -21,7 +21,7 @@ const USAGE = `Usage: sluice import lunar POLICIES|FOLDER [--out FILE] [--json] 
 
 Makes a configuration of Sluice from that of another system, and reports every key of it: understood, changed (how), ignored (why).
 The configuration goes to stdout and the report to stderr; with --out the configuration goes to FILE, which must not exist yet, and the
-report to stdout. --json: one object with both on stdout. A file with a mistake in it is told with its line, and nothing is written.
+report to stdout. --json: one object with both on stdout. A mistake in the file is reported with its line, and nothing is written.
 
   lunar POLICIES|FOLDER Lunar: policies.yaml, or the folder that has its folders flows and quotas (docs/coming-from-lunar.md)
     --backend HOST=URL  where requests to HOST go; without it to https://HOST. --backend URL: where those of all other hosts go
@@ -49,7 +49,7 @@ export const importCommand: Command = {
       writeLine(world.stderr, imported);
       return EXIT.failed;
     }
-    if (imported.kind === 'mistakes') return tellMistakes(imported.mistakes, asked, world);
+    if (imported.kind === 'mistakes') return printMistakes(imported.mistakes, asked, world);
     return write(imported, asked, world);
   },
 };
@@ -133,7 +133,7 @@ async function imports({ system, from, lunar }: Asked): Promise<Imported | strin
   }
 }
 
-function tellMistakes(mistakes: readonly ConfigError[], { json }: Asked, { stdout, stderr }: CliContext): number {
+function printMistakes(mistakes: readonly ConfigError[], { json }: Asked, { stdout, stderr }: CliContext): number {
   if (json) writeLine(stdout, JSON.stringify({ mistakes }, undefined, 2));
   for (const mistake of mistakes) writeLine(stderr, formatError(mistake));
   writeLine(stderr, `${mistakes.length === 1 ? '1 mistake' : `${mistakes.length} mistakes`}; nothing was written`);
@@ -147,7 +147,7 @@ async function write({ config, findings, notes }: Done, asked: Asked, world: Cli
   const loaded = loadConfig({ text, name: out ?? 'sluice.yaml', env: {}, flags: [] });
   if (loaded.kind === 'mistakes') {
     writeLine(world.stderr, `what was made of ${from} does not pass \`sluice check\`:`);
-    return tellMistakes(loaded.mistakes, asked, world);
+    return printMistakes(loaded.mistakes, asked, world);
   }
   if (out !== undefined) {
     const failed = await writeNew(out, text);

@@ -10,7 +10,7 @@ const USAGE = 'new NAME [--can acquire] [--groups a,b] [--key KEY] [--classes a,
 
 const FLAGS = `  --can acquire        what it may do, of acquire, read, manage: --can read,manage for operators
   --groups a,b         the groups it may name (default: every group)
-  --key KEY            the only key it may ask for (default: any)
+  --key KEY            the only key it may name (default: any)
   --classes a,b        the priority classes it may name (default: every class and number)
   --json               prints JSON: name, key, sha256
 The key is printed once, here, and kept nowhere; the file has its hash alone. No server is asked.
@@ -63,7 +63,7 @@ function readArguments(args: readonly string[]): KeyArguments | string {
     const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
     if (values.help === true) return 'help';
     const [action, name, ...more] = positionals;
-    if (action !== 'new') return action === undefined ? 'say `keys new NAME`' : `there is no command ${JSON.stringify(action)}`;
+    if (action !== 'new') return action === undefined ? 'write `keys new NAME`' : `there is no command ${JSON.stringify(action)}`;
     if (name === undefined || more.length > 0) return 'name who holds the key, as in: sluice keys new search-2';
     const { can = 'acquire', groups, key, classes } = values;
     const rights = {

@@ -13,7 +13,7 @@ const FLAGS = `  --json               prints JSON as the server has it, a line f
   --address URL        of the server's admin listener (default: SLUICE_URL, or ${ADMIN_ADDRESS}); with auth.keys its api listener does too
   --token-file FILE    holds an API key that can read, or manage for changes (default: SLUICE_TOKEN)
 Exit codes: 0; 64 called wrongly; 65 it can never be as asked: no such group, or the server takes no such values; 66 no such waiter,
-lease or permit; 69 not reached, draining, or nobody decides; 70 a fault; 75 not now; 77 not allowed.`;
+lease or permit; 69 not reached, draining, or no replica decides; 70 a fault; 75 not now; 77 not allowed.`;
 
 /** How the commands of operators are run. */
 export const OPERATORS: ActionKind<OperatorCalls> = {
@@ -80,7 +80,7 @@ const leases: Operation = {
 
 const pause: Operation = {
   usage: 'pause GROUP [--for 10m] [--key KEY] [--reason TEXT]',
-  summary: 'admits nobody of a group and those below it, or of one key, for a time; callers wait on, leases live on',
+  summary: 'admits no caller of a group and those below it, or of one key, for a time; callers wait on, leases live on',
   flags: `  --for 10m            for so long, at most 30d (default: until it is resumed); never shortens a running pause\n  --key KEY            only this key\n  --reason TEXT        why, for others who look at the group`,
   example: 'sluice pause llm --for 10m',
   known: { texts: ['for', 'key', 'reason'] },

@@ -11,7 +11,7 @@ import { type RequestArguments, wrongDurations } from './requests-flags.ts';
 export const OVERRIDE_FLAGS = `  LIMIT=QUOTA          a limit of the group itself, in the file's own notation: rpm=500/60s, day=500/24h, slots=8, pace=5s; its kind stays
   LIMIT.burst=20       of a rate (default: as it is); LIMIT.slack=250ms of a spacing (default: 0)
   --for 1h             for so long, at most 30d; required where something is changed
-  --enforce false      makes it a shadow: it counts, and holds nobody; true ends that
+  --enforce false      makes it a shadow: it counts, and holds no caller; true ends that
   --end                ends a running override
   --forgive-debt       drops what was settled above the limits
   --reason TEXT        why, for others who look at the group`;
@@ -19,7 +19,7 @@ export const OVERRIDE_FLAGS = `  LIMIT=QUOTA          a limit of the group itsel
 /** Length of the shortest month, in seconds. */
 const MONTH_SECONDS_MIN = 28 * 86_400;
 
-/** The body of an Override; a text says what is wrong. `group` is asked for, for the kinds of its limits, only where limits are named. */
+/** The body of an Override; a text is what is wrong. `group` is fetched, for the kinds of its limits, only where limits are named. */
 export async function overrideBody(given: RequestArguments, changes: readonly string[], group: () => Promise<Shown>): Promise<object | string> {
   const [time, enforce, end, forgive] = [given.text('for'), given.text('enforce'), given.has('end'), given.has('forgive-debt')];
   const wrong = wrongDurations(given, ['for']);
@@ -28,7 +28,7 @@ export async function overrideBody(given: RequestArguments, changes: readonly st
   const changing = changes.length > 0 || enforce !== undefined;
   if (end && (changing || time !== undefined)) return '--end takes no changes and no --for';
   if (!end && !forgive && !changing) return 'name what is to be changed: LIMIT=QUOTA, --enforce, --end or --forgive-debt';
-  if (changing && time === undefined) return 'say for how long with --for, as in --for 1h';
+  if (changing && time === undefined) return 'set for how long with --for, as in --for 1h';
   if (!changing && time !== undefined) return '--for is for changes; name LIMIT=QUOTA or --enforce';
   const limits = changes.length === 0 ? undefined : quotasOf(changes, await group());
   if (typeof limits === 'string') return limits;

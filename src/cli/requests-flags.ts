@@ -28,8 +28,8 @@ export interface RequestArguments {
 }
 
 /**
- * Reads arguments; a text says what is wrong with them. `texts` take a value, `lists` may be repeated, `flags` take none; `address`: where
- * the server is unless something else is said.
+ * Reads arguments; a text is what is wrong with them. `texts` take a value, `lists` may be repeated, `flags` take none; `address`: where
+ * the server is unless something else is set.
  */
 export function requestArguments(
   args: readonly string[],
@@ -69,7 +69,7 @@ export function requestArguments(
   }
 }
 
-/** A whole number in bounds; a text says what is wrong with the flag. */
+/** A whole number in bounds; a text is what is wrong with the flag. */
 export function wholeFlag(name: string, value: string, least: number, most: number): number | string {
   const number = /^\d{1,9}$/.test(value) ? Number(value) : Number.NaN;
   return number >= least && number <= most ? number : `--${name} has to be a whole number from ${least} to ${most}`;

@@ -29,7 +29,7 @@ export const SUBMIT_FLAGS = `  --route NAME         the deferred route that take
   --callback URL       is called with the end
   --wait 30s           waits for the end, and shows it`;
 
-/** Reads a request from flags; a text says what is wrong with them. */
+/** Reads a request from flags; a text is what is wrong with them. */
 export async function submitOptions(given: RequestArguments, world: CliContext): Promise<SubmitOptions | string> {
   const { text, positionals } = given;
   const [path, ...more] = positionals;

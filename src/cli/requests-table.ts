@@ -47,8 +47,8 @@ export function requestLines(request: DeferredRequest, nowMs: number): readonly 
 function tryLine({ number, at, status, error = '', firstBytes, nextAt }: RequestTry): string {
   const answered = status === undefined ? 'no answer' : String(status);
   const next = nextAt === undefined ? '' : `, next ${nextAt}`;
-  const said = firstBytes === undefined ? '' : `: ${plain(firstBytes)}`;
-  return `  ${String(number).padStart(2)}  ${at}  ${answered}${error === '' ? '' : ` (${plain(error)})`}${next}${said}`;
+  const body = firstBytes === undefined ? '' : `: ${plain(firstBytes)}`;
+  return `  ${String(number).padStart(2)}  ${at}  ${answered}${error === '' ? '' : ` (${plain(error)})`}${next}${body}`;
 }
 
 function timed(time: string | undefined, nowMs: number): string | undefined {

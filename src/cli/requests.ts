@@ -164,7 +164,7 @@ export const requests: Command = {
 function overview(unknown: string): readonly string[] {
   const wrong = unknown === '' ? [] : [`sluice requests: there is no command ${JSON.stringify(unknown)}`];
   const all = Object.values(ACTIONS).flatMap(({ usage, summary }) => [`  sluice requests ${usage}`, `      ${summary}`]);
-  return [...wrong, `Usage: sluice requests ${Object.keys(ACTIONS).join('|')} [...]`, ...all, '`sluice requests COMMAND --help` says more.', REQUEST_FLAGS];
+  return [...wrong, `Usage: sluice requests ${Object.keys(ACTIONS).join('|')} [...]`, ...all, 'See `sluice requests COMMAND --help`.', REQUEST_FLAGS];
 }
 
 function filterOf(given: RequestArguments): RequestQuery {

@@ -14,7 +14,7 @@ interface RunArguments {
   readonly graceMs: number;
 }
 
-const RUN_FLAGS = `  --group GROUP        the group to ask; required
+const RUN_FLAGS = `  --group GROUP        the group to acquire from; required
   --on-lost kill       what to do with the command when the lease is lost: kill (default) or warn
   --grace 10s          time between SIGTERM and SIGKILL for a command whose lease is lost`;
 const RUN_EXITS = `Else the command's own code, or 128 + the signal that ended it; 79 it was ended because its lease was lost; 126, 127 it does not start.

@@ -106,11 +106,11 @@ async function started(config: Config, world: CliContext, asked: Promise<Signal>
   const timer = setTimeout(() => world.exit(EXIT.ok), GIVE_UP_MS);
   const came = await starting;
   clearTimeout(timer);
-  // A server that came up at the same moment is told of the signal as always.
+  // A server that came up at the same moment receives the signal as always.
   return 'drain' in came ? came : { why: undefined };
 }
 
-/** What a person at a terminal is told, who would else see nothing for as long. */
+/** Printed for a person at a terminal, who would else see nothing for as long. */
 function drainLine({ drain: { delay, grace } }: Config): string {
   const seconds = (time: Micros): string => `${time / SECOND} s`;
   return (

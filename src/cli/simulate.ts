@@ -26,7 +26,7 @@ const MONDAY = (Date.UTC(2024, 0, 1) * 1_000) as Instant;
 
 const USAGE = `Usage: sluice simulate [CONFIG] [--against CONFIG] --workload FILE | --trace FILE|- | --metrics FILE [--seed NUMBER] [--hold DURATION] [--json]
 
-Runs requests against a configuration in virtual time, with the code that the server admits by, and tells how long they waited, what was
+Runs requests against a configuration in virtual time, with the code that the server admits by, and reports how long they waited, what was
 refused, and how much of each limit was used; with --against, what another configuration makes of the same requests (docs/simulate.md).
 
   CONFIG            the configuration; SLUICE_CONFIG, or sluice.yaml here, if none is named
@@ -41,11 +41,11 @@ refused, and how much of each limit was used; with --against, what another confi
 Example: sluice simulate sluice.yaml --against next.yaml --trace requests.log
 Exit codes: 0 it ran; 1 a file has a mistake or cannot be read; 2 called wrongly.`;
 
-/** `sluice simulate`: tells what a configuration makes of a trace, before it is applied. */
+/** `sluice simulate`: reports what a configuration makes of a trace, before it is applied. */
 export const simulate: Command = {
   name: 'simulate',
   usage: '[CONFIG] [--against CONFIG] --workload FILE | --trace FILE|- | --metrics FILE [--json]',
-  summary: 'tells what a configuration, or a change of one, makes of recorded or drawn requests, in virtual time',
+  summary: 'reports what a configuration, or a change of one, makes of recorded or drawn requests, in virtual time',
   async run(args, world) {
     const asked = askedOf(args, world);
     if (typeof asked === 'string') {
@@ -61,7 +61,7 @@ export const simulate: Command = {
       const configs = await Promise.all([asked.config, ...(asked.against === undefined ? [] : [asked.against])].map((name) => configOf(name, world)));
       const source = await sourceOf(asked, world);
       const [before, after] = configs.map((config, at) => simulateOne(config, source, world, configs.length > 1 ? `${at + 1} of 2: ` : ''));
-      tell(before as SimulationReport, after, { asked, source, world });
+      printComparison(before as SimulationReport, after, { asked, source, world });
       return EXIT.ok;
     } catch (cause) {
       if (cause instanceof MistakesError) for (const mistake of cause.mistakes) writeLine(world.stderr, formatError(mistake));
@@ -84,7 +84,7 @@ interface Asked {
   readonly json: boolean;
 }
 
-/** Requests, and what to say about where they are from. */
+/** Requests, and what to report about where they are from. */
 interface Source {
   readonly requests: readonly SimulatedRequest[];
   readonly start: Instant;
@@ -171,7 +171,7 @@ async function traced(file: string, { stdin, stderr, interactive }: CliContext):
   if (mistakes.length > 0) throw new MistakesError(mistakes);
   const { requests, startedAt, skipped, open } = reader.finish();
   const notes = [
-    ...(skipped > 0 ? [`${skipped} lines of the log tell of something else`] : []),
+    ...(skipped > 0 ? [`${skipped} lines of the log are about something else`] : []),
     ...(open > 0 ? [`${open} leases had not ended with the log: they are held to its last line`] : []),
   ];
   return { requests, start: (startedAt ?? MONDAY) as Instant, notes };
@@ -184,7 +184,7 @@ function simulateOne({ groups }: Config, { requests, start }: Source, { stderr, 
   return reportOf(result);
 }
 
-function tell(
+function printComparison(
   before: SimulationReport,
   after: SimulationReport | undefined,
   { asked, source, world }: { asked: Asked; source: Source; world: CliContext },

@@ -1,7 +1,7 @@
 import { constants, type Stats } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 
-/** A file that cannot be imported as bytes; the message names the file and says why. */
+/** A file that cannot be imported as bytes; the message names the file and the cause. */
 export class UnreadableFileError extends Error {
   constructor(path: string, why: string) {
     super(`${path}: cannot be read: ${why}`);
@@ -28,7 +28,7 @@ export async function readRegularFile(path: string, bytesMax: number): Promise<F
     await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const found = await file.stat();
     checkRegular(path, found);
-    // Files of /proc say 0 bytes: the size is a hint only.
+    // Files of /proc report 0 bytes: the size is a hint only.
     let buffer = Buffer.allocUnsafe(Math.min(found.size, bytesMax) + 1);
     let length = 0;
     for (;;) {

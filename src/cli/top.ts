@@ -9,7 +9,7 @@ import { wholeFlag, wrongDurations } from './requests-flags.ts';
 
 const EVERY_MS = { min: 100, max: 3_600_000 };
 const GROUPS_MAX = 10_000;
-/** Of a terminal that does not say its size. */
+/** Of a terminal that does not report its size. */
 const SIZE = { rows: 24, columns: 80 };
 
 /** ECMA-48 and xterm: another screen without a cursor, and back; to its top; the rest of the line, and of the screen, empty. */

@@ -3,17 +3,17 @@ import { fromMillis, parseServerDuration, toMillis } from './duration.ts';
 import { type SluiceRefused, SluiceUnreachable } from './errors.ts';
 import { type HttpTransport, parseJsonObject, type Reply, refusalOf } from './http.ts';
 
-/** Where an ask stands while it waits. */
+/** The queue position of a request while it waits. */
 export interface Place {
   /** 1 is next; an estimate far behind. */
   readonly place: number;
-  /** Milliseconds until it goes, estimated; undefined: nobody can say. */
+  /** Milliseconds until it goes, estimated; undefined: not known. */
   readonly expectedMs: number | undefined;
   /** The limit that binds now; empty: only those ahead do. */
   readonly limit: string;
 }
 
-/** One ask, as it goes out. */
+/** One acquire, as it goes out. */
 export interface AcquireCall {
   readonly group: string;
   readonly requestId: string;
@@ -25,7 +25,7 @@ export interface AcquireCall {
   readonly onPlace: ((place: Place) => void) | undefined;
 }
 
-/** How an ask ended; `at`: a time at or before the grant, by the client's clock. */
+/** How an acquire ended; `at`: a time at or before the grant, by the client's clock. */
 export type AcquireResult =
   | { readonly kind: 'granted'; readonly body: Readonly<Record<string, unknown>>; readonly at: number }
   | { readonly kind: 'refused'; readonly refusal: SluiceRefused };
@@ -35,15 +35,15 @@ const HOLD_S = 25;
 const SILENCE_MS = (HOLD_S + 15) * 1000;
 /** The server keeps the place of a caller that was cut off for as long. */
 const KEPT_MS = 10_000;
-/** Who was never heard of is given up earlier. */
-const NEVER_HEARD_MS = 1000;
+/** A server that never answered is given up earlier. */
+const NO_CONTACT_MS = 1000;
 const BACKOFF_MS = { first: 50, max: 1000 };
 const GIVE_UP_MS = 2000;
 /** A hold that ends without an answer is shorter than this only where something between ignores `Prefer: wait` or cuts event streams. */
 const HOLD_LEAST_MS = 1000;
 
 /**
- * Asks, and is held until the answer. A hold that ends, or a cut connection, comes back to the same place under the same
+ * Acquires, and is held until the answer. A hold that ends, or a cut connection, comes back to the same place under the same
  * request id. Throws SluiceUnreachable, or the signal's reason after the place was given up.
  */
 export async function awaitAdmission(wire: HttpTransport, timing: Timing, asking: AcquireCall): Promise<AcquireResult> {
@@ -51,7 +51,7 @@ export async function awaitAdmission(wire: HttpTransport, timing: Timing, asking
   const began = timing.now();
   const waitTimeout = ttl === undefined ? undefined : toMillis(ttl);
   let again = false;
-  let heard = false;
+  let received = false;
   let cuts = 0;
   let cutAt = 0;
   try {
@@ -65,13 +65,14 @@ export async function awaitAdmission(wire: HttpTransport, timing: Timing, asking
       signal?.throwIfAborted();
       again = true;
       const lasted = timing.now() - sent;
-      heard ||= reply.heard || lasted > NEVER_HEARD_MS;
-      if (reply.heard && lasted >= HOLD_LEAST_MS) cuts = 0;
+      received ||= reply.received || lasted > NO_CONTACT_MS;
+      if (reply.received && lasted >= HOLD_LEAST_MS) cuts = 0;
       if (reply.kind === 'held' && cuts === 0 && lasted >= HOLD_LEAST_MS) continue;
       cuts += 1;
       if (cuts === 1) cutAt = timing.now();
       const wait = Math.min(BACKOFF_MS.max, BACKOFF_MS.first * 2 ** (cuts - 1)) * (0.5 + timing.random() / 2);
-      if (timing.now() + wait - cutAt > (heard ? KEPT_MS : NEVER_HEARD_MS)) throw new SluiceUnreachable('Sluice cannot be reached', { cause: causeOf(reply) });
+      if (timing.now() + wait - cutAt > (received ? KEPT_MS : NO_CONTACT_MS))
+        throw new SluiceUnreachable('Sluice cannot be reached', { cause: causeOf(reply) });
       await sleep(timing, wait, signal);
     }
   } catch (error) {
@@ -86,10 +87,10 @@ function causeOf(reply: Held): unknown {
 
 /** The server began to count `waited` after the first call was sent; where it had to begin anew, the answer is still no older than a place is kept. */
 function grantedAt(body: Readonly<Record<string, unknown>>, began: number, now: number): number {
-  return Math.min(now, Math.max(began + (parseServerDuration(body['waited']) ?? 0), now - KEPT_MS - NEVER_HEARD_MS));
+  return Math.min(now, Math.max(began + (parseServerDuration(body['waited']) ?? 0), now - KEPT_MS - NO_CONTACT_MS));
 }
 
-/** Gives the ask up at once, waiting or admitted. What cannot be told is passed over by the server and gone after 10 s. */
+/** Cancels the acquire at once, waiting or admitted. A cancel that does not reach the server is made up for there: the request is passed over, and gone after 10 s. */
 async function giveUp(wire: HttpTransport, { group, requestId }: AcquireCall): Promise<void> {
   const path = `/v1/groups/${encodeURIComponent(group)}/requests/${encodeURIComponent(requestId)}`;
   await wire.call({ method: 'DELETE', path, silenceMs: GIVE_UP_MS });
@@ -98,8 +99,8 @@ async function giveUp(wire: HttpTransport, { group, requestId }: AcquireCall): P
 type Held =
   | { readonly kind: 'granted'; readonly body: Readonly<Record<string, unknown>> }
   | { readonly kind: 'refused'; readonly refusal: SluiceRefused }
-  | { readonly kind: 'held'; readonly heard: true }
-  | { readonly kind: 'cut'; readonly heard: boolean; readonly cause: unknown };
+  | { readonly kind: 'held'; readonly received: true }
+  | { readonly kind: 'cut'; readonly received: boolean; readonly cause: unknown };
 
 /** One call, held for `HOLD_S` at most, or as long as its events come. */
 async function hold(wire: HttpTransport, asking: AcquireCall, ttl: string | undefined): Promise<Held> {
@@ -114,23 +115,23 @@ async function hold(wire: HttpTransport, asking: AcquireCall, ttl: string | unde
   });
   switch (reply.kind) {
     case 'ok':
-      return reply.status === 202 ? { kind: 'held', heard: true } : granted(reply.body);
+      return reply.status === 202 ? { kind: 'held', received: true } : granted(reply.body);
     case 'refused':
       return reply;
     case 'cut':
-      return { kind: 'cut', heard: false, cause: reply.cause };
+      return { kind: 'cut', received: false, cause: reply.cause };
     case 'stream':
       return watched(reply, onPlace);
   }
 }
 
 async function watched(stream: Reply & { kind: 'stream' }, onPlace: AcquireCall['onPlace']): Promise<Held> {
-  const events = eventsOf(stream.body, stream.heard);
+  const events = eventsOf(stream.body, stream.received);
   try {
     for (;;) {
       const next = await events.next().catch((cause: unknown) => ({ cause }));
-      if ('cause' in next) return { kind: 'cut', heard: true, cause: next.cause };
-      if (next.done) return { kind: 'cut', heard: true, cause: new Error('the event stream ended without an answer') };
+      if ('cause' in next) return { kind: 'cut', received: true, cause: next.cause };
+      if (next.done) return { kind: 'cut', received: true, cause: new Error('the event stream ended without an answer') };
       const { name, data } = next.value;
       const body = parseJsonObject(data);
       if (body === undefined) continue;
@@ -146,7 +147,7 @@ async function watched(stream: Reply & { kind: 'stream' }, onPlace: AcquireCall[
 
 function granted(body: Readonly<Record<string, unknown>>): Held {
   if (typeof body['permit'] === 'string') return { kind: 'granted', body };
-  return { kind: 'cut', heard: false, cause: new Error('the answer holds no permit') };
+  return { kind: 'cut', received: false, cause: new Error('the answer holds no permit') };
 }
 
 function placeOf({ place, expectedIn, limit }: Readonly<Record<string, unknown>>): Place {
@@ -164,9 +165,9 @@ const LINE_MAX = 65_536;
 
 /**
  * Events of a stream, in order (WHATWG HTML 9.2.6, without `id` and `retry`). Ends with the stream, throws when it is cut.
- * `heard` is called at every chunk, heartbeats too. Who stops reading early cancels the stream.
+ * `received` is called at every chunk, heartbeats too. A reader that stops early cancels the stream.
  */
-async function* eventsOf(body: ReadableStream<Uint8Array>, heard: () => void): AsyncGenerator<ServerEvent, void, void> {
+async function* eventsOf(body: ReadableStream<Uint8Array>, received: () => void): AsyncGenerator<ServerEvent, void, void> {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let rest = '';
@@ -176,7 +177,7 @@ async function* eventsOf(body: ReadableStream<Uint8Array>, heard: () => void): A
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      heard();
+      received();
       const lines = (rest + decoder.decode(value, { stream: true })).split(/\r\n|\n|\r(?!$)/);
       rest = lines.pop() ?? '';
       if (rest.length > LINE_MAX) throw new Error('a line of the event stream is too long');

@@ -38,7 +38,7 @@ export interface SluiceOptions {
   readonly address: string;
   /** API key, or how to get it: asked for at each call. */
   readonly token?: string | (() => string | Promise<string>) | undefined;
-  /** Who asks, for people who look at waiters and leases. */
+  /** Name of the caller, for people who look at waiters and leases. */
   readonly holder?: string | undefined;
   /** In place of the global one. */
   readonly fetch?: typeof fetch;
@@ -46,7 +46,7 @@ export interface SluiceOptions {
   readonly timing?: Timing;
 }
 
-/** One ask. Durations are written with a unit: `30s`, `250ms`, `1m30s`. */
+/** One acquire. Durations are written with a unit: `30s`, `250ms`, `1m30s`. */
 export interface AcquireOptions {
   /** Wait timeout: how long to wait in the queue at most; `0`: now or not at all. Absent: the group's default. */
   readonly ttl?: string | undefined;
@@ -66,9 +66,9 @@ export interface AcquireOptions {
   readonly requestId?: string | undefined;
   /** Gives the place up, at once. */
   readonly signal?: AbortSignal | undefined;
-  /** Told where the ask stands while it waits, at each change. */
+  /** Called with the queue position while the request waits, at each change. */
   readonly onPlace?: ((place: Place) => void) | undefined;
-  /** Asks again after refusals that pass (`shed`, `expired`, ...) and while nobody answers, no earlier than Retry-After, for so long. Absent: never. */
+  /** Tries again after refusals that pass (`shed`, `expired`, ...) and while no server answers, no earlier than Retry-After, for so long. Absent: never. */
   readonly retry?: { readonly for: string } | undefined;
 }
 

@@ -14,10 +14,10 @@ export function fromMillis(millis: number): string {
   return `${Math.ceil(millis)}ms`;
 }
 
-/** As {@link toMillis} for what a server said; undefined: it said nothing, or nothing that can be read. */
-export function parseServerDuration(said: unknown): number | undefined {
+/** As {@link toMillis} for what a server sent; undefined: it sent none, or none that can be parsed. */
+export function parseServerDuration(text: unknown): number | undefined {
   try {
-    return typeof said === 'string' ? toMillis(said) : undefined;
+    return typeof text === 'string' ? toMillis(text) : undefined;
   } catch {
     return undefined;
   }

@@ -1,4 +1,4 @@
-/** What a refusal says; the body of an RFC 9457 problem as Sluice writes it. */
+/** Content of a refusal; the body of an RFC 9457 problem as Sluice writes it. */
 export interface RefusalBody {
   readonly reason: string;
   readonly status: number;
@@ -7,10 +7,10 @@ export interface RefusalBody {
   readonly retryAfterMs: number | undefined;
 }
 
-/** Reasons after which the same ask may pass later. */
+/** Reasons after which the same request may pass later. */
 const PASSING: ReadonlySet<string> = new Set(['shed', 'expired', 'infeasible', 'draining', 'undecided', 'unstored']);
 
-/** The server said no. `message` says in a sentence what to do next. */
+/** The server refused. `message` is a sentence on what to do next. */
 export class SluiceRefused extends Error {
   override readonly name = 'SluiceRefused';
   /** One of the words in docs/clients.md (`expired`, `shed`, `unknown_group`, `fenced`, ...), or `http` where something in between answered. */
@@ -19,7 +19,7 @@ export class SluiceRefused extends Error {
   readonly status: number;
   /** The limit that binds, `name` or `group/name` of an ancestor; undefined: none does. */
   readonly limit: string | undefined;
-  /** When asking again makes sense, in milliseconds from the answer; undefined: never, or nobody knows. */
+  /** When a retry makes sense, in milliseconds from the response; undefined: never, or not known. */
   readonly retryAfterMs: number | undefined;
 
   constructor(parts: RefusalBody) {
@@ -30,18 +30,18 @@ export class SluiceRefused extends Error {
     this.retryAfterMs = parts.retryAfterMs;
   }
 
-  /** The same ask may pass later. */
+  /** The same request may pass later. */
   get isPassing(): boolean {
     return PASSING.has(this.reason);
   }
 }
 
-/** No answer came: nobody listens, the name is not known, or the connection was cut and could not be had again. `cause` is the last failure. */
+/** No response came: no process listens, the name is not known, or the connection was cut and could not be opened again. `cause` is the last failure. */
 export class SluiceUnreachable extends Error {
   override readonly name = 'SluiceUnreachable';
 }
 
-/** A lease is over while it was to be kept: it lapsed, was revoked, or nobody could renew it in time (then `cause` says why). */
+/** A lease is over while it was to be kept: it lapsed, was revoked, or it could not be renewed in time (then `cause` is the reason). */
 export class SluiceLeaseLost extends Error {
   override readonly name = 'SluiceLeaseLost';
 }

@@ -18,16 +18,16 @@ export interface Call {
   /** In place of `body`: of another type than JSON. */
   readonly text?: { readonly type: string; readonly text: string };
   readonly headers?: Readonly<Record<string, string>>;
-  /** Whoever aborts it gets {@link Reply} `cut`. */
+  /** Once it is aborted the {@link Reply} is `cut`. */
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds without a byte after which the connection counts as cut. */
   readonly silenceMs: number;
 }
 
-/** How a call ended. `stream`: an event stream is open; every chunk must be announced by `heard`, and `close` called at the end. */
+/** How a call ended. `stream`: an event stream is open; every chunk must be announced by `received`, and `close` called at the end. */
 export type Reply =
   | { readonly kind: 'ok'; readonly status: number; readonly body: Readonly<Record<string, unknown>> }
-  | { readonly kind: 'stream'; readonly body: ReadableStream<Uint8Array>; readonly heard: () => void; readonly close: () => void }
+  | { readonly kind: 'stream'; readonly body: ReadableStream<Uint8Array>; readonly received: () => void; readonly close: () => void }
   | { readonly kind: 'refused'; readonly refusal: SluiceRefused }
   | { readonly kind: 'cut'; readonly cause: unknown };
 
@@ -36,7 +36,7 @@ export type RawReply =
   | { readonly kind: 'whole'; readonly status: number; readonly headers: Headers; readonly bytes: Uint8Array }
   | { readonly kind: 'cut'; readonly cause: unknown };
 
-/** Statuses of those in between (a gateway, a balancer) that say nothing about the ask. */
+/** Statuses of those in between (a gateway, a balancer) that state nothing about the request. */
 const BETWEEN: ReadonlySet<number> = new Set([408, 500, 502, 503, 504]);
 
 /** One HTTP exchange after another with one server. Expected failures are values. */
@@ -55,7 +55,7 @@ export class HttpTransport {
   async call(call: Call): Promise<Reply> {
     const { timing } = this.#parts;
     const over = new AbortController();
-    const tooLong = () => over.abort(new Error(`nothing was heard for ${Math.round(call.silenceMs / 1000)} s`));
+    const tooLong = () => over.abort(new Error(`nothing was received for ${Math.round(call.silenceMs / 1000)} s`));
     let stop = timing.later(call.silenceMs, tooLong);
     const gone = () => over.abort(call.signal?.reason);
     if (call.signal?.aborted) gone();
@@ -64,7 +64,7 @@ export class HttpTransport {
       stop();
       call.signal?.removeEventListener('abort', gone);
     };
-    const heard = () => {
+    const received = () => {
       stop();
       stop = timing.later(call.silenceMs, tooLong);
     };
@@ -73,8 +73,8 @@ export class HttpTransport {
       const response = await this.#send(call, over.signal);
       if (response.body !== null && isEvents(response)) {
         streams = true;
-        heard();
-        return { kind: 'stream', body: response.body, heard, close };
+        received();
+        return { kind: 'stream', body: response.body, received, close };
       }
       return await read(response);
     } catch (cause) {

@@ -33,7 +33,7 @@ export function keepAlive(timing: Timing, lease: KeptLease): { readonly lost: Ab
   };
   const lose = (): void => {
     stop();
-    over.abort(new SluiceLeaseLost('The lease is lost: somebody else may hold it now', { cause: failed }));
+    over.abort(new SluiceLeaseLost('The lease is lost: another caller may hold it now', { cause: failed }));
   };
   const renew = async (): Promise<void> => {
     try {

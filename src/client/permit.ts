@@ -10,7 +10,7 @@ export interface ReleaseOptions {
   readonly outcome?: 'used' | 'unused' | 'dropped';
   /** What it really cost, by unit; not with `unused`. */
   readonly costs?: Readonly<Record<string, number>>;
-  /** With `dropped`: how long nobody of the key (or group) is to be admitted, as `30s`. */
+  /** With `dropped`: how long no caller of the key (or group) is to be admitted, as `30s`. */
   readonly retryAfter?: string;
 }
 

@@ -137,12 +137,12 @@ const TRIES = 3;
 /** Makes the part of a client that is about deferred requests. */
 export function createRequests(wire: HttpTransport, timing: Timing): Requests {
   const one = (id: string, tail = ''): string => `/v1/requests/${encodeURIComponent(id)}${tail}`;
-  const ask = async (method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<Readonly<Record<string, unknown>>> =>
+  const call = async (method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<Readonly<Record<string, unknown>>> =>
     answered(await patiently(timing, () => wire.call({ method, path, body, silenceMs: SILENCE_MS })));
   return {
     async submit(request) {
       const body = fieldsOf(request);
-      return (await ask('POST', '/v1/requests', body)) as unknown as Ticket;
+      return (await call('POST', '/v1/requests', body)) as unknown as Ticket;
     },
     async submitMany(requests) {
       const text = requests.map((request) => `${JSON.stringify(fieldsOf(request))}\n`).join('');
@@ -150,16 +150,16 @@ export function createRequests(wire: HttpTransport, timing: Timing): Requests {
       const call = { method: 'POST', path: '/v1/requests', text: { type: 'application/x-ndjson', text }, silenceMs: BATCH_SILENCE_MS } as const;
       return answersOf(await patiently(timing, () => wire.raw(call)), requests.length);
     },
-    get: async (id) => (await ask('GET', one(id, '?response=state'))) as unknown as DeferredRequest,
+    get: async (id) => (await call('GET', one(id, '?response=state'))) as unknown as DeferredRequest,
     wait: (id, options = {}) => waitFor(wire, timing, one(id, '?response=state'), options),
     response: async (id) => responseOf(await patiently(timing, () => wire.raw({ method: 'GET', path: one(id, '/response'), silenceMs: SILENCE_MS }))),
-    // Not tried again, as a redrive: the second answer would say that there was nothing to do.
+    // Not tried again, as a redrive: the second answer would report that there was nothing to do.
     cancel: async (id) =>
       answered(await wire.call({ method: 'DELETE', path: one(id), silenceMs: SILENCE_MS })) as unknown as { cancelled: boolean; aborted: boolean },
     async list({ state, size, token, ...query }) {
       const fields = { ...queryOf(query), state, page_size: size, page_token: token };
       const pairs = Object.entries(fields).filter(([, value]) => value !== undefined && value !== '');
-      const { requests, nextPageToken } = await ask(
+      const { requests, nextPageToken } = await call(
         'GET',
         `/v1/requests?${new URLSearchParams(pairs.map(([name, value]): [string, string] => [name, String(value)]))}`,
       );

@@ -19,7 +19,7 @@ const BYTES_MAX = 65_536;
 
 const LIMIT_MAX = 2 ** 24 - 1;
 
-/** Asks `GET /gateway/bot` of Discord's API, or whatever stands at `url` and answers so. */
+/** Calls `GET /gateway/bot` of Discord's API, or of a server at `url` that answers alike. */
 export function discordLimits({ url, token, version, timeoutMs = TIMEOUT_MS }: DiscordLimitsParts): LimitsSource {
   const headers = {
     Authorization: token.startsWith('Bot ') ? token : `Bot ${token}`,
@@ -71,13 +71,13 @@ const SHOWN_MAX = 40;
 
 /** The limits in an answer's body, or what it answered instead, to be read after "answered". */
 export function limitsIn(text: string): SessionStartLimit | string {
-  let said: unknown;
+  let parsed: unknown;
   try {
-    said = JSON.parse(text);
+    parsed = JSON.parse(text);
   } catch {
     return 'without a session_start_limit: it is not JSON';
   }
-  const limit = field(said, 'session_start_limit');
+  const limit = field(parsed, 'session_start_limit');
   if (typeof limit !== 'object' || limit === null) return 'without a session_start_limit';
   for (const name of Object.keys(LEAST) as (keyof typeof LEAST)[]) {
     const wrong = faultOf(name, field(limit, name));

@@ -104,7 +104,7 @@ export class GatewayQueue {
       return { leave: () => {} };
     }
     this.#waiting.add(waiter);
-    this.#ask(waiter);
+    this.#submit(waiter);
     return { leave: () => this.#leave(waiter) };
   }
 
@@ -142,7 +142,7 @@ export class GatewayQueue {
     const key = keyOf(waiter.shard, this.#maxConcurrency ?? 0);
     if (waiter.held !== undefined && waiter.key === key) return;
     this.#unplace(waiter);
-    this.#ask(waiter);
+    this.#submit(waiter);
   }
 
   /** Takes it out of the line and keeps what it needs to stand there again. */
@@ -156,7 +156,7 @@ export class GatewayQueue {
     held.cancel();
   }
 
-  #ask(waiter: Waiter): void {
+  #submit(waiter: Waiter): void {
     if (this.#maxConcurrency === undefined || waiter.over) return;
     waiter.key = keyOf(waiter.shard, this.#maxConcurrency);
     let outcome: Outcome | undefined;
@@ -199,7 +199,7 @@ export class GatewayQueue {
     const pause = Math.min(RETRY_MAX, Math.max(RETRY_MIN, (retryAt ?? now) - now));
     waiter.cancelRetry = clock.at(plus(now, pause), () => {
       waiter.cancelRetry = undefined;
-      this.#ask(waiter);
+      this.#submit(waiter);
     });
   }
 

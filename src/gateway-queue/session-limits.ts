@@ -15,10 +15,10 @@ export interface SessionStartLimit {
   readonly maxConcurrency: number;
 }
 
-/** The limits could not be had; the message says why. */
+/** The limits could not be fetched; the message states the cause. */
 export class LimitsUnavailable extends Error {
   override readonly name = 'LimitsUnavailable';
-  /** Time to wait before the next try, as the answer said; undefined: it said nothing. */
+  /** Time to wait before the next try, from the response; undefined: it states none. */
   readonly retryAfter: Micros | undefined;
 
   constructor(message: string, more: { readonly retryAfter?: Micros | undefined; readonly cause?: unknown } = {}) {
@@ -27,7 +27,7 @@ export class LimitsUnavailable extends Error {
   }
 }
 
-/** Asks for the limits once. Rejects with {@link LimitsUnavailable}; gives up by itself. */
+/** Fetches the limits once. Rejects with {@link LimitsUnavailable}; gives up by itself. */
 export type LimitsSource = () => Promise<SessionStartLimit>;
 
 /** What happened to the limits; for the log and metrics. */
@@ -53,18 +53,18 @@ export interface SessionLimitsDeps {
   readonly onEvent: (event: LimitsEvent) => void;
 }
 
-/** First pause after a failure, and between two answers that say the same window is over; it doubles. */
+/** First pause after a failure, and between two responses in which the same window has ended; it doubles. */
 const BACKOFF: Micros = 5 * SECOND;
 const BACKOFF_MAX: Micros = 5 * MINUTE;
 
-/** An answer that says to wait longer than this is not followed further. */
+/** A longer wait in a response is cut to this. */
 const RETRY_AFTER_MAX: Micros = 60 * MINUTE;
 
 /** A window that is to end at once is asked about again after this, once. */
 const SOON: Micros = 200 * MILLISECOND;
 
 /**
- * Keeps the limits of session starts up to date: asks at the start, at each multiple of `refresh`, when a window ends, and after failures with
+ * Keeps the limits of session starts up to date: fetches them at the start, at each multiple of `refresh`, when a window ends, and after failures with
  * exponential backoff. What the group's limit has is all there is until the next answer: a source that fails opens nothing.
  */
 export class SessionLimits {
@@ -82,7 +82,7 @@ export class SessionLimits {
     this.#deps = deps;
   }
 
-  /** Asks for the first time; does not wait for the answer. Once. */
+  /** Fetches for the first time; does not wait for the response. Call it once. */
   start(): void {
     this.#wake();
   }
@@ -96,7 +96,7 @@ export class SessionLimits {
     if (this.#asking || this.#stopped) return;
     this.#asking = true;
     const { onEvent } = this.#deps;
-    this.#ask().then(
+    this.#fetch().then(
       (next) => this.#again(next),
       (cause: unknown) => {
         const retryIn = this.#backoff(cause);
@@ -113,8 +113,8 @@ export class SessionLimits {
     this.#cancel = clock.at(plus(clock.now(), delay), () => this.#wake());
   }
 
-  /** Resolves with the time until the next ask. */
-  async #ask(): Promise<Micros> {
+  /** Resolves with the time until the next fetch. */
+  async #fetch(): Promise<Micros> {
     const { source, admission, group, limit, clock, countedWithin, taken, onEvent } = this.#deps;
     const asked = clock.now();
     const limits = await source();
@@ -151,7 +151,7 @@ export class SessionLimits {
     return Math.min(refresh, end, settled, first);
   }
 
-  /** Time to the next multiple of `refresh` since 1970: replicas ask at the same moments, so that they hardly ever know different limits. */
+  /** Time to the next multiple of `refresh` since 1970: replicas fetch at the same moments, so that they hardly ever know different limits. */
   #untilRefresh(): Micros {
     const { refresh, clock } = this.#deps;
     const now = clock.now();
@@ -162,8 +162,8 @@ export class SessionLimits {
   #backoff(cause: unknown): Micros {
     const pause = Math.min(BACKOFF * 2 ** Math.min(20, this.#failures), Math.max(BACKOFF, Math.min(BACKOFF_MAX, this.#deps.refresh)));
     this.#failures++;
-    const said = cause instanceof LimitsUnavailable ? Math.min(RETRY_AFTER_MAX, cause.retryAfter ?? 0) : 0;
-    // Never sooner than said; replicas that failed together do not come back together.
-    return Math.ceil(Math.max(pause, said) * (1 + this.#deps.random() / 4));
+    const wait = cause instanceof LimitsUnavailable ? Math.min(RETRY_AFTER_MAX, cause.retryAfter ?? 0) : 0;
+    // Never sooner than the response allows; replicas that failed together do not come back together.
+    return Math.ceil(Math.max(pause, wait) * (1 + this.#deps.random() / 4));
   }
 }

@@ -44,7 +44,7 @@ export interface ReplicaRequests {
   readonly bus: NewsBus;
   /** The name of this process among all. */
   instance(): string;
-  /** Whether a process, this one or another, still lives as far as this one has heard. */
+  /** Whether a process, this one or another, still lives as far as this one has received. */
   isAlive(instance: string): boolean;
   /** Reports the shards that this replica has, then those that it gains and loses. Returns a function that stops it. */
   watch(onShard: OnShard): () => void;
@@ -80,7 +80,7 @@ export interface AdmissionStack {
   readonly lost: Promise<Error>;
   /** Groups of another file, wholly or not at all; answers what cannot be done. */
   reconfigure(next: Config): Promise<readonly string[]>;
-  /** Refuses newcomers; those held stay until `grace` ends, then the exact state is left behind. */
+  /** Refuses new requests; those held stay until `grace` ends, then the exact state is written. */
   drain(grace: Micros): Promise<void>;
   /** After the drain. */
   close(): Promise<void>;
@@ -88,7 +88,7 @@ export interface AdmissionStack {
   readonly pace: Pace;
 }
 
-/** What all gates of a process are made of, alone or among replicas; `notices` hears what is also logged. */
+/** Dependencies of all gates of a process, on one node or among replicas; `notices` receives what is also logged. */
 export function admissionDeps(
   { groups, bounds, log: { requests } }: Config,
   parts: { clock: Clock; log: Log; metrics: Metrics; pace: Pace; notices?: (notice: AdmissionNotice) => void },

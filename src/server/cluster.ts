@@ -44,12 +44,12 @@ import { openNatsRequests } from './nats-requests.ts';
 /** Bytes that the memory of a share may take. */
 const SHARE_BYTES = 64 << 20;
 
-/** Everybody is heard within three heartbeats. */
-const HEAR_FOR = 3 * TIMING.renewEvery;
+/** Every replica sends a heartbeat within this time: three heartbeats. */
+const FIRST_HEARTBEATS = 3 * TIMING.renewEvery;
 
 type Cluster = NonNullable<Config['cluster']>;
 
-/** Admission of one replica among several: from NATS up to the door. */
+/** Admission of one replica among several: from NATS up. */
 export async function openClusterAdmission(config: Config, cluster: Cluster, parts: AdmissionStackDeps): Promise<AdmissionStack> {
   const { clocks, version, nodeVersion, log, opened } = parts;
   const clock = createSystemClock({ sources: clocks, record: undefined });
@@ -88,8 +88,8 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
   opened.push(async () => unforget());
   replica.start();
   opened.push(() => replica.leave());
-  // Whoever serves before it has heard the others would take a group's whole limit for its share, should NATS go away just then.
-  await sleep(timers, HEAR_FOR);
+  // A replica that served before it received the others' heartbeats would take a group's whole limit for its share, should NATS go away just then.
+  await sleep(timers, FIRST_HEARTBEATS);
   return {
     admission: relay.admission,
     line: localAdmission,
@@ -166,7 +166,7 @@ class Shards {
   }
 }
 
-/** A door of its own over nothing but memory. Its fences are the smallest there are: a backend that minds them lets nobody in by them. */
+/** Creates an admission over nothing but memory, for degraded mode. Its fences are the smallest there are: a backend that checks them admits no request by them. */
 async function shareAdmission(parts: Omit<AdmissionDeps, 'coordinator' | 'ledger' | 'recording'>): Promise<AdmissionService> {
   const leaderLease = { term: 0n, from: DISTANT_PAST, until: () => NEVER, extend: () => undefined };
   const coordinator: Coordinator = { ...NOWHERE, place: () => ({ at: 'here', leaderLease }) };
@@ -227,7 +227,7 @@ interface JoinParts {
   readonly nats: Pick<NatsLink, 'registers' | 'messages' | 'serverTime'>;
   /** Looked at for the machine's clocks. */
   readonly clock: SystemClock;
-  /** The time of this process, as admission is told it. */
+  /** The time of this process, as admission reads it. */
   readonly timely: Clock;
   /** What all terms write to; none of them closes it. */
   readonly store: Store;
@@ -248,7 +248,7 @@ interface JoinParts {
   readonly degraded: (group: string, how: string) => void;
 }
 
-/** A replica and its relay, joined to the door of this process; the replica is yet to be started. */
+/** A replica and its relay, joined to the admission of this process; the replica is yet to be started. */
 function wireReplica(parts: JoinParts): { readonly replica: Replica; readonly relay: Relay } {
   const { nats, clock, timely, store, localAdmission, timers, log } = parts;
   const peerLog = new PeerLog(log);
@@ -305,7 +305,7 @@ interface Following {
   readonly onShard: OnShard;
 }
 
-/** What the replica says is done in its order: trees come and go, then whoever waits goes with them. */
+/** Handles events of the replica in their order: trees come and go, then their waiters go with them. */
 function follow(event: ReplicaEvent, { localAdmission, relay, replica, store, clock, onShard }: Following): void {
   switch (event.kind) {
     case 'gained': {

@@ -90,7 +90,7 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
   opened = await (deps.replicas === undefined ? openAlone(config, common, deps) : openAmongReplicas(common, deps.replicas));
   const { requests: service, drain } = opened;
   const stranded = new Set<string>();
-  const logStranded = (): void => tellStranded(log, service, groups, stranded);
+  const logStranded = (): void => logStrandedGroups(log, service, groups, stranded);
   logStranded();
   const costMissing = (route: string, unit: string): void => {
     metrics.forward({ kind: 'cost_missing', route, unit, stage: 'ask' });
@@ -146,12 +146,12 @@ async function openAmongReplicas(common: Common, replicas: ReplicaRequests): Pro
   };
 }
 
-/** Says whose requests wait for a group that is not in the file, once for each until it is back: they are neither refused nor lost. */
-function tellStranded(log: Log, service: OpenedRequests['requests'], groups: ReadonlyMap<string, GroupSettings>, told: Set<string>): void {
-  for (const group of told) if (groups.has(group)) told.delete(group);
+/** Logs whose requests wait for a group that is not in the file, once for each until it is back: they are neither refused nor lost. */
+function logStrandedGroups(log: Log, service: OpenedRequests['requests'], groups: ReadonlyMap<string, GroupSettings>, logged: Set<string>): void {
+  for (const group of logged) if (groups.has(group)) logged.delete(group);
   for (const [group, { pending }] of service.figures.groups) {
-    if (groups.has(group) || told.has(group)) continue;
-    told.add(group);
+    if (groups.has(group) || logged.has(group)) continue;
+    logged.add(group);
     const what = `${pending} stored requests wait for group ${group}, which is not in the configuration: bring it back, or cancel them.`;
     log.tell('warn', 'requests_stranded', what, { group, pending });
   }

@@ -34,7 +34,7 @@ export interface GatewayQueueMode {
   notReady(): string | undefined;
   /** What a reload takes; the groups have been changed before. */
   replace(next: Config): void;
-  /** Asks for no limits any more. */
+  /** Stops fetching limits. */
   stop(): void;
 }
 
@@ -56,7 +56,7 @@ export async function openGatewayQueue(config: Config, deps: GatewayQueueModeDep
     count(event);
     queueLog.take(event);
   };
-  const limits = source && limitsOf(config, deps, { source, queue, onEvent, seen: (said) => (last = said) });
+  const limits = source && limitsOf(config, deps, { source, queue, onEvent, seen: (limits) => (last = limits) });
   deps.opened.push(async () => limits?.stop());
   limits?.start();
   return {
@@ -80,16 +80,16 @@ function limitsOf(
     source: LimitsSource;
     queue: GatewayQueue;
     onEvent: ConstructorParameters<typeof SessionLimits>[0]['onEvent'];
-    seen: (said: SessionStartLimit) => void;
+    seen: (limits: SessionStartLimit) => void;
   },
 ): SessionLimits {
   const { source, queue, onEvent, seen } = parts;
   return new SessionLimits({
     ...{ source, admission, clock, onEvent, group: options.group, limit: SESSION_STARTS, random: Math.random },
     ...{ refresh: options.refresh, countedWithin: options.countedWithin },
-    taken: (said) => {
-      seen(said);
-      queue.setMaxConcurrency(said.maxConcurrency);
+    taken: (fetched) => {
+      seen(fetched);
+      queue.setMaxConcurrency(fetched.maxConcurrency);
     },
   });
 }

@@ -55,7 +55,7 @@ export interface ListenersDeps extends ServiceDeps, Pick<RestOptions, 'refusalOf
 /** Every listener of the configuration, taking callers. */
 export interface Listeners {
   readonly addresses: Readonly<Record<string, string>>;
-  /** Says that this server is on its way out, and serves on. */
+  /** Reports that this server is about to stop, and serves on. */
   leaving(): void;
   /** Other routes from now on; for requests that come in later. */
   reroute(routes: ProxyOptions['routes']): void;
@@ -223,7 +223,7 @@ function grpcBounds({ bounds }: Config): GrpcBounds {
   };
 }
 
-/** Logs connections that were closed for a flood: one line a second at most, which says how many there were since the last. */
+/** Logs connections that were closed for a flood: one line a second at most, which counts those since the last. */
 function floodLog(log: Log): (kind: FloodKind, remoteAddress: string) => void {
   let until = 0;
   let count = 0;
@@ -292,7 +292,7 @@ class HttpFrontend implements Listener {
   }
 }
 
-/** A body that is too large for the listener, as Connect and gRPC-Web say it. */
+/** A body that is too large for the listener, in Connect and gRPC-Web. */
 function connectOversized(status: number, detail: string, refused: Refused | undefined): FaultBody | undefined {
   return status === 413 && refused?.path.startsWith('/sluice.v1.') === true ? oversizedBody(refused.contentType, detail) : undefined;
 }

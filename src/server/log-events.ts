@@ -64,11 +64,11 @@ export function logNotice(log: Log, notice: AdmissionNotice): void {
 /** One line for dead letters of a group in this time. */
 const DEAD_EVERY_MS = 10_000;
 
-/** What deferred mode says in the log: outages and dead letters, not each request. */
+/** What deferred mode logs: outages and dead letters, not each request. */
 export class DeferredLog {
   readonly #log: Log;
   readonly #nowMs: () => number;
-  readonly #dead = new Map<string, { toldAt: number; since: number }>();
+  readonly #dead = new Map<string, { loggedAt: number; since: number }>();
 
   /** `nowMs`: any clock that never goes back. */
   constructor(log: Log, nowMs: () => number) {
@@ -105,12 +105,12 @@ export class DeferredLog {
 
   #died(group: string, error: string): void {
     const now = this.#nowMs();
-    const known = this.#dead.get(group) ?? { toldAt: Number.NEGATIVE_INFINITY, since: 0 };
+    const known = this.#dead.get(group) ?? { loggedAt: Number.NEGATIVE_INFINITY, since: 0 };
     this.#dead.set(group, known);
     known.since++;
-    if (now - known.toldAt < DEAD_EVERY_MS) return;
+    if (now - known.loggedAt < DEAD_EVERY_MS) return;
     const { since } = known;
-    known.toldAt = now;
+    known.loggedAt = now;
     known.since = 0;
     const what = `${since} stored requests of group ${group} became dead letters, the last for ${error}; see \`sluice requests list --state dead --group ${group}\`.`;
     this.#log.tell('warn', 'requests_dead', what, { group, error, dead: since });
@@ -120,11 +120,11 @@ export class DeferredLog {
 /** One line of a kind in this time. */
 const QUEUE_EVERY_MS = 10_000;
 
-/** What the gateway queue says in the log: its limits as they change, and what goes wrong, at most one line of a kind in 10 s. */
+/** What the gateway queue logs: its limits as they change, and what goes wrong, at most one line of a kind in 10 s. */
 export class GatewayQueueLog {
   readonly #log: Log;
   readonly #nowMs: () => number;
-  readonly #seen = new Map<string, { toldAt: number; since: number }>();
+  readonly #seen = new Map<string, { loggedAt: number; since: number }>();
   #limits = '';
 
   /** `nowMs`: any clock that never goes back. */
@@ -178,12 +178,12 @@ export class GatewayQueueLog {
 
   #often(event: string, line: (since: number) => readonly [msg: string, fields: Readonly<Record<string, unknown>>]): void {
     const now = this.#nowMs();
-    const known = this.#seen.get(event) ?? { toldAt: Number.NEGATIVE_INFINITY, since: 0 };
+    const known = this.#seen.get(event) ?? { loggedAt: Number.NEGATIVE_INFINITY, since: 0 };
     this.#seen.set(event, known);
     known.since++;
-    if (now - known.toldAt < QUEUE_EVERY_MS) return;
+    if (now - known.loggedAt < QUEUE_EVERY_MS) return;
     const [msg, fields] = line(known.since);
-    known.toldAt = now;
+    known.loggedAt = now;
     known.since = 0;
     this.#log.tell('warn', event, msg, fields);
   }
@@ -228,7 +228,7 @@ const FLAP_MS = 10_000;
 /** URLs remembered at most; reloads can bring others without end. */
 const URLS_MAX = 10_000;
 
-/** Outcomes of an attempt that say nothing of its backend: the caller left, or its body broke off. */
+/** Outcomes of an attempt that are not the backend's: the caller left, or its body broke off. */
 const NOT_ITS_FAULT: ReadonlySet<string> = new Set(['aborted', 'sender']);
 
 interface Failing {
@@ -351,7 +351,7 @@ export function logReplicaEvent(log: Log, event: ReplicaEvent): void {
   }
 }
 
-/** What a replica that is ready has to say of the others all the same; one line each. */
+/** What a replica that is ready reports of the others all the same; one line each. */
 export function clusterWarnings(alone: boolean, replicas: readonly ReplicaView[]): readonly string[] {
   const own = replicas.find(({ self }) => self);
   const others = replicas.filter(({ revision, hash }) => revision !== own?.revision || hash !== own.hash);

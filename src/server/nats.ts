@@ -21,9 +21,9 @@ export interface NatsLink {
   readonly registers: Registers;
   readonly store: Store;
   readonly messages: Messages;
-  /** Forgets registers of sessions that nobody needs any more; how many. To be done now and then, by any replica. */
+  /** Deletes registers of sessions that no replica needs any more; resolves with how many. To be done now and then, by any replica. */
   forgetSessions(): Promise<number>;
-  /** The time by the clock of the server that keeps the registers. Rejects when it does not say in time. */
+  /** The time by the clock of the server that keeps the registers. Rejects when it does not answer in time. */
   serverTime(): Promise<EpochMs>;
   /** Whether registers and messages can be reached now, as far as this process knows. */
   connected(): boolean;
@@ -46,20 +46,20 @@ const REGISTERS_WITHIN = TIMING.horizon;
 const LEDGER_WITHIN = 2 * SECOND;
 
 /**
- * Connects to NATS, makes or checks the streams, and tries out whether they compare and set. `tell` hears of everything from
+ * Connects to NATS, makes or checks the streams, and tries out whether they compare and set. `report` receives everything from
  * the first try on. Rejects with `NatsUnfit`, one sentence with what to do, `startWithin` after the start at the latest
  * and a little; everything is closed then.
  */
-export async function openNats(options: NatsOptions, tell: (change: ConnectionEvent) => void = () => {}): Promise<NatsLink> {
+export async function openNats(options: NatsOptions, report: (change: ConnectionEvent) => void = () => {}): Promise<NatsLink> {
   const layout = createLayout(options.prefix);
-  const listeners = new Set([tell]);
-  const tellAll = (change: ConnectionEvent): void => {
+  const listeners = new Set([report]);
+  const reportAll = (change: ConnectionEvent): void => {
     for (const listener of listeners) listener(change);
   };
   const until = performance.now() + options.startWithin / MILLISECOND;
   const lines: NatsClient[] = [];
   const open = async (name: 'data' | 'ledger'): Promise<NatsClient> => {
-    const line = await connectNats({ name, options, inboxPrefix: layout.inboxPrefix, tell: tellAll, until });
+    const line = await connectNats({ name, options, inboxPrefix: layout.inboxPrefix, tell: reportAll, until });
     lines.push(line);
     return line;
   };
@@ -69,16 +69,16 @@ export async function openNats(options: NatsOptions, tell: (change: ConnectionEv
   try {
     const data = await open('data');
     const ledger = await open('ledger');
-    const unwritten = await openStreams({ line: data, layout, options, tell: tellAll, until });
+    const unwritten = await openStreams({ line: data, layout, options, tell: reportAll, until });
     const records = new StreamClient({ line: data, within: options.answerWithin });
     // What is not answered within `answerWithin` is asked again; the first answer counts all the same if it comes.
     const registerRecords = new StreamClient({ line: data, within: Math.max(options.answerWithin, REGISTERS_WITHIN) });
     const ledgerRecords = new StreamClient({ line: ledger, within: LEDGER_WITHIN });
     const via = ({ stream }: StreamSubject): StreamClient => (layout.ledger.includes(stream) ? ledgerRecords : records);
-    await Promise.all(unwritten.map((place) => awaitLeader({ records: via(place), place, tell: tellAll, until })));
+    await Promise.all(unwritten.map((place) => awaitLeader({ records: via(place), place, tell: reportAll, until })));
     const place = { stream: layout.race, subject: layout.raceSubject };
     while ((await verifyCompareAndSet([records, ledgerRecords], place)) === 0) {
-      await awaitLeader({ records, place, tell: tellAll, until });
+      await awaitLeader({ records, place, tell: reportAll, until });
       if (performance.now() > until)
         throw new NatsUnsupported(`NATS answers none of six writes within ${options.answerWithin / MILLISECOND} ms; raise cluster.answerWithin.`);
     }

@@ -32,7 +32,7 @@ export interface ServeOptions {
   readonly logTo: Writable;
   readonly version: string;
   readonly nodeVersion: string;
-  /** Id of this process, said to another that finds the store in use. */
+  /** Id of this process, reported to another that finds the store in use. */
   readonly pid?: number | undefined;
   /** Aborts when the start is to be given up: it then rejects soon. */
   readonly stopping?: AbortSignal | undefined;
@@ -75,16 +75,16 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
   await checkAddresses(config);
   const { env, clocks, version, nodeVersion, pid, stopping } = parts;
   const toOpen = { env, clocks, version, nodeVersion, pid, stopping, log, opened };
-  const door = await (config.cluster === undefined ? openSingleNode(config, toOpen) : openCluster(config, config.cluster, toOpen));
-  const { admission, metrics, clock } = door;
+  const stack = await (config.cluster === undefined ? openSingleNode(config, toOpen) : openCluster(config, config.cluster, toOpen));
+  const { admission, metrics, clock } = stack;
   const state: State = { revision: config.revision, notReady: 'starting', refusals: refusalsOf(config), rateLimits: compileRateLimitRules(config) };
   const onFault = (error: unknown): void => logFault(log, error);
   const keeps = keepsRequests(config, routes);
-  // Routes say who may go where; a caller that shows a credential is held to it.
+  // Routes define which caller may go where; a caller that shows a credential is held to it.
   const forwarded = { admission: scopedAsks(admission, allowAnonymous(auth)), clock, onFault };
   const forwarding = await openProxy(config, keeps, forwarded, { log, metrics, opened });
   const deferred = keeps
-    ? await openDeferred(config, { ...door, log, onFault, routes, forwarding, holder: { pid, address: 'this process' } }, opened)
+    ? await openDeferred(config, { ...stack, log, onFault, routes, forwarding, holder: { pid, address: 'this process' } }, opened)
     : undefined;
   const gatewayQueue = await openGatewayQueue(config, { admission, clock, log, metrics, version, opened, secrets: secretSources(parts) });
   const listeners = await openListeners(config, {
@@ -104,17 +104,17 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
     },
     gatewayQueue: gatewayQueue?.listening,
     onShed: metrics.connectionShed,
-    health: { notReady: () => state.notReady ?? gatewayQueue?.notReady(), remarks: door.remarks, metrics: () => metrics.scrape(), onFault },
+    health: { notReady: () => state.notReady ?? gatewayQueue?.notReady(), remarks: stack.remarks, metrics: () => metrics.scrape(), onFault },
   });
-  await door.serving?.(listeners.addresses);
+  await stack.serving?.(listeners.addresses);
   state.notReady = undefined;
   logServing(log, { version, config, addresses: listeners.addresses, guarded: auth.demanded });
   return {
     addresses: listeners.addresses,
-    ...{ lost: door.lost, pace: door.pace },
+    ...{ lost: stack.lost, pace: stack.pace },
     tell: (event) => logReload(log, event),
     reload: async (next) => {
-      const taken = await reload(next, { parts, log, auth, admission: door, forwarding, stores: deferred !== undefined, state });
+      const taken = await reload(next, { parts, log, auth, admission: stack, forwarding, stores: deferred !== undefined, state });
       if (!('proxy' in taken)) return taken;
       state.revision = next.revision;
       deferred?.replace(taken, next.groups);
@@ -122,7 +122,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
       listeners.reroute(taken.proxy);
       return [];
     },
-    drain: drainer({ config, log, admission: door, forwarding, deferred, gatewayQueue, listeners, notReady: () => (state.notReady = 'draining') }),
+    drain: drainer({ config, log, admission: stack, forwarding, deferred, gatewayQueue, listeners, notReady: () => (state.notReady = 'draining') }),
   };
 }
 
@@ -160,7 +160,7 @@ function rateLimitOf(state: State, onAnswer: RateLimitAccess['onAnswer']): Pick<
   return rateLimits && { rules: () => state.rateLimits ?? rateLimits, onAnswer };
 }
 
-/** What is drained, and told of it. */
+/** What is drained, and what is notified of it. */
 interface Drained {
   readonly config: Config;
   readonly log: Log;
@@ -176,7 +176,7 @@ function drainer({ config, log, admission, forwarding, deferred, gatewayQueue, l
   let closing: Promise<void> | undefined;
   return async (atOnce = false) => {
     const [delay, grace] = atOnce ? [0, 0] : [config.drain.delay / MILLISECOND, config.drain.grace / MILLISECOND];
-    const what = `Not ready any more: serves on for ${delay / 1000} s, then refuses newcomers; callers that wait have up to ${grace / 1000} s.`;
+    const what = `Not ready any more: serves on for ${delay / 1000} s, then refuses new callers; callers that wait have up to ${grace / 1000} s.`;
     log.tell('info', 'draining', what, { delayMs: delay, graceMs: grace });
     notReady();
     listeners.leaving();

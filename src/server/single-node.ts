@@ -24,24 +24,24 @@ import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
 import { type AdmissionStack, type AdmissionStackDeps, admissionDeps, createPace } from './admission-stack.ts';
 
 /**
- * Admission of a node that works alone: from the disk up to the door. While the disk takes no writes it says so and tries again: a term
+ * Admission of a single node: from the disk up. While the disk takes no writes it logs that and tries again: a term
  * and the first record of every tree are written before anything may be decided. Rejects at once for any other reason, and when the
  * start is given up.
  */
 export async function openSingleNode(config: Config, parts: AdmissionStackDeps): Promise<AdmissionStack> {
   const { log, stopping, opened } = parts;
-  let tellAt = 0;
+  let logAt = 0;
   for (;;) {
     const before = opened.length;
     try {
       const admission = await openOnce(config, parts);
-      if (tellAt > 0) log.tell('info', 'store_ready', 'The disk takes writes again; the store is open.', { path: config.store.path });
+      if (logAt > 0) log.tell('info', 'store_ready', 'The disk takes writes again; the store is open.', { path: config.store.path });
       return admission;
     } catch (cause) {
       for (const close of opened.splice(before).reverse()) await close().catch(() => {});
       if (!isDiskRefusal(cause) || stopping?.aborted) throw cause;
-      if (performance.now() >= tellAt) {
-        tellAt = performance.now() + ROOM_TELL_MS;
+      if (performance.now() >= logAt) {
+        logAt = performance.now() + ROOM_TELL_MS;
         const msg = 'The disk takes no writes, as it is full or fails: the server waits and serves nothing before. Make room, or set store.path.';
         log.tell('error', 'store_waiting', msg, { path: config.store.path, err: cause });
       }
@@ -106,7 +106,7 @@ const LOOK_EVERY = SECOND;
 const FILLING = 0.8;
 const EASED = 0.6;
 
-/** Says in the log when the store fills up, and in the metrics how full it is. Returns a function that stops it. */
+/** Logs when the store fills up, and in the metrics how full it is. Returns a function that stops it. */
 function watchRoom(room: () => StoreRoom, { timers, log, metrics }: { timers: Timers; log: Log; metrics: Metrics }): () => void {
   metrics.storing(room);
   let filling = false;
@@ -191,7 +191,7 @@ interface Storage {
   readonly room: (() => StoreRoom) | undefined;
   /** It outlives the process: what must survive is written. */
   readonly durable: boolean;
-  /** Replaces what this process says of itself to one that finds the store in use. */
+  /** Replaces what this process reports of itself to one that finds the store in use. */
   describe(holder: Holder): Promise<void>;
   /** Waits for what is under way. Closing twice does nothing. */
   close(): Promise<void>;
@@ -199,9 +199,9 @@ interface Storage {
 
 /** How storage is opened, beside the options. */
 interface StorageWays {
-  /** Said to a process that finds the store in use. */
+  /** Reported to a process that finds the store in use. */
   readonly holder: Holder;
-  /** Told that the check of an existing store is done. */
+  /** Called when the check of an existing store is done. */
   readonly verified?: (pages: number, whole: boolean, tookMs: number) => void;
 }
 

@@ -199,7 +199,7 @@ test.each(Object.keys(PROTOCOLS))('over %s every call says that no route is defe
     ['Redrive', { id: '1-0' }],
   ] as const) {
     const answer = await runner.call(method, fields);
-    expect(answer).toMatchObject({ ok: false, message: expect.stringContaining('none of its routes says `mode: deferred`') });
+    expect(answer).toMatchObject({ ok: false, message: expect.stringContaining('none of its routes has `mode: deferred`') });
     if (protocol !== 'plain HTTP') expect(answer).toMatchObject({ code: 'unimplemented' });
     else expect(answer).toMatchObject({ http: 404 });
   }

@@ -133,13 +133,13 @@ describe('sluice acquire', () => {
     await sluice('acquire', 'pace');
     const { code, err } = await sluice('acquire', 'pace', '--ttl', '1s');
     expect(code).toBe(75);
-    expect(err).toMatch(/^sluice: infeasible: .*\(Limit: pace\.\); ask again in 3600 s\n$/);
+    expect(err).toMatch(/^sluice: infeasible: .*\(Limit: pace\.\); try again in 3600 s\n$/);
   });
 
   test('shows the place while it waits', async () => {
     const first = await slots();
     const { world, code } = begin('acquire', 'slots');
-    await expect.poll(world.err).toMatch(/^sluice: place 1 in slots, (about \d+ s|nobody can say when), behind limit one\n$/);
+    await expect.poll(world.err).toMatch(/^sluice: place 1 in slots, (about \d+ s|time unknown), behind limit one\n$/);
     await first.release();
     expect(await code).toBe(0);
   });

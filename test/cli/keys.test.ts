@@ -32,7 +32,7 @@ test('two keys are never the same, and --json has one on a line', async () => {
 });
 
 test.each([
-  [[], /say `keys new NAME`/],
+  [[], /write `keys new NAME`/],
   [['old', 'a'], /there is no command "old"/],
   [['new'], /name who holds the key/],
   [['new', 'a', 'b'], /name who holds the key/],

@@ -35,7 +35,7 @@ test('A server that answers 202 at once, whatever `Prefer: wait` says, is asked 
 });
 
 test('A server that opens an event stream and cuts it at once is asked with growing pauses and given up after 10 s', async () => {
-  const empty = () => ({ kind: 'stream', body: new ReadableStream({ start: (stream) => stream.close() }), heard: () => {}, close: () => {} });
+  const empty = () => ({ kind: 'stream', body: new ReadableStream({ start: (stream) => stream.close() }), received: () => {}, close: () => {} });
   const { calls, ended } = await minuteOf(() => empty() as unknown as Reply, { ...ASKING, onPlace: () => {} });
   expect(ended).toBeInstanceOf(SluiceUnreachable);
   expect(calls).toBeGreaterThan(10);

@@ -33,12 +33,12 @@ const VARINT_MAX = 2 ** 31 - 1;
 
 type DurationMembers = { $typeName: 'google.protobuf.Duration'; seconds: bigint; nanos: number };
 
-/** An ask that says nothing, as protobuf-es makes it. */
+/** An empty acquire, as protobuf-es makes it. */
 export function emptyAcquire(): AcquireRequest {
   return { $typeName: 'sluice.v1.AcquireRequest', group: '', key: '', urgency: { case: undefined }, costs: {}, holder: '', requestId: '' };
 }
 
-/** An ask from its bytes, as `fromBinary` reads it; undefined: let that read it. */
+/** Reads an acquire from its bytes, as `fromBinary` reads it; undefined: let that read it. */
 export function decodeAcquire(bytes: Uint8Array): AcquireRequest | undefined {
   const request = emptyAcquire();
   const reader = new Reader(bytes);

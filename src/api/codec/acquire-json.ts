@@ -2,11 +2,11 @@ import type { Duration } from '@bufbuild/protobuf/wkt';
 import type { AcquireRequest, AcquireResponse } from '../../gen/sluice/v1/admission_pb.ts';
 import { emptyAcquire } from './acquire-binary.ts';
 
-/* As acquire-codec.ts, in JSON: the usual ask and its permit by hand, all else by protobuf-es. */
+/* As acquire-codec.ts, in JSON: the usual acquire and its permit by hand, all else by protobuf-es. */
 
 const DURATION = /^(0|[1-9]\d{0,8})(?:\.(\d{1,9}))?s$/;
 
-/** An ask from its text, as `fromJsonString` reads it; undefined: let that read it. */
+/** Reads an acquire from its text, as `fromJsonString` reads it; undefined: let that read it. */
 export function acquireFromJson(text: string): AcquireRequest | undefined {
   let json: unknown;
   try {

@@ -41,7 +41,7 @@ export function queryFormat(encoding: string | undefined): CallFormat | undefine
   return encoding === 'json' ? UNARY_JSON : encoding === 'proto' ? UNARY_PROTO : undefined;
 }
 
-/** What `Accept-Post` says beside a 415. */
+/** The value of `Accept-Post` beside a 415. */
 export function acceptPost(streaming: boolean): string {
   return FORMATS.filter(({ protocol }) => protocol !== (streaming ? 'unary' : 'stream'))
     .map(({ contentType }) => contentType)
@@ -117,7 +117,7 @@ function checkInstants(schema: DescMessage, text: string): Refusal | undefined {
   return undefined;
 }
 
-/** The ask of every acquire: by hand where it is a usual one. */
+/** The request of every acquire: by hand where it is a usual one. */
 function decodeAsk(bytes: Uint8Array, json: boolean): Message {
   if (!json) return decodeAcquire(bytes) ?? fromBinary(AcquireRequestSchema, bytes);
   const text = UTF8.decode(bytes);
@@ -127,7 +127,7 @@ function decodeAsk(bytes: Uint8Array, json: boolean): Message {
 /** Sticky, and every character is in some token: a string that does not end is not looked for again. */
 const TOKEN = /"(?:[^"\\]|\\.)*"(?=\s*(:?))|[{[\]}]|[^"{[\]}]+/gy;
 
-/** The same JSON with the member `class`, as the file and plain HTTP call it, under the name that the message has for it. `depth`: of the ask. */
+/** The same JSON with the member `class`, as the file and plain HTTP call it, under the name that the message has for it. `depth`: of the acquire. */
 function withoutAlias(text: string, depth: number): string {
   if (!text.includes('"class"') || !isJson(text)) return text;
   let at = 0;
@@ -186,7 +186,7 @@ export function unwrap(body: Uint8Array, bytesMax: number): Uint8Array | Refusal
   if (body[0] !== 0) return malformed('The envelope has flags that a request does not have.');
   if (length > bytesMax) return tooLong(bytesMax);
   if (body.length > ENVELOPE_BYTES + length) return TWO_MESSAGES;
-  if (body.length !== ENVELOPE_BYTES + length) return malformed('The body must hold exactly one message, as long as its envelope says.');
+  if (body.length !== ENVELOPE_BYTES + length) return malformed('The body must hold exactly one message, as long as its envelope states.');
   return body.subarray(ENVELOPE_BYTES);
 }
 

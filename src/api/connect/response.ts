@@ -79,7 +79,7 @@ export function endOfStream({ protocol }: CallFormat, error: WireError | undefin
   return envelope(0x80, Buffer.from(error === undefined ? 'grpc-status: 0\r\n' : trailers(error)));
 }
 
-/** State of this very moment: nobody may keep it. */
+/** State of this very moment: no cache may keep it. */
 export function headersOf(contentType: string): (readonly [string, string])[] {
   return [
     ['Content-Type', contentType],

@@ -8,6 +8,6 @@ export interface DeferredAccess {
   readonly routes: () => readonly SubmitRoute[];
   /** Longest body of POST /v1/requests, as it comes: JSON, or a batch. */
   readonly submitBytesMax: number;
-  /** Aborts when the server begins to stop: whoever waits for the end of a request is answered with its state. */
+  /** Aborts when the server begins to stop: a caller that waits for the end of a request is answered with its state. */
   readonly closing?: AbortSignal;
 }

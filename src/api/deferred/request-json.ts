@@ -5,7 +5,7 @@ import { pairsOf } from './proto-messages.ts';
 /** Where a request is read: `/v1/requests/`, or the proxy's own path. */
 export type RequestsPath = string;
 
-/** A request as plain HTTP shows it: states as lower-case words, times of RFC 3339, what is not there left out. Its response is told of, not held. */
+/** A request as plain HTTP shows it: states as lower-case words, times of RFC 3339, what is not there left out. Its response is described, not included. */
 export function requestJson(view: RequestView, path: RequestsPath): object {
   const { id, state, group, key, route, method, target, bodyBytes, attempts, error, tries, callback, response } = view;
   return {

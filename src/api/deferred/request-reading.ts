@@ -10,7 +10,7 @@ import { pairsOf } from './proto-messages.ts';
 import { requestJson } from './request-json.ts';
 import { END_WAIT_MAX } from './service.ts';
 
-/** Asks for a request as one credential may see it. */
+/** Looks up a request as one credential may see it. */
 export type LookUp = (id: string, wait: Micros, signal: AbortSignal) => Promise<RequestView | Refusal>;
 
 /** What reading needs. */
@@ -24,12 +24,12 @@ export interface ReadingParts extends ResponseDeps {
 }
 
 /** How an ended request is answered: by a redirect to its response (default), by the response itself, or by its state as JSON. */
-type ResponseWish = 'redirect' | 'direct' | 'state';
+type ResponseForm = 'redirect' | 'direct' | 'state';
 
-const WISHES: ReadonlySet<string> = new Set(['redirect', 'direct', 'state']);
+const RESPONSE_FORMS: ReadonlySet<string> = new Set(['redirect', 'direct', 'state']);
 /** How soon to look again where nothing is known. */
 const RETRY_SECONDS = 1;
-/** Fields of a stored answer that are written anew, or say what is not true of it any more. */
+/** Fields of a stored answer that are written anew, or are not true of it any more. */
 const REPLACED: ReadonlySet<string> = new Set(['content-length', 'cache-control', 'expires', 'age', 'date', 'x-content-type-options']);
 /** Fields that speak for an address, which is not the backend's. */
 const OF_ADDRESS: ReadonlySet<string> = new Set([
@@ -43,7 +43,7 @@ const OF_ADDRESS: ReadonlySet<string> = new Set([
 
 /**
  * Reads requests over plain HTTP: GET of the id answers 200 and the state, with Retry-After, until it is done (`Prefer: wait=N`
- * waits for that, 60 s at most); then 303 to its response, or as `?response=direct` or `?response=state` says.
+ * waits for that, 60 s at most); then 303 to its response, or as `?response=direct` or `?response=state` asks.
  */
 export class RequestReading {
   readonly #parts: ReadingParts;
@@ -54,17 +54,17 @@ export class RequestReading {
 
   /** Answers a GET of a request. */
   show(lookUp: LookUp, id: string, request: EngineRequest, reply: EngineReply): void {
-    const wish = wishOf(request.query);
-    if (wish === undefined) {
-      const detail = 'The query may say `response=redirect`, `response=direct` or `response=state`, and nothing else.';
+    const form = parseResponseForm(request.query);
+    if (form === undefined) {
+      const detail = 'The query may be `response=redirect`, `response=direct` or `response=state`, and nothing else.';
       return void sendRefusal(reply, this.#parts, { reason: 'malformed', detail });
     }
     this.#read(lookUp, id, request, reply, (view, headers) => {
       const ended = view.state === 'done' && view.response !== undefined;
-      if (ended && wish === 'direct') return this.#sendStored(view, headers, reply);
+      if (ended && form === 'direct') return this.#sendStored(view, headers, reply);
       const { path } = this.#parts;
       const json = JSON.stringify(requestJson(view, path));
-      if (ended && wish === 'redirect') return void sendJson(reply, 303, json, [...headers, ['Location', `${path}${id}/response`]]);
+      if (ended && form === 'redirect') return void sendJson(reply, 303, json, [...headers, ['Location', `${path}${id}/response`]]);
       const retry: readonly Header[] = isPending(view) ? [['Retry-After', String(this.#retrySeconds(view))]] : [];
       sendJson(reply, 200, json, [...headers, ...retry]);
     });
@@ -77,7 +77,7 @@ export class RequestReading {
       if (isPending(view)) {
         const { admission } = this.#parts;
         const retryAt = admission.now() + this.#retrySeconds(view) * SECOND;
-        const detail = 'This request has no response yet; ask again later, or wait for it with `Prefer: wait=30`.';
+        const detail = 'This request has no response yet; try again later, or wait for it with `Prefer: wait=30`.';
         return void sendRefusal(reply, this.#parts, { reason: 'conflict', detail, retryAt: retryAt as ReturnType<typeof admission.now> });
       }
       sendRefusal(reply, this.#parts, {
@@ -94,7 +94,7 @@ export class RequestReading {
       if (!isPending(view)) return void sendJson(reply, 500, JSON.stringify({ msg: `The request is ${view.state}, without an answer.` }), headers);
       const retry: Header = ['Retry-After', String(this.#retrySeconds(view))];
       const own: readonly Header[] = [...headers, retry, ['Location', `/retrieve?sequence_id=${view.id}`], ['X-Lunar-Enqueued', 'true']];
-      sendJson(reply, 202, JSON.stringify({ msg: 'The request has no answer yet; ask again at Location.' }), own);
+      sendJson(reply, 202, JSON.stringify({ msg: 'The request has no answer yet; get it at Location.' }), own);
     });
   }
 
@@ -150,8 +150,8 @@ function isPending({ state }: RequestView): boolean {
   return state === 'pending' || state === 'sending';
 }
 
-function wishOf(query: string): ResponseWish | undefined {
+function parseResponseForm(query: string): ResponseForm | undefined {
   if (query === '') return 'redirect';
-  const [, wish = ''] = /^response=([a-z]+)$/.exec(query) ?? [];
-  return WISHES.has(wish) ? (wish as ResponseWish) : undefined;
+  const [, form = ''] = /^response=([a-z]+)$/.exec(query) ?? [];
+  return RESPONSE_FORMS.has(form) ? (form as ResponseForm) : undefined;
 }

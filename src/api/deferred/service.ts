@@ -44,7 +44,7 @@ const FAILURE_BYTES_MAX = 64;
 const ANY_STATE: readonly (RequestState | undefined)[] = [undefined, 'dead', 'done', 'cancelled'];
 
 /**
- * Deferred requests for every protocol: checks fields and rights, then asks `DeferredRequests`. A credential with `acquire`
+ * Deferred requests for every protocol: checks fields and rights, then calls `DeferredRequests`. A credential with `acquire`
  * submits, and sees and cancels what is its own; `read` and `manage` see what others submitted to their groups, `manage` cancels and
  * redrives it.
  */
@@ -188,7 +188,7 @@ export class DeferredApi {
     return isRefusal(done) ? done : { ...done, next: pageTokenOf(pages, done.next) };
   }
 
-  /** What has not ended first, then each state by itself; the place says which state, and where in it. */
+  /** What has not ended first, then each state by itself; the page token contains the state, and the place in it. */
   async #listAny(
     scope: RequestScope,
     filter: Omit<RequestFilter, 'state'>,
@@ -223,8 +223,8 @@ export class DeferredApi {
       checkTime('until', until) ??
       this.#parts.auth.check(caller, { ability, ...(group !== '' && { group }), ...(key !== '' && own !== undefined && { key: { of: key } }) });
     if (refusal !== undefined) return refusal;
-    const said = (text: string): string | undefined => (text === '' ? undefined : text);
-    return { group: said(group), key: said(key), error: said(failure), since, until };
+    const given = (text: string): string | undefined => (text === '' ? undefined : text);
+    return { group: given(group), key: given(key), error: given(failure), since, until };
   }
 
   /** What a caller may see that has one of the `needed` abilities: of others with one of `others`. */

@@ -7,7 +7,7 @@ import type { IncomingRequest } from '../../proxy/incoming.ts';
 import { fromText } from '../duration.ts';
 import { idempotencyKeyOf } from '../idempotency-key.ts';
 
-/** What a caller may say of a request that is to be stored, in fields of the request itself. */
+/** What a caller may set for a request that is to be stored, in fields of the request itself. */
 export type StoredFields = Pick<Submission, 'idempotencyKey' | 'notBeforeMs' | 'deadlineMs' | 'timeoutMs' | 'retries' | 'callback'>;
 
 const KEY_LENGTH_MAX = 256;
@@ -16,7 +16,7 @@ const RETRIES_MAX = 100;
 
 /**
  * Reads `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07; without its quotes too) and the fields that narrow what
- * the route says: `Sluice-Delay`, `Sluice-Deadline`, `Sluice-Timeout` (durations), `Sluice-Retries` (a number of attempts, or the
+ * the route sets: `Sluice-Delay`, `Sluice-Deadline`, `Sluice-Timeout` (durations), `Sluice-Retries` (a number of attempts, or the
  * delays between them), `Sluice-Callback` (a URL).
  */
 export function storedFields({ headers }: Pick<IncomingRequest, 'headers'>, nowMs: number): StoredFields | Refusal {

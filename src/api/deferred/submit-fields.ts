@@ -29,7 +29,7 @@ export interface SubmitFields {
   readonly callback: string;
 }
 
-/** Fields of a request that says nothing but where it goes. */
+/** Fields of a request that sets nothing but where it goes. */
 export const EMPTY_SUBMIT: SubmitFields = Object.freeze({
   route: '',
   group: '',
@@ -69,7 +69,7 @@ const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const PATH = /^\/[!"$-~]*$/;
 const PRINTABLE = /^[\x20-\x7e]*$/;
 
-/** Fields of ours, and those that say where a request came from: a proxy writes them. */
+/** Fields of ours, and those that state where a request came from: a proxy writes them. */
 const OWN = /^(sluice|x[-_]forwarded)[-_]/;
 /** Fields that are not the caller's to set: they frame the message, belong to one connection, or are written by Sluice (RFC 9110 7.6.1). */
 const FOREIGN: ReadonlySet<string> = new Set([

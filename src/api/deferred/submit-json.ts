@@ -28,7 +28,7 @@ export function submitFieldsOf(bytes: Uint8Array): SubmitFields | Refusal {
     const member = memberOf(name);
     if (seen.has(member)) return malformed(`\`${printable(name)}\` is there twice; send it once.`);
     seen.add(member);
-    // null says nothing, as in proto3 JSON.
+    // null is an absent field, as in proto3 JSON.
     const wrong = value === null ? undefined : take(fields, member, value);
     if (wrong !== undefined) return wrong;
   }
@@ -105,8 +105,8 @@ function headersOf(value: unknown): SubmitFields['headers'] | Refusal {
   const entries = Array.isArray(value) ? (value as unknown[]).map(pairOf) : Object.entries(value);
   for (const entry of entries) {
     if (entry === undefined) return wrong;
-    const [name, said] = entry;
-    for (const each of Array.isArray(said) ? (said as unknown[]) : [said]) {
+    const [name, values] = entry;
+    for (const each of Array.isArray(values) ? (values as unknown[]) : [values]) {
       if (typeof each !== 'string') return wrong;
       headers.push([name, each]);
     }
@@ -117,8 +117,8 @@ function headersOf(value: unknown): SubmitFields['headers'] | Refusal {
 function pairOf(value: unknown): readonly [string, unknown] | undefined {
   if (Array.isArray(value)) return value.length === 2 && typeof value[0] === 'string' && typeof value[1] === 'string' ? [value[0], value[1]] : undefined;
   if (typeof value !== 'object' || value === null) return undefined;
-  const { name, value: said } = value as { name?: unknown; value?: unknown };
-  return typeof name === 'string' ? [name, said] : undefined;
+  const { name, value: given } = value as { name?: unknown; value?: unknown };
+  return typeof name === 'string' ? [name, given] : undefined;
 }
 
 function attemptsOf(member: string, value: unknown): SubmitFields['retries'] | Refusal {

@@ -29,7 +29,7 @@ export function submitRoutesOf(routes: readonly ProxyRoute[]): readonly SubmitRo
   });
 }
 
-/** What the route of a request says of it; what the request names itself is in it already. */
+/** What the route of a request sets for it; what the request names itself is in it already. */
 export interface RoutedSubmit {
   readonly route: string;
   readonly group: string;
@@ -43,7 +43,7 @@ export interface RoutedSubmit {
   readonly dedupeId: string;
 }
 
-/** Who asks for a route. */
+/** The caller of a route. */
 export interface SubmitCaller {
   readonly caller: string;
   /** Whether it may submit to a group. */

@@ -54,7 +54,7 @@ function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** A refusal as gRPC says it: code, sentence, and details in `grpc-status-details-bin`; `retry-after-ms` besides, for clients without google.rpc. */
+/** A refusal in gRPC: code, sentence, and details in `grpc-status-details-bin`; `retry-after-ms` besides, for clients without google.rpc. */
 export function statusOf(refusal: Refusal, now: Instant): StatusObject {
   const metadata = new Metadata();
   metadata.set('grpc-status-details-bin', bufferOf(statusDetails(refusal, now)));

@@ -15,7 +15,7 @@ import { ConnectionGate } from '../../http/connection-limiter.ts';
 
 /** What one gRPC connection may do (docs/decisions/0015-grpc-connections.md). */
 export interface GrpcBounds {
-  /** Calls open at once on one connection; grpc-js says so to the client, and refuses more. */
+  /** Calls open at once on one connection; grpc-js announces it to the client, and refuses more. */
   readonly streamsMax: number;
   /** Calls that one connection may open in one second. */
   readonly opensPerSecondMax: number;
@@ -185,7 +185,7 @@ export class GrpcGuard {
     for (const connection of connections) {
       for (const { stream, headers, flags } of connection.queue.splice(0, SLICE)) {
         if (stream.closed) continue;
-        // A request without a byte may have ended meanwhile, which grpc-js has to hear.
+        // A request without a byte may have ended meanwhile, which grpc-js must receive.
         const ended = stream.readableEnded;
         if (ended && !connection.empty()) break;
         stream.respond = respond;
@@ -350,7 +350,7 @@ class Connection {
   }
 }
 
-/** Stands for "no compression" in what grpc-js is given: it knows none of this name, and says so of a message that is compressed. */
+/** Stands for "no compression" in what grpc-js is given: it knows none of this name, and refuses a message that is compressed. */
 const NONE = 'none';
 const COMPRESSED_PLAIN = encodeURI(`"${NONE}"`);
 const ENCODINGS = new Set([undefined, 'identity', 'gzip', 'deflate']);

@@ -58,7 +58,7 @@ export interface GrpcOptions extends ServiceDeps {
   readonly onFlood: (kind: FloodKind, remoteAddress: string) => void;
 }
 
-/** Longest message taken: an ask with every field at its bound is below 4 KiB, an override of 64 limits below 16. */
+/** Longest message taken: an acquire with every field at its bound is below 4 KiB, an override of 64 limits below 16. */
 export const MESSAGE_BYTES_MAX = 65_536;
 
 /**
@@ -133,7 +133,7 @@ export class Grpc implements Listener {
     return { address: `${bracketed}:${bound}` };
   }
 
-  /** What the health service says of every service, from now on; calls are taken all the same. */
+  /** What the health service reports of every service, from now on; calls are taken all the same. */
   serving(on: boolean): void {
     for (const name of ['', ...this.#services.map(({ typeName }) => typeName)]) this.#health.setStatus(name, on ? 'SERVING' : 'NOT_SERVING');
   }
@@ -223,7 +223,7 @@ export class Grpc implements Listener {
       facts: () => ({ ...facts, remaining: remainingOf(stream) }),
       send: (message) => {
         const more = outbox.send(toBinary(SessionResponseSchema, message));
-        // A caller that asks and does not read is not listened to until it does.
+        // A caller that sends and does not read is not read from until it does.
         if (more === false) stream.pause();
         return more !== undefined;
       },

@@ -19,7 +19,7 @@ const KINDS: Readonly<Record<Member, 'text' | 'duration' | 'integer'>> = {
   requestId: 'text',
 };
 
-/** An ask from the fields of a plain HTTP call; what they are worth, `parseAcquire` checks. */
+/** Reads an acquire from the fields of a plain HTTP call; `parseAcquire` checks their values. */
 export function askFieldsOf(input: Input): AcquireFields | Refusal {
   const fields: Record<string, unknown> = { group: '' };
   for (const [name, value] of input) {
@@ -30,7 +30,7 @@ export function askFieldsOf(input: Input): AcquireFields | Refusal {
   return fields as unknown as AcquireFields;
 }
 
-/** The same as a message, for calls that are told in messages. Numbers that are none become ones that are refused. */
+/** The same as a message, for calls that take messages. Numbers that are none become ones that are refused. */
 export function askMessage(fields: AcquireFields): AcquireRequest {
   const message: MessageInitShape<typeof AcquireRequestSchema> = { group: fields.group };
   for (const name of ['key', 'holder', 'requestId'] as const) {
@@ -46,20 +46,20 @@ export function askMessage(fields: AcquireFields): AcquireRequest {
   return create(AcquireRequestSchema, message);
 }
 
-/** An ask that goes on at another address, with the end of its wait timeout. */
+/** An acquire that goes on at another address, with the end of its wait timeout. */
 export interface Ticket {
   readonly fields: AcquireFields;
   /** Milliseconds since 1970, of the wall clock of the replica that gave the ticket. */
   readonly until: number;
 }
 
-/** Where a place goes on: the ask itself and the end of its wait timeout, written so that any replica can read it, also after a restart. */
+/** Where a place goes on: the acquire itself and the end of its wait timeout, written so that any replica can read it, also after a restart. */
 export function encodeTicket({ fields, until }: Ticket): string {
   const { group: _, ...rest } = fields;
   return Buffer.from(JSON.stringify({ ...rest, until })).toString('base64url');
 }
 
-/** The ask in a ticket; undefined: it is none. */
+/** Returns the acquire in a ticket, or undefined if it is none. */
 export function decodeTicket(group: string, ticket: string): Ticket | undefined {
   try {
     const { until, ...fields } = JSON.parse(Buffer.from(ticket, 'base64url').toString()) as AcquireFields & { until?: unknown };
@@ -78,7 +78,7 @@ function wellTyped({ costs, ...rest }: AcquireFields): boolean {
   );
 }
 
-/** What is wrong with a member, told from every value a member can have. */
+/** Returns what is wrong with a member, whatever its value. */
 class Wrong {
   readonly refusal: Refusal;
   constructor(refusal: Refusal) {
@@ -105,7 +105,7 @@ function readMember(name: Member, value: unknown): string | number | Wrong {
 
 function costsOf(costs: Input): Record<string, number> {
   const [only] = costs;
-  // The usual ask: an object that was made before.
+  // The usual acquire: an object that was made before.
   if (costs.size === 1 && only?.[0] === REQUESTS && integer(only[1]) === 1) return ONE_REQUEST;
   // Without a prototype: units come from outside.
   const read = Object.create(null) as Record<string, number>;

@@ -16,7 +16,7 @@ export interface RestAcquireOptions extends ResponseDeps {
   readonly admission: AdmissionService;
   readonly after: After;
   readonly positions: PositionNotifier;
-  /** A name nobody can guess, for an ask that goes on elsewhere and has none. */
+  /** Returns a name that cannot be guessed, for a request that goes on elsewhere and has none. */
   readonly newId: () => string;
 }
 
@@ -37,8 +37,8 @@ export function prefersAsync(prefer: string | undefined): boolean {
 }
 
 /**
- * Asks for a permit and answers when the door does: at once, as events, or with 202 when the caller would rather come back.
- * `until`: the ask of a ticket goes on, whose wait timeout ends then, in milliseconds since 1970.
+ * Submits an acquire and answers with its outcome: at once, as events, or with 202 when the caller prefers to come back.
+ * `until`: the request of a ticket goes on, whose wait timeout ends then, in milliseconds since 1970.
  */
 export function acquire(
   parts: RestAcquireOptions,
@@ -50,7 +50,7 @@ export function acquire(
 ): void {
   const accept = request.header('accept') ?? '';
   const wait = preferredWait(request.header('prefer'));
-  // Who leaves to come back needs a name for its place.
+  // A caller that leaves to come back needs a name for its place.
   const named = wait !== undefined && (fields.requestId ?? '') === '' ? { ...fields, requestId: parts.newId() } : fields;
   const asked = parseAcquire(named, facts);
   const whom: Refused = { group: fields.group, key: fields.key ?? '', accept };
@@ -84,14 +84,14 @@ function send(parts: ResponseDeps, outcome: Outcome | undefined, refusal: Refusa
   return sendRefusal(reply, parts, outcome?.refusal ?? refusal ?? { reason: 'fault' }, whom);
 }
 
-/** The ask with what is left of its wait timeout. Never more than it had, whatever this replica's clock says. */
+/** Returns the request with what is left of its wait timeout. Never more than it had, whatever this replica's clock shows. */
 function resumed({ admission }: RestAcquireOptions, ask: AdmissionRequest, until: number): AdmissionRequest {
   const left = Math.max(0, (until - admission.epoch(admission.now())) * MILLISECOND);
   const whole = ask.wait ?? left;
   return { ...ask, wait: Math.min(left, whole), resumes: whole };
 }
 
-/** An ask that is to go on elsewhere; `until` as its first answer said, undefined where this is the first. */
+/** A request that is to go on elsewhere; `until` as in its first response, undefined where this is the first. */
 interface Leaving {
   readonly ask: AdmissionRequest;
   readonly fields: AcquireFields;
@@ -115,7 +115,7 @@ function comeBack(parts: RestAcquireOptions, leaving: Leaving, wait: number, hel
   sendJson(reply, 202, place === undefined ? '{}' : placeJson(place, parts.admission.now()), headers);
 }
 
-/** The place as it moves, at last the permit or the refusal. Refused at the door, it is an answer like any other. */
+/** The place as it moves, at last the permit or the refusal. Refused on arrival, it is a response like any other. */
 function acquireAsEvents(parts: RestAcquireOptions, ask: AdmissionRequest, whom: Refused, reply: EngineReply): void {
   let stream: EngineStream | undefined;
   let held: AcquireHandle | undefined;
@@ -146,11 +146,11 @@ function acquireAsEvents(parts: RestAcquireOptions, ask: AdmissionRequest, whom:
     leave();
   };
   stop = parts.positions.watch({
-    // A caller that does not read is told its place when it reads again.
+    // A caller that does not read gets its place when it reads again.
     position: () => (events.ready ? held?.position() : undefined),
-    moved: (place, now) => tell(events, event('place', placeJson(place, now)), gone),
+    moved: (place, now) => write(events, event('place', placeJson(place, now)), gone),
     idle: () => {
-      if (events.ready) tell(events, ': still here\n\n', gone);
+      if (events.ready) write(events, ': still here\n\n', gone);
     },
   });
   reply.onGone(gone);
@@ -160,7 +160,7 @@ function event(name: string, json: string): string {
   return `event: ${name}\ndata: ${json}\n\n`;
 }
 
-function tell(stream: EngineStream, text: string, gone: () => void): void {
+function write(stream: EngineStream, text: string, gone: () => void): void {
   if (!stream.write(text)) gone();
 }
 

@@ -30,7 +30,7 @@ const PIECES_BYTES = 64 << 10;
 
 const NDJSON: readonly (readonly [string, string])[] = [['Content-Type', 'application/x-ndjson'], NO_STORE];
 
-/** Whether a content type says that a body holds a JSON value on each line. */
+/** Whether a content type means that a body holds a JSON value on each line. */
 export function isBatch(contentType: string | undefined): boolean {
   const type = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase();
   return type === 'application/x-ndjson' || type === 'application/ndjson' || type === 'application/jsonl';

@@ -8,7 +8,7 @@ const DURATION = 'google.protobuf.Duration';
 
 /**
  * Fields of a plain HTTP call as the message that the other protocols send: proto3 JSON, but durations may have any unit
- * (`250ms`, `1m30s`), an outcome is a plain word (`used`), and a truth may be text, as in a query. What is wrong is said by the names of fields.
+ * (`250ms`, `1m30s`), an outcome is a plain word (`used`), and a truth may be text, as in a query. Errors name the fields.
  */
 export function messageOf<D extends DescMessage>(schema: D, input: Input): MessageShape<D> | Refusal {
   try {
@@ -21,9 +21,9 @@ export function messageOf<D extends DescMessage>(schema: D, input: Input): Messa
 
 /** What `fromJson` found wrong, under the field's own name: it writes `cannot decode field sluice.v1.Message.field from JSON: what`. */
 function unreadable(message: string): string {
-  const [where = '', ...said] = message.split(' from JSON: ');
+  const [where = '', ...rest] = message.split(' from JSON: ');
   const name = where.slice(Math.max(where.lastIndexOf('.'), where.lastIndexOf(' ')) + 1);
-  return said.length === 0 ? `The fields cannot be read: ${message}.` : `\`${printable(name)}\` cannot be read: ${said.join(' from JSON: ')}.`;
+  return rest.length === 0 ? `The fields cannot be read: ${message}.` : `\`${printable(name)}\` cannot be read: ${rest.join(' from JSON: ')}.`;
 }
 
 /** Is it a message, and not why there is none? */
@@ -61,7 +61,7 @@ function fieldNames(schema: DescMessage): string {
 }
 
 function normalField(field: DescField, name: string, value: unknown): unknown {
-  // Of a field that is null nothing is said, as in proto3 JSON.
+  // A field that is null is absent, as in proto3 JSON.
   if (value === null) return value;
   if (field.fieldKind === 'enum')
     return typeof value === 'string' && /^[a-z_]+$/.test(value) ? `${field.enum.name.toUpperCase()}_${value.toUpperCase()}` : value;

@@ -38,7 +38,7 @@ const EVERYTHING = { alwaysEmitImplicit: true };
 const UNKNOWN_PATH: Refusal = { reason: 'malformed', detail: 'Nothing answers at this path; look into the API for those that do.' };
 const NO_DEFERRED: Refusal = { reason: 'unknown_request', detail: NOT_DEFERRED };
 const BAD_PATH: Refusal = { reason: 'malformed', detail: 'The path holds a percent sign that encodes no UTF-8; write %25 for the sign itself.' };
-const NO_TICKET: Refusal = { reason: 'unknown_request', detail: 'This is no Location that a 202 gave; ask anew.' };
+const NO_TICKET: Refusal = { reason: 'unknown_request', detail: 'This is no Location that a 202 gave; acquire anew.' };
 
 const LISTS: ReadonlySet<string> = new Set(['ListGroups', 'ListWaiters', 'ListLeases', 'ListKeys', 'ListActivity']);
 const SHORT_NAMES = [
@@ -122,7 +122,7 @@ export class Rest implements HttpHandler {
     else acquire(this.#acquiring, facts, fields, request, reply);
   }
 
-  /** The Location of a 202: the same ask, under the same request id. */
+  /** The Location of a 202: the same request, under the same request id. */
   #again(facts: CallContext, path: Path, request: EngineRequest, reply: EngineReply): void {
     const ticket = decodeTicket(path['group'] ?? '', path['ticket'] ?? '');
     if (ticket === undefined) return this.#refuse(reply, NO_TICKET);

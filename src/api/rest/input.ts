@@ -17,12 +17,12 @@ const QUERY_BYTES_MAX = 16_384;
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
 const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json *(?:;|$)/i;
 
-/** A refusal that has another status than its reason says. */
+/** A refusal that has another status than that of its reason. */
 export interface StatusRefusal extends Refusal {
   readonly status: number;
 }
 
-/** `path`: what the path says, decoded. */
+/** `path`: fields of the path, decoded. */
 export function inputOf(request: EngineRequest, path: Readonly<Record<string, string>>): Input | Refusal | StatusRefusal {
   const input: Input = new Map();
   for (const name in path) input.set(name, path[name]);
@@ -108,7 +108,7 @@ function takeBody(request: EngineRequest, input: Input): Input | Refusal | Statu
     const member = memberOf(name);
     if (names.has(member)) return twice(name);
     names.add(member);
-    // null says nothing, as in proto3 JSON.
+    // null is an absent field, as in proto3 JSON.
     if (value === null) continue;
     const wrong = merge(input, member, name, value);
     if (wrong !== undefined) return wrong;

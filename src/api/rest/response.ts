@@ -24,7 +24,7 @@ export interface ResponseDeps {
 export interface Refused {
   readonly group: string;
   readonly key: string;
-  /** The Accept field: who asks for problems gets one whatever the group says. */
+  /** The Accept field: a caller that accepts problems gets one whatever the group sets. */
   readonly accept: string;
 }
 
@@ -51,7 +51,7 @@ export function permitJson({ permit, id, degraded }: Outcome & { kind: 'admitted
   return `${json}}`;
 }
 
-/** Where a caller stands, as JSON. `expectedIn` is absent where nobody can say. */
+/** A queue position as JSON. `expectedIn` is absent where it is not known. */
 export function placeJson(at: QueuePosition, now: Instant): string {
   const expected = at.expectedAt === NEVER ? '' : `"expectedIn":"${toText(Math.max(0, at.expectedAt - now))}",`;
   return `{"place":${at.place},${expected}"limit":${JSON.stringify(at.limit)}}`;
@@ -75,7 +75,7 @@ export function sendRefusal(reply: EngineReply, parts: ResponseDeps, refusal: Re
   return reply.send(problem.status, [['Content-Type', PROBLEM_TYPE], NO_STORE, ...headers], `${JSON.stringify(problem)}\n`);
 }
 
-/** A refusal as it goes out: the problem, its headers, and what the group says in its place. */
+/** A refusal as it goes out: the problem, its headers, and what the group sets in its place. */
 export interface RefusalMade {
   readonly problem: Problem;
   readonly headers: readonly Header[];

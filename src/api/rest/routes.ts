@@ -1,4 +1,4 @@
-/** Methods that some path answers to; HEAD is GET, OPTIONS says which there are. */
+/** Methods that some path answers to; HEAD is GET, OPTIONS lists them. */
 export type RestMethod = 'GET' | 'POST' | 'DELETE';
 
 /** Calls of plain HTTP about deferred requests. */

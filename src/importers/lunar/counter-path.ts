@@ -1,6 +1,6 @@
 /** Where a weight of Lunar stands, as options of a cost. */
 export interface CounterSource {
-  /** What `ask` or `settle` says: `header x-tokens`, `json max_tokens`. */
+  /** The value of `ask` or `settle`: `header x-tokens`, `json max_tokens`. */
   readonly source: string;
   readonly of: 'request' | 'answer';
 }

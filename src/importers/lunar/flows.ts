@@ -9,7 +9,7 @@ import { backlogOf, statusOf, ttlOf } from './settings.ts';
 
 /* Flows of Lunar: queues and limiters before a provider, each with a quota. */
 
-/** Wait timeout of a queue that does not say, in Lunar as here. */
+/** Wait timeout of a queue that sets none, in Lunar as here. */
 const TTL_DEFAULT: Options = { default: '10s', max: '10s' };
 /** Routes that the values of one filter's headers may make. */
 const ROUTES_MAX = 64;
@@ -110,7 +110,7 @@ function groupOf(way: Flow['ways'][number], name: string, making: Making): Optio
   const chain = chainOf(lowest, quotas) ?? [lowest];
   const { header: own, node: ownNode } = waiting.separate ?? {};
   const key = chain.find((quota) => quota.key !== undefined)?.key?.header ?? own;
-  if (ownNode !== undefined && own !== key) ownNode.ignore(`requests are told apart by ${key}, as the quota says: a route has one key`);
+  if (ownNode !== undefined && own !== key) ownNode.ignore(`requests are distinguished by ${key}, as the quota says: a route has one key`);
   else ownNode?.understood('key: header of the routes: fair between its values');
   const base =
     lowest.users === 1 && making.groups.get(lowest.id) === undefined
@@ -181,7 +181,7 @@ function parentOf(quota: Quota, key: string | undefined, making: Making): string
 function keyed(quota: Quota, key: string | undefined): Options {
   const limit = quota.limit ?? {};
   if (quota.key === undefined || quota.key.header === key) return limit;
-  quota.key.node.ignore(`requests are told apart by ${key}: a route has one key, so that this quota counts all together`);
+  quota.key.node.ignore(`requests are distinguished by ${key}: a route has one key, so that this quota counts all together`);
   return Object.fromEntries(Object.entries(limit).filter(([name]) => name !== 'scope'));
 }
 
@@ -205,7 +205,7 @@ interface Waiting {
   readonly separate?: { readonly header: string; readonly node: SourceNode };
 }
 
-/** Limiters alone let nobody wait. */
+/** With limiters alone no request waits. */
 const AT_ONCE: Waiting = { options: { ttl: { default: 0, max: 0 }, backlog: { requests: 0, onFull: 'newest' } } };
 
 /** How a queue lets requests wait. */
@@ -278,5 +278,5 @@ function judgeSteps(flow: SourceNode, processors: ReadonlyMap<string, Processor>
   const steps = flow.get('flow');
   steps?.get('request')?.understood('the order of the steps');
   const response = steps?.get('response');
-  response?.understood('answers come back as they are; refusals as the group says');
+  response?.understood('answers come back as they are; refusals as the group sets them');
 }

@@ -17,7 +17,7 @@ export function secondsText(seconds: number): string {
   return ms >= 1000 || ms === 0 ? `${ms / 1000}s` : `${ms}ms`;
 }
 
-/** Returns `ttl` of a group: callers wait this long, and cannot ask for more. */
+/** Returns `ttl` of a group: callers wait this long, and cannot set more. */
 export function ttlOf(node: SourceNode, truncates: boolean): Plain | undefined {
   const seconds = node.decimal(0.001, Number.MAX_SAFE_INTEGER);
   if (seconds === undefined) return undefined;

@@ -276,7 +276,7 @@ describe('plain HTTP: paths and methods', () => {
     [
       'a quota of nothing',
       { limits: { rpm: {} }, duration: '1h' },
-      'The limit `rpm` says no quota; name one of `rate`, `spacing`, `window` or `concurrency` in it.',
+      'The limit `rpm` has no quota; name one of `rate`, `spacing`, `window` or `concurrency` in it.',
     ],
     ['limits that are none', { limits: 'rpm' }, '`limits` must be an object.'],
     ['a truth that is none', { enforce: 'maybe', duration: '1h' }, '`enforce` cannot be read: expected boolean, got "maybe".'],
