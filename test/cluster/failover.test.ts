@@ -19,7 +19,7 @@ const GROUPS = `
   shut: { limits: [ { name: p, spacing: 100ms } ], ttl: { default: 1s, max: 60s } }
   part: { limits: [ { name: w, window: 9/10m } ], ttl: { default: 5s, max: 60s }, unreachable: share }
   free: { limits: [ { name: p, spacing: 60s } ], ttl: { default: 5s, max: 60s }, unreachable: open }
-  drain: { limits: [ { name: p, spacing: 1s } ], ttl: { default: 60s, max: 60s } }
+  drain: { limits: [ { name: p, spacing: 300ms } ], ttl: { default: 30s, max: 60s } }
 `;
 
 let fleet: Fleet;
@@ -151,7 +151,7 @@ describe('X11: when a replica is told to stop', () => {
     await asking.acquire(owner, 'drain');
     const asks: Promise<Answer>[] = [];
     // Paused, so that all of them are in line, in this order, when it stops.
-    await asking.post(owner, '/v1/groups/drain/pause', { duration: '20s' });
+    await asking.post(owner, '/v1/groups/drain/pause', { duration: '3s' });
     for (let caller = 0; caller < 10; caller++) {
       asks.push(asking.acquire(caller % 2 === 0 ? owner : other, 'drain'));
       await asking.wait('drain', caller + 1, other);
