@@ -5,7 +5,7 @@ import { type AttemptOutcome, saysDown } from './deferred-route.ts';
 /** What the outages of backends are noticed by. */
 export interface OutagesDeps {
   readonly clock: Clock;
-  /** Attempts in a row, over all URLs, that say a backend is down. */
+  /** Failed attempts in a row, over all URLs, after which a backend is down. */
   readonly after: number;
   /** Between two probes, at most. */
   readonly probeMs: number;
@@ -16,7 +16,7 @@ export interface OutagesDeps {
 }
 
 /**
- * Backends that are down: after so many attempts in a row that say so, one request probes at a time, and no other is sent.
+ * Backends that are down: after that many failed attempts in a row, one request probes at a time, and no other is sent.
  * Neither the probe nor the attempts that found the outage count against a request while it lasts.
  */
 export class BackendOutages {

@@ -7,7 +7,7 @@ const BATCH_MAX_ALL = 1_024;
 /** Bytes of bodies and of answers in one batch at most. */
 const BATCH_BYTES_MAX = 1 << 20;
 
-/** A change as callers ask for it; arming is by flight, not by the whole register. */
+/** A change as callers request it; arming is by flight, not by the whole register. */
 export type Write = Exclude<Change, { kind: 'arm' }> | { readonly kind: 'arm'; readonly flight: Flight };
 
 interface Waiting {

@@ -13,7 +13,7 @@ export interface CallbackAsk {
   readonly body: Uint8Array;
   /** Private addresses that it may lead to. */
   readonly addresses: BlockList;
-  /** Ends the attempt: its time is over, or the process stops. */
+  /** Ends the attempt: its time has passed, or the process stops. */
   readonly signal: AbortSignal;
 }
 
@@ -54,7 +54,7 @@ async function targetOf({ url, addresses, signal }: CallbackAsk, resolve: Resolv
 
 function send({ url, headers, body, signal }: CallbackAsk, { address, family }: { readonly address: string; readonly family: number }) {
   return new Promise<Awaited<ReturnType<CallbackTransport>>>((resolve, reject) => {
-    // net asks for one address, or with autoSelectFamily for all.
+    // net requests one address, or with autoSelectFamily for all.
     const pinned: LookupFunction = (_hostname, options, callback) =>
       options.all === true ? callback(null, [{ address, family }]) : callback(null, address, family);
     const options: RequestOptions = {

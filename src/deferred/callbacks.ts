@@ -17,7 +17,7 @@ const IN_FLIGHT_MAX = 64;
 /** One that cannot be stored or loaded is looked at again after this long. */
 const AGAIN_MS = 1_000;
 
-/** What callbacks are made of. */
+/** Dependencies of callbacks. */
 export interface CallbacksDeps {
   readonly index: RequestIndex;
   readonly store: BatchedStore;
@@ -40,7 +40,7 @@ export interface NewCallback {
 
 /**
  * Reports ends to the URLs that requests named. A callback is a row of its own, stored in the same commit as the end (crash point C6 of
- * docs/decisions/0022 loses none), with retries of its own; it stands in no line and costs its group nothing.
+ * docs/decisions/0022 loses none), with retries of its own; it is in no queue and costs its group nothing.
  */
 export class Callbacks {
   readonly #deps: CallbacksDeps;
@@ -134,7 +134,7 @@ export class Callbacks {
   async #attempt(slot: number, sequence: number, abort: AbortController): Promise<void> {
     const { index, clock, store, routeOf, transport } = this.#deps;
     const policy = routeOf(slot)?.callback;
-    // Its route is gone, or reports to nobody any more: it waits for the file to be mended.
+    // Its route is gone, or has no callback any more: it waits until the configuration is corrected.
     if (policy === undefined) return this.#again(slot, sequence);
     index.setState(slot, SENDING);
     const loaded = await store.store.load(sequence);
@@ -188,7 +188,7 @@ export class Callbacks {
   }
 }
 
-/** Anything but 2xx is sent again, a redirect too; 410 says that nobody listens there any more. */
+/** Anything but 2xx is sent again, a redirect too; 410 means that the receiver is gone. */
 export function callbackVerdict(outcome: AttemptResult['outcome']): Verdict {
   if (outcome.kind === 'failed') return { kind: 'retry', error: outcome.error, retryAfterMs: undefined };
   const error = `status_${outcome.status}`;

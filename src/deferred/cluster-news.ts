@@ -7,23 +7,23 @@ export interface NewsBus {
   subscribe(subject: string, onMessage: (bytes: Uint8Array) => void): () => void;
 }
 
-/** What news is made of. */
+/** Dependencies of {@link ClusterNews}. */
 export interface ClusterNewsDeps {
   readonly bus: NewsBus;
   readonly clock: Clock;
   readonly defer: (run: () => void) => void;
   /** Something was stored in this shard, up to this sequence. */
   readonly stored: (shard: number, sequence: number) => void;
-  /** An attempt at a request of this shard, which an owner before has sent, is over. */
+  /** An attempt at a request of this shard, which an earlier owner has sent, has ended. */
   readonly over: (shard: number, sequence: number) => void;
-  /** The owner of a shard asks after attempts of an owner before it, which may be this process or any other. */
+  /** The owner of a shard requests the state of attempts of an earlier owner, which may be this process or any other. */
   readonly asked: (asked: AskedAttempts) => void;
 }
 
-/** Attempts that a process is asked after: it says {@link ClusterNews.over} of each that it does not send. */
+/** Attempts whose state is requested of a process: it reports {@link ClusterNews.over} for each that it does not send. */
 export interface AskedAttempts {
   readonly shard: number;
-  /** The process that is asked. */
+  /** The process that receives the request. */
   readonly holder: string;
   readonly sequences: readonly number[];
 }
@@ -39,7 +39,7 @@ const ENDED_BYTES = 8;
 /** Of one message: some hundred kB. */
 const PER_MESSAGE = 16_384;
 
-/** Tells the other replicas what was stored and what has ended, once a turn of the event loop, and hears it from them. */
+/** Sends the other replicas what was stored and what has ended, once a turn of the event loop, and receives it from them. */
 export class ClusterNews {
   readonly #deps: ClusterNewsDeps;
   /** By secret. */
@@ -68,7 +68,7 @@ export class ClusterNews {
     this.#tell();
   }
 
-  /** Asks a process, this one too, after attempts of a shard that it owned. */
+  /** Requests the state of attempts of a shard from the process that owned it, which may be this one. */
   ask(asked: AskedAttempts): void {
     const { sequences } = asked;
     this.#deps.asked(asked);
@@ -89,7 +89,7 @@ export class ClusterNews {
     this.#tell();
   }
 
-  /** `news` resolves with true when a request is heard to have ended, with false after `ms`, on `signal`, or by `stop`. */
+  /** `news` resolves with true when the end of a request is reported, with false after `ms`, on `signal`, or by `stop`. */
   whenEnded(secret: string, ms: number, signal: AbortSignal | undefined): { readonly news: Promise<boolean>; readonly stop: () => void } {
     const { promise: news, resolve } = Promise.withResolvers<boolean>();
     const waiting = this.#waiting.get(secret) ?? new Set();
@@ -109,12 +109,12 @@ export class ClusterNews {
     return { news, stop };
   }
 
-  /** Says no more which attempts are over. Call after {@link stop}, when none is under way. */
+  /** Stops reporting which attempts have ended. Call after {@link stop}, when none is under way. */
   close(): void {
     this.#close();
   }
 
-  /** Hears no news any more, and answers those that wait for some; still says which attempts are over. */
+  /** Stops receiving, and resolves those that wait; still reports which attempts have ended. */
   stop(): void {
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     for (const waiting of [...this.#waiting.values()]) for (const end of [...waiting]) end(false);

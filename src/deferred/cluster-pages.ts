@@ -5,7 +5,7 @@ import type { RequestRow } from './request.ts';
 import { fits, inScope, narrowed, viewOf } from './request-view.ts';
 import type { SharedStore } from './shared-store.ts';
 
-/** What lists are made of. */
+/** Dependencies of the lists. */
 export interface ClusterPagesDeps {
   readonly storeOf: (shard: number) => SharedStore;
   /** What a request that has not ended waits for, as far as it is known here. */

@@ -27,7 +27,7 @@ const CALLBACKS_MAX = 64;
 /** An end that no news came of is looked for so often. */
 const LOOK_MS = 5_000;
 
-/** What deferred requests of a replica are made of. */
+/** Dependencies of a replica's deferred requests. */
 export interface ClusterRequestsDeps extends Omit<DeferredDeps, 'store' | 'line' | 'callbacks' | 'inFlight' | 'shared'> {
   readonly edge: RequestEdge;
   /** A store of one shard that was not opened yet; what it changes without being opened is right at any replica. */
@@ -83,7 +83,7 @@ export class ClusterRequests implements DeferredRequests {
     this.#pages = new ClusterPages({ storeOf: (shard) => this.#storeOf(shard), waitOf: (row, state) => this.#waitOf(row, state) });
   }
 
-  /** The shard is this process's from now on, as long as `decides` says so: it reads a clock, and ends before another process may begin. */
+  /** The shard is this process's from now on, as long as `decides` returns true: it reads a clock, and ends before another process may begin. */
   gained(shard: number, term: bigint, decides: () => boolean): void {
     if (this.#draining) return;
     this.lost(shard);
@@ -353,7 +353,7 @@ export class ClusterRequests implements DeferredRequests {
     }
   }
 
-  /** Another owner asks which of these attempts this process does not send. */
+  /** Reports to another owner which of these attempts this process does not send. */
   #sayOver({ shard, holder, sequences }: AskedAttempts): void {
     if (holder !== this.#deps.instance()) return;
     const owners = [...this.#owners.values(), ...this.#released].filter((owner) => owner.shard === shard);
@@ -387,7 +387,7 @@ export class ClusterRequests implements DeferredRequests {
     return { reason: 'unstored', detail, retryAt: plus(this.#deps.clock.now(), RETRY_AFTER) };
   }
 
-  /** What NATS does not answer is refused, with a time to ask again. */
+  /** What NATS does not answer is refused, with a time to retry. */
   async #tried<T>(work: () => Promise<T>): Promise<T | Refusal> {
     try {
       return await work();
@@ -408,7 +408,7 @@ export class ClusterRequests implements DeferredRequests {
 const EDGE = SHARDS;
 /** NATS throws none of these. */
 const BUGS = [TypeError, RangeError, ReferenceError, SyntaxError];
-/** An end with a callback is kept so much longer than the callback may be tried. */
+/** An end with a callback is kept this much longer than the callback may be tried. */
 const LATEST_CALLBACK_MS = 3_600_000;
 const NOT_CANCELLED = { cancelled: false, aborted: false } as const;
 const UNKNOWN: Refusal = { reason: 'unknown_request' };

@@ -24,7 +24,7 @@ export interface DeferredRoute {
   readonly onDead: 'continue' | 'hold';
   /** Whom a `Retry-After` delays: the request and, by the group's `pushback`, others; or the request alone. */
   readonly pushback: 'group' | 'none';
-  /** Of an answer's body so much is kept. */
+  /** Bytes of a response body that are kept. */
   readonly resultBytesMax: number;
   /** Adds a fresh signature to each attempt; undefined: none. */
   readonly sign: ((fields: SignedFields) => readonly string[]) | undefined;
@@ -57,7 +57,7 @@ export type SuccessRule = '2xx' | 'any' | ReadonlySet<number>;
 
 /** When to send again. */
 export interface RetryPolicy {
-  /** Given up so long after the first attempt; 0: never retried. */
+  /** Given up this long after the first attempt; 0: never retried. */
   readonly forMs: number;
   readonly firstMs: number;
   readonly maxMs: number;
@@ -96,7 +96,7 @@ export function verdictOf(outcome: AttemptOutcome, success: SuccessRule): Verdic
   return { kind: 'retry', error, retryAfterMs };
 }
 
-/** Returns whether an outcome says that the backend itself is down: no connection, no answer in time, 502, 504, or 503 without `Retry-After`. A 500 is not. */
+/** Returns true if an outcome shows that the backend itself is down: no connection, no answer in time, 502, 504, or 503 without `Retry-After`. A 500 is not. */
 export function saysDown(outcome: AttemptOutcome): boolean {
   if (outcome.kind === 'failed') return outcome.error !== 'aborted' && outcome.error !== 'invalid' && outcome.error !== 'fenced';
   return outcome.status === 502 || outcome.status === 504 || (outcome.status === 503 && outcome.retryAfterMs === undefined);

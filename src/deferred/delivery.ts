@@ -21,7 +21,7 @@ const WHOLE_BYTES_MAX = 64 << 10;
 const NO_BYTES = new Uint8Array(0);
 const NO_PARAMS: ReadonlyMap<string, string> = new Map();
 
-/** What deliveries are made of. */
+/** Dependencies of deliveries. */
 export interface DeliveryDeps {
   readonly admission: AdmissionService;
   readonly clock: Clock;
@@ -59,18 +59,18 @@ export interface AttemptResult {
 export interface RunningAttempt {
   /** Resolves once, whatever becomes of it; the permit is released by then. */
   readonly result: Promise<AttemptResult>;
-  /** Gives it up: as the backend's `onAbort` says. */
+  /** Gives it up, as the backend's `onAbort` defines. */
   abort(): void;
 }
 
-/** Sends one stored request for the permit it was given, and releases the permit with what the answer says it cost. */
+/** Sends one stored request for the permit it was given, and releases the permit with the costs that the response reports. */
 export function startAttempt(deps: DeliveryDeps, ask: AttemptAsk): RunningAttempt {
   const attempt = new OneAttempt(deps, ask);
   attempt.begin();
   return attempt;
 }
 
-/** Returns the body of a request up to 64 KiB; undefined if it is larger, or cannot be read: the attempt then says why. */
+/** Returns the body of a request up to 64 KiB; undefined if it is larger, or cannot be read: the attempt then reports why. */
 export async function smallBodyOf(loaded: LoadedRequest): Promise<Uint8Array | undefined> {
   if (loaded.head.bodyBytes > WHOLE_BYTES_MAX) return undefined;
   return loaded.head.bodyBytes === 0 ? NO_BYTES : wholeOf(loaded.body()).catch(() => undefined);
@@ -233,7 +233,7 @@ function without(headers: RawHeaders, others: RawHeaders): RawHeaders {
   return headers.filter((_each, i) => !names.has((headers[i - (i % 2)] as string).toLowerCase()));
 }
 
-/** Asks for an answer that is not compressed where it says what the request cost. */
+/** Requests a response that is not compressed if its body contains what the request cost. */
 function identityOf(headers: RawHeaders, { costs }: DeferredRoute): RawHeaders {
   if (!readsAnswer(costs)) return headers;
   const others = headers.filter((_each, i) => (headers[i - (i % 2)] as string).toLowerCase() !== 'accept-encoding');

@@ -21,7 +21,7 @@ const AGAIN_MS = 1_000;
 
 type Admitted = Extract<Outcome, { kind: 'admitted' }>;
 
-/** What the dispatcher is made of. */
+/** Dependencies of the dispatcher. */
 export interface DispatcherDeps {
   readonly index: RequestIndex;
   readonly line: StoredLine;
@@ -32,7 +32,7 @@ export interface DispatcherDeps {
   readonly backendOf: (group: string, route: string) => string | undefined;
   /** The request's backend is down: it stays out of line unless it is the probe. */
   readonly isDown: (backend: string) => boolean;
-  /** Sends it for this permit; the dispatcher hears of the end by `retryAt`, `ended`. */
+  /** Sends it for this permit; the caller reports the end by `retryAt` or `ended`. */
   readonly start: (slot: number, admitted: Admitted, held: AcquireHandle) => void;
   /** It can never be sent: `deadline`, or `oversized`. */
   readonly giveUp: (slot: number, error: string) => void;
@@ -171,7 +171,7 @@ export class Dispatcher implements StoredSink {
     if (next !== undefined) this.#enterSequence(next);
   }
 
-  /** An attempt is over; `again`: the request is pending, due at its due time. */
+  /** Ends an attempt; `again`: the request is pending, due at its due time. */
   attemptOver(slot: number, again: boolean): void {
     this.#inFlight--;
     if (again) this.add(slot);
@@ -421,7 +421,7 @@ export class Dispatcher implements StoredSink {
     else index.setEntry(slot, queued.entry);
   }
 
-  /** There was no room for its key, or nobody decides just now. */
+  /** There was no room for its key, or no replica decides just now. */
   #again(slot: number): void {
     const { index, clock } = this.#deps;
     const group = index.groupOf(slot);
@@ -437,7 +437,7 @@ export class Dispatcher implements StoredSink {
     });
   }
 
-  /** Those who found no room try again, oldest first, until one finds none. */
+  /** Retries the requests that found no room, oldest first, until one finds none. */
   #placeOverflow(group: string): void {
     const overflow = this.#overflow.get(group);
     if (overflow === undefined || !this.#open.has(group)) return;

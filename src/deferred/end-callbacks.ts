@@ -13,7 +13,7 @@ import type { CallbackProgress, PendingCallback, ReportedEnd, SharedStore } from
 /** One that cannot be read or recorded is looked at again after this long. */
 const AGAIN_MS = 1_000;
 
-/** What the callbacks of a shard are made of. */
+/** Dependencies of the callbacks of a shard. */
 export interface EndCallbacksDeps {
   readonly store: Pick<SharedStore, 'reported' | 'reportProgress'>;
   readonly clock: Clock;
@@ -97,7 +97,7 @@ export class EndCallbacks {
     const { store, clock, routeOf } = this.#deps;
     const { row, progress, until } = callback;
     const policy = routeOf(row)?.callback;
-    // Its route is gone, or reports to nobody any more: it waits for the file to be mended.
+    // Its route is gone, or has no callback any more: it waits until the configuration is corrected.
     if (policy === undefined) return this.#again(callback);
     const found = await store.reported(callback).catch(() => 'unknown' as const);
     if (found === 'unknown') return this.#again(callback);
@@ -144,7 +144,7 @@ export class EndCallbacks {
         await store.reportProgress(next);
         return this.#forget(callback);
       } catch {
-        // Tried again: nobody else may send it meanwhile.
+        // Tried again: no other process may send it meanwhile.
       }
     }
   }

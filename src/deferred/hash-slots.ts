@@ -29,7 +29,7 @@ export class HashSlots {
     let hole = this.#placeOf(hashes, hashes[slot * 2] as number, hashes[slot * 2 + 1] as number);
     if (places[hole] !== slot + 1) return;
     this.#used--;
-    // What stands behind and would no longer be found moves into the hole.
+    // A later entry that would no longer be found moves into the hole.
     for (let at = (hole + 1) & mask; places[at] !== 0; at = (at + 1) & mask) {
       const home = (hashes[((places[at] as number) - 1) * 2 + 1] as number) & mask;
       if (((at - home) & mask) < ((at - hole) & mask)) continue;

@@ -1,4 +1,4 @@
-/** So much may be under way at once, over all that share it: attempts of a process and bytes of their bodies, whatever shard they are of. */
+/** Bounds what is under way at once, over all that share it: attempts of a process and bytes of their bodies, of all shards. */
 export class InFlight {
   readonly max: number;
   readonly #bytesMax: number;

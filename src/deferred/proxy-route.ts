@@ -5,13 +5,13 @@ import type { Route, Source } from '../proxy/route.ts';
 import type { RouteMatch } from '../proxy/router.ts';
 import type { VerificationRule } from './verification.ts';
 
-/** A route as the listener sees it: which requests it takes, and what their callers are told. */
+/** A route as the listener sees it: which requests it takes, and what it answers their callers. */
 export interface ProxyRoute {
   readonly match: RouteMatch;
   readonly route: Route;
   /** In place of the group's. */
   readonly refusal: GroupSettings['refusal'];
-  /** Proxies whose word on the client's address is taken. */
+  /** Proxies that are trusted for the client's address. */
   readonly trusted: BlockList;
   /** Its key is the caller: a credential is demanded where there are any. */
   readonly needsCaller: boolean;

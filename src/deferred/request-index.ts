@@ -17,7 +17,7 @@ export const WAITING = 2;
 export const ENDED = 3;
 
 const SLOTS_FIRST = 64;
-/** From here on columns grow by a quarter, not to twice: so much of them is empty at most. */
+/** From here on columns grow by a quarter, not to twice: a quarter of them is empty at most. */
 const LARGE = 1 << 16;
 
 /** What requests of one route, caller and class have in common. */

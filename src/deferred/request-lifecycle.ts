@@ -23,7 +23,7 @@ import { StoredEnds } from './stored-ends.ts';
 
 /** An end or a retry that cannot be stored is tried again after this long, until the process ends. */
 const STORE_AGAIN_MS = 1_000;
-/** What was delivered before a shard went to another process is recorded for so long. */
+/** Time for which a delivery before a shard went to another process is recorded. */
 const RECORDED_FOR_MS = 30_000;
 /** A caller whose request cannot be stored may come back after this long. */
 export const RETRY_AFTER = 2 * SECOND;
@@ -48,7 +48,7 @@ export type DeferredEvent =
   /** The store cannot commit (or can again): submits are refused meanwhile. */
   | { readonly kind: 'store_failed' | 'store_works'; readonly cause: unknown };
 
-/** What deferred mode is made of. */
+/** Dependencies of deferred mode. */
 export interface DeferredDeps {
   readonly store: DeferredStore;
   readonly line: StoredLine;
@@ -75,7 +75,7 @@ export interface DeferredDeps {
 
 type Admitted = Extract<Outcome, { kind: 'admitted' }>;
 
-/** What an attempt was, when it is over. */
+/** The result of an attempt. */
 interface OverAttempt {
   readonly slot: number;
   readonly sequence: number;
@@ -237,7 +237,7 @@ export class RequestLifecycle {
 
   /**
    * The shard is another process's from now on: starts nothing any more. Attempts under way go on. `waits`: the new owner leaves them to this
-   * process, and hears of each when it is over; else what is delivered is recorded, and the rest is tried again there.
+   * process, and receives the end of each; else what is delivered is recorded, and the rest is tried again there.
    */
   release(waits: boolean): void {
     this.#released = { at: this.now(), waits };
@@ -269,7 +269,7 @@ export class RequestLifecycle {
     return held.map(({ sequence }) => sequence);
   }
 
-  /** An attempt that was left to another process is over, or given up: `row` as it recorded it. */
+  /** Ends an attempt that was left to another process, or gives it up: `row` as it recorded it. */
   resume(sequence: number, row: RequestRow | undefined): void {
     const { index } = this;
     const slot = index.slotOf(sequence);
@@ -448,7 +448,7 @@ export class RequestLifecycle {
     this.dispatcher.attemptOver(slot, true);
   }
 
-  /** An attempt is over, and what follows is another process's where the shard is: that one hears of it. */
+  /** Reports the end of an attempt to the process that owns the shard now. */
   #leftOver(slot: number, sequence: number): void {
     if (this.#draining || this.#released !== undefined) this.#deps.shared?.over(sequence);
     this.dispatcher.attemptOver(slot, false);
@@ -540,7 +540,7 @@ export class RequestLifecycle {
     this.callbacks?.add(this.index.add(row));
   }
 
-  /** Stores what has happened already, however long the store fails; gives up when `wanted` says so, or the process stops: then false. */
+  /** Stores what has happened already, however long the store fails; gives up when `wanted` returns false, or the process stops: then it returns false. */
   async #recorded(store: () => Promise<void>, wanted: () => boolean): Promise<boolean> {
     for (;;) {
       try {

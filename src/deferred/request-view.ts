@@ -12,7 +12,7 @@ export function narrowed(scope: RequestScope, filter: RequestFilter): { readonly
   return { key: filter.key ?? scope.key };
 }
 
-/** Returns whether a pending request is one that a filter asks for. */
+/** Returns true if a pending request matches a filter. */
 export function fits(filter: RequestFilter, row: RequestRow): boolean {
   if (filter.group !== undefined && filter.group !== row.group) return false;
   if (filter.key !== undefined && filter.key !== row.key) return false;

@@ -1,7 +1,7 @@
 import type { Costs } from '../core/group.ts';
 import type { RawHeaders } from '../proxy/upstream/forwarder.ts';
 
-/** Where a stored request stands. */
+/** State of a stored request. */
 export type RequestState = 'pending' | 'sending' | 'done' | 'dead' | 'cancelled';
 
 /** States after which a request is never sent again, unless it is redriven. */
@@ -39,7 +39,7 @@ export interface RequestRow {
   readonly spared: number;
   /** First 64 bits of SHA-256 over credential, scope and idempotency key or dedupe id, as 16 hexadecimal digits; '' without one. */
   readonly idHash: string;
-  /** First 64 bits of SHA-256 over method, host, target and body, as 16 hexadecimal digits: tells the same request from another under one key. */
+  /** First 64 bits of SHA-256 over method, host, target and body, as 16 hexadecimal digits: distinguishes requests under one key. */
   readonly requestHash: string;
   /** Stays in order within its key (`order: key`): a younger one of the same key is not sent before it has ended. */
   readonly ordered: boolean;
@@ -57,7 +57,7 @@ export interface RequestHead {
   readonly target: string;
   readonly headers: RawHeaders;
   readonly bodyBytes: number;
-  /** Narrower than the route's, where the request says; milliseconds. */
+  /** Narrower than the route's, if the request sets it; milliseconds. */
   readonly timeoutMs: number | undefined;
   /** Attempts at most, or the delays between them in milliseconds; undefined: the route's. */
   readonly retries: { readonly attemptsMax: number } | { readonly delaysMs: readonly number[] } | undefined;

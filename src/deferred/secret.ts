@@ -1,6 +1,6 @@
 import { randomFillSync } from 'node:crypto';
 
-/** Random bytes are drawn for so many at once: a call for each costs more than all else that a submission needs of them. */
+/** Random bytes are drawn for this many at once: a call for each costs more than all else that a submission needs of them. */
 const POOL = 512;
 const BYTES = 8;
 

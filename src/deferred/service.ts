@@ -21,7 +21,7 @@ const SWEEP_MS = 1_000;
 /** Pending requests looked at for one page of a list at most. */
 const LISTED_LOOKED_AT_MAX = 10_000;
 
-/** Opens the store, reads its rows, and begins to deliver. Rejects when the store cannot be read: it says what is damaged. */
+/** Opens the store, reads its rows, and begins to deliver. Rejects when the store cannot be read; the error names what is damaged. */
 export async function createDeferred(deps: DeferredDeps): Promise<DeferredService> {
   const service = new DeferredService(deps);
   await service.begin();
@@ -266,7 +266,7 @@ export class DeferredService implements DeferredRequests {
     return { kind: 'accepted', id: requestId(sequence, row.secret), sequence, existing: false, keyExpiresAt: undefined };
   }
 
-  /** A new request enters its line; a caller who waited there hands its place over, or the permit that it was given meanwhile. */
+  /** Queues a new request. A caller that waited in the queue passes on its position, or the permit that it was granted meanwhile. */
   #enter(slot: number, row: RequestRow, conversion: Conversion | undefined): void {
     const { dispatcher } = this.#requests;
     const place = conversion?.place;

@@ -13,15 +13,15 @@ import type { Flight } from './store.ts';
 const OPEN_AGAIN_MS = { first: 250, most: 4_000 } as const;
 /** What was stored is looked for so often without news of it. */
 const LEARN_MS = 1_000;
-/** A server that lags behind is asked again so soon for what is known to be stored, and so often. */
+/** Delay and number of retries of a read from a server that lags behind what is known to be stored. */
 const LAG = { waitMs: 10, looks: 20 } as const;
 const SWEEP_MS = 1_000;
-/** An attempt that another process sends is given up so long after its route's timeout. */
+/** An attempt that another process sends is given up this long after its route's timeout. */
 const HELD_LATER_MS = 10_000;
-/** A process that is not heard of in so many looks, a second apart, is gone. */
+/** A process that is missing in this many checks, a second apart, has ended. */
 const GONE_LOOKS = 3;
 
-/** What the owner of a shard is made of; most is for its lifecycle. */
+/** Dependencies of the owner of a shard; most are for its lifecycle. */
 export interface ShardOwnerDeps extends Omit<DeferredDeps, 'store' | 'line' | 'callbacks' | 'shared'> {
   readonly shard: number;
   /** Of this ownership. */
@@ -36,9 +36,9 @@ export interface ShardOwnerDeps extends Omit<DeferredDeps, 'store' | 'line' | 'c
   readonly ended: SharedHooks['ended'];
   readonly instance: SharedHooks['instance'];
   readonly decides: SharedHooks['decides'];
-  /** An attempt of this shard, which was released, is over without an end, or was never sent. */
+  /** An attempt of this shard, which was released, has stopped without an end, or was never sent. */
   readonly attemptOver: (sequence: number) => void;
-  /** Asks a process which of these attempts it does not send (any more): it says so of each by `over`. */
+  /** Requests of a process which of these attempts it does not send (any more): it reports each by `over`. */
   readonly askHolder: (holder: string, sequences: readonly number[]) => void;
   /** Whether a process that owned the shard before still lives. */
   readonly isAlive: (instance: string) => boolean;
@@ -57,7 +57,7 @@ export interface OpenedShard {
 export class ShardOwner {
   readonly #deps: ShardOwnerDeps;
   #opened: (OpenedShard & { readonly callbacks: EndCallbacks }) | undefined;
-  /** Stored as far as others have said. */
+  /** Stored, as far as other replicas have reported. */
   #told = 0;
   #wake: (() => void) | undefined;
   /** Nothing is started or learned any more. */
@@ -65,7 +65,7 @@ export class ShardOwner {
   #released = false;
   /** Requests that an owner before this one still sends, and which process that is. */
   readonly #held = new Map<number, string>();
-  /** Of these, those that are looked up since they are said to be over. */
+  /** Of these, those that are looked up since they were reported as ended. */
   readonly #lookedUp = new Set<number>();
   readonly #timers = new Set<() => void>();
 
@@ -103,7 +103,7 @@ export class ShardOwner {
     this.#wake?.();
   }
 
-  /** An attempt that an owner before this one sent is over: with an end, which is learned here if it was not before, or without. */
+  /** An attempt that an earlier owner sent has ended: with an end, which is learned here if it was not before, or without. */
   async over(sequence: number): Promise<void> {
     if (this.#opened === undefined || !this.#held.has(sequence) || this.#lookedUp.has(sequence)) return;
     const { store, requests } = this.#opened;
@@ -235,7 +235,7 @@ export class ShardOwner {
     void this.#sweep(store, requests);
   }
 
-  /** Leaves attempts to the processes that send them, until these say that they are over, are gone, or have had the time that an attempt may take. */
+  /** Leaves attempts to the processes that send them, until these report their end, are gone, or have had the time that an attempt may take. */
   #hold(requests: RequestLifecycle, flights: readonly Flight[]): void {
     const alive = flights.filter(({ heldBy }) => heldBy !== undefined && this.#deps.isAlive(heldBy));
     const holders = new Map(alive.map(({ sequence, heldBy }) => [sequence, heldBy as string]));
@@ -248,7 +248,7 @@ export class ShardOwner {
 
   async #watchHeld(requests: RequestLifecycle, until: number): Promise<void> {
     const gone = new Map<string, number>();
-    // At once: what these processes said before the shard was open here was not heard.
+    // At once: what these processes reported before the shard was open here was not received.
     for (; this.#held.size > 0 && !this.#over; await this.#sleep(LEARN_MS)) {
       for (const [holder, held] of Map.groupBy(this.#held, ([, heldBy]) => heldBy)) {
         const sequences = held.map(([sequence]) => sequence);

@@ -40,7 +40,7 @@ export interface ReportedEnd {
 
 /**
  * A shard's store in a cluster. Only the owner of the shard opens it, arms, and records retries; what else it does is right at
- * any replica, since each end and redrive passes once whoever asks for it.
+ * any replica, since each end and redrive passes once, whichever replica requests it.
  */
 export interface SharedStore extends DeferredStore {
   /** Brings requests and ends that were stored since the opening or the last call, in their order; not the ends that this owner stored. Resolves with whether there may be more. */
@@ -73,7 +73,7 @@ export interface SharedHooks {
   report(row: RequestRow, end: RequestEnd, route: DeferredRoute | undefined): Promise<Report | undefined>;
   /** A request has ended, here or elsewhere. */
   ended(secret: string): void;
-  /** An attempt of a shard that was released is over without an end, or was never sent. */
+  /** An attempt of a shard that was released has stopped without an end, or was never sent. */
   over(sequence: number): void;
   /** The name of this process among all: it is stored with each attempt that is armed. */
   instance(): string;
@@ -100,7 +100,7 @@ export interface EdgeOutcome {
   readonly end: Omit<RequestEnd, 'sequence' | 'response'> | undefined;
 }
 
-/** The side of any replica that takes requests, whoever owns their shard and whether anybody does. */
+/** The store of a replica that accepts requests, for shards of any owner, or of none. */
 export interface RequestEdge {
   /** Resolves once the request is stored, or its key was known. Rejects with `StoreUnavailable`. */
   submit(submit: EdgeSubmit): Promise<EdgeOutcome>;

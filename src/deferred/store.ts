@@ -30,11 +30,11 @@ export function takesRoom(change: { readonly kind: string; readonly row?: Pick<R
 export interface Flight {
   readonly sequence: number;
   readonly attempt: number;
-  /** In a cluster: the process that sends it and records what becomes of it, as long as it lives; absent: none does. */
+  /** In a cluster: the process that sends it and records its end, as long as it lives; absent: none does. */
   readonly heldBy?: string | undefined;
 }
 
-/** What a store says when it is open. */
+/** What a store reports when it is open. */
 export interface Opened {
   /** What may have been on its way when the process ended: each counts as one attempt. */
   readonly flights: readonly Flight[];

@@ -1,7 +1,7 @@
 import type { Clock } from '../admission/clock.ts';
 import { MILLISECOND, plus } from '../core/time.ts';
 
-/** A reader waits so long for an end that is being stored. */
+/** Time that a reader waits for an end that is being stored. */
 const SETTLED_WITHIN_MS = 1_000;
 
 /** Ends of requests that are being stored. */

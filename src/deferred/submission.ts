@@ -17,7 +17,7 @@ export interface CheckDeps {
   readonly line: Pick<StoredLine, 'price'>;
 }
 
-/** A submission that may be stored: by which route, in which class, and what its group says that it costs. */
+/** A submission that may be stored: by which route, in which class, and its costs by its group. */
 export interface CheckedSubmission {
   readonly route: DeferredRoute;
   readonly priority: number;
@@ -42,7 +42,7 @@ export function checkSubmission({ routes, settings, line }: CheckDeps, submissio
   return isRefusal(costs) ? costs : { route, priority: classed, costs };
 }
 
-/** Returns the hash that stands for a submission's idempotency key or id of a delivery; '' without one. */
+/** Returns the hash of a submission's idempotency key or id of a delivery; '' without one. */
 export function hashOfKey({ caller, group, idempotencyKey, dedupeId, route }: Submission): string {
   if (idempotencyKey === '' && dedupeId === '') return '';
   const scope = dedupeId === '' ? ['key', caller, group, idempotencyKey] : ['dedupe', route, dedupeId];
@@ -86,7 +86,7 @@ export function refused(refusal: Refusal): SubmitOutcome {
   return { kind: 'refused', refusal };
 }
 
-/** The answer to a key that stands for another request. */
+/** The answer to a key that another request has. */
 export const KEY_TAKEN: SubmitOutcome = {
   kind: 'refused',
   payloadDiffers: true,

@@ -3,7 +3,7 @@ import type { Refusal } from '../core/refusal.ts';
 import { plus, SECOND } from '../core/time.ts';
 import { StoreUnavailable } from './store.ts';
 
-/** A store that could not be read may be asked again after this long. */
+/** A store that could not be read may be read again after this long. */
 const AGAIN = 2 * SECOND;
 
 /** What reads are reported to. */

@@ -38,7 +38,7 @@ export interface Verification {
   passes(): boolean;
 }
 
-/** What a request says of its signature. */
+/** The signature fields of a request. */
 interface Claim {
   /** Signed before the body. */
   readonly before: string;
@@ -94,7 +94,7 @@ function claimOf({ sender, hmac, toleranceMs }: VerificationRule, headers: RawHe
       return late(timestamp) ?? { before: `${id}.${timestamp}.`, signatures, encoding: 'base64', algorithm: 'sha256' };
     }
     case 'hmac': {
-      if (hmac === undefined) throw new Error('a rule for any other sender needs to say how it signs');
+      if (hmac === undefined) throw new Error('a rule for any other sender must set how it signs');
       const timestamp = hmac.timestamp === undefined ? undefined : only(hmac.timestamp);
       const fault = hmac.timestamp === undefined ? undefined : late(timestamp);
       const before = hmac.before.replace('{timestamp}', () => timestamp ?? '');
@@ -104,7 +104,7 @@ function claimOf({ sender, hmac, toleranceMs }: VerificationRule, headers: RawHe
   }
 }
 
-/** The value of a field that stands once; one that is repeated could be read in two ways. */
+/** Returns the value of a field that occurs once; one that is repeated could be read in two ways. */
 function onlyValue(headers: RawHeaders, name: string): string | undefined {
   const values = allHeaders(headers, name);
   return values.length === 1 && (values[0] as string).length <= HEADER_LENGTH_MAX ? values[0] : undefined;

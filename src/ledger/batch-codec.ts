@@ -19,7 +19,7 @@ import {
 } from '../gen/sluice/internal/v1/ledger_pb.ts';
 import type { LedgerRecord } from './ledger.ts';
 
-/** What is written to a chain at once; `proto/sluice/internal/v1/ledger.proto` says what each part means. */
+/** What is written to a chain at once; `proto/sluice/internal/v1/ledger.proto` defines each part. */
 export interface Batch {
   readonly term: bigint;
   readonly opening: boolean;
@@ -272,7 +272,7 @@ class StringTable {
   }
 }
 
-/** A batch refers to a name it does not have, or says something this version cannot read. */
+/** A batch refers to a name it does not have, or has something this version cannot read. */
 export class UnreadableBatch extends Error {
   override readonly name = 'UnreadableBatch';
 }

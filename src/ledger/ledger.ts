@@ -24,7 +24,7 @@ export interface TreeLedger {
   reserve(reservations: readonly Reservation[]): Promise<void>;
   /** Resolves when the records are on disk. Same rejection. */
   append(records: readonly LedgerRecord[]): Promise<void>;
-  /** Written with the next append, or within a second; lost by a crash at no harm (an end: the lease lapses by itself). */
+  /** Written with the next append, or within a second; lost by a crash at no harm (an end: the lease expires by itself). */
   note(records: readonly LedgerRecord[]): void;
   /** True when enough was written since the last snapshot (8 MB and more than the last one, less where the store fills up, or 60 s with records) that one is worth it. */
   readonly wantsSnapshot: boolean;

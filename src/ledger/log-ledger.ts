@@ -8,7 +8,7 @@ import { LogWriter } from './log-writer.ts';
 import type { Store } from './stores/store.ts';
 import { subjectOf } from './subjects.ts';
 
-/** A snapshot is worth its cost after so many bytes, or so long with anything written. */
+/** A snapshot is written after this many bytes, or after this time with anything written. */
 const SNAPSHOT_BYTES = 8 << 20;
 const SNAPSHOT_AFTER: Micros = MINUTE;
 
@@ -21,7 +21,7 @@ const FULL_AGAIN: Micros = SECOND;
 /** Records that no caller waits for are written after this long at the latest. */
 const NOTE_WITHIN: Micros = SECOND;
 
-/** So many are written at once, without waiting for company. */
+/** A batch of this many records is written at once, without waiting for more. */
 const NOTES_MAX = 2_000;
 
 /** What of a clock a ledger needs. */
@@ -30,8 +30,8 @@ export interface LedgerClock {
   at(when: Instant, wake: () => void): () => void;
 }
 
-/** What a ledger is made of. */
-export interface LedgerParts {
+/** Dependencies of a ledger. */
+export interface LedgerDeps {
   readonly store: Store;
   readonly clock: LedgerClock;
   readonly term: bigint;
@@ -40,8 +40,8 @@ export interface LedgerParts {
 }
 
 /** The ledger over any store, for one term. The store is closed with it. */
-export function createLedger(parts: LedgerParts): Ledger {
-  return new LogLedger(parts);
+export function createLedger(deps: LedgerDeps): Ledger {
+  return new LogLedger(deps);
 }
 
 class LogLedger implements Ledger {
@@ -51,11 +51,11 @@ class LogLedger implements Ledger {
   readonly #from: Instant | undefined;
   readonly #trees = new Map<string, LogTree>();
 
-  constructor(parts: LedgerParts) {
-    this.#store = parts.store;
-    this.#clock = parts.clock;
-    this.#term = parts.term;
-    this.#from = parts.from;
+  constructor(deps: LedgerDeps) {
+    this.#store = deps.store;
+    this.#clock = deps.clock;
+    this.#term = deps.term;
+    this.#from = deps.from;
   }
 
   async tree(root: string): Promise<TreeLedger> {
@@ -85,12 +85,12 @@ class LogTree implements TreeLedger {
   #relieveAt: Instant = DISTANT_PAST;
   #ended = false;
 
-  constructor(parts: { chain: LogWriter; clock: LedgerClock; term: bigint; restored: GateSnapshot | undefined }) {
-    this.#chain = parts.chain;
-    this.#clock = parts.clock;
-    this.#term = parts.term;
-    this.restored = parts.restored;
-    this.#snapshotAt = parts.clock.now();
+  constructor(deps: { chain: LogWriter; clock: LedgerClock; term: bigint; restored: GateSnapshot | undefined }) {
+    this.#chain = deps.chain;
+    this.#clock = deps.clock;
+    this.#term = deps.term;
+    this.restored = deps.restored;
+    this.#snapshotAt = deps.clock.now();
   }
 
   get wantsSnapshot(): boolean {

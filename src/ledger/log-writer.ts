@@ -15,7 +15,7 @@ const OPEN_TRIES = 16;
 /** Pieces kept after a failure; the rest is lost, at no harm. */
 const KEPT_MAX = 10_000;
 
-/** The ledger cannot keep up with what it is given to write: ask again in a while. */
+/** The ledger cannot write as fast as records come: retry later. */
 export class LedgerOverloaded extends Error {
   override readonly name = 'LedgerBehind';
 }
@@ -108,7 +108,7 @@ export class LogWriter {
     }
   }
 
-  /** Resolves when all of it is on disk. Rejects with {@link LedgerFenced}, {@link LedgerOverloaded}, or what the store says: then some of it may be there. */
+  /** Resolves when all of it is on disk. Rejects with {@link LedgerFenced}, {@link LedgerOverloaded}, or the store's error: then some of it may be written. */
   append(reservations: readonly Reservation[], records: readonly LedgerRecord[]): Promise<void> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     if (this.#waitingBytes > WAITING_BYTES_MAX)
@@ -247,7 +247,7 @@ export class LogWriter {
     }
   }
 
-  /** A conflict: is it with an append of ours that was not heard of? No two writers share a term. */
+  /** Checks whether a conflict is with an own append whose response was lost. No two writers share a term. */
   async #isOwnAppend(conflict: Conflict): Promise<boolean> {
     if (!this.#doubt) return false;
     for await (const { sequence, bytes } of this.#store.read(this.#subject, this.#last + 1)) {
@@ -255,7 +255,7 @@ export class LogWriter {
       this.#last = sequence;
       this.#doubt = false;
     }
-    // Nothing there although the store says so: it has not sent all yet.
+    // The store reports a record that it has not sent yet.
     if (this.#doubt) throw conflict;
     return true;
   }

@@ -143,7 +143,7 @@ class State {
   }
 }
 
-/** The later end counts; a aggregate lease has room for whatever any of its records had. */
+/** The later end counts; an aggregate lease has room for all that any of its records had. */
 function merged(known: LeaseRecord, lease: LeaseRecord): LeaseRecord {
   const ends = { ...lease, expiresAt: later(known.expiresAt, lease.expiresAt) };
   if (!lease.aggregate) return ends;

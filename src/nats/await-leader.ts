@@ -9,7 +9,7 @@ const NEVER_LAST = Number.MAX_SAFE_INTEGER;
 /** Between two tries. */
 const RETRY_MS = 50;
 
-interface ReadyParts {
+interface AwaitLeaderOptions {
   readonly records: Pick<StreamClient, 'write'> & { newest(place: StreamSubject): Promise<unknown> };
   /** Where nothing was written yet. */
   readonly place: StreamSubject;
@@ -22,7 +22,7 @@ interface ReadyParts {
  * Waits until a new stream takes writes and answers reads: it exists before its servers have elected a leader, and before the
  * server at hand knows where that is. Tried by a write that must be refused, so nothing is written. Rejects with {@link NatsUnsupported}.
  */
-export async function awaitLeader({ records, place, tell, until }: ReadyParts): Promise<void> {
+export async function awaitLeader({ records, place, tell, until }: AwaitLeaderOptions): Promise<void> {
   for (let told = false; ; told = true) {
     try {
       await records.newest(place);

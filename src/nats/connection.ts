@@ -192,7 +192,7 @@ function credentialsOf(file: string): Authenticator {
   try {
     authenticator('');
   } catch {
-    // Not said why: an error of the parser could quote what is in it.
+    // Without the reason: an error of the parser could quote what is in it.
     throw new NatsUnsupported(`${file} is not there, or is no NATS credentials file; correct cluster.credentials.`);
   }
   return authenticator;

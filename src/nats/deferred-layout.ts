@@ -80,7 +80,7 @@ export function createDeferredLayout(prefix: string): DeferredLayout {
 
 const KINDS: Readonly<Record<string, 'request' | 'retry' | 'callback' | undefined>> = { r: 'request', t: 'retry', c: 'callback' };
 
-interface ShardParts {
+interface ShardLayoutOptions {
   readonly root: string;
   readonly index: number;
   readonly shard: number;
@@ -89,7 +89,7 @@ interface ShardParts {
   readonly dead: string;
 }
 
-function shardLayout({ root, index, shard, queue, bodies, dead }: ShardParts): ShardLayout {
+function shardLayout({ root, index, shard, queue, bodies, dead }: ShardLayoutOptions): ShardLayout {
   const under = `${root}.dq.${index}.${shard}`;
   const body = `${root}.db.${index}.${shard}`;
   return {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NatsUnsupported } from './options.ts';
 
-/** A monitoring page that has not answered by then is asked again. */
+/** A monitoring page that has not answered by then is requested again. */
 const ANSWER_MS = 2_000;
 const RETRY_MS = 250;
 

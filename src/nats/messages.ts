@@ -2,7 +2,7 @@ import type { NatsClient } from './connection.ts';
 import type { Layout } from './layout.ts';
 
 /**
- * Core messages below `<prefix>.1.`: at most once, in order from one sender, lost without a word when either side is cut
+ * Core messages below `<prefix>.1.`: at most once, in order from one sender, lost without an error when either side is cut
  * off. A caller that needs more numbers and acknowledges them (relay/transport/channel.ts).
  */
 export interface Messages {

@@ -29,7 +29,7 @@ export interface QueueMessage {
   readonly sequence: number;
   /** What was written as `row`; '' without one. */
   readonly row: string;
-  /** Empty where only headers were asked for. */
+  /** Empty if only headers were requested. */
   readonly bytes: Uint8Array;
 }
 
@@ -39,9 +39,9 @@ export interface QueueWrite {
   /** ASCII, without line ends. */
   readonly row: string;
   readonly bytes: Uint8Array;
-  /** The sequence of the subject's newest message (0: none); undefined: whatever it is. */
+  /** The sequence of the subject's newest message (0: none); undefined: any. */
   readonly last: number | undefined;
-  /** Forgotten after so many seconds, by servers that can; undefined: kept. */
+  /** Deleted after this many seconds, by servers that can; undefined: kept. */
   readonly ttlSeconds?: number | undefined;
 }
 
@@ -73,7 +73,7 @@ export class QueueRecords {
     this.features = features;
   }
 
-  /** Asks what the streams can do: made by an older server, they may lack what this one has. */
+  /** Reads what the streams can do: created by an older server, they may lack what this one has. */
   static async open(parts: { readonly line: NatsClient; readonly within: Micros; readonly streams: readonly string[] }): Promise<QueueRecords> {
     const withinMs = parts.within / MILLISECOND;
     const manager = await jetstreamManager(parts.line.connection, { checkAPI: false, timeout: withinMs });
@@ -194,7 +194,7 @@ export class QueueRecords {
     // By sequence alone: with a subject each batch counts the whole stream (50 to 76 ms at a million).
     const query = { seq, batch: TAIL.messages, max_bytes: TAIL.bytes };
     let last = 0;
-    // Each names the one before it, and the end of the batch its last: what is lost on the way is asked for again.
+    // Each names the one before it, and the end of the batch its last: what is lost on the way is requested again.
     const follows = ({ headers: fields }: Msg): void => {
       const before = fields?.get('Nats-Last-Sequence') ?? '';
       if (before !== '' && Number(before) !== last) throw new Error(`${stream} lost messages on the way: after ${last} comes what follows ${before}.`);

@@ -31,7 +31,7 @@ export class StreamFull extends Error {
   override readonly name = 'StreamFull';
 }
 
-/** Messages and bytes asked for at once. */
+/** Messages and bytes requested at once. */
 const BATCH = { messages: 256, bytes: 4 << 20 } as const;
 
 /** `wrong last sequence`, and the same while another write is under way (2.12). */
@@ -40,7 +40,7 @@ const WRONG_LAST: readonly number[] = [10071, 10164];
 /** Of the account; of the server, for all; of its storage. */
 const NO_ROOM: readonly number[] = [10002, 10023, 10047];
 
-/** The store of the stream refused; the description says why. */
+/** The store of the stream refused; the description has the reason. */
 const STORE_FAILED = 10077;
 
 /**
@@ -158,7 +158,7 @@ export class StreamClient {
           if (code !== 0) return end(new Error(`${stream} answers ${code} ${message.headers?.description ?? ''}.`));
           found.push(storedOf(message));
           timer.refresh();
-          // A server older than 2.11 answers with one message, whatever it is asked.
+          // A server older than 2.11 answers with one message to every request.
           if (message.headers?.has('Nats-Num-Pending') !== true) end();
         },
       });

@@ -1,20 +1,20 @@
 import type { StreamClient } from './stream-client.ts';
 
-/** What is known of a stream's size is this old at most before it is asked for again. */
+/** Age at which the known size of a stream is requested again. */
 const FRESH_MS = 2000;
 
 interface Known {
   bytes: number;
   bytesMax: number;
-  /** When it was asked for, on the clock of `performance.now`. */
+  /** When it was requested, on the clock of `performance.now`. */
   at: number;
-  /** Written, or about to be, since it was asked for. */
+  /** Written, or about to be, since it was requested. */
   since: number;
   asking: Promise<void> | undefined;
 }
 
 /**
- * How full the streams of a log are, as far as one of several writers can know: what the servers said last, and what this
+ * How full the streams of a log are, as far as one of several writers can know: what the servers reported last, and what this
  * process has written since. The bound that no writer passes is the server's own (`max_bytes`, discard new).
  */
 export class StreamQuota {
@@ -61,7 +61,7 @@ export class StreamQuota {
     return { bytes: bytes + since, bytesMax };
   }
 
-  /** Asks the servers how full a stream is, unless that is known. */
+  /** Requests how full a stream is, unless that is known. */
   async refresh(stream: string): Promise<void> {
     await this.#ask(stream);
   }
@@ -73,7 +73,7 @@ export class StreamQuota {
     return relief || known.bytes + known.since + size <= (known.bytesMax * 8) / 9;
   }
 
-  /** Asks the servers, if the answer would say anything new. A failure changes nothing. */
+  /** Requests the sizes if they may have changed. A failure changes nothing. */
   #ask(stream: string): Promise<void> {
     const known = this.#streams.get(stream);
     if (known === undefined) return Promise.resolve();

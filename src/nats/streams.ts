@@ -13,7 +13,7 @@ const RETRY_MS = 500;
 
 /** What to do about the server's error; `final`: trying again is of no use. */
 const ADVICE: ReadonlyMap<number, { readonly advice: string; readonly final: boolean }> = new Map([
-  // A new cluster refuses so, too, until its leader has heard what its followers have room for.
+  // A new cluster refuses so, too, until its leader knows what its followers have room for.
   [
     10005,
     { advice: 'NATS has too few servers for so many copies, or too little room; add servers, or set cluster.replicas or cluster.ledgerBytes', final: false },
@@ -53,7 +53,7 @@ interface OpenStreamsOptions {
 }
 
 /**
- * Makes the streams that are not there, and compares what the server says of each with what must be: old servers pass over
+ * Makes the streams that are not there, and compares what the server reports of each with what must be: old servers pass over
  * in silence what they do not know. Answers a place in each that nothing was ever written to: it may not take writes yet. Rejects
  * with {@link NatsUnsupported}: one sentence, what is wrong and what to do.
  */
@@ -74,7 +74,7 @@ export async function openStreams(parts: OpenStreamsOptions): Promise<readonly S
 }
 
 /** One stream, and how long to try. */
-export interface StreamParts {
+export interface OpenStreamOptions {
   readonly manager: { readonly streams: Pick<JetStreamManager['streams'], 'add' | 'info'> };
   readonly limit: { until: number };
   readonly tell: (change: ConnectionEvent) => void;
@@ -82,7 +82,7 @@ export interface StreamParts {
 }
 
 /** Makes the stream if it is not there. Waits {@link RETRY_MS} after each failure, and after each creation that did not show; rejects at the limit. */
-export async function openStream({ manager, limit, tell, wanted }: StreamParts): Promise<StreamSubject | undefined> {
+export async function openStream({ manager, limit, tell, wanted }: OpenStreamOptions): Promise<StreamSubject | undefined> {
   for (let made = false; ; ) {
     try {
       const found = await infoOf(manager, wanted.name);
@@ -91,7 +91,7 @@ export async function openStream({ manager, limit, tell, wanted }: StreamParts):
       if (found !== undefined) return found.state.last_seq > 0 ? undefined : { stream: wanted.name, subject: (wanted.subjects[0] ?? '').replace('>', 'ready') };
       if (made) {
         made = false;
-        throw new Error('NATS says that it was created, and then that there is none');
+        throw new Error('NATS reported the stream as created, and then as missing');
       }
       await create(manager, wanted);
       made = true;
@@ -107,7 +107,7 @@ export async function openStream({ manager, limit, tell, wanted }: StreamParts):
   }
 }
 
-async function infoOf(manager: StreamParts['manager'], name: string): Promise<StreamInfo | undefined> {
+async function infoOf(manager: OpenStreamOptions['manager'], name: string): Promise<StreamInfo | undefined> {
   try {
     return await manager.streams.info(name);
   } catch (cause) {
@@ -116,7 +116,7 @@ async function infoOf(manager: StreamParts['manager'], name: string): Promise<St
   }
 }
 
-async function create(manager: StreamParts['manager'], wanted: Partial<StreamConfig> & WantedStream): Promise<void> {
+async function create(manager: OpenStreamOptions['manager'], wanted: Partial<StreamConfig> & WantedStream): Promise<void> {
   try {
     await manager.streams.add(wanted);
   } catch (cause) {
@@ -164,7 +164,7 @@ export function findDifference(wanted: Partial<StreamConfig> & WantedStream, fou
 }
 
 function adviceFor(cause: unknown): { readonly advice: string; readonly final: boolean } {
-  // The client wraps the one that says that JetStream is not enabled for the account.
+  // The client wraps the error that JetStream is not enabled for the account.
   const deepest = cause instanceof Error && cause.cause instanceof JetStreamApiError ? cause.cause : cause;
   const known = deepest instanceof JetStreamApiError ? ADVICE.get(deepest.code) : undefined;
   return known ?? { advice: 'see that JetStream is enabled and has a leader, and that the login has the rights that docs/nats.md lists', final: false };

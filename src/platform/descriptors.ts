@@ -39,8 +39,8 @@ export interface DescriptorDeps {
 
 /**
  * Closes connections as they are accepted while less than the reserve of file descriptors is left. The system gives out the lowest free
- * number, so the number of a new connection says how many are in use by all together: callers, backends, files. Without it the process
- * accepts up to the last, libuv closes the rest without a word, and probes of health are among them.
+ * number, so the number of a new connection shows how many are in use by all together: callers, backends, files. Without it the process
+ * accepts up to the last, libuv closes the rest without an error, and probes of health are among them.
  */
 export class DescriptorGuard {
   readonly #deps: DescriptorDeps;

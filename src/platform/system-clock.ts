@@ -4,7 +4,7 @@ import { type ClockReading, type ClockRecord, ShardClock } from '../coordination
 import { type EpochMs, type Instant, MILLISECOND, type Micros, NEVER } from '../core/time.ts';
 import { type TimerEntry, TimerHeap } from './timer-heap.ts';
 
-/** The machine's clocks, handed in because only main says `process`. */
+/** The machine's clocks, passed in because only main uses `process`. */
 export interface ClockSources {
   /** CLOCK_MONOTONIC in nanoseconds: `process.hrtime.bigint`. */
   readonly monotonic: () => bigint;

@@ -23,7 +23,7 @@ export class TimerHeap {
     return this.#heap.length - this.#dead;
   }
 
-  /** The earliest that still stands. */
+  /** The earliest entry that is not cancelled. */
   get first(): TimerEntry | undefined {
     while (this.#heap.length > 0 && this.#heap[0]?.wake === undefined) {
       this.#dead--;

@@ -1,14 +1,14 @@
 import { type Database, open, type RootDatabase } from 'lmdb';
 
-/** The disk did not do it, or did not say so in time: what was being written may or may not be there. */
+/** The disk failed, or did not confirm in time: what was being written may or may not be there. */
 export class DiskUnavailable extends Error {
   override readonly name = 'DiskUnavailable';
 }
 
-/** By name, and by number on Linux as lmdb says them. LMDB calls a write that was cut short EIO, so a full disk is often that. */
+/** By name, and by number on Linux as lmdb reports them. LMDB calls a write that was cut short EIO, so a full disk is often that. */
 const REFUSALS: ReadonlySet<unknown> = new Set(['ENOSPC', 'EFBIG', 'EDQUOT', 'EIO', 28, 27, 122, 5]);
 
-/** Whether an error, or one that caused it, says that the disk took no write: it is full, or fails. SQLITE_FULL counts. */
+/** Whether an error, or one that caused it, means that the disk took no write: it is full, or fails. SQLITE_FULL counts. */
 export function isDiskRefusal(cause: unknown): boolean {
   for (let at = cause, depth = 0; at instanceof Error && depth < 8; at = at.cause, depth++) {
     const { code, errcode } = at as { code?: unknown; errcode?: unknown };
@@ -20,7 +20,7 @@ export function isDiskRefusal(cause: unknown): boolean {
 /** ENOSPC, EFBIG and EDQUOT by name, and by number on Linux, as lmdb reports them. */
 const OUT_OF_ROOM: ReadonlySet<unknown> = new Set(['ENOSPC', 'EFBIG', 'EDQUOT', 28, 27, 122]);
 
-/** Returns whether an error, or one that caused it, says that the disk has no room. */
+/** Returns whether an error, or one that caused it, means that the disk has no room. */
 export function isOutOfRoom(cause: unknown): boolean {
   for (let at = cause, depth = 0; at instanceof Error && depth < 8; at = at.cause, depth++) {
     if (OUT_OF_ROOM.has((at as { code?: unknown }).code)) return true;
@@ -48,7 +48,7 @@ export function withTimeout<T>(deadlineMs: number, promise: PromiseLike<T>): Pro
   });
 }
 
-/** What of an LMDB environment says when it is on the disk. */
+/** The part of an LMDB environment that reports when a write is on the disk. */
 interface Flushing {
   readonly flushed: PromiseLike<unknown>;
 }
@@ -88,7 +88,7 @@ function handleCommitError(cause: unknown): void {
   commitError(cause)?.then(undefined, () => {});
 }
 
-/** The reason of a failed commit, as far as lmdb says it. */
+/** The reason of a failed commit, as far as lmdb reports it. */
 async function reasonOf(cause: unknown): Promise<unknown> {
   const reason = commitError(cause);
   if (reason === undefined) return cause;
@@ -130,7 +130,7 @@ export interface Edit {
   readonly version?: number;
 }
 
-/** What lmdb tells of a table. (Its types say `{}`.) */
+/** Statistics of a table by lmdb, whose types have `{}`. */
 interface TableStats {
   readonly entryCount: number;
   readonly treeBranchPageCount: number;

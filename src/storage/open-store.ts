@@ -7,7 +7,7 @@ import { DamagedStore, verifyStore } from './verify.ts';
 /** The file system has this long for each step of an opening. */
 const STEP_MS = 10_000;
 
-/** The tree of pages is looked through for so long at most; what is left is not checked. */
+/** Time at most for checking the tree of pages; the rest is not checked. */
 const VERIFY_MS = 5_000;
 
 /** Between two tries to lock a store that was taken over. */
@@ -20,7 +20,7 @@ const LEDGER_LOSSES = 'both forget what was spent and which leases live, and fen
 
 /** How a folder is opened. */
 export interface StoreWays {
-  /** Said to processes that find the store in use. */
+  /** Shown to processes that find the store in use. */
   readonly holder: Holder;
   /** Open it although another process holds it. */
   readonly takeOver: boolean;
@@ -35,7 +35,7 @@ export interface StoreWays {
 /** An open store and the lock on its folder. */
 export interface OpenedStore {
   readonly file: LmdbFile;
-  /** Replaces what the holder says of itself. */
+  /** Replaces the holder's description. */
   describe(holder: Holder): Promise<void>;
   /** Closes the file, then gives the lock back. Twice does nothing. */
   close(): Promise<void>;

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 /** The file that is locked; it stays empty. */
 const LOCK = 'store.lock';
 
-/** What its holder says of itself; only a description, the lock alone counts. */
+/** Description of the holder; only the lock itself counts. */
 const HOLDER = 'store.holder.json';
 
 /** SQLITE_BUSY: another connection has the lock. */
@@ -53,7 +53,7 @@ export class StoreLock {
     }
   }
 
-  /** Writes down who holds the lock, for {@link describeHolder}. A disk that refuses is no matter. */
+  /** Writes a description of the holder, for {@link describeHolder}. Ignores a disk that refuses. */
   async describe(holder: Holder): Promise<void> {
     const path = join(this.#folder, HOLDER);
     const draft = `${path}.${randomUUID()}`;
@@ -75,7 +75,7 @@ export class StoreLock {
   }
 }
 
-/** What the holder of a folder's lock said of itself: `process 123 on host a, serving 127.0.0.1:8080, since ...`. */
+/** Returns the description of the holder of a folder's lock: `process 123 on host a, serving 127.0.0.1:8080, since ...`. */
 export async function describeHolder(folder: string): Promise<string> {
   try {
     const said = JSON.parse(await readFile(join(folder, HOLDER), 'utf8')) as Record<string, unknown>;

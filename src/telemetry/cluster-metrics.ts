@@ -12,7 +12,7 @@ export interface ClusterFigures {
   readonly peerWaiters: number;
 }
 
-/** Shows what a replica among several knows; answers how an admission outside the promises is counted. */
+/** Exports the figures of a replica of a cluster. Returns a function that counts an admission outside the promises. */
 export function createClusterMetrics(registry: Registry, figures: () => ClusterFigures): (group: string, how: string) => void {
   gauge(registry, 'sluice_cluster_connected', 'NATS takes what this replica sends: 1, else 0.', () => Number(figures().connected));
   gauge(registry, 'sluice_cluster_replicas', 'Live replicas, this one included.', () => figures().peers.length + 1);

@@ -2,7 +2,7 @@ import type { Clock } from '../admission/clock.ts';
 import type { Instant, Micros } from '../core/time.ts';
 import type { Store } from '../ledger/stores/store.ts';
 
-/** The same clock, which tells how much later than due each wake-up came. */
+/** Wraps a clock; reports how much later than due each timer ran. */
 export function instrumentClock(clock: Clock, late: (by: Micros) => void): Clock {
   return {
     now: () => clock.now(),
@@ -15,7 +15,7 @@ export function instrumentClock(clock: Clock, late: (by: Micros) => void): Clock
   };
 }
 
-/** The same store, which tells how long each append took to be on disk. */
+/** Wraps a store; reports how long each append took to be on disk. */
 export function instrumentStore(store: Store, now: () => Instant, took: (time: Micros) => void): Store {
   return {
     append: async (subject, bytes, last, relief) => {

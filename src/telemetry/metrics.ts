@@ -9,12 +9,12 @@ import { createGatewayQueueMetrics, type GatewayQueueNews, type GatewayQueueNumb
 import { FINE_BUCKETS, Histogram, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
 import { createRateLimitMetrics } from './rate-limit-metrics.ts';
 
-/** What metrics are made of. */
+/** Options of the metrics. */
 export interface MetricsOptions {
   readonly version: string;
   readonly nodeVersion: string;
   readonly now: () => Instant;
-  /** Figures of all groups; asked for once per scrape. */
+  /** Figures of all groups; read once per scrape. */
   readonly groups: () => readonly GroupView[];
   /** Groups with labels of their own; the rest are counted together as `other`. */
   readonly groupsMax?: number;
@@ -22,7 +22,7 @@ export interface MetricsOptions {
   readonly registry?: Registry;
 }
 
-/** Functions handed to those who know; each costs less than a microsecond. */
+/** Functions that record; each costs less than a microsecond. */
 export interface Metrics {
   /** For AdmissionDeps.events. */
   readonly event: (event: GateEvent, now: Instant) => void;
@@ -30,21 +30,21 @@ export interface Metrics {
   readonly timerLate: (late: Micros) => void;
   /** A write of the ledger took this long to be on disk. */
   readonly flushed: (took: Micros) => void;
-  /** Who knows of the bodies that forwarding holds; before, there are none. */
+  /** Sets the source of the figures of buffered bodies; before, they are 0. */
   readonly holding: (source: () => HeldBodies) => void;
-  /** What forwarding tells. */
+  /** Counts an event of forwarding. */
   readonly forward: (news: ForwardEvent) => void;
   /** A connection was closed as it was accepted, for want of file descriptors. */
   readonly connectionShed: (listener: string) => void;
   /** The rate limit service answered so; descriptors of the request that no rule fits. */
   readonly rateLimited: (outcome: string, unmatched: number) => void;
-  /** A replica among several, and who knows of it; answers how an admission outside the promises is counted. Once. */
+  /** Sets the source of the cluster's figures. Returns a function that counts an admission outside the promises. To be called once. */
   readonly cluster: (source: () => ClusterFigures) => (group: string, how: string) => void;
-  /** Who knows how full the embedded store is. Once. */
+  /** Sets the source of the embedded store's figures. To be called once. */
   readonly storing: (source: () => StoreFigures) => void;
-  /** Deferred mode runs, and who knows of it; returns how what happens there is counted. Once. */
+  /** Sets the source of deferred mode's figures. Returns a function that counts its events. To be called once. */
   readonly deferred: (source: () => DeferredNumbers) => (news: DeferredNews) => void;
-  /** The gateway queue runs, and who knows of it; returns how what happens there is counted. Once. */
+  /** Sets the source of the gateway queue's figures. Returns a function that counts its events. To be called once. */
   readonly gatewayQueue: (source: () => GatewayQueueNumbers) => (news: GatewayQueueNews) => void;
   /** All of it in Prometheus' text form. */
   readonly scrape: () => Promise<{ readonly contentType: string; readonly body: string }>;

@@ -9,7 +9,7 @@ type OnEvent = (event: GateEvent, now: Instant) => void;
 
 /**
  * Writes a line for each request that is admitted or refused and for each permit that ends, then passes every event on. A trace for
- * `sluice simulate`. Callers who leave before they are decided have no line.
+ * `sluice simulate`. Callers that cancel before a decision have no line.
  */
 export function withRequestLog(log: Log, next: OnEvent): OnEvent {
   return (event, now) => {

@@ -1,7 +1,7 @@
 import { JetStreamApiError } from '@nats-io/jetstream';
 import { expect, test } from 'vitest';
 import { NatsUnsupported } from '../../src/nats/options.ts';
-import { openStream, type StreamParts } from '../../src/nats/streams.ts';
+import { type OpenStreamOptions, openStream } from '../../src/nats/streams.ts';
 
 const missing = () => new JetStreamApiError({ code: 404, err_code: 10059, description: 'stream not found' });
 
@@ -22,8 +22,8 @@ test('A stream that is created and never found is tried twice a second, and give
     limit: { until: performance.now() + 600 },
     tell: (change: unknown) => void told.push(change),
     wanted: { name: 'S', subjects: ['s.>'] },
-  } as unknown as StreamParts;
-  await expect(openStream(parts)).rejects.toThrow(/^the stream S cannot be had: NATS says that it was created, and then that there is none; /);
+  } as unknown as OpenStreamOptions;
+  await expect(openStream(parts)).rejects.toThrow(/^the stream S cannot be had: NATS reported the stream as created, and then as missing; /);
   expect(creations).toBe(2);
-  expect(told).toEqual([{ kind: 'waiting', why: 'the stream S cannot be had: NATS says that it was created, and then that there is none' }]);
+  expect(told).toEqual([{ kind: 'waiting', why: 'the stream S cannot be had: NATS reported the stream as created, and then as missing' }]);
 });

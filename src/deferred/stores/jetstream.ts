@@ -25,7 +25,7 @@ const SWEEP_EVERY_MS = 60_000;
 type EndOf = Pick<RequestEnd, 'state' | 'goneAt'>;
 
 /** What a shard's store is made of. */
-export interface ShardStoreParts {
+export interface ShardStoreOptions {
   readonly records: QueueVerbs;
   readonly layout: ShardLayout;
   readonly shard: number;
@@ -63,8 +63,8 @@ export class JetStreamStore implements SharedStore {
   #orphansFound = false;
   readonly #underWay = new Set<Promise<unknown>>();
 
-  constructor(parts: ShardStoreParts) {
-    const { records, layout, shard, term, edge, nowMs, room, sweepEveryMs = SWEEP_EVERY_MS, pause = setTimeout } = parts;
+  constructor(options: ShardStoreOptions) {
+    const { records, layout, shard, term, edge, nowMs, room, sweepEveryMs = SWEEP_EVERY_MS, pause = setTimeout } = options;
     this.#records = records;
     this.#layout = layout;
     this.#shard = shard;

@@ -22,7 +22,7 @@ export class Writer {
   readonly #isShared: boolean;
   #at = 0;
 
-  /** With `own` the caller says where values begin. */
+  /** With `own` the caller sets where values begin. */
   constructor(own?: Buffer) {
     this.#isShared = own === undefined;
     this.#bytes = (own ?? shared) as Writable;

@@ -2,7 +2,7 @@ import { CorruptRecord } from '../../storage/checksum.ts';
 import { type Counters, decodeHead } from './lmdb-codec.ts';
 import { decoded, type Entry, numberIn, type Tables } from './lmdb-tables.ts';
 
-/** Up to so many heads all of them are read when the store is opened; above, only where the numbers of entries do not fit. */
+/** Up to this many heads, all of them are read when the store is opened; above, only where the numbers of entries do not fit. */
 const ALWAYS_READ = 10_000;
 const NAMED_MAX = 10;
 const SLICE = 4_096;
@@ -30,7 +30,7 @@ export class DamagedRequests extends Error {
   }
 }
 
-/** What the rows say that heads and bodies must be there. */
+/** The heads and bodies that must exist according to the rows. */
 export interface Expected {
   /** Sequences of rows and of dead letters, called only when it is needed. */
   readonly sequences: () => Promise<Set<number>>;
@@ -75,7 +75,7 @@ async function compare(tables: Tables, rows: Set<number>, orphans: ReadonlySet<n
     }
   }
   for (const sequence of [...rows].sort((a, b) => a - b)) faults.push(`the row of request ${sequence} has no head`);
-  // What a damaged head says of its body is not known.
+  // Whether a damaged head has a body is not known.
   if (faults.length > 0) return faults;
   const found = new Map<number, number>();
   for await (const keys of keySlices(tables, 'body')) {

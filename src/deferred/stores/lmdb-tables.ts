@@ -144,7 +144,7 @@ export class Tables {
     return pack === undefined || bytes === undefined ? this.get('head', numberKey(sequence)) : { record: pack.record, bytes };
   }
 
-  /** The pack that holds this sequence; undefined if none does. Neighbours are asked for one after the other: the last one is remembered. */
+  /** The pack that holds this sequence; undefined if none does. Neighbours are read one after the other, so the last pack is remembered. */
   packOf(table: PackTable, sequence: number): Pack | undefined {
     const last = this.#lastPacks[table];
     if (last?.has(sequence) === true) return last;
@@ -207,7 +207,7 @@ function packIn(table: PackTable, key: Uint8Array, value: Uint8Array): Pack {
 
 /** The row in an entry of `order`, or in a pack. */
 export const decodeOrder = (entry: Pick<Entry, 'record' | 'bytes'>): ReturnType<typeof decodeRow> => decoded(entry, decodeRow);
-/** What an entry of `dead` says. */
+/** An entry of `dead`. */
 export const decodeDeadEntry = (entry: Entry): ReturnType<typeof decodeDead> => decoded(entry, decodeDead);
 
 /** Edits of one commit, and those that take them back. */
@@ -232,7 +232,7 @@ export class Edits {
     if (before !== 'any') this.undo.unshift({ table, key, value: before });
   }
 
-  /** Room for a value. Many values share one buffer: lmdb asks for the address of each, and each is garbage soon. */
+  /** Returns space for a value. Many values share one buffer: lmdb takes the address of each, and each is garbage soon. */
   #take(bytes: number): Uint8Array {
     if (bytes > this.#chunk.byteLength - this.#used) {
       this.#chunk = Buffer.allocUnsafeSlow(Math.max(bytes, this.list.length < FEW ? CHUNK_SMALL : CHUNK));

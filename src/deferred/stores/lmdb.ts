@@ -18,7 +18,7 @@ import { decoded, Edits, nameKey, numberIn, numberKey, numbersKey, recordOf, Tab
 const UNSWEPT_MAX = 100_000;
 /** Submits are refused from this share of `store.bytes` on. */
 const FULL = 0.95;
-/** Pages in use are counted again after so many commits; one count takes about 150 us. */
+/** Pages in use are counted again after this many commits; one count takes about 150 us. */
 const COUNT_AFTER = 32;
 /** Pages that a written byte takes, about. */
 const PAGES_PER_BYTE = 1.8;

@@ -206,7 +206,7 @@ export function withoutBody(end: RequestEnd): RequestEnd {
   return end.response === undefined ? end : { ...end, response: { ...end.response, body: new Uint8Array(0) } };
 }
 
-/** Returns whether an ended request is one that a filter asks for. */
+/** Returns true if an ended request matches a filter. */
 export function matches(filter: EndedFilter, row: RequestRow, end: RequestEnd): boolean {
   if (end.state !== filter.state) return false;
   if (filter.group !== undefined && row.group !== filter.group) return false;

@@ -23,7 +23,7 @@ const HEADS = 'ledger-heads';
 /** Records by [subject, sequence]. */
 const RECORDS = 'ledger-records';
 
-/** Pages in use are counted anew after so many looks; one takes about 50 us. */
+/** Pages in use are counted anew after this many checks; one count takes about 50 us. */
 const COUNT_AFTER = 64;
 
 /** Records read between two turns of the event loop. */
