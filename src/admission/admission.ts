@@ -9,6 +9,7 @@ import type { Instant, Micros } from '../core/time.ts';
 import type { GroupActivityView, GroupHistory } from './group-activity.ts';
 import type { GroupState } from './group-state.ts';
 import type { OperatorNote } from './operator-notes.ts';
+import type { TraceContext } from './tracing.ts';
 
 /** One request, decoded and checked by `api/validation.ts`; times in microseconds. */
 export interface AdmissionRequest {
@@ -41,6 +42,8 @@ export interface AdmissionRequest {
   /** Session that owns the place and the lease; undefined: none. */
   readonly session: string | undefined;
   readonly bytes: number;
+  /** Where its trace goes on. Absent: nowhere, or tracing is off. */
+  readonly trace?: TraceContext | undefined;
   /** The place it had before its last permit came to nothing. From inside only: no front end reads it from a caller. */
   readonly since?: Arrival | undefined;
   /** The caller renews the lease and ends with this process: on one node it is reported, not recorded. From inside only. */

@@ -26,6 +26,8 @@ export interface ServiceDeps {
   readonly onOperator?: (event: OperatorEvent) => void;
   /** Requests that are stored and delivered later; undefined: no route is deferred. */
   readonly deferred?: DeferredAccess | undefined;
+  /** Trace contexts of callers are read. */
+  readonly tracing?: boolean | undefined;
 }
 
 /** The unary calls of sluice.v1.AdmissionService; Watch and Session are in files of their own. */

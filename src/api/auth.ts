@@ -179,7 +179,7 @@ function askGuard(admission: AdmissionService, auth: Pick<Auth, 'scope'>): Pick<
 }
 
 /** Passes every call on; an object of its own, so that single calls can be replaced. A method that the contract has and this has not does not compile. */
-function delegate(admission: AdmissionService): AdmissionService {
+export function delegate(admission: AdmissionService): AdmissionService {
   return {
     acquire: (request, done) => admission.acquire(request, done),
     renew: (caller, permit, lease) => admission.renew(caller, permit, lease),

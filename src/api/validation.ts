@@ -1,5 +1,6 @@
 import type { AdmissionRequest } from '../admission/admission.ts';
 import { PERMIT_CHARS_MAX } from '../admission/permit-id.ts';
+import type { TraceContext } from '../admission/tracing.ts';
 import { COST_UNITS_MAX, GROUP_NAME, KEY_BYTES_MAX, LEASE_MAX, PUSHBACK_MAX, TTL_MAX, UNIT_NAME, UNITS_MAX } from '../core/bounds.ts';
 import { type Costs, ONE_REQUEST, PRIORITY_MAX } from '../core/group.ts';
 import type { Disposition } from '../core/permit.ts';
@@ -13,6 +14,8 @@ export interface CallContext {
   /** Time until the caller's own deadline; undefined: it has none. */
   readonly remaining: Micros | undefined;
   readonly session?: string | undefined;
+  /** Where the caller's trace goes on; read only while tracing is on. */
+  readonly trace?: TraceContext | undefined;
 }
 
 /** A call without a caller's name and without a deadline. */
@@ -99,6 +102,7 @@ export function parseAcquire(fields: AcquireFields, facts: CallContext): Admissi
     caller: facts.caller,
     session: facts.session,
     bytes: 0,
+    trace: facts.trace,
   };
 }
 

@@ -41,6 +41,7 @@ export function buildAdmissionRequest(
     caller: facts.caller,
     session: undefined,
     bytes: body?.received ?? 0,
+    trace: incoming.trace,
     since,
     reported: true,
   };

@@ -87,6 +87,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
 
   onNone(why: ForwardFailure): void {
     if (this.#over) return;
+    this.#all.trace?.failed(why);
     this.#finish();
     if (!this.#left) this.#all.sink.onNone(why);
   }
@@ -98,6 +99,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   onDeferred(place: Place | undefined, ask: AdmissionRequest | Refusal): void {
     if (this.#over) return;
     this.#over = true;
+    this.#all.trace?.end();
     this.#all.over(this.#line);
     this.#all.incoming.deferral?.take({ body: this.#all.body, ask, place, attempts: this.#attempts });
   }
@@ -129,8 +131,9 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   }
 
   onHead(head: BackendHead): void {
-    const { parts, route, body } = this.#all;
+    const { parts, route, body, trace } = this.#all;
     this.#turn?.responding();
+    trace?.responded(head.status);
     this.#answer = new ResponseRelay({
       head,
       costs: route.admission?.costs ?? NO_COSTS,
@@ -199,7 +202,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   }
 
   #send(): void {
-    const { parts, incoming, body, route } = this.#all;
+    const { parts, incoming, body, route, trace } = this.#all;
     const { method, target, facts } = incoming;
     const { drops } = route;
     const lease = this.#pass?.permit.lease;
@@ -208,7 +211,8 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     const number = attempt + (incoming.sent?.attemptsBefore ?? 0);
     const identity = readsAnswer(route.admission?.costs ?? NO_COSTS);
     const { traceparent } = parts;
-    const headers = requestHeaders(incoming.headers, { facts, attempt: number, fence, identity, drops, traceparent, requestId: incoming.sent?.id });
+    const span = trace?.forward(this.#line.spec.name, this.#line.spec.urls[this.#url] ?? '', number);
+    const headers = requestHeaders(incoming.headers, { facts, attempt: number, fence, identity, drops, traceparent, span, requestId: incoming.sent?.id });
     if (headers === undefined) {
       this.#pass?.rollback();
       return this.onNone({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
@@ -245,6 +249,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     const now = parts.clock.now();
     const took = now - this.#sentAt;
     parts.events({ kind: 'attempt', route: route.name, backend: spec.name, url: spec.urls[this.#url] ?? '', outcome, took });
+    this.#all.trace?.attempted(outcome);
     this.#giveBack(now, healthOf(attempt));
     const answer = this.#answer;
     if (answer?.replays) return void this.#again(this.#pass?.releasePushedBack(answer.hint));
@@ -341,6 +346,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#all.trace?.end(this.#left ? 'aborted' : undefined);
     // Where it was not ended before: something threw on the way.
     if (this.#attempts === 0) this.#pass?.rollback();
     else void this.#pass?.release(undefined);

@@ -7,6 +7,7 @@ import { ForwardedRequest } from './forwarded-request.ts';
 import type { DeliveryParts, Forwarding, ForwardingDeps, TakenRequest, TunnelSink } from './forwarding.ts';
 import { createTraceparents, requestHeaders } from './headers.ts';
 import type { ForwardHandle, IncomingRequest, ResponseSink } from './incoming.ts';
+import { RequestTrace, traceContextIn } from './request-trace.ts';
 import type { BackendSpec, Route } from './route.ts';
 import { UpgradeRequest } from './upgrade-request.ts';
 import { type Backend, BackendRegistry } from './upstream/backend.ts';
@@ -48,14 +49,18 @@ class Deliveries implements Forwarding {
     const line = this.#lines.of(route.backend);
     const body = this.#bodyOf(incoming, route);
     this.#begin(line);
-    const run = new ForwardedRequest({ parts: this.#parts, incoming, route, line, body, sink, over: this.#over });
+    const { tracer } = this.#parts;
+    const trace = tracer && new RequestTrace(tracer, incoming, route);
+    const traced = trace === undefined ? incoming : { ...incoming, trace: trace.context };
+    const run = new ForwardedRequest({ parts: this.#parts, incoming: traced, route, line, body, sink, trace, over: this.#over });
     run.begin();
     return run;
   }
 
   take(incoming: IncomingRequest, route: Route): TakenRequest | undefined {
     const { facts } = incoming;
-    const { traceparent } = this.#parts;
+    // A span of the submission takes the place of one that is made up.
+    const traceparent = this.#parts.tracer === undefined ? this.#parts.traceparent : undefined;
     const headers = requestHeaders(incoming.headers, { facts, attempt: undefined, fence: undefined, drops: route.drops, traceparent });
     return headers && { headers, body: this.#bodyOf(incoming, route) };
   }
@@ -63,7 +68,8 @@ class Deliveries implements Forwarding {
   tunnel(incoming: IncomingRequest, route: Route, sink: TunnelSink): ForwardHandle {
     const line = this.#lines.of(route.backend);
     this.#begin(line);
-    const run = new UpgradeRequest({ parts: this.#parts, incoming, route, line, body: undefined, sink, over: this.#over });
+    const traced = this.#parts.tracer === undefined ? incoming : { ...incoming, trace: traceContextIn(incoming.headers) };
+    const run = new UpgradeRequest({ parts: this.#parts, incoming: traced, route, line, body: undefined, sink, over: this.#over });
     run.begin();
     return run;
   }

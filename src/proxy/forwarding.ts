@@ -1,5 +1,6 @@
 import type { AdmissionService } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
+import type { Tracer } from '../admission/tracing.ts';
 import type { Micros } from '../core/time.ts';
 import type { BufferedBody } from './body/buffered-body.ts';
 import type { WatchLater } from './body/watch-later.ts';
@@ -26,6 +27,8 @@ export interface DeliveryParts {
   readonly hold: { readonly memoryBytesMax: number; readonly diskBytesMax: number; readonly folder: string };
   readonly random: (bytes: number) => Uint8Array;
   readonly events: (event: ForwardEvent) => void;
+  /** Starts the spans of requests; undefined: tracing is off. */
+  readonly tracer?: Tracer | undefined;
   /** Receives a throw, or a failure of the disk: a bug, or broken I/O. */
   readonly onFault: (error: unknown) => void;
 }

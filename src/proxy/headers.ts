@@ -1,3 +1,4 @@
+import { isTraceparent, type TraceContext } from '../admission/tracing.ts';
 import type { DroppedHeaders, RequestFacts } from './route.ts';
 import type { RawHeaders } from './upstream/forwarder.ts';
 
@@ -45,8 +46,6 @@ const VIA = '1.1 sluice';
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** Anything that ends or hides a field: controls other than tab, and what is beyond Latin-1. */
 const BREAKER = /[^\t\x20-\x7e\x80-\xff]/;
-/** Version 00, or a later one that may go on; no identifier of zeros only (Trace Context 3.2). */
-const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?$/;
 
 /** What a request gets beside its own fields. */
 export interface RequestAdditions {
@@ -55,8 +54,10 @@ export interface RequestAdditions {
   readonly attempt: number | undefined;
   /** Where a lease was given. */
   readonly fence: { readonly fence: bigint; readonly floor: bigint } | undefined;
-  /** A new `traceparent`, asked for only where the caller sent none: see {@link createTraceparents}. */
-  readonly traceparent: () => string;
+  /** A new `traceparent`, requested only where the caller sent none: see {@link createTraceparents}. undefined: it is sent without one. */
+  readonly traceparent: (() => string) | undefined;
+  /** A span of this process, in place of what the caller sent; undefined: none. */
+  readonly span?: TraceContext | undefined;
   /** Requests a response that is not compressed, in place of what the caller accepts: the proxy reads in it what the request cost. */
   readonly identity?: boolean;
   /** Fields of the caller that end here; undefined: all pass that may. */
@@ -107,14 +108,15 @@ export function requestHeaders(raw: RawHeaders, additions: RequestAdditions): st
         if (drops !== undefined && isDropped(drops, field.lower)) continue;
         if (wasStored && field.lower === 'via') passed = true;
         if (field.kind !== 'trace') break;
-        if (traced || !TRACEPARENT.test(value)) continue;
+        if (traced || additions.span !== undefined || !isTraceparent(value)) continue;
         traced = true;
     }
     out[n++] = name;
     out[n++] = value;
   }
   if (additions.identity) n = put(out, n, 'Accept-Encoding', 'identity');
-  if (!traced) n = put(out, n, 'traceparent', additions.traceparent());
+  if (additions.span !== undefined) n = put(out, n, 'traceparent', additions.span.traceparent);
+  else if (!traced && additions.traceparent !== undefined) n = put(out, n, 'traceparent', additions.traceparent());
   if (!wasStored) n = forwarding(out, n, came, host, facts);
   if (!passed) n = put(out, n, 'Via', VIA);
   if (additions.attempt !== undefined) n = put(out, n, 'Sluice-Attempt', String(additions.attempt));

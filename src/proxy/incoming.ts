@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import type { TraceContext } from '../admission/tracing.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Micros } from '../core/time.ts';
 import type { Deferral } from './deferral.ts';
@@ -32,6 +33,8 @@ export interface IncomingRequest {
   readonly respondAsync?: boolean;
   /** What becomes of it when its wait timeout ends; undefined: it is refused. */
   readonly deferral?: Deferral | undefined;
+  /** Where its trace goes on: a span of this process, or of its caller; undefined: nowhere, or tracing is off. */
+  readonly trace?: TraceContext | undefined;
   /** Set for a request that was stored and is sent for a permit of its own: its id, attempts before this one, and the fence of its lease. */
   readonly sent?:
     | { readonly id: string; readonly attemptsBefore: number; readonly fence: { readonly fence: bigint; readonly floor: bigint } | undefined }

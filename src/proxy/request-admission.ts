@@ -9,6 +9,7 @@ import { GivenPlace, isStorable, type Place } from './deferral.ts';
 import type { ForwardingDeps } from './forwarding.ts';
 import type { ForwardFailure, IncomingRequest } from './incoming.ts';
 import { PermitHandle } from './permit-handle.ts';
+import type { RequestTrace } from './request-trace.ts';
 import type { Route } from './route.ts';
 import type { Backend } from './upstream/backend.ts';
 
@@ -22,6 +23,8 @@ export interface ForwardedRequestDeps<Sink> {
   /** undefined: it has none. */
   readonly body: BufferedBody | undefined;
   readonly sink: Sink;
+  /** Its spans; undefined: tracing is off. */
+  readonly trace?: RequestTrace | undefined;
   /** Nothing of it is left; the line it is in is to be left. */
   readonly over: (line: Backend) => void;
 }

@@ -4,6 +4,7 @@ import type { AdmissionService, GroupSettings } from '../admission/admission.ts'
 import type { Clock } from '../admission/clock.ts';
 import type { StoredLine } from '../admission/stored-line.ts';
 import { StoredLines } from '../admission/stored-lines.ts';
+import type { Tracer } from '../admission/tracing.ts';
 import type { DeferredAccess } from '../api/deferred/access.ts';
 import { type SubmitRoute, submitRoutesOf } from '../api/deferred/submit-routes.ts';
 import type { Config } from '../config/load.ts';
@@ -17,6 +18,7 @@ import { createDeferred } from '../deferred/service.ts';
 import type { DeferredStore } from '../deferred/store.ts';
 import { deferredFolder, openLmdbDeferred } from '../deferred/stores/lmdb.ts';
 import { MemoryStore } from '../deferred/stores/memory.ts';
+import { traceRequests } from '../deferred/traced-requests.ts';
 import type { Forwarding } from '../proxy/forwarding.ts';
 import type { ProxyOptions } from '../proxy/listener/listener.ts';
 import type { Holder } from '../storage/store-lock.ts';
@@ -38,6 +40,8 @@ export interface DeferredModeDeps {
   readonly holder: Holder;
   readonly onFault: (error: unknown) => void;
   readonly routes: CompiledRoutes;
+  /** Starts the spans of submissions; undefined: tracing is off. */
+  readonly tracer?: Tracer | undefined;
 }
 
 /** Deferred requests of this process. */
@@ -89,6 +93,7 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
   };
   opened = await (deps.replicas === undefined ? openAlone(config, common, deps) : openAmongReplicas(common, deps.replicas));
   const { requests: service, drain } = opened;
+  const requests = deps.tracer === undefined ? service : traceRequests(service, deps.tracer);
   const stranded = new Set<string>();
   const logStranded = (): void => logStrandedGroups(log, service, groups, stranded);
   logStranded();
@@ -96,8 +101,8 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
     metrics.forward({ kind: 'cost_missing', route, unit, stage: 'ask' });
   };
   return {
-    access: { requests: service, routes: () => submitRoutes, submitBytesMax: submitBytesOf(submitRoutes) },
-    storing: { requests: service, nowMs: () => clock.epoch(clock.now()), costMissing },
+    access: { requests, routes: () => submitRoutes, submitBytesMax: submitBytesOf(submitRoutes) },
+    storing: { requests, nowMs: () => clock.epoch(clock.now()), costMissing },
     replace: (next, settings) => {
       routes = next;
       submitRoutes = submitRoutesOf(next.proxy);

@@ -25,7 +25,7 @@ export interface ForwardingOptions {
 }
 
 /** What forwarding needs besides the configuration. */
-export type ProxyDeps = Pick<DeliveryParts, 'admission' | 'clock' | 'random' | 'events' | 'onFault'>;
+export type ProxyDeps = Pick<DeliveryParts, 'admission' | 'clock' | 'random' | 'events' | 'tracer' | 'onFault'>;
 
 /** Forwarding, or undefined where no proxy listens and none is needed for stored requests (`wanted`). Rejects with what to do when a file or the folder for bodies cannot be had. */
 export async function openForwarding(config: Config, wanted: boolean, parts: ProxyDeps): Promise<Forwarding | undefined> {

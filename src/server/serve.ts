@@ -5,6 +5,7 @@ import type { Pace } from '../admission/pace.ts';
 import { type Auth, allowAnonymous, createAuth, scopedAsks, withAuthorization } from '../api/auth.ts';
 import type { RateLimitRules } from '../api/rate-limit-rules.ts';
 import type { RateLimitAccess } from '../api/rate-limit-service.ts';
+import { traceAdmission } from '../api/traced-admission.ts';
 import type { Config } from '../config/load.ts';
 import type { Variables } from '../config/overlay.ts';
 import { resolveKeys, type SecretSources } from '../config/secrets.ts';
@@ -14,6 +15,8 @@ import { createRandom } from '../platform/random.ts';
 import type { ClockSources } from '../platform/system-clock.ts';
 import type { Forwarding } from '../proxy/forwarding.ts';
 import { createLog, type Log } from '../telemetry/log.ts';
+import type { Tracing } from '../telemetry/tracing.ts';
+import { tracingOptions } from '../telemetry/tracing-options.ts';
 import type { AdmissionStack, AdmissionStackDeps, Closer } from './admission-stack.ts';
 import { type DeferredMode, type DeferredModeDeps, keepsRequests, openDeferredMode } from './deferred.ts';
 import { type CompiledRoutes, compileAllRoutes } from './deferred-routes.ts';
@@ -76,15 +79,17 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
   const { env, clocks, version, nodeVersion, pid, stopping } = parts;
   const toOpen = { env, clocks, version, nodeVersion, pid, stopping, log, opened };
   const stack = await (config.cluster === undefined ? openSingleNode(config, toOpen) : openCluster(config, config.cluster, toOpen));
-  const { admission, metrics, clock } = stack;
+  const { metrics, clock } = stack;
+  const tracing = await openTracing(parts, log, opened);
+  const admission = tracing === undefined ? stack.admission : traceAdmission(stack.admission, tracing.tracer);
   const state: State = { revision: config.revision, notReady: 'starting', refusals: refusalsOf(config), rateLimits: compileRateLimitRules(config) };
   const onFault = (error: unknown): void => logFault(log, error);
   const keeps = keepsRequests(config, routes);
   // Routes define which caller may go where; a caller that shows a credential is held to it.
-  const forwarded = { admission: scopedAsks(admission, allowAnonymous(auth)), clock, onFault };
+  const forwarded = { admission: scopedAsks(admission, allowAnonymous(auth)), clock, tracer: tracing?.tracer, onFault };
   const forwarding = await openProxy(config, keeps, forwarded, { log, metrics, opened });
   const deferred = keeps
-    ? await openDeferred(config, { ...stack, log, onFault, routes, forwarding, holder: { pid, address: 'this process' } }, opened)
+    ? await openDeferred(config, { ...stack, tracer: tracing?.tracer, log, onFault, routes, forwarding, holder: { pid, address: 'this process' } }, opened)
     : undefined;
   const gatewayQueue = await openGatewayQueue(config, { admission, clock, log, metrics, version, opened, secrets: secretSources(parts) });
   const listeners = await openListeners(config, {
@@ -94,6 +99,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
     onOperator: (event) => logOperator(log, event),
     refusalOf: (group) => state.refusals.get(group),
     deferred: deferred?.access,
+    tracing: tracing !== undefined,
     rateLimit: rateLimitOf(state, metrics.rateLimited),
     proxy: forwarding && {
       routes: routes.proxy,
@@ -122,7 +128,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
       listeners.reroute(taken.proxy);
       return [];
     },
-    drain: drainer({ config, log, admission: stack, forwarding, deferred, gatewayQueue, listeners, notReady: () => (state.notReady = 'draining') }),
+    drain: drainer({ config, log, admission: stack, forwarding, deferred, gatewayQueue, listeners, tracing, notReady: () => (state.notReady = 'draining') }),
   };
 }
 
@@ -169,10 +175,11 @@ interface Drained {
   readonly deferred: DeferredMode | undefined;
   readonly gatewayQueue: GatewayQueueMode | undefined;
   readonly listeners: Listeners;
+  readonly tracing: Tracing | undefined;
   readonly notReady: () => void;
 }
 
-function drainer({ config, log, admission, forwarding, deferred, gatewayQueue, listeners, notReady }: Drained): RunningServer['drain'] {
+function drainer({ config, log, admission, forwarding, deferred, gatewayQueue, listeners, tracing, notReady }: Drained): RunningServer['drain'] {
   let closing: Promise<void> | undefined;
   return async (atOnce = false) => {
     const [delay, grace] = atOnce ? [0, 0] : [config.drain.delay / MILLISECOND, config.drain.grace / MILLISECOND];
@@ -188,6 +195,7 @@ function drainer({ config, log, admission, forwarding, deferred, gatewayQueue, l
     await closing;
     gatewayQueue?.stop();
     await admission.close();
+    await tracing?.close(LAST_SPANS_MS);
     log.tell('info', 'stopped', 'All callers are answered and the state is written.');
   };
 }
@@ -196,6 +204,18 @@ function drainer({ config, log, admission, forwarding, deferred, gatewayQueue, l
 async function openCluster(config: Config, cluster: NonNullable<Config['cluster']>, parts: AdmissionStackDeps): Promise<AdmissionStack> {
   return (await import('./cluster.ts')).openClusterAdmission(config, cluster, parts);
 }
+
+/** Tracing as the standard variables of OpenTelemetry say; undefined: off, and none of its code is loaded. */
+async function openTracing({ env, version }: ServeOptions, log: Log, opened: Closer[]): Promise<Tracing | undefined> {
+  const options = tracingOptions(env);
+  if (options === undefined) return undefined;
+  const tracing = (await import('../telemetry/tracing.ts')).openTracing(options, { version, log, nowMs: () => performance.now() });
+  opened.push(() => tracing.close(0));
+  return tracing;
+}
+
+/** The last spans have this long to reach their collector. */
+const LAST_SPANS_MS = 2_000;
 
 /** The last refusals of a drain have this long to reach their callers. */
 const LAST_ANSWERS_MS = 1000;

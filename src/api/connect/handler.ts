@@ -1,5 +1,6 @@
 import type { DescMethod, DescService, Registry } from '@bufbuild/protobuf';
 import { MethodOptions_IdempotencyLevel } from '@bufbuild/protobuf/wkt';
+import { traceContextOf } from '../../admission/tracing.ts';
 import type { Refusal } from '../../core/refusal.ts';
 import { AdmissionService } from '../../gen/sluice/v1/admission_pb.ts';
 import { DeferredService } from '../../gen/sluice/v1/deferred_pb.ts';
@@ -150,7 +151,9 @@ export class Connect implements HttpHandler {
     const caller = this.#parts.auth.identify(request.header('authorization'));
     if (typeof caller !== 'string') return caller;
     const remaining = timeoutOf(request, format);
-    return typeof remaining === 'object' ? remaining : { caller, remaining };
+    if (typeof remaining === 'object') return remaining;
+    const trace = this.#parts.tracing ? traceContextOf(request.header('traceparent'), request.header('tracestate')) : undefined;
+    return { caller, remaining, trace };
   }
 
   #refuse(reply: EngineReply, format: CallFormat | undefined, refusal: Refusal): void {

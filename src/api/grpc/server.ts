@@ -14,6 +14,7 @@ import {
 } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
+import { traceContextOf } from '../../admission/tracing.ts';
 import { takeAll } from '../../core/collections/take-all.ts';
 import type { Refusal } from '../../core/refusal.ts';
 import type { Micros, Millis } from '../../core/time.ts';
@@ -256,7 +257,10 @@ export class Grpc implements Listener {
   /** Who calls and how long they stay, or why they may not. */
   #factsOf(stream: Pick<ServerUnaryCall<unknown, unknown>, 'metadata' | 'getDeadline'>): CallContext | Refusal {
     const caller = this.#parts.auth.identify(stream.metadata.get('authorization')[0]?.toString());
-    return typeof caller === 'string' ? { caller, remaining: remainingOf(stream) } : caller;
+    if (typeof caller !== 'string') return caller;
+    const field = (name: string): string | undefined => stream.metadata.get(name)[0]?.toString();
+    const trace = this.#parts.tracing ? traceContextOf(field('traceparent'), field('tracestate')) : undefined;
+    return { caller, remaining: remainingOf(stream), trace };
   }
 
   /** Ends a stream with a refusal: grpc-js takes the status of an error event. */

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { create, type Message, toJsonString } from '@bufbuild/protobuf';
 import type { GroupSettings } from '../../admission/admission.ts';
+import { traceContextOf } from '../../admission/tracing.ts';
 import type { Refusal } from '../../core/refusal.ts';
 import { ExplainRequestSchema } from '../../gen/sluice/v1/admission_pb.ts';
 import { type GetGroupResponse, GroupSchema, GroupService } from '../../gen/sluice/v1/group_pb.ts';
@@ -98,7 +99,8 @@ export class Rest implements HttpHandler {
     if (path === undefined) return this.#refuse(reply, BAD_PATH);
     const caller = this.#parts.auth.identify(request.header('authorization'));
     if (typeof caller !== 'string') return this.#refuse(reply, caller);
-    const facts: CallContext = { caller, remaining: undefined };
+    const trace = this.#parts.tracing ? traceContextOf(request.header('traceparent'), request.header('tracestate')) : undefined;
+    const facts: CallContext = { caller, remaining: undefined, trace };
     if (isRequestCall(does)) {
       if (this.#requests === undefined) return this.#refuse(reply, NO_DEFERRED, 404);
       return this.#requests.handle(does, facts, path, request, reply);
