@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { Refusal, RefusalReason } from '../core/refusal.ts';
 import type { Instant } from '../core/time.ts';
+import { toRetrySeconds } from '../http/retry-after.ts';
 import { toText } from './duration.ts';
 import { describe, REFUSAL_STATUS, retryAfter } from './refusal-status.ts';
 
@@ -77,7 +78,7 @@ export function problemOf(refusal: Refusal, status: number, now: Instant): Probl
 export function retrySeconds(refusal: Refusal, now: Instant, leastSeconds: number, random: number): number | undefined {
   const wait = retryAfter(refusal, now);
   if (wait === undefined) return undefined;
-  return Math.max(leastSeconds, Math.ceil((wait / 1e6) * (1 + random / 10)));
+  return Math.max(leastSeconds, toRetrySeconds(wait * (1 + random / 10)));
 }
 
 const ENGINE_REASONS: Readonly<Record<number, RefusalReason>> = { 413: 'too_large', 500: 'fault', 503: 'unstored' };

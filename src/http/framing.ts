@@ -5,6 +5,7 @@
 
 import { STATUS_CODES } from 'node:http';
 import { isIP } from 'node:net';
+import { RETRY_UNKNOWN_SECONDS } from './retry-after.ts';
 
 /** An engine's own refusal. */
 export interface FramingError {
@@ -124,7 +125,11 @@ export function tooLarge(bodyBytesMax: number): FramingError {
 }
 
 /** 503: bodies of other requests take all the room there is for long ones. */
-export const NO_ROOM: FramingError = { status: 503, detail: 'Too many long bodies are on their way; send this one again after a pause.', retrySeconds: 1 };
+export const NO_ROOM: FramingError = {
+  status: 503,
+  detail: 'Too many long bodies are on their way; send this one again after a pause.',
+  retrySeconds: RETRY_UNKNOWN_SECONDS,
+};
 
 /** Fields of a refusal beside the usual ones. */
 export function faultFields({ retrySeconds }: FramingError): readonly (readonly [name: string, value: string])[] {

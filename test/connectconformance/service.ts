@@ -133,7 +133,7 @@ export class ConformanceService {
     const left = facts.remaining === undefined ? Number.POSITIVE_INFINITY : facts.remaining / 1000;
     if (left < delay)
       return setTimeout(
-        () => late(this.#refusal({ code: 'deadline_exceeded', message: 'too late', details: [], status: undefined, retrySeconds: undefined })),
+        () => late(this.#refusal({ code: 'deadline_exceeded', message: 'too late', details: [], status: undefined, retryIn: undefined })),
         left,
       );
     if (delay > 0) return setTimeout(then, delay);
@@ -168,7 +168,7 @@ export class ConformanceService {
     const code = (Object.keys(CODES) as CodeName[]).find((name) => CODES[name] === error['code']) ?? 'unknown';
     const message: string = error['message'] ?? '';
     const status = create(StatusSchema, { code: error['code'], message, details: details.map(({ type, value }) => ({ typeUrl: TYPES + type, value })) });
-    return this.#refusal({ code, message, details, status: toBinary(StatusSchema, status), retrySeconds: undefined });
+    return this.#refusal({ code, message, details, status: toBinary(StatusSchema, status), retryIn: undefined });
   }
 
   #refusal(error: WireError): Refusal {

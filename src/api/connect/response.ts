@@ -1,6 +1,7 @@
 import type { Refusal } from '../../core/refusal.ts';
-import { type Instant, SECOND } from '../../core/time.ts';
+import type { Instant, Micros } from '../../core/time.ts';
 import type { EngineReply } from '../../http/engine.ts';
+import { toRetryMillis, toRetrySeconds } from '../../http/retry-after.ts';
 import { type ErrorDetail, errorDetails, statusDetails } from '../error-details.ts';
 import { CODES, CONNECT_HTTP, type CodeName, describe, REFUSAL_STATUS, retryAfter } from '../refusal-status.ts';
 import { type CallFormat, envelope, formatOf } from './codec.ts';
@@ -12,27 +13,26 @@ export interface WireError {
   readonly details: readonly ErrorDetail[];
   /** Encoded google.rpc.Status, for gRPC-Web. */
   readonly status: Uint8Array | undefined;
-  /** Whole seconds, for Retry-After. */
-  readonly retrySeconds: number | undefined;
+  /** For Retry-After and `retry-after-ms`; undefined: never, or not known. */
+  readonly retryIn: Micros | undefined;
 }
 
 type Headers = readonly (readonly [name: string, value: string])[];
 
 /** A refusal, ready to be written. */
 export function errorOf(refusal: Refusal, now: Instant): WireError {
-  const wait = retryAfter(refusal, now);
   return {
     code: REFUSAL_STATUS[refusal.reason].code,
     message: describe(refusal),
     details: errorDetails(refusal, now),
     status: statusDetails(refusal, now),
-    retrySeconds: wait === undefined ? undefined : Math.ceil(wait / SECOND),
+    retryIn: retryAfter(refusal, now),
   };
 }
 
 /** An error that no refusal stands for. */
 export function plainError(code: CodeName, message: string): WireError {
-  return { code, message, details: [], status: undefined, retrySeconds: undefined };
+  return { code, message, details: [], status: undefined, retryIn: undefined };
 }
 
 /** What the server does not do. */
@@ -69,7 +69,7 @@ export function sendError(reply: EngineReply, format: CallFormat | undefined, er
     return reply.send(200, [...headersOf(format.contentType), ...more], endOfStream(format, error));
   }
   const headers: (readonly [string, string])[] = [...headersOf('application/json'), ...more];
-  if (error.retrySeconds !== undefined) headers.push(['Retry-After', String(error.retrySeconds)]);
+  if (error.retryIn !== undefined) headers.push(['Retry-After', String(toRetrySeconds(error.retryIn))]);
   return reply.send(http ?? CONNECT_HTTP[error.code], headers, `${JSON.stringify(errorJson(error))}\n`);
 }
 
@@ -93,10 +93,10 @@ function errorJson({ code, message, details }: WireError): object {
   return { code, message, details: details.map(({ type, value }) => ({ type, value: unpadded(value) })) };
 }
 
-function trailers({ code, message, status, retrySeconds }: WireError): string {
+function trailers({ code, message, status, retryIn }: WireError): string {
   const lines = [`grpc-status: ${CODES[code]}`, `grpc-message: ${encodeURIComponent(message)}`];
   if (status !== undefined) lines.push(`grpc-status-details-bin: ${unpadded(status)}`);
-  if (retrySeconds !== undefined) lines.push(`retry-after-ms: ${retrySeconds * 1000}`);
+  if (retryIn !== undefined) lines.push(`retry-after-ms: ${toRetryMillis(retryIn)}`);
   return `${lines.join('\r\n')}\r\n`;
 }
 

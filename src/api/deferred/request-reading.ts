@@ -1,7 +1,8 @@
 import type { Refusal } from '../../core/refusal.ts';
-import { type Micros, SECOND } from '../../core/time.ts';
+import { MILLISECOND, type Micros, SECOND } from '../../core/time.ts';
 import type { RequestView } from '../../deferred/deferred.ts';
 import type { EngineReply, EngineRequest } from '../../http/engine.ts';
+import { RETRY_UNKNOWN_SECONDS, toRetrySeconds } from '../../http/retry-after.ts';
 import { responseHeaders } from '../../proxy/headers.ts';
 import { preferredWait } from '../rest/acquire.ts';
 import { type Header, NO_STORE, type ResponseDeps, sendJson, sendRefusal } from '../rest/response.ts';
@@ -27,8 +28,6 @@ export interface ReadingParts extends ResponseDeps {
 type ResponseForm = 'redirect' | 'direct' | 'state';
 
 const RESPONSE_FORMS: ReadonlySet<string> = new Set(['redirect', 'direct', 'state']);
-/** How soon to look again where nothing is known. */
-const RETRY_SECONDS = 1;
 /** Fields of a stored answer that are written anew, or are not true of it any more. */
 const REPLACED: ReadonlySet<string> = new Set(['content-length', 'cache-control', 'expires', 'age', 'date', 'x-content-type-options']);
 /** Fields that speak for an address, which is not the backend's. */
@@ -120,7 +119,7 @@ export class RequestReading {
   /** Whole seconds until something may have changed. */
   #retrySeconds({ nextAttemptAt }: RequestView): number {
     const { admission } = this.#parts;
-    return Math.max(RETRY_SECONDS, Math.ceil((nextAttemptAt - admission.epoch(admission.now())) / 1000));
+    return Math.max(RETRY_UNKNOWN_SECONDS, toRetrySeconds((nextAttemptAt - admission.epoch(admission.now())) * MILLISECOND));
   }
 
   #sendStored({ id, attempts, response }: RequestView, more: readonly Header[], reply: EngineReply): void {

@@ -4,6 +4,7 @@ import { Metadata, type MethodDefinition, type StatusObject } from '@grpc/grpc-j
 import type { Refusal } from '../../core/refusal.ts';
 import type { Instant } from '../../core/time.ts';
 import { AcquireRequestSchema, type AcquireResponse, AcquireResponseSchema } from '../../gen/sluice/v1/admission_pb.ts';
+import { toRetryMillis } from '../../http/retry-after.ts';
 import { decodeAcquire, encodeAcquired } from '../codec/acquire-binary.ts';
 import { tooLong } from '../connect/codec.ts';
 import { statusDetails } from '../error-details.ts';
@@ -59,7 +60,7 @@ export function statusOf(refusal: Refusal, now: Instant): StatusObject {
   const metadata = new Metadata();
   metadata.set('grpc-status-details-bin', bufferOf(statusDetails(refusal, now)));
   const wait = retryAfter(refusal, now);
-  if (wait !== undefined) metadata.set('retry-after-ms', String(Math.ceil(wait / 1000)));
+  if (wait !== undefined) metadata.set('retry-after-ms', String(toRetryMillis(wait)));
   return { code: CODES[REFUSAL_STATUS[refusal.reason].code], details: describe(refusal), metadata };
 }
 

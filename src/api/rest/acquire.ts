@@ -2,6 +2,7 @@ import type { AcquireHandle, AdmissionRequest, AdmissionService, Outcome } from 
 import type { Refusal } from '../../core/refusal.ts';
 import { MILLISECOND, type Micros, plus, SECOND } from '../../core/time.ts';
 import type { EngineReply, EngineRequest, EngineStream } from '../../http/engine.ts';
+import { RETRY_NOW_SECONDS } from '../../http/retry-after.ts';
 import { ANSWERED, runHeldCall } from '../call.ts';
 import { type AcquireFields, type CallContext, isRefusal, parseAcquire } from '../validation.ts';
 import type { PositionNotifier } from '../watch.ts';
@@ -110,7 +111,7 @@ function comeBack(parts: RestAcquireOptions, leaving: Leaving, wait: number, hel
   const headers: readonly Header[] = [
     ['Location', location],
     ['Preference-Applied', `wait=${wait}`],
-    ['Retry-After', '0'],
+    ['Retry-After', String(RETRY_NOW_SECONDS)],
   ];
   sendJson(reply, 202, place === undefined ? '{}' : placeJson(place, parts.admission.now()), headers);
 }

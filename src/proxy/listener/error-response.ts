@@ -3,6 +3,7 @@ import type { GroupSettings } from '../../admission/admission.ts';
 import { PROBLEM_TYPE } from '../../api/problem.ts';
 import { REFUSAL_STATUS } from '../../api/refusal-status.ts';
 import { type Header, NO_STORE, problemFor, type ResponseDeps } from '../../api/rest/response.ts';
+import { RETRY_UNKNOWN_SECONDS } from '../../http/retry-after.ts';
 import type { ForwardFailure } from '../incoming.ts';
 
 /** An answer of the proxy itself. `Sluice-Reason` distinguishes it from the backend's. */
@@ -24,9 +25,6 @@ export interface RefusedRequest {
 
 const FAILURES = { 502: 'backend_failed', 503: 'backend_unreachable', 504: 'backend_late' } as const;
 
-/** Seconds to wait where no time is known: a slot of unknown end, a backend that is down. */
-const RETRY_SECONDS = '1';
-
 /** Returns the response of a caller that gets none of the backend. Of all these only 502 and 504 may mean that the backend saw the request. */
 export function toProxyResponse(why: ForwardFailure, whom: RefusedRequest, parts: ResponseDeps): ProxyResponse {
   switch (why.kind) {
@@ -36,7 +34,7 @@ export function toProxyResponse(why: ForwardFailure, whom: RefusedRequest, parts
       return ungroupedProblem(400, 'malformed', why.detail);
     case 'failed':
       return withAttempts(
-        ungroupedProblem(why.status, FAILURES[why.status], why.detail, why.status === 503 ? [['Retry-After', RETRY_SECONDS]] : []),
+        ungroupedProblem(why.status, FAILURES[why.status], why.detail, why.status === 503 ? [['Retry-After', String(RETRY_UNKNOWN_SECONDS)]] : []),
         why.attempts,
       );
     case 'refused':
@@ -57,7 +55,7 @@ function refusalAnswer({ refusal }: Extract<ForwardFailure, { kind: 'refused' }>
   const { problem, headers, instead } = problemFor(own, refusal, group === undefined ? undefined : { group, key, accept });
   const retry = (problem.status === 503 || REFUSAL_STATUS[refusal.reason].ofGroup) && !headers.some(([name]) => name === 'Retry-After');
   const all: Header[] = [NO_STORE, ['Sluice-Reason', refusal.reason], ...headers];
-  if (retry) all.push(['Retry-After', RETRY_SECONDS]);
+  if (retry) all.push(['Retry-After', String(RETRY_UNKNOWN_SECONDS)]);
   if (instead !== undefined) return { status: problem.status, headers: [['Content-Type', instead.contentType], ...all], body: instead.body };
   return { status: problem.status, headers: [['Content-Type', PROBLEM_TYPE], ...all], body: `${JSON.stringify(problem)}\n` };
 }
