@@ -41,7 +41,7 @@ async function stop(what: string): Promise<void> {
 
 /** Refusals in what a block wrote: problems of plain HTTP, errors of Connect and grpcurl, events of SSE. */
 function refusals(output: string): readonly string[] {
-  return output.split('\n').filter((line) => /"reason":|^\{"code":|^event: refused|^ERROR:|^curl: /.test(line));
+  return output.split('\n').filter((line) => /"status":\d+,.*"reason":|^\{"code":|^event: refused|^ERROR:|^curl: /.test(line));
 }
 
 beforeAll(async () => {
