@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import type { EngineReply, EngineRequest } from '../http/engine.ts';
 import type { HttpHandler } from '../http/listener.ts';
-import { engineProblem } from './problem.ts';
+import { refusesMethod } from './problem.ts';
 
 /** A file of the dashboard. */
 export interface DashboardFile {
@@ -63,11 +63,7 @@ export class Dashboard implements HttpHandler {
   }
 
   handle(request: EngineRequest, reply: EngineReply): void {
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      const { contentType, body } = engineProblem(405, 'Use GET, HEAD at this path.');
-      reply.send(405, [...HEADERS, ['Content-Type', contentType], ['Allow', 'GET, HEAD']], body);
-      return;
-    }
+    if (refusesMethod(request, reply, HEADERS)) return;
     const file = this.#files.get(request.path);
     // The page names its files relative to itself, so its address has to end with a slash.
     if (file === undefined) return void reply.send(308, [...HEADERS, ['Location', `${this.#base}/`]], '');

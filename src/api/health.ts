@@ -1,6 +1,6 @@
 import type { EngineReply, EngineRequest } from '../http/engine.ts';
 import type { HttpHandler } from '../http/listener.ts';
-import { engineProblem } from './problem.ts';
+import { refusesMethod } from './problem.ts';
 
 /** What probes and scrapers are answered. */
 export interface HealthOptions {
@@ -36,18 +36,7 @@ export class Health implements HttpHandler {
   }
 
   handle(request: EngineRequest, reply: EngineReply): void {
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      const { contentType, body } = engineProblem(405, 'Use GET, HEAD at this path.');
-      reply.send(
-        405,
-        [
-          ['Content-Type', contentType],
-          ['Allow', 'GET, HEAD'],
-        ],
-        body,
-      );
-      return;
-    }
+    if (refusesMethod(request, reply)) return;
     if (request.path === '/metrics') return this.#metrics(reply);
     const { notReady, remarks } = this.#parts;
     const isReadiness = request.path !== '/livez';

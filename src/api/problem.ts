@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { Refusal, RefusalReason } from '../core/refusal.ts';
 import type { Instant } from '../core/time.ts';
+import type { EngineReply, EngineRequest } from '../http/engine.ts';
 import { toRetrySeconds } from '../http/retry-after.ts';
 import { toText } from './duration.ts';
 import { describe, REFUSAL_STATUS, retryAfter } from './refusal-status.ts';
@@ -88,6 +89,14 @@ export function engineProblem(status: number, detail: string): { readonly conten
   const reason = ENGINE_REASONS[status] ?? 'malformed';
   const problem: Problem = { type: typeOf(reason), title: STATUS_CODES[status] ?? TITLES[reason], status, detail, reason };
   return { contentType: PROBLEM_TYPE, body: `${JSON.stringify(problem)}\n` };
+}
+
+/** Answers 405 to a method other than GET and HEAD, with these fields beside its own. Returns whether it did. */
+export function refusesMethod({ method }: EngineRequest, reply: EngineReply, fields: readonly (readonly [string, string])[] = []): boolean {
+  if (method === 'GET' || method === 'HEAD') return false;
+  const { contentType, body } = engineProblem(405, 'Use GET, HEAD at this path.');
+  reply.send(405, [...fields, ['Content-Type', contentType], ['Allow', 'GET, HEAD']], body);
+  return true;
 }
 
 function typeOf(reason: RefusalReason): string {

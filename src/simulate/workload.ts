@@ -13,8 +13,6 @@ import { REQUESTS_MAX, type SimulatedRequest } from './simulated-request.ts';
 
 const CALLERS_MAX = 1_000;
 const KEYS_MAX = 1_000_000;
-/** Where only a median is given, one in a hundred takes so many times as long. */
-const P99_OVER_MEDIAN = 1;
 
 const span = struct(
   {
@@ -139,7 +137,7 @@ function keySource({ key = '', keys, skew }: Callers): (random: Random) => strin
 }
 
 function draw({ median, p99 }: { readonly median: number; readonly p99?: number | undefined }, random: Random): number {
-  return p99 === undefined || p99 <= median * P99_OVER_MEDIAN || median === 0 ? median : logNormal(random, median, p99);
+  return p99 === undefined || p99 <= median || median === 0 ? median : logNormal(random, median, p99);
 }
 
 function drawCosts(costs: Callers['costs'], random: Random): Costs {

@@ -1,6 +1,6 @@
 import type { EngineReply, EngineRequest } from '../../http/engine.ts';
 import type { HttpHandler } from '../../http/listener.ts';
-import { engineProblem } from '../problem.ts';
+import { refusesMethod } from '../problem.ts';
 import { openApiDocument } from './document.ts';
 
 const PATH = '/openapi.json';
@@ -19,18 +19,7 @@ export class OpenApi implements HttpHandler {
   }
 
   handle(request: EngineRequest, reply: EngineReply): void {
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      const { contentType, body } = engineProblem(405, 'Use GET, HEAD at this path.');
-      reply.send(
-        405,
-        [
-          ['Content-Type', contentType],
-          ['Allow', 'GET, HEAD'],
-        ],
-        body,
-      );
-      return;
-    }
+    if (refusesMethod(request, reply)) return;
     this.#body ??= `${JSON.stringify(openApiDocument(this.#version))}\n`;
     reply.send(
       200,
