@@ -115,7 +115,7 @@ export function stateOf({ state = '' }: Pick<ApiGroup, 'state'>): string {
   return state;
 }
 
-/** Since when the oldest waits, by the server's clock; undefined: nobody waits. `at`: when the answer was given. */
+/** Since when the oldest waits, by the server's clock; undefined: no caller waits. `at`: when the answer was given. */
 export function oldestSince(group: Pick<ApiGroup, 'oldestSince' | 'oldestWaited'>, at: Millis): Millis | undefined {
   const waited = readSpan(group.oldestWaited);
   return readInstant(group.oldestSince) ?? (waited === undefined ? undefined : at - waited);

@@ -20,7 +20,7 @@ const NAMED: Readonly<Record<string, string>> = { ArrowDown: 'j', ArrowUp: 'k' }
 const LONG: ReadonlySet<string> = new Set(['Enter', 'Escape', 'Home', 'End', 'j', 'k', 'PageUp', 'PageDown']);
 
 /**
- * Returns the command of a key (`j`, `Enter`, `g d`, `Ctrl Enter`) and what is pending after it. A single letter is none while somebody
+ * Returns the command of a key (`j`, `Enter`, `g d`, `Ctrl Enter`) and what is pending after it. A single letter is none while the operator
  * types, or where single letters are turned off (WCAG 2.1.4); arrows, Enter and Escape always are.
  */
 export function commandOf(press: KeyPress, pending: Pending, nowMs: number, letters: boolean): { readonly command?: string; readonly pending?: Pending } {
