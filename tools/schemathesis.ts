@@ -63,7 +63,7 @@ async function main(): Promise<number> {
       `http://${admin}/openapi.json`,
       '--no-color',
       '--header',
-      'Sluice-Request: 1',
+      'Sluice-Operator: 1',
       '--phases',
       'examples,coverage,fuzzing',
       '--checks',

@@ -3,6 +3,7 @@ import type { AcquireHandle, AdmissionRequest, AdmissionService } from '../admis
 import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import * as pb from '../gen/sluice/v1/admission_pb.ts';
+import type { ActivityLog } from './activity-log.ts';
 import type { Auth } from './auth.ts';
 import { NOTHING_PENDING, type PendingCall, type Reply, type UnaryCall, unary } from './call.ts';
 import type { DeferredAccess } from './deferred/access.ts';
@@ -17,13 +18,26 @@ import { type Viewer, viewerOf } from './viewer.ts';
 /** Receives a throw, which the caller sees as `fault` only. */
 export type onError = (error: unknown) => void;
 
+/** What runs here. */
+export interface ServerFacts {
+  readonly version: string;
+  /** Of the configuration file. */
+  readonly revision: number;
+  /** Addresses by name of listener. */
+  readonly listeners: Readonly<Record<string, string>>;
+}
+
 /** What the calls are made of. */
 export interface ServiceDeps {
   readonly admission: AdmissionService;
-  readonly auth: Pick<Auth, 'demanded' | 'identify' | 'check' | 'keyOf' | 'groupsOf' | 'scope'>;
+  readonly auth: Pick<Auth, 'demanded' | 'identify' | 'check' | 'keyOf' | 'groupsOf' | 'rightsOf' | 'scope'>;
   readonly onFault: onError;
-  /** What operators do; for the log. */
-  readonly onOperator?: (event: OperatorEvent) => void;
+  /** Reports what operators do to the log. Returns the name of its entry. */
+  readonly onOperator?: (event: OperatorEvent) => string | undefined;
+  /** What operators did; absent: nothing is kept. */
+  readonly activity?: ActivityLog;
+  /** What runs here; absent: not known. */
+  readonly server?: () => ServerFacts;
   /** Requests that are stored and delivered later; undefined: no route is deferred. */
   readonly deferred?: DeferredAccess | undefined;
   /** Trace contexts of callers are read. */

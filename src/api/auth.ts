@@ -42,6 +42,8 @@ export interface Auth {
   keyOf(caller: string): string | undefined;
   /** The only groups this caller may name; undefined: all. */
   groupsOf(caller: string): ReadonlySet<string> | undefined;
+  /** Everything this caller may do, and to what; undefined members: without bound. */
+  rightsOf(caller: string): { readonly can: readonly Ability[]; readonly groups?: readonly string[] | undefined; readonly key?: string | undefined };
   /** Returns the request as its caller (`ask.caller`) may make it, or `forbidden`. */
   scope(ask: AdmissionRequest): AdmissionRequest | Refusal;
   /** Other credentials from now on; for calls that come in later. */
@@ -78,6 +80,11 @@ export function createAuth(credentials: readonly Credential[]): Auth {
     groupsOf(caller) {
       const groups = names.get(caller)?.groups;
       return groups === undefined ? undefined : new Set(groups);
+    },
+    rightsOf(caller) {
+      if (names.size === 0) return { can: ['acquire', 'read', 'manage'] };
+      const { can = [], groups, key } = names.get(caller) ?? {};
+      return { can, groups, key };
     },
     scope(ask) {
       if (names.size === 0) return ask;

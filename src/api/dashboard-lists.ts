@@ -7,21 +7,12 @@ import { MILLISECOND } from '../core/time.ts';
 import { type Group, GroupSchema } from '../gen/sluice/v1/group_pb.ts';
 import type { EngineReply, EngineRequest } from '../http/engine.ts';
 import type { HttpHandler } from '../http/listener.ts';
-import type { ServiceDeps } from './admission-service.ts';
-import type { Ability } from './auth.ts';
+import type { ServerFacts, ServiceDeps } from './admission-service.ts';
 import { countGroups, selectGroups, toGroupQuery } from './group-list.ts';
 import { group, type Reader } from './group-messages.ts';
-import { readerOf } from './group-service.ts';
+import { readerOf } from './operator-changes.ts';
 import { NO_STORE, type ResponseDeps, sendRefusal } from './rest/response.ts';
 import { isRefusal, malformed } from './validation.ts';
-
-/** What a server says of itself on its dashboard. */
-interface ServerFacts {
-  readonly version: string;
-  readonly revision: number;
-  /** Addresses by the name of their listener. */
-  readonly listeners: Readonly<Record<string, string>>;
-}
 
 /** What the lists of the dashboard need. */
 export interface DashboardListsDeps extends ServiceDeps {
@@ -40,7 +31,6 @@ const ROWS_MAX = 60;
 const ROWS_DEFAULT = 60;
 /** Steps of a trend, each of this many steps of a history. */
 const TREND_MERGED = 3;
-const ABILITIES: readonly Ability[] = ['acquire', 'read', 'manage'];
 const EVERYTHING = { alwaysEmitImplicit: true };
 const FIELDS: ReadonlySet<string> = new Set(['sort', 'state', 'q', 'after', 'limit']);
 
@@ -119,7 +109,7 @@ export class DashboardLists implements HttpHandler {
       admittedPerSecond: sum(visible, ({ standing }) => standing?.activity.admittedPerSecond),
       recent: { refused: refusedOf(visible) },
       firstRun: visible.every(({ waiting, counters }) => waiting === 0 && counters.admitted === 0 && Object.keys(counters.refused).length === 0),
-      me: { name: caller, can: ABILITIES.filter((ability) => auth.check(caller, { ability }) === undefined) },
+      me: { name: caller, can: auth.rightsOf(caller).can },
       server: { ...server(), auth: auth.demanded },
       cluster:
         replicas.length === 0

@@ -1,20 +1,17 @@
 import { create } from '@bufbuild/protobuf';
-import type { Quota } from '../core/group.ts';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { Refusal } from '../core/refusal.ts';
-import { MILLISECOND, type Micros } from '../core/time.ts';
 import * as pb from '../gen/sluice/v1/group_pb.ts';
 import { answer, refuse, type ServiceDeps } from './admission-service.ts';
 import type { Action } from './auth.ts';
 import { type Unary, type UnaryCall, unary } from './call.ts';
-import { fromProto, INVALID_DURATION } from './duration.ts';
 import { countGroups, pageOfGroups, selectGroups, toGroupQuery } from './group-list.ts';
-import { group, moment, type Reader } from './group-messages.ts';
-import { checkPause, toOverride, toPage } from './group-validation.ts';
-import type { OperatorEvent } from './operator-event.ts';
+import { group, moment } from './group-messages.ts';
+import { toPage } from './group-validation.ts';
+import { changeCalls, readerOf } from './operator-changes.ts';
 import { pageTokenOf, placeOf } from './page-token.ts';
 import { filled, lease, replica, waiter } from './proto-messages.ts';
-import { checkGroup, checkName, checkText, isRefusal } from './validation.ts';
-import { viewerOf } from './viewer.ts';
+import { checkGroup, isRefusal } from './validation.ts';
 
 /** What each call of sluice.v1.GroupService does, by the fields of its request: a new one does not compile until it is listed. */
 const ACTIONS: { readonly [name in keyof typeof pb.GroupService.method]: (request: Named) => Action } = {
@@ -27,6 +24,9 @@ const ACTIONS: { readonly [name in keyof typeof pb.GroupService.method]: (reques
   override: ({ group }) => ({ ability: 'manage', group, key: { of: undefined } }),
   evictWaiter: ({ group }) => ({ ability: 'manage', group }),
   revokeLease: ({ group }) => ({ ability: 'manage', group }),
+  listActivity: ({ group }) => ({ ability: 'read', ...(group !== '' && { group }) }),
+  getMe: () => ({ ability: 'read' }),
+  getServer: () => ({ ability: 'read' }),
 };
 
 interface Named {
@@ -36,7 +36,7 @@ interface Named {
 
 /** The calls of sluice.v1.GroupService: for operators only. */
 export function operatorCalls(parts: ServiceDeps): readonly UnaryCall[] {
-  return [...looks(parts), ...deeds(parts)].map(({ method, call }) => ({
+  return [...looks(parts), ...lookAround(parts), ...changeCalls(parts)].map(({ method, call }) => ({
     method,
     call: (facts, request, reply) => {
       const action = ACTIONS[method.localName as keyof typeof ACTIONS](request as Named);
@@ -46,14 +46,18 @@ export function operatorCalls(parts: ServiceDeps): readonly UnaryCall[] {
   }));
 }
 
-/** Calls that only look. */
+/** Makes calls that answer with what they find. */
+function looking(parts: ServiceDeps) {
+  return <I, O extends object>(call: (request: I, caller: string) => Promise<O | Refusal>): Unary<I, O> =>
+    ({ caller }, request, reply) =>
+      answer(parts, call(request, caller), reply);
+}
+
+/** Calls that only look at groups. */
 function looks(parts: ServiceDeps): readonly UnaryCall[] {
   const { admission, auth } = parts;
   const { listGroups, getGroup, listWaiters, listLeases } = pb.GroupService.method;
-  const look =
-    <I, O extends object>(call: (request: I, caller: string) => Promise<O | Refusal>): Unary<I, O> =>
-    ({ caller }, request, reply) =>
-      answer(parts, call(request, caller), reply);
+  const look = looking(parts);
   // A page may be shorter than asked for where a credential sees one key only.
   const seen = <T extends { readonly key: string }>(items: readonly T[], caller: string): readonly T[] => {
     const key = auth.keyOf(caller);
@@ -104,102 +108,32 @@ function looks(parts: ServiceDeps): readonly UnaryCall[] {
   ];
 }
 
-/** Does something, reports it to the log, and answers with what was made before. */
-function changing({ onOperator }: ServiceDeps) {
-  return async <O extends object>(made: O, event: OperatorEvent, deed: () => Promise<Refusal | undefined>): Promise<O | Refusal> => {
-    const refusal = await deed();
-    onOperator?.(refusal === undefined ? event : { ...event, refused: refusal.reason });
-    return refusal ?? made;
-  };
-}
-
-/** Calls that change something. */
-function deeds(parts: ServiceDeps): readonly UnaryCall[] {
+/** Calls that tell who calls, what runs, and what was done. */
+function lookAround(parts: ServiceDeps): readonly UnaryCall[] {
   const { admission, auth } = parts;
-  const { pause, resume, evictWaiter, revokeLease } = pb.GroupService.method;
-  const change = changing(parts);
+  const { listActivity, getMe, getServer } = pb.GroupService.method;
+  const look = looking(parts);
   return [
-    unary(pause, ({ caller }, request, reply) => {
-      const duration = fromProto(request.duration);
-      const wrong = checkPause(request.group, request.key, duration) ?? checkReason(request.reason);
-      if (wrong !== undefined) return refuse(reply, wrong);
-      return answer(
-        parts,
-        change(create(pb.PauseResponseSchema), { kind: 'group_paused', caller, group: request.group, key: request.key, forMs: millis(duration) }, () =>
-          admission.pause(request.group, request.key, duration, { by: caller, reason: request.reason }),
-        ),
-        reply,
-      );
-    }),
-    unary(resume, ({ caller }, request, reply) => {
-      const wrong = checkPause(request.group, request.key);
-      if (wrong !== undefined) return refuse(reply, wrong);
-      return answer(
-        parts,
-        change(create(pb.ResumeResponseSchema), { kind: 'group_resumed', caller, group: request.group, key: request.key }, () =>
-          admission.resume(request.group, request.key),
-        ),
-        reply,
-      );
-    }),
-    overriding(parts),
-    unary(evictWaiter, ({ caller }, request, reply) => {
-      const wrong = checkGroup(request.group) ?? checkName('waiter', request.waiter);
-      if (wrong !== undefined) return refuse(reply, wrong);
-      return answer(
-        parts,
-        change(create(pb.EvictWaiterResponseSchema), { kind: 'waiter_evicted', caller, group: request.group, waiter: request.waiter }, () =>
-          admission.evictWaiter(request.group, request.waiter, auth.keyOf(caller)),
-        ),
-        reply,
-      );
-    }),
-    unary(revokeLease, ({ caller }, request, reply) => {
-      const wrong = checkGroup(request.group) ?? checkName('permit', request.permit);
-      if (wrong !== undefined) return refuse(reply, wrong);
-      return answer(
-        parts,
-        change(create(pb.RevokeLeaseResponseSchema), { kind: 'lease_revoked', caller, group: request.group, permit: request.permit }, () =>
-          admission.revokeLease(request.group, request.permit, auth.keyOf(caller)),
-        ),
-        reply,
-      );
-    }),
+    unary(
+      listActivity,
+      look(async (request, caller) => activityPage(parts, request, caller)),
+    ),
+    unary(
+      getMe,
+      look(async (_request, caller) => {
+        const { can, groups = [], key } = auth.rightsOf(caller);
+        return create(pb.GetMeResponseSchema, filled({ name: caller, can: [...can], groups: [...groups], key }));
+      }),
+    ),
+    unary(
+      getServer,
+      look(async () => {
+        const { version, revision, listeners } = parts.server?.() ?? { version: '', revision: 0, listeners: {} };
+        const now = moment(admission.now(), { epoch: (at) => admission.epoch(at) });
+        return create(pb.GetServerResponseSchema, filled({ version, revision: BigInt(revision), auth: auth.demanded, listeners: { ...listeners }, now }));
+      }),
+    ),
   ];
-}
-
-/** The call that changes limits for a stated time. */
-function overriding(parts: ServiceDeps): UnaryCall {
-  const change = changing(parts);
-  return unary(pb.GroupService.method.override, ({ caller }, request, reply) => {
-    const limits = new Map(Object.entries(request.limits).map(([name, quota]) => [name, quotaOf(quota)]));
-    const override =
-      checkReason(request.reason) ??
-      toOverride({ group: request.group, limits, enforce: request.enforce, duration: fromProto(request.duration), forgive: request.forgiveDebt });
-    if (isRefusal(override)) return refuse(reply, override);
-    return answer(
-      parts,
-      change(
-        create(pb.OverrideResponseSchema),
-        {
-          kind: 'group_overridden',
-          caller,
-          group: request.group,
-          limits: [...limits.keys()],
-          enforce: request.enforce,
-          forMs: millis(override.for),
-          forgiveDebt: request.forgiveDebt || undefined,
-        },
-        () => parts.admission.override(request.group, override, { by: caller, reason: request.reason }),
-      ),
-      reply,
-    );
-  });
-}
-
-/** Who reads the answer, and when. */
-export function readerOf({ admission, auth }: ServiceDeps, caller: string): Reader {
-  return { now: admission.now(), epoch: (at) => admission.epoch(at), viewer: viewerOf(caller, auth.keyOf(caller)) };
 }
 
 /** Groups that match, a page of them; counts are of all that the caller may see. */
@@ -229,29 +163,19 @@ async function groupsPage(parts: ServiceDeps, request: pb.ListGroupsRequest, cal
   );
 }
 
-/** A quota as the core has it; undefined: the message names no kind. */
-function quotaOf(quota: pb.Quota): Quota | undefined {
-  const { kind } = quota;
-  switch (kind.case) {
-    case 'rate':
-      return { kind: 'rate', permits: Number(kind.value.permits), per: fromProto(kind.value.per) ?? INVALID_DURATION, burst: Number(kind.value.burst) || 1 };
-    case 'spacing':
-      return { kind: 'spacing', spacing: fromProto(kind.value.spacing) ?? INVALID_DURATION, slack: fromProto(kind.value.slack) ?? 0 };
-    case 'window':
-      return { kind: 'window', permits: Number(kind.value.permits), per: fromProto(kind.value.per) ?? INVALID_DURATION };
-    case 'concurrency':
-      return { kind: 'concurrency', max: Number(kind.value.max) };
-    default:
-      return undefined;
-  }
-}
-
-const REASON_BYTES_MAX = 256;
-
-function checkReason(reason: string): Refusal | undefined {
-  return checkText('reason', reason, REASON_BYTES_MAX);
-}
-
-function millis(micros: Micros | undefined): number | undefined {
-  return micros === undefined ? undefined : micros / MILLISECOND;
+/** What operators did at this replica, the newest first. */
+function activityPage(parts: ServiceDeps, request: pb.ListActivityRequest, caller: string): pb.ListActivityResponse | Refusal {
+  const { auth, activity } = parts;
+  const page = request.group === '' ? undefined : checkGroup(request.group);
+  const size = page ?? toPage('activity', request);
+  if (isRefusal(size)) return size;
+  const visible = (group: string) => auth.check(caller, { ability: 'read', ...(group !== '' && { group }) }) === undefined;
+  const found = activity?.list(size.size + 1, size.token, ({ group }) => (request.group === '' || group === request.group) && visible(group)) ?? [];
+  const shown = found.slice(0, size.size);
+  return create(pb.ListActivityResponseSchema, {
+    activity: shown.map(({ id, at, who, what, group, reason, text, refused }) =>
+      create(pb.ActivitySchema, { id, at: timestampFromMs(at), who, what, group, reason, text, refused, severity: refused === '' ? 'info' : 'warn' }),
+    ),
+    nextPageToken: pageTokenOf('activity', found.length > shown.length ? (shown.at(-1)?.id ?? '') : ''),
+  });
 }

@@ -17,5 +17,7 @@ export interface OperatorEvent {
   readonly request?: string | undefined;
   /** How many requests. */
   readonly requests?: number | undefined;
+  /** As the operator wrote it. */
+  readonly reason?: string | undefined;
   readonly refused?: string | undefined;
 }

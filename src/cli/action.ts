@@ -52,13 +52,13 @@ export async function each(
   ids: readonly string[],
   given: RequestArguments,
   world: CliContext,
-  act: (id: string) => Promise<readonly [json: object, line: string]>,
+  act: (id: string) => Promise<readonly [json: object, line: string] | undefined>,
 ): Promise<number> {
   let code: number = EXIT.ok;
   for (const id of ids) {
     try {
-      const [json, line] = await act(id);
-      writeLine(world.stdout, given.json ? JSON.stringify(json) : line);
+      const [json, line] = (await act(id)) ?? [];
+      if (json !== undefined && line !== undefined) writeLine(world.stdout, given.json ? JSON.stringify(json) : line);
     } catch (error) {
       if (!(error instanceof SluiceRefused)) throw error;
       code = failed(error, given, world);

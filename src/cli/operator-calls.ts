@@ -26,9 +26,10 @@ export class OperatorCalls {
     this.#wire = new HttpTransport({ address: new URL(address).href, token, fetch: globalThis.fetch, timing: systemClock });
   }
 
-  /** Sends a call, its path in parts that are yet to be encoded. */
-  async call(method: Call['method'], parts: readonly string[], body?: object): Promise<Shown> {
-    const path = `/v1/${parts.map(encodeURIComponent).join('/')}`;
+  /** Sends a call, its path in parts that are yet to be encoded. `query`: fields that must not be lost on the way, as the body of a DELETE may be. */
+  async call(method: Call['method'], parts: readonly string[], body?: object, query: Readonly<Record<string, string>> = {}): Promise<Shown> {
+    const fields = new URLSearchParams(query).toString();
+    const path = `/v1/${parts.map(encodeURIComponent).join('/')}${fields === '' ? '' : `?${fields}`}`;
     return this.#send({ method, path, body, silenceMs: SILENCE_MS });
   }
 

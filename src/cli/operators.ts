@@ -5,6 +5,7 @@ import { groupLines, groupTable, leaseTable, waiterTable } from './group-table.t
 import { type Listed, type Listing, OperatorCalls, type Shown } from './operator-calls.ts';
 import { OVERRIDE_FLAGS, overrideBody } from './override-body.ts';
 import { type RequestArguments, wholeFlag, wrongDurations } from './requests-flags.ts';
+import { plain } from './text-table.ts';
 
 /** Where a server's admin listener is by default. */
 export const ADMIN_ADDRESS = 'http://127.0.0.1:9091';
@@ -28,6 +29,9 @@ export const OPERATORS: ActionKind<OperatorCalls> = {
 
 type Operation = Action<OperatorCalls>;
 
+const CHANGE_FLAGS = `  --reason TEXT        why, for others who look at the group
+  --dry-run            says what it would do, and does nothing`;
+const CHANGE = { texts: ['reason'], flags: ['dry-run'] } as const;
 const LIMIT_FLAG = '  --limit 100          how many at most';
 const LIST_MAX = 1_000_000;
 
@@ -81,32 +85,33 @@ const leases: Operation = {
 const pause: Operation = {
   usage: 'pause GROUP [--for 10m] [--key KEY] [--reason TEXT]',
   summary: 'admits no caller of a group and those below it, or of one key, for a time; callers wait on, leases live on',
-  flags: `  --for 10m            for so long, at most 30d (default: until it is resumed); never shortens a running pause\n  --key KEY            only this key\n  --reason TEXT        why, for others who look at the group`,
+  flags: `  --for 10m            for so long, at most 30d (default: until it is resumed); never shortens a running pause\n  --key KEY            only this key\n${CHANGE_FLAGS}`,
   example: 'sluice pause llm --for 10m',
-  known: { texts: ['for', 'key', 'reason'] },
+  known: { texts: ['for', 'key', ...CHANGE.texts], flags: CHANGE.flags },
   async run(calls, given, world) {
     const name = only(given);
     if (name === undefined) return 'name one group';
     const wrong = wrongDurations(given, ['for']);
     if (wrong !== undefined) return wrong;
     const [key, time] = [given.text('key'), given.text('for')];
-    await calls.call('POST', ['groups', name, 'pause'], { key, duration: time, reason: given.text('reason') });
+    const tried = await changed(calls, given, world, 'POST', ['groups', name, 'pause'], { key, duration: time });
+    if (tried) return EXIT.ok;
     const until = time === undefined ? 'until it is resumed' : `for ${time}`;
     return done(given, world, { group: name, key, paused: true, for: time }, `${subject(name, key)} is paused ${until}`);
   },
 };
 
 const resume: Operation = {
-  usage: 'resume GROUP [--key KEY]',
+  usage: 'resume GROUP [--key KEY] [--reason TEXT]',
   summary: 'ends a pause',
-  flags: '  --key KEY            the pause of this key (default: of the group)',
+  flags: `  --key KEY            the pause of this key (default: of the group)\n${CHANGE_FLAGS}`,
   example: 'sluice resume llm',
-  known: { texts: ['key'] },
+  known: { texts: ['key', ...CHANGE.texts], flags: CHANGE.flags },
   async run(calls, given, world) {
     const name = only(given);
     if (name === undefined) return 'name one group';
     const key = given.text('key');
-    await calls.call('POST', ['groups', name, 'resume'], { key });
+    if (await changed(calls, given, world, 'POST', ['groups', name, 'resume'], { key })) return EXIT.ok;
     return done(given, world, { group: name, key, paused: false }, `${subject(name, key)} is paused no more`);
   },
 };
@@ -116,13 +121,13 @@ const override: Operation = {
   summary: "puts other numbers in place of the file's for a time; then the file holds again",
   flags: OVERRIDE_FLAGS,
   example: 'sluice override llm rpm=900/60s tpm=400000/60s --for 1h',
-  known: { texts: ['for', 'enforce', 'reason'], flags: ['end', 'forgive-debt'] },
+  known: { texts: ['for', 'enforce', 'reason'], flags: ['end', 'forgive-debt', ...CHANGE.flags] },
   async run(calls, given, world) {
     const [name, ...changes] = given.positionals;
     if (name === undefined || name.includes('=')) return 'name the group first';
     const body = await overrideBody(given, changes, () => calls.call('GET', ['groups', name]));
     if (typeof body === 'string') return body;
-    await calls.call('POST', ['groups', name, 'override'], body);
+    if (await changed(calls, given, world, 'POST', ['groups', name, 'override'], body)) return EXIT.ok;
     const [end, time] = [given.has('end'), given.text('for')];
     const what = [
       ...(end ? [`${name} goes by the file again`] : time === undefined ? [] : [`${name} is changed for ${time}`]),
@@ -135,14 +140,14 @@ const override: Operation = {
 const evict: Operation = {
   usage: 'evict GROUP WAITER [WAITER ...]',
   summary: 'turns waiters away; they are refused as cancelled',
-  flags: '',
+  flags: CHANGE_FLAGS,
   example: 'sluice evict slots w0-2',
-  known: {},
+  known: CHANGE,
   async run(calls, given, world) {
     const [name, ...ids] = given.positionals;
     if (name === undefined || ids.length === 0) return 'name the group, and waiters by the ids that `sluice waiters` shows';
     return each(ids, given, world, async (id) => {
-      await calls.call('DELETE', ['groups', name, 'waiters', id]);
+      if (await changed(calls, given, world, 'DELETE', ['groups', name, 'waiters', id])) return undefined;
       return [{ group: name, waiter: id, evicted: true }, `${id} is turned away`];
     });
   },
@@ -151,14 +156,14 @@ const evict: Operation = {
 const revoke: Operation = {
   usage: 'revoke GROUP PERMIT [PERMIT ...]',
   summary: 'ends leases without their holders, who are not stopped: they meet `fenced` when they renew',
-  flags: '',
+  flags: CHANGE_FLAGS,
   example: 'sluice revoke slots slots~e13wu1oh~19u6kwt1hvhhvw',
-  known: {},
+  known: CHANGE,
   async run(calls, given, world) {
     const [name, ...ids] = given.positionals;
     if (name === undefined || ids.length === 0) return 'name the group, and leases by the permits that `sluice leases` shows';
     return each(ids, given, world, async (id) => {
-      await calls.call('DELETE', ['groups', name, 'leases', id]);
+      if (await changed(calls, given, world, 'DELETE', ['groups', name, 'leases', id])) return undefined;
       return [{ group: name, permit: id, revoked: true }, `${id} is revoked; its holder is not stopped, and may work on until it renews`];
     });
   },
@@ -223,6 +228,24 @@ function only(given: RequestArguments): string | undefined {
 
 function subject(group: string, key: string | undefined): string {
   return key === undefined ? group : `key ${key} of ${group}`;
+}
+
+/** Does a change, or with `--dry-run` shows what it would do; true: it was only tried. */
+async function changed(
+  calls: OperatorCalls,
+  given: RequestArguments,
+  world: CliContext,
+  method: 'POST' | 'DELETE',
+  path: readonly string[],
+  body?: object,
+): Promise<boolean> {
+  const [reason, dryRun] = [given.text('reason'), given.has('dry-run')];
+  const answer = await calls.call(method, path, body, { ...(dryRun && { dryRun: 'true' }), ...(reason !== undefined && { reason }) });
+  if (!dryRun) return false;
+  const effect = Array.isArray(answer['effect']) ? answer['effect'].map(String) : [];
+  const undo = String(answer['undo'] ?? '') || 'none';
+  for (const line of given.json ? [JSON.stringify(answer)] : [...effect, `Undo: ${undo}`]) writeLine(world.stdout, plain(line));
+  return true;
 }
 
 function done(given: RequestArguments, world: CliContext, json: object, line: string): number {

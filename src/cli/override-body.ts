@@ -14,7 +14,8 @@ export const OVERRIDE_FLAGS = `  LIMIT=QUOTA          a limit of the group itsel
   --enforce false      makes it a shadow: it counts, and holds no caller; true ends that
   --end                ends a running override
   --forgive-debt       drops what was settled above the limits
-  --reason TEXT        why, for others who look at the group`;
+  --reason TEXT        why, for others who look at the group
+  --dry-run            says what it would do, and does nothing`;
 
 /** Length of the shortest month, in seconds. */
 const MONTH_SECONDS_MIN = 28 * 86_400;
@@ -37,7 +38,6 @@ export async function overrideBody(given: RequestArguments, changes: readonly st
     ...(enforce !== undefined && { enforce: enforce === 'true' }),
     ...(end ? { duration: '0' } : time !== undefined && { duration: time }),
     ...(forgive && { forgiveDebt: true }),
-    ...(given.text('reason') !== undefined && { reason: given.text('reason') }),
   };
 }
 

@@ -19,7 +19,7 @@ const READS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 /** Types that a page may send to another site without asking (Fetch, "CORS-safelisted request-header"). */
 const SIMPLE_TYPES: ReadonlySet<string> = new Set(['text/plain', 'multipart/form-data', 'application/x-www-form-urlencoded', '']);
 /** Fields that a page may not send to another site without asking. */
-const OWN_FIELDS = ['sluice-request', 'x-requested-with', 'authorization'] as const;
+const OWN_FIELDS = ['sluice-operator', 'sluice-request', 'x-requested-with', 'authorization'] as const;
 
 /**
  * Keeps pages of other sites away from a listener of operators, in a browser that reaches it: a page can send requests to any address
@@ -52,7 +52,7 @@ function objectionTo(request: EngineRequest, hosts: ReadonlySet<string> | undefi
     return { status: 403, detail: 'This address takes no requests from pages of other sites.' };
   }
   if (!changes || request.method === 'DELETE' || isDeliberate(request)) return undefined;
-  return { status: 415, detail: 'Send changes as application/json, or with the header `Sluice-Request: 1`, which pages of other sites cannot send.' };
+  return { status: 415, detail: 'Send changes as application/json, or with the header `Sluice-Operator: 1`, which pages of other sites cannot send.' };
 }
 
 /** Whether a page of this origin came from this very listener, whichever scheme a proxy before it speaks. */

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { performance } from 'node:perf_hooks';
-import type { ServiceDeps } from '../api/admission-service.ts';
+import type { ServerFacts, ServiceDeps } from '../api/admission-service.ts';
 import { ENVELOPE_BYTES } from '../api/connect/codec.ts';
 import { Connect } from '../api/connect/handler.ts';
 import { oversizedBody } from '../api/connect/response.ts';
-import { DashboardLists } from '../api/dashboard-lists.ts';
+import { DashboardLists, type DashboardListsDeps } from '../api/dashboard-lists.ts';
 import { SUBMIT_MESSAGE_BYTES_MAX } from '../api/deferred/calls.ts';
 import { GatewayQueueFrontend } from '../api/gateway-queue.ts';
 import type { FloodKind, GrpcBounds } from '../api/grpc/guard.ts';
@@ -68,10 +68,11 @@ type ListenerAddress = Config['listen']['api'];
 /** Opens every listener that is not `none`, or none at all: rejects with what to do about the first that cannot be had. */
 export async function openListeners(config: Config, given: ListenersDeps): Promise<Listeners> {
   const closing = new AbortController();
-  const parts = given.deferred === undefined ? given : { ...given, deferred: { ...given.deferred, closing: closing.signal } };
   const addresses: Record<string, string> = {};
+  const server = (): ServerFacts => ({ version: given.version, revision: given.revision(), listeners: addresses });
+  const parts = { ...given, server, ...(given.deferred && { deferred: { ...given.deferred, closing: closing.signal } }) };
   const spared: { guard?: DescriptorGuard } = {};
-  const frontends = await frontendsOf(config, { ...parts, health: withRemark(parts.health, () => spared.guard?.remark) }, addresses);
+  const frontends = await frontendsOf(config, { ...parts, health: withRemark(parts.health, () => spared.guard?.remark) });
   const open: Listener[] = [];
   try {
     for (const frontend of frontends) {
@@ -131,7 +132,7 @@ export async function checkAddresses({ listen }: Config): Promise<void> {
   }
 }
 
-async function frontendsOf(config: Config, parts: ListenersDeps, addresses: Readonly<Record<string, string>>): Promise<readonly Listener[]> {
+async function frontendsOf(config: Config, parts: ListenersDeps & Pick<DashboardListsDeps, 'server'>): Promise<readonly Listener[]> {
   const { api, grpc, health, admin } = config.listen;
   // Without credentials operators are answered where only they should come in.
   const operators = config.auth.keys.length > 0;
@@ -169,7 +170,6 @@ async function frontendsOf(config: Config, parts: ListenersDeps, addresses: Read
   const lists = new DashboardLists({
     ...parts,
     answers,
-    server: () => ({ version: parts.version, revision: parts.revision(), listeners: addresses }),
     nowMs: () => performance.now(),
   });
   const pages = path === 'none' || admin.address === 'none' ? [] : [await openDashboard(base)];

@@ -5,14 +5,19 @@ import type { Log } from '../telemetry/log.ts';
 type Deed = readonly [infinitive: string, past: string, object: string];
 
 /** Logs what an operator did, or was refused: who, to which group, for how long. */
-export function logOperator(log: Log, event: OperatorEvent): void {
+export function logOperator(log: Log, event: OperatorEvent): string {
   const { kind, caller, group, refused, ...fields } = event;
   const who = caller === '' ? 'An operator' : `Operator ${caller}`;
   const deeds = deedsOf(event);
-  if (refused === undefined)
-    return log.tell('info', kind, `${who} ${listed(deeds.map(([, past, object]) => `${past} ${object}`))}.`, { caller, group, ...fields });
+  if (refused === undefined) {
+    const text = `${who} ${listed(deeds.map(([, past, object]) => `${past} ${object}`))}.`;
+    log.tell('info', kind, text, { caller, group, ...fields });
+    return text;
+  }
   const tried = listed(deeds.map(([infinitive, , object]) => `${infinitive} ${object}`));
-  log.tell('warn', kind, `${who} tried to ${tried}; it was refused: ${refused}.`, { caller, group, ...fields, refused });
+  const text = `${who} tried to ${tried}; it was refused: ${refused}.`;
+  log.tell('warn', kind, text, { caller, group, ...fields, refused });
+  return text;
 }
 
 function deedsOf(event: OperatorEvent): readonly Deed[] {

@@ -1,8 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import type { GroupSettings } from '../admission/admission.ts';
+import type { Clock } from '../admission/clock.ts';
 import type { Pace } from '../admission/pace.ts';
+import { ActivityLog } from '../api/activity-log.ts';
 import { type Auth, allowAnonymous, createAuth, scopedAsks, withAuthorization } from '../api/auth.ts';
+import type { OperatorEvent } from '../api/operator-event.ts';
 import type { RateLimitRules } from '../api/rate-limit-rules.ts';
 import type { RateLimitAccess } from '../api/rate-limit-service.ts';
 import { traceAdmission } from '../api/traced-admission.ts';
@@ -92,11 +95,13 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
     ? await openDeferred(config, { ...stack, tracer: tracing?.tracer, log, onFault, routes, forwarding, holder: { pid, address: 'this process' } }, opened)
     : undefined;
   const gatewayQueue = await openGatewayQueue(config, { admission, clock, log, metrics, version, opened, secrets: secretSources(parts) });
+  const activity = new ActivityLog();
   const listeners = await openListeners(config, {
     admission: withAuthorization(admission, auth),
     auth,
     ...{ log, version, onFault, revision: () => state.revision },
-    onOperator: (event) => logOperator(log, event),
+    activity,
+    onOperator: (event) => keepOperator(event, { log, activity, clock }),
     refusalOf: (group) => state.refusals.get(group),
     deferred: deferred?.access,
     tracing: tracing !== undefined,
@@ -130,6 +135,13 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
     },
     drain: drainer({ config, log, admission: stack, forwarding, deferred, gatewayQueue, listeners, tracing, notReady: () => (state.notReady = 'draining') }),
   };
+}
+
+/** Logs what an operator did, and keeps it. Returns the id of its entry. */
+function keepOperator(event: OperatorEvent, { log, activity, clock }: { readonly log: Log; readonly activity: ActivityLog; readonly clock: Clock }): string {
+  const text = logOperator(log, event);
+  const { caller: who, kind: what, group, reason = '', refused = '' } = event;
+  return activity.add({ at: clock.epoch(clock.now()), who, what, group, reason, text, refused });
 }
 
 /** Forwarding with its metrics and its log; closed again when the start fails. undefined: nothing is forwarded, and nothing stored. */

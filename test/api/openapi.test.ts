@@ -54,7 +54,7 @@ afterAll(() => server.stop());
 
 async function send({ path, method }: Described, query: string, body?: object): Promise<{ readonly status: number; readonly detail: string }> {
   const url = server.admin + path.replaceAll(/\{(\w+)\}/g, (_, name: string) => (name === 'group' ? 'slots' : 'x')) + query;
-  const headers = { 'Sluice-Request': '1', Prefer: 'wait=0', ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) };
+  const headers = { 'Sluice-Operator': '1', Prefer: 'wait=0', ...(body === undefined ? {} : { 'Content-Type': 'application/json' }) };
   const answer = await fetch(url, { method, headers, redirect: 'manual', ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
   const text = await answer.text();
   const { detail } = text.startsWith('{') ? (JSON.parse(text) as { detail?: unknown }) : { detail: '' };

@@ -21,7 +21,7 @@ async function offered(...words: string[]): Promise<readonly string[]> {
 test('bash completes every command, and the flags of each', async () => {
   expect(await offered('')).toEqual([...Object.keys(COMMANDS), 'help']);
   expect(await offered('pau')).toEqual(['pause']);
-  expect(await offered('pause', 'llm', '--')).toEqual(['--address', '--for', '--help', '--json', '--key', '--reason', '--token-file']);
+  expect(await offered('pause', 'llm', '--')).toEqual(['--address', '--dry-run', '--for', '--help', '--json', '--key', '--reason', '--token-file']);
   expect(await offered('override', 'llm', 'rpm=5/60s', '--f')).toEqual(['--for', '--forgive-debt']);
   expect(await offered('run', '--gro')).toEqual(['--group']);
 });

@@ -73,6 +73,10 @@ describe('what is asked of the server', () => {
     [['resume', 'llm', '--key', ''], 'POST', '/v1/groups/llm/resume', { key: '' }],
     [['evict', 'a/b', 'w 1'], 'DELETE', '/v1/groups/a%2Fb/waiters/w%201', undefined],
     [['revoke', 'llm', 'llm~1'], 'DELETE', '/v1/groups/llm/leases/llm~1', undefined],
+    [['revoke', 'llm', 'llm~1', '--reason', 'hung & old'], 'DELETE', '/v1/groups/llm/leases/llm~1?reason=hung+%26+old', undefined],
+    [['evict', 'llm', 'w', '--dry-run'], 'DELETE', '/v1/groups/llm/waiters/w?dryRun=true', undefined],
+    [['resume', 'llm', '--reason', 'over'], 'POST', '/v1/groups/llm/resume?reason=over', {}],
+    [['override', 'llm', '--end', '--dry-run'], 'POST', '/v1/groups/llm/override?dryRun=true', { duration: '0' }],
     [['release', 'llm~1', '--outcome', 'unused'], 'POST', '/v1/permits/llm~1/release', { outcome: 'unused' }],
     [['override', 'llm', '--end'], 'POST', '/v1/groups/llm/override', { duration: '0' }],
     [['override', 'llm', '--forgive-debt'], 'POST', '/v1/groups/llm/override', { forgiveDebt: true }],
@@ -229,6 +233,16 @@ groups:
     expect(await refused).toBe('cancelled');
     expect((await run(admin, 'evict', 'slots', id)).code).toBe(66);
     await first.release();
+  });
+
+  test('a change that is tried says what it would do, and does nothing', async () => {
+    expect(await run(admin, 'pause', 'llm', '--for', '10m', '--dry-run')).toEqual({
+      code: 0,
+      out: 'No new caller passes.\nNew callers whose wait ends before are refused as infeasible.\nUndo: Resume.\n',
+      err: '',
+    });
+    expect(rows((await run(admin, 'groups')).out)[1]?.[1]).toBe('open');
+    expect((await run(admin, 'evict', 'slots', 'none', '--dry-run')).code).toBe(66);
   });
 
   test('a group is paused and resumed, and its limits are changed for a time', async () => {

@@ -86,7 +86,8 @@ describe('a page of another site changes nothing on admin', () => {
 describe('an operator is answered on admin', () => {
   test.each([
     ['with JSON', () => ({ headers: JSON_TYPE, body: BODY })],
-    ['with the header', () => ({ path: '/v1/groups/g/pause?duration=1ms', headers: { 'Sluice-Request': '1' } })],
+    ['with the header', () => ({ path: '/v1/groups/g/pause?duration=1ms', headers: { 'Sluice-Operator': '1' } })],
+    ['with its former name', () => ({ path: '/v1/groups/g/pause?duration=1ms', headers: { 'Sluice-Request': '1' } })],
     ['as localhost through a tunnel', () => ({ headers: { ...JSON_TYPE, Host: 'LOCALHOST:12345' }, body: BODY })],
     ['as [::1]', () => ({ headers: { ...JSON_TYPE, Host: '[::1]:9091' }, body: BODY })],
     ['by a name of listen.admin.hosts', () => ({ headers: { ...JSON_TYPE, Host: 'sluice.internal:9091' }, body: BODY })],

@@ -17,7 +17,7 @@ const content = (schema: Json, type = JSON_TYPE): Json => ({ [type]: { schema } 
 const OF_LISTENER: Readonly<Record<number, string>> = {
   408: 'The request did not arrive in time.',
   411: 'Send a Content-Length: chunked bodies are not taken here.',
-  415: 'Send the body as application/json, uncompressed; changes without a body with the header `Sluice-Request: 1` (on admin).',
+  415: 'Send the body as application/json, uncompressed; changes without a body with the header `Sluice-Operator: 1` (on admin).',
   421: 'The name in Host is none that operators use (on admin).',
   431: 'The header is too large.',
 };
@@ -111,7 +111,7 @@ function headersOf(method: RestMethod, call: RestCall): readonly Json[] {
     found.push(header('Prefer', '`wait=N`: answers 202 after N seconds, to go on waiting at Location (RFC 7240).'));
   if (call === 'GetRequest' || call === 'GetResponse') found.push(header('Prefer', '`wait=N`: waits up to N seconds, 60 at most, for the end.'));
   if (call === 'Submit') found.push(header('Idempotency-Key', 'The same key answers the same ticket.'));
-  if (method === 'POST') found.push(header('Sluice-Request', '`1`: a change without a JSON body; wanted on the admin address.'));
+  if (method === 'POST') found.push(header('Sluice-Operator', '`1`: a change without a JSON body; wanted on the admin address.'));
   return found;
 }
 

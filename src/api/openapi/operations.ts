@@ -29,11 +29,13 @@ const ADMISSION: readonly RefusalReason[] = [
   'conflict',
 ];
 const OPERATOR: readonly RefusalReason[] = ['unknown_group', 'draining', 'undecided', 'unstored'];
+const CHANGE: readonly RefusalReason[] = [...OPERATOR, 'conflict'];
 const PERMIT: readonly RefusalReason[] = ['unknown_permit', 'unknown_group', 'unknown_request', 'fenced', 'draining', 'undecided', 'unstored'];
 const STORED: readonly RefusalReason[] = ['unknown_request', 'gone', 'conflict', 'draining', 'undecided', 'unstored', 'unknown_group'];
 
 const { acquire, renew, release, explain } = AdmissionService.method;
-const { listGroups, getGroup, listWaiters, listLeases, pause, resume, override, evictWaiter, revokeLease } = GroupService.method;
+const { listGroups, getGroup, listWaiters, listLeases, pause, resume, override, evictWaiter, revokeLease, listActivity, getMe, getServer } =
+  GroupService.method;
 
 /** Every call of plain HTTP. A call that is not here does not compile. */
 export const OPERATIONS: Readonly<Record<RestCall, Operation>> = {
@@ -46,11 +48,14 @@ export const OPERATIONS: Readonly<Record<RestCall, Operation>> = {
   GetGroup: { summary: 'Show a group', method: getGroup, reasons: OPERATOR },
   ListWaiters: { summary: 'List who waits in a group', method: listWaiters, reasons: OPERATOR },
   ListLeases: { summary: 'List who holds leases of a group', method: listLeases, reasons: OPERATOR },
-  Pause: { summary: 'Pause a group, or one key of it', method: pause, reasons: OPERATOR },
-  Resume: { summary: 'End a pause', method: resume, reasons: OPERATOR },
-  Override: { summary: 'Change limits for a time', method: override, reasons: [...OPERATOR, 'conflict'] },
-  EvictWaiter: { summary: 'Refuse one waiter', method: evictWaiter, reasons: [...OPERATOR, 'unknown_request', 'unknown_permit'] },
-  RevokeLease: { summary: 'End a lease without its holder', method: revokeLease, reasons: [...OPERATOR, 'unknown_permit'] },
+  Pause: { summary: 'Pause a group, or one key of it', method: pause, reasons: CHANGE },
+  Resume: { summary: 'End a pause', method: resume, reasons: CHANGE },
+  Override: { summary: 'Change limits for a time', method: override, reasons: CHANGE },
+  EvictWaiter: { summary: 'Refuse one waiter', method: evictWaiter, reasons: [...CHANGE, 'unknown_request', 'unknown_permit'] },
+  RevokeLease: { summary: 'End a lease without its holder', method: revokeLease, reasons: [...CHANGE, 'unknown_permit'] },
+  ListActivity: { summary: 'List what operators did', method: listActivity, reasons: OPERATOR },
+  GetMe: { summary: 'Show who calls, and what the credential lets it do', method: getMe, reasons: OPERATOR },
+  GetServer: { summary: 'Show what runs', method: getServer, reasons: OPERATOR },
   Submit: { summary: 'Store a request that is sent later, or many', reasons: [...STORED, 'shed', 'oversized'] },
   ListRequests: { summary: 'List stored requests', reasons: STORED },
   RedriveMany: { summary: 'Put dead letters back into the queue', reasons: STORED },

@@ -20,6 +20,9 @@ export type RestCall =
   | 'Override'
   | 'EvictWaiter'
   | 'RevokeLease'
+  | 'ListActivity'
+  | 'GetMe'
+  | 'GetServer'
   | RequestCall;
 
 /** Parts of a path by the names of fields. */
@@ -45,6 +48,9 @@ export const PATHS: readonly (readonly [path: string, methods: Methods])[] = [
   ['/v1/groups/{group}/pause', { POST: 'Pause' }],
   ['/v1/groups/{group}/resume', { POST: 'Resume' }],
   ['/v1/groups/{group}/override', { POST: 'Override' }],
+  ['/v1/activity', { GET: 'ListActivity' }],
+  ['/v1/me', { GET: 'GetMe' }],
+  ['/v1/server', { GET: 'GetServer' }],
   ['/v1/requests', { POST: 'Submit', GET: 'ListRequests' }],
   ['/v1/requests/redrive', { POST: 'RedriveMany' }],
   ['/v1/requests/{id}', { GET: 'GetRequest', DELETE: 'CancelRequest' }],

@@ -72,7 +72,7 @@ export async function startDeferred(
       onShed: () => {},
       log: createLog('silent', new PassThrough().resume()),
     },
-    onOperator: (event) => void operators.push(event),
+    onOperator: (event) => String(operators.push(event)),
     health: { notReady: () => undefined, remarks: () => [], metrics: async () => ({ contentType: 'text/plain', body: '' }), onFault },
     proxy: { routes: [], forwarding: {} as never, auth, onClientLimit: () => {} },
     gatewayQueue: undefined,

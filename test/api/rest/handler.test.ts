@@ -251,7 +251,7 @@ describe('plain HTTP: paths and methods', () => {
     expect(await json(await remove('/v1/groups/slots/requests/mine'))).toEqual({ ended: true });
     expect((await remove('/v1/groups/slots/requests/nobodys')).status).toBe(404);
     expect((await remove('/v1/groups/slots/waiters/nobody')).status).toBe(404);
-    expect(await json(await remove(`/v1/groups/slots/leases/${String(got['permit'])}`))).toEqual({});
+    expect(await json(await remove(`/v1/groups/slots/leases/${String(got['permit'])}`))).toMatchObject({ before: { name: 'slots' }, after: { name: 'slots' } });
   });
 
   it('takes an override as the file and proto say it, durations with any unit', async () => {
@@ -266,7 +266,11 @@ describe('plain HTTP: paths and methods', () => {
   });
 
   it.each([
-    ['a field that is none', { for: '1h' }, 'There is no field `for`; name `group`, `limits`, `enforce`, `duration`, `forgiveDebt` or `reason`.'],
+    [
+      'a field that is none',
+      { for: '1h' },
+      'There is no field `for`; name `group`, `limits`, `enforce`, `duration`, `forgiveDebt`, `reason`, `dryRun` or `expect`.',
+    ],
     [
       'a quota without its kind',
       { limits: { rpm: { max: 2 } } },

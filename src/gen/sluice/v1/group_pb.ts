@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sluice/v1/group.proto.
  */
 export const file_sluice_v1_group: GenFile = /*@__PURE__*/
-  fileDesc("ChVzbHVpY2UvdjEvZ3JvdXAucHJvdG8SCXNsdWljZS52MSJiChFMaXN0R3JvdXBzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCRIMCgRzb3J0GAMgASgJEg0KBXN0YXRlGAQgASgJEgkKAXEYBSABKAkilwIKEkxpc3RHcm91cHNSZXNwb25zZRIgCgZncm91cHMYASADKAsyEC5zbHVpY2UudjEuR3JvdXASFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEiQKCHJlcGxpY2FzGAMgAygLMhIuc2x1aWNlLnYxLlJlcGxpY2ESDQoFdG90YWwYBCABKAUSOQoGY291bnRzGAUgAygLMikuc2x1aWNlLnYxLkxpc3RHcm91cHNSZXNwb25zZS5Db3VudHNFbnRyeRInCgNub3cYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGi0KC0NvdW50c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBToCOAEiVQoHUmVwbGljYRIMCgRuYW1lGAEgASgJEhAKCHJldmlzaW9uGAIgASgDEgwKBGhhc2gYAyABKAkSDgoGc2hhcmRzGAQgASgFEgwKBHNlbGYYBSABKAgiIAoPR2V0R3JvdXBSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJIjMKEEdldEdyb3VwUmVzcG9uc2USHwoFZ3JvdXAYASABKAsyEC5zbHVpY2UudjEuR3JvdXAi8QYKBUdyb3VwEgwKBG5hbWUYASABKAkSDgoGcGFyZW50GAIgASgJEg8KB2VuZm9yY2UYAyABKAgSIAoGbGltaXRzGAQgAygLMhAuc2x1aWNlLnYxLkxpbWl0Eg8KB3dhaXRpbmcYBSABKAMSFQoNd2FpdGluZ19ieXRlcxgGIAEoAxIrCgdiYWNrbG9nGAcgAygLMhouc2x1aWNlLnYxLlByaW9yaXR5QmFja2xvZxIwCg1vbGRlc3Rfd2FpdGVkGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBmxlYXNlcxgJIAEoAxIMCgRrZXlzGAogASgDEiQKBXBhdXNlGAsgASgLMhUuc2x1aWNlLnYxLlBhdXNlU3RhdGUSEwoLcGF1c2VkX2tleXMYDCABKAMSMAoNb3ZlcnJpZGVfbGVmdBgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIqCghjb3VudGVycxgOIAEoCzIYLnNsdWljZS52MS5Hcm91cENvdW50ZXJzEicKCXBsYWNlbWVudBgPIAEoCzIULnNsdWljZS52MS5QbGFjZW1lbnQSDQoFc3RhdGUYECABKAkSLwoLc3RhdGVfc2luY2UYESABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKEGxhc3RfYWRtaXR0ZWRfYXQYEiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDG9sZGVzdF9zaW5jZRgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIwoHYmluZGluZxgUIAEoCzISLnNsdWljZS52MS5CaW5kaW5nEg0KBWZsYWdzGBUgAygJEiMKB2hpc3RvcnkYFiABKAsyEi5zbHVpY2UudjEuSGlzdG9yeRIhCgZyZWNlbnQYFyABKAsyES5zbHVpY2UudjEuUmVjZW50EicKCmtleV9wYXVzZXMYGCADKAsyEy5zbHVpY2UudjEuS2V5UGF1c2USKgoIb3ZlcnJpZGUYGSABKAsyGC5zbHVpY2UudjEuT3ZlcnJpZGVTdGF0ZRIaChJhcnJpdmVkX3Blcl9zZWNvbmQYGiABKAESGwoTYWRtaXR0ZWRfcGVyX3NlY29uZBgbIAEoASKQAQoHSGlzdG9yeRIoCgRmcm9tGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgRzdGVwGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2Fycml2ZWQYAyADKA0SEAoIYWRtaXR0ZWQYBCADKA0SDwoHcmVmdXNlZBgFIAMoDSJpCgZSZWNlbnQSLwoHcmVmdXNlZBgBIAMoCzIeLnNsdWljZS52MS5SZWNlbnQuUmVmdXNlZEVudHJ5Gi4KDFJlZnVzZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBIocBCghLZXlQYXVzZRILCgNrZXkYASABKAkSJwoEbGVmdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIpCgVzaW5jZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCgoCYnkYBCABKAkSDgoGcmVhc29uGAUgASgJIqcCCg1PdmVycmlkZVN0YXRlEicKBGxlZnQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKQoFc2luY2UYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgoKAmJ5GAMgASgJEg4KBnJlYXNvbhgEIAEoCRI0CgZsaW1pdHMYBSADKAsyJC5zbHVpY2UudjEuT3ZlcnJpZGVTdGF0ZS5MaW1pdHNFbnRyeRIpCgdlbmZvcmNlGAYgASgLMhguc2x1aWNlLnYxLkVuZm9yY2VDaGFuZ2UaRQoLTGltaXRzRW50cnkSCwoDa2V5GAEgASgJEiUKBXZhbHVlGAIgASgLMhYuc2x1aWNlLnYxLlF1b3RhQ2hhbmdlOgI4ASInCgtRdW90YUNoYW5nZRIMCgRmcm9tGAEgASgJEgoKAnRvGAIgASgJIikKDUVuZm9yY2VDaGFuZ2USDAoEZnJvbRgBIAEoCBIKCgJ0bxgCIAEoCCI5CglQbGFjZW1lbnQSDQoFc2hhcmQYASABKAUSDwoHcmVwbGljYRgCIAEoCRIMCgR0ZXJtGAMgASgEIjQKD1ByaW9yaXR5QmFja2xvZxIQCghwcmlvcml0eRgBIAEoBRIPCgd3YWl0aW5nGAIgASgDInwKClBhdXNlU3RhdGUSJwoEbGVmdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCgoCYnkYAyABKAkSDgoGcmVhc29uGAQgASgJIt8BCg1Hcm91cENvdW50ZXJzEhAKCGFkbWl0dGVkGAEgASgDEjYKB3JlZnVzZWQYAiADKAsyJS5zbHVpY2UudjEuR3JvdXBDb3VudGVycy5SZWZ1c2VkRW50cnkSDgoGbGFwc2VkGAMgASgDEhAKCHJlbGVhc2VkGAQgASgDEhMKC3NoYWRvd19oZWxkGAUgASgDEg8KB2Fycml2ZWQYBiABKAMSDAoEbGVmdBgHIAEoAxouCgxSZWZ1c2VkRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASJKChJMaXN0V2FpdGVyc1JlcXVlc3QSDQoFZ3JvdXAYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiUgoTTGlzdFdhaXRlcnNSZXNwb25zZRIiCgd3YWl0ZXJzGAEgAygLMhEuc2x1aWNlLnYxLldhaXRlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkilwIKBldhaXRlchIKCgJpZBgBIAEoCRILCgNrZXkYAiABKAkSEAoIcHJpb3JpdHkYAyABKAUSKwoFY29zdHMYBCADKAsyHC5zbHVpY2UudjEuV2FpdGVyLkNvc3RzRW50cnkSKQoGd2FpdGVkGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCHR0bF9sZWZ0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEh8KBXBsYWNlGAcgASgLMhAuc2x1aWNlLnYxLlBsYWNlEg4KBmhvbGRlchgIIAEoCRosCgpDb3N0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEiSQoRTGlzdExlYXNlc1JlcXVlc3QSDQoFZ3JvdXAYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiTwoSTGlzdExlYXNlc1Jlc3BvbnNlEiAKBmxlYXNlcxgBIAMoCzIQLnNsdWljZS52MS5MZWFzZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAki7wEKBUxlYXNlEg4KBnBlcm1pdBgBIAEoCRILCgNrZXkYAiABKAkSDQoFZmVuY2UYAyABKAQSKgoFY29zdHMYBCADKAsyGy5zbHVpY2UudjEuTGVhc2UuQ29zdHNFbnRyeRInCgRoZWxkGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEicKBGxlZnQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGaG9sZGVyGAcgASgJGiwKCkNvc3RzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASJ0CgxQYXVzZVJlcXVlc3QSDQoFZ3JvdXAYASABKAkSEAoDa2V5GAIgASgJSACIAQESKwoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAQgASgJQgYKBF9rZXkiDwoNUGF1c2VSZXNwb25zZSI4Cg1SZXN1bWVSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEhAKA2tleRgCIAEoCUgAiAEBQgYKBF9rZXkiEAoOUmVzdW1lUmVzcG9uc2UijgIKD092ZXJyaWRlUmVxdWVzdBINCgVncm91cBgBIAEoCRI2CgZsaW1pdHMYAiADKAsyJi5zbHVpY2UudjEuT3ZlcnJpZGVSZXF1ZXN0LkxpbWl0c0VudHJ5EhQKB2VuZm9yY2UYAyABKAhIAIgBARIrCghkdXJhdGlvbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgxmb3JnaXZlX2RlYnQYBSABKAgSDgoGcmVhc29uGAYgASgJGj8KC0xpbWl0c0VudHJ5EgsKA2tleRgBIAEoCRIfCgV2YWx1ZRgCIAEoCzIQLnNsdWljZS52MS5RdW90YToCOAFCCgoIX2VuZm9yY2UiEgoQT3ZlcnJpZGVSZXNwb25zZSK/AQoFUXVvdGESJAoEcmF0ZRgBIAEoCzIULnNsdWljZS52MS5SYXRlUXVvdGFIABIqCgdzcGFjaW5nGAIgASgLMhcuc2x1aWNlLnYxLlNwYWNpbmdRdW90YUgAEigKBndpbmRvdxgDIAEoCzIWLnNsdWljZS52MS5XaW5kb3dRdW90YUgAEjIKC2NvbmN1cnJlbmN5GAQgASgLMhsuc2x1aWNlLnYxLkNvbmN1cnJlbmN5UXVvdGFIAEIGCgRraW5kIlMKCVJhdGVRdW90YRIPCgdwZXJtaXRzGAEgASgDEiYKA3BlchgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhINCgVidXJzdBgDIAEoAyJkCgxTcGFjaW5nUXVvdGESKgoHc3BhY2luZxgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgVzbGFjaxgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJGCgtXaW5kb3dRdW90YRIPCgdwZXJtaXRzGAEgASgDEiYKA3BlchgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIfChBDb25jdXJyZW5jeVF1b3RhEgsKA21heBgBIAEoAyIzChJFdmljdFdhaXRlclJlcXVlc3QSDQoFZ3JvdXAYASABKAkSDgoGd2FpdGVyGAIgASgJIhUKE0V2aWN0V2FpdGVyUmVzcG9uc2UiMwoSUmV2b2tlTGVhc2VSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEg4KBnBlcm1pdBgCIAEoCSIVChNSZXZva2VMZWFzZVJlc3BvbnNlMqcFCgxHcm91cFNlcnZpY2USTgoKTGlzdEdyb3VwcxIcLnNsdWljZS52MS5MaXN0R3JvdXBzUmVxdWVzdBodLnNsdWljZS52MS5MaXN0R3JvdXBzUmVzcG9uc2UiA5ACARJICghHZXRHcm91cBIaLnNsdWljZS52MS5HZXRHcm91cFJlcXVlc3QaGy5zbHVpY2UudjEuR2V0R3JvdXBSZXNwb25zZSIDkAIBElEKC0xpc3RXYWl0ZXJzEh0uc2x1aWNlLnYxLkxpc3RXYWl0ZXJzUmVxdWVzdBoeLnNsdWljZS52MS5MaXN0V2FpdGVyc1Jlc3BvbnNlIgOQAgESTgoKTGlzdExlYXNlcxIcLnNsdWljZS52MS5MaXN0TGVhc2VzUmVxdWVzdBodLnNsdWljZS52MS5MaXN0TGVhc2VzUmVzcG9uc2UiA5ACARI6CgVQYXVzZRIXLnNsdWljZS52MS5QYXVzZVJlcXVlc3QaGC5zbHVpY2UudjEuUGF1c2VSZXNwb25zZRI9CgZSZXN1bWUSGC5zbHVpY2UudjEuUmVzdW1lUmVxdWVzdBoZLnNsdWljZS52MS5SZXN1bWVSZXNwb25zZRJDCghPdmVycmlkZRIaLnNsdWljZS52MS5PdmVycmlkZVJlcXVlc3QaGy5zbHVpY2UudjEuT3ZlcnJpZGVSZXNwb25zZRJMCgtFdmljdFdhaXRlchIdLnNsdWljZS52MS5FdmljdFdhaXRlclJlcXVlc3QaHi5zbHVpY2UudjEuRXZpY3RXYWl0ZXJSZXNwb25zZRJMCgtSZXZva2VMZWFzZRIdLnNsdWljZS52MS5SZXZva2VMZWFzZVJlcXVlc3QaHi5zbHVpY2UudjEuUmV2b2tlTGVhc2VSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_sluice_v1_admission]);
+  fileDesc("ChVzbHVpY2UvdjEvZ3JvdXAucHJvdG8SCXNsdWljZS52MSJiChFMaXN0R3JvdXBzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCRIMCgRzb3J0GAMgASgJEg0KBXN0YXRlGAQgASgJEgkKAXEYBSABKAkilwIKEkxpc3RHcm91cHNSZXNwb25zZRIgCgZncm91cHMYASADKAsyEC5zbHVpY2UudjEuR3JvdXASFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEiQKCHJlcGxpY2FzGAMgAygLMhIuc2x1aWNlLnYxLlJlcGxpY2ESDQoFdG90YWwYBCABKAUSOQoGY291bnRzGAUgAygLMikuc2x1aWNlLnYxLkxpc3RHcm91cHNSZXNwb25zZS5Db3VudHNFbnRyeRInCgNub3cYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGi0KC0NvdW50c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBToCOAEiVQoHUmVwbGljYRIMCgRuYW1lGAEgASgJEhAKCHJldmlzaW9uGAIgASgDEgwKBGhhc2gYAyABKAkSDgoGc2hhcmRzGAQgASgFEgwKBHNlbGYYBSABKAgiIAoPR2V0R3JvdXBSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJIjMKEEdldEdyb3VwUmVzcG9uc2USHwoFZ3JvdXAYASABKAsyEC5zbHVpY2UudjEuR3JvdXAi8QYKBUdyb3VwEgwKBG5hbWUYASABKAkSDgoGcGFyZW50GAIgASgJEg8KB2VuZm9yY2UYAyABKAgSIAoGbGltaXRzGAQgAygLMhAuc2x1aWNlLnYxLkxpbWl0Eg8KB3dhaXRpbmcYBSABKAMSFQoNd2FpdGluZ19ieXRlcxgGIAEoAxIrCgdiYWNrbG9nGAcgAygLMhouc2x1aWNlLnYxLlByaW9yaXR5QmFja2xvZxIwCg1vbGRlc3Rfd2FpdGVkGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBmxlYXNlcxgJIAEoAxIMCgRrZXlzGAogASgDEiQKBXBhdXNlGAsgASgLMhUuc2x1aWNlLnYxLlBhdXNlU3RhdGUSEwoLcGF1c2VkX2tleXMYDCABKAMSMAoNb3ZlcnJpZGVfbGVmdBgNIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIqCghjb3VudGVycxgOIAEoCzIYLnNsdWljZS52MS5Hcm91cENvdW50ZXJzEicKCXBsYWNlbWVudBgPIAEoCzIULnNsdWljZS52MS5QbGFjZW1lbnQSDQoFc3RhdGUYECABKAkSLwoLc3RhdGVfc2luY2UYESABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKEGxhc3RfYWRtaXR0ZWRfYXQYEiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDG9sZGVzdF9zaW5jZRgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIwoHYmluZGluZxgUIAEoCzISLnNsdWljZS52MS5CaW5kaW5nEg0KBWZsYWdzGBUgAygJEiMKB2hpc3RvcnkYFiABKAsyEi5zbHVpY2UudjEuSGlzdG9yeRIhCgZyZWNlbnQYFyABKAsyES5zbHVpY2UudjEuUmVjZW50EicKCmtleV9wYXVzZXMYGCADKAsyEy5zbHVpY2UudjEuS2V5UGF1c2USKgoIb3ZlcnJpZGUYGSABKAsyGC5zbHVpY2UudjEuT3ZlcnJpZGVTdGF0ZRIaChJhcnJpdmVkX3Blcl9zZWNvbmQYGiABKAESGwoTYWRtaXR0ZWRfcGVyX3NlY29uZBgbIAEoASKQAQoHSGlzdG9yeRIoCgRmcm9tGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgRzdGVwGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2Fycml2ZWQYAyADKA0SEAoIYWRtaXR0ZWQYBCADKA0SDwoHcmVmdXNlZBgFIAMoDSJpCgZSZWNlbnQSLwoHcmVmdXNlZBgBIAMoCzIeLnNsdWljZS52MS5SZWNlbnQuUmVmdXNlZEVudHJ5Gi4KDFJlZnVzZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBIocBCghLZXlQYXVzZRILCgNrZXkYASABKAkSJwoEbGVmdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIpCgVzaW5jZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCgoCYnkYBCABKAkSDgoGcmVhc29uGAUgASgJIqcCCg1PdmVycmlkZVN0YXRlEicKBGxlZnQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKQoFc2luY2UYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgoKAmJ5GAMgASgJEg4KBnJlYXNvbhgEIAEoCRI0CgZsaW1pdHMYBSADKAsyJC5zbHVpY2UudjEuT3ZlcnJpZGVTdGF0ZS5MaW1pdHNFbnRyeRIpCgdlbmZvcmNlGAYgASgLMhguc2x1aWNlLnYxLkVuZm9yY2VDaGFuZ2UaRQoLTGltaXRzRW50cnkSCwoDa2V5GAEgASgJEiUKBXZhbHVlGAIgASgLMhYuc2x1aWNlLnYxLlF1b3RhQ2hhbmdlOgI4ASInCgtRdW90YUNoYW5nZRIMCgRmcm9tGAEgASgJEgoKAnRvGAIgASgJIikKDUVuZm9yY2VDaGFuZ2USDAoEZnJvbRgBIAEoCBIKCgJ0bxgCIAEoCCI5CglQbGFjZW1lbnQSDQoFc2hhcmQYASABKAUSDwoHcmVwbGljYRgCIAEoCRIMCgR0ZXJtGAMgASgEIjQKD1ByaW9yaXR5QmFja2xvZxIQCghwcmlvcml0eRgBIAEoBRIPCgd3YWl0aW5nGAIgASgDInwKClBhdXNlU3RhdGUSJwoEbGVmdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCgoCYnkYAyABKAkSDgoGcmVhc29uGAQgASgJIt8BCg1Hcm91cENvdW50ZXJzEhAKCGFkbWl0dGVkGAEgASgDEjYKB3JlZnVzZWQYAiADKAsyJS5zbHVpY2UudjEuR3JvdXBDb3VudGVycy5SZWZ1c2VkRW50cnkSDgoGbGFwc2VkGAMgASgDEhAKCHJlbGVhc2VkGAQgASgDEhMKC3NoYWRvd19oZWxkGAUgASgDEg8KB2Fycml2ZWQYBiABKAMSDAoEbGVmdBgHIAEoAxouCgxSZWZ1c2VkRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASJKChJMaXN0V2FpdGVyc1JlcXVlc3QSDQoFZ3JvdXAYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiUgoTTGlzdFdhaXRlcnNSZXNwb25zZRIiCgd3YWl0ZXJzGAEgAygLMhEuc2x1aWNlLnYxLldhaXRlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkilwIKBldhaXRlchIKCgJpZBgBIAEoCRILCgNrZXkYAiABKAkSEAoIcHJpb3JpdHkYAyABKAUSKwoFY29zdHMYBCADKAsyHC5zbHVpY2UudjEuV2FpdGVyLkNvc3RzRW50cnkSKQoGd2FpdGVkGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCHR0bF9sZWZ0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEh8KBXBsYWNlGAcgASgLMhAuc2x1aWNlLnYxLlBsYWNlEg4KBmhvbGRlchgIIAEoCRosCgpDb3N0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEiSQoRTGlzdExlYXNlc1JlcXVlc3QSDQoFZ3JvdXAYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiTwoSTGlzdExlYXNlc1Jlc3BvbnNlEiAKBmxlYXNlcxgBIAMoCzIQLnNsdWljZS52MS5MZWFzZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAki7wEKBUxlYXNlEg4KBnBlcm1pdBgBIAEoCRILCgNrZXkYAiABKAkSDQoFZmVuY2UYAyABKAQSKgoFY29zdHMYBCADKAsyGy5zbHVpY2UudjEuTGVhc2UuQ29zdHNFbnRyeRInCgRoZWxkGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEicKBGxlZnQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGaG9sZGVyGAcgASgJGiwKCkNvc3RzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASKVAQoMUGF1c2VSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEhAKA2tleRgCIAEoCUgAiAEBEisKCGR1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnJlYXNvbhgEIAEoCRIPCgdkcnlfcnVuGAUgASgIEg4KBmV4cGVjdBgGIAEoCUIGCgRfa2V5Io8BCg1QYXVzZVJlc3BvbnNlEiAKBmJlZm9yZRgBIAEoCzIQLnNsdWljZS52MS5Hcm91cBIfCgVhZnRlchgCIAEoCzIQLnNsdWljZS52MS5Hcm91cBIOCgZlZmZlY3QYAyADKAkSDAoEdW5kbxgEIAEoCRIOCgZleHBlY3QYBSABKAkSDQoFYXVkaXQYBiABKAkiaQoNUmVzdW1lUmVxdWVzdBINCgVncm91cBgBIAEoCRIQCgNrZXkYAiABKAlIAIgBARIOCgZyZWFzb24YAyABKAkSDwoHZHJ5X3J1bhgEIAEoCBIOCgZleHBlY3QYBSABKAlCBgoEX2tleSKQAQoOUmVzdW1lUmVzcG9uc2USIAoGYmVmb3JlGAEgASgLMhAuc2x1aWNlLnYxLkdyb3VwEh8KBWFmdGVyGAIgASgLMhAuc2x1aWNlLnYxLkdyb3VwEg4KBmVmZmVjdBgDIAMoCRIMCgR1bmRvGAQgASgJEg4KBmV4cGVjdBgFIAEoCRINCgVhdWRpdBgGIAEoCSKvAgoPT3ZlcnJpZGVSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEjYKBmxpbWl0cxgCIAMoCzImLnNsdWljZS52MS5PdmVycmlkZVJlcXVlc3QuTGltaXRzRW50cnkSFAoHZW5mb3JjZRgDIAEoCEgAiAEBEisKCGR1cmF0aW9uGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDGZvcmdpdmVfZGVidBgFIAEoCBIOCgZyZWFzb24YBiABKAkSDwoHZHJ5X3J1bhgHIAEoCBIOCgZleHBlY3QYCCABKAkaPwoLTGltaXRzRW50cnkSCwoDa2V5GAEgASgJEh8KBXZhbHVlGAIgASgLMhAuc2x1aWNlLnYxLlF1b3RhOgI4AUIKCghfZW5mb3JjZSKSAQoQT3ZlcnJpZGVSZXNwb25zZRIgCgZiZWZvcmUYASABKAsyEC5zbHVpY2UudjEuR3JvdXASHwoFYWZ0ZXIYAiABKAsyEC5zbHVpY2UudjEuR3JvdXASDgoGZWZmZWN0GAMgAygJEgwKBHVuZG8YBCABKAkSDgoGZXhwZWN0GAUgASgJEg0KBWF1ZGl0GAYgASgJIr8BCgVRdW90YRIkCgRyYXRlGAEgASgLMhQuc2x1aWNlLnYxLlJhdGVRdW90YUgAEioKB3NwYWNpbmcYAiABKAsyFy5zbHVpY2UudjEuU3BhY2luZ1F1b3RhSAASKAoGd2luZG93GAMgASgLMhYuc2x1aWNlLnYxLldpbmRvd1F1b3RhSAASMgoLY29uY3VycmVuY3kYBCABKAsyGy5zbHVpY2UudjEuQ29uY3VycmVuY3lRdW90YUgAQgYKBGtpbmQiUwoJUmF0ZVF1b3RhEg8KB3Blcm1pdHMYASABKAMSJgoDcGVyGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBWJ1cnN0GAMgASgDImQKDFNwYWNpbmdRdW90YRIqCgdzcGFjaW5nGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKBXNsYWNrGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkYKC1dpbmRvd1F1b3RhEg8KB3Blcm1pdHMYASABKAMSJgoDcGVyGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIh8KEENvbmN1cnJlbmN5UXVvdGESCwoDbWF4GAEgASgDImQKEkV2aWN0V2FpdGVyUmVxdWVzdBINCgVncm91cBgBIAEoCRIOCgZ3YWl0ZXIYAiABKAkSDgoGcmVhc29uGAMgASgJEg8KB2RyeV9ydW4YBCABKAgSDgoGZXhwZWN0GAUgASgJIpUBChNFdmljdFdhaXRlclJlc3BvbnNlEiAKBmJlZm9yZRgBIAEoCzIQLnNsdWljZS52MS5Hcm91cBIfCgVhZnRlchgCIAEoCzIQLnNsdWljZS52MS5Hcm91cBIOCgZlZmZlY3QYAyADKAkSDAoEdW5kbxgEIAEoCRIOCgZleHBlY3QYBSABKAkSDQoFYXVkaXQYBiABKAkiZAoSUmV2b2tlTGVhc2VSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEg4KBnBlcm1pdBgCIAEoCRIOCgZyZWFzb24YAyABKAkSDwoHZHJ5X3J1bhgEIAEoCBIOCgZleHBlY3QYBSABKAkilQEKE1Jldm9rZUxlYXNlUmVzcG9uc2USIAoGYmVmb3JlGAEgASgLMhAuc2x1aWNlLnYxLkdyb3VwEh8KBWFmdGVyGAIgASgLMhAuc2x1aWNlLnYxLkdyb3VwEg4KBmVmZmVjdBgDIAMoCRIMCgR1bmRvGAQgASgJEg4KBmV4cGVjdBgFIAEoCRINCgVhdWRpdBgGIAEoCSJLChNMaXN0QWN0aXZpdHlSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIlYKFExpc3RBY3Rpdml0eVJlc3BvbnNlEiUKCGFjdGl2aXR5GAEgAygLMhMuc2x1aWNlLnYxLkFjdGl2aXR5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKpAQoIQWN0aXZpdHkSCgoCaWQYASABKAkSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgsKA3dobxgDIAEoCRIMCgR3aGF0GAQgASgJEg0KBWdyb3VwGAUgASgJEg4KBnJlYXNvbhgGIAEoCRIMCgR0ZXh0GAcgASgJEg8KB3JlZnVzZWQYCCABKAkSEAoIc2V2ZXJpdHkYCSABKAkiDgoMR2V0TWVSZXF1ZXN0IlQKDUdldE1lUmVzcG9uc2USDAoEbmFtZRgBIAEoCRILCgNjYW4YAiADKAkSDgoGZ3JvdXBzGAMgAygJEhAKA2tleRgEIAEoCUgAiAEBQgYKBF9rZXkiEgoQR2V0U2VydmVyUmVxdWVzdCLfAQoRR2V0U2VydmVyUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIQCghyZXZpc2lvbhgCIAEoAxIMCgRhdXRoGAMgASgIEj4KCWxpc3RlbmVycxgEIAMoCzIrLnNsdWljZS52MS5HZXRTZXJ2ZXJSZXNwb25zZS5MaXN0ZW5lcnNFbnRyeRInCgNub3cYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGjAKDkxpc3RlbmVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEyiwcKDEdyb3VwU2VydmljZRJOCgpMaXN0R3JvdXBzEhwuc2x1aWNlLnYxLkxpc3RHcm91cHNSZXF1ZXN0Gh0uc2x1aWNlLnYxLkxpc3RHcm91cHNSZXNwb25zZSIDkAIBEkgKCEdldEdyb3VwEhouc2x1aWNlLnYxLkdldEdyb3VwUmVxdWVzdBobLnNsdWljZS52MS5HZXRHcm91cFJlc3BvbnNlIgOQAgESUQoLTGlzdFdhaXRlcnMSHS5zbHVpY2UudjEuTGlzdFdhaXRlcnNSZXF1ZXN0Gh4uc2x1aWNlLnYxLkxpc3RXYWl0ZXJzUmVzcG9uc2UiA5ACARJOCgpMaXN0TGVhc2VzEhwuc2x1aWNlLnYxLkxpc3RMZWFzZXNSZXF1ZXN0Gh0uc2x1aWNlLnYxLkxpc3RMZWFzZXNSZXNwb25zZSIDkAIBEjoKBVBhdXNlEhcuc2x1aWNlLnYxLlBhdXNlUmVxdWVzdBoYLnNsdWljZS52MS5QYXVzZVJlc3BvbnNlEj0KBlJlc3VtZRIYLnNsdWljZS52MS5SZXN1bWVSZXF1ZXN0Ghkuc2x1aWNlLnYxLlJlc3VtZVJlc3BvbnNlEkMKCE92ZXJyaWRlEhouc2x1aWNlLnYxLk92ZXJyaWRlUmVxdWVzdBobLnNsdWljZS52MS5PdmVycmlkZVJlc3BvbnNlEkwKC0V2aWN0V2FpdGVyEh0uc2x1aWNlLnYxLkV2aWN0V2FpdGVyUmVxdWVzdBoeLnNsdWljZS52MS5FdmljdFdhaXRlclJlc3BvbnNlEkwKC1Jldm9rZUxlYXNlEh0uc2x1aWNlLnYxLlJldm9rZUxlYXNlUmVxdWVzdBoeLnNsdWljZS52MS5SZXZva2VMZWFzZVJlc3BvbnNlElQKDExpc3RBY3Rpdml0eRIeLnNsdWljZS52MS5MaXN0QWN0aXZpdHlSZXF1ZXN0Gh8uc2x1aWNlLnYxLkxpc3RBY3Rpdml0eVJlc3BvbnNlIgOQAgESPwoFR2V0TWUSFy5zbHVpY2UudjEuR2V0TWVSZXF1ZXN0Ghguc2x1aWNlLnYxLkdldE1lUmVzcG9uc2UiA5ACARJLCglHZXRTZXJ2ZXISGy5zbHVpY2UudjEuR2V0U2VydmVyUmVxdWVzdBocLnNsdWljZS52MS5HZXRTZXJ2ZXJSZXNwb25zZSIDkAIBYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_sluice_v1_admission]);
 
 /**
  * A page of groups.
@@ -1110,6 +1110,20 @@ export type PauseRequest = Message<"sluice.v1.PauseRequest"> & {
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * True: nothing is done; the answer says what would be.
+   *
+   * @generated from field: bool dry_run = 5;
+   */
+  dryRun: boolean;
+
+  /**
+   * `expect` of the dry run: if the state has changed since, nothing is done and it is refused as CONFLICT. Empty: whatever the state.
+   *
+   * @generated from field: string expect = 6;
+   */
+  expect: string;
 };
 
 /**
@@ -1125,6 +1139,47 @@ export const PauseRequestSchema: GenMessage<PauseRequest> = /*@__PURE__*/
  * @generated from message sluice.v1.PauseResponse
  */
 export type PauseResponse = Message<"sluice.v1.PauseResponse"> & {
+  /**
+   * The group before; absent where the caller may not read it.
+   *
+   * @generated from field: sluice.v1.Group before = 1;
+   */
+  before?: Group | undefined;
+
+  /**
+   * The group now; absent in a dry run, and where the caller may not or cannot read it.
+   *
+   * @generated from field: sluice.v1.Group after = 2;
+   */
+  after?: Group | undefined;
+
+  /**
+   * What happens, or would happen, in sentences for people.
+   *
+   * @generated from field: repeated string effect = 3;
+   */
+  effect: string[];
+
+  /**
+   * What takes it back, in words; empty: nothing does.
+   *
+   * @generated from field: string undo = 4;
+   */
+  undo: string;
+
+  /**
+   * Of a dry run: for `expect` of the call that does it.
+   *
+   * @generated from field: string expect = 5;
+   */
+  expect: string;
+
+  /**
+   * Id of the entry in ListActivity; empty in a dry run.
+   *
+   * @generated from field: string audit = 6;
+   */
+  audit: string;
 };
 
 /**
@@ -1153,6 +1208,27 @@ export type ResumeRequest = Message<"sluice.v1.ResumeRequest"> & {
    * @generated from field: optional string key = 2;
    */
   key?: string | undefined;
+
+  /**
+   * Why, for people: at most 256 bytes of printable text.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * True: nothing is done; the answer says what would be.
+   *
+   * @generated from field: bool dry_run = 4;
+   */
+  dryRun: boolean;
+
+  /**
+   * `expect` of the dry run: if the state has changed since, nothing is done and it is refused as CONFLICT. Empty: whatever the state.
+   *
+   * @generated from field: string expect = 5;
+   */
+  expect: string;
 };
 
 /**
@@ -1168,6 +1244,47 @@ export const ResumeRequestSchema: GenMessage<ResumeRequest> = /*@__PURE__*/
  * @generated from message sluice.v1.ResumeResponse
  */
 export type ResumeResponse = Message<"sluice.v1.ResumeResponse"> & {
+  /**
+   * The group before; absent where the caller may not read it.
+   *
+   * @generated from field: sluice.v1.Group before = 1;
+   */
+  before?: Group | undefined;
+
+  /**
+   * The group now; absent in a dry run, and where the caller may not or cannot read it.
+   *
+   * @generated from field: sluice.v1.Group after = 2;
+   */
+  after?: Group | undefined;
+
+  /**
+   * What happens, or would happen, in sentences for people.
+   *
+   * @generated from field: repeated string effect = 3;
+   */
+  effect: string[];
+
+  /**
+   * What takes it back, in words; empty: nothing does.
+   *
+   * @generated from field: string undo = 4;
+   */
+  undo: string;
+
+  /**
+   * Of a dry run: for `expect` of the call that does it.
+   *
+   * @generated from field: string expect = 5;
+   */
+  expect: string;
+
+  /**
+   * Id of the entry in ListActivity; empty in a dry run.
+   *
+   * @generated from field: string audit = 6;
+   */
+  audit: string;
 };
 
 /**
@@ -1224,6 +1341,20 @@ export type OverrideRequest = Message<"sluice.v1.OverrideRequest"> & {
    * @generated from field: string reason = 6;
    */
   reason: string;
+
+  /**
+   * True: nothing is done; the answer says what would be.
+   *
+   * @generated from field: bool dry_run = 7;
+   */
+  dryRun: boolean;
+
+  /**
+   * `expect` of the dry run: if the state has changed since, nothing is done and it is refused as CONFLICT. Empty: whatever the state.
+   *
+   * @generated from field: string expect = 8;
+   */
+  expect: string;
 };
 
 /**
@@ -1239,6 +1370,47 @@ export const OverrideRequestSchema: GenMessage<OverrideRequest> = /*@__PURE__*/
  * @generated from message sluice.v1.OverrideResponse
  */
 export type OverrideResponse = Message<"sluice.v1.OverrideResponse"> & {
+  /**
+   * The group before; absent where the caller may not read it.
+   *
+   * @generated from field: sluice.v1.Group before = 1;
+   */
+  before?: Group | undefined;
+
+  /**
+   * The group now; absent in a dry run, and where the caller may not or cannot read it.
+   *
+   * @generated from field: sluice.v1.Group after = 2;
+   */
+  after?: Group | undefined;
+
+  /**
+   * What happens, or would happen, in sentences for people.
+   *
+   * @generated from field: repeated string effect = 3;
+   */
+  effect: string[];
+
+  /**
+   * What takes it back, in words; empty: nothing does.
+   *
+   * @generated from field: string undo = 4;
+   */
+  undo: string;
+
+  /**
+   * Of a dry run: for `expect` of the call that does it.
+   *
+   * @generated from field: string expect = 5;
+   */
+  expect: string;
+
+  /**
+   * Id of the entry in ListActivity; empty in a dry run.
+   *
+   * @generated from field: string audit = 6;
+   */
+  audit: string;
 };
 
 /**
@@ -1432,6 +1604,27 @@ export type EvictWaiterRequest = Message<"sluice.v1.EvictWaiterRequest"> & {
    * @generated from field: string waiter = 2;
    */
   waiter: string;
+
+  /**
+   * Why, for people: at most 256 bytes of printable text.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * True: nothing is done; the answer says what would be.
+   *
+   * @generated from field: bool dry_run = 4;
+   */
+  dryRun: boolean;
+
+  /**
+   * `expect` of the dry run: if the state has changed since, nothing is done and it is refused as CONFLICT. Empty: whatever the state.
+   *
+   * @generated from field: string expect = 5;
+   */
+  expect: string;
 };
 
 /**
@@ -1447,6 +1640,47 @@ export const EvictWaiterRequestSchema: GenMessage<EvictWaiterRequest> = /*@__PUR
  * @generated from message sluice.v1.EvictWaiterResponse
  */
 export type EvictWaiterResponse = Message<"sluice.v1.EvictWaiterResponse"> & {
+  /**
+   * The group before; absent where the caller may not read it.
+   *
+   * @generated from field: sluice.v1.Group before = 1;
+   */
+  before?: Group | undefined;
+
+  /**
+   * The group now; absent in a dry run, and where the caller may not or cannot read it.
+   *
+   * @generated from field: sluice.v1.Group after = 2;
+   */
+  after?: Group | undefined;
+
+  /**
+   * What happens, or would happen, in sentences for people.
+   *
+   * @generated from field: repeated string effect = 3;
+   */
+  effect: string[];
+
+  /**
+   * What takes it back, in words; empty: nothing does.
+   *
+   * @generated from field: string undo = 4;
+   */
+  undo: string;
+
+  /**
+   * Of a dry run: for `expect` of the call that does it.
+   *
+   * @generated from field: string expect = 5;
+   */
+  expect: string;
+
+  /**
+   * Id of the entry in ListActivity; empty in a dry run.
+   *
+   * @generated from field: string audit = 6;
+   */
+  audit: string;
 };
 
 /**
@@ -1475,6 +1709,27 @@ export type RevokeLeaseRequest = Message<"sluice.v1.RevokeLeaseRequest"> & {
    * @generated from field: string permit = 2;
    */
   permit: string;
+
+  /**
+   * Why, for people: at most 256 bytes of printable text.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * True: nothing is done; the answer says what would be.
+   *
+   * @generated from field: bool dry_run = 4;
+   */
+  dryRun: boolean;
+
+  /**
+   * `expect` of the dry run: if the state has changed since, nothing is done and it is refused as CONFLICT. Empty: whatever the state.
+   *
+   * @generated from field: string expect = 5;
+   */
+  expect: string;
 };
 
 /**
@@ -1490,6 +1745,47 @@ export const RevokeLeaseRequestSchema: GenMessage<RevokeLeaseRequest> = /*@__PUR
  * @generated from message sluice.v1.RevokeLeaseResponse
  */
 export type RevokeLeaseResponse = Message<"sluice.v1.RevokeLeaseResponse"> & {
+  /**
+   * The group before; absent where the caller may not read it.
+   *
+   * @generated from field: sluice.v1.Group before = 1;
+   */
+  before?: Group | undefined;
+
+  /**
+   * The group now; absent in a dry run, and where the caller may not or cannot read it.
+   *
+   * @generated from field: sluice.v1.Group after = 2;
+   */
+  after?: Group | undefined;
+
+  /**
+   * What happens, or would happen, in sentences for people.
+   *
+   * @generated from field: repeated string effect = 3;
+   */
+  effect: string[];
+
+  /**
+   * What takes it back, in words; empty: nothing does.
+   *
+   * @generated from field: string undo = 4;
+   */
+  undo: string;
+
+  /**
+   * Of a dry run: for `expect` of the call that does it.
+   *
+   * @generated from field: string expect = 5;
+   */
+  expect: string;
+
+  /**
+   * Id of the entry in ListActivity; empty in a dry run.
+   *
+   * @generated from field: string audit = 6;
+   */
+  audit: string;
 };
 
 /**
@@ -1498,6 +1794,267 @@ export type RevokeLeaseResponse = Message<"sluice.v1.RevokeLeaseResponse"> & {
  */
 export const RevokeLeaseResponseSchema: GenMessage<RevokeLeaseResponse> = /*@__PURE__*/
   messageDesc(file_sluice_v1_group, 36);
+
+/**
+ * A page of what operators did.
+ *
+ * @generated from message sluice.v1.ListActivityRequest
+ */
+export type ListActivityRequest = Message<"sluice.v1.ListActivityRequest"> & {
+  /**
+   * Only to this group; empty: to any, and to none.
+   *
+   * @generated from field: string group = 1;
+   */
+  group: string;
+
+  /**
+   * Entries per page: 1 to 1000; 0: 100.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before; empty: the first.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message sluice.v1.ListActivityRequest.
+ * Use `create(ListActivityRequestSchema)` to create a new message.
+ */
+export const ListActivityRequestSchema: GenMessage<ListActivityRequest> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 37);
+
+/**
+ * What operators did, the newest first.
+ *
+ * @generated from message sluice.v1.ListActivityResponse
+ */
+export type ListActivityResponse = Message<"sluice.v1.ListActivityResponse"> & {
+  /**
+   * At most `page_size`.
+   *
+   * @generated from field: repeated sluice.v1.Activity activity = 1;
+   */
+  activity: Activity[];
+
+  /**
+   * Empty: that was all.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message sluice.v1.ListActivityResponse.
+ * Use `create(ListActivityResponseSchema)` to create a new message.
+ */
+export const ListActivityResponseSchema: GenMessage<ListActivityResponse> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 38);
+
+/**
+ * Something an operator did, or tried.
+ *
+ * @generated from message sluice.v1.Activity
+ */
+export type Activity = Message<"sluice.v1.Activity"> & {
+  /**
+   * Grows with each entry.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * When, by the server's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 2;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * The credential's name; empty: without auth.
+   *
+   * @generated from field: string who = 3;
+   */
+  who: string;
+
+  /**
+   * Name of the log event, as `group_paused`.
+   *
+   * @generated from field: string what = 4;
+   */
+  what: string;
+
+  /**
+   * Empty: about no group in particular.
+   *
+   * @generated from field: string group = 5;
+   */
+  group: string;
+
+  /**
+   * As the operator wrote it.
+   *
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
+
+  /**
+   * One sentence for people.
+   *
+   * @generated from field: string text = 7;
+   */
+  text: string;
+
+  /**
+   * Why it was not done, as in problem details; empty: it was.
+   *
+   * @generated from field: string refused = 8;
+   */
+  refused: string;
+
+  /**
+   * info, or warn where it was refused. New ones may come.
+   *
+   * @generated from field: string severity = 9;
+   */
+  severity: string;
+};
+
+/**
+ * Describes the message sluice.v1.Activity.
+ * Use `create(ActivitySchema)` to create a new message.
+ */
+export const ActivitySchema: GenMessage<Activity> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 39);
+
+/**
+ * Asks who calls.
+ *
+ * @generated from message sluice.v1.GetMeRequest
+ */
+export type GetMeRequest = Message<"sluice.v1.GetMeRequest"> & {
+};
+
+/**
+ * Describes the message sluice.v1.GetMeRequest.
+ * Use `create(GetMeRequestSchema)` to create a new message.
+ */
+export const GetMeRequestSchema: GenMessage<GetMeRequest> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 40);
+
+/**
+ * Who calls.
+ *
+ * @generated from message sluice.v1.GetMeResponse
+ */
+export type GetMeResponse = Message<"sluice.v1.GetMeResponse"> & {
+  /**
+   * The credential's name; empty: the server has no `auth`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * acquire, read, manage.
+   *
+   * @generated from field: repeated string can = 2;
+   */
+  can: string[];
+
+  /**
+   * The only groups it may name; empty: all.
+   *
+   * @generated from field: repeated string groups = 3;
+   */
+  groups: string[];
+
+  /**
+   * The only key it may name; absent: any.
+   *
+   * @generated from field: optional string key = 4;
+   */
+  key?: string | undefined;
+};
+
+/**
+ * Describes the message sluice.v1.GetMeResponse.
+ * Use `create(GetMeResponseSchema)` to create a new message.
+ */
+export const GetMeResponseSchema: GenMessage<GetMeResponse> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 41);
+
+/**
+ * Asks what runs.
+ *
+ * @generated from message sluice.v1.GetServerRequest
+ */
+export type GetServerRequest = Message<"sluice.v1.GetServerRequest"> & {
+};
+
+/**
+ * Describes the message sluice.v1.GetServerRequest.
+ * Use `create(GetServerRequestSchema)` to create a new message.
+ */
+export const GetServerRequestSchema: GenMessage<GetServerRequest> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 42);
+
+/**
+ * What runs.
+ *
+ * @generated from message sluice.v1.GetServerResponse
+ */
+export type GetServerResponse = Message<"sluice.v1.GetServerResponse"> & {
+  /**
+   * Of the program.
+   *
+   * @generated from field: string version = 1;
+   */
+  version: string;
+
+  /**
+   * Of the configuration file.
+   *
+   * @generated from field: int64 revision = 2;
+   */
+  revision: bigint;
+
+  /**
+   * Callers need a credential.
+   *
+   * @generated from field: bool auth = 3;
+   */
+  auth: boolean;
+
+  /**
+   * Addresses by name of listener.
+   *
+   * @generated from field: map<string, string> listeners = 4;
+   */
+  listeners: { [key: string]: string };
+
+  /**
+   * The server's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp now = 5;
+   */
+  now?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message sluice.v1.GetServerResponse.
+ * Use `create(GetServerResponseSchema)` to create a new message.
+ */
+export const GetServerResponseSchema: GenMessage<GetServerResponse> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_group, 43);
 
 /**
  * Groups, for operators: look, pause, change for a time, clear away.
@@ -1594,6 +2151,36 @@ export const GroupService: GenService<{
     methodKind: "unary";
     input: typeof RevokeLeaseRequestSchema;
     output: typeof RevokeLeaseResponseSchema;
+  },
+  /**
+   * What operators did at the replica that answers, the newest first: the last 1,000 since its start.
+   *
+   * @generated from rpc sluice.v1.GroupService.ListActivity
+   */
+  listActivity: {
+    methodKind: "unary";
+    input: typeof ListActivityRequestSchema;
+    output: typeof ListActivityResponseSchema;
+  },
+  /**
+   * Who calls, and what the credential lets it do.
+   *
+   * @generated from rpc sluice.v1.GroupService.GetMe
+   */
+  getMe: {
+    methodKind: "unary";
+    input: typeof GetMeRequestSchema;
+    output: typeof GetMeResponseSchema;
+  },
+  /**
+   * What runs at the replica that answers.
+   *
+   * @generated from rpc sluice.v1.GroupService.GetServer
+   */
+  getServer: {
+    methodKind: "unary";
+    input: typeof GetServerRequestSchema;
+    output: typeof GetServerResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_sluice_v1_group, 0);
