@@ -9,8 +9,6 @@ export interface Problem {
   readonly detail: string;
   /** 0: no answer came. */
   readonly status: number;
-  /** What else the body says, such as the effect that is new with a 409. */
-  readonly body?: Json;
 }
 
 /** An object of the API. */
@@ -71,11 +69,11 @@ async function exchange(method: string, path: string, body?: object, etag?: stri
     return { data: answer, etag: response.headers.get('etag') };
   }
   if (response.status === 401) link.needsKey = true;
-  throw problem(String(answer['title'] ?? 'Refused'), String(answer['detail'] ?? `The server answered ${response.status}.`), response.status, answer);
+  throw problem(String(answer['title'] ?? 'Refused'), String(answer['detail'] ?? `The server answered ${response.status}.`), response.status);
 }
 
-function problem(title: string, detail: string, status: number, body?: Json): Problem {
-  return { title, detail, status, ...(body !== undefined && { body }) };
+function problem(title: string, detail: string, status: number): Problem {
+  return { title, detail, status };
 }
 
 /** The server's clock, as far as its answers tell. */

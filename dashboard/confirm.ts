@@ -38,10 +38,10 @@ export interface Change {
   readonly after?: () => void;
   /** The call takes a reason, which is kept with what was done. */
   readonly reasons?: boolean;
+  /** The call can be tried: it knows `dryRun` and `expect`. One that does not must not be tried, as it would act. */
+  readonly foretells?: boolean;
 }
 
-/** Whether the server knows `dryRun`. */
-const FORETELLS: boolean = false;
 const NOTICE_MS = 10_000;
 const TYPED_FROM = 100;
 
@@ -57,28 +57,28 @@ function Confirmation({ change, close }: { readonly change: Change; readonly clo
   const [reason, setReason] = useState('');
   const [typed, setTyped] = useState('');
   const [busy, setBusy] = useState(false);
+  const [tries, setTries] = useState(0);
   const shape = JSON.stringify(body);
   useEffect(() => {
-    if (!FORETELLS) return undefined;
+    if (change.foretells !== true) return undefined;
     let over = false;
-    call(change.method, change.path, { ...body, dryRun: true }).then(
+    send(change, body, { dryRun: 'true' }).then(
       (answer) => over || setEffect(answer),
       (failure: Problem) => over || setProblem(failure),
     );
     return () => {
       over = true;
     };
-  }, [shape]);
+  }, [shape, tries]);
   const asks = change.danger === true && (change.count ?? 0) > TYPED_FROM;
   const ready = !busy && (!asks || typed === String(change.count));
   const act = async (): Promise<void> => {
     if (!ready) return;
     setBusy(true);
     try {
-      const answer = await call(change.method, change.path, {
-        ...body,
+      const answer = await send(change, body, {
         ...(reason !== '' && { reason }),
-        ...(effect['expect'] !== undefined && { expect: effect['expect'] }),
+        ...(typeof effect['expect'] === 'string' && { expect: effect['expect'] }),
       });
       notice.text = `${change.done} ${linesOf(answer['effect']).join(' ')}`.trim();
       notice.until = Date.now() + NOTICE_MS;
@@ -86,8 +86,8 @@ function Confirmation({ change, close }: { readonly change: Change; readonly clo
       close();
     } catch (failure) {
       const refused = failure as Problem;
-      // 409: the state has changed; the answer has the new effect, which is shown instead of acting.
-      if (refused.status === 409 && refused.body !== undefined) setEffect(refused.body);
+      // 409: the state has changed; the effect on the new one is asked for and shown, instead of acting.
+      if (refused.status === 409) setTries(tries + 1);
       setProblem(refused);
       setBusy(false);
     }
@@ -111,6 +111,12 @@ function Confirmation({ change, close }: { readonly change: Change; readonly clo
       <button data-first onClick=${close}>${change.keep} ${key('Esc')}</button>
       <button class=${change.danger === true ? 'danger' : 'solid'} disabled=${!ready} onClick=${act}>${change.confirm} ${key('Ctrl ⏎')}</button>
     </div>`;
+}
+
+/** Sends the call; what is added goes in the query, as a body can be lost on the way of a DELETE, and a dry run without its flag would act. */
+function send({ method, path }: Change, body: Json, added: Readonly<Record<string, string>>): Promise<Json> {
+  const query = new URLSearchParams(added).toString();
+  return call(method, query === '' ? path : `${path}?${query}`, method === 'DELETE' ? undefined : body);
 }
 
 function linesOf(effect: unknown): readonly string[] {

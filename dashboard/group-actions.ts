@@ -32,11 +32,13 @@ export interface ApiWaiter {
   readonly holder?: string;
 }
 
+/** What every change of a group takes: a reason, and a try before it. */
+const TRIED = { reasons: true, foretells: true } as const;
 const TIMES = ['1m', '10m', '1h', '24h'] as const;
 
 /** Confirms a pause of a group, or its end. */
 export function confirmPause(group: ApiGroup, after?: () => void): void {
-  const about = { reasons: true, now: nowText(group), ...(after && { after }) };
+  const about = { ...TRIED, now: nowText(group), ...(after && { after }) };
   if (group.pause !== undefined) {
     confirm({
       ...{ ...about, title: `Resume ${group.name}?`, method: 'POST', path: pathOf(group.name, 'resume'), body: {} },
@@ -59,6 +61,7 @@ export function confirmRevoke(group: ApiGroup, lease: ApiLease, after?: () => vo
   confirm({
     ...{
       title: `Revoke ${who === 'its holder' ? 'this' : `${who}’s`} lease on ${group.name}?`,
+      ...TRIED,
       method: 'DELETE',
       path: pathOf(group.name, 'leases', lease.permit),
       body: {},
@@ -79,7 +82,7 @@ export function confirmRevoke(group: ApiGroup, lease: ApiLease, after?: () => vo
 export function confirmEvict(group: ApiGroup, waiter: ApiWaiter, after?: () => void): void {
   const who = waiter.holder || waiter.key || 'this caller';
   confirm({
-    ...{ title: `Evict ${who} from ${group.name}?`, method: 'DELETE', path: pathOf(group.name, 'waiters', waiter.id), body: {} },
+    ...{ ...TRIED, title: `Evict ${who} from ${group.name}?`, method: 'DELETE', path: pathOf(group.name, 'waiters', waiter.id), body: {} },
     now: `${who} waits at place ${waiter.place?.place ?? 'not known'}, since ${spanText(readSpan(waiter.waited) ?? 0)}`,
     follows: 'Those behind it move up.',
     other: [who, html`It is refused as <code>cancelled</code>; a polite client comes back.`],
@@ -101,6 +104,7 @@ export function confirmOverride(group: ApiGroup, after?: () => void): void {
   if (group.overrideLeft !== undefined) {
     confirm({
       ...{
+        ...TRIED,
         title: `End the override of ${group.name}?`,
         method: 'POST',
         path,
@@ -123,7 +127,7 @@ export function confirmOverride(group: ApiGroup, after?: () => void): void {
   if (limit === undefined) return;
   confirm({
     ...{
-      reasons: true,
+      ...TRIED,
       title: `Override ${limit.name} of ${group.name}?`,
       method: 'POST',
       path,

@@ -88,12 +88,17 @@ function inBrowser(): void {
     await page.keyboard.press('x');
     const dialog = page.getByRole('dialog');
     await dialog.getByText('Revoke worker-7’s lease on slots?').waitFor();
+    // What the server says would follow: it was tried, and nothing was done.
+    await dialog.getByText('worker-7: the next renewal or release is refused as fenced.').waitFor();
+    expect(await rig.read('v1/groups/slots')).toMatchObject({ waiting: String(WAITING), leases: '1' });
+    expect(await rig.read('v1/activity')).toMatchObject({ activity: [] });
     // Enter is with the harmless button; only Ctrl Enter confirms.
     expect(await page.evaluate('document.activeElement.textContent')).toContain('Keep it');
     await page.keyboard.press('Control+Enter');
     await holders.getByText('job-', { exact: false }).waitFor();
     await dialog.waitFor({ state: 'detached' });
     expect(await rig.read('v1/groups/slots')).toMatchObject({ waiting: String(WAITING - 1), leases: '1' });
+    expect(await rig.read('v1/activity')).toMatchObject({ activity: [{ what: 'lease_revoked', group: 'slots' }] });
     await page.keyboard.press('Escape');
     await page.getByRole('table', { name: 'Groups' }).getByText('299', { exact: true }).waitFor();
     await page.close();
