@@ -5,8 +5,9 @@ import type { Instant } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import { firstArrival, NO_SLOT } from '../tree/waiter-table.ts';
 import { admit } from './admit.ts';
-import { checkArrival, findOversizedLimit } from './arrival-checks.ts';
+import { checkArrival } from './arrival-checks.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import { findOversizedLimit } from './readiness.ts';
 
 /**
  * Admits, refuses (both as events) or queues a request. While no other waits it needs no place in the queue;

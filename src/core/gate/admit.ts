@@ -6,7 +6,7 @@ import type { PermitTag } from '../request.ts';
 import { DISTANT_PAST, type Instant, later, type Micros, plus } from '../time.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
-import type { Dispatcher } from './dispatcher.ts';
+import type { GateState } from './state.ts';
 
 /** Who is admitted. */
 export interface AdmittedRequest {
@@ -23,26 +23,26 @@ export interface AdmittedRequest {
 }
 
 /** Charges all limits and makes the permit; everything has been asked before. The request arrived at `since`, as the `order`th. */
-export function admit(dispatcher: Dispatcher, now: Instant, state: KeyState, who: AdmittedRequest, since: Instant, order: number): void {
+export function admit(gate: GateState, now: Instant, state: KeyState, who: AdmittedRequest, since: Instant, order: number): void {
   const { node } = state;
   node.countAdmission(now, who.priority, since);
   const { instances, shadow } = charge(now, state, who.costs);
-  const aggregate = node.hasLeases && who.reported === true ? dispatcher.reservations.aggregateFor(now, state, who.tag, dispatcher.grants) : undefined;
-  const serial = dispatcher.grants.nextSerial();
+  const aggregate = node.hasLeases && who.reported === true ? gate.reservations.aggregateFor(now, state, who.tag, gate.grants) : undefined;
+  const serial = gate.grants.nextSerial();
   let lease: Lease | undefined;
   let record: LeaseRecord | undefined;
   let settleable = false;
   if (node.hasLeases) {
-    const grant = remember(dispatcher, now, state, who, serial, instances, aggregate);
-    dispatcher.grants.addLease(grant);
+    const grant = remember(gate, now, state, who, serial, instances, aggregate);
+    gate.grants.addLease(grant);
     holds(grant);
-    dispatcher.timers.dueBy(grant.expiresAt);
+    gate.timers.dueBy(grant.expiresAt);
     lease = toLease(grant, now);
     settleable = true;
     aggregate?.add(grant);
-    record = requiredWrite(dispatcher, now, grant);
+    record = requiredWrite(gate, now, grant);
   } else if (namesMore(who.costs)) {
-    dispatcher.grants.addSettleable(remember(dispatcher, now, state, who, serial, instances));
+    gate.grants.addSettleable(remember(gate, now, state, who, serial, instances));
     settleable = true;
   }
   const permit: Permit = {
@@ -58,7 +58,7 @@ export function admit(dispatcher: Dispatcher, now: Instant, state: KeyState, who
     settleable,
     shadow,
   };
-  dispatcher.events.push({ kind: 'admitted', token: who.token, permit, priority: who.priority, record });
+  gate.events.push({ kind: 'admitted', token: who.token, permit, priority: who.priority, record });
 }
 
 /** The lease counts among those that hold its concurrency limits. */
@@ -96,10 +96,10 @@ export function toLease(grant: Grant, now: Instant): Lease {
 }
 
 /** What must be on disk before the lease is reported as it is now; undefined: nothing. */
-export function requiredWrite(dispatcher: Dispatcher, now: Instant, grant: Grant): LeaseRecord | undefined {
-  if (grant.aggregate !== undefined) return ensureCovered(dispatcher.events, now, grant.aggregate, grant);
+export function requiredWrite(gate: GateState, now: Instant, grant: Grant): LeaseRecord | undefined {
+  if (grant.aggregate !== undefined) return ensureCovered(gate.events, now, grant.aggregate, grant);
   const isWritten = grant.expiresAt <= grant.writtenUntil && grant.duration <= grant.writtenFor;
-  return dispatcher.reservations.isDurable && !isWritten ? recordOf(grant, now) : undefined;
+  return gate.reservations.isDurable && !isWritten ? recordOf(grant, now) : undefined;
 }
 
 /** The lease as the ledger keeps it: to its end, so that a new term ends it as reported; once renewed for twice its length, so that most renewals need no write. */
@@ -128,7 +128,7 @@ export function toLeaseRecord(grant: Grant, expiresAt: Instant): LeaseRecord {
 }
 
 function remember(
-  dispatcher: Dispatcher,
+  gate: GateState,
   now: Instant,
   state: KeyState,
   who: AdmittedRequest,
@@ -139,7 +139,7 @@ function remember(
   const expiresAt = plus(now, who.lease);
   return {
     serial,
-    fence: dispatcher.grants.fenceOf(serial),
+    fence: gate.grants.fenceOf(serial),
     tag: who.tag,
     node: state.node,
     keyState: state,
@@ -149,13 +149,13 @@ function remember(
     instances,
     leased: state.node.hasLeases,
     grantedThisTerm: true,
-    inProcess: who.reported === true && dispatcher.reservations.allowsInProcess,
+    inProcess: who.reported === true && gate.reservations.allowsInProcess,
     aggregate,
     isAggregate: false,
     claim: who.claim,
     duration: who.lease,
     expiresAt,
-    recordedUntil: dispatcher.reservations.isDurable ? DISTANT_PAST : expiresAt,
+    recordedUntil: gate.reservations.isDurable ? DISTANT_PAST : expiresAt,
     writtenUntil: DISTANT_PAST,
     writtenFor: who.lease,
     ended: undefined,

@@ -4,11 +4,10 @@ import type { GateRequest } from '../request.ts';
 import { DISTANT_PAST, type Instant, later, type Micros, NEVER, plus } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
-import type { LimitInstance } from '../tree/limit-rule.ts';
-import { isStored } from '../tree/stored-requests.ts';
 import { NO_SLOT } from '../tree/waiter-table.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { positionAtTail, positionOf } from './position.ts';
+import { findOversizedLimit } from './readiness.ts';
 import { exceededBacklogBound, victimsFor, wouldMakeRoom } from './shed.ts';
 import { type GateExplanation, limitViews } from './views.ts';
 
@@ -19,14 +18,6 @@ const DISK_WAIT_MAX: Micros = 1_000_000;
 const RETRY_UNKNOWN: Micros = 1_000_000;
 
 const NOBODY: readonly number[] = [];
-
-/** The limit that could never let this cost pass. */
-export function findOversizedLimit(state: KeyState, costs: Costs): string | undefined {
-  for (const instance of state.limits) {
-    if (instance.enforced && costOf(costs, instance.rule.unit) > instance.limit.capacity) return instance.rule.qualifiedName(state.node);
-  }
-  return undefined;
-}
 
 /**
  * Why a waiter that was just queued may not stay; undefined: it may, and less urgent ones were shed where the backlog is full:
@@ -52,7 +43,7 @@ export function checkArrival(dispatcher: Dispatcher, now: Instant, slot: number,
   if (victims === undefined) return shed(dispatcher, now, slot, bound);
   const tooLong = node.spec.backlog.wait === undefined ? undefined : checkExpectedWait(now, node, positionOf(dispatcher, now, slot).expectedAt);
   if (tooLong !== undefined) return tooLong;
-  for (const victim of victims) refuseSlot(dispatcher, now, victim, shed(dispatcher, now, victim, bound));
+  for (const victim of victims) dispatcher.refuse(now, victim, shed(dispatcher, now, victim, bound));
   return undefined;
 }
 
@@ -149,52 +140,6 @@ function retryAt(now: Instant, state: KeyState, costs: Costs, expectedAt: Instan
   return at === NEVER ? plus(now, RETRY_UNKNOWN) : at;
 }
 
-/** Ends a waiter with a refusal. The caller pumps. */
-export function refuseSlot(dispatcher: Dispatcher, now: Instant, slot: number, refusal: Refusal): void {
-  const { waiters } = dispatcher;
-  const state = waiters.keyOf(slot);
-  const { priority } = waiters.queueOf(slot).level;
-  const waited = now - waiters.arrivalOf(slot);
-  dispatcher.events.push({ kind: 'refused', token: waiters.tokenOf(slot), group: state.node.name, key: state.key, priority, refusal, waited });
-  dispatcher.remove(slot);
-}
-
-/**
- * The limit that was just found not ready can never pass this waiter: it became smaller while it waited. Refused when its
- * turn comes, or it would hold the line to the end of its wait timeout.
- */
-export function refuseOversized(dispatcher: Dispatcher, now: Instant, slot: number): boolean {
-  const { waiters } = dispatcher;
-  const { until, because } = dispatcher.readiness;
-  // No end of wait timeout would free the line of a stored request: all its limits are asked, whichever binds.
-  const stored = isStored(waiters.tokenOf(slot));
-  if ((until !== NEVER || because === undefined) && !stored) return false;
-  const limit = stored
-    ? findOversizedLimit(waiters.keyOf(slot), waiters.costsOf(slot))
-    : oversizedByOne(because as LimitInstance, waiters.costsOf(slot), waiters.keyOf(slot));
-  if (limit === undefined) return false;
-  refuseSlot(dispatcher, now, slot, { reason: 'oversized', limit });
-  return true;
-}
-
-function oversizedByOne(instance: LimitInstance, costs: Costs, state: KeyState): string | undefined {
-  return costOf(costs, instance.rule.unit) > instance.limit.capacity ? instance.rule.qualifiedName(state.node) : undefined;
-}
-
-/** Ends a stored request whose deadline has passed: its turn came too late. */
-export function refusePastDeadline(dispatcher: Dispatcher, now: Instant, slot: number): boolean {
-  const { waiters } = dispatcher;
-  if (waiters.deadlineOf(slot) >= now || !isStored(waiters.tokenOf(slot))) return false;
-  refuseSlot(dispatcher, now, slot, { reason: 'expired' });
-  return true;
-}
-
-/** Ends every waiter of one group. */
-export function refuseNode(dispatcher: Dispatcher, now: Instant, node: GroupNode, refusal: Refusal): void {
-  const { waiters } = dispatcher;
-  for (let slot = 0; slot < waiters.used && node.waiting > 0; slot++) if (waiters.keyOf(slot)?.node === node) refuseSlot(dispatcher, now, slot, refusal);
-}
-
 /** All its limits agree, and a bound is on its way to the disk: its slot has opened. */
 function awaitsReservation(dispatcher: Dispatcher, now: Instant, slot: number): boolean {
   if (!dispatcher.reservations.isDurable) return false;
@@ -236,7 +181,7 @@ export function expireWaiter(dispatcher: Dispatcher, now: Instant, slot: number)
   const state = dispatcher.waiters.keyOf(slot);
   const ready = dispatcher.readiness.readyAt(now, state.limits, dispatcher.waiters.costsOf(slot));
   const instance = dispatcher.readiness.because;
-  refuseSlot(dispatcher, now, slot, {
+  dispatcher.refuse(now, slot, {
     reason: 'expired',
     ...(instance === undefined ? {} : { limit: instance.rule.qualifiedName(state.node) }),
     retryAt: retryAt(now, state, dispatcher.waiters.costsOf(slot), ready === NEVER ? NEVER : later(now, ready)),

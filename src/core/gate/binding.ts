@@ -6,7 +6,7 @@ import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
 import { NO_SLOT } from '../tree/waiter-table.ts';
-import type { Dispatcher } from './dispatcher.ts';
+import type { GateState } from './state.ts';
 
 /** Keys looked at for the one with most waiters; a group with more has no loudest key. */
 const KEYS_MAX = 10_000;
@@ -45,21 +45,16 @@ export interface Binding {
 }
 
 /** Returns what holds up the next waiter of a group; undefined if no caller waits, or only its turn is awaited. */
-export function bindingOf(dispatcher: Dispatcher, now: Instant, node: GroupNode): Binding | undefined {
+export function bindingOf(gate: GateState, now: Instant, node: GroupNode): Binding | undefined {
   if (node.waiting === 0) return undefined;
   const next = node.nextQueue()?.head ?? NO_SLOT;
-  const slot = next === NO_SLOT ? oldestSlot(dispatcher, node) : next;
+  const slot = next === NO_SLOT ? oldestSlot(gate, node) : next;
   if (slot === NO_SLOT) return undefined;
-  return bindingOfKey(dispatcher, now, dispatcher.waiters.keyOf(slot), dispatcher.waiters.costsOf(slot));
+  return bindingOfKey(gate, now, gate.waiters.keyOf(slot), gate.waiters.costsOf(slot));
 }
 
 /** Returns what would hold up a request of this key: the pause or the enforced limit that opens last; undefined if none does. */
-export function bindingOfKey(
-  dispatcher: Dispatcher,
-  now: Instant,
-  state: KeyState,
-  costs: Parameters<Dispatcher['readiness']['readyAt']>[2],
-): Binding | undefined {
+export function bindingOfKey(gate: GateState, now: Instant, state: KeyState, costs: Parameters<GateState['readiness']['readyAt']>[2]): Binding | undefined {
   const { node } = state;
   const pause = pauseOn(now, state);
   if (pause !== undefined) {
@@ -78,7 +73,7 @@ export function bindingOfKey(
       loudest: loudestOf(node),
     };
   }
-  const { readiness } = dispatcher;
+  const { readiness } = gate;
   const at = readiness.readyAt(now, state.limits, costs);
   const instance = (at > now ? readiness.because : undefined) ?? blockingInstance(node);
   if (instance === undefined) return undefined;
@@ -138,7 +133,7 @@ function loudestOf(node: GroupNode): Binding['loudest'] {
 }
 
 /** The oldest waiter that is parked, or a stored request where no other waits; NONE: all callers are away. */
-function oldestSlot({ waiters }: Dispatcher, node: GroupNode): number {
+function oldestSlot({ waiters }: GateState, node: GroupNode): number {
   let oldest = NO_SLOT;
   for (const { oldest: slot } of node.priorityLevels) {
     if (slot !== NO_SLOT && (oldest === NO_SLOT || waiters.arrivalOf(slot) < waiters.arrivalOf(oldest))) oldest = slot;

@@ -1,21 +1,17 @@
-import type { GateEvent } from '../events.ts';
-import { type Costs, costOf, type GroupSpec } from '../group.ts';
-import { GrantTable } from '../leases/grants.ts';
-import type { GateRequest, WaiterRef } from '../request.ts';
-import { DISTANT_PAST, type Instant, type Micros } from '../time.ts';
+import { type Costs, costOf } from '../group.ts';
+import type { Refusal } from '../refusal.ts';
+import type { GateRequest } from '../request.ts';
+import { DISTANT_PAST, type Instant, type Micros, NEVER } from '../time.ts';
 import { removeArrival } from '../tree/arrival-order.ts';
 import type { GroupNode } from '../tree/group-node.ts';
-import { GroupTree } from '../tree/group-tree.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
 import type { KeyQueue } from '../tree/queues.ts';
 import { isStored, type StoredEntry, StoredRef } from '../tree/stored-requests.ts';
-import { NO_SLOT, WaiterTable } from '../tree/waiter-table.ts';
+import { NO_SLOT } from '../tree/waiter-table.ts';
 import { admit } from './admit.ts';
-import { refuseOversized, refusePastDeadline } from './arrival-checks.ts';
-import { Readiness } from './readiness.ts';
-import type { Reservations } from './reservations.ts';
-import { GateTimers } from './timers.ts';
+import { findOversizedLimit } from './readiness.ts';
+import { GateState } from './state.ts';
 
 /** Admissions, or expiries, in one go: some milliseconds. */
 export const MAX_BATCH = 5_000;
@@ -28,32 +24,8 @@ export const MAX_BATCH = 5_000;
  * until time or a change of the limit instance that parked it; a node whose limits are not ready is *blocked*, and holds everyone
  * behind it. Both cost nothing per waiter.
  */
-export class Dispatcher {
-  readonly waiters: WaiterTable;
-  readonly tree: GroupTree;
-  readonly grants: GrantTable;
-  readonly reservations: Reservations;
-  readonly timers = new GateTimers();
-  /** Waiters whose wait timeout is over and who are kept for the disk. */
-  readonly overdue = new Set<WaiterRef>();
+export class Dispatcher extends GateState {
   readonly #dirty = new Set<GroupNode>();
-  readonly events: GateEvent[] = [];
-  readonly readiness: Readiness;
-  /** `pump` stopped at the end of its slice. */
-  hasMoreWork = false;
-  /** Stopped for good: no waiter is admitted any more. */
-  sealed = false;
-  /** No decision before. */
-  readonly from: Instant;
-
-  constructor(parts: { term: bigint; groups: readonly GroupSpec[]; from: Instant; firstOrder: number; reservations: Reservations; settledMax: number }) {
-    this.waiters = new WaiterTable(parts.firstOrder);
-    this.reservations = parts.reservations;
-    this.from = parts.from;
-    this.readiness = new Readiness(parts.reservations, parts.from);
-    this.grants = new GrantTable(parts.term, parts.settledMax);
-    this.tree = new GroupTree({ waiters: this.waiters, groups: parts.groups, born: (instance) => this.reservations.initializeLimit(instance) });
-  }
 
   /** The key's state; undefined when the group has as many as it may. */
   keyState(now: Instant, node: GroupNode, key: string): KeyState | undefined {
@@ -186,6 +158,22 @@ export class Dispatcher {
     this.#removeWaiter(slot, state);
   }
 
+  /** Ends a waiter with a refusal. The caller of this pumps. */
+  refuse(now: Instant, slot: number, refusal: Refusal): void {
+    const { waiters } = this;
+    const state = waiters.keyOf(slot);
+    const { priority } = waiters.queueOf(slot).level;
+    const waited = now - waiters.arrivalOf(slot);
+    this.events.push({ kind: 'refused', token: waiters.tokenOf(slot), group: state.node.name, key: state.key, priority, refusal, waited });
+    this.remove(slot);
+  }
+
+  /** Ends every waiter of one group. */
+  refuseNode(now: Instant, node: GroupNode, refusal: Refusal): void {
+    const { waiters } = this;
+    for (let slot = 0; slot < waiters.used && node.waiting > 0; slot++) if (waiters.keyOf(slot)?.node === node) this.refuse(now, slot, refusal);
+  }
+
   /** Keeps its place while its caller is away. */
   suspend(slot: number): void {
     const state = this.waiters.keyOf(slot);
@@ -304,16 +292,16 @@ export class Dispatcher {
       const own = queue !== undefined && (child === undefined || node.ranksBefore(queue.head, child.candidate));
       const slot = own ? queue.head : (child as GroupNode).candidate;
       const state = waiters.keyOf(slot);
-      if (refusePastDeadline(this, now, slot)) continue;
+      if (this.#refusePastDeadline(now, slot)) continue;
       if (!this.readiness.keyReady(now, state, waiters.costsOf(slot))) {
-        if (refuseOversized(this, now, slot)) continue;
+        if (this.#refuseOversized(now, slot)) continue;
         this.#park(state);
         this.#clearCandidate(state.node, slot);
         this.#propagate(now, state.node, node);
         continue;
       }
       if (!this.readiness.nodeReady(now, node, waiters.costsOf(slot))) {
-        if (refuseOversized(this, now, slot)) continue;
+        if (this.#refuseOversized(now, slot)) continue;
         this.#block(node);
         break;
       }
@@ -321,6 +309,32 @@ export class Dispatcher {
       return;
     }
     node.candidate = NO_SLOT;
+  }
+
+  /**
+   * Refuses a waiter that the limit just found not ready can never pass: it became smaller while the waiter was queued. Done when
+   * its turn comes, or it would hold the line to the end of its wait timeout.
+   */
+  #refuseOversized(now: Instant, slot: number): boolean {
+    const { waiters } = this;
+    const { until, because } = this.readiness;
+    // No end of wait timeout would free the line of a stored request: all its limits are asked, whichever binds.
+    const stored = isStored(waiters.tokenOf(slot));
+    if ((until !== NEVER || because === undefined) && !stored) return false;
+    const limit = stored
+      ? findOversizedLimit(waiters.keyOf(slot), waiters.costsOf(slot))
+      : oversizedByOne(because as LimitInstance, waiters.costsOf(slot), waiters.keyOf(slot));
+    if (limit === undefined) return false;
+    this.refuse(now, slot, { reason: 'oversized', limit });
+    return true;
+  }
+
+  /** Ends a stored request whose deadline has passed: its turn came too late. */
+  #refusePastDeadline(now: Instant, slot: number): boolean {
+    const { waiters } = this;
+    if (waiters.deadlineOf(slot) >= now || !isStored(waiters.tokenOf(slot))) return false;
+    this.refuse(now, slot, { reason: 'expired' });
+    return true;
   }
 
   #park(state: KeyState): void {
@@ -395,4 +409,8 @@ export class Dispatcher {
 /** No other queue of this key has a waiter as urgent. */
 function mostUrgent(state: KeyState, queue: KeyQueue): boolean {
   return state.queues.every((other) => other === queue || other.head === NO_SLOT || other.level.priority > queue.level.priority);
+}
+
+function oversizedByOne(instance: LimitInstance, costs: Costs, state: KeyState): string | undefined {
+  return costOf(costs, instance.rule.unit) > instance.limit.capacity ? instance.rule.qualifiedName(state.node) : undefined;
 }

@@ -11,11 +11,12 @@ import type { GroupNode } from '../tree/group-node.ts';
 import { type Override, setPause, validateOverride } from '../tree/overrides.ts';
 import { NO_SLOT } from '../tree/waiter-table.ts';
 import { acquire } from './acquire.ts';
-import { explain, findOversizedLimit, refuseNode, refuseSlot, resolveOverdue } from './arrival-checks.ts';
+import { explain, resolveOverdue } from './arrival-checks.ts';
 import { audit } from './audit.ts';
 import { type Binding, bindingOf, bindingOfKey } from './binding.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { positionOf } from './position.ts';
+import { findOversizedLimit } from './readiness.ts';
 import { endLease, release, renew, rollback } from './release.ts';
 import { Reservations } from './reservations.ts';
 import { restore } from './restore.ts';
@@ -126,7 +127,7 @@ export class Gate {
 
   /** Refuses one waiter with the given refusal (an operator's eviction, a drain). */
   evict(now: Instant, ref: WaiterRef, refusal: Refusal): boolean {
-    return this.#waiting(now, ref, (slot) => refuseSlot(this.#all, now, slot, refusal));
+    return this.#waiting(now, ref, (slot) => this.#all.refuse(now, slot, refusal));
   }
 
   /** The key of a waiter; undefined when decided. */
@@ -240,7 +241,7 @@ export class Gate {
     const { gone, changed } = this.#all.tree.rebuild(now, groups);
     for (const node of gone) {
       this.#unqueue(node);
-      refuseNode(this.#all, now, node, withdrawn(now));
+      this.#all.refuseNode(now, node, withdrawn(now));
     }
     this.#ticker.rebuilt(now, changed);
     this.#pump(now);
@@ -263,7 +264,7 @@ export class Gate {
   refuseAll(now: Instant, refusal: Refusal): void {
     for (const node of this.#all.tree.nodes) {
       this.#unqueue(node);
-      refuseNode(this.#all, now, node, refusal);
+      this.#all.refuseNode(now, node, refusal);
     }
   }
 

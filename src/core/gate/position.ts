@@ -6,7 +6,7 @@ import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
 import type { KeyQueue, PriorityLevel } from '../tree/queues.ts';
 import { NO_SLOT, type WaiterTable } from '../tree/waiter-table.ts';
-import type { Dispatcher } from './dispatcher.ts';
+import type { GateState } from './state.ts';
 
 /** Steps back along a queue before its length is guessed instead of counted. */
 const STEPS_MAX = 1_000;
@@ -14,20 +14,20 @@ const STEPS_MAX = 1_000;
 const QUEUES_MAX = 256;
 
 /** The position of a waiter: exact near the head of its queue, an estimate behind and between keys. */
-export function positionOf(dispatcher: Dispatcher, now: Instant, slot: number): QueuePosition {
-  const { waiters } = dispatcher;
+export function positionOf(gate: GateState, now: Instant, slot: number): QueuePosition {
+  const { waiters } = gate;
   const state = waiters.keyOf(slot);
   const queue = waiters.queueOf(slot);
   const ahead = aheadOf(waiters, state.node, queue, slot);
-  return { place: ahead + 1, ...expected(dispatcher, now, state, waiters.costsOf(slot), ahead, rank(waiters, queue, slot)) };
+  return { place: ahead + 1, ...expected(gate, now, state, waiters.costsOf(slot), ahead, rank(waiters, queue, slot)) };
 }
 
 /** The position of a request that came now. */
-export function positionAtTail(dispatcher: Dispatcher, now: Instant, state: KeyState, priority: number, costs: Costs): QueuePosition {
+export function positionAtTail(gate: GateState, now: Instant, state: KeyState, priority: number, costs: Costs): QueuePosition {
   const { node } = state;
   let ahead = 0;
   for (const level of node.priorityLevels) if (level.priority <= priority) ahead += level.waiting;
-  return { place: ahead + 1, ...expected(dispatcher, now, state, costs, ahead, state.waiting) };
+  return { place: ahead + 1, ...expected(gate, now, state, costs, ahead, state.waiting) };
 }
 
 /** Waiters of this group that go before `slot`. */
@@ -108,9 +108,9 @@ function waitersBefore(waiters: WaiterTable, queue: KeyQueue, slot: number): num
 }
 
 /** When `costs` would go with so many ahead in the group and in its key, and what binds it. */
-function expected(dispatcher: Dispatcher, now: Instant, state: KeyState, costs: Costs, ahead: number, aheadOfKey: number): Omit<QueuePosition, 'place'> {
+function expected(gate: GateState, now: Instant, state: KeyState, costs: Costs, ahead: number, aheadOfKey: number): Omit<QueuePosition, 'place'> {
   const { node } = state;
-  let expectedAt = later(now, dispatcher.from);
+  let expectedAt = later(now, gate.from);
   let limit = '';
   let worst: Instant = now;
   for (const instance of state.limits) {

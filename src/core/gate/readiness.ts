@@ -106,3 +106,11 @@ export class Readiness {
     return false;
   }
 }
+
+/** The limit that could never let this cost pass. */
+export function findOversizedLimit(state: KeyState, costs: Costs): string | undefined {
+  for (const instance of state.limits) {
+    if (instance.enforced && costOf(costs, instance.rule.unit) > instance.limit.capacity) return instance.rule.qualifiedName(state.node);
+  }
+  return undefined;
+}

@@ -10,9 +10,9 @@ import type { LimitInstance } from '../tree/limit-rule.ts';
 import type { KeyQueue } from '../tree/queues.ts';
 import { toLease, toLeaseRecord } from './admit.ts';
 import type { Binding } from './binding.ts';
-import type { Dispatcher } from './dispatcher.ts';
 import { positionOf } from './position.ts';
 import type { GateSnapshot } from './snapshot.ts';
+import type { GateState } from './state.ts';
 
 /** One limit with its name, for people. */
 export interface LimitView extends LimitStatus {
@@ -130,7 +130,7 @@ function overrideStatus({ override, rules, spec }: GroupNode): OverrideStatus | 
 }
 
 /** A group's numbers. */
-export function groupStatus(dispatcher: Dispatcher, now: Instant, node: GroupNode): GroupStatus {
+export function groupStatus(gate: GateState, now: Instant, node: GroupNode): GroupStatus {
   let oldest: Instant | undefined;
   let keys = 0;
   for (const state of node.keys.values()) {
@@ -139,7 +139,7 @@ export function groupStatus(dispatcher: Dispatcher, now: Instant, node: GroupNod
     for (const queue of state.queues) {
       const heads = [queue.head, ...queue.detached].filter((slot) => slot >= 0);
       for (const slot of heads) {
-        const since = dispatcher.waiters.arrivalOf(slot);
+        const since = gate.waiters.arrivalOf(slot);
         if (oldest === undefined || since < oldest) oldest = since;
       }
     }
@@ -162,18 +162,18 @@ export function groupStatus(dispatcher: Dispatcher, now: Instant, node: GroupNod
 }
 
 /** Waiters of a group, by priority, then by key, then first in, first out. */
-export function waiterViews(dispatcher: Dispatcher, now: Instant, node: GroupNode, from: number, count: number): readonly WaiterView[] {
-  const { waiters } = dispatcher;
+export function waiterViews(gate: GateState, now: Instant, node: GroupNode, from: number, count: number): readonly WaiterView[] {
+  const { waiters } = gate;
   const views: WaiterView[] = [];
   let skip = from;
   const queues = [...node.keys.values()].flatMap((state) => state.queues).sort((a, b) => a.level.priority - b.level.priority);
   for (const queue of queues) {
-    for (const slot of slotsOf(dispatcher, queue)) {
+    for (const slot of slotsOf(gate, queue)) {
       if (skip-- > 0) continue;
       if (views.length >= count) return views;
       const { key } = waiters.keyOf(slot);
       views.push({
-        ...positionOf(dispatcher, now, slot),
+        ...positionOf(gate, now, slot),
         ref: waiters.refOf(slot),
         group: node.name,
         key,
@@ -189,21 +189,21 @@ export function waiterViews(dispatcher: Dispatcher, now: Instant, node: GroupNod
   return views;
 }
 
-function* slotsOf(dispatcher: Dispatcher, queue: KeyQueue): IterableIterator<number> {
+function* slotsOf(gate: GateState, queue: KeyQueue): IterableIterator<number> {
   yield* queue.detached;
-  for (let slot = queue.head; slot >= 0; slot = dispatcher.waiters.nextOf(slot)) yield slot;
+  for (let slot = queue.head; slot >= 0; slot = gate.waiters.nextOf(slot)) yield slot;
 }
 
 /** Live leases of a group in order of their fences. */
-export function leaseViews(dispatcher: Dispatcher, node: GroupNode, from: number, count: number): readonly LeaseView[] {
-  const live = [...dispatcher.grants.all()].filter((grant) => grant.node === node);
+export function leaseViews(gate: GateState, node: GroupNode, from: number, count: number): readonly LeaseView[] {
+  const live = [...gate.grants.all()].filter((grant) => grant.node === node);
   live.sort((a, b) => (a.fence < b.fence ? -1 : 1));
   return live.slice(from, from + count).map((grant) => ({ ...toLeaseRecord(grant, grant.expiresAt), fence: grant.fence }));
 }
 
 /** Live leases that answer a request id, as permits. */
-export function claimedOf(dispatcher: Dispatcher, now: Instant): readonly { readonly permit: Permit; readonly claim: Claim }[] {
-  return [...dispatcher.grants.all()].flatMap((grant) => {
+export function claimedOf(gate: GateState, now: Instant): readonly { readonly permit: Permit; readonly claim: Claim }[] {
+  return [...gate.grants.all()].flatMap((grant) => {
     const { claim, node, keyState, serial, tag, costs, grantedAt } = grant;
     if (claim?.request === undefined || grant.expiresAt <= now) return [];
     const lease = toLease(grant, now);
@@ -229,8 +229,8 @@ export function claimedOf(dispatcher: Dispatcher, now: Instant): readonly { read
 }
 
 /** What a ledger keeps instead of all records so far. */
-export function takeSnapshot(dispatcher: Dispatcher, now: Instant): Omit<GateSnapshot, 'seal'> {
-  const { tree, grants, reservations } = dispatcher;
+export function takeSnapshot(gate: GateState, now: Instant): Omit<GateSnapshot, 'seal'> {
+  const { tree, grants, reservations } = gate;
   const pauses: GateSnapshot['pauses'][number][] = [];
   const overrides: GateSnapshot['overrides'][number][] = [];
   for (const node of tree.nodes) {
@@ -240,10 +240,10 @@ export function takeSnapshot(dispatcher: Dispatcher, now: Instant): Omit<GateSna
     if (node.override !== undefined && node.override.until > now) overrides.push({ group: node.name, override: node.override });
   }
   // After a clean stop no holder renews any more without the next term's knowledge: the true end is enough.
-  const endOf = (grant: { readonly expiresAt: Instant; readonly recordedUntil: Instant }) => (dispatcher.sealed ? grant.expiresAt : grant.recordedUntil);
+  const endOf = (grant: { readonly expiresAt: Instant; readonly recordedUntil: Instant }) => (gate.sealed ? grant.expiresAt : grant.recordedUntil);
   // Reported leases are written when the process ends in order; until then an aggregate lease stands for them.
-  const leases = [...grants.all()].flatMap((grant) => (dispatcher.sealed || grant.aggregate === undefined ? toLeaseRecord(grant, endOf(grant)) : []));
-  if (!dispatcher.sealed) leases.push(...reservations.aggregates.records(now));
+  const leases = [...grants.all()].flatMap((grant) => (gate.sealed || grant.aggregate === undefined ? toLeaseRecord(grant, endOf(grant)) : []));
+  if (!gate.sealed) leases.push(...reservations.aggregates.records(now));
   return { leases, pauses, overrides, reservations: reservations.bounds(now) };
 }
 

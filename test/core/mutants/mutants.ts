@@ -246,7 +246,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a snapshot forgets what stands for reported leases',
     file: 'gate/views.ts',
-    from: 'if (!dispatcher.sealed) leases.push(...reservations.aggregates.records(now));',
+    from: 'if (!gate.sealed) leases.push(...reservations.aggregates.records(now));',
     to: '',
   },
   {
