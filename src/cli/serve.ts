@@ -155,7 +155,7 @@ function watchFile(file: ConfigFile, text: string, config: Config, running: Runn
     read: file.read,
     load: (next, inForce) => loadAside(file, next, inForce, running),
     apply: (next) => running.reload(next),
-    tell: (event) => running.tell(event),
+    onEvent: (event) => running.tell(event),
     notify: (changed) => notify(file.name, changed),
     later: (ms, wake) => {
       const timer = setTimeout(wake, ms);

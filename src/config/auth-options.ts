@@ -58,7 +58,7 @@ const apiKey = struct({
       rule: 'Letters, digits, ".", "_" and "-", a letter or digit first, at most 64.',
       lengthMax: 64,
     }),
-    'Who holds it: said in logs, and the scope of request ids.',
+    'Its holder: named in logs, and the scope of request ids.',
   ),
   sha256: required(hash, 'SHA-256 of the key, which callers send as `Authorization: Bearer KEY`.'),
   can: option(
@@ -66,10 +66,10 @@ const apiKey = struct({
     ['acquire'],
     'acquire: permits of its groups; read: groups, waiters and leases; manage: pause, override, evict, revoke.',
   ),
-  groups: optional(list(groupName, 10_000), 'The groups it may name, in every call; for others nothing tells whether they exist.', 'every group'),
+  groups: optional(list(groupName, 10_000), 'The groups it may name, in every call; for others no reply shows whether they exist.', 'every group'),
   key: optional(
     string({ unit: 'key', pattern: KEY_NAME, rule: '1 to 256 characters, none of them a control character.', lengthMax: 256 }),
-    'The only key it may ask for, pause, and see and end waiters and leases of; taken when an ask names none.',
+    'The only key it may name, pause, and see and end waiters and leases of; taken when a request names none.',
     'any key',
   ),
   classes: optional(list(className, 1000), 'The priority classes it may name.', 'every class and number'),
@@ -88,14 +88,14 @@ export const authOptions = refine(
       'Certificates as credentials: not built in this version.',
     ),
   }),
-  (auth, tell) => {
+  (auth, report) => {
     for (const part of ['name', 'sha256'] as const) {
       const seen = new Map<string, number>();
       for (const [index, key] of (auth.keys ?? []).entries()) {
         const value = part === 'name' ? key?.name : key?.sha256 === undefined ? undefined : JSON.stringify(key.sha256);
         if (value === undefined) continue;
         const first = seen.get(value);
-        if (first !== undefined) tell(['keys', index, part], new ValueError(`auth.keys[${first}] has the same ${part}`, 'Give each key its own.'));
+        if (first !== undefined) report(['keys', index, part], new ValueError(`auth.keys[${first}] has the same ${part}`, 'Give each key its own.'));
         else seen.set(value, index);
       }
     }

@@ -12,7 +12,7 @@ export const BACKEND_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
 const ORIGIN = /^https?:\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?)(:\d{1,5})?\/?$/;
 
-/** Where a backend is; requests go nowhere else, whatever they say of hosts. A path would change what was sent. */
+/** Where a backend is; requests go nowhere else, whatever hosts they name. A path would change what was sent. */
 const origin = scalar<string>({
   unit: 'URL',
   bounds: 'http:// or https://, a host, a port; no path',
@@ -68,7 +68,7 @@ const backend = struct({
       wait: option(
         milliseconds(HOUR),
         '30s',
-        'So long a request waits for a URL whose route has no group and that says no `Prefer: wait`; others wait until their own `ttl` is over. Then it is refused as `expired` with `Retry-After`.',
+        'So long a request waits for a URL whose route has no group and that sends no `Prefer: wait`; others wait until their own `ttl` is over. Then it is refused as `expired` with `Retry-After`.',
       ),
     }),
     {},
@@ -92,11 +92,11 @@ const backend = struct({
         ),
         retryAfter: optional(fieldName, 'The same, where it is there; before `reset`.', '`Retry-After`'),
       }),
-      (_names, tell, written) => {
-        if (written.size === 0) tell([], new ValueError('quotaHeaders names no header', 'Write remaining: x-ratelimit-remaining, or remove it.'));
+      (_names, report, written) => {
+        if (written.size === 0) report([], new ValueError('quotaHeaders names no header', 'Write remaining: x-ratelimit-remaining, or remove it.'));
       },
     ),
-    'Headers in which its answers say what is left of a quota of its own.',
+    'Headers in which its responses state what is left of a quota of its own.',
     'what is left is not looked at; see `pushback`',
   ),
   ejection: option(
@@ -114,12 +114,12 @@ export type BackendOptions = ValueOf<typeof backend>;
 
 /** The backends, by name. */
 export const backendsOptions = dictionary(
-  refine(backend, ({ urls, ca }, tell) => {
-    if (urls?.length === 0) tell(['urls'], new ValueError('a backend without URLs', 'Write at least one: [ http://10.0.0.1:7780 ].'));
+  refine(backend, ({ urls, ca }, report) => {
+    if (urls?.length === 0) report(['urls'], new ValueError('a backend without URLs', 'Write at least one: [ http://10.0.0.1:7780 ].'));
     if (ca !== undefined && urls?.every((url) => url?.startsWith('http:')))
-      tell(['ca'], new ValueError('ca has no meaning without TLS', 'Write https:// in urls, or remove ca.'));
+      report(['ca'], new ValueError('ca has no meaning without TLS', 'Write https:// in urls, or remove ca.'));
     const twice = urls?.findIndex((url, index) => url !== undefined && urls.indexOf(url) !== index) ?? -1;
-    if (twice >= 0) tell(['urls', twice], new ValueError('this URL stands twice', 'Keep one: the bound of concurrency counts per URL.'));
+    if (twice >= 0) report(['urls', twice], new ValueError('this URL stands twice', 'Keep one: the bound of concurrency counts per URL.'));
   }),
   { noun: 'backend', names: BACKEND_NAME, namesMax: 10_000, rule: NAME_RULE },
 );

@@ -125,15 +125,15 @@ export type ClusterOptions = ValueOf<typeof cluster>;
 /** Replicas over NATS. */
 export const clusterOptions = refine(cluster, checkCluster);
 
-function checkCluster(value: Unverified<ClusterOptions>, tell: ReportAt, written: ReadonlySet<string>): void {
-  if (value.nats?.length === 0) tell(['nats'], new ValueError('no NATS server is named', 'Write one URL or more.'));
+function checkCluster(value: Unverified<ClusterOptions>, report: ReportAt, written: ReadonlySet<string>): void {
+  if (value.nats?.length === 0) report(['nats'], new ValueError('no NATS server is named', 'Write one URL or more.'));
   const logins = ['credentials', 'user', 'token'].filter((name) => written.has(name));
-  if (logins.length > 1) tell([logins[1] ?? ''], new ValueError(`${logins.join(' and ')} are two logins`, 'Keep one of them.'));
+  if (logins.length > 1) report([logins[1] ?? ''], new ValueError(`${logins.join(' and ')} are two logins`, 'Keep one of them.'));
   if (written.has('password') !== written.has('user')) {
     const [has, lacks] = written.has('user') ? ['user', 'password'] : ['password', 'user'];
-    tell([has], new ValueError(`${has} stands without ${lacks}`, `Add cluster.${lacks}, or remove it.`));
+    report([has], new ValueError(`${has} stands without ${lacks}`, `Add cluster.${lacks}, or remove it.`));
   }
   const { cert, key } = value.tls ?? {};
   if ((cert === undefined) !== (key === undefined))
-    tell(['tls'], new ValueError('a certificate and its key go together', 'Give cluster.tls.cert and cluster.tls.key, or neither.'));
+    report(['tls'], new ValueError('a certificate and its key go together', 'Give cluster.tls.cert and cluster.tls.key, or neither.'));
 }

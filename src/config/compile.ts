@@ -54,7 +54,7 @@ function compileLimit(options: LimitOptions): LimitSpec {
   return { name, unit, scope, quota: quotaOf(options), keys };
 }
 
-/** The limit as it is for one key: what the exception says in place of what the limit says, the rest as it is. */
+/** The limit as it is for one key: what the exception sets in place of the limit's value, the rest as it is. */
 function except(options: LimitOptions, said: Exception): LimitOptions {
   if (said.form === 'max' && options.concurrency !== undefined) return { ...options, concurrency: { ...options.concurrency, max: said.max } };
   if (said.form === 'max') throw new Error(`limit ${options.name} was compiled with mistakes in it`);

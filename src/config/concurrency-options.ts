@@ -6,7 +6,7 @@ import { concurrencyMax, PER } from './limit-scalars.ts';
 import { decimal, duration, integer, oneOf, percent } from './scalars.ts';
 import { optional, type ReportAt, refine, required, struct, type Unverified, type ValueOf } from './schema.ts';
 
-/** Units a limit that adapts starts with, where nothing is said. */
+/** Units a limit that adapts starts with, where nothing is set. */
 const INITIAL = 10;
 
 const concurrency = struct(
@@ -32,22 +32,23 @@ export type ConcurrencyOptions = ValueOf<typeof concurrency>;
 /** `8`, or `{ max: 200, adapt: gradient }`. */
 export const concurrencyOptions = refine(concurrency, checkConcurrency);
 
-function checkConcurrency(said: Unverified<ConcurrencyOptions>, tell: ReportAt, written: ReadonlySet<string>): void {
+function checkConcurrency(said: Unverified<ConcurrencyOptions>, report: ReportAt, written: ReadonlySet<string>): void {
   if (!written.has('adapt')) {
     for (const name of ['floor', 'initial', 'tolerance', 'backoff', 'slow']) {
-      if (written.has(name)) tell([name], new ValueError(`${name} has no meaning for a fixed number`, 'Add adapt: gradient or adapt: aimd, or remove it.'));
+      if (written.has(name)) report([name], new ValueError(`${name} has no meaning for a fixed number`, 'Add adapt: gradient or adapt: aimd, or remove it.'));
     }
     return;
   }
-  if (said.adapt === 'aimd' && written.has('tolerance')) tell(['tolerance'], new ValueError('tolerance has no meaning for aimd', 'Remove it; aimd has slow.'));
+  if (said.adapt === 'aimd' && written.has('tolerance'))
+    report(['tolerance'], new ValueError('tolerance has no meaning for aimd', 'Remove it; aimd has slow.'));
   const { max, floor = 1, initial } = said;
   if (max === undefined) return;
-  if (floor > max) tell(['floor'], new ValueError(`floor ${floor} is more than max ${max}`, 'Lower the floor, or raise max.'));
+  if (floor > max) report(['floor'], new ValueError(`floor ${floor} is more than max ${max}`, 'Lower the floor, or raise max.'));
   else if (initial !== undefined && (initial < floor || initial > max))
-    tell(['initial'], new ValueError(`initial ${initial} is not between floor ${floor} and max ${max}`, 'Take a number between them.'));
+    report(['initial'], new ValueError(`initial ${initial} is not between floor ${floor} and max ${max}`, 'Take a number between them.'));
 }
 
-/** The quota that was said. */
+/** The quota that was set. */
 export function concurrencyQuota({ max, adapt, floor = 1, initial = INITIAL, tolerance = 1.5, backoff = 0.9, slow }: ConcurrencyOptions): {
   readonly kind: 'concurrency';
   readonly max: number;

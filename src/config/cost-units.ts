@@ -15,17 +15,17 @@ export function unitsOf(groups: Groups, name: string): ReadonlySet<string> | und
 }
 
 /** Reports costs of units that no limit counts, and defaults that could never pass. */
-export function checkUnits(groups: Groups, tell: ReportAt): void {
+export function checkUnits(groups: Groups, report: ReportAt): void {
   for (const [name, group] of groups) {
     if (group?.costs === undefined || group.costs.size === 0) continue;
     const limits = limitsOver(groups, name);
     const units = unitsOf(groups, name);
     for (const [unit, cost] of group.costs) {
       const fault = units && unknownUnit(name, unit, units);
-      if (fault !== undefined) tell([name, 'costs', unit], fault);
+      if (fault !== undefined) report([name, 'costs', unit], fault);
       const small = limits?.find((limit) => limit.unit === unit && (cost?.default ?? 0) > (mostOf(limit) ?? Number.POSITIVE_INFINITY));
       if (small !== undefined)
-        tell(
+        report(
           [name, 'costs', unit, 'default'],
           new ValueError(`limit ${small.name} can never pass ${cost?.default} at once`, 'Lower the default, or raise the limit (of a rate its burst).'),
         );
@@ -33,7 +33,7 @@ export function checkUnits(groups: Groups, tell: ReportAt): void {
   }
 }
 
-/** Says that no limit of this group, or above it, counts `unit`; undefined if one does. */
+/** Reports that no limit of this group, or above it, counts `unit`; undefined if one does. */
 export function unknownUnit(group: string, unit: string, units: ReadonlySet<string>): ValueError | undefined {
   if (units.has(unit)) return undefined;
   const guess = suggest(unit, [...units]);
@@ -59,7 +59,7 @@ export function limitsOver(groups: Groups, name: string): readonly Unverified<Li
   return found;
 }
 
-/** Returns the units whose cost an ask of this group must name, by itself or a group above it. */
+/** Returns the units whose cost a request of this group must name, by itself or a group above it. */
 export function requiredUnits(groups: Groups, name: string): ReadonlySet<string> {
   const found = new Set<string>();
   let at: string | undefined = name;
@@ -71,7 +71,7 @@ export function requiredUnits(groups: Groups, name: string): ReadonlySet<string>
   return found;
 }
 
-/** The largest cost that a limit as written passes; undefined where it cannot be told. */
+/** The largest cost that a limit as written passes; undefined where it is not known. */
 function mostOf(limit: Unverified<LimitOptions>): number | undefined {
   if (limit.rate !== undefined) return limit.burst ?? 1;
   if (limit.window !== undefined) return (limit.window.permits ?? Number.POSITIVE_INFINITY) + (limit.spill ?? 0);

@@ -58,19 +58,19 @@ const verify = refine(
     tolerance: option(
       duration({ min: 1000 * MILLISECOND, max: DAY }),
       '5m',
-      'A signed time further from now, before or after, is refused: nobody can send an old request again.',
+      'A signed time further from now, before or after, is refused: an old request cannot be sent again.',
     ),
   }),
-  (options, tell, written) => {
+  (options, report, written) => {
     const named = SENDERS.filter((name) => written.has(name));
     if (named.length !== 1)
-      tell(
+      report(
         [named[1] ?? ''].filter((step) => step !== ''),
         new ValueError(`verify names ${named.length === 0 ? 'no sender' : named.join(' and ')}`, `Write exactly one of ${SENDERS.join(', ')}.`),
       );
     const { timestamp, content } = options.hmac ?? {};
     if (content !== undefined && content.includes('{timestamp}') !== (timestamp !== undefined))
-      tell(
+      report(
         ['hmac', 'content'],
         new ValueError('{timestamp} and the header that holds it go together', 'Write timestamp: HEADER, and {timestamp} into content, or neither.'),
       );
@@ -97,14 +97,14 @@ const retry = refine(
     ),
     attempts: optional(backoff.attempts, 'Attempts at most.', '`for` alone decides'),
   }),
-  (options, tell, written) => {
+  (options, report, written) => {
     const { first, max } = options;
     if (options.delays !== undefined)
       for (const name of ['for', 'first', 'max'])
-        if (written.has(name)) tell([name], new ValueError(`${name} has no meaning beside delays`, 'Keep delays, or the backoff.'));
-    if (options.delays?.length === 0) tell(['delays'], new ValueError('a list without delays', 'Write for: 0 for one attempt alone.'));
+        if (written.has(name)) report([name], new ValueError(`${name} has no meaning beside delays`, 'Keep delays, or the backoff.'));
+    if (options.delays?.length === 0) report(['delays'], new ValueError('a list without delays', 'Write for: 0 for one attempt alone.'));
     if (first !== undefined && max !== undefined && first > max)
-      tell(
+      report(
         [written.has('first') ? 'first' : 'max'],
         new ValueError(`first (${showDuration(first)}) is above max (${showDuration(max)})`, 'Raise max, or lower first.'),
       );
@@ -117,10 +117,10 @@ const keep = refine(
     dead: option(duration({ min: MINUTE, max: YEAR }), '30d', 'How long a dead letter is kept.'),
     dedupe: option(duration({ min: 0, max: MONTH }), '10m', 'How long after its delivery an id of `dedupe` gets its first ticket; at most `results`.'),
   }),
-  (options, tell, written) => {
+  (options, report, written) => {
     const { results, dedupe } = options;
     if (results === undefined || dedupe === undefined || dedupe <= results || !written.has('dedupe')) return;
-    tell(['dedupe'], new ValueError(`ids are forgotten with their results (${showDuration(results)})`, 'Raise results, or lower dedupe.'));
+    report(['dedupe'], new ValueError(`ids are forgotten with their results (${showDuration(results)})`, 'Raise results, or lower dedupe.'));
   },
 );
 
@@ -194,7 +194,7 @@ export const deferredFields = {
   keep: option(keep, {}, 'How long what has ended is kept.'),
   timeout: option(duration({ min: 100 * MILLISECOND, max: DAY }), '60s', 'For one attempt, from its start to the end of the answer.'),
   sign: optional(sign, 'Signs every attempt as Standard Webhooks, with the time of the attempt.', 'no signature'),
-  callback: optional(callback, 'Lets a request name a URL (`Sluice-Callback`) that hears of its end.', 'a request that names one is refused'),
+  callback: optional(callback, 'Lets a request name a URL (`Sluice-Callback`) that is called at its end.', 'a request that names one is refused'),
   pushback: option(
     oneOf('group', 'none'),
     'group',
@@ -239,7 +239,7 @@ export const deferredOptions = struct({
     {},
     'When a backend counts as down.',
   ),
-  results: option(size({ min: 0, max: 16 * 2 ** 20 }), '256KiB', 'So much of the body of an answer is kept, where the route does not say.'),
+  results: option(size({ min: 0, max: 16 * 2 ** 20 }), '256KiB', 'So much of the body of an answer is kept, where the route sets nothing.'),
 });
 
 /** Deferred requests as read. */

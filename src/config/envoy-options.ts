@@ -70,7 +70,7 @@ const descriptorClass: ScalarSchema<DescriptorClass> = scalar<DescriptorClass>({
 const descriptor = struct({
   domain: optional(entryName, 'The `domain` of the rate limit filter.', 'any domain'),
   entries: required(list(entry, ENTRIES_MAX), 'All entries of a descriptor, in its order; the first item that fits takes the descriptor.'),
-  group: required(groupName, 'The group whose limits count; without `concurrency` there and above, since Envoy does not say when a request ends.'),
+  group: required(groupName, 'The group whose limits count; without `concurrency` there and above, since Envoy does not report when a request ends.'),
   key: option(
     descriptorKey,
     'open',
@@ -89,7 +89,7 @@ export const envoyOptions = struct({
     'always',
     'When Envoy is given the RateLimit fields for its answers; refused: only of requests that do not pass. Those get Retry-After in any case.',
   ),
-  descriptors: required(list(descriptor, 10_000), 'Which descriptors ask which groups.'),
+  descriptors: required(list(descriptor, 10_000), 'Which descriptors are charged to which groups.'),
 });
 
 /** The rate limit service as read. */
@@ -105,37 +105,37 @@ interface Enclosing {
 }
 
 /** Reports items of `envoy.descriptors` that name what does not exist, that never fit, or whose group counts requests under way. */
-export function checkEnvoy({ envoy, listen, groups }: Unverified<Enclosing>, tell: ReportAt): void {
+export function checkEnvoy({ envoy, listen, groups }: Unverified<Enclosing>, report: ReportAt): void {
   if (envoy === undefined) return;
-  if (listen?.grpc?.address === 'none') tell([], new ValueError('the rate limit service needs a listener', 'Give listen.grpc a port, or remove envoy.'));
+  if (listen?.grpc?.address === 'none') report([], new ValueError('the rate limit service needs a listener', 'Give listen.grpc a port, or remove envoy.'));
   const descriptors = envoy.descriptors ?? [];
   const earlier = new Map<string, { readonly index: number; readonly item: Unverified<DescriptorOptions> }[]>();
   for (const [index, item] of descriptors.entries()) {
     if (item === undefined) continue;
-    const tellItem: ReportAt = (below, fault) => tell(['descriptors', index, ...below], fault);
-    checkDescriptor(item, groups, tellItem);
+    const reportItem: ReportAt = (below, fault) => report(['descriptors', index, ...below], fault);
+    checkDescriptor(item, groups, reportItem);
     const shape = JSON.stringify(item.entries?.map((each) => each?.key));
     const alike = earlier.get(shape) ?? [];
     const before = alike.find((other) => takesAll(other.item, item));
     if (before !== undefined)
-      tellItem(['entries'], new ValueError(`descriptors[${before.index}] takes all of these before`, 'Put the item with more values first, or remove one.'));
+      reportItem(['entries'], new ValueError(`descriptors[${before.index}] takes all of these before`, 'Put the item with more values first, or remove one.'));
     earlier.set(shape, [...alike, { index, item }]);
   }
 }
 
-function checkDescriptor(item: Unverified<DescriptorOptions>, groups: Unverified<Enclosing>['groups'], tell: ReportAt): void {
+function checkDescriptor(item: Unverified<DescriptorOptions>, groups: Unverified<Enclosing>['groups'], report: ReportAt): void {
   const { entries, group, unit } = item;
-  if (entries?.length === 0) tell(['entries'], new ValueError('a descriptor has at least one entry', 'Write them in the order of the actions of the route.'));
+  if (entries?.length === 0) report(['entries'], new ValueError('a descriptor has at least one entry', 'Write them in the order of the actions of the route.'));
   for (const name of ['key', 'class'] as const) {
     const source = item[name];
     if (typeof source !== 'object' || !('entry' in source) || source.entry === undefined || entries === undefined) continue;
     if (!entries.some((each) => each?.key === source.entry))
-      tell([name], new ValueError(`entries has no ${JSON.stringify(source.entry)}`, `Name one of ${entries.map((each) => each?.key ?? '?').join(', ')}.`));
+      report([name], new ValueError(`entries has no ${JSON.stringify(source.entry)}`, `Name one of ${entries.map((each) => each?.key ?? '?').join(', ')}.`));
   }
   if (group === undefined || groups === undefined) return;
   if (!groups.has(group)) {
     const guess = suggest(group, [...groups.keys()]);
-    tell(
+    report(
       ['group'],
       new ValueError(`there is no group ${JSON.stringify(group)}`, guess === undefined ? 'Define it, or name one there is.' : `Did you mean ${guess}?`),
     );
@@ -143,25 +143,25 @@ function checkDescriptor(item: Unverified<DescriptorOptions>, groups: Unverified
   }
   const units = unitsOf(groups, group);
   const uncounted = unit !== undefined && units !== undefined ? unknownUnit(group, unit, units) : undefined;
-  if (uncounted !== undefined) tell(['unit'], uncounted);
-  // Such an ask is malformed: to Envoy a failure of the service, which lets the request pass by default.
+  if (uncounted !== undefined) report(['unit'], uncounted);
+  // Such a request is malformed: to Envoy a failure of the service, which lets the request pass by default.
   const unnamed = [...requiredUnits(groups, group)].find((each) => each !== unit);
   if (unnamed !== undefined)
-    tell(['unit'], new ValueError(`the group ${group} demands a cost in ${unnamed}`, `Take unit: ${unnamed}, or give costs.${unnamed} a default there.`));
+    report(['unit'], new ValueError(`the group ${group} demands a cost in ${unnamed}`, `Take unit: ${unnamed}, or give costs.${unnamed} a default there.`));
   const held = limitsOver(groups, group)?.find(({ concurrency }) => concurrency !== undefined);
   if (held !== undefined) {
     const remedy = 'Name a group of rates, spacings and windows; where requests hold slots, take listen.proxy or Acquire.';
-    tell(['group'], new ValueError(`limit ${held.name} counts what is under way, and Envoy does not say when a request ends`, remedy));
+    report(['group'], new ValueError(`limit ${held.name} counts what is under way, and Envoy does not report when a request ends`, remedy));
   }
-  checkClass(item, groups.get(group), tell);
+  checkClass(item, groups.get(group), report);
 }
 
-function checkClass({ group, class: named }: Unverified<DescriptorOptions>, options: Unverified<GroupOptions> | undefined, tell: ReportAt): void {
+function checkClass({ group, class: named }: Unverified<DescriptorOptions>, options: Unverified<GroupOptions> | undefined, report: ReportAt): void {
   const classes = options?.priority?.classes;
   if (named === undefined || classes === undefined) return;
-  if (classes.size === 0) tell(['class'], new ValueError(`the group ${group} has no classes`, 'Name them under its priority.classes, or remove class.'));
+  if (classes.size === 0) report(['class'], new ValueError(`the group ${group} has no classes`, 'Name them under its priority.classes, or remove class.'));
   else if ('name' in named && named.name !== undefined && !classes.has(named.name))
-    tell(['class'], new ValueError(`there is no class ${JSON.stringify(named.name)}`, `Name one of ${[...classes.keys()].join(', ')}.`));
+    report(['class'], new ValueError(`there is no class ${JSON.stringify(named.name)}`, `Name one of ${[...classes.keys()].join(', ')}.`));
 }
 
 /** Whether every descriptor that fits `later`, of the same entries by name, fits `first`. */

@@ -21,7 +21,7 @@ export interface ConfigError extends Where {
   readonly remedy: string;
 }
 
-/** What a reader says of one value; the caller knows where it stands. */
+/** What a reader finds wrong with one value; the caller adds its position. */
 export class ValueError {
   readonly problem: string;
   readonly remedy: string;
@@ -32,7 +32,7 @@ export class ValueError {
   }
 }
 
-/** Takes a mistake while the reading goes on: all are told together. */
+/** Takes a mistake while the reading goes on: all are reported together. */
 export type Report = (where: Where, path: Path, fault: ValueError) => void;
 
 /** At most this many mistakes are kept; a file with more has one cause that repeats. */

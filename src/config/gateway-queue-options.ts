@@ -11,7 +11,7 @@ import { duration, integer, oneOf } from './scalars.ts';
 import { option, optional, refine, scalar, struct, type ValueOf } from './schema.ts';
 import { formatSourceValue, type SourceValue } from './source-value.ts';
 
-/** Where Discord says how many sessions an application may start. */
+/** Where Discord states how many sessions an application may start. */
 export const DISCORD_LIMITS_URL = 'https://discord.com/api/v10/gateway/bot';
 
 /** Never in the file itself, which is read by many. */
@@ -48,7 +48,7 @@ const options = struct({
   token: optional(
     token,
     'Token of the application. With it, `max_concurrency` and the session starts that are left come from `limitsUrl`, at the start and every `refresh`; until they are known callers are held.',
-    'no limit of session starts; `maxConcurrency` says how many buckets there are',
+    'no limit of session starts; `maxConcurrency` is the number of buckets',
   ),
   limitsUrl: option(limitsUrl, DISCORD_LIMITS_URL, 'Where session limits are asked for, with `token`.'),
   refresh: option(
@@ -94,9 +94,9 @@ const options = struct({
 export type GatewayQueueOptions = ValueOf<typeof options>;
 
 /** How session starts of gateway shards are spaced. */
-export const gatewayQueueOptions = refine(options, ({ token: given }, tell, written) => {
+export const gatewayQueueOptions = refine(options, ({ token: given }, report, written) => {
   if (given === undefined || !written.has('maxConcurrency')) return;
-  tell(['maxConcurrency'], new ValueError('maxConcurrency has no meaning with a token', 'Remove it: limitsUrl says it. Or remove the token.'));
+  report(['maxConcurrency'], new ValueError('maxConcurrency has no meaning with a token', 'Remove it: limitsUrl says it. Or remove the token.'));
 });
 
 /** The limit whose windows `limitsUrl` reports. */
@@ -105,7 +105,7 @@ export const SESSION_STARTS = 'session_starts';
 /** Bytes that waiting callers count for, at most: they have none. */
 const NO_BYTES_MAX = 1 << 20;
 
-/** The group that the listener asks: a spacing by bucket, and with a token the session starts of the application. Nobody's wait ends by time. */
+/** The group that the listener acquires from: a spacing by bucket, and with a token the session starts of the application. No wait ends by time. */
 export function gatewayQueueGroup({ group, token: given, maxConcurrency, period, slack, backlog }: GatewayQueueOptions): GroupSettings {
   const identify: LimitSpec = { name: 'identify', unit: REQUESTS, scope: 'key', quota: { kind: 'spacing', spacing: period, slack }, keys: new Map() };
   const starts: LimitSpec = {

@@ -52,10 +52,10 @@ const weights = dictionary(decimal({ min: 0.001, max: 1_000_000 }), {
 });
 
 /** `default` not above `max`, for wait timeout and for lives of leases (seed LN-25). */
-function checkTimes(times: { readonly default?: number | undefined; readonly max?: number | undefined }, tell: ReportAt, written: ReadonlySet<string>): void {
+function checkTimes(times: { readonly default?: number | undefined; readonly max?: number | undefined }, report: ReportAt, written: ReadonlySet<string>): void {
   if (times.default === undefined || times.max === undefined || times.default <= times.max) return;
   const problem = `the default of ${showDuration(times.default)} is above the maximum of ${showDuration(times.max)}`;
-  tell([written.has('default') ? 'default' : 'max'], new ValueError(problem, 'Raise max, or lower default.'));
+  report([written.has('default') ? 'default' : 'max'], new ValueError(problem, 'Raise max, or lower default.'));
 }
 
 const priority = refine(
@@ -65,17 +65,17 @@ const priority = refine(
     aging: option(
       durationOrNone({ min: MILLISECOND, max: 30 * DAY }),
       'none',
-      'One step of priority is worth this much waiting, so that nobody starves; none: strictly by priority.',
+      'One step of priority is worth this much waiting, so that no caller starves; none: strictly by priority.',
     ),
   }),
   checkPriority,
 );
 
-function checkPriority(options: Unverified<{ classes: ReadonlyMap<string, number>; default: number | string }>, tell: ReportAt): void {
+function checkPriority(options: Unverified<{ classes: ReadonlyMap<string, number>; default: number | string }>, report: ReportAt): void {
   const named = options.default;
   if (typeof named !== 'string' || named === 'least' || options.classes === undefined || options.classes.has(named)) return;
   const known = [...options.classes.keys()];
-  tell(
+  report(
     ['default'],
     new ValueError(
       `there is no class ${JSON.stringify(named)}`,
@@ -89,14 +89,14 @@ const fairness = refine(
     by: option(oneOf('key', 'none'), 'key', 'Inside one priority: key shares fairly between keys; none is plain first in, first out.'),
     weights: option(weights, {}, 'A key with weight 4 gets four times the share of a key without (1).'),
   }),
-  (options, tell) => {
+  (options, report) => {
     if (options.by === 'none' && (options.weights?.size ?? 0) > 0)
-      tell(['weights'], new ValueError('weights have no meaning with by: none', 'Remove them, or take by: key.'));
+      report(['weights'], new ValueError('weights have no meaning with by: none', 'Remove them, or take by: key.'));
   },
 );
 
 const backlog = struct({
-  requests: option(integer({ min: 0, max: 10_000_000 }, 'callers'), 10_000, 'Callers that wait at most; more are shed. 0: nobody waits.'),
+  requests: option(integer({ min: 0, max: 10_000_000 }, 'callers'), 10_000, 'Callers that wait at most; more are shed. 0: no caller waits.'),
   bytes: option(size({ min: 0, max: 2 ** 40 }), '256MiB', 'Bytes held for waiting callers at most.'),
   perKey: option(integer({ min: 0, max: 10_000_000 }, 'callers'), 1000, 'Callers that wait at most for one key; those without a key are not counted here.'),
   keys: option(integer({ min: 1, max: 10_000_000 }, 'keys'), 100_000, 'Keys with waiters, leases or limits in use at most; idle ones are forgotten.'),
@@ -111,18 +111,18 @@ const backlog = struct({
 const costs = dictionary(
   refine(
     struct({
-      default: optional(integer({ min: 0, max: UNITS_MAX }), 'What an ask that does not name this unit costs in it.', '0'),
-      required: option(boolean(), false, 'true: an ask that does not name this unit is refused as malformed.'),
+      default: optional(integer({ min: 0, max: UNITS_MAX }), 'What a request that does not name this unit costs in it.', '0'),
+      required: option(boolean(), false, 'true: a request that does not name this unit is refused as malformed.'),
     }),
-    (cost, tell) => {
+    (cost, report) => {
       if (cost.required === true && cost.default !== undefined)
-        tell(['required'], new ValueError('a cost that must be named needs no default', 'Remove default, or required.'));
+        report(['required'], new ValueError('a cost that must be named needs no default', 'Remove default, or required.'));
     },
   ),
   unitName,
 );
 
-/** What is said in place of a problem. */
+/** The body in place of a problem. */
 export const refusalOptions = struct({
   status: option(integer({ min: 400, max: 599 }, 'HTTP status'), 429, 'HTTP status of shed, expired and infeasible.'),
   contentType: option(
@@ -151,12 +151,12 @@ const group = struct({
     }),
     'A group above this one: a whole tree has one order.',
   ),
-  enforce: option(boolean(), true, 'false: shadow; limits count and report, nobody is held.'),
+  enforce: option(boolean(), true, 'false: shadow; limits count and report, no caller is held.'),
   ttl: option(
     refine(
       struct({
-        default: option(duration({ min: 0, max: TTL_MAX }), '30s', 'How long a caller waits that does not say; 0: now or not at all.'),
-        max: option(duration({ min: 0, max: TTL_MAX }), '10m', 'A caller that asks for more waits this long.'),
+        default: option(duration({ min: 0, max: TTL_MAX }), '30s', 'How long a caller waits that sets no ttl; 0: now or not at all.'),
+        max: option(duration({ min: 0, max: TTL_MAX }), '10m', 'A caller that sets more waits this long.'),
       }),
       checkTimes,
     ),
@@ -169,8 +169,8 @@ const group = struct({
   lease: option(
     refine(
       struct({
-        default: option(duration({ min: 100 * MILLISECOND, max: LEASE_MAX }), '30s', 'Life of a lease when the caller does not say.'),
-        max: option(duration({ min: 100 * MILLISECOND, max: LEASE_MAX }), '10m', 'A caller that asks for more gets this; renewing starts anew.'),
+        default: option(duration({ min: 100 * MILLISECOND, max: LEASE_MAX }), '30s', 'Life of a lease when the caller sets none.'),
+        max: option(duration({ min: 100 * MILLISECOND, max: LEASE_MAX }), '10m', 'A caller that sets more gets this; renewing starts anew.'),
       }),
       checkTimes,
     ),
@@ -196,28 +196,28 @@ const group = struct({
     {},
     'Real costs above what was asked for.',
   ),
-  costs: option(costs, {}, 'What asks cost that do not say, by unit; for the groups below, too. A unit that no limit counts is refused.'),
+  costs: option(costs, {}, 'Costs of requests that name none, by unit; for the groups below, too. A unit that no limit counts is refused.'),
   refusal: optional(refusalOptions, 'What a refused HTTP caller gets in place of application/problem+json.', 'application/problem+json'),
   unreachable: option(
     oneOf('closed', 'share', 'open'),
     'closed',
-    'When the cluster is lost: hold everybody, let each replica give its share, or let everybody pass; one node never loses it.',
+    'When the cluster is lost: hold every caller, let each replica give its share, or let every caller pass; one node never loses it.',
   ),
 });
 
 /** A group as read. */
 export type GroupOptions = ValueOf<typeof group>;
 
-/** Everything a group may say. */
+/** All options of a group. */
 export const groupOptions = refine(group, checkLimitNames);
 
-function checkLimitNames(group: Unverified<GroupOptions>, tell: ReportAt): void {
+function checkLimitNames(group: Unverified<GroupOptions>, report: ReportAt): void {
   const seen = new Set<string>();
   for (const [index, limit] of (group.limits ?? []).entries()) {
     const name = limit?.name;
     if (name === undefined) continue;
     if (seen.has(name))
-      tell(['limits', index, 'name'], new ValueError(`two limits are called ${name}`, 'Refusals and metrics tell limits apart by name: give each its own.'));
+      report(['limits', index, 'name'], new ValueError(`two limits are called ${name}`, 'Refusals and metrics distinguish limits by name: give each its own.'));
     seen.add(name);
   }
 }

@@ -14,7 +14,7 @@ const FORMS = ['rate', 'window', 'spacing', 'concurrency'] as const;
 /** Which of the short forms a limit is written in. */
 export type Form = (typeof FORMS)[number];
 
-/** The keys for which a limit says something of its own. */
+/** The keys for which a limit has values of their own. */
 const keys = dictionary(exception(), {
   noun: 'key',
   names: KEY_NAME,
@@ -27,13 +27,13 @@ export const unitName = {
   noun: 'unit',
   names: /^(?!(?:constructor|requests)$)[a-z][a-z0-9_-]{0,63}$/,
   namesMax: COST_UNITS_MAX,
-  rule: 'Lower-case letters, digits, "_" and "-", a letter first, at most 64; "requests" is always there, and every ask costs 1 of it unless it says more.',
+  rule: 'Lower-case letters, digits, "_" and "-", a letter first, at most 64; "requests" is always there, and every request costs 1 of it unless it names more.',
 };
 
 const limit = struct({
   name: required(
     string({ unit: 'limit name', pattern: /^[A-Za-z0-9][A-Za-z0-9_-]*$/, rule: NAME_RULE, lengthMax: 64 }),
-    'Said in refusals, metrics and RateLimit fields; unique in its group.',
+    'Named in refusals, metrics and RateLimit fields; unique in its group.',
   ),
   rate: optional(permitsPer(false), 'Evenly spaced (GCRA): in any interval L at most `burst + floor(L x permits/per)`.'),
   window: optional(permitsPer(true), 'At most this many per window: rolling and exact, or fixed by `kind`.'),
@@ -75,11 +75,11 @@ export type LimitOptions = ValueOf<typeof limit>;
 /** One limit of a group, in one of five short forms. */
 export const limitOptions = refine(limit, checkLimit);
 
-function checkLimit(limit: Unverified<LimitOptions>, tell: ReportAt, written: ReadonlySet<string>): void {
-  // By what is written, rightly or wrongly: a bad value is told once, not also as a missing one.
+function checkLimit(limit: Unverified<LimitOptions>, report: ReportAt, written: ReadonlySet<string>): void {
+  // By what is written, rightly or wrongly: a bad value is reported once, not also as a missing one.
   const forms = FORMS.filter((form) => written.has(form));
   if (forms.length === 0)
-    tell(
+    report(
       [],
       new ValueError(
         'a limit needs one of rate, window, spacing or concurrency',
@@ -87,17 +87,17 @@ function checkLimit(limit: Unverified<LimitOptions>, tell: ReportAt, written: Re
       ),
     );
   if (forms.length > 1)
-    tell(
+    report(
       [forms[1] ?? ''],
       new ValueError(`${forms.join(' and ')} are two limits`, 'Make each a limit of its own, with its own name; a caller passes all of them at once.'),
     );
   const form = forms.length === 1 ? forms[0] : undefined;
   if (form === undefined) return;
-  checkOwners(written, form, tell);
-  if (form === 'window' && written.has('kind') === (limit.kind !== undefined)) checkWindow(limit, tell);
+  checkOwners(written, form, report);
+  if (form === 'window' && written.has('kind') === (limit.kind !== undefined)) checkWindow(limit, report);
   if (limit.scope === 'group' && limit.keys !== undefined && limit.keys.size > 0)
-    tell(['keys'], new ValueError('exceptions for keys need a limit that counts keys', 'Add scope: key to this limit.'));
-  for (const [key, said] of limit.keys ?? []) checkException(limit, form, key, said as Exception | undefined, tell);
+    report(['keys'], new ValueError('exceptions for keys need a limit that counts keys', 'Add scope: key to this limit.'));
+  for (const [key, said] of limit.keys ?? []) checkException(limit, form, key, said as Exception | undefined, report);
 }
 
 const OWNERS: readonly (readonly [option: string, form: Form])[] = [
@@ -111,29 +111,29 @@ const OWNERS: readonly (readonly [option: string, form: Form])[] = [
   ['spill', 'window'],
 ];
 
-function checkOwners(written: ReadonlySet<string>, form: Form, tell: ReportAt): void {
+function checkOwners(written: ReadonlySet<string>, form: Form, report: ReportAt): void {
   for (const [name, owner] of OWNERS) {
-    if (written.has(name) && owner !== form) tell([name], new ValueError(`${name} has no meaning for ${form}`, `Remove it; it belongs to ${owner}.`));
+    if (written.has(name) && owner !== form) report([name], new ValueError(`${name} has no meaning for ${form}`, `Remove it; it belongs to ${owner}.`));
   }
 }
 
-function checkWindow(limit: Unverified<LimitOptions>, tell: ReportAt): void {
+function checkWindow(limit: Unverified<LimitOptions>, report: ReportAt): void {
   const { window, kind = 'rolling', align } = limit;
   if (kind === 'rolling') {
     for (const name of ['align', 'day', 'time', 'timezone', 'spill'] as const) {
-      if (limit[name] !== undefined) tell([name], new ValueError(`${name} has no meaning for a rolling window`, 'Add kind: fixed, or remove it.'));
+      if (limit[name] !== undefined) report([name], new ValueError(`${name} has no meaning for a rolling window`, 'Add kind: fixed, or remove it.'));
     }
-    if (window?.per === 'month') tell(['window'], new ValueError('a month is no rolling window', 'Add kind: fixed and align: calendar, or write 30d.'));
+    if (window?.per === 'month') report(['window'], new ValueError('a month is no rolling window', 'Add kind: fixed and align: calendar, or write 30d.'));
     return;
   }
   if (align !== 'calendar') {
     for (const name of ['day', 'time', 'timezone'] as const) {
-      if (limit[name] !== undefined) tell([name], new ValueError(`${name} has no meaning without a calendar`, 'Add align: calendar, or remove it.'));
+      if (limit[name] !== undefined) report([name], new ValueError(`${name} has no meaning without a calendar`, 'Add align: calendar, or remove it.'));
     }
-    if (window?.per === 'month') tell(['window'], new ValueError('a month is a window of the calendar', 'Add align: calendar.'));
-  } else checkCalendar(limit, tell);
+    if (window?.per === 'month') report(['window'], new ValueError('a month is a window of the calendar', 'Add align: calendar.'));
+  } else checkCalendar(limit, report);
   if (limit.spill !== undefined && window?.permits !== undefined && limit.spill > window.permits) {
-    tell(
+    report(
       ['spill'],
       new ValueError(
         `spill ${limit.spill} is more than the ${window.permits} permits of a window`,
@@ -143,26 +143,26 @@ function checkWindow(limit: Unverified<LimitOptions>, tell: ReportAt): void {
   }
 }
 
-function checkCalendar(limit: Unverified<LimitOptions>, tell: ReportAt): void {
+function checkCalendar(limit: Unverified<LimitOptions>, report: ReportAt): void {
   const per = limit.window?.per;
   if (per === undefined) return;
   if (!isCalendar(per))
-    tell(['window'], new ValueError(`a calendar has no windows of ${showDuration(per as number)}`, 'Take 1d (or 24h), 7d or month; or align: epoch.'));
+    report(['window'], new ValueError(`a calendar has no windows of ${showDuration(per as number)}`, 'Take 1d (or 24h), 7d or month; or align: epoch.'));
   if (per === DAY && limit.day !== undefined)
-    tell(['day'], new ValueError('day has no meaning for windows of a day', 'Remove it; time says when a day begins.'));
+    report(['day'], new ValueError('day has no meaning for windows of a day', 'Remove it; time says when a day begins.'));
   if (per === 7 * DAY && limit.day !== undefined && limit.day > 7)
-    tell(['day'], new ValueError(`a week has no day ${limit.day}`, 'Take 1 (Monday) to 7 (Sunday).'));
+    report(['day'], new ValueError(`a week has no day ${limit.day}`, 'Take 1 (Monday) to 7 (Sunday).'));
 }
 
 function isCalendar(per: number | 'month'): boolean {
   return per === 'month' || per === DAY || per === 7 * DAY;
 }
 
-function checkException(limit: Unverified<LimitOptions>, form: Form, key: string, said: Exception | undefined, tell: ReportAt): void {
+function checkException(limit: Unverified<LimitOptions>, form: Form, key: string, said: Exception | undefined, report: ReportAt): void {
   if (said === undefined) return;
   const wanted = form === 'concurrency' ? 'max' : form === 'spacing' ? 'spacing' : 'per';
   const like = { max: 'a number: 32', spacing: 'a duration: 2s', per: 'permits/duration: 1000/60s' }[wanted];
-  const say = (problem: string, remedy: string): void => tell(['keys', key], new ValueError(`this exception ${problem}`, remedy));
+  const say = (problem: string, remedy: string): void => report(['keys', key], new ValueError(`this exception ${problem}`, remedy));
   if (said.form !== wanted) return say(`is not in the form of ${form}`, `Write ${like}.`);
   if (said.form === 'max' && (limit.concurrency?.floor ?? 1) > said.max)
     say(`is less than the floor of ${limit.concurrency?.floor}`, 'Raise it, or lower the floor.');

@@ -18,13 +18,13 @@ export interface PermitsPer {
   readonly per: Micros | 'month';
 }
 
-/** What a limit says for one key instead of for all. */
+/** What a limit sets for one key instead of for all. */
 export type Exception =
   | ({ readonly form: 'per' } & PermitsPer)
   | { readonly form: 'spacing'; readonly spacing: Micros }
   | { readonly form: 'max'; readonly max: number };
 
-const ZERO = new ValueError('0 permits would hold everybody for ever', 'To stop a group for a time use Pause; to remove it, take it out of the file.');
+const ZERO = new ValueError('0 permits would hold every caller for ever', 'To stop a group for a time use Pause; to remove it, take it out of the file.');
 
 /** `500/60s`, `1000/month`. */
 export function permitsPer(months: boolean): ScalarSchema<PermitsPer> {

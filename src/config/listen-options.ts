@@ -93,7 +93,7 @@ const listen = struct({
   health: at(9092, '/livez, /readyz (also as /healthz) and /metrics.'),
   admin: option(adminListener, '127.0.0.1:9091', 'Calls of operators; where `auth` is missing, the only place that answers them.'),
   proxy: at('none', 'Requests that are held, admitted, and sent on by `routes`.'),
-  gatewayQueue: at('none', 'Shards of a Discord application that ask when to start: any request is held until `gatewayQueue` lets it go.'),
+  gatewayQueue: at('none', 'Shards of a Discord application that wait for their start: any request is held until `gatewayQueue` lets it go.'),
 });
 
 type ListenOptions = ValueOf<typeof listen>;
@@ -104,7 +104,7 @@ export const listenOptions = refine(listen, checkPorts);
 /** Every listener that has an address. */
 export const LISTENERS = ['api', 'grpc', 'proxy', 'health', 'admin', 'gatewayQueue'] as const;
 
-function checkPorts(listen: Unverified<ListenOptions>, tell: ReportAt): void {
+function checkPorts(listen: Unverified<ListenOptions>, report: ReportAt): void {
   const taken = new Map<number, { readonly name: string; readonly host: string }[]>();
   for (const name of LISTENERS) {
     const wanted = listen[name]?.address;
@@ -112,7 +112,7 @@ function checkPorts(listen: Unverified<ListenOptions>, tell: ReportAt): void {
     const host = wanted.host ?? '';
     const others = taken.get(wanted.port) ?? [];
     const clash = others.find((other) => other.host === host || isEvery(other.host) || isEvery(host));
-    if (clash !== undefined) tell([name], new ValueError(`${name} and ${clash.name} both want port ${wanted.port}`, 'Give each listener a port of its own.'));
+    if (clash !== undefined) report([name], new ValueError(`${name} and ${clash.name} both want port ${wanted.port}`, 'Give each listener a port of its own.'));
     taken.set(wanted.port, [...others, { name, host }]);
   }
 }
@@ -121,14 +121,14 @@ function isEvery(host: string): boolean {
   return host === '0.0.0.0' || host === '::';
 }
 
-/** Tells of a listener of operators that a network reaches and that asks nobody who they are. */
-export function checkAdmin(admin: Unverified<ListenOptions>['admin'], hasKeys: boolean, tell: ReportAt): void {
+/** Reports a listener of operators that a network reaches and that demands no credential. */
+export function checkAdmin(admin: Unverified<ListenOptions>['admin'], hasKeys: boolean, report: ReportAt): void {
   const address = admin?.address;
   if (address === undefined || address === 'none' || hasKeys || admin?.tls?.clientCa !== undefined) return;
   const { host } = address;
   if (host === undefined || isLoopback(host)) return;
   const what = host === '0.0.0.0' ? 'every IPv4 address (a port alone is that)' : host;
-  tell([], new ValueError(`operators would be answered on ${what} without a credential`, 'Set auth.keys or tls.clientCa, or listen on 127.0.0.1:9091.'));
+  report([], new ValueError(`operators would be answered on ${what} without a credential`, 'Set auth.keys or tls.clientCa, or listen on 127.0.0.1:9091.'));
 }
 
 function isLoopback(host: string): boolean {

@@ -18,7 +18,7 @@ export interface LoadTask {
 /** A group as it is sent: the place of one in force that has the same settings, or other settings. */
 export type SentGroup = number | GroupSettings;
 
-/** What the thread says, in this order: `started`, then mistakes; or the configuration, and on each request some more of its groups, until all are sent. */
+/** Messages of the thread, in this order: `started`, then mistakes; or the configuration, and on each request some more of its groups, until all are sent. */
 export type LoadMessage =
   | { readonly kind: 'started' }
   | { readonly kind: 'mistakes'; readonly mistakes: readonly ConfigError[] }

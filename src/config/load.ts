@@ -24,7 +24,7 @@ export interface Config extends Omit<Options, 'groups'> {
 
 /** What a configuration is read from; nothing else is looked at. */
 export interface ConfigSources {
-  /** The file's text; '' is a file that says nothing. */
+  /** The file's text; '' is an empty file. */
   readonly text: string;
   /** The file's name, for messages. */
   readonly name: string;
@@ -40,14 +40,14 @@ export type Loaded = { readonly kind: 'config'; readonly config: Config } | { re
 /** Reported only of a file without other mistakes: what is misspelt may have been the groups. */
 const NO_GROUPS = new ValueError('there are no groups', 'Write at least one; if no groups are wanted, set allowEmpty: true.');
 
-/** Reads a configuration: flags before environment before file before defaults. Every mistake is told at once, in the order of the file; never throws. */
+/** Reads a configuration: flags before environment before file before defaults. Every mistake is reported at once, in the order of the file; never throws. */
 export function loadConfig(sources: ConfigSources): Loaded {
   const { mistakes, report } = collectErrors();
   const file = parseYaml(sources.text, sources.name, report);
   const nothing: SourceValue = { kind: 'map', entries: [], where: { source: sources.name, line: 1, column: 1 } };
   const withEnv = overlayEnvironment(file ?? nothing, sources.env, report);
   const raw = overlayFlags(withEnv, sources.flags, report);
-  // A file that is no YAML has no groups: what the rest says about them would mislead.
+  // A file that is no YAML has no groups: mistakes of the rest about them would mislead.
   const options = file === undefined ? undefined : rootOptions.read(raw, [], report);
   if (options !== undefined) checkWhole(options, raw, report);
   if (mistakes.length === 0 && options?.groups.size === 0 && !options.allowEmpty && !queuesGateways(options))
@@ -80,54 +80,54 @@ function queuesGateways({ listen }: Pick<Options, 'listen'>): boolean {
 }
 
 function checkWhole(options: Unverified<Options>, raw: SourceValue, report: Report): void {
-  const tellAt =
+  const reportAt =
     (above: Path): ReportAt =>
     (below, fault) =>
       report(locate(raw, [...above, ...below]), [...above, ...below], fault);
   const { groups, bounds, listen, auth } = options;
-  checkAdmin(listen?.admin, (auth?.keys ?? []).length > 0, tellAt(['listen', 'admin']));
+  checkAdmin(listen?.admin, (auth?.keys ?? []).length > 0, reportAt(['listen', 'admin']));
   if (groups === undefined) return;
-  checkGatewayQueue(options, raw.kind === 'map' && entryOf(raw, 'gatewayQueue') !== undefined, tellAt([]));
-  checkGroups(groups, tellAt(['groups']));
-  checkUnits(groups, tellAt(['groups']));
+  checkGatewayQueue(options, raw.kind === 'map' && entryOf(raw, 'gatewayQueue') !== undefined, reportAt([]));
+  checkGroups(groups, reportAt(['groups']));
+  checkUnits(groups, reportAt(['groups']));
   if (bounds?.groups !== undefined && groups.size > bounds.groups) {
-    tellAt(['groups'])(
+    reportAt(['groups'])(
       [],
       new ValueError(`${groups.size} groups are more than bounds.groups allows (${bounds.groups})`, 'Raise bounds.groups, or split the file.'),
     );
   }
-  checkKeys(options, tellAt(['auth', 'keys']));
-  checkRoutes(options, tellAt([]));
-  checkEnvoy(options, tellAt(['envoy']));
+  checkKeys(options, reportAt(['auth', 'keys']));
+  checkRoutes(options, reportAt([]));
+  checkEnvoy(options, reportAt(['envoy']));
 }
 
 /** The group of the gateway queue is the server's own. */
-function checkGatewayQueue({ listen, gatewayQueue, groups }: Unverified<Options>, isWritten: boolean, tell: ReportAt): void {
+function checkGatewayQueue({ listen, gatewayQueue, groups }: Unverified<Options>, isWritten: boolean, report: ReportAt): void {
   const name = gatewayQueue?.group;
   const isOff = listen?.gatewayQueue?.address === 'none';
   if (isOff && isWritten)
-    tell(['gatewayQueue'], new ValueError('a gateway queue without a listener', 'Give listen.gatewayQueue a port, or remove gatewayQueue.'));
+    report(['gatewayQueue'], new ValueError('a gateway queue without a listener', 'Give listen.gatewayQueue a port, or remove gatewayQueue.'));
   if (isOff || name === undefined || groups?.has(name) !== true) return;
-  tell(
+  report(
     ['groups', name],
     new ValueError(`the group ${JSON.stringify(name)} is made by listen.gatewayQueue`, 'Give this one another name, or the other by gatewayQueue.group.'),
   );
 }
 
-/** Groups and classes that a credential names must exist: a slip here would lock somebody out, or let them in later. */
-function checkKeys({ auth, groups, listen, gatewayQueue }: Unverified<Options>, tell: ReportAt): void {
+/** Groups and classes that a credential names must exist: a slip here would lock a caller out, or let one in later. */
+function checkKeys({ auth, groups, listen, gatewayQueue }: Unverified<Options>, report: ReportAt): void {
   const made = listen?.gatewayQueue?.address === 'none' ? undefined : gatewayQueue?.group;
   for (const [index, key] of (auth?.keys ?? []).entries()) {
     const named = (key?.groups ?? []).filter((name) => name !== undefined);
     for (const [at, name] of (key?.groups ?? []).entries()) {
       if (name !== undefined && name !== made && groups?.has(name) === false)
-        tell([index, 'groups', at], new ValueError(`there is no group ${JSON.stringify(name)}`, 'Define it under groups, or take it out of this key.'));
+        report([index, 'groups', at], new ValueError(`there is no group ${JSON.stringify(name)}`, 'Define it under groups, or take it out of this key.'));
     }
     const reachable = key?.groups === undefined ? [...(groups?.keys() ?? [])] : named;
     for (const [at, name] of (key?.classes ?? []).entries()) {
       const known = reachable.some((group) => name !== undefined && groups?.get(group)?.priority?.classes?.has(name));
       if (name !== undefined && !known)
-        tell(
+        report(
           [index, 'classes', at],
           new ValueError(`none of its groups has a class ${JSON.stringify(name)}`, 'Name it under priority.classes of a group, or take it out of this key.'),
         );

@@ -14,7 +14,7 @@ import { dictionary, option, optional, struct, type ValueOf } from './schema.ts'
 
 const storeOptions = struct(
   {
-    kind: option(oneOf('disk', 'memory'), 'disk', 'memory: nothing survives a restart. `store: memory` says the same.'),
+    kind: option(oneOf('disk', 'memory'), 'disk', 'memory: nothing survives a restart. `store: memory` sets the same.'),
     path: option(filePath, './data', 'Folder of the embedded store; one server at a time. With `cluster` only for bodies of forwarded requests.'),
     bytes: option(
       size({ min: 16 * 2 ** 20, max: 2 ** 44 }),
@@ -141,7 +141,7 @@ export const rootOptions = struct({
     {},
     'Logging.',
   ),
-  revision: option(integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), 0, 'Counts up with each change of the file; said at start and at each reload.'),
+  revision: option(integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), 0, 'Counts up with each change of the file; logged at start and at each reload.'),
   bounds: option(bounds, {}, 'What one server holds at most, beside the bounds of each group.'),
   groups: option(groupsOptions, {}, 'Named sets of limits, each with one queue.'),
   allowEmpty: option(

@@ -34,7 +34,7 @@ function flat(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, '');
 }
 
-/** Puts `SLUICE_PATH_TO_OPTION=value` over what the file says. Empty variables count as absent; unknown ones are reported. */
+/** Puts `SLUICE_PATH_TO_OPTION=value` over the values of the file. Empty variables count as absent; unknown ones are reported. */
 export function overlayEnvironment(root: SourceValue, env: Variables, report: Report): SourceValue {
   let raw = root;
   for (const [name, value] of Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1))) {
@@ -45,7 +45,7 @@ export function overlayEnvironment(root: SourceValue, env: Variables, report: Re
   return raw;
 }
 
-/** Puts flags over what file and environment say, in their order: the last one counts. */
+/** Puts flags over the values of file and environment, in their order: the last one counts. */
 export function overlayFlags(root: SourceValue, flags: readonly Flag[], report: Report): SourceValue {
   let raw = root;
   for (const { name, value } of flags) {

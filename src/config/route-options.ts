@@ -34,16 +34,16 @@ const match = struct({
 const costs = dictionary(
   struct(
     {
-      ask: optional(askSource, 'What a request asks for: a number, or where it stands in the request.', 'the default'),
+      ask: optional(askSource, 'What a request costs: a number, or where it is in the request.', 'the default'),
       default: option(
         integer({ min: 0, max: UNITS_MAX }),
         1,
-        'Where the request does not say, or says something that is no whole number from 0; that is counted, not refused.',
+        'Where the request has none, or one that is no whole number from 0; that is counted, not refused.',
       ),
       settle: optional(
         settleSource,
-        'Where the answer, JSON up to 1 MiB or the last 64 KiB of SSE, not compressed, says what was used; not found: the ask stands.',
-        'the ask stands',
+        'Where the answer, JSON up to 1 MiB or the last 64 KiB of SSE, not compressed, contains what was used; not found: the cost charged at admission stays.',
+        'the cost charged at admission',
       ),
     },
     { short: 'ask' },
@@ -53,7 +53,7 @@ const costs = dictionary(
 
 /** One route. */
 const route = struct({
-  match: option(match, {}, 'Which requests; all that is said must fit. The first route that fits takes the request; none: 404.'),
+  match: option(match, {}, 'Which requests; all that is set must fit. The first route that fits takes the request; none: 404.'),
   backend: required(
     string({ unit: 'backend name', pattern: BACKEND_NAME, rule: 'The name of one of `backends`.', lengthMax: 128 }),
     'Where its requests go: one of `backends`.',

@@ -104,7 +104,7 @@ export function boolean(): ScalarSchema<boolean> {
   return scalar({ unit: 'truth', bounds: 'true, false', json: { type: 'boolean' }, read });
 }
 
-/** Text of bounded length that fits a pattern; `rule` tells people what fits. A number is taken as its own text. */
+/** Text of bounded length that fits a pattern; `rule` describes what fits. A number is taken as its own text. */
 export function string(parts: { unit: string; pattern: RegExp; rule: string; lengthMax: number }): ScalarSchema<string> {
   const json = { type: 'string', pattern: parts.pattern.source, maxLength: parts.lengthMax };
   const read = (raw: SourceValue): string | ValueError => {

@@ -17,7 +17,7 @@ export type Schema<T> = ScalarSchema<T> | Struct<T> | List<T> | Dictionary<T> | 
 
 interface Readable<T> {
   read(raw: SourceValue, at: Path, report: Report): T | undefined;
-  /** Never there: says T to the compiler, which cannot tell a T that may be undefined from `read`. */
+  /** Never there: gives T to the compiler, which cannot infer a T that may be undefined from `read`. */
   readonly holds?: readonly [T];
 }
 
@@ -46,7 +46,7 @@ export interface List<T> extends Readable<T> {
   readonly itemsMax: number;
 }
 
-/** Names chosen by whoever writes the file. */
+/** Names chosen by the author of the file. */
 export interface Dictionary<T> extends Readable<T> {
   readonly kind: 'dictionary';
   readonly value: Schema<unknown>;
@@ -120,11 +120,11 @@ export function scalar<T>(parts: { unit: string; bounds: string; json: JsonSchem
 type Fields = { readonly [name: string]: Field<any> };
 type StructOf<F extends Fields> = { readonly [K in keyof F]: ValueOf<F[K]> };
 
-/** Tells what is wrong at a path below the struct that is checked; a path that was not written falls back to what stands around it. */
+/** Reports what is wrong at a path below the struct that is checked; a path that was not written falls back to what stands around it. */
 export type ReportAt = (below: Path, fault: ValueError) => void;
 
 /** Reports what does not fit together in one struct; `written` has the names that stand in the source, rightly or wrongly. */
-export type Check<T> = (value: Unverified<T>, tell: ReportAt, written: ReadonlySet<string>) => void;
+export type Check<T> = (value: Unverified<T>, report: ReportAt, written: ReadonlySet<string>) => void;
 
 /** Named options; others are refused with the nearest name. `short`: a single value stands for this option alone. */
 export function struct<F extends Fields>(fields: F, more: { readonly short?: keyof F & string } = {}): Struct<StructOf<F>> {
@@ -156,8 +156,8 @@ export function refine<T>(schema: Struct<T>, check: Check<T>): Struct<T> {
     const value = schema.read(raw, at, report);
     const map = mapOf(raw, schema.short);
     if (value === undefined || map === undefined) return value;
-    const tell: ReportAt = (below, fault) => report(locate(map, below), [...at, ...below], fault);
-    check(value as Unverified<T>, tell, new Set(map.entries.map((entry) => entry.name)));
+    const reportBelow: ReportAt = (below, fault) => report(locate(map, below), [...at, ...below], fault);
+    check(value as Unverified<T>, reportBelow, new Set(map.entries.map((entry) => entry.name)));
     return value;
   };
   return { ...schema, read };
@@ -228,7 +228,7 @@ export function dictionary<T>(value: Schema<T>, parts: { noun: string; names: Re
   return { kind: 'dictionary', value, noun: parts.noun, names: parts.names, namesMax: parts.namesMax, read };
 }
 
-/** An option that exists in the design and not in this version; `instead` says what to do meanwhile. */
+/** An option that exists in the design and not in this version; `instead` is what to do meanwhile. */
 export function unsupported(instead: string): UnsupportedOption<undefined> {
   const read = (raw: SourceValue, at: Path, report: Report): undefined => {
     report(raw.where, at, new ValueError(`${at.at(-1)} is not built in this version`, instead));

@@ -8,27 +8,27 @@ import type { ReportAt } from './schema.ts';
  * Reports what a configuration without a mistake may not mean: bounds for each key that do not hold for requests without one, groups that no caller can name, and limits that
  * others always reach first. `isWritten` says whether a path stands in the file, or is a default.
  */
-export function findDoubts(options: Options, isWritten: (path: readonly (string | number)[]) => boolean, tell: ReportAt): void {
+export function findDoubts(options: Options, isWritten: (path: readonly (string | number)[]) => boolean, report: ReportAt): void {
   for (const [name, group] of options.groups) {
-    if (isWritten(['groups', name, 'backlog', 'perKey'])) checkKeyless(options, name, group, tell);
-    for (const [index, limit] of group.limits.entries()) checkBinding(options.groups, name, index, limit, tell);
+    if (isWritten(['groups', name, 'backlog', 'perKey'])) checkKeyless(options, name, group, report);
+    for (const [index, limit] of group.limits.entries()) checkBinding(options.groups, name, index, limit, report);
   }
-  if (options.auth.keys.length > 0) checkReachable(options, tell);
+  if (options.auth.keys.length > 0) checkReachable(options, report);
 }
 
 /** `backlog.perKey` counts callers that have a key. */
-function checkKeyless({ routes, envoy }: Options, name: string, { backlog }: GroupOptions, tell: ReportAt): void {
+function checkKeyless({ routes, envoy }: Options, name: string, { backlog }: GroupOptions, report: ReportAt): void {
   if (backlog.perKey >= backlog.requests) return;
   const route = routes.findIndex((each) => each.group === name && each.key === undefined);
   const item = envoy?.descriptors.findIndex((each) => each.group === name && each.key === 'none') ?? -1;
   const who = route >= 0 ? `requests of routes[${route}]` : item >= 0 ? `requests of envoy.descriptors[${item}]` : undefined;
   if (who === undefined) return;
   const problem = `${who} have no key, so up to ${backlog.requests} of them wait, not ${backlog.perKey}`;
-  tell(['groups', name, 'backlog', 'perKey'], new ValueError(problem, 'Give the route a key, or lower backlog.requests.'));
+  report(['groups', name, 'backlog', 'perKey'], new ValueError(problem, 'Give the route a key, or lower backlog.requests.'));
 }
 
 /** With credentials, a group is asked by a route, a descriptor of Envoy, a credential that may acquire, or through a group below it. */
-function checkReachable({ auth, routes, envoy, groups }: Options, tell: ReportAt): void {
+function checkReachable({ auth, routes, envoy, groups }: Options, report: ReportAt): void {
   const asked = new Set<string | undefined>([...routes.map(({ group }) => group), ...(envoy?.descriptors ?? []).map(({ group }) => group)]);
   for (const { can, groups: named } of auth.keys) {
     if (!can.includes('acquire')) continue;
@@ -38,26 +38,26 @@ function checkReachable({ auth, routes, envoy, groups }: Options, tell: ReportAt
   for (const { parent } of groups.values()) asked.add(parent?.group);
   for (const name of groups.keys()) {
     if (!asked.has(name))
-      tell(
+      report(
         ['groups', name],
-        new ValueError('no caller can ask for this group', 'Name it in a route, or under `groups` of a key in auth.keys that can acquire; or remove it.'),
+        new ValueError('no caller can reach this group', 'Name it in a route, or under `groups` of a key in auth.keys that can acquire; or remove it.'),
       );
   }
 }
 
 /** A limit never binds if another that every caller of it passes too always binds first. */
-function checkBinding(groups: ReadonlyMap<string, GroupOptions>, name: string, index: number, limit: LimitOptions, tell: ReportAt): void {
+function checkBinding(groups: ReadonlyMap<string, GroupOptions>, name: string, index: number, limit: LimitOptions, report: ReportAt): void {
   if (limit.keys.size > 0) return;
   for (let at: string | undefined = name, depth = 0; at !== undefined && depth < 9; at = groups.get(at)?.parent?.group, depth += 1) {
     const group = groups.get(at);
     if (group?.enforce === false) continue;
     for (const [other, above] of (group?.limits ?? []).entries()) {
       if (at === name && other === index) continue;
-      // Of two that say the same, in one group, the later one is doubted.
+      // Of two that are the same, in one group, the later one is doubted.
       if (at === name && other > index && covers(limit, above)) continue;
       if (!covers(above, limit)) continue;
       const which = at === name ? above.name : `${at}/${above.name}`;
-      return tell(['groups', name, 'limits', index], new ValueError(`${limit.name} can never bind: ${which} always does first`, NEVER_BINDS));
+      return report(['groups', name, 'limits', index], new ValueError(`${limit.name} can never bind: ${which} always does first`, NEVER_BINDS));
     }
   }
 }

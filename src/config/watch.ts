@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { formatError } from './errors.ts';
 import type { Config, Loaded } from './load.ts';
 
-/** What a reload says, as events for the log. */
+/** Events of reloads, for the log. */
 export type ReloadEvent =
   | {
       readonly kind: 'reloaded';
@@ -10,7 +10,7 @@ export type ReloadEvent =
       readonly groups: number /** Options that differ and wait for a restart. */;
       readonly needRestart: readonly string[];
     }
-  /** Nothing was changed: the file, or what it asks for, is wrong. Each mistake says where. */
+  /** Nothing was changed: the file, or what it refers to, is wrong. Each mistake contains its position. */
   | { readonly kind: 'refused'; readonly mistakes: readonly string[] }
   /** No worker thread could be started: the file is read in the thread that answers callers, who wait meanwhile. */
   | { readonly kind: 'unthreaded'; readonly cause: Error };
@@ -27,7 +27,7 @@ export interface ConfigWatchOptions {
   readonly load: (text: string, inForce: Config) => Loaded | Promise<Loaded>;
   /** Puts a configuration in force, wholly or not at all; answers what cannot be done. */
   readonly apply: (next: Config) => Promise<readonly string[]>;
-  readonly tell: (event: ReloadEvent) => void;
+  readonly onEvent: (event: ReloadEvent) => void;
   /** Calls back at changes of the file or of its folder, maybe too often or not at all; answers how to stop. Polling stands behind it. */
   readonly notify: (changed: () => void) => () => void;
   /** Calls back once after so many milliseconds; answers how to prevent it. */
@@ -37,7 +37,7 @@ export interface ConfigWatchOptions {
 /** Editors write a file in steps: it is read this long after the last sign of a change, and taken when a second reading this much later is the same. */
 export const SETTLE_MS = 200;
 
-/** Where the file system tells nothing (network mounts, some containers), a change is seen within this time. */
+/** Where the file system reports nothing (network mounts, some containers), a change is seen within this time. */
 export const POLL_MS = 5_000;
 
 /** Readings of a file that is different each time: then it is reported once, and looked at again at the next poll. */
@@ -47,7 +47,7 @@ const READINGS_MAX = 25;
 export class ConfigWatch {
   readonly #parts: ConfigWatchOptions;
   #config: Config;
-  /** The last text that was looked at, good or bad: a bad one is told once, not at each poll. */
+  /** The last text that was looked at, good or bad: a bad one is reported once, not at each poll. */
   #text: string;
   #running: Promise<void> = Promise.resolve();
   #settle: (() => void) | undefined;
@@ -70,7 +70,7 @@ export class ConfigWatch {
     this.#arm();
   }
 
-  /** Reads and applies the file now, changed or not, and says what came of it: for SIGHUP. Files it refers to are read anew. */
+  /** Reads and applies the file now, changed or not, and reports the outcome: for SIGHUP. Files it refers to are read anew. */
   reload(): Promise<void> {
     this.#hurry?.();
     return this.#queue(true);
@@ -88,7 +88,7 @@ export class ConfigWatch {
 
   #arm(): void {
     this.#poll = this.#parts.later(POLL_MS, () => {
-      // A look never rejects: what goes wrong is told.
+      // A look never rejects: failures are reported.
       void this.#queue(false).then(() => {
         if (!this.#stopped) this.#arm();
       });
@@ -110,7 +110,7 @@ export class ConfigWatch {
   async #look(asked: boolean): Promise<void> {
     const text = asked ? await this.#read() : await this.#readStable();
     if (text === undefined) return;
-    // A file that is away for a moment is being replaced; only who asked is told.
+    // A file that is away for a moment is being replaced; only the caller of `reload` gets the outcome.
     if (text instanceof Error) return asked ? this.#refuse([`the file cannot be read: ${text.message}`]) : undefined;
     if (text === this.#text && !asked) return;
     this.#text = text;
@@ -121,7 +121,7 @@ export class ConfigWatch {
     const waiting = restartRequired(this.#config, loaded.config);
     const { groups, digests, revision, auth, log } = loaded.config;
     this.#config = { ...this.#config, groups, digests, revision, auth, log };
-    this.#parts.tell({ kind: 'reloaded', revision, groups: groups.length, needRestart: waiting });
+    this.#parts.onEvent({ kind: 'reloaded', revision, groups: groups.length, needRestart: waiting });
   }
 
   #read(): Promise<string | Error> {
@@ -162,7 +162,7 @@ export class ConfigWatch {
   }
 
   #refuse(mistakes: readonly string[]): void {
-    this.#parts.tell({ kind: 'refused', mistakes });
+    this.#parts.onEvent({ kind: 'refused', mistakes });
   }
 }
 

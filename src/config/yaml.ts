@@ -6,7 +6,7 @@ import { readPlainYaml } from './yaml-plain.ts';
 /** A longer file is refused before it is parsed. */
 export const FILE_BYTES_MAX = 4 * 1024 * 1024;
 
-/** Values that aliases may expand to, in all: a file of a few lines can ask for billions. */
+/** Values that aliases may expand to, in all: a file of a few lines can expand to billions. */
 export const ALIASED_VALUES_MAX = 100_000;
 
 /** Levels of nesting. Deeper is refused: no option lies deeper than a dozen. */
@@ -67,7 +67,7 @@ class Reader {
     const options = { ...unique, lineCounter: this.#lines, prettyErrors: false, version: '1.2', resolveKnownTags: false } as const;
     const document = parseDocument(this.#text, options);
     const errors = [...document.errors, ...document.warnings];
-    // The parser tells of its own full stack once per level.
+    // The parser reports its own full stack once per level.
     const deep = errors.find((error) => error.message.includes('call stack'));
     if (deep !== undefined) this.#report(this.#where(deep.pos[0]), [], TOO_DEEP);
     else for (const error of errors) this.#report(this.#where(error.pos[0]), [], faultOf(error.code, error.message));
@@ -105,7 +105,7 @@ class Reader {
     if (isSeq(node)) return { kind: 'list', items: node.items.map((item, index) => this.#value(item, [...path, index], aliased)), where };
     if (isMap(node)) {
       const entries = node.items.map((pair) => this.#entry(pair, path, aliased));
-      // Of an alias it was said at the anchor.
+      // For an alias it was reported at the anchor.
       if (!aliased) this.#checkNames(entries);
       return { kind: 'map', entries, where };
     }

@@ -114,7 +114,7 @@ const limits: readonly BadFile[] = [
   one('two forms', limit('{ name: x, rate: 5/1s, spacing: 5s }'), `3:38 ${AT}.spacing`, 'rate and spacing are two limits'),
   one('a rate without a time', limit('{ name: x, rate: 500 }'), `3:32 ${AT}.rate`, '500 is not permits/duration'),
   one('a rate without a unit of time', limit('{ name: x, rate: 500/60 }'), `3:32 ${AT}.rate`, '"500/60" is not permits/duration'),
-  one('a rate of 0', limit('{ name: x, rate: 0/60s }'), `3:32 ${AT}.rate`, '0 permits would hold everybody for ever. To stop a group for a time use Pause'),
+  one('a rate of 0', limit('{ name: x, rate: 0/60s }'), `3:32 ${AT}.rate`, '0 permits would hold every caller for ever. To stop a group for a time use Pause'),
   one('a window of 0', limit('{ name: x, window: 0/60s }'), `3:34 ${AT}.window`, 'use Pause'),
   one('a concurrency of 0', limit('{ name: x, concurrency: 0 }'), `3:39 ${AT}.concurrency.max`, 'use Pause'),
   one('a concurrency below 0', limit('{ name: x, concurrency: -1 }'), `3:39 ${AT}.concurrency.max`, '-1 is out of bounds'),

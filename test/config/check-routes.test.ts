@@ -143,7 +143,7 @@ describe('a backend is refused:', () => {
 });
 
 test('a proxy without routes, and routes without a proxy, are refused', () => {
-  expect(load('listen: { proxy: 8000 }')).toEqual([expect.stringContaining('a proxy without routes would answer 404 to everybody')]);
+  expect(load('listen: { proxy: 8000 }')).toEqual([expect.stringContaining('a proxy without routes would answer 404 to every request')]);
   expect(load(`${BASE.replace('listen: { proxy: 8000 }', '')}routes: [ { backend: shop } ]`)).toEqual([expect.stringContaining('routes without a listener')]);
 });
 

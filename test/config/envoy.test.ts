@@ -37,7 +37,7 @@ describe('a bad one is refused at its place:', () => {
     ['no items', '{}', 'envoy', 'descriptors is missing'],
     ['an item without entries', '{ descriptors: [ { entries: [], group: chat } ] }', 'envoy.descriptors[0].entries', 'at least one entry'],
     ['an unknown group', '{ descriptors: [ { entries: [ a ], group: chta } ] }', 'envoy.descriptors[0].group', 'Did you mean chat?'],
-    ['a group that holds slots', '{ descriptors: [ { entries: [ a ], group: slots } ] }', 'envoy.descriptors[0].group', 'does not say when a request ends'],
+    ['a group that holds slots', '{ descriptors: [ { entries: [ a ], group: slots } ] }', 'envoy.descriptors[0].group', 'does not report when a request ends'],
     ['a group below one that holds slots', '{ descriptors: [ { entries: [ a ], group: below } ] }', 'envoy.descriptors[0].group', 'limit held counts'],
     ['a key of an entry that is not there', item('key: entry b'), 'envoy.descriptors[0].key', 'entries has no "b"'],
     ['a key that is nothing', item('key: header x'), 'envoy.descriptors[0].key', 'Write open, none, or entry'],

@@ -54,7 +54,7 @@ test('a group is warned of that no route and no key may name, once credentials a
   expect(warnings(groups)).toEqual([]);
   expect(warnings(`${groups}${key('')}`)).toEqual([]);
   expect(warnings(`${groups}${key(', groups: [ used ]')}`)).toEqual([
-    expect.stringMatching(/^f:1:\d+: warning: groups\.lost: no caller can ask for this group\. /),
+    expect.stringMatching(/^f:1:\d+: warning: groups\.lost: no caller can reach this group\. /),
   ]);
   expect(warnings(`${groups}${key(', can: [ read ], groups: [ used, lost ]')}`)).toHaveLength(2);
 });

@@ -25,7 +25,7 @@ function scene(first: string, apply: (next: Config) => readonly string[] = () =>
       if (refused.length === 0) applied.push(next);
       return refused;
     },
-    tell: (event) => events.push(event),
+    onEvent: (event) => events.push(event),
     notify: (call) => {
       changed = call;
       return () => {
