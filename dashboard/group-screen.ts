@@ -106,7 +106,7 @@ export function GroupScreen({ name, all, operator }: { readonly name: string; re
 }
 
 function placeText({ enforce, placement }: ApiGroup): string {
-  const how = enforce === false ? 'shadow: counted, nobody is held' : 'enforced';
+  const how = enforce === false ? 'shadow: counted, no caller is held' : 'enforced';
   return placement === undefined ? how : `${how}, shard ${placement.shard ?? 0} on ${placement.replica || 'no replica'}, term ${placement.term ?? 0}`;
 }
 

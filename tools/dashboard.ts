@@ -81,7 +81,7 @@ const ADMISSION: Row = {
         [`max by (group) (sluice_paused{${IN_GROUP}}) > 0`, '{{group}} paused'],
         [`max by (group) (1 - sluice_enforced{${IN_GROUP}}) > 0`, '{{group}} in shadow'],
       ],
-      about: 'Groups that admit nobody, and groups whose limits only count.',
+      about: 'Groups that admit no request, and groups whose limits only count.',
     },
   ],
 };

@@ -18,7 +18,7 @@ ${!t&&i&&c`<${Y} ...${{group:i,at:o,keys:f.data?.keys??[]}} />`}
 <${$} ...${{waiters:d.data?.waiters??[],total:a(i?.waiting)??0,at:d.at,act:n?x:void 0,all:t,name:e}} />
 </div>
 <aside>${i&&c`<${ee} group=${i} />`}</aside>
-</div>`}function U({enforce:e,placement:t}){let n=e===!1?`shadow: counted, nobody is held`:`enforced`;return t===void 0?n:`${n}, shard ${t.shard??0} on ${t.replica||`no replica`}, term ${t.term??0}`}function W({group:e,at:t,lease:n,revoke:r,resume:o}){let u=_(e);if(![`stuck`,`late`,`paused`,`undecided`].includes(u)&&e.degraded!==!0)return null;let d=S[u]?.tone??`amber`,p=l(e.stateSince),m=l(e.binding?.holders?.oldest?.expiresAt),h=b(e,t),g=`${i(a(e.waiting)??0)} callers wait${h===void 0?``:`, the oldest for ${s(f()-h)}`}.`;return c`<div class=${`verdict ${d}`} role="status">
+</div>`}function U({enforce:e,placement:t}){let n=e===!1?`shadow: counted, no caller is held`:`enforced`;return t===void 0?n:`${n}, shard ${t.shard??0} on ${t.replica||`no replica`}, term ${t.term??0}`}function W({group:e,at:t,lease:n,revoke:r,resume:o}){let u=_(e);if(![`stuck`,`late`,`paused`,`undecided`].includes(u)&&e.degraded!==!0)return null;let d=S[u]?.tone??`amber`,p=l(e.stateSince),m=l(e.binding?.holders?.oldest?.expiresAt),h=b(e,t),g=`${i(a(e.waiting)??0)} callers wait${h===void 0?``:`, the oldest for ${s(f()-h)}`}.`;return c`<div class=${`verdict ${d}`} role="status">
 <div>
 <div>${u===`stuck`&&p!==void 0&&c`<b>Nothing was admitted for ${s(f()-p)}.</b> `}${w(e.binding?.text??``,x(e))}</div>
 <div class="t2" aria-live="off">${g} ${m!==void 0&&`Left alone, the lease lapses in ${s(m-f())}.`}</div>

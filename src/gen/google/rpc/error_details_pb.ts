@@ -75,7 +75,7 @@ export const RetryInfoSchema: GenMessage<RetryInfo> = /*@__PURE__*/
   messageDesc(file_google_rpc_error_details, 1);
 
 /**
- * Which quota said no.
+ * The quota that refused.
  *
  * @generated from message google.rpc.QuotaFailure
  */

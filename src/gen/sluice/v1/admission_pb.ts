@@ -2,7 +2,7 @@
 //
 // Errors. Every call ends with its answer or with one gRPC status whose details are google.rpc.ErrorInfo (domain
 // "sluice.dev", `reason` as in `Refusal.reason`, metadata `limit` where one binds), google.rpc.RetryInfo where asking again
-// makes sense, and google.rpc.QuotaFailure where a limit said no.
+// makes sense, and google.rpc.QuotaFailure where a limit refused.
 //
 // Text is UTF-8; bounds are counted in bytes. Durations are rounded up to whole microseconds.
 // Unknown fields: ignored in the binary form, as protobuf has it; refused in JSON, where they are mostly misspelt ones.
@@ -304,7 +304,7 @@ export type ReleaseRequest = Message<"sluice.v1.ReleaseRequest"> & {
   costs: { [key: string]: bigint };
 
   /**
-   * With DROPPED: nobody of the key (or group, as `pushback.scope` says) is admitted for this long: 0 to 24 h, cut to `pushback.max`.
+   * With DROPPED: no request of the key (or group, as `pushback.scope` is set) is admitted for this long: 0 to 24 h, cut to `pushback.max`.
    *
    * @generated from field: google.protobuf.Duration retry_after = 4;
    */
@@ -432,7 +432,7 @@ export type Place = Message<"sluice.v1.Place"> & {
   place: bigint;
 
   /**
-   * Estimated time until it goes; absent where nobody can say (a pause without end, nothing released yet).
+   * Estimated time until it goes; absent where it is not known (a pause without end, nothing released yet).
    *
    * @generated from field: google.protobuf.Duration expected_wait = 2;
    */
@@ -692,7 +692,7 @@ export type Refusal = Message<"sluice.v1.Refusal"> & {
   limit: string;
 
   /**
-   * When asking again makes sense; absent where it never does, or nobody knows.
+   * When asking again makes sense; absent where it never does, or the time is not known.
    *
    * @generated from field: google.protobuf.Duration retry_after = 3;
    */
@@ -791,7 +791,7 @@ export const ExplainResponseSchema: GenMessage<ExplainResponse> = /*@__PURE__*/
   messageDesc(file_sluice_v1_admission, 17);
 
 /**
- * What holds somebody up: the pause or the limit that opens last.
+ * What a waiter waits for: the pause or the limit that opens last.
  *
  * @generated from message sluice.v1.Binding
  */
@@ -818,7 +818,7 @@ export type Binding = Message<"sluice.v1.Binding"> & {
   kind: string;
 
   /**
-   * When the next can pass by time alone; absent: after a release, a resume, or nobody knows.
+   * When the next can pass by time alone; absent: after a release, a resume, or not known.
    *
    * @generated from field: google.protobuf.Timestamp opens_at = 4;
    */
@@ -1183,7 +1183,7 @@ export const Degraded = {
   SHARE: 1,
 
   /**
-   * Nothing: everybody passes.
+   * Nothing: every request passes.
    *
    * @generated from enum value: DEGRADED_OPEN = 2;
    */
@@ -1327,7 +1327,7 @@ export const LimitScope = {
   UNSPECIFIED: 0,
 
   /**
-   * Everybody in the group.
+   * All in the group.
    *
    * @generated from enum value: LIMIT_SCOPE_GROUP = 1;
    */
@@ -1383,7 +1383,7 @@ export const AdmissionService: GenService<{
   },
   /**
    * Ends a permit and settles what it really cost; or gives up an ask by its `request_id`. UNKNOWN_PERMIT for a permit that is
-   * over and forgotten, was never given, or was given to another credential: the three are told apart in nothing.
+   * over and forgotten, was never given, or was given to another credential: the replies to the three are the same.
    *
    * @generated from rpc sluice.v1.AdmissionService.Release
    */

@@ -160,7 +160,7 @@ export type SubmitRequest = Message<"sluice.v1.SubmitRequest"> & {
   timeout?: Duration | undefined;
 
   /**
-   * When to try again, within the route's retries. Absent: as the route says.
+   * When to try again, within the route's retries. Absent: as the route is configured.
    *
    * @generated from oneof sluice.v1.SubmitRequest.retries
    */

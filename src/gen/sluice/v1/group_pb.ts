@@ -110,7 +110,7 @@ export type ListGroupsResponse = Message<"sluice.v1.ListGroupsResponse"> & {
   counts: { [key: string]: number };
 
   /**
-   * When this was said, by the server's clock.
+   * When this was read, by the server's clock.
    *
    * @generated from field: google.protobuf.Timestamp now = 6;
    */
@@ -236,7 +236,7 @@ export type Group = Message<"sluice.v1.Group"> & {
   parent: string;
 
   /**
-   * False: shadow; counted and reported, nobody is held.
+   * False: shadow; counted and reported, no caller is held.
    *
    * @generated from field: bool enforce = 3;
    */
@@ -271,7 +271,7 @@ export type Group = Message<"sluice.v1.Group"> & {
   backlog: PriorityBacklog[];
 
   /**
-   * How long the oldest has waited; absent: nobody waits.
+   * How long the oldest waiter has waited; absent: no caller waits.
    *
    * @generated from field: google.protobuf.Duration oldest_waited = 8;
    */
@@ -349,14 +349,14 @@ export type Group = Message<"sluice.v1.Group"> & {
   lastAdmittedAt?: Timestamp | undefined;
 
   /**
-   * When the oldest waiter arrived; absent: nobody waits.
+   * When the oldest waiter arrived; absent: no caller waits.
    *
    * @generated from field: google.protobuf.Timestamp oldest_since = 19;
    */
   oldestSince?: Timestamp | undefined;
 
   /**
-   * What holds its waiters up; absent: nobody waits, or nothing but their turn.
+   * What its waiters wait for; absent: no caller waits, or they wait only for others before them.
    *
    * @generated from field: sluice.v1.Binding binding = 20;
    */
@@ -664,14 +664,14 @@ export type Placement = Message<"sluice.v1.Placement"> & {
   shard: number;
 
   /**
-   * The name of the replica that decides; empty: nobody is known to.
+   * The name of the replica that decides; empty: no replica is known to.
    *
    * @generated from field: string replica = 2;
    */
   replica: string;
 
   /**
-   * Grows with every change of the owner; 0 where nobody is known.
+   * Grows with every change of the owner; 0 where none is known.
    *
    * @generated from field: uint64 term = 3;
    */
@@ -776,7 +776,7 @@ export type GroupCounters = Message<"sluice.v1.GroupCounters"> & {
   refused: { [key: string]: bigint };
 
   /**
-   * Leases nobody renewed or released.
+   * Leases that expired, neither renewed nor released.
    *
    * @generated from field: int64 lapsed = 3;
    */
@@ -2103,7 +2103,7 @@ export const GroupService: GenService<{
     output: typeof ListLeasesResponseSchema;
   },
   /**
-   * Admits nobody of the group (and the groups below), or of one key, for a time. Never shortens a running pause.
+   * Admits no request of the group (and the groups below), or of one key, for a time. Never shortens a running pause.
    *
    * @generated from rpc sluice.v1.GroupService.Pause
    */

@@ -64,7 +64,7 @@ export const HealthCheckResponseSchema: GenMessage<HealthCheckResponse> = /*@__P
  */
 export const HealthCheckResponse_ServingStatus = {
   /**
-   * Nobody knows.
+   * Not known.
    *
    * @generated from enum value: UNKNOWN = 0;
    */

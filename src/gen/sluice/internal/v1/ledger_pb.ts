@@ -5,7 +5,7 @@
 // What Sluice writes to its own ledger. Not an API: no client reads or sends it. Kept compatible all the same, since a new
 // version of Sluice starts on what an old one wrote.
 //
-// Instants are whole microseconds of shard time, as doubles: exact below 2^53, and infinity says "no end".
+// Instants are whole microseconds of shard time, as doubles: exact below 2^53, and infinity is "no end".
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
@@ -31,7 +31,7 @@ export type Batch = Message<"sluice.internal.v1.Batch"> & {
   term: bigint;
 
   /**
-   * Names used in this batch. A reference is an index into it plus 1; 0 says "none".
+   * Names used in this batch. A reference is an index into it plus 1; 0 is "none".
    *
    * @generated from field: repeated string strings = 2;
    */
@@ -102,7 +102,7 @@ export type Part = Message<"sluice.internal.v1.Part"> & {
   of: number;
 
   /**
-   * Present: a clean stop at this instant; the limits say exactly what is spent, as long as nothing follows.
+   * Present: a clean stop at this instant; the limits hold exactly what is spent, as long as nothing follows.
    *
    * @generated from field: optional double sealed_at = 3;
    */
@@ -166,7 +166,7 @@ export type Record = Message<"sluice.internal.v1.Record"> & {
    */
   record: {
     /**
-     * A lease told to a client, or what a renewal made of it: the later end counts.
+     * A lease sent to a client, or what a renewal made of it: the later end counts.
      *
      * @generated from field: sluice.internal.v1.Lease grant = 1;
      */
