@@ -29,9 +29,9 @@ export async function submitClusterTable({ rounds, seconds }: { readonly rounds:
   try {
     const options = natsOptions([...cluster.urls]);
     const until = performance.now() + 20_000;
-    const line = await connectNats({ name: 'requests', options, inboxPrefix: createLayout('sluice').inboxPrefix, tell: () => {}, until });
+    const line = await connectNats({ name: 'requests', options, inboxPrefix: createLayout('sluice').inboxPrefix, onEvent: () => {}, until });
     const layout = createDeferredLayout('sluice');
-    await openStreams({ line, layout: { wanted: () => layout.wanted(3 * 2 ** 30, line.version) }, options, tell: () => {}, until });
+    await openStreams({ line, layout: { wanted: () => layout.wanted(3 * 2 ** 30, line.version) }, options, onEvent: () => {}, until });
     const records = await QueueRecords.open({ line, within: 10 * SECOND, streams: layout.queues });
     const room = new StreamQuota({ records, streams: [...layout.queues, ...layout.bodies], bytes: 2 ** 50, relief: 0 });
     const edge = new JetStreamEdge({ records, layout, room, nowMs: Date.now });

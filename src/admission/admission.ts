@@ -77,7 +77,7 @@ export interface AcquireHandle {
   /** Admitted, and too late for a reply: given back at once, though a request id would keep it. Absent: as `leave`. */
   reject?(): void;
   /** true: its caller cannot be reached just now, and is passed over at its place until false. Absent: it makes no difference. */
-  setReachable?(away: boolean): void;
+  setAway?(isAway: boolean): void;
 }
 
 /** Handle of a request that was decided on arrival: nothing waits, and nothing is left to cancel. */

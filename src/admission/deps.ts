@@ -9,7 +9,7 @@ import type { Clock } from './clock.ts';
 import type { Pace } from './pace.ts';
 
 /** What admission as a whole reports to the process; for the log, readiness and metrics. */
-export type AdmissionNotice =
+export type AdmissionEvent =
   /** A newer process decides for this store: nothing is admitted here any more. Once. */
   | { readonly kind: 'lost'; readonly cause: Error }
   /** The ledger of a tree cannot be written; groups that need it are closed until `stored`. */
@@ -66,8 +66,8 @@ export interface AdmissionDeps {
   readonly ledger: Ledger;
   readonly settings: readonly GroupSettings[];
   /** Telemetry: what happened in any gate, and refusals on arrival at a known group. */
-  readonly events: (event: GateEvent, now: Instant) => void;
-  readonly notices: (notice: AdmissionNotice) => void;
+  readonly onGateEvent: (event: GateEvent, now: Instant) => void;
+  readonly onEvent: (event: AdmissionEvent) => void;
   /** That many bytes that cannot be guessed. */
   readonly random: (bytes: number) => Uint8Array;
   readonly bounds: AdmissionLimits;

@@ -10,7 +10,7 @@ import { isStored } from '../core/tree/stored-requests.ts';
 import type { LedgerSnapshot, TreeLedger } from '../ledger/ledger.ts';
 import { MOVED } from './admission.ts';
 import type { Clock } from './clock.ts';
-import type { AdmissionNotice } from './deps.ts';
+import type { AdmissionEvent } from './deps.ts';
 import { GateTimer } from './gate-timer.ts';
 import type { GroupEntry } from './group-entry.ts';
 import { LedgerWriter, type LedgerWriterCallbacks } from './ledger-writer.ts';
@@ -24,7 +24,7 @@ import { TermGuard } from './term-guard.ts';
 export type EndedEvent = Extract<GateEvent, { kind: 'ended' }>;
 
 /** What one gate's turns are made of. */
-export interface TurnParts {
+export interface GateDriverDeps {
   readonly root: string;
   readonly gate: Gate;
   readonly ledger: TreeLedger;
@@ -32,8 +32,8 @@ export interface TurnParts {
   readonly entries: ReadonlyMap<string, GroupEntry>;
   readonly clock: Clock;
   readonly answers: ReplyScheduler;
-  readonly events: (event: GateEvent, now: Instant) => void;
-  readonly notices: (notice: AdmissionNotice) => void;
+  readonly onGateEvent: (event: GateEvent, now: Instant) => void;
+  readonly onEvent: (event: AdmissionEvent) => void;
   readonly lost: (cause: Error) => void;
   readonly proofs: PermitProofs;
   /** The holder of a stored request that the gate has decided about; undefined if nothing stores requests here. */
@@ -70,7 +70,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   renewal: LeaseRecord | undefined;
   ended: EndedEvent | undefined;
   readonly tracked = new TrackedLeases();
-  readonly #parts: TurnParts;
+  readonly #parts: GateDriverDeps;
   readonly #clock: Clock;
   readonly #right: TermGuard;
   readonly #waking: GateTimer;
@@ -80,7 +80,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   #cancelSweep: (() => void) | undefined;
   #sweepAt: Instant = NEVER;
 
-  constructor(parts: TurnParts) {
+  constructor(parts: GateDriverDeps) {
     const { clock, gate, ledger } = parts;
     this.#parts = parts;
     this.#clock = clock;
@@ -268,8 +268,8 @@ export class GateDriver implements LedgerWriterCallbacks {
     if (cause === undefined) this.#troubles.delete(what);
     else this.#troubles.add(what);
     const now = this.#troubles.size;
-    if (before === 0 && now > 0) this.#parts.notices({ kind: 'unstored', root, cause });
-    else if (before > 0 && now === 0) this.#parts.notices({ kind: 'stored', root });
+    if (before === 0 && now > 0) this.#parts.onEvent({ kind: 'unstored', root, cause });
+    else if (before > 0 && now === 0) this.#parts.onEvent({ kind: 'stored', root });
   }
 
   /** After every call to the gate, within the same turn. */
@@ -314,7 +314,7 @@ export class GateDriver implements LedgerWriterCallbacks {
     const event = this.#withWriteFailure(said);
     // A waiter that only goes on elsewhere was not refused.
     const elsewhere = event.kind === 'refused' && event.refusal === MOVED;
-    if (!elsewhere) this.#parts.events(event, now);
+    if (!elsewhere) this.#parts.onGateEvent(event, now);
     switch (event.kind) {
       case 'admitted': {
         const hold = this.#holdOf(event.token, event.permit.group);

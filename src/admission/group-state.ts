@@ -11,7 +11,7 @@ const STUCK_MIN: Micros = 30 * SECOND;
 const STUCK_GAPS = 3;
 
 /** What the state of a group depends on. */
-export interface GroupFacts {
+export interface GroupStateInput {
   readonly waiting: number;
   readonly oldestWaiterSince: Instant | undefined;
   readonly pausedUntil: Instant | undefined;
@@ -20,16 +20,16 @@ export interface GroupFacts {
   readonly binding: Binding | undefined;
   readonly activity: GroupActivityView;
   /** Upper end of the range that was reported to the oldest waiter; NEVER: reported as not known. undefined: no caller waits. */
-  readonly toldUntil: Instant | undefined;
+  readonly expectedUntil: Instant | undefined;
 }
 
 /** Returns the state of a group and since when it holds (`stuck`: since nothing was admitted); undefined where that is not known. */
-export function groupState(now: Instant, facts: GroupFacts): { readonly state: GroupState; readonly since: Instant | undefined } {
+export function groupState(now: Instant, facts: GroupStateInput): { readonly state: GroupState; readonly since: Instant | undefined } {
   const { waiting, binding, activity } = facts;
   const quietSince = later(activity.busySince ?? facts.oldestWaiterSince ?? now, activity.lastAdmittedAt ?? (0 as Instant));
   const unknown = waiting > 0 && binding !== undefined && binding.kind !== 'pause' && binding.opensAt === NEVER;
   if (unknown && now - quietSince >= Math.max(STUCK_MIN, STUCK_GAPS * activity.longestGap)) return { state: 'stuck', since: quietSince };
   if (facts.pausedUntil !== undefined || binding?.kind === 'pause') return { state: 'paused', since: facts.pausedSince };
-  if (waiting > 0 && facts.toldUntil !== undefined && facts.toldUntil < now) return { state: 'late', since: facts.toldUntil };
+  if (waiting > 0 && facts.expectedUntil !== undefined && facts.expectedUntil < now) return { state: 'late', since: facts.expectedUntil };
   return waiting > 0 ? { state: 'moving', since: activity.busySince ?? facts.oldestWaiterSince } : { state: 'open', since: activity.idleSince };
 }

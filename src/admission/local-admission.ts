@@ -57,10 +57,10 @@ export class LocalAdmission implements AdmissionService, StoredLine {
   #draining = false;
 
   constructor(parts: AdmissionDeps) {
-    const { clock, bounds, notices, defer, shardOf } = parts;
+    const { clock, bounds, onEvent, defer, shardOf } = parts;
     this.#parts = parts;
     this.#slices = new Slices(parts);
-    this.#shardTrees = shardOf && new ShardTrees({ clock, notices, defer, shardOf });
+    this.#shardTrees = shardOf && new ShardTrees({ clock, onEvent: onEvent, defer, shardOf });
     this.#gates = new TreeRegistry(parts, this.#shardTrees);
     this.#shardTrees?.serve(this.#gates);
     this.#requests = new RequestIdTable({ clock, max: bounds.requests });

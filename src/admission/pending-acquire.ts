@@ -118,8 +118,8 @@ export class PendingAcquire implements AcquireHandle {
     return this.phase === 'waiting' ? this.admission.arrival(this) : this.arrived;
   }
 
-  setReachable(away: boolean): void {
-    if (away) this.admission.suspend(this);
+  setAway(isAway: boolean): void {
+    if (isAway) this.admission.suspend(this);
     else this.admission.unsuspend(this);
   }
 

@@ -46,7 +46,7 @@ function standingOf(now: Instant, { turn: { gate } }: TreeController, { index, a
   const figures = activity.view(now);
   const { pausedUntil, override } = status;
   const pause = pausedUntil === undefined ? undefined : notes.pause;
-  const facts = { ...status, oldestWaiterSince: status.oldestSince, pausedSince: pause?.since, binding, activity: figures, toldUntil: undefined };
+  const facts = { ...status, oldestWaiterSince: status.oldestSince, pausedSince: pause?.since, binding, activity: figures, expectedUntil: undefined };
   const { state, since } = groupState(now, facts);
   return {
     state,

@@ -3,7 +3,7 @@ import type { GroupSpec } from '../core/group.ts';
 import { withdrawn } from '../core/refusal.ts';
 import { DISTANT_PAST, type Instant, later, plus, SECOND } from '../core/time.ts';
 import { type GroupSettings, MOVED } from './admission.ts';
-import type { AdmissionNotice, ShardContext } from './deps.ts';
+import type { AdmissionEvent, ShardContext } from './deps.ts';
 import type { GroupEntry } from './group-entry.ts';
 import type { Slices, Work } from './slices.ts';
 import type { TreeController } from './tree-controller.ts';
@@ -219,7 +219,7 @@ function* applyTo(gates: TreeRegistry, { tree, planted }: Kept): Work<Promise<vo
   const gone = goneFrom(tree, planted);
   const wrong = tree.turn.gate.reconfigure(now, specsOf(planted));
   if (wrong !== undefined) throw new Error(`tree ${tree.root} refuses groups that were checked: ${wrong}`);
-  for (const notice of gone) gates.report(notice);
+  for (const event of gone) gates.report(event);
   gates.updateSettings(tree, planted);
   tree.turn.settle(tree.now());
   return undefined;
@@ -335,14 +335,14 @@ function partOf(states: readonly Omit<GateSnapshot, 'seal'>[], planted: TreeSpec
   };
 }
 
-/** Returns a notice for each group of a kept tree that the new settings leave out while callers wait or leases live in it. */
-function goneFrom(tree: TreeController, planted: TreeSpec): readonly AdmissionNotice[] {
+/** Returns an event for each group of a kept tree that the new settings leave out while callers wait or leases live in it. */
+function goneFrom(tree: TreeController, planted: TreeSpec): readonly AdmissionEvent[] {
   const names = new Set(planted.settings.map(({ spec }) => spec.name));
   return [...tree.turn.entries.values()].flatMap((entry) => (names.has(entry.name) ? [] : withdrawal(tree, entry)));
 }
 
-/** Returns the notice of a group that is taken out of the configuration; none if it is idle. */
-function withdrawal(tree: TreeController, entry: GroupEntry): readonly AdmissionNotice[] {
+/** Returns the event of a group that is taken out of the configuration; none if it is idle. */
+function withdrawal(tree: TreeController, entry: GroupEntry): readonly AdmissionEvent[] {
   const { waiting, leases } = tree.turn.gate.status(tree.now(), entry.index);
   return waiting > 0 || leases > 0 ? [{ kind: 'withdrawn', group: entry.name, waiting, leases }] : [];
 }
@@ -364,7 +364,7 @@ function* rights({ kept }: Change): Work<readonly Promise<void>[]> {
 
 async function remove(gates: TreeRegistry, tree: TreeController): Promise<void> {
   if (gates.tree(tree.root) !== tree) return;
-  for (const entry of tree.turn.entries.values()) for (const notice of withdrawal(tree, entry)) gates.report(notice);
+  for (const entry of tree.turn.entries.values()) for (const event of withdrawal(tree, entry)) gates.report(event);
   gates.unregister(tree);
   const refusal = withdrawn(outsideTime(tree));
   tree.refuseAll(refusal);

@@ -16,7 +16,7 @@ const RETRY: Micros = 250 * MILLISECOND;
 const QUIET_FOR: Micros = SECOND;
 
 /** What the coming and going of shards is made of. */
-export interface ShardTreesDeps extends Pick<AdmissionDeps, 'notices' | 'defer'> {
+export interface ShardTreesDeps extends Pick<AdmissionDeps, 'onEvent' | 'defer'> {
   readonly clock: Clock;
   readonly shardOf: (root: string) => number;
 }
@@ -167,7 +167,7 @@ export class ShardTrees {
     try {
       await write();
     } catch (cause) {
-      this.#parts.notices({ kind: 'seal_failed', root: tree.root, cause });
+      this.#parts.onEvent({ kind: 'seal_failed', root: tree.root, cause });
     }
   }
 
@@ -209,7 +209,7 @@ export class ShardTrees {
         }
         tree.turn.block(barrier);
         this.#gates.register(planted, tree);
-        if (failed) this.#parts.notices({ kind: 'stored', root });
+        if (failed) this.#parts.onEvent({ kind: 'stored', root });
         return 'over';
       } catch (cause) {
         if (this.of(root) !== ground) return 'over';
@@ -217,7 +217,7 @@ export class ShardTrees {
           this.#fenced(this.#shardOf(root));
           return 'over';
         }
-        if (!failed) this.#parts.notices({ kind: 'unstored', root, cause });
+        if (!failed) this.#parts.onEvent({ kind: 'unstored', root, cause });
         return 'failed';
       }
     }

@@ -232,8 +232,8 @@ class Subscriber implements AcquireHandle {
     return this.#shared.hold?.arrival();
   }
 
-  setReachable(away: boolean): void {
-    this.isAway = away;
+  setAway(isAway: boolean): void {
+    this.isAway = isAway;
     this.#shared.refreshReachability();
   }
 }

@@ -7,7 +7,7 @@ import { type Instant, type Micros, NEVER, plus, SECOND } from '../core/time.ts'
 import { type AdmissionRequest, MOVED, type Outcome } from './admission.ts';
 import type { Clock } from './clock.ts';
 import type { AdmissionLimits } from './deps.ts';
-import { GateDriver, type TurnParts } from './gate-driver.ts';
+import { GateDriver, type GateDriverDeps } from './gate-driver.ts';
 import { type GroupEntry, priorityOf } from './group-entry.ts';
 import { PendingAcquire, type PendingAcquireOwner, type Phase } from './pending-acquire.ts';
 import { PendingArrivals } from './pending-arrivals.ts';
@@ -31,7 +31,7 @@ function claimOf(request: AdmissionRequest): Claim {
 const UNDECIDED_FOR = SECOND;
 
 /** What one tree is made of. */
-export interface TreeDeps extends Omit<TurnParts, 'storedHold' | 'unqueued'> {
+export interface TreeDeps extends Omit<GateDriverDeps, 'storedHold' | 'unqueued'> {
   /** Who keeps the stored requests in line; undefined if nothing stores requests here. */
   readonly stored: () => StoredSink | undefined;
   /** What this tree had in line for a stored group is forgotten. */
@@ -202,7 +202,7 @@ export class TreeController implements PendingAcquireOwner {
       refusal,
       waited: 0,
     };
-    this.#parts.events(event, this.#clock.now());
+    this.#parts.onGateEvent(event, this.#clock.now());
     hold.entry.count(event, this.#clock.now(), this.turn.gate.waitingIn(hold.entry.index));
     this.#tellNow(hold, refusal);
   }

@@ -4,7 +4,7 @@ import type { Refusal } from '../core/refusal.ts';
 import { type Instant, later, type Micros, plus, SECOND } from '../core/time.ts';
 import type { TreeLedger } from '../ledger/ledger.ts';
 import type { GroupSettings } from './admission.ts';
-import type { AdmissionDeps, AdmissionNotice, ShardContext } from './deps.ts';
+import type { AdmissionDeps, AdmissionEvent, ShardContext } from './deps.ts';
 import { GroupEntry } from './group-entry.ts';
 import { PermitTagSource } from './permit-id.ts';
 import { PermitProofs } from './permit-proofs.ts';
@@ -83,7 +83,7 @@ export class TreeRegistry {
     this.#parts = parts;
     this.#shardTrees = shardTrees;
     const { clock, defer } = parts;
-    this.#answers = new ReplyScheduler({ clock, defer, fault: (cause) => parts.notices({ kind: 'fault', cause }) });
+    this.#answers = new ReplyScheduler({ clock, defer, fault: (cause) => parts.onEvent({ kind: 'fault', cause }) });
     this.#tags = new PermitTagSource(parts.random);
     this.proofs = new PermitProofs(parts.random(SECRET_BYTES));
     parts.coordinator.onLost((cause) => this.onTermLost(cause));
@@ -146,9 +146,9 @@ export class TreeRegistry {
     return this.#shardTrees.of(root)?.clock.now();
   }
 
-  /** Passes a notice on to the log. */
-  report(notice: AdmissionNotice): void {
-    this.#parts.notices(notice);
+  /** Passes an event on to the log. */
+  report(event: AdmissionEvent): void {
+    this.#parts.onEvent(event);
   }
 
   /** Callers not yet answered, in all trees. */
@@ -186,7 +186,7 @@ export class TreeRegistry {
 
   /** A tree from a known state. */
   restoreTree(planted: TreeSpec, ledger: TreeLedger, restored: GateSnapshot | undefined): TreeController {
-    const { clock: outside, events, notices, recording, reports = false, bounds } = this.#parts;
+    const { clock: outside, onGateEvent: events, onEvent, recording, reports = false, bounds } = this.#parts;
     const { root, settings } = planted;
     const { leaderLease, clock } = this.#ground(root);
     const groups = settings.map((each) => each.spec);
@@ -208,8 +208,8 @@ export class TreeRegistry {
       tags: this.#tags,
       proofs: this.proofs,
       bounds,
-      events,
-      notices,
+      onGateEvent: events,
+      onEvent: onEvent,
       lost,
       empty: () => this.onEmpty(),
       stored: () => this.#stored,
@@ -306,7 +306,7 @@ export class TreeRegistry {
     try {
       await tree.turn.seal(refusal);
     } catch (cause) {
-      this.#parts.notices({ kind: 'seal_failed', root, cause });
+      this.#parts.onEvent({ kind: 'seal_failed', root, cause });
     }
     this.#forget(root);
   }
@@ -354,7 +354,7 @@ export class TreeRegistry {
     const detail = 'Another process decides for this store now.';
     const refusal: Refusal = { ...this.#undecided(), detail };
     for (const tree of this.#trees.values()) tree.stop(refusal);
-    this.#parts.notices({ kind: 'lost', cause });
+    this.#parts.onEvent({ kind: 'lost', cause });
   }
 }
 

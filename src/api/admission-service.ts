@@ -16,10 +16,10 @@ import { type AcquireFields, type CallContext, isRefusal, malformed, parseAcquir
 import { type Viewer, viewerOf } from './viewer.ts';
 
 /** Receives a throw, which the caller sees as `fault` only. */
-export type onError = (error: unknown) => void;
+export type ErrorHandler = (error: unknown) => void;
 
 /** What runs here. */
-export interface ServerFacts {
+export interface ServerInfo {
   readonly version: string;
   /** Of the configuration file. */
   readonly revision: number;
@@ -31,13 +31,13 @@ export interface ServerFacts {
 export interface ServiceDeps {
   readonly admission: AdmissionService;
   readonly auth: Pick<Auth, 'demanded' | 'identify' | 'check' | 'keyOf' | 'groupsOf' | 'rightsOf' | 'scope'>;
-  readonly onFault: onError;
+  readonly onFault: ErrorHandler;
   /** Reports what operators do to the log. Returns the name of its entry. */
   readonly onOperator?: (event: OperatorEvent) => string | undefined;
   /** What operators did; absent: nothing is kept. */
   readonly activity?: ActivityLog;
   /** What runs here; absent: not known. */
-  readonly server?: () => ServerFacts;
+  readonly server?: () => ServerInfo;
   /** Requests that are stored and delivered later; undefined: no route is deferred. */
   readonly deferred?: DeferredAccess | undefined;
   /** Trace contexts of callers are read. */

@@ -7,7 +7,7 @@ import { MILLISECOND } from '../core/time.ts';
 import { type Group, GroupSchema } from '../gen/sluice/v1/group_pb.ts';
 import type { EngineReply, EngineRequest } from '../http/engine.ts';
 import type { HttpHandler } from '../http/listener.ts';
-import type { ServerFacts, ServiceDeps } from './admission-service.ts';
+import type { ServerInfo, ServiceDeps } from './admission-service.ts';
 import { countGroups, selectGroups, toGroupQuery } from './group-list.ts';
 import { group, type Reader } from './group-messages.ts';
 import { readerOf } from './operator-changes.ts';
@@ -17,7 +17,7 @@ import { isRefusal, malformed } from './validation.ts';
 /** What the lists of the dashboard need. */
 export interface DashboardListsDeps extends ServiceDeps {
   readonly answers: ResponseDeps;
-  readonly server: () => ServerFacts;
+  readonly server: () => ServerInfo;
   /** Milliseconds of a clock that only goes forward. */
   readonly nowMs: () => number;
 }

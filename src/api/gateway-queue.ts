@@ -23,7 +23,7 @@ export type GatewayQueueEvent =
   | { readonly kind: 'wrong_shard'; readonly what: string; readonly refused: boolean };
 
 /** What the listener needs. */
-export interface GatewayQueueParts {
+export interface GatewayQueueListenerOptions {
   readonly address: { readonly host: string; readonly port: number };
   readonly tls?: NonNullable<EngineOptions['tls']>;
   readonly queue: GatewayQueue;
@@ -53,13 +53,13 @@ const ANSWERS: Readonly<Record<GatewayQueueVariant, { readonly fields: readonly 
  */
 export class GatewayQueueFrontend implements Listener {
   readonly name = 'gatewayQueue';
-  readonly #parts: GatewayQueueParts;
+  readonly #parts: GatewayQueueListenerOptions;
   readonly #closing: DelayQueue<Socket>;
   readonly #pipelined = new WeakMap<Socket, number>();
   #draining = false;
   #server: Server | undefined;
 
-  constructor(parts: GatewayQueueParts) {
+  constructor(parts: GatewayQueueListenerOptions) {
     this.#parts = parts;
     this.#closing = new DelayQueue({ clock: parts.clock, delay: parts.closeAfter, due: (socket) => void socket.destroy() });
   }

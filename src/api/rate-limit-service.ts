@@ -61,7 +61,7 @@ function checkRequest({ domain, descriptors }: RateLimitRequest): Refusal | unde
 }
 
 /** What a round is about. */
-interface RoundParts {
+interface RoundContext {
   readonly rules: RateLimitRules;
   readonly plan: RateLimitPlan;
   readonly facts: CallContext;
@@ -75,7 +75,7 @@ interface RoundParts {
  */
 class Round implements PendingCall {
   readonly #deps: RateLimitDeps;
-  readonly #parts: RoundParts;
+  readonly #parts: RoundContext;
   readonly #reply: Reply<RateLimitResponse>;
   readonly #startedAt: Instant;
   #granted: AcquireHandle[] = [];
@@ -83,9 +83,9 @@ class Round implements PendingCall {
   #next = 0;
   #shadow = false;
 
-  constructor(deps: RateLimitDeps, parts: RoundParts, reply: Reply<RateLimitResponse>) {
+  constructor(deps: RateLimitDeps, context: RoundContext, reply: Reply<RateLimitResponse>) {
     this.#deps = deps;
-    this.#parts = parts;
+    this.#parts = context;
     this.#reply = reply;
     this.#startedAt = deps.admission.now();
   }

@@ -2,7 +2,7 @@ import type { DescMethod, DescService } from '@bufbuild/protobuf';
 import { AdmissionService } from '../gen/sluice/v1/admission_pb.ts';
 import { DeferredService } from '../gen/sluice/v1/deferred_pb.ts';
 import { GroupService } from '../gen/sluice/v1/group_pb.ts';
-import { admissionCalls, type onError, refuse, type ServiceDeps } from './admission-service.ts';
+import { admissionCalls, type ErrorHandler, refuse, type ServiceDeps } from './admission-service.ts';
 import type { UnaryCall } from './call.ts';
 import { deferredCalls, isForOperators } from './deferred/calls.ts';
 import { operatorCalls } from './group-service.ts';
@@ -23,7 +23,7 @@ export function unaryCalls(parts: ServiceDeps, operators: boolean): readonly Una
 }
 
 /** A throw is a bug or broken I/O: reported once, and a `fault` to the caller. */
-export function caught(onFault: onError, { method, call }: UnaryCall): UnaryCall {
+export function caught(onFault: ErrorHandler, { method, call }: UnaryCall): UnaryCall {
   return {
     method,
     call: (facts, request, reply) => {

@@ -143,7 +143,7 @@ async function loadAside(file: ConfigFile, text: string, inForce: Config, runnin
     return await loadInBackground({ text, name, env: world.env, flags }, inForce, { pace: running.pace });
   } catch (cause) {
     if (!(cause instanceof ThreadUnavailable)) throw cause;
-    running.tell({ kind: 'unthreaded', cause });
+    running.onReload({ kind: 'unthreaded', cause });
     return load(file, text);
   }
 }
@@ -155,7 +155,7 @@ function watchFile(file: ConfigFile, text: string, config: Config, running: Runn
     read: file.read,
     load: (next, inForce) => loadAside(file, next, inForce, running),
     apply: (next) => running.reload(next),
-    onEvent: (event) => running.tell(event),
+    onEvent: (event) => running.onReload(event),
     notify: (changed) => notify(file.name, changed),
     later: (ms, wake) => {
       const timer = setTimeout(wake, ms);

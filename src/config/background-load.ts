@@ -14,7 +14,7 @@ const THREAD = new URL(import.meta.url.endsWith('.ts') ? './load-thread.ts' : '.
 export class ThreadUnavailable extends Error {}
 
 /** How it goes; `thread` and `deadlineMs` are replaced by tests. */
-export interface BackgroundParts {
+export interface BackgroundLoadOptions {
   /** Groups are taken from the thread at this pace; absent: as fast as they come. */
   readonly pace?: Pace | undefined;
   readonly thread?: URL;
@@ -26,7 +26,7 @@ export interface BackgroundParts {
  * never stands still for longer than one message takes. Groups whose settings are as in `inForce` are the same objects as there. Rejects with
  * {@link ThreadUnavailable} if no thread starts, and with another error if it fails or takes longer than five minutes.
  */
-export async function loadInBackground(sources: ConfigSources, inForce: Config, parts: BackgroundParts = {}): Promise<Loaded> {
+export async function loadInBackground(sources: ConfigSources, inForce: Config, parts: BackgroundLoadOptions = {}): Promise<Loaded> {
   const { thread = THREAD, deadlineMs = DEADLINE_MS, pace } = parts;
   const env = Object.fromEntries(Object.entries(sources.env).filter(([name]) => name.startsWith('SLUICE_')));
   const task: LoadTask = { sources: { ...sources, env }, digests: inForce.digests };

@@ -75,7 +75,7 @@ export function beginVerification(rule: VerificationRule, headers: RawHeaders, n
 
 function claimOf({ sender, hmac, toleranceMs }: VerificationRule, headers: RawHeaders, nowMs: number): Claim | string {
   const only = (name: string): string | undefined => onlyValue(headers, name);
-  const late = (seconds: string | undefined): string | undefined => timeFault(seconds, nowMs, toleranceMs);
+  const late = (seconds: string | undefined): string | undefined => checkTime(seconds, nowMs, toleranceMs);
   switch (sender) {
     case 'shopify':
       return { before: '', signatures: listOf(only('x-shopify-hmac-sha256')), encoding: 'base64', algorithm: 'sha256' };
@@ -118,7 +118,7 @@ function withPrefix(texts: readonly string[], prefix: string): readonly string[]
   return texts.filter((text) => text.startsWith(prefix)).map((text) => text.slice(prefix.length));
 }
 
-function timeFault(seconds: string | undefined, nowMs: number, toleranceMs: number): string | undefined {
+function checkTime(seconds: string | undefined, nowMs: number, toleranceMs: number): string | undefined {
   if (seconds === undefined || !/^\d{1,12}$/.test(seconds)) return 'The request carries no time of its signature.';
   return Math.abs(nowMs - Number(seconds) * 1000) > toleranceMs ? 'The signature is too old, or of a time to come.' : undefined;
 }

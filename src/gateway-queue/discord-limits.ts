@@ -2,7 +2,7 @@ import { SECOND } from '../core/time.ts';
 import { type LimitsSource, LimitsUnavailable, type SessionStartLimit } from './session-limits.ts';
 
 /** What asking Discord needs. */
-export interface DiscordLimitsParts {
+export interface DiscordLimitsOptions {
   readonly url: string;
   /** With or without `Bot ` before it. */
   readonly token: string;
@@ -20,7 +20,7 @@ const BYTES_MAX = 65_536;
 const LIMIT_MAX = 2 ** 24 - 1;
 
 /** Calls `GET /gateway/bot` of Discord's API, or of a server at `url` that answers alike. */
-export function discordLimits({ url, token, version, timeoutMs = TIMEOUT_MS }: DiscordLimitsParts): LimitsSource {
+export function discordLimits({ url, token, version, timeoutMs = TIMEOUT_MS }: DiscordLimitsOptions): LimitsSource {
   const headers = {
     Authorization: token.startsWith('Bot ') ? token : `Bot ${token}`,
     'User-Agent': `DiscordBot (https://www.npmjs.com/package/sluice, ${version}) sluice`,

@@ -67,7 +67,7 @@ const LABEL = /^[A-Za-z0-9_-]{1,63}$/;
 const NUMBER = /^(?:[0-9]+|0[xX][0-9A-Fa-f]*)$/;
 
 /** What is wrong with a method, if anything. */
-export function methodFault(method: string): FramingError | undefined {
+export function checkMethod(method: string): FramingError | undefined {
   return METHODS.has(method) ? undefined : BAD_METHOD;
 }
 
@@ -89,7 +89,7 @@ export function originForm(target: string, method: string, host: string | undefi
 }
 
 /** What is wrong with the Host field of an HTTP/1.1 request, if anything; repeated ones come joined by a comma. An empty one is none (RFC 9112 3.2). */
-export function hostFault(host: string | undefined): FramingError | undefined {
+export function checkHost(host: string | undefined): FramingError | undefined {
   if (host === lastHost) return undefined;
   if (host === undefined) return NO_HOST;
   if (host.includes(',')) return TWO_HOSTS;

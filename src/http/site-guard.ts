@@ -1,7 +1,7 @@
 import type { EngineHandler, EngineRequest } from './engine.ts';
 
 /** What distinguishes a page of another site from an operator. */
-export interface SiteGuardParts {
+export interface SiteGuardOptions {
   /** Names in `Host` that are taken beside those of loopback, in lower case and without a port; undefined: all, since callers show a key that a page does not have. */
   readonly hosts: ReadonlySet<string> | undefined;
   readonly problem: (status: number, detail: string) => { readonly contentType: string; readonly body: string };
@@ -26,7 +26,7 @@ const OWN_FIELDS = ['sluice-operator', 'sluice-request', 'x-requested-with', 'au
  * (cross-site request forgery), and give an address of its own a new meaning (DNS rebinding). Refuses a foreign `Host` with 421, a
  * foreign `Origin` with 403, and a change that any page could send with 415. Reads the head only.
  */
-export function siteGuard(parts: SiteGuardParts, next: EngineHandler): EngineHandler {
+export function siteGuard(parts: SiteGuardOptions, next: EngineHandler): EngineHandler {
   return (request, reply) => {
     const objection = objectionTo(request, parts.hosts);
     if (objection === undefined) return next(request, reply);

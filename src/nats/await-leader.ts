@@ -13,7 +13,7 @@ interface AwaitLeaderOptions {
   readonly records: Pick<StreamClient, 'write'> & { newest(place: StreamSubject): Promise<unknown> };
   /** Where nothing was written yet. */
   readonly place: StreamSubject;
-  readonly tell: (change: ConnectionEvent) => void;
+  readonly onEvent: (change: ConnectionEvent) => void;
   /** When to give up, on the clock of `performance.now`. */
   readonly until: number;
 }
@@ -22,8 +22,8 @@ interface AwaitLeaderOptions {
  * Waits until a new stream takes writes and answers reads: it exists before its servers have elected a leader, and before the
  * server at hand knows where that is. Tried by a write that must be refused, so nothing is written. Rejects with {@link NatsUnsupported}.
  */
-export async function awaitLeader({ records, place, tell, until }: AwaitLeaderOptions): Promise<void> {
-  for (let told = false; ; told = true) {
+export async function awaitLeader({ records, place, onEvent, until }: AwaitLeaderOptions): Promise<void> {
+  for (let reported = false; ; reported = true) {
     try {
       await records.newest(place);
       await records.write(place, new Uint8Array(), NEVER_LAST);
@@ -31,7 +31,7 @@ export async function awaitLeader({ records, place, tell, until }: AwaitLeaderOp
       if (cause instanceof WrongLastSequence) return;
       const why = `the stream ${place.stream} takes no writes yet`;
       if (performance.now() + RETRY_MS > until) throw new NatsUnsupported(`${why}; see that its servers run and have a leader.`, { cause });
-      if (!told) tell({ kind: 'waiting', why });
+      if (!reported) onEvent({ kind: 'waiting', why });
       await sleep(RETRY_MS);
     }
   }

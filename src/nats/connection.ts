@@ -25,7 +25,7 @@ interface NatsClientOptions {
   readonly name: ConnectionName;
   readonly options: NatsOptions;
   readonly inboxPrefix: string;
-  readonly tell: (change: ConnectionEvent) => void;
+  readonly onEvent: (change: ConnectionEvent) => void;
   /** When to give up, on the clock of `performance.now`. */
   readonly until: number;
 }
@@ -50,7 +50,7 @@ export async function connectNats(parts: NatsClientOptions): Promise<NatsClient>
       const why = `NATS at ${parts.options.servers.join(', ')} cannot be reached: ${reason(cause)}`;
       if (performance.now() + wait > parts.until)
         throw new NatsUnsupported(`${why}; start it, correct cluster.nats or cluster.tls, or raise cluster.startWithin.`, { cause });
-      parts.tell({ kind: 'waiting', why });
+      parts.onEvent({ kind: 'waiting', why });
       await sleep(wait);
     }
   }
@@ -61,17 +61,17 @@ export class NatsClient {
   readonly connection: NatsConnection;
   readonly inboxPrefix: string;
   readonly #name: ConnectionName;
-  readonly #tell: (change: ConnectionEvent) => void;
+  readonly #onEvent: (change: ConnectionEvent) => void;
   #connected = true;
   #watched: Promise<void>;
 
-  constructor(parts: Pick<NatsClientOptions, 'name' | 'inboxPrefix' | 'tell'>, connection: NatsConnection) {
+  constructor(parts: Pick<NatsClientOptions, 'name' | 'inboxPrefix' | 'onEvent'>, connection: NatsConnection) {
     this.connection = connection;
     this.inboxPrefix = parts.inboxPrefix;
     this.#name = parts.name;
-    this.#tell = parts.tell;
+    this.#onEvent = parts.onEvent;
     this.#watched = this.#watch();
-    this.#tell({ kind: 'connected', line: this.#name, again: false, ...this.#server });
+    this.#onEvent({ kind: 'connected', line: this.#name, again: false, ...this.#server });
   }
 
   /** As far as the client knows: a server that froze is noticed by pings, within a second. */
@@ -96,27 +96,27 @@ export class NatsClient {
   }
 
   async #watch(): Promise<void> {
-    for await (const status of this.connection.status()) this.#heard(status);
+    for await (const status of this.connection.status()) this.#onStatus(status);
     this.#connected = false;
-    this.#tell({ kind: 'closed', line: this.#name });
+    this.#onEvent({ kind: 'closed', line: this.#name });
   }
 
-  #heard(status: Status): void {
+  #onStatus(status: Status): void {
     const line = this.#name;
     if (status.type === 'disconnect') {
       this.#connected = false;
-      this.#tell({ kind: 'disconnected', line, server: status.server });
+      this.#onEvent({ kind: 'disconnected', line, server: status.server });
     } else if (status.type === 'reconnect') {
       this.#connected = true;
-      this.#tell({ kind: 'connected', line, again: true, ...this.#server });
+      this.#onEvent({ kind: 'connected', line, again: true, ...this.#server });
       const unfit = unfitServer(this.connection);
-      if (unfit !== undefined) this.#tell({ kind: 'unfit', line, why: unfit });
+      if (unfit !== undefined) this.#onEvent({ kind: 'unfit', line, why: unfit });
     } else if (status.type === 'ldm') {
-      this.#tell({ kind: 'leaving', line, server: status.server });
+      this.#onEvent({ kind: 'leaving', line, server: status.server });
       // With one server there is nowhere to go before it ends.
       if (this.connection.getServers().length > 1) void this.connection.reconnect();
     } else if (status.type === 'error') {
-      this.#tell({ kind: 'refused', line, why: reason(status.error) });
+      this.#onEvent({ kind: 'refused', line, why: reason(status.error) });
     }
   }
 }

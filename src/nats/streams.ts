@@ -47,7 +47,7 @@ interface OpenStreamsOptions {
   readonly line: NatsClient;
   readonly layout: { wanted(bytes: number): readonly WantedStream[] };
   readonly options: Pick<NatsOptions, 'replicas' | 'ledgerBytes'>;
-  readonly tell: (change: ConnectionEvent) => void;
+  readonly onEvent: (change: ConnectionEvent) => void;
   /** When to give up, on the clock of `performance.now`. */
   readonly until: number;
 }
@@ -64,7 +64,9 @@ export async function openStreams(parts: OpenStreamsOptions): Promise<readonly S
   const replicas = options.replicas === 'auto' ? (clustered ? 3 : 1) : options.replicas;
   // All at once: a cluster elects a leader for each, which takes it half a second.
   const limit = { until: parts.until };
-  const opened = layout.wanted(options.ledgerBytes).map((wanted) => openStream({ manager, limit, tell: parts.tell, wanted: wholeConfig(wanted, replicas) }));
+  const opened = layout
+    .wanted(options.ledgerBytes)
+    .map((wanted) => openStream({ manager, limit, onEvent: parts.onEvent, wanted: wholeConfig(wanted, replicas) }));
   const places = await Promise.all(opened).catch((cause: unknown) => {
     // The others need not try on.
     limit.until = Number.NEGATIVE_INFINITY;
@@ -77,12 +79,12 @@ export async function openStreams(parts: OpenStreamsOptions): Promise<readonly S
 export interface OpenStreamOptions {
   readonly manager: { readonly streams: Pick<JetStreamManager['streams'], 'add' | 'info'> };
   readonly limit: { until: number };
-  readonly tell: (change: ConnectionEvent) => void;
+  readonly onEvent: (change: ConnectionEvent) => void;
   readonly wanted: Partial<StreamConfig> & WantedStream;
 }
 
 /** Makes the stream if it is not there. Waits {@link RETRY_MS} after each failure, and after each creation that did not show; rejects at the limit. */
-export async function openStream({ manager, limit, tell, wanted }: OpenStreamOptions): Promise<StreamSubject | undefined> {
+export async function openStream({ manager, limit, onEvent, wanted }: OpenStreamOptions): Promise<StreamSubject | undefined> {
   for (let made = false; ; ) {
     try {
       const found = await infoOf(manager, wanted.name);
@@ -101,7 +103,7 @@ export async function openStream({ manager, limit, tell, wanted }: OpenStreamOpt
       const { advice: general, final } = adviceFor(cause);
       const advice = REQUESTS.test(wanted.name) ? general.replace('cluster.ledgerBytes', 'cluster.requestBytes') : general;
       if (final || performance.now() + RETRY_MS > limit.until) throw new NatsUnsupported(`${why}; ${advice}.`, { cause });
-      tell({ kind: 'waiting', why });
+      onEvent({ kind: 'waiting', why });
       await sleep(RETRY_MS);
     }
   }

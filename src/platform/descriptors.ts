@@ -55,7 +55,7 @@ export class DescriptorGuard {
     this.#max = limit === undefined ? Number.POSITIVE_INFINITY : limit - Math.min(reserve, Math.floor(limit / 4));
     if (limit !== undefined && limit < LIMIT_LOW) {
       const what = `The process may open ${limit} files and connections; callers are closed beyond ${this.#max}. Raise it (ulimit -n) above the callers you expect.`;
-      log.tell('warn', 'descriptors_limited', what, { limit, reserve: limit - this.#max });
+      log.write('warn', 'descriptors_limited', what, { limit, reserve: limit - this.#max });
     }
     if (limit !== undefined) subscribe(ACCEPTED, this.#accepted);
   }
@@ -92,7 +92,7 @@ export class DescriptorGuard {
     if (now - this.#loggedAt < LOG_EVERY_MS) return;
     this.#loggedAt = now;
     const what = `Out of file descriptors: of ${limit} fewer than ${(limit ?? 0) - this.#max} are left, new connections are closed (${this.#shed} since it was last logged). Raise ulimit -n.`;
-    log.tell('error', 'descriptors_exhausted', what, { limit, listener, shed: this.#shed });
+    log.write('error', 'descriptors_exhausted', what, { limit, listener, shed: this.#shed });
     this.#shed = 0;
   }
 }

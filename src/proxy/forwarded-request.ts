@@ -320,7 +320,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   }
 
   #failed(attempt: Exclude<Attempt, { kind: 'answered' }>): void {
-    this.onNone(toFailure(attempt, { attempts: this.#attempts, lost: this.#lost, fault: this.#all.body?.fault }));
+    this.onNone(toFailure(attempt, { attempts: this.#attempts, lost: this.#lost, fault: this.#all.body?.problem }));
   }
 
   #triedHere(): void {

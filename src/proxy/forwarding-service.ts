@@ -4,7 +4,7 @@ import type { BufferedBody } from './body/buffered-body.ts';
 import { WatchLater } from './body/watch-later.ts';
 import { JSON_BYTES_MAX, readsBody } from './costs.ts';
 import { ForwardedRequest } from './forwarded-request.ts';
-import type { DeliveryParts, Forwarding, ForwardingDeps, TakenRequest, TunnelSink } from './forwarding.ts';
+import type { Forwarding, ForwardingDeps, ForwardingOptions, TakenRequest, TunnelSink } from './forwarding.ts';
 import { createTraceparents, requestHeaders } from './headers.ts';
 import type { ForwardHandle, IncomingRequest, ResponseSink } from './incoming.ts';
 import { RequestTrace, traceContextIn } from './request-trace.ts';
@@ -21,7 +21,7 @@ import { type Backend, BackendRegistry } from './upstream/backend.ts';
  *
  * Rejects, saying what to do, when the folder for held bodies cannot be used.
  */
-export async function createForwarding(parts: DeliveryParts): Promise<Forwarding> {
+export async function createForwarding(parts: ForwardingOptions): Promise<Forwarding> {
   const { clock, random, onFault } = parts;
   const hold = await BodyStore.open({ clock, random, onFault, ...parts.hold });
   const delivering = { ...parts, traceparent: createTraceparents(random), passes: new WatchLater(clock) };

@@ -17,7 +17,7 @@ export type ForwardEvent =
   | { readonly kind: 'ejected' | 'restored'; readonly backend: string; readonly url: string };
 
 /** What forwarding is made of. */
-export interface DeliveryParts {
+export interface ForwardingOptions {
   readonly admission: AdmissionService;
   readonly clock: Clock;
   readonly backends: readonly BackendSpec[];
@@ -34,7 +34,7 @@ export interface DeliveryParts {
 }
 
 /** The same, as each request is sent with it. */
-export interface ForwardingDeps extends DeliveryParts {
+export interface ForwardingDeps extends ForwardingOptions {
   /** A new `traceparent`. */
   readonly traceparent: () => string;
   /** Permits whose leases need not be renewed yet. */

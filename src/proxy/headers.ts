@@ -1,5 +1,5 @@
 import { isTraceparent, type TraceContext } from '../admission/tracing.ts';
-import type { DroppedHeaders, RequestFacts } from './route.ts';
+import type { DroppedHeaders, RequestContext } from './route.ts';
 import type { RawHeaders } from './upstream/forwarder.ts';
 
 /**
@@ -49,7 +49,7 @@ const BREAKER = /[^\t\x20-\x7e\x80-\xff]/;
 
 /** What a request gets beside its own fields. */
 export interface RequestAdditions {
-  readonly facts: RequestFacts;
+  readonly facts: RequestContext;
   /** 1 for the first; undefined: it is stored, not sent. */
   readonly attempt: number | undefined;
   /** Where a lease was given. */
@@ -267,7 +267,7 @@ function keep(came: Came, lower: string, value: string): boolean {
   return true;
 }
 
-function forwarding(out: string[], from: number, came: Came | undefined, host: string, { peerIp, scheme }: RequestFacts): number {
+function forwarding(out: string[], from: number, came: Came | undefined, host: string, { peerIp, scheme }: RequestContext): number {
   const own = ownForwarded(peerIp, host, scheme);
   const peer = peerIp === '' ? 'unknown' : peerIp;
   const shown = came?.host ?? host;

@@ -3,7 +3,7 @@ import type { TraceContext } from '../admission/tracing.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Micros } from '../core/time.ts';
 import type { Deferral } from './deferral.ts';
-import type { RequestFacts } from './route.ts';
+import type { RequestContext } from './route.ts';
 import type { BackendHead, RawHeaders } from './upstream/forwarder.ts';
 
 /** A body on its way in. The listener has vouched for its framing. */
@@ -26,7 +26,7 @@ export interface IncomingRequest {
   readonly headers: RawHeaders;
   /** undefined: neither Content-Length nor Transfer-Encoding, or `Content-Length: 0` on a method that needs none. */
   readonly body: IncomingBody | undefined;
-  readonly facts: RequestFacts;
+  readonly facts: RequestContext;
   /** Wait timeout, where the caller sets it (`Prefer: wait`); undefined: the route's. */
   readonly wait: Micros | undefined;
   /** The caller sent `Prefer: respond-async`: it would rather have its request stored than be refused for want of time. */

@@ -3,7 +3,7 @@ import { arrivalOf, type Permit } from '../core/permit.ts';
 import { type Refusal, withdrawn } from '../core/refusal.ts';
 import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
 import { buildAdmissionRequest, isReady } from './admission-ask.ts';
-import type { BodyFault, BodyWatch, BufferedBody } from './body/buffered-body.ts';
+import type { BodyProblem, BodyWatch, BufferedBody } from './body/buffered-body.ts';
 import { readsBody } from './costs.ts';
 import { GivenPlace, isStorable, type Place } from './deferral.ts';
 import type { ForwardingDeps } from './forwarding.ts';
@@ -128,7 +128,7 @@ export class RequestAdmission implements BodyWatch {
   }
 
   /** A body that will not be whole needs no place any more. After the request was admitted its attempt reports it. */
-  onFault(fault: BodyFault): void {
+  onFault(fault: BodyProblem): void {
     if (this.#submitted && this.#held === undefined) return;
     this.leave();
     if (fault.kind === 'gone') this.#end.onGone();
@@ -153,7 +153,7 @@ export class RequestAdmission implements BodyWatch {
       if (ask === undefined || 'reason' in ask) return;
       const slots = line.spec.concurrency !== undefined;
       const how = canStream({ announced, received, took }, slots, await parts.admission.explain(ask));
-      if (how === 'no' || this.#submitted || this.#over || body.fault !== undefined) return;
+      if (how === 'no' || this.#submitted || this.#over || body.problem !== undefined) return;
       if (how === 'hurry') body.setDeadline(FAST_UPLOAD_MAX);
       this.#submit(true);
     } catch (error) {

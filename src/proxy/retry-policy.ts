@@ -1,5 +1,5 @@
 import type { Micros } from '../core/time.ts';
-import type { BodyFault } from './body/buffered-body.ts';
+import type { BodyProblem } from './body/buffered-body.ts';
 import { firstHeader } from './headers.ts';
 import type { ForwardFailure, IncomingRequest } from './incoming.ts';
 import type { Attempt, HeldBody, RawHeaders } from './upstream/forwarder.ts';
@@ -45,7 +45,7 @@ export interface FailureContext {
   /** Why its lease was lost, where it was. */
   readonly lost: Error | undefined;
   /** What is wrong with the body it was to send. */
-  readonly fault: BodyFault | undefined;
+  readonly fault: BodyProblem | undefined;
 }
 
 /** What a caller receives for an attempt that failed. */

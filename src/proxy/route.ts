@@ -135,7 +135,7 @@ export interface BackendSpec {
 }
 
 /** What is known of a request beside its bytes; the listener's findings. */
-export interface RequestFacts {
+export interface RequestContext {
   /** Segments that the path pattern names, decoded. */
   readonly params: ReadonlyMap<string, string>;
   /** The credential's name; '' without auth. */

@@ -92,7 +92,7 @@ export class OwnerService {
     const session = this.#sessions.get(peer);
     if (session === undefined) return;
     session.silent = silent;
-    for (const { handle } of session.waiters.values()) handle?.setReachable?.(silent);
+    for (const { handle } of session.waiters.values()) handle?.setAway?.(silent);
   }
 
   /** Ends the requests of a peer that has ended. Its waiters are cancelled; its permits count as used, since their callers may have received them. */
@@ -154,7 +154,7 @@ export class OwnerService {
       return;
     }
     if (waiter.positionSent) return;
-    if (session.silent) waiter.handle.setReachable?.(true);
+    if (session.silent) waiter.handle.setAway?.(true);
     if (!this.#sendPosition(peer, waiter)) this.#retryPosition(peer, waiter);
   }
 

@@ -1,6 +1,6 @@
 import type { AdmissionService } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
-import type { AdmissionDeps, AdmissionNotice } from '../admission/deps.ts';
+import type { AdmissionDeps, AdmissionEvent } from '../admission/deps.ts';
 import { LoopPace, type Pace } from '../admission/pace.ts';
 import type { StoredLine } from '../admission/stored-line.ts';
 import type { Config } from '../config/load.ts';
@@ -14,7 +14,7 @@ import { createTimers } from '../platform/timers.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { withRequestLog } from '../telemetry/request-log.ts';
-import { logNotice } from './log-events.ts';
+import { logAdmissionEvent } from './log-events.ts';
 import type { NatsRequests } from './nats-requests.ts';
 
 /** Something to be done when a start fails, in reverse order. */
@@ -88,19 +88,19 @@ export interface AdmissionStack {
   readonly pace: Pace;
 }
 
-/** Dependencies of all gates of a process, on one node or among replicas; `notices` receives what is also logged. */
+/** Dependencies of all gates of a process, on one node or among replicas; `onEvent` receives what is also logged. */
 export function admissionDeps(
   { groups, bounds, log: { requests } }: Config,
-  parts: { clock: Clock; log: Log; metrics: Metrics; pace: Pace; notices?: (notice: AdmissionNotice) => void },
+  parts: { clock: Clock; log: Log; metrics: Metrics; pace: Pace; onEvent?: (event: AdmissionEvent) => void },
 ): Omit<AdmissionDeps, 'coordinator' | 'ledger' | 'recording' | 'shardOf'> {
-  const { clock, log, metrics, pace, notices = () => {} } = parts;
+  const { clock, log, metrics, pace, onEvent = () => {} } = parts;
   return {
     clock,
     settings: groups,
-    events: requests ? withRequestLog(log, metrics.event) : metrics.event,
-    notices: (notice) => {
-      logNotice(log, notice);
-      notices(notice);
+    onGateEvent: requests ? withRequestLog(log, metrics.event) : metrics.event,
+    onEvent: (event) => {
+      logAdmissionEvent(log, event);
+      onEvent(event);
     },
     random: createRandom(),
     bounds: { before: bounds.undecided, requests: bounds.requestIds, sessions: bounds.sessions, settled: bounds.settled },

@@ -135,7 +135,7 @@ function replicaRequests(parts: {
     open: async () => {
       const until = performance.now() + cluster.startWithin / MILLISECOND;
       if (cluster.durability === 'synced') await checkSynced(cluster.monitor ?? [], until);
-      return openNatsRequests(options, cluster.requestBytes, { tell: (change) => logConnectionEvent(log, change), nowMs: () => clock.epoch(clock.now()) });
+      return openNatsRequests(options, cluster.requestBytes, { onEvent: (change) => logConnectionEvent(log, change), nowMs: () => clock.epoch(clock.now()) });
     },
     shardOf: (group) => localAdmission.shardOf(group),
     bus: nats.messages,
@@ -207,10 +207,10 @@ function nameOf({ listen }: Config, { name }: Cluster): string {
 function forgetNowAndThen(nats: NatsLink, timers: Timers, log: Log): () => void {
   const act = async (): Promise<void> => {
     const sessions = await nats.forgetSessions();
-    if (sessions > 0) log.tell('info', 'sessions_collected', `${sessions} ended sessions were cleared away in NATS.`, { sessions });
+    if (sessions > 0) log.write('info', 'sessions_collected', `${sessions} ended sessions were cleared away in NATS.`, { sessions });
   };
   const failed = (cause: unknown) =>
-    log.tell('warn', 'session_gc_failed', 'Ended sessions could not be cleared away in NATS; it is tried again in an hour.', { err: cause });
+    log.write('warn', 'session_gc_failed', 'Ended sessions could not be cleared away in NATS; it is tried again in an hour.', { err: cause });
   return scheduleHourly({ timers, random: Math.random, act, failed });
 }
 
@@ -221,7 +221,7 @@ async function natsOptions(cluster: Cluster, { env }: AdmissionStackDeps): Promi
 }
 
 /** What joins a process to the other replicas. */
-interface JoinParts {
+interface JoinDeps {
   /** This replica's name. */
   readonly name: string;
   readonly nats: Pick<NatsLink, 'registers' | 'messages' | 'serverTime'>;
@@ -249,7 +249,7 @@ interface JoinParts {
 }
 
 /** A replica and its relay, joined to the admission of this process; the replica is yet to be started. */
-function wireReplica(parts: JoinParts): { readonly replica: Replica; readonly relay: Relay } {
+function wireReplica(parts: JoinDeps): { readonly replica: Replica; readonly relay: Relay } {
   const { nats, clock, timely, store, localAdmission, timers, log } = parts;
   const peerLog = new PeerLog(log);
   const replica: Replica = createReplica({

@@ -158,7 +158,7 @@ function logStrandedGroups(log: Log, service: OpenedRequests['requests'], groups
     if (groups.has(group) || logged.has(group)) continue;
     logged.add(group);
     const what = `${pending} stored requests wait for group ${group}, which is not in the configuration: bring it back, or cancel them.`;
-    log.tell('warn', 'requests_stranded', what, { group, pending });
+    log.write('warn', 'requests_stranded', what, { group, pending });
   }
 }
 

@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type { AdmissionService } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
-import type { GatewayQueueParts } from '../api/gateway-queue.ts';
+import type { GatewayQueueListenerOptions } from '../api/gateway-queue.ts';
 import { SESSION_STARTS } from '../config/gateway-queue-options.ts';
 import type { Config } from '../config/load.ts';
 import { resolveSecrets, type SecretSources } from '../config/secrets.ts';
@@ -29,7 +29,7 @@ export interface GatewayQueueModeDeps {
 /** The gateway queue of this process. */
 export interface GatewayQueueMode {
   /** For its listener. */
-  readonly listening: Pick<GatewayQueueParts, 'queue' | 'clock' | 'variant' | 'strict' | 'closeAfter' | 'onEvent'>;
+  readonly listening: Pick<GatewayQueueListenerOptions, 'queue' | 'clock' | 'variant' | 'strict' | 'closeAfter' | 'onEvent'>;
   /** Why callers should go elsewhere; undefined: ready. */
   notReady(): string | undefined;
   /** What a reload takes; the groups have been changed before. */

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { performance } from 'node:perf_hooks';
-import type { ServerFacts, ServiceDeps } from '../api/admission-service.ts';
+import type { ServerInfo, ServiceDeps } from '../api/admission-service.ts';
 import { ENVELOPE_BYTES } from '../api/connect/codec.ts';
 import { Connect } from '../api/connect/handler.ts';
 import { oversizedBody } from '../api/connect/response.ts';
@@ -69,7 +69,7 @@ type ListenerAddress = Config['listen']['api'];
 export async function openListeners(config: Config, given: ListenersDeps): Promise<Listeners> {
   const closing = new AbortController();
   const addresses: Record<string, string> = {};
-  const server = (): ServerFacts => ({ version: given.version, revision: given.revision(), listeners: addresses });
+  const server = (): ServerInfo => ({ version: given.version, revision: given.revision(), listeners: addresses });
   const parts = { ...given, server, ...(given.deferred && { deferred: { ...given.deferred, closing: closing.signal } }) };
   const spared: { guard?: DescriptorGuard } = {};
   const frontends = await frontendsOf(config, { ...parts, health: withRemark(parts.health, () => spared.guard?.remark) });
@@ -147,7 +147,7 @@ async function frontendsOf(config: Config, parts: ListenersDeps & Pick<Dashboard
     new Rest({ ...parts, operators: open }),
   ];
   const engine = await selectEngine(config.http.engine, { clientCa: api.tls?.clientCa !== undefined });
-  parts.log.tell('info', 'engine_chosen', `HTTP/1.1 on api is served by ${engine.name}: ${engine.why}`, {
+  parts.log.write('info', 'engine_chosen', `HTTP/1.1 on api is served by ${engine.name}: ${engine.why}`, {
     listener: 'api',
     engine: engine.name,
     why: engine.why,
@@ -232,7 +232,7 @@ function floodLog(log: Log): (kind: FloodKind, remoteAddress: string) => void {
     const now = performance.now();
     if (now < until) return;
     until = now + 1_000;
-    log.tell('warn', 'grpc_flood', `closed ${count} gRPC connections for a flood of ${kind}, the last from ${remoteAddress}`, {
+    log.write('warn', 'grpc_flood', `closed ${count} gRPC connections for a flood of ${kind}, the last from ${remoteAddress}`, {
       kind,
       remoteAddress,
       connections: count,

@@ -1,5 +1,5 @@
 import type { ReplicaView } from '../admission/admission.ts';
-import type { AdmissionNotice } from '../admission/deps.ts';
+import type { AdmissionEvent } from '../admission/deps.ts';
 import type { GatewayQueueEvent } from '../api/gateway-queue.ts';
 import type { Config } from '../config/load.ts';
 import type { ReloadEvent } from '../config/watch.ts';
@@ -23,41 +23,41 @@ export function logServing(
   { version, config, addresses, guarded }: { version: string; config: Config; addresses: Readonly<Record<string, string>>; guarded: boolean },
 ): void {
   if (!guarded && (addresses['api'] ?? addresses['grpc']) !== undefined)
-    log.tell('warn', 'auth_missing', 'Any caller that reaches api or grpc may acquire; set auth.keys. Operators are answered on admin only.');
+    log.write('warn', 'auth_missing', 'Any caller that reaches api or grpc may acquire; set auth.keys. Operators are answered on admin only.');
   const { revision, groups } = config;
   const where = Object.entries(addresses).map(([name, address]) => `${name} on ${address}`);
   const what = `Sluice ${version} serves ${groups.length} groups: ${where.join(', ')}.`;
-  log.tell('info', 'serving', what, { version, revision, groups: groups.length, ...addresses });
+  log.write('info', 'serving', what, { version, revision, groups: groups.length, ...addresses });
 }
 
-/** Logs what admission notices. */
-export function logNotice(log: Log, notice: AdmissionNotice): void {
-  switch (notice.kind) {
+/** Logs the events of admission. */
+export function logAdmissionEvent(log: Log, event: AdmissionEvent): void {
+  switch (event.kind) {
     case 'lost':
-      return log.tell('error', 'leadership_lost', 'Another process took this store over (store.takeOver); this one decides nothing more and stops.', {
-        err: notice.cause,
+      return log.write('error', 'leadership_lost', 'Another process took this store over (store.takeOver); this one decides nothing more and stops.', {
+        err: event.cause,
       });
     case 'unstored':
-      return log.tell('error', 'ledger_unavailable', `The ledger of ${notice.root} cannot be written; what needs it is refused until it can.`, {
-        root: notice.root,
-        err: notice.cause,
+      return log.write('error', 'ledger_unavailable', `The ledger of ${event.root} cannot be written; what needs it is refused until it can.`, {
+        root: event.root,
+        err: event.cause,
       });
     case 'stored':
-      return log.tell('info', 'ledger_available', `The ledger of ${notice.root} can be written again.`, { root: notice.root });
+      return log.write('info', 'ledger_available', `The ledger of ${event.root} can be written again.`, { root: event.root });
     case 'seal_failed':
-      return log.tell('error', 'seal_failed', `The last state of ${notice.root} could not be written; the next start treats it as a crash.`, {
-        root: notice.root,
-        err: notice.cause,
+      return log.write('error', 'seal_failed', `The last state of ${event.root} could not be written; the next start treats it as a crash.`, {
+        root: event.root,
+        err: event.cause,
       });
     case 'recovered':
-      return logRecovery(log, notice);
+      return logRecovery(log, event);
     case 'withdrawn': {
-      const { group, waiting, leases } = notice;
+      const { group, waiting, leases } = event;
       const what = `Group ${group} was taken out of the configuration with ${waiting} waiting, who were refused, and ${leases} leases, which end by themselves.`;
-      return log.tell('warn', 'group_withdrawn', what, { group, waiting, leases });
+      return log.write('warn', 'group_withdrawn', what, { group, waiting, leases });
     }
     case 'fault':
-      return logFault(log, notice.cause);
+      return logUnexpectedError(log, event.cause);
   }
 }
 
@@ -83,18 +83,20 @@ export class DeferredLog {
         const { requests, armed } = event;
         if (requests === 0) return;
         const what = `${requests} stored requests wait for delivery; ${armed} may have been on their way when the last process ended and count as tried.`;
-        return log.tell('info', 'requests_loaded', what, { requests, armed });
+        return log.write('info', 'requests_loaded', what, { requests, armed });
       }
       case 'backend_down':
-        return log.tell('warn', 'backend_down', `Backend ${event.backend} is down: one stored request at a time probes it, the others wait.`, {
+        return log.write('warn', 'backend_down', `Backend ${event.backend} is down: one stored request at a time probes it, the others wait.`, {
           backend: event.backend,
         });
       case 'backend_up':
-        return log.tell('info', 'backend_up', `Backend ${event.backend} answers again: its stored requests are sent.`, { backend: event.backend });
+        return log.write('info', 'backend_up', `Backend ${event.backend} answers again: its stored requests are sent.`, { backend: event.backend });
       case 'store_failed':
-        return log.tell('error', 'requests_unstored', 'The store for deferred requests cannot commit: submits are refused until it can.', { err: event.cause });
+        return log.write('error', 'requests_unstored', 'The store for deferred requests cannot commit: submits are refused until it can.', {
+          err: event.cause,
+        });
       case 'store_works':
-        return log.tell('info', 'requests_stored', 'The store for deferred requests commits again.');
+        return log.write('info', 'requests_stored', 'The store for deferred requests commits again.');
       case 'ended':
         if (event.state === 'dead') this.#died(event.group, event.error);
         return;
@@ -113,7 +115,7 @@ export class DeferredLog {
     known.loggedAt = now;
     known.since = 0;
     const what = `${since} stored requests of group ${group} became dead letters, the last for ${error}; see \`sluice requests list --state dead --group ${group}\`.`;
-    this.#log.tell('warn', 'requests_dead', what, { group, error, dead: since });
+    this.#log.write('warn', 'requests_dead', what, { group, error, dead: since });
   }
 }
 
@@ -157,7 +159,7 @@ export class GatewayQueueLog {
         const { cause, failures, retryIn } = event;
         const why = cause instanceof Error ? cause.message : String(cause);
         const msg = `The session limits are not to be had: ${why}. No session start is added until they are; the next try is in ${Math.ceil(retryIn / SECOND)} s.`;
-        return log.tell('warn', 'session_limits_failed', msg, { failures, err: cause });
+        return log.write('warn', 'session_limits_failed', msg, { failures, err: cause });
       }
       case 'limits_taken':
         return this.#taken(event.limits);
@@ -167,7 +169,7 @@ export class GatewayQueueLog {
   #taken({ total, remaining, resetAfter, maxConcurrency }: Extract<LimitsEvent, { kind: 'limits_taken' }>['limits']): void {
     const limits = `${total} ${maxConcurrency}`;
     const msg = `Session limits: ${remaining} of ${total} starts are left for ${Math.round(resetAfter / SECOND)} s, ${maxConcurrency} at the same time.`;
-    this.#log.tell(limits === this.#limits ? 'debug' : 'info', 'session_limits_taken', msg, {
+    this.#log.write(limits === this.#limits ? 'debug' : 'info', 'session_limits_taken', msg, {
       total,
       remaining,
       resetAfterMs: resetAfter / MILLISECOND,
@@ -185,23 +187,23 @@ export class GatewayQueueLog {
     const [msg, fields] = line(known.since);
     known.loggedAt = now;
     known.since = 0;
-    this.#log.tell('warn', event, msg, fields);
+    this.#log.write('warn', event, msg, fields);
   }
 }
 
 /** Logs an error that is a bug, or broken I/O. */
-export function logFault(log: Log, err: unknown): void {
-  log.tell('error', 'unexpected_error', `An unexpected error: ${err instanceof Error ? err.message : String(err)}`, { err });
+export function logUnexpectedError(log: Log, err: unknown): void {
+  log.write('error', 'unexpected_error', `An unexpected error: ${err instanceof Error ? err.message : String(err)}`, { err });
 }
 
 /** After a crash: what it cost. After a clean stop: what goes on. */
-function logRecovery(log: Log, { shard, trees, crashed, leases, bounds, heldFor }: Extract<AdmissionNotice, { kind: 'recovered' }>): void {
+function logRecovery(log: Log, { shard, trees, crashed, leases, bounds, heldFor }: Extract<AdmissionEvent, { kind: 'recovered' }>): void {
   const fields = { ...(shard === undefined ? {} : { shard }), trees, crashed, leases, bounds, heldForMs: Math.ceil(heldFor / MILLISECOND) };
-  if (crashed === 0) return log.tell(shard === undefined ? 'info' : 'debug', 'state_restored', `Exact state was restored: ${leases} leases live on.`, fields);
+  if (crashed === 0) return log.write(shard === undefined ? 'info' : 'debug', 'state_restored', `Exact state was restored: ${leases} leases live on.`, fields);
   const what =
     `The last process ended without a clean stop: ${crashed} trees of groups start with what may have been spent counted as spent ` +
     `(${bounds} recorded bounds; limits that recover within 3 s are used up), ${leases} leases live on, nothing is admitted for ${fields.heldForMs} ms.`;
-  log.tell('warn', 'crash_recovered', what, fields);
+  log.write('warn', 'crash_recovered', what, fields);
 }
 
 /** Logs what came of a reload. */
@@ -210,16 +212,16 @@ export function logReload(log: Log, event: ReloadEvent): void {
     const { mistakes } = event;
     const more = mistakes.length > 1 ? ` (and ${mistakes.length - 1} more)` : '';
     const fields = { mistakes, advice: 'Nothing was changed.' };
-    return log.tell('error', 'reload_refused', `The configuration was not reloaded, nothing was changed: ${mistakes[0] ?? 'no reason given'}${more}`, fields);
+    return log.write('error', 'reload_refused', `The configuration was not reloaded, nothing was changed: ${mistakes[0] ?? 'no reason given'}${more}`, fields);
   }
   if (event.kind === 'unthreaded') {
     const what = `No worker thread could be started to read the configuration (${event.cause.message}); callers wait while it is read.`;
-    return log.tell('warn', 'reload_unthreaded', what, { err: event.cause });
+    return log.write('warn', 'reload_unthreaded', what, { err: event.cause });
   }
   const { revision, groups, needRestart } = event;
   const waits = needRestart.length > 0 ? `; restart to change ${needRestart.join(', ')}` : '';
   const what = `The configuration was reloaded: revision ${revision}, ${groups} groups${waits}.`;
-  log.tell(needRestart.length > 0 ? 'warn' : 'info', 'reloaded', what, { revision, groups, needRestart });
+  log.write(needRestart.length > 0 ? 'warn' : 'info', 'reloaded', what, { revision, groups, needRestart });
 }
 
 /** A URL that fails and answers in turn is logged at most this often, in milliseconds. */
@@ -255,15 +257,15 @@ export class BackendLog {
       case 'attempt':
         return this.#attempt(event);
       case 'ejected':
-        return this.#log.tell('warn', 'backend_ejected', `${event.url} of backend ${event.backend} gets no requests for a while.`, fieldsOf(event));
+        return this.#log.write('warn', 'backend_ejected', `${event.url} of backend ${event.backend} gets no requests for a while.`, fieldsOf(event));
       case 'restored':
-        return this.#log.tell('info', 'backend_restored', `${event.url} of backend ${event.backend} gets requests again.`, fieldsOf(event));
+        return this.#log.write('info', 'backend_restored', `${event.url} of backend ${event.backend} gets requests again.`, fieldsOf(event));
       case 'pushback': {
         const pause = event.retryAfter === undefined ? '' : ` for ${(event.retryAfter / SECOND).toFixed(1)} s`;
-        return this.#log.tell('debug', 'backend_pushed_back', `Backend ${event.backend} asked for a pause${pause}.`, fieldsOf(event));
+        return this.#log.write('debug', 'backend_pushed_back', `Backend ${event.backend} asked for a pause${pause}.`, fieldsOf(event));
       }
       case 'cost_missing':
-        return this.#log.tell('debug', 'cost_missing', `A cost in ${event.unit} was not where route ${event.route} looks for it.`, fieldsOf(event));
+        return this.#log.write('debug', 'cost_missing', `A cost in ${event.unit} was not where route ${event.route} looks for it.`, fieldsOf(event));
     }
   }
 
@@ -283,7 +285,7 @@ export class BackendLog {
     if (this.#isQuiet(url, now)) return;
     if (this.#loggedAt.size >= URLS_MAX) this.#forgetAll();
     this.#loggedAt.set(url, now);
-    this.#log.tell('warn', 'backend_failed', `${url} of backend ${backend} does not answer: ${outcome}.`, { backend, url, outcome });
+    this.#log.write('warn', 'backend_failed', `${url} of backend ${backend} does not answer: ${outcome}.`, { backend, url, outcome });
   }
 
   #recovered(backend: string, url: string, { sinceMs, attempts }: Failing): void {
@@ -293,7 +295,7 @@ export class BackendLog {
     if ((this.#loggedAt.get(url) ?? -1) < sinceMs) return;
     const seconds = ((now - sinceMs) / 1000).toFixed(1);
     const what = `${url} of backend ${backend} answers again, after ${attempts} failed attempts in ${seconds} s.`;
-    this.#log.tell('info', 'backend_recovered', what, { backend, url, attempts, failedForMs: Math.round(now - sinceMs) });
+    this.#log.write('info', 'backend_recovered', what, { backend, url, attempts, failedForMs: Math.round(now - sinceMs) });
   }
 
   #forgetAll(): void {
@@ -326,7 +328,7 @@ const LINK: Readonly<Record<ConnectionEvent['kind'], (fields: Readonly<Record<st
 export function logConnectionEvent(log: Log, change: ConnectionEvent): void {
   const { kind, ...fields } = change;
   const bad = kind === 'unfit' || kind === 'refused' ? 'error' : kind === 'disconnected' || kind === 'waiting' ? 'warn' : 'info';
-  log.tell(bad, `nats_${kind}`, LINK[kind](fields as Record<string, unknown>), fields);
+  log.write(bad, `nats_${kind}`, LINK[kind](fields as Record<string, unknown>), fields);
 }
 
 /** What an operator of replicas looks for. */
@@ -334,17 +336,17 @@ export function logReplicaEvent(log: Log, event: ReplicaEvent): void {
   switch (event.kind) {
     case 'gained': {
       const { shard, leaderLease } = event.handle;
-      return log.tell('debug', 'shard_acquired', `Shard ${shard} is decided here, in term ${leaderLease.term}.`, { shard, term: String(leaderLease.term) });
+      return log.write('debug', 'shard_acquired', `Shard ${shard} is decided here, in term ${leaderLease.term}.`, { shard, term: String(leaderLease.term) });
     }
     case 'lost':
-      return log.tell('debug', 'shard_lost', `Shard ${event.shard} is not decided here any more.`, { shard: event.shard, term: String(event.term) });
+      return log.write('debug', 'shard_lost', `Shard ${event.shard} is not decided here any more.`, { shard: event.shard, term: String(event.term) });
     case 'seal':
-      return log.tell('debug', 'shard_sealing', `Shard ${event.shard} is being handed over.`, { shard: event.shard, term: String(event.term) });
+      return log.write('debug', 'shard_sealing', `Shard ${event.shard} is being handed over.`, { shard: event.shard, term: String(event.term) });
     case 'reachable':
-      if (event.reachable) return log.tell('info', 'cluster_reached', 'A session of this replica is live in NATS: it may decide.');
-      return log.tell('warn', 'cluster_lost', 'No session of this replica is live in NATS: it decides nothing of what it had.');
+      if (event.reachable) return log.write('info', 'cluster_reached', 'A session of this replica is live in NATS: it may decide.');
+      return log.write('warn', 'cluster_lost', 'No session of this replica is live in NATS: it decides nothing of what it had.');
     case 'trouble':
-      return log.tell('warn', 'cluster_trouble', sentence(event.what), { what: event.what, err: event.cause });
+      return log.write('warn', 'cluster_trouble', sentence(event.what), { what: event.what, err: event.cause });
     case 'placed':
     case 'peers':
       return;
@@ -364,17 +366,17 @@ export function logRelayEvent(log: Log, event: Exclude<RelayEvent, { kind: 'degr
   switch (event.kind) {
     case 'alone': {
       const { isIsolated, replicas } = event;
-      if (!isIsolated) return log.tell('info', 'cluster_rejoined', 'The other replicas are reached again.', { replicas });
-      return log.tell('warn', 'cluster_isolated', `No other replica is reached; groups go on as their \`unreachable\` says, as one of ${replicas}.`, {
+      if (!isIsolated) return log.write('info', 'cluster_rejoined', 'The other replicas are reached again.', { replicas });
+      return log.write('warn', 'cluster_isolated', `No other replica is reached; groups go on as their \`unreachable\` says, as one of ${replicas}.`, {
         replicas,
       });
     }
     case 'instance_replaced':
-      return log.tell('warn', 'instance_replaced', 'The others had taken this process for dead; its callers are asked for again.', {
+      return log.write('warn', 'instance_replaced', 'The others had taken this process for dead; its callers are asked for again.', {
         instance: event.instance,
       });
     case 'trouble':
-      return log.tell('warn', 'relay_trouble', `In the traffic between replicas: ${event.what} failed.`, { what: event.what, err: event.cause });
+      return log.write('warn', 'relay_trouble', `In the traffic between replicas: ${event.what} failed.`, { what: event.what, err: event.cause });
   }
 }
 
@@ -395,11 +397,11 @@ export class PeerLog {
   changed(peers: readonly { readonly replica: string; readonly instance: string }[], gone: readonly GonePeer[]): void {
     for (const { replica, instance, shards, leaving } of gone) {
       const fields = { replica, instance, shards };
-      if (leaving && shards === 0) this.#log.tell('info', 'peer_left', `Replica ${replica} has left; it decided nothing any more.`, fields);
-      else this.#log.tell('warn', 'peer_lost', `Replica ${replica} is silent: dead or cut off, with ${shards} shards to be taken over.`, fields);
+      if (leaving && shards === 0) this.#log.write('info', 'peer_left', `Replica ${replica} has left; it decided nothing any more.`, fields);
+      else this.#log.write('warn', 'peer_lost', `Replica ${replica} is silent: dead or cut off, with ${shards} shards to be taken over.`, fields);
     }
     for (const { replica, instance } of peers) {
-      if (!this.#known.has(instance)) this.#log.tell('info', 'peer_joined', `Replica ${replica} is there.`, { replica, instance });
+      if (!this.#known.has(instance)) this.#log.write('info', 'peer_joined', `Replica ${replica} is there.`, { replica, instance });
     }
     this.#known = new Set(peers.map(({ instance }) => instance));
   }

@@ -31,20 +31,20 @@ export interface NatsRequests {
 export async function openNatsRequests(
   options: NatsOptions,
   bytes: number,
-  { tell, nowMs }: { readonly tell: (change: ConnectionEvent) => void; readonly nowMs: () => number },
+  { onEvent, nowMs }: { readonly onEvent: (change: ConnectionEvent) => void; readonly nowMs: () => number },
 ): Promise<NatsRequests> {
   const until = performance.now() + options.startWithin / MILLISECOND;
-  const line = await connectNats({ name: 'requests', options, inboxPrefix: createLayout(options.prefix).inboxPrefix, tell, until });
+  const line = await connectNats({ name: 'requests', options, inboxPrefix: createLayout(options.prefix).inboxPrefix, onEvent, until });
   try {
     const layout = createDeferredLayout(options.prefix);
     const wanted = { wanted: () => layout.wanted(bytes, line.version) };
-    const unwritten = await openStreams({ line, layout: wanted, options, tell, until });
+    const unwritten = await openStreams({ line, layout: wanted, options, onEvent, until });
     const records = await QueueRecords.open({ line, within: ANSWER_WITHIN, streams: layout.queues });
     const verbs = {
       newest: (place: Parameters<QueueRecords['newest']>[0]) => records.newest(place),
       write: (place: Parameters<QueueRecords['newest']>[0], payload: Uint8Array, last: number) => records.write({ place, row: '', bytes: payload, last }),
     };
-    await Promise.all(unwritten.map((place) => awaitLeader({ records: verbs, place, tell, until })));
+    await Promise.all(unwritten.map((place) => awaitLeader({ records: verbs, place, onEvent, until })));
     const room = new StreamQuota({ records, streams: [...layout.queues, ...layout.bodies], bytes: Number.MAX_SAFE_INTEGER, relief: 0 });
     const edge = new JetStreamEdge({ records, layout, room, nowMs });
     return {

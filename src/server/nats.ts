@@ -59,7 +59,7 @@ export async function openNats(options: NatsOptions, report: (change: Connection
   const until = performance.now() + options.startWithin / MILLISECOND;
   const lines: NatsClient[] = [];
   const open = async (name: 'data' | 'ledger'): Promise<NatsClient> => {
-    const line = await connectNats({ name, options, inboxPrefix: layout.inboxPrefix, tell: reportAll, until });
+    const line = await connectNats({ name, options, inboxPrefix: layout.inboxPrefix, onEvent: reportAll, until });
     lines.push(line);
     return line;
   };
@@ -69,16 +69,16 @@ export async function openNats(options: NatsOptions, report: (change: Connection
   try {
     const data = await open('data');
     const ledger = await open('ledger');
-    const unwritten = await openStreams({ line: data, layout, options, tell: reportAll, until });
+    const unwritten = await openStreams({ line: data, layout, options, onEvent: reportAll, until });
     const records = new StreamClient({ line: data, within: options.answerWithin });
     // What is not answered within `answerWithin` is asked again; the first answer counts all the same if it comes.
     const registerRecords = new StreamClient({ line: data, within: Math.max(options.answerWithin, REGISTERS_WITHIN) });
     const ledgerRecords = new StreamClient({ line: ledger, within: LEDGER_WITHIN });
     const via = ({ stream }: StreamSubject): StreamClient => (layout.ledger.includes(stream) ? ledgerRecords : records);
-    await Promise.all(unwritten.map((place) => awaitLeader({ records: via(place), place, tell: reportAll, until })));
+    await Promise.all(unwritten.map((place) => awaitLeader({ records: via(place), place, onEvent: reportAll, until })));
     const place = { stream: layout.race, subject: layout.raceSubject };
     while ((await verifyCompareAndSet([records, ledgerRecords], place)) === 0) {
-      await awaitLeader({ records, place, tell: reportAll, until });
+      await awaitLeader({ records, place, onEvent: reportAll, until });
       if (performance.now() > until)
         throw new NatsUnsupported(`NATS answers none of six writes within ${options.answerWithin / MILLISECOND} ms; raise cluster.answerWithin.`);
     }

@@ -11,12 +11,12 @@ export function logOperator(log: Log, event: OperatorEvent): string {
   const deeds = deedsOf(event);
   if (refused === undefined) {
     const text = `${who} ${listed(deeds.map(([, past, object]) => `${past} ${object}`))}.`;
-    log.tell('info', kind, text, { caller, group, ...fields });
+    log.write('info', kind, text, { caller, group, ...fields });
     return text;
   }
   const tried = listed(deeds.map(([infinitive, , object]) => `${infinitive} ${object}`));
   const text = `${who} tried to ${tried}; it was refused: ${refused}.`;
-  log.tell('warn', kind, text, { caller, group, ...fields, refused });
+  log.write('warn', kind, text, { caller, group, ...fields, refused });
   return text;
 }
 

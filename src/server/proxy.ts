@@ -9,7 +9,7 @@ import type { Config } from '../config/load.ts';
 import type { RouteOptions } from '../config/route-options.ts';
 import { type Micros, SECOND } from '../core/time.ts';
 import type { ProxyRoute } from '../deferred/proxy-route.ts';
-import type { DeliveryParts, Forwarding } from '../proxy/forwarding.ts';
+import type { Forwarding, ForwardingOptions } from '../proxy/forwarding.ts';
 import { createForwarding } from '../proxy/forwarding-service.ts';
 import type { BackendSpec, CostRule, Route } from '../proxy/route.ts';
 import { createUndiciForwarder } from '../proxy/upstream/undici.ts';
@@ -18,14 +18,14 @@ import { createUndiciForwarder } from '../proxy/upstream/undici.ts';
 const LEASE_MAX: Micros = 10 * SECOND;
 
 /** The parts of a configuration that forwarding is made of. */
-export interface ForwardingOptions {
+export interface ForwardingConfig {
   readonly backends: ReadonlyMap<string, BackendOptions>;
   readonly routes: readonly RouteOptions[];
   readonly groups: readonly GroupSettings[];
 }
 
 /** What forwarding needs besides the configuration. */
-export type ProxyDeps = Pick<DeliveryParts, 'admission' | 'clock' | 'random' | 'events' | 'tracer' | 'onFault'>;
+export type ProxyDeps = Pick<ForwardingOptions, 'admission' | 'clock' | 'random' | 'events' | 'tracer' | 'onFault'>;
 
 /** Forwarding, or undefined where no proxy listens and none is needed for stored requests (`wanted`). Rejects with what to do when a file or the folder for bodies cannot be had. */
 export async function openForwarding(config: Config, wanted: boolean, parts: ProxyDeps): Promise<Forwarding | undefined> {
@@ -44,7 +44,7 @@ export async function openForwarding(config: Config, wanted: boolean, parts: Pro
 }
 
 /** Backends as forwarding takes them. Rejects when a file with authorities cannot be read. */
-export async function compileBackends({ backends }: Pick<ForwardingOptions, 'backends'>): Promise<readonly BackendSpec[]> {
+export async function compileBackends({ backends }: Pick<ForwardingConfig, 'backends'>): Promise<readonly BackendSpec[]> {
   return Promise.all(
     [...backends].map(async ([name, { urls, timeout, concurrency, onAbort, ca, ejection, queue, resolve, quotaHeaders }]) => ({
       name,
@@ -66,7 +66,7 @@ export async function compileBackends({ backends }: Pick<ForwardingOptions, 'bac
 }
 
 /** Routes as the listener takes them, in their order. The configuration must have been read without a mistake. */
-export function compileRoutes({ routes, groups }: Omit<ForwardingOptions, 'backends'>): readonly ProxyRoute[] {
+export function compileRoutes({ routes, groups }: Omit<ForwardingConfig, 'backends'>): readonly ProxyRoute[] {
   const named = new Map(groups.map((group) => [group.spec.name, group]));
   return routes.map((options, index) => {
     const { match, refusal, key, group } = options;

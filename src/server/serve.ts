@@ -25,7 +25,7 @@ import { type DeferredMode, type DeferredModeDeps, keepsRequests, openDeferredMo
 import { type CompiledRoutes, compileAllRoutes } from './deferred-routes.ts';
 import { type GatewayQueueMode, openGatewayQueue } from './gateway-queue-mode.ts';
 import { checkAddresses, type Listeners, openListeners } from './listeners.ts';
-import { BackendLog, logFault, logReload, logServing } from './log-events.ts';
+import { BackendLog, logReload, logServing, logUnexpectedError } from './log-events.ts';
 import { logOperator } from './operator-log.ts';
 import { compileBackends, openForwarding, type ProxyDeps } from './proxy.ts';
 import { compileRateLimitRules } from './rate-limit-rules.ts';
@@ -55,7 +55,7 @@ export interface RunningServer {
   /** When the next step of reading another configuration may be taken. */
   readonly pace: Pace;
   /** Logs what came of a reload. */
-  tell(event: ReloadEvent): void;
+  onReload(event: ReloadEvent): void;
   /** Not ready but serving for `drain.delay`, then those held stay until `drain.grace` ends; all is closed and sealed. `atOnce`: without either. */
   drain(atOnce?: boolean): Promise<void>;
 }
@@ -86,7 +86,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
   const tracing = await openTracing(parts, log, opened);
   const admission = tracing === undefined ? stack.admission : traceAdmission(stack.admission, tracing.tracer);
   const state: State = { revision: config.revision, notReady: 'starting', refusals: refusalsOf(config), rateLimits: compileRateLimitRules(config) };
-  const onFault = (error: unknown): void => logFault(log, error);
+  const onFault = (error: unknown): void => logUnexpectedError(log, error);
   const keeps = keepsRequests(config, routes);
   // Routes define which caller may go where; a caller that shows a credential is held to it.
   const forwarded = { admission: scopedAsks(admission, allowAnonymous(auth)), clock, tracer: tracing?.tracer, onFault };
@@ -123,7 +123,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
   return {
     addresses: listeners.addresses,
     ...{ lost: stack.lost, pace: stack.pace },
-    tell: (event) => logReload(log, event),
+    onReload: (event) => logReload(log, event),
     reload: async (next) => {
       const taken = await reload(next, { parts, log, auth, admission: stack, forwarding, stores: deferred !== undefined, state });
       if (!('proxy' in taken)) return taken;
@@ -196,7 +196,7 @@ function drainer({ config, log, admission, forwarding, deferred, gatewayQueue, l
   return async (atOnce = false) => {
     const [delay, grace] = atOnce ? [0, 0] : [config.drain.delay / MILLISECOND, config.drain.grace / MILLISECOND];
     const what = `Not ready any more: serves on for ${delay / 1000} s, then refuses new callers; callers that wait have up to ${grace / 1000} s.`;
-    log.tell('info', 'draining', what, { delayMs: delay, graceMs: grace });
+    log.write('info', 'draining', what, { delayMs: delay, graceMs: grace });
     notReady();
     listeners.leaving();
     if (delay > 0) await sleep(delay);
@@ -208,7 +208,7 @@ function drainer({ config, log, admission, forwarding, deferred, gatewayQueue, l
     gatewayQueue?.stop();
     await admission.close();
     await tracing?.close(LAST_SPANS_MS);
-    log.tell('info', 'stopped', 'All callers are answered and the state is written.');
+    log.write('info', 'stopped', 'All callers are answered and the state is written.');
   };
 }
 

@@ -35,7 +35,7 @@ export async function openSingleNode(config: Config, parts: AdmissionStackDeps):
     const before = opened.length;
     try {
       const admission = await openOnce(config, parts);
-      if (logAt > 0) log.tell('info', 'store_ready', 'The disk takes writes again; the store is open.', { path: config.store.path });
+      if (logAt > 0) log.write('info', 'store_ready', 'The disk takes writes again; the store is open.', { path: config.store.path });
       return admission;
     } catch (cause) {
       for (const close of opened.splice(before).reverse()) await close().catch(() => {});
@@ -43,7 +43,7 @@ export async function openSingleNode(config: Config, parts: AdmissionStackDeps):
       if (performance.now() >= logAt) {
         logAt = performance.now() + ROOM_TELL_MS;
         const msg = 'The disk takes no writes, as it is full or fails: the server waits and serves nothing before. Make room, or set store.path.';
-        log.tell('error', 'store_waiting', msg, { path: config.store.path, err: cause });
+        log.write('error', 'store_waiting', msg, { path: config.store.path, err: cause });
       }
       await sleepUnless(ROOM_RETRY_MS, stopping);
       if (stopping?.aborted) throw cause;
@@ -67,8 +67,8 @@ async function openOnce(config: Config, parts: AdmissionStackDeps): Promise<Admi
   const localAdmission: LocalAdmission = new LocalAdmission({
     ...admissionDeps(config, {
       ...{ clock: instrumentClock(clock, metrics.timerLate), log, metrics, pace },
-      notices: (notice) => {
-        if (notice.kind === 'lost') lost.resolve(notice.cause);
+      onEvent: (event) => {
+        if (event.kind === 'lost') lost.resolve(event.cause);
       },
     }),
     coordinator,
@@ -115,10 +115,10 @@ function watchRoom(room: () => StoreRoom, { timers, log, metrics }: { timers: Ti
     const { used, bytes, fill } = room();
     if (!filling && fill >= FILLING) {
       const msg = 'The store fills up: a tree of groups nears its share. Raise store.bytes, or look for leases that are never released.';
-      log.tell('warn', 'store_filling', msg, { used, bytes, fill });
+      log.write('warn', 'store_filling', msg, { used, bytes, fill });
       filling = true;
     } else if (filling && fill < EASED) {
-      log.tell('info', 'store_eased', 'The store has room again.', { used, bytes, fill });
+      log.write('info', 'store_eased', 'The store has room again.', { used, bytes, fill });
       filling = false;
     }
     // Not by the clock, which spins before each moment to be exact.
@@ -147,8 +147,8 @@ async function openFoundation(config: Config, parts: AdmissionStackDeps): Promis
   const storage = await openStorage(config.store, {
     holder: holderOf(parts, [api, grpc, proxy, gatewayQueue].flatMap((listener) => shown(listener.address)).join(', ')),
     verified: (pages, whole, tookMs) => {
-      if (!whole) parts.log.tell('warn', 'store_unverified', 'The store is too large to be checked whole before the start.', { pages });
-      else parts.log.tell('debug', 'store_verified', 'The pages of the store refer to each other as they should.', { pages, tookMs });
+      if (!whole) parts.log.write('warn', 'store_unverified', 'The store is too large to be checked whole before the start.', { pages });
+      else parts.log.write('debug', 'store_verified', 'The pages of the store refer to each other as they should.', { pages, tookMs });
     },
   });
   let clock: SystemClock | undefined;
@@ -198,7 +198,7 @@ interface Storage {
 }
 
 /** How storage is opened, beside the options. */
-interface StorageWays {
+interface OpenStorageOptions {
   /** Reported to a process that finds the store in use. */
   readonly holder: Holder;
   /** Called when the check of an existing store is done. */
@@ -206,14 +206,14 @@ interface StorageWays {
 }
 
 /** Opens the storage of `store` in the configuration. Rejects, saying what to do, when the folder cannot be used. */
-async function openStorage(options: Config['store'], ways: StorageWays): Promise<Storage> {
+async function openStorage(options: Config['store'], more: OpenStorageOptions): Promise<Storage> {
   const { bytes, path, takeOver } = options;
   if (options.kind === 'memory') {
     const store = new MemoryStore({ bytes });
     return { registers: new MemoryRegisters(), store, room: undefined, durable: false, describe: async () => {}, close: () => store.close() };
   }
   try {
-    const opened = await openStore(path, { ...ways, takeOver });
+    const opened = await openStore(path, { ...more, takeOver });
     try {
       const { file, describe, close } = opened;
       const store = new LmdbStore(file, { bytes });

@@ -71,8 +71,8 @@ const workloadOptions = struct({
 export type Workload = ValueOf<typeof workloadOptions>;
 type Callers = ValueOf<typeof callers>;
 
-function checkCallers(value: Unverified<Callers>, tell: ReportAt): void {
-  if (value.key !== undefined && value.keys !== undefined) tell(['keys'], new ValueError('key and keys exclude each other', 'Remove one of them.'));
+function checkCallers(value: Unverified<Callers>, report: ReportAt): void {
+  if (value.key !== undefined && value.keys !== undefined) report(['keys'], new ValueError('key and keys exclude each other', 'Remove one of them.'));
 }
 
 /** Reads a workload; every mistake is reported with its place. */

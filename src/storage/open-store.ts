@@ -19,7 +19,7 @@ const READERS_BYTES = 16_384;
 const LEDGER_LOSSES = 'both forget what was spent and which leases live, and fences begin lower';
 
 /** How a folder is opened. */
-export interface StoreWays {
+export interface OpenStoreOptions {
   /** Shown to processes that find the store in use. */
   readonly holder: Holder;
   /** Open it although another process holds it. */
@@ -46,7 +46,7 @@ export interface OpenedStore {
  * {@link DamagedStore}, {@link DiskUnavailable} when the file system does not answer, or with what it answers; each says what
  * to do. Everything before the mapping leaves the event loop free, so that a signal still ends the process.
  */
-export async function openStore(path: string, ways: StoreWays): Promise<OpenedStore> {
+export async function openStore(path: string, ways: OpenStoreOptions): Promise<OpenedStore> {
   await step(path, makeFolder(path));
   let lock = await step(path, StoreLock.take(path));
   if (lock === undefined && !ways.takeOver) {
@@ -106,7 +106,7 @@ export async function makeFolder(path: string): Promise<void> {
   }
 }
 
-async function verify(path: string, { verified, losses = LEDGER_LOSSES }: StoreWays): Promise<void> {
+async function verify(path: string, { verified, losses = LEDGER_LOSSES }: OpenStoreOptions): Promise<void> {
   const file = join(path, 'data.mdb');
   const found = await step(path, stat(file)).catch((cause: NodeJS.ErrnoException) => cause);
   if (found instanceof Error && (found as NodeJS.ErrnoException).code === 'ENOENT') return;

@@ -1,7 +1,7 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 
 /** What a replica knows of itself and the others; the coordinator's and the relay's own views have more. */
-export interface ClusterFigures {
+export interface ClusterStats {
   readonly shards: readonly { readonly shard: number; readonly term: bigint; readonly owner: string; readonly phase: string }[];
   readonly peers: readonly { readonly replica: string; readonly revision: number; readonly hash: string }[];
   readonly revision: { readonly number: number; readonly hash: string };
@@ -13,7 +13,7 @@ export interface ClusterFigures {
 }
 
 /** Exports the figures of a replica of a cluster. Returns a function that counts an admission outside the promises. */
-export function createClusterMetrics(registry: Registry, figures: () => ClusterFigures): (group: string, how: string) => void {
+export function createClusterMetrics(registry: Registry, figures: () => ClusterStats): (group: string, how: string) => void {
   gauge(registry, 'sluice_cluster_connected', 'NATS takes what this replica sends: 1, else 0.', () => Number(figures().connected));
   gauge(registry, 'sluice_cluster_replicas', 'Live replicas, this one included.', () => figures().peers.length + 1);
   gauge(registry, 'sluice_cluster_revisions', 'Different configurations among live replicas; more than 1 for long: a rollout that stands still.', () => {

@@ -10,7 +10,7 @@ export type LogFields = Readonly<Record<string, unknown>>;
 /** The log: one JSON line per event, `{"level":"info","time":"...","event":"listening",...,"msg":"..."}`. */
 export interface Log {
   /** `event` is a name that stays the same, `msg` a sentence for people; what differs is also in the fields. An Error goes under `err`. */
-  tell(level: LogLevel, event: string, msg: string, fields?: LogFields): void;
+  write(level: LogLevel, event: string, msg: string, fields?: LogFields): void;
   /** Lines below this are dropped from now on; silent: all of them. */
   setLevel(level: LogLevel | 'silent'): void;
 }
@@ -28,7 +28,7 @@ export function createLog(level: LogLevel | 'silent', to: Writable): Log {
     to,
   );
   return {
-    tell: (weight, event, msg, fields = {}) => logger[weight]({ event, ...fields }, msg),
+    write: (weight, event, msg, fields = {}) => logger[weight]({ event, ...fields }, msg),
     setLevel: (next) => {
       logger.level = next;
     },

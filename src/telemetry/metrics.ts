@@ -2,7 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { GroupView } from '../admission/admission.ts';
 import type { GateEvent } from '../core/events.ts';
 import { type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
-import { type ClusterFigures, createClusterMetrics } from './cluster-metrics.ts';
+import { type ClusterStats, createClusterMetrics } from './cluster-metrics.ts';
 import { createDeferredMetrics, type DeferredNews, type DeferredNumbers } from './deferred-metrics.ts';
 import { createForwardMetrics, type ForwardEvent, type HeldBodies } from './forward-metrics.ts';
 import { createGatewayQueueMetrics, type GatewayQueueNews, type GatewayQueueNumbers } from './gateway-queue-metrics.ts';
@@ -39,9 +39,9 @@ export interface Metrics {
   /** The rate limit service answered so; descriptors of the request that no rule fits. */
   readonly rateLimited: (outcome: string, unmatched: number) => void;
   /** Sets the source of the cluster's figures. Returns a function that counts an admission outside the promises. To be called once. */
-  readonly cluster: (source: () => ClusterFigures) => (group: string, how: string) => void;
+  readonly cluster: (source: () => ClusterStats) => (group: string, how: string) => void;
   /** Sets the source of the embedded store's figures. To be called once. */
-  readonly storing: (source: () => StoreFigures) => void;
+  readonly storing: (source: () => StoreStats) => void;
   /** Sets the source of deferred mode's figures. Returns a function that counts its events. To be called once. */
   readonly deferred: (source: () => DeferredNumbers) => (news: DeferredNews) => void;
   /** Sets the source of the gateway queue's figures. Returns a function that counts its events. To be called once. */
@@ -51,7 +51,7 @@ export interface Metrics {
 }
 
 /** How full the embedded store is. */
-export interface StoreFigures {
+export interface StoreStats {
   /** Bytes in use, bytes that may be (`store.bytes`). */
   readonly used: number;
   readonly bytes: number;
@@ -64,7 +64,7 @@ const NOTHING_HELD: HeldBodies = { memory: 0, disk: 0, bodies: 0 };
 const HOWS = ['used', 'unused', 'dropped', 'lapsed', 'revoked'] as const;
 
 /** Figures of one group; reached by one look-up per event. */
-class GroupFigures {
+class GroupGauges {
   admitted = 0;
   shadowLimited = 0;
   renewed = 0;
@@ -82,21 +82,21 @@ const LOOP_LOOK_MS = 50;
 export function createMetrics(parts: MetricsOptions): Metrics {
   const { groupsMax = 1_000, registry = new Registry() } = parts;
   let held = (): HeldBodies => NOTHING_HELD;
-  const figures = new Map<string, GroupFigures>();
+  const figures = new Map<string, GroupGauges>();
   const late = new Histogram(FINE_BUCKETS);
   const flush = new Histogram(FINE_BUCKETS);
-  const of = (group: string): GroupFigures => {
+  const of = (group: string): GroupGauges => {
     const found = figures.get(group);
     if (found !== undefined) return found;
     if (figures.size >= groupsMax && group !== OTHER) return of(OTHER);
-    const made = new GroupFigures();
+    const made = new GroupGauges();
     figures.set(group, made);
     return made;
   };
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_LOOK_MS });
   registerCounters(registry, figures);
   registerGauges(registry, parts, groupsMax);
-  const byGroup = (pick: (of: GroupFigures) => Histogram) => (name: string) => [...figures].flatMap(([group, each]) => pick(each).samples(name, { group }));
+  const byGroup = (pick: (of: GroupGauges) => Histogram) => (name: string) => [...figures].flatMap(([group, each]) => pick(each).samples(name, { group }));
   registerHistogram(
     registry,
     { name: 'sluice_wait_seconds', help: 'Time in the queue of admitted callers.', labelNames: ['group'] },
@@ -141,8 +141,8 @@ export function createMetrics(parts: MetricsOptions): Metrics {
   };
 }
 
-function registerStore(registry: Registry, source: () => StoreFigures): void {
-  const gauge = (name: string, help: string, pick: (figures: StoreFigures) => number): void => {
+function registerStore(registry: Registry, source: () => StoreStats): void {
+  const gauge = (name: string, help: string, pick: (figures: StoreStats) => number): void => {
     new Gauge({
       name,
       help,
@@ -159,7 +159,7 @@ function registerStore(registry: Registry, source: () => StoreFigures): void {
   );
 }
 
-function count(of: (group: string) => GroupFigures, event: GateEvent): void {
+function count(of: (group: string) => GroupGauges, event: GateEvent): void {
   switch (event.kind) {
     case 'admitted': {
       const { group, waited, shadow } = event.permit;
@@ -201,12 +201,12 @@ function count(of: (group: string) => GroupFigures, event: GateEvent): void {
 }
 
 /** Counted here as plain numbers; copied to prom-client at a scrape only. */
-function registerCounters(registry: Registry, figures: ReadonlyMap<string, GroupFigures>): void {
+function registerCounters(registry: Registry, figures: ReadonlyMap<string, GroupGauges>): void {
   const counter = <L extends string>(
     name: string,
     help: string,
     labels: readonly L[],
-    each: (add: (labels: Record<L, string>, n: number) => void, group: string, of: GroupFigures) => void,
+    each: (add: (labels: Record<L, string>, n: number) => void, group: string, of: GroupGauges) => void,
   ) =>
     new Counter({
       name,

@@ -24,11 +24,11 @@ export function withRequestLog(log: Log, next: OnEvent): OnEvent {
         ...(costs === ONE_REQUEST ? {} : { costs }),
         waitedMs: waited / MILLISECOND,
       };
-      log.tell('info', 'request_admitted', 'A request was admitted.', lease === undefined ? fields : { ...fields, fence: String(lease.fence) });
+      log.write('info', 'request_admitted', 'A request was admitted.', lease === undefined ? fields : { ...fields, fence: String(lease.fence) });
     } else if (event.kind === 'refused') {
       const { group, key, priority, refusal, waited } = event;
       const limit = refusal.limit === undefined ? {} : { limit: refusal.limit };
-      log.tell('info', 'request_refused', 'A request was refused.', {
+      log.write('info', 'request_refused', 'A request was refused.', {
         group,
         key,
         priority,
@@ -40,7 +40,7 @@ export function withRequestLog(log: Log, next: OnEvent): OnEvent {
     } else if (event.kind === 'ended') {
       const { group, key, term, serial, how, held } = event;
       const fence = String((term << SERIAL_BITS) | BigInt(serial));
-      log.tell('info', 'permit_ended', 'A permit ended.', { group, key, fence, how, heldMs: held / MILLISECOND });
+      log.write('info', 'permit_ended', 'A permit ended.', { group, key, fence, how, heldMs: held / MILLISECOND });
     }
   };
 }

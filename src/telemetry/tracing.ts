@@ -48,7 +48,7 @@ const KINDS = {
 /** Opens OpenTelemetry's tracing, in nothing global but its log of troubles. Loaded only where tracing is on. */
 export function openTracing(options: TracingOptions, deps: TracingDeps): Tracing {
   const { url, sampler, warnings, ...batching } = options;
-  for (const warning of warnings) deps.log.tell('warn', 'tracing_misconfigured', warning);
+  for (const warning of warnings) deps.log.write('warn', 'tracing_misconfigured', warning);
   const trouble = troubleLog(deps);
   diag.setLogger(
     { error: trouble, warn: trouble, info: ignore, debug: ignore, verbose: ignore },
@@ -62,7 +62,7 @@ export function openTracing(options: TracingOptions, deps: TracingDeps): Tracing
     spanProcessors: [new BatchSpanProcessor({ exporter: new OTLPTraceExporter({ url }), ...batching })],
   });
   const tracer = provider.getTracer('sluice', deps.version);
-  deps.log.tell('info', 'tracing_started', `Spans are sent to ${printable(url)}.`, { url: printable(url) });
+  deps.log.write('info', 'tracing_started', `Spans are sent to ${printable(url)}.`, { url: printable(url) });
   return {
     tracer: { start: (name, span) => startSpan(tracer, name, span) },
     close: async (msMax) => {
@@ -137,7 +137,7 @@ function troubleLog({ log, nowMs }: TracingDeps): (message: string, ...more: rea
     const now = nowMs();
     if (now - toldAt < FAILED_EVERY_MS) return;
     const what = [messageOf(message), ...more].map(String).join(' ').slice(0, TROUBLE_CHARS_MAX);
-    log.tell('warn', 'tracing_failed', `Spans could not be exported: ${what}`, { times: since });
+    log.write('warn', 'tracing_failed', `Spans could not be exported: ${what}`, { times: since });
     toldAt = now;
     since = 0;
   };

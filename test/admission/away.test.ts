@@ -10,10 +10,10 @@ test('Who cannot be reached is passed over, and stands at its place again once i
   const rig = await rigged(spaced);
   await rig.asked();
   const [first, second, third] = [rig.ask(), rig.ask(), rig.ask()];
-  first.held.setReachable?.(true);
+  first.held.setAway?.(true);
   await rig.pass(10);
   expect([first.seconds, second.seconds]).toEqual([undefined, 10]);
-  first.held.setReachable?.(false);
+  first.held.setAway?.(false);
   await rig.pass(10);
   expect([first.seconds, third.seconds]).toEqual([20, undefined]);
 });
@@ -22,7 +22,7 @@ test('A place that two ask for by one request id is passed over only while neith
   const rig = await rigged(spaced);
   await rig.asked();
   const here = rig.ask({ requestId: 'r' });
-  here.held.setReachable?.(true);
+  here.held.setAway?.(true);
   const behind = rig.ask();
   const there = rig.ask({ requestId: 'r' });
   await rig.pass(10);

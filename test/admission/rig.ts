@@ -1,5 +1,5 @@
 import type { AcquireHandle, AdmissionRequest, GroupSettings, Outcome } from '../../src/admission/admission.ts';
-import { ADMISSION_BOUNDS, type AdmissionDeps, type AdmissionLimits, type AdmissionNotice } from '../../src/admission/deps.ts';
+import { ADMISSION_BOUNDS, type AdmissionDeps, type AdmissionEvent, type AdmissionLimits } from '../../src/admission/deps.ts';
 import { LocalAdmission } from '../../src/admission/local-admission.ts';
 import type { Coordinator } from '../../src/coordination/coordinator.ts';
 import type { GateEvent } from '../../src/core/events.ts';
@@ -77,7 +77,7 @@ export class Rig {
   readonly coordinator: FakeCoordinator;
   readonly admission: LocalAdmission;
   readonly events: GateEvent[] = [];
-  readonly notices: AdmissionNotice[] = [];
+  readonly notices: AdmissionEvent[] = [];
   #bytes = 0;
 
   constructor(settings: readonly GroupSettings[], options: RigOptions = {}) {
@@ -89,8 +89,8 @@ export class Rig {
       coordinator: options.coordinator ?? this.coordinator,
       ledger: options.ledger ?? this.ledger,
       settings,
-      events: (event) => this.events.push(event),
-      notices: (notice) => this.notices.push(notice),
+      onGateEvent: (event) => this.events.push(event),
+      onEvent: (notice) => this.notices.push(notice),
       random: (bytes) => Uint8Array.from({ length: bytes }, () => (this.#bytes = (this.#bytes * 5 + 17) % 251)),
       bounds: { ...ADMISSION_BOUNDS, ...options.bounds },
       gate: options.gate ?? ((gateParts) => new Gate(gateParts)),

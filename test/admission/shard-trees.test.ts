@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { type GroupSettings, MOVED } from '../../src/admission/admission.ts';
 import type { Clock } from '../../src/admission/clock.ts';
-import { ADMISSION_BOUNDS, type AdmissionNotice, type ShardContext } from '../../src/admission/deps.ts';
+import { ADMISSION_BOUNDS, type AdmissionEvent, type ShardContext } from '../../src/admission/deps.ts';
 import { LocalAdmission } from '../../src/admission/local-admission.ts';
 import type { LeaderLease } from '../../src/coordination/coordinator.ts';
 import type { GateEvent } from '../../src/core/events.ts';
@@ -28,7 +28,7 @@ function behind(clock: FakeClock, by: Micros): Clock {
 /** One replica's local admission, and what happens to it. */
 class Replica {
   readonly admission: LocalAdmission;
-  readonly notices: AdmissionNotice[] = [];
+  readonly notices: AdmissionEvent[] = [];
   readonly events: GateEvent[] = [];
   readonly #clock: FakeClock;
   readonly #store: MemoryStore;
@@ -42,8 +42,8 @@ class Replica {
       coordinator: new FakeCoordinator(),
       ledger: createLedger({ store, clock, term: 0n }),
       settings,
-      events: (event) => this.events.push(event),
-      notices: (notice) => this.notices.push(notice),
+      onGateEvent: (event) => this.events.push(event),
+      onEvent: (notice) => this.notices.push(notice),
       random: (count) => Uint8Array.from({ length: count }, () => (bytes = (bytes * 5 + 17) % 251)),
       bounds: ADMISSION_BOUNDS,
       gate: (parts) => new Gate(parts),

@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import { afterEach, describe, expect, test } from 'vitest';
-import { type GatewayQueueEvent, GatewayQueueFrontend, type GatewayQueueParts } from '../../src/api/gateway-queue.ts';
+import { type GatewayQueueEvent, GatewayQueueFrontend, type GatewayQueueListenerOptions } from '../../src/api/gateway-queue.ts';
 import { SECOND } from '../../src/core/time.ts';
 import { type QueueRig, started } from '../gateway-queue/rig.ts';
 import { settled } from '../support/fakes/clock.ts';
@@ -25,7 +25,7 @@ afterEach(async () => {
   for (const frontend of open.splice(0)) await frontend.drain(0);
 });
 
-async function listening(options = '', parts: Partial<GatewayQueueParts> = {}): Promise<Listening> {
+async function listening(options = '', parts: Partial<GatewayQueueListenerOptions> = {}): Promise<Listening> {
   const rig = await started(options);
   const events: GatewayQueueEvent[] = [];
   const frontend = new GatewayQueueFrontend({

@@ -22,14 +22,14 @@ function stream(...answers: readonly Error[]) {
 test('a stream is ready when it refuses a write for what it follows, and nothing is written', async () => {
   const told: unknown[] = [];
   const records = stream(new Error('no responders'), new Error('no answer'));
-  await awaitLeader({ records, place, tell: (change) => told.push(change), until: performance.now() + 60_000 });
+  await awaitLeader({ records, place, onEvent: (change) => told.push(change), until: performance.now() + 60_000 });
   expect(records.written).toEqual([Number.MAX_SAFE_INTEGER]);
   expect(told).toEqual([{ kind: 'waiting', why: 'the stream S takes no writes yet' }]);
 });
 
 test('one that does not answer in time is no stream to begin with', async () => {
   const records = stream(new Error('no responders'));
-  await expect(awaitLeader({ records, place, tell: () => {}, until: performance.now() })).rejects.toThrow(
+  await expect(awaitLeader({ records, place, onEvent: () => {}, until: performance.now() })).rejects.toThrow(
     'the stream S takes no writes yet; see that its servers run and have a leader.',
   );
 });

@@ -35,7 +35,7 @@ async function server(version: string) {
 }
 
 const open = (url: string, tell: (change: ConnectionEvent) => void = () => {}) =>
-  connectNats({ name: 'data', options: natsOptions([url]), inboxPrefix: '_INBOX_x', tell, until: performance.now() + 60_000 });
+  connectNats({ name: 'data', options: natsOptions([url]), inboxPrefix: '_INBOX_x', onEvent: tell, until: performance.now() + 60_000 });
 
 test('a server that is too old is refused at the start, at once', async () => {
   const { url } = await server('2.9.10');

@@ -172,7 +172,7 @@ describe('a login that may no more than the manual says', () => {
   test('with those of deferred requests is enough to store, take over, end, tombstone and redrive one', async () => {
     const { limited, options } = await withRights([...requiredPermissions('sluice').publish, ...deferredPermissions('sluice')]);
     const told: string[] = [];
-    const requests = await openNatsRequests(options, 256 << 20, { tell: (change) => told.push(change.kind), nowMs: Date.now });
+    const requests = await openNatsRequests(options, 256 << 20, { onEvent: (change) => told.push(change.kind), nowMs: Date.now });
     const shard = 9;
     const { sequence: _, secret: __, ...asked } = row(0, { idHash: '' });
     await requests.edge.upload(shard, 1, 0, new Uint8Array(9));

@@ -5,14 +5,14 @@ import { MINUTE, SECOND } from '../../src/core/time.ts';
 import type { ForwardEvent, Forwarding } from '../../src/proxy/forwarding.ts';
 import { createForwarding } from '../../src/proxy/forwarding-service.ts';
 import type { ForwardFailure, ForwardHandle, IncomingRequest, ResponseSink } from '../../src/proxy/incoming.ts';
-import type { BackendSpec, RequestFacts, Route, RouteAdmission } from '../../src/proxy/route.ts';
+import type { BackendSpec, RequestContext, Route, RouteAdmission } from '../../src/proxy/route.ts';
 import type { BackendHead, RawHeaders } from '../../src/proxy/upstream/forwarder.ts';
 import { type Rig, rigged, settingsOf } from '../admission/rig.ts';
 import { group } from '../core/specs.ts';
 import { settled } from '../support/fakes/clock.ts';
 import { PlayedForwarder } from '../support/fakes/forwarder.ts';
 
-export const FACTS: RequestFacts = { params: new Map(), caller: '', clientIp: '192.0.2.7', peerIp: '192.0.2.7', peerTrusted: false, scheme: 'http' };
+export const FACTS: RequestContext = { params: new Map(), caller: '', clientIp: '192.0.2.7', peerIp: '192.0.2.7', peerTrusted: false, scheme: 'http' };
 
 /** A caller who hears what becomes of its request. */
 export class ForwardCaller implements ResponseSink {

@@ -8,11 +8,11 @@ import {
   requestHeaders,
   responseHeaders,
 } from '../../src/proxy/headers.ts';
-import type { RequestFacts } from '../../src/proxy/route.ts';
+import type { RequestContext } from '../../src/proxy/route.ts';
 
-const FACTS: RequestFacts = { params: new Map(), caller: '', clientIp: '192.0.2.7', peerIp: '192.0.2.7', peerTrusted: false, scheme: 'http' };
+const FACTS: RequestContext = { params: new Map(), caller: '', clientIp: '192.0.2.7', peerIp: '192.0.2.7', peerTrusted: false, scheme: 'http' };
 
-const additions = (more: Partial<RequestFacts> = {}, rest: Partial<RequestAdditions> = {}): RequestAdditions => ({
+const additions = (more: Partial<RequestContext> = {}, rest: Partial<RequestAdditions> = {}): RequestAdditions => ({
   facts: { ...FACTS, ...more },
   attempt: 1,
   fence: undefined,

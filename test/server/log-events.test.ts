@@ -1,7 +1,16 @@
 import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { BackendLog, logConnectionEvent, logFault, logNotice, logRelayEvent, logReload, logReplicaEvent, PeerLog } from '../../src/server/log-events.ts';
+import {
+  BackendLog,
+  logAdmissionEvent,
+  logConnectionEvent,
+  logRelayEvent,
+  logReload,
+  logReplicaEvent,
+  logUnexpectedError,
+  PeerLog,
+} from '../../src/server/log-events.ts';
 import { logOperator } from '../../src/server/operator-log.ts';
 import type { Log, LogFields } from '../../src/telemetry/log.ts';
 
@@ -17,7 +26,7 @@ interface Line {
 /** A log that keeps its lines. */
 function kept(): { readonly log: Log; readonly lines: Line[] } {
   const lines: Line[] = [];
-  return { lines, log: { tell: (level, event, msg, fields = {}) => lines.push({ level, event, msg, fields }), setLevel() {} } };
+  return { lines, log: { write: (level, event, msg, fields = {}) => lines.push({ level, event, msg, fields }), setLevel() {} } };
 }
 
 /** Names of two words or more; the lives of a server and of its file are one word each, as they always were. */
@@ -26,7 +35,7 @@ const NAME = /^(serving|draining|stopped|reloaded|[a-z]+(_[a-z]+)+)$/;
 /** Every event that the sources name in a call of the log. */
 const named = globSync('src/**/*.ts', { cwd: root }).flatMap((file) => {
   const text = readFileSync(root + file, 'utf8');
-  return [...text.matchAll(/(?:log|#log)\.tell\(\s*[^,;]+,\s*'(\w+)'/g)].map(([, event = '']) => event);
+  return [...text.matchAll(/(?:log|#log)\.write\(\s*[^,;]+,\s*'(\w+)'/g)].map(([, event = '']) => event);
 });
 /** Those whose name is made: of connections to NATS, and of what operators do. */
 const made = ['waiting', 'connected', 'disconnected', 'leaving', 'unfit', 'refused', 'closed'].map((kind) => `nats_${kind}`);
@@ -53,14 +62,14 @@ describe('events of the log', () => {
   test('have a sentence each, that ends as one and names what it is about', () => {
     const { log, lines } = kept();
     const cause = new Error('disk full');
-    logNotice(log, { kind: 'lost', cause });
-    logNotice(log, { kind: 'unstored', root: 'llm', cause });
-    logNotice(log, { kind: 'stored', root: 'llm' });
-    logNotice(log, { kind: 'seal_failed', root: 'llm', cause });
-    logNotice(log, { kind: 'withdrawn', group: 'llm', waiting: 3, leases: 2 });
-    logNotice(log, { kind: 'recovered', trees: 4, crashed: 2, leases: 3, bounds: 5, heldFor: 400_500 });
-    logNotice(log, { kind: 'recovered', trees: 4, crashed: 0, leases: 3, bounds: 5, heldFor: 0 });
-    logFault(log, cause);
+    logAdmissionEvent(log, { kind: 'lost', cause });
+    logAdmissionEvent(log, { kind: 'unstored', root: 'llm', cause });
+    logAdmissionEvent(log, { kind: 'stored', root: 'llm' });
+    logAdmissionEvent(log, { kind: 'seal_failed', root: 'llm', cause });
+    logAdmissionEvent(log, { kind: 'withdrawn', group: 'llm', waiting: 3, leases: 2 });
+    logAdmissionEvent(log, { kind: 'recovered', trees: 4, crashed: 2, leases: 3, bounds: 5, heldFor: 400_500 });
+    logAdmissionEvent(log, { kind: 'recovered', trees: 4, crashed: 0, leases: 3, bounds: 5, heldFor: 0 });
+    logUnexpectedError(log, cause);
     logReload(log, { kind: 'unthreaded', cause });
     expect(lines.at(-1)).toMatchObject({ level: 'warn', event: 'reload_unthreaded', msg: expect.stringContaining('(disk full); callers wait') });
     logReload(log, { kind: 'reloaded', revision: 2, groups: 3, needRestart: ['store.path'] });

@@ -15,7 +15,7 @@ function scene(level: 'info' | 'silent') {
 
 test('a line is one JSON object with level, time, event, fields and a sentence', () => {
   const { log, lines } = scene('info');
-  log.tell('warn', 'ledger_unavailable', 'The ledger cannot be written.', { root: 'llm', err: new Error('disk full') });
+  log.write('warn', 'ledger_unavailable', 'The ledger cannot be written.', { root: 'llm', err: new Error('disk full') });
   const [line] = lines();
   expect(line).toMatchObject({ level: 'warn', event: 'ledger_unavailable', msg: 'The ledger cannot be written.', root: 'llm', err: { message: 'disk full' } });
   expect(Object.keys(line ?? {})).toEqual(['level', 'time', 'event', 'root', 'err', 'msg']);
@@ -24,9 +24,9 @@ test('a line is one JSON object with level, time, event, fields and a sentence',
 
 test('the level can be changed while it runs', () => {
   const { log, lines } = scene('silent');
-  log.tell('error', 'unseen', 'Not shown.');
+  log.write('error', 'unseen', 'Not shown.');
   log.setLevel('debug');
-  log.tell('debug', 'seen', 'Shown.');
-  log.tell('trace', 'unseen', 'Not shown.');
+  log.write('debug', 'seen', 'Shown.');
+  log.write('trace', 'unseen', 'Not shown.');
   expect(lines().map(({ event }) => event)).toEqual(['seen']);
 });

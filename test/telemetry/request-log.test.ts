@@ -7,7 +7,7 @@ import { concurrency, group, START } from '../core/specs.ts';
 test('a line for each request that is admitted or refused and each permit that ends; every event goes on', () => {
   const lines: unknown[] = [];
   const passed: GateEvent[] = [];
-  const onEvent = withRequestLog({ tell: (level, event, _msg, fields) => lines.push({ level, event, ...fields }), setLevel: () => {} }, (event) =>
+  const onEvent = withRequestLog({ write: (level, event, _msg, fields) => lines.push({ level, event, ...fields }), setLevel: () => {} }, (event) =>
     passed.push(event),
   );
   const driver = new Driver({ groups: [group('g', [concurrency(1)])] });

@@ -15,7 +15,7 @@ import { END_WAIT_MAX } from './service.ts';
 export type LookUp = (id: string, wait: Micros, signal: AbortSignal) => Promise<RequestView | Refusal>;
 
 /** What reading needs. */
-export interface ReadingParts extends ResponseDeps {
+export interface RequestReadingDeps extends ResponseDeps {
   readonly admission: ResponseDeps['admission'] & { epoch(at: ReturnType<ResponseDeps['admission']['now']>): number };
   /** Before the id: `/v1/requests/`, or the proxy's own path. */
   readonly path: string;
@@ -45,9 +45,9 @@ const OF_ADDRESS: ReadonlySet<string> = new Set([
  * waits for that, 60 s at most); then 303 to its response, or as `?response=direct` or `?response=state` asks.
  */
 export class RequestReading {
-  readonly #parts: ReadingParts;
+  readonly #parts: RequestReadingDeps;
 
-  constructor(parts: ReadingParts) {
+  constructor(parts: RequestReadingDeps) {
     this.#parts = parts;
   }
 

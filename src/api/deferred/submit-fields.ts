@@ -3,7 +3,7 @@ import type { Costs } from '../../core/group.ts';
 import type { Refusal } from '../../core/refusal.ts';
 import { DAY, MILLISECOND, type Micros, SECOND } from '../../core/time.ts';
 import { CALLBACK_URL_LENGTH_MAX } from '../../deferred/callback-target.ts';
-import { hostFault } from '../../http/framing.ts';
+import { checkHost } from '../../http/framing.ts';
 import { checkDuration, checkText, malformed } from '../validation.ts';
 
 /** A request to be stored, decoded but not checked. Numbers and times that a protocol could not read are NaN; '' where a text is absent. */
@@ -123,7 +123,7 @@ function checkTarget({ method, path, host }: SubmitFields): Refusal | undefined 
   if (path.length > PATH_BYTES_MAX) return malformed(`\`path\` is longer than ${PATH_BYTES_MAX} bytes; shorten it.`);
   if (!PATH.test(path)) return malformed('`path` must begin with "/" and be visible ASCII without "#"; percent-encode the rest.');
   if (host === '') return undefined;
-  const fault = host.length > HOST_BYTES_MAX ? 'long' : hostFault(host);
+  const fault = host.length > HOST_BYTES_MAX ? 'long' : checkHost(host);
   return fault === undefined ? undefined : malformed('`host` must be a name or an address, and a port if any, of at most 253 bytes.');
 }
 

@@ -13,7 +13,7 @@ export interface LineRefusal extends Refusal {
 }
 
 /** What a batch needs. */
-export interface BatchParts extends ResponseDeps {
+export interface BatchDeps extends ResponseDeps {
   readonly submitLine: SubmitLine;
   readonly onFault: (error: unknown) => void;
 }
@@ -41,7 +41,7 @@ export function isBatch(contentType: string | undefined): boolean {
  * safely stored or refused. A line that fails does so alone; nothing is stored where the batch itself has too many lines or none. Lines
  * that were not yet taken when the caller leaves are dropped.
  */
-export function submitBatch(parts: BatchParts, facts: CallContext, body: Uint8Array, reply: EngineReply): void {
+export function submitBatch(parts: BatchDeps, facts: CallContext, body: Uint8Array, reply: EngineReply): void {
   const lines = linesOf(body);
   if (lines === undefined) return void sendRefusal(reply, parts, { reason: 'too_large', detail: `A batch may have at most ${BATCH_LINES_MAX} lines.` });
   if (lines.length === 0) return void sendRefusal(reply, parts, { reason: 'malformed', detail: 'The batch is empty; send one JSON object a line.' });
@@ -74,7 +74,7 @@ function isBlank(bytes: Uint8Array): boolean {
 }
 
 class Batch {
-  readonly #parts: BatchParts;
+  readonly #parts: BatchDeps;
   readonly #facts: CallContext;
   readonly #stream: EngineStream;
   /** Answers to come, in the order of their lines. */
@@ -82,7 +82,7 @@ class Batch {
   #bytes = 0;
   #gone = false;
 
-  constructor(parts: BatchParts, facts: CallContext, reply: EngineReply) {
+  constructor(parts: BatchDeps, facts: CallContext, reply: EngineReply) {
     this.#parts = parts;
     this.#facts = facts;
     reply.onGone(() => {

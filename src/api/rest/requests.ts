@@ -26,7 +26,7 @@ export function isRequestCall(call: string): call is RequestCall {
 }
 
 /** What the paths below /v1/requests need. */
-export interface RestRequestsParts extends ServiceDeps {
+export interface RestRequestsDeps extends ServiceDeps {
   readonly operators: boolean;
   readonly answers: ResponseDeps;
 }
@@ -37,11 +37,11 @@ const STATES: ReadonlySet<string> = new Set(['pending', 'sending', 'done', 'dead
 
 /** Deferred requests over plain HTTP: submit (one, or a batch), read, cancel, list, redrive. */
 export class RestRequests {
-  readonly #parts: RestRequestsParts;
+  readonly #parts: RestRequestsDeps;
   readonly #api: DeferredApi;
   readonly #reading: RequestReading;
 
-  constructor(parts: RestRequestsParts, access: DeferredAccess) {
+  constructor(parts: RestRequestsDeps, access: DeferredAccess) {
     this.#parts = parts;
     this.#api = new DeferredApi(parts, access);
     this.#reading = new RequestReading({ ...parts.answers, admission: parts.admission, path: PATH, foreign: true, onFault: parts.onFault });

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { addChecksum, CorruptRecord, verifyChecksum } from '../../storage/checksum.ts';
 import { type Edit, isOutOfRoom, type LmdbFile } from '../../storage/lmdb.ts';
-import { openStore, type StoreWays } from '../../storage/open-store.ts';
+import { type OpenStoreOptions, openStore } from '../../storage/open-store.ts';
 import type { Attempt, RequestEnd, RequestRow } from '../request.ts';
 import { type Change, type DeferredStore, type EndedFilter, type EndedPage, type LoadedRequest, type Opened, StoreUnavailable, takesRoom } from '../store.ts';
 import { Batch, COUNTERS, FLIGHT, type LmdbState } from './lmdb-batch.ts';
@@ -44,7 +44,7 @@ export interface LmdbDeferredOptions {
  * Opens the store of deferred requests in its own folder `deferred` under `path`: its own environment, so that its commits,
  * its space and its faults are not those of the ledger. Rejects as `openStore` does.
  */
-export async function openLmdbDeferred(path: string, ways: StoreWays, options: LmdbDeferredOptions): Promise<LmdbDeferredStore> {
+export async function openLmdbDeferred(path: string, ways: OpenStoreOptions, options: LmdbDeferredOptions): Promise<LmdbDeferredStore> {
   const folder = deferredFolder(path);
   const { file, close } = await openStore(folder, { ...ways, keys: 'binary', losses: 'the first forgets the requests in it, the second those since' });
   return new LmdbDeferredStore(file, { ...options, close, folder });

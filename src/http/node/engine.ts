@@ -2,10 +2,10 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { type Engine, type EngineHandler, type EngineOptions, runHandler } from '../engine.ts';
-import { type FramingError, faultFields, LINGER_MS, METHODS_ALLOWED, methodFault, NO_ROOM, type Refused, rawRefusal, tooLarge, tooSlow } from '../framing.ts';
+import { checkMethod, type FramingError, faultFields, LINGER_MS, METHODS_ALLOWED, NO_ROOM, type Refused, rawRefusal, tooLarge, tooSlow } from '../framing.ts';
 import { LingeringSockets } from '../lingering-sockets.ts';
 import { NodeExchange, type NodeExchangeOwner } from './exchange.ts';
-import { acceptsNextRequest, clientFault, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, validateFraming } from './server.ts';
+import { acceptsNextRequest, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, toFramingError, validateFraming } from './server.ts';
 
 /** The engine on node:http: the one that is always there, and the only one for forwarding. */
 export function nodeEngine(options: EngineOptions, handler: EngineHandler): Engine {
@@ -69,7 +69,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     // What comes after a refusal on the same connection is only read to let the refusal through.
     if (request.socket.writableEnded || !acceptsNextRequest(request, response)) return;
     if (response.socket === null && !this.#mayQueue(request.socket, response)) return;
-    const target = validateFraming(request, methodFault);
+    const target = validateFraming(request, checkMethod);
     if (typeof target !== 'string') return this.#refuse(request, response, target);
     const { headers } = request;
     const length = headers['content-length'];
@@ -161,7 +161,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     // With a request held, a refusal would be taken for its answer.
     const busy = (socket as Socket & { _httpMessage?: unknown })._httpMessage != null;
     if (busy && !this.#forget(socket)) return void socket.destroy();
-    this.#refuseRaw(socket, clientFault(error, this.#options.receiveMsMax));
+    this.#refuseRaw(socket, toFramingError(error, this.#options.receiveMsMax));
   }
 
   /** True: a body was on its way, its request is next to be answered, and has not reached the handler. */

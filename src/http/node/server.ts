@@ -8,7 +8,7 @@ import { createServer, type IncomingMessage, type Server, type ServerOptions, ty
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { EngineOptions } from '../engine.ts';
-import { type FramingError, HEAD_MS_MAX, hostFault, lengthOf, originForm, tooSlow } from '../framing.ts';
+import { checkHost, type FramingError, HEAD_MS_MAX, lengthOf, originForm, tooSlow } from '../framing.ts';
 
 /** Idle keep-alive: longer than the 60 s after which most balancers let go, so that it is they who close. */
 const IDLE_MS_MAX = 65_000;
@@ -81,11 +81,11 @@ export async function closeServer(server: Server, graceMs: number): Promise<void
   });
 }
 
-/** The target in origin form, once the framing is beyond doubt, or what is wrong; `methodFault` reports which methods are taken. */
-export function validateFraming(request: IncomingMessage, methodFault: (method: string) => FramingError | undefined): string | FramingError {
+/** The target in origin form, once the framing is beyond doubt, or what is wrong; `checkMethod` reports which methods are taken. */
+export function validateFraming(request: IncomingMessage, checkMethod: (method: string) => FramingError | undefined): string | FramingError {
   const { headers } = request;
   if (request.httpVersion !== '1.1' && request.httpVersion !== '1.0') return BAD_VERSION;
-  const fault = methodFault(request.method ?? '') ?? (request.httpVersion === '1.0' && headers.host === undefined ? undefined : hostFault(headers.host));
+  const fault = checkMethod(request.method ?? '') ?? (request.httpVersion === '1.0' && headers.host === undefined ? undefined : checkHost(headers.host));
   if (fault !== undefined) return fault;
   const encoding = headers['transfer-encoding'];
   if (encoding !== undefined && (encoding.toLowerCase() !== 'chunked' || request.httpVersion !== '1.1' || headers['content-length'] !== undefined))
@@ -115,7 +115,7 @@ export function acceptsNextRequest({ socket, headers }: IncomingMessage, respons
 }
 
 /** What a parser's error is to its client. */
-export function clientFault(error: NodeJS.ErrnoException, receiveMsMax: number): FramingError {
+export function toFramingError(error: NodeJS.ErrnoException, receiveMsMax: number): FramingError {
   if (error.code === 'HPE_HEADER_OVERFLOW') return HEAD_TOO_LARGE;
   if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') return tooSlow(Math.min(HEAD_MS_MAX, receiveMsMax));
   return MALFORMED;

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { type Engine, type EngineHandler, type EngineOptions, runHandler } from '../engine.ts';
-import { type FramingError, faultFields, hostFault, lengthOf, METHODS_ALLOWED, methodFault, NO_ROOM, originForm, tooLarge, tooSlow } from '../framing.ts';
+import { checkHost, checkMethod, type FramingError, faultFields, lengthOf, METHODS_ALLOWED, NO_ROOM, originForm, tooLarge, tooSlow } from '../framing.ts';
 import type { UwsApp, UwsModule, UwsRequest, UwsResponse } from './binding.ts';
 import { UwsExchange, type UwsExchangeOwner, type UwsHead } from './exchange.ts';
 
@@ -96,7 +96,7 @@ class UwsEngine implements Engine, UwsExchangeOwner {
     const method = request.getCaseSensitiveMethod();
     const query = request.getQuery();
     const url = request.getUrl();
-    const fault = methodFault(method) ?? hostFault(host) ?? (encoded ? NO_ENCODING : undefined);
+    const fault = checkMethod(method) ?? checkHost(host) ?? (encoded ? NO_ENCODING : undefined);
     const target = fault ?? originForm(query === undefined ? url : `${url}?${query}`, method, host);
     const bytes = length === undefined ? 0 : lengthOf(length);
     const bytesMax = this.#options.longBodies?.bytesMax(url) ?? this.#options.bodyBytesMax;

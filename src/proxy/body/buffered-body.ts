@@ -11,7 +11,7 @@ import { UploadMonitor, type UploadSource } from './upload-monitor.ts';
 import type { WatchedLater, WatchLater } from './watch-later.ts';
 
 /** Why a body did not come whole; `gone`: its sender left. */
-export type BodyFault =
+export type BodyProblem =
   | { readonly kind: 'refused'; readonly refusal: Refusal }
   | { readonly kind: 'slow'; readonly detail: string }
   | { readonly kind: 'gone' };
@@ -22,7 +22,7 @@ export interface BodyWatch {
   onMore?(): void;
   /** One of these two, once. */
   onWhole(): void;
-  onFault(fault: BodyFault): void;
+  onFault(fault: BodyProblem): void;
 }
 
 /** Pieces of a longer body are sent as they are: to join them is to copy them, and room for another of its size. */
@@ -64,7 +64,7 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
   #ended = false;
   /** A piece is on its way to its place. */
   #keeping = false;
-  #fault: BodyFault | undefined;
+  #fault: BodyProblem | undefined;
 
   /** Three arguments, not one object: this runs once per request. */
   constructor(incoming: IncomingBody, limits: HoldLimits, home: BodyContext) {
@@ -103,7 +103,7 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
   }
 
   /** What went wrong, if anything. */
-  get fault(): BodyFault | undefined {
+  get problem(): BodyProblem | undefined {
     return this.#fault;
   }
 
@@ -220,13 +220,13 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
     this.#watch?.onWhole();
   }
 
-  #fail(fault: BodyFault): void {
+  #fail(problem: BodyProblem): void {
     if (this.#state !== 'receiving') return;
     this.#stop();
     this.#state = 'failed';
-    this.#fault = fault;
-    this.#reader?.destroy(senderError(fault));
-    this.#watch?.onFault(fault);
+    this.#fault = problem;
+    this.#reader?.destroy(senderError(problem));
+    this.#watch?.onFault(problem);
   }
 
   /** Listens no more. What the sender still sends is left in its socket. */
@@ -284,7 +284,7 @@ function tooLarge(bytes: number): Refusal {
   return { reason: 'too_large', detail: `A request body may be at most ${bytes} bytes here.` };
 }
 
-function senderError({ kind }: BodyFault): Error {
+function senderError({ kind }: BodyProblem): Error {
   return Object.assign(new Error(`The body did not come whole: ${kind}.`), { code: 'ERR_SLUICE_SENDER' });
 }
 

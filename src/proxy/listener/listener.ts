@@ -16,12 +16,12 @@ import type { Listener } from '../../http/listener.ts';
 import { NodeExchange, type NodeExchangeOwner } from '../../http/node/exchange.ts';
 import {
   acceptsNextRequest,
-  clientFault,
   closeServer,
   createNodeServer,
   listenOn,
   NO_EXPECTATION,
   PIPELINED_MAX,
+  toFramingError,
   validateFraming,
 } from '../../http/node/server.ts';
 import type { Forwarding } from '../forwarding.ts';
@@ -29,8 +29,8 @@ import type { ForwardFailure, ForwardHandle, IncomingRequest } from '../incoming
 import { type ProxyResponse, toProxyResponse, ungroupedProblem } from './error-response.ts';
 import { type ExchangeCallbacks, ProxyExchange } from './exchange.ts';
 import type { ProxyReading } from './reading.ts';
-import { createRequestRouter, forwardedMethodFault, isWebSocket, type RequestRouter, type RoutedRequest, refusalTarget } from './request.ts';
-import { mayStore, type StoringParts, storeLater, storeRequest, storesAtOnce } from './store.ts';
+import { checkForwardedMethod, createRequestRouter, isWebSocket, type RequestRouter, type RoutedRequest, refusalTarget } from './request.ts';
+import { mayStore, type StoringDeps, storeLater, storeRequest, storesAtOnce } from './store.ts';
 import { openTunnel, TunnelSocket } from './tunnel-socket.ts';
 
 /** What the proxy needs. */
@@ -56,7 +56,7 @@ export interface ProxyOptions extends ResponseDeps {
   /** Deferred requests are read below a path of the proxy's own; undefined: that path is the routes' as any. */
   readonly reading?: ProxyReading | undefined;
   /** Requests that are stored; undefined: no route stores any, until a restart. */
-  readonly storing?: Omit<StoringParts, 'forwarding' | 'now' | 'onFault'> | undefined;
+  readonly storing?: Omit<StoringDeps, 'forwarding' | 'now' | 'onFault'> | undefined;
 }
 
 /** Time for a body to end once it is answered. */
@@ -79,7 +79,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   readonly #pipelined = new WeakMap<Socket, number>();
   readonly #peers: ClientLimiter;
   readonly #clients: ClientLimiter;
-  readonly #storing: StoringParts | undefined;
+  readonly #storing: StoringDeps | undefined;
   /** Some route answers as Lunar does: `/retrieve` is read here. */
   #asLunar: boolean;
   #trusted: (address: string) => boolean;
@@ -188,7 +188,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
 
   #begin(request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean, expected: FramingError | undefined): void {
     const exchange = new ProxyExchange(request, response, this);
-    const target = expected ?? validateFraming(request, forwardedMethodFault);
+    const target = expected ?? validateFraming(request, checkForwardedMethod);
     if (typeof target !== 'string') return exchange.refuse(target.status, engineProblem(target.status, target.detail), [['Sluice-Reason', 'malformed']]);
     if (this.#parts.reading?.takes(target, this.#asLunar) === true) return this.#read(this.#parts.reading, exchange, response, target);
     const entered = this.#enter(request, target, awaitsContinue ? () => exchange.wanted() : NOTHING);
@@ -249,7 +249,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
     socket.on('error', () => socket.destroy());
     // Behind a request that is still answered, its answer could not be distinguished from the other's.
     if (isBusy(socket)) return void socket.destroy();
-    const target = validateFraming(request, forwardedMethodFault);
+    const target = validateFraming(request, checkForwardedMethod);
     if (typeof target !== 'string') return this.#refuseSocket(socket, target);
     if (!isWebSocket(request))
       return this.#refuseSocket(socket, { status: 501, detail: 'The only upgrade passed on is to websocket, by GET and without a body.' });
@@ -297,7 +297,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
     if (socket.destroyed || socket.writableEnded) return;
     if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
-    const fault = clientFault(error, this.#parts.headMsMax);
+    const fault = toFramingError(error, this.#parts.headMsMax);
     if (!isBusy(socket)) return this.#refuseSocket(socket, fault);
     // The body that was on its way is none; a whole request before it would take this for its answer.
     const broken = this.#active.all.find((each) => each.request.socket === socket && !each.request.complete && !each.begun);

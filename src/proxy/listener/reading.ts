@@ -8,7 +8,7 @@ import { isRefusal } from '../../api/validation.ts';
 import type { EngineReply, EngineRequest } from '../../http/engine.ts';
 
 /** What the proxy's own path needs. */
-export interface ProxyReadingParts extends Pick<ServiceDeps, 'admission' | 'auth' | 'onFault'> {
+export interface ProxyReadingDeps extends Pick<ServiceDeps, 'admission' | 'auth' | 'onFault'> {
   readonly refusalOf: ResponseDeps['refusalOf'];
   readonly random: () => number;
 }
@@ -22,11 +22,11 @@ const LUNAR = /^\/retrieve(?:$|\?)/;
  * /v1/requests. A caller without `Sluice-Authorization` sees what was submitted without, by its id.
  */
 export class ProxyReading {
-  readonly #parts: ProxyReadingParts;
+  readonly #parts: ProxyReadingDeps;
   readonly #api: DeferredApi;
   readonly #reading: RequestReading;
 
-  constructor(parts: ProxyReadingParts, access: DeferredAccess) {
+  constructor(parts: ProxyReadingDeps, access: DeferredAccess) {
     this.#parts = parts;
     this.#api = new DeferredApi(parts, access);
     this.#reading = new RequestReading({ ...parts, path: PATH, foreign: false });

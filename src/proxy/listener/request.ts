@@ -29,7 +29,7 @@ const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 const NOT_PASSED_ON: FramingError = { status: 501, detail: 'CONNECT and TRACE are not passed on.' };
 
 /** What is wrong with the method of a request to be passed on, if anything: the parser knows the rest of them. */
-export function forwardedMethodFault(method: string): FramingError | undefined {
+export function checkForwardedMethod(method: string): FramingError | undefined {
   return method === 'CONNECT' || method === 'TRACE' || method === '' ? NOT_PASSED_ON : undefined;
 }
 
@@ -40,7 +40,7 @@ export function isWebSocket({ method, headers, httpVersion }: IncomingMessage): 
 }
 
 /** Dependencies of a request router. */
-export interface AdmissionParts {
+export interface RequestRouterDeps {
   readonly routes: readonly ProxyRoute[];
   readonly auth: Pick<Auth, 'demanded' | 'identify'>;
   readonly scheme: 'http' | 'https';
@@ -49,7 +49,7 @@ export interface AdmissionParts {
 }
 
 /** Creates a request router from routes and credentials. */
-export function createRequestRouter({ routes, auth, scheme, refusesAmbiguous }: AdmissionParts): RequestRouter {
+export function createRequestRouter({ routes, auth, scheme, refusesAmbiguous }: RequestRouterDeps): RequestRouter {
   const router = createRouter(routes, refusesAmbiguous);
   return (request, target, wanted) => {
     const head = new Head(request, target);

@@ -8,7 +8,7 @@ import type { DeferredRequests, Submission, SubmitOutcome } from '../../deferred
 import type { DeferredIntake, ProxyRoute } from '../../deferred/proxy-route.ts';
 import { beginVerification, type Verification } from '../../deferred/verification.ts';
 import { buildAdmissionRequest } from '../admission-ask.ts';
-import type { BodyFault, BodyWatch } from '../body/buffered-body.ts';
+import type { BodyProblem, BodyWatch } from '../body/buffered-body.ts';
 import { readsBody } from '../costs.ts';
 import type { TakenOver } from '../deferral.ts';
 import type { Forwarding, TakenRequest } from '../forwarding.ts';
@@ -25,7 +25,7 @@ const WHOLE_BYTES_MAX = 64 << 10;
 const EMPTY = new Uint8Array(0);
 
 /** Where requests are stored from. */
-export interface StoringParts {
+export interface StoringDeps {
   readonly requests: Pick<DeferredRequests, 'submit'>;
   readonly forwarding: Pick<Forwarding, 'take' | 'deliver'>;
   readonly now: () => Instant;
@@ -56,7 +56,7 @@ export function storesAtOnce({ deferred }: StoringRoute, { respondAsync, wait }:
 }
 
 /** Forwards a request whose caller waits for `wait` and would then rather come back: what is not admitted by then is stored, in its place in line. */
-export function storeLater(parts: StoringParts, incoming: IncomingRequest, route: StoringRoute, sink: ResponseSink & StoringSink): ForwardHandle {
+export function storeLater(parts: StoringDeps, incoming: IncomingRequest, route: StoringRoute, sink: ResponseSink & StoringSink): ForwardHandle {
   const { heldMax } = route.deferred;
   const longest = heldMax > 2 * HAND_OVER_MAX ? heldMax - HAND_OVER_MAX : Math.floor(heldMax / 2);
   let stored: ForwardHandle | undefined;
@@ -68,14 +68,14 @@ export function storeLater(parts: StoringParts, incoming: IncomingRequest, route
 }
 
 /** Takes a request in, checks who sent it, and stores it; answers through `sink` once it is on disk, or with the refusal. */
-export function storeRequest(parts: StoringParts, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, asked: boolean): ForwardHandle {
+export function storeRequest(parts: StoringDeps, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, asked: boolean): ForwardHandle {
   const storing = new Storing(parts, incoming, route, sink, asked);
   storing.begin();
   return storing;
 }
 
 /** Stores a live request that was not admitted in time, and answers `202`. It is stored whether its caller is still there or not: it stood in line for it. */
-function storeTaken(parts: StoringParts, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, taken: TakenOver): ForwardHandle {
+function storeTaken(parts: StoringDeps, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, taken: TakenOver): ForwardHandle {
   let left = false;
   const { place, attempts, body } = taken;
   const store = async (): Promise<SubmitOutcome> => {
@@ -110,7 +110,7 @@ function storeTaken(parts: StoringParts, incoming: IncomingRequest, route: Stori
 }
 
 /** Returns the admission request, checked against the credential that it shows: as for a live one. */
-function scoped({ scope }: StoringParts, ask: AdmissionRequest | Refusal): AdmissionRequest | Refusal {
+function scoped({ scope }: StoringDeps, ask: AdmissionRequest | Refusal): AdmissionRequest | Refusal {
   return 'reason' in ask ? ask : scope(ask);
 }
 
@@ -151,7 +151,7 @@ function answerOf({ deferred }: StoringRoute, outcome: SubmitOutcome, asked: boo
 const UNSENDABLE: Refusal = { reason: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' };
 
 class Storing implements ForwardHandle, BodyWatch {
-  readonly #parts: StoringParts;
+  readonly #parts: StoringDeps;
   readonly #incoming: IncomingRequest;
   readonly #route: StoringRoute;
   readonly #sink: StoringSink;
@@ -162,7 +162,7 @@ class Storing implements ForwardHandle, BodyWatch {
   #submitted = false;
   #over = false;
 
-  constructor(parts: StoringParts, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, asked: boolean) {
+  constructor(parts: StoringDeps, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, asked: boolean) {
     this.#parts = parts;
     this.#incoming = incoming;
     this.#route = route;
@@ -191,7 +191,7 @@ class Storing implements ForwardHandle, BodyWatch {
     void this.#whole();
   }
 
-  onFault(fault: BodyFault): void {
+  onFault(fault: BodyProblem): void {
     if (this.#over) return;
     if (fault.kind === 'gone') return this.leave();
     if (fault.kind === 'refused') this.#refuse(fault.refusal);

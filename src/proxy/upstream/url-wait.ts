@@ -6,7 +6,7 @@ import type { Backend } from './backend.ts';
 export type UrlWaitEnd = (reason: 'shed' | 'expired') => void;
 
 /** What a wait needs to know of its request. */
-type WaitParts = Pick<ForwardedRequestDeps<unknown>, 'parts' | 'incoming' | 'route'>;
+type WaitingRequest = Pick<ForwardedRequestDeps<unknown>, 'parts' | 'incoming' | 'route'>;
 
 /**
  * Bounds the time that a request waits in line for a URL of its backend: by the wait timeout that is left of it, or, on a route without a
@@ -16,7 +16,7 @@ export class UrlWait {
   #cancel: (() => void) | undefined;
 
   /** Called right after the request entered the line. May report before it returns. */
-  begin(of: WaitParts, line: Backend, left: Micros, onEnd: UrlWaitEnd): void {
+  begin(of: WaitingRequest, line: Backend, left: Micros, onEnd: UrlWaitEnd): void {
     const { parts, incoming } = of;
     if (incoming.sent !== undefined) return;
     const { queue } = line.spec;

@@ -24,9 +24,9 @@ export async function openQueues(url: string, more: { readonly prefix?: string; 
   const { prefix = 'sluice', bytes = BYTES } = more;
   const options = natsOptions([url]);
   const until = performance.now() + 60_000;
-  const line = await connectNats({ name: 'ledger', options, inboxPrefix: createLayout(prefix).inboxPrefix, tell: () => {}, until });
+  const line = await connectNats({ name: 'ledger', options, inboxPrefix: createLayout(prefix).inboxPrefix, onEvent: () => {}, until });
   const layout = createDeferredLayout(prefix);
-  await openStreams({ line, layout: { wanted: () => layout.wanted(bytes, line.version) }, options, tell: () => {}, until });
+  await openStreams({ line, layout: { wanted: () => layout.wanted(bytes, line.version) }, options, onEvent: () => {}, until });
   const records = await QueueRecords.open({ line, within: 5 * SECOND, streams: layout.queues });
   return { line, layout, records };
 }

@@ -28,9 +28,9 @@ async function rigged(version?: string) {
   const harm = new Map<string, (bytes: Uint8Array) => Uint8Array | undefined>();
   const connected = async (): Promise<NatsClient> => {
     const options = natsOptions([server.url]);
-    const parts = { name: 'ledger', options, inboxPrefix: layout.inboxPrefix, tell: () => {}, until: performance.now() + 60_000 } as const;
+    const parts = { name: 'ledger', options, inboxPrefix: layout.inboxPrefix, onEvent: () => {}, until: performance.now() + 60_000 } as const;
     const line = await connectNats(parts);
-    await openStreams({ line, layout, options, tell: () => {}, until: performance.now() + 60_000 });
+    await openStreams({ line, layout, options, onEvent: () => {}, until: performance.now() + 60_000 });
     lines.push(line);
     return line;
   };

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { MINUTE, plus, SECOND } from '../../../src/core/time.ts';
 
 import { BodyStore } from '../../../src/proxy/body/body-store.ts';
-import type { BodyFault, BufferedBody } from '../../../src/proxy/body/buffered-body.ts';
+import type { BodyProblem, BufferedBody } from '../../../src/proxy/body/buffered-body.ts';
 import type { HoldLimits } from '../../../src/proxy/route.ts';
 import { FakeClock, settled } from '../../support/fakes/clock.ts';
 import { folder } from '../../support/fakes/folder.ts';
@@ -40,7 +40,7 @@ class Sender {
   readonly body: BufferedBody;
   wanted = 0;
   whole = 0;
-  readonly faults: BodyFault[] = [];
+  readonly faults: BodyProblem[] = [];
 
   constructor(hold: BodyStore, limits: Partial<HoldLimits> = {}, length?: number, group = 'g') {
     this.stream.on('error', () => {});
