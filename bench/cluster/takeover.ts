@@ -73,7 +73,7 @@ export async function takeovers(groups = Number(process.env['GROUPS'] ?? 10_000)
 /** One replica, with callers that ask it for one group after the other. */
 class Replica {
   readonly name: string;
-  readonly #parts: { readonly folder: string; readonly groups: number; readonly nats: number };
+  readonly #deps: { readonly folder: string; readonly groups: number; readonly nats: number };
   readonly #port: number;
   #child: ChildProcess | undefined;
   #tail = '';
@@ -81,13 +81,13 @@ class Replica {
   #seen = { lost: 0, sealed: 0, gained: 0, unstored: 0, slowestMs: 0, refused: 0 };
   #stalls: ((found: readonly [number, number]) => void) | undefined;
 
-  static async make(parts: { readonly folder: string; readonly index: number; readonly groups: number; readonly nats: number }): Promise<Replica> {
-    return new Replica(parts, await freePort());
+  static async make(deps: { readonly folder: string; readonly index: number; readonly groups: number; readonly nats: number }): Promise<Replica> {
+    return new Replica(deps, await freePort());
   }
 
-  private constructor(parts: { readonly folder: string; readonly index: number; readonly groups: number; readonly nats: number }, port: number) {
-    this.name = `r${parts.index}`;
-    this.#parts = parts;
+  private constructor(deps: { readonly folder: string; readonly index: number; readonly groups: number; readonly nats: number }, port: number) {
+    this.name = `r${deps.index}`;
+    this.#deps = deps;
     this.#port = port;
   }
 
@@ -141,7 +141,7 @@ class Replica {
   }
 
   get #file(): string {
-    return join(this.#parts.folder, `${this.name}.yaml`);
+    return join(this.#deps.folder, `${this.name}.yaml`);
   }
 
   #write(): void {
@@ -151,11 +151,11 @@ class Replica {
       this.#file,
       `listen: { api: "127.0.0.1:${this.#port}", health: none, grpc: none, admin: none }
 http: { engine: node }
-cluster: { nats: [ "nats://127.0.0.1:${this.#parts.nats}" ], name: ${this.name}, ledgerBytes: 256MiB }
+cluster: { nats: [ "nats://127.0.0.1:${this.#deps.nats}" ], name: ${this.name}, ledgerBytes: 256MiB }
 log: { level: debug }
 revision: ${this.#burst}
 groups:
-${Array.from({ length: this.#parts.groups }, (_, at) => group(at)).join('')}`,
+${Array.from({ length: this.#deps.groups }, (_, at) => group(at)).join('')}`,
     );
   }
 
@@ -178,7 +178,7 @@ ${Array.from({ length: this.#parts.groups }, (_, at) => group(at)).join('')}`,
   async #call(child: ChildProcess, caller: number): Promise<void> {
     for (let at = caller; this.#child === child; at += 7) {
       const began = performance.now();
-      const status = await fetch(`http://127.0.0.1:${this.#port}/v1/groups/g${at % this.#parts.groups}/acquire?ttl=10s`, { method: 'POST' })
+      const status = await fetch(`http://127.0.0.1:${this.#port}/v1/groups/g${at % this.#deps.groups}/acquire?ttl=10s`, { method: 'POST' })
         .then(async (answer) => {
           await answer.arrayBuffer();
           return answer.status;

@@ -10,10 +10,10 @@ export class DelayQueue<T> {
   readonly #line = new Fifo<{ readonly thing: T; readonly at: Instant }>();
   #armed = false;
 
-  constructor(parts: { clock: Clock; delay: Micros; due: (thing: T, now: Instant) => void }) {
-    this.#clock = parts.clock;
-    this.#delay = parts.delay;
-    this.#due = parts.due;
+  constructor(deps: { clock: Clock; delay: Micros; due: (thing: T, now: Instant) => void }) {
+    this.#clock = deps.clock;
+    this.#delay = deps.delay;
+    this.#due = deps.due;
   }
 
   /** Looks at it once, `delay` from now. */

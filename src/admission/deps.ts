@@ -72,7 +72,7 @@ export interface AdmissionDeps {
   readonly random: (bytes: number) => Uint8Array;
   readonly bounds: AdmissionLimits;
   /** Makes a gate. */
-  readonly gate: (parts: GateOptions) => Gate;
+  readonly gate: (options: GateOptions) => Gate;
   /** false: nothing is written, leases and spent limits end with the process. */
   readonly recording: boolean;
   /** Leases of requests marked so are reported: an aggregate lease is written for them. Absent: false. */

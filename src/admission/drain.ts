@@ -7,23 +7,23 @@ import type { TreeRegistry } from './tree-registry.ts';
 const SEAL_FOR: Micros = 5 * SECOND;
 
 /** Refuses arrivals, waits for those held until `grace` ends, refuses the rest, then leaves the exact state behind. */
-export async function drain(gates: TreeRegistry, parts: AdmissionDeps, grace: Micros): Promise<void> {
-  const { clock } = parts;
+export async function drain(gates: TreeRegistry, deps: AdmissionDeps, grace: Micros): Promise<void> {
+  const { clock } = deps;
   for (const tree of gates.trees()) tree.drain();
-  await empty(gates, parts, grace);
+  await empty(gates, deps, grace);
   const refusal: Refusal = { reason: 'draining', retryAt: clock.now() };
   for (const tree of gates.trees()) tree.refuseAll(refusal);
   // Their answers go out in slices; grants that wait for the disk may wait a little longer.
-  await empty(gates, parts, SEAL_FOR);
+  await empty(gates, deps, SEAL_FOR);
   if (gates.lost === undefined) {
     const sealed = Promise.all(gates.trees().map((tree) => gates.close(tree, refusal)));
-    await Promise.race([sealed, sleep(parts, SEAL_FOR)]);
+    await Promise.race([sealed, sleep(deps, SEAL_FOR)]);
   }
   for (const tree of gates.trees()) tree.stop(refusal);
   try {
-    await parts.coordinator.leave();
+    await deps.coordinator.leave();
   } finally {
-    await parts.ledger.close();
+    await deps.ledger.close();
   }
 }
 

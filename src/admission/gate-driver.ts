@@ -70,7 +70,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   renewal: LeaseRecord | undefined;
   ended: EndedEvent | undefined;
   readonly tracked = new TrackedLeases();
-  readonly #parts: GateDriverDeps;
+  readonly #deps: GateDriverDeps;
   readonly #clock: Clock;
   readonly #right: TermGuard;
   readonly #waking: GateTimer;
@@ -80,15 +80,15 @@ export class GateDriver implements LedgerWriterCallbacks {
   #cancelSweep: (() => void) | undefined;
   #sweepAt: Instant = NEVER;
 
-  constructor(parts: GateDriverDeps) {
-    const { clock, gate, ledger } = parts;
-    this.#parts = parts;
+  constructor(deps: GateDriverDeps) {
+    const { clock, gate, ledger } = deps;
+    this.#deps = deps;
     this.#clock = clock;
     this.gate = gate;
-    this.entries = parts.entries;
-    this.queue = parts.answers.queue();
+    this.entries = deps.entries;
+    this.queue = deps.answers.queue();
     const troubled = (what: Trouble) => (cause: unknown) => this.#troubled(what, cause);
-    this.#right = new TermGuard({ clock, leaderLease: parts.leaderLease, lost: parts.lost, trouble: troubled('term') });
+    this.#right = new TermGuard({ clock, leaderLease: deps.leaderLease, lost: deps.lost, trouble: troubled('term') });
     this.writer = new LedgerWriter({ clock, ledger, host: this });
     const wake = () => this.run((now) => this.gate.tick(now));
     this.#waking = new GateTimer({ clock, prepare: () => void this.#right.ready(clock.now()), wake });
@@ -204,7 +204,7 @@ export class GateDriver implements LedgerWriterCallbacks {
     this.#over = refusal;
     this.#stopWaking();
     return async () => {
-      await this.#parts.ledger.seal(seal, snapshot);
+      await this.#deps.ledger.seal(seal, snapshot);
       this.writer.stop();
     };
   }
@@ -253,7 +253,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   }
 
   lost(cause: Error): void {
-    this.#parts.lost(cause);
+    this.#deps.lost(cause);
   }
 
   onWriteFailed(cause: unknown): void {
@@ -263,13 +263,13 @@ export class GateDriver implements LedgerWriterCallbacks {
   /** Both are on one disk: reported once when the first fails, and once when the last works again. */
   #troubled(what: Trouble, cause: unknown): void {
     if (this.#over !== undefined) return;
-    const { root } = this.#parts;
+    const { root } = this.#deps;
     const before = this.#troubles.size;
     if (cause === undefined) this.#troubles.delete(what);
     else this.#troubles.add(what);
     const now = this.#troubles.size;
-    if (before === 0 && now > 0) this.#parts.onEvent({ kind: 'unstored', root, cause });
-    else if (before > 0 && now === 0) this.#parts.onEvent({ kind: 'stored', root });
+    if (before === 0 && now > 0) this.#deps.onEvent({ kind: 'unstored', root, cause });
+    else if (before > 0 && now === 0) this.#deps.onEvent({ kind: 'stored', root });
   }
 
   /** After every call to the gate, within the same turn. */
@@ -314,7 +314,7 @@ export class GateDriver implements LedgerWriterCallbacks {
     const event = this.#withWriteFailure(said);
     // A waiter that only goes on elsewhere was not refused.
     const elsewhere = event.kind === 'refused' && event.refusal === MOVED;
-    if (!elsewhere) this.#parts.onGateEvent(event, now);
+    if (!elsewhere) this.#deps.onGateEvent(event, now);
     switch (event.kind) {
       case 'admitted': {
         const hold = this.#holdOf(event.token, event.permit.group);
@@ -347,7 +347,7 @@ export class GateDriver implements LedgerWriterCallbacks {
       case 'overridden':
         break;
       case 'unqueued':
-        this.#parts.unqueued(event.group);
+        this.#deps.unqueued(event.group);
         break;
     }
   }
@@ -358,7 +358,7 @@ export class GateDriver implements LedgerWriterCallbacks {
 
   /** The holder behind a token of the gate; a stored request has none until it is decided. */
   #holdOf(token: unknown, group: string): PendingAcquire | undefined {
-    return isStored(token) ? this.#parts.storedHold(token.sequence, group) : (token as PendingAcquire);
+    return isStored(token) ? this.#deps.storedHold(token.sequence, group) : (token as PendingAcquire);
   }
 
   /** Names the store as the reason where a wait ended in vain while nothing could be written. */
@@ -390,7 +390,7 @@ export class GateDriver implements LedgerWriterCallbacks {
   #nameOf({ group, serial, key, tag, lease, settleable }: Permit, { caller, entry }: PendingAcquire): string {
     if (lease !== undefined || settleable) return permitId(group, serial, tag);
     if (caller === undefined) return permitId(group, serial, undefined);
-    const proof = this.#parts.proofs.of({ caller, group, serial, key: entry.pushbackKey(key) });
+    const proof = this.#deps.proofs.of({ caller, group, serial, key: entry.pushbackKey(key) });
     return provenPermitId(group, serial, proof, entry.pushbackKey(key));
   }
 

@@ -13,10 +13,10 @@ export class GateTimer {
   #cancel: (() => void) | undefined;
 
   /** `prepare` is called a little before `wake` where there is time for it. */
-  constructor(parts: { clock: Clock; prepare: () => void; wake: () => void }) {
-    this.#clock = parts.clock;
-    this.#prepare = parts.prepare;
-    this.#wake = parts.wake;
+  constructor(deps: { clock: Clock; prepare: () => void; wake: () => void }) {
+    this.#clock = deps.clock;
+    this.#prepare = deps.prepare;
+    this.#wake = deps.wake;
   }
 
   /** Wakes at `when`, or before. */

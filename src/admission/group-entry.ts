@@ -22,12 +22,12 @@ export class GroupEntry {
   /** Counted under an earlier configuration of this process: permits of that time may still be settled. */
   readonly #unitsBefore = new Set<string>();
 
-  constructor(parts: { settings: GroupSettings; index: number; writes: boolean; units: Units }) {
-    this.#units = parts.units;
-    this.settings = parts.settings;
-    this.name = parts.settings.spec.name;
-    this.index = parts.index;
-    this.writes = parts.writes;
+  constructor(deps: { settings: GroupSettings; index: number; writes: boolean; units: Units }) {
+    this.#units = deps.units;
+    this.settings = deps.settings;
+    this.name = deps.settings.spec.name;
+    this.index = deps.index;
+    this.writes = deps.writes;
   }
 
   /** The key that a pushback of a permit for `key` needs: '' where it is by group. */

@@ -56,10 +56,10 @@ export class LedgerWriter {
   #stopped = false;
   readonly #quiet: (() => void)[] = [];
 
-  constructor(parts: { clock: Clock; ledger: TreeLedger; host: LedgerWriterCallbacks }) {
-    this.#clock = parts.clock;
-    this.#ledger = parts.ledger;
-    this.#host = parts.host;
+  constructor(deps: { clock: Clock; ledger: TreeLedger; host: LedgerWriterCallbacks }) {
+    this.#clock = deps.clock;
+    this.#ledger = deps.ledger;
+    this.#host = deps.host;
   }
 
   /** When a request that must be written can be tried again; undefined: now. */

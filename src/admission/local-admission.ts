@@ -45,7 +45,7 @@ import { type Units, unitsIn } from './units.ts';
 
 /** Admission of this process: finds the tree of a group, and lets its gate decide. */
 export class LocalAdmission implements AdmissionService, StoredLine {
-  readonly #parts: AdmissionDeps;
+  readonly #deps: AdmissionDeps;
   readonly #gates: TreeRegistry;
   readonly #shardTrees: ShardTrees | undefined;
   readonly #requests: RequestIdTable;
@@ -56,12 +56,12 @@ export class LocalAdmission implements AdmissionService, StoredLine {
   #changing: Promise<unknown> = Promise.resolve();
   #draining = false;
 
-  constructor(parts: AdmissionDeps) {
-    const { clock, bounds, onEvent, defer, shardOf } = parts;
-    this.#parts = parts;
-    this.#slices = new Slices(parts);
+  constructor(deps: AdmissionDeps) {
+    const { clock, bounds, onEvent, defer, shardOf } = deps;
+    this.#deps = deps;
+    this.#slices = new Slices(deps);
     this.#shardTrees = shardOf && new ShardTrees({ clock, onEvent: onEvent, defer, shardOf });
-    this.#gates = new TreeRegistry(parts, this.#shardTrees);
+    this.#gates = new TreeRegistry(deps, this.#shardTrees);
     this.#shardTrees?.serve(this.#gates);
     this.#requests = new RequestIdTable({ clock, max: bounds.requests });
     this.#gates.onAdopted = (tree) => this.#requests.recover(tree);
@@ -70,7 +70,7 @@ export class LocalAdmission implements AdmissionService, StoredLine {
 
   /** Opens all trees; before it resolves every group is unknown. Rejects when a ledger cannot be read. Trees that come with their shards are opened by `gain`. */
   async start(): Promise<void> {
-    const forest = partitionGroups(this.#parts.settings);
+    const forest = partitionGroups(this.#deps.settings);
     if (forest.mistakes.length > 0) throw new RangeError(forest.mistakes.join(' '));
     this.#forest = forest;
     if (this.#shardTrees === undefined) await this.#gates.open(forest.trees.values());
@@ -115,7 +115,7 @@ export class LocalAdmission implements AdmissionService, StoredLine {
   /** Returns the shard whose owner decides for a group; undefined if there is no such group, or trees do not come with shards. */
   shardOf(group: string): number | undefined {
     const root = this.#shardTrees?.rootOf(group);
-    return root === undefined ? undefined : this.#parts.shardOf?.(root);
+    return root === undefined ? undefined : this.#deps.shardOf?.(root);
   }
 
   attach(sink: StoredSink): void {
@@ -263,16 +263,16 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     if (this.#draining) return;
     this.#draining = true;
     // A change that cannot be applied now is not waited for longer than callers are.
-    await Promise.race([this.#changing, sleep(this.#parts.clock, grace)]);
-    await drain(this.#gates, this.#parts, grace);
+    await Promise.race([this.#changing, sleep(this.#deps.clock, grace)]);
+    await drain(this.#gates, this.#deps, grace);
   }
 
   now(): Instant {
-    return this.#parts.clock.now();
+    return this.#deps.clock.now();
   }
 
   epoch(at: Instant): number {
-    return this.#parts.clock.epoch(at);
+    return this.#deps.clock.epoch(at);
   }
 
   #acquireNamed({ tree, entry }: GroupLocation, request: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {

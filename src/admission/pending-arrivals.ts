@@ -20,9 +20,9 @@ export class PendingArrivals {
   #checkAt: Instant = NEVER;
   #cancel: (() => void) | undefined;
 
-  constructor(parts: { clock: Clock; tooLate: (hold: PendingAcquire) => void }) {
-    this.#clock = parts.clock;
-    this.#tooLate = parts.tooLate;
+  constructor(deps: { clock: Clock; tooLate: (hold: PendingAcquire) => void }) {
+    this.#clock = deps.clock;
+    this.#tooLate = deps.tooLate;
   }
 
   get length(): number {

@@ -21,10 +21,10 @@ export class ReplyScheduler {
   #scheduled = false;
 
   /** `defer` runs something in the next turn of the event loop; `fault` is called when a front end threw at its reply. */
-  constructor(parts: { clock: Clock; defer: (run: () => void) => void; fault: (cause: unknown) => void }) {
-    this.#clock = parts.clock;
-    this.#defer = parts.defer;
-    this.#fault = parts.fault;
+  constructor(deps: { clock: Clock; defer: (run: () => void) => void; fault: (cause: unknown) => void }) {
+    this.#clock = deps.clock;
+    this.#defer = deps.defer;
+    this.#fault = deps.fault;
   }
 
   /** A line of answers with an order of its own. */

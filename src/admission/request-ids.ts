@@ -19,10 +19,10 @@ export class RequestIdTable {
   readonly #shared = new Map<string, SharedAcquire>();
   readonly #later: DelayQueue<SharedAcquire>;
 
-  constructor(parts: { clock: Clock; max: number }) {
-    this.#clock = parts.clock;
-    this.#max = parts.max;
-    this.#later = new DelayQueue({ clock: parts.clock, delay: AWAY_FOR, due: (shared, now) => this.#sweep(shared, now) });
+  constructor(deps: { clock: Clock; max: number }) {
+    this.#clock = deps.clock;
+    this.#max = deps.max;
+    this.#later = new DelayQueue({ clock: deps.clock, delay: AWAY_FOR, due: (shared, now) => this.#sweep(shared, now) });
   }
 
   /** Ids remembered. */

@@ -26,9 +26,9 @@ export class Sessions {
   readonly #max: number;
   readonly #sessions = new Map<string, Session>();
 
-  constructor(parts: { clock: Clock; max: number }) {
-    this.#clock = parts.clock;
-    this.#max = parts.max;
+  constructor(deps: { clock: Clock; max: number }) {
+    this.#clock = deps.clock;
+    this.#max = deps.max;
   }
 
   get size(): number {

@@ -41,7 +41,7 @@ const NO_SHARDS: Shards = { of: new Map(), roots: new Map() };
  * up when it is lost or handed over. Callers that wait in them get {@link MOVED}.
  */
 export class ShardTrees {
-  readonly #parts: ShardTreesDeps;
+  readonly #deps: ShardTreesDeps;
   readonly #shardTrees = new Map<number, ShardContext>();
   readonly #opening = new Map<string, Promise<void>>();
   readonly #openings: OpeningQueue;
@@ -54,9 +54,9 @@ export class ShardTrees {
   #former: Shards = NO_SHARDS;
   #generation = 0;
 
-  constructor(parts: ShardTreesDeps) {
-    this.#parts = parts;
-    this.#openings = new OpeningQueue(parts);
+  constructor(deps: ShardTreesDeps) {
+    this.#deps = deps;
+    this.#openings = new OpeningQueue(deps);
   }
 
   /** The gates whose trees come and go; once, before anything else. */
@@ -167,7 +167,7 @@ export class ShardTrees {
     try {
       await write();
     } catch (cause) {
-      this.#parts.onEvent({ kind: 'seal_failed', root: tree.root, cause });
+      this.#deps.onEvent({ kind: 'seal_failed', root: tree.root, cause });
     }
   }
 
@@ -209,7 +209,7 @@ export class ShardTrees {
         }
         tree.turn.block(barrier);
         this.#gates.register(planted, tree);
-        if (failed) this.#parts.onEvent({ kind: 'stored', root });
+        if (failed) this.#deps.onEvent({ kind: 'stored', root });
         return 'over';
       } catch (cause) {
         if (this.of(root) !== ground) return 'over';
@@ -217,7 +217,7 @@ export class ShardTrees {
           this.#fenced(this.#shardOf(root));
           return 'over';
         }
-        if (!failed) this.#parts.onEvent({ kind: 'unstored', root, cause });
+        if (!failed) this.#deps.onEvent({ kind: 'unstored', root, cause });
         return 'failed';
       }
     }
@@ -241,7 +241,7 @@ export class ShardTrees {
   }
 
   #shardOf(root: string): number {
-    return this.#shards.of.get(root) ?? this.#parts.shardOf(root);
+    return this.#shards.of.get(root) ?? this.#deps.shardOf(root);
   }
 
   /** Its last notes may meet a newer term's records, or no server at all. */
@@ -250,7 +250,7 @@ export class ShardTrees {
   }
 
   #sleep(time: Micros): Promise<void> {
-    const { clock } = this.#parts;
+    const { clock } = this.#deps;
     return new Promise((resolve) => {
       clock.at(plus(clock.now(), time), resolve);
     });

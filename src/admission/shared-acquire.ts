@@ -36,13 +36,13 @@ export class SharedAcquire {
   /** Kept until then, also when all left. */
   keptUntil = 0 as Instant;
 
-  constructor(parts: { name: string; digest: string; tree: TreeController; clock: Clock; forget: () => void; look: (shared: SharedAcquire) => void }) {
-    this.name = parts.name;
-    this.digest = parts.digest;
-    this.#tree = parts.tree;
-    this.#clock = parts.clock;
-    this.#forget = parts.forget;
-    this.#sweep = parts.look;
+  constructor(deps: { name: string; digest: string; tree: TreeController; clock: Clock; forget: () => void; look: (shared: SharedAcquire) => void }) {
+    this.name = deps.name;
+    this.digest = deps.digest;
+    this.#tree = deps.tree;
+    this.#clock = deps.clock;
+    this.#forget = deps.forget;
+    this.#sweep = deps.look;
   }
 
   get waitUntil(): Instant {

@@ -21,11 +21,11 @@ export class TermGuard {
   #barred: Promise<void> | undefined;
 
   /** `trouble`: called when an extension fails, and with undefined when one works again. */
-  constructor(parts: { clock: Clock; leaderLease: LeaderLease; lost: (cause: Error) => void; trouble?: (cause: unknown) => void }) {
-    this.#clock = parts.clock;
-    this.#leaderLease = parts.leaderLease;
-    this.#lost = parts.lost;
-    this.#trouble = parts.trouble ?? (() => {});
+  constructor(deps: { clock: Clock; leaderLease: LeaderLease; lost: (cause: Error) => void; trouble?: (cause: unknown) => void }) {
+    this.#clock = deps.clock;
+    this.#leaderLease = deps.leaderLease;
+    this.#lost = deps.lost;
+    this.#trouble = deps.trouble ?? (() => {});
   }
 
   /** The leader lease cannot be extended just now: there is nothing to decide with until a write succeeds. */

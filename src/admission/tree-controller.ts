@@ -48,7 +48,7 @@ export interface TreeDeps extends Omit<GateDriverDeps, 'storedHold' | 'unqueued'
 export class TreeController implements PendingAcquireOwner {
   readonly root: string;
   readonly turn: GateDriver;
-  readonly #parts: TreeDeps;
+  readonly #deps: TreeDeps;
   readonly #clock: Clock;
   readonly #threshold: PendingArrivals;
   #serials = 0;
@@ -58,14 +58,14 @@ export class TreeController implements PendingAcquireOwner {
   #moving = false;
   #deciding = false;
 
-  constructor(parts: TreeDeps) {
-    this.root = parts.root;
-    this.#parts = parts;
-    this.#clock = parts.clock;
+  constructor(deps: TreeDeps) {
+    this.root = deps.root;
+    this.#deps = deps;
+    this.#clock = deps.clock;
     this.turn = new GateDriver({
-      ...parts,
+      ...deps,
       storedHold: (sequence, group) => this.#storedHold(sequence, group),
-      unqueued: (group) => parts.unqueued(this, group),
+      unqueued: (group) => deps.unqueued(this, group),
     });
     this.#threshold = new PendingArrivals({
       clock: this.#clock,
@@ -118,7 +118,7 @@ export class TreeController implements PendingAcquireOwner {
       lease: Math.min(request.lease ?? settings.lease.default, settings.lease.max),
       bytes: request.bytes,
       holder: request.holder,
-      tag: this.#parts.tags.next(),
+      tag: this.#deps.tags.next(),
       token,
       since: request.since && shiftArrival(request.since, -this.clockOffset),
       reported: request.reported,
@@ -149,7 +149,7 @@ export class TreeController implements PendingAcquireOwner {
       arrivedAt: plus(request.arrivedAt, -clockOffset),
       deadline: deadline === NEVER ? NEVER : plus(deadline, -clockOffset),
       since: since && shiftArrival(since, -clockOffset),
-      tag: this.#parts.tags.next(),
+      tag: this.#deps.tags.next(),
     });
     this.#decideStored();
     return queued;
@@ -179,7 +179,7 @@ export class TreeController implements PendingAcquireOwner {
   }
 
   #storedHold(sequence: number, group: string): PendingAcquire | undefined {
-    const sink = this.#parts.stored();
+    const sink = this.#deps.stored();
     const entry = this.turn.entries.get(group);
     if (sink === undefined || entry === undefined) return undefined;
     const hold: PendingAcquire = new PendingAcquire(this, entry, NEVER, ++this.#serials, (outcome) => {
@@ -202,7 +202,7 @@ export class TreeController implements PendingAcquireOwner {
       refusal,
       waited: 0,
     };
-    this.#parts.onGateEvent(event, this.#clock.now());
+    this.#deps.onGateEvent(event, this.#clock.now());
     hold.entry.count(event, this.#clock.now(), this.turn.gate.waitingIn(hold.entry.index));
     this.#tellNow(hold, refusal);
   }
@@ -223,7 +223,7 @@ export class TreeController implements PendingAcquireOwner {
 
   /** Process time less the tree's own: 0 where both are one. */
   get clockOffset(): Micros {
-    const { outside } = this.#parts;
+    const { outside } = this.#deps;
     return outside === undefined ? 0 : outside.now() - this.#clock.now();
   }
 
@@ -301,7 +301,7 @@ export class TreeController implements PendingAcquireOwner {
 
   closed(): void {
     this.#open--;
-    if (this.#open === 0) this.#parts.empty();
+    if (this.#open === 0) this.#deps.empty();
   }
 
   track(hold: PendingAcquire, serial: number): void {
@@ -347,7 +347,7 @@ export class TreeController implements PendingAcquireOwner {
     if (this.#threshold.length === 0 && this.turn.awaitTerm(now) === undefined) {
       this.turn.submit(now, hold, request);
       this.turn.settle(now);
-    } else if (this.#threshold.length >= this.#parts.bounds.before) this.refuse(hold, this.undecided());
+    } else if (this.#threshold.length >= this.#deps.bounds.before) this.refuse(hold, this.undecided());
     else {
       this.#threshold.push(now, hold, request);
       if (this.#entering) return;

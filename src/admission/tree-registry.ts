@@ -50,7 +50,7 @@ export interface ShardContextLookup {
 
 /** The gates this replica decides: made or restored from the ledger, replaced by a change of configuration. */
 export class TreeRegistry {
-  readonly #parts: AdmissionDeps;
+  readonly #deps: AdmissionDeps;
   readonly #shardTrees: ShardContextLookup | undefined;
   readonly #answers: ReplyScheduler;
   readonly #tags: PermitTagSource;
@@ -79,21 +79,21 @@ export class TreeRegistry {
   #stored: StoredSink | undefined;
 
   /** `shardTrees`: what each tree is decided on, where trees come and go with their shards. */
-  constructor(parts: AdmissionDeps, shardTrees?: ShardContextLookup) {
-    this.#parts = parts;
+  constructor(deps: AdmissionDeps, shardTrees?: ShardContextLookup) {
+    this.#deps = deps;
     this.#shardTrees = shardTrees;
-    const { clock, defer } = parts;
-    this.#answers = new ReplyScheduler({ clock, defer, fault: (cause) => parts.onEvent({ kind: 'fault', cause }) });
-    this.#tags = new PermitTagSource(parts.random);
-    this.proofs = new PermitProofs(parts.random(SECRET_BYTES));
-    parts.coordinator.onLost((cause) => this.onTermLost(cause));
+    const { clock, defer } = deps;
+    this.#answers = new ReplyScheduler({ clock, defer, fault: (cause) => deps.onEvent({ kind: 'fault', cause }) });
+    this.#tags = new PermitTagSource(deps.random);
+    this.proofs = new PermitProofs(deps.random(SECRET_BYTES));
+    deps.coordinator.onLost((cause) => this.onTermLost(cause));
   }
 
   /** Opens these trees. Rejects when a ledger cannot be read or this process may not decide. */
   async open(trees: Iterable<TreeSpec>): Promise<void> {
     const recovery = new Recovery();
     await eachOf(trees, async (planted) => this.register(planted, await this.build(planted, recovery)));
-    const { coordinator, clock } = this.#parts;
+    const { coordinator, clock } = this.#deps;
     const placement = coordinator.place('');
     const from = placement.at === 'here' ? placement.leaderLease.from : clock.now();
     this.reportRecovery(recovery, Math.max(0, from - clock.now()));
@@ -142,13 +142,13 @@ export class TreeRegistry {
 
   /** Returns the time that the tree of a root decides in; undefined if it is not decided here. */
   timeOf(root: string): Instant | undefined {
-    if (this.#shardTrees === undefined) return this.#parts.clock.now();
+    if (this.#shardTrees === undefined) return this.#deps.clock.now();
     return this.#shardTrees.of(root)?.clock.now();
   }
 
   /** Passes an event on to the log. */
   report(event: AdmissionEvent): void {
-    this.#parts.onEvent(event);
+    this.#deps.onEvent(event);
   }
 
   /** Callers not yet answered, in all trees. */
@@ -186,7 +186,7 @@ export class TreeRegistry {
 
   /** A tree from a known state. */
   restoreTree(planted: TreeSpec, ledger: TreeLedger, restored: GateSnapshot | undefined): TreeController {
-    const { clock: outside, onGateEvent: events, onEvent, recording, reports = false, bounds } = this.#parts;
+    const { clock: outside, onGateEvent: events, onEvent, recording, reports = false, bounds } = this.#deps;
     const { root, settings } = planted;
     const { leaderLease, clock } = this.#ground(root);
     const groups = settings.map((each) => each.spec);
@@ -194,7 +194,7 @@ export class TreeRegistry {
     // Shard time grows over terms, and faster than callers come.
     const firstOrder = clock === outside ? 0 : leaderLease.from;
     const gateParts: GateOptions = { term: leaderLease.term, groups, from, firstOrder, recording, reports, restored, settledMax: bounds.settled };
-    const gate = this.#parts.gate(gateParts);
+    const gate = this.#deps.gate(gateParts);
     const entries = entriesOf(gate, settings, NO_ENTRIES);
     const lost = (cause: Error) => (this.#shardTrees === undefined ? this.onTermLost(cause) : this.onLedgerLost(root));
     return new TreeController({
@@ -306,7 +306,7 @@ export class TreeRegistry {
     try {
       await tree.turn.seal(refusal);
     } catch (cause) {
-      this.#parts.onEvent({ kind: 'seal_failed', root, cause });
+      this.#deps.onEvent({ kind: 'seal_failed', root, cause });
     }
     this.#forget(root);
   }
@@ -326,7 +326,7 @@ export class TreeRegistry {
 
   /** What this tree is decided on: its shard's, or the process's. */
   #ground(root: string): ShardContext {
-    const { coordinator, clock, ledger } = this.#parts;
+    const { coordinator, clock, ledger } = this.#deps;
     if (this.#shardTrees !== undefined) {
       const found = this.#shardTrees.of(root);
       if (found === undefined) throw new Error(`tree ${root} is not decided here`);
@@ -338,7 +338,7 @@ export class TreeRegistry {
   }
 
   #undecided(): Refusal {
-    return { reason: 'undecided', retryAt: plus(this.#parts.clock.now(), SECOND) };
+    return { reason: 'undecided', retryAt: plus(this.#deps.clock.now(), SECOND) };
   }
 
   /** Its chain is to be opened anew, should the root come back. */
@@ -354,7 +354,7 @@ export class TreeRegistry {
     const detail = 'Another process decides for this store now.';
     const refusal: Refusal = { ...this.#undecided(), detail };
     for (const tree of this.#trees.values()) tree.stop(refusal);
-    this.#parts.onEvent({ kind: 'lost', cause });
+    this.#deps.onEvent({ kind: 'lost', cause });
   }
 }
 

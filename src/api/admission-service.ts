@@ -45,8 +45,8 @@ export interface ServiceDeps {
 }
 
 /** The unary calls of sluice.v1.AdmissionService; Watch and Session are in files of their own. */
-export function admissionCalls(parts: ServiceDeps): readonly UnaryCall[] {
-  const { admission } = parts;
+export function admissionCalls(deps: ServiceDeps): readonly UnaryCall[] {
+  const { admission } = deps;
   const { acquire, renew, release, explain } = pb.AdmissionService.method;
   return [
     unary(acquire, (facts, request, reply) => {
@@ -54,12 +54,12 @@ export function admissionCalls(parts: ServiceDeps): readonly UnaryCall[] {
       if (isRefusal(ask)) return refuse(reply, ask);
       return startAcquire(admission, ask, reply);
     }),
-    unary(renew, (facts, request, reply) => answer(parts, renewPermit(admission, facts, request), reply)),
-    unary(release, (facts, request, reply) => answer(parts, releasePermit(admission, facts, request), reply)),
+    unary(renew, (facts, request, reply) => answer(deps, renewPermit(admission, facts, request), reply)),
+    unary(release, (facts, request, reply) => answer(deps, releasePermit(admission, facts, request), reply)),
     unary(explain, (facts, request, reply) => {
       const ask = acquireFieldsFrom(request.ask, facts);
       if (isRefusal(ask)) return refuse(reply, ask);
-      return answer(parts, explanation(parts, ask), reply);
+      return answer(deps, explanation(deps, ask), reply);
     }),
   ];
 }
@@ -156,11 +156,11 @@ export function costsOf(costs: Readonly<Record<string, bigint>>): Costs | undefi
 }
 
 /** Replies when the promise settles; a rejection is reported and becomes `fault`. */
-export function answer<O extends object>(parts: Pick<ServiceDeps, 'onFault'>, pending: Promise<O | Refusal>, reply: Reply<O>): PendingCall {
+export function answer<O extends object>(deps: Pick<ServiceDeps, 'onFault'>, pending: Promise<O | Refusal>, reply: Reply<O>): PendingCall {
   pending.then(
     (result) => (isRefusal(result) ? reply(undefined, result) : reply(result as O, undefined)),
     (error: unknown) => {
-      parts.onFault(error);
+      deps.onFault(error);
       reply(undefined, INTERNAL_ERROR);
     },
   );

@@ -53,19 +53,19 @@ const ANSWERS: Readonly<Record<GatewayQueueVariant, { readonly fields: readonly 
  */
 export class GatewayQueueFrontend implements Listener {
   readonly name = 'gatewayQueue';
-  readonly #parts: GatewayQueueListenerOptions;
+  readonly #options: GatewayQueueListenerOptions;
   readonly #closing: DelayQueue<Socket>;
   readonly #pipelined = new WeakMap<Socket, number>();
   #draining = false;
   #server: Server | undefined;
 
-  constructor(parts: GatewayQueueListenerOptions) {
-    this.#parts = parts;
-    this.#closing = new DelayQueue({ clock: parts.clock, delay: parts.closeAfter, due: (socket) => void socket.destroy() });
+  constructor(options: GatewayQueueListenerOptions) {
+    this.#options = options;
+    this.#closing = new DelayQueue({ clock: options.clock, delay: options.closeAfter, due: (socket) => void socket.destroy() });
   }
 
   async listen(): Promise<{ readonly address: string }> {
-    const { address, tls, headMsMax } = this.#parts;
+    const { address, tls, headMsMax } = this.#options;
     const server = await createNodeServer({ receiveMsMax: headMsMax, ...(tls === undefined ? {} : { tls }) });
     for (const event of ['request', 'checkContinue', 'checkExpectation'])
       server.on(event, (request: IncomingMessage, response: ServerResponse) => this.#take(request, response));
@@ -102,7 +102,7 @@ export class GatewayQueueFrontend implements Listener {
   }
 
   #begin(request: IncomingMessage, response: ServerResponse): void {
-    const { queue, strict, onEvent } = this.#parts;
+    const { queue, strict, onEvent } = this.#options;
     const url = request.url ?? '';
     const mark = url.indexOf('?');
     const read = readShard(mark < 0 ? '' : url.slice(mark + 1));
@@ -133,7 +133,7 @@ export class GatewayQueueFrontend implements Listener {
   }
 
   #admit(request: IncomingMessage, response: ServerResponse): void {
-    const { variant, onEvent } = this.#parts;
+    const { variant, onEvent } = this.#options;
     const { fields, body } = ANSWERS[variant];
     response.writeHead(200, [...fields, 'Content-Length', String(body.length), ...this.#last(request)]);
     response.end(body);
@@ -170,7 +170,7 @@ export class GatewayQueueFrontend implements Listener {
 
   #close(socket: Socket, reason: RefusalReason | 'request'): void {
     if (socket.destroyed) return;
-    this.#parts.onEvent({ kind: 'closed', reason });
+    this.#options.onEvent({ kind: 'closed', reason });
     this.#closing.push(socket);
   }
 }

@@ -35,29 +35,29 @@ interface Named {
 }
 
 /** The calls of sluice.v1.GroupService: for operators only. */
-export function operatorCalls(parts: ServiceDeps): readonly UnaryCall[] {
-  return [...looks(parts), ...lookAround(parts), ...changeCalls(parts)].map(({ method, call }) => ({
+export function operatorCalls(deps: ServiceDeps): readonly UnaryCall[] {
+  return [...looks(deps), ...lookAround(deps), ...changeCalls(deps)].map(({ method, call }) => ({
     method,
     call: (facts, request, reply) => {
       const action = ACTIONS[method.localName as keyof typeof ACTIONS](request as Named);
-      const refusal = parts.auth.check(facts.caller, action);
+      const refusal = deps.auth.check(facts.caller, action);
       return refusal === undefined ? call(facts, request, reply) : refuse(reply, refusal);
     },
   }));
 }
 
 /** Makes calls that answer with what they find. */
-function looking(parts: ServiceDeps) {
+function looking(deps: ServiceDeps) {
   return <I, O extends object>(call: (request: I, caller: string) => Promise<O | Refusal>): Unary<I, O> =>
     ({ caller }, request, reply) =>
-      answer(parts, call(request, caller), reply);
+      answer(deps, call(request, caller), reply);
 }
 
 /** Calls that only look at groups. */
-function looks(parts: ServiceDeps): readonly UnaryCall[] {
-  const { admission, auth } = parts;
+function looks(deps: ServiceDeps): readonly UnaryCall[] {
+  const { admission, auth } = deps;
   const { listGroups, getGroup, listWaiters, listLeases } = pb.GroupService.method;
-  const look = looking(parts);
+  const look = looking(deps);
   // A page may be shorter than asked for where a credential sees one key only.
   const seen = <T extends { readonly key: string }>(items: readonly T[], caller: string): readonly T[] => {
     const key = auth.keyOf(caller);
@@ -66,13 +66,13 @@ function looks(parts: ServiceDeps): readonly UnaryCall[] {
   return [
     unary(
       listGroups,
-      look((request, caller) => groupsPage(parts, request, caller)),
+      look((request, caller) => groupsPage(deps, request, caller)),
     ),
     unary(
       getGroup,
       look(async (request, caller) => {
         const view = checkGroup(request.group) ?? (await admission.group(request.group));
-        return isRefusal(view) ? view : create(pb.GetGroupResponseSchema, { group: group(view, readerOf(parts, caller)) });
+        return isRefusal(view) ? view : create(pb.GetGroupResponseSchema, { group: group(view, readerOf(deps, caller)) });
       }),
     ),
     unary(
@@ -109,14 +109,14 @@ function looks(parts: ServiceDeps): readonly UnaryCall[] {
 }
 
 /** Calls that tell who calls, what runs, and what was done. */
-function lookAround(parts: ServiceDeps): readonly UnaryCall[] {
-  const { admission, auth } = parts;
+function lookAround(deps: ServiceDeps): readonly UnaryCall[] {
+  const { admission, auth } = deps;
   const { listActivity, getMe, getServer } = pb.GroupService.method;
-  const look = looking(parts);
+  const look = looking(deps);
   return [
     unary(
       listActivity,
-      look(async (request, caller) => activityPage(parts, request, caller)),
+      look(async (request, caller) => activityPage(deps, request, caller)),
     ),
     unary(
       getMe,
@@ -128,7 +128,7 @@ function lookAround(parts: ServiceDeps): readonly UnaryCall[] {
     unary(
       getServer,
       look(async () => {
-        const { version, revision, listeners } = parts.server?.() ?? { version: '', revision: 0, listeners: {} };
+        const { version, revision, listeners } = deps.server?.() ?? { version: '', revision: 0, listeners: {} };
         const now = moment(admission.now(), { epoch: (at) => admission.epoch(at) });
         return create(pb.GetServerResponseSchema, filled({ version, revision: BigInt(revision), auth: auth.demanded, listeners: { ...listeners }, now }));
       }),
@@ -137,8 +137,8 @@ function lookAround(parts: ServiceDeps): readonly UnaryCall[] {
 }
 
 /** Groups that match, a page of them; counts are of all that the caller may see. */
-async function groupsPage(parts: ServiceDeps, request: pb.ListGroupsRequest, caller: string): Promise<pb.ListGroupsResponse | Refusal> {
-  const { admission, auth } = parts;
+async function groupsPage(deps: ServiceDeps, request: pb.ListGroupsRequest, caller: string): Promise<pb.ListGroupsResponse | Refusal> {
+  const { admission, auth } = deps;
   const page = toPage('groups', { pageSize: request.pageSize });
   if (isRefusal(page)) return page;
   const query = toGroupQuery(request);
@@ -149,7 +149,7 @@ async function groupsPage(parts: ServiceDeps, request: pb.ListGroupsRequest, cal
   const from = placeOf(list, request.pageToken);
   if (isRefusal(from)) return from;
   const { shown, next } = pageOfGroups(found, query.sort, from.place, page.size);
-  const reader = readerOf(parts, caller);
+  const reader = readerOf(deps, caller);
   return create(
     pb.ListGroupsResponseSchema,
     filled({
@@ -164,8 +164,8 @@ async function groupsPage(parts: ServiceDeps, request: pb.ListGroupsRequest, cal
 }
 
 /** What operators did at this replica, the newest first. */
-function activityPage(parts: ServiceDeps, request: pb.ListActivityRequest, caller: string): pb.ListActivityResponse | Refusal {
-  const { auth, activity } = parts;
+function activityPage(deps: ServiceDeps, request: pb.ListActivityRequest, caller: string): pb.ListActivityResponse | Refusal {
+  const { auth, activity } = deps;
   const page = request.group === '' ? undefined : checkGroup(request.group);
   const size = page ?? toPage('activity', request);
   if (isRefusal(size)) return size;

@@ -25,10 +25,10 @@ const TEXT = [
  * never meet a limit, and no probe spends a permit.
  */
 export class Health implements HttpHandler {
-  readonly #parts: HealthOptions;
+  readonly #options: HealthOptions;
 
-  constructor(parts: HealthOptions) {
-    this.#parts = parts;
+  constructor(options: HealthOptions) {
+    this.#options = options;
   }
 
   takes(path: string): boolean {
@@ -38,7 +38,7 @@ export class Health implements HttpHandler {
   handle(request: EngineRequest, reply: EngineReply): void {
     if (refusesMethod(request, reply)) return;
     if (request.path === '/metrics') return this.#metrics(reply);
-    const { notReady, remarks } = this.#parts;
+    const { notReady, remarks } = this.#options;
     const isReadiness = request.path !== '/livez';
     const why = isReadiness ? notReady() : undefined;
     const lines = isReadiness ? [why ?? 'ok', ...remarks()] : ['ok'];
@@ -50,12 +50,12 @@ export class Health implements HttpHandler {
     reply.onGone(() => {
       gone = true;
     });
-    this.#parts.metrics().then(
+    this.#options.metrics().then(
       ({ contentType, body }) => {
         if (!gone) reply.send(200, [['Content-Type', contentType], TEXT[1]], body);
       },
       (error: unknown) => {
-        this.#parts.onFault(error);
+        this.#options.onFault(error);
         if (!gone) reply.send(500, TEXT, 'The metrics could not be gathered; the log says why.\n');
       },
     );

@@ -61,11 +61,11 @@ export function readerOf({ admission, auth }: ServiceDeps, caller: string): Read
 }
 
 /** Calls that change something: each can be tried (`dry_run`), and is refused as `conflict` where the state it was tried on has changed (`expect`). */
-export function changeCalls(parts: ServiceDeps): readonly UnaryCall[] {
-  return [pausing(parts), resuming(parts), overriding(parts), evicting(parts), revoking(parts)];
+export function changeCalls(deps: ServiceDeps): readonly UnaryCall[] {
+  return [pausing(deps), resuming(deps), overriding(deps), evicting(deps), revoking(deps)];
 }
 
-function pausing(parts: ServiceDeps): UnaryCall {
+function pausing(deps: ServiceDeps): UnaryCall {
   return unary(pb.GroupService.method.pause, ({ caller }, request, reply) => {
     const duration = fromProto(request.duration);
     const wrong = checkPause(request.group, request.key, duration) ?? checkChange(request);
@@ -80,14 +80,14 @@ function pausing(parts: ServiceDeps): UnaryCall {
         ...(view.pausedUntil !== undefined && key === undefined ? ['It is paused already: a pause never shortens a running one.'] : []),
       ],
       undo: 'Resume.',
-      run: () => parts.admission.pause(name, key, duration, { by: caller, reason }),
+      run: () => deps.admission.pause(name, key, duration, { by: caller, reason }),
     });
     const event: ChangeEvent = { kind: 'group_paused', key, forMs: millis(duration) };
-    return answer(parts, change(parts, { caller, request, event, plan, made: (fields) => create(pb.PauseResponseSchema, fields) }), reply);
+    return answer(deps, change(deps, { caller, request, event, plan, made: (fields) => create(pb.PauseResponseSchema, fields) }), reply);
   });
 }
 
-function resuming(parts: ServiceDeps): UnaryCall {
+function resuming(deps: ServiceDeps): UnaryCall {
   return unary(pb.GroupService.method.resume, ({ caller }, request, reply) => {
     const wrong = checkPause(request.group, request.key) ?? checkChange(request);
     if (wrong !== undefined) return refuse(reply, wrong);
@@ -102,15 +102,15 @@ function resuming(parts: ServiceDeps): UnaryCall {
             : 'It is not paused: nothing changes.',
         ],
         undo: 'Pause again for the rest.',
-        run: () => parts.admission.resume(name, key),
+        run: () => deps.admission.resume(name, key),
       };
     };
     const event: ChangeEvent = { kind: 'group_resumed', key };
-    return answer(parts, change(parts, { caller, request, event, plan, made: (fields) => create(pb.ResumeResponseSchema, fields) }), reply);
+    return answer(deps, change(deps, { caller, request, event, plan, made: (fields) => create(pb.ResumeResponseSchema, fields) }), reply);
   });
 }
 
-function overriding(parts: ServiceDeps): UnaryCall {
+function overriding(deps: ServiceDeps): UnaryCall {
   return unary(pb.GroupService.method.override, ({ caller }, request, reply) => {
     const limits = new Map(Object.entries(request.limits).map(([name, quota]) => [name, quotaOf(quota)]));
     const { enforce, forgiveDebt, reason } = request;
@@ -125,7 +125,7 @@ function overriding(parts: ServiceDeps): UnaryCall {
         ...(override.for === undefined ? [] : [override.for === 0 ? 'The file holds again.' : `The file holds again by itself in ${spanText(override.for)}.`]),
       ],
       undo: override.for === undefined || override.for === 0 ? '' : 'End the override.',
-      run: () => parts.admission.override(request.group, override, { by: caller, reason }),
+      run: () => deps.admission.override(request.group, override, { by: caller, reason }),
     });
     const event: ChangeEvent = {
       kind: 'group_overridden',
@@ -134,37 +134,37 @@ function overriding(parts: ServiceDeps): UnaryCall {
       forMs: millis(override.for),
       forgiveDebt: forgiveDebt || undefined,
     };
-    return answer(parts, change(parts, { caller, request, event, plan, made: (fields) => create(pb.OverrideResponseSchema, fields) }), reply);
+    return answer(deps, change(deps, { caller, request, event, plan, made: (fields) => create(pb.OverrideResponseSchema, fields) }), reply);
   });
 }
 
-function evicting(parts: ServiceDeps): UnaryCall {
+function evicting(deps: ServiceDeps): UnaryCall {
   return unary(pb.GroupService.method.evictWaiter, ({ caller }, request, reply) => {
     const wrong = checkGroup(request.group) ?? checkName('waiter', request.waiter) ?? checkChange(request);
     if (wrong !== undefined) return refuse(reply, wrong);
     const { group: name, waiter } = request;
-    const own = parts.auth.keyOf(caller);
+    const own = deps.auth.keyOf(caller);
     const planned: Plan = {
       facts: waiter,
       effect: ['It is refused as cancelled; a caller that asks again stands at the end.'],
       undo: '',
-      run: () => parts.admission.evictWaiter(name, waiter, own),
+      run: () => deps.admission.evictWaiter(name, waiter, own),
     };
     const plan = async (): Promise<Plan | Refusal> => {
-      const found = request.dryRun ? await listed((page) => parts.admission.waiters(name, page), waiter, own, NO_WAITER) : undefined;
+      const found = request.dryRun ? await listed((page) => deps.admission.waiters(name, page), waiter, own, NO_WAITER) : undefined;
       return found !== undefined && 'reason' in found ? found : planned;
     };
     const event: ChangeEvent = { kind: 'waiter_evicted', waiter };
-    return answer(parts, change(parts, { caller, request, event, plan, made: (fields) => create(pb.EvictWaiterResponseSchema, fields) }), reply);
+    return answer(deps, change(deps, { caller, request, event, plan, made: (fields) => create(pb.EvictWaiterResponseSchema, fields) }), reply);
   });
 }
 
-function revoking(parts: ServiceDeps): UnaryCall {
+function revoking(deps: ServiceDeps): UnaryCall {
   return unary(pb.GroupService.method.revokeLease, ({ caller }, request, reply) => {
     const wrong = checkGroup(request.group) ?? checkName('permit', request.permit) ?? checkChange(request);
     if (wrong !== undefined) return refuse(reply, wrong);
     const { group: name, permit } = request;
-    const own = parts.auth.keyOf(caller);
+    const own = deps.auth.keyOf(caller);
     const planFor = (view: GroupView, holder: string): Plan => ({
       facts: permit,
       effect: [
@@ -173,16 +173,16 @@ function revoking(parts: ServiceDeps): UnaryCall {
         'Sluice cannot stop work that the holder is still doing: for that time two may run. A backend that checks fences refuses the old one.',
       ],
       undo: '',
-      run: () => parts.admission.revokeLease(name, permit, own),
+      run: () => deps.admission.revokeLease(name, permit, own),
     });
     const plan = async (view: GroupView): Promise<Plan | Refusal> => {
       if (!request.dryRun) return planFor(view, '');
-      const lease = await listed((page) => parts.admission.leases(name, page), permit, own, { reason: 'unknown_permit' });
+      const lease = await listed((page) => deps.admission.leases(name, page), permit, own, { reason: 'unknown_permit' });
       if (lease !== undefined && 'reason' in lease) return lease;
-      return planFor(view, lease !== undefined && mayRead(parts, caller, name) ? lease.holder : '');
+      return planFor(view, lease !== undefined && mayRead(deps, caller, name) ? lease.holder : '');
     };
     const event: ChangeEvent = { kind: 'lease_revoked', permit };
-    return answer(parts, change(parts, { caller, request, event, plan, made: (fields) => create(pb.RevokeLeaseResponseSchema, fields) }), reply);
+    return answer(deps, change(deps, { caller, request, event, plan, made: (fields) => create(pb.RevokeLeaseResponseSchema, fields) }), reply);
   });
 }
 
@@ -199,11 +199,11 @@ interface ChangeCall<O> {
  * Tries a change, or does it, reports it, and says what it was before and is now. Where the group is decided in this process, the state is read,
  * compared with `expect` and changed in one turn of the event loop; through another replica a change may come between.
  */
-async function change<O extends object>(parts: ServiceDeps, { caller, request, event, plan, made }: ChangeCall<O>): Promise<O | Refusal> {
+async function change<O extends object>(deps: ServiceDeps, { caller, request, event, plan, made }: ChangeCall<O>): Promise<O | Refusal> {
   const { dryRun, group: name, reason } = request;
   const report = (refusal: Refusal | undefined): string =>
-    parts.onOperator?.({ ...event, caller, group: name, reason: reason || undefined, refused: refusal?.reason }) ?? '';
-  const asked = parts.admission.group(name);
+    deps.onOperator?.({ ...event, caller, group: name, reason: reason || undefined, refused: refusal?.reason }) ?? '';
+  const asked = deps.admission.group(name);
   const view = asked instanceof Promise ? await asked : asked;
   const pending = isRefusal(view) ? view : plan(view);
   const planned = pending instanceof Promise ? await pending : pending;
@@ -213,14 +213,14 @@ async function change<O extends object>(parts: ServiceDeps, { caller, request, e
   }
   const effect = [...planned.effect];
   const { undo, facts } = planned;
-  const before = mayRead(parts, caller, name) ? { before: group(view, readerOf(parts, caller)) } : {};
+  const before = mayRead(deps, caller, name) ? { before: group(view, readerOf(deps, caller)) } : {};
   const expect = createHash('sha256').update(JSON.stringify(facts)).digest('base64url').slice(0, EXPECT_CHARS);
   if (dryRun) return made({ ...before, effect, undo, expect, audit: '' });
   if (request.expect !== '' && request.expect !== expect)
     return { reason: 'conflict', detail: `The state has changed since the dry run. Now: ${effect.join(' ')}` };
   const refusal = await planned.run();
   const audit = report(refusal);
-  return refusal ?? made({ ...before, ...(await afterwards(parts, caller, name)), effect, undo, expect: '', audit });
+  return refusal ?? made({ ...before, ...(await afterwards(deps, caller, name)), effect, undo, expect: '', audit });
 }
 
 /** Whether the caller may see the group that it changes: a credential that only manages may not. */
@@ -229,13 +229,13 @@ function mayRead({ auth }: ServiceDeps, caller: string, name: string): boolean {
 }
 
 /** The group as it is after a change; empty where it cannot be read: the change is done all the same. */
-async function afterwards(parts: ServiceDeps, caller: string, name: string): Promise<Pick<ChangeFields, 'after'>> {
-  if (!mayRead(parts, caller, name)) return {};
+async function afterwards(deps: ServiceDeps, caller: string, name: string): Promise<Pick<ChangeFields, 'after'>> {
+  if (!mayRead(deps, caller, name)) return {};
   try {
-    const view = await parts.admission.group(name);
-    return isRefusal(view) ? {} : { after: group(view, readerOf(parts, caller)) };
+    const view = await deps.admission.group(name);
+    return isRefusal(view) ? {} : { after: group(view, readerOf(deps, caller)) };
   } catch (error) {
-    parts.onFault(error);
+    deps.onFault(error);
     return {};
   }
 }

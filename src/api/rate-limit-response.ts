@@ -43,27 +43,27 @@ interface LimitPart {
 }
 
 /** Answers that a request passes. */
-export function passed(parts: ResponseDeps, rules: RateLimitRules, { descriptors, asks }: RateLimitPlan): RateLimitResponse {
-  const headers = rules.fields === 'always' ? fieldsOf(parts, asks) : [];
+export function passed(deps: ResponseDeps, rules: RateLimitRules, { descriptors, asks }: RateLimitPlan): RateLimitResponse {
+  const headers = rules.fields === 'always' ? fieldsOf(deps, asks) : [];
   return create(RateLimitResponseSchema, {
     overallCode: Code.OK,
-    statuses: descriptors.map((each) => statusOf(parts, each, undefined)),
+    statuses: descriptors.map((each) => statusOf(deps, each, undefined)),
     responseHeadersToAdd: headers.map(([key, value]) => ({ key: key.toLowerCase(), value })),
   });
 }
 
 /** Answers that a request does not pass, since `ask` was refused. */
-export function overLimit(parts: ResponseDeps, rules: RateLimitRules, plan: RateLimitPlan, ask: PlannedAsk, refusal: Refusal): RateLimitResponse {
-  const { headers, problem, instead } = problemFor(parts, refusal, { group: ask.group, key: ask.key, accept: '' }, TOO_MANY_REQUESTS);
+export function overLimit(deps: ResponseDeps, rules: RateLimitRules, plan: RateLimitPlan, ask: PlannedAsk, refusal: Refusal): RateLimitResponse {
+  const { headers, problem, instead } = problemFor(deps, refusal, { group: ask.group, key: ask.key, accept: '' }, TOO_MANY_REQUESTS);
   const body = instead ?? { contentType: PROBLEM_TYPE, body: `${JSON.stringify(problem)}\n` };
   const shown = headers.filter(([name]) => rules.fields !== 'never' || !name.startsWith('RateLimit'));
-  const statuses = plan.descriptors.map((each) => statusOf(parts, each, typeof each === 'object' && each.ask === ask ? refusal : undefined));
+  const statuses = plan.descriptors.map((each) => statusOf(deps, each, typeof each === 'object' && each.ask === ask ? refusal : undefined));
   return refused(statuses, shown, body);
 }
 
 /** Answers that a request does not pass, since no rule fits one of its descriptors. */
-export function unmatched(parts: ResponseDeps, { descriptors }: RateLimitPlan): RateLimitResponse {
-  const { headers, problem } = problemFor(parts, UNMATCHED, undefined, TOO_MANY_REQUESTS);
+export function unmatched(deps: ResponseDeps, { descriptors }: RateLimitPlan): RateLimitResponse {
+  const { headers, problem } = problemFor(deps, UNMATCHED, undefined, TOO_MANY_REQUESTS);
   const statuses = descriptors.map((each): Status => ({ code: each === 'unmatched' ? Code.OVER_LIMIT : Code.OK }));
   return refused(statuses, headers, { contentType: PROBLEM_TYPE, body: `${JSON.stringify(problem)}\n` });
 }

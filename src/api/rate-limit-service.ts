@@ -75,7 +75,7 @@ interface RoundContext {
  */
 class Round implements PendingCall {
   readonly #deps: RateLimitDeps;
-  readonly #parts: RoundContext;
+  readonly #context: RoundContext;
   readonly #reply: Reply<RateLimitResponse>;
   readonly #startedAt: Instant;
   #granted: AcquireHandle[] = [];
@@ -85,14 +85,14 @@ class Round implements PendingCall {
 
   constructor(deps: RateLimitDeps, context: RoundContext, reply: Reply<RateLimitResponse>) {
     this.#deps = deps;
-    this.#parts = context;
+    this.#context = context;
     this.#reply = reply;
     this.#startedAt = deps.admission.now();
   }
 
   /** Acquires until one waits, one refuses, or all have agreed. */
   start(): void {
-    const { plan, rules, unknown } = this.#parts;
+    const { plan, rules, unknown } = this.#context;
     for (let planned = plan.asks[this.#next]; planned !== undefined; planned = plan.asks[this.#next]) {
       this.#next += 1;
       if (!this.#acquire(planned)) return;
@@ -114,7 +114,7 @@ class Round implements PendingCall {
 
   /** False: it waits, or the request was answered. */
   #acquire(planned: PlannedAsk): boolean {
-    const { caller, remaining } = this.#parts.facts;
+    const { caller, remaining } = this.#context.facts;
     const { admission } = this.#deps;
     const left = remaining === undefined ? undefined : Math.max(0, remaining - (admission.now() - this.#startedAt));
     const ask = beyond(planned) ?? parseAcquire(planned, { caller, remaining: left });
@@ -141,7 +141,7 @@ class Round implements PendingCall {
 
   #refuse(planned: PlannedAsk, refusal: Refusal): false {
     this.#giveBack();
-    const { rules, plan, unknown } = this.#parts;
+    const { rules, plan, unknown } = this.#context;
     const isLimit = REFUSAL_STATUS[refusal.reason].ofGroup || refusal.reason === 'oversized';
     this.#deps.onAnswer(isLimit ? 'over_limit' : 'error', unknown);
     // Anything else is no decision: the filter's `failure_mode_deny` decides what becomes of the request.

@@ -15,11 +15,11 @@ export const SERVICES: readonly DescService[] = [AdmissionService, GroupService,
 export const NOT_DEFERRED = 'This server keeps no requests for later: none of its routes has `mode: deferred`. Call Acquire for a permit instead.';
 
 /** Every unary call that is served. Without `operators` those of GroupService, and lists and redrives of requests, are refused: any caller may come in there. */
-export function unaryCalls(parts: ServiceDeps, operators: boolean): readonly UnaryCall[] {
-  const deferred = parts.deferred === undefined ? [] : deferredCalls(parts, parts.deferred);
-  const forOperators = [...operatorCalls(parts), ...deferred.filter(isForOperators)];
-  const forCallers = [...admissionCalls(parts), ...deferred.filter((each) => !isForOperators(each))];
-  return [...forCallers, ...(operators ? forOperators : forOperators.map(closed))].map((each) => caught(parts.onFault, each));
+export function unaryCalls(deps: ServiceDeps, operators: boolean): readonly UnaryCall[] {
+  const deferred = deps.deferred === undefined ? [] : deferredCalls(deps, deps.deferred);
+  const forOperators = [...operatorCalls(deps), ...deferred.filter(isForOperators)];
+  const forCallers = [...admissionCalls(deps), ...deferred.filter((each) => !isForOperators(each))];
+  return [...forCallers, ...(operators ? forOperators : forOperators.map(closed))].map((each) => caught(deps.onFault, each));
 }
 
 /** A throw is a bug or broken I/O: reported once, and a `fault` to the caller. */

@@ -30,7 +30,7 @@ const NOTHING_WAITS: Refusal = { reason: 'unknown_request', detail: 'No request 
 
 /** Many acquires on one stream; the protocol provides the stream. */
 export class Session {
-  readonly #parts: SessionDeps;
+  readonly #deps: SessionDeps;
   readonly #waiting = new Map<string, () => void>();
   #name: string | undefined;
   #resume: Micros = 0;
@@ -38,8 +38,8 @@ export class Session {
   /** What came while other replicas were asked for the session's permits. */
   #starting: pb.SessionRequest[] | undefined;
 
-  constructor(parts: SessionDeps) {
-    this.#parts = parts;
+  constructor(deps: SessionDeps) {
+    this.#deps = deps;
   }
 
   /** Takes one message; each is answered under its id. */
@@ -51,10 +51,10 @@ export class Session {
       return;
     }
     const { id, call } = message;
-    const refusal = this.#parts.auth.check(this.#parts.facts().caller, { ability: 'acquire' });
+    const refusal = this.#deps.auth.check(this.#deps.facts().caller, { ability: 'acquire' });
     if (refusal !== undefined) return this.#refuse(id, refusal);
     if (call.case === 'start') return this.#start(id, call.value);
-    this.#name ??= this.#parts.newId();
+    this.#name ??= this.#deps.newId();
     const wrong = id === '' ? malformed('`id` is missing; choose one for each request.') : checkText('id', id, 128);
     if (wrong !== undefined) return this.#refuse(id, wrong);
     switch (call.case) {
@@ -63,9 +63,9 @@ export class Session {
       case 'cancel':
         return this.#cancel(id);
       case 'renew':
-        return this.#promise(id, renewPermit(this.#parts.admission, this.#parts.facts(), call.value), (value) => ({ case: 'renewed', value }));
+        return this.#promise(id, renewPermit(this.#deps.admission, this.#deps.facts(), call.value), (value) => ({ case: 'renewed', value }));
       case 'release':
-        return this.#promise(id, releasePermit(this.#parts.admission, this.#parts.facts(), call.value), (value) => ({ case: 'released', value }));
+        return this.#promise(id, releasePermit(this.#deps.admission, this.#deps.facts(), call.value), (value) => ({ case: 'released', value }));
       default:
         return this.#refuse(id, malformed('The message asks for nothing; set one of `start`, `acquire`, `cancel`, `renew`, `release`.'));
     }
@@ -78,7 +78,7 @@ export class Session {
     // With a resume time admission keeps the places, which belong to the session and not to its stream.
     if (this.#resume === 0) for (const leave of this.#waiting.values()) leave();
     this.#waiting.clear();
-    if (this.#name !== undefined) this.#parts.admission.endSession(this.#parts.facts().caller, this.#name, this.#resume);
+    if (this.#name !== undefined) this.#deps.admission.endSession(this.#deps.facts().caller, this.#name, this.#resume);
   }
 
   #start(id: string, start: pb.SessionStart): void {
@@ -86,7 +86,7 @@ export class Session {
     const resume = fromProto(start.resume) ?? 0;
     const wrong = checkText('id', id, 128) ?? checkText('session', start.session, 128) ?? checkDuration('resume', resume, 0, RESUME_MAX);
     if (wrong !== undefined) return this.#refuse(id, wrong);
-    const { admission, facts, newId } = this.#parts;
+    const { admission, facts, newId } = this.#deps;
     this.#name = start.session === '' ? newId() : start.session;
     this.#resume = resume;
     const kept = admission.resumeSession(facts().caller, this.#name);
@@ -96,14 +96,14 @@ export class Session {
     kept.then(
       (permits) => this.#goOn(() => this.#started(id, name, permits)),
       (error: unknown) => {
-        this.#parts.onFault(error);
+        this.#deps.onFault(error);
         this.#goOn(() => this.#refuse(id, INTERNAL_ERROR));
       },
     );
   }
 
   #started(id: string, session: string, permits: readonly PermitView[]): void {
-    const now = this.#parts.admission.now();
+    const now = this.#deps.admission.now();
     this.#send(id, { case: 'started', value: create(pb.SessionStartedSchema, { session, permits: permits.map((permit) => toResumedPermit(permit, now)) }) });
   }
 
@@ -116,7 +116,7 @@ export class Session {
   }
 
   #acquire(id: string, request: pb.AcquireRequest): void {
-    const { admission, facts } = this.#parts;
+    const { admission, facts } = this.#deps;
     if (this.#waiting.has(id)) return this.#refuse(id, { reason: 'conflict', detail: 'A request with this id waits already; choose another id.' });
     if (this.#waiting.size >= WAITING_MAX) return this.#refuse(id, { reason: 'shed', limit: 'session.asks' });
     const ask = acquireFieldsFrom(request, { ...facts(), session: this.#name });
@@ -159,17 +159,17 @@ export class Session {
         else this.#send(id, wrap(result as T));
       },
       (error: unknown) => {
-        this.#parts.onFault(error);
+        this.#deps.onFault(error);
         this.#refuse(id, INTERNAL_ERROR);
       },
     );
   }
 
   #refuse(id: string, refusal: Refusal): void {
-    this.#send(id, { case: 'refused', value: refusalMessage(refusal, this.#parts.admission.now()) });
+    this.#send(id, { case: 'refused', value: refusalMessage(refusal, this.#deps.admission.now()) });
   }
 
   #send(id: string, answer: Answer): boolean {
-    return !this.#over && this.#parts.send(create(pb.SessionResponseSchema, { id, answer }));
+    return !this.#over && this.#deps.send(create(pb.SessionResponseSchema, { id, answer }));
   }
 }

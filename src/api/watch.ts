@@ -33,14 +33,14 @@ export const everyInterval: SetInterval = (micros, tick) => {
 };
 
 /** Watch, for front ends. */
-export function watchCall(parts: ServiceDeps): StreamCall {
-  const watching = { ...parts, every: everyInterval };
+export function watchCall(deps: ServiceDeps): StreamCall {
+  const watching = { ...deps, every: everyInterval };
   return { method: pb.AdmissionService.method.watch, open: (facts, request, sink) => watch(watching, facts, request as pb.WatchRequest, sink) };
 }
 
 /** Acquire with news: places while it waits, at last the permit or the refusal. Answers what to do when the caller leaves. */
-export function watch(parts: WatchDeps, facts: CallContext, request: pb.WatchRequest, sink: WatchSink): () => void {
-  const { admission } = parts;
+export function watch(deps: WatchDeps, facts: CallContext, request: pb.WatchRequest, sink: WatchSink): () => void {
+  const { admission } = deps;
   const interval = fromProto(request.interval) ?? SECOND;
   const ask = checkDuration('interval', interval, INTERVAL_LEAST, INTERVAL_MAX) ?? acquireFieldsFrom(request.ask, facts);
   if (isRefusal(ask)) {
@@ -65,7 +65,7 @@ export function watch(parts: WatchDeps, facts: CallContext, request: pb.WatchReq
   const send = (at: QueuePosition, now: Instant): void => {
     sink.send(create(pb.WatchResponseSchema, { news: { case: 'place', value: place(at, now) } }));
   };
-  stop = new PositionNotifier(parts.every, () => admission.now(), interval).watch({
+  stop = new PositionNotifier(deps.every, () => admission.now(), interval).watch({
     position: () => (sink.ready?.() === false ? undefined : held?.position()),
     moved: send,
     idle: (at, now) => at && send(at, now),

@@ -22,12 +22,12 @@ export class SluiceRefused extends Error {
   /** When a retry makes sense, in milliseconds from the response; undefined: never, or not known. */
   readonly retryAfterMs: number | undefined;
 
-  constructor(parts: RefusalBody) {
-    super(parts.detail);
-    this.reason = parts.reason;
-    this.status = parts.status;
-    this.limit = parts.limit;
-    this.retryAfterMs = parts.retryAfterMs;
+  constructor(body: RefusalBody) {
+    super(body.detail);
+    this.reason = body.reason;
+    this.status = body.status;
+    this.limit = body.limit;
+    this.retryAfterMs = body.retryAfterMs;
   }
 
   /** The same request may pass later. */

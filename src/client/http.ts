@@ -41,19 +41,19 @@ const BETWEEN: ReadonlySet<number> = new Set([408, 500, 502, 503, 504]);
 
 /** One HTTP exchange after another with one server. Expected failures are values. */
 export class HttpTransport {
-  readonly #parts: HttpTransportOptions;
+  readonly #options: HttpTransportOptions;
   readonly #base: string;
 
-  constructor(parts: HttpTransportOptions) {
-    this.#parts = parts;
-    let end = parts.address.length;
-    while (parts.address[end - 1] === '/') end--;
-    this.#base = parts.address.slice(0, end);
+  constructor(options: HttpTransportOptions) {
+    this.#options = options;
+    let end = options.address.length;
+    while (options.address[end - 1] === '/') end--;
+    this.#base = options.address.slice(0, end);
   }
 
   /** Sends a call and reads its answer. */
   async call(call: Call): Promise<Reply> {
-    const { timing } = this.#parts;
+    const { timing } = this.#options;
     const over = new AbortController();
     const tooLong = () => over.abort(new Error(`nothing was received for ${Math.round(call.silenceMs / 1000)} s`));
     let stop = timing.later(call.silenceMs, tooLong);
@@ -87,7 +87,7 @@ export class HttpTransport {
   /** Sends a call and reads its answer whole, whatever it is. Redirects are not followed. */
   async raw(call: Call): Promise<RawReply> {
     const over = new AbortController();
-    const stop = this.#parts.timing.later(call.silenceMs, () => over.abort(new Error(`no answer came within ${Math.round(call.silenceMs / 1000)} s`)));
+    const stop = this.#options.timing.later(call.silenceMs, () => over.abort(new Error(`no answer came within ${Math.round(call.silenceMs / 1000)} s`)));
     try {
       const response = await this.#send(call, over.signal, 'manual');
       return { kind: 'whole', status: response.status, headers: response.headers, bytes: new Uint8Array(await response.arrayBuffer()) };
@@ -99,7 +99,7 @@ export class HttpTransport {
   }
 
   async #send(call: Call, signal: AbortSignal, redirect: 'follow' | 'manual' = 'follow'): Promise<Response> {
-    const { token, fetch } = this.#parts;
+    const { token, fetch } = this.#options;
     const secret = typeof token === 'function' ? await token() : token;
     const headers: Record<string, string> = { Accept: 'application/json', ...call.headers };
     if (secret !== undefined && secret !== '') headers['Authorization'] = `Bearer ${secret}`;

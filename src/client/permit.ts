@@ -46,16 +46,16 @@ export class Permit {
   readonly waitedMs: number;
   /** The group is not enforced, and would have held this caller by this limit; undefined: it would not. */
   readonly shadowLimit: string | undefined;
-  readonly #parts: PermitInit;
+  readonly #init: PermitInit;
   #endsAt: number;
   #leaseMs: number | undefined;
   #released: Promise<boolean> | undefined;
   #kept: { readonly lost: AbortSignal; stop(): void } | undefined;
 
-  constructor(parts: PermitInit) {
-    const { body, at, group } = parts;
+  constructor(init: PermitInit) {
+    const { body, at, group } = init;
     const shadow = body['shadow'] as { readonly limit?: string } | undefined;
-    this.#parts = parts;
+    this.#init = init;
     this.id = String(body['permit']);
     this.group = group;
     this.fence = fenceOf(body['fence']);
@@ -69,12 +69,12 @@ export class Permit {
 
   /** Milliseconds until the lease lapses, by this side's clock and on the early side; Infinity: no lease. */
   get leftMs(): number {
-    return this.leaseMs === undefined ? Number.POSITIVE_INFINITY : this.#endsAt - this.#parts.timing.now();
+    return this.leaseMs === undefined ? Number.POSITIVE_INFINITY : this.#endsAt - this.#init.timing.now();
   }
 
   /** A new life of `lease` (`30s`; absent: as long as before) from now. Throws SluiceRefused (`fenced`: it is over) or SluiceUnreachable. */
   async renew(lease?: string): Promise<void> {
-    const sent = this.#parts.timing.now();
+    const sent = this.#init.timing.now();
     const body = answered(await this.#call('renew', lease === undefined ? {} : { lease }, renewalSilenceMs(this.#leaseMs)));
     this.#leaseMs = parseServerDuration(body['lease']) ?? this.#leaseMs;
     this.#endsAt = sent + (this.#leaseMs ?? 0);
@@ -85,7 +85,7 @@ export class Permit {
    * SluiceLeaseLost once the lease is over: stop the work then. Without a lease it never is. Calling it again answers the same signal.
    */
   keepAlive(): AbortSignal {
-    this.#kept ??= keepAlive(this.#parts.timing, {
+    this.#kept ??= keepAlive(this.#init.timing, {
       leaseMs: () => (this.#released === undefined ? this.#leaseMs : undefined),
       leftMs: () => this.leftMs,
       renew: () => this.renew(),
@@ -104,7 +104,7 @@ export class Permit {
   }
 
   async #release(options: ReleaseOptions): Promise<boolean> {
-    const { timing } = this.#parts;
+    const { timing } = this.#init;
     for (let tries = 1; ; tries += 1) {
       const reply = await this.#call('release', options);
       if (reply.kind !== 'cut' || tries === RELEASE_TRIES) return answered(reply)['ended'] === true;
@@ -113,7 +113,7 @@ export class Permit {
   }
 
   #call(name: 'renew' | 'release', body: object, silenceMs = SILENCE_MS): Promise<Reply> {
-    return this.#parts.wire.call({ method: 'POST', path: `/v1/permits/${encodeURIComponent(this.id)}/${name}`, body, silenceMs });
+    return this.#init.wire.call({ method: 'POST', path: `/v1/permits/${encodeURIComponent(this.id)}/${name}`, body, silenceMs });
   }
 }
 

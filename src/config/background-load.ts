@@ -26,8 +26,8 @@ export interface BackgroundLoadOptions {
  * never stands still for longer than one message takes. Groups whose settings are as in `inForce` are the same objects as there. Rejects with
  * {@link ThreadUnavailable} if no thread starts, and with another error if it fails or takes longer than five minutes.
  */
-export async function loadInBackground(sources: ConfigSources, inForce: Config, parts: BackgroundLoadOptions = {}): Promise<Loaded> {
-  const { thread = THREAD, deadlineMs = DEADLINE_MS, pace } = parts;
+export async function loadInBackground(sources: ConfigSources, inForce: Config, options: BackgroundLoadOptions = {}): Promise<Loaded> {
+  const { thread = THREAD, deadlineMs = DEADLINE_MS, pace } = options;
   const env = Object.fromEntries(Object.entries(sources.env).filter(([name]) => name.startsWith('SLUICE_')));
   const task: LoadTask = { sources: { ...sources, env }, digests: inForce.digests };
   const worker = begin(thread, task);

@@ -105,8 +105,8 @@ export function boolean(): ScalarSchema<boolean> {
 }
 
 /** Text of bounded length that fits a pattern; `rule` describes what fits. A number is taken as its own text. */
-export function string(parts: { unit: string; pattern: RegExp; rule: string; lengthMax: number }): ScalarSchema<string> {
-  const json = { type: 'string', pattern: parts.pattern.source, maxLength: parts.lengthMax };
+export function string(deps: { unit: string; pattern: RegExp; rule: string; lengthMax: number }): ScalarSchema<string> {
+  const json = { type: 'string', pattern: deps.pattern.source, maxLength: deps.lengthMax };
   const read = (raw: SourceValue): string | ValueError => {
     const value =
       raw.kind === 'scalar' && (typeof raw.value === 'string' || typeof raw.value === 'number')
@@ -114,11 +114,11 @@ export function string(parts: { unit: string; pattern: RegExp; rule: string; len
           ? raw.text
           : raw.value
         : undefined;
-    if (value === undefined) return new ValueError(`${formatSourceValue(raw)} is not text`, parts.rule);
-    if (value.length > parts.lengthMax) return new ValueError(`the text is ${value.length} characters long`, `At most ${parts.lengthMax} are taken.`);
-    return parts.pattern.test(value) ? value : new ValueError(`${formatSourceValue(raw)} is not a ${parts.unit}`, parts.rule);
+    if (value === undefined) return new ValueError(`${formatSourceValue(raw)} is not text`, deps.rule);
+    if (value.length > deps.lengthMax) return new ValueError(`the text is ${value.length} characters long`, `At most ${deps.lengthMax} are taken.`);
+    return deps.pattern.test(value) ? value : new ValueError(`${formatSourceValue(raw)} is not a ${deps.unit}`, deps.rule);
   };
-  return scalar({ unit: parts.unit, bounds: parts.rule.replace(/\.$/, ''), json, read });
+  return scalar({ unit: deps.unit, bounds: deps.rule.replace(/\.$/, ''), json, read });
 }
 
 /** Whether a value is exactly this word. */

@@ -106,14 +106,14 @@ export function required<T>(schema: Schema<T>, about: string): Field<T> {
 }
 
 /** A single value; `read` answers a {@link ValueError} for one it does not take. */
-export function scalar<T>(parts: { unit: string; bounds: string; json: JsonSchema; read: (raw: SourceValue) => T | ValueError }): ScalarSchema<T> {
+export function scalar<T>(deps: { unit: string; bounds: string; json: JsonSchema; read: (raw: SourceValue) => T | ValueError }): ScalarSchema<T> {
   const read = (raw: SourceValue, at: Path, report: Report): T | undefined => {
-    const value = parts.read(raw);
+    const value = deps.read(raw);
     if (!(value instanceof ValueError)) return value;
     report(raw.where, at, value);
     return undefined;
   };
-  return { kind: 'leaf', unit: parts.unit, bounds: parts.bounds, json: parts.json, read };
+  return { kind: 'leaf', unit: deps.unit, bounds: deps.bounds, json: deps.json, read };
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a constraint that every field fulfils; the fields' own types are kept.
@@ -209,23 +209,23 @@ export function list<T>(item: Schema<T>, itemsMax: number): List<readonly T[]> {
 }
 
 /** Values under free names, in the order of the file. A Map: no name is special to it. */
-export function dictionary<T>(value: Schema<T>, parts: { noun: string; names: RegExp; namesMax: number; rule: string }): Dictionary<ReadonlyMap<string, T>> {
+export function dictionary<T>(value: Schema<T>, deps: { noun: string; names: RegExp; namesMax: number; rule: string }): Dictionary<ReadonlyMap<string, T>> {
   const read = (raw: SourceValue, at: Path, report: Report): ReadonlyMap<string, T> | undefined => {
     if (raw.kind !== 'map') {
-      report(raw.where, at, new ValueError(`${formatSourceValue(raw)} is not a map`, `Write the name of each ${parts.noun} with its value behind a colon.`));
+      report(raw.where, at, new ValueError(`${formatSourceValue(raw)} is not a map`, `Write the name of each ${deps.noun} with its value behind a colon.`));
       return undefined;
     }
-    if (raw.entries.length > parts.namesMax)
-      report(raw.where, at, new ValueError(`${raw.entries.length} names are too many`, `At most ${parts.namesMax} are taken.`));
+    if (raw.entries.length > deps.namesMax)
+      report(raw.where, at, new ValueError(`${raw.entries.length} names are too many`, `At most ${deps.namesMax} are taken.`));
     const values = new Map<string, T>();
-    for (const entry of raw.entries.slice(0, parts.namesMax)) {
-      if (!parts.names.test(entry.name))
-        report(entry.where, at, new ValueError(`${JSON.stringify(entry.name.slice(0, 60))} cannot name a ${parts.noun}`, parts.rule));
+    for (const entry of raw.entries.slice(0, deps.namesMax)) {
+      if (!deps.names.test(entry.name))
+        report(entry.where, at, new ValueError(`${JSON.stringify(entry.name.slice(0, 60))} cannot name a ${deps.noun}`, deps.rule));
       else values.set(entry.name, value.read(entry.value, [...at, entry.name], report) as T);
     }
     return values;
   };
-  return { kind: 'dictionary', value, noun: parts.noun, names: parts.names, namesMax: parts.namesMax, read };
+  return { kind: 'dictionary', value, noun: deps.noun, names: deps.names, namesMax: deps.namesMax, read };
 }
 
 /** An option that exists in the design and not in this version; `instead` is what to do meanwhile. */

@@ -45,7 +45,7 @@ const READINGS_MAX = 25;
 
 /** Keeps a configuration as its file is. One reload at a time; one that fails leaves everything as it was. */
 export class ConfigWatch {
-  readonly #parts: ConfigWatchOptions;
+  readonly #options: ConfigWatchOptions;
   #config: Config;
   /** The last text that was looked at, good or bad: a bad one is reported once, not at each poll. */
   #text: string;
@@ -58,15 +58,15 @@ export class ConfigWatch {
   #unstable = false;
   #stopped = false;
 
-  constructor(parts: ConfigWatchOptions) {
-    this.#parts = parts;
-    this.#config = parts.config;
-    this.#text = parts.text;
+  constructor(options: ConfigWatchOptions) {
+    this.#options = options;
+    this.#config = options.config;
+    this.#text = options.text;
   }
 
   /** Begins to look for changes. */
   start(): void {
-    this.#unwatch = this.#parts.notify(() => this.#changed());
+    this.#unwatch = this.#options.notify(() => this.#changed());
     this.#arm();
   }
 
@@ -87,7 +87,7 @@ export class ConfigWatch {
   }
 
   #arm(): void {
-    this.#poll = this.#parts.later(POLL_MS, () => {
+    this.#poll = this.#options.later(POLL_MS, () => {
       // A look never rejects: failures are reported.
       void this.#queue(false).then(() => {
         if (!this.#stopped) this.#arm();
@@ -97,7 +97,7 @@ export class ConfigWatch {
 
   #changed(): void {
     this.#settle?.();
-    this.#settle = this.#parts.later(SETTLE_MS, () => {
+    this.#settle = this.#options.later(SETTLE_MS, () => {
       void this.#queue(false);
     });
   }
@@ -114,18 +114,18 @@ export class ConfigWatch {
     if (text instanceof Error) return asked ? this.#refuse([`the file cannot be read: ${text.message}`]) : undefined;
     if (text === this.#text && !asked) return;
     this.#text = text;
-    const loaded = await this.#parts.load(text, this.#config);
+    const loaded = await this.#options.load(text, this.#config);
     if (loaded.kind === 'mistakes') return this.#refuse(loaded.mistakes.map(formatError));
-    const refused = await this.#parts.apply(loaded.config);
+    const refused = await this.#options.apply(loaded.config);
     if (refused.length > 0) return this.#refuse(refused);
     const waiting = restartRequired(this.#config, loaded.config);
     const { groups, digests, revision, auth, log } = loaded.config;
     this.#config = { ...this.#config, groups, digests, revision, auth, log };
-    this.#parts.onEvent({ kind: 'reloaded', revision, groups: groups.length, needRestart: waiting });
+    this.#options.onEvent({ kind: 'reloaded', revision, groups: groups.length, needRestart: waiting });
   }
 
   #read(): Promise<string | Error> {
-    return this.#parts.read().catch((cause: unknown) => new Error(sentenceOf(cause)));
+    return this.#options.read().catch((cause: unknown) => new Error(sentenceOf(cause)));
   }
 
   /** Reads until two readings, {@link SETTLE_MS} apart, are the same. Returns undefined if the file is as before, cannot be read, or never comes to rest. */
@@ -152,7 +152,7 @@ export class ConfigWatch {
 
   #pause(): Promise<void> {
     return new Promise((resolve) => {
-      const cancel = this.#parts.later(SETTLE_MS, resolve);
+      const cancel = this.#options.later(SETTLE_MS, resolve);
       this.#hurry = () => {
         this.#hurry = undefined;
         cancel();
@@ -162,7 +162,7 @@ export class ConfigWatch {
   }
 
   #refuse(mistakes: readonly string[]): void {
-    this.#parts.onEvent({ kind: 'refused', mistakes });
+    this.#options.onEvent({ kind: 'refused', mistakes });
   }
 }
 

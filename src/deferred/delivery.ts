@@ -98,8 +98,8 @@ class OneAttempt implements ResponseSink, RunningAttempt {
       this.#resolve = resolve;
     });
     const facts = { facts: { caller: ask.caller } };
-    const parts = { admission: deps.admission, clock: deps.clock, onFault: deps.onFault, passes: deps.passes };
-    this.#pass = new PermitHandle({ parts, incoming: facts }, ask.held, ask.admitted, { onLost: () => this.#fail('fenced') });
+    const permitDeps = { admission: deps.admission, clock: deps.clock, onFault: deps.onFault, passes: deps.passes };
+    this.#pass = new PermitHandle({ deps: permitDeps, incoming: facts }, ask.held, ask.admitted, { onLost: () => this.#fail('fenced') });
   }
 
   /** Sends it before it returns, unless its body is to be read first: a signature covers all of it. */

@@ -26,11 +26,11 @@ const OWN_FIELDS = ['sluice-operator', 'sluice-request', 'x-requested-with', 'au
  * (cross-site request forgery), and give an address of its own a new meaning (DNS rebinding). Refuses a foreign `Host` with 421, a
  * foreign `Origin` with 403, and a change that any page could send with 415. Reads the head only.
  */
-export function siteGuard(parts: SiteGuardOptions, next: EngineHandler): EngineHandler {
+export function siteGuard(options: SiteGuardOptions, next: EngineHandler): EngineHandler {
   return (request, reply) => {
-    const objection = objectionTo(request, parts.hosts);
+    const objection = objectionTo(request, options.hosts);
     if (objection === undefined) return next(request, reply);
-    const { contentType, body } = parts.problem(objection.status, objection.detail);
+    const { contentType, body } = options.problem(objection.status, objection.detail);
     reply.send(objection.status, [['Content-Type', contentType]], body);
   };
 }

@@ -69,11 +69,11 @@ export class LogWriter {
   bytesWhole = 0;
 
   /** `from`: the instant from which the term decides. */
-  constructor(parts: { store: Store; subject: string; term: bigint; from?: Instant | undefined }) {
-    this.#store = parts.store;
-    this.#subject = parts.subject;
-    this.#term = parts.term;
-    this.#from = parts.from;
+  constructor(deps: { store: Store; subject: string; term: bigint; from?: Instant | undefined }) {
+    this.#store = deps.store;
+    this.#subject = deps.subject;
+    this.#term = deps.term;
+    this.#from = deps.from;
   }
 
   /**

@@ -21,7 +21,7 @@ const PAYLOAD_MIN = 1 << 20;
 const RETRY_MS = { first: 250, most: 2000 } as const;
 
 /** Of a line that is opened. */
-interface NatsClientOptions {
+interface NatsClientDeps {
   readonly name: ConnectionName;
   readonly options: NatsOptions;
   readonly inboxPrefix: string;
@@ -34,23 +34,23 @@ interface NatsClientOptions {
  * Connects, trying again until `until`. Rejects with {@link NatsUnsupported}: no server is there, the login is refused, or a server that
  * cannot be built on.
  */
-export async function connectNats(parts: NatsClientOptions): Promise<NatsClient> {
-  const options = connectOptions(parts);
+export async function connectNats(deps: NatsClientDeps): Promise<NatsClient> {
+  const options = connectOptions(deps);
   for (let wait: number = RETRY_MS.first; ; wait = Math.min(2 * wait, RETRY_MS.most)) {
     try {
       const connection = await connect(options);
       const unfit = unfitServer(connection);
-      if (unfit === undefined) return new NatsClient(parts, connection);
+      if (unfit === undefined) return new NatsClient(deps, connection);
       await connection.close();
       throw new NatsUnsupported(unfit);
     } catch (cause) {
       if (cause instanceof NatsUnsupported) throw cause;
       if (cause instanceof errors.AuthorizationError)
         throw new NatsUnsupported('NATS refuses the login; correct cluster.credentials, cluster.user or cluster.token.');
-      const why = `NATS at ${parts.options.servers.join(', ')} cannot be reached: ${reason(cause)}`;
-      if (performance.now() + wait > parts.until)
+      const why = `NATS at ${deps.options.servers.join(', ')} cannot be reached: ${reason(cause)}`;
+      if (performance.now() + wait > deps.until)
         throw new NatsUnsupported(`${why}; start it, correct cluster.nats or cluster.tls, or raise cluster.startWithin.`, { cause });
-      parts.onEvent({ kind: 'waiting', why });
+      deps.onEvent({ kind: 'waiting', why });
       await sleep(wait);
     }
   }
@@ -65,11 +65,11 @@ export class NatsClient {
   #connected = true;
   #watched: Promise<void>;
 
-  constructor(parts: Pick<NatsClientOptions, 'name' | 'inboxPrefix' | 'onEvent'>, connection: NatsConnection) {
+  constructor(deps: Pick<NatsClientDeps, 'name' | 'inboxPrefix' | 'onEvent'>, connection: NatsConnection) {
     this.connection = connection;
-    this.inboxPrefix = parts.inboxPrefix;
-    this.#name = parts.name;
-    this.#onEvent = parts.onEvent;
+    this.inboxPrefix = deps.inboxPrefix;
+    this.#name = deps.name;
+    this.#onEvent = deps.onEvent;
     this.#watched = this.#watch();
     this.#onEvent({ kind: 'connected', line: this.#name, again: false, ...this.#server });
   }
@@ -132,7 +132,7 @@ function unfitServer({ info }: NatsConnection): string | undefined {
   return undefined;
 }
 
-function connectOptions({ name, options, inboxPrefix }: NatsClientOptions): ConnectionOptions {
+function connectOptions({ name, options, inboxPrefix }: NatsClientDeps): ConnectionOptions {
   const { login, tls } = options;
   const encrypted = tls !== undefined || options.servers.some((server) => server.startsWith('tls://'));
   return {

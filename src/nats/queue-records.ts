@@ -74,12 +74,12 @@ export class QueueRecords {
   }
 
   /** Reads what the streams can do: created by an older server, they may lack what this one has. */
-  static async open(parts: { readonly line: NatsClient; readonly within: Micros; readonly streams: readonly string[] }): Promise<QueueRecords> {
-    const withinMs = parts.within / MILLISECOND;
-    const manager = await jetstreamManager(parts.line.connection, { checkAPI: false, timeout: withinMs });
-    const configs = await Promise.all(parts.streams.map(async (stream) => (await manager.streams.info(stream)).config));
+  static async open(deps: { readonly line: NatsClient; readonly within: Micros; readonly streams: readonly string[] }): Promise<QueueRecords> {
+    const withinMs = deps.within / MILLISECOND;
+    const manager = await jetstreamManager(deps.line.connection, { checkAPI: false, timeout: withinMs });
+    const configs = await Promise.all(deps.streams.map(async (stream) => (await manager.streams.info(stream)).config));
     const features = { ttl: configs.every((config) => config.allow_msg_ttl === true), atomic: configs.every((config) => config.allow_atomic === true) };
-    return new QueueRecords(parts.line, withinMs, manager, features);
+    return new QueueRecords(deps.line, withinMs, manager, features);
   }
 
   /** Bytes of a payload at most: what the server takes, less headers and subject. */

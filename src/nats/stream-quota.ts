@@ -24,12 +24,12 @@ export class StreamQuota {
   readonly #relief: number;
 
   /** `bytes`: over all streams; `relief`: beyond them, for what makes room. */
-  constructor(parts: { readonly records: Pick<StreamClient, 'size'>; readonly streams: readonly string[]; readonly bytes: number; readonly relief: number }) {
-    this.#records = parts.records;
+  constructor(deps: { readonly records: Pick<StreamClient, 'size'>; readonly streams: readonly string[]; readonly bytes: number; readonly relief: number }) {
+    this.#records = deps.records;
     const unknown = (): Known => ({ bytes: 0, bytesMax: Number.POSITIVE_INFINITY, at: Number.NEGATIVE_INFINITY, since: 0, asking: undefined });
-    this.#streams = new Map(parts.streams.map((stream) => [stream, unknown()]));
-    this.#bytes = parts.bytes;
-    this.#relief = parts.relief;
+    this.#streams = new Map(deps.streams.map((stream) => [stream, unknown()]));
+    this.#bytes = deps.bytes;
+    this.#relief = deps.relief;
   }
 
   /** Takes room for a record, if there is some. A ninth of each stream is left to `relief`. */

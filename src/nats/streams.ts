@@ -43,7 +43,7 @@ const NAME_IN_USE = 10058;
 /** Streams of stored requests, whose room is an option of their own. */
 const REQUESTS = /1_(?:DQ_\d|DB_\d|DEAD)$/;
 
-interface OpenStreamsOptions {
+interface OpenStreamsDeps {
   readonly line: NatsClient;
   readonly layout: { wanted(bytes: number): readonly WantedStream[] };
   readonly options: Pick<NatsOptions, 'replicas' | 'ledgerBytes'>;
@@ -57,16 +57,16 @@ interface OpenStreamsOptions {
  * in silence what they do not know. Answers a place in each that nothing was ever written to: it may not take writes yet. Rejects
  * with {@link NatsUnsupported}: one sentence, what is wrong and what to do.
  */
-export async function openStreams(parts: OpenStreamsOptions): Promise<readonly StreamSubject[]> {
-  const { line, layout, options } = parts;
+export async function openStreams(deps: OpenStreamsDeps): Promise<readonly StreamSubject[]> {
+  const { line, layout, options } = deps;
   const manager = await jetstreamManager(line.connection, { checkAPI: false, timeout: ANSWER_MS });
   const clustered = line.connection.info?.cluster !== undefined;
   const replicas = options.replicas === 'auto' ? (clustered ? 3 : 1) : options.replicas;
   // All at once: a cluster elects a leader for each, which takes it half a second.
-  const limit = { until: parts.until };
+  const limit = { until: deps.until };
   const opened = layout
     .wanted(options.ledgerBytes)
-    .map((wanted) => openStream({ manager, limit, onEvent: parts.onEvent, wanted: wholeConfig(wanted, replicas) }));
+    .map((wanted) => openStream({ manager, limit, onEvent: deps.onEvent, wanted: wholeConfig(wanted, replicas) }));
   const places = await Promise.all(opened).catch((cause: unknown) => {
     // The others need not try on.
     limit.until = Number.NEGATIVE_INFINITY;

@@ -113,10 +113,10 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   }
 
   retry(pause: Micros): boolean {
-    const { parts, route } = this.#all;
+    const { deps, route } = this.#all;
     const waits = Math.min(pause, route.admission?.pushbackMax ?? 0);
     const replayed = this.#pass !== undefined && this.#mayFollow && waits < this.#requestAdmission.left;
-    parts.events({ kind: 'pushback', route: route.name, backend: this.#line.spec.name, retryAfter: pause, replayed });
+    deps.events({ kind: 'pushback', route: route.name, backend: this.#line.spec.name, retryAfter: pause, replayed });
     return replayed;
   }
 
@@ -131,14 +131,14 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   }
 
   onHead(head: BackendHead): void {
-    const { parts, route, body, trace } = this.#all;
+    const { deps, route, body, trace } = this.#all;
     this.#turn?.responding();
     trace?.responded(head.status);
     this.#answer = new ResponseRelay({
       head,
       costs: route.admission?.costs ?? NO_COSTS,
       quotaHeaders: this.#line.spec.quotaHeaders,
-      clock: parts.clock,
+      clock: deps.clock,
       sink: this.#left ? undefined : this.#all.sink,
       run: this,
     });
@@ -164,7 +164,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     if (line !== this.#line) this.#tried = this.#refused = undefined;
     this.#line = line;
     this.#url = NO_URL;
-    this.#turn = line.choice.take(this.#all.parts.clock.now(), this.#tried ?? NO_URLS, this, this.#refused);
+    this.#turn = line.choice.take(this.#all.deps.clock.now(), this.#tried ?? NO_URLS, this, this.#refused);
     if (this.#url !== NO_URL) this.#send();
     else if (this.#turn === undefined) this.onNoUrl();
     else {
@@ -176,7 +176,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   /** It was in line for a URL, and is no longer. */
   #notServed(reason: 'shed' | 'expired'): void {
     if (this.#over) return;
-    this.#giveBack(this.#all.parts.clock.now(), 'unknown');
+    this.#giveBack(this.#all.deps.clock.now(), 'unknown');
     this.#pass?.rollback();
     this.onNone(lineRefusal(reason, this.#attempts));
   }
@@ -202,7 +202,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
   }
 
   #send(): void {
-    const { parts, incoming, body, route, trace } = this.#all;
+    const { deps, incoming, body, route, trace } = this.#all;
     const { method, target, facts } = incoming;
     const { drops } = route;
     const lease = this.#pass?.permit.lease;
@@ -210,7 +210,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     const fence = lease === undefined ? incoming.sent?.fence : { fence: lease.fence, floor: lease.fenceFloor };
     const number = attempt + (incoming.sent?.attemptsBefore ?? 0);
     const identity = readsAnswer(route.admission?.costs ?? NO_COSTS);
-    const { traceparent } = parts;
+    const { traceparent } = deps;
     const span = trace?.forward(this.#line.spec.name, this.#line.spec.urls[this.#url] ?? '', number);
     const headers = requestHeaders(incoming.headers, { facts, attempt: number, fence, identity, drops, traceparent, span, requestId: incoming.sent?.id });
     if (headers === undefined) {
@@ -219,7 +219,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     }
     this.#attempts = attempt;
     this.#answer = undefined;
-    this.#sentAt = parts.clock.now();
+    this.#sentAt = deps.clock.now();
     this.#queued = this.#requestAdmission.queuedUntil(this.#sentAt) ?? 0;
     this.#sending = this.#early = undefined;
     this.#begun = false;
@@ -243,12 +243,12 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
 
   #ended(attempt: Attempt): void {
     this.#sending = undefined;
-    const { parts, route } = this.#all;
+    const { deps, route } = this.#all;
     const { spec } = this.#line;
     const outcome = attempt.kind === 'failed' ? attempt.why : attempt.kind;
-    const now = parts.clock.now();
+    const now = deps.clock.now();
     const took = now - this.#sentAt;
-    parts.events({ kind: 'attempt', route: route.name, backend: spec.name, url: spec.urls[this.#url] ?? '', outcome, took });
+    deps.events({ kind: 'attempt', route: route.name, backend: spec.name, url: spec.urls[this.#url] ?? '', outcome, took });
     this.#all.trace?.attempted(outcome);
     this.#giveBack(now, healthOf(attempt));
     const answer = this.#answer;
@@ -260,14 +260,14 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
 
   /** The response is complete, and sent. */
   #answered(): void {
-    const { parts, route } = this.#all;
+    const { deps, route } = this.#all;
     const answer = this.#answer;
     const quiet = answer?.exhausted;
-    if (quiet !== undefined) parts.events({ kind: 'pushback', route: route.name, backend: this.#line.spec.name, retryAfter: quiet, replayed: false });
+    if (quiet !== undefined) deps.events({ kind: 'pushback', route: route.name, backend: this.#line.spec.name, retryAfter: quiet, replayed: false });
     if (answer?.pushedBack) void this.#pass?.releasePushedBack(answer.hint);
     else
       void this.#pass?.release(
-        answer?.costs((unit) => parts.events({ kind: 'cost_missing', route: route.name, unit, stage: 'settle' })),
+        answer?.costs((unit) => deps.events({ kind: 'cost_missing', route: route.name, unit, stage: 'settle' })),
         quiet,
       );
     this.#finish();
@@ -337,7 +337,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
 
   /** A throw is a bug: reported once, and the end of this request only. */
   #threw(error: unknown): void {
-    this.#all.parts.onFault(error);
+    this.#all.deps.onFault(error);
     if (!this.#answer?.sent) return this.onNone({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.#attempts });
     if (!this.#over && !this.#left) this.#all.sink.onBroken(error as Error);
     this.#finish();
@@ -350,7 +350,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
     // Where it was not ended before: something threw on the way.
     if (this.#attempts === 0) this.#pass?.rollback();
     else void this.#pass?.release(undefined);
-    if (this.#turn !== undefined) this.#giveBack(this.#all.parts.clock.now(), 'unknown');
+    if (this.#turn !== undefined) this.#giveBack(this.#all.deps.clock.now(), 'unknown');
     this.#all.body?.drop();
     this.#all.over(this.#line);
   }

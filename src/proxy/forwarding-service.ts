@@ -21,22 +21,22 @@ import { type Backend, BackendRegistry } from './upstream/backend.ts';
  *
  * Rejects, saying what to do, when the folder for held bodies cannot be used.
  */
-export async function createForwarding(parts: ForwardingOptions): Promise<Forwarding> {
-  const { clock, random, onFault } = parts;
-  const hold = await BodyStore.open({ clock, random, onFault, ...parts.hold });
-  const delivering = { ...parts, traceparent: createTraceparents(random), passes: new WatchLater(clock) };
-  return new Deliveries(delivering, hold, new BackendRegistry(parts.backends, parts));
+export async function createForwarding(options: ForwardingOptions): Promise<Forwarding> {
+  const { clock, random, onFault } = options;
+  const hold = await BodyStore.open({ clock, random, onFault, ...options.hold });
+  const delivering = { ...options, traceparent: createTraceparents(random), passes: new WatchLater(clock) };
+  return new Deliveries(delivering, hold, new BackendRegistry(options.backends, options));
 }
 
 class Deliveries implements Forwarding {
-  readonly #parts: ForwardingDeps;
+  readonly #deps: ForwardingDeps;
   readonly #hold: BodyStore;
   readonly #lines: BackendRegistry;
   #running = 0;
   #idle: (() => void) | undefined;
 
-  constructor(parts: ForwardingDeps, hold: BodyStore, lines: BackendRegistry) {
-    this.#parts = parts;
+  constructor(deps: ForwardingDeps, hold: BodyStore, lines: BackendRegistry) {
+    this.#deps = deps;
     this.#hold = hold;
     this.#lines = lines;
   }
@@ -49,10 +49,10 @@ class Deliveries implements Forwarding {
     const line = this.#lines.of(route.backend);
     const body = this.#bodyOf(incoming, route);
     this.#begin(line);
-    const { tracer } = this.#parts;
+    const { tracer } = this.#deps;
     const trace = tracer && new RequestTrace(tracer, incoming, route);
     const traced = trace === undefined ? incoming : { ...incoming, trace: trace.context };
-    const run = new ForwardedRequest({ parts: this.#parts, incoming: traced, route, line, body, sink, trace, over: this.#over });
+    const run = new ForwardedRequest({ deps: this.#deps, incoming: traced, route, line, body, sink, trace, over: this.#over });
     run.begin();
     return run;
   }
@@ -60,7 +60,7 @@ class Deliveries implements Forwarding {
   take(incoming: IncomingRequest, route: Route): TakenRequest | undefined {
     const { facts } = incoming;
     // A span of the submission takes the place of one that is made up.
-    const traceparent = this.#parts.tracer === undefined ? this.#parts.traceparent : undefined;
+    const traceparent = this.#deps.tracer === undefined ? this.#deps.traceparent : undefined;
     const headers = requestHeaders(incoming.headers, { facts, attempt: undefined, fence: undefined, drops: route.drops, traceparent });
     return headers && { headers, body: this.#bodyOf(incoming, route) };
   }
@@ -68,8 +68,8 @@ class Deliveries implements Forwarding {
   tunnel(incoming: IncomingRequest, route: Route, sink: TunnelSink): ForwardHandle {
     const line = this.#lines.of(route.backend);
     this.#begin(line);
-    const traced = this.#parts.tracer === undefined ? incoming : { ...incoming, trace: traceContextIn(incoming.headers) };
-    const run = new UpgradeRequest({ parts: this.#parts, incoming: traced, route, line, body: undefined, sink, over: this.#over });
+    const traced = this.#deps.tracer === undefined ? incoming : { ...incoming, trace: traceContextIn(incoming.headers) };
+    const run = new UpgradeRequest({ deps: this.#deps, incoming: traced, route, line, body: undefined, sink, over: this.#over });
     run.begin();
     return run;
   }
@@ -82,7 +82,7 @@ class Deliveries implements Forwarding {
     if (this.#running > 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#idle = resolve;
-      const { clock } = this.#parts;
+      const { clock } = this.#deps;
       const stop = grace === undefined ? undefined : clock.at(plus(clock.now(), grace), () => this.#lines.abortAll());
       await promise;
       stop?.();

@@ -14,7 +14,7 @@ type Admitted = Extract<Outcome, { kind: 'admitted' }>;
 
 /** Whose pass it is. */
 export interface PermitHandleDeps {
-  readonly parts: { readonly admission: AdmissionService; readonly clock: Clock; readonly onFault: (error: unknown) => void; readonly passes: WatchLater };
+  readonly deps: { readonly admission: AdmissionService; readonly clock: Clock; readonly onFault: (error: unknown) => void; readonly passes: WatchLater };
   readonly incoming: { readonly facts: { readonly caller: string } };
 }
 
@@ -48,9 +48,9 @@ export class PermitHandle implements WatchedLater {
     this.#user = user;
     const { lease } = admitted.permit;
     if (lease === undefined) return;
-    const now = of.parts.clock.now();
+    const now = of.deps.clock.now();
     this.#renewAt = plus(now, Math.ceil(lease.duration * RENEW_AFTER));
-    if (!of.parts.passes.take(this, now, this.#renewAt)) this.watch();
+    if (!of.deps.passes.take(this, now, this.#renewAt)) this.watch();
   }
 
   /** Admitted outside the promises, and how; undefined: within them. */
@@ -60,7 +60,7 @@ export class PermitHandle implements WatchedLater {
 
   /** Its lease is to be renewed when it is time. */
   watch(): void {
-    this.#stopRenewing = this.#of.parts.clock.at(this.#renewAt, () => void this.#renew());
+    this.#stopRenewing = this.#of.deps.clock.at(this.#renewAt, () => void this.#renew());
   }
 
   /** Nothing was sent: everything it cost goes back. */
@@ -86,36 +86,36 @@ export class PermitHandle implements WatchedLater {
   #finish(): boolean {
     if (this.#over) return false;
     this.#over = true;
-    this.#of.parts.passes.leave(this);
+    this.#of.deps.passes.leave(this);
     this.#stopRenewing?.();
     return true;
   }
 
   async #release(how: 'used' | 'dropped', costs: Costs | undefined, retryAfter: Micros | undefined): Promise<void> {
-    const { parts, incoming } = this.#of;
+    const { deps, incoming } = this.#of;
     try {
-      await parts.admission.release({ caller: incoming.facts.caller, permit: this.#admitted.id, disposition: how, costs, retryAfter, key: this.permit.key });
+      await deps.admission.release({ caller: incoming.facts.caller, permit: this.#admitted.id, disposition: how, costs, retryAfter, key: this.permit.key });
     } catch (cause) {
-      parts.onFault(cause);
+      deps.onFault(cause);
     }
   }
 
   #renewAfter(wait: Micros): void {
-    this.#renewAt = plus(this.#of.parts.clock.now(), Math.ceil(wait));
+    this.#renewAt = plus(this.#of.deps.clock.now(), Math.ceil(wait));
     this.watch();
   }
 
   async #renew(): Promise<void> {
-    const { parts, incoming } = this.#of;
+    const { deps, incoming } = this.#of;
     const duration = this.permit.lease?.duration ?? 0;
     try {
-      const outcome = await parts.admission.renew(incoming.facts.caller, this.#admitted.id, duration);
+      const outcome = await deps.admission.renew(incoming.facts.caller, this.#admitted.id, duration);
       if (this.#over) return;
       if (outcome.kind === 'renewed') return this.#renewAfter(outcome.permit.duration * RENEW_AFTER);
       const { reason } = outcome.refusal;
       if (reason === 'fenced' || reason === 'unknown_permit') return this.#user.onLost(new Error(`The lease was lost: ${reason}.`));
     } catch (cause) {
-      parts.onFault(cause);
+      deps.onFault(cause);
       if (this.#over) return;
     }
     // No replica decides at the moment, or the disk does not write: tried again while the lease lives, and after.

@@ -15,7 +15,7 @@ import type { Backend } from './upstream/backend.ts';
 
 /** Dependencies of one forwarded request; `sink` receives its end. */
 export interface ForwardedRequestDeps<Sink> {
-  readonly parts: ForwardingDeps;
+  readonly deps: ForwardingDeps;
   readonly incoming: IncomingRequest;
   readonly route: Route;
   /** It has entered it. */
@@ -49,7 +49,7 @@ const SOON_BYTES = 16 << 10;
 export const HAND_OVER_MAX: Micros = 5 * SECOND;
 
 /** Dependencies of an admission. */
-export type RequestAdmissionDeps = Pick<ForwardedRequestDeps<unknown>, 'parts' | 'incoming' | 'route' | 'line' | 'body'>;
+export type RequestAdmissionDeps = Pick<ForwardedRequestDeps<unknown>, 'deps' | 'incoming' | 'route' | 'line' | 'body'>;
 
 /** The way of one request to a permit: its body as far as it is wanted first, then admission; and again after a pushback. */
 export class RequestAdmission implements BodyWatch {
@@ -75,13 +75,13 @@ export class RequestAdmission implements BodyWatch {
   constructor(of: RequestAdmissionDeps, end: RequestAdmissionCallbacks) {
     this.#of = of;
     this.#end = end;
-    this.#since = of.parts.clock.now();
+    this.#since = of.deps.clock.now();
     this.#streamsFrom = streamsFrom(of);
   }
 
   /** Wait timeout left: the request's own, from when it came in whole. */
   get left(): Micros {
-    return this.#leftAt(this.#of.parts.clock.now());
+    return this.#leftAt(this.#of.deps.clock.now());
   }
 
   #leftAt(now: Instant): Micros {
@@ -97,9 +97,9 @@ export class RequestAdmission implements BodyWatch {
   }
 
   begin(): void {
-    const { body, route, incoming, parts } = this.#of;
+    const { body, route, incoming, deps } = this.#of;
     const { deferral } = incoming;
-    if (deferral !== undefined) this.#stopHolding = parts.clock.at(plus(this.#since, deferral.heldFor), () => this.#defer());
+    if (deferral !== undefined) this.#stopHolding = deps.clock.at(plus(this.#since, deferral.heldFor), () => this.#defer());
     const { bodyBytesMax, receiveMax } = route.hold;
     if (body === undefined) return this.#submit();
     const announced = incoming.body?.length;
@@ -145,19 +145,19 @@ export class RequestAdmission implements BodyWatch {
   /** Submits before the body is whole, with a wait timeout of 0; where it does not pass, the body is held and submitted as others are. */
   async #askEarly(body: BufferedBody, announced: number): Promise<void> {
     this.#streamsFrom = Number.POSITIVE_INFINITY;
-    const { parts, incoming, route, line } = this.#of;
-    const took = parts.clock.now() - this.#since;
+    const { deps, incoming, route, line } = this.#of;
+    const took = deps.clock.now() - this.#since;
     const { received } = body;
     try {
       const ask = route.admission && buildAdmissionRequest(route.admission, incoming, body, { wait: 0, since: undefined }, ignore);
       if (ask === undefined || 'reason' in ask) return;
       const slots = line.spec.concurrency !== undefined;
-      const how = canStream({ announced, received, took }, slots, await parts.admission.explain(ask));
+      const how = canStream({ announced, received, took }, slots, await deps.admission.explain(ask));
       if (how === 'no' || this.#submitted || this.#over || body.problem !== undefined) return;
       if (how === 'hurry') body.setDeadline(FAST_UPLOAD_MAX);
       this.#submit(true);
     } catch (error) {
-      parts.onFault(error);
+      deps.onFault(error);
     }
   }
 
@@ -195,16 +195,16 @@ export class RequestAdmission implements BodyWatch {
     try {
       this.#requestPermit(early);
     } catch (error) {
-      this.#of.parts.onFault(error);
+      this.#of.deps.onFault(error);
       this.#none({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.attempts });
     }
   }
 
   #requestPermit(early: boolean): void {
-    const { parts, incoming, route, body } = this.#of;
+    const { deps, incoming, route, body } = this.#of;
     const { admission } = route;
     if (admission === undefined) return this.#end.onAdmitted(undefined);
-    const now = parts.clock.now();
+    const now = deps.clock.now();
     this.#submittedAt ??= now;
     const place = { wait: early ? 0 : this.#leftAt(now), since: this.#first && arrivalOf(this.#first) };
     const ask = buildAdmissionRequest(
@@ -217,7 +217,7 @@ export class RequestAdmission implements BodyWatch {
     if ('reason' in ask) return this.#none({ kind: 'refused', refusal: ask, attempts: this.attempts });
     let held: AcquireHandle | undefined;
     let immediate: Outcome | undefined;
-    held = parts.admission.acquire(ask, (outcome) => {
+    held = deps.admission.acquire(ask, (outcome) => {
       if (held === undefined) immediate = outcome;
       else this.#onOutcome(held, outcome, early);
     });
@@ -226,8 +226,8 @@ export class RequestAdmission implements BodyWatch {
   }
 
   #missing(unit: string): void {
-    const { parts, route } = this.#of;
-    parts.events({ kind: 'cost_missing', route: route.name, unit, stage: 'ask' });
+    const { deps, route } = this.#of;
+    deps.events({ kind: 'cost_missing', route: route.name, unit, stage: 'ask' });
   }
 
   #onOutcome(held: AcquireHandle, outcome: Outcome, early: boolean): void {
@@ -241,7 +241,7 @@ export class RequestAdmission implements BodyWatch {
         return this.#defer();
       }
       // The caller never named the group, and the configuration has it for this route: it was taken out while the body came in.
-      const mended = refusal.reason === 'unknown_group' ? withdrawn(this.#of.parts.clock.now()) : refusal;
+      const mended = refusal.reason === 'unknown_group' ? withdrawn(this.#of.deps.clock.now()) : refusal;
       return this.#none({ kind: 'refused', refusal: mended, attempts: this.attempts });
     }
     this.#held = undefined;

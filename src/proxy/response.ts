@@ -34,7 +34,7 @@ export interface ResponseOwner {
 
 /** One answer of a backend on its way to the caller, or to be dropped. */
 export class ResponseRelay {
-  readonly #parts: ResponseRelayDeps;
+  readonly #deps: ResponseRelayDeps;
   readonly #settler: UsageParser | undefined;
   #sink: ResponseSink | undefined;
   #swallowed = 0;
@@ -50,11 +50,11 @@ export class ResponseRelay {
   /** The caller has seen its head. */
   sent = false;
 
-  constructor(parts: ResponseRelayDeps) {
-    this.#parts = parts;
-    this.#sink = parts.sink;
-    const { clock, costs, quotaHeaders: names } = parts;
-    const { status, headers } = parts.head;
+  constructor(deps: ResponseRelayDeps) {
+    this.#deps = deps;
+    this.#sink = deps.sink;
+    const { clock, costs, quotaHeaders: names } = deps;
+    const { status, headers } = deps.head;
     this.pushedBack = status === 429 || status === 503;
     this.hint = this.pushedBack ? parseRetryAfter(headers, clock.epoch(clock.now()), names) : undefined;
     this.exhausted = this.pushedBack || names === undefined ? undefined : exhaustedHint(headers, clock.epoch(clock.now()), names);
@@ -64,7 +64,7 @@ export class ResponseRelay {
 
   /** Sends the head, unless it is to be dropped or cannot be sent. */
   begin(): void {
-    const { head, run } = this.#parts;
+    const { head, run } = this.#deps;
     if (this.hint !== undefined && this.#sink !== undefined) this.replays = run.retry(this.hint);
     if (this.replays) this.#sink = undefined;
     if (this.#sink === undefined) return;
@@ -88,7 +88,7 @@ export class ResponseRelay {
       return this.#sink.onData(chunk, resume);
     }
     this.#swallowed += chunk.byteLength;
-    if (this.replays && this.#swallowed > SWALLOWED_BYTES_MAX) this.#parts.run.abort(new Error('the response is not wanted any more'));
+    if (this.replays && this.#swallowed > SWALLOWED_BYTES_MAX) this.#deps.run.abort(new Error('the response is not wanted any more'));
     return true;
   }
 

@@ -72,23 +72,23 @@ export class UpgradeRequest implements ForwardHandle, UrlWaiter {
 
   #choose(): void {
     this.#url = NO_URL;
-    this.#turn = this.#line.choice.take(this.#all.parts.clock.now(), this.#refused, this, this.#refused);
+    this.#turn = this.#line.choice.take(this.#all.deps.clock.now(), this.#refused, this, this.#refused);
     if (this.#url !== NO_URL) this.#hand();
     else if (this.#turn === undefined) this.onNoUrl();
     else this.#wait.begin(this.#all, this.#line, this.#requestAdmission.left, (reason) => this.#none(lineRefusal(reason, this.#dials)));
   }
 
   #hand(): void {
-    const { parts, incoming, sink, route } = this.#all;
+    const { deps, incoming, sink, route } = this.#all;
     const line = this.#line;
     const lease = this.#pass?.permit.lease;
     const fence = lease === undefined ? undefined : { fence: lease.fence, floor: lease.fenceFloor };
     const attempt = this.#dials + 1;
-    const headers = requestHeaders(incoming.headers, { facts: incoming.facts, attempt, fence, drops: route.drops, traceparent: parts.traceparent });
+    const headers = requestHeaders(incoming.headers, { facts: incoming.facts, attempt, fence, drops: route.drops, traceparent: deps.traceparent });
     if (headers === undefined) return this.#none({ kind: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' });
     this.#handed = true;
     this.#dials = attempt;
-    const now = parts.clock.now();
+    const now = deps.clock.now();
     const queued = this.#requestAdmission.queuedUntil(now);
     sink.onWay({
       url: line.spec.urls[this.#url] ?? '',
@@ -102,7 +102,7 @@ export class UpgradeRequest implements ForwardHandle, UrlWaiter {
 
   #ended(how: WayEnd): boolean {
     if (this.#over) return false;
-    const { parts, route } = this.#all;
+    const { deps, route } = this.#all;
     if (!how.sent) this.#refused.add(this.#url);
     if (how.sent || how.ok || dialsEnough(this.#refused.size, route.admission === undefined ? undefined : this.#requestAdmission.left)) {
       this.#finish(how);
@@ -112,7 +112,7 @@ export class UpgradeRequest implements ForwardHandle, UrlWaiter {
     this.#handed = false;
     const turn = this.#turn;
     this.#turn = undefined;
-    turn?.end(parts.clock.now(), 'failed');
+    turn?.end(deps.clock.now(), 'failed');
     this.#choose();
     return true;
   }
@@ -127,13 +127,13 @@ export class UpgradeRequest implements ForwardHandle, UrlWaiter {
     if (this.#over) return;
     this.#over = true;
     this.#wait.end();
-    const { parts, route } = this.#all;
-    this.#turn?.end(parts.clock.now(), !ok ? 'failed' : sent ? 'well' : 'unknown');
+    const { deps, route } = this.#all;
+    this.#turn?.end(deps.clock.now(), !ok ? 'failed' : sent ? 'well' : 'unknown');
     if (!sent) this.#pass?.rollback();
     else if (pushback === undefined) void this.#pass?.release(undefined);
     else {
-      const hint = parseRetryAfter(pushback, parts.clock.epoch(parts.clock.now()));
-      if (hint !== undefined) parts.events({ kind: 'pushback', route: route.name, backend: this.#line.spec.name, retryAfter: hint, replayed: false });
+      const hint = parseRetryAfter(pushback, deps.clock.epoch(deps.clock.now()));
+      if (hint !== undefined) deps.events({ kind: 'pushback', route: route.name, backend: this.#line.spec.name, retryAfter: hint, replayed: false });
       void this.#pass?.releasePushedBack(hint);
     }
     this.#all.over(this.#line);

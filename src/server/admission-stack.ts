@@ -91,9 +91,9 @@ export interface AdmissionStack {
 /** Dependencies of all gates of a process, on one node or among replicas; `onEvent` receives what is also logged. */
 export function admissionDeps(
   { groups, bounds, log: { requests } }: Config,
-  parts: { clock: Clock; log: Log; metrics: Metrics; pace: Pace; onEvent?: (event: AdmissionEvent) => void },
+  deps: { clock: Clock; log: Log; metrics: Metrics; pace: Pace; onEvent?: (event: AdmissionEvent) => void },
 ): Omit<AdmissionDeps, 'coordinator' | 'ledger' | 'recording' | 'shardOf'> {
-  const { clock, log, metrics, pace, onEvent = () => {} } = parts;
+  const { clock, log, metrics, pace, onEvent = () => {} } = deps;
   return {
     clock,
     settings: groups,

@@ -50,11 +50,11 @@ const FIRST_HEARTBEATS = 3 * TIMING.renewEvery;
 type Cluster = NonNullable<Config['cluster']>;
 
 /** Admission of one replica among several: from NATS up. */
-export async function openClusterAdmission(config: Config, cluster: Cluster, parts: AdmissionStackDeps): Promise<AdmissionStack> {
-  const { clocks, version, nodeVersion, log, opened } = parts;
+export async function openClusterAdmission(config: Config, cluster: Cluster, deps: AdmissionStackDeps): Promise<AdmissionStack> {
+  const { clocks, version, nodeVersion, log, opened } = deps;
   const clock = createSystemClock({ sources: clocks, record: undefined });
   opened.push(async () => clock.stop());
-  const options = await natsOptions(cluster, parts);
+  const options = await natsOptions(cluster, deps);
   const nats = await openNats(options, (change) => logConnectionEvent(log, change));
   opened.push(() => nats.close());
   const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => localAdmission.groups() });
@@ -120,7 +120,7 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, par
 }
 
 /** What this replica shares stored requests by. */
-function replicaRequests(parts: {
+function replicaRequests(deps: {
   readonly options: NatsOptions;
   readonly cluster: Cluster;
   readonly log: Log;
@@ -130,7 +130,7 @@ function replicaRequests(parts: {
   readonly replica: Replica;
   readonly shards: Shards;
 }): ReplicaRequests {
-  const { options, cluster, log, nats, clock, localAdmission, replica, shards } = parts;
+  const { options, cluster, log, nats, clock, localAdmission, replica, shards } = deps;
   return {
     open: async () => {
       const until = performance.now() + cluster.startWithin / MILLISECOND;
@@ -167,11 +167,11 @@ class Shards {
 }
 
 /** Creates an admission over nothing but memory, for degraded mode. Its fences are the smallest there are: a backend that checks them admits no request by them. */
-async function shareAdmission(parts: Omit<AdmissionDeps, 'coordinator' | 'ledger' | 'recording'>): Promise<AdmissionService> {
+async function shareAdmission(deps: Omit<AdmissionDeps, 'coordinator' | 'ledger' | 'recording'>): Promise<AdmissionService> {
   const leaderLease = { term: 0n, from: DISTANT_PAST, until: () => NEVER, extend: () => undefined };
   const coordinator: Coordinator = { ...NOWHERE, place: () => ({ at: 'here', leaderLease }) };
-  const ledger = createLedger({ store: new MemoryStore({ bytes: SHARE_BYTES }), clock: parts.clock, term: 0n });
-  const admission = new LocalAdmission({ ...parts, coordinator, ledger, recording: false });
+  const ledger = createLedger({ store: new MemoryStore({ bytes: SHARE_BYTES }), clock: deps.clock, term: 0n });
+  const admission = new LocalAdmission({ ...deps, coordinator, ledger, recording: false });
   await admission.start();
   return admission;
 }
@@ -249,11 +249,11 @@ interface JoinDeps {
 }
 
 /** A replica and its relay, joined to the admission of this process; the replica is yet to be started. */
-function wireReplica(parts: JoinDeps): { readonly replica: Replica; readonly relay: Relay } {
-  const { nats, clock, timely, store, localAdmission, timers, log } = parts;
+function wireReplica(deps: JoinDeps): { readonly replica: Replica; readonly relay: Relay } {
+  const { nats, clock, timely, store, localAdmission, timers, log } = deps;
   const peerLog = new PeerLog(log);
   const replica: Replica = createReplica({
-    replica: parts.name,
+    replica: deps.name,
     instance: randomUUID(),
     shards: SHARDS,
     timing: TIMING,
@@ -262,13 +262,13 @@ function wireReplica(parts: JoinDeps): { readonly replica: Replica; readonly rel
     notify: (instance, shard, term) => relay.notify(instance, shard, term),
     clocks: { reading: () => clock.record(), uptime },
     timers,
-    answerWithin: parts.answerWithin,
+    answerWithin: deps.answerWithin,
     defer: (run) => void setImmediate(run),
     newName: randomUUID,
-    revision: parts.revision(),
+    revision: deps.revision(),
     serverTime: () => nats.serverTime(),
     onEvent: (event) => {
-      follow(event, { localAdmission, relay, replica, store, clock: timely, onShard: parts.onShard });
+      follow(event, { localAdmission, relay, replica, store, clock: timely, onShard: deps.onShard });
       logReplicaEvent(log, event);
       if (event.kind === 'peers') peerLog.changed(replica.peers(), event.gone ?? []);
     },
@@ -277,21 +277,21 @@ function wireReplica(parts: JoinDeps): { readonly replica: Replica; readonly rel
     admission: localAdmission,
     replica,
     self: () => {
-      const { number, hash } = parts.revision();
-      return { replica: parts.name, revision: number, hash, shards: replica.views().filter(({ phase }) => phase !== 'elsewhere').length };
+      const { number, hash } = deps.revision();
+      return { replica: deps.name, revision: number, hash, shards: replica.views().filter(({ phase }) => phase !== 'elsewhere').length };
     },
     messages: nats.messages,
     clock: timely,
     timers,
     defer: (run) => void setImmediate(run),
-    pace: parts.pace,
+    pace: deps.pace,
     newName: randomUUID,
-    settings: parts.settings,
+    settings: deps.settings,
     shardOf,
-    bounds: parts.bounds,
+    bounds: deps.bounds,
     limits: true,
-    shareAdmission: parts.shareAdmission,
-    onEvent: (event) => (event.kind === 'degraded' ? parts.degraded(event.group, event.how) : logRelayEvent(log, event)),
+    shareAdmission: deps.shareAdmission,
+    onEvent: (event) => (event.kind === 'degraded' ? deps.degraded(event.group, event.how) : logRelayEvent(log, event)),
   });
   return { replica, relay };
 }

@@ -76,14 +76,14 @@ export async function openGatewayQueue(config: Config, deps: GatewayQueueModeDep
 function limitsOf(
   { gatewayQueue: options }: Config,
   { admission, clock }: GatewayQueueModeDeps,
-  parts: {
+  deps: {
     source: LimitsSource;
     queue: GatewayQueue;
     onEvent: ConstructorParameters<typeof SessionLimits>[0]['onEvent'];
     seen: (limits: SessionStartLimit) => void;
   },
 ): SessionLimits {
-  const { source, queue, onEvent, seen } = parts;
+  const { source, queue, onEvent, seen } = deps;
   return new SessionLimits({
     ...{ source, admission, clock, onEvent, group: options.group, limit: SESSION_STARTS, random: Math.random },
     ...{ refresh: options.refresh, countedWithin: options.countedWithin },

@@ -132,51 +132,51 @@ export async function checkAddresses({ listen }: Config): Promise<void> {
   }
 }
 
-async function frontendsOf(config: Config, parts: ListenersDeps & Pick<DashboardListsDeps, 'server'>): Promise<readonly Listener[]> {
+async function frontendsOf(config: Config, deps: ListenersDeps & Pick<DashboardListsDeps, 'server'>): Promise<readonly Listener[]> {
   const { api, grpc, health, admin } = config.listen;
   // Without credentials operators are answered where only they should come in.
   const operators = config.auth.keys.length > 0;
   const frontends: Listener[] = [];
-  const longBodies = parts.deferred && longBodiesOf(parts.deferred.submitBytesMax);
+  const longBodies = deps.deferred && longBodiesOf(deps.deferred.submitBytesMax);
   const http = (name: string, listener: ListenerAddress, routes: readonly HttpHandler[], make: EngineFactory, guard: Guard = (handler) => handler): void => {
     const { address, tls } = listener;
     if (address !== 'none') frontends.push(new HttpFrontend({ name, address, tls, handler: guard(dispatch(routes)), make, config, longBodies }));
   };
   const apiRoutes = (open: boolean): readonly HttpHandler[] => [
-    new Connect({ ...parts, operators: open, messageBytesMax: config.bounds.body }),
-    new Rest({ ...parts, operators: open }),
+    new Connect({ ...deps, operators: open, messageBytesMax: config.bounds.body }),
+    new Rest({ ...deps, operators: open }),
   ];
   const engine = await selectEngine(config.http.engine, { clientCa: api.tls?.clientCa !== undefined });
-  parts.log.write('info', 'engine_chosen', `HTTP/1.1 on api is served by ${engine.name}: ${engine.why}`, {
+  deps.log.write('info', 'engine_chosen', `HTTP/1.1 on api is served by ${engine.name}: ${engine.why}`, {
     listener: 'api',
     engine: engine.name,
     why: engine.why,
   });
   http('api', api, apiRoutes(operators), engine.make);
   if (grpc.address !== 'none') {
-    const rateLimit = parts.rateLimit && { ...parts.rateLimit, refusalOf: parts.refusalOf, random: Math.random };
+    const rateLimit = deps.rateLimit && { ...deps.rateLimit, refusalOf: deps.refusalOf, random: Math.random };
     const tls = await pem(grpc.tls);
-    frontends.push(new Grpc({ ...parts, ...grpc.address, ...tls, rateLimit, operators, bounds: grpcBounds(config), onFlood: floodLog(parts.log) }));
+    frontends.push(new Grpc({ ...deps, ...grpc.address, ...tls, rateLimit, operators, bounds: grpcBounds(config), onFlood: floodLog(deps.log) }));
   }
-  const proxied = proxyOf(config, parts);
+  const proxied = proxyOf(config, deps);
   if (proxied !== undefined) frontends.push(proxied);
   const { address, tls } = config.listen.gatewayQueue;
-  if (parts.gatewayQueue !== undefined && address !== 'none')
-    frontends.push(new GatewayQueueFrontend({ ...parts.gatewayQueue, address, ...engineTls(tls), headMsMax: config.bounds.receive / MILLISECOND }));
+  if (deps.gatewayQueue !== undefined && address !== 'none')
+    frontends.push(new GatewayQueueFrontend({ ...deps.gatewayQueue, address, ...engineTls(tls), headMsMax: config.bounds.receive / MILLISECOND }));
   const node = await selectEngine('node', { clientCa: false });
   const path = admin.dashboard;
   const base = path === 'none' || path === '/' ? '/' : path.replace(/\/$/, '');
-  const answers = { admission: parts.admission, refusalOf: parts.refusalOf, random: Math.random };
+  const answers = { admission: deps.admission, refusalOf: deps.refusalOf, random: Math.random };
   const lists = new DashboardLists({
-    ...parts,
+    ...deps,
     answers,
     nowMs: () => performance.now(),
   });
   const pages = path === 'none' || admin.address === 'none' ? [] : [await openDashboard(base)];
-  http('admin', admin, [lists, ...apiRoutes(true), new OpenApi(parts.version), ...pages], node.make, (handler) =>
+  http('admin', admin, [lists, ...apiRoutes(true), new OpenApi(deps.version), ...pages], node.make, (handler) =>
     siteGuard({ hosts: operators ? undefined : hostsOf(admin), problem: engineProblem }, underBasePath(base, handler)),
   );
-  http('health', health, [new Health(parts.health)], node.make);
+  http('health', health, [new Health(deps.health)], node.make);
   return frontends;
 }
 
@@ -201,14 +201,14 @@ function hostsOf({ address, hosts }: Config['listen']['admin']): ReadonlySet<str
   return new Set([...own, ...hosts].map((host) => host.toLowerCase()));
 }
 
-function proxyOf(config: Config, parts: ListenersDeps): Listener | undefined {
+function proxyOf(config: Config, deps: ListenersDeps): Listener | undefined {
   const { address, tls } = config.listen.proxy;
-  if (parts.proxy === undefined || address === 'none') return undefined;
+  if (deps.proxy === undefined || address === 'none') return undefined;
   const { receive, unread, unreadBytes, perClient } = config.bounds;
   const bounds = { headMsMax: receive / MILLISECOND, unreadMsMax: unread / MILLISECOND, unreadBytesMax: unreadBytes, perClientMax: perClient };
   const refusesAmbiguous = config.http.ambiguousPaths === 'refuse';
-  const reading = parts.deferred && new ProxyReading({ ...parts, random: Math.random }, parts.deferred);
-  return new ProxyListener({ ...parts, ...parts.proxy, ...bounds, refusesAmbiguous, address, ...engineTls(tls), random: Math.random, reading });
+  const reading = deps.deferred && new ProxyReading({ ...deps, random: Math.random }, deps.deferred);
+  return new ProxyListener({ ...deps, ...deps.proxy, ...bounds, refusesAmbiguous, address, ...engineTls(tls), random: Math.random, reading });
 }
 
 function grpcBounds({ bounds }: Config): GrpcBounds {
@@ -258,7 +258,7 @@ class HttpFrontend implements Listener {
   readonly #address: { readonly host: string; readonly port: number };
   readonly #engine: ReturnType<EngineFactory>;
 
-  constructor(parts: {
+  constructor(deps: {
     name: string;
     address: { host: string; port: number };
     tls: ListenerAddress['tls'];
@@ -267,7 +267,7 @@ class HttpFrontend implements Listener {
     config: Config;
     longBodies: LongBodies | undefined;
   }) {
-    const { name, address, tls, handler, make, config, longBodies } = parts;
+    const { name, address, tls, handler, make, config, longBodies } = deps;
     this.name = name;
     this.#address = address;
     const options: EngineOptions = {

@@ -28,11 +28,11 @@ export interface ForwardingConfig {
 export type ProxyDeps = Pick<ForwardingOptions, 'admission' | 'clock' | 'random' | 'events' | 'tracer' | 'onFault'>;
 
 /** Forwarding, or undefined where no proxy listens and none is needed for stored requests (`wanted`). Rejects with what to do when a file or the folder for bodies cannot be had. */
-export async function openForwarding(config: Config, wanted: boolean, parts: ProxyDeps): Promise<Forwarding | undefined> {
+export async function openForwarding(config: Config, wanted: boolean, deps: ProxyDeps): Promise<Forwarding | undefined> {
   if (config.listen.proxy.address === 'none' && !wanted) return undefined;
   const { memory, disk, path } = config.bodies;
   return createForwarding({
-    ...parts,
+    ...deps,
     backends: await compileBackends(config),
     forwarder: createUndiciForwarder,
     hold: {

@@ -64,26 +64,26 @@ export interface RunningServer {
  * Builds every part and joins them: storage, clock, the right to decide, ledger, admission, front ends. Rejects with what to
  * do when one of them cannot be had; what was opened before it is closed again.
  */
-export async function serve(config: Config, parts: ServeOptions): Promise<RunningServer> {
-  const log = createLog(config.log.level, parts.logTo);
+export async function serve(config: Config, options: ServeOptions): Promise<RunningServer> {
+  const log = createLog(config.log.level, options.logTo);
   const opened: Closer[] = [];
   try {
-    return await build(config, parts, log, opened);
+    return await build(config, options, log, opened);
   } catch (cause) {
     for (const close of opened.reverse()) await close().catch(() => {});
     throw cause;
   }
 }
 
-async function build(config: Config, parts: ServeOptions, log: Log, opened: Closer[]): Promise<RunningServer> {
-  const auth = createAuth(await credentials(config, parts));
-  const routes = await compileAllRoutes(config, secretSources(parts));
+async function build(config: Config, options: ServeOptions, log: Log, opened: Closer[]): Promise<RunningServer> {
+  const auth = createAuth(await credentials(config, options));
+  const routes = await compileAllRoutes(config, secretSources(options));
   await checkAddresses(config);
-  const { env, clocks, version, nodeVersion, pid, stopping } = parts;
+  const { env, clocks, version, nodeVersion, pid, stopping } = options;
   const toOpen = { env, clocks, version, nodeVersion, pid, stopping, log, opened };
   const stack = await (config.cluster === undefined ? openSingleNode(config, toOpen) : openCluster(config, config.cluster, toOpen));
   const { metrics, clock } = stack;
-  const tracing = await openTracing(parts, log, opened);
+  const tracing = await openTracing(options, log, opened);
   const admission = tracing === undefined ? stack.admission : traceAdmission(stack.admission, tracing.tracer);
   const state: State = { revision: config.revision, notReady: 'starting', refusals: refusalsOf(config), rateLimits: compileRateLimitRules(config) };
   const onFault = (error: unknown): void => logUnexpectedError(log, error);
@@ -94,7 +94,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
   const deferred = keeps
     ? await openDeferred(config, { ...stack, tracer: tracing?.tracer, log, onFault, routes, forwarding, holder: { pid, address: 'this process' } }, opened)
     : undefined;
-  const gatewayQueue = await openGatewayQueue(config, { admission, clock, log, metrics, version, opened, secrets: secretSources(parts) });
+  const gatewayQueue = await openGatewayQueue(config, { admission, clock, log, metrics, version, opened, secrets: secretSources(options) });
   const activity = new ActivityLog();
   const listeners = await openListeners(config, {
     admission: withAuthorization(admission, auth),
@@ -125,7 +125,7 @@ async function build(config: Config, parts: ServeOptions, log: Log, opened: Clos
     ...{ lost: stack.lost, pace: stack.pace },
     onReload: (event) => logReload(log, event),
     reload: async (next) => {
-      const taken = await reload(next, { parts, log, auth, admission: stack, forwarding, stores: deferred !== undefined, state });
+      const taken = await reload(next, { options, log, auth, admission: stack, forwarding, stores: deferred !== undefined, state });
       if (!('proxy' in taken)) return taken;
       state.revision = next.revision;
       deferred?.replace(taken, next.groups);
@@ -148,7 +148,7 @@ function keepOperator(event: OperatorEvent, { log, activity, clock }: { readonly
 async function openProxy(
   config: Config,
   keeps: boolean,
-  parts: Omit<ProxyDeps, 'random' | 'events'>,
+  deps: Omit<ProxyDeps, 'random' | 'events'>,
   { log, metrics, opened }: Pick<AdmissionStackDeps, 'log' | 'opened'> & Pick<AdmissionStack, 'metrics'>,
 ): Promise<Forwarding | undefined> {
   const backendLog = new BackendLog(log, () => performance.now());
@@ -156,7 +156,7 @@ async function openProxy(
     metrics.forward(event);
     backendLog.take(event);
   };
-  const forwarding = await openForwarding(config, keeps, { ...parts, random: createRandom(), events });
+  const forwarding = await openForwarding(config, keeps, { ...deps, random: createRandom(), events });
   if (forwarding !== undefined) {
     opened.push(() => forwarding.close(0));
     metrics.holding(() => forwarding.held);
@@ -213,8 +213,8 @@ function drainer({ config, log, admission, forwarding, deferred, gatewayQueue, l
 }
 
 /** What replicas need of NATS is loaded with them only. */
-async function openCluster(config: Config, cluster: NonNullable<Config['cluster']>, parts: AdmissionStackDeps): Promise<AdmissionStack> {
-  return (await import('./cluster.ts')).openClusterAdmission(config, cluster, parts);
+async function openCluster(config: Config, cluster: NonNullable<Config['cluster']>, deps: AdmissionStackDeps): Promise<AdmissionStack> {
+  return (await import('./cluster.ts')).openClusterAdmission(config, cluster, deps);
 }
 
 /** Tracing as the standard variables of OpenTelemetry say; undefined: off, and none of its code is loaded. */
@@ -238,8 +238,8 @@ function refusalsOf(config: Config): Refusals {
   return new Map(config.groups.map(({ spec, refusal }) => [spec.name, refusal]));
 }
 
-async function credentials(config: Config, parts: Pick<ServeOptions, 'env'>) {
-  const { keys, mistakes } = await resolveKeys(config.auth.keys, secretSources(parts));
+async function credentials(config: Config, options: Pick<ServeOptions, 'env'>) {
+  const { keys, mistakes } = await resolveKeys(config.auth.keys, secretSources(options));
   if (mistakes.length > 0) throw new Error(mistakes.join('; '));
   return keys;
 }
@@ -250,7 +250,7 @@ function secretSources({ env }: Pick<ServeOptions, 'env'>): SecretSources {
 
 /** What a reload changes. */
 interface Reloading {
-  readonly parts: ServeOptions;
+  readonly options: ServeOptions;
   readonly log: Log;
   readonly auth: Auth;
   readonly admission: AdmissionStack;
@@ -274,13 +274,13 @@ async function openDeferred(
 }
 
 /** What may be refused or fail comes first, so that all of it is taken or nothing. */
-async function reload(next: Config, { parts, log, auth, admission, forwarding, stores, state }: Reloading): Promise<readonly string[] | CompiledRoutes> {
-  const routes = await compileAllRoutes(next, secretSources(parts)).catch((cause: Error) => cause);
+async function reload(next: Config, { options, log, auth, admission, forwarding, stores, state }: Reloading): Promise<readonly string[] | CompiledRoutes> {
+  const routes = await compileAllRoutes(next, secretSources(options)).catch((cause: Error) => cause);
   if (routes instanceof Error) return [routes.message];
   if (routes.deferred.size > 0 && !stores) return ['routes: the first route that stores requests takes a restart'];
   // Whether the service is there was settled at the start.
   if ((next.envoy === undefined) !== (state.rateLimits === undefined)) return ['envoy: from none to some, or from some to none, takes a restart'];
-  const keys = await credentials(next, parts).catch((cause: Error) => cause);
+  const keys = await credentials(next, options).catch((cause: Error) => cause);
   if (keys instanceof Error) return [keys.message];
   // Who may call GroupService on api and grpc was settled at the start.
   if (keys.length > 0 !== auth.demanded) return ['auth.keys: from no keys to some, or from some to none, takes a restart'];

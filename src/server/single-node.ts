@@ -28,13 +28,13 @@ import { type AdmissionStack, type AdmissionStackDeps, admissionDeps, createPace
  * and the first record of every tree are written before anything may be decided. Rejects at once for any other reason, and when the
  * start is given up.
  */
-export async function openSingleNode(config: Config, parts: AdmissionStackDeps): Promise<AdmissionStack> {
-  const { log, stopping, opened } = parts;
+export async function openSingleNode(config: Config, deps: AdmissionStackDeps): Promise<AdmissionStack> {
+  const { log, stopping, opened } = deps;
   let logAt = 0;
   for (;;) {
     const before = opened.length;
     try {
-      const admission = await openOnce(config, parts);
+      const admission = await openOnce(config, deps);
       if (logAt > 0) log.write('info', 'store_ready', 'The disk takes writes again; the store is open.', { path: config.store.path });
       return admission;
     } catch (cause) {
@@ -51,9 +51,9 @@ export async function openSingleNode(config: Config, parts: AdmissionStackDeps):
   }
 }
 
-async function openOnce(config: Config, parts: AdmissionStackDeps): Promise<AdmissionStack> {
-  const { version, nodeVersion, log, opened } = parts;
-  const { storage, clock, coordinator } = await openFoundation(config, parts);
+async function openOnce(config: Config, deps: AdmissionStackDeps): Promise<AdmissionStack> {
+  const { version, nodeVersion, log, opened } = deps;
+  const { storage, clock, coordinator } = await openFoundation(config, deps);
   opened.push(storage.close);
   opened.push(async () => clock.stop());
   opened.push(() => coordinator.leave());
@@ -86,7 +86,7 @@ async function openOnce(config: Config, parts: AdmissionStackDeps): Promise<Admi
     metrics,
     clock,
     remarks: () => [],
-    serving: (addresses) => storage.describe(holderOf(parts, Object.values(addresses).join(', '))),
+    serving: (addresses) => storage.describe(holderOf(deps, Object.values(addresses).join(', '))),
     lost: lost.promise,
     pace,
     reconfigure: (next) => localAdmission.reconfigure(next.groups),
@@ -142,18 +142,18 @@ const ROOM_RETRY_MS = 1_000;
 const ROOM_TELL_MS = 60_000;
 
 /** Opens the store and takes its term. */
-async function openFoundation(config: Config, parts: AdmissionStackDeps): Promise<Foundation> {
+async function openFoundation(config: Config, deps: AdmissionStackDeps): Promise<Foundation> {
   const { api, grpc, proxy, gatewayQueue } = config.listen;
   const storage = await openStorage(config.store, {
-    holder: holderOf(parts, [api, grpc, proxy, gatewayQueue].flatMap((listener) => shown(listener.address)).join(', ')),
+    holder: holderOf(deps, [api, grpc, proxy, gatewayQueue].flatMap((listener) => shown(listener.address)).join(', ')),
     verified: (pages, whole, tookMs) => {
-      if (!whole) parts.log.write('warn', 'store_unverified', 'The store is too large to be checked whole before the start.', { pages });
-      else parts.log.write('debug', 'store_verified', 'The pages of the store refer to each other as they should.', { pages, tookMs });
+      if (!whole) deps.log.write('warn', 'store_unverified', 'The store is too large to be checked whole before the start.', { pages });
+      else deps.log.write('debug', 'store_verified', 'The pages of the store refer to each other as they should.', { pages, tookMs });
     },
   });
   let clock: SystemClock | undefined;
   try {
-    clock = createSystemClock({ sources: parts.clocks, record: await readLastClock(storage.registers) });
+    clock = createSystemClock({ sources: deps.clocks, record: await readLastClock(storage.registers) });
     const coordinator = await openSingleNodeCoordinator({ registers: storage.registers, clock, session: randomUUID() });
     return { storage, clock, coordinator };
   } catch (cause) {

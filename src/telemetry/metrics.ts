@@ -79,8 +79,8 @@ class GroupGauges {
 const LOOP_LOOK_MS = 50;
 
 /** Counts gate events and shows groups, under the prefix `sluice_`; groups are labels, keys never. */
-export function createMetrics(parts: MetricsOptions): Metrics {
-  const { groupsMax = 1_000, registry = new Registry() } = parts;
+export function createMetrics(options: MetricsOptions): Metrics {
+  const { groupsMax = 1_000, registry = new Registry() } = options;
   let held = (): HeldBodies => NOTHING_HELD;
   const figures = new Map<string, GroupGauges>();
   const late = new Histogram(FINE_BUCKETS);
@@ -95,7 +95,7 @@ export function createMetrics(parts: MetricsOptions): Metrics {
   };
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_LOOK_MS });
   registerCounters(registry, figures);
-  registerGauges(registry, parts, groupsMax);
+  registerGauges(registry, options, groupsMax);
   const byGroup = (pick: (of: GroupGauges) => Histogram) => (name: string) => [...figures].flatMap(([group, each]) => pick(each).samples(name, { group }));
   registerHistogram(
     registry,
@@ -114,7 +114,7 @@ export function createMetrics(parts: MetricsOptions): Metrics {
     flush.samples(name, {}),
   );
   new Gauge({ name: 'sluice_build_info', help: 'Always 1; the labels say what runs.', labelNames: ['version', 'node'], registers: [registry] }).set(
-    { version: parts.version, node: parts.nodeVersion },
+    { version: options.version, node: options.nodeVersion },
     1,
   );
   const shed = new Counter({
@@ -242,12 +242,12 @@ function registerCounters(registry: Registry, figures: ReadonlyMap<string, Group
   });
 }
 
-function registerGauges(registry: Registry, parts: MetricsOptions, groupsMax: number): void {
+function registerGauges(registry: Registry, options: MetricsOptions, groupsMax: number): void {
   let taken: { readonly at: Instant; readonly views: readonly GroupView[] } | undefined;
   // All gauges of one scrape are read in one go.
   const views = (): readonly GroupView[] => {
-    const at = parts.now();
-    if (taken === undefined || at - taken.at > SECOND / 10) taken = { at, views: parts.groups().slice(0, groupsMax) };
+    const at = options.now();
+    if (taken === undefined || at - taken.at > SECOND / 10) taken = { at, views: options.groups().slice(0, groupsMax) };
     return taken.views;
   };
   const gauge = <L extends string>(
@@ -271,11 +271,11 @@ function registerGauges(registry: Registry, parts: MetricsOptions, groupsMax: nu
   gauge('sluice_backlog_requests', 'Callers that wait.', plain, (set, view) => set({ group: view.name }, view.waiting));
   gauge('sluice_backlog_bytes', 'Bytes held for callers that wait.', plain, (set, view) => set({ group: view.name }, view.waitingBytes));
   gauge('sluice_backlog_oldest_seconds', 'How long the oldest waiter has waited.', plain, (set, view) => {
-    set({ group: view.name }, view.oldestWaiterSince === undefined ? 0 : Math.max(0, parts.now() - view.oldestWaiterSince) / SECOND);
+    set({ group: view.name }, view.oldestWaiterSince === undefined ? 0 : Math.max(0, options.now() - view.oldestWaiterSince) / SECOND);
   });
   gauge('sluice_leases', 'Live leases.', plain, (set, view) => set({ group: view.name }, view.leases));
   gauge('sluice_keys', 'Keys with waiters, leases or limits that still count.', plain, (set, view) => set({ group: view.name }, view.keys));
-  gauge('sluice_paused', '1 while the whole group is paused.', plain, (set, view) => set({ group: view.name }, paused(view, parts.now()) ? 1 : 0));
+  gauge('sluice_paused', '1 while the whole group is paused.', plain, (set, view) => set({ group: view.name }, paused(view, options.now()) ? 1 : 0));
   gauge('sluice_enforced', '0 while the group is in shadow.', plain, (set, view) => set({ group: view.name }, view.enforce ? 1 : 0));
   // Limits counted for every key by itself have no one figure, and keys are no labels.
   const eachLimit =

@@ -104,11 +104,11 @@ const many = (limit: LimitSpec) => Array.from({ length: MANY }, (_, at) => setti
 
 test('a reload with one changed group among many touches only its tree', async () => {
   const touched: string[] = [];
-  const gate = (parts: GateOptions): Gate => {
-    const made = new Gate(parts);
+  const gate = (options: GateOptions): Gate => {
+    const made = new Gate(options);
     const reconfigure = made.reconfigure.bind(made);
     made.reconfigure = (now, groups) => {
-      touched.push(parts.groups[0]?.name ?? '');
+      touched.push(options.groups[0]?.name ?? '');
       return reconfigure(now, groups);
     };
     return made;

@@ -67,7 +67,7 @@ export interface RigOptions {
   readonly bounds?: Partial<AdmissionLimits>;
   readonly recording?: boolean;
   readonly reports?: boolean;
-  readonly gate?: (parts: GateOptions) => Gate;
+  readonly gate?: (options: GateOptions) => Gate;
 }
 
 /** A whole admission over real gates, with a clock that moves when told. */
@@ -84,7 +84,7 @@ export class Rig {
     this.clock = options.clock ?? new FakeClock(START);
     this.ledger = new FakeLedger();
     this.coordinator = new FakeCoordinator();
-    const parts: AdmissionDeps = {
+    const deps: AdmissionDeps = {
       clock: this.clock,
       coordinator: options.coordinator ?? this.coordinator,
       ledger: options.ledger ?? this.ledger,
@@ -98,7 +98,7 @@ export class Rig {
       reports: options.reports ?? false,
       defer: (run) => void setImmediate(run),
     };
-    this.admission = new LocalAdmission(parts);
+    this.admission = new LocalAdmission(deps);
   }
 
   /** Asks; the answer may be there already. */

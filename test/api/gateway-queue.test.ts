@@ -25,12 +25,12 @@ afterEach(async () => {
   for (const frontend of open.splice(0)) await frontend.drain(0);
 });
 
-async function listening(options = '', parts: Partial<GatewayQueueListenerOptions> = {}): Promise<Listening> {
+async function listening(options = '', more: Partial<GatewayQueueListenerOptions> = {}): Promise<Listening> {
   const rig = await started(options);
   const events: GatewayQueueEvent[] = [];
   const frontend = new GatewayQueueFrontend({
     ...{ address: { host: '127.0.0.1', port: 0 }, queue: rig.queue, clock: rig.clock, variant: 'twilight', strict: false },
-    ...{ closeAfter: SECOND, headMsMax: 10_000, onEvent: (event: GatewayQueueEvent) => void events.push(event), ...parts },
+    ...{ closeAfter: SECOND, headMsMax: 10_000, onEvent: (event: GatewayQueueEvent) => void events.push(event), ...more },
   });
   open.push(frontend);
   const { address } = await frontend.listen();

@@ -6,7 +6,7 @@ import type { Handle } from './handle.ts';
 import { START } from './specs.ts';
 
 /** What a backend is like; functions are told microseconds since the start. */
-export interface BackendParts {
+export interface BackendOptions {
   /** Requests it works on at once; the rest stand in its own line, first in, first out. */
   readonly servers: (at: Micros) => number;
   /** Mean of the exponential time that one takes. */
@@ -46,14 +46,14 @@ interface Job {
  */
 export class Backend {
   readonly driver: Driver;
-  readonly #parts: BackendParts;
+  readonly #parts: BackendOptions;
   readonly #dice: Dice;
   #jobs: Job[] = [];
   #nextArrival: number;
   #done: number[] = [];
   #limits: { readonly at: number; readonly capacity: number }[] = [];
 
-  constructor(groups: readonly GroupSpec[], parts: BackendParts, seed = 1) {
+  constructor(groups: readonly GroupSpec[], parts: BackendOptions, seed = 1) {
     this.#parts = parts;
     this.#dice = new Dice(seed);
     this.driver = new Driver({ groups });

@@ -37,7 +37,7 @@ export interface LogLine {
 }
 
 /** How a driver is set up. */
-export interface DriverParts extends Partial<Omit<GateOptions, 'groups'>> {
+export interface DriverOptions extends Partial<Omit<GateOptions, 'groups'>> {
   readonly groups: readonly GroupSpec[];
   readonly now?: Instant;
   /** How long the disk takes to acknowledge; 0: within the same moment; NEVER: it hangs. */
@@ -67,7 +67,7 @@ export class Driver {
   #renewed: (() => void) | undefined;
   #first: string;
 
-  constructor(parts: DriverParts) {
+  constructor(parts: DriverOptions) {
     this.now = parts.now ?? START;
     this.ackDelay = parts.ackDelay ?? 0;
     this.disk = parts.disk ?? new Disk();

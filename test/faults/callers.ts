@@ -8,7 +8,7 @@ export function monotonic(): number {
 }
 
 /** What callers need. */
-export interface CallersParts {
+export interface CallersOptions {
   /** Base URLs of the replicas' `api`, by number. */
   readonly urls: readonly string[];
   readonly groups: readonly CheckedGroup[];
@@ -38,14 +38,14 @@ const ROAMER_OF = 3;
  * at another one by chance, and asks again. What breaks is asked again under the same request id, elsewhere.
  */
 export class Callers {
-  readonly #parts: CallersParts;
+  readonly #parts: CallersOptions;
   readonly #agent = new Agent({ connections: 512, pipelining: 1, headersTimeout: 0, bodyTimeout: 0, connect: { timeout: ANSWER_MS } });
   readonly #run = `${process.pid}-${Date.now()}`;
   #stopped = false;
   #asks = 0;
   #loops: Promise<void>[] = [];
 
-  constructor(parts: CallersParts) {
+  constructor(parts: CallersOptions) {
     this.#parts = parts;
   }
 

@@ -6,12 +6,12 @@ import type { NatsBinary } from '../support/fakes/nats-binary.ts';
 import { type NatsCluster, startNatsCluster } from '../support/fakes/nats-cluster.ts';
 import { type NatsServer, startNats } from '../support/fakes/nats-server.ts';
 import { freePort } from '../support/fakes/ports.ts';
-import { type ProcessWays, ServerProcess } from '../support/fakes/server-process.ts';
+import { ServerProcess, type ServerProcessOptions } from '../support/fakes/server-process.ts';
 import { TcpProxy } from '../support/fakes/tcp-proxy.ts';
 import { until } from '../support/fakes/until.ts';
 
 /** What a fleet is started with. */
-export interface FleetParts {
+export interface FleetOptions {
   readonly binary: Pick<NatsBinary, 'path'>;
   readonly nats: 1 | 3;
   readonly replicas: number;
@@ -37,7 +37,7 @@ export interface FleetParts {
   readonly env?: Readonly<Record<string, string>> | undefined;
 }
 
-type WayParts = Pick<FleetParts, 'faketime' | 'walls' | 'main' | 'logs' | 'env'>;
+type ProcessOptions = Pick<FleetOptions, 'faketime' | 'walls' | 'main' | 'logs' | 'env'>;
 
 /** Of `api`, `health`, `admin` and `proxy`. */
 type Ports = readonly [number, number, number, number];
@@ -52,22 +52,22 @@ export class FleetReplica {
   /** One line for each NATS server. */
   readonly lines: readonly TcpProxy[];
   readonly #configuration: string;
-  readonly #ways: ProcessWays;
+  readonly #ways: ServerProcessOptions;
   readonly #wall: string | undefined;
   #process: ServerProcess | undefined;
 
-  constructor(parts: { index: number; ports: Ports; lines: readonly TcpProxy[]; configuration: string } & WayParts) {
-    this.index = parts.index;
-    [this.port, this.healthPort, this.adminPort, this.proxyPort] = parts.ports;
-    this.lines = parts.lines;
-    this.#configuration = parts.configuration;
-    this.#wall = parts.faketime === undefined ? undefined : join(mkdtempSync(join(tmpdir(), 'sluice-wall-')), 'wall');
+  constructor(deps: { index: number; ports: Ports; lines: readonly TcpProxy[]; configuration: string } & ProcessOptions) {
+    this.index = deps.index;
+    [this.port, this.healthPort, this.adminPort, this.proxyPort] = deps.ports;
+    this.lines = deps.lines;
+    this.#configuration = deps.configuration;
+    this.#wall = deps.faketime === undefined ? undefined : join(mkdtempSync(join(tmpdir(), 'sluice-wall-')), 'wall');
     this.#ways = {
-      main: parts.main,
-      logFile: parts.logs === undefined ? undefined : join(parts.logs, `r${parts.index}.log`),
-      env: { ...parts.env, ...(this.#wall === undefined || parts.faketime === undefined ? {} : wallEnvironment(parts.faketime, this.#wall)) },
+      main: deps.main,
+      logFile: deps.logs === undefined ? undefined : join(deps.logs, `r${deps.index}.log`),
+      env: { ...deps.env, ...(this.#wall === undefined || deps.faketime === undefined ? {} : wallEnvironment(deps.faketime, this.#wall)) },
     };
-    if (this.#wall !== undefined) this.setWall(parts.walls?.[parts.index] ?? 0);
+    if (this.#wall !== undefined) this.setWall(deps.walls?.[deps.index] ?? 0);
   }
 
   /** Sets its wall clock so many seconds ahead of the machine's, within a second and for good; CLOCK_MONOTONIC stays true. Only with `faketime`. */
@@ -151,7 +151,7 @@ export class Fleet {
   }
 
   /** Starts everything; settles when every replica serves and every group is decided. */
-  static async start(parts: FleetParts): Promise<Fleet> {
+  static async start(parts: FleetOptions): Promise<Fleet> {
     const { path } = parts.binary;
     // Servers that tell clients of each other would show them ways around the lines.
     const cluster = parts.nats === 3 ? await startNatsCluster(3, { binary: path, advertised: false }) : undefined;
@@ -209,7 +209,7 @@ export function wallEnvironment(library: string, file: string): Record<string, s
 }
 
 function configurationOf(
-  { groups, more = '', proxy = false, gatewayQueue = false, grpc = false }: FleetParts,
+  { groups, more = '', proxy = false, gatewayQueue = false, grpc = false }: FleetOptions,
   index: number,
   [api, health, admin, forward]: Ports,
   lines: readonly TcpProxy[],

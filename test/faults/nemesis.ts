@@ -10,7 +10,7 @@ import { overrun } from './overrun.ts';
 import type { Probes } from './probes.ts';
 
 /** What a nemesis needs. */
-export interface NemesisParts {
+export interface NemesisOptions {
   readonly fleet: Fleet;
   readonly watch: NatsWatch;
   readonly probes: Probes;
@@ -51,10 +51,10 @@ interface Planned {
 
 /** Hurts a fleet: a fault, now and then two at once, until all is as before, then a while of quiet so that what it cost can be seen. */
 export class Nemesis {
-  readonly #parts: NemesisParts;
+  readonly #parts: NemesisOptions;
   #left: FaultKind[] = [];
 
-  constructor(parts: NemesisParts) {
+  constructor(parts: NemesisOptions) {
     this.#parts = parts;
   }
 

@@ -13,7 +13,7 @@ import { Probes } from './probes.ts';
 import { watchLags, watchStalls } from './stalls.ts';
 
 /** What is played. */
-export interface PlayParts {
+export interface PlayOptions {
   readonly binary: Pick<NatsBinary, 'path'>;
   readonly faults: number;
   readonly seed: number;
@@ -48,7 +48,7 @@ export interface PlayReport extends Verdict {
 }
 
 /** Starts a fleet, lets callers ask, hurts it, lets it heal, and judges what the callers saw. */
-export async function play(parts: PlayParts): Promise<PlayReport> {
+export async function play(parts: PlayOptions): Promise<PlayReport> {
   const { binary, faults, seed, nats, kinds, main, faketime, logs, eachGroup = 12, ttlMs = 20_000, quiet = 1, say = () => {} } = parts;
   const lines: string[] = [];
   let asks = 0;

@@ -4,7 +4,7 @@ import { Agent, request } from 'node:http';
 const RETRY_MS = 20;
 
 /** What a shard that queues needs. */
-export interface QueueingParts {
+export interface QueueingOptions {
   readonly shard: number;
   /** Ports of loopback: tried in turn, as behind a balancer. */
   readonly ports: readonly number[];
@@ -17,7 +17,7 @@ export interface QueueingParts {
  * Queues as the reference client of twilight does: a GET, any answer means go, and a connection that fails is queued again.
  * Resolves with the status once it may go; false: it was stopped.
  */
-export async function queued({ shard, ports, signal, failed = () => {} }: QueueingParts): Promise<number | false> {
+export async function queued({ shard, ports, signal, failed = () => {} }: QueueingOptions): Promise<number | false> {
   for (let turn = shard; signal?.aborted !== true; turn++) {
     const port = ports[turn % ports.length] as number;
     const answer = await asked(port, shard, signal).catch((cause: NodeJS.ErrnoException) => cause);

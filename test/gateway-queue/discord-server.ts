@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Instant } from '../../src/core/time.ts';
-import { FakeDiscord, type FakeDiscordParts } from './discord.ts';
+import { FakeDiscord, type FakeDiscordOptions } from './discord.ts';
 
 /** CLOCK_MONOTONIC in microseconds. */
 export function monotonicNow(): Instant {
@@ -13,7 +13,7 @@ export class DiscordServer {
   readonly discord: FakeDiscord;
   readonly #server: Server;
 
-  private constructor(parts: Omit<FakeDiscordParts, 'now'>) {
+  private constructor(parts: Omit<FakeDiscordOptions, 'now'>) {
     this.discord = new FakeDiscord({ now: monotonicNow, ...parts });
     this.#server = createServer((request, response) => {
       const isKnown = request.url === '/api/v10/gateway/bot' && request.headers.authorization === 'Bot T';
@@ -28,7 +28,7 @@ export class DiscordServer {
     });
   }
 
-  static async start(parts: Omit<FakeDiscordParts, 'now'>): Promise<DiscordServer> {
+  static async start(parts: Omit<FakeDiscordOptions, 'now'>): Promise<DiscordServer> {
     const made = new DiscordServer(parts);
     await new Promise<void>((resolve) => void made.#server.listen(0, '127.0.0.1', resolve));
     return made;

@@ -2,7 +2,7 @@ import { DAY, type Instant, type Micros, plus, SECOND } from '../../src/core/tim
 import { LimitsUnavailable, type SessionStartLimit } from '../../src/gateway-queue/session-limits.ts';
 
 /** What the fake starts with. */
-export interface FakeDiscordParts {
+export interface FakeDiscordOptions {
   readonly now: () => Instant;
   readonly total?: number;
   readonly remaining?: number;
@@ -32,7 +32,7 @@ export class FakeDiscord {
   #used: number;
   #endsAt: Instant | undefined;
 
-  constructor(parts: FakeDiscordParts) {
+  constructor(parts: FakeDiscordOptions) {
     const { now, total = 1000, remaining = total, resetAfter, maxConcurrency = 1, window = DAY } = parts;
     this.#now = now;
     this.total = total;

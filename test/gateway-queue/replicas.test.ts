@@ -4,7 +4,7 @@ import type { Config } from '../../src/config/load.ts';
 import { SECOND } from '../../src/core/time.ts';
 import { START } from '../core/specs.ts';
 import { type Fleet, launched, type Node } from '../relay/fleet.ts';
-import { FakeDiscord, type FakeDiscordParts } from './discord.ts';
+import { FakeDiscord, type FakeDiscordOptions } from './discord.ts';
 import { optionsOf, QueueFront, type Shard, times } from './rig.ts';
 
 /* Three replicas in virtual time, whose clocks have nothing to do with each other: one line, one spacing and one budget over all of them. */
@@ -16,7 +16,7 @@ interface Fronts {
   readonly group: string;
 }
 
-async function replicas(text = '', given?: Omit<FakeDiscordParts, 'now'>): Promise<Fronts> {
+async function replicas(text = '', given?: Omit<FakeDiscordOptions, 'now'>): Promise<Fronts> {
   const options: Config['gatewayQueue'] = optionsOf(given === undefined ? text : `token: { env: T }, ${text}`);
   const fleet = await launched([gatewayQueueGroup(options)]);
   const discord = given && new FakeDiscord({ now: () => fleet.clock.now(), ...given });

@@ -10,7 +10,7 @@ import { Machine } from '../admission/machine.ts';
 import type { Rig } from '../admission/rig.ts';
 import { START } from '../core/specs.ts';
 import { type FakeClock, settled } from '../support/fakes/clock.ts';
-import { FakeDiscord, type FakeDiscordParts } from './discord.ts';
+import { FakeDiscord, type FakeDiscordOptions } from './discord.ts';
 
 /** Options of the gateway queue as the file has them: `slack: 0, maxConcurrency: 2`. */
 export function optionsOf(text: string): Config['gatewayQueue'] {
@@ -45,11 +45,11 @@ export class QueueFront {
   readonly #discord: FakeDiscord | undefined;
   readonly #seconds: () => number;
 
-  constructor(parts: { options: Config['gatewayQueue']; admission: AdmissionService; clock: Clock; discord: FakeDiscord | undefined; seconds: () => number }) {
-    const { options, admission, clock, discord } = parts;
+  constructor(deps: { options: Config['gatewayQueue']; admission: AdmissionService; clock: Clock; discord: FakeDiscord | undefined; seconds: () => number }) {
+    const { options, admission, clock, discord } = deps;
     this.#clock = clock;
     this.#discord = discord;
-    this.#seconds = parts.seconds;
+    this.#seconds = deps.seconds;
     const { group, returnWithin, refresh, countedWithin } = options;
     this.queue = new GatewayQueue({
       ...{ admission, clock, group, returnWithin, callersMax: options.backlog, spacing: options.period + options.slack },
@@ -99,7 +99,7 @@ export class QueueRig {
   rig!: Rig;
   front!: QueueFront;
 
-  constructor(text: string, discord?: Omit<FakeDiscordParts, 'now'>) {
+  constructor(text: string, discord?: Omit<FakeDiscordOptions, 'now'>) {
     this.#options = optionsOf(discord === undefined ? text : `token: { env: T }, ${text}`);
     this.#machine = new Machine([gatewayQueueGroup(this.#options)]);
     this.clock = this.#machine.clock;
@@ -143,7 +143,7 @@ export class QueueRig {
 }
 
 /** A rig whose first process runs, over a store that is fresh. */
-export async function started(text = '', discord?: Omit<FakeDiscordParts, 'now'>): Promise<QueueRig> {
+export async function started(text = '', discord?: Omit<FakeDiscordOptions, 'now'>): Promise<QueueRig> {
   const rig = new QueueRig(text, discord);
   await rig.start();
   return rig;

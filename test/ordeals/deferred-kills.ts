@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Agent } from 'undici';
 import { type Acknowledged, checkCallbacks } from '../deferred/delivery-checker.ts';
-import { type ProcessWays, ServerProcess } from '../support/fakes/server-process.ts';
+import { ServerProcess, type ServerProcessOptions } from '../support/fakes/server-process.ts';
 import { until } from '../support/fakes/until.ts';
 import { freePort, judgeDeliveries, RecordingBackend, submitUntilAcknowledged, untilDelivered } from './deferred-harness.ts';
 import { check, inParallel, type Ordeal } from './ordeal.ts';
@@ -119,7 +119,7 @@ async function die(server: ServerProcess, { requests, kills }: KillRun, killed: 
 }
 
 /** How the server is started after so many kills. */
-function waysOf({ requests, kills, callbackEvery, broken }: KillRun, kill: number): ProcessWays {
+function waysOf({ requests, kills, callbackEvery, broken }: KillRun, kill: number): ServerProcessOptions {
   const env: Record<string, string> = { HOOK_SECRET };
   if (broken === 'early') return { env, main: EARLY };
   if (broken === 'callbacks') env['SPLIT_CALLBACKS'] = '1';

@@ -72,7 +72,7 @@ export function shifted(clock: FakeClock, by: Micros): Clock {
   return { now: () => plus(clock.now(), by), epoch: (at) => clock.epoch(plus(at, -by)), at: (when, wake) => clock.at(plus(when, -by), wake) };
 }
 
-interface NodeParts {
+interface NodeOptions {
   readonly fleet: Fleet;
   readonly name: string;
   readonly ahead: Micros;
@@ -92,7 +92,7 @@ export class Node {
   instance: string;
   dead = false;
 
-  constructor({ fleet, name, ahead }: NodeParts) {
+  constructor({ fleet, name, ahead }: NodeOptions) {
     this.name = name;
     this.instance = `${name}-0`;
     this.#fleet = fleet;

@@ -7,7 +7,7 @@ import type { Agenda } from './agenda.ts';
 import type { Dice } from './dice.ts';
 import type { GateWorld, Told } from './gate-world.ts';
 import type { Judge } from './judge.ts';
-import type { SimParts } from './parts.ts';
+import type { SimModules } from './modules.ts';
 import type { SimRegisters } from './sim-registers.ts';
 import type { Weather } from './weather.ts';
 
@@ -16,7 +16,7 @@ export type Word = { readonly kind: 'gave'; readonly shard: number; readonly ter
 
 /** The world as one process meets it. */
 export interface SimWorld {
-  readonly parts: SimParts;
+  readonly parts: SimModules;
   readonly agenda: Agenda;
   readonly dice: Dice;
   readonly weather: Weather;

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { SHIPPED } from './modules.ts';
 import { loadWithout } from './mutate.ts';
-import { SHIPPED } from './parts.ts';
 import { removed } from './rules.ts';
 import { simulate } from './world.ts';
 

@@ -5,17 +5,17 @@ import { SimGate } from './sim-gate.ts';
 
 /** The gates of one process: one for each shard that it owns. */
 export class ShardGates {
-  readonly #parts: ShardGatesDeps;
+  readonly #deps: ShardGatesDeps;
   readonly #gates = new Map<number, SimGate>();
 
-  constructor(parts: ShardGatesDeps) {
-    this.#parts = parts;
+  constructor(deps: ShardGatesDeps) {
+    this.#deps = deps;
   }
 
   happened(event: Exclude<MachineEvent, { kind: 'left' }>): void {
     const { shard, term } = event;
     const known = this.#gates.get(shard);
-    if (event.kind === 'gained') this.#gates.set(shard, new SimGate(this.#parts, event));
+    if (event.kind === 'gained') this.#gates.set(shard, new SimGate(this.#deps, event));
     else if (event.kind === 'seal') known?.seal();
     else if (known?.term === term) {
       known.stop();

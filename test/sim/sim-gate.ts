@@ -9,7 +9,7 @@ import { SimWriter } from './sim-writer.ts';
 /** One gate of one process in one term: opened from its chain, sealed into it. It decides only with the right to. */
 export class SimGate {
   readonly term: bigint;
-  readonly #parts: ShardGatesDeps;
+  readonly #deps: ShardGatesDeps;
   readonly #shard: number;
   readonly #from: Instant;
   readonly #writer: SimWriter;
@@ -20,12 +20,12 @@ export class SimGate {
   #wakeAt: Micros = Number.POSITIVE_INFINITY;
   #renewed: (() => void) | undefined;
 
-  constructor(parts: ShardGatesDeps, { shard, term, from }: { shard: number; term: bigint; from: Instant }) {
-    this.#parts = parts;
+  constructor(deps: ShardGatesDeps, { shard, term, from }: { shard: number; term: bigint; from: Instant }) {
+    this.#deps = deps;
     this.#shard = shard;
     this.term = term;
     this.#from = from;
-    const { gates, world, replica } = parts;
+    const { gates, world, replica } = deps;
     this.#writer = new SimWriter({
       chains: gates.chains,
       agenda: world.agenda,
@@ -33,7 +33,7 @@ export class SimGate {
       shard,
       term,
       Replay: world.parts.Replay,
-      wake: (act) => parts.wake(act),
+      wake: (act) => deps.wake(act),
     });
     this.#writer.open((restored) => {
       if (this.#state !== 'opening' && this.#state !== 'sealing') return;
@@ -50,9 +50,9 @@ export class SimGate {
   }
 
   ask(): void {
-    const { dice } = this.#parts.world;
+    const { dice } = this.#deps.world;
     this.#decide((gate, at) => {
-      const groups = this.#parts.gates.tree(this.#shard);
+      const groups = this.#deps.gates.tree(this.#shard);
       const index = gate.groupOf(dice.pick(groups).name) ?? 0;
       const waitTimeout = dice.chance(0.3) ? 0 : dice.below(3 * SECOND);
       const lease = 300 * MILLISECOND + dice.below(2 * SECOND);
@@ -95,7 +95,7 @@ export class SimGate {
   /** Whatever waits for the right, or for time. */
   run(): void {
     if (this.#state === 'sealing') return this.#sealNow();
-    if (this.#due.length === 0 && this.#parts.world.agenda.now < this.#wakeAt) return;
+    if (this.#due.length === 0 && this.#deps.world.agenda.now < this.#wakeAt) return;
     this.#decide((gate, at) => {
       this.#wakeAt = Number.POSITIVE_INFINITY;
       const due = this.#due;
@@ -112,11 +112,11 @@ export class SimGate {
   }
 
   #sealNow(): void {
-    const right = this.#parts.right(this.#shard);
+    const right = this.#deps.right(this.#shard);
     const gate = this.#gate;
     if (right?.term !== this.term || gate === undefined) {
       this.#state = 'sealed';
-      this.#parts.sealed(this.#shard, this.term);
+      this.#deps.sealed(this.#shard, this.term);
       return;
     }
     if (!this.#writer.idle) return;
@@ -128,14 +128,14 @@ export class SimGate {
     this.#state = 'sealed';
     const { leases, reservations } = gate.snapshot(right.at);
     const { limits, at } = gate.seal(right.at);
-    this.#parts.halt(this.#shard, this.term);
+    this.#deps.halt(this.#shard, this.term);
     const records = leases.map((lease) => ({ kind: 'grant', lease }) as const);
     const batch: Batch = { ...EMPTY_BATCH, term: this.term, reservations, records, limits, part: { index: 0, of: 1, sealedAt: at } };
-    this.#writer.write(batch, () => this.#parts.sealed(this.#shard, this.term));
+    this.#writer.write(batch, () => this.#deps.sealed(this.#shard, this.term));
   }
 
   #decide(act: (gate: Gate, at: Instant) => void): boolean {
-    const right = this.#parts.right(this.#shard);
+    const right = this.#deps.right(this.#shard);
     if (this.#state !== 'open' || this.#gate === undefined || right?.term !== this.term) return false;
     act(this.#gate, right.at);
     this.#settle(this.#gate, right.at);
@@ -167,7 +167,7 @@ export class SimGate {
   }
 
   #admitted(permit: Permit, record: Parameters<typeof grantBatch>[1] | undefined): void {
-    const { gates, world } = this.#parts;
+    const { gates, world } = this.#deps;
     if (permit.grantedAt < this.#from) world.judge.complain(`shard ${this.#shard}: a permit of term ${this.term} at ${permit.grantedAt}, before ${this.#from}`);
     const told: Told = { shard: this.#shard, permit, now: world.agenda.now, end: permit.lease?.expiresAt ?? DISTANT_PAST, released: false };
     const tell = () => {
@@ -180,7 +180,7 @@ export class SimGate {
 
   /** Its holder works for a while, renews now and then, and mostly gives it back. */
   #hold(told: Told): void {
-    const { world } = this.#parts;
+    const { world } = this.#deps;
     const { dice, agenda } = world;
     for (const [how, chance] of [
       ['renew', 0.3],
@@ -193,11 +193,11 @@ export class SimGate {
   #arm(gate: Gate, at: Instant): void {
     const wake = gate.wakeAt(at);
     if (wake === Number.POSITIVE_INFINITY) return;
-    const { agenda } = this.#parts.world;
+    const { agenda } = this.#deps.world;
     const when = agenda.now + Math.max(1, wake - at);
     if (when >= this.#wakeAt) return;
     this.#wakeAt = when;
-    agenda.at(when, () => this.#parts.wake(() => {}));
+    agenda.at(when, () => this.#deps.wake(() => {}));
   }
 }
 

@@ -14,10 +14,10 @@ export class SimNats {
   readonly #dice: Dice;
   readonly #weather: Weather;
 
-  constructor(parts: { agenda: Agenda; dice: Dice; weather: Weather }) {
-    this.#agenda = parts.agenda;
-    this.#dice = parts.dice;
-    this.#weather = parts.weather;
+  constructor(deps: { agenda: Agenda; dice: Dice; weather: Weather }) {
+    this.#agenda = deps.agenda;
+    this.#dice = deps.dice;
+    this.#weather = deps.weather;
   }
 
   /** `serve` runs there, once at the most; `answer` is called here, once at the most: the asker gives up by itself. */

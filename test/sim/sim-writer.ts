@@ -8,7 +8,7 @@ import type { Link, SimChains } from './sim-chains.ts';
 const ANSWER_WITHIN = 300 * MILLISECOND;
 
 /** What writes one chain in one term. */
-export interface WriterParts {
+export interface WriterDeps {
   readonly chains: SimChains;
   readonly agenda: Agenda;
   readonly replica: number;
@@ -22,13 +22,13 @@ type Opened = (restored: GateSnapshot | undefined) => void;
 
 /** Appends one batch after the other; none is told to be there that is not. */
 export class SimWriter {
-  readonly #parts: WriterParts;
+  readonly #parts: WriterDeps;
   readonly #waiting: { readonly batch: Batch; readonly then: () => void }[] = [];
   #last = 0;
   #busy = false;
   #over = false;
 
-  constructor(parts: WriterParts) {
+  constructor(parts: WriterDeps) {
     this.#parts = parts;
   }
 

@@ -8,7 +8,7 @@ import { Dice } from './dice.ts';
 import { GateWorld, type Told } from './gate-world.ts';
 import type { SimWorld, Word } from './host.ts';
 import { Judge } from './judge.ts';
-import { SHIPPED, type SimParts } from './parts.ts';
+import { SHIPPED, type SimModules } from './modules.ts';
 import { SimChains } from './sim-chains.ts';
 import { type Machine, SimProcess } from './sim-process.ts';
 import { SimNats, SimRegisters } from './sim-registers.ts';
@@ -17,7 +17,7 @@ import { type Mishap, Weather } from './weather.ts';
 /** What is simulated. */
 export interface Options {
   readonly seed: number;
-  readonly parts?: SimParts;
+  readonly parts?: SimModules;
   readonly replicas?: number;
   readonly shards?: number;
   /** Faults end here, in virtual microseconds; then everything must come back. */
@@ -54,7 +54,7 @@ const ASK_EVERY: Micros = 25 * MILLISECOND;
 
 /** Several replicas with one register store, one network and one fate, from one seed. */
 export class World implements SimWorld {
-  readonly parts: SimParts;
+  readonly parts: SimModules;
   readonly agenda = new Agenda();
   readonly dice: Dice;
   readonly weather: Weather;

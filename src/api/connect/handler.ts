@@ -47,16 +47,16 @@ const NO_METHOD = unimplemented('No such call; look into proto/sluice/v1 for tho
 
 /** Connect and gRPC-Web over HTTP/1.1: a method's descriptor and its call are all this knows of it. */
 export class Connect implements HttpHandler {
-  readonly #parts: ConnectOptions;
+  readonly #options: ConnectOptions;
   readonly #entries = new Map<string, Entry>();
   readonly #errorOf: typeof errorOf;
   readonly #bytesMax: number;
 
-  constructor(parts: ConnectOptions) {
-    this.#parts = parts;
-    this.#errorOf = parts.errorOf ?? errorOf;
-    this.#bytesMax = parts.messageBytesMax ?? MESSAGE_BYTES_MAX;
-    for (const call of [...unaryCalls(parts, parts.operators), watchCall(parts), ...(parts.more ?? [])]) {
+  constructor(options: ConnectOptions) {
+    this.#options = options;
+    this.#errorOf = options.errorOf ?? errorOf;
+    this.#bytesMax = options.messageBytesMax ?? MESSAGE_BYTES_MAX;
+    for (const call of [...unaryCalls(options, options.operators), watchCall(options), ...(options.more ?? [])]) {
       this.#entries.set(methodPath(call.method), { method: call.method, streaming: 'open' in call, serve: call });
     }
     for (const method of SERVICES.flatMap((service: DescService) => service.methods)) {
@@ -117,7 +117,7 @@ export class Connect implements HttpHandler {
     if ('code' in serve) return void sendError(reply, format, serve);
     const facts = this.#factsOf(request, format);
     if (isRefusal(facts)) return this.#refuse(reply, format, facts);
-    const message = decode(method.input, bytes, format.json, this.#parts.registry);
+    const message = decode(method.input, bytes, format.json, this.#options.registry);
     if (isRefusal(message)) return this.#refuse(reply, format, message);
     const leave = 'open' in serve ? this.#stream(serve, facts, message, format, reply) : this.#unary(serve, facts, message, format, reply);
     if (leave !== ANSWERED) reply.onGone(leave);
@@ -125,8 +125,8 @@ export class Connect implements HttpHandler {
 
   #unary({ method, call }: UnaryCall, facts: CallContext, request: unknown, format: CallFormat, reply: EngineReply): () => void {
     return runHeldCall(call, facts, request, (message, refusal) => {
-      if (refusal !== undefined) return sendError(reply, format, this.#errorOf(refusal, this.#parts.admission.now()));
-      return sendMessage(reply, format, encode(method.output, message, format.json, this.#parts.registry));
+      if (refusal !== undefined) return sendError(reply, format, this.#errorOf(refusal, this.#options.admission.now()));
+      return sendMessage(reply, format, encode(method.output, message, format.json, this.#options.registry));
     });
   }
 
@@ -136,10 +136,10 @@ export class Connect implements HttpHandler {
       ready: () => stream?.ready !== false,
       send: (message) => {
         stream ??= reply.stream(200, headersOf(format.contentType));
-        return stream.write(envelope(0, encode(method.output, message, format.json, this.#parts.registry)));
+        return stream.write(envelope(0, encode(method.output, message, format.json, this.#options.registry)));
       },
       end: (refusal) => {
-        const error = refusal === undefined ? undefined : this.#errorOf(refusal, this.#parts.admission.now());
+        const error = refusal === undefined ? undefined : this.#errorOf(refusal, this.#options.admission.now());
         stream ??= reply.stream(200, headersOf(format.contentType));
         stream.write(endOfStream(format, error));
         stream.end();
@@ -148,16 +148,16 @@ export class Connect implements HttpHandler {
   }
 
   #factsOf(request: EngineRequest, format: CallFormat): CallContext | Refusal {
-    const caller = this.#parts.auth.identify(request.header('authorization'));
+    const caller = this.#options.auth.identify(request.header('authorization'));
     if (typeof caller !== 'string') return caller;
     const remaining = timeoutOf(request, format);
     if (typeof remaining === 'object') return remaining;
-    const trace = this.#parts.tracing ? traceContextOf(request.header('traceparent'), request.header('tracestate')) : undefined;
+    const trace = this.#options.tracing ? traceContextOf(request.header('traceparent'), request.header('tracestate')) : undefined;
     return { caller, remaining, trace };
   }
 
   #refuse(reply: EngineReply, format: CallFormat | undefined, refusal: Refusal): void {
-    sendError(reply, format, this.#errorOf(refusal, this.#parts.admission.now()));
+    sendError(reply, format, this.#errorOf(refusal, this.#options.admission.now()));
   }
 }
 

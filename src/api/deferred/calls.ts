@@ -16,16 +16,16 @@ export const SUBMIT_MESSAGE_BYTES_MAX = 2 << 20;
 export const SUBMIT_BODY_BYTES_MAX = 1 << 20;
 
 /** The calls of sluice.v1.DeferredService. */
-export function deferredCalls(parts: ServiceDeps, access: DeferredAccess): readonly UnaryCall[] {
-  const api = new DeferredApi(parts, access);
+export function deferredCalls(deps: ServiceDeps, access: DeferredAccess): readonly UnaryCall[] {
+  const api = new DeferredApi(deps, access);
   const { submit, getRequest, cancelRequest } = pb.DeferredService.method;
-  const { admission } = parts;
+  const { admission } = deps;
   return [
-    unary(submit, (facts, request, reply) => answer(parts, submitted(api, facts, request), reply)),
+    unary(submit, (facts, request, reply) => answer(deps, submitted(api, facts, request), reply)),
     unary(getRequest, (facts, request, reply) => {
       const left = new AbortController();
       answer(
-        parts,
+        deps,
         api.get(facts, request.id, fromProto(request.wait) ?? 0, left.signal).then((view) => {
           if (isRefusal(view)) return view;
           return create(pb.GetRequestResponseSchema, { request: requestMessage(view, admission.epoch(admission.now())) });
@@ -36,12 +36,12 @@ export function deferredCalls(parts: ServiceDeps, access: DeferredAccess): reado
     }),
     unary(cancelRequest, (facts, request, reply) =>
       answer(
-        parts,
+        deps,
         api.cancel(facts, request.id).then((done) => (isRefusal(done) ? done : create(pb.CancelRequestResponseSchema, done))),
         reply,
       ),
     ),
-    ...operating(parts, api),
+    ...operating(deps, api),
   ];
 }
 
@@ -51,13 +51,13 @@ export function isForOperators({ method }: UnaryCall): boolean {
   return method === listRequests || method === redrive;
 }
 
-function operating(parts: ServiceDeps, api: DeferredApi): readonly UnaryCall[] {
+function operating(deps: ServiceDeps, api: DeferredApi): readonly UnaryCall[] {
   const { listRequests, redrive } = pb.DeferredService.method;
-  const { admission } = parts;
+  const { admission } = deps;
   return [
     unary(listRequests, (facts, request, reply) =>
       answer(
-        parts,
+        deps,
         api.list(facts, stateOf(request.state), filterOf(request), request).then((page) => {
           if (isRefusal(page)) return page;
           const nowMs = admission.epoch(admission.now());
@@ -66,7 +66,7 @@ function operating(parts: ServiceDeps, api: DeferredApi): readonly UnaryCall[] {
         reply,
       ),
     ),
-    unary(redrive, (facts, request, reply) => answer(parts, redriven(api, facts, request), reply)),
+    unary(redrive, (facts, request, reply) => answer(deps, redriven(api, facts, request), reply)),
   ];
 }
 

@@ -45,10 +45,10 @@ const OF_ADDRESS: ReadonlySet<string> = new Set([
  * waits for that, 60 s at most); then 303 to its response, or as `?response=direct` or `?response=state` asks.
  */
 export class RequestReading {
-  readonly #parts: RequestReadingDeps;
+  readonly #deps: RequestReadingDeps;
 
-  constructor(parts: RequestReadingDeps) {
-    this.#parts = parts;
+  constructor(deps: RequestReadingDeps) {
+    this.#deps = deps;
   }
 
   /** Answers a GET of a request. */
@@ -56,12 +56,12 @@ export class RequestReading {
     const form = parseResponseForm(request.query);
     if (form === undefined) {
       const detail = 'The query may be `response=redirect`, `response=direct` or `response=state`, and nothing else.';
-      return void sendRefusal(reply, this.#parts, { reason: 'malformed', detail });
+      return void sendRefusal(reply, this.#deps, { reason: 'malformed', detail });
     }
     this.#read(lookUp, id, request, reply, (view, headers) => {
       const ended = view.state === 'done' && view.response !== undefined;
       if (ended && form === 'direct') return this.#sendStored(view, headers, reply);
-      const { path } = this.#parts;
+      const { path } = this.#deps;
       const json = JSON.stringify(requestJson(view, path));
       if (ended && form === 'redirect') return void sendJson(reply, 303, json, [...headers, ['Location', `${path}${id}/response`]]);
       const retry: readonly Header[] = isPending(view) ? [['Retry-After', String(this.#retrySeconds(view))]] : [];
@@ -74,12 +74,12 @@ export class RequestReading {
     this.#read(lookUp, id, request, reply, (view, headers) => {
       if (view.response !== undefined) return this.#sendStored(view, headers, reply);
       if (isPending(view)) {
-        const { admission } = this.#parts;
+        const { admission } = this.#deps;
         const retryAt = admission.now() + this.#retrySeconds(view) * SECOND;
         const detail = 'This request has no response yet; try again later, or wait for it with `Prefer: wait=30`.';
-        return void sendRefusal(reply, this.#parts, { reason: 'conflict', detail, retryAt: retryAt as ReturnType<typeof admission.now> });
+        return void sendRefusal(reply, this.#deps, { reason: 'conflict', detail, retryAt: retryAt as ReturnType<typeof admission.now> });
       }
-      sendRefusal(reply, this.#parts, {
+      sendRefusal(reply, this.#deps, {
         reason: 'gone',
         detail: `This request is ${view.state}${view.error === '' ? '' : ` (${view.error})`}; no response is kept of it.`,
       });
@@ -98,7 +98,7 @@ export class RequestReading {
   }
 
   #read(lookUp: LookUp, id: string, request: EngineRequest, reply: EngineReply, show: (view: RequestView, headers: readonly Header[]) => void): void {
-    const { onFault } = this.#parts;
+    const { onFault } = this.#deps;
     const preferred = preferredWait(request.header('prefer'));
     const seconds = preferred === undefined ? 0 : Math.min(preferred, END_WAIT_MAX / SECOND);
     const headers: readonly Header[] = preferred === undefined ? [] : [['Preference-Applied', `wait=${seconds}`]];
@@ -107,24 +107,24 @@ export class RequestReading {
     lookUp(id, seconds * SECOND, left.signal)
       .then((view) => {
         if (left.signal.aborted) return;
-        if (isRefusal(view)) sendRefusal(reply, this.#parts, view);
+        if (isRefusal(view)) sendRefusal(reply, this.#deps, view);
         else show(view, headers);
       })
       .catch((error: unknown) => {
         onFault(error);
-        sendRefusal(reply, this.#parts, { reason: 'fault' });
+        sendRefusal(reply, this.#deps, { reason: 'fault' });
       });
   }
 
   /** Whole seconds until something may have changed. */
   #retrySeconds({ nextAttemptAt }: RequestView): number {
-    const { admission } = this.#parts;
+    const { admission } = this.#deps;
     return Math.max(RETRY_UNKNOWN_SECONDS, toRetrySeconds((nextAttemptAt - admission.epoch(admission.now())) * MILLISECOND));
   }
 
   #sendStored({ id, attempts, response }: RequestView, more: readonly Header[], reply: EngineReply): void {
     if (response === undefined) return;
-    const { foreign } = this.#parts;
+    const { foreign } = this.#deps;
     const kept = pairsOf(responseHeaders(response.headers) ?? []).filter(([name]) => {
       const lower = name.toLowerCase();
       return !REPLACED.has(lower) && !(foreign && OF_ADDRESS.has(lower)) && !lower.startsWith('sluice-');

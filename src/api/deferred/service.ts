@@ -49,13 +49,13 @@ const ANY_STATE: readonly (RequestState | undefined)[] = [undefined, 'dead', 'do
  * redrives it.
  */
 export class DeferredApi {
-  readonly #parts: Pick<ServiceDeps, 'auth' | 'admission' | 'onOperator'>;
+  readonly #deps: Pick<ServiceDeps, 'auth' | 'admission' | 'onOperator'>;
   readonly #access: DeferredAccess;
   readonly #routes: SubmitRoutes;
   readonly #waits = new Set<AbortController>();
 
-  constructor(parts: Pick<ServiceDeps, 'auth' | 'admission' | 'onOperator'>, access: DeferredAccess) {
-    this.#parts = parts;
+  constructor(deps: Pick<ServiceDeps, 'auth' | 'admission' | 'onOperator'>, access: DeferredAccess) {
+    this.#deps = deps;
     this.#access = access;
     this.#routes = new SubmitRoutes(access.routes);
     access.closing?.addEventListener('abort', () => {
@@ -65,7 +65,7 @@ export class DeferredApi {
 
   /** Stores a request; resolves once it is safely on disk. `bodyBytesMax`: of the protocol. */
   async submit(facts: CallContext, fields: SubmitFields, bodyBytesMax = Number.POSITIVE_INFINITY): Promise<Submitted | SubmitRefusal> {
-    const { auth } = this.#parts;
+    const { auth } = this.#deps;
     const { caller } = facts;
     const barred = auth.check(caller, { ability: 'acquire' });
     if (barred !== undefined) return barred;
@@ -161,7 +161,7 @@ export class DeferredApi {
   async redrive({ caller }: CallContext, id: string): Promise<Refusal | undefined> {
     const scope = checkId(id) ?? this.#scopeOf(caller, ['manage'], ['manage']);
     const refusal = isRefusal(scope) ? scope : await this.#access.requests.redrive(scope, id);
-    this.#parts.onOperator?.({ kind: 'requests_redriven', caller, group: '', request: id, requests: refusal === undefined ? 1 : 0, refused: refusal?.reason });
+    this.#deps.onOperator?.({ kind: 'requests_redriven', caller, group: '', request: id, requests: refusal === undefined ? 1 : 0, refused: refusal?.reason });
     return refusal;
   }
 
@@ -184,7 +184,7 @@ export class DeferredApi {
     if (isRefusal(filter)) return filter;
     const done = await this.#access.requests.redriveAll(scope, { ...filter, state: 'dead' }, max, from.place);
     const [requests, refused] = isRefusal(done) ? [0, done.reason] : [done.redriven, undefined];
-    this.#parts.onOperator?.({ kind: 'requests_redriven', caller, group: fields.group, requests, refused });
+    this.#deps.onOperator?.({ kind: 'requests_redriven', caller, group: fields.group, requests, refused });
     return isRefusal(done) ? done : { ...done, next: pageTokenOf(pages, done.next) };
   }
 
@@ -214,14 +214,14 @@ export class DeferredApi {
   }
 
   #filterOf(caller: string, ability: Ability, { group, key, failure, since, until }: FilterFields): Omit<RequestFilter, 'state'> | Refusal {
-    const own = this.#parts.auth.keyOf(caller);
+    const own = this.#deps.auth.keyOf(caller);
     const refusal =
       (group === '' ? undefined : checkGroup(group)) ??
       checkText('key', key, 256) ??
       checkText('failure', failure, FAILURE_BYTES_MAX) ??
       checkTime('since', since) ??
       checkTime('until', until) ??
-      this.#parts.auth.check(caller, { ability, ...(group !== '' && { group }), ...(key !== '' && own !== undefined && { key: { of: key } }) });
+      this.#deps.auth.check(caller, { ability, ...(group !== '' && { group }), ...(key !== '' && own !== undefined && { key: { of: key } }) });
     if (refusal !== undefined) return refusal;
     const given = (text: string): string | undefined => (text === '' ? undefined : text);
     return { group: given(group), key: given(key), error: given(failure), since, until };
@@ -229,13 +229,13 @@ export class DeferredApi {
 
   /** What a caller may see that has one of the `needed` abilities: of others with one of `others`. */
   #scopeOf(caller: string, needed: readonly Ability[], others: readonly Ability[]): RequestScope | Refusal {
-    const { auth } = this.#parts;
+    const { auth } = this.#deps;
     if (!needed.some((ability) => this.#may(caller, ability))) return auth.check(caller, { ability: needed[0] as Ability }) ?? { reason: 'forbidden' };
     return { caller, all: others.some((ability) => this.#may(caller, ability)), groups: auth.groupsOf(caller), key: auth.keyOf(caller) };
   }
 
   #may(caller: string, ability: Ability): boolean {
-    return this.#parts.auth.check(caller, { ability }) === undefined;
+    return this.#deps.auth.check(caller, { ability }) === undefined;
   }
 
   async #waiting<T>(signal: AbortSignal, call: (over: AbortSignal) => Promise<T>): Promise<T> {
@@ -253,7 +253,7 @@ export class DeferredApi {
   }
 
   #nowMs(): number {
-    const { admission } = this.#parts;
+    const { admission } = this.#deps;
     return admission.epoch(admission.now());
   }
 }

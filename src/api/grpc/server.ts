@@ -76,7 +76,7 @@ const SUBMIT = methodPath(DeferredService.method.submit);
 /** gRPC on a port of its own, with health and reflection. */
 export class Grpc implements Listener {
   readonly name = 'grpc';
-  readonly #parts: GrpcOptions;
+  readonly #options: GrpcOptions;
   readonly #bytesMax: number;
   readonly #server: Server;
   readonly #health: HealthImplementation;
@@ -87,14 +87,14 @@ export class Grpc implements Listener {
   readonly #paths = new Set<string>();
   readonly #services: readonly DescService[];
 
-  constructor(parts: GrpcOptions) {
-    this.#parts = parts;
-    const { bounds, onFlood } = parts;
-    this.#services = parts.rateLimit === undefined ? SERVICES : [...SERVICES, RateLimitService];
-    this.#bytesMax = parts.messageBytesMax ?? MESSAGE_BYTES_MAX;
-    const longest = parts.deferred === undefined ? this.#bytesMax : Math.max(this.#bytesMax, SUBMIT_MESSAGE_BYTES_MAX);
-    this.#statusOf = parts.statusOf ?? statusOf;
-    const longMessages = new Map(parts.deferred === undefined ? [] : [[SUBMIT, longest]]);
+  constructor(options: GrpcOptions) {
+    this.#options = options;
+    const { bounds, onFlood } = options;
+    this.#services = options.rateLimit === undefined ? SERVICES : [...SERVICES, RateLimitService];
+    this.#bytesMax = options.messageBytesMax ?? MESSAGE_BYTES_MAX;
+    const longest = options.deferred === undefined ? this.#bytesMax : Math.max(this.#bytesMax, SUBMIT_MESSAGE_BYTES_MAX);
+    this.#statusOf = options.statusOf ?? statusOf;
+    const longMessages = new Map(options.deferred === undefined ? [] : [[SUBMIT, longest]]);
     const serves = (path: string): boolean => this.#paths.has(path);
     this.#guard = new GrpcGuard({ bounds, onFlood, cuttable: new Set([WATCH, SESSION]), endless: new Set([SESSION]), serves, longMessages });
     this.#server = new Server({
@@ -102,7 +102,7 @@ export class Grpc implements Listener {
       'grpc.max_receive_message_length': longest,
       'grpc.keepalive_time_ms': KEEPALIVE_MS,
       'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
-      'grpc.max_concurrent_streams': parts.bounds.streamsMax,
+      'grpc.max_concurrent_streams': options.bounds.streamsMax,
       // Counts calls for an inspector that is not served.
       'grpc.enable_channelz': 0,
     });
@@ -120,7 +120,7 @@ export class Grpc implements Listener {
   }
 
   async listen(): Promise<{ readonly address: string }> {
-    const { host, port, tls } = this.#parts;
+    const { host, port, tls } = this.#options;
     const credentials = tls === undefined ? ServerCredentials.createInsecure() : secure(tls);
     const bracketed = host.includes(':') ? `[${host}]` : host;
     const bound = await new Promise<number>((resolve, reject) => {
@@ -156,9 +156,9 @@ export class Grpc implements Listener {
   }
 
   #addServices(): void {
-    const { operators, rateLimit, onFault, more = [] } = this.#parts;
-    const limiting = rateLimit === undefined ? [] : [caught(onFault, rateLimitCall({ ...this.#parts, ...rateLimit }))];
-    const all = [...unaryCalls(this.#parts, operators), watchCall(this.#parts), ...limiting, ...more];
+    const { operators, rateLimit, onFault, more = [] } = this.#options;
+    const limiting = rateLimit === undefined ? [] : [caught(onFault, rateLimitCall({ ...this.#options, ...rateLimit }))];
+    const all = [...unaryCalls(this.#options, operators), watchCall(this.#options), ...limiting, ...more];
     const calls = new Map(all.map((each) => [methodPath(each.method), each]));
     for (const service of new Set([...SERVICES, RateLimitService, ...more.map(({ method }) => method.parent)])) {
       const definition: Record<string, ServiceDefinition[string]> = {};
@@ -175,7 +175,7 @@ export class Grpc implements Listener {
   }
 
   #unary({ call }: UnaryCall): UntypedHandleCall {
-    const { admission } = this.#parts;
+    const { admission } = this.#options;
     return (stream: ServerUnaryCall<Received<unknown>, unknown>, answer: sendUnaryData<unknown>) => {
       const { request } = stream;
       const facts = this.#factsOf(stream);
@@ -215,11 +215,11 @@ export class Grpc implements Listener {
     const facts = this.#factsOf(stream);
     if (isRefusal(facts)) return this.#fail(stream, facts);
     const outbox = this.#outbox(stream);
-    const { bounds } = this.#parts;
+    const { bounds } = this.#options;
     const first = setTimeout(() => this.#fail(stream, malformed(`No message came within ${bounds.firstMessageMs / 1000} s.`)), bounds.firstMessageMs);
     first.unref();
     const session = new Session({
-      ...this.#parts,
+      ...this.#options,
       newId: randomUUID,
       facts: () => ({ ...facts, remaining: remainingOf(stream) }),
       send: (message) => {
@@ -248,7 +248,7 @@ export class Grpc implements Listener {
 
   #outbox(stream: OutboxStream & Pick<ServerWritableStream<unknown, unknown>, 'metadata'> & LeavingStream): Outbox {
     const id = stream.metadata.get(STREAM_ID)[0]?.toString();
-    const { unreadBytesMax, unreadMs } = this.#parts.bounds;
+    const { unreadBytesMax, unreadMs } = this.#options.bounds;
     const outbox = new Outbox(stream, { bytesMax: unreadBytesMax, unreadMs, cut: () => this.#guard.cut(id) });
     stream.on('cancelled', () => outbox.close());
     return outbox;
@@ -256,16 +256,16 @@ export class Grpc implements Listener {
 
   /** Who calls and how long they stay, or why they may not. */
   #factsOf(stream: Pick<ServerUnaryCall<unknown, unknown>, 'metadata' | 'getDeadline'>): CallContext | Refusal {
-    const caller = this.#parts.auth.identify(stream.metadata.get('authorization')[0]?.toString());
+    const caller = this.#options.auth.identify(stream.metadata.get('authorization')[0]?.toString());
     if (typeof caller !== 'string') return caller;
     const field = (name: string): string | undefined => stream.metadata.get(name)[0]?.toString();
-    const trace = this.#parts.tracing ? traceContextOf(field('traceparent'), field('tracestate')) : undefined;
+    const trace = this.#options.tracing ? traceContextOf(field('traceparent'), field('tracestate')) : undefined;
     return { caller, remaining: remainingOf(stream), trace };
   }
 
   /** Ends a stream with a refusal: grpc-js takes the status of an error event. */
   #fail(stream: { emit(event: 'error', status: StatusObject): boolean }, refusal: Refusal): void {
-    stream.emit('error', this.#statusOf(refusal, this.#parts.admission.now()));
+    stream.emit('error', this.#statusOf(refusal, this.#options.admission.now()));
   }
 
   #addHealth(): void {

@@ -42,7 +42,7 @@ export function prefersAsync(prefer: string | undefined): boolean {
  * `until`: the request of a ticket goes on, whose wait timeout ends then, in milliseconds since 1970.
  */
 export function acquire(
-  parts: RestAcquireOptions,
+  options: RestAcquireOptions,
   facts: CallContext,
   fields: AcquireFields,
   request: EngineRequest,
@@ -52,37 +52,37 @@ export function acquire(
   const accept = request.header('accept') ?? '';
   const wait = preferredWait(request.header('prefer'));
   // A caller that leaves to come back needs a name for its place.
-  const named = wait !== undefined && (fields.requestId ?? '') === '' ? { ...fields, requestId: parts.newId() } : fields;
+  const named = wait !== undefined && (fields.requestId ?? '') === '' ? { ...fields, requestId: options.newId() } : fields;
   const asked = parseAcquire(named, facts);
   const whom: Refused = { group: fields.group, key: fields.key ?? '', accept };
-  if (isRefusal(asked)) return void sendRefusal(reply, parts, asked, whom);
-  const ask = until === undefined ? asked : resumed(parts, asked, until);
-  if (WANTS_EVENTS.test(accept)) return acquireAsEvents(parts, ask, whom, reply);
+  if (isRefusal(asked)) return void sendRefusal(reply, options, asked, whom);
+  const ask = until === undefined ? asked : resumed(options, asked, until);
+  if (WANTS_EVENTS.test(accept)) return acquireAsEvents(options, ask, whom, reply);
   let held: AcquireHandle | undefined;
   let stop = ANSWERED;
   const leave = runHeldCall<AdmissionRequest, Outcome>(
     (_facts, asked, done) => {
-      held = parts.admission.acquire(asked, (outcome) => done(outcome, undefined));
+      held = options.admission.acquire(asked, (outcome) => done(outcome, undefined));
       return held;
     },
     facts,
     ask,
     (outcome, refusal) => {
       stop();
-      return send(parts, outcome, refusal, whom, reply);
+      return send(options, outcome, refusal, whom, reply);
     },
   );
   if (leave === ANSWERED) return;
-  if (wait !== undefined) stop = parts.after(wait * SECOND, () => comeBack(parts, { ask, fields: named, until }, wait, held, leave, reply));
+  if (wait !== undefined) stop = options.after(wait * SECOND, () => comeBack(options, { ask, fields: named, until }, wait, held, leave, reply));
   reply.onGone(() => {
     stop();
     leave();
   });
 }
 
-function send(parts: ResponseDeps, outcome: Outcome | undefined, refusal: Refusal | undefined, whom: Refused, reply: EngineReply): boolean {
-  if (outcome?.kind === 'admitted') return sendPermit(reply, parts, outcome);
-  return sendRefusal(reply, parts, outcome?.refusal ?? refusal ?? { reason: 'fault' }, whom);
+function send(deps: ResponseDeps, outcome: Outcome | undefined, refusal: Refusal | undefined, whom: Refused, reply: EngineReply): boolean {
+  if (outcome?.kind === 'admitted') return sendPermit(reply, deps, outcome);
+  return sendRefusal(reply, deps, outcome?.refusal ?? refusal ?? { reason: 'fault' }, whom);
 }
 
 /** Returns the request with what is left of its wait timeout. Never more than it had, whatever this replica's clock shows. */
@@ -100,8 +100,8 @@ interface Leaving {
 }
 
 /** The place is kept for 10 s, and passed over until its caller is back. */
-function comeBack(parts: RestAcquireOptions, leaving: Leaving, wait: number, held: AcquireHandle | undefined, leave: () => void, reply: EngineReply): void {
-  const { admission } = parts;
+function comeBack(options: RestAcquireOptions, leaving: Leaving, wait: number, held: AcquireHandle | undefined, leave: () => void, reply: EngineReply): void {
+  const { admission } = options;
   const { ask, fields } = leaving;
   const place = held?.position();
   const endsAt = held?.endsAt?.() ?? plus(admission.now(), ask.wait ?? 0);
@@ -113,11 +113,11 @@ function comeBack(parts: RestAcquireOptions, leaving: Leaving, wait: number, hel
     ['Preference-Applied', `wait=${wait}`],
     ['Retry-After', String(RETRY_NOW_SECONDS)],
   ];
-  sendJson(reply, 202, place === undefined ? '{}' : placeJson(place, parts.admission.now()), headers);
+  sendJson(reply, 202, place === undefined ? '{}' : placeJson(place, options.admission.now()), headers);
 }
 
 /** The place as it moves, at last the permit or the refusal. Refused on arrival, it is a response like any other. */
-function acquireAsEvents(parts: RestAcquireOptions, ask: AdmissionRequest, whom: Refused, reply: EngineReply): void {
+function acquireAsEvents(options: RestAcquireOptions, ask: AdmissionRequest, whom: Refused, reply: EngineReply): void {
   let stream: EngineStream | undefined;
   let held: AcquireHandle | undefined;
   let stop = ANSWERED;
@@ -127,7 +127,7 @@ function acquireAsEvents(parts: RestAcquireOptions, ask: AdmissionRequest, whom:
   };
   const leave = runHeldCall<AdmissionRequest, Outcome>(
     (_facts, asked, done) => {
-      held = parts.admission.acquire(asked, (outcome) => done(outcome, undefined));
+      held = options.admission.acquire(asked, (outcome) => done(outcome, undefined));
       return held;
     },
     { caller: ask.caller, remaining: undefined },
@@ -136,8 +136,8 @@ function acquireAsEvents(parts: RestAcquireOptions, ask: AdmissionRequest, whom:
       stop();
       if (outcome?.kind === 'admitted') return last(begin(), event('admitted', permitJson(outcome)));
       const refusal = outcome?.refusal ?? { reason: 'fault' as const };
-      if (stream === undefined) return sendRefusal(reply, parts, refusal, whom);
-      return last(stream, event('refused', JSON.stringify(problemFor(parts, refusal, whom).problem)));
+      if (stream === undefined) return sendRefusal(reply, options, refusal, whom);
+      return last(stream, event('refused', JSON.stringify(problemFor(options, refusal, whom).problem)));
     },
   );
   if (leave === ANSWERED) return;
@@ -146,7 +146,7 @@ function acquireAsEvents(parts: RestAcquireOptions, ask: AdmissionRequest, whom:
     stop();
     leave();
   };
-  stop = parts.positions.watch({
+  stop = options.positions.watch({
     // A caller that does not read gets its place when it reads again.
     position: () => (events.ready ? held?.position() : undefined),
     moved: (place, now) => write(events, event('place', placeJson(place, now)), gone),

@@ -41,11 +41,11 @@ export function isBatch(contentType: string | undefined): boolean {
  * safely stored or refused. A line that fails does so alone; nothing is stored where the batch itself has too many lines or none. Lines
  * that were not yet taken when the caller leaves are dropped.
  */
-export function submitBatch(parts: BatchDeps, facts: CallContext, body: Uint8Array, reply: EngineReply): void {
+export function submitBatch(deps: BatchDeps, facts: CallContext, body: Uint8Array, reply: EngineReply): void {
   const lines = linesOf(body);
-  if (lines === undefined) return void sendRefusal(reply, parts, { reason: 'too_large', detail: `A batch may have at most ${BATCH_LINES_MAX} lines.` });
-  if (lines.length === 0) return void sendRefusal(reply, parts, { reason: 'malformed', detail: 'The batch is empty; send one JSON object a line.' });
-  new Batch(parts, facts, reply).run(lines).catch(parts.onFault);
+  if (lines === undefined) return void sendRefusal(reply, deps, { reason: 'too_large', detail: `A batch may have at most ${BATCH_LINES_MAX} lines.` });
+  if (lines.length === 0) return void sendRefusal(reply, deps, { reason: 'malformed', detail: 'The batch is empty; send one JSON object a line.' });
+  new Batch(deps, facts, reply).run(lines).catch(deps.onFault);
 }
 
 interface Line {
@@ -74,7 +74,7 @@ function isBlank(bytes: Uint8Array): boolean {
 }
 
 class Batch {
-  readonly #parts: BatchDeps;
+  readonly #deps: BatchDeps;
   readonly #facts: CallContext;
   readonly #stream: EngineStream;
   /** Answers to come, in the order of their lines. */
@@ -82,8 +82,8 @@ class Batch {
   #bytes = 0;
   #gone = false;
 
-  constructor(parts: BatchDeps, facts: CallContext, reply: EngineReply) {
-    this.#parts = parts;
+  constructor(deps: BatchDeps, facts: CallContext, reply: EngineReply) {
+    this.#deps = deps;
     this.#facts = facts;
     reply.onGone(() => {
       this.#gone = true;
@@ -119,7 +119,7 @@ class Batch {
   async #answer({ number, bytes }: Line): Promise<string> {
     const stored = await this.#stored(bytes);
     if (!isRefusal(stored)) return `${JSON.stringify({ line: number, status: 202, ...stored })}\n`;
-    const { problem } = problemFor(this.#parts, stored, undefined, (stored as LineRefusal).status);
+    const { problem } = problemFor(this.#deps, stored, undefined, (stored as LineRefusal).status);
     return `${JSON.stringify({ line: number, status: problem.status, problem })}\n`;
   }
 
@@ -127,9 +127,9 @@ class Batch {
     if (bytes.byteLength > LINE_BYTES_MAX)
       return { reason: 'too_large', detail: `A line may be at most ${LINE_BYTES_MAX} bytes; send this request by itself.` };
     try {
-      return await this.#parts.submitLine(this.#facts, bytes);
+      return await this.#deps.submitLine(this.#facts, bytes);
     } catch (error) {
-      this.#parts.onFault(error);
+      this.#deps.onFault(error);
       return { reason: 'fault' };
     }
   }

@@ -49,18 +49,18 @@ const SHORT_NAMES = [
 
 /** Plain HTTP: permits and groups for curl and for languages without gRPC. */
 export class Rest implements HttpHandler {
-  readonly #parts: RestOptions;
+  readonly #options: RestOptions;
   readonly #acquiring: RestAcquireOptions;
   readonly #requests: RestRequests | undefined;
   readonly #calls: ReadonlyMap<string, UnaryCall>;
 
-  constructor(parts: RestOptions) {
-    const { every = everyInterval, after = afterTimeout, random = Math.random, admission, refusalOf } = parts;
-    this.#parts = parts;
+  constructor(options: RestOptions) {
+    const { every = everyInterval, after = afterTimeout, random = Math.random, admission, refusalOf } = options;
+    this.#options = options;
     const positions = new PositionNotifier(every, () => admission.now());
     this.#acquiring = { admission, refusalOf, random, after, positions, newId: () => randomBytes(16).toString('base64url') };
-    this.#requests = parts.deferred && new RestRequests({ ...parts, answers: this.#acquiring }, parts.deferred);
-    this.#calls = new Map(unaryCalls(parts, parts.operators).map((call) => [call.method.name, call]));
+    this.#requests = options.deferred && new RestRequests({ ...options, answers: this.#acquiring }, options.deferred);
+    this.#calls = new Map(unaryCalls(options, options.operators).map((call) => [call.method.name, call]));
   }
 
   takes(path: string): boolean {
@@ -71,7 +71,7 @@ export class Rest implements HttpHandler {
     try {
       this.#handle(request, reply);
     } catch (error) {
-      this.#parts.onFault(error);
+      this.#options.onFault(error);
       this.#refuse(reply, INTERNAL_ERROR);
     }
   }
@@ -97,9 +97,9 @@ export class Rest implements HttpHandler {
     }
     const path = decodedPath(found.path);
     if (path === undefined) return this.#refuse(reply, BAD_PATH);
-    const caller = this.#parts.auth.identify(request.header('authorization'));
+    const caller = this.#options.auth.identify(request.header('authorization'));
     if (typeof caller !== 'string') return this.#refuse(reply, caller);
-    const trace = this.#parts.tracing ? traceContextOf(request.header('traceparent'), request.header('tracestate')) : undefined;
+    const trace = this.#options.tracing ? traceContextOf(request.header('traceparent'), request.header('tracestate')) : undefined;
     const facts: CallContext = { caller, remaining: undefined, trace };
     if (isRequestCall(does)) {
       if (this.#requests === undefined) return this.#refuse(reply, NO_DEFERRED, 404);

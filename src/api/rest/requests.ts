@@ -37,14 +37,14 @@ const STATES: ReadonlySet<string> = new Set(['pending', 'sending', 'done', 'dead
 
 /** Deferred requests over plain HTTP: submit (one, or a batch), read, cancel, list, redrive. */
 export class RestRequests {
-  readonly #parts: RestRequestsDeps;
+  readonly #deps: RestRequestsDeps;
   readonly #api: DeferredApi;
   readonly #reading: RequestReading;
 
-  constructor(parts: RestRequestsDeps, access: DeferredAccess) {
-    this.#parts = parts;
-    this.#api = new DeferredApi(parts, access);
-    this.#reading = new RequestReading({ ...parts.answers, admission: parts.admission, path: PATH, foreign: true, onFault: parts.onFault });
+  constructor(deps: RestRequestsDeps, access: DeferredAccess) {
+    this.#deps = deps;
+    this.#api = new DeferredApi(deps, access);
+    this.#reading = new RequestReading({ ...deps.answers, admission: deps.admission, path: PATH, foreign: true, onFault: deps.onFault });
   }
 
   handle(call: RequestCall, facts: CallContext, path: Path, request: EngineRequest, reply: EngineReply): void {
@@ -79,7 +79,7 @@ export class RestRequests {
     if (isBatch(type)) {
       if (key !== '') return this.#refuse(reply, malformed('A batch has no `Idempotency-Key` of its own; give each line its `idempotencyKey`.'));
       const submitLine = (of: CallContext, line: Uint8Array): Promise<object | LineRefusal> => this.#submitLine(of, line);
-      return submitBatch({ ...this.#parts.answers, submitLine, onFault: this.#parts.onFault }, facts, request.body, reply);
+      return submitBatch({ ...this.#deps.answers, submitLine, onFault: this.#deps.onFault }, facts, request.body, reply);
     }
     if (!JSON_TYPE.test(type ?? '')) return this.#refuse(reply, malformed('Send a request as application/json, or a batch as application/x-ndjson.'), 415);
     const fields = withKey(submitFieldsOf(request.body), key);
@@ -88,9 +88,9 @@ export class RestRequests {
     this.#settle(reply, this.#api.submit(facts, fields), (done) => {
       if (isRefusal(done)) {
         const group = fields.group;
-        return sendRefusal(reply, this.#parts.answers, done, group === '' ? undefined : { group, key: fields.key, accept }, statusOf(done));
+        return sendRefusal(reply, this.#deps.answers, done, group === '' ? undefined : { group, key: fields.key, accept }, statusOf(done));
       }
-      const { admission } = this.#parts;
+      const { admission } = this.#deps;
       const limits = rateLimitFields(admission.limitsFor(done.group, done.key), done.group, admission.now());
       const headers: readonly Header[] = [['Location', PATH + done.outcome.id], ...limits];
       return sendJson(reply, 202, JSON.stringify(ticketJson(done)), headers);
@@ -137,14 +137,14 @@ export class RestRequests {
 
   /** Without credentials these are for the address of operators. */
   #closed(call: string): Refusal | undefined {
-    if (this.#parts.operators) return undefined;
+    if (this.#deps.operators) return undefined;
     return { reason: 'forbidden', detail: `${call} answers on the admin address only, as long as the server has no \`auth\`.` };
   }
 
   #filterIn(input: Input): FilterFields | Refusal {
     const [error, failure] = [textIn(input, 'error'), textIn(input, 'failure')];
     if (error !== '' && failure !== '') return malformed('`error` and `failure` are the same; send one of them.');
-    const nowMs = this.#parts.admission.epoch(this.#parts.admission.now());
+    const nowMs = this.#deps.admission.epoch(this.#deps.admission.now());
     const [since, until] = [timeIn(input, 'since', nowMs), timeIn(input, 'until', nowMs)];
     return { group: textIn(input, 'group'), key: textIn(input, 'key'), failure: error + failure, since, until };
   }
@@ -161,13 +161,13 @@ export class RestRequests {
 
   #settle<T>(reply: EngineReply, pending: Promise<T>, then: (answer: T) => unknown): void {
     pending.then(then).catch((error: unknown) => {
-      this.#parts.onFault(error);
+      this.#deps.onFault(error);
       this.#refuse(reply, { reason: 'fault' });
     });
   }
 
   #refuse(reply: EngineReply, refusal: Refusal, status?: number): void {
-    sendRefusal(reply, this.#parts.answers, refusal, undefined, status);
+    sendRefusal(reply, this.#deps.answers, refusal, undefined, status);
   }
 }
 

@@ -58,9 +58,9 @@ export function placeJson(at: QueuePosition, now: Instant): string {
 }
 
 /** Answers an admission. */
-export function sendPermit(reply: EngineReply, parts: ResponseDeps, outcome: Outcome & { kind: 'admitted' }): boolean {
+export function sendPermit(reply: EngineReply, deps: ResponseDeps, outcome: Outcome & { kind: 'admitted' }): boolean {
   const { group, key } = outcome.permit;
-  const { admission } = parts;
+  const { admission } = deps;
   const limits = rateLimitFields(admission.limitsFor(group, key), group, admission.now());
   const degraded: readonly Header[] = outcome.degraded === undefined ? [] : [['Sluice-Degraded', outcome.degraded]];
   const headers = [JSON_TYPE, ['Sluice-Permit', outcome.id] as const, ...degraded, ...limits];
@@ -68,8 +68,8 @@ export function sendPermit(reply: EngineReply, parts: ResponseDeps, outcome: Out
 }
 
 /** Answers a refusal; `whom` where a group was named. `status` in place of the table's where the protocol has a better one. */
-export function sendRefusal(reply: EngineReply, parts: ResponseDeps, refusal: Refusal, whom?: Refused, status?: number): boolean {
-  const made = problemFor(parts, refusal, whom, status);
+export function sendRefusal(reply: EngineReply, deps: ResponseDeps, refusal: Refusal, whom?: Refused, status?: number): boolean {
+  const made = problemFor(deps, refusal, whom, status);
   const { instead, headers, problem } = made;
   if (instead !== undefined) return reply.send(problem.status, [['Content-Type', instead.contentType], NO_STORE, ...headers], instead.body);
   return reply.send(problem.status, [['Content-Type', PROBLEM_TYPE], NO_STORE, ...headers], `${JSON.stringify(problem)}\n`);
@@ -83,8 +83,8 @@ export interface RefusalMade {
 }
 
 /** Makes a refusal ready to be written, as an answer or as an event. */
-export function problemFor(parts: ResponseDeps, refusal: Refusal, whom: Refused | undefined, status?: number): RefusalMade {
-  const { admission, refusalOf, random } = parts;
+export function problemFor(deps: ResponseDeps, refusal: Refusal, whom: Refused | undefined, status?: number): RefusalMade {
+  const { admission, refusalOf, random } = deps;
   const now = admission.now();
   const { http, ofGroup } = REFUSAL_STATUS[refusal.reason];
   const own = ofGroup && whom !== undefined ? refusalOf(whom.group) : undefined;

@@ -40,18 +40,18 @@ export class ShardWriter {
   /** It has claimed the shard: what it has in memory is all there is. */
   #owns = false;
 
-  constructor(parts: {
+  constructor(deps: {
     readonly records: QueueVerbs;
     readonly layout: ShardLayout;
     readonly state: ShardState;
     readonly term: bigint;
     readonly nowMs: () => number;
   }) {
-    this.#records = parts.records;
-    this.#layout = parts.layout;
-    this.#state = parts.state;
-    this.#term = parts.term;
-    this.#nowMs = parts.nowMs;
+    this.#records = deps.records;
+    this.#layout = deps.layout;
+    this.#state = deps.state;
+    this.#term = deps.term;
+    this.#nowMs = deps.nowMs;
   }
 
   /** Writes the term into the register of flights, and resolves with what owners before may have on its way. */

@@ -54,11 +54,11 @@ export class JetStreamEdge implements RequestEdge {
   readonly #queues = new Map<string, { queue: Waiting[]; running: Promise<void> | undefined }>();
 
   /** `room`: of the streams of requests and of bodies. */
-  constructor(parts: { readonly records: QueueVerbs; readonly layout: DeferredLayout; readonly room: StreamQuota; readonly nowMs: () => number }) {
-    this.#records = parts.records;
-    this.#layout = parts.layout;
-    this.#room = parts.room;
-    this.#nowMs = parts.nowMs;
+  constructor(deps: { readonly records: QueueVerbs; readonly layout: DeferredLayout; readonly room: StreamQuota; readonly nowMs: () => number }) {
+    this.#records = deps.records;
+    this.#layout = deps.layout;
+    this.#room = deps.room;
+    this.#nowMs = deps.nowMs;
   }
 
   /** Resolves once the request is stored, or its key was known. Rejects with {@link StoreUnavailable}. */

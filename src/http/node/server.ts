@@ -31,10 +31,10 @@ export interface NodeServerOptions extends Pick<EngineOptions, 'receiveMsMax' | 
 }
 
 /** Creates a server with this listener's bounds. Node's own bounds of bodies are off: the reader of a body keeps `receiveMsMax`. */
-export async function createNodeServer(parts: NodeServerOptions): Promise<Server> {
-  const { receiveMsMax, tls, upgrades } = parts;
+export async function createNodeServer(options: NodeServerOptions): Promise<Server> {
+  const { receiveMsMax, tls, upgrades } = options;
   const bound = Math.min(HEAD_MS_MAX, receiveMsMax);
-  const options: ServerOptions & { optimizeEmptyRequests: boolean; shouldUpgradeCallback?: (request: IncomingMessage) => boolean } = {
+  const serverOptions: ServerOptions & { optimizeEmptyRequests: boolean; shouldUpgradeCallback?: (request: IncomingMessage) => boolean } = {
     // A held request is not a slow one.
     requestTimeout: 0,
     headersTimeout: bound,
@@ -50,10 +50,10 @@ export async function createNodeServer(parts: NodeServerOptions): Promise<Server
     optimizeEmptyRequests: true,
     ...(upgrades === undefined ? {} : { shouldUpgradeCallback: upgrades }),
   };
-  if (tls === undefined) return unlimited(createServer(options));
+  if (tls === undefined) return unlimited(createServer(serverOptions));
   const [cert, key] = await Promise.all([readFile(tls.cert), readFile(tls.key)]);
   const client = tls.clientCa === undefined ? {} : { ca: await readFile(tls.clientCa), requestCert: true, rejectUnauthorized: true };
-  return unlimited(createTlsServer({ ...options, cert, key, ...client, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'], handshakeTimeout: bound }));
+  return unlimited(createTlsServer({ ...serverOptions, cert, key, ...client, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'], handshakeTimeout: bound }));
 }
 
 /** Opens a server; rejects with what to do when the address is not to be had. */

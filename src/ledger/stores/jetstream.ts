@@ -43,8 +43,8 @@ export class JetStreamStore implements Store {
   readonly #room: StreamQuota;
   readonly #underWay = new Set<Promise<unknown>>();
 
-  constructor(parts: { readonly records: LogRecords; readonly layout: Layout; readonly options: StoreOptions }) {
-    const { records, layout, options } = parts;
+  constructor(deps: { readonly records: LogRecords; readonly layout: Layout; readonly options: StoreOptions }) {
+    const { records, layout, options } = deps;
     this.#records = records;
     this.#layout = layout;
     this.#bytes = options.bytes;

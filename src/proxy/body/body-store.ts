@@ -23,24 +23,24 @@ export interface BodyStoreDeps {
  * then the sender's socket is paused until there is room. A group has a bound of its own over both.
  */
 export class BodyStore {
-  readonly #parts: BodyStoreDeps;
+  readonly #deps: BodyStoreDeps;
   readonly #folder: SpillFolder | undefined;
   readonly #memory: ByteBudget;
   readonly #disk: ByteBudget;
   readonly #watchLater: WatchLater;
   readonly #groups = new Map<string, GroupHold>();
 
-  private constructor(parts: BodyStoreDeps, folder: SpillFolder | undefined) {
-    this.#parts = parts;
+  private constructor(deps: BodyStoreDeps, folder: SpillFolder | undefined) {
+    this.#deps = deps;
     this.#folder = folder;
-    this.#memory = new ByteBudget(parts.memoryBytesMax);
-    this.#disk = new ByteBudget(parts.diskBytesMax);
-    this.#watchLater = new WatchLater(parts.clock);
+    this.#memory = new ByteBudget(deps.memoryBytesMax);
+    this.#disk = new ByteBudget(deps.diskBytesMax);
+    this.#watchLater = new WatchLater(deps.clock);
   }
 
   /** Cleans the folder. Rejects when it cannot be used. */
-  static async open(parts: BodyStoreDeps): Promise<BodyStore> {
-    return new BodyStore(parts, parts.diskBytesMax > 0 ? await SpillFolder.open(parts.folder, parts.random) : undefined);
+  static async open(deps: BodyStoreDeps): Promise<BodyStore> {
+    return new BodyStore(deps, deps.diskBytesMax > 0 ? await SpillFolder.open(deps.folder, deps.random) : undefined);
   }
 
   /** Bytes held now, for metrics. */
@@ -63,7 +63,7 @@ export class BodyStore {
   #group(bytesMax: number): GroupHold {
     // Rarely asked: groups come and go with the configuration only.
     for (const [group, { bodies }] of this.#groups) if (bodies === 0) this.#groups.delete(group);
-    const { clock, onFault } = this.#parts;
+    const { clock, onFault } = this.#deps;
     const room = new ByteBudget(bytesMax);
     const places = { memory: this.#memory, disk: this.#disk, group: room, folder: this.#folder };
     return new GroupHold({ clock, onFault, watchLater: this.#watchLater, room, places });
@@ -81,12 +81,12 @@ class GroupHold implements BodyContext {
   /** The last that were asked for: routes of one group mostly agree. */
   #last: BufferBudgets | undefined;
 
-  constructor(parts: Pick<GroupHold, 'clock' | 'onFault' | 'watchLater' | 'room'> & { readonly places: Omit<BufferBudgets, 'memoryBytesMax'> }) {
-    this.clock = parts.clock;
-    this.onFault = parts.onFault;
-    this.watchLater = parts.watchLater;
-    this.room = parts.room;
-    this.#places = parts.places;
+  constructor(deps: Pick<GroupHold, 'clock' | 'onFault' | 'watchLater' | 'room'> & { readonly places: Omit<BufferBudgets, 'memoryBytesMax'> }) {
+    this.clock = deps.clock;
+    this.onFault = deps.onFault;
+    this.watchLater = deps.watchLater;
+    this.room = deps.room;
+    this.#places = deps.places;
   }
 
   enter(memoryBytesMax: number): BufferBudgets {

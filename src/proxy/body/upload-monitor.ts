@@ -27,8 +27,8 @@ export class UploadMonitor {
   #wholeBy: Instant | undefined;
 
   /** Its first span began with the sender, within the last one. */
-  constructor(parts: { clock: Clock; sender: UploadSource; bytesPerSecondMin: number; wholeBy: Instant | undefined }) {
-    const { clock, sender, bytesPerSecondMin, wholeBy } = parts;
+  constructor(deps: { clock: Clock; sender: UploadSource; bytesPerSecondMin: number; wholeBy: Instant | undefined }) {
+    const { clock, sender, bytesPerSecondMin, wholeBy } = deps;
     this.#clock = clock;
     this.#sender = sender;
     this.#bytesPerSpan = (bytesPerSecondMin * SPAN) / SECOND;

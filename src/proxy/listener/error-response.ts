@@ -26,7 +26,7 @@ export interface RefusedRequest {
 const FAILURES = { 502: 'backend_failed', 503: 'backend_unreachable', 504: 'backend_late' } as const;
 
 /** Returns the response of a caller that gets none of the backend. Of all these only 502 and 504 may mean that the backend saw the request. */
-export function toProxyResponse(why: ForwardFailure, whom: RefusedRequest, parts: ResponseDeps): ProxyResponse {
+export function toProxyResponse(why: ForwardFailure, whom: RefusedRequest, deps: ResponseDeps): ProxyResponse {
   switch (why.kind) {
     case 'slow':
       return ungroupedProblem(408, 'slow', why.detail);
@@ -38,7 +38,7 @@ export function toProxyResponse(why: ForwardFailure, whom: RefusedRequest, parts
         why.attempts,
       );
     case 'refused':
-      return withAttempts(refusalAnswer(why, whom, parts), why.attempts);
+      return withAttempts(refusalAnswer(why, whom, deps), why.attempts);
   }
 }
 
@@ -49,9 +49,9 @@ export function ungroupedProblem(status: number, reason: string, detail: string,
   return { status, headers: [['Content-Type', PROBLEM_TYPE], NO_STORE, ['Sluice-Reason', reason], ...more], body };
 }
 
-function refusalAnswer({ refusal }: Extract<ForwardFailure, { kind: 'refused' }>, whom: RefusedRequest, parts: ResponseDeps): ProxyResponse {
+function refusalAnswer({ refusal }: Extract<ForwardFailure, { kind: 'refused' }>, whom: RefusedRequest, deps: ResponseDeps): ProxyResponse {
   const { group, key, accept } = whom;
-  const own: ResponseDeps = whom.refusal === undefined ? parts : { ...parts, refusalOf: () => whom.refusal };
+  const own: ResponseDeps = whom.refusal === undefined ? deps : { ...deps, refusalOf: () => whom.refusal };
   const { problem, headers, instead } = problemFor(own, refusal, group === undefined ? undefined : { group, key, accept });
   const retry = (problem.status === 503 || REFUSAL_STATUS[refusal.reason].ofGroup) && !headers.some(([name]) => name === 'Retry-After');
   const all: Header[] = [NO_STORE, ['Sluice-Reason', refusal.reason], ...headers];

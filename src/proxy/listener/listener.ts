@@ -70,7 +70,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   readonly name = 'proxy';
   closing = false;
   readonly bounds: EngineOptions['unread'];
-  readonly #parts: ProxyOptions;
+  readonly #options: ProxyOptions;
   #admission: RequestRouter;
   readonly #active = new IndexedSet<ProxyExchange>();
   readonly #tunnels = new Set<TunnelSocket>();
@@ -87,15 +87,15 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   #server: Server | undefined;
   #sweeper: NodeJS.Timeout | undefined;
 
-  constructor(parts: ProxyOptions) {
-    this.#parts = parts;
-    this.bounds = { bytesMax: parts.unreadBytesMax, msMax: parts.unreadMsMax };
-    this.#peers = new ClientLimiter(parts.perClientMax);
-    this.#clients = new ClientLimiter(parts.perClientMax);
-    this.#trusted = isTrustedProxy(parts.routes.map(({ trusted }) => trusted));
-    this.#admission = this.#admissionTo(parts.routes);
-    this.#asLunar = parts.routes.some(answersAsLunar);
-    const { forwarding, admission, onFault, storing } = parts;
+  constructor(options: ProxyOptions) {
+    this.#options = options;
+    this.bounds = { bytesMax: options.unreadBytesMax, msMax: options.unreadMsMax };
+    this.#peers = new ClientLimiter(options.perClientMax);
+    this.#clients = new ClientLimiter(options.perClientMax);
+    this.#trusted = isTrustedProxy(options.routes.map(({ trusted }) => trusted));
+    this.#admission = this.#admissionTo(options.routes);
+    this.#asLunar = options.routes.some(answersAsLunar);
+    const { forwarding, admission, onFault, storing } = options;
     this.#storing = storing && { ...storing, forwarding, onFault, now: () => admission.now() };
   }
 
@@ -107,12 +107,12 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   }
 
   #admissionTo(routes: readonly ProxyRoute[]): RequestRouter {
-    const { auth, tls, refusesAmbiguous } = this.#parts;
+    const { auth, tls, refusesAmbiguous } = this.#options;
     return createRequestRouter({ routes, auth, refusesAmbiguous, scheme: tls === undefined ? 'http' : 'https' });
   }
 
   async listen(): Promise<{ readonly address: string }> {
-    const { tls, address, headMsMax } = this.#parts;
+    const { tls, address, headMsMax } = this.#options;
     const server = await createNodeServer({ receiveMsMax: headMsMax, ...(tls === undefined ? {} : { tls }), upgrades: isWebSocket });
     server.on('connection', (socket: Socket) => this.#connected(socket));
     server.on('request', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, false));
@@ -149,7 +149,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   }
 
   answerFor(why: ForwardFailure, exchange: ProxyExchange): ProxyResponse {
-    return toProxyResponse(why, refusalTarget(exchange.entered, exchange.request.headers.accept), this.#parts);
+    return toProxyResponse(why, refusalTarget(exchange.entered, exchange.request.headers.accept), this.#options);
   }
 
   over(exchange: ProxyExchange): void {
@@ -158,7 +158,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   }
 
   linger(exchange: ProxyExchange): void {
-    this.#lingering.add(exchange.request.socket, exchange.request.socket.writableEnded ? LINGER_MS : this.#parts.unreadMsMax);
+    this.#lingering.add(exchange.request.socket, exchange.request.socket.writableEnded ? LINGER_MS : this.#options.unreadMsMax);
   }
 
   onBodyDiscarded({ request }: ProxyExchange): void {
@@ -166,7 +166,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   }
 
   onFault(error: unknown): void {
-    this.#parts.onFault(error);
+    this.#options.onFault(error);
   }
 
   /** One request of a connection at a time: the next is looked at when the answer before it is written. */
@@ -190,7 +190,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
     const exchange = new ProxyExchange(request, response, this);
     const target = expected ?? validateFraming(request, checkForwardedMethod);
     if (typeof target !== 'string') return exchange.refuse(target.status, engineProblem(target.status, target.detail), [['Sluice-Reason', 'malformed']]);
-    if (this.#parts.reading?.takes(target, this.#asLunar) === true) return this.#read(this.#parts.reading, exchange, response, target);
+    if (this.#options.reading?.takes(target, this.#asLunar) === true) return this.#read(this.#options.reading, exchange, response, target);
     const entered = this.#enter(request, target, awaitsContinue ? () => exchange.wanted() : NOTHING);
     exchange.entered = entered;
     this.#active.add(exchange);
@@ -203,7 +203,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
     try {
       exchange.handOver(this.#delivery(incoming, route, exchange));
     } catch (cause) {
-      this.#parts.onFault(cause);
+      this.#options.onFault(cause);
       if (exchange.begun) exchange.onBroken();
       else exchange.onNone({ kind: 'refused', refusal: { reason: 'fault' }, attempts: 0 });
     }
@@ -222,12 +222,12 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
 
   /** An answer of {@link ProxyReading} is written, and not read to its end yet. */
   unread(socket: Socket): void {
-    this.#lingering.add(socket, this.#parts.unreadMsMax);
+    this.#lingering.add(socket, this.#options.unreadMsMax);
   }
 
   /** Stores a request where its route says so, or its caller prefers it and may; else sends it on. */
   #delivery(incoming: IncomingRequest, route: ProxyRoute, exchange: ProxyExchange): ForwardHandle {
-    const { forwarding } = this.#parts;
+    const { forwarding } = this.#options;
     const storing = this.#storing;
     if (!mayStore(route)) return forwarding.deliver(incoming, route.route, exchange);
     if (storing === undefined) {
@@ -254,7 +254,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
     if (!isWebSocket(request))
       return this.#refuseSocket(socket, { status: 501, detail: 'The only upgrade passed on is to websocket, by GET and without a body.' });
     const entered = this.#enter(request, target, NOTHING);
-    const tunnel = new TunnelSocket(socket, first, (why) => toProxyResponse(why, refusalTarget(entered, request.headers.accept), this.#parts));
+    const tunnel = new TunnelSocket(socket, first, (why) => toProxyResponse(why, refusalTarget(entered, request.headers.accept), this.#options));
     if (entered.kind === 'nowhere') return tunnel.answer(NO_ROUTE);
     if (entered.kind === 'refused') return tunnel.onNone({ kind: 'refused', refusal: entered.refusal, attempts: 0 });
     const { incoming, route } = entered;
@@ -266,7 +266,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
       this.#tunnels.delete(tunnel);
       ends();
     });
-    openTunnel(tunnel, this.#parts.forwarding, incoming, route.route);
+    openTunnel(tunnel, this.#options.forwarding, incoming, route.route);
   }
 
   /** A peer that speaks for many has as many connections as it likes: its clients are counted. */
@@ -275,7 +275,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
     if (this.#trusted(address)) return;
     const ends = this.#peers.enter(address);
     if (ends !== undefined) return void socket.once('close', ends);
-    this.#parts.onClientLimit('connection');
+    this.#options.onClientLimit('connection');
     socket.destroy();
   }
 
@@ -283,7 +283,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   #counted({ facts }: IncomingRequest): (() => void) | undefined {
     if (!facts.peerTrusted || facts.clientIp === facts.peerIp) return NOTHING;
     const ends = this.#clients.enter(facts.clientIp);
-    if (ends === undefined) this.#parts.onClientLimit('request');
+    if (ends === undefined) this.#options.onClientLimit('request');
     return ends;
   }
 
@@ -297,7 +297,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
     if (socket.destroyed || socket.writableEnded) return;
     if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
-    const fault = toFramingError(error, this.#parts.headMsMax);
+    const fault = toFramingError(error, this.#options.headMsMax);
     if (!isBusy(socket)) return this.#refuseSocket(socket, fault);
     // The body that was on its way is none; a whole request before it would take this for its answer.
     const broken = this.#active.all.find((each) => each.request.socket === socket && !each.request.complete && !each.begun);
@@ -308,7 +308,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
   #sweep(): void {
     const now = performance.now();
     for (const { request, stalledSince } of this.#active.all) {
-      if (stalledSince !== undefined && stalledSince + this.#parts.unreadMsMax <= now) request.socket.destroy();
+      if (stalledSince !== undefined && stalledSince + this.#options.unreadMsMax <= now) request.socket.destroy();
     }
     for (const [request, by] of this.#dumped) {
       if (!request.complete && !request.socket.destroyed && by > now) continue;

@@ -22,14 +22,14 @@ const LUNAR = /^\/retrieve(?:$|\?)/;
  * /v1/requests. A caller without `Sluice-Authorization` sees what was submitted without, by its id.
  */
 export class ProxyReading {
-  readonly #parts: ProxyReadingDeps;
+  readonly #deps: ProxyReadingDeps;
   readonly #api: DeferredApi;
   readonly #reading: RequestReading;
 
-  constructor(parts: ProxyReadingDeps, access: DeferredAccess) {
-    this.#parts = parts;
-    this.#api = new DeferredApi(parts, access);
-    this.#reading = new RequestReading({ ...parts, path: PATH, foreign: false });
+  constructor(deps: ProxyReadingDeps, access: DeferredAccess) {
+    this.#deps = deps;
+    this.#api = new DeferredApi(deps, access);
+    this.#reading = new RequestReading({ ...deps, path: PATH, foreign: false });
   }
 
   /** Whether a target in origin form is read here, and by no route. */
@@ -39,17 +39,17 @@ export class ProxyReading {
 
   /** Answers a GET or HEAD without a body. */
   handle(request: EngineRequest, reply: EngineReply): void {
-    const { auth } = this.#parts;
+    const { auth } = this.#deps;
     const asLunar = LUNAR.test(request.path);
     const [, asked] = /(?:^|&)sequence_id=([^&]{1,128})(?:&|$)/.exec(request.query) ?? [];
-    if (asLunar && asked === undefined) return void sendRefusal(reply, this.#parts, { reason: 'malformed', detail: 'Say which: `/retrieve?sequence_id=ID`.' });
+    if (asLunar && asked === undefined) return void sendRefusal(reply, this.#deps, { reason: 'malformed', detail: 'Say which: `/retrieve?sequence_id=ID`.' });
     const [, named, tail] = /^\/\.sluice\/requests\/([^/]{1,128})(\/response)?$/.exec(request.path) ?? [];
     const id = asLunar ? asked : named;
     const name = id === undefined ? undefined : decoded(id);
-    if (name === undefined) return void sendRefusal(reply, this.#parts, { reason: 'unknown_request' });
+    if (name === undefined) return void sendRefusal(reply, this.#deps, { reason: 'unknown_request' });
     const credential = request.header('sluice-authorization');
     const caller = auth.demanded && credential === undefined ? undefined : auth.identify(credential);
-    if (caller !== undefined && isRefused(caller)) return void sendRefusal(reply, this.#parts, caller);
+    if (caller !== undefined && isRefused(caller)) return void sendRefusal(reply, this.#deps, caller);
     const lookUp: LookUp =
       caller === undefined
         ? (of, wait, signal) => this.#api.getOwn(of, wait, signal)

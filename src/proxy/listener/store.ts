@@ -56,36 +56,36 @@ export function storesAtOnce({ deferred }: StoringRoute, { respondAsync, wait }:
 }
 
 /** Forwards a request whose caller waits for `wait` and would then rather come back: what is not admitted by then is stored, in its place in line. */
-export function storeLater(parts: StoringDeps, incoming: IncomingRequest, route: StoringRoute, sink: ResponseSink & StoringSink): ForwardHandle {
+export function storeLater(deps: StoringDeps, incoming: IncomingRequest, route: StoringRoute, sink: ResponseSink & StoringSink): ForwardHandle {
   const { heldMax } = route.deferred;
   const longest = heldMax > 2 * HAND_OVER_MAX ? heldMax - HAND_OVER_MAX : Math.floor(heldMax / 2);
   let stored: ForwardHandle | undefined;
   const take = (taken: TakenOver): void => {
-    stored = storeTaken(parts, incoming, route, sink, taken);
+    stored = storeTaken(deps, incoming, route, sink, taken);
   };
-  const live = parts.forwarding.deliver({ ...incoming, deferral: { heldFor: Math.min(incoming.wait ?? 0, longest), take } }, route.route, sink);
+  const live = deps.forwarding.deliver({ ...incoming, deferral: { heldFor: Math.min(incoming.wait ?? 0, longest), take } }, route.route, sink);
   return { leave: () => (stored ?? live).leave() };
 }
 
 /** Takes a request in, checks who sent it, and stores it; answers through `sink` once it is on disk, or with the refusal. */
-export function storeRequest(parts: StoringDeps, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, asked: boolean): ForwardHandle {
-  const storing = new Storing(parts, incoming, route, sink, asked);
+export function storeRequest(deps: StoringDeps, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, asked: boolean): ForwardHandle {
+  const storing = new Storing(deps, incoming, route, sink, asked);
   storing.begin();
   return storing;
 }
 
 /** Stores a live request that was not admitted in time, and answers `202`. It is stored whether its caller is still there or not: it stood in line for it. */
-function storeTaken(parts: StoringDeps, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, taken: TakenOver): ForwardHandle {
+function storeTaken(deps: StoringDeps, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, taken: TakenOver): ForwardHandle {
   let left = false;
   const { place, attempts, body } = taken;
   const store = async (): Promise<SubmitOutcome> => {
     const opened = body?.open() ?? EMPTY;
     const fields = {
-      headers: parts.forwarding.take({ ...incoming, body: undefined }, route.route)?.headers,
+      headers: deps.forwarding.take({ ...incoming, body: undefined }, route.route)?.headers,
       body: opened as Uint8Array | AsyncIterable<Uint8Array>,
     };
-    const submission = submissionOf(incoming, route, fields, scoped(parts, taken.ask), parts.nowMs());
-    if (!('reason' in submission)) return parts.requests.submit(submission, { place, attempts });
+    const submission = submissionOf(incoming, route, fields, scoped(deps, taken.ask), deps.nowMs());
+    if (!('reason' in submission)) return deps.requests.submit(submission, { place, attempts });
     place?.held.cancel();
     return { kind: 'refused', refusal: submission };
   };
@@ -98,7 +98,7 @@ function storeTaken(parts: StoringDeps, incoming: IncomingRequest, route: Storin
     .then((outcome) => reply(answerOf(route, outcome, true)))
     .catch((cause: unknown) => {
       place?.held.cancel();
-      parts.onFault(cause);
+      deps.onFault(cause);
       reply({ reason: 'fault' });
     })
     .finally(() => body?.drop());
@@ -151,7 +151,7 @@ function answerOf({ deferred }: StoringRoute, outcome: SubmitOutcome, asked: boo
 const UNSENDABLE: Refusal = { reason: 'malformed', detail: 'A header of this request holds a control character or a name that is none.' };
 
 class Storing implements ForwardHandle, BodyWatch {
-  readonly #parts: StoringDeps;
+  readonly #deps: StoringDeps;
   readonly #incoming: IncomingRequest;
   readonly #route: StoringRoute;
   readonly #sink: StoringSink;
@@ -162,8 +162,8 @@ class Storing implements ForwardHandle, BodyWatch {
   #submitted = false;
   #over = false;
 
-  constructor(parts: StoringDeps, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, asked: boolean) {
-    this.#parts = parts;
+  constructor(deps: StoringDeps, incoming: IncomingRequest, route: StoringRoute, sink: StoringSink, asked: boolean) {
+    this.#deps = deps;
     this.#incoming = incoming;
     this.#route = route;
     this.#sink = sink;
@@ -176,14 +176,14 @@ class Storing implements ForwardHandle, BodyWatch {
     const { bodyBytesMax, receiveMax } = route.hold;
     if (body?.length !== undefined && body.length > bodyBytesMax)
       return this.#refuse({ reason: 'too_large', detail: `A request body may be at most ${bodyBytesMax} bytes here.` });
-    const verification = deferred.verify === undefined ? undefined : beginVerification(deferred.verify, headers, this.#parts.nowMs());
+    const verification = deferred.verify === undefined ? undefined : beginVerification(deferred.verify, headers, this.#deps.nowMs());
     if (typeof verification === 'string') return this.#answer(forged(verification));
     this.#verification = verification;
-    const taken = this.#parts.forwarding.take(this.#incoming, route);
+    const taken = this.#deps.forwarding.take(this.#incoming, route);
     if (taken === undefined) return this.#refuse(UNSENDABLE);
     this.#taken = taken;
     if (taken.body === undefined) return void this.#whole();
-    taken.body.receive(this, plus(this.#parts.now(), receiveMax));
+    taken.body.receive(this, plus(this.#deps.now(), receiveMax));
     if (!this.#over && !this.#submitted && !this.#waitsForWhole) void this.#submit(taken.body.open() as AsyncIterable<Uint8Array>);
   }
 
@@ -239,11 +239,11 @@ class Storing implements ForwardHandle, BodyWatch {
         this.#incoming,
         this.#route,
         { headers: this.#taken?.headers, body },
-        scoped(this.#parts, this.#ask(admission)),
-        this.#parts.nowMs(),
+        scoped(this.#deps, this.#ask(admission)),
+        this.#deps.nowMs(),
       );
       if ('reason' in submission) return this.#refuse(submission);
-      const outcome = await this.#parts.requests.submit(submission);
+      const outcome = await this.#deps.requests.submit(submission);
       this.#stored(outcome);
     } catch (cause) {
       this.#threw(cause);
@@ -253,7 +253,7 @@ class Storing implements ForwardHandle, BodyWatch {
   #ask(admission: RouteAdmission): AdmissionRequest | Refusal {
     const { route } = this.#route;
     return buildAdmissionRequest(admission, this.#incoming, this.#taken?.body, { wait: 0, since: undefined }, (unit) =>
-      this.#parts.costMissing(route.name, unit),
+      this.#deps.costMissing(route.name, unit),
     );
   }
 
@@ -265,7 +265,7 @@ class Storing implements ForwardHandle, BodyWatch {
 
   #threw(cause: unknown): void {
     if (this.#over) return this.#end();
-    this.#parts.onFault(cause);
+    this.#deps.onFault(cause);
     this.#refuse({ reason: 'fault' });
   }
 

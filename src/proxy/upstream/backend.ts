@@ -68,13 +68,13 @@ export class Backend {
 
 /** The backends by name, and those that were replaced until their last request has ended. */
 export class BackendRegistry {
-  readonly #parts: BackendRegistryDeps;
+  readonly #deps: BackendRegistryDeps;
   #lines: ReadonlyMap<string, Backend>;
   readonly #retired = new Set<Backend>();
 
-  constructor(specs: readonly BackendSpec[], parts: BackendRegistryDeps) {
-    this.#parts = parts;
-    this.#lines = new Map(specs.map((spec) => [spec.name, new Backend(spec, parts)]));
+  constructor(specs: readonly BackendSpec[], deps: BackendRegistryDeps) {
+    this.#deps = deps;
+    this.#lines = new Map(specs.map((spec) => [spec.name, new Backend(spec, deps)]));
   }
 
   /** Throws where there is none of that name: routes were checked. */
@@ -91,7 +91,7 @@ export class BackendRegistry {
       const line = before.get(spec.name);
       return line !== undefined && isDeepStrictEqual(line.spec, spec) ? line : undefined;
     };
-    const after = new Map(specs.map((spec) => [spec.name, same(spec) ?? new Backend(spec, this.#parts)]));
+    const after = new Map(specs.map((spec) => [spec.name, same(spec) ?? new Backend(spec, this.#deps)]));
     return () => {
       this.#lines = after;
       for (const [name, line] of before) if (after.get(name) !== line) this.#retire(line, after.get(name));
@@ -117,7 +117,7 @@ export class BackendRegistry {
     line.retire(next, () => {
       line.forwarder
         .close()
-        .catch(this.#parts.onFault)
+        .catch(this.#deps.onFault)
         .finally(() => this.#retired.delete(line));
     });
   }

@@ -40,14 +40,14 @@ interface PooledConnection {
  * used last, at a cost that does not grow with their number: undici's own `Pool` looks through all of them.
  */
 export class ConnectionPool {
-  readonly #parts: ConnectionPoolOptions;
+  readonly #options: ConnectionPoolOptions;
   readonly #all = new Set<PooledConnection>();
   /** The last used at the end. */
   readonly #free: PooledConnection[] = [];
   #closed = false;
 
-  constructor(parts: ConnectionPoolOptions) {
-    this.#parts = parts;
+  constructor(options: ConnectionPoolOptions) {
+    this.#options = options;
   }
 
   /** How many there are, idle ones among them. */
@@ -79,7 +79,7 @@ export class ConnectionPool {
   }
 
   #take(): PooledConnection {
-    const oldest = this.#parts.now() - this.#parts.ageMsMax;
+    const oldest = this.#options.now() - this.#options.ageMsMax;
     for (let line = this.#free.pop(); line !== undefined; line = this.#free.pop()) {
       line.free = false;
       if (line.openedAt === undefined || line.openedAt > oldest) return line;
@@ -89,7 +89,7 @@ export class ConnectionPool {
   }
 
   #opened(): PooledConnection {
-    const { origin, options } = this.#parts;
+    const { origin, options } = this.#options;
     const interim = new InterimFilter();
     const headFirst = new HeadFirst();
     const connect: buildConnector.connector = (to, callback) =>
@@ -103,7 +103,7 @@ export class ConnectionPool {
     const client = new Client(origin, { ...options, connect });
     const line: PooledConnection = { client, interim, headFirst, openedAt: undefined, free: false, freeSince: 0, handler: undefined };
     client.on('connect', () => {
-      line.openedAt = this.#parts.now();
+      line.openedAt = this.#options.now();
     });
     client.on('drain', () => {
       // A drain may be reported a little later than it was, when the next request is on its way.
@@ -117,7 +117,7 @@ export class ConnectionPool {
     if (this.#closed || line.free) return;
     line.free = true;
     line.handler = undefined;
-    line.freeSince = this.#parts.now();
+    line.freeSince = this.#options.now();
     this.#free.push(line);
     const [first] = this.#free;
     if (first === undefined || first.freeSince + UNUSED_MS > line.freeSince) return;

@@ -6,7 +6,7 @@ import type { Backend } from './backend.ts';
 export type UrlWaitEnd = (reason: 'shed' | 'expired') => void;
 
 /** What a wait needs to know of its request. */
-type WaitingRequest = Pick<ForwardedRequestDeps<unknown>, 'parts' | 'incoming' | 'route'>;
+type WaitingRequest = Pick<ForwardedRequestDeps<unknown>, 'deps' | 'incoming' | 'route'>;
 
 /**
  * Bounds the time that a request waits in line for a URL of its backend: by the wait timeout that is left of it, or, on a route without a
@@ -17,12 +17,12 @@ export class UrlWait {
 
   /** Called right after the request entered the line. May report before it returns. */
   begin(of: WaitingRequest, line: Backend, left: Micros, onEnd: UrlWaitEnd): void {
-    const { parts, incoming } = of;
+    const { deps, incoming } = of;
     if (incoming.sent !== undefined) return;
     const { queue } = line.spec;
     if (line.choice.waiting > queue.requestsMax) return onEnd('shed');
     const wait = of.route.admission === undefined ? (incoming.wait ?? queue.wait) : left;
-    this.#cancel = parts.clock.at(plus(parts.clock.now(), wait), () => {
+    this.#cancel = deps.clock.at(plus(deps.clock.now(), wait), () => {
       this.#cancel = undefined;
       onEnd('expired');
     });

@@ -1,7 +1,7 @@
 import { describe, expect, it, test } from 'vitest';
 import type { GroupSpec } from '../../../src/core/group.ts';
 import { HOUR, MILLISECOND, NEVER, SECOND } from '../../../src/core/time.ts';
-import type { AskOptions, DriverParts } from '../driver.ts';
+import type { AskOptions, DriverOptions } from '../driver.ts';
 import { Driver } from '../driver.ts';
 import { permitOf } from '../handle.ts';
 import { adaptive, concurrency, group, t } from '../specs.ts';
@@ -11,7 +11,7 @@ import { adaptive, concurrency, group, t } from '../specs.ts';
 const LEASE = 10 * SECOND;
 const slots = [group('g', [concurrency(20)])];
 
-function driven(groups: readonly GroupSpec[] = slots, more: Partial<DriverParts> = {}): Driver {
+function driven(groups: readonly GroupSpec[] = slots, more: Partial<DriverOptions> = {}): Driver {
   return new Driver({ groups, recording: true, reports: true, ...more });
 }
 

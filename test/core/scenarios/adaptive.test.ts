@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { HOUR, type Instant, MILLISECOND, NEVER, SECOND } from '../../../src/core/time.ts';
-import { Backend, type BackendParts } from '../backend.ts';
+import { Backend, type BackendOptions } from '../backend.ts';
 import { Driver } from '../driver.ts';
 import type { Handle } from '../handle.ts';
 import { adaptive, concurrency, group } from '../specs.ts';
 import { restart } from './restart.ts';
 
 /** Works on so many at once, 50 ms each; each beyond slows all of them down a little. */
-const busy = (servers: number): BackendParts => ({ servers: () => servers, each: () => 50 * MILLISECOND, thrash: 0.1 });
+const busy = (servers: number): BackendOptions => ({ servers: () => servers, each: () => 50 * MILLISECOND, thrash: 0.1 });
 
 /** What the best fixed number brings. */
-function best(parts: BackendParts, numbers: readonly number[]): number {
+function best(parts: BackendOptions, numbers: readonly number[]): number {
   return Math.max(...numbers.map((max) => new Backend([group('g', [concurrency(max)])], parts).run(10).rate));
 }
 
@@ -64,7 +64,7 @@ describe('a limit that adapts by gradient, before a backend that slows down with
 
 describe('a limit that adapts by aimd', () => {
   it('stays where a backend pushes back, where too large a number is only pushed back', () => {
-    const parts: BackendParts = { servers: () => 20, each: () => 50 * MILLISECOND, room: () => 25 };
+    const parts: BackendOptions = { servers: () => 20, each: () => 50 * MILLISECOND, room: () => 25 };
     const backend = new Backend([group('g', [adaptive(400, { by: 'aimd' })])], parts);
     backend.run(10);
     const found = backend.run(20);

@@ -61,11 +61,11 @@ class StillPlace implements Place {
   readonly #close: () => Promise<void>;
   port = 0;
 
-  private constructor(parts: { backend: Recorder; rig: Rig; proxy: ProxyListener; close: () => Promise<void> }) {
-    this.backend = parts.backend;
-    this.#rig = parts.rig;
-    this.#proxy = parts.proxy;
-    this.#close = parts.close;
+  private constructor(deps: { backend: Recorder; rig: Rig; proxy: ProxyListener; close: () => Promise<void> }) {
+    this.backend = deps.backend;
+    this.#rig = deps.rig;
+    this.#proxy = deps.proxy;
+    this.#close = deps.close;
   }
 
   static async open(): Promise<StillPlace> {

@@ -20,7 +20,7 @@ function pair(waitingMax = 10) {
     const gone: string[] = [];
     const silent: boolean[] = [];
     let lives = 0;
-    const parts: PeerTransportDeps = {
+    const deps: PeerTransportDeps = {
       ...{ instance, messages: bus.of(instance), timers, maxWaiting: waitingMax },
       now: () => clock.now(),
       defer: (run) => void clock.at(plus(clock.now(), 50), run),
@@ -32,7 +32,7 @@ function pair(waitingMax = 10) {
       onInstanceReplaced: (name) => live.add(name),
       onTrouble: () => {},
     };
-    return { links: new PeerTransport(parts), heard, gone, silent };
+    return { links: new PeerTransport(deps), heard, gone, silent };
   };
   return { clock, bus, live, a: open('a'), b: open('b') };
 }

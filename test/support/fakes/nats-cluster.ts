@@ -1,12 +1,12 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
-import { type NatsParts, NatsServer } from './nats-server.ts';
+import { NatsServer, type NatsServerOptions } from './nats-server.ts';
 import { freePort } from './ports.ts';
 import { TcpProxy } from './tcp-proxy.ts';
 import { until } from './until.ts';
 
 /** What every server of a cluster is started with; names are given. */
-export interface ClusterParts extends Omit<NatsParts, 'name'> {
+export interface NatsClusterOptions extends Omit<NatsServerOptions, 'name'> {
   /** Whether the servers' connections to each other can be cut, see `between`; default false: they are direct. */
   readonly proxied?: boolean;
   /** Whether clients are told of the other servers; default true. */
@@ -93,7 +93,7 @@ export class NatsCluster {
  * A cluster in which replicated streams can be made: about two seconds. With a configuration of its own (users, TLS) it is known
  * only that the servers agree on a leader.
  */
-export async function startNatsCluster(size: number, { proxied = false, advertised = true, ...parts }: ClusterParts): Promise<NatsCluster> {
+export async function startNatsCluster(size: number, { proxied = false, advertised = true, ...parts }: NatsClusterOptions): Promise<NatsCluster> {
   const nodes = await Promise.all(Array.from({ length: size }, async (_, index) => ({ name: `n${index + 1}`, port: await freePort() })));
   const proxies: Route[] = [];
   const servers: NatsServer[] = [];

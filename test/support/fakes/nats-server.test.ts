@@ -21,8 +21,8 @@ afterEach(async () => {
   for (const end of leftovers.splice(0).reverse()) await end();
 });
 
-async function start(parts: { readonly syncInterval?: string; readonly config?: string } = {}): Promise<NatsServer> {
-  const server = await startNats({ binary: natsBinary(), ...parts });
+async function start(deps: { readonly syncInterval?: string; readonly config?: string } = {}): Promise<NatsServer> {
+  const server = await startNats({ binary: natsBinary(), ...deps });
   leftovers.push(() => server.clean());
   return server;
 }

@@ -11,7 +11,7 @@ const LOG_LINES_MAX = 200;
 const START_MS_MAX = 60_000;
 
 /** What a server is started with. */
-export interface NatsParts {
+export interface NatsServerOptions {
   /** The program: the `path` of what findNatsServer found. */
   readonly binary: string;
   /** Its name, and the node in its tags (`node:n1`); default `n1`. */
@@ -41,7 +41,7 @@ export class NatsServer {
   #watchdog: ChildProcess | undefined;
 
   /** Use startNats. */
-  constructor({ binary, name = 'n1', syncInterval, config = '' }: NatsParts, ports: readonly [number, number]) {
+  constructor({ binary, name = 'n1', syncInterval, config = '' }: NatsServerOptions, ports: readonly [number, number]) {
     [this.port, this.monitorPort] = ports;
     this.#binary = binary;
     this.name = name;
@@ -188,7 +188,7 @@ export class NatsServer {
 }
 
 /** A single server, ready for clients. */
-export async function startNats(parts: NatsParts): Promise<NatsServer> {
+export async function startNats(parts: NatsServerOptions): Promise<NatsServer> {
   sweep();
   const server = new NatsServer(parts, [await freePort(), await freePort()]);
   try {

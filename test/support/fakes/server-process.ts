@@ -21,7 +21,7 @@ export interface LogLine {
 }
 
 /** What a process is started with beside its configuration. */
-export interface ProcessWays {
+export interface ServerProcessOptions {
   /** Its environment; default empty. */
   readonly env?: Readonly<Record<string, string>> | undefined;
   /** The command and its arguments; default: `serve` with the configuration as a file. */
@@ -53,7 +53,7 @@ export class ServerProcess {
   constructor(
     configuration: string,
     folder = mkdtempSync(join(tmpdir(), 'sluice-process-')),
-    { env = {}, main = MAIN, logFile, args, through, keepsErrors = false }: ProcessWays = {},
+    { env = {}, main = MAIN, logFile, args, through, keepsErrors = false }: ServerProcessOptions = {},
   ) {
     this.folder = folder;
     this.file = join(folder, 'sluice.yaml');

@@ -4,7 +4,7 @@ import { Replay } from '../../src/ledger/replay.ts';
 import { Channels } from '../../src/relay/transport/channel.ts';
 
 /** The code that is simulated: what ships, or a copy with one rule taken out. */
-export interface SimParts {
+export interface SimModules {
   readonly Member: typeof ReplicaMachine;
   readonly Channels: typeof Channels;
   readonly Gate: typeof Gate;
@@ -12,4 +12,4 @@ export interface SimParts {
 }
 
 /** What ships. */
-export const SHIPPED: SimParts = { Member: ReplicaMachine, Channels, Gate, Replay };
+export const SHIPPED: SimModules = { Member: ReplicaMachine, Channels, Gate, Replay };
