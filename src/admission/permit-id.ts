@@ -1,4 +1,4 @@
-import type { PermitTag } from '../core/request.ts';
+import type { PermitTag } from '../core/permit.ts';
 
 /** Longest name of a permit: a group of 128, a serial of 11, a proof of 12, a key of 256 bytes in 342 characters, three signs between. */
 export const PERMIT_CHARS_MAX = 496;

@@ -1,6 +1,5 @@
 import type { Costs } from './group.ts';
-import type { Arrival, PermitTag } from './request.ts';
-import { type Instant, type Micros, plus } from './time.ts';
+import type { Instant, Micros } from './time.ts';
 
 /** How a permit ended: worked; nothing was sent; the backend pushed back. */
 export type Disposition = 'used' | 'unused' | 'dropped';
@@ -16,6 +15,12 @@ export interface PauseOnRelease {
 
 /** Bits of a fence that count within one term: `fence = term << 40 | serial`. */
 export const SERIAL_BITS = 40n;
+
+/** 64 bits that only the holder of a permit knows. */
+export interface PermitTag {
+  readonly high: number;
+  readonly low: number;
+}
 
 /** A permit as its caller gets it. */
 export interface Permit {
@@ -36,11 +41,6 @@ export interface Permit {
   readonly settleable: boolean;
   /** A shadow group would have held this caller: by which limit, and how long. */
   readonly shadow: ShadowOutcome | undefined;
-}
-
-/** The place that the holder of this permit had, for a request that takes it again. */
-export function arrivalOf({ grantedAt, waited, order }: Permit): Arrival {
-  return { arrivedAt: plus(grantedAt, -waited), order };
 }
 
 /** Who asked for a permit: the only one who may renew and end it, and the request that it answers. */

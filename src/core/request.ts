@@ -1,6 +1,6 @@
 import type { Costs } from './group.ts';
-import type { Claim } from './permit.ts';
-import type { Instant, Micros } from './time.ts';
+import type { Claim, Permit, PermitTag } from './permit.ts';
+import { type Instant, type Micros, plus } from './time.ts';
 
 /** What a caller requests of a gate; checked before (units, bounds, defaults), so the gate refuses only for its own reasons. */
 export interface GateRequest {
@@ -58,10 +58,9 @@ export interface Arrival {
   readonly order: number;
 }
 
-/** 64 bits that only the holder of a permit knows. */
-export interface PermitTag {
-  readonly high: number;
-  readonly low: number;
+/** Returns the arrival of the caller that got this permit, for a request that takes its place in the queue again. */
+export function arrivalOf({ grantedAt, waited, order }: Permit): Arrival {
+  return { arrivedAt: plus(grantedAt, -waited), order };
 }
 
 /** Names a waiter inside one gate until it is admitted or refused. */

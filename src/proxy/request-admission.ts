@@ -1,6 +1,7 @@
 import type { AcquireHandle, AdmissionRequest, Explanation, Outcome } from '../admission/admission.ts';
-import { arrivalOf, type Permit } from '../core/permit.ts';
+import type { Permit } from '../core/permit.ts';
 import { type Refusal, withdrawn } from '../core/refusal.ts';
+import { arrivalOf } from '../core/request.ts';
 import { type Instant, type Micros, plus, SECOND } from '../core/time.ts';
 import { buildAdmissionRequest, isReady } from './admission-ask.ts';
 import type { BodyProblem, BodyWatch, BufferedBody } from './body/buffered-body.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Gate } from '../../src/core/gate/gate.ts';
 import type { GroupSpec } from '../../src/core/group.ts';
-import { arrivalOf } from '../../src/core/permit.ts';
+import { arrivalOf } from '../../src/core/request.ts';
 import { DISTANT_PAST, MINUTE, SECOND } from '../../src/core/time.ts';
 import { type AskOptions, Driver } from './driver.ts';
 import { type Handle, permitOf } from './handle.ts';

@@ -1,8 +1,7 @@
 import { type Costs, costOf, ONE_REQUEST, REQUESTS } from '../group.ts';
 import { type AggregateLease, ensureCovered } from '../leases/aggregate-lease.ts';
 import type { Grant } from '../leases/grants.ts';
-import type { Claim, Lease, LeaseRecord, Permit, ShadowOutcome } from '../permit.ts';
-import type { PermitTag } from '../request.ts';
+import type { Claim, Lease, LeaseRecord, Permit, PermitTag, ShadowOutcome } from '../permit.ts';
 import { DISTANT_PAST, type Instant, later, type Micros, plus } from '../time.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';

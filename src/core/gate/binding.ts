@@ -1,6 +1,6 @@
 import type { Quota } from '../group.ts';
 import type { Grant } from '../leases/grants.ts';
-import type { PermitTag } from '../request.ts';
+import type { PermitTag } from '../permit.ts';
 import { DISTANT_PAST, type Instant, later, NEVER } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';

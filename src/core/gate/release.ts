@@ -1,9 +1,8 @@
 import { type Costs, costOf } from '../group.ts';
 import type { Grant } from '../leases/grants.ts';
 import { numberOf } from '../limits/create-limit.ts';
-import type { Disposition, Lease, Permit } from '../permit.ts';
+import type { Disposition, Lease, Permit, PermitTag } from '../permit.ts';
 import type { Refusal } from '../refusal.ts';
-import type { PermitTag } from '../request.ts';
 import { type Instant, type Micros, plus } from '../time.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
 import { requiredWrite, toLease } from './admit.ts';

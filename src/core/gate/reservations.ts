@@ -3,7 +3,7 @@ import { type AggregateLease, AggregateLeases } from '../leases/aggregate-lease.
 import type { GrantTable } from '../leases/grants.ts';
 import { lookaheadUnits } from '../limits/create-limit.ts';
 import { type Bound, MAX_DRAINED_RECOVERY } from '../limits/limit.ts';
-import type { PermitTag } from '../request.ts';
+import type { PermitTag } from '../permit.ts';
 import { DISTANT_PAST, type Instant, SECOND } from '../time.ts';
 import type { GroupTree } from '../tree/group-tree.ts';
 import type { KeyState } from '../tree/key-state.ts';

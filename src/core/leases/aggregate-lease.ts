@@ -1,7 +1,6 @@
 import type { GateEvent } from '../events.ts';
 import { costOf, REQUESTS } from '../group.ts';
-import type { LeaseRecord } from '../permit.ts';
-import type { PermitTag } from '../request.ts';
+import type { LeaseRecord, PermitTag } from '../permit.ts';
 import { DISTANT_PAST, type Instant, later, plus } from '../time.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';

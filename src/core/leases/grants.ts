@@ -1,8 +1,7 @@
 import { TimingWheel } from '../collections/timing-wheel.ts';
 import type { Costs } from '../group.ts';
-import type { Claim, Disposition, LeaseRecord } from '../permit.ts';
+import type { Claim, Disposition, LeaseRecord, PermitTag } from '../permit.ts';
 import type { Refusal } from '../refusal.ts';
-import type { PermitTag } from '../request.ts';
 import { type Instant, later, MINUTE, type Micros, NEVER, plus } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';

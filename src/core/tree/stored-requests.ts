@@ -1,5 +1,5 @@
 import { type Costs, ONE_REQUEST } from '../group.ts';
-import type { PermitTag } from '../request.ts';
+import type { PermitTag } from '../permit.ts';
 
 import { type Instant, NEVER } from '../time.ts';
 import type { KeyQueue } from './queues.ts';

@@ -1,6 +1,6 @@
 import { type Costs, ONE_REQUEST } from '../group.ts';
-import type { Claim } from '../permit.ts';
-import type { GateRequest, PermitTag, WaiterRef } from '../request.ts';
+import type { Claim, PermitTag } from '../permit.ts';
+import type { GateRequest, WaiterRef } from '../request.ts';
 import { earlier, type Instant, type Micros } from '../time.ts';
 import type { KeyState } from './key-state.ts';
 import type { KeyQueue } from './queues.ts';

@@ -1,7 +1,7 @@
 import type { Gate } from '../../../src/core/gate/gate.ts';
 import type { GateExplanation } from '../../../src/core/gate/views.ts';
 import { type Costs, type GroupSpec, REQUESTS } from '../../../src/core/group.ts';
-import { arrivalOf } from '../../../src/core/permit.ts';
+import { arrivalOf } from '../../../src/core/request.ts';
 import { type Instant, NEVER, SECOND } from '../../../src/core/time.ts';
 import { Driver } from '../driver.ts';
 import { type Handle, permitOf } from '../handle.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import type { Gate } from '../../../src/core/gate/gate.ts';
 import type { Adapt } from '../../../src/core/group.ts';
-import { arrivalOf } from '../../../src/core/permit.ts';
+import { arrivalOf } from '../../../src/core/request.ts';
 import { HOUR, MILLISECOND, SECOND } from '../../../src/core/time.ts';
 import { Checker } from '../checker.ts';
 import { Driver } from '../driver.ts';
