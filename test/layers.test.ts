@@ -105,11 +105,13 @@ const habits: readonly Case[] = [
   ],
   ['src/admission/cycle-a.ts', "import type { B } from './cycle-b.ts';\nexport interface A {\n  b: B;\n}\n", 'noImportCycles'],
   ['src/admission/cycle-b.ts', "import type { A } from './cycle-a.ts';\nexport interface B {\n  a: A;\n}\n", 'noImportCycles'],
-  // In the core alone types may form cycles (docs/decisions/0005), values never.
-  ['src/core/type-a.ts', "import type { B } from './type-b.ts';\nexport interface A {\n  b: B;\n}\n", undefined],
-  ['src/core/type-b.ts', "import type { A } from './type-a.ts';\nexport interface B {\n  a: A;\n}\n", undefined],
-  ['src/core/value-a.ts', "import { b } from './value-b.ts';\nexport const a = () => b;\n", 'noImportCycles'],
-  ['src/core/value-b.ts', "import { a } from './value-a.ts';\nexport const b = () => a;\n", 'noImportCycles'],
+  // In core/tree alone types may form cycles (docs/decisions/0005), values never.
+  ['src/core/tree/type-a.ts', "import type { B } from './type-b.ts';\nexport interface A {\n  b: B;\n}\n", undefined],
+  ['src/core/tree/type-b.ts', "import type { A } from './type-a.ts';\nexport interface B {\n  a: A;\n}\n", undefined],
+  ['src/core/leases/type-a.ts', "import type { B } from './type-b.ts';\nexport interface A {\n  b: B;\n}\n", 'noImportCycles'],
+  ['src/core/leases/type-b.ts', "import type { A } from './type-a.ts';\nexport interface B {\n  a: A;\n}\n", 'noImportCycles'],
+  ['src/core/tree/value-a.ts', "import { b } from './value-b.ts';\nexport const a = () => b;\n", 'noImportCycles'],
+  ['src/core/tree/value-b.ts', "import { a } from './value-a.ts';\nexport const b = () => a;\n", 'noImportCycles'],
   ['src/admission/extension.ts', take('./cycle-a'), 'useImportExtensions'],
   ['src/admission/long-60.ts', body(60), undefined],
   ['src/admission/long-61.ts', body(61), 'noExcessiveLinesPerFunction'],

@@ -1,4 +1,4 @@
-import type { Remembered } from '../core/leases/grants.ts';
+import type { Remembered } from '../core/gate/grants.ts';
 import type { LeaseRecord } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import { type Instant, type Micros, plus } from '../core/time.ts';

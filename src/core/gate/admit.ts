@@ -1,10 +1,10 @@
 import { type Costs, costOf, ONE_REQUEST, REQUESTS } from '../group.ts';
 import { type AggregateLease, ensureCovered } from '../leases/aggregate-lease.ts';
-import type { Grant } from '../leases/grants.ts';
 import type { Claim, Lease, LeaseRecord, Permit, PermitTag, ShadowOutcome } from '../permit.ts';
 import { DISTANT_PAST, type Instant, later, type Micros, plus } from '../time.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
+import { type Grant, toLease, toLeaseRecord } from './grants.ts';
 import type { GateState } from './state.ts';
 
 /** Who is admitted. */
@@ -87,13 +87,6 @@ function charge(now: Instant, state: KeyState, costs: Costs): { readonly instanc
   return { instances: skipped === undefined ? state.limits : state.limits.filter((instance) => !skipped.has(instance)), shadow };
 }
 
-/** The lease as its holder gets it; leases that lapse at this very moment are no longer alive. */
-export function toLease(grant: Grant, now: Instant): Lease {
-  let oldest = grant.keyState.fenceHead;
-  while (oldest !== undefined && oldest !== grant && oldest.expiresAt <= now) oldest = oldest.nextFence;
-  return { fence: grant.fence, fenceFloor: (oldest ?? grant).fence, expiresAt: grant.expiresAt, duration: grant.duration };
-}
-
 /** What must be on disk before the lease is reported as it is now; undefined: nothing. */
 export function requiredWrite(gate: GateState, now: Instant, grant: Grant): LeaseRecord | undefined {
   if (grant.aggregate !== undefined) return ensureCovered(gate.events, now, grant.aggregate, grant);
@@ -106,24 +99,6 @@ function recordOf(grant: Grant, now: Instant): LeaseRecord {
   const until = grant.recordedUntil === DISTANT_PAST ? grant.expiresAt : plus(now, 2 * grant.duration);
   grant.recordedUntil = later(grant.recordedUntil, until);
   return toLeaseRecord(grant, grant.recordedUntil);
-}
-
-/** A live lease as a record that ends at `expiresAt`. */
-export function toLeaseRecord(grant: Grant, expiresAt: Instant): LeaseRecord {
-  return {
-    group: grant.node.name,
-    key: grant.keyState.key,
-    term: grant.fence >> 40n,
-    serial: grant.serial,
-    tag: grant.tag,
-    costs: grant.costs,
-    grantedAt: grant.grantedAt,
-    expiresAt,
-    duration: grant.duration,
-    holder: grant.holder,
-    aggregate: grant.isAggregate,
-    claim: grant.claim,
-  };
 }
 
 function remember(

@@ -64,8 +64,8 @@ function auditNode(dispatcher: Dispatcher, node: GroupNode, expect: Expect): num
     expect(`waiters of key ${state.key} of ${node.name}`, state.waiting, byKey.get(state) ?? 0);
     expect(`linked waiters of key ${state.key}`, linked(dispatcher, state), state.waiting);
     let leases = 0;
-    for (let grant = state.fenceHead; grant !== undefined; grant = grant.nextFence) leases++;
-    expect(`leases of key ${state.key} of ${node.name}`, state.leases, leases);
+    for (let lease = state.account.first; lease !== undefined; lease = lease.nextFence) leases++;
+    expect(`leases of key ${state.key} of ${node.name}`, state.account.live, leases);
     for (const queue of state.queues)
       expect(`offer of queue ${state.key}/${queue.level.priority}`, queue.position >= 0 ? 1 : 0, queue.head >= 0 && !state.parked ? 1 : 0);
   }

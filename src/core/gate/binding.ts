@@ -1,5 +1,5 @@
 import type { Quota } from '../group.ts';
-import type { Grant } from '../leases/grants.ts';
+import type { LiveLease } from '../leases/live-lease.ts';
 import type { PermitTag } from '../permit.ts';
 import { DISTANT_PAST, type Instant, later, NEVER } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
@@ -121,7 +121,7 @@ function holdersOf({ leases }: LimitInstance): Binding['holders'] {
   return { count: leases.live, oldest: oldest && holderOf(oldest) };
 }
 
-function holderOf({ serial, tag, node, keyState, holder, grantedAt, expiresAt }: Grant): BindingHolder {
+function holderOf({ serial, tag, node, keyState, holder, grantedAt, expiresAt }: LiveLease): BindingHolder {
   return { serial, tag, group: node.name, key: keyState.key, holder, since: grantedAt, expiresAt };
 }
 

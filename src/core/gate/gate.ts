@@ -1,7 +1,6 @@
 import { takeAll } from '../collections/take-all.ts';
 import type { GateEvent, Reservation } from '../events.ts';
 import type { Costs, GroupSpec } from '../group.ts';
-import type { Remembered } from '../leases/grants.ts';
 import { ReportedWindow, type WindowReport } from '../limits/reported-window.ts';
 import type { Claim, Disposition, Lease, LeaseRecord, LeaseView, PauseOnRelease, Permit, PermitTag } from '../permit.ts';
 import { type Refusal, withdrawn } from '../refusal.ts';
@@ -15,6 +14,7 @@ import { explain, resolveOverdue } from './arrival-checks.ts';
 import { audit } from './audit.ts';
 import { type Binding, bindingOf, bindingOfKey } from './binding.ts';
 import { Dispatcher } from './dispatcher.ts';
+import type { Remembered } from './grants.ts';
 import { positionOf } from './position.ts';
 import { findOversizedLimit } from './readiness.ts';
 import { endLease, release, renew, rollback } from './release.ts';

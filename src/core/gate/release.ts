@@ -1,12 +1,12 @@
 import { type Costs, costOf } from '../group.ts';
-import type { Grant } from '../leases/grants.ts';
 import { numberOf } from '../limits/create-limit.ts';
 import type { Disposition, Lease, Permit, PermitTag } from '../permit.ts';
 import type { Refusal } from '../refusal.ts';
 import { type Instant, type Micros, plus } from '../time.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
-import { requiredWrite, toLease } from './admit.ts';
+import { requiredWrite } from './admit.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import { type Grant, toLease } from './grants.ts';
 
 /** How much of a new holding time the mean takes over. */
 const HELD_WEIGHT = 0.2;

@@ -1,6 +1,5 @@
 import type { Reservation } from '../events.ts';
 import { type AggregateLease, AggregateLeases } from '../leases/aggregate-lease.ts';
-import type { GrantTable } from '../leases/grants.ts';
 import { lookaheadUnits } from '../limits/create-limit.ts';
 import { type Bound, MAX_DRAINED_RECOVERY } from '../limits/limit.ts';
 import type { PermitTag } from '../permit.ts';
@@ -8,6 +7,7 @@ import { DISTANT_PAST, type Instant, SECOND } from '../time.ts';
 import type { GroupTree } from '../tree/group-tree.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
+import type { GrantTable } from './grants.ts';
 import type { GateSnapshot, SealedState } from './snapshot.ts';
 
 /**

@@ -1,11 +1,11 @@
 import { costOf } from '../group.ts';
-import type { Grant } from '../leases/grants.ts';
 import type { Limit } from '../limits/limit.ts';
 import { type LeaseRecord, SERIAL_BITS } from '../permit.ts';
 import { DISTANT_PAST, earlier, type Instant, later, plus } from '../time.ts';
 import { setPause, validateOverride } from '../tree/overrides.ts';
 import { holds } from './admit.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { Grant } from './grants.ts';
 import type { GateSnapshot } from './snapshot.ts';
 import type { Ticker } from './ticker.ts';
 

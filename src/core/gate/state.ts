@@ -1,10 +1,10 @@
 import type { GateEvent } from '../events.ts';
 import type { GroupSpec } from '../group.ts';
-import { GrantTable } from '../leases/grants.ts';
 import type { WaiterRef } from '../request.ts';
 import type { Instant } from '../time.ts';
 import { GroupTree } from '../tree/group-tree.ts';
 import { WaiterTable } from '../tree/waiter-table.ts';
+import { GrantTable } from './grants.ts';
 import { Readiness } from './readiness.ts';
 import type { Reservations } from './reservations.ts';
 import { GateTimers } from './timers.ts';

@@ -2,9 +2,7 @@ import type { GateEvent } from '../events.ts';
 import { costOf, REQUESTS } from '../group.ts';
 import type { LeaseRecord, PermitTag } from '../permit.ts';
 import { DISTANT_PAST, type Instant, later, plus } from '../time.ts';
-import type { KeyState } from '../tree/key-state.ts';
-import type { LimitInstance } from '../tree/limit-rule.ts';
-import type { Grant, GrantTable } from './grants.ts';
+import type { LeasedLimit, LiveLease } from './live-lease.ts';
 
 /** A aggregate lease is written for so many lease lengths, and anew in good time before less than one is left. */
 const WRITTEN_FOR = 2;
@@ -18,6 +16,15 @@ const GROWN_ABOVE = 3 / 4;
 /** Who holds it, for people who look after a crash. */
 const HOLDER = 'forwarded before the restart';
 
+/** A group and key as their aggregate lease knows them. */
+export interface LeaseOwner {
+  readonly key: string;
+  readonly node: { readonly name: string };
+  /** Everything an admission of this key charges. */
+  readonly limits: readonly LeasedLimit[];
+  readonly account: { aggregate: AggregateLease | undefined };
+}
+
 /**
  * What stands on disk for the reported leases of one group and key (docs/decisions/0012-reported-leases.md).
  *
@@ -27,7 +34,7 @@ const HOLDER = 'forwarded before the restart';
  * those under way reached the disk, it has room for all that were reported.
  */
 export class AggregateLease {
-  readonly #state: KeyState;
+  readonly #owner: LeaseOwner;
   readonly #name: Pick<LeaseRecord, 'term' | 'serial' | 'tag'>;
   /** Units held by live reported leases. */
   readonly #held = new Map<string, number>();
@@ -36,35 +43,35 @@ export class AggregateLease {
   #asked: LeaseRecord | undefined;
   #written: LeaseRecord | undefined;
 
-  constructor(state: KeyState, name: Pick<LeaseRecord, 'term' | 'serial' | 'tag'>) {
-    this.#state = state;
+  constructor(owner: LeaseOwner, name: Pick<LeaseRecord, 'term' | 'serial' | 'tag'>) {
+    this.#owner = owner;
     this.#name = name;
   }
 
   /** A lease that is not reported yet. */
-  add(grant: Grant): void {
+  add(lease: LiveLease): void {
     this.#leases++;
-    this.#count(grant, 1);
+    this.#count(lease, 1);
   }
 
   /** The lease is over. */
-  remove(grant: Grant): void {
+  remove(lease: LiveLease): void {
     this.#leases--;
-    this.#count(grant, -1);
+    this.#count(lease, -1);
   }
 
   /** What must be on disk before this lease is reported as it is now; undefined: nothing. */
-  needed(now: Instant, grant: Grant): LeaseRecord | undefined {
-    if (this.#covers(this.#written, grant)) return undefined;
-    if (!this.#covers(this.#asked, grant)) this.#asked = this.#larger(now, grant);
+  needed(now: Instant, lease: LiveLease): LeaseRecord | undefined {
+    if (this.#covers(this.#written, lease)) return undefined;
+    if (!this.#covers(this.#asked, lease)) this.#asked = this.#larger(now, lease);
     return this.#asked;
   }
 
   /** What is worth writing though no caller waits for it, once; undefined: nothing, or something is under way. */
-  renewalNeeded(now: Instant, grant: Grant): LeaseRecord | undefined {
+  renewalNeeded(now: Instant, lease: LiveLease): LeaseRecord | undefined {
     if (this.#asked === undefined || this.#asked !== this.#written) return undefined;
     if (this.#asked.expiresAt >= plus(now, RENEW_BELOW * this.#asked.duration) && !this.#isTight(this.#asked)) return undefined;
-    this.#asked = this.#larger(now, grant);
+    this.#asked = this.#larger(now, lease);
     return this.#asked;
   }
 
@@ -89,8 +96,8 @@ export class AggregateLease {
     return this.#held;
   }
 
-  #covers(record: LeaseRecord | undefined, grant: Grant): record is LeaseRecord {
-    if (record === undefined || record.expiresAt < grant.expiresAt || record.duration < grant.duration) return false;
+  #covers(record: LeaseRecord | undefined, lease: LiveLease): record is LeaseRecord {
+    if (record === undefined || record.expiresAt < lease.expiresAt || record.duration < lease.duration) return false;
     for (const [unit, held] of this.#held) if (held > (record.costs[unit] ?? 0)) return false;
     return true;
   }
@@ -99,24 +106,24 @@ export class AggregateLease {
   #isTight({ costs }: LeaseRecord): boolean {
     for (const [unit, held] of this.#held) {
       const room = costs[unit] ?? 0;
-      if (held > GROWN_ABOVE * room && room < leastOf(this.#state.limits, unit)) return true;
+      if (held > GROWN_ABOVE * room && room < leastOf(this.#owner.limits, unit)) return true;
     }
     return false;
   }
 
-  #larger(now: Instant, grant: Grant): LeaseRecord {
+  #larger(now: Instant, lease: LiveLease): LeaseRecord {
     const before = this.#asked;
-    const duration = Math.max(grant.duration, before?.duration ?? 0);
+    const duration = Math.max(lease.duration, before?.duration ?? 0);
     // Silence would mean one request.
     const costs: Record<string, number> = { [REQUESTS]: 0, ...before?.costs };
     for (const [unit, held] of this.#held) {
-      const room = Math.max(LEASES_FIRST * costOf(grant.costs, unit), TIMES_HELD * held);
-      costs[unit] = Math.max(costs[unit] ?? 0, held, Math.min(room, leastOf(this.#state.limits, unit)));
+      const room = Math.max(LEASES_FIRST * costOf(lease.costs, unit), TIMES_HELD * held);
+      costs[unit] = Math.max(costs[unit] ?? 0, held, Math.min(room, leastOf(this.#owner.limits, unit)));
     }
     return {
       ...this.#name,
-      group: this.#state.node.name,
-      key: this.#state.key,
+      group: this.#owner.node.name,
+      key: this.#owner.key,
       costs,
       grantedAt: now,
       expiresAt: later(before?.expiresAt ?? DISTANT_PAST, plus(now, WRITTEN_FOR * duration)),
@@ -127,9 +134,9 @@ export class AggregateLease {
   }
 
   /** By what it was charged to: a unit counts once, however many limits count it. */
-  #count({ instances, costs }: Grant, sign: 1 | -1): void {
+  #count({ instances, costs }: LiveLease, sign: 1 | -1): void {
     for (let at = 0; at < instances.length; at++) {
-      const instance = instances[at] as LimitInstance;
+      const instance = instances[at] as LeasedLimit;
       const { unit } = instance.rule;
       const cost = instance.isConcurrency ? costOf(costs, unit) : 0;
       if (cost === 0 || isBefore(instances, at, unit)) continue;
@@ -143,12 +150,12 @@ export class AggregateLeases {
   readonly #bySerial = new Map<number, AggregateLease>();
 
   /** That of a group and key; a new one has a serial before those of all leases that it will stand for. */
-  of(now: Instant, state: KeyState, tag: PermitTag, grants: GrantTable): AggregateLease {
-    const known = state.aggregate;
+  of(now: Instant, owner: LeaseOwner, tag: PermitTag, serials: { readonly term: bigint; nextSerial(): number }): AggregateLease {
+    const known = owner.account.aggregate;
     if (known !== undefined && !known.isExpired(now)) return known;
-    const serial = grants.nextSerial();
-    const aggregate = new AggregateLease(state, { term: grants.term, serial, tag });
-    state.aggregate = aggregate;
+    const serial = serials.nextSerial();
+    const aggregate = new AggregateLease(owner, { term: serials.term, serial, tag });
+    owner.account.aggregate = aggregate;
     this.#bySerial.set(serial, aggregate);
     return aggregate;
   }
@@ -171,25 +178,25 @@ export class AggregateLeases {
 }
 
 /** What must be on disk before a reported lease is handed out as it is now; undefined: nothing. What is worth writing ahead becomes an event. */
-export function ensureCovered(events: GateEvent[], now: Instant, aggregate: AggregateLease, grant: Grant): LeaseRecord | undefined {
-  const needed = aggregate.needed(now, grant);
+export function ensureCovered(events: GateEvent[], now: Instant, aggregate: AggregateLease, lease: LiveLease): LeaseRecord | undefined {
+  const needed = aggregate.needed(now, lease);
   if (needed !== undefined) return needed;
-  const record = aggregate.renewalNeeded(now, grant);
+  const record = aggregate.renewalNeeded(now, lease);
   if (record !== undefined) events.push({ kind: 'standing', record });
   return undefined;
 }
 
 /** Units that the limits let be held at once, by the least of those that are enforced. */
-function leastOf(instances: readonly LimitInstance[], unit: string): number {
+function leastOf(instances: readonly LeasedLimit[], unit: string): number {
   let least = Number.POSITIVE_INFINITY;
   for (const instance of instances)
     if (instance.enforced && instance.isConcurrency && instance.rule.unit === unit) least = Math.min(least, instance.limit.capacity);
   return least;
 }
 
-function isBefore(instances: readonly LimitInstance[], end: number, unit: string): boolean {
+function isBefore(instances: readonly LeasedLimit[], end: number, unit: string): boolean {
   for (let at = 0; at < end; at++) {
-    const instance = instances[at] as LimitInstance;
+    const instance = instances[at] as LeasedLimit;
     if (instance.isConcurrency && instance.rule.unit === unit) return true;
   }
   return false;

@@ -1,5 +1,5 @@
 import { type Instant, NEVER } from '../time.ts';
-import type { Grant } from './grants.ts';
+import type { LiveLease } from './live-lease.ts';
 
 /** Entries kept beyond twice the live leases, so that few leases cost no clean-up. */
 const SPARE = 32;
@@ -10,18 +10,18 @@ const SPARE = 32;
  */
 export class LeaseEnds {
   readonly #ends: number[] = [];
-  readonly #grants: Grant[] = [];
+  readonly #leases: LiveLease[] = [];
   #live = 0;
 
   /** A lease begins. */
-  add(grant: Grant): void {
+  add(lease: LiveLease): void {
     this.#live++;
-    this.#push(grant);
+    this.#push(lease);
   }
 
   /** A live lease ends earlier than before. Later ends need no call. */
-  sooner(grant: Grant): void {
-    this.#push(grant);
+  sooner(lease: LiveLease): void {
+    this.#push(lease);
   }
 
   /** A lease that was added has ended. */
@@ -36,49 +36,49 @@ export class LeaseEnds {
   }
 
   /** Returns the live lease that was granted first; undefined if none lives. Looks at all of them. */
-  oldest(): Grant | undefined {
-    let oldest: Grant | undefined;
-    for (const grant of this.#grants) if (grant.ended === undefined && (oldest === undefined || grant.fence < oldest.fence)) oldest = grant;
+  oldest(): LiveLease | undefined {
+    let oldest: LiveLease | undefined;
+    for (const lease of this.#leases) if (lease.ended === undefined && (oldest === undefined || lease.fence < oldest.fence)) oldest = lease;
     return oldest;
   }
 
   /** Returns the end of the lease that ends first as leases are now; NEVER if none lives. */
   earliest(): Instant {
     for (;;) {
-      const grant = this.#grants[0];
-      if (grant === undefined) return NEVER;
+      const lease = this.#leases[0];
+      if (lease === undefined) return NEVER;
       const known = this.#ends[0] as number;
-      if (grant.ended === undefined && grant.expiresAt === known) return grant.expiresAt;
+      if (lease.ended === undefined && lease.expiresAt === known) return lease.expiresAt;
       this.#pop();
       // A later end: renewed. An earlier one has an entry of its own.
-      if (grant.ended === undefined && grant.expiresAt > known) this.#push(grant);
+      if (lease.ended === undefined && lease.expiresAt > known) this.#push(lease);
     }
   }
 
   #rebuild(): void {
-    const live = new Set(this.#grants.filter((grant) => grant.ended === undefined));
+    const live = new Set(this.#leases.filter((lease) => lease.ended === undefined));
     this.#ends.length = 0;
-    this.#grants.length = 0;
-    for (const grant of live) this.#push(grant);
+    this.#leases.length = 0;
+    for (const lease of live) this.#push(lease);
   }
 
-  #push(grant: Grant): void {
+  #push(lease: LiveLease): void {
     let at = this.#ends.length;
-    const end = grant.expiresAt;
+    const end = lease.expiresAt;
     for (; at > 0; ) {
       const parent = (at - 1) >> 1;
       if ((this.#ends[parent] as number) <= end) break;
       this.#ends[at] = this.#ends[parent] as number;
-      this.#grants[at] = this.#grants[parent] as Grant;
+      this.#leases[at] = this.#leases[parent] as LiveLease;
       at = parent;
     }
     this.#ends[at] = end;
-    this.#grants[at] = grant;
+    this.#leases[at] = lease;
   }
 
   #pop(): void {
     const end = this.#ends.pop() as number;
-    const grant = this.#grants.pop() as Grant;
+    const lease = this.#leases.pop() as LiveLease;
     const { length } = this.#ends;
     if (length === 0) return;
     let at = 0;
@@ -88,10 +88,10 @@ export class LeaseEnds {
       if (child + 1 < length && (this.#ends[child + 1] as number) < (this.#ends[child] as number)) child++;
       if ((this.#ends[child] as number) >= end) break;
       this.#ends[at] = this.#ends[child] as number;
-      this.#grants[at] = this.#grants[child] as Grant;
+      this.#leases[at] = this.#leases[child] as LiveLease;
       at = child;
     }
     this.#ends[at] = end;
-    this.#grants[at] = grant;
+    this.#leases[at] = lease;
   }
 }

@@ -1,5 +1,4 @@
-import type { AggregateLease } from '../leases/aggregate-lease.ts';
-import type { Grant } from '../leases/grants.ts';
+import { LeaseAccount } from '../leases/lease-account.ts';
 import { type Instant, NEVER } from '../time.ts';
 import type { GroupNode } from './group-node.ts';
 import type { LimitInstance } from './limit-rule.ts';
@@ -25,14 +24,8 @@ export class KeyState {
   waiting = 0;
   /** Stored requests among them. */
   stored = 0;
-  leases = 0;
-  /** Permits without lease that can still be settled: their debits must meet these limit instances. */
-  settleables = 0;
-  /** Live leases in order of their fence. */
-  fenceHead: Grant | undefined;
-  fenceTail: Grant | undefined;
-  /** What stands for its reported leases on disk. */
-  aggregate: AggregateLease | undefined;
+  /** Its leases, and permits that can be settled. */
+  readonly account = new LeaseAccount();
   /** Parked: no queue of it is offered until then, or until `parkedBy` changes. */
   parked = false;
   parkedBy: LimitInstance | undefined;
@@ -47,9 +40,7 @@ export class KeyState {
 
   /** Nothing waits, holds, refers to it, or still counts. */
   idle(now: Instant): boolean {
-    if (this.waiting > 0 || this.leases > 0 || this.settleables > 0 || this.children > 0 || this.blockedKeys.size > 0) return false;
-    // What stands for its leases on disk serves the next one without a write.
-    if (this.aggregate?.isExpired(now) === false) return false;
+    if (this.waiting > 0 || this.children > 0 || this.blockedKeys.size > 0 || !this.account.idle(now)) return false;
     for (const queue of this.queues) if (!queue.isEmpty) return false;
     for (const instance of this.instances) {
       const at = instance.limit.idleAt(now);

@@ -46,7 +46,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'fences begin anew with every term',
-    file: 'leases/grants.ts',
+    file: 'gate/grants.ts',
     from: 'return (this.term << 40n) | BigInt(serial - this.#serialBase);',
     to: 'return BigInt(serial - this.#serialBase);',
   },
@@ -210,14 +210,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a reported lease is told while what stands for it is still being written',
     file: 'leases/aggregate-lease.ts',
-    from: 'if (this.#covers(this.#written, grant)) return undefined;',
-    to: 'if (this.#covers(this.#asked, grant)) return undefined;',
+    from: 'if (this.#covers(this.#written, lease)) return undefined;',
+    to: 'if (this.#covers(this.#asked, lease)) return undefined;',
   },
   {
     name: 'the first reported lease waits for nothing',
     file: 'leases/aggregate-lease.ts',
-    from: 'if (this.#covers(this.#written, grant)) return undefined;',
-    to: 'if (this.#written === undefined || this.#covers(this.#written, grant)) return undefined;',
+    from: 'if (this.#covers(this.#written, lease)) return undefined;',
+    to: 'if (this.#written === undefined || this.#covers(this.#written, lease)) return undefined;',
   },
   {
     name: 'more reported leases are told than what stands for them has room for',
@@ -228,13 +228,13 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a reported lease outlives what stands for it',
     file: 'leases/aggregate-lease.ts',
-    from: 'record.expiresAt < grant.expiresAt || ',
+    from: 'record.expiresAt < lease.expiresAt || ',
     to: '',
   },
   {
     name: 'a reported lease is longer than what stands for it is held',
     file: 'leases/aggregate-lease.ts',
-    from: ' || record.duration < grant.duration',
+    from: ' || record.duration < lease.duration',
     to: '',
   },
   {
@@ -252,8 +252,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'what stands for reported leases has a fence above theirs',
     file: 'leases/aggregate-lease.ts',
-    from: 'const serial = grants.nextSerial();',
-    to: 'const serial = grants.nextSerial() + 5;',
+    from: 'const serial = serials.nextSerial();',
+    to: 'const serial = serials.nextSerial() + 5;',
   },
   {
     name: 'a full backlog sheds the oldest of the least urgent',
@@ -328,7 +328,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'the time to come back is that of a lease that has been renewed',
     file: 'leases/lease-ends.ts',
-    from: 'if (grant.ended === undefined && grant.expiresAt === known) return grant.expiresAt;',
-    to: 'if (grant.ended === undefined) return known as Instant;',
+    from: 'if (lease.ended === undefined && lease.expiresAt === known) return lease.expiresAt;',
+    to: 'if (lease.ended === undefined) return known as Instant;',
   },
 ];

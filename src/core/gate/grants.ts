@@ -1,12 +1,12 @@
 import { TimingWheel } from '../collections/timing-wheel.ts';
-import type { Costs } from '../group.ts';
-import type { Claim, Disposition, LeaseRecord, PermitTag } from '../permit.ts';
+import type { AggregateLease } from '../leases/aggregate-lease.ts';
+import type { LeaseEnd, LiveLease } from '../leases/live-lease.ts';
+import type { Claim, Lease, LeaseRecord, PermitTag } from '../permit.ts';
 import type { Refusal } from '../refusal.ts';
 import { type Instant, later, MINUTE, type Micros, NEVER, plus } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
-import type { AggregateLease } from './aggregate-lease.ts';
 
 /** How long a permit can still be settled, or its end is remembered (docs/design/coordination.md, decision 8). */
 export const SETTLEMENT_WINDOW: Micros = 10 * MINUTE;
@@ -15,17 +15,9 @@ export const SETTLEMENT_WINDOW: Micros = 10 * MINUTE;
 const SERIALS = 2 ** 40;
 
 /** A permit that is remembered: its lease lives, or its costs can still be settled, or its end is known (a reported lease: where its holder did not end it). */
-export interface Grant {
-  /** Serial with the term's low bits in front: unique over terms. */
-  readonly serial: number;
-  readonly fence: bigint;
-  readonly tag: PermitTag;
+export interface Grant extends LiveLease {
   readonly node: GroupNode;
   readonly keyState: KeyState;
-  readonly costs: Costs;
-  readonly grantedAt: Instant;
-  readonly holder: string;
-  /** What it was charged to, in this term. */
   readonly instances: readonly LimitInstance[];
   readonly leased: boolean;
   /** Granted in this term: its rates can be given back. */
@@ -38,19 +30,14 @@ export interface Grant {
   readonly isAggregate: boolean;
   /** undefined: anyone who knows its name may renew and end it, unless it is an aggregate lease. */
   readonly claim: Claim | undefined;
-  duration: Micros;
-  expiresAt: Instant;
   /** The latest end that was given to the ledger; DISTANT_PAST: none. */
   recordedUntil: Instant;
   /** The latest end known to be in the ledger. No later end is reported. */
   writtenUntil: Instant;
   /** A renewal for longer than this needs a record: a new term holds the lease for the `duration` recorded at most. */
   writtenFor: Micros;
-  ended: Disposition | 'lapsed' | 'revoked' | undefined;
   /** Slot in the wheel of leases; -1: none. */
   slot: number;
-  nextFence: Grant | undefined;
-  previousFence: Grant | undefined;
 }
 
 /** What others than the core need to know of a permit. */
@@ -70,7 +57,7 @@ export interface EndedLease extends Remembered {
   readonly tag: PermitTag;
   /** Name of its group. */
   readonly group: string;
-  readonly ended: Exclude<Grant['ended'], undefined>;
+  readonly ended: Exclude<LeaseEnd, undefined>;
   /** When it is forgotten. */
   readonly at: Instant;
 }
@@ -115,18 +102,13 @@ export class GrantTable {
     return (this.term << 40n) | BigInt(serial - this.#serialBase);
   }
 
-  /** A live lease joins its key's line of fences. Restored ones come in order of their fences. */
+  /** A live lease joins the account of its key. Restored ones come in order of their fences. */
   addLease(grant: Grant): void {
     this.#bySerial.set(grant.serial, grant);
     grant.slot = this.#freeSlots.pop() ?? this.#leased.length;
     this.#leased[grant.slot] = grant;
     this.#wheel.schedule(grant.slot, grant.expiresAt);
-    const key = grant.keyState;
-    grant.previousFence = key.fenceTail;
-    if (key.fenceTail === undefined) key.fenceHead = grant;
-    else key.fenceTail.nextFence = grant;
-    key.fenceTail = grant;
-    key.leases++;
+    grant.keyState.account.add(grant);
     grant.node.leasesLive++;
     this.live++;
   }
@@ -134,7 +116,7 @@ export class GrantTable {
   /** A permit without lease whose costs can be settled. */
   addSettleable(grant: Grant): void {
     this.#bySerial.set(grant.serial, grant);
-    grant.keyState.settleables++;
+    grant.keyState.account.settleables++;
     this.#fade({ grant, at: plus(grant.grantedAt, SETTLEMENT_WINDOW) }, grant.grantedAt);
   }
 
@@ -173,24 +155,17 @@ export class GrantTable {
   }
 
   /** The lease is over, however; it is remembered for a while. */
-  end(grant: Grant, how: Exclude<Grant['ended'], undefined>, now: Instant): void {
+  end(grant: Grant, how: Exclude<LeaseEnd, undefined>, now: Instant): void {
     grant.ended = how;
     if (!grant.leased) {
-      grant.keyState.settleables--;
+      grant.keyState.account.settleables--;
       return;
     }
     this.#wheel.cancel(grant.slot);
     this.#leased[grant.slot] = undefined;
     this.#freeSlots.push(grant.slot);
     grant.slot = -1;
-    const key = grant.keyState;
-    if (grant.previousFence === undefined) key.fenceHead = grant.nextFence;
-    else grant.previousFence.nextFence = grant.nextFence;
-    if (grant.nextFence === undefined) key.fenceTail = grant.previousFence;
-    else grant.nextFence.previousFence = grant.previousFence;
-    grant.nextFence = undefined;
-    grant.previousFence = undefined;
-    key.leases--;
+    grant.keyState.account.remove(grant);
     grant.node.leasesLive--;
     this.live--;
     // Its holder calls no more: to remember many would cost more than they did.
@@ -229,7 +204,7 @@ export class GrantTable {
       if (oldest.at > now && count <= this.#fadingMax) return;
       if ('grant' in oldest) {
         this.#bySerial.delete(oldest.grant.serial);
-        if (oldest.grant.ended === undefined) oldest.grant.keyState.settleables--;
+        if (oldest.grant.ended === undefined) oldest.grant.keyState.account.settleables--;
       } else this.#bySerial.delete(oldest.serial);
       this.#retained[this.#fadingHead++] = undefined;
       if (this.#fadingHead > 1024 && this.#fadingHead * 2 > this.#retained.length) {
@@ -248,4 +223,28 @@ export class GrantTable {
     this.#retained.push(one);
     this.prune(now);
   }
+}
+
+/** The lease as its holder gets it. */
+export function toLease(grant: Grant, now: Instant): Lease {
+  const { fence, expiresAt, duration } = grant;
+  return { fence, fenceFloor: grant.keyState.account.fenceFloor(grant, now), expiresAt, duration };
+}
+
+/** A live lease as a record that ends at `expiresAt`. */
+export function toLeaseRecord(grant: Grant, expiresAt: Instant): LeaseRecord {
+  return {
+    group: grant.node.name,
+    key: grant.keyState.key,
+    term: grant.fence >> 40n,
+    serial: grant.serial,
+    tag: grant.tag,
+    costs: grant.costs,
+    grantedAt: grant.grantedAt,
+    expiresAt,
+    duration: grant.duration,
+    holder: grant.holder,
+    aggregate: grant.isAggregate,
+    claim: grant.claim,
+  };
 }
