@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { KEY_BYTES_MAX, KEY_NAME } from '../core/bounds.ts';
+import { isKey } from '../core/bounds.ts';
 import type { Costs } from '../core/group.ts';
 import type { Micros } from '../core/time.ts';
 import type { RateLimitDescriptor } from '../gen/envoy/extensions/common/ratelimit/v3/ratelimit_pb.ts';
@@ -140,8 +140,7 @@ function entryValue({ entries }: RateLimitDescriptor, key: string): string | und
 
 /** The value, or its hash where it cannot be a key: callers choose it, and an error of this service would let them pass at Envoy. */
 function bounded(value: string): string {
-  const fits = value === '' || (KEY_NAME.test(value) && Buffer.byteLength(value) <= KEY_BYTES_MAX);
-  return fits ? value : `sha256:${createHash('sha256').update(value).digest('hex')}`;
+  return value === '' || isKey(value) ? value : `sha256:${createHash('sha256').update(value).digest('hex')}`;
 }
 
 function compare(a: string, b: string): number {

@@ -1,7 +1,6 @@
-import { KEY_NAME } from '../core/bounds.ts';
 import { ValueError } from './errors.ts';
 import { className, groupName } from './group-options.ts';
-import { oneOf, string } from './scalars.ts';
+import { keyName, oneOf, string } from './scalars.ts';
 import { list, option, optional, refine, required, scalar, struct, unsupported, type ValueOf } from './schema.ts';
 import { entryOf, formatSourceValue, type SourceValue } from './source-value.ts';
 
@@ -67,11 +66,7 @@ const apiKey = struct({
     'acquire: permits of its groups; read: groups, waiters and leases; manage: pause, override, evict, revoke.',
   ),
   groups: optional(list(groupName, 10_000), 'The groups it may name, in every call; for others no reply shows whether they exist.', 'every group'),
-  key: optional(
-    string({ unit: 'key', pattern: KEY_NAME, rule: '1 to 256 characters, none of them a control character.', lengthMax: 256 }),
-    'The only key it may name, pause, and see and end waiters and leases of; taken when a request names none.',
-    'any key',
-  ),
+  key: optional(keyName, 'The only key it may name, pause, and see and end waiters and leases of; taken when a request names none.', 'any key'),
   classes: optional(list(className, 1000), 'The priority classes it may name.', 'every class and number'),
 });
 

@@ -1,9 +1,9 @@
-import { CLASS_NAME, GROUP_NAME, KEY_NAME, LEASE_MAX, PUSHBACK_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
+import { CLASS_NAME, GROUP_NAME, LEASE_MAX, PUSHBACK_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { PRIORITY_MAX } from '../core/group.ts';
 import { DAY, MILLISECOND } from '../core/time.ts';
 import { ValueError } from './errors.ts';
 import { limitOptions, unitName } from './limit-options.ts';
-import { boolean, decimal, duration, durationOrNone, integer, oneOf, percent, size, string } from './scalars.ts';
+import { boolean, decimal, duration, durationOrNone, integer, keyNames, oneOf, percent, size, string } from './scalars.ts';
 import { dictionary, list, option, optional, type ReportAt, refine, required, scalar, struct, type Unverified, type ValueOf } from './schema.ts';
 import { formatSourceValue, type SourceValue } from './source-value.ts';
 import { showDuration } from './units.ts';
@@ -44,12 +44,7 @@ const defaultPriority = scalar<number | string>({
   },
 });
 
-const weights = dictionary(decimal({ min: 0.001, max: 1_000_000 }), {
-  noun: 'key',
-  names: KEY_NAME,
-  namesMax: 10_000,
-  rule: '1 to 256 characters, none of them a control character.',
-});
+const weights = dictionary(decimal({ min: 0.001, max: 1_000_000 }), keyNames);
 
 /** `default` not above `max`, for wait timeout and for lives of leases (seed LN-25). */
 function checkTimes(times: { readonly default?: number | undefined; readonly max?: number | undefined }, report: ReportAt, written: ReadonlySet<string>): void {

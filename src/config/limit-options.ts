@@ -1,9 +1,9 @@
-import { COST_UNITS_MAX, KEY_NAME, SLACK_MAX, UNITS_MAX } from '../core/bounds.ts';
+import { COST_UNITS_MAX, SLACK_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { DAY } from '../core/time.ts';
 import { concurrencyOptions } from './concurrency-options.ts';
 import { ValueError } from './errors.ts';
 import { type Exception, exception, PER, PERMITS, permitsPer, timeOfDay, timezone } from './limit-scalars.ts';
-import { duration, integer, oneOf, string } from './scalars.ts';
+import { duration, integer, keyNames, oneOf, string } from './scalars.ts';
 import { dictionary, option, optional, type ReportAt, refine, required, struct, type Unverified, type ValueOf } from './schema.ts';
 import { showDuration } from './units.ts';
 
@@ -15,12 +15,7 @@ const FORMS = ['rate', 'window', 'spacing', 'concurrency'] as const;
 export type Form = (typeof FORMS)[number];
 
 /** The keys for which a limit has values of their own. */
-const keys = dictionary(exception(), {
-  noun: 'key',
-  names: KEY_NAME,
-  namesMax: 10_000,
-  rule: '1 to 256 characters, none of them a control character.',
-});
+const keys = dictionary(exception(), keyNames);
 
 /** Names of units, as keys of a dictionary. */
 export const unitName = {

@@ -1,6 +1,7 @@
+import { isKey, KEY_BYTES_MAX, KEY_NAME } from '../core/bounds.ts';
 import type { Micros } from '../core/time.ts';
 import { ValueError } from './errors.ts';
-import { type ScalarSchema, scalar } from './schema.ts';
+import { type DictionaryNames, type ScalarSchema, scalar } from './schema.ts';
 import { formatSourceValue, type SourceValue } from './source-value.ts';
 import { suggest } from './suggest.ts';
 import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN, showDuration, showSize } from './units.ts';
@@ -104,8 +105,12 @@ export function boolean(): ScalarSchema<boolean> {
   return scalar({ unit: 'truth', bounds: 'true, false', json: { type: 'boolean' }, read });
 }
 
-/** Text of bounded length that fits a pattern; `rule` describes what fits. A number is taken as its own text. */
-export function string(deps: { unit: string; pattern: RegExp; rule: string; lengthMax: number }): ScalarSchema<string> {
+/**
+ * Text of bounded length that fits a pattern; `rule` describes what fits. A number is taken as its own text. The pattern is what the JSON
+ * Schema can say; `accepts` is the whole rule where there is more to it.
+ */
+export function string(deps: { unit: string; pattern: RegExp; accepts?: (text: string) => boolean; rule: string; lengthMax: number }): ScalarSchema<string> {
+  const accepts = deps.accepts ?? ((text: string) => deps.pattern.test(text));
   const json = { type: 'string', pattern: deps.pattern.source, maxLength: deps.lengthMax };
   const read = (raw: SourceValue): string | ValueError => {
     const value =
@@ -116,10 +121,19 @@ export function string(deps: { unit: string; pattern: RegExp; rule: string; leng
         : undefined;
     if (value === undefined) return new ValueError(`${formatSourceValue(raw)} is not text`, deps.rule);
     if (value.length > deps.lengthMax) return new ValueError(`the text is ${value.length} characters long`, `At most ${deps.lengthMax} are taken.`);
-    return deps.pattern.test(value) ? value : new ValueError(`${formatSourceValue(raw)} is not a ${deps.unit}`, deps.rule);
+    return accepts(value) ? value : new ValueError(`${formatSourceValue(raw)} is not a ${deps.unit}`, deps.rule);
   };
   return scalar({ unit: deps.unit, bounds: deps.rule.replace(/\.$/, ''), json, read });
 }
+
+/** The rule of keys, in words. */
+export const KEY_RULE = `1 to ${KEY_BYTES_MAX} bytes in UTF-8, no control characters.`;
+
+/** A key, by the rule of calls. */
+export const keyName = string({ unit: 'key', pattern: KEY_NAME, accepts: isKey, rule: KEY_RULE, lengthMax: KEY_BYTES_MAX });
+
+/** Keys, as names of a dictionary. */
+export const keyNames: DictionaryNames = { noun: 'key', names: KEY_NAME, accepts: isKey, namesMax: 10_000, rule: KEY_RULE };
 
 /** Whether a value is exactly this word. */
 export function isText(raw: SourceValue, word: string): boolean {

@@ -208,8 +208,20 @@ export function list<T>(item: Schema<T>, itemsMax: number): List<readonly T[]> {
   return { kind: 'list', item, itemsMax, read };
 }
 
+/** Which names a dictionary takes. */
+export interface DictionaryNames {
+  /** What a name is called in messages and in the table. */
+  readonly noun: string;
+  /** For the JSON Schema, and the whole rule where there is no `accepts`. */
+  readonly names: RegExp;
+  readonly accepts?: (name: string) => boolean;
+  readonly namesMax: number;
+  readonly rule: string;
+}
+
 /** Values under free names, in the order of the file. A Map: no name is special to it. */
-export function dictionary<T>(value: Schema<T>, deps: { noun: string; names: RegExp; namesMax: number; rule: string }): Dictionary<ReadonlyMap<string, T>> {
+export function dictionary<T>(value: Schema<T>, deps: DictionaryNames): Dictionary<ReadonlyMap<string, T>> {
+  const accepts = deps.accepts ?? ((name: string) => deps.names.test(name));
   const read = (raw: SourceValue, at: Path, report: Report): ReadonlyMap<string, T> | undefined => {
     if (raw.kind !== 'map') {
       report(raw.where, at, new ValueError(`${formatSourceValue(raw)} is not a map`, `Write the name of each ${deps.noun} with its value behind a colon.`));
@@ -219,8 +231,7 @@ export function dictionary<T>(value: Schema<T>, deps: { noun: string; names: Reg
       report(raw.where, at, new ValueError(`${raw.entries.length} names are too many`, `At most ${deps.namesMax} are taken.`));
     const values = new Map<string, T>();
     for (const entry of raw.entries.slice(0, deps.namesMax)) {
-      if (!deps.names.test(entry.name))
-        report(entry.where, at, new ValueError(`${JSON.stringify(entry.name.slice(0, 60))} cannot name a ${deps.noun}`, deps.rule));
+      if (!accepts(entry.name)) report(entry.where, at, new ValueError(`${JSON.stringify(entry.name.slice(0, 60))} cannot name a ${deps.noun}`, deps.rule));
       else values.set(entry.name, value.read(entry.value, [...at, entry.name], report) as T);
     }
     return values;

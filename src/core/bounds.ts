@@ -52,6 +52,20 @@ export const CLASS_NAME = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/;
 /** Bytes of a key at most, in UTF-8. */
 export const KEY_BYTES_MAX = 256;
 
-/** Key of a group: characters that print. Escapes that every reader of a JSON Schema knows, hence no `\p`. */
+/** What a key consists of: characters that print. {@link isKey} measures it too. Escapes that every reader of a JSON Schema knows, hence no `\p`. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
 export const KEY_NAME = /^[^\u0000-\u001f\u007f-\u009f]{1,256}$/;
+
+/** Returns whether a text may be a key: characters that print, 1 to 256 bytes in UTF-8. */
+export function isKey(text: string): boolean {
+  if (!KEY_NAME.test(text)) return false;
+  let bytes = 0;
+  for (let at = 0; at < text.length; at++) {
+    const point = text.codePointAt(at) as number;
+    // Half of a pair: UTF-8 has no form for it.
+    if (point >= 0xd800 && point <= 0xdfff) return false;
+    bytes += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x1_0000 ? 3 : 4;
+    if (point >= 0x1_0000) at++;
+  }
+  return bytes <= KEY_BYTES_MAX;
+}

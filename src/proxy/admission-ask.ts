@@ -1,11 +1,12 @@
 import type { AdmissionRequest } from '../admission/admission.ts';
+import { isKey } from '../core/bounds.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { Arrival } from '../core/request.ts';
 import type { Micros } from '../core/time.ts';
 import type { BufferedBody } from './body/buffered-body.ts';
 import { computeCosts, JSON_BYTES_MAX, parseJsonBody, readsBody, valueAt } from './costs.ts';
 import type { IncomingRequest } from './incoming.ts';
-import { isKey, readValue } from './request-values.ts';
+import { readValue } from './request-values.ts';
 import type { RouteAdmission } from './route.ts';
 
 /** Whether the request can be submitted to admission, as far as the body goes: it is whole where it is charged then, or enough of it is there to read its costs. */
@@ -24,8 +25,8 @@ export function buildAdmissionRequest(
   missing: (unit: string) => void,
 ): AdmissionRequest | Refusal {
   const key = admission.key === undefined ? '' : readValue(admission.key, incoming);
-  if (!isKey(key))
-    return { reason: 'malformed', detail: 'What names the key of this request must have 1 to 256 characters, none of them a control character.' };
+  if (key !== '' && !isKey(key))
+    return { reason: 'malformed', detail: 'What names the key of this request must have 1 to 256 bytes in UTF-8, no control characters.' };
   const named = admission.priorityClass === undefined ? '' : readValue(admission.priorityClass, incoming);
   const { facts } = incoming;
   return {

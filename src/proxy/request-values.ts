@@ -1,4 +1,3 @@
-import { KEY_BYTES_MAX, KEY_NAME } from '../core/bounds.ts';
 import { firstHeader } from './headers.ts';
 import type { IncomingRequest } from './incoming.ts';
 import type { Source } from './route.ts';
@@ -22,9 +21,4 @@ export function readValue(source: Source, { headers, target, facts }: Pick<Incom
     case 'value':
       return source.value;
   }
-}
-
-/** Whether a text can be a key of a group, or is empty: no key. */
-export function isKey(text: string): boolean {
-  return text === '' || (KEY_NAME.test(text) && Buffer.byteLength(text) <= KEY_BYTES_MAX);
 }

@@ -1,6 +1,6 @@
 import { type Report, ValueError } from '../config/errors.ts';
 import { parseDuration } from '../config/units.ts';
-import { GROUP_NAME, KEY_NAME, LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
+import { GROUP_NAME, isKey, LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { type Costs, ONE_REQUEST, PRIORITY_MAX } from '../core/group.ts';
 import { MILLISECOND, type Micros, SECOND } from '../core/time.ts';
 import { REQUESTS_MAX, type SimulatedRequest } from './simulated-request.ts';
@@ -85,14 +85,14 @@ export class TraceReader {
     if (unknown !== undefined)
       return this.#wrong('', new ValueError(`there is no field ${JSON.stringify(unknown.slice(0, 40))} here`, `Use ${[...FIELDS].join(', ')}.`));
     const arrivedAt = this.#instant(line['at']);
-    const group = this.#text(line, 'group', GROUP_NAME);
+    const group = this.#text(line, 'group', (name) => GROUP_NAME.test(name));
     if (arrivedAt === undefined || group === undefined) return;
     const hold = this.#span(line, 'hold', LEASE_MAX) ?? 0;
     const settled = line['settled'] === undefined ? undefined : this.#costs(line, 'settled');
     this.#recorded.push({
       arrivedAt,
       group,
-      key: line['key'] === undefined || line['key'] === '' ? '' : (this.#text(line, 'key', KEY_NAME) ?? ''),
+      key: line['key'] === undefined || line['key'] === '' ? '' : (this.#text(line, 'key', isKey) ?? ''),
       priority: this.#priority(line),
       costs: this.#costs(line, 'costs'),
       wait: this.#span(line, 'ttl', TTL_MAX),
@@ -115,7 +115,7 @@ export class TraceReader {
     const permit = `${String(line['group'])} ${String(line['fence'])}`;
     if (event === 'permit_ended') return this.#ended(permit, Number(line['heldMs']) * MILLISECOND);
     const arrivedAt = this.#instant(line['arrivedAt']);
-    const group = this.#text(line, 'group', GROUP_NAME);
+    const group = this.#text(line, 'group', (name) => GROUP_NAME.test(name));
     const waited = Math.round(Number(line['waitedMs']) * MILLISECOND);
     if (arrivedAt === undefined || group === undefined || !(waited >= 0)) return;
     const request: Recorded = {
@@ -160,9 +160,9 @@ export class TraceReader {
     return at;
   }
 
-  #text(line: Line, name: string, pattern: RegExp): string | undefined {
+  #text(line: Line, name: string, accepts: (text: string) => boolean): string | undefined {
     const value = line[name];
-    if (typeof value === 'string' && pattern.test(value)) return value;
+    if (typeof value === 'string' && accepts(value)) return value;
     this.#wrong(name, new ValueError(value === undefined ? `${name} is missing` : `this is no ${name}`, `Write the name of a ${name}.`));
     return undefined;
   }

@@ -1,11 +1,11 @@
 import { type ConfigError, collectErrors, ValueError } from '../config/errors.ts';
 import { className, groupName } from '../config/group-options.ts';
 import { permitsPer } from '../config/limit-scalars.ts';
-import { decimal, duration, integer, oneOf, string } from '../config/scalars.ts';
+import { decimal, duration, integer, keyName, oneOf } from '../config/scalars.ts';
 import { dictionary, list, option, optional, type ReportAt, refine, required, struct, type Unverified, type ValueOf } from '../config/schema.ts';
 import type { SourceValue } from '../config/source-value.ts';
 import { parseYaml } from '../config/yaml.ts';
-import { KEY_NAME, LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
+import { LEASE_MAX, TTL_MAX, UNITS_MAX } from '../core/bounds.ts';
 import { type Costs, ONE_REQUEST } from '../core/group.ts';
 import { DAY, MILLISECOND, type Micros } from '../core/time.ts';
 import { exponential, logNormal, type Random, seededRandom, zipf } from './random.ts';
@@ -48,11 +48,7 @@ const callers = struct({
   burst: option(integer({ min: 1, max: 100_000 }), 10, 'Callers that come at once, with pattern `bursts`.'),
   from: option(duration({ min: 0, max: 30 * DAY }), 0, 'When they begin to come, from the start.'),
   until: optional(duration({ min: 0, max: 30 * DAY }), 'When they stop to come, from the start.', 'the duration'),
-  key: optional(
-    string({ unit: 'key', pattern: KEY_NAME, rule: '1 to 256 characters that print.', lengthMax: 256 }),
-    'The one key of them all.',
-    'no key, or `keys`',
-  ),
+  key: optional(keyName, 'The one key of them all.', 'no key, or `keys`'),
   keys: optional(integer({ min: 1, max: KEYS_MAX }), 'As many keys, named k1, k2, ..., drawn for each caller.', 'no key, or `key`'),
   skew: option(decimal({ min: 0, max: 10 }), 0, "Exponent of Zipf's law by which `keys` are drawn; 0: all alike."),
   class: optional(className, 'Their class of priority.', "the group's default"),

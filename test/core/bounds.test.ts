@@ -8,8 +8,8 @@ import {
   COST_UNITS_MAX,
   DEPTH_MAX,
   GROUP_NAME,
+  isKey,
   KEY_BYTES_MAX,
-  KEY_NAME,
   LEASE_MAX,
   PAGE_DEFAULT,
   PAGE_MAX,
@@ -22,7 +22,6 @@ import {
 } from '../../src/core/bounds.ts';
 import { PRIORITY_MAX } from '../../src/core/group.ts';
 import { DAY, HOUR, SECOND } from '../../src/core/time.ts';
-import { isKey } from '../../src/proxy/request-values.ts';
 
 /* Each bound and pattern has one source. What the file, every protocol and the documents say of it is compared here. */
 
@@ -53,18 +52,19 @@ describe('a name is the same in the file and in a call:', () => {
     expect(inGroup(`priority: { classes: { ${quoted(name)}: 1 } }`)).toBe(CLASS_NAME.test(name));
   });
 
-  test.for(['acme', 'a b', 'ä', 'a'.repeat(KEY_BYTES_MAX), 'a'.repeat(KEY_BYTES_MAX + 1), 'a\u0007', 'a\u0085'])('of a key: %j', (key) => {
-    const fits = KEY_NAME.test(key);
+  const [MOST, MORE] = ['é'.repeat(KEY_BYTES_MAX / 2), 'é'.repeat(KEY_BYTES_MAX / 2 + 1)];
+  test.for([
+    ...['acme', 'a b', 'ä', MOST, '€'.repeat(85), '🙂'.repeat(64), 'a'.repeat(KEY_BYTES_MAX)].map((key) => [key, true] as const),
+    ...[MORE, '€'.repeat(86), '🙂'.repeat(65), 'a'.repeat(KEY_BYTES_MAX + 1), 'a\u0007', 'a\u0085', '\ud800'].map((key) => [key, false] as const),
+  ])('of a key, measured in bytes: %j', ([key, fits]) => {
     expect(inGroup(`fairness: { weights: { ${quoted(key)}: 2 } }`)).toBe(fits);
+    const limits = `[ { name: l, rate: 1/1s, scope: key, keys: { ${quoted(key)}: 2/1s } } ]`;
+    expect(loads(`groups: { g: { limits: ${limits} } }`)).toBe(fits);
+    const credential = `{ name: n, sha256: ${'0'.repeat(64)}, key: ${quoted(key)} }`;
+    expect(loads(`auth: { keys: [ ${credential} ] }\ngroups: { g: { limits: [ { name: l, rate: 1/1s } ] } }`)).toBe(fits);
     expect(asks({ key })).toBe(fits);
     expect(checkPause('g', key) === undefined).toBe(fits);
     expect(isKey(key)).toBe(fits);
-  });
-
-  test('a key is measured in bytes by calls and by routes', () => {
-    const [most, more] = ['é'.repeat(KEY_BYTES_MAX / 2), 'é'.repeat(KEY_BYTES_MAX / 2 + 1)];
-    expect([most, more].map((key) => asks({ key }))).toEqual([true, false]);
-    expect([most, more].map(isKey)).toEqual([true, false]);
   });
 });
 

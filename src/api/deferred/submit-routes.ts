@@ -1,8 +1,9 @@
+import { isKey } from '../../core/bounds.ts';
 import type { Costs } from '../../core/group.ts';
 import type { Refusal } from '../../core/refusal.ts';
 import type { ProxyRoute } from '../../deferred/proxy-route.ts';
 import { computeCosts, parseJsonBody, readsBody, valueAt } from '../../proxy/costs.ts';
-import { isKey, readValue } from '../../proxy/request-values.ts';
+import { readValue } from '../../proxy/request-values.ts';
 import type { Route, RouteAdmission, Source } from '../../proxy/route.ts';
 import { createRouter, type RequestHead, type RouteMatch, type Router } from '../../proxy/router.ts';
 import { malformed } from '../validation.ts';
@@ -148,7 +149,7 @@ function read(
   const facts = { params, caller, clientIp: '', peerIp: '', peerTrusted: false, scheme: 'http' as const };
   const request = { headers: fields.headers.flat(), target: fields.path, facts };
   const key = fields.key !== '' || admission.key === undefined ? fields.key : readValue(admission.key, request);
-  if (!isKey(key)) return malformed('What names the key of this request must have 1 to 256 characters, none of them a control character.');
+  if (key !== '' && !isKey(key)) return malformed('What names the key of this request must have 1 to 256 bytes in UTF-8, no control characters.');
   const json = readsBody(admission.costs) ? parseJsonBody(fields.body) : undefined;
   const costs = computeCosts(
     admission.costs,
