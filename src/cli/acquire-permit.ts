@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import { constants } from 'node:os';
 import { type AcquireOptions, createSluice, type Permit, type Place, type Sluice, SluiceRefused, SluiceUnreachable } from '../client/client.ts';
 import type { AcquireFlags } from './acquire-flags.ts';
-import { type CliContext, ENDING_SIGNALS, type Signal, writeLine } from './command.ts';
+import { type CliContext, ENDING_SIGNALS, exitCodeOf, type Signal, writeLine } from './command.ts';
 
 /** Exit codes of the commands that call a server, as in sysexits.h where it has one. */
 export const ACQUIRE_EXIT = {
@@ -58,7 +57,7 @@ export async function acquireWithProgress(asked: AcquireFlags, world: CliContext
   const leave = new AbortController();
   const stops = ENDING_SIGNALS.map((signal: Signal) =>
     world.onSignal(signal, () => {
-      const code = 128 + constants.signals[signal];
+      const code = exitCodeOf(signal);
       if (leave.signal.aborted) world.exit(code);
       leave.abort(code);
     }),

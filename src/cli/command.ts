@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import type { ClockSources } from '../platform/system-clock.ts';
 
@@ -10,6 +11,11 @@ export const EXIT = {
   /** It was called wrongly: an unknown command or flag, a missing argument. */
   usage: 2,
 } as const;
+
+/** Returns the exit code of a process that a signal ended, as a shell reports it: 128 and the signal's number. */
+export function exitCodeOf(signal: NodeJS.Signals): number {
+  return 128 + constants.signals[signal];
+}
 
 /** Signals a command may answer to. */
 export type Signal = (typeof ENDING_SIGNALS)[number];

@@ -1,10 +1,9 @@
 import { spawn } from 'node:child_process';
-import { constants } from 'node:os';
 import type { Permit } from '../client/client.ts';
 import { toMillis } from '../client/duration.ts';
 import { type AcquireFlags, ASK_FLAGS, parseAcquireFlags, parseFlags, wrongDuration } from './acquire-flags.ts';
 import { ACQUIRE_EXIT, acquireWithProgress } from './acquire-permit.ts';
-import { type CliContext, type Command, ENDING_SIGNALS, EXIT, type Signal, writeLine } from './command.ts';
+import { type CliContext, type Command, ENDING_SIGNALS, EXIT, exitCodeOf, type Signal, writeLine } from './command.ts';
 
 interface RunArguments {
   readonly asked: AcquireFlags;
@@ -134,7 +133,8 @@ function startChild(command: readonly [string, ...string[]], env: Readonly<Recor
       writeLine(world.stderr, `sluice: ${name} does not start: ${error.code === 'ENOENT' ? 'there is no such command' : error.message}`);
       resolve(error.code === 'ENOENT' ? 127 : 126);
     });
-    child.once('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])));
+    // Node sets one of the two.
+    child.once('exit', (code, signal) => resolve(code ?? exitCodeOf(signal as NodeJS.Signals)));
   }).finally(() => {
     clearTimeout(killing);
     for (const stop of stops) stop();

@@ -1,6 +1,6 @@
 import { watch } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { availableParallelism, constants } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { basename, dirname } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { loadInBackground, ThreadUnavailable } from '../config/background-load.ts';
@@ -10,7 +10,7 @@ import type { Flag } from '../config/overlay.ts';
 import { ConfigWatch } from '../config/watch.ts';
 import { type Micros, SECOND } from '../core/time.ts';
 import { type RunningServer, serve } from '../server/serve.ts';
-import { type CliContext, type Command, EXIT, type Signal, writeLine } from './command.ts';
+import { type CliContext, type Command, EXIT, exitCodeOf, type Signal, writeLine } from './command.ts';
 import { configArguments } from './config-flags.ts';
 
 /** `sluice serve`: serves until a signal. SIGTERM and SIGINT drain, a second one ends at once; SIGHUP and a change of the file reload. */
@@ -126,7 +126,7 @@ function stopped(world: CliContext): { readonly asked: Promise<Signal>; forget()
   const asked = new Promise<Signal>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       const act = (): void => {
-        if (!first) world.exit(128 + constants.signals[signal]);
+        if (!first) world.exit(exitCodeOf(signal));
         first = false;
         resolve(signal);
       };
