@@ -56,6 +56,8 @@ const imports: readonly Case[] = [
   ['src/api/down.ts', take('../admission/admission.ts'), undefined],
   ['src/config/up.ts', take('../server/serve.ts'), 'noRestrictedImports'],
   ['src/telemetry/up.ts', take('../api/validation.ts'), 'noRestrictedImports'],
+  ['src/telemetry/side.ts', take('../proxy/route.ts'), 'noRestrictedImports'],
+  ['src/telemetry/contract.ts', take('../proxy/forwarding.ts'), undefined],
   ['src/client/server.ts', take('../core/time.ts'), 'noRestrictedImports'],
   ['src/storage/up.ts', take('../ledger/ledger.ts'), 'noRestrictedImports'],
   ['src/ledger/stores/disk.ts', take('../../storage/lmdb.ts'), undefined],

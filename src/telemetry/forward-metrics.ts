@@ -1,14 +1,9 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
-import type { Micros } from '../core/time.ts';
+import type { ForwardEvent } from '../proxy/forwarding.ts';
 import { Histogram, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
 
-/** What forwarding reports; `proxy/forwarding.ts` declares the same events with more fields. */
-export type ForwardEvent =
-  | { readonly kind: 'attempt'; readonly backend: string; readonly outcome: string; readonly took: Micros }
-  | { readonly kind: 'pushback'; readonly backend: string; readonly replayed: boolean }
-  | { readonly kind: 'cost_missing'; readonly route: string; readonly unit: string; readonly stage: 'ask' | 'settle' }
-  | { readonly kind: 'ejected' | 'restored'; readonly backend: string; readonly url: string }
-  | { readonly kind: 'client_limit'; readonly what: 'connection' | 'request' };
+/** What is counted of forwarding: its events, and clients at their bounds, which the listener reports. */
+export type CountedForwardEvent = ForwardEvent | { readonly kind: 'client_limit'; readonly what: 'connection' | 'request' };
 
 /** Bodies held now, and their bytes by where they are. */
 export interface HeldBodies {
@@ -18,7 +13,7 @@ export interface HeldBodies {
 }
 
 /** Counts what forwarding reports. Labels come from the configuration, never from requests. */
-export function createForwardMetrics(registry: Registry, held: () => HeldBodies): (news: ForwardEvent) => void {
+export function createForwardMetrics(registry: Registry, held: () => HeldBodies): (event: CountedForwardEvent) => void {
   // Counted for every request: plain numbers, copied to prom-client at a scrape only.
   const sent = new Map<string, { readonly outcomes: Map<string, number>; readonly took: Histogram }>();
   new Counter({
@@ -65,26 +60,26 @@ export function createForwardMetrics(registry: Registry, held: () => HeldBodies)
   registerHistogram(registry, { name: 'sluice_forward_seconds', help: 'From sending a request to the end of its response.', labelNames: ['backend'] }, (name) =>
     [...sent].flatMap(([backend, { took }]) => took.samples(name, { backend })),
   );
-  return (news) => {
-    switch (news.kind) {
+  return (event) => {
+    switch (event.kind) {
       case 'attempt': {
-        let figures = sent.get(news.backend);
+        let figures = sent.get(event.backend);
         if (figures === undefined) {
           figures = { outcomes: new Map(), took: new Histogram(WAIT_BUCKETS) };
-          sent.set(news.backend, figures);
+          sent.set(event.backend, figures);
         }
-        figures.outcomes.set(news.outcome, (figures.outcomes.get(news.outcome) ?? 0) + 1);
-        return figures.took.observe(news.took);
+        figures.outcomes.set(event.outcome, (figures.outcomes.get(event.outcome) ?? 0) + 1);
+        return figures.took.observe(event.took);
       }
       case 'pushback':
-        return pushbacks.inc({ backend: news.backend, replayed: String(news.replayed) });
+        return pushbacks.inc({ backend: event.backend, replayed: String(event.replayed) });
       case 'cost_missing':
-        return missing.inc({ route: news.route, unit: news.unit, stage: news.stage });
+        return missing.inc({ route: event.route, unit: event.unit, stage: event.stage });
       case 'client_limit':
-        return limited.inc({ what: news.what });
+        return limited.inc({ what: event.what });
       case 'ejected':
       case 'restored':
-        return ejected.set({ backend: news.backend, url: news.url }, news.kind === 'ejected' ? 1 : 0);
+        return ejected.set({ backend: event.backend, url: event.url }, event.kind === 'ejected' ? 1 : 0);
     }
   };
 }

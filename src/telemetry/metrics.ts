@@ -4,7 +4,7 @@ import type { GateEvent } from '../core/events.ts';
 import { type Instant, type Micros, NEVER, SECOND } from '../core/time.ts';
 import { type ClusterStats, createClusterMetrics } from './cluster-metrics.ts';
 import { createDeferredMetrics, type DeferredNews, type DeferredNumbers } from './deferred-metrics.ts';
-import { createForwardMetrics, type ForwardEvent, type HeldBodies } from './forward-metrics.ts';
+import { type CountedForwardEvent, createForwardMetrics, type HeldBodies } from './forward-metrics.ts';
 import { createGatewayQueueMetrics, type GatewayQueueNews, type GatewayQueueNumbers } from './gateway-queue-metrics.ts';
 import { FINE_BUCKETS, Histogram, registerHistogram, WAIT_BUCKETS } from './histogram.ts';
 import { createRateLimitMetrics } from './rate-limit-metrics.ts';
@@ -33,7 +33,7 @@ export interface Metrics {
   /** Sets the source of the figures of buffered bodies; before, they are 0. */
   readonly holding: (source: () => HeldBodies) => void;
   /** Counts an event of forwarding. */
-  readonly forward: (news: ForwardEvent) => void;
+  readonly forward: (event: CountedForwardEvent) => void;
   /** A connection was closed as it was accepted, for want of file descriptors. */
   readonly connectionShed: (listener: string) => void;
   /** The rate limit service answered so; descriptors of the request that no rule fits. */
