@@ -1,3 +1,4 @@
+import type { Ability } from '../admission/credential.ts';
 import { ValueError } from './errors.ts';
 import { className, groupName } from './group-options.ts';
 import { keyName, oneOf, string } from './scalars.ts';
@@ -45,9 +46,6 @@ function readHash(raw: SourceValue): Reference | ValueError {
   // Not shown: it may be the key itself, put where its hash belongs.
   return new ValueError(raw.kind === 'scalar' ? 'this is not a SHA-256 hash' : `${formatSourceValue(raw)} is not a SHA-256 hash`, RULE);
 }
-
-/** What a credential lets its holder do. */
-export type Ability = 'acquire' | 'read' | 'manage';
 
 const apiKey = struct({
   name: required(

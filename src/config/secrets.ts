@@ -1,3 +1,4 @@
+import type { Credential } from '../admission/credential.ts';
 import type { ApiKey, Reference } from './auth-options.ts';
 import type { ClusterOptions } from './cluster-options.ts';
 import type { Variables } from './overlay.ts';
@@ -9,16 +10,13 @@ export interface SecretSources {
   readonly readFile: (path: string) => Promise<string>;
 }
 
-/** An API key whose hash is at hand. */
-export type ResolvedKey = Omit<ApiKey, 'sha256'> & { readonly sha256: string };
-
 /** The keys with their hashes looked up, or a sentence for each that cannot be had. Done at the start and at each reload, so that a hash can be changed in its file. */
 export async function resolveKeys(
   keys: readonly ApiKey[],
   sources: SecretSources,
-): Promise<{ readonly keys: readonly ResolvedKey[]; readonly mistakes: readonly string[] }> {
+): Promise<{ readonly keys: readonly Credential[]; readonly mistakes: readonly string[] }> {
   const mistakes: string[] = [];
-  const resolved: ResolvedKey[] = [];
+  const resolved: Credential[] = [];
   for (const [index, key] of keys.entries()) {
     const found = await look(key.sha256, sources);
     if (found.kind === 'missing') mistakes.push(`auth.keys[${index}].sha256 (${key.name}): ${found.why}`);

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import type { AdmissionRequest, AdmissionService, Outcome } from '../../src/admission/admission.ts';
-import { type Credential, createAuth, scopedAsks, withAuthorization } from '../../src/api/auth.ts';
+import type { Credential } from '../../src/admission/credential.ts';
+import { createAuth, scopedAsks, withAuthorization } from '../../src/api/auth.ts';
 import { ANONYMOUS, parseAcquire } from '../../src/api/validation.ts';
 import { NEVER } from '../../src/core/time.ts';
 

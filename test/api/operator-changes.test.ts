@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Ability } from '../../src/admission/credential.ts';
 import { ActivityLog } from '../../src/api/activity-log.ts';
-import { type Ability, createAuth } from '../../src/api/auth.ts';
+import { createAuth } from '../../src/api/auth.ts';
 import type { OperatorEvent } from '../../src/api/operator-event.ts';
 import { MINUTE } from '../../src/core/time.ts';
 import { Rig, settingsOf } from '../admission/rig.ts';

@@ -1,10 +1,10 @@
+import type { Ability } from '../../admission/credential.ts';
 import { REDRIVE_MAX } from '../../core/bounds.ts';
 import type { Refusal } from '../../core/refusal.ts';
 import { MILLISECOND, MINUTE, type Micros } from '../../core/time.ts';
 import type { RequestFilter, RequestScope, RequestView, SubmitOutcome } from '../../deferred/deferred.ts';
 import type { RequestState } from '../../deferred/request.ts';
 import type { ServiceDeps } from '../admission-service.ts';
-import type { Ability } from '../auth.ts';
 import { toPage } from '../group-validation.ts';
 import { pageTokenOf, placeOf } from '../page-token.ts';
 import { type CallContext, checkDuration, checkGroup, checkText, isRefusal, malformed, parseAcquire } from '../validation.ts';

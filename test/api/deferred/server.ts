@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { PassThrough } from 'node:stream';
-import { type Credential, createAuth } from '../../../src/api/auth.ts';
+import type { Credential } from '../../../src/admission/credential.ts';
+import { createAuth } from '../../../src/api/auth.ts';
 import type { SubmitRoute } from '../../../src/api/deferred/submit-routes.ts';
 import type { OperatorEvent } from '../../../src/api/operator-event.ts';
 import { loadConfig } from '../../../src/config/load.ts';
