@@ -47,9 +47,6 @@ export interface AdmissionLimits {
   readonly settled: number;
 }
 
-/** The bounds of docs/semantics.md and docs/design/coordination.md, decision 8. */
-export const ADMISSION_BOUNDS: AdmissionLimits = { before: 10_000, requests: 200_000, sessions: 20_000, settled: 100_000 };
-
 /** What a tree is decided on, for one term. */
 export interface ShardContext {
   readonly leaderLease: LeaderLease;

@@ -27,9 +27,6 @@ export interface RelayBounds {
   readonly peerRequests: number;
 }
 
-/** The bounds of docs/design/coordination.md 2.8. */
-export const RELAY_BOUNDS: RelayBounds = { held: 10_000, waiting: 10_000, peerRequests: 200_000 };
-
 /** Time at most that a replica waits at its end until its peers have received everything. */
 const FLUSH_TIMEOUT: Micros = SECOND / 2;
 

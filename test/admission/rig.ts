@@ -1,5 +1,5 @@
 import type { AcquireHandle, AdmissionRequest, GroupSettings, Outcome } from '../../src/admission/admission.ts';
-import { ADMISSION_BOUNDS, type AdmissionDeps, type AdmissionEvent, type AdmissionLimits } from '../../src/admission/deps.ts';
+import type { AdmissionDeps, AdmissionEvent, AdmissionLimits } from '../../src/admission/deps.ts';
 import { LocalAdmission } from '../../src/admission/local-admission.ts';
 import type { Coordinator } from '../../src/coordination/coordinator.ts';
 import type { GateEvent } from '../../src/core/events.ts';
@@ -11,6 +11,7 @@ import type { Refusal } from '../../src/core/refusal.ts';
 import { HOUR, type Instant, MINUTE, SECOND } from '../../src/core/time.ts';
 import type { Ledger } from '../../src/ledger/ledger.ts';
 import { START } from '../core/specs.ts';
+import { DEFAULT_ADMISSION_LIMITS } from '../support/default-bounds.ts';
 import { FakeClock, settled } from '../support/fakes/clock.ts';
 import { FakeCoordinator } from '../support/fakes/coordinator.ts';
 import { FakeLedger } from '../support/fakes/ledger.ts';
@@ -92,7 +93,7 @@ export class Rig {
       onGateEvent: (event) => this.events.push(event),
       onEvent: (notice) => this.notices.push(notice),
       random: (bytes) => Uint8Array.from({ length: bytes }, () => (this.#bytes = (this.#bytes * 5 + 17) % 251)),
-      bounds: { ...ADMISSION_BOUNDS, ...options.bounds },
+      bounds: { ...DEFAULT_ADMISSION_LIMITS, ...options.bounds },
       gate: options.gate ?? ((gateParts) => new Gate(gateParts)),
       recording: options.recording ?? true,
       reports: options.reports ?? false,

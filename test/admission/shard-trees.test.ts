@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { type GroupSettings, MOVED } from '../../src/admission/admission.ts';
 import type { Clock } from '../../src/admission/clock.ts';
-import { ADMISSION_BOUNDS, type AdmissionEvent, type ShardContext } from '../../src/admission/deps.ts';
+import type { AdmissionEvent, ShardContext } from '../../src/admission/deps.ts';
 import { LocalAdmission } from '../../src/admission/local-admission.ts';
 import type { LeaderLease } from '../../src/coordination/coordinator.ts';
 import type { GateEvent } from '../../src/core/events.ts';
@@ -10,6 +10,7 @@ import { DISTANT_PAST, type Instant, MINUTE, type Micros, NEVER, plus, SECOND } 
 import { createLedger } from '../../src/ledger/log-ledger.ts';
 import { MemoryStore } from '../../src/ledger/stores/memory.ts';
 import { concurrency, group, START, spacing } from '../core/specs.ts';
+import { DEFAULT_ADMISSION_LIMITS } from '../support/default-bounds.ts';
 import { FakeClock, settled } from '../support/fakes/clock.ts';
 import { FakeCoordinator } from '../support/fakes/coordinator.ts';
 import { askOf, Caller, settingsOf } from './rig.ts';
@@ -45,7 +46,7 @@ class Replica {
       onGateEvent: (event) => this.events.push(event),
       onEvent: (notice) => this.notices.push(notice),
       random: (count) => Uint8Array.from({ length: count }, () => (bytes = (bytes * 5 + 17) % 251)),
-      bounds: ADMISSION_BOUNDS,
+      bounds: DEFAULT_ADMISSION_LIMITS,
       gate: (parts) => new Gate(parts),
       recording: true,
       defer: (run) => void setImmediate(run),

@@ -1,6 +1,6 @@
 import type { AdmissionRequest, GroupSettings } from '../../src/admission/admission.ts';
 import type { Clock } from '../../src/admission/clock.ts';
-import { ADMISSION_BOUNDS, type ShardContext } from '../../src/admission/deps.ts';
+import type { ShardContext } from '../../src/admission/deps.ts';
 import { LocalAdmission } from '../../src/admission/local-admission.ts';
 import type { LeaderLease } from '../../src/coordination/coordinator.ts';
 import type { PeerView, ShardLocation, Timers } from '../../src/coordination/replica.ts';
@@ -8,10 +8,11 @@ import { Gate } from '../../src/core/gate/gate.ts';
 import { DISTANT_PAST, type Instant, MILLISECOND, type Micros, plus, SECOND } from '../../src/core/time.ts';
 import { createLedger } from '../../src/ledger/log-ledger.ts';
 import { MemoryStore } from '../../src/ledger/stores/memory.ts';
-import { RELAY_BOUNDS, Relay, type RelayBounds, type RelayEvent } from '../../src/relay/relay.ts';
+import { Relay, type RelayBounds, type RelayEvent } from '../../src/relay/relay.ts';
 import { askOf, Caller } from '../admission/rig.ts';
 import { START } from '../core/specs.ts';
 import { Dice } from '../sim/dice.ts';
+import { DEFAULT_ADMISSION_LIMITS, DEFAULT_RELAY_BOUNDS } from '../support/default-bounds.ts';
 import { FakeClock, settled } from '../support/fakes/clock.ts';
 import { FakeCoordinator } from '../support/fakes/coordinator.ts';
 import { FakeLedger } from '../support/fakes/ledger.ts';
@@ -106,7 +107,7 @@ export class Node {
       onGateEvent: () => {},
       onEvent: () => {},
       random: (count) => Uint8Array.from({ length: count }, () => (bytes = (bytes * 5 + 17) % 251)),
-      bounds: ADMISSION_BOUNDS,
+      bounds: DEFAULT_ADMISSION_LIMITS,
       gate: (parts) => new Gate(parts),
       recording: true,
       defer: (run) => void setImmediate(run),
@@ -132,7 +133,7 @@ export class Node {
       newName: () => `${name}-${++this.#lives}`,
       settings: fleet.settings,
       shardOf: fleet.shardOf,
-      bounds: { ...RELAY_BOUNDS, ...fleet.bounds },
+      bounds: { ...DEFAULT_RELAY_BOUNDS, ...fleet.bounds },
       limits: true,
       shareAdmission: (settings) => fleet.alone(this, settings),
       onEvent: (event) => this.events.push(event),
@@ -284,7 +285,7 @@ export class Fleet {
       onGateEvent: () => {},
       onEvent: () => {},
       random: (count) => new Uint8Array(count).fill(7),
-      bounds: ADMISSION_BOUNDS,
+      bounds: DEFAULT_ADMISSION_LIMITS,
       gate: (parts) => new Gate(parts),
       recording: false,
       defer: (run) => void setImmediate(run),
