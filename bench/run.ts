@@ -17,6 +17,7 @@ import { submitTable } from './deferred/submit.ts';
 import { submitClusterTable } from './deferred/submit-cluster.ts';
 import { pairedTable } from './lib/paired.ts';
 import { machineLine, progress } from './lib/pinned.ts';
+import { clockTable } from './micro/clock.ts';
 import { garbageTable } from './micro/garbage.ts';
 import { gateTable } from './micro/gate.ts';
 import { appendRates } from './micro/ledger.ts';
@@ -37,6 +38,7 @@ const benches: Readonly<Record<string, Bench>> = {
   limits: { what: 'B7: one decision of each limit, beside other limiters', run: async ({ rounds }) => limitsTable(Math.min(5, rounds)) },
   gate: { what: 'B6: up to a million waiters in the core', run: async ({ rounds }) => gateTable(Math.min(5, rounds) + 1) },
   garbage: { what: 'GC microseconds of a request by the number of groups', run: async ({ rounds }) => garbageTable(rounds) },
+  clock: { what: 'processor time and lateness of the clock, by the thread that sleeps and by spinning', run: async ({ rounds }) => clockTable(rounds) },
   ledger: { what: 'durable appends a second on this disk', run: ledger },
   submit: { what: 'deferred: submits stored a second, beside an append-only file and BullMQ', run: submitTable },
   submitHttp: { what: 'deferred: submits acknowledged a second over HTTP, beside BullMQ behind node:http', run: submitHttpTable },

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { Clock } from '../admission/clock.ts';
 import { type ClockReading, type ClockRecord, ShardClock } from '../coordination/clocks/shard-clock.ts';
-import { type EpochMs, type Instant, MILLISECOND, type Micros, NEVER } from '../core/time.ts';
+import { type EpochMs, type Instant, MILLISECOND, type Micros, NEVER, plus } from '../core/time.ts';
 import { type TimerEntry, TimerHeap } from './timer-heap.ts';
+import type { Waker, WakeThreadOptions } from './wake-thread.ts';
 
 /** The machine's clocks, passed in because only main uses `process`. */
 export interface ClockSources {
@@ -21,6 +22,8 @@ export interface SystemClockOptions {
   readonly record: ClockRecord | undefined;
   /** true: an armed timer alone does not keep the process alive. */
   readonly unref?: boolean;
+  /** Opens what wakes the event loop exactly; asked once, when it is first of use. Without it, or once it is lost, the loop spins before each moment. */
+  readonly openWaker?: (called: Pick<WakeThreadOptions, 'wake' | 'lost'>) => Waker;
 }
 
 /** `Clock` with what a coordinator needs beside it. */
@@ -31,8 +34,18 @@ export interface SystemClock extends Clock {
   stop(): void;
 }
 
-/** A timer sleeps until this long before the moment, then the event loop spins: setTimeout fires up to 1.9 ms early, and up to a millisecond late. */
+/** setTimeout fires up to 1.9 ms early, and up to a millisecond late. Where nothing better is at hand it ends this long before the moment, and the event loop spins. */
 const SPIN: Micros = 1_500;
+
+/** A moment that is further away is waited for by setTimeout until this long before it, so that the many timers that are cancelled early cost the thread nothing. */
+const NEAR: Micros = 20 * MILLISECOND;
+
+/** The thread wakes the loop at most once in this time for each armed timer, up to the second: with thousands of them the moments are called in groups. */
+const WAKE_EVERY: Micros = 10;
+const WAKE_EVERY_MAX: Micros = 250;
+
+/** A turn of the event loop calls wakes for about this long; what else is due comes in the next turn. */
+const TURN_MAX: Micros = 2 * MILLISECOND;
 
 /** setTimeout turns a longer delay into 1 ms. */
 const SLEEP_MS_MAX = 2 ** 31 - 1;
@@ -49,7 +62,10 @@ export function bootId(path = '/proc/sys/kernel/random/boot_id'): string {
   }
 }
 
-/** The clock of a running server. One Node timer serves all entries; `wake` is never called early. */
+/**
+ * The clock of a running server; `wake` is never called early. One timer serves all entries: setTimeout far from a moment, the
+ * waker near it, and what the waker leaves, some 20 us, is spun.
+ */
 export function createSystemClock(options: SystemClockOptions): SystemClock {
   return new TimerClock(options);
 }
@@ -64,10 +80,16 @@ class TimerClock implements SystemClock {
   /** What the timer or the spin is set for. */
   #armedFor: Instant = NEVER;
   #waking = false;
+  /** undefined: not yet opened, or lost. */
+  #waker: Waker | undefined;
+  #openWaker: SystemClockOptions['openWaker'];
+  /** When the waker may wake the loop again. */
+  #wakeFrom: Instant = 0 as Instant;
 
   constructor(options: SystemClockOptions) {
     this.#sources = options.sources;
     this.#unref = options.unref ?? false;
+    this.#openWaker = options.openWaker;
     this.#shard = new ShardClock(this.#reading(), options.record);
   }
 
@@ -96,6 +118,9 @@ class TimerClock implements SystemClock {
   stop(): void {
     for (let first = this.#timers.first; first !== undefined; first = this.#timers.first) this.#timers.cancel(first);
     this.#disarm();
+    this.#openWaker = undefined;
+    this.#waker?.stop();
+    this.#waker = undefined;
   }
 
   #arm(): void {
@@ -103,7 +128,37 @@ class TimerClock implements SystemClock {
     const first = this.#timers.first;
     if (first === undefined) return;
     this.#armedFor = first.when;
-    const sleepMs = Math.floor((first.when - this.now() - SPIN) / MILLISECOND);
+    const now = this.now();
+    const left = first.when - now;
+    if (this.#openWaker === undefined && this.#waker === undefined) this.#sleep(left - SPIN);
+    else if (left > 2 * NEAR) this.#sleep(left - NEAR);
+    else if (left <= 0) this.#sleep(0);
+    else this.#wakeIn(Math.max(left, this.#wakeFrom - now), left);
+  }
+
+  /** Wakes the loop in `left`, or in `again` at the latest where that is not yet possible. */
+  #wakeIn(left: Micros, again: Micros): void {
+    if (this.#waker === undefined) this.#open();
+    const lead = this.#waker?.lead ?? 0;
+    if (left <= lead) return this.#sleep(0);
+    if (this.#waker?.wakeAfter(left - lead) !== true) this.#sleep(again - SPIN);
+  }
+
+  #open(): void {
+    const open = this.#openWaker;
+    this.#openWaker = undefined;
+    this.#waker = open?.({
+      wake: this.#ring,
+      lost: () => {
+        this.#waker = undefined;
+        this.#arm();
+      },
+    });
+  }
+
+  /** Looks again after `time`, or up to 1.9 ms before; at the next turn of the loop where that is less than a millisecond. */
+  #sleep(time: Micros): void {
+    const sleepMs = Math.floor(time / MILLISECOND);
     if (sleepMs >= 1) {
       this.#timer = setTimeout(this.#ring, Math.min(sleepMs, SLEEP_MS_MAX));
       if (this.#unref) this.#timer.unref();
@@ -123,11 +178,13 @@ class TimerClock implements SystemClock {
 
   readonly #ring = (): void => {
     const now = this.now();
+    const end = plus(now, TURN_MAX);
+    if ((this.#timers.first?.when ?? NEVER) <= now) this.#wakeFrom = plus(now, Math.min(WAKE_EVERY_MAX, this.#timers.size * WAKE_EVERY));
     this.#waking = true;
     try {
       // Only entries added before: one for "now" made by a wake must let the event loop turn.
       const made = this.#timers.made;
-      for (let wake = this.#timers.due(now, made); wake !== undefined; wake = this.#timers.due(now, made)) wake();
+      for (let wake = this.#timers.due(now, made); wake !== undefined; wake = this.now() < end ? this.#timers.due(now, made) : undefined) wake();
     } finally {
       this.#waking = false;
       this.#arm();

@@ -9,8 +9,9 @@ import { Gate } from '../core/gate/gate.ts';
 import { MILLISECOND, type Micros } from '../core/time.ts';
 import type { NewsBus } from '../deferred/cluster-news.ts';
 import { createRandom } from '../platform/random.ts';
-import type { ClockSources } from '../platform/system-clock.ts';
+import type { ClockSources, SystemClockOptions } from '../platform/system-clock.ts';
 import { createTimers } from '../platform/timers.ts';
+import { openWakeThread } from '../platform/wake-thread.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { withRequestLog } from '../telemetry/request-log.ts';
@@ -108,6 +109,24 @@ export function admissionDeps(
     defer: (run) => void setImmediate(run),
     pace,
   };
+}
+
+/** Opens the thread that wakes the event loop for a clock; where it does not run, the log says once what that costs. */
+export function wakerOf({ monotonic }: ClockSources, log: Log): NonNullable<SystemClockOptions['openWaker']> {
+  return ({ wake, lost }) =>
+    openWakeThread({
+      monotonic,
+      wake,
+      lost(cause) {
+        log.write(
+          'warn',
+          'clock_unthreaded',
+          'No worker thread runs for the clock: the event loop spins before each admission by rate, which takes up to a whole processor.',
+          { err: cause },
+        );
+        lost(cause);
+      },
+    });
 }
 
 /** The pace of reloads; `slack`: see {@link LoopPaceDeps}. */

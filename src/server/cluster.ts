@@ -36,6 +36,7 @@ import {
   type OnShard,
   type ReplicaRequests,
   type ShardChange,
+  wakerOf,
 } from './admission-stack.ts';
 import { clusterWarnings, logConnectionEvent, logRelayEvent, logReplicaEvent, PeerLog } from './log-events.ts';
 import { type NatsLink, natsOptionsOf, openNats } from './nats.ts';
@@ -52,7 +53,7 @@ type Cluster = NonNullable<Config['cluster']>;
 /** Admission of one replica among several: from NATS up. */
 export async function openClusterAdmission(config: Config, cluster: Cluster, deps: AdmissionStackDeps): Promise<AdmissionStack> {
   const { clocks, version, nodeVersion, log, opened } = deps;
-  const clock = createSystemClock({ sources: clocks, record: undefined });
+  const clock = createSystemClock({ sources: clocks, record: undefined, openWaker: wakerOf(clocks, log) });
   opened.push(async () => clock.stop());
   const options = await natsOptions(cluster, deps);
   const nats = await openNats(options, (change) => logConnectionEvent(log, change));

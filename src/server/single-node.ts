@@ -21,7 +21,7 @@ import { DamagedStore } from '../storage/verify.ts';
 import { instrumentClock, instrumentStore } from '../telemetry/instrumented.ts';
 import type { Log } from '../telemetry/log.ts';
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
-import { type AdmissionStack, type AdmissionStackDeps, admissionDeps, createPace } from './admission-stack.ts';
+import { type AdmissionStack, type AdmissionStackDeps, admissionDeps, createPace, wakerOf } from './admission-stack.ts';
 
 /**
  * Admission of a single node: from the disk up. While the disk takes no writes it logs that and tries again: a term
@@ -153,7 +153,7 @@ async function openFoundation(config: Config, deps: AdmissionStackDeps): Promise
   });
   let clock: SystemClock | undefined;
   try {
-    clock = createSystemClock({ sources: deps.clocks, record: await readLastClock(storage.registers) });
+    clock = createSystemClock({ sources: deps.clocks, record: await readLastClock(storage.registers), openWaker: wakerOf(deps.clocks, deps.log) });
     const coordinator = await openSingleNodeCoordinator({ registers: storage.registers, clock, session: randomUUID() });
     return { storage, clock, coordinator };
   } catch (cause) {
