@@ -1,21 +1,16 @@
-import { type Costs, costOf } from '../group.ts';
+import type { Costs } from '../group.ts';
 import type { Refusal } from '../refusal.ts';
 import type { GateRequest } from '../request.ts';
-import { DISTANT_PAST, type Instant, later, type Micros, NEVER, plus } from '../time.ts';
+import { DISTANT_PAST, type Instant, later, NEVER, plus } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
-import { NO_SLOT } from '../tree/waiter-table.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import { awaitsReservation, DISK_WAIT_MAX, extendForReservation } from './expiry.ts';
 import { positionAtTail, positionOf } from './position.ts';
 import { findOversizedLimit } from './readiness.ts';
+import { pausedFor, retryAt } from './retry-at.ts';
 import { exceededBacklogBound, victimsFor, wouldMakeRoom } from './shed.ts';
 import { type GateExplanation, limitViews } from './views.ts';
-
-/** A slot that has opened waits so long at most for the bound it needs, beyond the caller's wait timeout. */
-const DISK_WAIT_MAX: Micros = 1_000_000;
-
-/** When to try again where no time can be computed: only a release, or the end of a pause without end, would help. */
-const RETRY_UNKNOWN: Micros = 1_000_000;
 
 const NOBODY: readonly number[] = [];
 
@@ -89,13 +84,6 @@ function infeasible(dispatcher: Dispatcher, now: Instant, state: KeyState, reque
   return { reason: 'infeasible', limit, retryAt: at };
 }
 
-/** Until when this key is paused, here or above; DISTANT_PAST: it is not. */
-function pausedFor(state: KeyState, now: Instant): Instant {
-  let until: Instant = DISTANT_PAST;
-  for (const node of state.node.path) until = later(until, later(node.pausedUntil, node.keyPausedUntil(state.key, now)));
-  return until;
-}
-
 /** The wait that is expected is longer than the group takes on. */
 function checkExpectedWait(now: Instant, node: GroupNode, expectedAt: Instant): Refusal | undefined {
   const { wait } = node.spec.backlog;
@@ -123,67 +111,8 @@ function withRetryAt(now: Instant, state: KeyState, costs: Costs, refusal: Refus
   return { ...refusal, ...(limit === undefined ? {} : { limit }), retryAt: retryAt(now, state, costs, place.expectedAt) };
 }
 
-/**
- * When asking again makes sense: where a limit waits for leases, when the first of them ends; else at `expectedAt`, when its
- * place in the queue would have gone; else when the limits alone would let it pass.
- */
-function retryAt(now: Instant, state: KeyState, costs: Costs, expectedAt: Instant): Instant {
-  let at: Instant = later(now, pausedFor(state, now));
-  let byLease = false;
-  for (const instance of state.limits) {
-    if (!instance.enforced) continue;
-    const cost = costOf(costs, instance.rule.unit);
-    byLease ||= instance.isConcurrency && instance.limit.readyAt(now, cost) === NEVER;
-    at = later(at, instance.opensAt(now, cost));
-  }
-  if (!byLease && expectedAt !== NEVER) at = later(now, expectedAt);
-  return at === NEVER ? plus(now, RETRY_UNKNOWN) : at;
-}
-
-/** All its limits agree, and a bound is on its way to the disk: its slot has opened. */
-function awaitsReservation(dispatcher: Dispatcher, now: Instant, slot: number): boolean {
-  if (!dispatcher.reservations.isDurable) return false;
-  const state = dispatcher.waiters.keyOf(slot);
-  if (dispatcher.readiness.readyAt(now, state.limits, dispatcher.waiters.costsOf(slot)) > now) return false;
-  return state.limits.some((instance) => instance.pending);
-}
-
 /** No waiter of its key and priority is before it, and none of its group but those that only their own keys hold. */
 function isNext(dispatcher: Dispatcher, slot: number): boolean {
   const queue = dispatcher.waiters.queueOf(slot);
   return queue.head === slot && (queue.keyState.parked || queue.keyState.node.nextQueue() === queue);
-}
-
-/** Its wait timeout is over, its slot has opened: it is asked about again when the bound is on disk, at the latest at `until`. */
-function extendForReservation(dispatcher: Dispatcher, slot: number, until: Instant): void {
-  dispatcher.timers.clearWaitTimeout(slot);
-  dispatcher.timers.setWaitTimeout(slot, until);
-  dispatcher.overdue.add(dispatcher.waiters.refOf(slot));
-}
-
-/** The disk has answered: a waiter that was kept for it and could not go ends now, unless another bound is on its way. */
-export function resolveOverdue(dispatcher: Dispatcher, now: Instant): void {
-  const overdue = [...dispatcher.overdue];
-  dispatcher.overdue.clear();
-  for (const ref of overdue) {
-    const slot = dispatcher.waiters.slotOf(ref);
-    if (slot !== NO_SLOT) expireWaiter(dispatcher, now, slot);
-  }
-}
-
-/** Ends a waiter whose wait timeout is over, unless only the disk holds it; reports when its limits alone would have let it go. */
-export function expireWaiter(dispatcher: Dispatcher, now: Instant, slot: number): void {
-  const latest = plus(dispatcher.waiters.deadlineOf(slot), DISK_WAIT_MAX);
-  if (latest > now && awaitsReservation(dispatcher, now, slot)) {
-    extendForReservation(dispatcher, slot, latest);
-    return;
-  }
-  const state = dispatcher.waiters.keyOf(slot);
-  const ready = dispatcher.readiness.readyAt(now, state.limits, dispatcher.waiters.costsOf(slot));
-  const instance = dispatcher.readiness.because;
-  dispatcher.refuse(now, slot, {
-    reason: 'expired',
-    ...(instance === undefined ? {} : { limit: instance.rule.qualifiedName(state.node) }),
-    retryAt: retryAt(now, state, dispatcher.waiters.costsOf(slot), ready === NEVER ? NEVER : later(now, ready)),
-  });
 }

@@ -1,8 +1,8 @@
 import { earlier, type Instant, NEVER } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { Override } from '../tree/overrides.ts';
-import { expireWaiter } from './arrival-checks.ts';
 import { type Dispatcher, MAX_BATCH } from './dispatcher.ts';
+import { expireWaiter } from './expiry.ts';
 import { endLease } from './release.ts';
 
 /**
