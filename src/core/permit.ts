@@ -16,6 +16,11 @@ export interface PauseOnRelease {
 /** Bits of a fence that count within one term: `fence = term << 40 | serial`. */
 export const SERIAL_BITS = 40n;
 
+/** Returns the term that granted the lease with this fence. */
+export function termOf(fence: bigint): bigint {
+  return fence >> SERIAL_BITS;
+}
+
 /** 64 bits that only the holder of a permit knows. */
 export interface PermitTag {
   readonly high: number;

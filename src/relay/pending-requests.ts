@@ -3,7 +3,7 @@ import type { Clock } from '../admission/clock.ts';
 import { shiftArrival, shiftOutcome } from '../admission/time-shift.ts';
 import type { ShardLocation, Timers } from '../coordination/replica.ts';
 import type { LimitView } from '../core/gate/views.ts';
-import { type Permit, SERIAL_BITS } from '../core/permit.ts';
+import { type Permit, termOf } from '../core/permit.ts';
 import { withdrawn } from '../core/refusal.ts';
 import { arrivalOf, type QueuePosition } from '../core/request.ts';
 import { type Instant, MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';
@@ -266,7 +266,7 @@ export class PendingRequests implements PendingRequestOwner {
     const route = this.#deps.directory.ofPermit(group);
     if (lease === undefined || route === undefined) return;
     const location = this.#deps.locate(route.shard);
-    if (location.at === 'nowhere' || location.term !== lease.fence >> SERIAL_BITS) this.#deps.releaseUnused(caller, id);
+    if (location.at === 'nowhere' || location.term !== termOf(lease.fence)) this.#deps.releaseUnused(caller, id);
   }
 
   #stale(permit: Permit): boolean {

@@ -107,7 +107,7 @@ export const removed: readonly Removed[] = [
     name: 'fences-without-term',
     rule: 'fences carry their term',
     file: 'core/gate/grants.ts',
-    from: 'return (this.term << 40n) | BigInt(serial - this.#serialBase);',
+    from: 'return (this.term << SERIAL_BITS) | BigInt(serial - this.#serialBase);',
     to: 'return BigInt(serial - this.#serialBase);',
     gates: true,
     seed: 1,

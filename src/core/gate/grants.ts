@@ -1,7 +1,8 @@
+import { Fifo } from '../collections/fifo.ts';
 import { TimingWheel } from '../collections/timing-wheel.ts';
 import type { AggregateLease } from '../leases/aggregate-lease.ts';
 import type { LeaseEnd, LiveLease } from '../leases/live-lease.ts';
-import type { Claim, Lease, LeaseRecord, PermitTag } from '../permit.ts';
+import { type Claim, type Lease, type LeaseRecord, type PermitTag, SERIAL_BITS, termOf } from '../permit.ts';
 import type { Refusal } from '../refusal.ts';
 import { type Instant, later, MINUTE, type Micros, NEVER, plus } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
@@ -12,7 +13,7 @@ import type { LimitInstance } from '../tree/limit-rule.ts';
 export const SETTLEMENT_WINDOW: Micros = 10 * MINUTE;
 
 /** Serials within one term: 40 bits; a number that also carries 13 bits of the term stays below 2^53. */
-const SERIALS = 2 ** 40;
+const SERIALS = 2 ** Number(SERIAL_BITS);
 
 /** A permit that is remembered: its lease lives, or its costs can still be settled, or its end is known (a reported lease: where its holder did not end it). */
 export interface Grant extends LiveLease {
@@ -78,8 +79,7 @@ export class GrantTable {
   readonly #freeSlots: number[] = [];
   readonly #wheel = new TimingWheel();
   /** Ended or settle-only grants with the time to forget them; in order, since all wait equally long. */
-  readonly #retained: (EndedLease | Settleable | undefined)[] = [];
-  #fadingHead = 0;
+  readonly #retained = new Fifo<EndedLease | Settleable>();
   readonly #fadingMax: number;
   readonly term: bigint;
   readonly #serialBase: number;
@@ -99,7 +99,7 @@ export class GrantTable {
 
   /** The fence of a serial of this term. */
   fenceOf(serial: number): bigint {
-    return (this.term << 40n) | BigInt(serial - this.#serialBase);
+    return (this.term << SERIAL_BITS) | BigInt(serial - this.#serialBase);
   }
 
   /** A live lease joins the account of its key. Restored ones come in order of their fences. */
@@ -192,25 +192,20 @@ export class GrantTable {
 
   /** When the oldest of those that are remembered may be forgotten; NEVER if there is none. */
   get fadesAt(): Instant {
-    return this.#retained[this.#fadingHead]?.at ?? NEVER;
+    return this.#retained.peek()?.at ?? NEVER;
   }
 
   /** Forgets what is older than ten minutes. */
   prune(now: Instant): void {
     for (;;) {
-      const oldest = this.#retained[this.#fadingHead];
+      const oldest = this.#retained.peek();
       if (oldest === undefined) return;
-      const count = this.#retained.length - this.#fadingHead;
-      if (oldest.at > now && count <= this.#fadingMax) return;
+      if (oldest.at > now && this.#retained.length <= this.#fadingMax) return;
       if ('grant' in oldest) {
         this.#bySerial.delete(oldest.grant.serial);
         if (oldest.grant.ended === undefined) oldest.grant.keyState.account.settleables--;
       } else this.#bySerial.delete(oldest.serial);
-      this.#retained[this.#fadingHead++] = undefined;
-      if (this.#fadingHead > 1024 && this.#fadingHead * 2 > this.#retained.length) {
-        this.#retained.splice(0, this.#fadingHead);
-        this.#fadingHead = 0;
-      }
+      this.#retained.shift();
     }
   }
 
@@ -236,7 +231,7 @@ export function toLeaseRecord(grant: Grant, expiresAt: Instant): LeaseRecord {
   return {
     group: grant.node.name,
     key: grant.keyState.key,
-    term: grant.fence >> 40n,
+    term: termOf(grant.fence),
     serial: grant.serial,
     tag: grant.tag,
     costs: grant.costs,

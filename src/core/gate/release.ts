@@ -1,6 +1,6 @@
 import { type Costs, costOf } from '../group.ts';
 import { numberOf } from '../limits/create-limit.ts';
-import type { Disposition, Lease, Permit, PermitTag } from '../permit.ts';
+import { type Disposition, type Lease, type Permit, type PermitTag, termOf } from '../permit.ts';
 import type { Refusal } from '../refusal.ts';
 import { type Instant, type Micros, plus } from '../time.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
@@ -66,7 +66,7 @@ export function endLease(dispatcher: Dispatcher, now: Instant, grant: Grant, how
     group: grant.node.name,
     key: grant.keyState.key,
     serial: grant.serial,
-    term: grant.fence >> 40n,
+    term: termOf(grant.fence),
     how,
     recorded: grant.leased && grant.aggregate === undefined && dispatcher.reservations.isDurable,
     held,

@@ -47,7 +47,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'fences begin anew with every term',
     file: 'gate/grants.ts',
-    from: 'return (this.term << 40n) | BigInt(serial - this.#serialBase);',
+    from: 'return (this.term << SERIAL_BITS) | BigInt(serial - this.#serialBase);',
     to: 'return BigInt(serial - this.#serialBase);',
   },
   {
