@@ -1,5 +1,5 @@
 import type { ShardTime } from '../coordination/replica.ts';
-import { type EpochMs, type Instant, NEVER, plus } from '../core/time.ts';
+import { type EpochMs, type Instant, type Micros, NEVER, plus } from '../core/time.ts';
 
 /**
  * Time for the parts outside the core: shard time, the wall clock for people, and one way to be woken.
@@ -14,6 +14,11 @@ export interface Clock {
    * Within the last millisecond it may spin on the event loop instead of sleeping, so that lateness stays far below one.
    */
   at(when: Instant, wake: () => void): () => void;
+}
+
+/** Resolves once `time` has passed by this clock, no earlier. */
+export function sleep(clock: Pick<Clock, 'now' | 'at'>, time: Micros): Promise<void> {
+  return new Promise((resolve) => void clock.at(plus(clock.now(), time), resolve));
 }
 
 /**

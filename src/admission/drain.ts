@@ -1,5 +1,6 @@
 import type { Refusal } from '../core/refusal.ts';
 import { type Micros, plus, SECOND } from '../core/time.ts';
+import { sleep } from './clock.ts';
 import type { AdmissionDeps } from './deps.ts';
 import type { TreeRegistry } from './tree-registry.ts';
 
@@ -17,7 +18,7 @@ export async function drain(gates: TreeRegistry, deps: AdmissionDeps, grace: Mic
   await empty(gates, deps, SEAL_FOR);
   if (gates.lost === undefined) {
     const sealed = Promise.all(gates.trees().map((tree) => gates.close(tree, refusal)));
-    await Promise.race([sealed, sleep(deps, SEAL_FOR)]);
+    await Promise.race([sealed, sleep(deps.clock, SEAL_FOR)]);
   }
   for (const tree of gates.trees()) tree.stop(refusal);
   try {
@@ -41,11 +42,5 @@ function empty(gates: TreeRegistry, { clock }: AdmissionDeps, most: Micros): Pro
       cancel();
       resolve();
     };
-  });
-}
-
-function sleep({ clock }: AdmissionDeps, time: Micros): Promise<void> {
-  return new Promise((resolve) => {
-    clock.at(plus(clock.now(), time), resolve);
   });
 }

@@ -4,7 +4,7 @@ import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { WaiterView } from '../core/request.ts';
-import { type Instant, type Micros, NEVER, plus } from '../core/time.ts';
+import { type Instant, type Micros, NEVER, plus, SECOND } from '../core/time.ts';
 import {
   type AcquireHandle,
   type AdmissionRequest,
@@ -24,7 +24,7 @@ import {
   type RenewOutcome,
   unknownGroup,
 } from './admission.ts';
-import type { Clock } from './clock.ts';
+import { sleep } from './clock.ts';
 import type { AdmissionDeps, ShardContext } from './deps.ts';
 import { drain } from './drain.ts';
 import { evict, override, pause, report, resume, revoke } from './operator-actions.ts';
@@ -278,7 +278,7 @@ export class LocalAdmission implements AdmissionService, StoredLine {
   #acquireNamed({ tree, entry }: GroupLocation, request: AdmissionRequest, done: (outcome: Outcome) => void): AcquireHandle {
     const { caller, session } = request;
     if (session !== undefined && !this.#sessions.admits(caller, session)) {
-      done({ kind: 'refused', refusal: { reason: 'shed', limit: 'sessions', retryAt: plus(this.now(), 1_000_000) } });
+      done({ kind: 'refused', refusal: { reason: 'shed', limit: 'sessions', retryAt: plus(this.now(), SECOND) } });
       return NO_HANDLE;
     }
     if (request.requestId !== undefined) {
@@ -345,10 +345,6 @@ export class LocalAdmission implements AdmissionService, StoredLine {
   #refusalForUnknown(group: string): Refusal {
     return this.#shardTrees?.rootOf(group) === undefined ? unknownGroup(group) : MOVED;
   }
-}
-
-function sleep(clock: Clock, time: Micros): Promise<void> {
-  return new Promise((resolve) => void clock.at(plus(clock.now(), time), resolve));
 }
 
 const UNKNOWN_PERMIT: Refusal = Object.freeze({ reason: 'unknown_permit' });

@@ -1,7 +1,7 @@
-import { MILLISECOND, type Micros, plus, SECOND } from '../core/time.ts';
+import { MILLISECOND, type Micros, SECOND } from '../core/time.ts';
 import { LedgerFenced } from '../ledger/ledger.ts';
 import { MOVED } from './admission.ts';
-import type { Clock } from './clock.ts';
+import { type Clock, sleep } from './clock.ts';
 import type { AdmissionDeps, ShardContext } from './deps.ts';
 import { OpeningQueue } from './opening-queue.ts';
 import type { Work } from './slices.ts';
@@ -150,7 +150,7 @@ export class ShardTrees {
     this.#openings.drop(shard);
     const before = this.#trees(shard);
     for (const tree of before) tree.beginHandoff();
-    await Promise.race([Promise.all(before.map((tree) => tree.turn.writer.whenIdle())), this.#sleep(QUIET_FOR)]);
+    await Promise.race([Promise.all(before.map((tree) => tree.turn.writer.whenIdle())), sleep(this.#deps.clock, QUIET_FOR)]);
     if (ground !== undefined && this.#shardTrees.get(shard) !== ground) return;
     // Some may have been opened meanwhile.
     const trees = this.#trees(shard);
@@ -158,7 +158,7 @@ export class ShardTrees {
     const writes = trees.map((tree) => ({ tree, write: tree.turn.close(tree.now(), MOVED) }));
     halted();
     this.#set(shard, undefined);
-    await Promise.race([Promise.all(writes.map(({ tree, write }) => this.#written(tree, write))), this.#sleep(QUIET_FOR)]);
+    await Promise.race([Promise.all(writes.map(({ tree, write }) => this.#written(tree, write))), sleep(this.#deps.clock, QUIET_FOR)]);
     for (const tree of trees) this.#leave(tree);
     if (ground !== undefined) this.#closeLedger(ground);
   }
@@ -191,7 +191,7 @@ export class ShardTrees {
     for (let failed = false; ; failed = true) {
       const tried = await this.#openings.run(this.#shardOf(root), root, () => this.#tryOnce(root, gained, failed));
       if (tried !== 'failed') return;
-      await this.#sleep(RETRY);
+      await sleep(this.#deps.clock, RETRY);
       if (this.of(root) !== gained.ground) return;
     }
   }
@@ -247,12 +247,5 @@ export class ShardTrees {
   /** Its last notes may meet a newer term's records, or no server at all. */
   #closeLedger({ ledger }: ShardContext): void {
     ledger.close().catch(() => {});
-  }
-
-  #sleep(time: Micros): Promise<void> {
-    const { clock } = this.#deps;
-    return new Promise((resolve) => {
-      clock.at(plus(clock.now(), time), resolve);
-    });
   }
 }

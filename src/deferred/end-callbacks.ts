@@ -1,4 +1,4 @@
-import type { Clock } from '../admission/clock.ts';
+import { type Clock, sleep } from '../admission/clock.ts';
 import { MILLISECOND, plus } from '../core/time.ts';
 import { Agenda } from './agenda.ts';
 import { callbackUrl } from './callback-target.ts';
@@ -139,7 +139,7 @@ export class EndCallbacks {
       if (this.#pending.get(callback.row.sequence) === callback) this.add(next);
       return;
     }
-    for (; !this.#stopped; await new Promise<void>((resolve) => clock.at(plus(clock.now(), AGAIN_MS * MILLISECOND), resolve))) {
+    for (; !this.#stopped; await sleep(clock, AGAIN_MS * MILLISECOND)) {
       try {
         await store.reportProgress(next);
         return this.#forget(callback);

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { GroupSettings } from '../admission/admission.ts';
 import type { Clock } from '../admission/clock.ts';
 import type { Pace } from '../admission/pace.ts';
@@ -298,8 +299,4 @@ async function reload(next: Config, { options, log, auth, admission, forwarding,
   state.rateLimits = compileRateLimitRules(next);
   log.setLevel(next.log.level);
   return routes;
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => void setTimeout(resolve, ms));
 }

@@ -1,10 +1,10 @@
-import { type Instant, later, type Micros, NEVER, plus } from '../time.ts';
+import { type Instant, later, type Micros, NEVER, plus, SECOND } from '../time.ts';
 import { NO_SLOT } from '../tree/waiter-table.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { retryAt } from './retry-at.ts';
 
 /** Time beyond its wait timeout that a waiter is kept for the bound it needs, at most. */
-export const DISK_WAIT_MAX: Micros = 1_000_000;
+export const DISK_WAIT_MAX: Micros = SECOND;
 
 /** Keeps a waiter whose slot has opened beyond its wait timeout: until the bound is on disk, and no longer than `until`. */
 export function extendForReservation(dispatcher: Dispatcher, slot: number, until: Instant): void {

@@ -1,9 +1,9 @@
 import { type Costs, costOf } from '../group.ts';
-import { DISTANT_PAST, type Instant, later, type Micros, NEVER, plus } from '../time.ts';
+import { DISTANT_PAST, type Instant, later, type Micros, NEVER, plus, SECOND } from '../time.ts';
 import type { KeyState } from '../tree/key-state.ts';
 
 /** Time after which to try again where none can be computed: only a release, or the end of a pause without end, would help. */
-const RETRY_UNKNOWN: Micros = 1_000_000;
+const RETRY_UNKNOWN: Micros = SECOND;
 
 /**
  * Returns when asking again makes sense, which callers receive as Retry-After: where a limit waits for leases, when the first of them ends; else at `expectedAt`, when its

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { DeferredLayout } from '../../nats/deferred-layout.ts';
 import { BatchRefused, type QueueRecords, type QueueWrite } from '../../nats/queue-records.ts';
 import { StreamFull, WrongLastSequence } from '../../nats/stream-client.ts';
@@ -215,7 +216,7 @@ export class JetStreamEdge implements RequestEdge {
       const found = await this.#records.certain(write.place);
       if (found !== undefined) return { ...decodeRow(found), at: found.sequence };
       if (look === 2) return undefined;
-      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+      await sleep(LOOK_AGAIN_MS);
     }
   }
 

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { UwsModule } from './binding.ts';
 import { uwsEngine } from './engine.ts';
 
@@ -52,7 +53,7 @@ async function serve(uws: UwsModule, parts: readonly string[]): Promise<readonly
   for (const part of parts) {
     socket.write(part);
     // The next segment goes on its own once this one is on its way.
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await sleep(5);
   }
   await over.promise;
   clearTimeout(waitTimeout);
