@@ -121,34 +121,44 @@ export function latenessTable(rows: readonly LateRow[]): string {
 export async function heldMemory(
   transport: EngineName | 'grpc' | 'nginx' | 'hold-node' | 'hold-uws',
   callers: number,
-  connections = 10,
+  // 1,000 streams are the most that one may have.
+  connections = 25,
 ): Promise<{ name: string; callers: number; bytes: number } | undefined> {
   if (transport.endsWith('uws') && nodeFor('uws') === undefined) return undefined;
-  const groups = `  shut: { limits: [{ name: rate, rate: 1/1h }], ${BACKLOG} }\n`;
+  // Not a rate: what could not pass within its ttl is refused on arrival, and nobody is held.
+  const groups = `  shut: { limits: [{ name: slots, concurrency: 1 }], lease: { default: 1h, max: 1h }, ${BACKLOG} }\n`;
   const server = await shut(transport, groups);
   if (server === undefined) return undefined;
-  const { name, pids, port, collect, stop } = server;
+  const { name, pids, port, collect, stop, held } = server;
+  const holders: ReturnType<typeof holder>[] = [];
   try {
     const args = transport === 'grpc' ? [String(port), 'shut'] : [String(port), transport === 'nginx' ? '/' : '/v1/groups/shut/acquire?ttl=10m'];
-    const hold = async (count: number): Promise<() => Promise<void>> => {
+    const hold = async (count: number): Promise<void> => {
       const running = holder(transport === 'grpc' ? GRPC : HTTP, [...args, String(count), '0', '/dev/null', String(connections)]);
+      holders.push(running);
       await running.held;
       await sleep(1_000);
       await collect();
-      return running.stop;
     };
     // The first fifth is what makes heaps grow to their usual size; the others are what is measured.
-    const first = await hold(callers / 5);
+    await hold(callers / 5);
+    await expectHeld(name, held, callers / 5);
     const before = residentBytes(pids);
-    const second = await hold(callers);
+    await hold(callers);
     const bytes = (residentBytes(pids) - before) / callers;
-    await first();
-    await second();
+    await expectHeld(name, held, callers / 5 + callers);
     progress(`  ${name}: ${Math.round(bytes)} bytes each of ${callers}`);
     return { name: transport === 'grpc' ? `${name}, ${connections} connections` : name, callers, bytes };
   } finally {
+    for (const running of holders) await running.stop();
     await stop();
   }
+}
+
+/** Fails unless the server itself says that so many wait. */
+async function expectHeld(name: string, held: (() => Promise<number>) | undefined, expected: number): Promise<void> {
+  const found = await held?.();
+  if (found !== undefined && found !== expected) throw new Error(`${name} holds ${found} callers, not ${expected}`);
 }
 
 async function shut(transport: Parameters<typeof heldMemory>[0], groups: string) {
@@ -160,6 +170,8 @@ async function shut(transport: Parameters<typeof heldMemory>[0], groups: string)
     pids: [bare.process.pid],
     port: bare.port,
     collect: collector(bare.process.pid),
+    // It answers no request at all.
+    held: undefined,
     stop: bare.process.stop,
   };
 }
@@ -184,6 +196,10 @@ async function sluiceShut(transport: EngineName | 'grpc', groups: string) {
     pids: [pid],
     port: transport === 'grpc' ? sluice.grpc : sluice.http,
     collect,
+    held: async () => {
+      const text = await (await fetch(`http://127.0.0.1:${sluice.health}/metrics`)).text();
+      return Number(/^sluice_backlog_requests\{[^}]*group="shut"[^}]*\} (\d+)/m.exec(text)?.[1]);
+    },
     stop: sluice.stop,
   };
 }
@@ -191,7 +207,7 @@ async function sluiceShut(transport: EngineName | 'grpc', groups: string) {
 async function nginxShut() {
   const nginx = await startNginx('shut');
   if (nginx === undefined) return undefined;
-  return { name: 'nginx limit_req', pids: nginx.pids, port: nginx.http, collect: () => sleep(1_000), stop: nginx.stop };
+  return { name: 'nginx limit_req', pids: nginx.pids, port: nginx.http, collect: () => sleep(1_000), held: undefined, stop: nginx.stop };
 }
 
 /** Rows of B5 in Markdown. */
