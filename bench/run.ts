@@ -26,6 +26,7 @@ import { forwarded } from './proxy/forwarded.ts';
 import { overload } from './proxy/overload.ts';
 import { reloads } from './reload/reload.ts';
 import { agreement } from './simulate/agreement.ts';
+import { waitRanges } from './simulate/wait-ranges.ts';
 
 const NO_UWS = 'Left out: uWebSockets.js is not installed (npm run uws).';
 
@@ -70,6 +71,7 @@ const benches: Readonly<Record<string, Bench>> = {
   },
   reload: { what: 'reload of 10,000 groups under callers: how long the event loop stands still', run: ({ rounds }) => reloads(10_000, rounds) },
   simulate: { what: 'how near `sluice simulate` comes to a real run of the same requests', run: ({ seconds }) => agreement(10 * seconds) },
+  foretold: { what: 'how well the range holds in which a caller is expected to be admitted; `seed=1`', run: async () => waitRanges(numberOf('seed', 1)) },
   load: {
     what: 'k6: acquire over HTTP and gRPC, holding, forwarding 64 KiB',
     run: async () => (await loadReport()) ?? 'Left out: k6 is not installed (go install go.k6.io/k6@latest).',

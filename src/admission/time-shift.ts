@@ -2,7 +2,7 @@ import type { Binding } from '../core/gate/binding.ts';
 import type { LimitView } from '../core/gate/views.ts';
 import type { Lease, LeaseView, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
-import type { Arrival, QueuePosition, WaiterView } from '../core/request.ts';
+import type { Arrival, QueuePosition, WaiterView, WaitRange } from '../core/request.ts';
 import { DISTANT_PAST, type Instant, type Micros, plus } from '../core/time.ts';
 import type { Explanation, GroupStanding, GroupView, Outcome, Page, PermitView, RenewOutcome } from './admission.ts';
 import type { OperatorNote } from './operator-notes.ts';
@@ -34,7 +34,11 @@ export function shiftArrival(since: Arrival, by: Micros): Arrival {
 
 /** The position of a waiter. */
 export function shiftPosition<T extends QueuePosition>(place: T, by: Micros): T {
-  return by === 0 ? place : { ...place, expectedAt: shiftInstant(place.expectedAt, by) };
+  return by === 0 ? place : { ...place, expectedAt: shiftInstant(place.expectedAt, by), range: place.range && shiftRange(place.range, by) };
+}
+
+function shiftRange({ earliest, latest }: WaitRange, by: Micros): WaitRange {
+  return { earliest: shiftInstant(earliest, by), latest: shiftInstant(latest, by) };
 }
 
 /** A permit with its lease. */
@@ -137,7 +141,10 @@ export function shiftExplanation(explanation: Explanation, by: Micros): Explanat
 
 /** A waiter as shown. */
 export function shiftWaiter<T extends WaiterView>(view: T, by: Micros): T {
-  return by === 0 ? view : { ...shiftPosition(view, by), since: shiftInstant(view.since, by), waitUntil: shiftInstant(view.waitUntil, by) };
+  if (by === 0) return view;
+  const { since, waitUntil, arrivalRange } = view;
+  const moved = { since: shiftInstant(since, by), waitUntil: shiftInstant(waitUntil, by), arrivalRange: arrivalRange && shiftRange(arrivalRange, by) };
+  return { ...shiftPosition(view, by), ...moved };
 }
 
 /** A lease as shown. */

@@ -4,7 +4,7 @@ import type { KeysInUse, LimitView } from '../core/gate/views.ts';
 import type { Costs } from '../core/group.ts';
 import type { LeaseView, Permit, ShadowOutcome } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
-import type { QueuePosition, WaiterView } from '../core/request.ts';
+import type { QueuePosition, WaiterView, WaitRange } from '../core/request.ts';
 import { type Instant, NEVER } from '../core/time.ts';
 import * as pb from '../gen/sluice/v1/admission_pb.ts';
 import * as groupPb from '../gen/sluice/v1/group_pb.ts';
@@ -62,7 +62,11 @@ export function toResumedPermit(permit: PermitView, now: Instant): pb.RenewRespo
 
 /** Where a caller stands. */
 export function place(at: QueuePosition, now: Instant): pb.Place {
-  return create(pb.PlaceSchema, filled({ place: whole(at.place), expectedWait: until(at.expectedAt, now), limit: at.limit }));
+  return create(pb.PlaceSchema, filled({ place: whole(at.place), expectedWait: until(at.expectedAt, now), limit: at.limit, range: waitRange(at.range, now) }));
+}
+
+function waitRange(range: WaitRange | undefined, now: Instant): pb.WaitRange | undefined {
+  return range && create(pb.WaitRangeSchema, filled({ earliest: until(range.earliest, now), latest: until(range.latest, now) }));
 }
 
 /** A refusal as a message, for answers that are no errors (Explain, Session). */
@@ -117,10 +121,23 @@ export function replica({ name, revision, hash, shards, self }: ReplicaView): gr
 
 /** A caller that waits. */
 export function waiter(view: WaiterView & { readonly id: string }, now: Instant): groupPb.Waiter {
-  const { id, key, priority, holder, costs, since: from, waitUntil } = view;
+  const { id, key, priority, holder, costs, since: from, waitUntil, arrivalRange } = view;
+  const given = arrivalRange && create(pb.WaitRangeSchema, { earliest: toProto(arrivalRange.earliest - from), latest: toProto(arrivalRange.latest - from) });
+  const late = arrivalRange !== undefined && arrivalRange.latest < now;
   return create(
     groupPb.WaiterSchema,
-    filled({ id, key, priority, holder, costs: wholes(costs), waited: since(from, now), ttlLeft: until(waitUntil, now), place: place(view, now) }),
+    filled({
+      id,
+      key,
+      priority,
+      holder,
+      costs: wholes(costs),
+      waited: since(from, now),
+      ttlLeft: until(waitUntil, now),
+      place: place(view, now),
+      arrivalRange: given,
+      late,
+    }),
   );
 }
 

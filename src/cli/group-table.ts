@@ -5,7 +5,7 @@ import { plain, span, tableLines } from './text-table.ts';
 const GROUP_COLUMNS = ['GROUP', 'STATE', 'WAITING', 'OLDEST', 'LEASES', 'ADMITTED', 'REFUSED', 'LIMITS', 'WHY'] as const;
 const LIMIT_COLUMNS = ['LIMIT', 'QUOTA', 'USED', 'DEBT', 'UNIT', 'FREE IN'] as const;
 const KEY_COLUMNS = ['LIMIT', 'KEY', 'USED', 'DEBT'] as const;
-const WAITER_COLUMNS = ['PLACE', 'WAITER', 'KEY', 'PRIORITY', 'WAITED', 'TIMEOUT', 'BEHIND', 'COSTS', 'HOLDER'] as const;
+const WAITER_COLUMNS = ['PLACE', 'WAITER', 'KEY', 'PRIORITY', 'WAITED', 'GOES IN', 'TIMEOUT', 'BEHIND', 'COSTS', 'HOLDER'] as const;
 const LEASE_COLUMNS = ['PERMIT', 'KEY', 'HELD', 'LEFT', 'COSTS', 'HOLDER'] as const;
 /** Limits that a row of the table of groups names, the fullest first. */
 const LIMITS_SHOWN = 3;
@@ -66,7 +66,14 @@ export function waiterTable(waiters: readonly Shown[]): readonly string[] {
     waiters.map((waiter) => {
       const place = object(waiter['place']);
       return [
-        ...[text(place['place']), text(waiter['id']), text(waiter['key']), text(waiter['priority']), spanOf(waiter['waited'])],
+        ...[
+          text(place['place']),
+          text(waiter['id']),
+          text(waiter['key']),
+          text(waiter['priority']),
+          spanOf(waiter['waited']),
+          rangeOf(place['range'], waiter['late']),
+        ],
         ...[spanOf(waiter['ttlLeft']), text(place['limit']), costsOf(waiter), text(waiter['holder'])],
       ];
     }),
@@ -102,6 +109,14 @@ export function quotaOf(limit: Shown): string {
   if (kind === 'LIMIT_KIND_CONCURRENCY') return `${text(capacity)} at once`;
   const burst = kind === 'LIMIT_KIND_RATE' && permits !== undefined && text(capacity) !== '1' ? `, burst ${text(capacity)}` : '';
   return `${text(permits)}/${time}${burst}${kind === 'LIMIT_KIND_FIXED' ? ' fixed' : ''}${limit['scope'] === 'LIMIT_SCOPE_KEY' ? ' per key' : ''}`;
+}
+
+/** A range of waits; `late` marks one that was shorter on arrival. */
+function rangeOf(range: unknown, late: unknown): string {
+  const { earliest, latest } = object(range);
+  if (latest === undefined) return late === true ? 'not known, late' : 'not known';
+  const [from, to] = [spanOf(earliest), spanOf(latest)];
+  return `${from === to ? to : `${from} to ${to}`}${late === true ? ', late' : ''}`;
 }
 
 /** The server's sentence on what holds the group up. */

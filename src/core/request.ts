@@ -77,10 +77,20 @@ export interface QueuePosition {
   readonly expectedAt: Instant;
   /** The limit that binds now, named as in a refusal; '' when only those ahead do. */
   readonly limit: string;
+  /** When it is expected to be admitted, as a range that holds for nine of ten. Absent: not known, or not asked for. */
+  readonly range?: WaitRange | undefined;
+}
+
+/** A range of instants. */
+export interface WaitRange {
+  readonly earliest: Instant;
+  readonly latest: Instant;
 }
 
 /** A waiter as shown to people. */
 export interface WaiterView extends QueuePosition {
+  /** The range as it was on its arrival. Absent: it was not observed then. */
+  readonly arrivalRange?: WaitRange | undefined;
   readonly ref: WaiterRef;
   readonly group: string;
   readonly key: string;

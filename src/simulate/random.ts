@@ -1,16 +1,9 @@
-/** Numbers from 0 (included) to 1, the same each time for a seed (mulberry32). */
-export type Random = () => number;
+import { seededRandom } from '../core/seeded-random.ts';
 
-/** Draws by this seed: a whole number. */
-export function seededRandom(seed: number): Random {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+export { seededRandom };
+
+/** Numbers from 0 (included) to 1. */
+export type Random = () => number;
 
 /** Draws from an exponential distribution with this mean. */
 export function exponential(random: Random, mean: number): number {

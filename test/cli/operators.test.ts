@@ -206,6 +206,7 @@ groups:
       'acme',
       '999',
       expect.any(String),
+      'not known',
       expect.any(String),
       'one',
       '1 requests',

@@ -51,10 +51,12 @@ export function permitJson({ permit, id, degraded }: Outcome & { kind: 'admitted
   return `${json}}`;
 }
 
-/** A queue position as JSON. `expectedIn` is absent where it is not known. */
+/** A queue position as JSON. `expectedIn` and `range` are absent where they are not known. */
 export function placeJson(at: QueuePosition, now: Instant): string {
   const expected = at.expectedAt === NEVER ? '' : `"expectedIn":"${toText(Math.max(0, at.expectedAt - now))}",`;
-  return `{"place":${at.place},${expected}"limit":${JSON.stringify(at.limit)}}`;
+  const within = (end: Instant): string => toText(Math.max(0, end - now));
+  const range = at.range === undefined ? '' : `"range":{"earliest":"${within(at.range.earliest)}","latest":"${within(at.range.latest)}"},`;
+  return `{"place":${at.place},${expected}${range}"limit":${JSON.stringify(at.limit)}}`;
 }
 
 /** Answers an admission. */

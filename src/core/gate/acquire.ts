@@ -8,6 +8,7 @@ import { admit } from './admit.ts';
 import { checkArrival } from './arrival-checks.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { findOversizedLimit } from './readiness.ts';
+import { observeArrival } from './wait-ranges.ts';
 
 /**
  * Admits, refuses (both as events) or queues a request. While no other waits it needs no place in the queue;
@@ -38,6 +39,7 @@ export function acquire(all: Dispatcher, now: Instant, node: GroupNode, request:
     // Some were shed in its place: whom they held may go now.
     if (all.waiters.length < waiting) all.dispatch(now);
     if (all.waiters.slotOf(ref) === NO_SLOT) return DECIDED;
+    observeArrival(all, now, slot);
     all.events.push({ kind: 'queued', group: node.name, key: request.key, priority: request.priority, token: request.token });
     return ref;
   }

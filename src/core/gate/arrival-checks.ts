@@ -4,6 +4,7 @@ import type { GateRequest } from '../request.ts';
 import { DISTANT_PAST, type Instant, later, NEVER, plus } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
+import { NO_SLOT } from '../tree/waiter-table.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { awaitsReservation, DISK_WAIT_MAX, extendForReservation } from './expiry.ts';
 import { positionAtTail, positionOf } from './position.ts';
@@ -11,6 +12,7 @@ import { findOversizedLimit } from './readiness.ts';
 import { pausedFor, retryAt } from './retry-at.ts';
 import { exceededBacklogBound, victimsFor, wouldMakeRoom } from './shed.ts';
 import { type GateExplanation, limitViews } from './views.ts';
+import { waitRangeAtTail } from './wait-ranges.ts';
 
 const NOBODY: readonly number[] = [];
 
@@ -54,7 +56,10 @@ export function explain(dispatcher: Dispatcher, now: Instant, state: KeyState, r
   const nowhere = { place: 0, expectedAt: NEVER, limit: '' };
   const oversized = findOversizedLimit(state, request.costs);
   if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized }, admitted: false, place: nowhere, limits };
-  const place = positionAtTail(dispatcher, now, state, request.priority, request.costs);
+  const { priority, costs } = request;
+  const at = positionAtTail(dispatcher, now, state, priority, costs);
+  const who = { state, slot: NO_SLOT, priority, costs, ahead: at.place - 1, aheadOfKey: state.waiting };
+  const place = { ...at, range: waitRangeAtTail(dispatcher, now, who) };
   const pausedUntil = pausedFor(state, now);
   const ready = dispatcher.readiness.readyAt(now, state.limits, request.costs);
   const admitted = ready <= now && pausedUntil <= now && now >= dispatcher.from && !hasWaiterAhead(dispatcher, now, state, request.priority);

@@ -165,6 +165,7 @@ export class Dispatcher extends GateState {
     const { priority } = waiters.queueOf(slot).level;
     const waited = now - waiters.arrivalOf(slot);
     this.events.push({ kind: 'refused', token: waiters.tokenOf(slot), group: state.node.name, key: state.key, priority, refusal, waited });
+    if (waiters.isRangeKept(slot)) this.waitRanges.ended(now, waiters.refOf(slot), false);
     this.remove(slot);
   }
 
@@ -368,6 +369,7 @@ export class Dispatcher extends GateState {
     const costs = waiters.costsOf(slot);
     this.#clearCandidate(node, slot);
     if (!this.readiness.covered(now, state, costs)) return node;
+    if (waiters.isRangeKept(slot)) this.waitRanges.ended(now, waiters.refOf(slot), true);
     const unit = node.fairUnit;
     queue.level.advanceVirtualTime(queue, unit === undefined ? 1 : costOf(costs, unit), node.weightOf(state.key));
     const [{ key }, { priority }] = [state, queue.level];
@@ -394,6 +396,7 @@ export class Dispatcher extends GateState {
 
   #removeWaiter(slot: number, state: KeyState): void {
     state.node.count(slot, -1);
+    if (this.waiters.isRangeKept(slot)) this.waitRanges.forget(this.waiters.refOf(slot));
     const token = this.waiters.tokenOf(slot);
     if (isStored(token)) {
       state.stored--;

@@ -35,6 +35,7 @@ import {
   takeSnapshot,
   waiterViews,
 } from './views.ts';
+import { waitRangeOf } from './wait-ranges.ts';
 
 /** Permits remembered for settling or for telling that they ended, per tree. */
 const SETTLED_MAX = 100_000;
@@ -113,7 +114,10 @@ export class Gate {
 
   /** The caller left: no event, no cost. False when already decided. */
   cancel(now: Instant, ref: WaiterRef): boolean {
-    return this.#waiting(now, ref, (slot) => this.#all.remove(slot));
+    return this.#waiting(now, ref, (slot) => {
+      if (this.#all.waiters.isRangeKept(slot)) this.#all.waitRanges.ended(now, ref, false);
+      this.#all.remove(slot);
+    });
   }
 
   /** The caller is away but may return: keeps its place, is passed over. */
@@ -323,7 +327,7 @@ export class Gate {
   /** The position of a waiter; undefined when decided. */
   position(now: Instant, ref: WaiterRef): QueuePosition | undefined {
     const slot = this.#all.waiters.slotOf(ref);
-    return slot === NO_SLOT ? undefined : positionOf(this.#all, now, slot);
+    return slot === NO_SLOT ? undefined : { ...positionOf(this.#all, now, slot), range: waitRangeOf(this.#all, now, slot) };
   }
 
   /** A waiter's place among all arrivals, for a request that is to be queued there again; undefined when decided. */

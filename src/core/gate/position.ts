@@ -31,7 +31,7 @@ export function positionAtTail(gate: GateState, now: Instant, state: KeyState, p
 }
 
 /** Waiters of this group that go before `slot`. */
-function aheadOf(waiters: WaiterTable, node: GroupNode, queue: KeyQueue, slot: number): number {
+export function aheadOf(waiters: WaiterTable, node: GroupNode, queue: KeyQueue, slot: number): number {
   let ahead = 0;
   for (const level of node.priorityLevels) {
     if (level.priority < queue.level.priority) ahead += level.waiting;
@@ -76,6 +76,7 @@ function olderElsewhere(waiters: WaiterTable, level: PriorityLevel, queue: KeyQu
 }
 
 function lengthUpTo(waiters: WaiterTable, queue: KeyQueue, most: number): number {
+  if (queue.keyState.queues.length === 1) return Math.min(most, queue.keyState.waiting);
   let length = 0;
   for (let at = queue.head; at !== NO_SLOT && length < Math.min(most, STEPS_MAX); at = waiters.nextOf(at)) length++;
   return Math.min(most, length + queue.stored);
@@ -91,7 +92,7 @@ function storedBefore(waiters: WaiterTable, queue: KeyQueue, order: number): num
 }
 
 /** Waiters before `slot` in its queue: counted up to a bound, then guessed from the orders of arrival. */
-function rank(waiters: WaiterTable, queue: KeyQueue, slot: number): number {
+export function rank(waiters: WaiterTable, queue: KeyQueue, slot: number): number {
   return storedBefore(waiters, queue, waiters.orderOf(slot)) + waitersBefore(waiters, queue, slot);
 }
 

@@ -53,6 +53,7 @@ export function endLease(dispatcher: Dispatcher, now: Instant, grant: Grant, how
     const cost = costOf(grant.costs, instance.rule.unit);
     if (cost === 0) continue;
     // The end of an aggregate lease does not show how long a lease takes, nor of the backend.
+    if (!grant.isAggregate) instance.rule.holds.add(held);
     if (!grant.isAggregate) instance.heldFor = instance.heldFor === 0 ? held : instance.heldFor + HELD_WEIGHT * (held - instance.heldFor);
     const before = instance.limit.estimate;
     instance.limit.onPermitEnded?.(now, grant.grantedAt, cost, grant.isAggregate ? 'unused' : how);

@@ -8,6 +8,7 @@ import { GrantTable } from './grants.ts';
 import { Readiness } from './readiness.ts';
 import type { Reservations } from './reservations.ts';
 import { GateTimers } from './timers.ts';
+import { WaitRanges } from './wait-calibration.ts';
 
 /**
  * The data of one gate: who waits, what is spent and held, what is due. Decides nothing; `Dispatcher` extends it with who goes
@@ -24,6 +25,7 @@ export class GateState {
   /** What happened since the events were last taken, in order. */
   readonly events: GateEvent[] = [];
   readonly readiness: Readiness;
+  readonly waitRanges = new WaitRanges();
   /** A dispatch stopped at the end of its slice. */
   hasMoreWork = false;
   /** Stopped for good: no waiter is admitted any more. */

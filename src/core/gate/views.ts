@@ -13,6 +13,7 @@ import { toLease, toLeaseRecord } from './grants.ts';
 import { positionOf } from './position.ts';
 import type { GateSnapshot } from './snapshot.ts';
 import type { GateState } from './state.ts';
+import { waitRangeOf } from './wait-ranges.ts';
 
 /** One limit with its name, for people. */
 export interface LimitView extends LimitStatus {
@@ -174,6 +175,8 @@ export function waiterViews(gate: GateState, now: Instant, node: GroupNode, from
       const { key } = waiters.keyOf(slot);
       views.push({
         ...positionOf(gate, now, slot),
+        range: waitRangeOf(gate, now, slot),
+        arrivalRange: gate.waitRanges.keptOf(waiters.refOf(slot)),
         ref: waiters.refOf(slot),
         group: node.name,
         key,

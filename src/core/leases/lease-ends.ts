@@ -42,6 +42,13 @@ export class LeaseEnds {
     return oldest;
   }
 
+  /** Returns when live leases were granted, of at most `most` of them, taken evenly. */
+  starts(most: number): Instant[] {
+    const live = [...new Set(this.#leases.filter((lease) => lease.ended === undefined))];
+    const step = Math.max(1, live.length / most);
+    return Array.from({ length: Math.min(most, live.length) }, (_, index) => (live[Math.floor(index * step)] as LiveLease).grantedAt);
+  }
+
   /** Returns the end of the lease that ends first as leases are now; NEVER if none lives. */
   earliest(): Instant {
     for (;;) {

@@ -1,4 +1,5 @@
 import type { LimitSpec, Quota } from '../group.ts';
+import { HoldTimes } from '../leases/hold-times.ts';
 import { LeaseEnds } from '../leases/lease-ends.ts';
 import { Concurrency } from '../limits/concurrency.ts';
 import { createLimit } from '../limits/create-limit.ts';
@@ -21,6 +22,8 @@ export class LimitRule {
   /** As the file says; with `override` for a time. */
   spec: LimitSpec;
   override: Quota | undefined;
+  /** Concurrency only: how long leases were held lately, whatever their key. */
+  readonly holds = new HoldTimes();
   /** Scope group only. */
   instance: LimitInstance | undefined;
 

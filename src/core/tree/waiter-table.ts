@@ -42,6 +42,7 @@ const TAG_HIGH = 2;
 const TAG_LOW = 3;
 const GENERATION = 4;
 const STATE = 5;
+/** Bits: its lease would be reported; the range of its wait is kept. */
 const REPORTED = 6;
 const OLDER = 7;
 const NEWER = 8;
@@ -223,7 +224,16 @@ export class WaiterTable {
 
   /** Its lease would be reported. */
   inProcessOf(slot: number): boolean {
-    return this.#ints[slot * INTS + REPORTED] === 1;
+    return ((this.#ints[slot * INTS + REPORTED] as number) & 1) === 1;
+  }
+
+  /** The range of its wait is remembered. */
+  isRangeKept(slot: number): boolean {
+    return (this.#ints[slot * INTS + REPORTED] as number) > 1;
+  }
+
+  keepRange(slot: number): void {
+    (this.#ints[slot * INTS + REPORTED] as number) |= 2;
   }
 
   bytesOf(slot: number): number {

@@ -180,7 +180,12 @@ describe('gateway queue: spacing of 5 s per bucket, fixed day aligned with its f
     const queue = new Gateway(1);
     queue.shard(0);
     const waiting = queue.shard(0);
-    expect(queue.gate.position(queue.now, waiting.ref)).toEqual({ place: 1, expectedAt: t(5), limit: 'identify' });
+    expect(queue.gate.position(queue.now, waiting.ref)).toMatchObject({
+      place: 1,
+      expectedAt: t(5),
+      limit: 'identify',
+      range: { earliest: t(5), latest: t(5) },
+    });
     queue.advance(sec(4.999_999));
     expect(waiting.fate).toBe('waiting');
     queue.advance(1);

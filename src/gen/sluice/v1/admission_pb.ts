@@ -21,7 +21,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file sluice/v1/admission.proto.
  */
 export const file_sluice_v1_admission: GenFile = /*@__PURE__*/
-  fileDesc("ChlzbHVpY2UvdjEvYWRtaXNzaW9uLnByb3RvEglzbHVpY2UudjEivgIKDkFjcXVpcmVSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEgsKA2tleRgCIAEoCRImCgN0dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoIcHJpb3JpdHkYBCABKAVIABIYCg5wcmlvcml0eV9jbGFzcxgFIAEoCUgAEjMKBWNvc3RzGAYgAygLMiQuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0LkNvc3RzRW50cnkSKAoFbGVhc2UYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGaG9sZGVyGAggASgJEhIKCnJlcXVlc3RfaWQYCSABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBQgkKB3VyZ2VuY3kimgIKD0FjcXVpcmVSZXNwb25zZRIOCgZwZXJtaXQYASABKAkSEgoFZmVuY2UYAiABKARIAIgBARIYCgtmZW5jZV9mbG9vchgDIAEoBEgBiAEBEigKBWxlYXNlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEikKBndhaXRlZBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIhCgZzaGFkb3cYBiABKAsyES5zbHVpY2UudjEuU2hhZG93EioKCGRlZ3JhZGVkGAcgASgOMhMuc2x1aWNlLnYxLkRlZ3JhZGVkSAKIAQFCCAoGX2ZlbmNlQg4KDF9mZW5jZV9mbG9vckILCglfZGVncmFkZWQiQAoGU2hhZG93Eg0KBWxpbWl0GAEgASgJEicKBGhlbGQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSAoMUmVuZXdSZXF1ZXN0Eg4KBnBlcm1pdBgBIAEoCRIoCgVsZWFzZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJtCg1SZW5ld1Jlc3BvbnNlEg4KBnBlcm1pdBgBIAEoCRINCgVmZW5jZRgCIAEoBBITCgtmZW5jZV9mbG9vchgDIAEoBBIoCgVsZWFzZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiL7AQoOUmVsZWFzZVJlcXVlc3QSDgoGcGVybWl0GAEgASgJEiMKB291dGNvbWUYAiABKA4yEi5zbHVpY2UudjEuT3V0Y29tZRIzCgVjb3N0cxgDIAMoCzIkLnNsdWljZS52MS5SZWxlYXNlUmVxdWVzdC5Db3N0c0VudHJ5Ei4KC3JldHJ5X2FmdGVyGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBWdyb3VwGAUgASgJEhIKCnJlcXVlc3RfaWQYBiABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBIiAKD1JlbGVhc2VSZXNwb25zZRINCgVlbmRlZBgBIAEoCCJjCgxXYXRjaFJlcXVlc3QSJgoDYXNrGAEgASgLMhkuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0EisKCGludGVydmFsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImoKDVdhdGNoUmVzcG9uc2USIQoFcGxhY2UYASABKAsyEC5zbHVpY2UudjEuUGxhY2VIABIuCghhZG1pdHRlZBgCIAEoCzIaLnNsdWljZS52MS5BY3F1aXJlUmVzcG9uc2VIAEIGCgRuZXdzIlcKBVBsYWNlEg0KBXBsYWNlGAEgASgDEjAKDWV4cGVjdGVkX3dhaXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFbGltaXQYAyABKAkigAIKDlNlc3Npb25SZXF1ZXN0EgoKAmlkGAEgASgJEigKBXN0YXJ0GAIgASgLMhcuc2x1aWNlLnYxLlNlc3Npb25TdGFydEgAEiwKB2FjcXVpcmUYAyABKAsyGS5zbHVpY2UudjEuQWNxdWlyZVJlcXVlc3RIABIqCgZjYW5jZWwYBCABKAsyGC5zbHVpY2UudjEuU2Vzc2lvbkNhbmNlbEgAEigKBXJlbmV3GAUgASgLMhcuc2x1aWNlLnYxLlJlbmV3UmVxdWVzdEgAEiwKB3JlbGVhc2UYBiABKAsyGS5zbHVpY2UudjEuUmVsZWFzZVJlcXVlc3RIAEIGCgRjYWxsIkoKDFNlc3Npb25TdGFydBIPCgdzZXNzaW9uGAEgASgJEikKBnJlc3VtZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIPCg1TZXNzaW9uQ2FuY2VsIq0CCg9TZXNzaW9uUmVzcG9uc2USCgoCaWQYASABKAkSLAoHc3RhcnRlZBgCIAEoCzIZLnNsdWljZS52MS5TZXNzaW9uU3RhcnRlZEgAEiIKBnF1ZXVlZBgDIAEoCzIQLnNsdWljZS52MS5QbGFjZUgAEi4KCGFkbWl0dGVkGAQgASgLMhouc2x1aWNlLnYxLkFjcXVpcmVSZXNwb25zZUgAEiUKB3JlZnVzZWQYBSABKAsyEi5zbHVpY2UudjEuUmVmdXNhbEgAEisKB3JlbmV3ZWQYBiABKAsyGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZUgAEi4KCHJlbGVhc2VkGAcgASgLMhouc2x1aWNlLnYxLlJlbGVhc2VSZXNwb25zZUgAQggKBmFuc3dlciJMCg5TZXNzaW9uU3RhcnRlZBIPCgdzZXNzaW9uGAEgASgJEikKB3Blcm1pdHMYAiADKAsyGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZSJ2CgdSZWZ1c2FsEg4KBnJlYXNvbhgBIAEoCRINCgVsaW1pdBgCIAEoCRIuCgtyZXRyeV9hZnRlchgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZkZXRhaWwYBCABKAkSDAoEY29kZRgFIAEoBSI4Cg5FeHBsYWluUmVxdWVzdBImCgNhc2sYASABKAsyGS5zbHVpY2UudjEuQWNxdWlyZVJlcXVlc3QisAEKD0V4cGxhaW5SZXNwb25zZRIQCghhZG1pdHRlZBgBIAEoCBIjCgdyZWZ1c2FsGAIgASgLMhIuc2x1aWNlLnYxLlJlZnVzYWwSHwoFcGxhY2UYAyABKAsyEC5zbHVpY2UudjEuUGxhY2USIAoGbGltaXRzGAQgAygLMhAuc2x1aWNlLnYxLkxpbWl0EiMKB2JpbmRpbmcYBSABKAsyEi5zbHVpY2UudjEuQmluZGluZyLjAQoHQmluZGluZxINCgVncm91cBgBIAEoCRINCgVsaW1pdBgCIAEoCRIMCgRraW5kGAMgASgJEiwKCG9wZW5zX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgdob2xkZXJzGAUgASgLMhkuc2x1aWNlLnYxLkJpbmRpbmdIb2xkZXJzEiYKB2xvdWRlc3QYBiABKAsyFS5zbHVpY2UudjEuTG91ZGVzdEtleRIPCgdiYWNrZW5kGAcgASgJEgwKBHRleHQYCCABKAkSCwoDa2V5GAkgASgJIkkKDkJpbmRpbmdIb2xkZXJzEg0KBWNvdW50GAEgASgFEigKBm9sZGVzdBgCIAEoCzIYLnNsdWljZS52MS5CaW5kaW5nSG9sZGVyIqYBCg1CaW5kaW5nSG9sZGVyEg4KBnBlcm1pdBgBIAEoCRIOCgZob2xkZXIYAiABKAkSCwoDa2V5GAMgASgJEikKBXNpbmNlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVncm91cBgGIAEoCSI5CgpMb3VkZXN0S2V5EgsKA2tleRgBIAEoCRINCgVzaGFyZRgCIAEoARIPCgd3YWl0aW5nGAMgASgFIssDCgVMaW1pdBINCgVncm91cBgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHVuaXQYAyABKAkSIgoEa2luZBgEIAEoDjIULnNsdWljZS52MS5MaW1pdEtpbmQSJAoFc2NvcGUYBSABKA4yFS5zbHVpY2UudjEuTGltaXRTY29wZRIQCgNrZXkYBiABKAlIAIgBARIQCghjYXBhY2l0eRgHIAEoAxIMCgR1c2VkGAggASgDEgwKBGRlYnQYCSABKAMSLgoLcmVzZXRfYWZ0ZXIYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoDcGVyGAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi4KC3JlYWR5X2FmdGVyGAwgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKB3Blcm1pdHMYDSABKANIAYgBARIYCgtrZXlzX2luX3VzZRgOIAEoA0gCiAEBEiIKB2Z1bGxlc3QYDyADKAsyES5zbHVpY2UudjEuS2V5VXNlEg0KBXF1b3RhGBAgASgJQgYKBF9rZXlCCgoIX3Blcm1pdHNCDgoMX2tleXNfaW5fdXNlInMKBktleVVzZRILCgNrZXkYASABKAkSEAoIY2FwYWNpdHkYAiABKAMSDAoEdXNlZBgDIAEoAxIMCgRkZWJ0GAQgASgDEi4KC3Jlc2V0X2FmdGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKksKCERlZ3JhZGVkEhgKFERFR1JBREVEX1VOU1BFQ0lGSUVEEAASEgoOREVHUkFERURfU0hBUkUQARIRCg1ERUdSQURFRF9PUEVOEAIqXQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEAoMT1VUQ09NRV9VU0VEEAESEgoOT1VUQ09NRV9VTlVTRUQQAhITCg9PVVRDT01FX0RST1BQRUQQAyqdAQoJTGltaXRLaW5kEhoKFkxJTUlUX0tJTkRfVU5TUEVDSUZJRUQQABITCg9MSU1JVF9LSU5EX1JBVEUQARIWChJMSU1JVF9LSU5EX1NQQUNJTkcQAhIVChFMSU1JVF9LSU5EX1dJTkRPVxADEhQKEExJTUlUX0tJTkRfRklYRUQQBBIaChZMSU1JVF9LSU5EX0NPTkNVUlJFTkNZEAUqVQoKTGltaXRTY29wZRIbChdMSU1JVF9TQ09QRV9VTlNQRUNJRklFRBAAEhUKEUxJTUlUX1NDT1BFX0dST1VQEAESEwoPTElNSVRfU0NPUEVfS0VZEAIynQMKEEFkbWlzc2lvblNlcnZpY2USQAoHQWNxdWlyZRIZLnNsdWljZS52MS5BY3F1aXJlUmVxdWVzdBoaLnNsdWljZS52MS5BY3F1aXJlUmVzcG9uc2USOgoFUmVuZXcSFy5zbHVpY2UudjEuUmVuZXdSZXF1ZXN0Ghguc2x1aWNlLnYxLlJlbmV3UmVzcG9uc2USQAoHUmVsZWFzZRIZLnNsdWljZS52MS5SZWxlYXNlUmVxdWVzdBoaLnNsdWljZS52MS5SZWxlYXNlUmVzcG9uc2USPAoFV2F0Y2gSFy5zbHVpY2UudjEuV2F0Y2hSZXF1ZXN0Ghguc2x1aWNlLnYxLldhdGNoUmVzcG9uc2UwARJECgdTZXNzaW9uEhkuc2x1aWNlLnYxLlNlc3Npb25SZXF1ZXN0Ghouc2x1aWNlLnYxLlNlc3Npb25SZXNwb25zZSgBMAESRQoHRXhwbGFpbhIZLnNsdWljZS52MS5FeHBsYWluUmVxdWVzdBoaLnNsdWljZS52MS5FeHBsYWluUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChlzbHVpY2UvdjEvYWRtaXNzaW9uLnByb3RvEglzbHVpY2UudjEivgIKDkFjcXVpcmVSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEgsKA2tleRgCIAEoCRImCgN0dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoIcHJpb3JpdHkYBCABKAVIABIYCg5wcmlvcml0eV9jbGFzcxgFIAEoCUgAEjMKBWNvc3RzGAYgAygLMiQuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0LkNvc3RzRW50cnkSKAoFbGVhc2UYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGaG9sZGVyGAggASgJEhIKCnJlcXVlc3RfaWQYCSABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBQgkKB3VyZ2VuY3kimgIKD0FjcXVpcmVSZXNwb25zZRIOCgZwZXJtaXQYASABKAkSEgoFZmVuY2UYAiABKARIAIgBARIYCgtmZW5jZV9mbG9vchgDIAEoBEgBiAEBEigKBWxlYXNlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEikKBndhaXRlZBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIhCgZzaGFkb3cYBiABKAsyES5zbHVpY2UudjEuU2hhZG93EioKCGRlZ3JhZGVkGAcgASgOMhMuc2x1aWNlLnYxLkRlZ3JhZGVkSAKIAQFCCAoGX2ZlbmNlQg4KDF9mZW5jZV9mbG9vckILCglfZGVncmFkZWQiQAoGU2hhZG93Eg0KBWxpbWl0GAEgASgJEicKBGhlbGQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSAoMUmVuZXdSZXF1ZXN0Eg4KBnBlcm1pdBgBIAEoCRIoCgVsZWFzZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJtCg1SZW5ld1Jlc3BvbnNlEg4KBnBlcm1pdBgBIAEoCRINCgVmZW5jZRgCIAEoBBITCgtmZW5jZV9mbG9vchgDIAEoBBIoCgVsZWFzZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiL7AQoOUmVsZWFzZVJlcXVlc3QSDgoGcGVybWl0GAEgASgJEiMKB291dGNvbWUYAiABKA4yEi5zbHVpY2UudjEuT3V0Y29tZRIzCgVjb3N0cxgDIAMoCzIkLnNsdWljZS52MS5SZWxlYXNlUmVxdWVzdC5Db3N0c0VudHJ5Ei4KC3JldHJ5X2FmdGVyGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBWdyb3VwGAUgASgJEhIKCnJlcXVlc3RfaWQYBiABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBIiAKD1JlbGVhc2VSZXNwb25zZRINCgVlbmRlZBgBIAEoCCJjCgxXYXRjaFJlcXVlc3QSJgoDYXNrGAEgASgLMhkuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0EisKCGludGVydmFsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImoKDVdhdGNoUmVzcG9uc2USIQoFcGxhY2UYASABKAsyEC5zbHVpY2UudjEuUGxhY2VIABIuCghhZG1pdHRlZBgCIAEoCzIaLnNsdWljZS52MS5BY3F1aXJlUmVzcG9uc2VIAEIGCgRuZXdzInwKBVBsYWNlEg0KBXBsYWNlGAEgASgDEjAKDWV4cGVjdGVkX3dhaXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFbGltaXQYAyABKAkSIwoFcmFuZ2UYBCABKAsyFC5zbHVpY2UudjEuV2FpdFJhbmdlImMKCVdhaXRSYW5nZRIrCghlYXJsaWVzdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIpCgZsYXRlc3QYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24igAIKDlNlc3Npb25SZXF1ZXN0EgoKAmlkGAEgASgJEigKBXN0YXJ0GAIgASgLMhcuc2x1aWNlLnYxLlNlc3Npb25TdGFydEgAEiwKB2FjcXVpcmUYAyABKAsyGS5zbHVpY2UudjEuQWNxdWlyZVJlcXVlc3RIABIqCgZjYW5jZWwYBCABKAsyGC5zbHVpY2UudjEuU2Vzc2lvbkNhbmNlbEgAEigKBXJlbmV3GAUgASgLMhcuc2x1aWNlLnYxLlJlbmV3UmVxdWVzdEgAEiwKB3JlbGVhc2UYBiABKAsyGS5zbHVpY2UudjEuUmVsZWFzZVJlcXVlc3RIAEIGCgRjYWxsIkoKDFNlc3Npb25TdGFydBIPCgdzZXNzaW9uGAEgASgJEikKBnJlc3VtZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIPCg1TZXNzaW9uQ2FuY2VsIq0CCg9TZXNzaW9uUmVzcG9uc2USCgoCaWQYASABKAkSLAoHc3RhcnRlZBgCIAEoCzIZLnNsdWljZS52MS5TZXNzaW9uU3RhcnRlZEgAEiIKBnF1ZXVlZBgDIAEoCzIQLnNsdWljZS52MS5QbGFjZUgAEi4KCGFkbWl0dGVkGAQgASgLMhouc2x1aWNlLnYxLkFjcXVpcmVSZXNwb25zZUgAEiUKB3JlZnVzZWQYBSABKAsyEi5zbHVpY2UudjEuUmVmdXNhbEgAEisKB3JlbmV3ZWQYBiABKAsyGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZUgAEi4KCHJlbGVhc2VkGAcgASgLMhouc2x1aWNlLnYxLlJlbGVhc2VSZXNwb25zZUgAQggKBmFuc3dlciJMCg5TZXNzaW9uU3RhcnRlZBIPCgdzZXNzaW9uGAEgASgJEikKB3Blcm1pdHMYAiADKAsyGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZSJ2CgdSZWZ1c2FsEg4KBnJlYXNvbhgBIAEoCRINCgVsaW1pdBgCIAEoCRIuCgtyZXRyeV9hZnRlchgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZkZXRhaWwYBCABKAkSDAoEY29kZRgFIAEoBSI4Cg5FeHBsYWluUmVxdWVzdBImCgNhc2sYASABKAsyGS5zbHVpY2UudjEuQWNxdWlyZVJlcXVlc3QisAEKD0V4cGxhaW5SZXNwb25zZRIQCghhZG1pdHRlZBgBIAEoCBIjCgdyZWZ1c2FsGAIgASgLMhIuc2x1aWNlLnYxLlJlZnVzYWwSHwoFcGxhY2UYAyABKAsyEC5zbHVpY2UudjEuUGxhY2USIAoGbGltaXRzGAQgAygLMhAuc2x1aWNlLnYxLkxpbWl0EiMKB2JpbmRpbmcYBSABKAsyEi5zbHVpY2UudjEuQmluZGluZyLjAQoHQmluZGluZxINCgVncm91cBgBIAEoCRINCgVsaW1pdBgCIAEoCRIMCgRraW5kGAMgASgJEiwKCG9wZW5zX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgdob2xkZXJzGAUgASgLMhkuc2x1aWNlLnYxLkJpbmRpbmdIb2xkZXJzEiYKB2xvdWRlc3QYBiABKAsyFS5zbHVpY2UudjEuTG91ZGVzdEtleRIPCgdiYWNrZW5kGAcgASgJEgwKBHRleHQYCCABKAkSCwoDa2V5GAkgASgJIkkKDkJpbmRpbmdIb2xkZXJzEg0KBWNvdW50GAEgASgFEigKBm9sZGVzdBgCIAEoCzIYLnNsdWljZS52MS5CaW5kaW5nSG9sZGVyIqYBCg1CaW5kaW5nSG9sZGVyEg4KBnBlcm1pdBgBIAEoCRIOCgZob2xkZXIYAiABKAkSCwoDa2V5GAMgASgJEikKBXNpbmNlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVncm91cBgGIAEoCSI5CgpMb3VkZXN0S2V5EgsKA2tleRgBIAEoCRINCgVzaGFyZRgCIAEoARIPCgd3YWl0aW5nGAMgASgFIssDCgVMaW1pdBINCgVncm91cBgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHVuaXQYAyABKAkSIgoEa2luZBgEIAEoDjIULnNsdWljZS52MS5MaW1pdEtpbmQSJAoFc2NvcGUYBSABKA4yFS5zbHVpY2UudjEuTGltaXRTY29wZRIQCgNrZXkYBiABKAlIAIgBARIQCghjYXBhY2l0eRgHIAEoAxIMCgR1c2VkGAggASgDEgwKBGRlYnQYCSABKAMSLgoLcmVzZXRfYWZ0ZXIYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoDcGVyGAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi4KC3JlYWR5X2FmdGVyGAwgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKB3Blcm1pdHMYDSABKANIAYgBARIYCgtrZXlzX2luX3VzZRgOIAEoA0gCiAEBEiIKB2Z1bGxlc3QYDyADKAsyES5zbHVpY2UudjEuS2V5VXNlEg0KBXF1b3RhGBAgASgJQgYKBF9rZXlCCgoIX3Blcm1pdHNCDgoMX2tleXNfaW5fdXNlInMKBktleVVzZRILCgNrZXkYASABKAkSEAoIY2FwYWNpdHkYAiABKAMSDAoEdXNlZBgDIAEoAxIMCgRkZWJ0GAQgASgDEi4KC3Jlc2V0X2FmdGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKksKCERlZ3JhZGVkEhgKFERFR1JBREVEX1VOU1BFQ0lGSUVEEAASEgoOREVHUkFERURfU0hBUkUQARIRCg1ERUdSQURFRF9PUEVOEAIqXQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEAoMT1VUQ09NRV9VU0VEEAESEgoOT1VUQ09NRV9VTlVTRUQQAhITCg9PVVRDT01FX0RST1BQRUQQAyqdAQoJTGltaXRLaW5kEhoKFkxJTUlUX0tJTkRfVU5TUEVDSUZJRUQQABITCg9MSU1JVF9LSU5EX1JBVEUQARIWChJMSU1JVF9LSU5EX1NQQUNJTkcQAhIVChFMSU1JVF9LSU5EX1dJTkRPVxADEhQKEExJTUlUX0tJTkRfRklYRUQQBBIaChZMSU1JVF9LSU5EX0NPTkNVUlJFTkNZEAUqVQoKTGltaXRTY29wZRIbChdMSU1JVF9TQ09QRV9VTlNQRUNJRklFRBAAEhUKEUxJTUlUX1NDT1BFX0dST1VQEAESEwoPTElNSVRfU0NPUEVfS0VZEAIynQMKEEFkbWlzc2lvblNlcnZpY2USQAoHQWNxdWlyZRIZLnNsdWljZS52MS5BY3F1aXJlUmVxdWVzdBoaLnNsdWljZS52MS5BY3F1aXJlUmVzcG9uc2USOgoFUmVuZXcSFy5zbHVpY2UudjEuUmVuZXdSZXF1ZXN0Ghguc2x1aWNlLnYxLlJlbmV3UmVzcG9uc2USQAoHUmVsZWFzZRIZLnNsdWljZS52MS5SZWxlYXNlUmVxdWVzdBoaLnNsdWljZS52MS5SZWxlYXNlUmVzcG9uc2USPAoFV2F0Y2gSFy5zbHVpY2UudjEuV2F0Y2hSZXF1ZXN0Ghguc2x1aWNlLnYxLldhdGNoUmVzcG9uc2UwARJECgdTZXNzaW9uEhkuc2x1aWNlLnYxLlNlc3Npb25SZXF1ZXN0Ghouc2x1aWNlLnYxLlNlc3Npb25SZXNwb25zZSgBMAESRQoHRXhwbGFpbhIZLnNsdWljZS52MS5FeHBsYWluUmVxdWVzdBoaLnNsdWljZS52MS5FeHBsYWluUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * An ask for a permit.
@@ -444,6 +444,14 @@ export type Place = Message<"sluice.v1.Place"> & {
    * @generated from field: string limit = 3;
    */
   limit: string;
+
+  /**
+   * When it goes, as a range in which nine of ten callers go; absent where it is not known: only a release helps, and no lease has
+   * ended yet, or a pause has no end.
+   *
+   * @generated from field: sluice.v1.WaitRange range = 4;
+   */
+  range?: WaitRange | undefined;
 };
 
 /**
@@ -452,6 +460,34 @@ export type Place = Message<"sluice.v1.Place"> & {
  */
 export const PlaceSchema: GenMessage<Place> = /*@__PURE__*/
   messageDesc(file_sluice_v1_admission, 9);
+
+/**
+ * A range of times from now.
+ *
+ * @generated from message sluice.v1.WaitRange
+ */
+export type WaitRange = Message<"sluice.v1.WaitRange"> & {
+  /**
+   * At the earliest.
+   *
+   * @generated from field: google.protobuf.Duration earliest = 1;
+   */
+  earliest?: Duration | undefined;
+
+  /**
+   * At the latest.
+   *
+   * @generated from field: google.protobuf.Duration latest = 2;
+   */
+  latest?: Duration | undefined;
+};
+
+/**
+ * Describes the message sluice.v1.WaitRange.
+ * Use `create(WaitRangeSchema)` to create a new message.
+ */
+export const WaitRangeSchema: GenMessage<WaitRange> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_admission, 10);
 
 /**
  * One message of a caller on its session.
@@ -521,7 +557,7 @@ export type SessionRequest = Message<"sluice.v1.SessionRequest"> & {
  * Use `create(SessionRequestSchema)` to create a new message.
  */
 export const SessionRequestSchema: GenMessage<SessionRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 10);
+  messageDesc(file_sluice_v1_admission, 11);
 
 /**
  * Names a session, so that it can come back.
@@ -549,7 +585,7 @@ export type SessionStart = Message<"sluice.v1.SessionStart"> & {
  * Use `create(SessionStartSchema)` to create a new message.
  */
 export const SessionStartSchema: GenMessage<SessionStart> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 11);
+  messageDesc(file_sluice_v1_admission, 12);
 
 /**
  * Gives up a waiting ask.
@@ -564,7 +600,7 @@ export type SessionCancel = Message<"sluice.v1.SessionCancel"> & {
  * Use `create(SessionCancelSchema)` to create a new message.
  */
 export const SessionCancelSchema: GenMessage<SessionCancel> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 12);
+  messageDesc(file_sluice_v1_admission, 13);
 
 /**
  * One message to a caller on its session.
@@ -640,7 +676,7 @@ export type SessionResponse = Message<"sluice.v1.SessionResponse"> & {
  * Use `create(SessionResponseSchema)` to create a new message.
  */
 export const SessionResponseSchema: GenMessage<SessionResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 13);
+  messageDesc(file_sluice_v1_admission, 14);
 
 /**
  * A session that is open.
@@ -668,7 +704,7 @@ export type SessionStarted = Message<"sluice.v1.SessionStarted"> & {
  * Use `create(SessionStartedSchema)` to create a new message.
  */
 export const SessionStartedSchema: GenMessage<SessionStarted> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 14);
+  messageDesc(file_sluice_v1_admission, 15);
 
 /**
  * An expected "no".
@@ -718,7 +754,7 @@ export type Refusal = Message<"sluice.v1.Refusal"> & {
  * Use `create(RefusalSchema)` to create a new message.
  */
 export const RefusalSchema: GenMessage<Refusal> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 15);
+  messageDesc(file_sluice_v1_admission, 16);
 
 /**
  * An ask that is only tried.
@@ -739,7 +775,7 @@ export type ExplainRequest = Message<"sluice.v1.ExplainRequest"> & {
  * Use `create(ExplainRequestSchema)` to create a new message.
  */
 export const ExplainRequestSchema: GenMessage<ExplainRequest> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 16);
+  messageDesc(file_sluice_v1_admission, 17);
 
 /**
  * What would happen to it now.
@@ -788,7 +824,7 @@ export type ExplainResponse = Message<"sluice.v1.ExplainResponse"> & {
  * Use `create(ExplainResponseSchema)` to create a new message.
  */
 export const ExplainResponseSchema: GenMessage<ExplainResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 17);
+  messageDesc(file_sluice_v1_admission, 18);
 
 /**
  * What a waiter waits for: the pause or the limit that opens last.
@@ -865,7 +901,7 @@ export type Binding = Message<"sluice.v1.Binding"> & {
  * Use `create(BindingSchema)` to create a new message.
  */
 export const BindingSchema: GenMessage<Binding> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 18);
+  messageDesc(file_sluice_v1_admission, 19);
 
 /**
  * Leases that hold a limit.
@@ -893,7 +929,7 @@ export type BindingHolders = Message<"sluice.v1.BindingHolders"> & {
  * Use `create(BindingHoldersSchema)` to create a new message.
  */
 export const BindingHoldersSchema: GenMessage<BindingHolders> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 19);
+  messageDesc(file_sluice_v1_admission, 20);
 
 /**
  * Who holds a limit, and since when.
@@ -949,7 +985,7 @@ export type BindingHolder = Message<"sluice.v1.BindingHolder"> & {
  * Use `create(BindingHolderSchema)` to create a new message.
  */
 export const BindingHolderSchema: GenMessage<BindingHolder> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 20);
+  messageDesc(file_sluice_v1_admission, 21);
 
 /**
  * The key with most waiters.
@@ -984,7 +1020,7 @@ export type LoudestKey = Message<"sluice.v1.LoudestKey"> & {
  * Use `create(LoudestKeySchema)` to create a new message.
  */
 export const LoudestKeySchema: GenMessage<LoudestKey> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 21);
+  messageDesc(file_sluice_v1_admission, 22);
 
 /**
  * A limit as it stands.
@@ -1111,7 +1147,7 @@ export type Limit = Message<"sluice.v1.Limit"> & {
  * Use `create(LimitSchema)` to create a new message.
  */
 export const LimitSchema: GenMessage<Limit> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 22);
+  messageDesc(file_sluice_v1_admission, 23);
 
 /**
  * How one key stands in a limit with scope KEY.
@@ -1160,7 +1196,7 @@ export type KeyUse = Message<"sluice.v1.KeyUse"> & {
  * Use `create(KeyUseSchema)` to create a new message.
  */
 export const KeyUseSchema: GenMessage<KeyUse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 23);
+  messageDesc(file_sluice_v1_admission, 24);
 
 /**
  * By what a replica admits that can reach no other.
