@@ -31,7 +31,7 @@ export interface ServerInfo {
 export interface ServiceDeps {
   readonly admission: AdmissionService;
   readonly auth: Pick<Auth, 'demanded' | 'identify' | 'check' | 'keyOf' | 'groupsOf' | 'rightsOf' | 'scope'>;
-  readonly onFault: ErrorHandler;
+  readonly onError: ErrorHandler;
   /** Reports what operators do to the log. Returns the name of its entry. */
   readonly onOperator?: (event: OperatorEvent) => string | undefined;
   /** What operators did; absent: nothing is kept. */
@@ -156,11 +156,11 @@ export function costsOf(costs: Readonly<Record<string, bigint>>): Costs | undefi
 }
 
 /** Replies when the promise settles; a rejection is reported and becomes `fault`. */
-export function answer<O extends object>(deps: Pick<ServiceDeps, 'onFault'>, pending: Promise<O | Refusal>, reply: Reply<O>): PendingCall {
+export function answer<O extends object>(deps: Pick<ServiceDeps, 'onError'>, pending: Promise<O | Refusal>, reply: Reply<O>): PendingCall {
   pending.then(
     (result) => (isRefusal(result) ? reply(undefined, result) : reply(result as O, undefined)),
     (error: unknown) => {
-      deps.onFault(error);
+      deps.onError(error);
       reply(undefined, INTERNAL_ERROR);
     },
   );

@@ -51,7 +51,7 @@ export class DashboardLists implements HttpHandler {
   }
 
   handle(request: EngineRequest, reply: EngineReply): void {
-    const { auth, answers, onFault } = this.#deps;
+    const { auth, answers, onError } = this.#deps;
     const refuse = (refusal: Refusal, status?: number): void => void sendRefusal(reply, answers, refusal, undefined, status);
     if (request.method !== 'GET' && request.method !== 'HEAD') return refuse(malformed('Use GET, HEAD at this path.'), 405);
     const caller = auth.identify(request.header('authorization'));
@@ -70,7 +70,7 @@ export class DashboardLists implements HttpHandler {
         else sendTagged(request, reply, found);
       },
       (error: unknown) => {
-        onFault(error);
+        onError(error);
         if (!gone) refuse({ reason: 'fault' });
       },
     );

@@ -11,7 +11,7 @@ export interface HealthOptions {
   /** The metrics in Prometheus' text form. */
   readonly metrics: () => Promise<{ readonly contentType: string; readonly body: string }>;
   /** Receives a throw while metrics were gathered. */
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
 }
 
 const PATHS: ReadonlySet<string> = new Set(['/livez', '/readyz', '/healthz', '/metrics']);
@@ -55,7 +55,7 @@ export class Health implements HttpHandler {
         if (!gone) reply.send(200, [['Content-Type', contentType], TEXT[1]], body);
       },
       (error: unknown) => {
-        this.#options.onFault(error);
+        this.#options.onError(error);
         if (!gone) reply.send(500, TEXT, 'The metrics could not be gathered; the log says why.\n');
       },
     );

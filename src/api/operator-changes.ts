@@ -235,7 +235,7 @@ async function afterwards(deps: ServiceDeps, caller: string, name: string): Prom
     const view = await deps.admission.group(name);
     return isRefusal(view) ? {} : { after: group(view, readerOf(deps, caller)) };
   } catch (error) {
-    deps.onFault(error);
+    deps.onError(error);
     return {};
   }
 }

@@ -19,18 +19,18 @@ export function unaryCalls(deps: ServiceDeps, operators: boolean): readonly Unar
   const deferred = deps.deferred === undefined ? [] : deferredCalls(deps, deps.deferred);
   const forOperators = [...operatorCalls(deps), ...deferred.filter(isForOperators)];
   const forCallers = [...admissionCalls(deps), ...deferred.filter((each) => !isForOperators(each))];
-  return [...forCallers, ...(operators ? forOperators : forOperators.map(closed))].map((each) => caught(deps.onFault, each));
+  return [...forCallers, ...(operators ? forOperators : forOperators.map(closed))].map((each) => caught(deps.onError, each));
 }
 
 /** A throw is a bug or broken I/O: reported once, and a `fault` to the caller. */
-export function caught(onFault: ErrorHandler, { method, call }: UnaryCall): UnaryCall {
+export function caught(onError: ErrorHandler, { method, call }: UnaryCall): UnaryCall {
   return {
     method,
     call: (facts, request, reply) => {
       try {
         return call(facts, request, reply);
       } catch (error) {
-        onFault(error);
+        onError(error);
         return refuse(reply, INTERNAL_ERROR);
       }
     },

@@ -96,7 +96,7 @@ export class Session {
     kept.then(
       (permits) => this.#goOn(() => this.#started(id, name, permits)),
       (error: unknown) => {
-        this.#deps.onFault(error);
+        this.#deps.onError(error);
         this.#goOn(() => this.#refuse(id, INTERNAL_ERROR));
       },
     );
@@ -159,7 +159,7 @@ export class Session {
         else this.#send(id, wrap(result as T));
       },
       (error: unknown) => {
-        this.#deps.onFault(error);
+        this.#deps.onError(error);
         this.#refuse(id, INTERNAL_ERROR);
       },
     );

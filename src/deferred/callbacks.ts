@@ -29,7 +29,7 @@ export interface CallbacksDeps {
   /** Ends a callback: stores it, whatever the store does meanwhile. */
   readonly end: (slot: number, state: 'done' | 'dead', error: string, attempt: Attempt) => Promise<unknown>;
   readonly random: () => number;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
 }
 
 /** A callback as it is stored together with the end that it reports. */
@@ -121,7 +121,7 @@ export class Callbacks {
       this.#aborts.add(abort);
       this.#attempt(slot, sequence, abort)
         .catch((cause: unknown) => {
-          this.#deps.onFault(cause);
+          this.#deps.onError(cause);
           this.#again(slot, sequence);
         })
         .finally(() => {
@@ -176,7 +176,7 @@ export class Callbacks {
     }
     index.setDueAt(slot, nextAt);
     // Where the store fails its memory goes on: after a crash it is only sent again sooner.
-    await store.write({ kind: 'retry', row: index.row(slot), attempt: shown }).catch(this.#deps.onFault);
+    await store.write({ kind: 'retry', row: index.row(slot), attempt: shown }).catch(this.#deps.onError);
     if (index.stateOf(slot) === SENDING) this.add(slot);
   }
 

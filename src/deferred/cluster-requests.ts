@@ -380,7 +380,7 @@ export class ClusterRequests implements DeferredRequests {
   }
 
   #unstored(cause: unknown): Refusal {
-    if (!(cause instanceof StoreUnavailable)) this.#deps.onFault(cause);
+    if (!(cause instanceof StoreUnavailable)) this.#deps.onError(cause);
     this.#storeChanged(EDGE, 'store_failed', cause);
     const full = cause instanceof StoreUnavailable && cause.reason === 'full';
     const detail = full ? 'The store for deferred requests is full.' : 'The request could not be stored.';

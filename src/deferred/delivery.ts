@@ -27,7 +27,7 @@ export interface DeliveryDeps {
   readonly clock: Clock;
   readonly forwarding: Pick<Forwarding, 'deliver'>;
   readonly passes: WatchLater;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
   /** A rule that settles costs found nothing in the answer. */
   readonly costMissing: (route: string, unit: string) => void;
 }
@@ -98,7 +98,7 @@ class OneAttempt implements ResponseSink, RunningAttempt {
       this.#resolve = resolve;
     });
     const facts = { facts: { caller: ask.caller } };
-    const permitDeps = { admission: deps.admission, clock: deps.clock, onFault: deps.onFault, passes: deps.passes };
+    const permitDeps = { admission: deps.admission, clock: deps.clock, onError: deps.onError, passes: deps.passes };
     this.#pass = new PermitHandle({ deps: permitDeps, incoming: facts }, ask.held, ask.admitted, { onLost: () => this.#fail('fenced') });
   }
 
@@ -108,7 +108,7 @@ class OneAttempt implements ResponseSink, RunningAttempt {
     const { clock } = this.#deps;
     this.#stopTimer = clock.at((clock.now() + timeoutMs * MILLISECOND) as ReturnType<Clock['now']>, () => this.#fail('timeout'));
     const failed = (cause: unknown): void => {
-      this.#deps.onFault(cause);
+      this.#deps.onError(cause);
       this.#fail('store');
     };
     const small = loaded.head.bodyBytes <= WHOLE_BYTES_MAX;

@@ -23,7 +23,7 @@ export interface EndCallbacksDeps {
   readonly routeOf: (row: PendingCallback['row']) => DeferredRoute | undefined;
   /** Uniform in [0, 1). */
   readonly random: () => number;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
 }
 
 /**
@@ -71,7 +71,7 @@ export class EndCallbacks {
   }
 
   #next(): void {
-    const { inFlight, onFault } = this.#deps;
+    const { inFlight, onError } = this.#deps;
     while (!this.#stopped && this.#ready.length > 0) {
       if (!inFlight.take(this.#start)) return;
       const callback = this.#pending.get(this.#ready.shift() as number);
@@ -83,7 +83,7 @@ export class EndCallbacks {
       this.#aborts.add(abort);
       this.#attempt(callback, abort)
         .catch((cause: unknown) => {
-          onFault(cause);
+          onError(cause);
           this.#again(callback);
         })
         .finally(() => {

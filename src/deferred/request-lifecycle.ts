@@ -60,7 +60,7 @@ export interface DeferredDeps {
   /** Settings of a group; undefined: there is none. */
   readonly settings: (group: string) => GroupSettings | undefined;
   readonly events: (event: DeferredEvent) => void;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
   readonly defer: (run: () => void) => void;
   /** Uniform in [0, 1): jitter of retries. */
   readonly random: () => number;
@@ -121,7 +121,7 @@ export class RequestLifecycle {
 
   /** `sequence` answers one that was never used. */
   constructor(deps: DeferredDeps, sequence: () => Promise<number>) {
-    const { clock, admission, forwarding, onFault, events, bounds } = deps;
+    const { clock, admission, forwarding, onError, events, bounds } = deps;
     this.#deps = deps;
     this.ends = new StoredEnds(clock);
     this.#kept = new Agenda(clock, (sequence) => this.#forget(sequence));
@@ -130,7 +130,7 @@ export class RequestLifecycle {
     this.#starts = new StartQueue(inFlight);
     this.callbacks = deps.callbacks && this.#callbacksBy(deps.callbacks, sequence);
     const costMissing = (route: string, unit: string): void => events({ kind: 'cost_missing', route, unit });
-    this.#delivery = { admission, clock, forwarding, passes: new WatchLater(clock), onFault, costMissing };
+    this.#delivery = { admission, clock, forwarding, passes: new WatchLater(clock), onError, costMissing };
     this.outages = new BackendOutages({
       clock,
       after: bounds.downAfter,
@@ -160,9 +160,9 @@ export class RequestLifecycle {
   }
 
   #callbacksBy(transport: CallbackTransport, sequence: () => Promise<number>): Callbacks {
-    const { clock, random, onFault } = this.#deps;
+    const { clock, random, onError } = this.#deps;
     return new Callbacks({
-      ...{ index: this.index, store: this.store, clock, transport, sequence, random, onFault },
+      ...{ index: this.index, store: this.store, clock, transport, sequence, random, onError },
       routeOf: (slot) => this.routeOf(slot),
       end: (slot, state, error, attempt) => this.end(slot, state, error, attempt, undefined),
     });
@@ -561,7 +561,7 @@ export class RequestLifecycle {
   }
 
   storeFailed(cause: unknown): void {
-    if (!(cause instanceof StoreUnavailable)) this.#deps.onFault(cause);
+    if (!(cause instanceof StoreUnavailable)) this.#deps.onError(cause);
     if (this.#failing) return;
     this.#failing = true;
     this.#deps.events({ kind: 'store_failed', cause });

@@ -221,12 +221,12 @@ export class ShardOwner {
   }
 
   #begin(store: SharedStore, requests: RequestLifecycle): void {
-    const { clock, transport, callbacksInFlight: inFlight, routes, random, onFault } = this.#deps;
+    const { clock, transport, callbacksInFlight: inFlight, routes, random, onError } = this.#deps;
     const routeOf = ({ route, group }: Pick<RequestRow, 'route' | 'group'>) => {
       const named = routes().get(route);
       return named ?? [...routes().values()].find((each) => each.group === group);
     };
-    const callbacks = new EndCallbacks({ store, clock, transport, inFlight, routeOf, random, onFault });
+    const callbacks = new EndCallbacks({ store, clock, transport, inFlight, routeOf, random, onError });
     this.#opened = { store, requests, callbacks };
     this.#owe();
     requests.works();

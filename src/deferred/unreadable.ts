@@ -9,19 +9,19 @@ const AGAIN = 2 * SECOND;
 /** What reads are reported to. */
 interface Reader {
   readonly clock: Clock;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
 }
 
 /**
  * Does what reads the store of this process. Where it cannot be read, or a record in it is damaged, returns the refusal and reports the fault;
  * rejects with anything else.
  */
-export async function orUnreadable<T>({ clock, onFault }: Reader, work: () => Promise<T>): Promise<T | Refusal> {
+export async function orUnreadable<T>({ clock, onError }: Reader, work: () => Promise<T>): Promise<T | Refusal> {
   try {
     return await work();
   } catch (cause) {
     if (!isOfStore(cause)) throw cause;
-    onFault(cause);
+    onError(cause);
     const record = damagedRecordOf(cause);
     const why = record === undefined ? 'it does not answer' : `${record} is damaged`;
     return { reason: 'unstored', detail: `The store of deferred requests cannot be read: ${why}.`, retryAt: plus(clock.now(), AGAIN) };

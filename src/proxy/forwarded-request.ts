@@ -337,7 +337,7 @@ export class ForwardedRequest implements ForwardHandle, BackendSink, RequestAdmi
 
   /** A throw is a bug: reported once, and the end of this request only. */
   #threw(error: unknown): void {
-    this.#all.deps.onFault(error);
+    this.#all.deps.onError(error);
     if (!this.#answer?.sent) return this.onNone({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.#attempts });
     if (!this.#over && !this.#left) this.#all.sink.onBroken(error as Error);
     this.#finish();

@@ -22,8 +22,8 @@ import { type Backend, BackendRegistry } from './upstream/backend.ts';
  * Rejects, saying what to do, when the folder for held bodies cannot be used.
  */
 export async function createForwarding(options: ForwardingOptions): Promise<Forwarding> {
-  const { clock, random, onFault } = options;
-  const hold = await BodyStore.open({ clock, random, onFault, ...options.hold });
+  const { clock, random, onError } = options;
+  const hold = await BodyStore.open({ clock, random, onError, ...options.hold });
   const delivering = { ...options, traceparent: createTraceparents(random), passes: new WatchLater(clock) };
   return new Deliveries(delivering, hold, new BackendRegistry(options.backends, options));
 }

@@ -30,7 +30,7 @@ export interface ForwardingOptions {
   /** Starts the spans of requests; undefined: tracing is off. */
   readonly tracer?: Tracer | undefined;
   /** Receives a throw, or a failure of the disk: a bug, or broken I/O. */
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
 }
 
 /** The same, as each request is sent with it. */

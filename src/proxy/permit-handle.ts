@@ -14,7 +14,7 @@ type Admitted = Extract<Outcome, { kind: 'admitted' }>;
 
 /** Whose pass it is. */
 export interface PermitHandleDeps {
-  readonly deps: { readonly admission: AdmissionService; readonly clock: Clock; readonly onFault: (error: unknown) => void; readonly passes: WatchLater };
+  readonly deps: { readonly admission: AdmissionService; readonly clock: Clock; readonly onError: (error: unknown) => void; readonly passes: WatchLater };
   readonly incoming: { readonly facts: { readonly caller: string } };
 }
 
@@ -96,7 +96,7 @@ export class PermitHandle implements WatchedLater {
     try {
       await deps.admission.release({ caller: incoming.facts.caller, permit: this.#admitted.id, disposition: how, costs, retryAfter, key: this.permit.key });
     } catch (cause) {
-      deps.onFault(cause);
+      deps.onError(cause);
     }
   }
 
@@ -115,7 +115,7 @@ export class PermitHandle implements WatchedLater {
       const { reason } = outcome.refusal;
       if (reason === 'fenced' || reason === 'unknown_permit') return this.#user.onLost(new Error(`The lease was lost: ${reason}.`));
     } catch (cause) {
-      deps.onFault(cause);
+      deps.onError(cause);
       if (this.#over) return;
     }
     // No replica decides at the moment, or the disk does not write: tried again while the lease lives, and after.

@@ -129,7 +129,7 @@ export class RequestAdmission implements BodyWatch {
   }
 
   /** A body that will not be whole needs no place any more. After the request was admitted its attempt reports it. */
-  onFault(fault: BodyProblem): void {
+  onError(fault: BodyProblem): void {
     if (this.#submitted && this.#held === undefined) return;
     this.leave();
     if (fault.kind === 'gone') this.#end.onGone();
@@ -158,7 +158,7 @@ export class RequestAdmission implements BodyWatch {
       if (how === 'hurry') body.setDeadline(FAST_UPLOAD_MAX);
       this.#submit(true);
     } catch (error) {
-      deps.onFault(error);
+      deps.onError(error);
     }
   }
 
@@ -196,7 +196,7 @@ export class RequestAdmission implements BodyWatch {
     try {
       this.#requestPermit(early);
     } catch (error) {
-      this.#of.deps.onFault(error);
+      this.#of.deps.onError(error);
       this.#none({ kind: 'refused', refusal: { reason: 'fault' }, attempts: this.attempts });
     }
   }

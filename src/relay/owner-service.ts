@@ -17,7 +17,7 @@ export interface OwnerServiceDeps {
   readonly send: (to: string, message: RelayMessage) => void;
   /** Called when all callers of this peer that waited for the shard have entered. */
   readonly onRejoined: (peer: string, shard: number, term: bigint) => void;
-  readonly onFault: (cause: unknown) => void;
+  readonly onError: (cause: unknown) => void;
   /** Requests of one peer at once; beyond: `shed`. */
   readonly maxPeerRequests: number;
 }
@@ -149,7 +149,7 @@ export class OwnerService {
     try {
       waiter.handle = this.#deps.admission.acquire(waiter.request, (outcome) => this.#onOutcome(peer, session, waiter, outcome));
     } catch (cause) {
-      this.#deps.onFault(cause);
+      this.#deps.onError(cause);
       this.#onOutcome(peer, session, waiter, { kind: 'refused', refusal: { reason: 'fault' } });
       return;
     }
@@ -233,7 +233,7 @@ export class OwnerService {
       const result = await handleCall({ admission: this.#deps.admission, positions, by }, method, args);
       this.#deps.send(peer, { op: 'reply', id, how: result.moved ? 'moved' : 'value', value: result.moved ? undefined : result.value });
     } catch (cause) {
-      this.#deps.onFault(cause);
+      this.#deps.onError(cause);
       this.#deps.send(peer, { op: 'reply', id, how: 'fault', value: undefined });
     }
   }

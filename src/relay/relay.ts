@@ -95,7 +95,7 @@ export class Relay {
     const calls = this.#calls;
     this.#barriers = new TakeoverBarriers({ timers, peers });
     const onRejoined = (peer: string, shard: number, term: bigint) => this.#barriers.onPeerRejoined(peer, shard, term);
-    const onFault = (cause: unknown) => options.onEvent({ kind: 'trouble', what: 'a call of another replica', cause });
+    const onError = (cause: unknown) => options.onEvent({ kind: 'trouble', what: 'a call of another replica', cause });
     this.#ownerService = new OwnerService({
       admission,
       openingQueue,
@@ -104,7 +104,7 @@ export class Relay {
       isHere: (shard) => locate(shard).at === 'here',
       send,
       onRejoined: onRejoined,
-      onFault,
+      onError,
       maxPeerRequests: bounds.peerRequests,
     });
     this.#degraded = this.#openDegradedMode(now);

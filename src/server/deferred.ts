@@ -38,7 +38,7 @@ export interface DeferredModeDeps {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly holder: Holder;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
   readonly routes: CompiledRoutes;
   /** Starts the spans of submissions; undefined: tracing is off. */
   readonly tracer?: Tracer | undefined;
@@ -78,7 +78,7 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
   let opened: OpenedRequests | undefined;
   const count = metrics.deferred(() => opened?.requests.figures ?? NOTHING);
   const common = {
-    ...{ line, admission: deps.admission, forwarding, clock, onFault: deps.onFault },
+    ...{ line, admission: deps.admission, forwarding, clock, onError: deps.onError },
     routes: () => routes.deferred,
     settings: (group: string) => groups.get(group),
     events: (event: DeferredEvent) => {

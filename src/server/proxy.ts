@@ -25,7 +25,7 @@ export interface ForwardingConfig {
 }
 
 /** What forwarding needs besides the configuration. */
-export type ProxyDeps = Pick<ForwardingOptions, 'admission' | 'clock' | 'random' | 'events' | 'tracer' | 'onFault'>;
+export type ProxyDeps = Pick<ForwardingOptions, 'admission' | 'clock' | 'random' | 'events' | 'tracer' | 'onError'>;
 
 /** Forwarding, or undefined where no proxy listens and none is needed for stored requests (`wanted`). Rejects with what to do when a file or the folder for bodies cannot be had. */
 export async function openForwarding(config: Config, wanted: boolean, deps: ProxyDeps): Promise<Forwarding | undefined> {

@@ -87,20 +87,20 @@ async function build(config: Config, options: ServeOptions, log: Log, opened: Cl
   const tracing = await openTracing(options, log, opened);
   const admission = tracing === undefined ? stack.admission : traceAdmission(stack.admission, tracing.tracer);
   const state: State = { revision: config.revision, notReady: 'starting', refusals: refusalsOf(config), rateLimits: compileRateLimitRules(config) };
-  const onFault = (error: unknown): void => logUnexpectedError(log, error);
+  const onError = (error: unknown): void => logUnexpectedError(log, error);
   const keeps = keepsRequests(config, routes);
   // Routes define which caller may go where; a caller that shows a credential is held to it.
-  const forwarded = { admission: scopedAsks(admission, allowAnonymous(auth)), clock, tracer: tracing?.tracer, onFault };
+  const forwarded = { admission: scopedAsks(admission, allowAnonymous(auth)), clock, tracer: tracing?.tracer, onError };
   const forwarding = await openProxy(config, keeps, forwarded, { log, metrics, opened });
   const deferred = keeps
-    ? await openDeferred(config, { ...stack, tracer: tracing?.tracer, log, onFault, routes, forwarding, holder: { pid, address: 'this process' } }, opened)
+    ? await openDeferred(config, { ...stack, tracer: tracing?.tracer, log, onError, routes, forwarding, holder: { pid, address: 'this process' } }, opened)
     : undefined;
   const gatewayQueue = await openGatewayQueue(config, { admission, clock, log, metrics, version, opened, secrets: secretSources(options) });
   const activity = new ActivityLog();
   const listeners = await openListeners(config, {
     admission: withAuthorization(admission, auth),
     auth,
-    ...{ log, version, onFault, revision: () => state.revision },
+    ...{ log, version, onError, revision: () => state.revision },
     activity,
     onOperator: (event) => keepOperator(event, { log, activity, clock }),
     refusalOf: (group) => state.refusals.get(group),
@@ -116,7 +116,7 @@ async function build(config: Config, options: ServeOptions, log: Log, opened: Cl
     },
     gatewayQueue: gatewayQueue?.listening,
     onShed: metrics.connectionShed,
-    health: { notReady: () => state.notReady ?? gatewayQueue?.notReady(), remarks: stack.remarks, metrics: () => metrics.scrape(), onFault },
+    health: { notReady: () => state.notReady ?? gatewayQueue?.notReady(), remarks: stack.remarks, metrics: () => metrics.scrape(), onError },
   });
   await stack.serving?.(listeners.addresses);
   state.notReady = undefined;

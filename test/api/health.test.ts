@@ -15,7 +15,7 @@ const health = new Health({
     if (broken) throw new Error('broken');
     return { contentType: 'text/plain; version=0.0.4', body: 'sluice_leases 1\n' };
   },
-  onFault: (error) => void faults.push(error),
+  onError: (error) => void faults.push(error),
 });
 let engine: Engine;
 let baseUrl = '';

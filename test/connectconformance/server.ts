@@ -45,7 +45,7 @@ const order = await readOrder();
 const limit: number = order['messageReceiveLimit'] || 65_536;
 const asked = new Map<string, Asked>();
 const service = new ConformanceService(messages);
-const parts = { admission: new FakeAdmission(), onFault: (error: unknown) => console.error(error), operators: true };
+const parts = { admission: new FakeAdmission(), onError: (error: unknown) => console.error(error), operators: true };
 
 interface Pem {
   readonly cert: string;

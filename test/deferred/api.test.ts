@@ -26,12 +26,12 @@ async function start(
   options: DeferredProxyOptions = {},
 ): Promise<{ rig: DeferredProxyRig; ask(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer> }> {
   const rig = await DeferredProxyRig.start(CONFIG, options);
-  const onFault = (error: unknown): void => {
+  const onError = (error: unknown): void => {
     throw error;
   };
   const routes = submitRoutesOf(rig.routes.proxy);
   const deferred = { requests: rig.service, routes: () => routes, submitBytesMax: 16 << 20 };
-  const rest = new Rest({ admission: rig.admission.admission, auth: createAuth([]), onFault, operators: true, refusalOf: () => undefined, deferred });
+  const rest = new Rest({ admission: rig.admission.admission, auth: createAuth([]), onError, operators: true, refusalOf: () => undefined, deferred });
   const { make } = await selectEngine('node', { clientCa: false });
   const engine = make(
     { bodyBytesMax: 16 << 20, receiveMsMax: 10_000, unread: { bytesMax: 4 << 20, msMax: 60_000 }, problem: engineProblem },

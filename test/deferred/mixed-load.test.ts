@@ -64,8 +64,8 @@ test('together they never pass the limit; live callers lose 1 in `every` once st
 
 /** Plain HTTP on a port of its own. */
 async function apiOf(rig: DeferredProxyRig): Promise<string> {
-  const onFault = (error: unknown): void => void rig.faults.push(error);
-  const rest = new Rest({ admission: rig.admission.admission, auth: createAuth([]), onFault, operators: true, refusalOf: () => undefined });
+  const onError = (error: unknown): void => void rig.faults.push(error);
+  const rest = new Rest({ admission: rig.admission.admission, auth: createAuth([]), onError, operators: true, refusalOf: () => undefined });
   const { make } = await selectEngine('node', { clientCa: false });
   const ways = { bodyBytesMax: 1 << 20, receiveMsMax: 10_000, unread: { bytesMax: 4 << 20, msMax: 60_000 }, problem: engineProblem };
   const engine = make(ways, (request, reply) => rest.handle(request, reply));

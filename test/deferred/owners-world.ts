@@ -180,7 +180,7 @@ export class Process {
       routes: () => new Map([[route.name, route]]),
       settings: () => SETTINGS,
       events: () => {},
-      onFault: (fault) => world.faults.push(fault),
+      onError: (fault) => world.faults.push(fault),
       defer: (run) => void setImmediate(run),
       random: () => world.random(),
       bounds: { inFlightMax: 1_000, inFlightBytesMax: 1 << 30, downAfter: 1_000, probeMs: 3_000 },

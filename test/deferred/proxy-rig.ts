@@ -67,13 +67,13 @@ export class DeferredProxyRig {
     await admission.admission.start();
     const rig = new DeferredProxyRig(backend, admission, routes, options);
     const { admission: localAdmission, clock } = admission;
-    const onFault = (error: unknown): void => void rig.faults.push(error);
+    const onError = (error: unknown): void => void rig.faults.push(error);
     rig.forwarding = await createForwarding({
-      ...{ admission: localAdmission, clock, onFault, events: () => {}, forwarder: createUndiciForwarder, backends: await compileBackends(config) },
+      ...{ admission: localAdmission, clock, onError, events: () => {}, forwarder: createUndiciForwarder, backends: await compileBackends(config) },
       ...{ hold: { memoryBytesMax: 64 << 20, diskBytesMax: 0, folder: '' }, random: (bytes) => new Uint8Array(bytes).fill(7) },
     });
     rig.service = await createDeferred({
-      ...{ store: rig.store, line: localAdmission, admission: localAdmission, forwarding: rig.forwarding, clock, onFault },
+      ...{ store: rig.store, line: localAdmission, admission: localAdmission, forwarding: rig.forwarding, clock, onError },
       ...{ routes: () => routes.deferred, settings: (name) => config.groups.find(({ spec }) => spec.name === name) },
       ...{ events: (event) => rig.events.push(event), defer: (run) => void setImmediate(run), random: () => 1, callbacks: createCallbackTransport() },
       bounds: {
@@ -89,7 +89,7 @@ export class DeferredProxyRig {
       ...{
         unreadBytesMax: 4 << 20,
         onClientLimit: () => {},
-        onFault,
+        onError,
         storing: { requests: rig.service, nowMs: () => rig.nowMs, costMissing: () => {}, scope: (ask) => rig.scope(ask) },
       },
     });

@@ -92,7 +92,7 @@ export class DeferredRig {
       routes: () => this.routes,
       settings: (group) => this.#settings.find(({ spec }) => spec.name === group),
       events: (event) => this.events.push(event),
-      onFault: (error) => {
+      onError: (error) => {
         if (!this.hasFaults) throw error;
         this.faults.push(error);
       },

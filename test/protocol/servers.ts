@@ -14,10 +14,10 @@ export interface Started {
 }
 
 function partsOf(admission: FakeAdmission, auth: Auth = createAuth([]), operators = true): ServiceDeps & { readonly operators: boolean } {
-  const onFault = (error: unknown): void => {
+  const onError = (error: unknown): void => {
     throw error;
   };
-  return { admission, auth, onFault, operators };
+  return { admission, auth, onError, operators };
 }
 
 /** As by default. */

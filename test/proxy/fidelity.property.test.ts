@@ -45,7 +45,7 @@ beforeAll(async () => {
     hold: { memoryBytesMax: 8 << 20, diskBytesMax: 64 << 20, folder: disk.path },
     random: (bytes) => crypto.getRandomValues(new Uint8Array(bytes)),
     events: () => {},
-    onFault: (error) => faults.push(error),
+    onError: (error) => faults.push(error),
   });
 });
 

@@ -189,7 +189,7 @@ export async function forwardRigged(options: ForwardRigOptions = {}): Promise<Fo
     hold: options.hold ?? { memoryBytesMax: 16 << 20, diskBytesMax: 0, folder: '' },
     random: (bytes) => new Uint8Array(bytes).fill(1),
     events: (event) => all.events.push(event),
-    onFault: (error) => all.faults.push(error),
+    onError: (error) => all.faults.push(error),
   });
   return all;
 }

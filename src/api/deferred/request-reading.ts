@@ -21,7 +21,7 @@ export interface RequestReadingDeps extends ResponseDeps {
   readonly path: string;
   /** The address is not the backends' own: what they answer may not act in its name in a browser. */
   readonly foreign: boolean;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
 }
 
 /** How an ended request is answered: by a redirect to its response (default), by the response itself, or by its state as JSON. */
@@ -98,7 +98,7 @@ export class RequestReading {
   }
 
   #read(lookUp: LookUp, id: string, request: EngineRequest, reply: EngineReply, show: (view: RequestView, headers: readonly Header[]) => void): void {
-    const { onFault } = this.#deps;
+    const { onError } = this.#deps;
     const preferred = preferredWait(request.header('prefer'));
     const seconds = preferred === undefined ? 0 : Math.min(preferred, END_WAIT_MAX / SECOND);
     const headers: readonly Header[] = preferred === undefined ? [] : [['Preference-Applied', `wait=${seconds}`]];
@@ -111,7 +111,7 @@ export class RequestReading {
         else show(view, headers);
       })
       .catch((error: unknown) => {
-        onFault(error);
+        onError(error);
         sendRefusal(reply, this.#deps, { reason: 'fault' });
       });
   }

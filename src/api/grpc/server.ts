@@ -156,8 +156,8 @@ export class Grpc implements Listener {
   }
 
   #addServices(): void {
-    const { operators, rateLimit, onFault, more = [] } = this.#options;
-    const limiting = rateLimit === undefined ? [] : [caught(onFault, rateLimitCall({ ...this.#options, ...rateLimit }))];
+    const { operators, rateLimit, onError, more = [] } = this.#options;
+    const limiting = rateLimit === undefined ? [] : [caught(onError, rateLimitCall({ ...this.#options, ...rateLimit }))];
     const all = [...unaryCalls(this.#options, operators), watchCall(this.#options), ...limiting, ...more];
     const calls = new Map(all.map((each) => [methodPath(each.method), each]));
     for (const service of new Set([...SERVICES, RateLimitService, ...more.map(({ method }) => method.parent)])) {

@@ -15,7 +15,7 @@ export interface LineRefusal extends Refusal {
 /** What a batch needs. */
 export interface BatchDeps extends ResponseDeps {
   readonly submitLine: SubmitLine;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
 }
 
 /** Lines of one batch. */
@@ -45,7 +45,7 @@ export function submitBatch(deps: BatchDeps, facts: CallContext, body: Uint8Arra
   const lines = linesOf(body);
   if (lines === undefined) return void sendRefusal(reply, deps, { reason: 'too_large', detail: `A batch may have at most ${BATCH_LINES_MAX} lines.` });
   if (lines.length === 0) return void sendRefusal(reply, deps, { reason: 'malformed', detail: 'The batch is empty; send one JSON object a line.' });
-  new Batch(deps, facts, reply).run(lines).catch(deps.onFault);
+  new Batch(deps, facts, reply).run(lines).catch(deps.onError);
 }
 
 interface Line {
@@ -129,7 +129,7 @@ class Batch {
     try {
       return await this.#deps.submitLine(this.#facts, bytes);
     } catch (error) {
-      this.#deps.onFault(error);
+      this.#deps.onError(error);
       return { reason: 'fault' };
     }
   }

@@ -71,7 +71,7 @@ export class Rest implements HttpHandler {
     try {
       this.#handle(request, reply);
     } catch (error) {
-      this.#options.onFault(error);
+      this.#options.onError(error);
       this.#refuse(reply, INTERNAL_ERROR);
     }
   }

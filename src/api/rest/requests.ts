@@ -44,7 +44,7 @@ export class RestRequests {
   constructor(deps: RestRequestsDeps, access: DeferredAccess) {
     this.#deps = deps;
     this.#api = new DeferredApi(deps, access);
-    this.#reading = new RequestReading({ ...deps.answers, admission: deps.admission, path: PATH, foreign: true, onFault: deps.onFault });
+    this.#reading = new RequestReading({ ...deps.answers, admission: deps.admission, path: PATH, foreign: true, onError: deps.onError });
   }
 
   handle(call: RequestCall, facts: CallContext, path: Path, request: EngineRequest, reply: EngineReply): void {
@@ -79,7 +79,7 @@ export class RestRequests {
     if (isBatch(type)) {
       if (key !== '') return this.#refuse(reply, malformed('A batch has no `Idempotency-Key` of its own; give each line its `idempotencyKey`.'));
       const submitLine = (of: CallContext, line: Uint8Array): Promise<object | LineRefusal> => this.#submitLine(of, line);
-      return submitBatch({ ...this.#deps.answers, submitLine, onFault: this.#deps.onFault }, facts, request.body, reply);
+      return submitBatch({ ...this.#deps.answers, submitLine, onError: this.#deps.onError }, facts, request.body, reply);
     }
     if (!JSON_TYPE.test(type ?? '')) return this.#refuse(reply, malformed('Send a request as application/json, or a batch as application/x-ndjson.'), 415);
     const fields = withKey(submitFieldsOf(request.body), key);
@@ -161,7 +161,7 @@ export class RestRequests {
 
   #settle<T>(reply: EngineReply, pending: Promise<T>, then: (answer: T) => unknown): void {
     pending.then(then).catch((error: unknown) => {
-      this.#deps.onFault(error);
+      this.#deps.onError(error);
       this.#refuse(reply, { reason: 'fault' });
     });
   }

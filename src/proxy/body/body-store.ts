@@ -15,7 +15,7 @@ export interface BodyStoreDeps {
   readonly diskBytesMax: number;
   readonly folder: string;
   readonly random: (bytes: number) => Uint8Array;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
 }
 
 /**
@@ -63,17 +63,17 @@ export class BodyStore {
   #group(bytesMax: number): GroupHold {
     // Rarely asked: groups come and go with the configuration only.
     for (const [group, { bodies }] of this.#groups) if (bodies === 0) this.#groups.delete(group);
-    const { clock, onFault } = this.#deps;
+    const { clock, onError } = this.#deps;
     const room = new ByteBudget(bytesMax);
     const places = { memory: this.#memory, disk: this.#disk, group: room, folder: this.#folder };
-    return new GroupHold({ clock, onFault, watchLater: this.#watchLater, room, places });
+    return new GroupHold({ clock, onError, watchLater: this.#watchLater, room, places });
   }
 }
 
 /** What the bodies of one group have in common. */
 class GroupHold implements BodyContext {
   readonly clock: Clock;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
   readonly watchLater: WatchLater;
   readonly room: ByteBudget;
   bodies = 0;
@@ -81,9 +81,9 @@ class GroupHold implements BodyContext {
   /** The last that were asked for: routes of one group mostly agree. */
   #last: BufferBudgets | undefined;
 
-  constructor(deps: Pick<GroupHold, 'clock' | 'onFault' | 'watchLater' | 'room'> & { readonly places: Omit<BufferBudgets, 'memoryBytesMax'> }) {
+  constructor(deps: Pick<GroupHold, 'clock' | 'onError' | 'watchLater' | 'room'> & { readonly places: Omit<BufferBudgets, 'memoryBytesMax'> }) {
     this.clock = deps.clock;
-    this.onFault = deps.onFault;
+    this.onError = deps.onError;
     this.watchLater = deps.watchLater;
     this.room = deps.room;
     this.#places = deps.places;

@@ -22,7 +22,7 @@ export interface BodyWatch {
   onMore?(): void;
   /** One of these two, once. */
   onWhole(): void;
-  onFault(fault: BodyProblem): void;
+  onError(fault: BodyProblem): void;
 }
 
 /** Pieces of a longer body are sent as they are: to join them is to copy them, and room for another of its size. */
@@ -32,7 +32,7 @@ const JOINED_BYTES = 16 << 10;
 export interface BodyContext {
   readonly clock: Clock;
   readonly watchLater: WatchLater;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
   /** A body more; answers where its bytes may stay. */
   enter(memoryBytesMax: number): BufferBudgets;
   /** Nothing of it is held any more. */
@@ -186,7 +186,7 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
     this.#keeping = false;
     if (kept.kind === 'full') return this.#fail({ kind: 'refused', refusal: NO_ROOM });
     if (kept.kind === 'broken') {
-      this.#home.onFault(kept.cause);
+      this.#home.onError(kept.cause);
       return this.#fail({ kind: 'refused', refusal: UNSTORED });
     }
     this.#reader?.wake();
@@ -226,7 +226,7 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
     this.#state = 'failed';
     this.#fault = problem;
     this.#reader?.destroy(senderError(problem));
-    this.#watch?.onFault(problem);
+    this.#watch?.onError(problem);
   }
 
   /** Listens no more. What the sender still sends is left in its socket. */
@@ -273,7 +273,7 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
       },
       (cause: unknown) => {
         if (reader.destroyed) return;
-        this.#home.onFault(cause);
+        this.#home.onError(cause);
         reader.destroy(cause as Error);
       },
     );

@@ -19,7 +19,7 @@ export interface ExchangeCallbacks {
   linger(exchange: ProxyExchange): void;
   /** Is answered, though its body has not ended: it has a little time to. */
   onBodyDiscarded(exchange: ProxyExchange): void;
-  onFault(error: unknown): void;
+  onError(error: unknown): void;
 }
 
 /** One request and its answer, from the moment it is its connection's turn. */
@@ -83,7 +83,7 @@ export class ProxyExchange implements ResponseSink, IndexedItem {
       this.#response.writeHead(head.status, reasonPhrase(head.status, head.statusText), headers as string[]);
       flushLater(this);
     } catch (cause) {
-      this.#owner.onFault(cause);
+      this.#owner.onError(cause);
       this.#delivery?.leave();
       this.#abandon();
     }
@@ -123,7 +123,7 @@ export class ProxyExchange implements ResponseSink, IndexedItem {
     try {
       answer = this.#owner.answerFor(why, this);
     } catch (cause) {
-      this.#owner.onFault(cause);
+      this.#owner.onError(cause);
       return this.#abandon();
     }
     this.answer(answer);

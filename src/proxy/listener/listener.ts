@@ -52,11 +52,11 @@ export interface ProxyOptions extends ResponseDeps {
   readonly perClientMax: number;
   /** Called when a client at `perClientMax` opens another connection or sends another request. */
   readonly onClientLimit: (what: 'connection' | 'request') => void;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
   /** Deferred requests are read below a path of the proxy's own; undefined: that path is the routes' as any. */
   readonly reading?: ProxyReading | undefined;
   /** Requests that are stored; undefined: no route stores any, until a restart. */
-  readonly storing?: Omit<StoringDeps, 'forwarding' | 'now' | 'onFault'> | undefined;
+  readonly storing?: Omit<StoringDeps, 'forwarding' | 'now' | 'onError'> | undefined;
 }
 
 /** Time for a body to end once it is answered. */
@@ -95,8 +95,8 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
     this.#trusted = isTrustedProxy(options.routes.map(({ trusted }) => trusted));
     this.#admission = this.#admissionTo(options.routes);
     this.#asLunar = options.routes.some(answersAsLunar);
-    const { forwarding, admission, onFault, storing } = options;
-    this.#storing = storing && { ...storing, forwarding, onFault, now: () => admission.now() };
+    const { forwarding, admission, onError, storing } = options;
+    this.#storing = storing && { ...storing, forwarding, onError, now: () => admission.now() };
   }
 
   /** Other routes from now on; for requests that come in later. */
@@ -165,8 +165,8 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
     this.#dumped.set(request, performance.now() + DUMP_MS);
   }
 
-  onFault(error: unknown): void {
-    this.#options.onFault(error);
+  onError(error: unknown): void {
+    this.#options.onError(error);
   }
 
   /** One request of a connection at a time: the next is looked at when the answer before it is written. */
@@ -203,7 +203,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
     try {
       exchange.handOver(this.#delivery(incoming, route, exchange));
     } catch (cause) {
-      this.#options.onFault(cause);
+      this.#options.onError(cause);
       if (exchange.begun) exchange.onBroken();
       else exchange.onNone({ kind: 'refused', refusal: { reason: 'fault' }, attempts: 0 });
     }

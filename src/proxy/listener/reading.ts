@@ -8,7 +8,7 @@ import { isRefusal } from '../../api/validation.ts';
 import type { EngineReply, EngineRequest } from '../../http/engine.ts';
 
 /** What the proxy's own path needs. */
-export interface ProxyReadingDeps extends Pick<ServiceDeps, 'admission' | 'auth' | 'onFault'> {
+export interface ProxyReadingDeps extends Pick<ServiceDeps, 'admission' | 'auth' | 'onError'> {
   readonly refusalOf: ResponseDeps['refusalOf'];
   readonly random: () => number;
 }

@@ -34,7 +34,7 @@ export interface StoringDeps {
   /** Milliseconds since 1970. */
   readonly nowMs: () => number;
   readonly costMissing: (route: string, unit: string) => void;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
 }
 
 /** Where the answer to a caller goes. */
@@ -98,7 +98,7 @@ function storeTaken(deps: StoringDeps, incoming: IncomingRequest, route: Storing
     .then((outcome) => reply(answerOf(route, outcome, true)))
     .catch((cause: unknown) => {
       place?.held.cancel();
-      deps.onFault(cause);
+      deps.onError(cause);
       reply({ reason: 'fault' });
     })
     .finally(() => body?.drop());
@@ -191,7 +191,7 @@ class Storing implements ForwardHandle, BodyWatch {
     void this.#whole();
   }
 
-  onFault(fault: BodyProblem): void {
+  onError(fault: BodyProblem): void {
     if (this.#over) return;
     if (fault.kind === 'gone') return this.leave();
     if (fault.kind === 'refused') this.#refuse(fault.refusal);
@@ -265,7 +265,7 @@ class Storing implements ForwardHandle, BodyWatch {
 
   #threw(cause: unknown): void {
     if (this.#over) return this.#end();
-    this.#deps.onFault(cause);
+    this.#deps.onError(cause);
     this.#refuse({ reason: 'fault' });
   }
 

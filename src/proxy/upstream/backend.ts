@@ -9,7 +9,7 @@ export interface BackendRegistryDeps {
   /** Makes the forwarder of a backend. */
   readonly forwarder: (spec: BackendSpec) => Forwarder;
   readonly events: (event: ForwardEvent) => void;
-  readonly onFault: (error: unknown) => void;
+  readonly onError: (error: unknown) => void;
 }
 
 /** One backend at work: its description, the choice of its URLs, and its forwarder. A request that may send through it enters, and leaves. */
@@ -117,7 +117,7 @@ export class BackendRegistry {
     line.retire(next, () => {
       line.forwarder
         .close()
-        .catch(this.#deps.onFault)
+        .catch(this.#deps.onError)
         .finally(() => this.#retired.delete(line));
     });
   }

@@ -59,14 +59,14 @@ export async function startDeferred(
   const requests = new FakeDeferred();
   const operators: OperatorEvent[] = [];
   const auth = createAuth(keys);
-  const onFault = (error: unknown): void => {
+  const onError = (error: unknown): void => {
     throw error;
   };
   const running = await openListeners(loaded.config, {
     ...{
       admission: new FakeAdmission(),
       auth,
-      onFault,
+      onError,
       refusalOf: () => undefined,
       version: '0',
       revision: () => 0,
@@ -74,7 +74,7 @@ export async function startDeferred(
       log: createLog('silent', new PassThrough().resume()),
     },
     onOperator: (event) => String(operators.push(event)),
-    health: { notReady: () => undefined, remarks: () => [], metrics: async () => ({ contentType: 'text/plain', body: '' }), onFault },
+    health: { notReady: () => undefined, remarks: () => [], metrics: async () => ({ contentType: 'text/plain', body: '' }), onError },
     proxy: { routes: [], forwarding: {} as never, auth, onClientLimit: () => {} },
     gatewayQueue: undefined,
     deferred: off ? undefined : fakeAccess(options.requests ?? requests, routes),

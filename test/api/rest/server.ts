@@ -15,10 +15,10 @@ export interface RestServer {
 /** Starts plain HTTP; a fault of its own fails the test by being thrown. */
 export async function startRest(options: Partial<RestOptions> = {}, make?: EngineFactory): Promise<RestServer> {
   const admission = new FakeAdmission();
-  const onFault = (error: unknown): void => {
+  const onError = (error: unknown): void => {
     throw error;
   };
-  const rest = new Rest({ admission, auth: createAuth([]), onFault, operators: true, refusalOf: () => undefined, ...options });
+  const rest = new Rest({ admission, auth: createAuth([]), onError, operators: true, refusalOf: () => undefined, ...options });
   const engineOf = make ?? (await selectEngine('node', { clientCa: false })).make;
   const engine = engineOf(
     { bodyBytesMax: 262_144, receiveMsMax: 10_000, unread: { bytesMax: 4 << 20, msMax: 60_000 }, problem: engineProblem },

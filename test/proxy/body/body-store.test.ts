@@ -31,7 +31,7 @@ afterEach(async () => {
 
 function open(memoryBytesMax = 1 << 20, diskBytesMax = 1 << 20): Promise<BodyStore> {
   const random = (bytes: number): Uint8Array => new Uint8Array(bytes).fill(serial++ % 256);
-  return BodyStore.open({ clock, memoryBytesMax, diskBytesMax, folder: disk.path, random, onFault: (error) => faults.push(error) });
+  return BodyStore.open({ clock, memoryBytesMax, diskBytesMax, folder: disk.path, random, onError: (error) => faults.push(error) });
 }
 
 /** A sender, and what is known of its body. */
@@ -49,13 +49,13 @@ class Sender {
 
   /** Must be whole within a minute. */
   receive(): this {
-    this.body.receive({ onWhole: () => this.whole++, onFault: (fault) => this.faults.push(fault) }, plus(clock.now(), MINUTE));
+    this.body.receive({ onWhole: () => this.whole++, onError: (fault) => this.faults.push(fault) }, plus(clock.now(), MINUTE));
     return this;
   }
 
   /** May take as long as it keeps its speed. */
   flow(): this {
-    this.body.receive({ onWhole: () => this.whole++, onFault: (fault) => this.faults.push(fault) }, undefined);
+    this.body.receive({ onWhole: () => this.whole++, onError: (fault) => this.faults.push(fault) }, undefined);
     return this;
   }
 
@@ -181,7 +181,7 @@ describe('a body that is held', () => {
 
   test('a folder that cannot be used is said at the start', async () => {
     await writeFile(join(disk.path, 'file'), '');
-    const parts = { clock, memoryBytesMax: 1, diskBytesMax: 1, folder: join(disk.path, 'file'), random: () => new Uint8Array(16), onFault: () => {} };
+    const parts = { clock, memoryBytesMax: 1, diskBytesMax: 1, folder: join(disk.path, 'file'), random: () => new Uint8Array(16), onError: () => {} };
     await expect(BodyStore.open(parts)).rejects.toThrow(/make the folder writable/);
   });
 });

@@ -72,7 +72,7 @@ class StillPlace implements Place {
     const backend = await Recorder.start();
     const config = read(`listen: { api: none, grpc: none, proxy: "127.0.0.1:0" }\nstore: memory\n${RECIPE.replace('BACKEND', backend.url)}`);
     const rig = await rigged(config.groups, { recording: false });
-    const onFault = (error: unknown): void => {
+    const onError = (error: unknown): void => {
       throw error;
     };
     const forwarding = await openForwarding(config, false, {
@@ -80,7 +80,7 @@ class StillPlace implements Place {
       clock: rig.clock,
       random: (bytes) => new Uint8Array(bytes).fill(1),
       events: () => {},
-      onFault,
+      onError,
     });
     if (forwarding === undefined) throw new Error('nothing is forwarded');
     const proxy = new ProxyListener({
@@ -97,7 +97,7 @@ class StillPlace implements Place {
       unreadBytesMax: 4 << 20,
       perClientMax: 10_000,
       onClientLimit: () => {},
-      onFault,
+      onError,
     });
     const place = new StillPlace({ backend, rig, proxy, close: () => forwarding.close(0) });
     place.port = Number((await proxy.listen()).address.split(':').at(-1));

@@ -25,7 +25,7 @@ function linesOf(specs: readonly BackendSpec[]) {
     made.push(each);
     return each;
   };
-  return { lines: new BackendRegistry(specs, { forwarder, events: (event) => events.push(event), onFault: () => {} }), events, made };
+  return { lines: new BackendRegistry(specs, { forwarder, events: (event) => events.push(event), onError: () => {} }), events, made };
 }
 
 test('nothing is in force before it is said, and one that is as it was stays', () => {
