@@ -1,8 +1,8 @@
 /* Comments of the protocol, from an image of buf with source information: generated code has none of them at run time. */
 
-interface Location {
-  readonly path?: readonly number[];
-  readonly leadingComments?: string;
+/** Where comments stand, as descriptor.proto has it. */
+export interface SourceCodeInfo {
+  readonly location?: readonly { readonly path?: readonly number[]; readonly leadingComments?: string }[];
 }
 
 interface Message {
@@ -14,7 +14,7 @@ interface Message {
 interface ImageFile {
   readonly package?: string;
   readonly messageType?: readonly Message[];
-  readonly sourceCodeInfo?: { readonly location?: readonly Location[] };
+  readonly sourceCodeInfo?: SourceCodeInfo;
 }
 
 /** Numbers of the fields of FileDescriptorProto and DescriptorProto that paths are made of. */
@@ -35,19 +35,24 @@ export function commentsFile(image: string): string {
 }
 
 function* commentsOf({ package: name = '', messageType = [], sourceCodeInfo }: ImageFile): Generator<readonly [string, string]> {
-  const byPath = new Map(sourceCodeInfo?.location?.map(({ path = [], leadingComments = '' }) => [path.join('.'), leadingComments]));
+  const byPath = commentsByPath(sourceCodeInfo);
   function* of(message: Message, path: readonly number[], scope: string): Generator<readonly [string, string]> {
     const full = `${scope}.${message.name}`;
-    yield [full, tidy(byPath.get(path.join('.')))];
-    for (const [index, field] of (message.field ?? []).entries()) yield [`${full}.${field.name}`, tidy(byPath.get([...path, FIELD, index].join('.')))];
+    yield [full, oneLine(byPath.get(path.join('.')))];
+    for (const [index, field] of (message.field ?? []).entries()) yield [`${full}.${field.name}`, oneLine(byPath.get([...path, FIELD, index].join('.')))];
     for (const [index, nested] of (message.nestedType ?? []).entries()) yield* of(nested, [...path, NESTED, index], full);
   }
   for (const [index, message] of messageType.entries())
     for (const [full, comment] of of(message, [MESSAGE, index], name)) if (comment !== '') yield [full, comment];
 }
 
-/** One line of a comment of several. */
-function tidy(comment = ''): string {
+/** Returns the comments of a file by the path of what they stand above, numbers joined by dots (descriptor.proto, SourceCodeInfo). */
+export function commentsByPath(info: SourceCodeInfo | undefined): ReadonlyMap<string, string> {
+  return new Map(info?.location?.map(({ path = [], leadingComments = '' }) => [path.join('.'), leadingComments]));
+}
+
+/** Returns the lines of a comment as one line. */
+export function oneLine(comment = ''): string {
   return comment
     .split('\n')
     .map((line) => line.trim())
