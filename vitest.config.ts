@@ -16,6 +16,8 @@ export default defineConfig({
     hookTimeout: 120_000,
     teardownTimeout: 30_000,
     expect: { poll: { interval: 10, timeout: 30_000 } },
+    // Of `npm run coverage`: what no test of this process runs; servers that tests start as processes are not counted.
+    coverage: { provider: 'v8', include: ['src/**/*.ts'], exclude: ['src/gen/**'], reporter: ['text-summary', 'html'], reportsDirectory: '.cache/coverage' },
     reporters: ['default', new ClosingLine()],
   },
 });
