@@ -3,13 +3,14 @@ import type { AcquireHandle, AdmissionService, Outcome } from '../admission/admi
 import type { Clock } from '../admission/clock.ts';
 import { MILLISECOND, type Micros } from '../core/time.ts';
 import type { WatchLater } from '../proxy/body/watch-later.ts';
-import { readsAnswer, UsageParser } from '../proxy/costs.ts';
+import { readsAnswer } from '../proxy/costs.ts';
 import type { Forwarding } from '../proxy/forwarding.ts';
 import { firstHeader } from '../proxy/headers.ts';
 import type { ForwardFailure, ForwardHandle, IncomingRequest, ResponseSink } from '../proxy/incoming.ts';
 import { PermitHandle } from '../proxy/permit-handle.ts';
 import { parseRetryAfter } from '../proxy/retry-after.ts';
 import type { BackendHead, RawHeaders } from '../proxy/upstream/forwarder.ts';
+import { UsageParser } from '../proxy/usage.ts';
 import type { AttemptOutcome, DeferredRoute } from './deferred-route.ts';
 import type { StoredResponse } from './request.ts';
 import type { LoadedRequest } from './store.ts';

@@ -4,8 +4,9 @@ import type { Refusal } from '../core/refusal.ts';
 import type { Arrival } from '../core/request.ts';
 import type { Micros } from '../core/time.ts';
 import type { BufferedBody } from './body/buffered-body.ts';
-import { computeCosts, JSON_BYTES_MAX, parseJsonBody, readsBody, valueAt } from './costs.ts';
+import { computeCosts, JSON_BYTES_MAX, parseJsonBody, readsBody } from './costs.ts';
 import type { IncomingRequest } from './incoming.ts';
+import { valueAt } from './json-path.ts';
 import { readValue } from './request-values.ts';
 import type { RouteAdmission } from './route.ts';
 

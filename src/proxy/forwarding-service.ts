@@ -5,10 +5,11 @@ import { WatchLater } from './body/watch-later.ts';
 import { JSON_BYTES_MAX, readsBody } from './costs.ts';
 import { ForwardedRequest } from './forwarded-request.ts';
 import type { Forwarding, ForwardingDeps, ForwardingOptions, TakenRequest, TunnelSink } from './forwarding.ts';
-import { createTraceparents, requestHeaders } from './headers.ts';
+import { requestHeaders } from './headers.ts';
 import type { ForwardHandle, IncomingRequest, ResponseSink } from './incoming.ts';
 import { RequestTrace, traceContextIn } from './request-trace.ts';
 import type { BackendSpec, Route } from './route.ts';
+import { createTraceparents } from './trace-context.ts';
 import { UpgradeRequest } from './upgrade-request.ts';
 import { type Backend, BackendRegistry } from './upstream/backend.ts';
 

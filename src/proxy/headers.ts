@@ -54,7 +54,7 @@ export interface RequestAdditions {
   readonly attempt: number | undefined;
   /** Where a lease was given. */
   readonly fence: { readonly fence: bigint; readonly floor: bigint } | undefined;
-  /** A new `traceparent`, requested only where the caller sent none: see {@link createTraceparents}. undefined: it is sent without one. */
+  /** A new `traceparent`, requested only where the caller sent none: see trace-context.ts. undefined: it is sent without one. */
   readonly traceparent: (() => string) | undefined;
   /** A span of this process, in place of what the caller sent; undefined: none. */
   readonly span?: TraceContext | undefined;
@@ -292,24 +292,4 @@ function ownForwarded(peerIp: string, host: string, scheme: string): string {
 /** A token, or a quoted string (RFC 9110 5.6.4). */
 function quoted(text: string): string {
   return TOKEN.test(text) ? text : `"${text.replaceAll(/["\\]/g, '\\$&')}"`;
-}
-
-/** Random bytes of one `traceparent`, and of how many that are had at once. */
-const TRACE_BYTES = 24;
-const TRACES = 64;
-
-/** Makes `traceparent` values of random bytes: a new trace each, not sampled (Trace Context 3.2). */
-export function createTraceparents(random: (bytes: number) => Uint8Array): () => string {
-  let hex = '';
-  let at = 0;
-  return () => {
-    if (at === hex.length) {
-      const { buffer, byteOffset, byteLength } = random(TRACE_BYTES * TRACES);
-      hex = Buffer.from(buffer, byteOffset, byteLength).toString('hex');
-      at = 0;
-    }
-    const from = at;
-    at += 2 * TRACE_BYTES;
-    return `00-${hex.slice(from, from + 32)}-${hex.slice(from + 32, at)}-00`;
-  };
 }

@@ -1,12 +1,12 @@
 import type { Clock } from '../admission/clock.ts';
 import type { Costs } from '../core/group.ts';
 import type { Micros } from '../core/time.ts';
-import { UsageParser } from './costs.ts';
 import { firstHeader, responseHeaders, responseTrailers } from './headers.ts';
 import type { ResponseSink } from './incoming.ts';
 import { exhaustedHint, parseRetryAfter } from './retry-after.ts';
 import type { CostRule, QuotaHeaders } from './route.ts';
 import type { BackendHead, RawHeaders } from './upstream/forwarder.ts';
+import { UsageParser } from './usage.ts';
 
 /** Of a response that has no reader so much is read, to keep its connection; beyond, it is cut. */
 const SWALLOWED_BYTES_MAX = 64 << 10;

@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { ONE_REQUEST } from '../../src/core/group.ts';
-import { computeCosts, JSON_BYTES_MAX, parseJsonBody, parseJsonPath, readsBody, UsageParser, valueAt } from '../../src/proxy/costs.ts';
+import { computeCosts, JSON_BYTES_MAX, parseJsonBody, readsBody } from '../../src/proxy/costs.ts';
+import { parseJsonPath, valueAt } from '../../src/proxy/json-path.ts';
 import type { CostRule } from '../../src/proxy/route.ts';
+import { UsageParser } from '../../src/proxy/usage.ts';
 
 const bytes = (text: string): Uint8Array => Buffer.from(text);
 const path = (text: string) => parseJsonPath(text) ?? [];

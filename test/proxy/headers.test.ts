@@ -1,14 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import {
-  addResponseHeaders,
-  allHeaders,
-  createTraceparents,
-  firstHeader,
-  type RequestAdditions,
-  requestHeaders,
-  responseHeaders,
-} from '../../src/proxy/headers.ts';
+import { addResponseHeaders, allHeaders, firstHeader, type RequestAdditions, requestHeaders, responseHeaders } from '../../src/proxy/headers.ts';
 import type { RequestContext } from '../../src/proxy/route.ts';
+import { createTraceparents } from '../../src/proxy/trace-context.ts';
 
 const FACTS: RequestContext = { params: new Map(), caller: '', clientIp: '192.0.2.7', peerIp: '192.0.2.7', peerTrusted: false, scheme: 'http' };
 
