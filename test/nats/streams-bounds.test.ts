@@ -20,7 +20,7 @@ test('A stream that is created and never found is tried twice a second, and give
   const parts = {
     manager: { streams: { info, add } },
     limit: { until: performance.now() + 600 },
-    tell: (change: unknown) => void told.push(change),
+    onEvent: (change: unknown) => void told.push(change),
     wanted: { name: 'S', subjects: ['s.>'] },
   } as unknown as OpenStreamOptions;
   await expect(openStream(parts)).rejects.toThrow(/^the stream S cannot be had: NATS reported the stream as created, and then as missing; /);
