@@ -40,6 +40,9 @@ const SPIN: Micros = 1_500;
 /** A moment that is further away is waited for by setTimeout until this long before it, so that the many timers that are cancelled early cost the thread nothing. */
 const NEAR: Micros = 20 * MILLISECOND;
 
+/** A moment is looked at by a timer, too, so much after it, should the thread not have woken the loop by then. */
+const BEHIND_MS = 2;
+
 /** The thread wakes the loop at most once in this time for each armed timer, up to the second: with thousands of them the moments are called in groups. */
 const WAKE_EVERY: Micros = 10;
 const WAKE_EVERY_MAX: Micros = 250;
@@ -141,7 +144,9 @@ class TimerClock implements SystemClock {
     if (this.#waker === undefined) this.#open();
     const lead = this.#waker?.lead ?? 0;
     if (left <= lead) return this.#sleep(0);
-    if (this.#waker?.wakeAfter(left - lead) !== true) this.#sleep(again - SPIN);
+    if (this.#waker?.wakeAfter(left - lead) !== true) return this.#sleep(again - SPIN);
+    // Should the thread be late: it competes for a processor as any other does.
+    this.#timeout(Math.ceil(left / MILLISECOND) + BEHIND_MS);
   }
 
   #open(): void {
@@ -159,13 +164,16 @@ class TimerClock implements SystemClock {
   /** Looks again after `time`, or up to 1.9 ms before; at the next turn of the loop where that is less than a millisecond. */
   #sleep(time: Micros): void {
     const sleepMs = Math.floor(time / MILLISECOND);
-    if (sleepMs >= 1) {
-      this.#timer = setTimeout(this.#ring, Math.min(sleepMs, SLEEP_MS_MAX));
-      if (this.#unref) this.#timer.unref();
-    } else {
+    if (sleepMs >= 1) this.#timeout(Math.min(sleepMs, SLEEP_MS_MAX));
+    else {
       this.#spin = setImmediate(this.#ring);
       if (this.#unref) this.#spin.unref();
     }
+  }
+
+  #timeout(ms: number): void {
+    this.#timer = setTimeout(this.#ring, ms);
+    if (this.#unref) this.#timer.unref();
   }
 
   #disarm(): void {

@@ -114,6 +114,8 @@ describe('a clock with a waker', () => {
 });
 
 describe('a clock with the thread', () => {
+  const SILENT = 'setInterval(() => {}, 60_000)';
+
   /** Arms 300 timers over 30 ms, waits for all and answers how late each was. */
   async function lateness(clock: SystemClock): Promise<readonly number[]> {
     const start = clock.now();
@@ -149,6 +151,12 @@ describe('a clock with the thread', () => {
     for (let round = 0; messages === 0 && round < 1_000; round++) expect(Math.min(...(await lateness(clock)))).toBeGreaterThanOrEqual(0);
     expect(messages).toBeGreaterThan(0);
     expect(Math.min(...(await lateness(clock)))).toBeGreaterThanOrEqual(0);
+    clock.stop();
+  });
+
+  it('calls every timer, not early, while a thread that runs never wakes the loop', async () => {
+    const clock = system(({ wake, lost }) => openWakeThread({ monotonic: process.hrtime.bigint, wake, lost, code: SILENT }));
+    for (let round = 0; round < 10; round++) expect(Math.min(...(await lateness(clock)))).toBeGreaterThanOrEqual(0);
     clock.stop();
   });
 
