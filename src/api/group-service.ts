@@ -108,7 +108,7 @@ function looks(deps: ServiceDeps): readonly UnaryCall[] {
   ];
 }
 
-/** Calls that tell who calls, what runs, and what was done. */
+/** Calls that return who calls, what runs, and what was done. */
 function lookAround(deps: ServiceDeps): readonly UnaryCall[] {
   const { admission, auth } = deps;
   const { listActivity, getMe, getServer } = pb.GroupService.method;

@@ -24,7 +24,7 @@ function acquire(admission: AdmissionService, tracer: Tracer, request: Admission
     done(outcome);
   });
   if (isEnded) return handle;
-  // The handle stays the same object: admission tells its own from others by what they are.
+  // The handle stays the same object: admission recognizes its own by identity.
   const cancel = handle.cancel.bind(handle);
   handle.cancel = () => {
     if (!isEnded) {

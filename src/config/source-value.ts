@@ -1,6 +1,6 @@
 import type { Path, Where } from './errors.ts';
 
-/** A value as written, before anybody knows what it should be: from the file, a variable, a flag or a default. */
+/** A value as written, before its type is known: from the file, a variable, a flag or a default. */
 export type SourceValue = RawScalar | RawList | RawMap;
 
 /** A single value. */

@@ -4,8 +4,8 @@ import type { Refusal } from './refusal.ts';
 import type { Instant, Micros } from './time.ts';
 
 /**
- * What happened in a gate, in order. Telemetry counts them; admission answers callers from them. The core never calls
- * anybody.
+ * What happened in a gate, in order. Telemetry counts them; admission answers callers from them. The core calls
+ * nothing.
  */
 export type GateEvent =
   | { readonly kind: 'queued'; readonly group: string; readonly key: string; readonly priority: number; readonly token: unknown }

@@ -46,7 +46,7 @@ export class ClusterNews {
   readonly #waiting = new Map<string, Set<(heard: boolean) => void>>();
   readonly #stored = new Map<number, number>();
   #ended: string[] = [];
-  #telling = false;
+  #announcing = false;
   readonly #unsubscribe: readonly (() => void)[];
   readonly #close: () => void;
 
@@ -65,7 +65,7 @@ export class ClusterNews {
   stored(shard: number, sequence: number): void {
     this.#deps.stored(shard, sequence);
     this.#stored.set(shard, Math.max(sequence, this.#stored.get(shard) ?? 0));
-    this.#tell();
+    this.#announce();
   }
 
   /** Requests the state of attempts of a shard from the process that owned it, which may be this one. */
@@ -86,7 +86,7 @@ export class ClusterNews {
   ended(secret: string): void {
     this.#wake(secret);
     this.#ended.push(secret);
-    this.#tell();
+    this.#announce();
   }
 
   /** `news` resolves with true when the end of a request is reported, with false after `ms`, on `signal`, or by `stop`. */
@@ -120,11 +120,11 @@ export class ClusterNews {
     for (const waiting of [...this.#waiting.values()]) for (const end of [...waiting]) end(false);
   }
 
-  #tell(): void {
-    if (this.#telling) return;
-    this.#telling = true;
+  #announce(): void {
+    if (this.#announcing) return;
+    this.#announcing = true;
     this.#deps.defer(() => {
-      this.#telling = false;
+      this.#announcing = false;
       const { bus } = this.#deps;
       if (this.#stored.size > 0) {
         bus.publish(STORED, placesOf([...this.#stored]));

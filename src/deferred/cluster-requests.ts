@@ -54,7 +54,7 @@ interface Found {
 }
 
 /**
- * Deferred requests of one replica: stores what its callers submit, whoever owns their shard; owns the shards that it is given; and
+ * Deferred requests of one replica: stores what its callers submit, whichever replica owns their shard; owns the shards that it is given; and
  * finds, cancels and redrives every request of the cluster.
  */
 export class ClusterRequests implements DeferredRequests {
@@ -76,7 +76,7 @@ export class ClusterRequests implements DeferredRequests {
     this.#inFlight = new InFlight(deps.bounds.inFlightMax, deps.bounds.inFlightBytesMax);
     this.#news = new ClusterNews({
       ...deps,
-      stored: (shard, sequence) => this.#owners.get(shard)?.told(sequence),
+      stored: (shard, sequence) => this.#owners.get(shard)?.storedUpTo(sequence),
       over: (shard, sequence) => void this.#owners.get(shard)?.over(sequence),
       asked: (asked) => this.#sayOver(asked),
     });

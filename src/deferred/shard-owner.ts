@@ -58,7 +58,7 @@ export class ShardOwner {
   readonly #deps: ShardOwnerDeps;
   #opened: (OpenedShard & { readonly callbacks: EndCallbacks }) | undefined;
   /** Stored, as far as other replicas have reported. */
-  #told = 0;
+  #reported = 0;
   #wake: (() => void) | undefined;
   /** Nothing is started or learned any more. */
   #over = false;
@@ -98,8 +98,8 @@ export class ShardOwner {
   }
 
   /** Something was stored in this shard, up to this sequence. */
-  told(sequence: number): void {
-    this.#told = Math.max(this.#told, sequence);
+  storedUpTo(sequence: number): void {
+    this.#reported = Math.max(this.#reported, sequence);
     this.#wake?.();
   }
 
@@ -291,10 +291,10 @@ export class ShardOwner {
         failed = true;
         requests.storeFailed(cause);
       }
-      const lags = !failed && store.seen < this.#told && looks++ < LAG.looks;
+      const lags = !failed && store.seen < this.#reported && looks++ < LAG.looks;
       if (!lags) {
         looks = 0;
-        this.#told = 0;
+        this.#reported = 0;
       }
       await this.#sleep(lags ? LAG.waitMs : LEARN_MS, !lags);
     }

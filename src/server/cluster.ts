@@ -204,7 +204,7 @@ function nameOf({ listen }: Config, { name }: Cluster): string {
   return name ?? `${hostname()}:${addresses[0]?.port ?? 0}`;
 }
 
-/** Old sessions are of no use to anybody, and any replica may clear them away. */
+/** Old sessions have no use, and any replica may clear them away. */
 function forgetNowAndThen(nats: NatsLink, timers: Timers, log: Log): () => void {
   const act = async (): Promise<void> => {
     const sessions = await nats.forgetSessions();

@@ -6,7 +6,7 @@ import type { Outcomes } from './statistics.ts';
 /** Keys of a group that a report shows, those with most arrivals first. */
 const KEYS_SHOWN = 10;
 
-/** Waits of callers that are alike, and what else became of them; times in milliseconds, null where nobody was admitted. */
+/** Waits of callers that are alike, and what else became of them; times in milliseconds, null where none was admitted. */
 export interface OutcomeReport {
   readonly arrived: number;
   readonly admitted: number;
@@ -35,7 +35,7 @@ export interface SimulationReport {
   readonly spanMs: number;
   /** Requests of groups that are not in the configuration, by group. */
   readonly unknownGroups: Readonly<Record<string, number>>;
-  /** Groups that somebody asked for, in the order of the file. */
+  /** Groups that have arrivals, in the order of the file. */
   readonly groups: readonly GroupReport[];
 }
 

@@ -37,7 +37,7 @@ export class Outcomes {
     this.waits.add(wait);
   }
 
-  /** `limit` tells apart refusals of the same reason, as `shed: backlog.perKey`. */
+  /** `limit` distinguishes refusals of the same reason, as `shed: backlog.perKey`. */
   refuse(reason: RefusalReason, limit: string | undefined): void {
     const name = reason === 'shed' && limit !== undefined ? `shed: ${limit}` : reason;
     this.refused.set(name, (this.refused.get(name) ?? 0) + 1);

@@ -10,7 +10,7 @@ export interface Trace {
   readonly requests: readonly SimulatedRequest[];
   /** When the first came: microseconds since 1970; undefined: the trace counts from 0. */
   readonly startedAt: Micros | undefined;
-  /** Lines of a log that tell of something else. */
+  /** Lines of a log for other events. */
   readonly skipped: number;
   /** Leases that the log does not see end: they are held to its last line. */
   readonly open: number;
@@ -109,9 +109,9 @@ export class TraceReader {
       this.#skipped++;
       return;
     }
-    const told = this.#instant(line['time']);
-    if (told === undefined) return;
-    this.#last = Math.max(this.#last, told);
+    const loggedAt = this.#instant(line['time']);
+    if (loggedAt === undefined) return;
+    this.#last = Math.max(this.#last, loggedAt);
     const permit = `${String(line['group'])} ${String(line['fence'])}`;
     if (event === 'permit_ended') return this.#ended(permit, Number(line['heldMs']) * MILLISECOND);
     const arrivedAt = this.#instant(line['arrivedAt']);

@@ -194,8 +194,8 @@ export class LmdbFile {
    * Commits all edits together if the condition holds, and resolves with whether it held, once they are on disk. Rejects with
    * {@link DiskUnavailable}: the outcome is unknown, read before writing again.
    *
-   * lmdb answers each edit with a promise of its own, and every one of them rejects when the commit fails: one that nobody
-   * awaits ends the process. So only this class calls lmdb's writing methods, and it waits for all of them.
+   * lmdb answers each edit with a promise of its own, and every one of them rejects when the commit fails: one that is
+   * not awaited ends the process. So only this class calls lmdb's writing methods, and it waits for all of them.
    */
   async change(condition: Condition, edits: readonly Edit[]): Promise<boolean> {
     if (this.#closed) throw new DiskUnavailable('The store is closed.');

@@ -24,7 +24,7 @@ export function createClusterMetrics(registry: Registry, figures: () => ClusterS
   gauge(
     registry,
     'sluice_cluster_shards_undecided',
-    'Shards that nobody is known to decide; above 0 for longer than a takeover: see the operations page.',
+    'Shards without a known owner; above 0 for longer than a takeover: see the operations page.',
     () => figures().shards.filter(({ phase, owner }) => phase === 'elsewhere' && owner === '').length,
   );
   gauge(

@@ -55,9 +55,9 @@ export function openTracing(options: TracingOptions, deps: TracingDeps): Tracing
     { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
   );
   const named = resourceFromAttributes({ 'service.name': 'sluice', 'service.version': deps.version });
-  const told = detectResources({ detectors: [resourceAttributesEnvDetector, serviceNameEnvDetector] });
+  const detected = detectResources({ detectors: [resourceAttributesEnvDetector, serviceNameEnvDetector] });
   const provider = new TracerProvider({
-    resource: defaultResource().merge(named).merge(told),
+    resource: defaultResource().merge(named).merge(detected),
     sampler: samplerOf(sampler),
     spanProcessors: [new BatchSpanProcessor({ exporter: new OTLPTraceExporter({ url }), ...batching })],
   });

@@ -9,9 +9,9 @@ const KEPT = 128;
 const LENT = 32;
 /** Part of the callers that is to be admitted inside the range. */
 const COVERED = 0.97;
-/** Kinds of callers that are told apart in one group; the one not asked about for longest is forgotten. */
+/** Kinds of callers that are distinguished in one group; the one not asked about for longest is forgotten. */
 const KINDS_MAX = 48;
-/** Depths of a queue that are told apart: each is twice the one before. */
+/** Depths of a queue that are distinguished: each is twice the one before. */
 const DEPTHS = 32;
 /** Shorter waits are compared as if they were so long. */
 const TICK: Micros = 1_000;

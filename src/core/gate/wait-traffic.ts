@@ -4,7 +4,7 @@ import { DISTANT_PAST, type Instant, type Micros } from '../time.ts';
 const MEAN_OVER = 64;
 /** A gap counts at most as so many times the mean: for the rest of it no caller waited. */
 const GAP_MAX = 8;
-/** Priorities told apart; the rest are counted with the least urgent of them. */
+/** Priorities that are distinguished; the rest are counted with the least urgent of them. */
 const PRIORITIES_MAX = 16;
 /** Waiters that ended, after which what was seen counts half. */
 const ENDED_MAX = 256;

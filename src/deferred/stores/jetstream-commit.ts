@@ -73,7 +73,7 @@ export class ShardWriter {
 
   /** Applies a batch. Rejects with {@link StoreUnavailable}; what was applied of it then is found and passed over when it is tried again. */
   async commit(batch: readonly Change[]): Promise<void> {
-    // An end passes once, whoever asks for it, and so does the record of an attempt; nothing else is this owner's any more.
+    // An end passes once, for whichever caller, and so does the record of an attempt; nothing else is this owner's any more.
     if (this.#succeeded && batch.some(({ kind }) => kind !== 'end' && kind !== 'retry')) throw failed('A change', new Error('another replica owns the shard'));
     try {
       for (const wave of waves(batch)) {

@@ -26,7 +26,7 @@ export type QueueVerbs = Pick<
   'features' | 'payloadMax' | 'write' | 'writeAll' | 'newest' | 'certain' | 'at' | 'next' | 'scan' | 'tail' | 'purge' | 'subjects' | 'size'
 >;
 
-/** A request that waits behind others for longer is refused: NATS does not keep up, and its caller is to be told. */
+/** A request that waits behind others for longer is refused: NATS does not keep up, and its caller gets the refusal. */
 const WAIT_MAX_MS = 10_000;
 
 interface Waiting {
@@ -41,7 +41,7 @@ interface Waiting {
 }
 
 /**
- * The side of any replica that takes requests: it stores them in the streams, whoever owns their shard and whether anybody
+ * The side of any replica that takes requests: it stores them in the streams, whichever replica owns their shard and whether any
  * does. The subject is made of the key, and only the first write to a subject passes, so that two replicas give one ticket
  * for one key. One batch is under way per stream; what arrives meanwhile is the next.
  */

@@ -31,7 +31,7 @@ export class ShardState {
     return this.moved.get(sequence) ?? sequence;
   }
 
-  /** A callback is owed for an end that nobody has begun to report. */
+  /** A callback is owed for an end whose report has not begun. */
   owe(row: PendingCallback['row'], endedAt: number, until: number): void {
     this.callbacks.push(owedFor(row, endedAt, until));
   }
