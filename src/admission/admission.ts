@@ -4,7 +4,7 @@ import type { Costs, GroupSpec } from '../core/group.ts';
 import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Disposition, LeaseView, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
-import type { Arrival, QueuePosition, WaiterView } from '../core/request.ts';
+import type { Arrival, QueuePosition, WaitersAhead, WaiterView } from '../core/request.ts';
 import type { Instant, Micros } from '../core/time.ts';
 import type { GroupActivityView, GroupHistory } from './group-activity.ts';
 import type { GroupState } from './group-state.ts';
@@ -108,6 +108,8 @@ export interface Explanation {
   readonly refusal: Refusal | undefined;
   /** Where it would stand, and when it would go. */
   readonly place: QueuePosition;
+  /** Who would go before it; absent: no caller that can be reached waits in its group, or it would be admitted at once. */
+  readonly ahead?: WaitersAhead | undefined;
   /** Every limit on the way up, and when it alone would let this request pass (NEVER: after a release). */
   readonly limits: readonly LimitView[];
   /** What would hold it up; absent: only its turn, or it would not be held. */

@@ -19,7 +19,7 @@ export interface GroupStateInput {
   readonly pausedSince: Instant | undefined;
   readonly binding: Binding | undefined;
   readonly activity: GroupActivityView;
-  /** Upper end of the range that was reported to the oldest waiter; NEVER: reported as not known. undefined: no caller waits. */
+  /** Upper end of the range that the waiter observed longest was given on arrival; undefined: none is observed. */
   readonly expectedUntil: Instant | undefined;
 }
 

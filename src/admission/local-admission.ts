@@ -182,7 +182,16 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     return this.#sessions.resume(caller, session);
   }
 
-  explain(request: AdmissionRequest): Explanation | Refusal {
+  explain(request: AdmissionRequest): Explanation | Refusal | Promise<Explanation | Refusal> {
+    const told = this.#explained(request);
+    if (!('reason' in told) || told.reason !== 'undecided') return told;
+    const home = this.#gates.home(request.group);
+    if (home === undefined || home.tree.turn.closedReason !== undefined) return told;
+    const term = home.tree.turn.awaitTerm(home.tree.now());
+    return term === undefined ? told : term.then(() => this.#explained(request));
+  }
+
+  #explained(request: AdmissionRequest): Explanation | Refusal {
     return this.#at(request.group, (home, now) => {
       const explained = explain(home, now, request, this.#draining);
       return 'reason' in explained ? shiftRefusal(explained, home.tree.clockOffset) : shiftExplanation(explained, home.tree.clockOffset);

@@ -46,7 +46,7 @@ function standingOf(now: Instant, { turn: { gate } }: TreeController, { index, a
   const figures = activity.view(now);
   const { pausedUntil, override } = status;
   const pause = pausedUntil === undefined ? undefined : notes.pause;
-  const facts = { ...status, oldestWaiterSince: status.oldestSince, pausedSince: pause?.since, binding, activity: figures, expectedUntil: undefined };
+  const facts = { ...status, oldestWaiterSince: status.oldestSince, pausedSince: pause?.since, binding, activity: figures };
   const { state, since } = groupState(now, facts);
   return {
     state,
@@ -95,11 +95,11 @@ export function explain({ tree, entry }: GroupLocation, now: Instant, request: A
   if (!may) return { reason: 'undecided', retryAt: now };
   const { settings } = entry;
   const waitUntil = plus(now, Math.min(request.wait ?? settings.wait.default, settings.wait.max, request.waitMax ?? settings.wait.max));
-  const { admitted, refusal, place, limits, binding } = turn.gate.explain(now, tree.request(entry, request, priority, costs, waitUntil, undefined));
+  const { admitted, refusal, place, ahead, limits, binding } = turn.gate.explain(now, tree.request(entry, request, priority, costs, waitUntil, undefined));
   turn.settle(now);
   return draining
-    ? { group: entry.name, admitted: false, refusal: { reason: 'draining', retryAt: now }, place, limits, binding }
-    : { group: entry.name, admitted, refusal, place, limits, binding };
+    ? { group: entry.name, admitted: false, refusal: { reason: 'draining', retryAt: now }, place, ahead, limits, binding }
+    : { group: entry.name, admitted, refusal, place, ahead, limits, binding };
 }
 
 /** The waiting caller that a name on a page stands for; undefined: it no longer waits. */

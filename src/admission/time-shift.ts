@@ -22,9 +22,11 @@ function perhaps(at: Instant | undefined, by: Micros): Instant | undefined {
   return at === undefined ? undefined : shiftInstant(at, by);
 }
 
-/** A refusal; one without `retryAt` stays the same object. */
+/** A refusal; one without an instant stays the same object. */
 export function shiftRefusal(refusal: Refusal, by: Micros): Refusal {
-  return by === 0 || refusal.retryAt === undefined ? refusal : { ...refusal, retryAt: shiftInstant(refusal.retryAt, by) };
+  const { retryAt, range } = refusal;
+  if (by === 0 || (retryAt === undefined && range === undefined)) return refusal;
+  return { ...refusal, ...(retryAt !== undefined && { retryAt: shiftInstant(retryAt, by) }), ...(range && { range: shiftRange(range, by) }) };
 }
 
 /** An earlier arrival. */
@@ -129,11 +131,12 @@ export function shiftBinding(binding: Binding, by: Micros): Binding {
 /** What would happen to a request. */
 export function shiftExplanation(explanation: Explanation, by: Micros): Explanation {
   if (by === 0) return explanation;
-  const { refusal, place, limits, binding } = explanation;
+  const { refusal, place, ahead, limits, binding } = explanation;
   return {
     ...explanation,
     refusal: refusal && shiftRefusal(refusal, by),
     place: shiftPosition(place, by),
+    ahead: ahead && { ...ahead, next: { ...ahead.next, since: shiftInstant(ahead.next.since, by) } },
     limits: shiftAll(limits, by, shiftLimit),
     binding: binding && shiftBinding(binding, by),
   };

@@ -2,16 +2,18 @@ import { create } from '@bufbuild/protobuf';
 import type { AcquireHandle, AdmissionRequest, AdmissionService } from '../admission/admission.ts';
 import type { Costs } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
+import type { WaitersAhead } from '../core/request.ts';
 import * as pb from '../gen/sluice/v1/admission_pb.ts';
 import type { ActivityLog } from './activity-log.ts';
 import type { Auth } from './auth.ts';
 import { NOTHING_PENDING, type PendingCall, type Reply, type UnaryCall, unary } from './call.ts';
 import type { DeferredAccess } from './deferred/access.ts';
 import { fromProto } from './duration.ts';
-import { bindingMessage } from './group-messages.ts';
+import { bindingMessage, shownBinding } from './group-messages.ts';
 import type { OperatorEvent } from './operator-event.ts';
-import { acquireResponse, limit, place, refusalMessage, renewResponse } from './proto-messages.ts';
+import { acquireResponse, aheadMessage, limit, place, refusalMessage, renewResponse } from './proto-messages.ts';
 import { INTERNAL_ERROR } from './refusal-status.ts';
+import { help, story } from './story.ts';
 import { type AcquireFields, type CallContext, isRefusal, malformed, parseAcquire, parseRelease, parseRenew } from './validation.ts';
 import { type Viewer, viewerOf } from './viewer.ts';
 
@@ -135,9 +137,20 @@ async function explanation({ admission, auth }: ServiceDeps, ask: AdmissionReque
     limits: explained.limits.map((each) => limit(each, now)),
   });
   const reader = { now, epoch: (at: Parameters<typeof admission.epoch>[0]) => admission.epoch(at), viewer: explainViewer(ask, auth) };
-  if (explained.binding !== undefined) message.binding = bindingMessage(explained.binding, reader);
-  if (explained.refusal !== undefined) message.refusal = refusalMessage(explained.refusal, now);
+  const { binding, refusal } = explained;
+  if (binding !== undefined) message.binding = bindingMessage(binding, reader);
+  if (refusal !== undefined) message.refusal = refusalMessage(refusal, now);
+  const ahead = explained.ahead && shownAhead(explained.ahead, reader.viewer);
+  if (ahead !== undefined) message.ahead = aheadMessage(ahead, now);
+  const told = { ...explained, now, ahead, key: ask.key, costs: ask.costs, binding: binding && shownBinding(binding, reader.viewer) };
+  message.text = story(told);
+  message.help = [...help(told)];
   return message;
+}
+
+function shownAhead(ahead: WaitersAhead, viewer: Viewer): WaitersAhead {
+  const { next } = ahead;
+  return { ...ahead, next: { ...next, key: viewer.key(next.key), holder: viewer.ofKey(next.key, next.holder) } };
 }
 
 /** Refusals that mean that nothing could be explained at all. */

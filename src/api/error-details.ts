@@ -3,7 +3,7 @@ import type { Refusal } from '../core/refusal.ts';
 import type { Instant } from '../core/time.ts';
 import { ErrorInfoSchema, QuotaFailureSchema, RetryInfoSchema } from '../gen/google/rpc/error_details_pb.ts';
 import { StatusSchema } from '../gen/google/rpc/status_pb.ts';
-import { toProto } from './duration.ts';
+import { toProto, toText } from './duration.ts';
 import { CODES, describe, REFUSAL_STATUS, retryAfter } from './refusal-status.ts';
 
 /** Who names the reasons in ErrorInfo. */
@@ -17,8 +17,11 @@ export interface ErrorDetail {
 
 /** ErrorInfo always, RetryInfo where a retry makes sense, QuotaFailure where a limit refused (google/rpc/error_details.proto). */
 export function errorDetails(refusal: Refusal, now: Instant): readonly ErrorDetail[] {
-  const { limit } = refusal;
-  const metadata: Record<string, string> = limit === undefined ? {} : { limit };
+  const { limit, range } = refusal;
+  const metadata: Record<string, string> = {
+    ...(limit !== undefined && { limit }),
+    ...(range && { earliest: toText(Math.max(0, range.earliest - now)), latest: toText(Math.max(0, range.latest - now)) }),
+  };
   const info = create(ErrorInfoSchema, { reason: REFUSAL_STATUS[refusal.reason].reason, domain: ERROR_DOMAIN, metadata });
   const details: ErrorDetail[] = [{ type: ErrorInfoSchema.typeName, value: toBinary(ErrorInfoSchema, info) }];
   const wait = retryAfter(refusal, now);

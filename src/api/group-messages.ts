@@ -63,7 +63,7 @@ export function group(view: GroupView, reader: Reader): groupPb.Group {
 /** What holds waiters up, as this reader may see it. */
 export function bindingMessage(binding: Binding, reader: Reader, note?: OperatorNote): pb.Binding {
   const { now, viewer } = reader;
-  const shown: ShownBinding = { ...seen(binding, viewer), note };
+  const shown = shownBinding(binding, viewer, note);
   const { holders, loudest } = shown;
   const oldest = holders?.oldest;
   const holder =
@@ -94,7 +94,8 @@ export function bindingMessage(binding: Binding, reader: Reader, note?: Operator
   );
 }
 
-function seen(binding: Binding, viewer: Viewer): Binding {
+/** A binding with the names that its reader may see. */
+export function shownBinding(binding: Binding, viewer: Viewer, note?: OperatorNote): ShownBinding {
   const { key, holders, loudest } = binding;
   const oldest = holders?.oldest;
   const shown = oldest && { ...oldest, key: viewer.key(oldest.key), holder: viewer.ofKey(oldest.key, oldest.holder) };
@@ -103,6 +104,7 @@ function seen(binding: Binding, viewer: Viewer): Binding {
     key: key === undefined ? undefined : viewer.key(key),
     holders: holders && { ...holders, oldest: shown },
     loudest: loudest && { ...loudest, key: viewer.key(loudest.key) },
+    note,
   };
 }
 

@@ -46,6 +46,8 @@ export interface Problem {
   readonly reason?: RefusalReason;
   readonly limit?: string;
   readonly retryAfter?: string;
+  /** When a request like this one, asked again now, would be admitted if it waited: durations from now. */
+  readonly range?: { readonly earliest: string; readonly latest: string };
   /** Names of the RateLimit policies that refused. */
   readonly 'violated-policies'?: readonly string[];
 }
@@ -57,7 +59,7 @@ export function isQuota({ reason, limit }: Refusal): boolean {
 
 /** A refusal as a problem. `status` may be the group's own. */
 export function problemOf(refusal: Refusal, status: number, now: Instant): Problem {
-  const { reason, limit } = refusal;
+  const { reason, limit, range } = refusal;
   const quota = isQuota(refusal);
   const wait = retryAfter(refusal, now);
   return {
@@ -67,6 +69,7 @@ export function problemOf(refusal: Refusal, status: number, now: Instant): Probl
     reason,
     ...(limit === undefined ? {} : { limit }),
     ...(wait === undefined ? {} : { retryAfter: toText(wait) }),
+    ...(range === undefined ? {} : { range: { earliest: toText(Math.max(0, range.earliest - now)), latest: toText(Math.max(0, range.latest - now)) } }),
     ...(quota && limit !== undefined ? { 'violated-policies': [limit] } : {}),
   };
 }

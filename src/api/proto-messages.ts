@@ -4,7 +4,7 @@ import type { KeysInUse, LimitView } from '../core/gate/views.ts';
 import type { Costs } from '../core/group.ts';
 import type { LeaseView, Permit, ShadowOutcome } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
-import type { QueuePosition, WaiterView, WaitRange } from '../core/request.ts';
+import type { QueuePosition, WaitersAhead, WaiterView, WaitRange } from '../core/request.ts';
 import { type Instant, NEVER } from '../core/time.ts';
 import * as pb from '../gen/sluice/v1/admission_pb.ts';
 import * as groupPb from '../gen/sluice/v1/group_pb.ts';
@@ -65,6 +65,13 @@ export function place(at: QueuePosition, now: Instant): pb.Place {
   return create(pb.PlaceSchema, filled({ place: whole(at.place), expectedWait: until(at.expectedAt, now), limit: at.limit, range: waitRange(at.range, now) }));
 }
 
+/** Who goes before a request. */
+export function aheadMessage({ total, moreUrgent, ofKey, next }: WaitersAhead, now: Instant): pb.WaitersAhead {
+  const { key, priority, holder } = next;
+  const first = create(pb.WaiterAheadSchema, { key, priority, holder, waited: since(next.since, now) });
+  return create(pb.WaitersAheadSchema, { total: whole(total), moreUrgent: whole(moreUrgent), ofKey: whole(ofKey), next: first });
+}
+
 function waitRange(range: WaitRange | undefined, now: Instant): pb.WaitRange | undefined {
   return range && create(pb.WaitRangeSchema, filled({ earliest: until(range.earliest, now), latest: until(range.latest, now) }));
 }
@@ -74,7 +81,8 @@ export function refusalMessage(refusal: Refusal, now: Instant): pb.Refusal {
   const { reason, code } = REFUSAL_STATUS[refusal.reason];
   const wait = retryAfter(refusal, now);
   const retry = wait === undefined ? undefined : toProto(wait);
-  return create(pb.RefusalSchema, filled({ reason, limit: refusal.limit ?? '', retryAfter: retry, detail: describe(refusal), code: CODES[code] }));
+  const range = waitRange(refusal.range, now);
+  return create(pb.RefusalSchema, filled({ reason, limit: refusal.limit ?? '', retryAfter: retry, detail: describe(refusal), code: CODES[code], range }));
 }
 
 const KINDS = {

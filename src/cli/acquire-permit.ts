@@ -154,7 +154,8 @@ function placeLine(world: Pick<CliContext, 'stderr' | 'interactive'>, quiet: boo
   };
 }
 
-function wordsOf(group: string, { place, expectedMs, limit }: Place): string {
-  const expected = expectedMs === undefined ? 'time unknown' : `about ${Math.ceil(expectedMs / 1000)} s`;
+function wordsOf(group: string, { place, expectedMs, range, limit }: Place): string {
+  const [from, to] = [range?.earliestMs ?? expectedMs, range?.latestMs ?? expectedMs].map((each) => each && Math.ceil(each / 1000));
+  const expected = to === undefined ? 'time unknown' : `about ${from === to ? '' : `${from} to `}${to} s`;
   return `sluice: place ${place} in ${group}, ${expected}${limit === '' ? '' : `, behind limit ${limit}`}`;
 }

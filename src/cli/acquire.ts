@@ -26,7 +26,8 @@ export const acquire: Command = {
   },
 };
 
-function one(positionals: readonly string[]): string | undefined {
+/** Says what is wrong with positional arguments that are not one group; undefined: nothing. */
+export function one(positionals: readonly string[]): string | undefined {
   return positionals.length === 1 ? undefined : 'name one group';
 }
 

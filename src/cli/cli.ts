@@ -7,6 +7,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   'gateway-queue': async () => (await import('./gateway-queue.ts')).gatewayQueueCommand,
   check: async () => (await import('./check.ts')).check,
   acquire: async () => (await import('./acquire.ts')).acquire,
+  explain: async () => (await import('./explain.ts')).explain,
   run: async () => (await import('./run.ts')).run,
   import: async () => (await import('./import.ts')).importCommand,
   requests: async () => (await import('./requests.ts')).requests,

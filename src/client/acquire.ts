@@ -1,6 +1,6 @@
 import { sleep, type Timing } from './clock.ts';
-import { fromMillis, parseServerDuration, toMillis } from './duration.ts';
-import { type SluiceRefused, SluiceUnreachable } from './errors.ts';
+import { fromMillis, parseServerDuration, parseServerRange, toMillis } from './duration.ts';
+import { type SluiceRefused, SluiceUnreachable, type WaitRange } from './errors.ts';
 import { type HttpTransport, parseJsonObject, type Reply, refusalOf } from './http.ts';
 
 /** The queue position of a request while it waits. */
@@ -9,6 +9,8 @@ export interface Place {
   readonly place: number;
   /** Milliseconds until it goes, estimated; undefined: not known. */
   readonly expectedMs: number | undefined;
+  /** When it goes, as a range that holds for nine of ten; undefined: not known. */
+  readonly range?: WaitRange | undefined;
   /** The limit that binds now; empty: only those ahead do. */
   readonly limit: string;
 }
@@ -150,8 +152,8 @@ function granted(body: Readonly<Record<string, unknown>>): Held {
   return { kind: 'cut', received: false, cause: new Error('the answer holds no permit') };
 }
 
-function placeOf({ place, expectedIn, limit }: Readonly<Record<string, unknown>>): Place {
-  return { place: Number(place), expectedMs: parseServerDuration(expectedIn), limit: typeof limit === 'string' ? limit : '' };
+function placeOf({ place, expectedIn, range, limit }: Readonly<Record<string, unknown>>): Place {
+  return { place: Number(place), expectedMs: parseServerDuration(expectedIn), range: parseServerRange(range), limit: typeof limit === 'string' ? limit : '' };
 }
 
 /** One event of a text/event-stream. */

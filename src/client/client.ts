@@ -1,7 +1,7 @@
 import { awaitAdmission, type Place } from './acquire.ts';
 import { sleep, systemClock, type Timing } from './clock.ts';
 import { toMillis } from './duration.ts';
-import { SluiceLeaseLost, SluiceRefused, SluiceUnreachable } from './errors.ts';
+import { SluiceLeaseLost, SluiceRefused, SluiceUnreachable, type WaitRange } from './errors.ts';
 import { HttpTransport } from './http.ts';
 import { Permit, type ReleaseOptions } from './permit.ts';
 import {
@@ -30,7 +30,7 @@ export type {
   Ticket,
   Timing,
 };
-export { SluiceLeaseLost, SluiceRefused, SluiceUnreachable };
+export { SluiceLeaseLost, SluiceRefused, SluiceUnreachable, type WaitRange };
 
 /** Where the server is, and who calls. */
 export interface SluiceOptions {

@@ -1,3 +1,5 @@
+import type { WaitRange } from './errors.ts';
+
 const UNITS: Readonly<Record<string, number>> = { w: 604_800_000, d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000, ms: 1, us: 0.001 };
 
 /** `30s`, `1m30s`, `250ms`, `0` in milliseconds. Throws a RangeError for what is no duration with a unit. */
@@ -21,4 +23,11 @@ export function parseServerDuration(text: unknown): number | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** A range of durations of the server; undefined: none, or not of this form. */
+export function parseServerRange(range: unknown): WaitRange | undefined {
+  const { earliest, latest } = (range ?? {}) as { readonly earliest?: unknown; readonly latest?: unknown };
+  const [earliestMs, latestMs] = [parseServerDuration(earliest), parseServerDuration(latest)];
+  return earliestMs === undefined || latestMs === undefined ? undefined : { earliestMs, latestMs };
 }

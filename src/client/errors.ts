@@ -1,3 +1,9 @@
+/** When a request goes, as a range that holds for nine of ten: milliseconds from the response. */
+export interface WaitRange {
+  readonly earliestMs: number;
+  readonly latestMs: number;
+}
+
 /** Content of a refusal; the body of an RFC 9457 problem as Sluice writes it. */
 export interface RefusalBody {
   readonly reason: string;
@@ -5,6 +11,7 @@ export interface RefusalBody {
   readonly detail: string;
   readonly limit: string | undefined;
   readonly retryAfterMs: number | undefined;
+  readonly range?: WaitRange | undefined;
 }
 
 /** Reasons after which the same request may pass later. */
@@ -21,6 +28,8 @@ export class SluiceRefused extends Error {
   readonly limit: string | undefined;
   /** When a retry makes sense, in milliseconds from the response; undefined: never, or not known. */
   readonly retryAfterMs: number | undefined;
+  /** When the same request, asked again now, would go if it waited; undefined: not known, or many are refused at once. */
+  readonly range: WaitRange | undefined;
 
   constructor(body: RefusalBody) {
     super(body.detail);
@@ -28,6 +37,7 @@ export class SluiceRefused extends Error {
     this.status = body.status;
     this.limit = body.limit;
     this.retryAfterMs = body.retryAfterMs;
+    this.range = body.range;
   }
 
   /** The same request may pass later. */

@@ -1,5 +1,5 @@
 import type { Timing } from './clock.ts';
-import { parseServerDuration } from './duration.ts';
+import { parseServerDuration, parseServerRange } from './duration.ts';
 import { SluiceRefused } from './errors.ts';
 
 /** Where the server is and how to speak to it. */
@@ -133,13 +133,14 @@ async function read(response: Response): Promise<Reply> {
 
 /** A problem as an error. */
 export function refusalOf(problem: Readonly<Record<string, unknown>>, status: number): SluiceRefused {
-  const { reason, detail, limit, retryAfter } = problem;
+  const { reason, detail, limit, retryAfter, range } = problem;
   return new SluiceRefused({
     reason: String(reason),
     status: typeof problem['status'] === 'number' ? problem['status'] : status,
     detail: typeof detail === 'string' ? detail : String(reason),
     limit: typeof limit === 'string' ? limit : undefined,
     retryAfterMs: parseServerDuration(retryAfter),
+    range: parseServerRange(range),
   });
 }
 

@@ -1,3 +1,4 @@
+import type { WaitRange } from './request.ts';
 import { type Instant, type Micros, plus, SECOND } from './time.ts';
 
 /**
@@ -40,6 +41,11 @@ export interface Refusal {
   readonly limit?: string;
   /** When trying again makes sense; absent where it never does or the time is not known. */
   readonly retryAt?: Instant;
+  /**
+   * When a request like this one, asked again now, would be admitted if it waited: a range that holds for nine of ten. Absent: not known, or the reason
+   * has nothing to do with waiting, or many are refused at once (one range is worked out in 10 ms, for those of the same key and priority).
+   */
+  readonly range?: WaitRange | undefined;
   /** One sentence for people: what is wrong and what to do next. Absent: the table's own sentence. */
   readonly detail?: string;
 }

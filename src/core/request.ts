@@ -87,6 +87,17 @@ export interface WaitRange {
   readonly latest: Instant;
 }
 
+/** Who goes before a request that comes now. */
+export interface WaitersAhead {
+  /** Waiters of its group that go first; beside {@link QueuePosition.place}, an estimate where keys share fairly. */
+  readonly total: number;
+  /** Those of them that are more urgent, and those of its key. */
+  readonly moreUrgent: number;
+  readonly ofKey: number;
+  /** The one that goes next. */
+  readonly next: { readonly key: string; readonly priority: number; readonly since: Instant; readonly holder: string };
+}
+
 /** A waiter as shown to people. */
 export interface WaiterView extends QueuePosition {
   /** The range as it was on its arrival. Absent: it was not observed then. */

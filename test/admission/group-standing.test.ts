@@ -125,3 +125,19 @@ test('fifteen minutes of arrivals, admissions and refusals are kept in steps of 
   expect([...(later.history?.arrived ?? [])].some((count) => count > 0)).toBe(false);
   expect(later.activity.refused).toEqual({});
 });
+
+test('a group is late once the waiter observed longest waits beyond the range that it was given on arrival', async () => {
+  const rig = new Rig([settingsOf(group('pace', [spacing(5 * SECOND)]))]);
+  await rig.admission.start();
+  await rig.asked({ group: 'pace' });
+  await to(rig, 1);
+  for (let caller = 0; caller < 2; caller++) await rig.asked({ group: 'pace' });
+  const slower = { limits: new Map([['spacing', { kind: 'spacing', spacing: MINUTE, slack: 0 } as const]]), enforce: undefined, for: 10 * MINUTE };
+  expect(await rig.admission.override('pace', slower)).toBeUndefined();
+  await to(rig, 5);
+  expect(await standing(rig, 'pace')).toMatchObject({ state: 'moving' });
+  await rig.clock.advanceAsync(1);
+  expect(await standing(rig, 'pace')).toMatchObject({ state: 'late', stateSince: t(5) });
+  await to(rig, 600 + 5);
+  expect(await standing(rig, 'pace')).toMatchObject({ state: 'open' });
+});

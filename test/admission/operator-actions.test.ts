@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { MINUTE, SECOND } from '../../src/core/time.ts';
-import { concurrency, group, rolling } from '../core/specs.ts';
+import { MINUTE, NEVER, SECOND } from '../../src/core/time.ts';
+import { concurrency, group, rolling, spacing } from '../core/specs.ts';
 import { settled } from '../support/fakes/clock.ts';
 import { askOf, rigged, settingsOf } from './rig.ts';
 
@@ -73,6 +73,17 @@ test('a pause that cannot be written holds, and says so', async () => {
   await rig.pass(1);
   const caller = await rig.asked();
   expect(caller.outcome).toBeUndefined();
+});
+
+test('explain waits for the right to decide, as a request does', async () => {
+  const rig = await rigged([settingsOf(group('g', [spacing(MINUTE)]))]);
+  await rig.asked();
+  await rig.asked();
+  rig.coordinator.end = rig.clock.now();
+  const told = rig.admission.explain(askOf());
+  rig.coordinator.end = NEVER;
+  await rig.pass(1);
+  expect(await told).toMatchObject({ admitted: false, place: { place: 2 } });
 });
 
 test('explain tells the outcome, the place and the limits, and changes nothing', async () => {

@@ -31,7 +31,7 @@ beforeEach(async () => {
   await rig.asked({ group: 'ci.runners', key: 'acme', holder: 'worker-7', lease: 10 * MINUTE });
   await rig.asked({ group: 'ci.runners', key: 'globex', holder: 'job-1' });
   await rig.pass(60);
-  const auth = createAuth([credential('ana', {}), credential('globex', { key: 'globex' })]);
+  const auth = createAuth([credential('ana', {}), credential('globex', { key: 'globex' }), { ...credential('asker', { key: 'mine' }), can: ['acquire'] }]);
   server = await startRest({ admission: rig.admission, auth });
 });
 afterEach(() => server.stop());
@@ -93,4 +93,27 @@ test.each(['sort=age', 'state=bad', 'limit=1&page_size=1', 'limit=1001', `q=${'x
 
 test('limits are in the notation of the file', async () => {
   expect((await look('/v1/groups/llm.chat')).body).toMatchObject({ limits: [{ quota: '500/60s, burst 20' }], state: 'open' });
+});
+
+test('Explain tells a story: the place, who is ahead, what holds it up, and what would help', async () => {
+  const { body } = await look('/v1/groups/ci.runners/explain?key=acme&ttl=1h');
+  expect(body).toMatchObject({
+    text: 'It would wait at place 2, for a time that is not known. 1 waiter goes first; next is job-1 (globex) of priority 999, which has waited for 1m 00s. Held up by limit one: worker-7 (acme) holds the only slot for 1m 00s.',
+    help: [
+      'Ask worker-7 to release what it holds; unless it renews, its lease ends in 9m 00s.',
+      'A more urgent class or priority, where the caller may name one, goes before all of them.',
+    ],
+    ahead: { total: '1', moreUrgent: '0', ofKey: '0', next: { key: 'globex', priority: 999, holder: 'job-1', waited: '60s' } },
+  });
+  const now = await look('/v1/groups/llm.chat/explain');
+  expect(now.body).toMatchObject({ admitted: true, text: 'It would be admitted at once.', help: [] });
+  const large = await look('/v1/groups/llm.chat/explain?cost=600');
+  expect(large.body).toMatchObject({ refusal: { reason: 'OVERSIZED' }, help: ['Ask for 20 requests at most at once.'] });
+});
+
+test('Explain names no key and no holder of others to a credential with a key', async () => {
+  const { body } = await look('/v1/groups/ci.runners/explain?ttl=1h', 'asker');
+  const text = JSON.stringify(body);
+  expect(text).toMatch(/next is key [0-9a-f]{6} of priority 999/);
+  for (const name of ['acme', 'worker-7', 'globex', 'job-1']) expect(text).not.toContain(name);
 });

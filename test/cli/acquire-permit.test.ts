@@ -76,6 +76,28 @@ async function sluice(...args: string[]) {
 
 const slots = () => createSluice({ address }).acquire('slots', { ttl: '0' });
 
+describe('sluice explain', () => {
+  test('tells in sentences what a request would meet, and takes nothing', async () => {
+    expect(await sluice('explain', 'open', '--cost.tokens', '5')).toEqual({ code: 0, out: 'It would be admitted at once.\n', err: '' });
+    const large = await sluice('explain', 'open', '--cost.tokens=500');
+    expect(large.out).toMatch(/^It would be refused as OVERSIZED: .*\n- Ask for 100 tokens at most at once\.\n$/);
+    const permit = await slots();
+    const held = await sluice('explain', 'slots', '--ttl', '5m', '--key', 'a');
+    expect(held.out).toMatch(
+      /^It would wait at place 1, for a time that is not known\. Held up by limit one: .* holds the only slot for .*\n- Ask .* to release what it holds; .*\n$/,
+    );
+    const { help, place } = JSON.parse((await sluice('explain', 'slots', '--json')).out) as { help: string[]; place: { place: string } };
+    expect([help.length, place.place]).toEqual([1, '1']);
+    await permit.release();
+  });
+
+  test('says what is wrong with the call, and with the group', async () => {
+    expect(await sluice('explain')).toMatchObject({ code: 64, err: expect.stringContaining('name one group') });
+    expect(await sluice('explain', 'nowhere')).toMatchObject({ code: 65, err: expect.stringContaining('unknown_group') });
+    expect((await sluice('explain', '--help')).out).toContain('Example: sluice explain');
+  });
+});
+
 describe('sluice acquire', () => {
   test('prints the permit as one line of JSON', async () => {
     const { code, out, err } = await sluice('acquire', 'slots', '--lease', '7s', '--holder', 'me', '--key=a');

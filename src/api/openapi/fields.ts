@@ -110,6 +110,12 @@ export const OWN_SCHEMAS: Readonly<Record<string, Json>> = {
       ...{ type: { type: 'string', format: 'uri' }, title: TEXT, status: WHOLE, detail: TEXT, limit: TEXT },
       reason: { type: 'string', description: 'As in docs/clients.md.' },
       retryAfter: { type: 'string', description: 'A duration, as exact as it is known.' },
+      range: {
+        type: 'object',
+        description: 'When a request like this one, asked again now, would be admitted if it waited; absent: not known, or many are refused at once.',
+        properties: { earliest: DURATION, latest: DURATION },
+        required: ['earliest', 'latest'],
+      },
       'violated-policies': { type: 'array', items: TEXT },
     },
     required: ['type', 'title', 'status', 'detail', 'reason'],

@@ -12,7 +12,8 @@ import { findOversizedLimit } from './readiness.ts';
 import { pausedFor, retryAt } from './retry-at.ts';
 import { exceededBacklogBound, victimsFor, wouldMakeRoom } from './shed.ts';
 import { type GateExplanation, limitViews } from './views.ts';
-import { waitRangeAtTail } from './wait-ranges.ts';
+import { waitRangeAtTail, withRange } from './wait-ranges.ts';
+import { waitersAhead } from './waiters-ahead.ts';
 
 const NOBODY: readonly number[] = [];
 
@@ -22,6 +23,11 @@ const NOBODY: readonly number[] = [];
  * its place before keeps it, though others filled the backlog meanwhile.
  */
 export function checkArrival(dispatcher: Dispatcher, now: Instant, slot: number, request: GateRequest): Refusal | undefined {
+  const refusal = arrivalRefusal(dispatcher, now, slot, request);
+  return refusal && withRange(dispatcher, now, slot, refusal);
+}
+
+function arrivalRefusal(dispatcher: Dispatcher, now: Instant, slot: number, request: GateRequest): Refusal | undefined {
   const { waiters } = dispatcher;
   const state = waiters.keyOf(slot);
   const { node } = state;
@@ -40,7 +46,7 @@ export function checkArrival(dispatcher: Dispatcher, now: Instant, slot: number,
   if (victims === undefined) return shed(dispatcher, now, slot, bound);
   const tooLong = node.spec.backlog.wait === undefined ? undefined : checkExpectedWait(now, node, positionOf(dispatcher, now, slot).expectedAt);
   if (tooLong !== undefined) return tooLong;
-  for (const victim of victims) dispatcher.refuse(now, victim, shed(dispatcher, now, victim, bound));
+  for (const victim of victims) dispatcher.refuse(now, victim, withRange(dispatcher, now, victim, shed(dispatcher, now, victim, bound)));
   return undefined;
 }
 
@@ -55,7 +61,8 @@ export function explain(dispatcher: Dispatcher, now: Instant, state: KeyState, r
   const limits = limitViews(now, state, request.costs);
   const nowhere = { place: 0, expectedAt: NEVER, limit: '' };
   const oversized = findOversizedLimit(state, request.costs);
-  if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized }, admitted: false, place: nowhere, limits };
+  const ahead = waitersAhead(dispatcher, state, request.priority);
+  if (oversized !== undefined) return { refusal: { reason: 'oversized', limit: oversized }, admitted: false, place: nowhere, ahead, limits };
   const { priority, costs } = request;
   const at = positionAtTail(dispatcher, now, state, priority, costs);
   const who = { state, slot: NO_SLOT, priority, costs, ahead: at.place - 1, aheadOfKey: state.waiting };
@@ -63,12 +70,12 @@ export function explain(dispatcher: Dispatcher, now: Instant, state: KeyState, r
   const pausedUntil = pausedFor(state, now);
   const ready = dispatcher.readiness.readyAt(now, state.limits, request.costs);
   const admitted = ready <= now && pausedUntil <= now && now >= dispatcher.from && !hasWaiterAhead(dispatcher, now, state, request.priority);
-  if (admitted) return { refusal: undefined, admitted, place: { place: 1, expectedAt: now, limit: '' }, limits };
+  if (admitted) return { refusal: undefined, admitted, place: { place: 1, expectedAt: now, limit: '' }, ahead: undefined, limits };
   const refusal =
     infeasible(dispatcher, now, state, request) ??
     (request.waitUntil <= now ? withRetryAt(now, state, request.costs, { reason: 'expired' }, place) : undefined) ??
     checkBacklog(dispatcher, now, state, request, place.expectedAt);
-  return { refusal, admitted, place, limits };
+  return { refusal: refusal && { ...refusal, range: place.range }, admitted, place, ahead, limits };
 }
 
 /** Whether a waiter is queued before a new request of this key and priority. */

@@ -47,8 +47,7 @@ export interface Binding {
 /** Returns what holds up the next waiter of a group; undefined if no caller waits, or only its turn is awaited. */
 export function bindingOf(gate: GateState, now: Instant, node: GroupNode): Binding | undefined {
   if (node.waiting === 0) return undefined;
-  const next = node.nextQueue()?.head ?? NO_SLOT;
-  const slot = next === NO_SLOT ? oldestSlot(gate, node) : next;
+  const slot = nextSlot(gate, node);
   if (slot === NO_SLOT) return undefined;
   return bindingOfKey(gate, now, gate.waiters.keyOf(slot), gate.waiters.costsOf(slot));
 }
@@ -130,6 +129,12 @@ function loudestOf(node: GroupNode): Binding['loudest'] {
   let most: KeyState | undefined;
   for (const state of node.keys.values()) if (state.key !== '' && state.waiting > (most?.waiting ?? 0)) most = state;
   return most && { key: most.key, waiting: most.waiting, share: most.waiting / node.waiting };
+}
+
+/** Returns the waiter of a group that goes next, or is the oldest where only their own keys hold all of them; NO_SLOT: no caller that can be reached waits. */
+export function nextSlot(gate: GateState, node: GroupNode): number {
+  const next = node.nextQueue()?.head ?? NO_SLOT;
+  return next === NO_SLOT ? oldestSlot(gate, node) : next;
 }
 
 /** The oldest waiter that is parked, or a stored request where no other waits; NONE: all callers are away. */

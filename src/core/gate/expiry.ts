@@ -1,7 +1,9 @@
+import type { Refusal } from '../refusal.ts';
 import { type Instant, later, type Micros, NEVER, plus, SECOND } from '../time.ts';
 import { NO_SLOT } from '../tree/waiter-table.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { retryAt } from './retry-at.ts';
+import { withRange } from './wait-ranges.ts';
 
 /** Time beyond its wait timeout that a waiter is kept for the bound it needs, at most. */
 export const DISK_WAIT_MAX: Micros = SECOND;
@@ -33,11 +35,12 @@ export function expireWaiter(dispatcher: Dispatcher, now: Instant, slot: number)
   const state = dispatcher.waiters.keyOf(slot);
   const ready = dispatcher.readiness.readyAt(now, state.limits, dispatcher.waiters.costsOf(slot));
   const instance = dispatcher.readiness.because;
-  dispatcher.refuse(now, slot, {
+  const refusal: Refusal = {
     reason: 'expired',
     ...(instance === undefined ? {} : { limit: instance.rule.qualifiedName(state.node) }),
     retryAt: retryAt(now, state, dispatcher.waiters.costsOf(slot), ready === NEVER ? NEVER : later(now, ready)),
-  });
+  };
+  dispatcher.refuse(now, slot, withRange(dispatcher, now, slot, refusal));
 }
 
 /** Returns whether a waiter's slot has opened: all its limits agree, and a bound is on its way to the disk. */

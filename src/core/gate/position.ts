@@ -75,7 +75,8 @@ function olderElsewhere(waiters: WaiterTable, level: PriorityLevel, queue: KeyQu
   return Math.min(older, level.waiting - 1);
 }
 
-function lengthUpTo(waiters: WaiterTable, queue: KeyQueue, most: number): number {
+/** Waiters of a queue, counted no further than `most` and 1,000; stored requests included. */
+export function lengthUpTo(waiters: WaiterTable, queue: KeyQueue, most: number): number {
   if (queue.keyState.queues.length === 1) return Math.min(most, queue.keyState.waiting);
   let length = 0;
   for (let at = queue.head; at !== NO_SLOT && length < Math.min(most, STEPS_MAX); at = waiters.nextOf(at)) length++;

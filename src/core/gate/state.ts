@@ -6,6 +6,7 @@ import { GroupTree } from '../tree/group-tree.ts';
 import { WaiterTable } from '../tree/waiter-table.ts';
 import { GrantTable } from './grants.ts';
 import { Readiness } from './readiness.ts';
+import { RefusedRanges } from './refused-ranges.ts';
 import type { Reservations } from './reservations.ts';
 import { GateTimers } from './timers.ts';
 import { WaitRanges } from './wait-calibration.ts';
@@ -26,6 +27,7 @@ export class GateState {
   readonly events: GateEvent[] = [];
   readonly readiness: Readiness;
   readonly waitRanges = new WaitRanges();
+  readonly refusedRanges = new RefusedRanges();
   /** A dispatch stopped at the end of its slice. */
   hasMoreWork = false;
   /** Stopped for good: no waiter is admitted any more. */

@@ -2,7 +2,7 @@ import { type Costs, costOf, type Quota } from '../group.ts';
 import type { LimitStatus } from '../limits/limit.ts';
 import type { Claim, LeaseView, Permit } from '../permit.ts';
 import type { Refusal } from '../refusal.ts';
-import type { QueuePosition, WaiterView } from '../request.ts';
+import type { QueuePosition, WaitersAhead, WaiterView } from '../request.ts';
 import { type Instant, type Micros, SECOND } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
@@ -47,6 +47,8 @@ export interface GateExplanation {
   readonly refusal: Refusal | undefined;
   readonly admitted: boolean;
   readonly place: QueuePosition;
+  /** Who would go before it; undefined: no caller that can be reached waits in its group, or it would be admitted at once. */
+  readonly ahead: WaitersAhead | undefined;
   readonly limits: readonly LimitView[];
   /** What would hold it up; undefined: only its turn, or it would not be held. */
   readonly binding: Binding | undefined;
@@ -65,6 +67,8 @@ export interface GroupStatus {
   readonly waitingBytes: number;
   readonly waitingByPriority: readonly { readonly priority: number; readonly waiting: number }[];
   readonly oldestSince: Instant | undefined;
+  /** Upper end of the range that the waiter observed longest was given on arrival; undefined: none is observed. */
+  readonly expectedUntil: Instant | undefined;
   readonly leases: number;
   readonly keys: number;
   readonly pausedUntil: Instant | undefined;
@@ -151,6 +155,7 @@ export function groupStatus(gate: GateState, now: Instant, node: GroupNode): Gro
     waitingBytes: node.waitingBytes,
     waitingByPriority: node.priorityLevels.filter((level) => level.waiting > 0).map((level) => ({ priority: level.priority, waiting: level.waiting })),
     oldestSince: oldest,
+    expectedUntil: gate.waitRanges.of(node).oldest?.range.latest,
     leases: node.leasesLive,
     keys,
     pausedUntil: node.pausedUntil > now ? node.pausedUntil : undefined,

@@ -104,6 +104,11 @@ export class WaitCalibration {
   readonly #spreads = new Map<number, Spread>();
   /** Waiters that are observed now. */
   readonly observed = new Set<Kept>();
+  /** The one of them that came first. */
+  get oldest(): Kept | undefined {
+    for (const kept of this.observed) return kept;
+    return undefined;
+  }
   /** When the last of them came, and how many came since. */
   observedAt: Instant = DISTANT_PAST;
   arrivals = 0;

@@ -25,6 +25,8 @@ export interface Estimated {
   readonly slot: number;
   readonly priority: number;
   readonly costs: Costs;
+  /** A waiter that does not count, since it leaves: its slot. Absent: none. */
+  readonly leaving?: number;
   /** Waiters of its group, and of its key, before it. */
   readonly ahead: number;
   readonly aheadOfKey: number;
@@ -48,7 +50,7 @@ export function estimateWait(gate: GateState, now: Instant, who: Estimated): Wai
     }
   }
   const from = openFrom(gate, now, state);
-  const slots = timed.length === 0 ? undefined : slotsAhead(gate.waiters, state, who.slot, who.priority);
+  const slots = timed.length === 0 ? undefined : slotsAhead(gate.waiters, state, who.slot, who.priority)?.filter((slot) => slot !== who.leaving);
   const exact = slots === undefined ? timed : timed.map((each) => ({ ...each, ahead: unitsOf(gate, each.instance, slots) }));
   let at = from === NEVER ? NEVER : passesAt(now, from, exact, gate.waiters, slots, who.ahead);
   let courses: readonly Instant[] = [];

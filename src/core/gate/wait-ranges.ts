@@ -1,6 +1,8 @@
+import type { Refusal } from '../refusal.ts';
 import type { WaitRange } from '../request.ts';
 import { type Instant, MILLISECOND, type Micros, NEVER } from '../time.ts';
-import { aheadOf, rank } from './position.ts';
+import { NO_SLOT } from '../tree/waiter-table.ts';
+import { aheadOf, positionAtTail, rank } from './position.ts';
 import type { GateState } from './state.ts';
 import { lateWaits, type Ratios } from './wait-calibration.ts';
 import { type Estimated, estimateWait, type WaitEstimate } from './wait-estimate.ts';
@@ -39,6 +41,19 @@ export function waitRangeOf(gate: GateState, now: Instant, slot: number): WaitRa
 /** Returns the same for a request that came now. */
 export function waitRangeAtTail(gate: GateState, now: Instant, who: Estimated): WaitRange | undefined {
   return rangeFor(gate, now, who, withTraffic(gate.waitRanges.of(who.state.node).traffic, now, who, estimateWait(gate, now, who)));
+}
+
+/** Adds to a refusal of a waiter that still has its slot when it would be admitted if it were asked again. */
+export function withRange(gate: GateState, now: Instant, slot: number, refusal: Refusal): Refusal {
+  const { waiters } = gate;
+  const state = waiters.keyOf(slot);
+  const { priority } = waiters.queueOf(slot).level;
+  const range = gate.refusedRanges.of(now, state, priority, () => {
+    const { place } = positionAtTail(gate, now, state, priority, waiters.costsOf(slot));
+    const who = { state, slot: NO_SLOT, leaving: slot, priority, costs: waiters.costsOf(slot), ahead: Math.max(0, place - 2), aheadOfKey: state.waiting - 1 };
+    return waitRangeAtTail(gate, now, who);
+  });
+  return range === undefined ? refusal : { ...refusal, range };
 }
 
 function rangeFor(gate: GateState, now: Instant, who: Estimated, estimate: WaitEstimate): WaitRange | undefined {

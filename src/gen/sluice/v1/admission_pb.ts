@@ -21,7 +21,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file sluice/v1/admission.proto.
  */
 export const file_sluice_v1_admission: GenFile = /*@__PURE__*/
-  fileDesc("ChlzbHVpY2UvdjEvYWRtaXNzaW9uLnByb3RvEglzbHVpY2UudjEivgIKDkFjcXVpcmVSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEgsKA2tleRgCIAEoCRImCgN0dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoIcHJpb3JpdHkYBCABKAVIABIYCg5wcmlvcml0eV9jbGFzcxgFIAEoCUgAEjMKBWNvc3RzGAYgAygLMiQuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0LkNvc3RzRW50cnkSKAoFbGVhc2UYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGaG9sZGVyGAggASgJEhIKCnJlcXVlc3RfaWQYCSABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBQgkKB3VyZ2VuY3kimgIKD0FjcXVpcmVSZXNwb25zZRIOCgZwZXJtaXQYASABKAkSEgoFZmVuY2UYAiABKARIAIgBARIYCgtmZW5jZV9mbG9vchgDIAEoBEgBiAEBEigKBWxlYXNlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEikKBndhaXRlZBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIhCgZzaGFkb3cYBiABKAsyES5zbHVpY2UudjEuU2hhZG93EioKCGRlZ3JhZGVkGAcgASgOMhMuc2x1aWNlLnYxLkRlZ3JhZGVkSAKIAQFCCAoGX2ZlbmNlQg4KDF9mZW5jZV9mbG9vckILCglfZGVncmFkZWQiQAoGU2hhZG93Eg0KBWxpbWl0GAEgASgJEicKBGhlbGQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSAoMUmVuZXdSZXF1ZXN0Eg4KBnBlcm1pdBgBIAEoCRIoCgVsZWFzZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJtCg1SZW5ld1Jlc3BvbnNlEg4KBnBlcm1pdBgBIAEoCRINCgVmZW5jZRgCIAEoBBITCgtmZW5jZV9mbG9vchgDIAEoBBIoCgVsZWFzZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiL7AQoOUmVsZWFzZVJlcXVlc3QSDgoGcGVybWl0GAEgASgJEiMKB291dGNvbWUYAiABKA4yEi5zbHVpY2UudjEuT3V0Y29tZRIzCgVjb3N0cxgDIAMoCzIkLnNsdWljZS52MS5SZWxlYXNlUmVxdWVzdC5Db3N0c0VudHJ5Ei4KC3JldHJ5X2FmdGVyGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBWdyb3VwGAUgASgJEhIKCnJlcXVlc3RfaWQYBiABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBIiAKD1JlbGVhc2VSZXNwb25zZRINCgVlbmRlZBgBIAEoCCJjCgxXYXRjaFJlcXVlc3QSJgoDYXNrGAEgASgLMhkuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0EisKCGludGVydmFsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImoKDVdhdGNoUmVzcG9uc2USIQoFcGxhY2UYASABKAsyEC5zbHVpY2UudjEuUGxhY2VIABIuCghhZG1pdHRlZBgCIAEoCzIaLnNsdWljZS52MS5BY3F1aXJlUmVzcG9uc2VIAEIGCgRuZXdzInwKBVBsYWNlEg0KBXBsYWNlGAEgASgDEjAKDWV4cGVjdGVkX3dhaXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFbGltaXQYAyABKAkSIwoFcmFuZ2UYBCABKAsyFC5zbHVpY2UudjEuV2FpdFJhbmdlImMKCVdhaXRSYW5nZRIrCghlYXJsaWVzdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIpCgZsYXRlc3QYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24igAIKDlNlc3Npb25SZXF1ZXN0EgoKAmlkGAEgASgJEigKBXN0YXJ0GAIgASgLMhcuc2x1aWNlLnYxLlNlc3Npb25TdGFydEgAEiwKB2FjcXVpcmUYAyABKAsyGS5zbHVpY2UudjEuQWNxdWlyZVJlcXVlc3RIABIqCgZjYW5jZWwYBCABKAsyGC5zbHVpY2UudjEuU2Vzc2lvbkNhbmNlbEgAEigKBXJlbmV3GAUgASgLMhcuc2x1aWNlLnYxLlJlbmV3UmVxdWVzdEgAEiwKB3JlbGVhc2UYBiABKAsyGS5zbHVpY2UudjEuUmVsZWFzZVJlcXVlc3RIAEIGCgRjYWxsIkoKDFNlc3Npb25TdGFydBIPCgdzZXNzaW9uGAEgASgJEikKBnJlc3VtZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIPCg1TZXNzaW9uQ2FuY2VsIq0CCg9TZXNzaW9uUmVzcG9uc2USCgoCaWQYASABKAkSLAoHc3RhcnRlZBgCIAEoCzIZLnNsdWljZS52MS5TZXNzaW9uU3RhcnRlZEgAEiIKBnF1ZXVlZBgDIAEoCzIQLnNsdWljZS52MS5QbGFjZUgAEi4KCGFkbWl0dGVkGAQgASgLMhouc2x1aWNlLnYxLkFjcXVpcmVSZXNwb25zZUgAEiUKB3JlZnVzZWQYBSABKAsyEi5zbHVpY2UudjEuUmVmdXNhbEgAEisKB3JlbmV3ZWQYBiABKAsyGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZUgAEi4KCHJlbGVhc2VkGAcgASgLMhouc2x1aWNlLnYxLlJlbGVhc2VSZXNwb25zZUgAQggKBmFuc3dlciJMCg5TZXNzaW9uU3RhcnRlZBIPCgdzZXNzaW9uGAEgASgJEikKB3Blcm1pdHMYAiADKAsyGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZSJ2CgdSZWZ1c2FsEg4KBnJlYXNvbhgBIAEoCRINCgVsaW1pdBgCIAEoCRIuCgtyZXRyeV9hZnRlchgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZkZXRhaWwYBCABKAkSDAoEY29kZRgFIAEoBSI4Cg5FeHBsYWluUmVxdWVzdBImCgNhc2sYASABKAsyGS5zbHVpY2UudjEuQWNxdWlyZVJlcXVlc3QisAEKD0V4cGxhaW5SZXNwb25zZRIQCghhZG1pdHRlZBgBIAEoCBIjCgdyZWZ1c2FsGAIgASgLMhIuc2x1aWNlLnYxLlJlZnVzYWwSHwoFcGxhY2UYAyABKAsyEC5zbHVpY2UudjEuUGxhY2USIAoGbGltaXRzGAQgAygLMhAuc2x1aWNlLnYxLkxpbWl0EiMKB2JpbmRpbmcYBSABKAsyEi5zbHVpY2UudjEuQmluZGluZyLjAQoHQmluZGluZxINCgVncm91cBgBIAEoCRINCgVsaW1pdBgCIAEoCRIMCgRraW5kGAMgASgJEiwKCG9wZW5zX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgdob2xkZXJzGAUgASgLMhkuc2x1aWNlLnYxLkJpbmRpbmdIb2xkZXJzEiYKB2xvdWRlc3QYBiABKAsyFS5zbHVpY2UudjEuTG91ZGVzdEtleRIPCgdiYWNrZW5kGAcgASgJEgwKBHRleHQYCCABKAkSCwoDa2V5GAkgASgJIkkKDkJpbmRpbmdIb2xkZXJzEg0KBWNvdW50GAEgASgFEigKBm9sZGVzdBgCIAEoCzIYLnNsdWljZS52MS5CaW5kaW5nSG9sZGVyIqYBCg1CaW5kaW5nSG9sZGVyEg4KBnBlcm1pdBgBIAEoCRIOCgZob2xkZXIYAiABKAkSCwoDa2V5GAMgASgJEikKBXNpbmNlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVncm91cBgGIAEoCSI5CgpMb3VkZXN0S2V5EgsKA2tleRgBIAEoCRINCgVzaGFyZRgCIAEoARIPCgd3YWl0aW5nGAMgASgFIssDCgVMaW1pdBINCgVncm91cBgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHVuaXQYAyABKAkSIgoEa2luZBgEIAEoDjIULnNsdWljZS52MS5MaW1pdEtpbmQSJAoFc2NvcGUYBSABKA4yFS5zbHVpY2UudjEuTGltaXRTY29wZRIQCgNrZXkYBiABKAlIAIgBARIQCghjYXBhY2l0eRgHIAEoAxIMCgR1c2VkGAggASgDEgwKBGRlYnQYCSABKAMSLgoLcmVzZXRfYWZ0ZXIYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoDcGVyGAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi4KC3JlYWR5X2FmdGVyGAwgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKB3Blcm1pdHMYDSABKANIAYgBARIYCgtrZXlzX2luX3VzZRgOIAEoA0gCiAEBEiIKB2Z1bGxlc3QYDyADKAsyES5zbHVpY2UudjEuS2V5VXNlEg0KBXF1b3RhGBAgASgJQgYKBF9rZXlCCgoIX3Blcm1pdHNCDgoMX2tleXNfaW5fdXNlInMKBktleVVzZRILCgNrZXkYASABKAkSEAoIY2FwYWNpdHkYAiABKAMSDAoEdXNlZBgDIAEoAxIMCgRkZWJ0GAQgASgDEi4KC3Jlc2V0X2FmdGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKksKCERlZ3JhZGVkEhgKFERFR1JBREVEX1VOU1BFQ0lGSUVEEAASEgoOREVHUkFERURfU0hBUkUQARIRCg1ERUdSQURFRF9PUEVOEAIqXQoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEAoMT1VUQ09NRV9VU0VEEAESEgoOT1VUQ09NRV9VTlVTRUQQAhITCg9PVVRDT01FX0RST1BQRUQQAyqdAQoJTGltaXRLaW5kEhoKFkxJTUlUX0tJTkRfVU5TUEVDSUZJRUQQABITCg9MSU1JVF9LSU5EX1JBVEUQARIWChJMSU1JVF9LSU5EX1NQQUNJTkcQAhIVChFMSU1JVF9LSU5EX1dJTkRPVxADEhQKEExJTUlUX0tJTkRfRklYRUQQBBIaChZMSU1JVF9LSU5EX0NPTkNVUlJFTkNZEAUqVQoKTGltaXRTY29wZRIbChdMSU1JVF9TQ09QRV9VTlNQRUNJRklFRBAAEhUKEUxJTUlUX1NDT1BFX0dST1VQEAESEwoPTElNSVRfU0NPUEVfS0VZEAIynQMKEEFkbWlzc2lvblNlcnZpY2USQAoHQWNxdWlyZRIZLnNsdWljZS52MS5BY3F1aXJlUmVxdWVzdBoaLnNsdWljZS52MS5BY3F1aXJlUmVzcG9uc2USOgoFUmVuZXcSFy5zbHVpY2UudjEuUmVuZXdSZXF1ZXN0Ghguc2x1aWNlLnYxLlJlbmV3UmVzcG9uc2USQAoHUmVsZWFzZRIZLnNsdWljZS52MS5SZWxlYXNlUmVxdWVzdBoaLnNsdWljZS52MS5SZWxlYXNlUmVzcG9uc2USPAoFV2F0Y2gSFy5zbHVpY2UudjEuV2F0Y2hSZXF1ZXN0Ghguc2x1aWNlLnYxLldhdGNoUmVzcG9uc2UwARJECgdTZXNzaW9uEhkuc2x1aWNlLnYxLlNlc3Npb25SZXF1ZXN0Ghouc2x1aWNlLnYxLlNlc3Npb25SZXNwb25zZSgBMAESRQoHRXhwbGFpbhIZLnNsdWljZS52MS5FeHBsYWluUmVxdWVzdBoaLnNsdWljZS52MS5FeHBsYWluUmVzcG9uc2UiA5ACAWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChlzbHVpY2UvdjEvYWRtaXNzaW9uLnByb3RvEglzbHVpY2UudjEivgIKDkFjcXVpcmVSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJEgsKA2tleRgCIAEoCRImCgN0dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoIcHJpb3JpdHkYBCABKAVIABIYCg5wcmlvcml0eV9jbGFzcxgFIAEoCUgAEjMKBWNvc3RzGAYgAygLMiQuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0LkNvc3RzRW50cnkSKAoFbGVhc2UYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGaG9sZGVyGAggASgJEhIKCnJlcXVlc3RfaWQYCSABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBQgkKB3VyZ2VuY3kimgIKD0FjcXVpcmVSZXNwb25zZRIOCgZwZXJtaXQYASABKAkSEgoFZmVuY2UYAiABKARIAIgBARIYCgtmZW5jZV9mbG9vchgDIAEoBEgBiAEBEigKBWxlYXNlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEikKBndhaXRlZBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIhCgZzaGFkb3cYBiABKAsyES5zbHVpY2UudjEuU2hhZG93EioKCGRlZ3JhZGVkGAcgASgOMhMuc2x1aWNlLnYxLkRlZ3JhZGVkSAKIAQFCCAoGX2ZlbmNlQg4KDF9mZW5jZV9mbG9vckILCglfZGVncmFkZWQiQAoGU2hhZG93Eg0KBWxpbWl0GAEgASgJEicKBGhlbGQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSAoMUmVuZXdSZXF1ZXN0Eg4KBnBlcm1pdBgBIAEoCRIoCgVsZWFzZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJtCg1SZW5ld1Jlc3BvbnNlEg4KBnBlcm1pdBgBIAEoCRINCgVmZW5jZRgCIAEoBBITCgtmZW5jZV9mbG9vchgDIAEoBBIoCgVsZWFzZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiL7AQoOUmVsZWFzZVJlcXVlc3QSDgoGcGVybWl0GAEgASgJEiMKB291dGNvbWUYAiABKA4yEi5zbHVpY2UudjEuT3V0Y29tZRIzCgVjb3N0cxgDIAMoCzIkLnNsdWljZS52MS5SZWxlYXNlUmVxdWVzdC5Db3N0c0VudHJ5Ei4KC3JldHJ5X2FmdGVyGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBWdyb3VwGAUgASgJEhIKCnJlcXVlc3RfaWQYBiABKAkaLAoKQ29zdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBIiAKD1JlbGVhc2VSZXNwb25zZRINCgVlbmRlZBgBIAEoCCJjCgxXYXRjaFJlcXVlc3QSJgoDYXNrGAEgASgLMhkuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0EisKCGludGVydmFsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uImoKDVdhdGNoUmVzcG9uc2USIQoFcGxhY2UYASABKAsyEC5zbHVpY2UudjEuUGxhY2VIABIuCghhZG1pdHRlZBgCIAEoCzIaLnNsdWljZS52MS5BY3F1aXJlUmVzcG9uc2VIAEIGCgRuZXdzInwKBVBsYWNlEg0KBXBsYWNlGAEgASgDEjAKDWV4cGVjdGVkX3dhaXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDQoFbGltaXQYAyABKAkSIwoFcmFuZ2UYBCABKAsyFC5zbHVpY2UudjEuV2FpdFJhbmdlImMKCVdhaXRSYW5nZRIrCghlYXJsaWVzdBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIpCgZsYXRlc3QYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24igAIKDlNlc3Npb25SZXF1ZXN0EgoKAmlkGAEgASgJEigKBXN0YXJ0GAIgASgLMhcuc2x1aWNlLnYxLlNlc3Npb25TdGFydEgAEiwKB2FjcXVpcmUYAyABKAsyGS5zbHVpY2UudjEuQWNxdWlyZVJlcXVlc3RIABIqCgZjYW5jZWwYBCABKAsyGC5zbHVpY2UudjEuU2Vzc2lvbkNhbmNlbEgAEigKBXJlbmV3GAUgASgLMhcuc2x1aWNlLnYxLlJlbmV3UmVxdWVzdEgAEiwKB3JlbGVhc2UYBiABKAsyGS5zbHVpY2UudjEuUmVsZWFzZVJlcXVlc3RIAEIGCgRjYWxsIkoKDFNlc3Npb25TdGFydBIPCgdzZXNzaW9uGAEgASgJEikKBnJlc3VtZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIPCg1TZXNzaW9uQ2FuY2VsIq0CCg9TZXNzaW9uUmVzcG9uc2USCgoCaWQYASABKAkSLAoHc3RhcnRlZBgCIAEoCzIZLnNsdWljZS52MS5TZXNzaW9uU3RhcnRlZEgAEiIKBnF1ZXVlZBgDIAEoCzIQLnNsdWljZS52MS5QbGFjZUgAEi4KCGFkbWl0dGVkGAQgASgLMhouc2x1aWNlLnYxLkFjcXVpcmVSZXNwb25zZUgAEiUKB3JlZnVzZWQYBSABKAsyEi5zbHVpY2UudjEuUmVmdXNhbEgAEisKB3JlbmV3ZWQYBiABKAsyGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZUgAEi4KCHJlbGVhc2VkGAcgASgLMhouc2x1aWNlLnYxLlJlbGVhc2VSZXNwb25zZUgAQggKBmFuc3dlciJMCg5TZXNzaW9uU3RhcnRlZBIPCgdzZXNzaW9uGAEgASgJEikKB3Blcm1pdHMYAiADKAsyGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZSKbAQoHUmVmdXNhbBIOCgZyZWFzb24YASABKAkSDQoFbGltaXQYAiABKAkSLgoLcmV0cnlfYWZ0ZXIYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGZGV0YWlsGAQgASgJEgwKBGNvZGUYBSABKAUSIwoFcmFuZ2UYBiABKAsyFC5zbHVpY2UudjEuV2FpdFJhbmdlIjgKDkV4cGxhaW5SZXF1ZXN0EiYKA2FzaxgBIAEoCzIZLnNsdWljZS52MS5BY3F1aXJlUmVxdWVzdCL0AQoPRXhwbGFpblJlc3BvbnNlEhAKCGFkbWl0dGVkGAEgASgIEiMKB3JlZnVzYWwYAiABKAsyEi5zbHVpY2UudjEuUmVmdXNhbBIfCgVwbGFjZRgDIAEoCzIQLnNsdWljZS52MS5QbGFjZRIgCgZsaW1pdHMYBCADKAsyEC5zbHVpY2UudjEuTGltaXQSIwoHYmluZGluZxgFIAEoCzISLnNsdWljZS52MS5CaW5kaW5nEiYKBWFoZWFkGAYgASgLMhcuc2x1aWNlLnYxLldhaXRlcnNBaGVhZBIMCgRoZWxwGAcgAygJEgwKBHRleHQYCCABKAkiaAoMV2FpdGVyc0FoZWFkEg0KBXRvdGFsGAEgASgDEhMKC21vcmVfdXJnZW50GAIgASgDEg4KBm9mX2tleRgDIAEoAxIkCgRuZXh0GAQgASgLMhYuc2x1aWNlLnYxLldhaXRlckFoZWFkImcKC1dhaXRlckFoZWFkEgsKA2tleRgBIAEoCRIQCghwcmlvcml0eRgCIAEoBRIOCgZob2xkZXIYAyABKAkSKQoGd2FpdGVkGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIuMBCgdCaW5kaW5nEg0KBWdyb3VwGAEgASgJEg0KBWxpbWl0GAIgASgJEgwKBGtpbmQYAyABKAkSLAoIb3BlbnNfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEioKB2hvbGRlcnMYBSABKAsyGS5zbHVpY2UudjEuQmluZGluZ0hvbGRlcnMSJgoHbG91ZGVzdBgGIAEoCzIVLnNsdWljZS52MS5Mb3VkZXN0S2V5Eg8KB2JhY2tlbmQYByABKAkSDAoEdGV4dBgIIAEoCRILCgNrZXkYCSABKAkiSQoOQmluZGluZ0hvbGRlcnMSDQoFY291bnQYASABKAUSKAoGb2xkZXN0GAIgASgLMhguc2x1aWNlLnYxLkJpbmRpbmdIb2xkZXIipgEKDUJpbmRpbmdIb2xkZXISDgoGcGVybWl0GAEgASgJEg4KBmhvbGRlchgCIAEoCRILCgNrZXkYAyABKAkSKQoFc2luY2UYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmV4cGlyZXNfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWdyb3VwGAYgASgJIjkKCkxvdWRlc3RLZXkSCwoDa2V5GAEgASgJEg0KBXNoYXJlGAIgASgBEg8KB3dhaXRpbmcYAyABKAUiywMKBUxpbWl0Eg0KBWdyb3VwGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEdW5pdBgDIAEoCRIiCgRraW5kGAQgASgOMhQuc2x1aWNlLnYxLkxpbWl0S2luZBIkCgVzY29wZRgFIAEoDjIVLnNsdWljZS52MS5MaW1pdFNjb3BlEhAKA2tleRgGIAEoCUgAiAEBEhAKCGNhcGFjaXR5GAcgASgDEgwKBHVzZWQYCCABKAMSDAoEZGVidBgJIAEoAxIuCgtyZXNldF9hZnRlchgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgNwZXIYCyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLgoLcmVhZHlfYWZ0ZXIYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoHcGVybWl0cxgNIAEoA0gBiAEBEhgKC2tleXNfaW5fdXNlGA4gASgDSAKIAQESIgoHZnVsbGVzdBgPIAMoCzIRLnNsdWljZS52MS5LZXlVc2USDQoFcXVvdGEYECABKAlCBgoEX2tleUIKCghfcGVybWl0c0IOCgxfa2V5c19pbl91c2UicwoGS2V5VXNlEgsKA2tleRgBIAEoCRIQCghjYXBhY2l0eRgCIAEoAxIMCgR1c2VkGAMgASgDEgwKBGRlYnQYBCABKAMSLgoLcmVzZXRfYWZ0ZXIYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24qSwoIRGVncmFkZWQSGAoUREVHUkFERURfVU5TUEVDSUZJRUQQABISCg5ERUdSQURFRF9TSEFSRRABEhEKDURFR1JBREVEX09QRU4QAipdCgdPdXRjb21lEhcKE09VVENPTUVfVU5TUEVDSUZJRUQQABIQCgxPVVRDT01FX1VTRUQQARISCg5PVVRDT01FX1VOVVNFRBACEhMKD09VVENPTUVfRFJPUFBFRBADKp0BCglMaW1pdEtpbmQSGgoWTElNSVRfS0lORF9VTlNQRUNJRklFRBAAEhMKD0xJTUlUX0tJTkRfUkFURRABEhYKEkxJTUlUX0tJTkRfU1BBQ0lORxACEhUKEUxJTUlUX0tJTkRfV0lORE9XEAMSFAoQTElNSVRfS0lORF9GSVhFRBAEEhoKFkxJTUlUX0tJTkRfQ09OQ1VSUkVOQ1kQBSpVCgpMaW1pdFNjb3BlEhsKF0xJTUlUX1NDT1BFX1VOU1BFQ0lGSUVEEAASFQoRTElNSVRfU0NPUEVfR1JPVVAQARITCg9MSU1JVF9TQ09QRV9LRVkQAjKdAwoQQWRtaXNzaW9uU2VydmljZRJACgdBY3F1aXJlEhkuc2x1aWNlLnYxLkFjcXVpcmVSZXF1ZXN0Ghouc2x1aWNlLnYxLkFjcXVpcmVSZXNwb25zZRI6CgVSZW5ldxIXLnNsdWljZS52MS5SZW5ld1JlcXVlc3QaGC5zbHVpY2UudjEuUmVuZXdSZXNwb25zZRJACgdSZWxlYXNlEhkuc2x1aWNlLnYxLlJlbGVhc2VSZXF1ZXN0Ghouc2x1aWNlLnYxLlJlbGVhc2VSZXNwb25zZRI8CgVXYXRjaBIXLnNsdWljZS52MS5XYXRjaFJlcXVlc3QaGC5zbHVpY2UudjEuV2F0Y2hSZXNwb25zZTABEkQKB1Nlc3Npb24SGS5zbHVpY2UudjEuU2Vzc2lvblJlcXVlc3QaGi5zbHVpY2UudjEuU2Vzc2lvblJlc3BvbnNlKAEwARJFCgdFeHBsYWluEhkuc2x1aWNlLnYxLkV4cGxhaW5SZXF1ZXN0Ghouc2x1aWNlLnYxLkV4cGxhaW5SZXNwb25zZSIDkAIBYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * An ask for a permit.
@@ -747,6 +747,14 @@ export type Refusal = Message<"sluice.v1.Refusal"> & {
    * @generated from field: int32 code = 5;
    */
   code: number;
+
+  /**
+   * When a request like this one, asked again now, would go if it waited. Absent where it is not known, where the reason has nothing to do
+   * with waiting, or where many are refused at once.
+   *
+   * @generated from field: sluice.v1.WaitRange range = 6;
+   */
+  range?: WaitRange | undefined;
 };
 
 /**
@@ -817,6 +825,27 @@ export type ExplainResponse = Message<"sluice.v1.ExplainResponse"> & {
    * @generated from field: sluice.v1.Binding binding = 5;
    */
   binding?: Binding | undefined;
+
+  /**
+   * Who would go before it; absent: none waits, or it would be admitted at once.
+   *
+   * @generated from field: sluice.v1.WaitersAhead ahead = 6;
+   */
+  ahead?: WaitersAhead | undefined;
+
+  /**
+   * What would help, a sentence each, the surest first.
+   *
+   * @generated from field: repeated string help = 7;
+   */
+  help: string[];
+
+  /**
+   * All this as a few sentences for people.
+   *
+   * @generated from field: string text = 8;
+   */
+  text: string;
 };
 
 /**
@@ -825,6 +854,90 @@ export type ExplainResponse = Message<"sluice.v1.ExplainResponse"> & {
  */
 export const ExplainResponseSchema: GenMessage<ExplainResponse> = /*@__PURE__*/
   messageDesc(file_sluice_v1_admission, 18);
+
+/**
+ * Who goes before a request.
+ *
+ * @generated from message sluice.v1.WaitersAhead
+ */
+export type WaitersAhead = Message<"sluice.v1.WaitersAhead"> & {
+  /**
+   * Waiters of its group that go first; an estimate where keys share fairly.
+   *
+   * @generated from field: int64 total = 1;
+   */
+  total: bigint;
+
+  /**
+   * Those of them that are more urgent.
+   *
+   * @generated from field: int64 more_urgent = 2;
+   */
+  moreUrgent: bigint;
+
+  /**
+   * Those of them with its key.
+   *
+   * @generated from field: int64 of_key = 3;
+   */
+  ofKey: bigint;
+
+  /**
+   * The one that goes next.
+   *
+   * @generated from field: sluice.v1.WaiterAhead next = 4;
+   */
+  next?: WaiterAhead | undefined;
+};
+
+/**
+ * Describes the message sluice.v1.WaitersAhead.
+ * Use `create(WaitersAheadSchema)` to create a new message.
+ */
+export const WaitersAheadSchema: GenMessage<WaitersAhead> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_admission, 19);
+
+/**
+ * A waiter that goes before a request.
+ *
+ * @generated from message sluice.v1.WaiterAhead
+ */
+export type WaiterAhead = Message<"sluice.v1.WaiterAhead"> & {
+  /**
+   * Its key; a stand-in such as `key 3f9a01` where the reader may not see it; empty: none.
+   *
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * As in AcquireRequest.
+   *
+   * @generated from field: int32 priority = 2;
+   */
+  priority: number;
+
+  /**
+   * As in AcquireRequest; empty where the reader may not see it.
+   *
+   * @generated from field: string holder = 3;
+   */
+  holder: string;
+
+  /**
+   * How long it waits.
+   *
+   * @generated from field: google.protobuf.Duration waited = 4;
+   */
+  waited?: Duration | undefined;
+};
+
+/**
+ * Describes the message sluice.v1.WaiterAhead.
+ * Use `create(WaiterAheadSchema)` to create a new message.
+ */
+export const WaiterAheadSchema: GenMessage<WaiterAhead> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_admission, 20);
 
 /**
  * What a waiter waits for: the pause or the limit that opens last.
@@ -901,7 +1014,7 @@ export type Binding = Message<"sluice.v1.Binding"> & {
  * Use `create(BindingSchema)` to create a new message.
  */
 export const BindingSchema: GenMessage<Binding> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 19);
+  messageDesc(file_sluice_v1_admission, 21);
 
 /**
  * Leases that hold a limit.
@@ -929,7 +1042,7 @@ export type BindingHolders = Message<"sluice.v1.BindingHolders"> & {
  * Use `create(BindingHoldersSchema)` to create a new message.
  */
 export const BindingHoldersSchema: GenMessage<BindingHolders> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 20);
+  messageDesc(file_sluice_v1_admission, 22);
 
 /**
  * Who holds a limit, and since when.
@@ -985,7 +1098,7 @@ export type BindingHolder = Message<"sluice.v1.BindingHolder"> & {
  * Use `create(BindingHolderSchema)` to create a new message.
  */
 export const BindingHolderSchema: GenMessage<BindingHolder> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 21);
+  messageDesc(file_sluice_v1_admission, 23);
 
 /**
  * The key with most waiters.
@@ -1020,7 +1133,7 @@ export type LoudestKey = Message<"sluice.v1.LoudestKey"> & {
  * Use `create(LoudestKeySchema)` to create a new message.
  */
 export const LoudestKeySchema: GenMessage<LoudestKey> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 22);
+  messageDesc(file_sluice_v1_admission, 24);
 
 /**
  * A limit as it stands.
@@ -1147,7 +1260,7 @@ export type Limit = Message<"sluice.v1.Limit"> & {
  * Use `create(LimitSchema)` to create a new message.
  */
 export const LimitSchema: GenMessage<Limit> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 23);
+  messageDesc(file_sluice_v1_admission, 25);
 
 /**
  * How one key stands in a limit with scope KEY.
@@ -1196,7 +1309,7 @@ export type KeyUse = Message<"sluice.v1.KeyUse"> & {
  * Use `create(KeyUseSchema)` to create a new message.
  */
 export const KeyUseSchema: GenMessage<KeyUse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_admission, 24);
+  messageDesc(file_sluice_v1_admission, 26);
 
 /**
  * By what a replica admits that can reach no other.
