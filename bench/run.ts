@@ -7,6 +7,8 @@ import { acquireGrpc, acquireHttp, type Effort } from './api/acquire.ts';
 import { gatewayQueueTable } from './api/gateway-queue.ts';
 import { heldMemory, latenessTable, memoryTable, peerLateness, sluiceLateness } from './api/held.ts';
 import { loadReport } from './api/k6.ts';
+import { refusals } from './api/refusals.ts';
+import { nodeFor } from './api/servers.ts';
 import { clusterCosts } from './cluster/costs.ts';
 import { sharedLimit } from './cluster/shared.ts';
 import { takeovers } from './cluster/takeover.ts';
@@ -56,6 +58,7 @@ const benches: Readonly<Record<string, Bench>> = {
   memory: { what: 'B5: memory of one held caller', run: memory },
   gatewayQueue: { what: 'memory and CPU of a shard at the gateway queue, beside twilight-rs/gateway-queue', run: () => gatewayQueueTable() },
   forward: { what: 'B8: server CPU of a forwarded request and the latency it adds, beside a bare dispatch proxy and others', run: forwards },
+  refusals: { what: 'a storm of refusals on kept connections: how long another caller on a new one waits', run: storms },
   overload: { what: 'B12: five times what a backend can do, and a storm of connections, beside HAProxy and nginx', run: overload },
   cluster: {
     what: 'B10: a decision among three replicas over NATS, beside one compare-and-set per admission and others',
@@ -145,4 +148,10 @@ if (named.includes('list') || unknown.length > 0) {
       `\n## ${name}: ${what}\n\n${machineLine()}; ${effort.rounds} rounds of ${effort.seconds} s; took ${Math.round((performance.now() - began) / 1_000)} s\n\n${found}\n`,
     );
   }
+}
+
+async function storms(effort: Effort): Promise<string> {
+  const tables = [await refusals('node', effort)];
+  tables.push(nodeFor('uws') === undefined ? NO_UWS : await refusals('uws', effort));
+  return tables.join('\n\n');
 }

@@ -5,6 +5,7 @@ import { type Engine, type EngineHandler, type EngineOptions, runHandler } from 
 import { checkMethod, type FramingError, faultFields, LINGER_MS, METHODS_ALLOWED, NO_ROOM, type Refused, rawRefusal, tooLarge, tooSlow } from '../framing.ts';
 import { LingeringSockets } from '../lingering-sockets.ts';
 import { NodeExchange, type NodeExchangeOwner } from './exchange.ts';
+import { PacedReads } from './paced-reads.ts';
 import { acceptsNextRequest, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, toFramingError, validateFraming } from './server.ts';
 
 /** The engine on node:http: the one that is always there, and the only one for forwarding. */
@@ -25,6 +26,7 @@ interface Receiving {
 class NodeEngine implements Engine, NodeExchangeOwner {
   readonly name = 'node';
   closing = false;
+  readonly refusals = new PacedReads();
   readonly bounds: EngineOptions['unread'];
   readonly #options: EngineOptions;
   readonly #handler: EngineHandler;
@@ -46,6 +48,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, true));
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#refuse(request, response, NO_EXPECTATION));
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.#clientError(error, socket));
+    this.refusals.attend(server);
     const address = await listenOn(server, host, port);
     this.#server = server;
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(1_000, Math.ceil(this.#options.receiveMsMax / 4)));

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { Millis } from '../../core/time.ts';
 import type { EngineOptions, EngineReply, EngineRequest, EngineStream } from '../engine.ts';
 import { Outbox } from './outbox.ts';
+import type { PacedReads } from './paced-reads.ts';
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -11,6 +12,8 @@ export interface NodeExchangeOwner {
   /** Responses carry `Connection: close` for keep-alive callers. */
   readonly closing: boolean;
   readonly bounds: EngineOptions['unread'];
+  /** Reads connections on after answers of 400 and above. */
+  readonly refusals: PacedReads;
   /** An answer is written but not all of it has been read. */
   unread(socket: Socket): void;
 }
@@ -86,7 +89,8 @@ export class NodeExchange implements EngineRequest, EngineReply, EngineStream {
     const response = this.#response;
     response.writeHead(status, this.#fields(headers, status === 204 ? undefined : Buffer.byteLength(body)));
     this.#finish();
-    response.end(body);
+    if (status < 400) response.end(body);
+    else response.end(body, () => this.#owner.refusals.refused(this.#request.socket));
     if (response.writableLength > 0) this.#owner.unread(this.#request.socket);
     return true;
   }

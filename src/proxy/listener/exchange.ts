@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { performance } from 'node:perf_hooks';
 import type { IndexedItem } from '../../core/collections/indexed-set.ts';
 import { type FaultBody, rawRefusal } from '../../http/framing.ts';
+import type { PacedReads } from '../../http/node/paced-reads.ts';
 import { reasonPhrase } from '../../http/reason-phrase.ts';
 import type { ForwardFailure, ForwardHandle, ResponseSink } from '../incoming.ts';
 import type { BackendHead, RawHeaders } from '../upstream/forwarder.ts';
@@ -12,6 +13,8 @@ import { UNROUTED } from './request.ts';
 export interface ExchangeCallbacks {
   /** Responses carry `Connection: close` for keep-alive callers. */
   readonly closing: boolean;
+  /** Reads connections on after answers of 400 and above. */
+  readonly refusals: PacedReads;
   answerFor(why: ForwardFailure, exchange: ProxyExchange): ProxyResponse;
   /** Was written to the end, cut, or left. */
   over(exchange: ProxyExchange): void;
@@ -164,7 +167,8 @@ export class ProxyExchange implements ResponseSink, IndexedItem {
     if (this.#owner.closing) all.push(['Connection', 'close']);
     this.#finish();
     this.#response.writeHead(status, all.flat());
-    this.#response.end(body);
+    if (status < 400) this.#response.end(body);
+    else this.#response.end(body, () => this.#owner.refusals.refused(this.request.socket));
     if (this.#response.writableLength > 0) this.#owner.linger(this);
   }
 

@@ -14,6 +14,7 @@ import { type FramingError, LINGER_MS, rawRefusal } from '../../http/framing.ts'
 import { LingeringSockets } from '../../http/lingering-sockets.ts';
 import type { Listener } from '../../http/listener.ts';
 import { NodeExchange, type NodeExchangeOwner } from '../../http/node/exchange.ts';
+import { PacedReads } from '../../http/node/paced-reads.ts';
 import {
   acceptsNextRequest,
   closeServer,
@@ -69,6 +70,7 @@ const DUMP_MS = 10_000;
 export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeOwner {
   readonly name = 'proxy';
   closing = false;
+  readonly refusals = new PacedReads();
   readonly bounds: EngineOptions['unread'];
   readonly #options: ProxyOptions;
   #admission: RequestRouter;
@@ -115,6 +117,7 @@ export class ProxyListener implements Listener, ExchangeCallbacks, NodeExchangeO
     const { tls, address, headMsMax } = this.#options;
     const server = await createNodeServer({ receiveMsMax: headMsMax, ...(tls === undefined ? {} : { tls }), upgrades: isWebSocket });
     server.on('connection', (socket: Socket) => this.#connected(socket));
+    this.refusals.attend(server);
     server.on('request', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, false));
     server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, true));
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#take(request, response, false, NO_EXPECTATION));
