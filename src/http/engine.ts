@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { BodyBudget } from './body-budget.ts';
 import type { FaultBody, Refused } from './framing.ts';
 
@@ -26,6 +27,8 @@ export interface EngineOptions {
   readonly unread: { readonly bytesMax: number; readonly msMax: number };
   /** Paths of PEM files, read once at `listen`; with `clientCa` callers must show a certificate of it (node:http only). */
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
+  /** Takes connections that speak HTTP/2 (node:http only). Absent: they are refused as what is no HTTP/1.1. */
+  readonly http2?: (socket: Socket) => void;
   /** Writes the engine's own refusals (400, 408, 411, 413, 431) as bodies, so that they look like all others. */
   readonly problem: (status: number, detail: string, refused?: Refused) => FaultBody;
 }

@@ -138,9 +138,10 @@ async function frontendsOf(config: Config, deps: ListenersDeps & Pick<DashboardL
   const operators = config.auth.keys.length > 0;
   const frontends: Listener[] = [];
   const longBodies = deps.deferred && longBodiesOf(deps.deferred.submitBytesMax);
-  const http = (name: string, listener: ListenerAddress, routes: readonly HttpHandler[], make: EngineFactory, guard: Guard = (handler) => handler): void => {
+  const http = (name: string, listener: ListenerAddress, routes: readonly HttpHandler[], make: EngineFactory, more: HttpMore = {}): void => {
     const { address, tls } = listener;
-    if (address !== 'none') frontends.push(new HttpFrontend({ name, address, tls, handler: guard(dispatch(routes)), make, config, longBodies }));
+    const handler = more.guard?.(dispatch(routes)) ?? dispatch(routes);
+    if (address !== 'none') frontends.push(new HttpFrontend({ name, address, tls, handler, make, config, longBodies, grpc: more.grpc }));
   };
   const apiRoutes = (open: boolean): readonly HttpHandler[] => [
     new Connect({ ...deps, operators: open, messageBytesMax: config.bounds.body }),
@@ -173,9 +174,15 @@ async function frontendsOf(config: Config, deps: ListenersDeps & Pick<DashboardL
     nowMs: () => performance.now(),
   });
   const pages = path === 'none' || admin.address === 'none' ? [] : [await openDashboard(base)];
-  http('admin', admin, [lists, ...apiRoutes(true), new OpenApi(deps.version), ...pages], node.make, (handler) =>
-    siteGuard({ hosts: operators ? undefined : hostsOf(admin), problem: engineProblem }, underBasePath(base, handler)),
-  );
+  const hosts = operators ? undefined : hostsOf(admin);
+  http('admin', admin, [lists, ...apiRoutes(true), new OpenApi(deps.version), ...pages], node.make, {
+    guard: (handler) => siteGuard({ hosts, problem: engineProblem }, underBasePath(base, handler)),
+    // No site guard: a browser speaks no HTTP/2 without TLS, and with TLS it is given HTTP/1.1.
+    grpc:
+      admin.address === 'none'
+        ? undefined
+        : new Grpc({ ...deps, rateLimit: undefined, operators: true, bounds: grpcBounds(config), onFlood: floodLog(deps.log) }),
+  });
   http('health', health, [new Health(deps.health)], node.make);
   return frontends;
 }
@@ -192,8 +199,13 @@ function longBodiesOf(submitBytesMax: number): LongBodies {
   return { bytesMax: (path) => long.get(path), budget: new BodyBudget(Math.max(SUBMITS_BYTES_MAX, submitBytesMax)) };
 }
 
-/** Stands before the handler of a listener. */
-type Guard = (handler: EngineHandler) => EngineHandler;
+/** What few listeners have. */
+interface HttpMore {
+  /** Stands before the handler. */
+  readonly guard?: (handler: EngineHandler) => EngineHandler;
+  /** Answers gRPC at the same address. */
+  readonly grpc?: Grpc | undefined;
+}
 
 /** Names of the listener of operators beside those of loopback. */
 function hostsOf({ address, hosts }: Config['listen']['admin']): ReadonlySet<string> {
@@ -257,6 +269,7 @@ class HttpFrontend implements Listener {
   readonly name: string;
   readonly #address: { readonly host: string; readonly port: number };
   readonly #engine: ReturnType<EngineFactory>;
+  readonly #grpc: Grpc | undefined;
 
   constructor(deps: {
     name: string;
@@ -266,11 +279,14 @@ class HttpFrontend implements Listener {
     make: EngineFactory;
     config: Config;
     longBodies: LongBodies | undefined;
+    grpc: Grpc | undefined;
   }) {
-    const { name, address, tls, handler, make, config, longBodies } = deps;
+    const { name, address, tls, handler, make, config, longBodies, grpc } = deps;
     this.name = name;
     this.#address = address;
+    this.#grpc = grpc;
     const options: EngineOptions = {
+      ...(grpc !== undefined && { http2: grpc.shared() }),
       // A message of the longest may be in an envelope.
       bodyBytesMax: config.bounds.body + ENVELOPE_BYTES,
       ...(longBodies !== undefined && { longBodies }),
@@ -287,8 +303,8 @@ class HttpFrontend implements Listener {
     return { address: `${host.includes(':') ? `[${host}]` : host}:${port}` };
   }
 
-  drain(graceMs: Millis): Promise<void> {
-    return this.#engine.close(graceMs);
+  async drain(graceMs: Millis): Promise<void> {
+    await Promise.all([this.#engine.close(graceMs), this.#grpc?.drain(graceMs)]);
   }
 }
 

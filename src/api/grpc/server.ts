@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { Duplex } from 'node:stream';
 import { type DescService, type Message, toBinary } from '@bufbuild/protobuf';
 import {
   Server,
@@ -38,9 +39,10 @@ import { type FloodKind, type GrpcBounds, GrpcGuard, STREAM_ID } from './guard.t
 
 /** What the gRPC front end needs. */
 export interface GrpcOptions extends ServiceDeps {
-  readonly host: string;
-  /** 0: any that is free. */
-  readonly port: number;
+  /** Of {@link Grpc.listen}. Absent: loopback. */
+  readonly host?: string;
+  /** 0 or absent: any that is free. */
+  readonly port?: number;
   /** PEM texts; with `clientCa` every caller must show a certificate of it. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
   /** GroupService answers here. */
@@ -119,8 +121,16 @@ export class Grpc implements Listener {
     this.#server.addService(service, handlers);
   }
 
+  /** Returns what takes connections from a listener of another's, which they share; in place of {@link listen}. Call once. */
+  shared(): (socket: Duplex) => void {
+    const { injectConnection } = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#guard.attach(this.#server);
+    this.serving(true);
+    return injectConnection;
+  }
+
   async listen(): Promise<{ readonly address: string }> {
-    const { host, port, tls } = this.#options;
+    const { host = '127.0.0.1', port = 0, tls } = this.#options;
     const credentials = tls === undefined ? ServerCredentials.createInsecure() : secure(tls);
     const bracketed = host.includes(':') ? `[${host}]` : host;
     const bound = await new Promise<number>((resolve, reject) => {

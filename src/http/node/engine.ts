@@ -1,11 +1,24 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import type { Server as NetServer, Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { type Engine, type EngineHandler, type EngineOptions, runHandler } from '../engine.ts';
-import { checkMethod, type FramingError, faultFields, LINGER_MS, METHODS_ALLOWED, NO_ROOM, type Refused, rawRefusal, tooLarge, tooSlow } from '../framing.ts';
+import {
+  checkMethod,
+  type FramingError,
+  faultFields,
+  HEAD_MS_MAX,
+  LINGER_MS,
+  METHODS_ALLOWED,
+  NO_ROOM,
+  type Refused,
+  rawRefusal,
+  tooLarge,
+  tooSlow,
+} from '../framing.ts';
 import { LingeringSockets } from '../lingering-sockets.ts';
 import { NodeExchange, type NodeExchangeOwner } from './exchange.ts';
 import { PacedReads } from './paced-reads.ts';
+import { splitProtocols } from './protocol-split.ts';
 import { acceptsNextRequest, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, toFramingError, validateFraming } from './server.ts';
 
 /** The engine on node:http: the one that is always there, and the only one for forwarding. */
@@ -34,6 +47,8 @@ class NodeEngine implements Engine, NodeExchangeOwner {
   readonly #lingering = new LingeringSockets();
   readonly #pipelined = new WeakMap<Socket, number>();
   #server: Server | undefined;
+  /** What listens: the server, or what tells its protocol from another. */
+  #front: NetServer | undefined;
   #sweeper: NodeJS.Timeout | undefined;
 
   constructor(options: EngineOptions, handler: EngineHandler) {
@@ -49,8 +64,11 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => this.#refuse(request, response, NO_EXPECTATION));
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.#clientError(error, socket));
     this.refusals.attend(server);
-    const address = await listenOn(server, host, port);
+    const { http2, receiveMsMax } = this.#options;
+    const front = http2 === undefined ? server : splitProtocols(server, http2, Math.min(HEAD_MS_MAX, receiveMsMax));
+    const address = await listenOn(front, host, port);
     this.#server = server;
+    this.#front = front;
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(1_000, Math.ceil(this.#options.receiveMsMax / 4)));
     this.#sweeper.unref();
     return address;
@@ -60,6 +78,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     const server = this.#server;
     if (server === undefined) return;
     this.closing = true;
+    if (this.#front !== server) this.#front?.close();
     await closeServer(server, graceMs);
     clearInterval(this.#sweeper);
   }

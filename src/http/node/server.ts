@@ -6,9 +6,10 @@
 import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo, Server as NetServer, Socket } from 'node:net';
 import type { EngineOptions } from '../engine.ts';
 import { checkHost, type FramingError, HEAD_MS_MAX, lengthOf, originForm, tooSlow } from '../framing.ts';
+import { chooseProtocol } from './protocol-split.ts';
 
 /** Idle keep-alive: longer than the 60 s after which most balancers let go, so that it is they who close. */
 const IDLE_MS_MAX = 65_000;
@@ -25,14 +26,14 @@ const HEAD_TOO_LARGE: FramingError = { status: 431, detail: 'The request line an
 export const NO_EXPECTATION: FramingError = { status: 417, detail: 'The only expectation understood is 100-continue.' };
 
 /** What a server is made of. */
-export interface NodeServerOptions extends Pick<EngineOptions, 'receiveMsMax' | 'tls'> {
+export interface NodeServerOptions extends Pick<EngineOptions, 'receiveMsMax' | 'tls' | 'http2'> {
   /** Which requests for another protocol become an `upgrade` event; the rest stay requests. Node before 24.9 ignores it. */
   readonly upgrades?: (request: IncomingMessage) => boolean;
 }
 
 /** Creates a server with this listener's bounds. Node's own bounds of bodies are off: the reader of a body keeps `receiveMsMax`. */
 export async function createNodeServer(options: NodeServerOptions): Promise<Server> {
-  const { receiveMsMax, tls, upgrades } = options;
+  const { receiveMsMax, tls, http2, upgrades } = options;
   const bound = Math.min(HEAD_MS_MAX, receiveMsMax);
   const serverOptions: ServerOptions & { optimizeEmptyRequests: boolean; shouldUpgradeCallback?: (request: IncomingMessage) => boolean } = {
     // A held request is not a slow one.
@@ -53,11 +54,12 @@ export async function createNodeServer(options: NodeServerOptions): Promise<Serv
   if (tls === undefined) return unlimited(createServer(serverOptions));
   const [cert, key] = await Promise.all([readFile(tls.cert), readFile(tls.key)]);
   const client = tls.clientCa === undefined ? {} : { ca: await readFile(tls.clientCa), requestCert: true, rejectUnauthorized: true };
-  return unlimited(createTlsServer({ ...serverOptions, cert, key, ...client, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'], handshakeTimeout: bound }));
+  const alpn = http2 === undefined ? { ALPNProtocols: ['http/1.1'] } : { ALPNCallback: chooseProtocol };
+  return unlimited(createTlsServer({ ...serverOptions, cert, key, ...client, minVersion: 'TLSv1.2', ...alpn, handshakeTimeout: bound }));
 }
 
 /** Opens a server; rejects with what to do when the address is not to be had. */
-export async function listenOn(server: Server, host: string, port: number): Promise<{ readonly host: string; readonly port: number }> {
+export async function listenOn(server: NetServer, host: string, port: number): Promise<{ readonly host: string; readonly port: number }> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
       reject(new Error(`Cannot listen on ${host}:${port}: ${cause.message}. Choose another address, or stop who has it.`, { cause })),
