@@ -40,7 +40,7 @@ export function clientExports(root: string): readonly string[] {
   const entry = readFileSync(join(root, ENTRY), 'utf8');
   const listed = [...entry.matchAll(/^export (?:type )?\{([^}]*)\};$/gm)].flatMap(([, names = '']) => names.split(','));
   const declared = [...entry.matchAll(/^export (?:interface|type|class|function) (\w+)/gm)].map(([, name = '']) => name);
-  return [...listed.map((name) => name.trim()).filter((name) => name !== ''), ...declared].toSorted();
+  return [...listed.map((name) => name.trim().replace(/^type /, '')).filter((name) => name !== ''), ...declared].toSorted();
 }
 
 /** Returns the page. Throws where an export has no declaration, or a member no form that is known. */
