@@ -279,7 +279,6 @@ export class QueueRecords {
         if (error === undefined) resolve(found);
         else reject(error);
       };
-      const timer = setTimeout(() => end(new Error(`${subject} is not answered.`)), this.#withinMs);
       const subscription = connection.subscribe(inbox, {
         callback: (error, message) => {
           if (error !== null) return end(error);
@@ -300,6 +299,8 @@ export class QueueRecords {
           if (found.length === most) end();
         },
       });
+      // After the subscription: a connection that is closed throws there, and a timer would outlive the call.
+      const timer = setTimeout(() => end(new Error(`${subject} is not answered.`)), this.#withinMs);
       connection.publish(subject, JSON.stringify(query), { reply: inbox });
     });
   }
