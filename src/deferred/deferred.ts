@@ -100,7 +100,8 @@ export interface RequestView {
 
 /** Which requests are listed or redriven. */
 export interface RequestFilter {
-  readonly state: RequestState | undefined;
+  /** undefined: all that have not ended. `any`: each that exists from the first page to the last is on a page, whatever becomes of it meanwhile. */
+  readonly state: RequestState | 'any' | undefined;
   readonly group: string | undefined;
   readonly key: string | undefined;
   readonly error: string | undefined;

@@ -1,5 +1,6 @@
 import type { RequestFilter, RequestScope, RequestView } from './deferred.ts';
 import { type RequestEnd, type RequestHead, type RequestRow, requestId } from './request.ts';
+import type { EndedFilter } from './store.ts';
 
 /** Returns whether a credential may see this request. */
 export function inScope(scope: RequestScope, { caller, group, key }: Pick<RequestRow, 'caller' | 'group' | 'key'>): boolean {
@@ -17,6 +18,15 @@ export function fits(filter: RequestFilter, row: RequestRow): boolean {
   if (filter.group !== undefined && filter.group !== row.group) return false;
   if (filter.key !== undefined && filter.key !== row.key) return false;
   return (filter.since === undefined || row.acceptedAt >= filter.since) && (filter.until === undefined || row.acceptedAt < filter.until);
+}
+
+/** Returns true if an ended request matches a filter. */
+export function matches(filter: EndedFilter, row: RequestRow, end: RequestEnd): boolean {
+  if (end.state !== filter.state) return false;
+  if (filter.group !== undefined && row.group !== filter.group) return false;
+  if (filter.key !== undefined && row.key !== filter.key) return false;
+  if (filter.error !== undefined && end.error !== filter.error) return false;
+  return (filter.since === undefined || end.at >= filter.since) && (filter.until === undefined || end.at < filter.until);
 }
 
 /** A request as it is shown. */

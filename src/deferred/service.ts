@@ -8,21 +8,25 @@ import { NOT_DEAD, onlyDead, type RedrivePage, redriveMany } from './redrive-man
 import { parseRequestId, type RequestEnd, type RequestHead, type RequestRow, requestId } from './request.ts';
 import { ENDED, NONE, SENDING } from './request-index.ts';
 import { type DeferredDeps, RequestLifecycle } from './request-lifecycle.ts';
-import { fits, inScope, narrowed, viewOf } from './request-view.ts';
+import { RequestPages } from './request-pages.ts';
+import { inScope, narrowed, viewOf } from './request-view.ts';
 import { waitOf } from './request-wait.ts';
 import { randomSecret } from './secret.ts';
-import type { StoredBody } from './store.ts';
+import type { LocalStore, StoredBody } from './store.ts';
 import { type CheckedSubmission, checkSubmission, hashOfKey, headOf, KEY_TAKEN, refused, rowOf } from './submission.ts';
 import { orUnreadable } from './unreadable.ts';
 
 /** Sequences that count as used from before they are given out. */
 const RESERVED = 1_000_000;
 const SWEEP_MS = 1_000;
-/** Pending requests looked at for one page of a list at most. */
-const LISTED_LOOKED_AT_MAX = 10_000;
+
+/** Dependencies of the deferred requests of one process. */
+export interface ServiceDeps extends DeferredDeps {
+  readonly store: LocalStore;
+}
 
 /** Opens the store, reads its rows, and begins to deliver. Rejects when the store cannot be read; the error names what is damaged. */
-export async function createDeferred(deps: DeferredDeps): Promise<DeferredService> {
+export async function createDeferred(deps: ServiceDeps): Promise<DeferredService> {
   const service = new DeferredService(deps);
   await service.begin();
   return service;
@@ -30,12 +34,13 @@ export async function createDeferred(deps: DeferredDeps): Promise<DeferredServic
 
 /** Deferred requests of one process over one store. */
 export class DeferredService implements DeferredRequests {
-  readonly #deps: DeferredDeps;
+  readonly #deps: ServiceDeps;
   readonly #requests: RequestLifecycle;
   /** Submits under way, by the hash of their key: a second one waits for the first. */
   readonly #keys = new Map<string, Promise<unknown>>();
   /** Changes of dead letters under way, by sequence. */
   readonly #changing = new Map<number, Promise<void>>();
+  readonly #pages: RequestPages;
   #next = 1;
   #reserved = 1;
   #reserving: Promise<void> | undefined;
@@ -43,9 +48,15 @@ export class DeferredService implements DeferredRequests {
   #draining = false;
   #stopSweep: (() => void) | undefined;
 
-  constructor(deps: DeferredDeps) {
+  constructor(deps: ServiceDeps) {
     this.#deps = deps;
     this.#requests = new RequestLifecycle(deps, () => this.#sequence());
+    this.#pages = new RequestPages({
+      store: deps.store,
+      requests: this.#requests,
+      changing: this.#changing,
+      pendingView: (slot, row) => this.#pendingView(slot, row, undefined),
+    });
   }
 
   /** Reads the store and enters what is pending. */
@@ -121,7 +132,7 @@ export class DeferredService implements DeferredRequests {
     size: number,
     token: string,
   ): Promise<{ readonly requests: readonly RequestView[]; readonly next: string } | Refusal> {
-    return orUnreadable(this.#deps, () => this.#list(scope, filter, size, token));
+    return orUnreadable(this.#deps, () => this.#pages.list(scope, filter, size, token));
   }
 
   redriveAll(scope: RequestScope, filter: RequestFilter, max: number, token: string): Promise<{ readonly redriven: number; readonly next: string } | Refusal> {
@@ -151,41 +162,6 @@ export class DeferredService implements DeferredRequests {
     if (cancelled !== undefined) return cancelled;
     running?.abort();
     return { cancelled: true, aborted: running !== undefined };
-  }
-
-  async #list(
-    scope: RequestScope,
-    filter: RequestFilter,
-    size: number,
-    token: string,
-  ): Promise<{ readonly requests: readonly RequestView[]; readonly next: string } | Refusal> {
-    const { state } = filter;
-    if (state === 'done' || state === 'dead' || state === 'cancelled') {
-      const page = await this.#deps.store.listEnded({ ...filter, state, ...narrowed(scope, filter) }, size, token);
-      const requests = page.requests.filter(({ row }) => inScope(scope, row)).map(({ row, end }) => viewOf(row, undefined, end, end.state));
-      return { requests, next: page.next };
-    }
-    const from = /^\d{0,16}$/.test(token) ? Number(token) : Number.NaN;
-    if (!Number.isSafeInteger(from)) return { reason: 'malformed', detail: 'This page token is not one of this list.' };
-    return this.#listPending(scope, filter, size, from);
-  }
-
-  /** The token is the sequence at which the next page begins: no page walks through those before it. */
-  #listPending(scope: RequestScope, filter: RequestFilter, size: number, from: number): { readonly requests: readonly RequestView[]; readonly next: string } {
-    const { index } = this.#requests;
-    const requests: RequestView[] = [];
-    let looked = 0;
-    for (const slot of index.from(from)) {
-      const next = String(index.sequenceOf(slot));
-      if (++looked > LISTED_LOOKED_AT_MAX) return { requests, next };
-      if (index.stateOf(slot) === ENDED || (filter.group !== undefined && filter.group !== index.groupOf(slot))) continue;
-      if (filter.state !== undefined && filter.state !== (index.stateOf(slot) === SENDING ? 'sending' : 'pending')) continue;
-      const row = index.row(slot);
-      if (!inScope(scope, row) || !fits(filter, row)) continue;
-      if (requests.length === size) return { requests, next };
-      requests.push(this.#pendingView(slot, row, undefined));
-    }
-    return { requests, next: '' };
   }
 
   async #redriveOne(scope: RequestScope, id: string): Promise<Refusal | undefined> {

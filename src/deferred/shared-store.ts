@@ -11,6 +11,13 @@ export interface PendingPage {
   readonly next: string;
 }
 
+/** A page of requests of a shard; `end` undefined: it has not ended. Those that have are without the answer. */
+export interface AllPage {
+  readonly requests: readonly { readonly row: RequestRow; readonly end: RequestEnd | undefined }[];
+  /** '' when there is no more. */
+  readonly next: string;
+}
+
 /** How far the callback of an end has come. Times are milliseconds since 1970. */
 export interface CallbackProgress {
   /** The request, and which of its ends: a redriven one ends again. */
@@ -65,6 +72,8 @@ export interface SharedStore extends DeferredStore {
   tidy(): Promise<void>;
   /** At most 10,000 are looked at for a page. */
   listPending(fits: (row: RequestRow) => boolean, size: number, token: string): Promise<PendingPage>;
+  /** Whatever their state; one that changes it while the pages are read may be on two of them. At most 10,000 are looked at for a page. */
+  listAll(fits: (row: RequestRow, end: RequestEnd | undefined) => boolean, size: number, token: string): Promise<AllPage>;
 }
 
 /** What differs where the store is shared: it remembers keys itself, others may end a request, and an end is stored together with what it owes. */

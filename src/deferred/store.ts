@@ -112,3 +112,16 @@ export interface DeferredStore {
   readonly space: { readonly bytes: number; readonly bytesMax: number };
   close(): Promise<void>;
 }
+
+/** Ended requests in the order of their sequences. */
+export interface EndedInOrder {
+  readonly requests: readonly { readonly row: RequestRow; readonly end: RequestEnd }[];
+  /** None is missing up to this sequence; infinite: there are no more. */
+  readonly upTo: number;
+}
+
+/** The store of one process, which gives out the sequences itself. */
+export interface LocalStore extends DeferredStore {
+  /** At most `limit` ended requests that are kept, from a sequence on, without bodies of answers: as they are at this moment. Throws what `ended` rejects with. */
+  endedFrom(sequence: number, limit: number): EndedInOrder;
+}

@@ -20,6 +20,11 @@ export class StoredEnds {
     return ended;
   }
 
+  /** Whether the end of this request is being stored. */
+  has(sequence: number): boolean {
+    return this.#ending.has(sequence);
+  }
+
   /**
    * Resolves when the end of this request that is being stored now is on disk, or could not be stored; at once if none is. Resolves with
    * false if that takes longer than a second, as while the disk is full: the request has not ended then, as far as anyone may know.

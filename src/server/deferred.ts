@@ -15,7 +15,7 @@ import type { DeferredRequests } from '../deferred/deferred.ts';
 import type { DeferredFigures } from '../deferred/deferred-figures.ts';
 import type { DeferredDeps, DeferredEvent } from '../deferred/request-lifecycle.ts';
 import { createDeferred } from '../deferred/service.ts';
-import type { DeferredStore } from '../deferred/store.ts';
+import type { LocalStore } from '../deferred/store.ts';
 import { deferredFolder, openLmdbDeferred } from '../deferred/stores/lmdb.ts';
 import { MemoryStore } from '../deferred/stores/memory.ts';
 import { traceRequests } from '../deferred/traced-requests.ts';
@@ -173,7 +173,7 @@ function submitBytesOf(routes: readonly SubmitRoute[]): number {
 
 const NOTHING = { sending: 0, delayed: 0, ended: { done: 0, dead: 0, cancelled: 0 }, groups: new Map(), bytes: 0, bytesMax: 0, down: [] };
 
-function openStore({ store }: Config, { holder }: DeferredModeDeps): Promise<DeferredStore> {
+function openStore({ store }: Config, { holder }: DeferredModeDeps): Promise<LocalStore> {
   if (store.kind === 'memory') return Promise.resolve(new MemoryStore({ bytesMax: store.bytes }));
   return openLmdbDeferred(store.path, { holder, takeOver: store.takeOver }, { bytesMax: store.bytes });
 }

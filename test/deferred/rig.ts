@@ -4,7 +4,7 @@ import type { RequestScope, Submission, SubmitOutcome } from '../../src/deferred
 import type { DeferredRoute } from '../../src/deferred/deferred-route.ts';
 import type { DeferredEvent } from '../../src/deferred/request-lifecycle.ts';
 import { createDeferred, type DeferredService } from '../../src/deferred/service.ts';
-import type { DeferredStore } from '../../src/deferred/store.ts';
+import type { LocalStore } from '../../src/deferred/store.ts';
 import { MemoryDisk, MemoryStore } from '../../src/deferred/stores/memory.ts';
 import { firstHeader } from '../../src/proxy/headers.ts';
 import type { ForwardHandle, IncomingRequest, ResponseSink } from '../../src/proxy/incoming.ts';
@@ -64,7 +64,7 @@ export class DeferredRig {
   inFlightBytesMax = 1 << 30;
   behave: Behaviour = () => ({ status: 200, body: 'ok' });
   service!: DeferredService;
-  store: DeferredStore;
+  store: LocalStore;
   /** Draws for jitter; 1: the whole backoff. */
   random = 1;
   readonly #settings: readonly GroupSettings[];

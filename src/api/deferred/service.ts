@@ -40,8 +40,6 @@ export const END_WAIT_MAX: Micros = MINUTE;
 const SIGNED = 'This route takes requests that their sender has signed, on the proxy; here it needs `auth.keys` and a credential.';
 const ID_BYTES_MAX = 128;
 const FAILURE_BYTES_MAX = 64;
-/** A list of any state goes through these, one after the other; the first is all that have not ended. */
-const ANY_STATE: readonly (RequestState | undefined)[] = [undefined, 'dead', 'done', 'cancelled'];
 
 /**
  * Deferred requests for every protocol: checks fields and rights, then calls `DeferredRequests`. A credential with `acquire`
@@ -143,15 +141,15 @@ export class DeferredApi {
     const scope = this.#scopeOf(caller, ['read', 'manage'], ['read', 'manage']);
     if (isRefusal(scope)) return scope;
     // A place is one of a state's own table, and of its part for one group.
-    const pages = `requests ${state ?? 'of any state'} ${fields.group}`;
+    const pages = `requests ${state ?? (fields.failure === '' ? 'of any state' : 'dead')} ${fields.group}`;
     const page = toPage(pages, paging);
     if (isRefusal(page)) return page;
     const filter = this.#filterOf(caller, this.#may(caller, 'read') ? 'read' : 'manage', fields);
     if (isRefusal(filter)) return filter;
     const { size, token } = page;
-    const found = await (state === undefined
-      ? this.#listAny(scope, filter, size, token)
-      : this.#access.requests.list(scope, { ...filter, state }, size, token));
+    // Only dead letters have a reason.
+    const listed = state ?? (filter.error === undefined ? 'any' : 'dead');
+    const found = await this.#access.requests.list(scope, { ...filter, state: listed }, size, token);
     // Of an answer a list has less than all: it is not shown as if it were whole.
     if (isRefusal(found)) return found;
     return { next: pageTokenOf(pages, found.next), requests: found.requests.map((view) => ({ ...view, tries: [], response: undefined })) };
@@ -186,31 +184,6 @@ export class DeferredApi {
     const [requests, refused] = isRefusal(done) ? [0, done.reason] : [done.redriven, undefined];
     this.#deps.onOperator?.({ kind: 'requests_redriven', caller, group: fields.group, requests, refused });
     return isRefusal(done) ? done : { ...done, next: pageTokenOf(pages, done.next) };
-  }
-
-  /** What has not ended first, then each state by itself; the page token contains the state, and the place in it. */
-  async #listAny(
-    scope: RequestScope,
-    filter: Omit<RequestFilter, 'state'>,
-    size: number,
-    token: string,
-  ): Promise<{ readonly requests: readonly RequestView[]; readonly next: string } | Refusal> {
-    const [, digit, rest = ''] = token === '' ? ['', filter.error === undefined ? '0' : '1'] : (/^([0-3])\.(.*)$/.exec(token) ?? []);
-    if (digit === undefined) return malformed('This page token is not one of this list.');
-    const requests: RequestView[] = [];
-    // Only dead letters have a reason.
-    const last = filter.error === undefined ? ANY_STATE.length - 1 : 1;
-    for (let at = Number(digit), inner = rest; at <= last; at++, inner = '') {
-      const full = requests.length >= size;
-      const page = await this.#access.requests.list(scope, { ...filter, state: ANY_STATE[at] }, full ? 1 : size - requests.length, inner);
-      if (isRefusal(page)) return page;
-      // Looked at only to know whether there is more.
-      if (full && page.requests.length > 0) return { requests, next: `${at}.` };
-      if (full) continue;
-      requests.push(...page.requests);
-      if (page.next !== '') return { requests, next: `${at}.${page.next}` };
-    }
-    return { requests, next: '' };
   }
 
   #filterOf(caller: string, ability: Ability, { group, key, failure, since, until }: FilterFields): Omit<RequestFilter, 'state'> | Refusal {

@@ -253,7 +253,7 @@ const ENTRIES: readonly (readonly [name: string, comment: string])[] = [
   ['sluice.v1.ListRequestsRequest.since', 'Not before: the acceptance of those pending, the end of others.'],
   ['sluice.v1.ListRequestsRequest.state', 'Only this state; UNSPECIFIED: any.'],
   ['sluice.v1.ListRequestsRequest.until', 'Before: as `since`.'],
-  ['sluice.v1.ListRequestsResponse', 'Requests, oldest first.'],
+  ['sluice.v1.ListRequestsResponse', 'Requests, oldest first: by acceptance, with a state by their end. Without a state, a request that exists from the first page to the last is on one of them, whatever becomes of it meanwhile; with `cluster` one that changes may be on two.'],
   ['sluice.v1.ListRequestsResponse.next_page_token', 'Empty: that was all.'],
   ['sluice.v1.ListRequestsResponse.requests', 'At most `page_size`, without bodies.'],
   ['sluice.v1.ListWaitersRequest', 'A page of waiters.'],

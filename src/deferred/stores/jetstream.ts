@@ -3,13 +3,13 @@ import type { ShardLayout } from '../../nats/deferred-layout.ts';
 import type { QueueMessage } from '../../nats/queue-records.ts';
 import type { StreamQuota } from '../../nats/stream-quota.ts';
 import type { Attempt, RequestEnd, RequestHead, RequestRow } from '../request.ts';
-import type { CallbackProgress, PendingCallback, PendingPage, ReportedEnd, SharedStore } from '../shared-store.ts';
+import { matches } from '../request-view.ts';
+import type { AllPage, CallbackProgress, PendingCallback, PendingPage, ReportedEnd, SharedStore } from '../shared-store.ts';
 import { type Change, type EndedFilter, type EndedPage, type LoadedRequest, type Opened, StoreUnavailable } from '../store.ts';
 import { ShardWriter } from './jetstream-commit.ts';
 import { failed, type JetStreamEdge, type QueueVerbs } from './jetstream-edge.ts';
 import { decodeCallback, decodeEnd, decodeFlights, decodeRequest, decodeRow, encodeCallback, type QueuedBody, type QueuedRow } from './jetstream-format.ts';
 import { owedFor, ShardState } from './jetstream-shard.ts';
-import { matches } from './memory.ts';
 
 const LOOKED_AT_MAX = 10_000;
 /** A scan that ends before what must be there goes on so often, so far apart: a server that lags behind catches up. */
@@ -250,6 +250,29 @@ export class JetStreamStore implements SharedStore {
       if (end === undefined && fits(row)) rows.push(await this.#retried(row));
     }
     return { rows, next: '' };
+  }
+
+  /**
+   * One way through the stream: a request has one message there, which moves to the end of the stream, never back, when it ends or is redriven. So
+   * the end of the way is where nothing follows, not what was the last message when the page was begun.
+   */
+  async listAll(fits: (row: RequestRow, end: RequestEnd | undefined) => boolean, size: number, token: string): Promise<AllPage> {
+    const requests: { row: RequestRow; end: RequestEnd | undefined }[] = [];
+    let looked = 0;
+    let next = token === '' ? 1 : Number(token);
+    while ((await this.#records.next(this.#layout.everyRequest, next)) !== undefined) {
+      for await (const message of this.#records.scan(this.#layout.all, next)) {
+        if (requests.length >= size || looked >= LOOKED_AT_MAX) return { requests, next: String(next) };
+        looked++;
+        next = message.sequence + 1;
+        if (this.#layout.kindOf(message.subject)?.kind !== 'request') continue;
+        const { row, end: stored } = decodeRow(message);
+        const end = stored && { ...stored, sequence: row.sequence, response: undefined };
+        if ((end !== undefined && end.goneAt <= this.#nowMs()) || !fits(row, end)) continue;
+        requests.push({ row: end === undefined ? await this.#retried(row) : row, end });
+      }
+    }
+    return { requests, next: '' };
   }
 
   async listEnded(filter: EndedFilter, size: number, token: string): Promise<EndedPage> {

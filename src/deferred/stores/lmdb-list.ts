@@ -1,7 +1,9 @@
 import type { RequestEnd, RequestRow } from '../request.ts';
-import type { EndedFilter, EndedPage } from '../store.ts';
-import { deadKey, decodeDeadEntry, numberIn, numbersKey, type Tables } from './lmdb-tables.ts';
-import { matches, withoutBody } from './memory.ts';
+import { matches } from '../request-view.ts';
+import type { EndedFilter, EndedInOrder, EndedPage } from '../store.ts';
+import type { LmdbState } from './lmdb-batch.ts';
+import { deadKey, decodeDeadEntry, numberIn, numberKey, numbersKey, type Tables } from './lmdb-tables.ts';
+import { leastFrom, withoutBody } from './memory.ts';
 
 /** Looked at for one page at most. */
 const LOOKED_AT_MAX = 10_000;
@@ -19,6 +21,23 @@ export function listEnded(tables: Tables, filter: EndedFilter, size: number, tok
     const record = numberIn(key, 1) === 0 ? tables.end(numberIn(key, 0), true) : undefined;
     return record !== undefined && matches(filter, record.row, record.end) ? record : undefined;
   });
+}
+
+/** Ended requests from a sequence on: those that the sweep has seen are in `ends`, the others in memory. `done` has each. */
+export function endedFrom({ tables, ended }: LmdbState, sequence: number, limit: number): EndedInOrder {
+  const swept = tables.keys('ends', numberKey(sequence), undefined, limit).map((key) => numberIn(key, 0));
+  const sweptTo = swept.length < limit ? Number.POSITIVE_INFINITY : (swept.at(-1) as number);
+  const unswept = leastFrom(ended.unswept.keys(), sequence, limit);
+  const { sequences, upTo } = leastFrom(new Set([...swept, ...unswept.sequences]), sequence, limit);
+  const whole = Math.min(sweptTo, unswept.upTo, upTo);
+  const requests: Ended[] = [];
+  for (const each of sequences) {
+    if (each > whole) break;
+    const number = ended.unswept.get(each)?.number ?? tables.endIndex(each)?.number;
+    const record = number === undefined ? undefined : tables.end(number, true);
+    if (record !== undefined) requests.push({ row: record.row, end: withoutBody(record.end) });
+  }
+  return { requests, upTo: whole };
 }
 
 type Ended = { readonly row: RequestRow; readonly end: RequestEnd };

@@ -3,13 +3,23 @@ import { addChecksum, CorruptRecord, verifyChecksum } from '../../storage/checks
 import { type Edit, isOutOfRoom, type LmdbFile } from '../../storage/lmdb.ts';
 import { type OpenStoreOptions, openStore } from '../../storage/open-store.ts';
 import type { Attempt, RequestEnd, RequestRow } from '../request.ts';
-import { type Change, type DeferredStore, type EndedFilter, type EndedPage, type LoadedRequest, type Opened, StoreUnavailable, takesRoom } from '../store.ts';
+import {
+  type Change,
+  type EndedFilter,
+  type EndedInOrder,
+  type EndedPage,
+  type LoadedRequest,
+  type LocalStore,
+  type Opened,
+  StoreUnavailable,
+  takesRoom,
+} from '../store.ts';
 import { Batch, COUNTERS, FLIGHT, type LmdbState } from './lmdb-batch.ts';
 import { UnknownFormat } from './lmdb-bytes.ts';
 import { checkWhole, DamagedRequests } from './lmdb-check.ts';
 import { decodeAttempts, decodeEnd, decodeEndIndex, decodeFlights, decodeNumbers, encodeNumbers } from './lmdb-codec.ts';
 import { EndedRequests } from './lmdb-ended.ts';
-import { listEnded } from './lmdb-list.ts';
+import { endedFrom, listEnded } from './lmdb-list.ts';
 import { RESERVED, readRows } from './lmdb-rows.ts';
 import { SWEPT, Sweep } from './lmdb-sweep.ts';
 import { decoded, Edits, nameKey, numberIn, numberKey, numbersKey, recordOf, Tables, UPLOADS_FROM } from './lmdb-tables.ts';
@@ -84,7 +94,7 @@ interface Upload {
 }
 
 /** Stored requests in LMDB (docs/decisions/0022). Each commit is one transaction and two syncs, whatever is in it. */
-export class LmdbDeferredStore implements DeferredStore {
+export class LmdbDeferredStore implements LocalStore {
   readonly #file: LmdbFile;
   readonly #bytesMax: number;
   readonly #closeFile: () => Promise<void>;
@@ -226,6 +236,11 @@ export class LmdbDeferredStore implements DeferredStore {
 
   listEnded(filter: EndedFilter, size: number, token: string): Promise<EndedPage> {
     return listEnded(this.#tables, filter, size, token);
+  }
+
+  endedFrom(sequence: number, limit: number): EndedInOrder {
+    this.#read();
+    return endedFrom(this.#state, sequence, limit);
   }
 
   counts(): { readonly done: number; readonly dead: number; readonly cancelled: number } {

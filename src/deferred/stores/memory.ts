@@ -1,11 +1,13 @@
 import type { Attempt, RequestEnd, RequestHead, RequestRow } from '../request.ts';
+import { matches } from '../request-view.ts';
 import {
   type Change,
-  type DeferredStore,
   type EndedFilter,
+  type EndedInOrder,
   type EndedPage,
   type Flight,
   type LoadedRequest,
+  type LocalStore,
   type Opened,
   StoreUnavailable,
   takesRoom,
@@ -30,7 +32,7 @@ export class MemoryDisk {
 }
 
 /** A store in memory: `store: memory` and tests. It defines what the others mean; nothing survives the process. */
-export class MemoryStore implements DeferredStore {
+export class MemoryStore implements LocalStore {
   readonly #disk: MemoryDisk;
   readonly #bytesMax: number;
   #bytes = 0;
@@ -109,6 +111,12 @@ export class MemoryStore implements DeferredStore {
       if (more) return Promise.resolve({ requests, next: `${end.at}.${end.sequence}` });
     }
     return Promise.resolve({ requests, next: '' });
+  }
+
+  endedFrom(sequence: number, limit: number): EndedInOrder {
+    const { sequences, upTo } = leastFrom(this.#disk.ended.keys(), sequence, limit);
+    const requests = sequences.map((each) => this.#disk.ended.get(each)).filter((each) => each !== undefined);
+    return { requests: requests.map(({ row, end }) => ({ row, end: withoutBody(end) })), upTo };
   }
 
   counts(): { readonly done: number; readonly dead: number; readonly cancelled: number } {
@@ -206,11 +214,21 @@ export function withoutBody(end: RequestEnd): RequestEnd {
   return end.response === undefined ? end : { ...end, response: { ...end.response, body: new Uint8Array(0) } };
 }
 
-/** Returns true if an ended request matches a filter. */
-export function matches(filter: EndedFilter, row: RequestRow, end: RequestEnd): boolean {
-  if (end.state !== filter.state) return false;
-  if (filter.group !== undefined && row.group !== filter.group) return false;
-  if (filter.key !== undefined && row.key !== filter.key) return false;
-  if (filter.error !== undefined && end.error !== filter.error) return false;
-  return (filter.since === undefined || end.at >= filter.since) && (filter.until === undefined || end.at < filter.until);
+/** At most `limit` of these sequences that are not below `from`, in order; none is missing up to `upTo`. One pass, whatever their order. */
+export function leastFrom(all: Iterable<number>, from: number, limit: number): { readonly sequences: readonly number[]; readonly upTo: number } {
+  let least: number[] = [];
+  let upTo = Number.POSITIVE_INFINITY;
+  const cut = (): void => {
+    least.sort((a, b) => a - b);
+    if (least.length <= limit) return;
+    least = least.slice(0, limit);
+    upTo = least.at(-1) as number;
+  };
+  for (const sequence of all) {
+    if (sequence < from || sequence > upTo) continue;
+    least.push(sequence);
+    if (least.length >= 2 * limit) cut();
+  }
+  cut();
+  return { sequences: least, upTo };
 }

@@ -343,7 +343,7 @@ describe('what operators do', () => {
     server.requests.change(ids[1] ?? '', { response: { status: 500, headers: [], body: Buffer.alloc(0), truncated: false } });
     const { json } = await ask('GET', '/v1/requests?state=dead&page_size=1', undefined, {}, server.admin);
     expect(json['requests']).toEqual([expect.not.objectContaining({ response: expect.anything() })]);
-    // Of any state: what has not ended, then what has.
+    // Of any state.
     expect(await list('')).toEqual([ids, '']);
     const [some, more] = await list('page_size=1');
     expect([some, (await list(`page_size=9&page_token=${more}`))[0]]).toEqual([[ids[0]], ids.slice(1)]);

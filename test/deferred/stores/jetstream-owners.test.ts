@@ -63,6 +63,40 @@ describe.each(natsVersions())('on nats-server $version', ({ binary }) => {
     await server.clean();
   });
 
+  it('a list of every state has a request that ends behind what the page had read, and one that ends ahead of it', async () => {
+    const shard = shards++;
+    const { edge, store } = seatAt(queues, shard, 1n);
+    const rows = await submitted(edge, shard, 4);
+    await rowsOf(store);
+    const [first, second, third, fourth] = rows as [RequestRow, RequestRow, RequestRow, RequestRow];
+    const page = await store.listAll(() => true, 2, '');
+    await store.commit([ends(first, 'done'), ends(third, 'dead', { error: 'status_400' })]);
+    // What ends after the way through the stream began, and is not reached yet, moves behind its end.
+    const scan = queues.records.scan.bind(queues.records);
+    let scans = 0;
+    const records = withVerbs(queues.records, {
+      scan: async function* (place, from) {
+        const messages = [];
+        for await (const message of scan(place, from)) messages.push(message);
+        if (scans++ > 0) return yield* messages;
+        await store.commit([ends(fourth, 'cancelled')]);
+        yield* messages.filter(({ subject }) => !subject.endsWith(fourth.secret));
+      },
+    });
+    const rest = await seatAt({ layout: queues.layout, records }, shard, 1n).store.listAll(() => true, 100, page.next);
+    const states = [...page.requests, ...rest.requests].map(({ row: { secret }, end: ended }) => [secret, ended?.state ?? 'pending']);
+    expect(rest.next).toBe('');
+    expect(states.filter(([secret]) => secret === second.secret)).toEqual([[second.secret, 'pending']]);
+    expect(new Map(states as [string, string][])).toEqual(
+      new Map([
+        [first.secret, 'done'],
+        [second.secret, 'pending'],
+        [third.secret, 'dead'],
+        [fourth.secret, 'cancelled'],
+      ]),
+    );
+  });
+
   it('two replicas that take one key at once give one ticket', async () => {
     const shard = shards++;
     const [one, other] = [seatAt(queues, shard, 1n), seatAt(queues, shard, 1n)];

@@ -157,7 +157,7 @@ function sameKey(one: Submission, other: Submission): boolean {
 
 /** As the service does: without a state, those that have not ended. */
 function fits({ state, group, key, error, since, until }: RequestFilter, view: RequestView): boolean {
-  if (state === undefined ? view.state !== 'pending' && view.state !== 'sending' : view.state !== state) return false;
+  if (state !== 'any' && (state === undefined ? view.state !== 'pending' && view.state !== 'sending' : view.state !== state)) return false;
   if ((group !== undefined && group !== view.group) || (key !== undefined && key !== view.key)) return false;
   if (error !== undefined && error !== view.error) return false;
   return (since === undefined || view.acceptedAt >= since) && (until === undefined || view.acceptedAt < until);

@@ -676,7 +676,8 @@ export const ListRequestsRequestSchema: GenMessage<ListRequestsRequest> = /*@__P
   messageDesc(file_sluice_v1_deferred, 11);
 
 /**
- * Requests, oldest first.
+ * Requests, oldest first: by acceptance, with a state by their end. Without a state, a request that exists from the first page to the last is on one
+ * of them, whatever becomes of it meanwhile; with `cluster` one that changes may be on two.
  *
  * @generated from message sluice.v1.ListRequestsResponse
  */
