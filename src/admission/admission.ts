@@ -4,7 +4,7 @@ import type { Costs, GroupSpec } from '../core/group.ts';
 import type { WindowReport } from '../core/limits/reported-window.ts';
 import type { Disposition, LeaseView, Permit } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
-import type { Arrival, QueuePosition, WaitersAhead, WaiterView } from '../core/request.ts';
+import type { Arrival, ListFilter, QueuePosition, WaitersAhead, WaiterView } from '../core/request.ts';
 import type { Instant, Micros } from '../core/time.ts';
 import type { GroupActivityView, GroupHistory } from './group-activity.ts';
 import type { GroupState } from './group-state.ts';
@@ -218,9 +218,18 @@ export interface ReleaseRequest {
   readonly key?: string | undefined;
 }
 
+/** A page of a list of waiters or leases that is asked for. */
+export interface PageRequest extends ListFilter {
+  readonly size: number;
+  /** '' for the first. */
+  readonly token: string;
+}
+
 /** A page of a list. */
 export interface Page<T> {
   readonly items: readonly T[];
+  /** Items on all pages. Absent: not counted. */
+  readonly total?: number | undefined;
   /** '' when there is no more. */
   readonly next: string;
 }
@@ -251,8 +260,8 @@ export interface AdmissionService {
   replicas(): readonly ReplicaView[];
   /** Limits of a group and its ancestors as this key sees them, for RateLimit fields. */
   limitsFor(group: string, key: string): readonly LimitView[];
-  waiters(group: string, page: { size: number; token: string }): MaybePromise<Page<WaiterView & { readonly id: string }> | Refusal>;
-  leases(group: string, page: { size: number; token: string }): MaybePromise<Page<LeaseView & { readonly id: string }> | Refusal>;
+  waiters(group: string, page: PageRequest): MaybePromise<Page<WaiterView & { readonly id: string }> | Refusal>;
+  leases(group: string, page: PageRequest): MaybePromise<Page<LeaseView & { readonly id: string }> | Refusal>;
   /** `for` undefined: until resumed. */
   pause(group: string, key: string | undefined, pauseFor: Micros | undefined, why?: OperatorReason): Promise<Refusal | undefined>;
   resume(group: string, key: string | undefined): Promise<Refusal | undefined>;

@@ -18,6 +18,7 @@ import {
   type Outcome,
   type OverrideRequest,
   type Page,
+  type PageRequest,
   type PermitView,
   type ReleaseOutcome,
   type ReleaseRequest,
@@ -221,14 +222,14 @@ export class LocalAdmission implements AdmissionService, StoredLine {
     return clockOffset === 0 ? views : views.map((view) => shiftLimit(view, clockOffset));
   }
 
-  waiters(group: string, page: { size: number; token: string }): Page<WaiterView & { readonly id: string }> | Refusal {
+  waiters(group: string, page: PageRequest): Page<WaiterView & { readonly id: string }> | Refusal {
     return this.#at(group, ({ tree, entry }, now) => {
       const found = waiterPage(now, tree, entry, page);
       return 'reason' in found ? found : shiftPage(found, tree.clockOffset, shiftWaiter);
     });
   }
 
-  leases(group: string, page: { size: number; token: string }): Page<LeaseView & { readonly id: string }> | Refusal {
+  leases(group: string, page: PageRequest): Page<LeaseView & { readonly id: string }> | Refusal {
     return this.#at(group, ({ tree, entry }) => {
       const found = leasePage(tree, entry, page);
       return 'reason' in found ? found : shiftPage(found, tree.clockOffset, shiftLeaseView);

@@ -4,7 +4,7 @@ import type { LeaseView } from '../core/permit.ts';
 import type { Refusal } from '../core/refusal.ts';
 import type { WaiterRef, WaiterView } from '../core/request.ts';
 import { DISTANT_PAST, type Instant, plus } from '../core/time.ts';
-import type { AdmissionRequest, Explanation, GroupStanding, GroupView, Page } from './admission.ts';
+import type { AdmissionRequest, Explanation, GroupStanding, GroupView, Page, PageRequest } from './admission.ts';
 import { type GroupEntry, priorityOf } from './group-entry.ts';
 import { groupState } from './group-state.ts';
 import { PendingAcquire } from './pending-acquire.ts';
@@ -66,19 +66,18 @@ export function limitViews(now: Instant, tree: TreeController, entry: GroupEntry
 }
 
 /** One page of those who wait; the token is an offset. */
-export function waiterPage(
-  now: Instant,
-  tree: TreeController,
-  entry: GroupEntry,
-  page: { size: number; token: string },
-): Page<WaiterView & { readonly id: string }> | Refusal {
-  return paged(page, (from, count) => tree.turn.gate.waiters(now, entry.index, from, count).map((view) => ({ ...view, id: waiterId(view.ref, view.token) })));
+export function waiterPage(now: Instant, tree: TreeController, entry: GroupEntry, page: PageRequest): Page<WaiterView & { readonly id: string }> | Refusal {
+  const { gate } = tree.turn;
+  return paged(page, gate.listed('waiters', entry.index, page), (from, count) =>
+    gate.waiters(now, entry.index, from, count, page).map((view) => ({ ...view, id: waiterId(view.ref, view.token) })),
+  );
 }
 
 /** One page of the live leases. */
-export function leasePage(tree: TreeController, entry: GroupEntry, page: { size: number; token: string }): Page<LeaseView & { readonly id: string }> | Refusal {
-  return paged(page, (from, count) =>
-    tree.turn.gate.leases(entry.index, from, count).map((view) => ({ ...view, id: permitId(view.group, view.serial, view.tag) })),
+export function leasePage(tree: TreeController, entry: GroupEntry, page: PageRequest): Page<LeaseView & { readonly id: string }> | Refusal {
+  const { gate } = tree.turn;
+  return paged(page, gate.listed('leases', entry.index, page), (from, count) =>
+    gate.leases(entry.index, from, count, page).map((view) => ({ ...view, id: permitId(view.group, view.serial, view.tag) })),
   );
 }
 
@@ -116,10 +115,10 @@ function waiterId(ref: WaiterRef, token: unknown): string {
   return `w${ref.toString(36)}-${token instanceof PendingAcquire ? token.serial.toString(36) : '0'}`;
 }
 
-function paged<T>(page: { size: number; token: string }, read: (from: number, count: number) => readonly T[]): Page<T> | Refusal {
+function paged<T>(page: PageRequest, total: number, read: (from: number, count: number) => readonly T[]): Page<T> | Refusal {
   const from = OFFSET_FORM.test(page.token) ? Number.parseInt(page.token || '0', 36) : Number.NaN;
   if (!Number.isSafeInteger(from)) return { reason: 'malformed', detail: 'The page token is not one of ours.' };
   const count = Math.min(Math.max(1, page.size), PAGE_MAX);
   const items = read(from, count + 1);
-  return items.length > count ? { items: items.slice(0, count), next: (from + count).toString(36) } : { items, next: '' };
+  return items.length > count ? { items: items.slice(0, count), total, next: (from + count).toString(36) } : { items, total, next: '' };
 }

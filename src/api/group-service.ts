@@ -1,5 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import type { PageRequest } from '../admission/admission.ts';
+import { KEY_BYTES_MAX } from '../core/bounds.ts';
 import type { Refusal } from '../core/refusal.ts';
 import * as pb from '../gen/sluice/v1/group_pb.ts';
 import { answer, refuse, type ServiceDeps } from './admission-service.ts';
@@ -11,7 +13,7 @@ import { toPage } from './group-validation.ts';
 import { changeCalls, readerOf } from './operator-changes.ts';
 import { pageTokenOf, placeOf } from './page-token.ts';
 import { filled, lease, replica, waiter } from './proto-messages.ts';
-import { checkGroup, isRefusal } from './validation.ts';
+import { checkGroup, checkText, isRefusal } from './validation.ts';
 
 /** What each call of sluice.v1.GroupService does, by the fields of its request: a new one does not compile until it is listed. */
 const ACTIONS: { readonly [name in keyof typeof pb.GroupService.method]: (request: Named) => Action } = {
@@ -58,11 +60,6 @@ function looks(deps: ServiceDeps): readonly UnaryCall[] {
   const { admission, auth } = deps;
   const { listGroups, getGroup, listWaiters, listLeases } = pb.GroupService.method;
   const look = looking(deps);
-  // A page may be shorter than asked for where a credential sees one key only.
-  const seen = <T extends { readonly key: string }>(items: readonly T[], caller: string): readonly T[] => {
-    const key = auth.keyOf(caller);
-    return key === undefined ? items : items.filter((item) => item.key === key);
-  };
   return [
     unary(
       listGroups,
@@ -78,34 +75,55 @@ function looks(deps: ServiceDeps): readonly UnaryCall[] {
     unary(
       listWaiters,
       look(async (request, caller) => {
-        const list = `waiters of ${request.group}`;
-        const page = checkGroup(request.group) ?? toPage(list, request);
-        if (isRefusal(page)) return page;
-        const found = await admission.waiters(request.group, page);
+        const asked = itemsAsked('waiters', request, auth.keyOf(caller));
+        if (isRefusal(asked)) return asked;
+        const found = asked.page === undefined ? NO_ITEMS : await admission.waiters(request.group, asked.page);
         if (isRefusal(found)) return found;
         const now = admission.now();
         return create(pb.ListWaitersResponseSchema, {
-          waiters: seen(found.items, caller).map((each) => waiter(each, now)),
-          nextPageToken: pageTokenOf(list, found.next),
+          waiters: found.items.map((each) => waiter(each, now)),
+          nextPageToken: pageTokenOf(asked.list, found.next),
+          total: found.total ?? 0,
         });
       }),
     ),
     unary(
       listLeases,
       look(async (request, caller) => {
-        const list = `leases of ${request.group}`;
-        const page = checkGroup(request.group) ?? toPage(list, request);
-        if (isRefusal(page)) return page;
-        const found = await admission.leases(request.group, page);
+        const asked = itemsAsked('leases', request, auth.keyOf(caller));
+        if (isRefusal(asked)) return asked;
+        const found = asked.page === undefined ? NO_ITEMS : await admission.leases(request.group, asked.page);
         if (isRefusal(found)) return found;
         const now = admission.now();
         return create(pb.ListLeasesResponseSchema, {
-          leases: seen(found.items, caller).map((each) => lease(each, now)),
-          nextPageToken: pageTokenOf(list, found.next),
+          leases: found.items.map((each) => lease(each, now)),
+          nextPageToken: pageTokenOf(asked.list, found.next),
+          total: found.total ?? 0,
         });
       }),
     ),
   ];
+}
+
+const HOLDER_BYTES_MAX = 256;
+const NO_ITEMS = { items: [], next: '', total: 0 } as const;
+
+/** Checks a list of waiters or leases; `own`: the only key that its caller sees. The page is undefined where that is another than is asked for. */
+function itemsAsked(
+  what: 'waiters' | 'leases',
+  request: pb.ListWaitersRequest | pb.ListLeasesRequest,
+  own: string | undefined,
+): { readonly list: string; readonly page: PageRequest | undefined } | Refusal {
+  const { group: name, key, holder } = request;
+  const priority = 'priority' in request ? request.priority : undefined;
+  const list = [`${what} of ${name}`, ...(key !== undefined || priority !== undefined || holder !== '' ? [JSON.stringify([key, priority, holder])] : [])].join(
+    ' ',
+  );
+  const wrong = checkGroup(name) ?? checkText('key', key ?? '', KEY_BYTES_MAX) ?? checkText('holder', holder, HOLDER_BYTES_MAX);
+  const page = wrong ?? toPage(list, request);
+  if (isRefusal(page)) return page;
+  if (own !== undefined && key !== undefined && key !== own) return { list, page: undefined };
+  return { list, page: { ...page, key: own ?? key, priority, holder: holder === '' ? undefined : holder } };
 }
 
 /** Calls that return who calls, what runs, and what was done. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
-import type { GroupView, MaybePromise, Page } from '../admission/admission.ts';
+import type { GroupView, MaybePromise, Page, PageRequest } from '../admission/admission.ts';
 import { PAGE_MAX } from '../core/bounds.ts';
 import type { Quota } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
@@ -270,7 +270,7 @@ function overrideEffect(view: GroupView, name: string, quota: Quota): readonly s
  * is not there; undefined where the list is longer than is looked through.
  */
 async function listed<T extends { readonly id: string; readonly key: string }>(
-  pageAt: (page: { readonly size: number; readonly token: string }) => MaybePromise<Page<T> | Refusal>,
+  pageAt: (page: PageRequest) => MaybePromise<Page<T> | Refusal>,
   id: string,
   own: string | undefined,
   missing: Refusal,

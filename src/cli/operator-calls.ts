@@ -33,14 +33,8 @@ export class OperatorCalls {
     return this.#send({ method, path, body, silenceMs: SILENCE_MS });
   }
 
-  /** Goes through pages of a list, as the server filters it, until it has `limit` items that are wanted, or there are no more. */
-  async list(
-    what: Listed,
-    group: string | undefined,
-    limit: number,
-    wanted: (item: Shown) => boolean = () => true,
-    filter: Readonly<Record<string, string>> = {},
-  ): Promise<Listing> {
+  /** Goes through pages of a list, as the server filters it, until it has `limit` items, or there are no more. */
+  async list(what: Listed, group: string | undefined, limit: number, filter: Readonly<Record<string, string>> = {}): Promise<Listing> {
     const path = `/v1/groups${group === undefined ? '' : `/${encodeURIComponent(group)}/${what}`}`;
     const items: Shown[] = [];
     let token = '';
@@ -48,7 +42,7 @@ export class OperatorCalls {
       const size = Math.min(PAGE_MAX, Math.max(1, limit - items.length));
       const query = new URLSearchParams({ page_size: String(size), ...(token !== '' && { page_token: token }), ...filter });
       const page = await this.#send({ method: 'GET', path: `${path}?${query}`, silenceMs: SILENCE_MS });
-      for (const item of Array.isArray(page[what]) ? (page[what] as Shown[]) : []) if (wanted(item)) items.push(item);
+      if (Array.isArray(page[what])) items.push(...(page[what] as Shown[]));
       const next = String(page['nextPageToken'] ?? '');
       // A server that turns in a circle is not followed.
       token = next === token ? '' : next;

@@ -65,20 +65,23 @@ const group: Operation = {
 };
 
 const waiters: Operation = {
-  usage: 'waiters GROUP [--key KEY] [--limit 100]',
-  summary: 'shows who waits in a group, and behind which limit',
-  flags: `  --key KEY            only those of this key\n${LIMIT_FLAG}`,
-  example: 'sluice waiters slots --limit 20',
-  known: { texts: ['key', 'limit'] },
+  usage: 'waiters GROUP [--key KEY] [--priority N] [--holder TEXT] [--limit 100]',
+  summary: 'shows who waits in a group, the one that goes next first, and behind which limit',
+  flags: `  --key KEY            only those of this key
+  --priority N         only those of this priority; 1000: deferred requests
+  --holder TEXT        only those whose holder's name has this text\n${LIMIT_FLAG}`,
+  example: 'sluice waiters slots --holder worker-7',
+  known: { texts: ['key', 'priority', 'holder', 'limit'] },
   run: (calls, given, world) => listOf(calls, given, world, 'waiters', waiterTable),
 };
 
 const leases: Operation = {
-  usage: 'leases GROUP [--key KEY] [--limit 100]',
+  usage: 'leases GROUP [--key KEY] [--holder TEXT] [--limit 100]',
   summary: 'shows who holds the slots of a group, the one that holds longest first',
-  flags: `  --key KEY            only those of this key\n${LIMIT_FLAG}`,
-  example: 'sluice leases slots',
-  known: { texts: ['key', 'limit'] },
+  flags: `  --key KEY            only those of this key
+  --holder TEXT        only those whose holder's name has this text\n${LIMIT_FLAG}`,
+  example: 'sluice leases slots --holder worker-7',
+  known: { texts: ['key', 'holder', 'limit'] },
   run: (calls, given, world) => listOf(calls, given, world, 'leases', leaseTable),
 };
 
@@ -199,7 +202,7 @@ async function listOf(
   return name === undefined ? 'name one group' : list(calls, given, world, what, name, table);
 }
 
-const QUERY_FLAGS = ['sort', 'state', 'q'] as const;
+const QUERY_FLAGS = ['sort', 'state', 'q', 'key', 'priority', 'holder'] as const;
 
 async function list(
   calls: OperatorCalls,
@@ -211,12 +214,11 @@ async function list(
 ): Promise<number | string> {
   const limit = wholeFlag('limit', given.text('limit') ?? '100', 1, LIST_MAX);
   if (typeof limit === 'string') return limit;
-  const key = given.text('key');
   const filter = Object.fromEntries(QUERY_FLAGS.map((flag) => [flag, given.text(flag)] as const).filter(([, value]) => value !== undefined)) as Record<
     string,
     string
   >;
-  const { items, more }: Listing = await calls.list(what, name, limit, key === undefined ? undefined : (item) => item['key'] === key, filter);
+  const { items, more }: Listing = await calls.list(what, name, limit, filter);
   for (const line of given.json ? items.map((item) => JSON.stringify(item)) : table(items)) writeLine(world.stdout, line);
   if (more) writeLine(world.stderr, 'sluice: there are more; raise --limit');
   return EXIT.ok;

@@ -98,6 +98,14 @@ export interface WaitersAhead {
   readonly next: { readonly key: string; readonly priority: number; readonly since: Instant; readonly holder: string };
 }
 
+/** Which waiters or leases are listed; absent members: all. */
+export interface ListFilter {
+  readonly key?: string | undefined;
+  readonly priority?: number | undefined;
+  /** Part of the holder's name, in any case. */
+  readonly holder?: string | undefined;
+}
+
 /** A waiter as shown to people. */
 export interface WaiterView extends QueuePosition {
   /** The range as it was on its arrival. Absent: it was not observed then. */

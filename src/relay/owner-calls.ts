@@ -1,4 +1,11 @@
-import { type AdmissionRequest, type LocalAdmissionService, MOVED, type OperatorReason, type OverrideRequest } from '../admission/admission.ts';
+import {
+  type AdmissionRequest,
+  type LocalAdmissionService,
+  MOVED,
+  type OperatorReason,
+  type OverrideRequest,
+  type PageRequest,
+} from '../admission/admission.ts';
 import { parsePermitId } from '../admission/permit-id.ts';
 import { shiftArrival } from '../admission/time-shift.ts';
 import type { Costs } from '../core/group.ts';
@@ -62,7 +69,7 @@ interface Args {
   readonly resume: Micros;
   readonly ask: AdmissionRequest;
   readonly from: number;
-  readonly page: { readonly size: number; readonly token: string };
+  readonly page: PageRequest;
   readonly pauseFor: Micros | undefined;
   readonly wish: Omit<OverrideRequest, 'limits'> & { readonly limits: readonly (readonly [string, never])[] };
   readonly why: OperatorReason | undefined;

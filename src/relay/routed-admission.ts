@@ -11,6 +11,7 @@ import {
   type Outcome,
   type OverrideRequest,
   type Page,
+  type PageRequest,
   type PermitView,
   type ReleaseOutcome,
   type ReleaseRequest,
@@ -149,12 +150,12 @@ export class RoutedAdmission implements AdmissionService {
     return admission.isLocal(group) ? admission.limitsFor(group, key) : limitCache.of(group, key);
   }
 
-  waiters(group: string, page: { size: number; token: string }): Promise<Listed<WaiterView> | Refusal> {
+  waiters(group: string, page: PageRequest): Promise<Listed<WaiterView> | Refusal> {
     const shift = (found: Listed<WaiterView>, by: Micros) => shiftPage(found, by, shiftWaiter);
     return this.#callOwner(group, 'waiters', { group, page }, () => this.#deps.admission.waiters(group, page), shift);
   }
 
-  leases(group: string, page: { size: number; token: string }): Promise<Listed<LeaseView> | Refusal> {
+  leases(group: string, page: PageRequest): Promise<Listed<LeaseView> | Refusal> {
     const shift = (found: Listed<LeaseView>, by: Micros) => shiftPage(found, by, shiftLeaseView);
     return this.#callOwner(group, 'leases', { group, page }, () => this.#deps.admission.leases(group, page), shift);
   }

@@ -117,3 +117,33 @@ test('Explain names no key and no holder of others to a credential with a key', 
   expect(text).toMatch(/next is key [0-9a-f]{6} of priority 999/);
   for (const name of ['acme', 'worker-7', 'globex', 'job-1']) expect(text).not.toContain(name);
 });
+
+test('waiters and leases are filtered and counted by the server; a credential with a key counts its own alone', async () => {
+  for (const [key, holder] of [
+    ['acme', 'job-2'],
+    ['globex', 'job-3'],
+    ['acme', 'nightly'],
+  ] as const)
+    await rig.asked({ group: 'ci.runners', key, holder });
+  const listed = async (query: string, who = 'ana') => (await look(`/v1/groups/ci.runners/${query}`, who)).body as unknown as Listed;
+  const holders = ({ waiters = [], leases = [], total }: Listed) => [total, ...[...waiters, ...leases].map(({ holder }) => holder)];
+  expect(holders(await listed('waiters'))).toEqual([4, 'job-1', 'job-2', 'job-3', 'nightly']);
+  expect(holders(await listed('waiters?key=acme&limit=1'))).toEqual([2, 'job-2']);
+  expect(holders(await listed('waiters?holder=JOB&priority=999'))).toEqual([3, 'job-1', 'job-2', 'job-3']);
+  expect(holders(await listed('waiters?priority=1'))).toEqual([0]);
+  expect(holders(await listed('leases?key=acme&holder=worker'))).toEqual([1, 'worker-7']);
+  expect(holders(await listed('leases?key=globex'))).toEqual([0]);
+  expect(holders(await listed('waiters', 'globex'))).toEqual([2, 'job-1', 'job-3']);
+  expect(holders(await listed('waiters?key=acme', 'globex'))).toEqual([0]);
+  const { nextPageToken } = await listed('waiters?key=acme&limit=1');
+  expect(holders(await listed(`waiters?key=acme&limit=1&after=${nextPageToken}`))).toEqual([2, 'nightly']);
+  expect((await look(`/v1/groups/ci.runners/waiters?key=globex&after=${nextPageToken}`)).status).toBe(400);
+  expect((await look(`/v1/groups/ci.runners/waiters?holder=${'x'.repeat(257)}`)).status).toBe(400);
+});
+
+interface Listed {
+  readonly waiters?: readonly { holder: string }[];
+  readonly leases?: readonly { holder: string }[];
+  readonly total: number;
+  readonly nextPageToken: string;
+}

@@ -141,13 +141,12 @@ describe('what is asked of the server', () => {
     expect([some.out.trimEnd().split('\n').length, some.err]).toEqual([101, 'sluice: there are more; raise --limit\n']);
   });
 
-  test('a key of many waiters is looked for on every page, and a server that turns in a circle is left', async () => {
-    answers = (path) => ({
-      waiters: [{ id: 'w1', key: path.includes('page_token') ? 'acme' : 'other' }],
-      nextPageToken: path.includes('page_token=1') ? '1' : '1',
-    });
-    const { code, out } = await run(address, 'waiters', 'llm', '--key', 'acme', '--json');
-    expect([code, out, asked.length]).toEqual([0, '{"id":"w1","key":"acme"}\n', 2]);
+  test('the server is asked for a key, a priority or a holder, on every page, and left when it turns in a circle', async () => {
+    answers = () => ({ waiters: [{ id: 'w1', key: 'acme' }], nextPageToken: '1' });
+    const { code, out } = await run(address, 'waiters', 'llm', '--key', 'acme', '--priority=3', '--holder', 'job', '--json');
+    expect([code, out]).toEqual([0, '{"id":"w1","key":"acme"}\n'.repeat(2)]);
+    const wanted = 'key=acme&priority=3&holder=job';
+    expect(asked.map(({ path }) => path.slice(path.indexOf('?') + 1))).toEqual([`page_size=100&${wanted}`, `page_size=99&page_token=1&${wanted}`]);
   });
 
   test('what callers wrote moves no cursor', async () => {

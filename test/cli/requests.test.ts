@@ -117,8 +117,8 @@ describe('sluice requests list', () => {
     const lines = table.out.split('\n').map((line) => line.split(/ {2,}/));
     expect(lines).toEqual([
       ['ID', 'STATE', 'GROUP', 'KEY', 'TRIES', 'AGE', 'NEXT', 'ERROR'],
-      [two, 'pending', 'slots', '1', '10s', expect.stringMatching(/^(60|61)s$/)],
       [one, 'dead', 'slots', 'acme', '3', '5m', 'status_400'],
+      [two, 'pending', 'slots', '1', '10s', expect.stringMatching(/^(60|61)s$/)],
       [''],
     ]);
     const json = await sluice('list', '--state', 'dead', '--group', 'slots', '--key', 'acme', '--error=status_400', '--json');

@@ -4,7 +4,7 @@ import type { Costs, GroupSpec } from '../group.ts';
 import { ReportedWindow, type WindowReport } from '../limits/reported-window.ts';
 import type { Claim, Disposition, Lease, LeaseRecord, LeaseView, PauseOnRelease, Permit, PermitTag } from '../permit.ts';
 import { type Refusal, withdrawn } from '../refusal.ts';
-import type { Arrival, GateRequest, QueuePosition, StoredAsk, WaiterRef, WaiterView } from '../request.ts';
+import type { Arrival, GateRequest, ListFilter, QueuePosition, StoredAsk, WaiterRef, WaiterView } from '../request.ts';
 import { DISTANT_PAST, type Instant, later, type Micros, NEVER } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import { type Override, setPause, validateOverride } from '../tree/overrides.ts';
@@ -25,6 +25,8 @@ import type { GateOptions, GateSnapshot, SealedState } from './snapshot.ts';
 import { Ticker } from './ticker.ts';
 import {
   claimedOf,
+  countLeases,
+  countWaiters,
   type GateExplanation,
   type GroupStatus,
   groupStatus,
@@ -375,13 +377,18 @@ export class Gate {
     return groupStatus(this.#all, now, this.#node(group));
   }
 
-  /** Waiters of a group in rough order, `from` an index of a page. */
-  waiters(now: Instant, group: number, from: number, count: number): readonly WaiterView[] {
-    return waiterViews(this.#all, now, this.#node(group), from, count);
+  /** Waiters of a group in the order in which they would go, `from` an index of a page. */
+  waiters(now: Instant, group: number, from: number, count: number, filter: ListFilter = {}): readonly WaiterView[] {
+    return waiterViews(this.#all, now, this.#node(group), { from, count }, filter);
   }
 
-  leases(group: number, from: number, count: number): readonly LeaseView[] {
-    return leaseViews(this.#all, this.#node(group), from, count);
+  leases(group: number, from: number, count: number, filter: ListFilter = {}): readonly LeaseView[] {
+    return leaseViews(this.#all, this.#node(group), { from, count }, filter);
+  }
+
+  /** Returns how many items {@link waiters} or {@link leases} has without a page. */
+  listed(list: 'waiters' | 'leases', group: number, filter: ListFilter): number {
+    return (list === 'waiters' ? countWaiters : countLeases)(this.#all, this.#node(group), filter);
   }
 
   /** Live leases, pauses, overrides and bounds, for a snapshot. */

@@ -2,18 +2,18 @@ import { type Costs, costOf, type Quota } from '../group.ts';
 import type { LimitStatus } from '../limits/limit.ts';
 import type { Claim, LeaseView, Permit } from '../permit.ts';
 import type { Refusal } from '../refusal.ts';
-import type { QueuePosition, WaitersAhead, WaiterView } from '../request.ts';
+import type { ListFilter, QueuePosition, WaitersAhead, WaiterView } from '../request.ts';
 import { type Instant, type Micros, SECOND } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import type { LimitInstance } from '../tree/limit-rule.ts';
-import type { KeyQueue } from '../tree/queues.ts';
 import type { Binding } from './binding.ts';
-import { toLease, toLeaseRecord } from './grants.ts';
+import { type Grant, toLease, toLeaseRecord } from './grants.ts';
 import { positionOf } from './position.ts';
 import type { GateSnapshot } from './snapshot.ts';
 import type { GateState } from './state.ts';
 import { waitRangeOf } from './wait-ranges.ts';
+import { waitersInOrder } from './waiter-order.ts';
 
 /** One limit with its name, for people. */
 export interface LimitView extends LimitStatus {
@@ -167,46 +167,65 @@ export function groupStatus(gate: GateState, now: Instant, node: GroupNode): Gro
   };
 }
 
-/** Waiters of a group, by priority, then by key, then first in, first out. */
-export function waiterViews(gate: GateState, now: Instant, node: GroupNode, from: number, count: number): readonly WaiterView[] {
+/** Waiters of a group in the order in which they would go; stored requests that are not in the waiter table are left out. */
+export function waiterViews(gate: GateState, now: Instant, node: GroupNode, page: { from: number; count: number }, filter: ListFilter): readonly WaiterView[] {
   const { waiters } = gate;
   const views: WaiterView[] = [];
-  let skip = from;
-  const queues = [...node.keys.values()].flatMap((state) => state.queues).sort((a, b) => a.level.priority - b.level.priority);
-  for (const queue of queues) {
-    for (const slot of slotsOf(gate, queue)) {
-      if (skip-- > 0) continue;
-      if (views.length >= count) return views;
-      const { key } = waiters.keyOf(slot);
-      views.push({
-        ...positionOf(gate, now, slot),
-        range: waitRangeOf(gate, now, slot),
-        arrivalRange: gate.waitRanges.keptOf(waiters.refOf(slot)),
-        ref: waiters.refOf(slot),
-        group: node.name,
-        key,
-        priority: queue.level.priority,
-        costs: waiters.costsOf(slot),
-        since: waiters.arrivalOf(slot),
-        waitUntil: waiters.deadlineOf(slot),
-        holder: waiters.holderOf(slot),
-        token: waiters.tokenOf(slot),
-      });
-    }
+  let skip = page.from;
+  for (const slot of waitersListed(gate, node, filter)) {
+    if (skip-- > 0) continue;
+    if (views.length >= page.count) return views;
+    views.push({
+      ...positionOf(gate, now, slot),
+      range: waitRangeOf(gate, now, slot),
+      arrivalRange: gate.waitRanges.keptOf(waiters.refOf(slot)),
+      ref: waiters.refOf(slot),
+      group: node.name,
+      key: waiters.keyOf(slot).key,
+      priority: waiters.queueOf(slot).level.priority,
+      costs: waiters.costsOf(slot),
+      since: waiters.arrivalOf(slot),
+      waitUntil: waiters.deadlineOf(slot),
+      holder: waiters.holderOf(slot),
+      token: waiters.tokenOf(slot),
+    });
   }
   return views;
 }
 
-function* slotsOf(gate: GateState, queue: KeyQueue): IterableIterator<number> {
-  yield* queue.detached;
-  for (let slot = queue.head; slot >= 0; slot = gate.waiters.nextOf(slot)) yield slot;
+/** Returns how many waiters there are to list. */
+export function countWaiters(gate: GateState, node: GroupNode, filter: ListFilter): number {
+  let count = 0;
+  for (const _slot of waitersListed(gate, node, filter)) count++;
+  return count;
+}
+
+function* waitersListed({ waiters }: GateState, node: GroupNode, { key, priority, holder }: ListFilter): IterableIterator<number> {
+  const part = holder?.toLowerCase();
+  for (const slot of waitersInOrder(waiters, node)) {
+    if (key !== undefined && waiters.keyOf(slot).key !== key) continue;
+    if (priority !== undefined && waiters.queueOf(slot).level.priority !== priority) continue;
+    if (part === undefined || waiters.holderOf(slot).toLowerCase().includes(part)) yield slot;
+  }
 }
 
 /** Live leases of a group in order of their fences. */
-export function leaseViews(gate: GateState, node: GroupNode, from: number, count: number): readonly LeaseView[] {
-  const live = [...gate.grants.all()].filter((grant) => grant.node === node);
+export function leaseViews(gate: GateState, node: GroupNode, page: { from: number; count: number }, filter: ListFilter): readonly LeaseView[] {
+  const live = leasesListed(gate, node, filter);
   live.sort((a, b) => (a.fence < b.fence ? -1 : 1));
-  return live.slice(from, from + count).map((grant) => ({ ...toLeaseRecord(grant, grant.expiresAt), fence: grant.fence }));
+  return live.slice(page.from, page.from + page.count).map((grant) => ({ ...toLeaseRecord(grant, grant.expiresAt), fence: grant.fence }));
+}
+
+/** Returns how many leases there are to list. */
+export function countLeases(gate: GateState, node: GroupNode, filter: ListFilter): number {
+  return leasesListed(gate, node, filter).length;
+}
+
+function leasesListed(gate: GateState, node: GroupNode, { key, holder }: ListFilter): Grant[] {
+  const part = holder?.toLowerCase();
+  return [...gate.grants.all()].filter(
+    (grant) => grant.node === node && (key === undefined || grant.keyState.key === key) && (part === undefined || grant.holder.toLowerCase().includes(part)),
+  );
 }
 
 /** Live leases that answer a request id, as permits. */
