@@ -6,13 +6,13 @@ import type { GroupNode } from '../tree/group-node.ts';
 import type { KeyState } from '../tree/key-state.ts';
 import { NO_SLOT } from '../tree/waiter-table.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { awaitsReservation, DISK_WAIT_MAX, extendForReservation } from './expiry.ts';
 import { positionAtTail, positionOf } from './position.ts';
 import { findOversizedLimit } from './readiness.ts';
 import { pausedFor, retryAt } from './retry-at.ts';
 import { exceededBacklogBound, victimsFor, wouldMakeRoom } from './shed.ts';
 import { type GateExplanation, limitViews } from './views.ts';
 import { waitRangeAtTail, withRange } from './wait-ranges.ts';
+import { awaitsReservation, DISK_WAIT_MAX, extendForReservation } from './wait-timeouts.ts';
 import { waitersAhead } from './waiters-ahead.ts';
 
 const NOBODY: readonly number[] = [];

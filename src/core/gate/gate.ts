@@ -14,7 +14,6 @@ import { explain } from './arrival-checks.ts';
 import { audit } from './audit.ts';
 import { type Binding, bindingOf, bindingOfKey } from './binding.ts';
 import { Dispatcher } from './dispatcher.ts';
-import { resolveOverdue } from './expiry.ts';
 import type { Remembered } from './grants.ts';
 import { positionOf } from './position.ts';
 import { findOversizedLimit } from './readiness.ts';
@@ -38,6 +37,7 @@ import {
   waiterViews,
 } from './views.ts';
 import { waitRangeOf } from './wait-ranges.ts';
+import { resolveOverdue } from './wait-timeouts.ts';
 
 /** Permits remembered for settling or for telling that they ended, per tree. */
 const SETTLED_MAX = 100_000;

@@ -2,8 +2,8 @@ import { earlier, type Instant, NEVER } from '../time.ts';
 import type { GroupNode } from '../tree/group-node.ts';
 import type { Override } from '../tree/overrides.ts';
 import { type Dispatcher, MAX_BATCH } from './dispatcher.ts';
-import { expireWaiter } from './expiry.ts';
-import { endLease } from './release.ts';
+import { expireLeases } from './lease-expiry.ts';
+import { expireWaiter } from './wait-timeouts.ts';
 
 /**
  * The course of time in one gate: slots that open, leases that lapse, overrides that end, wait timeout that runs out, in
@@ -82,9 +82,8 @@ export class Ticker {
   }
 
   #open(at: Instant, now: Instant): void {
-    const all = this.#all;
-    for (let grant = all.grants.popLapsed(at); grant !== undefined; grant = all.grants.popLapsed(at)) endLease(all, now, grant, 'lapsed');
-    all.dispatchAt(at, now);
+    expireLeases(this.#all, at, now);
+    this.#all.dispatchAt(at, now);
   }
 
   /** Ends all waiters whose wait timeout ended by `at`, at most a slice; returns how many. No waiter is admitted before all of them are refused. */

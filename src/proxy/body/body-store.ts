@@ -1,10 +1,10 @@
 import type { Clock } from '../../admission/clock.ts';
 import type { IncomingBody } from '../incoming.ts';
 import type { HoldLimits } from '../route.ts';
-import type { BufferBudgets } from './body-buffer.ts';
 import { type BodyContext, BufferedBody } from './buffered-body.ts';
 import { ByteBudget } from './byte-budget.ts';
 import { SpillFolder } from './spill-file.ts';
+import type { BufferBudgets } from './spilling-buffer.ts';
 import { WatchLater } from './watch-later.ts';
 
 /** What holding needs. */

@@ -6,7 +6,7 @@ import type { IncomingBody } from '../incoming.ts';
 import type { HoldLimits } from '../route.ts';
 import type { HeldBody } from '../upstream/forwarder.ts';
 import { HEAD_ONLY } from '../upstream/head-first.ts';
-import { type AppendResult, BodyBuffer, type BodyBufferOwner, type BufferBudgets, type Cursor } from './body-buffer.ts';
+import { type AppendResult, type BufferBudgets, type Cursor, SpillingBuffer, type SpillingBufferOwner } from './spilling-buffer.ts';
 import { UploadMonitor, type UploadSource } from './upload-monitor.ts';
 import type { WatchedLater, WatchLater } from './watch-later.ts';
 
@@ -47,11 +47,11 @@ export interface BodyContext {
  *
  * Opened when whole it can be opened again; opened earlier, only once, and nothing is kept.
  */
-export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, UploadSource {
+export class BufferedBody implements HeldBody, SpillingBufferOwner, WatchedLater, UploadSource {
   readonly #incoming: IncomingBody;
   readonly #limits: HoldLimits;
   readonly #home: BodyContext;
-  readonly #kept: BodyBuffer;
+  readonly #kept: SpillingBuffer;
   #watch: BodyWatch | undefined;
   #state: 'before' | 'receiving' | 'whole' | 'failed' | 'dropped' = 'before';
   #received = 0;
@@ -71,7 +71,7 @@ export class BufferedBody implements HeldBody, BodyBufferOwner, WatchedLater, Up
     this.#incoming = incoming;
     this.#limits = limits;
     this.#home = home;
-    this.#kept = new BodyBuffer(home.enter(limits.memoryBytesMax), this);
+    this.#kept = new SpillingBuffer(home.enter(limits.memoryBytesMax), this);
   }
 
   get length(): number | undefined {

@@ -23,7 +23,7 @@ export interface BufferBudgets {
 export type AppendResult = { readonly kind: 'kept' } | { readonly kind: 'full' } | { readonly kind: 'broken'; readonly cause: unknown };
 
 /** Whose bytes are kept. */
-export interface BodyBufferOwner {
+export interface SpillingBufferOwner {
   /** What became of the piece that was put; once for each, perhaps before `put` returns. */
   onKept(kept: AppendResult): void;
 }
@@ -37,9 +37,9 @@ export interface Cursor {
 const KEPT: AppendResult = { kind: 'kept' };
 
 /** The bytes of one body: in memory, then on disk; a piece that fits nowhere waits for room. The order is kept, for once on disk the rest goes there too. */
-export class BodyBuffer {
+export class SpillingBuffer {
   readonly #places: BufferBudgets;
-  readonly #owner: BodyBufferOwner;
+  readonly #owner: SpillingBufferOwner;
   #memory: Uint8Array[] = [];
   /** The last of `#memory` is a part of it that grows; undefined: the last stands for itself. */
   #gathering: Uint8Array | undefined;
@@ -53,7 +53,7 @@ export class BodyBuffer {
   #stopWaiting: (() => void) | undefined;
   #dropped = false;
 
-  constructor(places: BufferBudgets, owner: BodyBufferOwner) {
+  constructor(places: BufferBudgets, owner: SpillingBufferOwner) {
     this.#places = places;
     this.#owner = owner;
   }
