@@ -24,6 +24,7 @@ import { garbageTable } from './micro/garbage.ts';
 import { gateTable } from './micro/gate.ts';
 import { appendRates } from './micro/ledger.ts';
 import { limitsTable } from './micro/limits.ts';
+import { workersTable } from './micro/workers.ts';
 import { forwarded } from './proxy/forwarded.ts';
 import { overload } from './proxy/overload.ts';
 import { reloads } from './reload/reload.ts';
@@ -42,6 +43,7 @@ const benches: Readonly<Record<string, Bench>> = {
   gate: { what: 'B6: up to a million waiters in the core', run: async ({ rounds }) => gateTable(Math.min(5, rounds) + 1) },
   garbage: { what: 'GC microseconds of a request by the number of groups', run: async ({ rounds }) => garbageTable(rounds) },
   clock: { what: 'processor time and lateness of the clock, by the thread that sleeps and by spinning', run: async ({ rounds }) => clockTable(rounds) },
+  workers: { what: 'what front ends in threads of their own would cost and give (decision 0042)', run: (effort) => workersTable(effort) },
   ledger: { what: 'durable appends a second on this disk', run: ledger },
   submit: { what: 'deferred: submits stored a second, beside an append-only file and BullMQ', run: submitTable },
   submitHttp: { what: 'deferred: submits acknowledged a second over HTTP, beside BullMQ behind node:http', run: submitHttpTable },
