@@ -83,7 +83,7 @@ export class BatchedStore {
     try {
       await this.store.commit(this.#changes(batch));
       // Not before: until its end or retry is stored, what is armed next names it too.
-      for (const write of batch.flatMap(({ writes }) => writes)) if (write.kind === 'retry' || write.kind === 'end') this.#flights.delete(write.row.sequence);
+      for (const { writes } of batch) for (const write of writes) if (write.kind === 'retry' || write.kind === 'end') this.#flights.delete(write.row.sequence);
       for (const { resolve } of batch) resolve();
     } catch (cause) {
       const submits = batch.filter(({ writes }) => writes.some(takesRoom));
@@ -98,11 +98,13 @@ export class BatchedStore {
   #changes(batch: readonly Waiting[]): readonly Change[] {
     const changes: Change[] = [];
     let arms = false;
-    for (const write of batch.flatMap(({ writes }) => writes)) {
-      if (write.kind === 'arm') {
-        arms = true;
-        this.#flights.set(write.flight.sequence, write.flight);
-      } else changes.push(write);
+    for (const { writes } of batch) {
+      for (const write of writes) {
+        if (write.kind === 'arm') {
+          arms = true;
+          this.#flights.set(write.flight.sequence, write.flight);
+        } else changes.push(write);
+      }
     }
     if (arms) changes.push({ kind: 'arm', flights: [...this.#flights.values()] });
     return changes;

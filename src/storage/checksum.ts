@@ -29,7 +29,10 @@ export function addChecksum(record: string, bytes: Uint8Array): Uint8Array {
 /** Puts the checksum of what follows into the first {@link CHECKSUM_BYTES} of `framed`: as {@link addChecksum}, without a copy. */
 export function putChecksum(record: string, framed: Uint8Array): void {
   const sum = checksum(record, framed.subarray(CHECKSUM_BYTES));
-  new DataView(framed.buffer, framed.byteOffset, CHECKSUM_BYTES).setUint32(0, sum, true);
+  framed[0] = sum;
+  framed[1] = sum >>> 8;
+  framed[2] = sum >>> 16;
+  framed[3] = sum >>> 24;
 }
 
 /** The bytes of a framed value, copied. Throws {@link CorruptRecord}. */

@@ -48,9 +48,15 @@ export class Writer {
   number(value: number): void {
     this.#room(8);
     let rest = Math.min(Math.max(Math.ceil(value), 0), Number.MAX_SAFE_INTEGER);
+    // Times and large sequences have more bits than the engine's integers: the lower 28 first.
+    if (rest >= LOWER) {
+      const lower = rest % LOWER;
+      for (let shift = 0; shift < 28; shift += 7) this.#bytes[this.#at++] = ((lower >>> shift) & 0x7f) | 0x80;
+      rest = Math.floor(rest / LOWER);
+    }
     while (rest >= 0x80) {
-      this.#bytes[this.#at++] = (rest % 0x80) | 0x80;
-      rest = Math.floor(rest / 0x80);
+      this.#bytes[this.#at++] = (rest & 0x7f) | 0x80;
+      rest >>>= 7;
     }
     this.#bytes[this.#at++] = rest;
   }
@@ -103,9 +109,11 @@ export class Writer {
 
   /** Bytes without their length. */
   raw(value: Uint8Array): void {
-    this.#room(value.byteLength);
-    this.#bytes.set(value, this.#at);
-    this.#at += value.byteLength;
+    const { byteLength } = value;
+    this.#room(byteLength);
+    if (byteLength > SHORT) this.#bytes.set(value, this.#at);
+    else for (let index = 0; index < byteLength; index++) this.#bytes[this.#at + index] = value[index] as number;
+    this.#at += byteLength;
   }
 
   /** What was written. With the shared buffer it is to be copied before another value is written. */
@@ -140,6 +148,8 @@ export class Writer {
   }
 }
 
+/** 28 bits are four bytes of a number. */
+const LOWER = 2 ** 28;
 /** Texts of fewer bytes have a length of one byte. */
 const BYTE_MAX = 0x80;
 /** Up to here a loop is faster than a call into Node. */
@@ -152,6 +162,8 @@ export class Reader {
   readonly #bytes: Buffer;
   readonly #record: string;
   #at = 1;
+  /** All bytes, each as one character, once a text was cut out of it. */
+  #characters: string | undefined;
 
   constructor(record: string, bytes: Uint8Array) {
     this.#record = record;
@@ -160,7 +172,7 @@ export class Reader {
   }
 
   byte(): number {
-    return this.#bytes.readUInt8(this.#take(1));
+    return this.#bytes[this.#take(1)] as number;
   }
 
   number(): number {
@@ -195,16 +207,38 @@ export class Reader {
     return this.#bytes.toString('utf8', at, at + length);
   }
 
+  /**
+   * A text that is kept for a short time only: it is cut out of one string of the whole value, and holds all of that in memory. For values with
+   * many texts, since a call into Node for each costs several times as much.
+   */
+  part(): string {
+    const length = this.number();
+    const at = this.#take(length);
+    for (let index = at; index < at + length; index++) if ((this.#bytes[index] as number) >= 0x80) return this.#bytes.toString('utf8', at, at + length);
+    this.#characters ??= this.#bytes.toString('latin1');
+    return this.#characters.slice(at, at + length);
+  }
+
   texts(): string[] {
     const values: string[] = [];
     for (let left = this.number(); left > 0; left--) values.push(this.text());
     return values;
   }
 
+  /** Many texts, each as {@link part}. */
+  parts(): string[] {
+    const values: string[] = [];
+    for (let left = this.number(); left > 0; left--) values.push(this.part());
+    return values;
+  }
+
   bytes(): Uint8Array {
     const length = this.number();
     const at = this.#take(length);
-    return new Uint8Array(this.#bytes.subarray(at, at + length));
+    // In the pool of Node where it is short: memory of its own costs a microsecond.
+    const copy = Buffer.allocUnsafe(length);
+    this.#bytes.copy(copy, 0, at, at + length);
+    return new Uint8Array(copy.buffer, copy.byteOffset, length);
   }
 
   #take(length: number): number {

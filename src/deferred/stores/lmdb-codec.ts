@@ -39,6 +39,8 @@ export interface Counters {
   readonly cancelled: number;
 }
 
+/** Of the answer to an attempt. */
+const FIRST_BYTES_MAX = 256;
 const NOTHING = new Uint8Array(0);
 const STATES: readonly EndState[] = ['done', 'dead', 'cancelled'];
 const ROW = { ordered: 1, idHash: 2, requestHash: 4, costs: 8, callback: 16 };
@@ -87,8 +89,11 @@ export function decodeHead(record: string, bytes: Uint8Array): { readonly head: 
   const flags = from.byte();
   const place = { body: from.number(), pieces: from.number() };
   const bodyBytes = from.number();
-  const [host, method, target, callback] = [from.text(), from.text(), from.text(), from.text()];
-  const headers = from.texts();
+  const host = from.part();
+  const method = from.part();
+  const target = from.part();
+  const callback = from.part();
+  const headers = from.parts();
   const timeoutMs = (flags & HEAD.timeout) === 0 ? undefined : from.number();
   let retries: RequestHead['retries'];
   if ((flags & HEAD.attemptsMax) !== 0) retries = { attemptsMax: from.number() };
@@ -114,7 +119,9 @@ export function encodeEnd({ row, end, attempt, apart }: EndRecord): Uint8Array {
       (attempt === undefined ? 0 : END.attempt) |
       (apart ? END.apart : 0),
   );
-  for (const number of [end.at, end.goneAt, end.attempts]) out.number(number);
+  out.number(end.at);
+  out.number(end.goneAt);
+  out.number(end.attempts);
   out.text(end.error);
   writeRow(out, row);
   if (attempt !== undefined) writeAttempt(out, attempt);
@@ -229,13 +236,22 @@ export function writeRow(out: Writer, row: RequestRow): void {
       (costs ? ROW.costs : 0) |
       (row.callbackOf === 0 ? 0 : ROW.callback),
   );
-  for (const number of [row.sequence, row.priority, row.attempts, row.spared, row.acceptedAt, row.dueAt, row.deadlineAt, row.firstAttemptAt])
-    out.number(number);
+  out.number(row.sequence);
+  out.number(row.priority);
+  out.number(row.attempts);
+  out.number(row.spared);
+  out.number(row.acceptedAt);
+  out.number(row.dueAt);
+  out.number(row.deadlineAt);
+  out.number(row.firstAttemptAt);
   out.hex(row.secret);
   if (row.idHash !== '') out.hex(row.idHash);
   if (row.requestHash !== '') out.hex(row.requestHash);
   if (row.callbackOf !== 0) out.number(row.callbackOf);
-  for (const text of [row.group, row.route, row.caller, row.key]) out.text(text);
+  out.text(row.group);
+  out.text(row.route);
+  out.text(row.caller);
+  out.text(row.key);
   if (costs) out.text(JSON.stringify(row.costs));
 }
 
@@ -263,9 +279,13 @@ function readRow(from: Reader): RequestRow {
 }
 
 function writeAttempt(out: Writer, attempt: Attempt): void {
-  for (const number of [attempt.number, attempt.at, attempt.status, attempt.nextAt]) out.number(number);
+  const { firstBytes } = attempt;
+  out.number(attempt.number);
+  out.number(attempt.at);
+  out.number(attempt.status);
+  out.number(attempt.nextAt);
   out.text(attempt.error);
-  out.bytes(attempt.firstBytes.subarray(0, 256));
+  out.bytes(firstBytes.byteLength > FIRST_BYTES_MAX ? firstBytes.subarray(0, FIRST_BYTES_MAX) : firstBytes);
 }
 
 function readAttempt(from: Reader): Attempt {

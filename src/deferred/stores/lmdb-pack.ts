@@ -40,6 +40,11 @@ export class Pack {
     if (end !== this.#index) throw new RangeError(`${record} does not have the bytes of its values.`);
   }
 
+  /** The last sequence in this pack. */
+  get last(): number {
+    return this.#sequenceAt(this.length - 1);
+  }
+
   /** All of them, in the order of their sequences. */
   *values(): IterableIterator<Packed> {
     let at = PACK_HEAD;

@@ -28,20 +28,32 @@ const FEW = 8;
 /** One number as a key: 8 bytes, big-endian. */
 export function numberKey(value: number): Buffer {
   const key = Buffer.allocUnsafe(8);
-  key.writeUInt32BE(Math.floor(value / 2 ** 32), 0);
-  key.writeUInt32BE(value % 2 ** 32, 4);
+  putNumber(key, 0, value);
   return key;
 }
 
 /** Several numbers as a key, in the order of the first, then the second. */
 export function numbersKey(...values: readonly number[]): Buffer {
-  return Buffer.concat(values.map(numberKey));
+  const key = Buffer.allocUnsafe(values.length * 8);
+  for (let index = 0; index < values.length; index++) putNumber(key, index * 8, values[index] as number);
+  return key;
 }
 
-/** The number at `index` of a key. */
+function putNumber(key: Buffer, at: number, value: number): void {
+  key.writeUInt32BE(Math.floor(value / 2 ** 32), at);
+  key.writeUInt32BE(value % 2 ** 32, at + 4);
+}
+
+/** The number at `index` of a key; a RangeError where the key is too short. */
 export function numberIn(key: Uint8Array, index: number): number {
-  const bytes = Buffer.from(key.buffer, key.byteOffset, key.byteLength);
-  return bytes.readUInt32BE(index * 8) * 2 ** 32 + bytes.readUInt32BE(index * 8 + 4);
+  const at = index * 8;
+  if (at + 8 > key.byteLength) throw new RangeError(`A key of ${key.byteLength} bytes has no number at ${at}.`);
+  return wordAt(key, at) * 2 ** 32 + wordAt(key, at + 4);
+}
+
+/** 4 bytes, big-endian. By hand: a view of each key would be garbage at once. */
+function wordAt(key: Uint8Array, at: number): number {
+  return (((key[at] as number) << 24) | ((key[at + 1] as number) << 16) | ((key[at + 2] as number) << 8) | (key[at + 3] as number)) >>> 0;
 }
 
 /** A name as a key. */
@@ -159,6 +171,13 @@ export class Tables {
   }
 
   #findPack(table: PackTable, sequence: number): Pack | undefined {
+    // Reads one after the other come to the first of the next pack, whose key is known: a look-up costs less than a search.
+    if (this.#lastPacks[table]?.last === sequence - 1) {
+      const key = numberKey(sequence);
+      const value = this.file.table(table).get(key);
+      const pack = value && packIn(table, key, value);
+      if (pack !== undefined) return pack.has(sequence) ? pack : undefined;
+    }
     const range = { start: numberKey(sequence), reverse: true, limit: 1 };
     for (const { key, value } of this.file.table(table).getRange(range)) {
       const pack = packIn(table, key as Uint8Array, value);
