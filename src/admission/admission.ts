@@ -310,6 +310,8 @@ export const MOVED: Refusal = Object.freeze({ reason: 'undecided', detail: 'Anot
 
 /** Admission of this process as the relay uses it: for what is decided here. */
 export interface LocalAdmissionService extends AdmissionService {
+  /** Some of the groups that are decided here, at once, in the order of {@link AdmissionService.groups}. */
+  groupsFrom(from: number, count: number): readonly GroupView[];
   /** The tree of this group is being opened here: try again when this has resolved. undefined: it is open, or not here. */
   opening(group: string): Promise<void> | undefined;
   /** The tree of this group is decided here, now. */

@@ -22,10 +22,10 @@ export class Slices {
     this.#turn = pace === undefined ? () => new Promise((resolve) => defer(resolve)) : () => pace.turn();
   }
 
-  /** Runs the first slice at once, the rest in later turns. Rejects with what the work throws. */
-  async run<T>(work: Work<T>): Promise<T> {
+  /** Runs the first slice at once, the rest in later turns; each keeps the event loop for `slice`, 3 ms if not given. Rejects with what the work throws. */
+  async run<T>(work: Work<T>, slice: Micros = SLICE): Promise<T> {
     for (;;) {
-      const end = plus(this.#clock.now(), SLICE);
+      const end = plus(this.#clock.now(), slice);
       for (let steps = 0; steps < STEPS_MAX; steps++) {
         const step = work.next();
         if (step.done === true) return step.value;

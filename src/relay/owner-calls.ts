@@ -99,7 +99,7 @@ async function perform({ admission, positions, by }: CallDeps, method: Method, a
     case 'group':
       return admission.group(args.group);
     case 'groups':
-      return (await admission.groups()).slice(args.from, args.from + GROUPS_PAGE);
+      return admission.groupsFrom(args.from, GROUPS_PAGE);
     case 'waiters':
       return waiters(admission, args);
     case 'leases':

@@ -58,7 +58,7 @@ export async function openClusterAdmission(config: Config, cluster: Cluster, dep
   const options = await natsOptions(cluster, deps);
   const nats = await openNats(options, (change) => logConnectionEvent(log, change));
   opened.push(() => nats.close());
-  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => localAdmission.groups() });
+  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: (max) => localAdmission.groupsFrom(0, max) });
   const timely = instrumentClock(clock, metrics.timerLate);
   const store = unclosed(instrumentStore(nats.store, () => clock.now(), metrics.flushed));
   const pace = createPace(() => replica.slack());

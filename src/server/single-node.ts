@@ -60,7 +60,7 @@ async function openOnce(config: Config, deps: AdmissionStackDeps): Promise<Admis
   const place = coordinator.place('');
   if (place.at !== 'here') throw new Error('The term of the store was lost while it was taken; start again.');
   const lost = Promise.withResolvers<Error>();
-  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: () => localAdmission.groups() });
+  const metrics = createMetrics({ version, nodeVersion, now: () => clock.now(), groups: (max) => localAdmission.groupsFrom(0, max) });
   const store = instrumentStore(storage.store, () => clock.now(), metrics.flushed);
   // No other process takes what this one decides: a late renewal costs callers time, but no shard.
   const pace = createPace(() => Number.POSITIVE_INFINITY);

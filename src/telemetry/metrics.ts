@@ -14,8 +14,8 @@ export interface MetricsOptions {
   readonly version: string;
   readonly nodeVersion: string;
   readonly now: () => Instant;
-  /** Figures of all groups; read once per scrape. */
-  readonly groups: () => readonly GroupView[];
+  /** Figures of groups, at most so many; read once per scrape. */
+  readonly groups: (max: number) => readonly GroupView[];
   /** Groups with labels of their own; the rest are counted together as `other`. */
   readonly groupsMax?: number;
   /** Where the metrics are registered; a registry of their own if absent. */
@@ -247,7 +247,7 @@ function registerGauges(registry: Registry, options: MetricsOptions, groupsMax: 
   // All gauges of one scrape are read in one go.
   const views = (): readonly GroupView[] => {
     const at = options.now();
-    if (taken === undefined || at - taken.at > SECOND / 10) taken = { at, views: options.groups().slice(0, groupsMax) };
+    if (taken === undefined || at - taken.at > SECOND / 10) taken = { at, views: options.groups(groupsMax).slice(0, groupsMax) };
     return taken.views;
   };
   const gauge = <L extends string>(
