@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { RequestEnd, RequestRow } from '../../../src/deferred/request.ts';
 import type { EdgeSubmit } from '../../../src/deferred/shared-store.ts';
 import type { JetStreamStore } from '../../../src/deferred/stores/jetstream.ts';
@@ -95,6 +95,23 @@ describe.each(natsVersions())('on nats-server $version', ({ binary }) => {
         [fourth.secret, 'cancelled'],
       ]),
     );
+  });
+
+  it('a question that a closed connection does not take leaves no timer behind that ends the process', async () => {
+    const own = await openQueues(server.url);
+    vi.spyOn(own.line.connection, 'subscribe').mockImplementation(() => {
+      throw new Error('closed');
+    });
+    vi.useFakeTimers({ toFake: ['setTimeout'] });
+    try {
+      const scan = own.records.scan(own.layout.shard(0).all, 1)[Symbol.asyncIterator]();
+      await expect(scan.next()).rejects.toThrow('closed');
+      expect(() => vi.advanceTimersByTime(6_000)).not.toThrow();
+    } finally {
+      vi.useRealTimers();
+      vi.restoreAllMocks();
+      await own.line.close();
+    }
   });
 
   it('two replicas that take one key at once give one ticket', async () => {
