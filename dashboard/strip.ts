@@ -4,7 +4,7 @@ import type { ApiServer } from './first-run.ts';
 import { type ApiGroup, type ApiHistory, namesOf, refusedOf } from './group.ts';
 import { html } from './html.ts';
 import { bar, glyph, sentence, sparkline, type Tone } from './parts.ts';
-import { countText, rateText, readCount, readInstant, spanText } from './text.ts';
+import { countText, deferredNote, rateText, readCount, readInstant, spanText } from './text.ts';
 
 /** Figures of the whole server. */
 export interface ApiSummary {
@@ -16,7 +16,13 @@ export interface ApiSummary {
   readonly me?: { readonly name?: string; readonly can?: readonly string[] };
   readonly server?: ApiServer;
   readonly recent?: { readonly refused?: Readonly<Record<string, string>> };
-  readonly deferred?: { readonly dead?: string | number; readonly pending?: string | number; readonly growth?: string | number; readonly mainError?: string };
+  /** null: no route is deferred. Absent: not known. */
+  readonly deferred?: {
+    readonly dead?: string | number;
+    readonly pending?: string | number;
+    readonly growth?: string | number;
+    readonly mainError?: string;
+  } | null;
   readonly cluster?: {
     readonly live?: number;
     readonly lost?: number;
@@ -59,8 +65,8 @@ export function Strip({ summary = {} }: { readonly summary: ApiSummary | undefin
     <div>
       <div class="cap"><span>Deferred</span><span>${deferred?.pending === undefined ? '' : `${countText(Number(deferred.pending))} pending`}</span></div>
       ${
-        deferred === undefined
-          ? html`<div class="t2">no deferred routes</div>`
+        deferred === undefined || deferred === null
+          ? html`<div class="t2">${counts && deferredNote(deferred)}</div>`
           : html`<div><a class="name" href="#/deferred"><span class="big">${countText(Number(deferred.dead ?? 0))}</span></a> dead letters</div><div class="t2 cut">${deferred.growth === undefined ? '' : `${countText(Number(deferred.growth))} more in 1 h${deferred.mainError ? `: ${deferred.mainError}` : ''}`}</div>`
       }
     </div>

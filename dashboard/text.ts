@@ -116,3 +116,8 @@ export function emphasized(sentence: string, names: readonly string[]): readonly
 function pad(part: number): string {
   return String(Math.floor(part)).padStart(2, '0');
 }
+
+/** Stands for the number of dead letters. null: no route is deferred; undefined: the server did not say. */
+export function deferredNote(deferred: null | undefined): string {
+  return deferred === null ? 'no deferred routes' : 'not known';
+}

@@ -110,6 +110,7 @@ export class DashboardLists implements HttpHandler {
       arrivedPerSecond: sum(visible, ({ standing }) => standing?.activity.arrivedPerSecond),
       admittedPerSecond: sum(visible, ({ standing }) => standing?.activity.admittedPerSecond),
       recent: { refused: refusedOf(visible) },
+      deferred: this.#deferred(caller),
       firstRun: visible.every(({ waiting, counters }) => waiting === 0 && counters.admitted === 0 && Object.keys(counters.refused).length === 0),
       me: { name: caller, can: auth.rightsOf(caller).can },
       server: { ...server(), auth: auth.demanded },
@@ -118,6 +119,13 @@ export class DashboardLists implements HttpHandler {
           ? undefined
           : { replicas: replicas.length, live: replicas.length, revision: server().revision, shards: 64, decided: sum(replicas, ({ shards }) => shards) },
     };
+  }
+
+  /** Requests that are stored. null: none are, no route is deferred; undefined: not known, or not for a caller who may not see them all. */
+  #deferred(caller: string): { readonly pending: number; readonly dead: number } | null | undefined {
+    const { auth, deferred } = this.#deps;
+    if (deferred === undefined) return null;
+    return auth.groupsOf(caller) === undefined && auth.keyOf(caller) === undefined ? deferred.counts?.() : undefined;
   }
 
   /** Groups that a caller may see. */

@@ -101,7 +101,12 @@ export async function openDeferredMode(config: Config, deps: DeferredModeDeps): 
     metrics.forward({ kind: 'cost_missing', route, unit, stage: 'ask' });
   };
   return {
-    access: { requests, routes: () => submitRoutes, submitBytesMax: submitBytesOf(submitRoutes) },
+    access: {
+      requests,
+      routes: () => submitRoutes,
+      submitBytesMax: submitBytesOf(submitRoutes),
+      counts: deps.replicas === undefined ? () => countsOf(service.figures) : undefined,
+    },
     storing: { requests, nowMs: () => clock.epoch(clock.now()), costMissing },
     replace: (next, settings) => {
       routes = next;
@@ -149,6 +154,12 @@ async function openAmongReplicas(common: Common, replicas: ReplicaRequests): Pro
       await nats.close();
     },
   };
+}
+
+function countsOf({ groups, ended }: DeferredFigures): { readonly pending: number; readonly dead: number } {
+  let pending = 0;
+  for (const group of groups.values()) pending += group.pending;
+  return { pending, dead: ended.dead };
 }
 
 /** Logs whose requests wait for a group that is not in the file, once for each until it is back: they are neither refused nor lost. */

@@ -1,7 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { bytesText } from '../../dashboard/bytes.ts';
-import { countText, emphasized, middleText, rangeText, rateText, readCount, readInstant, readSpan, shortCount, spanText, word } from '../../dashboard/text.ts';
+import {
+  countText,
+  deferredNote,
+  emphasized,
+  middleText,
+  rangeText,
+  rateText,
+  readCount,
+  readInstant,
+  readSpan,
+  shortCount,
+  spanText,
+  word,
+} from '../../dashboard/text.ts';
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -94,4 +107,8 @@ describe('names', () => {
       }),
     );
   });
+});
+
+test('a number of dead letters that the server did not say is not known, and not none', () => {
+  expect([deferredNote(undefined), deferredNote(null)]).toEqual(['not known', 'no deferred routes']);
 });

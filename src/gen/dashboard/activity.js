@@ -1,6 +1,6 @@
-import{j as e,o as t,r as n}from"./app.js";import{r,t as i,u as a}from"./html.js";function o({group:o,limit:s}){let c=new URLSearchParams({...o!==void 0&&{group:o},limit:String(s)}),{data:l,problem:u,refresh:d}=e(`v1/activity?${c}`,5e3);if(u!==void 0&&u.status!==0&&l===void 0)return u.status===404?i`<p class="none">not known</p>`:n(u,d);let f=l?.activity??[];return f.length===0?i`<p class="none">${l===void 0?``:`Nothing since the start of this server.`}</p>`:i`<ol class="activity">
-${f.map(e=>{let n=a(e.at),o=e.severity===`error`?`red`:e.severity===`warn`?`amber`:``;return i`<li>
-${t(o===`red`?`cross`:o===`amber`?`triangle`:`ring`,o)}<time>${n===void 0?``:r(n)}</time
+import{j as e,o as t,r as n}from"./app.js";import{d as r,r as i,t as a}from"./html.js";function o({group:o,limit:s}){let c=new URLSearchParams({...o!==void 0&&{group:o},limit:String(s)}),{data:l,problem:u,refresh:d}=e(`v1/activity?${c}`,5e3);if(u!==void 0&&u.status!==0&&l===void 0)return u.status===404?a`<p class="none">not known</p>`:n(u,d);let f=l?.activity??[];return f.length===0?a`<p class="none">${l===void 0?``:`Nothing since the start of this server.`}</p>`:a`<ol class="activity">
+${f.map(e=>{let n=r(e.at),o=e.severity===`error`?`red`:e.severity===`warn`?`amber`:``;return a`<li>
+${t(o===`red`?`cross`:o===`amber`?`triangle`:`ring`,o)}<time>${n===void 0?``:i(n)}</time
 ><span title=${e.text}>${e.text??[e.who,e.what,e.group].filter(Boolean).join(` `)}</span><span class="t2">${e.reason?`“${e.reason}”`:``}</span>
 </li>`})}
-</ol>`}function s(){return i`<div class="pane pad"><h1>Activity</h1><p class="t2">What operators did and what happened, the newest first. Times are those of this browser’s zone.</p><${o} limit=${200} /></div>`}export{o as ActivityList,s as ActivityScreen};
+</ol>`}function s(){return a`<div class="pane pad"><h1>Activity</h1><p class="t2">What operators did and what happened, the newest first. Times are those of this browser’s zone.</p><${o} limit=${200} /></div>`}export{o as ActivityList,s as ActivityScreen};
