@@ -105,3 +105,15 @@ test('over TLS gRPC is given HTTP/2, and a browser, which speaks both, HTTP/1.1'
   open(address, trusting);
   expect(await call(GroupService.method.listGroups, {})).toMatchObject({ groups: [{ name: 'pace' }] });
 });
+
+/** Ends before the 10 s after which a silent connection is closed anyway. */
+test('a server that stops closes connections that have said nothing yet', { timeout: 8_000 }, async () => {
+  const [host = '', port] = (await start('')).split(':');
+  const silent = connect(Number(port), host);
+  const closed = textOf(silent);
+  await once(silent, 'connect');
+  // Accepted after it, and answered: so it was accepted, too.
+  expect((await fetch(`http://${host}:${port}/v1/groups`)).status).toBe(200);
+  await running?.drain(true);
+  expect(await closed).toBe('');
+});

@@ -1,5 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { Server as NetServer, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { type Engine, type EngineHandler, type EngineOptions, runHandler } from '../engine.ts';
 import {
@@ -18,7 +18,7 @@ import {
 import { LingeringSockets } from '../lingering-sockets.ts';
 import { NodeExchange, type NodeExchangeOwner } from './exchange.ts';
 import { PacedReads } from './paced-reads.ts';
-import { splitProtocols } from './protocol-split.ts';
+import { type SplitServer, splitProtocols } from './protocol-split.ts';
 import { acceptsNextRequest, closeServer, createNodeServer, listenOn, NO_EXPECTATION, PIPELINED_MAX, toFramingError, validateFraming } from './server.ts';
 
 /** The engine on node:http: the one that is always there, and the only one for forwarding. */
@@ -47,8 +47,8 @@ class NodeEngine implements Engine, NodeExchangeOwner {
   readonly #lingering = new LingeringSockets();
   readonly #pipelined = new WeakMap<Socket, number>();
   #server: Server | undefined;
-  /** What listens: the server, or what tells its protocol from another. */
-  #front: NetServer | undefined;
+  /** What tells its protocol from another at the same address; undefined: there is no other. */
+  #split: SplitServer | undefined;
   #sweeper: NodeJS.Timeout | undefined;
 
   constructor(options: EngineOptions, handler: EngineHandler) {
@@ -65,10 +65,10 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.#clientError(error, socket));
     this.refusals.attend(server);
     const { http2, receiveMsMax } = this.#options;
-    const front = http2 === undefined ? server : splitProtocols(server, http2, Math.min(HEAD_MS_MAX, receiveMsMax));
-    const address = await listenOn(front, host, port);
+    const split = http2 && splitProtocols(server, http2, Math.min(HEAD_MS_MAX, receiveMsMax));
+    const address = await listenOn(split?.front ?? server, host, port);
     this.#server = server;
-    this.#front = front;
+    this.#split = split;
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(1_000, Math.ceil(this.#options.receiveMsMax / 4)));
     this.#sweeper.unref();
     return address;
@@ -78,7 +78,7 @@ class NodeEngine implements Engine, NodeExchangeOwner {
     const server = this.#server;
     if (server === undefined) return;
     this.closing = true;
-    if (this.#front !== server) this.#front?.close();
+    this.#split?.close();
     await closeServer(server, graceMs);
     clearInterval(this.#sweeper);
   }
