@@ -2,6 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { PageRequest } from '../admission/admission.ts';
 import { KEY_BYTES_MAX } from '../core/bounds.ts';
+import { PRIORITY_DEFERRED } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
 import * as pb from '../gen/sluice/v1/group_pb.ts';
 import { answer, refuse, type ServiceDeps } from './admission-service.ts';
@@ -13,7 +14,7 @@ import { toPage } from './group-validation.ts';
 import { changeCalls, readerOf } from './operator-changes.ts';
 import { pageTokenOf, placeOf } from './page-token.ts';
 import { filled, lease, replica, waiter } from './proto-messages.ts';
-import { checkGroup, checkText, isRefusal } from './validation.ts';
+import { checkGroup, checkText, isRefusal, malformed } from './validation.ts';
 
 /** What each call of sluice.v1.GroupService does, by the fields of its request: a new one does not compile until it is listed. */
 const ACTIONS: { readonly [name in keyof typeof pb.GroupService.method]: (request: Named) => Action } = {
@@ -119,7 +120,9 @@ function itemsAsked(
   const list = [`${what} of ${name}`, ...(key !== undefined || priority !== undefined || holder !== '' ? [JSON.stringify([key, priority, holder])] : [])].join(
     ' ',
   );
-  const wrong = checkGroup(name) ?? checkText('key', key ?? '', KEY_BYTES_MAX) ?? checkText('holder', holder, HOLDER_BYTES_MAX);
+  const beyond = priority !== undefined && (priority < 0 || priority > PRIORITY_DEFERRED);
+  const badPriority = beyond ? malformed(`\`priority\` must be a whole number from 0 to ${PRIORITY_DEFERRED}.`) : undefined;
+  const wrong = checkGroup(name) ?? badPriority ?? checkText('key', key ?? '', KEY_BYTES_MAX) ?? checkText('holder', holder, HOLDER_BYTES_MAX);
   const page = wrong ?? toPage(list, request);
   if (isRefusal(page)) return page;
   if (own !== undefined && key !== undefined && key !== own) return { list, page: undefined };

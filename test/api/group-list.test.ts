@@ -139,6 +139,7 @@ test('waiters and leases are filtered and counted by the server; a credential wi
   expect(holders(await listed(`waiters?key=acme&limit=1&after=${nextPageToken}`))).toEqual([2, 'nightly']);
   expect((await look(`/v1/groups/ci.runners/waiters?key=globex&after=${nextPageToken}`)).status).toBe(400);
   expect((await look(`/v1/groups/ci.runners/waiters?holder=${'x'.repeat(257)}`)).status).toBe(400);
+  for (const priority of [-1, 1001]) expect((await look(`/v1/groups/ci.runners/waiters?priority=${priority}`)).status).toBe(400);
 });
 
 interface Listed {
