@@ -43,6 +43,8 @@ export class DashboardLists implements HttpHandler {
   readonly #deps: DashboardListsDeps;
   #looked: { readonly views: Promise<readonly GroupView[]>; untilMs: number } | undefined;
 
+  readonly #made = new WeakMap<readonly GroupView[], Promise<Figures>>();
+
   constructor(deps: DashboardListsDeps) {
     this.#deps = deps;
   }
@@ -103,15 +105,16 @@ export class DashboardLists implements HttpHandler {
     const [oldest] = firstGroups(visible, { sort: 'oldest', state: '', q: '' }, 1).first;
     const waits = oldest?.oldestWaiterSince !== undefined;
     const replicas = admission.replicas();
+    const { counts, history, arrivedPerSecond, admittedPerSecond, refused, isUnused } = await this.#figures(visible);
     return {
-      counts: countGroups(visible),
+      counts,
       oldest: oldest !== undefined && waits ? row(oldest, reader) : undefined,
-      history: trendJson(sumOf(visible), reader),
-      arrivedPerSecond: sum(visible, ({ standing }) => standing?.activity.arrivedPerSecond),
-      admittedPerSecond: sum(visible, ({ standing }) => standing?.activity.admittedPerSecond),
-      recent: { refused: refusedOf(visible) },
+      history: trendJson(history, reader),
+      arrivedPerSecond,
+      admittedPerSecond,
+      recent: { refused },
       deferred: this.#deferred(caller),
-      firstRun: visible.every(({ waiting, counters }) => waiting === 0 && counters.admitted === 0 && Object.keys(counters.refused).length === 0),
+      firstRun: isUnused,
       me: { name: caller, can: auth.rightsOf(caller).can },
       server: { ...server(), auth: auth.demanded },
       cluster:
@@ -126,6 +129,15 @@ export class DashboardLists implements HttpHandler {
     const { auth, deferred } = this.#deps;
     if (deferred === undefined) return null;
     return auth.groupsOf(caller) === undefined && auth.keyOf(caller) === undefined ? deferred.counts?.() : undefined;
+  }
+
+  /** Made once for each look, for all who may see all groups. */
+  #figures(visible: readonly GroupView[]): Promise<Figures> {
+    const known = this.#made.get(visible);
+    if (known !== undefined) return known;
+    const made = figuresOf(visible);
+    this.#made.set(visible, made);
+    return made;
   }
 
   /** Groups that a caller may see. */
@@ -201,28 +213,54 @@ function merged(counts: ArrayLike<number>): readonly number[] {
   return sums;
 }
 
-/** Counts of all groups together; their steps end at the same time. */
-function sumOf(views: readonly GroupView[]): Counts | undefined {
+/** Figures of many groups together. */
+interface Figures {
+  readonly counts: Readonly<Record<string, number>>;
+  readonly history: Counts | undefined;
+  readonly arrivedPerSecond: number;
+  readonly admittedPerSecond: number;
+  readonly refused: Readonly<Record<string, number>>;
+  /** Nothing was ever admitted or refused, and no caller waits. */
+  readonly isUnused: boolean;
+}
+
+/** Groups that are added up in one turn of the event loop. */
+const GROUPS_PER_TURN = 500;
+
+/** Adds groups up; the steps of their histories end at the same time. */
+async function figuresOf(views: readonly GroupView[]): Promise<Figures> {
+  const counts = countGroups(views);
+  const total = emptyHistory(views);
+  const refused: Record<string, number> = {};
+  let [arrivedPerSecond, admittedPerSecond, isUnused] = [0, 0, true];
+  for (const [index, { standing, waiting, counters }] of views.entries()) {
+    if (index % GROUPS_PER_TURN === 0) await nextTurn();
+    if (isUnused) isUnused = waiting === 0 && counters.admitted === 0 && Object.keys(counters.refused).length === 0;
+    if (standing === undefined) continue;
+    arrivedPerSecond += standing.activity.arrivedPerSecond;
+    admittedPerSecond += standing.activity.admittedPerSecond;
+    for (const reason in standing.activity.refused) refused[reason] = (refused[reason] ?? 0) + (standing.activity.refused[reason] ?? 0);
+    if (total !== undefined && standing.history !== undefined) addHistory(total, standing.history);
+  }
+  return { counts, history: total, arrivedPerSecond, admittedPerSecond, refused, isUnused };
+}
+
+type Totals = Pick<GroupHistory, 'from' | 'step'> & { readonly arrived: number[]; readonly admitted: number[] };
+
+/** As long as the longest of them. */
+function emptyHistory(views: readonly GroupView[]): Totals | undefined {
   let longest: GroupHistory | undefined;
   for (const { standing } of views) if ((standing?.history?.admitted.length ?? 0) > (longest?.admitted.length ?? 0)) longest = standing?.history;
   if (longest === undefined) return undefined;
-  const total = { from: longest.from, step: longest.step, arrived: Array.from(longest.arrived, () => 0), admitted: Array.from(longest.admitted, () => 0) };
-  for (const { standing } of views) {
-    const { history } = standing ?? {};
-    if (history === undefined) continue;
-    const shift = total.admitted.length - history.admitted.length;
-    for (let at = 0; at < history.admitted.length; at += 1) {
-      total.arrived[at + shift] = (total.arrived[at + shift] ?? 0) + (history.arrived[at] ?? 0);
-      total.admitted[at + shift] = (total.admitted[at + shift] ?? 0) + (history.admitted[at] ?? 0);
-    }
-  }
-  return total;
+  return { from: longest.from, step: longest.step, arrived: Array.from(longest.arrived, () => 0), admitted: Array.from(longest.admitted, () => 0) };
 }
 
-function refusedOf(views: readonly GroupView[]): Readonly<Record<string, number>> {
-  const all: Record<string, number> = {};
-  for (const { standing } of views) for (const [reason, count] of Object.entries(standing?.activity.refused ?? {})) all[reason] = (all[reason] ?? 0) + count;
-  return all;
+function addHistory(total: Totals, { arrived, admitted }: GroupHistory): void {
+  const shift = total.admitted.length - admitted.length;
+  for (let at = 0; at < admitted.length; at += 1) {
+    total.arrived[at + shift] = (total.arrived[at + shift] ?? 0) + (arrived[at] ?? 0);
+    total.admitted[at + shift] = (total.admitted[at + shift] ?? 0) + (admitted[at] ?? 0);
+  }
 }
 
 function sum<T>(items: readonly T[], of: (item: T) => number | undefined): number {
