@@ -92,7 +92,10 @@ export async function openListeners(config: Config, given: ListenersDeps): Promi
   return {
     addresses,
     leaving: () => {
-      for (const frontend of open) if (frontend instanceof Grpc) frontend.serving(false);
+      for (const frontend of open) {
+        if (frontend instanceof Grpc) frontend.serving(false);
+        else if (frontend instanceof HttpFrontend) frontend.grpc?.serving(false);
+      }
     },
     reroute: (routes) => {
       for (const frontend of open) if (frontend instanceof ProxyListener) frontend.reroute(routes);
@@ -269,7 +272,8 @@ class HttpFrontend implements Listener {
   readonly name: string;
   readonly #address: { readonly host: string; readonly port: number };
   readonly #engine: ReturnType<EngineFactory>;
-  readonly #grpc: Grpc | undefined;
+  /** Answers gRPC at the same address; undefined: nothing does. */
+  readonly grpc: Grpc | undefined;
 
   constructor(deps: {
     name: string;
@@ -284,7 +288,7 @@ class HttpFrontend implements Listener {
     const { name, address, tls, handler, make, config, longBodies, grpc } = deps;
     this.name = name;
     this.#address = address;
-    this.#grpc = grpc;
+    this.grpc = grpc;
     const options: EngineOptions = {
       ...(grpc !== undefined && { http2: grpc.shared() }),
       // A message of the longest may be in an envelope.
@@ -304,7 +308,7 @@ class HttpFrontend implements Listener {
   }
 
   async drain(graceMs: Millis): Promise<void> {
-    await Promise.all([this.#engine.close(graceMs), this.#grpc?.drain(graceMs)]);
+    await Promise.all([this.#engine.close(graceMs), this.grpc?.drain(graceMs)]);
   }
 }
 

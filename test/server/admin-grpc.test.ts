@@ -9,6 +9,7 @@ import { afterEach, expect, test } from 'vitest';
 import { methodPath } from '../../src/api/services.ts';
 import { formatError } from '../../src/config/errors.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { Health, HealthCheckResponse_ServingStatus } from '../../src/gen/grpc/health/v1/health_pb.ts';
 import { GroupService } from '../../src/gen/sluice/v1/group_pb.ts';
 import { type RunningServer, serve } from '../../src/server/serve.ts';
 import { certificate } from '../support/fakes/certificate.ts';
@@ -24,8 +25,8 @@ afterEach(async () => {
   await running?.drain(true);
 });
 
-async function start(text: string, admin = '"127.0.0.1:0"'): Promise<string> {
-  const listen = `listen: { api: none, grpc: none, health: none, admin: ${admin} }\nstore: memory\ndrain: { delay: 0, grace: 0 }\n`;
+async function start(text: string, admin = '"127.0.0.1:0"', drain = 'drain: { delay: 0, grace: 0 }'): Promise<string> {
+  const listen = `listen: { api: none, grpc: none, health: none, admin: ${admin} }\nstore: memory\n${drain}\n`;
   const groups = 'groups:\n  pace: { limits: [ { name: pace, spacing: 1h } ] }\n';
   const loaded = loadConfig({ text: listen + text + groups, name: 'f.yaml', env: {}, flags: [] });
   if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(formatError).join('\n'));
@@ -116,4 +117,14 @@ test('a server that stops closes connections that have said nothing yet', { time
   expect((await fetch(`http://${host}:${port}/v1/groups`)).status).toBe(200);
   await running?.drain(true);
   expect(await closed).toBe('');
+});
+
+test('its health says that the server is about to stop while it still serves', async () => {
+  const address = await start('', '"127.0.0.1:0"', 'drain: { delay: 300ms, grace: 0 }');
+  open(address);
+  const check = (): Promise<unknown> => call(Health.method.check, {});
+  expect(await check()).toMatchObject({ status: HealthCheckResponse_ServingStatus.SERVING });
+  const drained = running?.drain(false);
+  await expect.poll(check).toMatchObject({ status: HealthCheckResponse_ServingStatus.NOT_SERVING });
+  await drained;
 });
