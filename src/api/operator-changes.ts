@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
-import type { GroupView, MaybePromise, Page, PageRequest } from '../admission/admission.ts';
+import type { GroupView, MaybePromise, OverrideRequest, Page, PageRequest } from '../admission/admission.ts';
 import { PAGE_MAX } from '../core/bounds.ts';
 import type { Quota } from '../core/group.ts';
 import type { Refusal } from '../core/refusal.ts';
@@ -119,6 +119,7 @@ function overriding(deps: ServiceDeps): UnaryCall {
     const plan = (view: GroupView): Plan => ({
       facts: [view.overriddenUntil === undefined, view.limits.map(({ name, quota }) => [name, quota])],
       effect: [
+        ...replacedEffect(view, override),
         ...[...override.limits].flatMap(([name, quota]) => overrideEffect(view, name, quota)),
         ...(enforce === undefined ? [] : [enforce ? 'The limits hold callers again.' : 'The limits count, and hold no caller.']),
         ...(forgiveDebt ? ['All debt of its limits is dropped.'] : []),
@@ -136,6 +137,16 @@ function overriding(deps: ServiceDeps): UnaryCall {
     };
     return answer(deps, change(deps, { caller, request, event, plan, made: (fields) => create(pb.OverrideResponseSchema, fields) }), reply);
   });
+}
+
+/** What a running override had changed, which another one replaces as a whole. */
+function replacedEffect({ standing }: GroupView, { for: time, limits, enforce }: OverrideRequest): string[] {
+  const running = standing?.override;
+  if (running === undefined || time === undefined || time === 0) return [];
+  const lost = running.limits.filter(({ name }) => !limits.has(name)).map(({ name, from }) => `${name} is ${quotaText(from)} again`);
+  if (running.enforce !== undefined && enforce === undefined)
+    lost.push(running.enforce.from ? 'the limits hold callers again' : 'the limits hold no caller again');
+  return [`It replaces the override in force as a whole${lost.length === 0 ? '' : `: ${lost.join(', ')}`}.`];
 }
 
 function evicting(deps: ServiceDeps): UnaryCall {
@@ -159,6 +170,11 @@ function evicting(deps: ServiceDeps): UnaryCall {
   });
 }
 
+function freedEffect({ waiting, standing }: GroupView): string {
+  if (standing?.state === 'paused') return 'What it holds is free at once; nobody goes while the group is paused.';
+  return waiting > 0 ? 'What it holds is free at once, for the next that waits.' : 'What it holds is free at once.';
+}
+
 function revoking(deps: ServiceDeps): UnaryCall {
   return unary(pb.GroupService.method.revokeLease, ({ caller }, request, reply) => {
     const wrong = checkGroup(request.group) ?? checkName('permit', request.permit) ?? checkChange(request);
@@ -168,7 +184,7 @@ function revoking(deps: ServiceDeps): UnaryCall {
     const planFor = (view: GroupView, holder: string): Plan => ({
       facts: permit,
       effect: [
-        view.waiting > 0 ? 'What it holds is free at once, for the next that waits.' : 'What it holds is free at once.',
+        freedEffect(view),
         `${holder || 'Its holder'}: the next renewal or release is refused as fenced.`,
         'Sluice cannot stop work that the holder is still doing: for that time two may run. A backend that checks fences refuses the old one.',
       ],

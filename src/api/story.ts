@@ -48,8 +48,8 @@ function nextText({ key, holder, priority, since }: WaitersAhead['next'], now: I
   return `${name === '' ? 'a caller' : name} of priority ${priority}, which has waited for ${spanText(now - since)}`;
 }
 
-function bindingText({ binding, group, now }: Explained): string {
-  if (binding === undefined) return '';
+function bindingText({ binding, group, now, refusal }: Explained): string {
+  if (binding === undefined || refusal?.reason === 'oversized') return '';
   const name = [...(binding.group === group ? [] : [binding.group]), ...(binding.limit === '' ? [] : [binding.limit])].join('/');
   return `Held up by ${name === '' ? 'a pause' : binding.limit === '' ? `a pause of ${name}` : `limit ${name}`}: ${verdict(binding, now)}.`;
 }

@@ -88,10 +88,10 @@ export interface Sluice {
   readonly requests: Requests;
 }
 
-/** Makes a client; nothing is sent yet. Works in Node and browsers, over plain HTTP. */
+/** Makes a client; nothing is sent yet. Throws a TypeError for an `address` that is no absolute URL of http or https. Works in Node and browsers, over plain HTTP. */
 export function createSluice(options: SluiceOptions): Sluice {
   const { address, token, holder, fetch: send = globalThis.fetch, timing = systemClock } = options;
-  const wire = new HttpTransport({ address: new URL(address).href, token, fetch: send, timing });
+  const wire = new HttpTransport({ address: absolute(address), token, fetch: send, timing });
   const acquire = (group: string, options: AcquireOptions = {}): Promise<Permit> =>
     acquireFrom(wire, timing, group, { ...options, holder: options.holder ?? holder });
   return {
@@ -107,6 +107,11 @@ export function createSluice(options: SluiceOptions): Sluice {
     },
     requests: createRequests(wire, timing),
   };
+}
+
+function absolute(address: string): string {
+  if (/^https?:/i.test(String(address)) && URL.canParse(address)) return new URL(address).href;
+  throw new TypeError(`\`address\` is ${JSON.stringify(address) ?? 'missing'}; give the URL of the server's api listener, such as http://127.0.0.1:8080.`);
 }
 
 const RETRY_MS = { least: 100, unknown: 1000 };

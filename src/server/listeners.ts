@@ -102,11 +102,17 @@ export async function openListeners(config: Config, given: ListenersDeps): Promi
     },
     drain: async (graceMs) => {
       closing.abort();
-      await Promise.all(open.map((frontend) => frontend.drain(graceMs)));
+      // Those who watch are answered until the last caller has gone.
+      const watched = (frontend: Listener): boolean => frontend.name === 'health' || frontend.name === 'admin';
+      await Promise.all(open.filter((each) => !watched(each)).map((each) => each.drain(graceMs)));
+      await Promise.all(open.filter(watched).map((each) => each.drain(Math.min(graceMs, LAST_LOOK_MS))));
       guard.close();
     },
   };
 }
+
+/** Operators and probes that still read when all callers have gone have so long. */
+const LAST_LOOK_MS: Millis = 500;
 
 function withRemark(health: HealthOptions, remark: () => string | undefined): HealthOptions {
   return { ...health, remarks: () => [...health.remarks(), ...[remark()].filter((line) => line !== undefined)] };

@@ -141,3 +141,12 @@ test('a group is late once the waiter observed longest waits beyond the range th
   await to(rig, 600 + 5);
   expect(await standing(rig, 'pace')).toMatchObject({ state: 'open' });
 });
+
+test('a group below a paused one is paused, too, though no caller waits in it', async () => {
+  const rig = new Rig([settingsOf(group('provider', [spacing(SECOND)])), settingsOf(group('search', [], { parent: { group: 'provider', share: undefined } }))]);
+  await rig.admission.start();
+  await rig.admission.pause('provider', undefined, 10 * MINUTE, { by: 'ana', reason: '' });
+  expect(await standing(rig, 'search')).toMatchObject({ state: 'paused', binding: { kind: 'pause', group: 'provider', opensAt: t(600) } });
+  await rig.admission.resume('provider', undefined);
+  expect(await standing(rig, 'search')).toMatchObject({ state: 'open', binding: undefined });
+});

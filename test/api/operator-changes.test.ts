@@ -106,6 +106,21 @@ test('a dry run of an override says what it changes, and what is in use over it'
   expect((await call('GET', '/groups/slots')).body).toMatchObject({ limits: [{ quota: '3 at once' }] });
 });
 
+test('a dry run of a second override says what of the first it puts back', async () => {
+  await call('POST', '/groups/slots/override', { limits: { one: { concurrency: { max: 5 } } }, duration: '1h' });
+  const dry = await call('POST', '/groups/slots/override', { enforce: false, duration: '10m', dryRun: true });
+  expect((dry.body['effect'] as string[])[0]).toBe('It replaces the override in force as a whole: one is 3 at once again.');
+  const same = await call('POST', '/groups/slots/override', { limits: { one: { concurrency: { max: 4 } } }, duration: '10m', dryRun: true });
+  expect((same.body['effect'] as string[])[0]).toBe('It replaces the override in force as a whole.');
+});
+
+test('a dry run of a revocation promises the slot to no waiter while the group is paused', async () => {
+  const { leases } = (await call('GET', '/groups/slots/leases')).body as { leases: readonly { readonly permit: string }[] };
+  const path = `/groups/slots/leases/${encodeURIComponent(leases[0]?.permit ?? '')}?dryRun=true`;
+  await call('POST', '/groups/slots/pause', {});
+  expect(((await call('DELETE', path)).body['effect'] as string[])[0]).toBe('What it holds is free at once; nobody goes while the group is paused.');
+});
+
 test('what operators did is listed, the newest first, to those who may see the group', async () => {
   await call('POST', '/groups/slots/pause', {});
   await call('POST', '/groups/slots/resume', { reason: 'over' });

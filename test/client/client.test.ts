@@ -18,6 +18,10 @@ function events(text: string, end = true) {
   };
 }
 
+test.each(['127.0.0.1:8080', '', undefined, 'ftp://a'])('an address that is no URL of http is refused at once, by name: %j', (address) => {
+  expect(() => createSluice({ address: address as string })).toThrow(/^`address` is .*http:\/\/127\.0\.0\.1:8080/);
+});
+
 describe('acquire', () => {
   test('sends what was asked, and answers the permit', async () => {
     server.answer(json(200, { ...PERMIT, waited: '1.84s', shadow: { limit: 'rpm' } }));

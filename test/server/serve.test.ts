@@ -30,7 +30,8 @@ function folder(): string {
 }
 
 function config(text: string): Config {
-  const loaded = loadConfig({ text: LISTEN + text, name: 'f.yaml', env: {}, flags: [] });
+  const listen = text.startsWith('drain:') ? LISTEN.replace(/^drain:.*\n/m, '') : LISTEN;
+  const loaded = loadConfig({ text: listen + text, name: 'f.yaml', env: {}, flags: [] });
   if (loaded.kind === 'mistakes') throw new Error(loaded.mistakes.map(formatError).join('\n'));
   return loaded.config;
 }
@@ -181,6 +182,22 @@ test('a newer server that takes the same store over decides; the older one says 
   expect(await first.running.lost).toBeInstanceOf(Error);
   expect((await refused).status).toBe(503);
   expect((await acquire(second.running, 'slots', {}, 'ttl=5s')).status).toBe(200);
+});
+
+test('health and admin answer while a drain waits for those who are held', async () => {
+  const { running } = await start(`drain: { delay: 0, grace: 60s }\nstore: memory\n${GROUPS}`);
+  await acquire(running, 'slots');
+  const held = acquire(running, 'slots', {}, 'ttl=60s');
+  const look = async (name: string, path: string) => (await fetch(`http://${running.addresses[name]}${path}`)).status;
+  const waiting = async () => ((await (await fetch(`http://${running.addresses['admin']}/v1/groups/slots`)).json()) as { waiting: string }).waiting;
+  await expect.poll(waiting).toBe('1');
+  const drained = servers.pop()?.drain();
+  await expect.poll(() => look('api', '/v1/groups').catch(() => 'closed')).toBe('closed');
+  expect([await look('health', '/metrics'), await look('health', '/readyz'), await waiting()]).toEqual([200, 503, '1']);
+  const { leases } = (await (await fetch(`http://${running.addresses['admin']}/v1/groups/slots/leases`)).json()) as { leases: { permit: string }[] };
+  await fetch(`http://${running.addresses['admin']}/v1/groups/slots/leases/${leases[0]?.permit}`, { method: 'DELETE' });
+  expect(await held).toMatchObject({ status: 200 });
+  await drained;
 });
 
 test('a drain refuses those who are held once its grace has ended', async () => {

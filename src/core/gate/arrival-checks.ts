@@ -119,7 +119,7 @@ function checkBacklog(dispatcher: Dispatcher, now: Instant, state: KeyState, req
 
 /** A refusal with the limit that binds at this place, and a time to come back. */
 function withRetryAt(now: Instant, state: KeyState, costs: Costs, refusal: Refusal, place: { readonly expectedAt: Instant; readonly limit: string }): Refusal {
-  const limit = refusal.limit ?? (place.limit === '' ? undefined : place.limit);
+  const limit = refusal.limit ?? (pausedFor(state, now) === NEVER ? 'pause' : place.limit === '' ? undefined : place.limit);
   return { ...refusal, ...(limit === undefined ? {} : { limit }), retryAt: retryAt(now, state, costs, place.expectedAt) };
 }
 

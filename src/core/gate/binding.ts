@@ -44,9 +44,9 @@ export interface Binding {
   readonly loudest: { readonly key: string; readonly waiting: number; readonly share: number } | undefined;
 }
 
-/** Returns what holds up the next waiter of a group; undefined if no caller waits, or only its turn is awaited. */
+/** Returns what holds up the next waiter of a group; undefined if only its turn is awaited, or no caller waits and nothing is paused. */
 export function bindingOf(gate: GateState, now: Instant, node: GroupNode): Binding | undefined {
-  if (node.waiting === 0) return undefined;
+  if (node.waiting === 0) return pauseBinding(now, { node, key: '' });
   const slot = nextSlot(gate, node);
   if (slot === NO_SLOT) return undefined;
   return bindingOfKey(gate, now, gate.waiters.keyOf(slot), gate.waiters.costsOf(slot));
@@ -55,23 +55,8 @@ export function bindingOf(gate: GateState, now: Instant, node: GroupNode): Bindi
 /** Returns what would hold up a request of this key: the pause or the enforced limit that opens last; undefined if none does. */
 export function bindingOfKey(gate: GateState, now: Instant, state: KeyState, costs: Parameters<GateState['readiness']['readyAt']>[2]): Binding | undefined {
   const { node } = state;
-  const pause = pauseOn(now, state);
-  if (pause !== undefined) {
-    const { on, key, until } = pause;
-    return {
-      kind: 'pause',
-      group: on.name,
-      limit: '',
-      key,
-      unit: '',
-      capacity: 0,
-      used: 0,
-      debt: 0,
-      opensAt: until,
-      holders: undefined,
-      loudest: loudestOf(node),
-    };
-  }
+  const pause = pauseBinding(now, state);
+  if (pause !== undefined) return pause;
   const { readiness } = gate;
   const at = readiness.readyAt(now, state.limits, costs);
   const instance = (at > now ? readiness.because : undefined) ?? blockingInstance(node);
@@ -92,8 +77,19 @@ export function bindingOfKey(gate: GateState, now: Instant, state: KeyState, cos
   };
 }
 
+function pauseBinding(now: Instant, state: Pick<KeyState, 'node' | 'key'>): Binding | undefined {
+  const pause = pauseOn(now, state);
+  if (pause === undefined) return undefined;
+  const { on, key, until } = pause;
+  const nothing = { limit: '', unit: '', capacity: 0, used: 0, debt: 0, holders: undefined };
+  return { kind: 'pause', group: on.name, key, opensAt: until, loudest: loudestOf(state.node), ...nothing };
+}
+
 /** The pause of the group, an ancestor, or the key there that ends last. */
-function pauseOn(now: Instant, state: KeyState): { readonly on: GroupNode; readonly key: string | undefined; readonly until: Instant } | undefined {
+function pauseOn(
+  now: Instant,
+  state: Pick<KeyState, 'node' | 'key'>,
+): { readonly on: GroupNode; readonly key: string | undefined; readonly until: Instant } | undefined {
   let last: ReturnType<typeof pauseOn>;
   for (const on of state.node.path) {
     const ofKey = on.keyPausedUntil(state.key, now);

@@ -13,8 +13,10 @@ const COVERED = 0.97;
 const KINDS_MAX = 48;
 /** Depths of a queue that are distinguished: each is twice the one before. */
 const DEPTHS = 32;
-/** Shorter waits are compared as if they were so long. */
+/** What a range may be missed by, and the shortest. */
 const TICK: Micros = 1_000;
+/** Shorter waits are compared as if they were so long: how late an event loop is says nothing about waits of seconds. */
+const SHORT: Micros = 20_000;
 /** How fast waits come nearer to their estimates the more waiters are ahead: the spread falls with this power of their number. */
 const NARROWS = 0.35;
 /** How far one range that did not hold widens those that follow, and bounds of what has come together. */
@@ -78,11 +80,12 @@ export class WaitRanges {
     const kept = this.#kept.get(ref);
     if (kept === undefined) return;
     const { ratios, calibration, since, estimate, range } = kept;
-    if (admitted || now > range.latest) {
+    // Before the end of a pause that was ended sooner nothing is learnt of the limits.
+    if (now >= since && (admitted || now > range.latest)) {
       ratios.observe(now - since, estimate);
       if (!kept.late) ratios.judge(holds(range, now));
     }
-    calibration.traffic.ends(now - since, !admitted);
+    calibration.traffic.ends(Math.max(0, now - since), !admitted);
     this.forget(ref);
   }
 
@@ -183,7 +186,7 @@ export class Ratios {
 
   /** A waiter was admitted after `waited`, or has waited so long. */
   observe(waited: Micros, estimate: Micros): void {
-    this.#add(Math.abs(waited - estimate) <= TICK ? 1 : Math.max(waited, TICK) / Math.max(estimate, TICK));
+    this.#add(Math.abs(waited - estimate) <= TICK ? 1 : Math.max(waited, SHORT) / Math.max(estimate, SHORT));
   }
 
   /** A range that this gave held, or did not. */

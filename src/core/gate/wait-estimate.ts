@@ -64,8 +64,8 @@ export function estimateWait(gate: GateState, now: Instant, who: Estimated): Wai
   return { at, courses };
 }
 
-/** When pauses with a known end are over, and the gate decides. */
-function openFrom(gate: GateState, now: Instant, state: KeyState): Instant {
+/** Returns when pauses are over, and the gate decides; NEVER: a pause has no end. */
+export function openFrom(gate: GateState, now: Instant, state: KeyState): Instant {
   let from = later(now, gate.from);
   for (const node of state.node.path) from = later(from, later(node.pausedUntil, node.keyPausedUntil(state.key, now)));
   return from;

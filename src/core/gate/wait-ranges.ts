@@ -5,7 +5,7 @@ import { NO_SLOT } from '../tree/waiter-table.ts';
 import { aheadOf, positionAtTail, rank } from './position.ts';
 import type { GateState } from './state.ts';
 import { lateWaits, type Ratios } from './wait-calibration.ts';
-import { type Estimated, estimateWait, type WaitEstimate } from './wait-estimate.ts';
+import { type Estimated, estimateWait, openFrom, type WaitEstimate } from './wait-estimate.ts';
 import { withTraffic } from './wait-overtakers.ts';
 
 /** Waiters of one group that are observed at once; the more wait, the fewer of them. */
@@ -27,9 +27,11 @@ export function observeArrival(gate: GateState, now: Instant, slot: number): voi
   const [who, estimate] = estimated(gate, now, slot);
   if (estimate.at === NEVER) return;
   const ratios = ratiosOf(gate, now, who, estimate);
-  const length = estimate.at - now;
+  // What is learnt is about the time after a pause, whose end is known.
+  const from = openFrom(gate, now, who.state);
+  const length = Math.max(0, estimate.at - from);
   waiters.keepRange(slot);
-  waitRanges.keep(waiters.refOf(slot), { range: ratios.range(now, length), since: now, estimate: length, ratios, calibration, late: false });
+  waitRanges.keep(waiters.refOf(slot), { range: ratios.range(from, length), since: from, estimate: length, ratios, calibration, late: false });
 }
 
 /** Returns the range in which a waiter is expected to be admitted, as of now; undefined: not known. */
@@ -57,7 +59,9 @@ export function withRange(gate: GateState, now: Instant, slot: number, refusal: 
 }
 
 function rangeFor(gate: GateState, now: Instant, who: Estimated, estimate: WaitEstimate): WaitRange | undefined {
-  return estimate.at === NEVER ? undefined : ratiosOf(gate, now, who, estimate).range(now, estimate.at - now);
+  if (estimate.at === NEVER) return undefined;
+  const from = openFrom(gate, now, who.state);
+  return ratiosOf(gate, now, who, estimate).range(from, Math.max(0, estimate.at - from));
 }
 
 function estimated(gate: GateState, now: Instant, slot: number): [Estimated, WaitEstimate] {
@@ -70,6 +74,7 @@ function estimated(gate: GateState, now: Instant, slot: number): [Estimated, Wai
 }
 
 function ratiosOf(gate: GateState, now: Instant, { state, priority, ahead, aheadOfKey }: Estimated, { at, courses }: WaitEstimate): Ratios {
-  const first = (): readonly number[] => (courses.length === 0 ? [1] : courses.map((each) => (each - now) / Math.max(1, at - now)));
+  const from = openFrom(gate, now, state);
+  const first = (): readonly number[] => (courses.length === 0 ? [1] : courses.map((each) => Math.max(0, each - from) / Math.max(1, at - from)));
   return gate.waitRanges.of(state.node).ratiosOf(priority, (state.node.fair ? aheadOfKey : ahead) + 1, first);
 }

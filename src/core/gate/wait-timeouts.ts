@@ -2,7 +2,7 @@ import type { Refusal } from '../refusal.ts';
 import { type Instant, later, type Micros, NEVER, plus, SECOND } from '../time.ts';
 import { NO_SLOT } from '../tree/waiter-table.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { retryAt } from './retry-at.ts';
+import { pausedFor, retryAt } from './retry-at.ts';
 import { withRange } from './wait-ranges.ts';
 
 /** Time beyond its wait timeout that a waiter is kept for the bound it needs, at most. */
@@ -35,10 +35,13 @@ export function expireWaiter(dispatcher: Dispatcher, now: Instant, slot: number)
   const state = dispatcher.waiters.keyOf(slot);
   const ready = dispatcher.readiness.readyAt(now, state.limits, dispatcher.waiters.costsOf(slot));
   const instance = dispatcher.readiness.because;
+  const paused = pausedFor(state, now);
+  const limit = paused > now && paused >= ready ? 'pause' : instance?.rule.qualifiedName(state.node);
+  const at = later(ready, paused);
   const refusal: Refusal = {
     reason: 'expired',
-    ...(instance === undefined ? {} : { limit: instance.rule.qualifiedName(state.node) }),
-    retryAt: retryAt(now, state, dispatcher.waiters.costsOf(slot), ready === NEVER ? NEVER : later(now, ready)),
+    ...(limit === undefined ? {} : { limit }),
+    retryAt: retryAt(now, state, dispatcher.waiters.costsOf(slot), at === NEVER ? NEVER : later(now, at)),
   };
   dispatcher.refuse(now, slot, withRange(dispatcher, now, slot, refusal));
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { GateRequest } from '../../../src/core/request.ts';
-import { MILLISECOND, SECOND } from '../../../src/core/time.ts';
+import { MILLISECOND, NEVER, plus, SECOND } from '../../../src/core/time.ts';
 import { type AskOptions, Driver } from '../driver.ts';
 import { backlog, concurrency, group, spacing, t } from '../specs.ts';
 
@@ -79,4 +79,47 @@ it('tells who goes before a request: how many, how many are more urgent or of it
     ofKey: 1,
     next: { key: 'b', priority: 1, since: t(1), holder: 'urgent' },
   });
+});
+
+describe('a pause', () => {
+  it('is named by what it refuses, with a time to come back, though it has no end', () => {
+    const driver = new Driver({ groups: [group('g', [spacing(SECOND)])] });
+    driver.call((gate, now) => gate.pause(now, 0, NEVER));
+    const waited = driver.ask({ ttl: 2 * SECOND });
+    const atOnce = driver.ask({ ttl: 0 });
+    driver.advance(2 * SECOND);
+    for (const { refusal } of [waited, atOnce]) expect(refusal).toMatchObject({ reason: 'expired', limit: 'pause' });
+    expect(waited.refusal?.retryAt).toBe(t(3));
+    expect(atOnce.refusal?.retryAt).toBe(t(1));
+  });
+
+  it('with an end is before all of a range', () => {
+    const driver = new Driver({ groups: [group('g', [concurrency(1)])] });
+    for (let job = 0; job < 20; job++) {
+      const holder = driver.ask({});
+      driver.advance((job % 5) * SECOND + 1);
+      driver.release(holder);
+    }
+    driver.ask({});
+    driver.advance(SECOND);
+    const before = explained(driver).place.range;
+    driver.call((gate, now) => gate.pause(now, 0, plus(now, 300 * SECOND)));
+    const { range } = explained(driver).place;
+    expect(before?.earliest).toBeLessThan(driver.now + 10 * SECOND);
+    expect(range?.earliest).toBeGreaterThanOrEqual(driver.now + 300 * SECOND);
+    expect(range?.latest).toBeLessThan(driver.now + 310 * SECOND);
+  });
+});
+
+it('learns nothing for waits of seconds from an event loop that was some milliseconds late', () => {
+  const driver = new Driver({ groups: [group('g', [spacing(5 * SECOND)])] });
+  driver.ask({});
+  driver.advance(5 * SECOND - MILLISECOND);
+  driver.ask({});
+  // The next look at the gate comes 12 ms late.
+  driver.now = (driver.now + 12 * MILLISECOND) as typeof driver.now;
+  driver.advance(0);
+  driver.ask({});
+  const { range, expectedAt } = explained(driver).place;
+  expect(range).toEqual({ earliest: expectedAt, latest: expectedAt });
 });
