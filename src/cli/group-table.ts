@@ -33,7 +33,7 @@ export function groupLines(group: Shown): readonly string[] {
     ['parent', text(group['parent'])],
     ['pause', pause === undefined ? '' : [pause['left'] === undefined ? 'until it is resumed' : `ends in ${spanOf(pause['left'])}`, byWhom(pause)].join('')],
     ['override', group['overrideLeft'] === undefined ? '' : `ends in ${spanOf(group['overrideLeft'])}${byWhom(object(group['override']))}`],
-    ['paused keys', count(group['pausedKeys'])],
+    ['paused keys', pausedKeysOf(group)],
     ['waiting', [text(group['waiting']), backlog.length < 2 ? '' : backlog.join(', ')].filter((part) => part !== '').join(': ')],
     ['oldest', spanOf(group['oldestWaited'])],
     ['leases', text(group['leases'])],
@@ -57,6 +57,15 @@ export function groupLines(group: Shown): readonly string[] {
     ...(limits.length === 0 ? [] : ['', ...tableLines(LIMIT_COLUMNS, limits.map(limitRow))]),
     ...(keys.length === 0 ? [] : ['', ...tableLines(KEY_COLUMNS, keys)]),
   ];
+}
+
+/** How many keys are paused, and each with the end of its pause, who did it and why. */
+function pausedKeysOf(group: Shown): string {
+  const pauses = objects(group['keyPauses']).map((each) => {
+    const end = each['left'] === undefined ? 'until it is resumed' : `ends in ${spanOf(each['left'])}`;
+    return `${text(each['key']) || 'no key'} ${end}${byWhom(each)}`;
+  });
+  return [count(group['pausedKeys']), ...(pauses.length === 0 ? [] : [pauses.join('; ')])].join(': ');
 }
 
 /** Lines of a table of waiters, in the order of the server. */

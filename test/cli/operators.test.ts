@@ -249,6 +249,11 @@ groups:
     const state = async () => rows((await run(admin, 'groups')).out)[1]?.[1];
     expect((await run(admin, 'pause', 'llm', '--for', '10m')).out).toBe('llm is paused for 10m\n');
     expect(await state()).toBe('paused');
+    expect((await run(admin, 'pause', 'llm', '--key', 'x', '--reason', 'noisy')).code).toBe(0);
+    expect((await run(admin, 'group', 'llm')).out).toMatch(
+      /^paused keys +1: x until it is resumed, by .*: noisy$|^paused keys +1: x until it is resumed: noisy$/m,
+    );
+    expect((await run(admin, 'resume', 'llm', '--key', 'x')).code).toBe(0);
     expect((await run(admin, 'resume', 'llm')).out).toBe('llm is paused no more\n');
     expect((await run(admin, 'override', 'llm', 'rpm=900/30s', 'tpm=5/1h', '--enforce', 'false', '--for', '1h')).code).toBe(0);
     expect(await state()).toBe('open override shadow');
